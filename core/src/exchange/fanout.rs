@@ -1,0 +1,27 @@
+//! The fanout matcher: every binding, whatever the key.
+
+use super::{Binding, Hit, Matcher, same};
+use crate::message::{Fields, Key};
+use std::sync::Arc;
+
+/// All bindings.
+#[derive(Default)]
+pub struct Fanout(Vec<Arc<Binding>>);
+
+impl Matcher for Fanout {
+    fn bind(&mut self, binding: Arc<Binding>) {
+        self.0.push(binding);
+    }
+
+    fn unbind(&mut self, binding: &Binding) -> bool {
+        same::remove(&mut self.0, binding)
+    }
+
+    fn route(&self, _key: &Key, _fields: &dyn Fn() -> Fields, out: &mut Vec<Hit>) {
+        out.extend(self.0.iter().map(|b| Hit::of(b)));
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}

@@ -1,0 +1,210 @@
+//! Routing: exchanges and their bindings. Pure: a key (and the headers, if a matcher asks) in, hits out.
+//!
+//! A new kind of exchange is one file here and one line in [`matcher`].
+
+mod direct;
+mod fanout;
+pub mod filter;
+mod headers;
+mod retained;
+mod topic;
+
+pub use retained::Retained;
+
+use crate::error::{Error, ErrorKind};
+use crate::message::{Fields, Key, Name, Value, same_arguments};
+use std::sync::Arc;
+
+/// Identifies a log (a queue) for ever; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LogId(pub u64);
+
+/// Identifies a session for ever; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// What an adapter wants to know again at delivery: the core reads only `level`, and joins the tags of all the
+/// bindings of one target that matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct BindingTag {
+    /// The highest delivery level this binding asks for.
+    pub level: u8,
+    /// The adapter's own bits.
+    pub flags: u8,
+    /// The adapter's own number (a subscription identifier).
+    pub id: u32,
+}
+
+/// Where a binding leads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    Exchange(Name),
+    Log(LogId),
+    /// A named session: level 0 goes to its inbox, now or never; higher levels to its queue.
+    Session(SessionId),
+}
+
+/// A rule of one exchange.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Binding {
+    pub source: Name,
+    /// A key or a pattern, as the exchange's kind reads it.
+    pub key: Key,
+    pub arguments: Vec<(Name, Value)>,
+    pub target: Target,
+    pub tag: BindingTag,
+    /// The target session does not get its own publishes.
+    pub skip_own: bool,
+}
+
+impl Binding {
+    /// A binding without arguments and tag.
+    pub fn new(source: impl Into<Name>, key: Key, target: Target) -> Self {
+        Self {
+            source: source.into(),
+            key,
+            arguments: Vec::new(),
+            target,
+            tag: BindingTag::default(),
+            skip_own: false,
+        }
+    }
+
+    /// The same binding: source, key, target and arguments; a second one replaces the tag.
+    pub fn is(&self, other: &Binding) -> bool {
+        self.key == other.key
+            && self.target == other.target
+            && self.source == other.source
+            && same_arguments(&self.arguments, &other.arguments)
+    }
+}
+
+/// One binding that matched.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    pub target: Target,
+    pub tag: BindingTag,
+    pub skip_own: bool,
+}
+
+impl Hit {
+    fn of(binding: &Binding) -> Self {
+        Self { target: binding.target.clone(), tag: binding.tag, skip_own: binding.skip_own }
+    }
+}
+
+/// Which bindings of one exchange a message meets. `bind` is called with a binding that is not there yet.
+pub trait Matcher: Send + Sync {
+    fn bind(&mut self, binding: Arc<Binding>);
+    /// Removes the same binding; false when there is none.
+    fn unbind(&mut self, binding: &Binding) -> bool;
+    /// Adds the hits, duplicates included; `fields` is decoded only if called.
+    fn route(&self, key: &Key, fields: &dyn Fn() -> Fields, out: &mut Vec<Hit>);
+    /// The result depends on more than the key, so it cannot be cached by key.
+    fn reads_fields(&self) -> bool {
+        false
+    }
+    fn len(&self) -> usize;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+mod same {
+    //! What every matcher does with its lists.
+    use super::Binding;
+    use std::sync::Arc;
+
+    pub(super) fn remove(list: &mut Vec<Arc<Binding>>, binding: &Binding) -> bool {
+        match list.iter().position(|b| b.is(binding)) {
+            Some(at) => {
+                list.swap_remove(at);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The kinds of exchange that can be declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Direct,
+    Fanout,
+    Topic,
+    Headers,
+}
+
+impl Kind {
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Result<Self, Error> {
+        Ok(match name {
+            "direct" => Kind::Direct,
+            "fanout" => Kind::Fanout,
+            "topic" => Kind::Topic,
+            "headers" => Kind::Headers,
+            _ => {
+                let detail = format!("unknown exchange type '{name}'");
+                return Err(Error::new(ErrorKind::Invalid, detail));
+            }
+        })
+    }
+
+    /// The name clients use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Direct => "direct",
+            Kind::Fanout => "fanout",
+            Kind::Topic => "topic",
+            Kind::Headers => "headers",
+        }
+    }
+
+    /// An empty matcher of this kind; `shared_tree` marks the vhost's topic exchange.
+    pub fn matcher(self, shared_tree: bool) -> Box<dyn Matcher> {
+        match self {
+            Kind::Direct => Box::new(direct::Direct::default()),
+            Kind::Fanout => Box::new(fanout::Fanout::default()),
+            Kind::Topic => Box::new(topic::Topic::new(shared_tree)),
+            Kind::Headers => Box::new(headers::Headers::default()),
+        }
+    }
+}
+
+/// What a client declares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExchangeSpec {
+    pub name: Name,
+    pub kind: Kind,
+    pub durable: bool,
+    /// Goes with its last binding.
+    pub auto_delete: bool,
+    /// Only other exchanges publish to it.
+    pub internal: bool,
+    pub arguments: Vec<(Name, Value)>,
+}
+
+impl ExchangeSpec {
+    /// A durable exchange without arguments.
+    pub fn new(name: impl Into<Name>, kind: Kind) -> Self {
+        let (durable, auto_delete, internal) = (true, false, false);
+        Self { name: name.into(), kind, durable, auto_delete, internal, arguments: Vec::new() }
+    }
+
+    /// Where unroutable messages go (argument `alternate-exchange`).
+    pub fn alternate(&self) -> Option<&str> {
+        crate::message::lookup(&self.arguments, "alternate-exchange").and_then(Value::as_str)
+    }
+
+    /// The name of the first setting that differs, for "inequivalent" errors.
+    pub fn differs(&self, other: &ExchangeSpec) -> Option<&'static str> {
+        let checks = [
+            ("type", self.kind == other.kind),
+            ("durable", self.durable == other.durable),
+            ("auto_delete", self.auto_delete == other.auto_delete),
+            ("internal", self.internal == other.internal),
+            ("arguments", same_arguments(&self.arguments, &other.arguments)),
+        ];
+        checks.iter().find(|(_, same)| !same).map(|(name, _)| *name)
+    }
+}

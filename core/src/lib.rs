@@ -1,0 +1,38 @@
+//! The protocol-neutral house: exchanges route, logs keep, subscriptions deliver; protocols only translate.
+//!
+//! | folder | what is in it |
+//! |---|---|
+//! | [`message`] | what is carried: immutable messages, neutral fields, keys and addresses |
+//! | [`exchange`] | routing, pure: kinds of exchange, patterns, selectors, retained values |
+//! | [`log`] | keeping, pure: records in pages, and what a queue is declared with |
+//! | [`subscription`] | delivering, pure: ready records, credit, settling, expiry |
+//! | [`broker`] | the asynchronous shell: sessions, vhosts, the committer, timers, the budget |
+//! | `protocol` `transform` `store` `auth` | the seams to adapters, content routes, stores and logins |
+//!
+//! Absent on purpose: the name of any wire protocol, a codec, a socket, a file, JSON.
+
+pub mod auth;
+pub mod broker;
+pub mod error;
+pub mod exchange;
+pub mod log;
+pub mod message;
+pub mod protocol;
+pub mod store;
+pub mod subscription;
+pub mod transform;
+
+pub use auth::{Authenticator, Credentials, Login, LoopbackGuest, Secret};
+pub use broker::{
+    Bind, Broker, Confirm, Confirmed, Consumer, ConsumerId, Credit, Declared, Delivery, Due,
+    Events, Keep, LaneId, Memo, Notice, Outcome, ParkId, PoolId, Publish, QueueStatus, Replay,
+    Session, SessionSpec, Settings, Setup, Source, To, Unsettled,
+};
+pub use error::{Error, ErrorKind};
+pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, filter};
+pub use log::{Life, Limits, Offset, Overflow, QueueSpec};
+pub use message::{
+    Address, BodyKind, Death, Fields, Format, FormatId, Formats, Id, Key, Message, Meta, Name,
+    Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value,
+};
+pub use protocol::{Accepted, Drain, Protocol, Sniff};

@@ -1,0 +1,314 @@
+//! What is carried. A [`Message`] is immutable and shared: what differs per receiver is in a delivery. It keeps
+//! the header bytes as its sender wrote them ([`Native`]); the neutral [`Fields`] are decoded when somebody
+//! first asks, and a foreign reader's frame is encoded once and shared.
+
+mod address;
+mod fields;
+mod key;
+mod neutral;
+mod value;
+pub(crate) mod wire;
+
+pub use address::Address;
+pub use fields::{BodyKind, Fields, Id, Properties, ReplyTo};
+pub use key::{Key, Name, SEPARATOR};
+pub use neutral::Neutral;
+pub use value::{Value, lookup, same_arguments};
+
+use crate::broker::Charge;
+use crate::error::Error;
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// Milliseconds since the Unix epoch, by the broker's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Later by `ms`, saturating (docs/SEMANTICS.md R7).
+    pub fn plus(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `self` to `later`; 0 when `later` is past.
+    pub fn until(self, later: Timestamp) -> u64 {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+/// One protocol and version, fixed for ever in docs/STORE.md. 0 is the neutral format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FormatId(pub u16);
+
+/// Header bytes as they came, in one format.
+#[derive(Debug, Clone)]
+pub struct Native {
+    pub format: FormatId,
+    pub bytes: Bytes,
+}
+
+/// Reads one protocol's header bytes. Pure.
+pub trait Format: Send + Sync {
+    /// Which format it reads.
+    fn id(&self) -> FormatId;
+
+    /// The neutral view of these header bytes. The body is there for formats that guess from it.
+    fn decode(&self, native: &Bytes, body: &Bytes) -> Result<Fields, Error>;
+}
+
+/// Every format that this process knows; an unknown id stays opaque (body only).
+#[derive(Clone, Default)]
+pub struct Formats(Arc<[Arc<dyn Format>]>);
+
+impl Formats {
+    /// The formats of all adapters, and the neutral one.
+    pub fn new(formats: Vec<Arc<dyn Format>>) -> Self {
+        let neutral: Arc<dyn Format> = Arc::new(Neutral);
+        Self(formats.into_iter().chain([neutral]).collect())
+    }
+
+    /// The reader of `id`.
+    pub fn get(&self, id: FormatId) -> Option<&dyn Format> {
+        self.0.iter().find(|f| f.id() == id).map(|f| &**f)
+    }
+}
+
+/// Who published: one for each connection, shared by all its messages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    pub user: Name,
+    /// Client id, container id or empty.
+    pub client: Name,
+    pub listener: Name,
+}
+
+/// Why a message left a log otherwise than by being accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    Rejected,
+    Expired,
+    /// A length limit pushed it out.
+    MaxLength,
+    /// Too many attempts.
+    DeliveryLimit,
+    /// A transform failed on it.
+    Transform,
+}
+
+impl Reason {
+    /// The word that dead-letter headers show.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Rejected => "rejected",
+            Reason::Expired => "expired",
+            Reason::MaxLength => "maxlen",
+            Reason::DeliveryLimit => "delivery_limit",
+            Reason::Transform => "transform",
+        }
+    }
+}
+
+/// One entry of a message's dead-letter history; the newest is first, a repeated (queue, reason) is counted up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Death {
+    /// The queue it left.
+    pub queue: Name,
+    pub reason: Reason,
+    /// How often.
+    pub count: u32,
+    /// When it first left so.
+    pub time: Timestamp,
+    /// Exchange and key it had been published with.
+    pub address: Address,
+    /// Its time to live in milliseconds, when it had one; dead-lettering removes it.
+    pub ttl_ms: Option<u64>,
+    /// The consumer's words on why, if its protocol has room for them.
+    pub detail: Option<Arc<str>>,
+}
+
+/// What the broker acts on.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    /// Must survive a restart (in durable queues).
+    pub durable: bool,
+    /// As sent; none is not 0 and not 4.
+    pub priority: Option<u8>,
+    /// When the broker received it.
+    pub published: Timestamp,
+    /// When it expires, absolute.
+    pub expires: Option<Timestamp>,
+    /// The sender asked to keep it as the topic's retained value.
+    pub retain: bool,
+    /// Delivery level 0, 1 or 2 (at most, at least, exactly once at the hop).
+    pub level: u8,
+    /// How many moves and routes it went through; bounded.
+    pub hops: u8,
+    pub deaths: Option<Arc<[Death]>>,
+    pub origin: Arc<Origin>,
+}
+
+impl Meta {
+    /// A transient message of this origin, without priority or expiry.
+    pub fn new(origin: Arc<Origin>, published: Timestamp) -> Self {
+        Self {
+            durable: false,
+            priority: None,
+            published,
+            expires: None,
+            retain: false,
+            level: 0,
+            hops: 0,
+            deaths: None,
+            origin,
+        }
+    }
+
+    /// The dead-letter history, newest first.
+    pub fn deaths(&self) -> &[Death] {
+        self.deaths.as_deref().unwrap_or_default()
+    }
+}
+
+/// Small messages are copied out of the read buffer, so that one waiting message does not keep 64 KiB alive.
+const COMPACT_MAX: usize = 4096;
+
+/// An immutable message; a clone is one reference count.
+#[derive(Clone)]
+pub struct Message(Arc<Inner>);
+
+struct Inner {
+    meta: Meta,
+    address: Address,
+    body: Bytes,
+    native: Native,
+    fields: OnceLock<Fields>,
+    frames: Mutex<SmallVec<[(FormatId, Bytes); 1]>>,
+    charge: OnceLock<Charge>,
+}
+
+impl Message {
+    /// A message as an adapter received it. Small ones are copied out of the read buffer.
+    pub fn new(address: Address, meta: Meta, native: Native, body: Bytes) -> Self {
+        let total = native.bytes.len() + body.len();
+        let (head, body) = match total <= COMPACT_MAX {
+            true => {
+                let mut copy = BytesMut::with_capacity(total);
+                copy.extend_from_slice(&native.bytes);
+                copy.extend_from_slice(&body);
+                let mut copy = copy.freeze();
+                (copy.split_to(native.bytes.len()), copy)
+            }
+            false => (native.bytes, body),
+        };
+        Self::assemble(address, meta, Native { format: native.format, bytes: head }, body)
+    }
+
+    /// A message that the broker or a transform made from neutral fields.
+    pub fn from_fields(address: Address, meta: Meta, fields: &Fields, body: Bytes) -> Self {
+        let native = Native { format: Neutral::ID, bytes: Neutral::encode(fields) };
+        Self::assemble(address, meta, native, body)
+    }
+
+    /// The same headers and body with another address and other settings.
+    pub fn with(&self, address: Address, meta: Meta) -> Self {
+        Self::assemble(address, meta, self.0.native.clone(), self.0.body.clone())
+    }
+
+    fn assemble(address: Address, meta: Meta, native: Native, body: Bytes) -> Self {
+        Self(Arc::new(Inner {
+            meta,
+            address,
+            body,
+            native,
+            fields: OnceLock::new(),
+            frames: Mutex::new(SmallVec::new()),
+            charge: OnceLock::new(),
+        }))
+    }
+
+    /// What the broker acts on.
+    pub fn meta(&self) -> &Meta {
+        &self.0.meta
+    }
+
+    /// Where it was published to.
+    pub fn address(&self) -> &Address {
+        &self.0.address
+    }
+
+    /// The payload.
+    pub fn body(&self) -> &Bytes {
+        &self.0.body
+    }
+
+    /// The sender's header bytes.
+    pub fn native(&self) -> &Native {
+        &self.0.native
+    }
+
+    /// The neutral view, decoded once. Headers that cannot be read (an unknown format) show as none.
+    pub fn fields(&self, formats: &Formats) -> &Fields {
+        self.0.fields.get_or_init(|| {
+            let native = &self.0.native;
+            let decoded = formats.get(native.format).map(|f| f.decode(&native.bytes, &self.0.body));
+            decoded.and_then(Result::ok).unwrap_or_default()
+        })
+    }
+
+    /// The shared part of an outgoing frame, encoded by the first receiver that needs `id`.
+    pub fn frame(&self, id: FormatId, encode: impl FnOnce() -> Bytes) -> Bytes {
+        let mut frames = self.0.frames.lock();
+        if let Some((_, bytes)) = frames.iter().find(|(f, _)| *f == id) {
+            return bytes.clone();
+        }
+        let bytes = encode();
+        frames.push((id, bytes.clone()));
+        bytes
+    }
+
+    /// Bytes that credit, limits and the memory budget count.
+    pub fn size(&self) -> usize {
+        self.0.body.len() + self.0.native.bytes.len() + self.0.address.key.bytes().len()
+    }
+
+    /// Ties memory to the message's life. The first charge counts.
+    pub(crate) fn charge(&self, charge: impl FnOnce() -> Charge) {
+        self.0.charge.get_or_init(charge);
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({}, {} bytes)", self.0.address, self.0.body.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_messages_leave_the_read_buffer() {
+        let buffer = Bytes::from(vec![7u8; 65_536]);
+        let native = Native { format: Neutral::ID, bytes: buffer.slice(0..10) };
+        let meta = Meta::new(Arc::default(), Timestamp(1));
+        let message = Message::new(Address::queue("q"), meta, native, buffer.slice(10..50));
+        assert!(buffer.is_unique() || !message.body().is_empty());
+        drop(message.clone());
+        assert!(buffer.is_unique(), "the buffer is not kept alive by the message");
+        assert_eq!((message.native().bytes.len(), message.body().len()), (10, 40));
+    }
+
+    #[test]
+    fn frames_are_encoded_once() {
+        let meta = Meta::new(Arc::default(), Timestamp(1));
+        let message =
+            Message::from_fields(Address::queue("q"), meta, &Fields::default(), Bytes::new());
+        let first = message.frame(FormatId(1), || Bytes::from_static(b"a"));
+        let again = message.frame(FormatId(1), || Bytes::from_static(b"b"));
+        assert_eq!((first.as_ref(), again.as_ref()), (&b"a"[..], &b"a"[..]));
+    }
+}

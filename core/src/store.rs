@@ -1,0 +1,152 @@
+//! The seam to the store: one fenced, append-only journal per [`JournalId`] and a small snapshot beside it. The
+//! core owns what the bytes mean; a store keeps them, in order, durably. docs/STORE.md has the layout of the
+//! embedded one.
+//!
+//! Contract, tested by one suite for every store: positions are dense and start at 1; an append that resolved
+//! `Ok` is read back after any crash; appends resolve in the order of the calls; after an error nothing more is
+//! accepted by that writer; `reader` yields every entry from `from` that was not trimmed.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use thiserror::Error;
+
+/// Sequence number of an entry in one journal, dense, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Pos(pub u64);
+
+/// Grows with every owner of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Epoch(pub u64);
+
+/// Which journal. An embedded store keeps one for the node, whatever the id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JournalId {
+    Meta,
+    Shard(u16),
+    Part { stream: u64, part: u32 },
+}
+
+/// The right to write a journal.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub key: String,
+    pub epoch: Epoch,
+}
+
+/// One entry as it was appended.
+#[derive(Debug, Clone)]
+pub struct JournalEntry {
+    pub pos: Pos,
+    pub epoch: Epoch,
+    pub bytes: Bytes,
+}
+
+/// What a store can do.
+#[derive(Debug, Clone, Copy)]
+pub struct Caps {
+    /// Bytes of one entry at most; a larger batch is written as parts.
+    pub max_entry: usize,
+    /// Appends that may be outstanding.
+    pub in_flight: usize,
+    /// Several nodes see the same journal.
+    pub shared: bool,
+}
+
+/// Why a store refused.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Somebody with a higher epoch owns the journal.
+    #[error("journal is owned by epoch {by:?}")]
+    Fenced { by: Epoch },
+    /// The outcome is not known; only `resync` tells.
+    #[error("outcome of the append is not known")]
+    Unknown,
+    /// The entry was trimmed away.
+    #[error("journal begins at {first:?}")]
+    Truncated { first: Pos },
+    /// Damage in the middle of the journal.
+    #[error("damaged entry at {at:?}: {detail}")]
+    Corrupt { at: Pos, detail: String },
+    #[error("no space left")]
+    Full,
+    #[error("store is not available: {0}")]
+    Unavailable(String),
+}
+
+/// A result that arrives later; the store works on it meanwhile.
+pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+
+/// A sequence read piece by piece.
+#[async_trait]
+pub trait Source<T>: Send {
+    /// The next item; `None` at the end.
+    async fn next(&mut self) -> Option<Result<T, StoreError>>;
+}
+
+/// One store for each process.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Limits and abilities.
+    fn caps(&self) -> Caps;
+    /// Becomes the only writer of `journal`.
+    async fn open(
+        &self,
+        journal: JournalId,
+        lease: &Lease,
+    ) -> Result<Box<dyn JournalWriter>, StoreError>;
+    /// Entries from `from` on, in order, to the tail at the time of the call.
+    async fn reader(
+        &self,
+        journal: JournalId,
+        from: Pos,
+    ) -> Result<Box<dyn Source<JournalEntry>>, StoreError>;
+    /// Whole entries at these positions, in the order asked for.
+    async fn fetch(&self, journal: JournalId, at: &[Pos]) -> Result<Vec<Bytes>, StoreError>;
+    /// Stores a snapshot that stands for everything up to `upto`; the last two are kept.
+    async fn snapshot_put(
+        &self,
+        journal: JournalId,
+        upto: Pos,
+        body: Box<dyn Source<Bytes>>,
+    ) -> Result<(), StoreError>;
+    /// The newest whole snapshot.
+    async fn snapshot_get(
+        &self,
+        journal: JournalId,
+    ) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError>;
+    /// Leases and membership.
+    fn coord(&self) -> &dyn Coord;
+}
+
+/// The single writer of one journal.
+#[async_trait]
+pub trait JournalWriter: Send {
+    /// Queues an entry; durable when the future resolves. In order, pipelined up to [`Caps::in_flight`].
+    fn append(&mut self, entry: Bytes) -> Pending<Pos>;
+    /// After [`StoreError::Unknown`]: the last position that is in.
+    async fn resync(&mut self) -> Result<Pos, StoreError>;
+    /// A hint: nothing in these ranges is needed any more.
+    async fn trim(&mut self, dead: &[Range<Pos>]) -> Result<(), StoreError>;
+    /// Position of the last entry.
+    fn tail(&self) -> Pos;
+}
+
+/// Who may write what. An embedded store always owns everything; its epoch counts the starts.
+#[async_trait]
+pub trait Coord: Send + Sync {
+    /// The lease on `key`, if nobody else holds it.
+    async fn acquire(&self, key: &str) -> Result<Option<Lease>, StoreError>;
+}
+
+/// A source over items that are at hand.
+pub struct Items<T>(pub std::vec::IntoIter<T>);
+
+#[async_trait]
+impl<T: Send> Source<T> for Items<T> {
+    async fn next(&mut self) -> Option<Result<T, StoreError>> {
+        self.0.next().map(Ok)
+    }
+}

@@ -1,0 +1,144 @@
+//! Listeners: bind, accept, tell the protocol by the first bytes where several share a port, and hand the
+//! connection to its adapter.
+
+use bytes::BytesMut;
+use crossdock_core::{Accepted, Broker, Drain, Error, ErrorKind, Name, Protocol, Sniff};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::task::JoinSet;
+
+/// A peer that shares a port has so long to say which protocol it speaks.
+const SNIFF_TIME: Duration = Duration::from_secs(10);
+/// No protocol needs more bytes to be told.
+const SNIFF_BYTES: usize = 64;
+/// After an accept that failed (out of descriptors), before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound socket and the protocols that are spoken on it.
+pub struct Listener {
+    pub name: Name,
+    pub protocols: Vec<Arc<dyn Protocol>>,
+    socket: TcpListener,
+    /// Connections that may be open at once; more are closed at accept.
+    connections_max: usize,
+}
+
+impl Listener {
+    /// Where it is bound.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// Binds `address` (`host:port`).
+pub async fn bind(
+    name: Name,
+    address: &str,
+    protocols: Vec<Arc<dyn Protocol>>,
+    connections_max: usize,
+) -> io::Result<Listener> {
+    let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in lookup_host(address).await? {
+        match TcpListener::bind(address).await {
+            Ok(socket) => return Ok(Listener { name, protocols, socket, connections_max }),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Accepts until the drain starts, then waits for the connections to end.
+pub async fn serve(listener: Listener, broker: Broker, mut drain: Drain) {
+    let Listener { name, protocols, socket, connections_max } = listener;
+    let protocols: Arc<[Arc<dyn Protocol>]> = protocols.into();
+    let open = Arc::new(AtomicUsize::new(0));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! { biased;
+            () = drain.started() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = socket.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(listener = %name, %error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if open.fetch_add(1, Ordering::Relaxed) >= connections_max {
+            open.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!(listener = %name, %peer, connections_max, "connection refused: too many");
+            continue;
+        }
+        let (protocols, broker, drain) = (protocols.clone(), broker.clone(), drain.clone());
+        let (open, listener) = (open.clone(), name.clone());
+        connections.spawn(async move {
+            if let Err(error) = connection(stream, peer, listener, &protocols, broker, drain).await {
+                tracing::info!(%peer, kind = ?error.kind(), detail = ?error.detail(), "connection ended");
+            }
+            open.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Name,
+    protocols: &[Arc<dyn Protocol>],
+    broker: Broker,
+    drain: Drain,
+) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::new(ErrorKind::Closed, error.to_string());
+    stream.set_nodelay(true).map_err(failed)?;
+    let (mut reader, writer) = stream.into_split();
+    let mut head = BytesMut::new();
+    let protocol = match protocols {
+        [only] => only,
+        several => {
+            let told =
+                tokio::time::timeout(SNIFF_TIME, tell(&mut reader, &mut head, several)).await;
+            told.map_err(|_| Error::new(ErrorKind::Closed, "the peer said nothing"))?
+                .map_err(failed)?
+        }
+    };
+    let accepted = Accepted {
+        reader: Box::new(reader),
+        writer: Box::new(writer),
+        head,
+        peer: peer.to_string(),
+        loopback: peer.ip().to_canonical().is_loopback(),
+        listener,
+        drain,
+    };
+    protocol.serve(accepted, broker).await
+}
+
+async fn tell<'a>(
+    reader: &mut (impl AsyncRead + Unpin),
+    head: &mut BytesMut,
+    protocols: &'a [Arc<dyn Protocol>],
+) -> io::Result<&'a Arc<dyn Protocol>> {
+    loop {
+        if reader.read_buf(head).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let answers: Vec<Sniff> = protocols.iter().map(|p| p.sniff(head)).collect();
+        if let Some(at) = answers.iter().position(|a| *a == Sniff::Yes) {
+            return protocols.get(at).ok_or_else(|| io::ErrorKind::Other.into());
+        }
+        if !answers.contains(&Sniff::More) || head.len() > SNIFF_BYTES {
+            let detail = "the first bytes are of no protocol of this listener";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The write side of a connection: small pieces are gathered in one buffer, large shared ones stay as they are, and
+//! one vectored write sends what is there.
+
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// Up to this size copying a piece costs less than one more slice of the vectored write (docs/adr/0002).
+const COPY_MAX: usize = 2 << 10;
+/// Slices of one write at most.
+const SLICES: usize = 64;
+
+/// What is to be written, in order.
+pub struct Output {
+    writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+    /// Finished pieces.
+    pieces: VecDeque<Bytes>,
+    /// The piece being written to, behind all `pieces`.
+    tail: BytesMut,
+    /// Bytes in `pieces`.
+    finished: usize,
+    /// Bytes written to the socket since the start.
+    written: u64,
+}
+
+impl Output {
+    /// An empty output.
+    pub fn new(writer: Box<dyn AsyncWrite + Send + Sync + Unpin>) -> Self {
+        let (pieces, tail) = (VecDeque::new(), BytesMut::with_capacity(8 << 10));
+        Self { writer, pieces, tail, finished: 0, written: 0 }
+    }
+
+    /// The buffer to encode frame heads and small frames into.
+    pub fn tail(&mut self) -> &mut BytesMut {
+        &mut self.tail
+    }
+
+    /// Appends a shared piece: a body, or a tail encoded once for many receivers.
+    pub fn push(&mut self, piece: &Bytes) {
+        if piece.len() <= COPY_MAX {
+            self.tail.extend_from_slice(piece);
+            return;
+        }
+        self.finish_tail();
+        self.finished += piece.len();
+        self.pieces.push_back(piece.clone());
+    }
+
+    fn finish_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let piece = self.tail.split().freeze();
+            self.finished += piece.len();
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.finished + self.tail.len()
+    }
+
+    /// True when nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes since the start, written or waiting: where what is encoded next will stand.
+    pub fn position(&self) -> u64 {
+        self.written + self.len() as u64
+    }
+
+    /// Bytes written to the socket since the start.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// One vectored write of what waits; how many bytes went. Cancel-safe: what was not written still waits.
+    pub async fn write_some(&mut self) -> io::Result<usize> {
+        if self.pieces.is_empty() {
+            // The common case: everything is in the tail, which keeps its allocation.
+            let n = self.writer.write(&self.tail).await?;
+            self.tail.advance(n);
+            self.took(n)
+        } else {
+            self.finish_tail();
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut used = 0;
+            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+                *slice = IoSlice::new(piece);
+                used += 1;
+            }
+            let n = self.writer.write_vectored(slices.get(..used).unwrap_or_default()).await?;
+            let mut left = n;
+            while let Some(front) = self.pieces.front_mut() {
+                if left < front.len() {
+                    front.advance(left);
+                    break;
+                }
+                left -= front.len();
+                self.pieces.pop_front();
+            }
+            self.finished -= n;
+            self.took(n)
+        }
+    }
+
+    fn took(&mut self, n: usize) -> io::Result<usize> {
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.written += n as u64;
+        Ok(n)
+    }
+
+    /// Writes everything and closes the sending side: the end of a connection. Not cancel-safe.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        while !self.is_empty() {
+            self.write_some().await?;
+        }
+        self.writer.shutdown().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn order_and_positions_are_kept() {
+        let (near, mut far) = tokio::io::duplex(1000);
+        let mut output = Output::new(Box::new(near));
+        let big = Bytes::from(vec![b'B'; 5000]);
+        output.tail().extend_from_slice(b"head");
+        output.push(&Bytes::from_static(b"small"));
+        output.push(&big);
+        output.tail().extend_from_slice(b"end");
+        assert_eq!((output.len(), output.position()), (5012, 5012));
+        let writing = tokio::spawn(async move {
+            output.finish().await.unwrap();
+            output.written()
+        });
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).await.unwrap();
+        assert_eq!(writing.await.unwrap(), 5012);
+        let mut want = b"headsmall".to_vec();
+        want.extend_from_slice(&big);
+        want.extend_from_slice(b"end");
+        assert_eq!(got, want);
+    }
+}

@@ -1,0 +1,288 @@
+//! Frames out of a stream of bytes, whatever the pieces it arrives in. A frame that is not whole yet costs what its
+//! new bytes cost: where reading stopped is remembered, so that no octet is looked at twice.
+
+use super::headers::{Spans, span_of};
+use super::{Command, Fault, Frame, Headers, Rules, Version};
+use bytes::{Buf, Bytes, BytesMut};
+
+/// What a peer may send, in one frame. Lengths in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub headers: usize,
+    /// All header lines together.
+    pub head_bytes: usize,
+    pub body_bytes: usize,
+}
+
+impl Limits {
+    /// Before login: what no CONNECT needs more of.
+    pub const STRANGER: Limits = Limits { headers: 100, head_bytes: 8 << 10, body_bytes: 8 << 10 };
+    /// After login.
+    pub const GUEST: Limits = Limits { headers: 100, head_bytes: 16 << 10, body_bytes: 16 << 20 };
+}
+
+/// Cuts frames out of a connection's input.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Limits,
+    /// None until CONNECT was understood.
+    version: Option<Version>,
+    state: State,
+}
+
+/// How far the frame at the front of the input is known. Offsets count from its first octet.
+#[derive(Debug)]
+enum State {
+    Command,
+    Headers(Head),
+    Body { head: Head, body: usize, end: End },
+}
+
+#[derive(Debug)]
+struct Head {
+    command: Command,
+    rules: Rules,
+    /// Where the header block begins.
+    block: usize,
+    /// Where the line begins that is not read yet; the block's end when all are.
+    line: usize,
+    /// No line feed stands between `line` and here.
+    scanned: usize,
+    spans: Spans,
+}
+
+#[derive(Debug)]
+enum End {
+    /// The body's length is known.
+    Length(usize),
+    /// It ends at the first NUL, and there is none before this offset.
+    Nul(usize),
+}
+
+impl Decoder {
+    /// A decoder for a connection nobody has logged in on.
+    pub fn new() -> Self {
+        Self { limits: Limits::STRANGER, version: None, state: State::Command }
+    }
+
+    /// From the next frame on, these rules and limits hold.
+    pub fn settle(&mut self, version: Version, limits: Limits) {
+        self.version = Some(version);
+        self.limits = limits;
+    }
+
+    /// The next whole frame, taken out of `input`; `None`: more bytes are needed. After a fault the input is as it
+    /// was, and the connection has to end.
+    pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Fault> {
+        if matches!(self.state, State::Command) {
+            self.skip_line_ends(input);
+        }
+        let Some(length) = self.scan(input)? else { return Ok(None) };
+        let bytes = input.split_to(length).freeze();
+        self.take(bytes).map(Some)
+    }
+
+    /// How many bytes the frame at the front has in all, where its header says so.
+    pub fn expected(&self) -> Option<usize> {
+        match &self.state {
+            State::Body { body, end: End::Length(length), .. } => Some(body + length + 1),
+            _ => None,
+        }
+    }
+
+    /// The receipt that the broken frame at the front of `input` asked for, if reading came that far.
+    pub fn receipt(&self, input: &[u8]) -> Option<String> {
+        let head = match &self.state {
+            State::Command => return None,
+            State::Headers(head) | State::Body { head, .. } => head,
+        };
+        let block = input.get(head.block..head.line)?;
+        let headers = Headers::parse(Bytes::copy_from_slice(block), head.rules).ok()?;
+        headers.get("receipt").map(|id| id.into_owned())
+    }
+
+    /// STOMP 1.2 §Augmented BNF: a frame is followed by any number of EOLs; a lone EOL is a heart-beat.
+    fn skip_line_ends(&self, input: &mut BytesMut) {
+        let crlf = self.rules(Command::Send).crlf;
+        let mut skipped = 0;
+        loop {
+            match input.get(skipped..) {
+                Some([b'\n', ..]) => skipped += 1,
+                Some([b'\r', b'\n', ..]) if crlf => skipped += 2,
+                _ => break,
+            }
+        }
+        if skipped > 0 {
+            input.advance(skipped);
+        }
+    }
+
+    fn rules(&self, command: Command) -> Rules {
+        match self.version {
+            Some(version) if !command.is_connect() => version.rules(),
+            _ => Rules::CONNECT,
+        }
+    }
+
+    /// The length of the frame at the front, when it is whole.
+    fn scan(&mut self, input: &[u8]) -> Result<Option<usize>, Fault> {
+        if let State::Command = self.state {
+            let Some(head) = self.command(input)? else { return Ok(None) };
+            self.state = State::Headers(head);
+        }
+        if let State::Headers(head) = &mut self.state {
+            let Some(body) = lines(head, &self.limits, input)? else { return Ok(None) };
+            let end = body_end(head, &self.limits, input, body)?;
+            let State::Headers(head) = std::mem::replace(&mut self.state, State::Command) else {
+                return Ok(None);
+            };
+            self.state = State::Body { head, body, end };
+        }
+        let State::Body { body, end, .. } = &mut self.state else { return Ok(None) };
+        body_whole(*body, end, &self.limits, input)
+    }
+
+    fn command(&self, input: &[u8]) -> Result<Option<Head>, Fault> {
+        let reach = input.get(..Command::LONGEST + 2).unwrap_or(input);
+        let Some(end) = memchr::memchr(b'\n', reach) else {
+            // What is no beginning of a command is refused before its line ends: it may never end.
+            let starts = reach.strip_suffix(b"\r").unwrap_or(reach);
+            let open = starts.len() <= Command::LONGEST && starts.iter().all(u8::is_ascii_uppercase);
+            return if open { Ok(None) } else { Err(unknown(reach)) };
+        };
+        let line = reach.get(..end).unwrap_or_default();
+        // The command decides the rules of its own line only by being CONNECT, which allows the most.
+        let name = self.rules(Command::Send).line(line);
+        let command = Command::parse(name).ok_or_else(|| unknown(line))?;
+        let (rules, block) = (self.rules(command), end + 1);
+        Ok(Some(Head { command, rules, block, line: block, scanned: block, spans: Spans::new() }))
+    }
+
+    /// The frame of those bytes, which [`Decoder::scan`] has measured.
+    fn take(&mut self, bytes: Bytes) -> Result<Frame, Fault> {
+        let State::Body { head, body, end } = std::mem::replace(&mut self.state, State::Command)
+        else {
+            return Err(Fault::NoNul);
+        };
+        let length = match end {
+            End::Length(length) | End::Nul(length) => length,
+        };
+        let block = bytes.slice(head.block..head.line);
+        let headers = Headers::of_spans(block, head.spans, head.rules)?;
+        // STOMP 1.2 §Value Encoding: all frames but SEND, MESSAGE and ERROR MUST NOT have a body. 1.0 does not say so.
+        if length > 0 && !head.command.may_have_body() && self.version >= Some(Version::V11) {
+            return Err(Fault::UnexpectedBody(head.command.text()));
+        }
+        Ok(Frame { command: head.command, headers, body: bytes.slice(body..body + length) })
+    }
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn unknown(line: &[u8]) -> Fault {
+    Fault::UnknownCommand(String::from_utf8_lossy(line).into_owned())
+}
+
+/// Reads header lines up to the blank one. The body's offset, when that was found.
+fn lines(head: &mut Head, limits: &Limits, input: &[u8]) -> Result<Option<usize>, Fault> {
+    let end_of_block = head.block + limits.head_bytes;
+    loop {
+        let rest = input.get(head.scanned..).unwrap_or_default();
+        let Some(length) = memchr::memchr(b'\n', rest) else {
+            if memchr::memchr(0, rest).is_some() {
+                return Err(Fault::NulInHeaders);
+            }
+            head.scanned = input.len();
+            return match head.scanned > end_of_block + 2 {
+                true => Err(Fault::HeadersTooLong(limits.head_bytes)),
+                false => Ok(None),
+            };
+        };
+        let end = head.scanned + length;
+        let line = head.rules.line(input.get(head.line..end).unwrap_or_default());
+        if line.is_empty() {
+            return Ok(Some(end + 1));
+        }
+        if end >= end_of_block {
+            return Err(Fault::HeadersTooLong(limits.head_bytes));
+        }
+        if head.spans.len() >= limits.headers {
+            return Err(Fault::TooManyHeaders(limits.headers));
+        }
+        head.spans.push(span_of(line, head.line - head.block)?);
+        head.line = end + 1;
+        head.scanned = head.line;
+    }
+}
+
+/// How the body's end is found: by the first content-length, else by the first NUL.
+fn body_end(head: &Head, limits: &Limits, input: &[u8], body: usize) -> Result<End, Fault> {
+    let block = input.get(head.block..head.line).unwrap_or_default();
+    for span in &head.spans {
+        if block.get(span.start as usize..span.colon as usize) != Some(b"content-length") {
+            continue;
+        }
+        let value = block.get(span.colon as usize + 1..span.end as usize).unwrap_or_default();
+        let length = digits(value).ok_or(Fault::BadContentLength)?;
+        return match length > limits.body_bytes {
+            true => Err(Fault::BodyTooLong(limits.body_bytes)),
+            false => Ok(End::Length(length)),
+        };
+    }
+    Ok(End::Nul(body))
+}
+
+/// Padding is tolerated here in every version: a number has no spaces that could matter.
+fn digits(value: &[u8]) -> Option<usize> {
+    let value = value.trim_ascii();
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0usize, |sum, octet| {
+        let digit = octet.is_ascii_digit().then(|| usize::from(octet - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// The frame's length when its final NUL is there. On the way out `end` holds the body's length.
+fn body_whole(
+    body: usize,
+    end: &mut End,
+    limits: &Limits,
+    input: &[u8],
+) -> Result<Option<usize>, Fault> {
+    match end {
+        End::Length(length) => match input.get(body + *length) {
+            None => Ok(None),
+            // STOMP 1.2 §Header content-length: the frame still needs to be terminated with a NULL octet.
+            Some(0) => Ok(Some(body + *length + 1)),
+            Some(_) => Err(Fault::NoNul),
+        },
+        End::Nul(scanned) => {
+            let rest = input.get(*scanned..).unwrap_or_default();
+            let found = memchr::memchr(0, rest);
+            let length = *scanned + found.unwrap_or(rest.len()) - body;
+            if length > limits.body_bytes {
+                return Err(Fault::BodyTooLong(limits.body_bytes));
+            }
+            match found {
+                Some(_) => {
+                    *end = End::Length(length);
+                    Ok(Some(body + length + 1))
+                }
+                None => {
+                    *scanned = input.len();
+                    Ok(None)
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -1,0 +1,2 @@
+//! Crossdock.
+fn main() {}
