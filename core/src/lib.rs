@@ -16,6 +16,8 @@ pub mod broker;
 pub mod error;
 pub mod exchange;
 pub mod log;
+#[cfg(any(test, feature = "test-store"))]
+pub mod memory;
 pub mod message;
 pub mod protocol;
 pub mod store;
@@ -24,15 +26,16 @@ pub mod transform;
 
 pub use auth::{Authenticator, Credentials, Login, LoopbackGuest, Secret};
 pub use broker::{
-    Bind, Broker, Confirm, Confirmed, Consumer, ConsumerId, Credit, Declared, Delivery, Due,
-    Events, Keep, LaneId, Memo, Notice, Outcome, ParkId, PoolId, Publish, QueueStatus, Replay,
-    Session, SessionSpec, Settings, Setup, Source, To, Unsettled,
+    Bind, Broker, Confirm, Confirmed, Consumer, Declared, Due, Events, Keep, LaneId, Memo, Notice,
+    ParkId, PoolId, Publish, QueueStatus, Replay, Session, SessionSpec, Settings, Setup, Source,
+    To, Unsettled,
 };
 pub use error::{Error, ErrorKind};
-pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, filter};
+pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};
 pub use log::{Life, Limits, Offset, Overflow, QueueSpec};
 pub use message::{
     Address, BodyKind, Death, Fields, Format, FormatId, Formats, Id, Key, Message, Meta, Name,
-    Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value,
+    Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
 };
 pub use protocol::{Accepted, Drain, Protocol, Sniff};
+pub use subscription::{ConsumerId, Credit, Delivery, Outcome};

@@ -1,18 +1,34 @@
-//! The memory budget: bytes of resident messages, and the alarm over the high mark.
+//! The memory budget: bytes of resident messages, and the mark over which publishers are held back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts resident bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
+    high: usize,
 }
 
 impl Budget {
+    /// A budget with this mark, in bytes.
+    pub fn new(high: usize) -> Self {
+        Self { used: AtomicUsize::new(0), high }
+    }
+
     /// Bytes that living messages hold.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Over the mark.
+    pub fn is_over(&self) -> bool {
+        self.used() > self.high
+    }
+
+    /// Not far enough below the mark for an alarm to end.
+    pub fn is_over_low(&self) -> bool {
+        self.used() > self.high / 10 * 8
     }
 
     /// Counts `bytes` until the charge is dropped.

@@ -1,49 +1,9 @@
 //! What the broker tells a session: deliveries, confirms, notices.
 
-use super::request::{ConsumerId, LaneId};
+use super::request::LaneId;
 use crate::error::Error;
-use crate::exchange::BindingTag;
-use crate::log::Offset;
 use crate::message::{Message, Name};
-use std::sync::Arc;
-
-/// One record for one consumer. What differs per receiver is here, not in the message.
-#[derive(Debug, Clone)]
-pub struct Delivery {
-    pub consumer: ConsumerId,
-    /// Its place in the consumer's queue: what [`Session::settle`](super::Session::settle) takes.
-    pub offset: Offset,
-    pub message: Message,
-    /// Failed deliveries before this one.
-    pub attempts: u16,
-    /// Somebody may have seen it already.
-    pub redelivered: bool,
-    /// It is a retained value, delivered because of a new binding.
-    pub retained: bool,
-    /// Tags of the session's bindings that matched; empty for ordinary queues.
-    pub tags: Tags,
-}
-
-/// The joined tags of all bindings of one target that a message met.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tags(pub(crate) Option<Arc<[BindingTag]>>);
-
-impl Tags {
-    /// No tag costs nothing.
-    pub fn new(tags: &[BindingTag]) -> Self {
-        Self((!tags.is_empty()).then(|| tags.into()))
-    }
-
-    /// All of them.
-    pub fn as_slice(&self) -> &[BindingTag] {
-        self.0.as_deref().unwrap_or_default()
-    }
-
-    /// The highest level that was asked for.
-    pub fn level(&self) -> u8 {
-        self.as_slice().iter().map(|tag| tag.level).max().unwrap_or(0)
-    }
-}
+use crate::subscription::{ConsumerId, Delivery};
 
 /// What became of a publish.
 #[derive(Debug, Clone)]

@@ -1,22 +1,69 @@
-//! The asynchronous shell. SKELETON: signatures only, bodies are being written.
-#![allow(unused_variables, clippy::unused_async, clippy::missing_errors_doc)]
+//! The asynchronous shell around the pure half: sessions and their inboxes, virtual hosts, the committer, timers,
+//! the memory budget.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `session` `control` `seat` | the verbs of a session; taking a seat and leaving it |
+//! | `request` `events` | what adapters ask, and what they are told |
+//! | `turn` | one flush's way: route, append, dispatch, move, store |
+//! | `vhost` `named` `queue` `inbox` | what there is, each behind its own lock |
+//! | `moves` | dead-lettering: what a message becomes and where it goes |
+//! | `routes` | content routes: inline, and the workers of queued ones |
+//! | `committer` `ops` `snapshot` `recovery` | what is stored, when, and how it comes back |
+//! | `parked` `timer` `budget` `spill` | delayed publishes and wills, time, memory |
+//!
+//! Lock order: **vhost → log → inbox**; no lock is held over an await.
 
 mod budget;
+mod committer;
+mod control;
 mod events;
+mod inbox;
+mod moves;
+mod named;
+mod ops;
+mod parked;
+mod queue;
+mod recovery;
 mod request;
+mod routes;
+mod seat;
+mod session;
+mod snapshot;
+mod spill;
+mod timer;
+mod turn;
+mod vhost;
 
+pub use crate::subscription::{ConsumerId, Credit, Delivery, Outcome};
 pub use budget::{Budget, Charge};
-pub use events::*;
-pub use request::*;
+pub use events::{Confirm, Confirmed, Declared, Events, Notice, QueueStatus};
+pub use request::{
+    Bind, Consumer, Due, Keep, LaneId, Memo, ParkId, PoolId, Publish, Replay, SessionSpec, Source,
+    To, Unsettled,
+};
+pub use session::Session;
 
 use crate::auth::{Authenticator, Login};
-use crate::error::Error;
-use crate::exchange::{ExchangeSpec, SessionId};
-use crate::log::{Offset, QueueSpec};
-use crate::message::{Address, Formats, Key, Message, Name, Origin, Timestamp};
-use crate::store::Store;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::ExchangeSpec;
+use crate::log::Place;
+use crate::message::{Address, Formats, Message, Name, Timestamp};
+use crate::store::{JournalId, Pos, Store};
 use crate::transform::ContentRoute;
-use std::sync::Arc;
+use committer::{Committed, Committer, Placed};
+use inbox::Inbox;
+use ops::Ops;
+use parked::Parked;
+use parking_lot::Mutex;
+use snapshot::{Grace, SNAPSHOT_BYTES};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use timer::{Clock, Timers};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use turn::{Scene, Turn};
+use vhost::Vhost;
 
 /// Limits and marks.
 #[derive(Debug, Clone)]
@@ -72,225 +119,284 @@ pub struct Setup {
 
 /// The broker. A clone is another handle on the same one.
 #[derive(Clone)]
-pub struct Broker(Arc<Setup>);
+pub struct Broker(Arc<Inner>);
+
+/// What all parts of the broker share.
+pub struct Inner {
+    pub settings: Settings,
+    pub formats: Formats,
+    pub committer: Arc<Committer>,
+    pub timers: Timers,
+    pub store: Arc<dyn Store>,
+    /// Parked publishes; its lock is taken alone.
+    pub parked: Mutex<Parked>,
+    pub grace: Grace,
+    pub snapshot_due: Notify,
+    /// Position of the last stored entry.
+    pub tail: AtomicU64,
+    authenticator: Arc<dyn Authenticator>,
+    vhosts: Vec<Arc<Vhost>>,
+    clock: Clock,
+    ids: AtomicU64,
+    budget: Arc<Budget>,
+    /// Memory is over its mark: publishers are held back.
+    alarmed: AtomicBool,
+    over: Notify,
+    /// Sessions that wait for the alarm to end.
+    held: Mutex<Vec<Weak<Inbox>>>,
+    /// Bytes of journal since the last snapshot.
+    unsnapped: AtomicUsize,
+    loads: Notify,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    committing: Mutex<Option<JoinHandle<()>>>,
+    /// Makes generated names unguessable between starts.
+    salt: u64,
+}
 
 impl Broker {
     /// Opens the store, recovers, declares the topology and starts the background tasks.
     pub async fn open(setup: Setup) -> Result<Broker, Error> {
-        panic!("skeleton")
+        let Setup { settings, formats, topology, store, authenticator, routes } = setup;
+        let unavailable = |e: crate::store::StoreError| {
+            Error::new(ErrorKind::Unavailable, format!("the store cannot be opened: {e}"))
+        };
+        let lease = store.coord().acquire("node").await.map_err(unavailable)?;
+        let lease =
+            lease.ok_or_else(|| Error::new(ErrorKind::Locked, "another process owns the store"))?;
+        let recovered = recovery::read(&*store).await?;
+        let writer = store.open(JournalId::Meta, &lease).await.map_err(unavailable)?;
+        let vhosts = settings
+            .vhosts
+            .iter()
+            .map(|name| Vhost::new(name.clone(), settings.topic_exchange.clone(), &topology))
+            .collect();
+        let inner = Arc::new(Inner {
+            committer: Arc::new(Committer::new(recovered.live())),
+            tail: AtomicU64::new(recovered.tail().0),
+            timers: Timers::default(),
+            store: store.clone(),
+            parked: Mutex::default(),
+            grace: Grace::default(),
+            snapshot_due: Notify::new(),
+            authenticator,
+            vhosts,
+            clock: Clock::start(),
+            ids: AtomicU64::new(0),
+            budget: Arc::new(Budget::new(settings.memory_high)),
+            alarmed: AtomicBool::new(false),
+            over: Notify::new(),
+            held: Mutex::default(),
+            unsnapped: AtomicUsize::new(0),
+            loads: Notify::new(),
+            tasks: Mutex::default(),
+            committing: Mutex::default(),
+            salt: lease.epoch.0,
+            settings,
+            formats,
+        });
+        if recovered.damaged() > 0 {
+            tracing::error!(
+                entries = recovered.damaged(),
+                "the journal is damaged; everything else is served"
+            );
+        }
+        recovered.install(&inner);
+        inner.start(writer);
+        let broker = Broker(inner);
+        routes::start(&broker, routes).await?;
+        Ok(broker)
     }
+
     /// Limits and marks.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
+
     /// Every known header format.
     pub fn formats(&self) -> &Formats {
         &self.0.formats
     }
+
     /// Milliseconds since the epoch; never goes back.
     pub fn now(&self) -> Timestamp {
-        panic!("skeleton")
+        self.0.now()
     }
-    /// Who is this? [`ErrorKind::Refused`](crate::ErrorKind) when nobody.
+
+    /// Who is this? [`ErrorKind::Refused`] when nobody.
     pub async fn login(&self, login: &Login) -> Result<Name, Error> {
-        panic!("skeleton")
+        self.0.authenticator.login(login).await
     }
+
     /// True when there is a virtual host of that name.
     pub fn has_vhost(&self, name: &str) -> bool {
-        panic!("skeleton")
+        self.0.vhost(name).is_some()
     }
-    /// Takes a seat.
-    pub async fn session(&self, spec: SessionSpec) -> Result<Session, Error> {
-        panic!("skeleton")
+
+    /// Bytes of resident messages now.
+    pub fn memory_used(&self) -> usize {
+        self.0.budget.used()
     }
+
     /// Stores what is pending and closes the store.
     pub async fn close(&self) -> Result<(), Error> {
-        panic!("skeleton")
+        for task in self.0.tasks.lock().drain(..) {
+            task.abort();
+        }
+        self.0.committer.close();
+        let committing = self.0.committing.lock().take();
+        if let Some(committing) = committing
+            && committing.await.is_err()
+        {
+            return Err(Error::new(ErrorKind::Internal, "the committer panicked"));
+        }
+        match self.0.committer.has_failed() {
+            true => Err(self.0.committer.failed().await),
+            false => Ok(()),
+        }
     }
+
     /// Resolves when the store has failed: nothing is acknowledged any more, the process has to end.
     pub async fn failed(&self) -> Error {
-        panic!("skeleton")
+        self.0.committer.failed().await
     }
-}
 
-/// One connection's seat. Dropping it is losing the connection.
-pub struct Session(Broker);
-
-// Data verbs: synchronous, batched, ordered, never waiting.
-impl Session {
-    pub fn broker(&self) -> &Broker {
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.0
     }
-    pub fn id(&self) -> SessionId {
-        panic!("skeleton")
+}
+
+impl Inner {
+    fn start(self: &Arc<Self>, writer: Box<dyn crate::store::JournalWriter>) {
+        // Trims are hints: a few that wait are enough.
+        let (trims, to_trim) = mpsc::channel(4);
+        let committed: Arc<dyn Committed> = Arc::new(Shell(self.clone()));
+        let max_entry = self.store.caps().max_entry;
+        let committing =
+            committer::run(self.committer.clone(), writer, max_entry, to_trim, committed);
+        *self.committing.lock() = Some(tokio::spawn(committing));
+        self.spawn(timer::run(self.clone()));
+        self.spawn(snapshot::run(self.clone(), trims));
+        self.spawn(spill::run(self.clone()));
     }
-    pub fn origin(&self) -> &Arc<Origin> {
-        panic!("skeleton")
+
+    /// Milliseconds since the epoch; never goes back.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
-    /// A named session of that name was there.
-    pub fn resumed(&self) -> bool {
-        panic!("skeleton")
+
+    /// An id that was never used before.
+    pub fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
     }
-    /// A new lane.
-    pub fn lane(&mut self) -> LaneId {
-        panic!("skeleton")
+
+    /// The last id given out.
+    pub fn last_id(&self) -> u64 {
+        self.ids.load(Ordering::Relaxed)
     }
-    /// Ends a lane: its consumers leave, what they had unsettled goes back, an open transaction is rolled back.
-    pub fn drop_lane(&mut self, lane: LaneId) {
-        panic!("skeleton")
+
+    /// No id up to this one is given out.
+    pub fn raise_ids(&self, to: u64) {
+        self.ids.fetch_max(to, Ordering::Relaxed);
     }
-    /// Queues a publish for the next [`Session::flush`]; the number that its confirm will carry, from 1 on, one
-    /// sequence for each lane (publishes that ask for no confirm are not counted and return 0).
-    pub fn publish(&mut self, lane: LaneId, publish: Publish) -> u64 {
-        panic!("skeleton")
+
+    /// A text that no generated name had before.
+    pub fn unique(&self) -> String {
+        format!("{:x}-{:x}-{:x}", self.salt, self.now().0, self.next_id())
     }
-    /// State to be stored with the next flush. Only for named sessions that outlive their connection.
-    pub fn memo(&mut self, memo: Memo) {
-        panic!("skeleton")
+
+    /// The virtual host of that name.
+    pub fn vhost(&self, name: &str) -> Option<Arc<Vhost>> {
+        self.vhosts.iter().find(|v| *v.name == *name).cloned()
     }
-    /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
-    /// Call it after every turn.
-    pub fn flush(&mut self) {
-        panic!("skeleton")
+
+    /// The first virtual host.
+    pub fn default_vhost(&self) -> Option<Arc<Vhost>> {
+        self.vhosts.first().cloned()
     }
-    /// Settles records of one consumer. Unknown or settled offsets are ignored; the number settled is returned.
-    /// In a transaction it takes effect with the commit.
-    pub fn settle(
-        &mut self,
-        lane: LaneId,
-        consumer: ConsumerId,
-        offsets: &[Offset],
-        outcome: Outcome,
-    ) -> usize {
-        panic!("skeleton")
+
+    /// All virtual hosts.
+    pub fn all_vhosts(&self) -> &[Arc<Vhost>] {
+        &self.vhosts
     }
-    /// Credit that consumers can share.
-    pub fn pool(&mut self, credit: Credit) -> PoolId {
-        panic!("skeleton")
+
+    /// Counts a message against the memory budget as long as it lives.
+    pub fn charge(&self, message: &Message) {
+        message.charge(|| self.budget.charge(message.size()));
+        if self.budget.is_over() && !self.alarmed.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                used = self.budget.used(),
+                "memory is over its mark: publishers are held back"
+            );
+            self.over.notify_one();
+        }
     }
-    /// Sets a pool's credit. Below what is outstanding it stops dispatch and takes nothing back.
-    pub fn set_pool(&mut self, pool: PoolId, credit: Credit) {
-        panic!("skeleton")
+
+    /// True while publishers are held back.
+    pub fn is_alarmed(&self) -> bool {
+        self.alarmed.load(Ordering::Acquire)
     }
-    /// Sets a consumer's own credit.
-    pub fn set_credit(&mut self, consumer: ConsumerId, credit: Credit) {
-        panic!("skeleton")
-    }
-    /// All deliveries taken by [`Session::events`] so far stand in the output before this position.
-    pub fn encoded(&mut self, position: u64) {
-        panic!("skeleton")
-    }
-    /// The output was written up to this position: what need not be settled is accepted, its credit comes back.
-    pub fn flushed(&mut self, position: u64) {
-        panic!("skeleton")
-    }
-    /// False while so many publishes are held back that reading has to stop. Wakes through [`Session::events`].
-    pub fn may_read(&self) -> bool {
-        panic!("skeleton")
-    }
-    /// Waits until something is ready, then moves everything ready into `events` (cleared first). Cancel-safe.
-    /// May return with nothing in it: then flush and go on.
-    pub async fn events(&mut self, events: &mut Events) {
-        panic!("skeleton")
-    }
-    /// What a named session noted.
-    pub fn memos(&self) -> Vec<Memo> {
-        panic!("skeleton")
+
+    /// Wakes that session when the alarm ends.
+    pub fn hold(&self, inbox: &Arc<Inbox>) {
+        let mut held = self.held.lock();
+        held.retain(|h| h.strong_count() > 0 && h.as_ptr() != Arc::as_ptr(inbox));
+        held.push(Arc::downgrade(inbox));
     }
 }
 
-// Control verbs: they flush first, and resolve when their effect is stored.
-impl Session {
-    /// An empty name asks for a generated one. `Mismatch` when it exists otherwise, `Locked` when exclusive elsewhere.
-    pub async fn declare_queue(&mut self, spec: QueueSpec) -> Result<Declared, Error> {
-        panic!("skeleton")
+/// What a commit leads to. It has a turn of its own.
+struct Shell(Arc<Inner>);
+
+impl Committed for Shell {
+    fn stored(&self, placed: Vec<(Placed, Place)>) {
+        let core = &self.0;
+        let grace = core.grace.enter();
+        let Some(vhost) = core.default_vhost() else { return };
+        let mut turn = Turn::default();
+        let now = core.now();
+        let mut rest = placed.into_iter().peekable();
+        let mut gone = Vec::new();
+        while let Some((first, place)) = rest.next() {
+            let queue = first.queue.clone();
+            queue.step(&mut turn.after, |state, effects| {
+                let mut one = |placed: &Placed, place: Place| {
+                    let kept = match placed.spilled {
+                        true => state.sub.spilled(placed.offset, place),
+                        false => state.sub.commit(placed.offset, place),
+                    };
+                    if !kept {
+                        gone.push(place);
+                    }
+                };
+                one(&first, place);
+                while let Some((placed, place)) =
+                    rest.next_if(|(p, _)| p.queue.id == first.queue.id)
+                {
+                    one(&placed, place);
+                }
+                state.sub.dispatch(now, effects);
+            });
+        }
+        core.committer.free(&gone);
+        let scene = Scene { core, vhost: &vhost, now };
+        turn.run(scene);
+        turn.finish(scene, None);
+        core.grace.leave(grace);
     }
-    /// Passive declare: `NotFound`, `Locked`.
-    pub fn queue_status(&self, name: &str) -> Result<QueueStatus, Error> {
-        panic!("skeleton")
+
+    fn lost(&self, placed: Vec<Placed>) {
+        let mut after = queue::Aftermath::default();
+        for placed in placed.into_iter().filter(|p| !p.spilled) {
+            placed.queue.step(&mut after, |state, _| state.sub.fail(placed.offset));
+        }
     }
-    /// Returns how many ready messages went with it. `NotFound`, `InUse`, `Locked`.
-    pub async fn delete_queue(
-        &mut self,
-        name: &str,
-        if_unused: bool,
-        if_empty: bool,
-    ) -> Result<u64, Error> {
-        panic!("skeleton")
-    }
-    /// Drops all ready messages.
-    pub async fn purge(&mut self, name: &str) -> Result<u64, Error> {
-        panic!("skeleton")
-    }
-    pub async fn declare_exchange(&mut self, spec: ExchangeSpec) -> Result<(), Error> {
-        panic!("skeleton")
-    }
-    /// Passive declare.
-    pub fn exchange(&self, name: &str) -> Result<ExchangeSpec, Error> {
-        panic!("skeleton")
-    }
-    pub async fn delete_exchange(&mut self, name: &str, if_unused: bool) -> Result<(), Error> {
-        panic!("skeleton")
-    }
-    /// True when the binding was not there (an equal one gets the new tag).
-    pub async fn bind(&mut self, bind: Bind) -> Result<bool, Error> {
-        panic!("skeleton")
-    }
-    /// True when it was there. Source, key, arguments and target count.
-    pub async fn unbind(&mut self, bind: Bind) -> Result<bool, Error> {
-        panic!("skeleton")
-    }
-    /// Bindings that lead to this session (resumed ones included): key and tag.
-    pub fn own_bindings(&self) -> Vec<(Name, Key, crate::exchange::BindingTag)> {
-        panic!("skeleton")
-    }
-    /// Starts consuming. `NotFound`, `Locked` (exclusive queue), `InUse` (exclusive consumer).
-    pub async fn attach(&mut self, lane: LaneId, consumer: Consumer) -> Result<ConsumerId, Error> {
-        panic!("skeleton")
-    }
-    /// Stops consuming. An auto-delete queue goes with its last consumer.
-    pub async fn detach(&mut self, consumer: ConsumerId, unsettled: Unsettled) {
-        panic!("skeleton")
-    }
-    /// One message now, or none; with it the number of messages still ready. With `settles` it has to be settled
-    /// like a delivery of [`Delivery::consumer`].
-    pub async fn get(
-        &mut self,
-        lane: LaneId,
-        queue: &str,
-        settles: bool,
-    ) -> Result<Option<(Delivery, u64)>, Error> {
-        panic!("skeleton")
-    }
-    /// Publishes and settles of the lane wait for the commit from now on.
-    pub fn begin(&mut self, lane: LaneId) {
-        panic!("skeleton")
-    }
-    /// All or nothing, in one entry; resolves when stored. The lane is then outside a transaction.
-    pub async fn commit(&mut self, lane: LaneId) -> Result<(), Error> {
-        panic!("skeleton")
-    }
-    pub fn rollback(&mut self, lane: LaneId) {
-        panic!("skeleton")
-    }
-    /// Resolves when all that this session did so far is stored; confirms are in [`Session::events`] by then.
-    pub async fn sync(&mut self) -> Result<(), Error> {
-        panic!("skeleton")
-    }
-    /// A publish that is routed when due.
-    pub async fn park(&mut self, due: Due, message: Message) -> Result<ParkId, Error> {
-        panic!("skeleton")
-    }
-    /// False when it is gone already.
-    pub async fn unpark(&mut self, id: ParkId) -> Result<bool, Error> {
-        panic!("skeleton")
-    }
-    /// How long the session lives on.
-    pub async fn set_keep(&mut self, keep: Keep) -> Result<(), Error> {
-        panic!("skeleton")
-    }
-    /// Leaves in order: held publishes are routed, what was stored is waited for. Wills stay parked: unpark first.
-    pub async fn close(self) -> Result<(), Error> {
-        panic!("skeleton")
+
+    fn wrote(&self, upto: Pos, bytes: usize) {
+        let core = &self.0;
+        core.tail.store(upto.0, Ordering::Release);
+        if core.unsnapped.fetch_add(bytes, Ordering::AcqRel) + bytes > SNAPSHOT_BYTES {
+            core.unsnapped.store(0, Ordering::Release);
+            core.snapshot_due.notify_one();
+        }
     }
 }

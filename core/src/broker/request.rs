@@ -3,22 +3,13 @@
 use crate::exchange::BindingTag;
 use crate::log::QueueSpec;
 use crate::message::{Key, Message, Name, Origin, Timestamp, Value};
+use crate::subscription::Credit;
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// One ordered stream of publishes and settles of a session, with confirm numbers and a transaction of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneId(pub u32);
-
-/// A consumer of one session. [`ConsumerId::DIRECT`] marks what came straight to the session, without a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConsumerId(pub u32);
-
-impl ConsumerId {
-    /// Level-0 deliveries to a session: nothing to settle.
-    pub const DIRECT: ConsumerId = ConsumerId(0);
-}
 
 /// Credit shared by consumers of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,23 +18,6 @@ pub struct PoolId(pub u32);
 /// A parked publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParkId(pub u64);
-
-/// What one session may have unsettled. The maximum stands for "no limit".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Credit {
-    pub messages: u32,
-    pub bytes: u64,
-}
-
-impl Credit {
-    /// No limit.
-    pub const UNLIMITED: Credit = Credit { messages: u32::MAX, bytes: u64::MAX };
-
-    /// So many messages, whatever their size.
-    pub fn messages(messages: u32) -> Self {
-        Self { messages, bytes: u64::MAX }
-    }
-}
 
 /// A message on its way in.
 #[derive(Debug, Clone)]
@@ -62,20 +36,6 @@ pub struct Memo {
     pub key: Bytes,
     /// At most 4 KiB; none forgets.
     pub value: Option<Bytes>,
-}
-
-/// How a consumer is done with a record.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    Accepted,
-    /// Back to its old place, as if never delivered.
-    Released,
-    /// Dead-lettered, or dropped when there is nowhere to go. The reason is the consumer's own words.
-    Rejected {
-        reason: Option<Arc<str>>,
-    },
-    /// Back to its old place with one more attempt; dead-lettered at the queue's limit.
-    Failed,
 }
 
 /// What a consumer reads.

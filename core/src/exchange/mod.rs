@@ -7,6 +7,7 @@ mod fanout;
 pub mod filter;
 mod headers;
 mod retained;
+pub mod selector;
 mod topic;
 
 pub use retained::Retained;
@@ -33,6 +34,40 @@ pub struct BindingTag {
     pub flags: u8,
     /// The adapter's own number (a subscription identifier).
     pub id: u32,
+}
+
+/// Marks, beside the level, a retained value.
+const RETAINED: u8 = 0x80;
+
+/// The joined tags of all bindings of one target that a message met.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tags(Option<Arc<[BindingTag]>>);
+
+impl Tags {
+    /// No tag costs nothing.
+    pub fn new(tags: &[BindingTag]) -> Self {
+        Self((!tags.is_empty()).then(|| tags.into()))
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[BindingTag] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// The highest level that was asked for.
+    pub fn level(&self) -> u8 {
+        self.as_slice().iter().map(|tag| tag.level & !RETAINED).max().unwrap_or(0)
+    }
+
+    /// The tag of a retained value that a new binding replays.
+    pub fn of_retained(tag: BindingTag) -> Self {
+        Self::new(&[BindingTag { level: tag.level | RETAINED, ..tag }])
+    }
+
+    /// True for [`Tags::of_retained`].
+    pub fn is_retained(&self) -> bool {
+        self.as_slice().iter().any(|tag| tag.level & RETAINED != 0)
+    }
 }
 
 /// Where a binding leads.

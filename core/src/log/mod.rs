@@ -1,7 +1,12 @@
 //! Keeping, pure: what a queue is declared with, and the records it holds.
+//!
+//! A log is pages of records in offset order. Offsets are dense and never reused; a record leaves when it is settled
+//! or moved, its place stays empty, and a page goes when nothing in it lives.
 
+mod page;
 mod spec;
 
+pub use page::{Log, PAGE_RECORDS, Place, Record, State};
 pub use spec::{Life, Limits, Overflow, QueueSpec};
 
 /// Place of a record in its log: dense, from 0, never reused.

@@ -3,9 +3,12 @@
 //! first asks, and a foreign reader's frame is encoded once and shared.
 
 mod address;
+pub mod carry;
 mod fields;
+mod json;
 mod key;
 mod neutral;
+mod text64;
 mod value;
 pub(crate) mod wire;
 
@@ -146,6 +149,8 @@ pub struct Meta {
     pub level: u8,
     /// How many moves and routes it went through; bounded.
     pub hops: u8,
+    /// Content routes it went through: it does not enter them again.
+    pub through: Option<Arc<[Name]>>,
     pub deaths: Option<Arc<[Death]>>,
     pub origin: Arc<Origin>,
 }
@@ -161,6 +166,7 @@ impl Meta {
             retain: false,
             level: 0,
             hops: 0,
+            through: None,
             deaths: None,
             origin,
         }

@@ -1,1 +1,135 @@
-//! Delivering, pure.
+//! Delivering, pure: which record goes to which consumer, and what becomes of it. `now` comes in, [`Effects`] go out;
+//! nothing here waits, reads a clock or wakes anybody.
+//!
+//! | file | question |
+//! |---|---|
+//! | `ready` | which record is next |
+//! | `consumers` | who may have it |
+//! | `pool` | credit that consumers of a session share |
+//! | `dispatch` | giving out, limits, expiry |
+//! | `settle` | what consumers say of what they got |
+
+mod consumers;
+mod dispatch;
+mod effects;
+mod pool;
+mod ready;
+mod settle;
+
+pub use consumers::{Attached, Consumers, Handle};
+pub use dispatch::Arrival;
+pub use effects::{ConsumerId, Delivery, Effects, Move, Outcome};
+pub use pool::{Credit, Pool};
+pub use ready::Ready;
+
+use crate::exchange::LogId;
+use crate::log::{Limits, Log, Offset, QueueSpec, State};
+use crate::message::Timestamp;
+
+/// The rules of one queue that delivering needs.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    pub limits: Limits,
+    pub ttl_ms: Option<u64>,
+    pub max_priority: Option<u8>,
+    pub delivery_limit: Option<u16>,
+    pub single_active: bool,
+    pub durable: bool,
+}
+
+impl Rules {
+    /// The rules of a declared queue.
+    pub fn of(spec: &QueueSpec) -> Self {
+        Self {
+            limits: spec.limits,
+            ttl_ms: spec.ttl_ms,
+            max_priority: spec.max_priority,
+            delivery_limit: spec.delivery_limit,
+            single_active: spec.single_active,
+            durable: spec.durable,
+        }
+    }
+}
+
+/// A log with its one shared subscription: a queue.
+#[derive(Debug)]
+pub struct Subscription {
+    pub id: LogId,
+    pub log: Log,
+    pub rules: Rules,
+    pub consumers: Consumers,
+    ready: Ready,
+    /// Records in state Ready, and their bytes.
+    ready_count: u64,
+    ready_bytes: u64,
+    /// Records that are stored but not in memory and are being fetched.
+    loading: bool,
+}
+
+impl Subscription {
+    /// An empty queue.
+    pub fn new(id: LogId, rules: Rules) -> Self {
+        let ready = Ready::new(rules.max_priority.is_some());
+        Self {
+            id,
+            log: Log::default(),
+            rules,
+            consumers: Consumers::default(),
+            ready,
+            ready_count: 0,
+            ready_bytes: 0,
+            loading: false,
+        }
+    }
+
+    /// Records that could be delivered, and their bytes.
+    pub fn ready(&self) -> (u64, u64) {
+        (self.ready_count, self.ready_bytes)
+    }
+
+    /// Puts a recovered log in place: everything stored in it is ready, and somebody may have seen it.
+    pub fn recover(&mut self, log: Log) {
+        self.log = log;
+        let mut all = Vec::new();
+        for (offset, record) in self.log.iter_from(Offset(0)) {
+            all.push((offset, record.priority, record.size));
+        }
+        for (offset, priority, size) in all {
+            if let Some(record) = self.log.get_mut(offset) {
+                record.state = State::Ready;
+                record.seen = true;
+            }
+            self.ready.push(offset, priority);
+            self.count_in(size);
+        }
+    }
+
+    /// When the next record at the head expires.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        if !self.log.has_expiring() {
+            return None;
+        }
+        let mut first = None;
+        for offset in self.ready.heads(&self.log) {
+            let expires = self.log.get(offset).and_then(|r| r.expires);
+            first = match (first, expires) {
+                (Some(a), Some(b)) => Some(std::cmp::min::<Timestamp>(a, b)),
+                (a, b) => a.or(b),
+            };
+        }
+        first
+    }
+
+    fn count_in(&mut self, size: u32) {
+        self.ready_count += 1;
+        self.ready_bytes += u64::from(size);
+    }
+
+    fn count_out(&mut self, size: u32) {
+        self.ready_count -= 1;
+        self.ready_bytes -= u64::from(size);
+    }
+}
+
+#[cfg(test)]
+mod tests;

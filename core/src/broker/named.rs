@@ -1,0 +1,72 @@
+//! A named session: what outlives a connection. Its bindings are in the topology, its messages in its own queue;
+//! here are who is connected, its memos, and how long it stays.
+
+use super::inbox::Inbox;
+use super::queue::Queue;
+use super::request::Keep;
+use crate::exchange::SessionId;
+use crate::log::QueueSpec;
+use crate::message::{Name, Timestamp};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A named session.
+pub struct Named {
+    pub id: SessionId,
+    pub name: Name,
+    state: Mutex<NamedState>,
+}
+
+/// What changes about a named session.
+pub struct NamedState {
+    /// The connection it has now.
+    pub inbox: Option<Arc<Inbox>>,
+    pub keep: Keep,
+    pub memos: BTreeMap<Bytes, Bytes>,
+    /// Its own queue, made with its first binding.
+    pub queue: Option<Arc<Queue>>,
+    /// What that queue is declared with.
+    pub queue_spec: Option<QueueSpec>,
+    /// When its connection went.
+    pub gone_since: Option<Timestamp>,
+    /// It ended: nothing of it is kept.
+    pub ended: bool,
+}
+
+impl Named {
+    /// A session without a connection.
+    pub fn new(id: SessionId, name: Name, keep: Keep, queue_spec: Option<QueueSpec>) -> Arc<Self> {
+        let state = NamedState {
+            inbox: None,
+            keep,
+            memos: BTreeMap::new(),
+            queue: None,
+            queue_spec,
+            gone_since: None,
+            ended: false,
+        };
+        Arc::new(Self { id, name, state: Mutex::new(state) })
+    }
+
+    /// It survives a restart.
+    pub fn is_durable(&self) -> bool {
+        self.state.lock().keep != Keep::No
+    }
+
+    /// A look at its state, or a change of it.
+    pub fn with<R>(&self, with: impl FnOnce(&mut NamedState) -> R) -> R {
+        with(&mut self.state.lock())
+    }
+
+    /// Its connection, if it has one.
+    pub fn inbox(&self) -> Option<Arc<Inbox>> {
+        self.state.lock().inbox.clone()
+    }
+
+    /// Its own queue, if it has one.
+    pub fn queue(&self) -> Option<Arc<Queue>> {
+        self.state.lock().queue.clone()
+    }
+}

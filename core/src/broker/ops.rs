@@ -1,0 +1,671 @@
+//! What the journal's entries say: operations, one after another. docs/STORE.md has the byte tables.
+//!
+//! [`Ops`] writes, [`read`] reads; nothing else knows the bytes. Lengths are LEB128, numbers little-endian varints.
+
+use super::request::{Due, Keep, ParkId};
+use crate::exchange::{Binding, BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, Target};
+use crate::log::{Life, Limits, Offset, Overflow, Place, QueueSpec};
+use crate::message::wire::{Put, Take, put_pairs, take_pairs};
+use crate::message::{
+    Address, Death, FormatId, Key, Message, Meta, Name, Native, Origin, Reason, Timestamp,
+};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// One operation.
+#[derive(Debug)]
+pub enum Op {
+    /// A message and where it was put.
+    Record {
+        message: Message,
+        placed: Vec<(LogId, Offset, Tags)>,
+    },
+    /// A transient message that had to leave memory; nothing at recovery.
+    Spilled {
+        message: Message,
+    },
+    Settle {
+        queue: LogId,
+        offsets: Vec<Offset>,
+    },
+    Attempts {
+        queue: LogId,
+        offset: Offset,
+        attempts: u16,
+    },
+    Retain {
+        vhost: Name,
+        key: Key,
+        message: Option<Message>,
+    },
+    Memo {
+        session: SessionId,
+        key: Bytes,
+        value: Option<Bytes>,
+    },
+    Queue {
+        vhost: Name,
+        id: LogId,
+        spec: QueueSpec,
+    },
+    QueueGone {
+        id: LogId,
+    },
+    Exchange {
+        vhost: Name,
+        spec: ExchangeSpec,
+    },
+    ExchangeGone {
+        vhost: Name,
+        name: Name,
+    },
+    Bind {
+        vhost: Name,
+        binding: Binding,
+    },
+    Unbind {
+        vhost: Name,
+        binding: Binding,
+    },
+    Session {
+        vhost: Name,
+        id: SessionId,
+        name: Name,
+        keep: Keep,
+        queue: Option<LogId>,
+    },
+    SessionGone {
+        id: SessionId,
+    },
+    Park {
+        id: ParkId,
+        vhost: Name,
+        due: Due,
+        session: Option<SessionId>,
+        message: Message,
+    },
+    Unpark {
+        id: ParkId,
+    },
+    /// No id up to this one is free.
+    Ids {
+        next: u64,
+    },
+    /// Of a snapshot: a record that lives in the journal.
+    Live {
+        queue: LogId,
+        offset: Offset,
+        place: Place,
+        attempts: u16,
+        tags: Tags,
+    },
+    /// Of a snapshot: the next offset of a queue.
+    Next {
+        queue: LogId,
+        offset: Offset,
+    },
+}
+
+/// Operations as bytes.
+#[derive(Debug, Default)]
+pub struct Ops {
+    bytes: Vec<u8>,
+    /// How many of them hold a message that is fetched by its index.
+    records: u32,
+}
+
+impl Ops {
+    /// True without operations.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Records so far: the index of the next one.
+    pub fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes, for good.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes.into()
+    }
+
+    /// Moves the operations of `other` behind these.
+    pub fn append(&mut self, other: &mut Ops) {
+        match self.bytes.is_empty() {
+            true => std::mem::swap(self, other),
+            false => {
+                self.bytes.append(&mut other.bytes);
+                self.records += std::mem::take(&mut other.records);
+            }
+        }
+    }
+
+    /// A message and its places in durable queues. Its index among the records.
+    pub fn record<'a>(
+        &mut self,
+        message: &Message,
+        placed: impl ExactSizeIterator<Item = (LogId, Offset, &'a Tags)>,
+    ) -> u32 {
+        self.bytes.u8(1);
+        put_message(&mut self.bytes, message);
+        self.bytes.varint(placed.len() as u64);
+        for (queue, offset, tags) in placed {
+            self.bytes.varint(queue.0);
+            self.bytes.varint(offset.0);
+            put_tags(&mut self.bytes, tags);
+        }
+        self.records += 1;
+        self.records - 1
+    }
+
+    /// A transient message on its way out of memory. Its index among the records.
+    pub fn spilled(&mut self, message: &Message) -> u32 {
+        self.bytes.u8(2);
+        put_message(&mut self.bytes, message);
+        self.records += 1;
+        self.records - 1
+    }
+
+    /// Records that are done with.
+    pub fn settle(&mut self, queue: LogId, offsets: &[Offset]) {
+        self.bytes.u8(3);
+        self.bytes.varint(queue.0);
+        self.bytes.varint(offsets.len() as u64);
+        let mut last = 0;
+        for offset in offsets {
+            self.bytes.signed(offset.0.wrapping_sub(last) as i64);
+            last = offset.0;
+        }
+    }
+
+    /// Failed deliveries of a record.
+    pub fn attempts(&mut self, queue: LogId, offset: Offset, attempts: u16) {
+        self.bytes.u8(4);
+        self.bytes.varint(queue.0);
+        self.bytes.varint(offset.0);
+        self.bytes.varint(u64::from(attempts));
+    }
+
+    /// A topic's retained value; none clears it.
+    pub fn retain(&mut self, vhost: &str, key: &Key, message: Option<&Message>) {
+        self.bytes.u8(5);
+        self.bytes.text(vhost);
+        self.bytes.bytes(key.bytes());
+        self.bytes.optional(message, put_message);
+    }
+
+    /// A session's memo; none forgets it.
+    pub fn memo(&mut self, session: SessionId, key: &[u8], value: Option<&Bytes>) {
+        self.bytes.u8(6);
+        self.bytes.varint(session.0);
+        self.bytes.bytes(key);
+        self.bytes.optional(value, |o, v| o.bytes(v));
+    }
+
+    /// A declared queue.
+    pub fn queue(&mut self, vhost: &str, id: LogId, spec: &QueueSpec) {
+        self.bytes.u8(7);
+        self.bytes.text(vhost);
+        self.bytes.varint(id.0);
+        put_queue_spec(&mut self.bytes, spec);
+    }
+
+    /// A deleted queue, with all that is in it.
+    pub fn queue_gone(&mut self, id: LogId) {
+        self.bytes.u8(8);
+        self.bytes.varint(id.0);
+    }
+
+    /// A declared exchange.
+    pub fn exchange(&mut self, vhost: &str, spec: &ExchangeSpec) {
+        self.bytes.u8(9);
+        self.bytes.text(vhost);
+        self.bytes.text(&spec.name);
+        self.bytes.text(spec.kind.as_str());
+        self.bytes.flag(spec.auto_delete);
+        self.bytes.flag(spec.internal);
+        put_pairs(&mut self.bytes, &spec.arguments);
+    }
+
+    /// A deleted exchange, with its bindings.
+    pub fn exchange_gone(&mut self, vhost: &str, name: &str) {
+        self.bytes.u8(10);
+        self.bytes.text(vhost);
+        self.bytes.text(name);
+    }
+
+    /// A binding made (or its tag replaced) or removed.
+    pub fn binding(&mut self, vhost: &str, binding: &Binding, made: bool) {
+        self.bytes.u8(if made { 11 } else { 12 });
+        self.bytes.text(vhost);
+        put_binding(&mut self.bytes, binding);
+    }
+
+    /// A named session, new or with other settings.
+    pub fn session(
+        &mut self,
+        vhost: &str,
+        (id, name): (SessionId, &str),
+        keep: Keep,
+        queue: Option<LogId>,
+    ) {
+        self.bytes.u8(13);
+        self.bytes.text(vhost);
+        self.bytes.varint(id.0);
+        self.bytes.text(name);
+        match keep {
+            Keep::No => self.bytes.u8(0),
+            Keep::For(ms) => (self.bytes.u8(1), self.bytes.varint(ms)).1,
+            Keep::Forever => self.bytes.u8(2),
+        }
+        self.bytes.optional(queue, |o, q| o.varint(q.0));
+    }
+
+    /// The end of a named session.
+    pub fn session_gone(&mut self, id: SessionId) {
+        self.bytes.u8(14);
+        self.bytes.varint(id.0);
+    }
+
+    /// A parked publish.
+    pub fn park(
+        &mut self,
+        id: ParkId,
+        vhost: &str,
+        (due, session): (Due, Option<SessionId>),
+        message: &Message,
+    ) {
+        self.bytes.u8(15);
+        self.bytes.varint(id.0);
+        self.bytes.text(vhost);
+        match due {
+            Due::At(at) => (self.bytes.u8(0), self.bytes.varint(at.0)).1,
+            Due::Gone { delay_ms } => (self.bytes.u8(1), self.bytes.varint(delay_ms)).1,
+        }
+        self.bytes.optional(session, |o, s| o.varint(s.0));
+        put_message(&mut self.bytes, message);
+    }
+
+    /// A parked publish that was routed or cancelled.
+    pub fn unpark(&mut self, id: ParkId) {
+        self.bytes.u8(16);
+        self.bytes.varint(id.0);
+    }
+
+    /// No id below is free.
+    pub fn ids(&mut self, next: u64) {
+        self.bytes.u8(17);
+        self.bytes.varint(next);
+    }
+
+    /// Of a snapshot: a living record.
+    pub fn live(
+        &mut self,
+        queue: LogId,
+        offset: Offset,
+        place: Place,
+        (attempts, tags): (u16, &Tags),
+    ) {
+        self.bytes.u8(18);
+        self.bytes.varint(queue.0);
+        self.bytes.varint(offset.0);
+        self.bytes.varint(place.pos);
+        self.bytes.varint(u64::from(place.index));
+        self.bytes.varint(u64::from(attempts));
+        put_tags(&mut self.bytes, tags);
+    }
+
+    /// Of a snapshot: the next offset.
+    pub fn next(&mut self, queue: LogId, offset: Offset) {
+        self.bytes.u8(19);
+        self.bytes.varint(queue.0);
+        self.bytes.varint(offset.0);
+    }
+}
+
+/// Reads operations in order; the first one that cannot be read ends it with `None`.
+pub fn read(mut input: Bytes) -> impl Iterator<Item = Option<Op>> {
+    let (mut origin, mut broken) = (Arc::default(), false);
+    std::iter::from_fn(move || {
+        if input.is_empty() || broken {
+            return None;
+        }
+        let op = take_op(&mut input, &mut origin);
+        broken = op.is_none();
+        Some(op)
+    })
+}
+
+fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
+    Some(match input.take_u8()? {
+        1 => {
+            let message = take_message(input, origin)?;
+            let count: usize = input.take_number()?;
+            let mut placed = Vec::with_capacity(count.min(input.len() / 2));
+            for _ in 0..count {
+                placed.push((take_log(input)?, take_offset(input)?, take_tags(input)?));
+            }
+            Op::Record { message, placed }
+        }
+        2 => Op::Spilled { message: take_message(input, origin)? },
+        3 => take_settle(input)?,
+        4 => Op::Attempts {
+            queue: take_log(input)?,
+            offset: take_offset(input)?,
+            attempts: input.take_number()?,
+        },
+        5 => Op::Retain {
+            vhost: input.take_name()?,
+            key: Key::new(input.take_bytes()?),
+            message: input.take_optional(|i| take_message(i, origin))?,
+        },
+        6 => Op::Memo {
+            session: SessionId(input.take_varint()?),
+            key: input.take_bytes()?,
+            value: input.take_optional(Take::take_bytes)?,
+        },
+        7 => Op::Queue {
+            vhost: input.take_name()?,
+            id: take_log(input)?,
+            spec: take_queue_spec(input)?,
+        },
+        8 => Op::QueueGone { id: take_log(input)? },
+        9 => Op::Exchange { vhost: input.take_name()?, spec: take_exchange_spec(input)? },
+        10 => Op::ExchangeGone { vhost: input.take_name()?, name: input.take_name()? },
+        11 => Op::Bind { vhost: input.take_name()?, binding: take_binding(input)? },
+        12 => Op::Unbind { vhost: input.take_name()?, binding: take_binding(input)? },
+        13 => take_session(input)?,
+        14 => Op::SessionGone { id: SessionId(input.take_varint()?) },
+        15 => take_park(input, origin)?,
+        16 => Op::Unpark { id: ParkId(input.take_varint()?) },
+        17 => Op::Ids { next: input.take_varint()? },
+        18 => Op::Live {
+            queue: take_log(input)?,
+            offset: take_offset(input)?,
+            place: Place { pos: input.take_varint()?, index: input.take_number()? },
+            attempts: input.take_number()?,
+            tags: take_tags(input)?,
+        },
+        19 => Op::Next { queue: take_log(input)?, offset: take_offset(input)? },
+        _ => return None,
+    })
+}
+
+fn take_log(input: &mut Bytes) -> Option<LogId> {
+    input.take_varint().map(LogId)
+}
+
+fn take_offset(input: &mut Bytes) -> Option<Offset> {
+    input.take_varint().map(Offset)
+}
+
+fn take_settle(input: &mut Bytes) -> Option<Op> {
+    let queue = take_log(input)?;
+    let count: usize = input.take_number()?;
+    let mut offsets = Vec::with_capacity(count.min(input.len()));
+    let mut last = 0u64;
+    for _ in 0..count {
+        last = last.wrapping_add(input.take_signed()? as u64);
+        offsets.push(Offset(last));
+    }
+    Some(Op::Settle { queue, offsets })
+}
+
+fn take_session(input: &mut Bytes) -> Option<Op> {
+    let (vhost, id) = (input.take_name()?, SessionId(input.take_varint()?));
+    let name = input.take_name()?;
+    let keep = match input.take_u8()? {
+        0 => Keep::No,
+        1 => Keep::For(input.take_varint()?),
+        2 => Keep::Forever,
+        _ => return None,
+    };
+    Some(Op::Session { vhost, id, name, keep, queue: input.take_optional(take_log)? })
+}
+
+fn take_park(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
+    let (id, vhost) = (ParkId(input.take_varint()?), input.take_name()?);
+    let due = match input.take_u8()? {
+        0 => Due::At(Timestamp(input.take_varint()?)),
+        1 => Due::Gone { delay_ms: input.take_varint()? },
+        _ => return None,
+    };
+    let session = input.take_optional(|i| i.take_varint().map(SessionId))?;
+    Some(Op::Park { id, vhost, due, session, message: take_message(input, origin)? })
+}
+
+fn put_tags(out: &mut Vec<u8>, tags: &Tags) {
+    out.varint(tags.as_slice().len() as u64);
+    tags.as_slice().iter().for_each(|tag| put_tag(out, *tag));
+}
+
+fn put_tag(out: &mut Vec<u8>, tag: BindingTag) {
+    out.u8(tag.level);
+    out.u8(tag.flags);
+    out.varint(u64::from(tag.id));
+}
+
+fn take_tag(input: &mut Bytes) -> Option<BindingTag> {
+    Some(BindingTag { level: input.take_u8()?, flags: input.take_u8()?, id: input.take_number()? })
+}
+
+fn take_tags(input: &mut Bytes) -> Option<Tags> {
+    let count: usize = input.take_number()?;
+    if count == 0 {
+        return Some(Tags::default());
+    }
+    let mut tags = Vec::with_capacity(count.min(input.len() / 3));
+    for _ in 0..count {
+        tags.push(take_tag(input)?);
+    }
+    Some(Tags::new(&tags))
+}
+
+fn put_address(out: &mut Vec<u8>, address: &Address) {
+    out.text(&address.exchange);
+    out.bytes(address.key.bytes());
+}
+
+fn take_address(input: &mut Bytes) -> Option<Address> {
+    let exchange = input.take_name()?;
+    Some(Address::new(exchange, Key::new(input.take_bytes()?)))
+}
+
+fn put_message(out: &mut Vec<u8>, message: &Message) {
+    let meta = message.meta();
+    out.reserve(message.size() + 64);
+    out.u8(u8::from(meta.durable) | u8::from(meta.retain) << 1 | meta.level << 2);
+    out.optional(meta.priority, Put::u8);
+    out.varint(meta.published.0);
+    out.optional(meta.expires, |o, at| o.varint(at.0));
+    out.u8(meta.hops);
+    let through = meta.through.as_deref().unwrap_or_default();
+    out.varint(through.len() as u64);
+    through.iter().for_each(|name| out.text(name));
+    out.varint(meta.deaths().len() as u64);
+    meta.deaths().iter().for_each(|death| put_death(out, death));
+    for name in [&meta.origin.user, &meta.origin.client, &meta.origin.listener] {
+        out.text(name);
+    }
+    put_address(out, message.address());
+    out.varint(u64::from(message.native().format.0));
+    out.bytes(&message.native().bytes);
+    out.bytes(message.body());
+}
+
+fn take_message(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Message> {
+    let flags = input.take_u8()?;
+    let mut meta = Meta::new(origin.clone(), Timestamp(0));
+    meta.durable = flags & 1 != 0;
+    meta.retain = flags & 2 != 0;
+    meta.level = flags >> 2;
+    meta.priority = input.take_optional(Take::take_u8)?;
+    meta.published = Timestamp(input.take_varint()?);
+    meta.expires = input.take_optional(|i| i.take_varint().map(Timestamp))?;
+    meta.hops = input.take_u8()?;
+    let through = take_list(input, Take::take_name)?;
+    meta.through = (!through.is_empty()).then(|| through.into());
+    let deaths = take_list(input, take_death)?;
+    meta.deaths = (!deaths.is_empty()).then(|| deaths.into());
+    let who = Origin {
+        user: input.take_name()?,
+        client: input.take_name()?,
+        listener: input.take_name()?,
+    };
+    // Neighbours mostly come from one connection: they share its origin.
+    if **origin != who {
+        *origin = Arc::new(who);
+    }
+    meta.origin = origin.clone();
+    let address = take_address(input)?;
+    let native = Native { format: FormatId(input.take_number()?), bytes: input.take_bytes()? };
+    let body = input.take_bytes()?;
+    Some(Message::new(address, meta, native, body))
+}
+
+fn take_list<T>(input: &mut Bytes, take: impl Fn(&mut Bytes) -> Option<T>) -> Option<Vec<T>> {
+    let count: usize = input.take_number()?;
+    let mut list = Vec::with_capacity(count.min(input.len()));
+    for _ in 0..count {
+        list.push(take(input)?);
+    }
+    Some(list)
+}
+
+const REASONS: [Reason; 5] = [
+    Reason::Rejected,
+    Reason::Expired,
+    Reason::MaxLength,
+    Reason::DeliveryLimit,
+    Reason::Transform,
+];
+
+fn put_death(out: &mut Vec<u8>, death: &Death) {
+    out.text(&death.queue);
+    out.u8(REASONS.iter().position(|r| *r == death.reason).unwrap_or_default() as u8);
+    out.varint(u64::from(death.count));
+    out.varint(death.time.0);
+    put_address(out, &death.address);
+    out.optional(death.ttl_ms, Put::varint);
+    out.optional(death.detail.as_deref(), Put::text);
+}
+
+fn take_death(input: &mut Bytes) -> Option<Death> {
+    Some(Death {
+        queue: input.take_name()?,
+        reason: *REASONS.get(usize::from(input.take_u8()?))?,
+        count: input.take_number()?,
+        time: Timestamp(input.take_varint()?),
+        address: take_address(input)?,
+        ttl_ms: input.take_optional(Take::take_varint)?,
+        detail: input.take_optional(|i| i.take_name().map(|name| Arc::from(&*name)))?,
+    })
+}
+
+fn put_queue_spec(out: &mut Vec<u8>, spec: &QueueSpec) {
+    out.text(&spec.name);
+    out.flag(spec.auto_delete);
+    out.optional(spec.expires_ms, Put::varint);
+    out.optional(spec.ttl_ms, Put::varint);
+    out.optional(spec.limits.messages, Put::varint);
+    out.optional(spec.limits.bytes, Put::varint);
+    out.u8(match spec.limits.overflow {
+        Overflow::DropHead => 0,
+        Overflow::RejectNew => 1,
+        Overflow::RejectNewDeadLetter => 2,
+    });
+    out.optional(spec.dead_letter.as_ref(), |o, (exchange, key)| {
+        o.text(exchange);
+        o.optional(key.as_ref(), |o, key| o.bytes(key.bytes()));
+    });
+    out.optional(spec.max_priority, Put::u8);
+    out.optional(spec.delivery_limit, |o, n| o.varint(u64::from(n)));
+    out.flag(spec.single_active);
+    put_pairs(out, &spec.arguments);
+}
+
+fn take_queue_spec(input: &mut Bytes) -> Option<QueueSpec> {
+    Some(QueueSpec {
+        name: input.take_name()?,
+        // Only durable queues that stay are stored.
+        durable: true,
+        life: Life::Permanent,
+        auto_delete: input.take_flag()?,
+        expires_ms: input.take_optional(Take::take_varint)?,
+        ttl_ms: input.take_optional(Take::take_varint)?,
+        limits: Limits {
+            messages: input.take_optional(Take::take_varint)?,
+            bytes: input.take_optional(Take::take_varint)?,
+            overflow: match input.take_u8()? {
+                0 => Overflow::DropHead,
+                1 => Overflow::RejectNew,
+                2 => Overflow::RejectNewDeadLetter,
+                _ => return None,
+            },
+        },
+        dead_letter: input.take_optional(|i| {
+            let exchange = i.take_name()?;
+            let key = i.take_optional(Take::take_bytes)?;
+            Some((exchange, key.map(Key::new)))
+        })?,
+        max_priority: input.take_optional(Take::take_u8)?,
+        delivery_limit: input.take_optional(Take::take_number)?,
+        single_active: input.take_flag()?,
+        arguments: take_pairs(input)?,
+    })
+}
+
+fn take_exchange_spec(input: &mut Bytes) -> Option<ExchangeSpec> {
+    Some(ExchangeSpec {
+        name: input.take_name()?,
+        kind: Kind::parse(&input.take_name()?).ok()?,
+        durable: true,
+        auto_delete: input.take_flag()?,
+        internal: input.take_flag()?,
+        arguments: take_pairs(input)?,
+    })
+}
+
+fn put_binding(out: &mut Vec<u8>, binding: &Binding) {
+    out.text(&binding.source);
+    out.bytes(binding.key.bytes());
+    put_pairs(out, &binding.arguments);
+    match &binding.target {
+        Target::Exchange(name) => (out.u8(0), out.text(name)).1,
+        Target::Log(id) => (out.u8(1), out.varint(id.0)).1,
+        Target::Session(id) => (out.u8(2), out.varint(id.0)).1,
+    }
+    put_tag(out, binding.tag);
+    out.flag(binding.skip_own);
+}
+
+fn take_binding(input: &mut Bytes) -> Option<Binding> {
+    Some(Binding {
+        source: input.take_name()?,
+        key: Key::new(input.take_bytes()?),
+        arguments: take_pairs(input)?,
+        target: match input.take_u8()? {
+            0 => Target::Exchange(input.take_name()?),
+            1 => Target::Log(take_log(input)?),
+            2 => Target::Session(SessionId(input.take_varint()?)),
+            _ => return None,
+        },
+        tag: take_tag(input)?,
+        skip_own: input.take_flag()?,
+    })
+}
+
+#[cfg(test)]
+#[path = "ops_tests.rs"]
+mod tests;

@@ -1,0 +1,113 @@
+//! Parked publishes: routed when due, or cancelled before. Two kinds: due at a time, and due some time after their
+//! session's connection is gone (wills).
+
+use super::Inner;
+use super::request::{Due, ParkId};
+use super::timer::Alarm;
+use super::turn::{Scene, Turn};
+use super::vhost::Vhost;
+use crate::exchange::SessionId;
+use crate::message::{Message, Name, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One parked publish.
+pub struct ParkedPublish {
+    pub vhost: Name,
+    pub message: Message,
+    pub due: Due,
+    pub owner: SessionId,
+    /// When it is due, once that is known.
+    pub at: Option<Timestamp>,
+    /// It is in the journal.
+    pub durable: bool,
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct Parked(BTreeMap<ParkId, ParkedPublish>);
+
+impl Parked {
+    /// Adds one; when it is due, if that is known.
+    pub fn add(&mut self, id: ParkId, mut publish: ParkedPublish) -> Option<Timestamp> {
+        if let Due::At(at) = publish.due {
+            publish.at = Some(at);
+        }
+        let at = publish.at;
+        self.0.insert(id, publish);
+        at
+    }
+
+    /// Takes one out.
+    pub fn take(&mut self, id: ParkId) -> Option<ParkedPublish> {
+        self.0.remove(&id)
+    }
+
+    /// Takes one out if it is due.
+    pub fn take_due(&mut self, id: ParkId, now: Timestamp) -> Option<ParkedPublish> {
+        let due = self.0.get(&id)?.at.is_some_and(|at| at <= now);
+        if due { self.0.remove(&id) } else { None }
+    }
+
+    /// The owner's connection is gone (or, when `ended`, its session): what waits for that, and when it is due.
+    pub fn gone(
+        &mut self,
+        owner: SessionId,
+        now: Timestamp,
+        ended: bool,
+    ) -> Vec<(ParkId, Timestamp)> {
+        let mut due = Vec::new();
+        for (id, publish) in self.0.iter_mut().filter(|(_, p)| p.owner == owner) {
+            if let Due::Gone { delay_ms } = publish.due {
+                let at = if ended { now } else { now.plus(delay_ms) };
+                publish.at = Some(publish.at.map_or(at, |known| known.min(at)));
+                due.push((*id, at));
+            }
+        }
+        due
+    }
+
+    /// The owner is back: what waited for it to be gone is forgotten. What was stored of it.
+    pub fn cancel(&mut self, owner: SessionId) -> Vec<ParkId> {
+        let theirs = |p: &ParkedPublish| p.owner == owner && matches!(p.due, Due::Gone { .. });
+        let gone: Vec<ParkId> =
+            self.0.iter().filter(|(_, p)| theirs(p)).map(|(id, _)| *id).collect();
+        gone.into_iter().filter(|id| self.0.remove(id).is_some_and(|p| p.durable)).collect()
+    }
+
+    /// All, for snapshots.
+    pub fn iter(&self) -> impl Iterator<Item = (&ParkId, &ParkedPublish)> {
+        self.0.iter()
+    }
+}
+
+impl Inner {
+    pub(super) fn park(
+        &self,
+        id: ParkId,
+        vhost: &Vhost,
+        (due, owner): (Due, SessionId),
+        (message, durable): (Message, bool),
+    ) {
+        self.charge(&message);
+        let vhost = vhost.name.clone();
+        let publish = ParkedPublish { vhost, message, due, owner, at: None, durable };
+        if let Some(at) = self.parked.lock().add(id, publish) {
+            self.timers.set(at, Alarm::Parked(id));
+        }
+    }
+
+    /// Routes a parked publish whose time has come: its routing and its removal are one unit.
+    pub(super) fn unpark_due(self: &Arc<Self>, id: ParkId, now: Timestamp) {
+        let Some(parked) = self.parked.lock().take_due(id, now) else { return };
+        let Some(vhost) = self.vhost(&parked.vhost) else { return };
+        let scene = Scene { core: self, vhost: &vhost, now };
+        let mut turn = Turn::default();
+        turn.send(scene, parked.message);
+        if parked.durable {
+            turn.unit().ops.unpark(id);
+        }
+        turn.run(scene);
+        turn.finish(scene, None);
+    }
+}

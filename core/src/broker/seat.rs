@@ -1,0 +1,210 @@
+//! Taking a seat and leaving it: new sessions, named sessions that are opened again, connections that are lost.
+
+use super::control::resume;
+use super::inbox::Inbox;
+use super::named::Named;
+use super::request::{Keep, SessionSpec};
+use super::session::Session;
+use super::timer::Alarm;
+use super::turn::{Scene, Turn};
+use super::vhost::Vhost;
+use super::{Broker, Inner, Notice, Ops};
+use crate::error::{Error, ErrorKind};
+use crate::exchange::SessionId;
+use crate::message::Timestamp;
+use std::sync::Arc;
+
+impl Broker {
+    /// Takes a seat.
+    pub async fn session(&self, spec: SessionSpec) -> Result<Session, Error> {
+        let mut session = self.seat(spec, false)?;
+        if session.named.is_some() {
+            session.sync().await?;
+        }
+        Ok(session)
+    }
+
+    /// Takes a seat; what has to be stored for it is submitted, not waited for.
+    pub(super) fn seat(&self, spec: SessionSpec, internal: bool) -> Result<Session, Error> {
+        let core = self.inner();
+        let vhost = core.vhost(&spec.vhost).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("vhost '{}' not found", spec.vhost))
+        })?;
+        if core.committer.has_failed() {
+            return Err(Error::new(ErrorKind::Unavailable, "the store has failed"));
+        }
+        let origin = Arc::new(spec.origin.clone());
+        let inbox = Inbox::new(origin, core.settings.inbox_bytes_max);
+        let seat = match &spec.name {
+            Some(_) => core.named_seat(&vhost, &spec, &inbox),
+            None => Seat { id: SessionId(core.next_id()), named: None, resumed: false },
+        };
+        let mut session = Session::new(self.clone(), vhost, seat.id, inbox);
+        (session.named, session.resumed) = (seat.named, seat.resumed);
+        session.internal = internal;
+        Ok(session)
+    }
+}
+
+struct Seat {
+    id: SessionId,
+    named: Option<Arc<Named>>,
+    resumed: bool,
+}
+
+impl Inner {
+    fn named_seat(
+        self: &Arc<Self>,
+        vhost: &Arc<Vhost>,
+        spec: &SessionSpec,
+        inbox: &Arc<Inbox>,
+    ) -> Seat {
+        let name = spec.name.clone().unwrap_or_default();
+        let mut turn = Turn::default();
+        let grace = self.grace.enter();
+        // One at a time: two connections that open one name at once must not both find it free.
+        let _one = vhost.opening.lock();
+        let old = vhost.topology.read().session(&name).cloned();
+        if let Some(old) = &old {
+            self.take_over(old);
+            resume(old, &mut turn.after, self.now());
+        }
+        let resumed = match old {
+            Some(old) if spec.clean || old.with(|state| state.ended) => {
+                turn.unit().ops.append(&mut self.end_session(vhost, &old));
+                None
+            }
+            other => other,
+        };
+        let named = match &resumed {
+            Some(named) => named.clone(),
+            None => {
+                let id = SessionId(self.next_id());
+                let named = Named::new(id, name.clone(), spec.keep, spec.queue.clone());
+                vhost.topology.write().add_session(named.clone());
+                named
+            }
+        };
+        let queue = named.with(|state| {
+            state.inbox = Some(inbox.clone());
+            state.keep = spec.keep;
+            state.gone_since = None;
+            if state.queue_spec.is_none() {
+                state.queue_spec = spec.queue.clone();
+            }
+            state.queue.clone()
+        });
+        if spec.keep != Keep::No {
+            let queue = queue.filter(|q| q.is_durable()).map(|q| q.id);
+            turn.unit().ops.session(&vhost.name, (named.id, &name), spec.keep, queue);
+        }
+        // A client that is back does not leave its will (nor anything else that waited for it to be gone).
+        for id in self.parked.lock().cancel(named.id) {
+            turn.unit().ops.unpark(id);
+        }
+        let scene = Scene { core: self, vhost, now: self.now() };
+        turn.run(scene);
+        turn.finish(scene, None);
+        self.grace.leave(grace);
+        Seat { id: named.id, named: Some(named), resumed: resumed.is_some() }
+    }
+
+    /// The connection that has the session now loses it.
+    fn take_over(&self, named: &Named) {
+        if let Some(old) = named.with(|state| state.inbox.take()) {
+            old.close();
+            old.notice(Notice::TakenOver);
+        }
+    }
+
+    /// Nothing of a named session is kept; what has to be stored.
+    pub(super) fn end_session(self: &Arc<Self>, vhost: &Arc<Vhost>, named: &Arc<Named>) -> Ops {
+        let mut ops = Ops::default();
+        let (queue, durable) = named.with(|state| {
+            state.ended = true;
+            state.memos.clear();
+            (state.queue.take(), state.keep != Keep::No)
+        });
+        vhost.topology.write().remove_session(named, &vhost.generations);
+        if let Some(queue) = queue {
+            ops.append(&mut self.remove_queue(vhost, &queue).0);
+        }
+        if durable {
+            ops.session_gone(named.id);
+        }
+        ops
+    }
+
+    /// The end of a session makes what it parked due at once.
+    pub(super) fn end_parked(&self, owner: SessionId, now: Timestamp) {
+        for (id, at) in self.parked.lock().gone(owner, now, true) {
+            self.timers.set(at, Alarm::Parked(id));
+        }
+    }
+}
+
+impl Session {
+    /// The connection is gone, in order or not.
+    pub(super) fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        let core = self.core();
+        let grace = core.grace.enter();
+        for lane in 0..self.lanes.len() {
+            self.rollback(super::LaneId(u32::try_from(lane).unwrap_or(u32::MAX)));
+        }
+        // What was read before the end counts; it is at most the session's share.
+        self.flush_all();
+        self.inbox.close();
+        let mut ops = Ops::default();
+        for consumer in self.consumers_of(None) {
+            ops.append(&mut self.release(consumer));
+        }
+        for queue in std::mem::take(&mut self.exclusive) {
+            ops.append(&mut core.remove_queue(&self.vhost, &queue).0);
+        }
+        let now = core.now();
+        let ended = self.leave_name(&core, now, &mut ops);
+        for (id, at) in core.parked.lock().gone(self.id, now, ended) {
+            core.timers.set(at, Alarm::Parked(id));
+        }
+        self.turn.unit().ops.append(&mut ops);
+        self.flush_ops();
+        core.grace.leave(grace);
+    }
+
+    /// Gives the name back. True when the session has ended with that; not when somebody else has it by now.
+    fn leave_name(&mut self, core: &Arc<Inner>, now: Timestamp, ops: &mut Ops) -> bool {
+        let Some(named) = self.named.clone() else { return true };
+        let vhost = self.vhost.clone();
+        let _one = vhost.opening.lock();
+        let mine = named.with(|state| {
+            let mine = state.inbox.as_ref().is_some_and(|i| Arc::ptr_eq(i, &self.inbox));
+            if mine {
+                state.inbox = None;
+                state.gone_since = Some(now);
+            }
+            mine.then_some(state.keep)
+        });
+        match mine {
+            None => false,
+            Some(Keep::No | Keep::For(0)) => {
+                ops.append(&mut core.end_session(&self.vhost, &named));
+                true
+            }
+            Some(Keep::For(ms)) => {
+                let alarm = Alarm::Session(self.vhost.name.clone(), named.id);
+                core.timers.set(now.plus(ms), alarm);
+                false
+            }
+            Some(Keep::Forever) => false,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

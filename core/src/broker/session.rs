@@ -1,0 +1,608 @@
+//! One connection's seat: the data verbs. They are synchronous and batched: what a connection read in one turn is
+//! queued by [`Session::publish`] and goes through the broker in one [`Session::flush`], on the connection's own
+//! task. The control verbs are in `control`, taking a seat and leaving it in `seat`.
+
+use super::committer::Ticket;
+use super::events::{Confirm, Confirmed, Events, Notice};
+use super::inbox::Inbox;
+use super::named::Named;
+use super::queue::Queue;
+use super::request::{LaneId, Memo, PoolId, Publish};
+use super::turn::{Scene, Turn};
+use super::vhost::{Route, Stamp, Vhost};
+use super::{Broker, Inner};
+use crate::error::{Error, ErrorKind};
+use crate::exchange::{BindingTag, LogId, SessionId, Target};
+use crate::log::Offset;
+use crate::message::{Address, Key, Message, Name, Origin};
+use crate::subscription::{ConsumerId, Credit, Handle, Outcome, Pool};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Routes that one session remembers.
+const CACHE_MAX: usize = 1024;
+/// Bytes of publishes in one open transaction at most.
+const TRANSACTION_BYTES_MAX: usize = 64 << 20;
+
+/// One connection's seat. Dropping it is losing the connection.
+pub struct Session {
+    pub(super) broker: Broker,
+    pub(super) vhost: Arc<Vhost>,
+    pub(super) id: SessionId,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) named: Option<Arc<Named>>,
+    pub(super) resumed: bool,
+    /// Of the broker itself: never held back.
+    pub(super) internal: bool,
+    pub(super) lanes: Vec<Option<Lane>>,
+    /// What waits for the next flush.
+    batch: Vec<Item>,
+    batch_bytes: usize,
+    pub(super) turn: Turn,
+    cache: HashMap<Address, Cached>,
+    /// By number minus one; ids are not reused.
+    pub(super) consumers: Vec<Option<Attachment>>,
+    pub(super) pools: Vec<Arc<Pool>>,
+    /// Deliveries taken and not written yet.
+    current: Written,
+    encoded: VecDeque<Written>,
+    /// Queues that go with this session.
+    pub(super) exclusive: Vec<Arc<Queue>>,
+    /// The client was told that publishing is held back.
+    told_blocked: bool,
+    pub(super) left: bool,
+    /// This turn has changed something that is not submitted yet.
+    open_turn: Option<usize>,
+}
+
+/// A consumer as its session knows it.
+pub(super) struct Attachment {
+    pub queue: Arc<Queue>,
+    pub handle: Handle,
+    pub lane: LaneId,
+    pub settles: bool,
+    /// It serves single gets and gets nothing by itself.
+    pub is_getter: bool,
+}
+
+/// One ordered stream of publishes and settles.
+#[derive(Default)]
+pub(super) struct Lane {
+    number: u64,
+    transaction: Option<Transaction>,
+}
+
+#[derive(Default)]
+struct Transaction {
+    publishes: Vec<(u64, Publish)>,
+    bytes: usize,
+    settles: Vec<(ConsumerId, Vec<Offset>, Outcome)>,
+    /// It grew beyond its limit: the commit is refused.
+    too_large: bool,
+}
+
+enum Item {
+    Publish { lane: LaneId, number: u64, publish: Publish },
+    Memo(Memo),
+}
+
+struct Cached {
+    stamp: Stamp,
+    route: Arc<Route>,
+}
+
+/// Deliveries that stand in the output before a position.
+#[derive(Default)]
+struct Written {
+    position: u64,
+    messages: u64,
+    bytes: u64,
+    direct_bytes: usize,
+    /// Of consumers that do not settle: accepted when written.
+    accepted: Vec<(ConsumerId, Vec<Offset>)>,
+}
+
+impl Session {
+    /// The broker.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Its id.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Who publishes here: give it to every message's [`Meta`](crate::Meta).
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.inbox.origin
+    }
+
+    /// A named session of that name was there.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    pub(super) fn vhost(&self) -> &Arc<Vhost> {
+        &self.vhost
+    }
+
+    pub(super) fn new(
+        broker: Broker,
+        vhost: Arc<Vhost>,
+        id: SessionId,
+        inbox: Arc<Inbox>,
+    ) -> Session {
+        Session {
+            broker,
+            vhost,
+            id,
+            inbox,
+            named: None,
+            resumed: false,
+            internal: false,
+            lanes: Vec::new(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            turn: Turn::default(),
+            cache: HashMap::new(),
+            consumers: Vec::new(),
+            pools: Vec::new(),
+            current: Written::default(),
+            encoded: VecDeque::new(),
+            exclusive: Vec::new(),
+            told_blocked: false,
+            left: false,
+            open_turn: None,
+        }
+    }
+
+    /// A new lane.
+    pub fn lane(&mut self) -> LaneId {
+        let free = self.lanes.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.lanes.len());
+        match free {
+            Some(at) => self.lanes[at] = Some(Lane::default()),
+            None => self.lanes.push(Some(Lane::default())),
+        }
+        LaneId(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
+        self.lanes.get_mut(lane.0 as usize)?.as_mut()
+    }
+
+    /// Queues a publish for the next [`Session::flush`]; the number that its confirm will carry, from 1 on, one
+    /// sequence for each lane (publishes that ask for no confirm are not counted and return 0).
+    pub fn publish(&mut self, lane: LaneId, publish: Publish) -> u64 {
+        let bytes = publish.message.size();
+        let Some(state) = self.lane_mut(lane) else { return 0 };
+        let number = match publish.confirm {
+            true => {
+                state.number += 1;
+                state.number
+            }
+            false => 0,
+        };
+        if let Some(transaction) = &mut state.transaction {
+            transaction.bytes += bytes;
+            transaction.too_large |= transaction.bytes > TRANSACTION_BYTES_MAX;
+            if !transaction.too_large {
+                transaction.publishes.push((number, publish));
+            }
+            return number;
+        }
+        self.batch_bytes += bytes;
+        self.batch.push(Item::Publish { lane, number, publish });
+        number
+    }
+
+    /// State to be stored with the next flush. Only for named sessions that outlive their connection.
+    pub fn memo(&mut self, memo: Memo) {
+        self.batch.push(Item::Memo(memo));
+    }
+
+    /// True while publishes are held back.
+    fn is_held(&self) -> bool {
+        if self.internal {
+            return false;
+        }
+        let core = self.broker.inner();
+        core.is_alarmed()
+            || self.inbox.uncommitted.load(Ordering::Acquire) > core.settings.session_share
+    }
+
+    /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
+    /// Call it after every turn.
+    pub fn flush(&mut self) {
+        let publishes = self.batch_bytes > 0 || !self.batch.is_empty();
+        if publishes && self.is_held() {
+            self.inbox.held.store(true, Ordering::Release);
+            // Whoever lifts the hold between the question and the note would wake nobody.
+            if self.is_held() {
+                self.note_held();
+                return self.flush_ops();
+            }
+        }
+        self.inbox.held.store(false, Ordering::Release);
+        self.flush_all();
+    }
+
+    fn note_held(&mut self) {
+        let core = self.broker.inner().clone();
+        core.hold(&self.inbox);
+        if !self.told_blocked && core.is_alarmed() {
+            self.told_blocked = true;
+            self.inbox.notice(Notice::Blocked(true));
+        }
+    }
+
+    /// What settles left to be stored goes without the publishes.
+    pub(super) fn flush_ops(&mut self) {
+        let core = self.broker.inner().clone();
+        self.touch();
+        let vhost = self.vhost.clone();
+        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        self.turn.run(scene);
+        self.finish(scene, None);
+    }
+
+    /// Tells snapshots that memory is ahead of the journal until [`Session::finish`].
+    pub(super) fn touch(&mut self) {
+        if self.open_turn.is_none() {
+            self.open_turn = Some(self.broker.inner().grace.enter());
+        }
+    }
+
+    pub(super) fn finish(&mut self, scene: Scene<'_>, ticket: Option<Ticket>) {
+        self.turn.finish(scene, ticket);
+        if let Some(turn) = self.open_turn.take() {
+            scene.core.grace.leave(turn);
+        }
+    }
+
+    /// Everything queued, held back or not.
+    pub(super) fn flush_all(&mut self) {
+        if self.batch.is_empty() {
+            return self.flush_ops();
+        }
+        self.touch();
+        let core = self.broker.inner().clone();
+        let vhost = self.vhost.clone();
+        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        let mut batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let mut waiting = Waiting::default();
+        for item in batch.drain(..) {
+            match item {
+                Item::Publish { lane, number, publish } => {
+                    self.publish_one(scene, (lane, number), publish, &mut waiting);
+                }
+                Item::Memo(memo) => self.memo_one(memo),
+            }
+        }
+        self.batch = batch;
+        self.turn.run(scene);
+        self.conclude(scene, waiting);
+    }
+
+    fn memo_one(&mut self, memo: Memo) {
+        let Some(named) = &self.named else { return };
+        let durable = named.is_durable();
+        if durable {
+            self.turn.unit().ops.memo(named.id, &memo.key, memo.value.as_ref());
+        }
+        named.with(|state| match memo.value {
+            Some(value) => state.memos.insert(memo.key, value),
+            None => state.memos.remove(&memo.key),
+        });
+    }
+
+    fn publish_one(
+        &mut self,
+        scene: Scene<'_>,
+        (lane, number): (LaneId, u64),
+        publish: Publish,
+        waiting: &mut Waiting,
+    ) {
+        let Publish { message, confirm, mandatory } = publish;
+        waiting.bytes += message.size();
+        let result = match self.route(scene, &message) {
+            Ok(route) => {
+                let taken = self.turn.publish(scene, message.clone(), &route);
+                if taken.routed { Ok(taken.index) } else { Err(Confirmed::Unroutable(message)) }
+            }
+            Err(error) => Err(Confirmed::Refused(error)),
+        };
+        let (confirmed, index) = match result {
+            Ok(index) if confirm => (Confirmed::Stored, index),
+            Ok(_) => return,
+            Err(Confirmed::Refused(why)) if confirm => (Confirmed::Refused(why), usize::MAX),
+            Err(unroutable) if confirm || mandatory => (unroutable, usize::MAX),
+            Err(_) => return,
+        };
+        waiting.confirms.push(Confirm { lane, number, confirmed });
+        waiting.indices.push(index);
+    }
+
+    /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
+    fn conclude(&mut self, scene: Scene<'_>, waiting: Waiting) {
+        let Waiting { mut confirms, indices, bytes } = waiting;
+        for (confirm, index) in confirms.iter_mut().zip(indices) {
+            if let Some(why) = self.turn.refusal(index) {
+                confirm.confirmed = Confirmed::Refused(why.clone());
+            }
+        }
+        let behind = self.inbox.outstanding.load(Ordering::Acquire) > 0;
+        if self.turn.is_durable() || behind && !confirms.is_empty() {
+            let bytes = if self.turn.is_durable() { bytes } else { 0 };
+            let ticket = Ticket { inbox: self.inbox.clone(), confirms, bytes };
+            self.finish(scene, Some(ticket));
+            return;
+        }
+        if !confirms.is_empty() {
+            self.inbox.confirm(confirms);
+            self.inbox.wake();
+        }
+        self.finish(scene, None);
+    }
+
+    /// The route of an address, remembered as long as nothing that concerns it changes.
+    fn route(&mut self, scene: Scene<'_>, message: &Message) -> Result<Arc<Route>, Error> {
+        let address = message.address();
+        if let Some(cached) = self.cache.get(address)
+            && scene.vhost.generations.is_current(cached.stamp)
+        {
+            return Ok(cached.route.clone());
+        }
+        let limits = &scene.core.settings;
+        if address.key.bytes().len() > limits.topic_bytes_max
+            || !address.is_queue() && address.key.separators() > limits.topic_separators_max
+        {
+            return Err(Error::new(ErrorKind::TooLarge, "the address is too long"));
+        }
+        let stamp = scene.vhost.generations.stamp(&address.key);
+        let fields = || message.fields(&scene.core.formats).clone();
+        let (route, cacheable) = scene.vhost.route(address, &fields)?;
+        let route = Arc::new(route);
+        if cacheable {
+            if self.cache.len() >= CACHE_MAX {
+                self.cache.clear();
+            }
+            self.cache.insert(address.clone(), Cached { stamp, route: route.clone() });
+        }
+        Ok(route)
+    }
+
+    /// Settles records of one consumer. Unknown or settled offsets are ignored; the number settled is returned.
+    /// In a transaction it takes effect with the commit.
+    pub fn settle(
+        &mut self,
+        lane: LaneId,
+        consumer: ConsumerId,
+        offsets: &[Offset],
+        outcome: Outcome,
+    ) -> usize {
+        if let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.as_mut()) {
+            transaction.settles.push((consumer, offsets.to_vec(), outcome));
+            return offsets.len();
+        }
+        let settled = self.settle_now(consumer, offsets, &outcome);
+        self.settle_down();
+        settled
+    }
+
+    fn attachment(&self, consumer: ConsumerId) -> Option<&Attachment> {
+        let index = (consumer.0 as usize).checked_sub(1)?;
+        self.consumers.get(index)?.as_ref()
+    }
+
+    fn settle_now(&mut self, consumer: ConsumerId, offsets: &[Offset], outcome: &Outcome) -> usize {
+        self.touch();
+        let now = self.broker.inner().now();
+        let Some(attachment) = self.attachment(consumer) else { return 0 };
+        let (queue, handle) = (attachment.queue.clone(), attachment.handle);
+        queue.step(&mut self.turn.after, |state, effects| {
+            let settled = state.sub.settle(handle, offsets, outcome, effects);
+            state.sub.dispatch(now, effects);
+            settled
+        })
+    }
+
+    /// Carries out what steps left; what has to be stored waits for the next flush.
+    pub(super) fn settle_down(&mut self) {
+        let core = self.broker.inner().clone();
+        let scene = Scene { core: &core, vhost: &self.vhost, now: core.now() };
+        self.turn.run(scene);
+        for inbox in self.turn.after.wake.drain(..) {
+            inbox.wake();
+        }
+    }
+
+    /// Credit that consumers can share.
+    pub fn pool(&mut self, credit: Credit) -> PoolId {
+        self.pools.push(Arc::new(Pool::new(credit)));
+        PoolId(u32::try_from(self.pools.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// Sets a pool's credit. Below what is outstanding it stops dispatch and takes nothing back.
+    pub fn set_pool(&mut self, pool: PoolId, credit: Credit) {
+        if let Some(pool) = self.pools.get(pool.0 as usize) {
+            pool.set(credit, &mut self.turn.after.queues);
+            self.settle_down();
+        }
+    }
+
+    /// Sets a consumer's own credit.
+    pub fn set_credit(&mut self, consumer: ConsumerId, credit: Credit) {
+        let now = self.broker.inner().now();
+        let Some(attachment) = self.attachment(consumer) else { return };
+        let (queue, handle) = (attachment.queue.clone(), attachment.handle);
+        queue.step(&mut self.turn.after, |state, effects| {
+            state.sub.consumers.set_credit(handle, credit);
+            state.sub.dispatch(now, effects);
+        });
+        self.settle_down();
+    }
+
+    /// Waits until something is ready, then moves everything ready into `events` (cleared first). Cancel-safe.
+    /// May return with nothing in it: then flush and go on.
+    pub async fn events(&mut self, events: &mut Events) {
+        events.deliveries.clear();
+        events.confirms.clear();
+        events.notices.clear();
+        self.inbox.take(events);
+        if events.is_empty() {
+            self.inbox.woken().await;
+            self.inbox.take(events);
+        }
+        if self.told_blocked && !self.broker.inner().is_alarmed() {
+            self.told_blocked = false;
+            events.notices.push(Notice::Blocked(false));
+        }
+        self.note_taken(events);
+    }
+
+    fn note_taken(&mut self, events: &Events) {
+        for delivery in &events.deliveries {
+            let size = delivery.message.size();
+            if delivery.consumer == ConsumerId::DIRECT {
+                self.current.direct_bytes += size;
+                continue;
+            }
+            self.current.messages += 1;
+            self.current.bytes += size as u64;
+            if self.attachment(delivery.consumer).is_none_or(|a| a.settles) {
+                continue;
+            }
+            match self.current.accepted.last_mut() {
+                Some((consumer, list)) if *consumer == delivery.consumer => {
+                    list.push(delivery.offset);
+                }
+                _ => self.current.accepted.push((delivery.consumer, vec![delivery.offset])),
+            }
+        }
+    }
+
+    /// All deliveries taken by [`Session::events`] so far stand in the output before this position.
+    pub fn encoded(&mut self, position: u64) {
+        if self.current.messages > 0 || self.current.direct_bytes > 0 {
+            let current = std::mem::take(&mut self.current);
+            self.encoded.push_back(Written { position, ..current });
+        }
+    }
+
+    /// The output was written up to this position: what need not be settled is accepted, its credit comes back.
+    pub fn flushed(&mut self, position: u64) {
+        let mut any = false;
+        while self.encoded.front().is_some_and(|written| written.position <= position) {
+            let Some(written) = self.encoded.pop_front() else { break };
+            any = true;
+            self.inbox.direct_written(written.direct_bytes);
+            for (consumer, offsets) in &written.accepted {
+                self.settle_now(*consumer, offsets, &Outcome::Accepted);
+            }
+            let wake = &mut self.turn.after.queues;
+            self.inbox.window.release(written.messages, written.bytes, wake);
+        }
+        if any {
+            self.flush_ops();
+        }
+    }
+
+    /// False while so many publishes are held back that reading has to stop. Wakes through [`Session::events`].
+    pub fn may_read(&self) -> bool {
+        self.batch_bytes < self.broker.inner().settings.session_share
+    }
+
+    /// What a named session noted.
+    pub fn memos(&self) -> Vec<Memo> {
+        let Some(named) = &self.named else { return Vec::new() };
+        named.with(|state| {
+            let memos = state.memos.iter();
+            memos.map(|(k, v)| Memo { key: k.clone(), value: Some(v.clone()) }).collect()
+        })
+    }
+
+    /// Bindings that lead to this session (resumed ones included): exchange, key and tag.
+    pub fn own_bindings(&self) -> Vec<(Name, Key, BindingTag)> {
+        let Some(named) = &self.named else { return Vec::new() };
+        let topology = self.vhost.topology.read();
+        let bindings = topology.bindings_to(&Target::Session(named.id));
+        bindings.iter().map(|b| (b.source.clone(), b.key.clone(), b.tag)).collect()
+    }
+
+    /// Publishes and settles of the lane wait for the commit from now on.
+    pub fn begin(&mut self, lane: LaneId) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.transaction = Some(Transaction::default());
+        }
+    }
+
+    /// What waited for the commit is forgotten.
+    pub fn rollback(&mut self, lane: LaneId) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.transaction = None;
+        }
+    }
+
+    /// All or nothing, in one entry; resolves when stored. The lane is then outside a transaction.
+    pub async fn commit(&mut self, lane: LaneId) -> Result<(), Error> {
+        self.flush_all();
+        let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.take()) else {
+            return Ok(());
+        };
+        if transaction.too_large {
+            let detail = format!("a transaction holds at most {TRANSACTION_BYTES_MAX} bytes");
+            return Err(Error::new(ErrorKind::TooLarge, detail));
+        }
+        for (consumer, offsets, outcome) in &transaction.settles {
+            self.settle_now(*consumer, offsets, outcome);
+        }
+        for (number, publish) in transaction.publishes {
+            self.batch.push(Item::Publish { lane, number, publish });
+        }
+        self.flush_all();
+        self.sync().await
+    }
+
+    /// Ends a consumer's entry here; its queue has let go of it already.
+    pub(super) fn forget(&mut self, consumer: ConsumerId) -> Option<Attachment> {
+        let index = (consumer.0 as usize).checked_sub(1)?;
+        self.consumers.get_mut(index)?.take()
+    }
+
+    /// Consumers of a lane, or of all.
+    pub(super) fn consumers_of(&self, lane: Option<LaneId>) -> Vec<ConsumerId> {
+        let of_lane = |a: &Attachment| lane.is_none_or(|lane| a.lane == lane);
+        self.consumers
+            .iter()
+            .enumerate()
+            .filter(|(_, a)| a.as_ref().is_some_and(of_lane))
+            .filter_map(|(i, _)| u32::try_from(i + 1).ok().map(ConsumerId))
+            .collect()
+    }
+
+    /// The consumer that serves single gets of that queue on that lane.
+    pub(super) fn getter(&self, lane: LaneId, queue: LogId, settles: bool) -> Option<ConsumerId> {
+        let same = |a: &Attachment| {
+            a.is_getter && a.lane == lane && a.queue.id == queue && a.settles == settles
+        };
+        let at = self.consumers.iter().position(|a| a.as_ref().is_some_and(same))?;
+        u32::try_from(at + 1).ok().map(ConsumerId)
+    }
+
+    pub(super) fn core(&self) -> Arc<Inner> {
+        self.broker.inner().clone()
+    }
+}
+
+/// Confirms of one flush.
+#[derive(Default)]
+struct Waiting {
+    confirms: Vec<Confirm>,
+    /// The turn's index of each confirm's message.
+    indices: Vec<usize>,
+    bytes: usize,
+}

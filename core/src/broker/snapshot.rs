@@ -1,0 +1,178 @@
+//! Snapshots: all that is not a message body, so that the journal in front of them can go. A snapshot is taken while
+//! traffic flows; replaying what came after its position on top of it is idempotent.
+//!
+//! Memory may be ahead of the journal when a snapshot is taken: a record already gone from one queue whose new place
+//! is not submitted yet would be in neither. So a snapshot counts only when every turn that was open while it was
+//! taken is stored ([`Grace`]).
+
+use super::Inner;
+use super::ops::Ops;
+use super::request::Keep;
+use super::vhost::Vhost;
+use crate::log::{Offset, State};
+use crate::store::{Items, JournalId, Pos};
+use bytes::Bytes;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A snapshot is taken after so many bytes of journal.
+pub const SNAPSHOT_BYTES: usize = 64 << 20;
+
+/// Counts open turns, in two classes, so that one can wait for all that are open now without waiting for new ones.
+#[derive(Default)]
+pub struct Grace {
+    epoch: AtomicU64,
+    open: [AtomicUsize; 2],
+}
+
+impl Grace {
+    /// A turn begins to change memory.
+    pub fn enter(&self) -> usize {
+        loop {
+            let epoch = self.epoch.load(Ordering::SeqCst);
+            let class = (epoch % 2) as usize;
+            self.open[class].fetch_add(1, Ordering::SeqCst);
+            if self.epoch.load(Ordering::SeqCst) == epoch {
+                return class;
+            }
+            self.open[class].fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What it changed is submitted.
+    pub fn leave(&self, class: usize) {
+        self.open[class].fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Resolves when every turn that is open now has left. One caller at a time.
+    pub async fn wait(&self) {
+        let class = (self.epoch.fetch_add(1, Ordering::SeqCst) % 2) as usize;
+        while self.open[class].load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Takes snapshots when enough was written, until the broker closes.
+pub async fn run(core: Arc<Inner>, trims: tokio::sync::mpsc::Sender<Vec<Range<Pos>>>) {
+    loop {
+        core.snapshot_due.notified().await;
+        if let Err(error) = take(&core, &trims).await {
+            // The journal still has everything; the next one may succeed.
+            tracing::warn!(%error, "snapshot failed");
+        }
+    }
+}
+
+async fn take(
+    core: &Arc<Inner>,
+    trims: &tokio::sync::mpsc::Sender<Vec<Range<Pos>>>,
+) -> Result<(), crate::store::StoreError> {
+    let upto = Pos(core.tail.load(Ordering::Acquire));
+    let pieces = collect(core);
+    core.grace.wait().await;
+    let stored = core.committer.sync(super::committer::Unit::default()).await;
+    if stored.is_err() {
+        return Ok(());
+    }
+    let bytes: usize = pieces.iter().map(Bytes::len).sum();
+    let body = Box::new(Items(pieces.into_iter()));
+    core.store.snapshot_put(JournalId::Meta, upto, body).await?;
+    let dead = core.committer.dead(Pos(upto.0 + 1));
+    tracing::debug!(upto = upto.0, bytes, dead = dead.len(), "snapshot stored");
+    // The committer is gone only when the broker closes.
+    let _ = trims.send(dead).await;
+    Ok(())
+}
+
+/// The state as operations.
+fn collect(core: &Inner) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    let mut ops = Ops::default();
+    ops.ids(core.last_id());
+    for vhost in core.all_vhosts() {
+        topology(vhost, &mut ops);
+        for queue in vhost.queues().iter().filter(|q| q.is_durable()) {
+            queue.look(|state| {
+                ops.next(queue.id, state.sub.log.next());
+                for (offset, record) in state.sub.log.iter_from(Offset(0)) {
+                    if let Some(place) = record.place
+                        && record.durable
+                        && record.state != State::Uncommitted
+                    {
+                        let rest = (record.attempts, &record.tags);
+                        ops.live(queue.id, offset, place, rest);
+                    }
+                }
+            });
+            flush(&mut ops, &mut pieces);
+        }
+        for (key, message) in vhost.retained.lock().iter() {
+            ops.retain(&vhost.name, key, Some(message));
+        }
+        flush(&mut ops, &mut pieces);
+    }
+    for (id, parked) in core.parked.lock().iter().filter(|(_, p)| p.durable) {
+        let due = parked.at.map_or(parked.due, super::request::Due::At);
+        ops.park(*id, &parked.vhost, (due, Some(parked.owner)), &parked.message);
+    }
+    flush(&mut ops, &mut pieces);
+    pieces
+}
+
+fn topology(vhost: &Vhost, ops: &mut Ops) {
+    let topology = vhost.topology.read();
+    for exchange in topology.durable_exchanges() {
+        ops.exchange(&vhost.name, exchange);
+    }
+    for queue in topology.queues().filter(|q| q.is_durable()) {
+        ops.queue(&vhost.name, queue.id, &queue.spec);
+    }
+    for session in topology.sessions() {
+        session.with(|state| {
+            if state.keep == Keep::No {
+                return;
+            }
+            let queue = state.queue.as_ref().filter(|q| q.is_durable()).map(|q| q.id);
+            ops.session(&vhost.name, (session.id, &session.name), state.keep, queue);
+            for (key, value) in &state.memos {
+                ops.memo(session.id, key, Some(value));
+            }
+        });
+    }
+    for binding in topology.bindings() {
+        if topology.is_durable(binding) {
+            ops.binding(&vhost.name, binding, true);
+        }
+    }
+}
+
+/// Pieces of a few MiB, so that a store can write them one by one.
+fn flush(ops: &mut Ops, pieces: &mut Vec<Bytes>) {
+    if !ops.is_empty() {
+        pieces.push(std::mem::take(ops).into_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_turns_that_were_open_are_waited_for() {
+        let grace = Arc::new(Grace::default());
+        let old = grace.enter();
+        let waiting = tokio::spawn({
+            let grace = grace.clone();
+            async move { grace.wait().await }
+        });
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(!waiting.is_finished());
+        let new = grace.enter();
+        grace.leave(old);
+        waiting.await.expect("no panic");
+        grace.leave(new);
+    }
+}

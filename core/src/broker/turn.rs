@@ -1,0 +1,336 @@
+//! One flush's way through the broker: routes are followed, records appended queue by queue, deliveries handed over,
+//! what left queues is moved, and what has to be durable becomes one [`Unit`].
+//!
+//! No lock is held between the steps, and each queue is locked once for all of a flush's messages to it.
+
+use super::Inner;
+use super::committer::{Placed, Ticket, Unit};
+use super::inbox::Inbox;
+use super::moves;
+use super::named::Named;
+use super::queue::{Aftermath, Queue};
+use super::vhost::{ContentHit, Route, SessionHit, Vhost};
+use crate::error::{Error, ErrorKind};
+use crate::exchange::Tags;
+use crate::log::{Offset, Overflow};
+use crate::message::{Address, Message, Reason, Timestamp};
+use crate::subscription::{Arrival, ConsumerId, Delivery, Move};
+use crate::transform::{Cost, Mode};
+use std::sync::Arc;
+
+/// Messages go through so many routes and moves at most.
+pub const HOPS_MAX: u8 = 32;
+
+/// Where a turn takes place.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    pub core: &'a Arc<Inner>,
+    pub vhost: &'a Arc<Vhost>,
+    pub now: Timestamp,
+}
+
+/// A turn's working set; reused, so that the steady state allocates little.
+#[derive(Default)]
+pub struct Turn {
+    messages: Vec<Message>,
+    arrivals: Vec<(Arc<Queue>, Vec<(usize, Tags)>)>,
+    direct: Vec<(Arc<Inbox>, Vec<Delivery>)>,
+    /// Messages in durable queues: index, queue, offset, tags.
+    placed: Vec<(usize, Arc<Queue>, Offset, Tags)>,
+    /// Refused messages and why.
+    refused: Vec<(usize, Error)>,
+    unit: Unit,
+    pub after: Aftermath,
+}
+
+/// What became of a message as far as routing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Its index in this turn.
+    pub index: usize,
+    /// Something was bound for it.
+    pub routed: bool,
+}
+
+impl Turn {
+    /// Takes a message to where its route leads.
+    pub fn publish(&mut self, scene: Scene<'_>, message: Message, route: &Route) -> Taken {
+        let index = self.messages.len();
+        scene.core.charge(&message);
+        if message.meta().retain && *message.address().exchange == *scene.vhost.topic_exchange {
+            self.retain(scene, &message);
+        }
+        self.messages.push(message.clone());
+        let mut routed = false;
+        let mut diverted: Vec<&ContentHit> = Vec::new();
+        for hit in &route.content {
+            if hit.path.wants(&message, &scene.core.formats) {
+                routed = true;
+                self.enter(scene, hit, index, &message);
+                diverted.push(hit);
+            }
+        }
+        for queue in &route.queues {
+            if !diverted.iter().any(|hit| hit.diverts(queue)) {
+                routed = true;
+                self.arrive(queue, index, Tags::default());
+            }
+        }
+        if !diverted.iter().any(|hit| hit.diverts_all()) {
+            for hit in &route.sessions {
+                routed |= self.reach(hit, index, &message);
+            }
+        }
+        Taken { index, routed }
+    }
+
+    fn retain(&mut self, scene: Scene<'_>, message: &Message) {
+        let key = &message.address().key;
+        let value = (!message.body().is_empty()).then(|| message.clone());
+        self.unit.ops.retain(&scene.vhost.name, key, value.as_ref());
+        scene.vhost.retained.lock().set(key.clone(), value);
+    }
+
+    fn arrive(&mut self, queue: &Arc<Queue>, index: usize, tags: Tags) {
+        // A flush mostly goes to few queues; the last one is the likeliest.
+        match self.arrivals.iter_mut().rev().take(16).find(|(q, _)| Arc::ptr_eq(q, queue)) {
+            Some((_, list)) => list.push((index, tags)),
+            None => self.arrivals.push((queue.clone(), vec![(index, tags)])),
+        }
+    }
+
+    /// Level 0 goes straight to a connected session, now or never; higher levels to its queue.
+    fn reach(&mut self, hit: &SessionHit, index: usize, message: &Message) -> bool {
+        let inbox = hit.session.inbox();
+        let is_own = inbox.as_ref().is_some_and(|i| Arc::ptr_eq(&i.origin, &message.meta().origin));
+        let tags = match (is_own, &hit.own_tags) {
+            (false, _) => &hit.tags,
+            (true, Some(tags)) => tags,
+            (true, None) => return false,
+        };
+        self.give(&hit.session, inbox, index, (message, tags.clone()));
+        true
+    }
+
+    fn give(
+        &mut self,
+        session: &Named,
+        inbox: Option<Arc<Inbox>>,
+        index: usize,
+        (message, tags): (&Message, Tags),
+    ) {
+        if message.meta().level.min(tags.level()) > 0 {
+            if let Some(queue) = session.queue() {
+                self.arrive(&queue, index, tags);
+            }
+            return;
+        }
+        let Some(inbox) = inbox else { return };
+        let delivery = direct(message, tags);
+        match self.direct.iter_mut().find(|(i, _)| Arc::ptr_eq(i, &inbox)) {
+            Some((_, list)) => list.push(delivery),
+            None => self.direct.push((inbox, vec![delivery])),
+        }
+    }
+
+    /// A retained value for a session that just bound.
+    pub fn replay(&mut self, scene: Scene<'_>, session: &Named, message: &Message, tags: Tags) {
+        scene.core.charge(message);
+        let index = self.messages.len();
+        self.messages.push(message.clone());
+        self.give(session, session.inbox(), index, (message, tags));
+    }
+
+    /// The message goes into a content route: now, or through the route's queue.
+    fn enter(&mut self, scene: Scene<'_>, hit: &ContentHit, index: usize, message: &Message) {
+        let path = hit.path.clone();
+        match path.route.transform.cost() {
+            Cost::Queued => {
+                if let Some(queue) = path.queue() {
+                    self.arrive(&queue, index, Tags::default());
+                }
+            }
+            Cost::Inline => {
+                let step = path.run(scene, message);
+                if let Some(why) = step.refused {
+                    self.refused.push((index, why));
+                }
+                let pass = step.keep && path.route.mode != Mode::Tap;
+                let original = pass.then(|| path.marked(message));
+                for output in step.outputs.into_iter().chain(original) {
+                    self.send(scene, output);
+                }
+            }
+        }
+    }
+
+    /// A message of the broker's own making: routed by its address.
+    pub fn send(&mut self, scene: Scene<'_>, message: Message) {
+        if message.meta().hops >= HOPS_MAX {
+            tracing::warn!(address = %message.address(), "message dropped: too many hops");
+            return;
+        }
+        if let Some(route) = route_of(scene, message.address(), &message) {
+            self.publish(scene, message, &route);
+        }
+    }
+
+    /// Appends and dispatches until nothing is left to do.
+    pub fn run(&mut self, scene: Scene<'_>) {
+        loop {
+            self.append(scene);
+            self.encode();
+            let mut ops = std::mem::take(&mut self.after.ops);
+            self.unit.ops.append(&mut ops);
+            for (inbox, list) in self.direct.drain(..) {
+                inbox.deliver_direct(list.into_iter());
+                self.after.wake(&inbox);
+            }
+            for (queue, left) in std::mem::take(&mut self.after.moves) {
+                self.moved(scene, &queue, left);
+            }
+            for id in std::mem::take(&mut self.after.queues) {
+                if let Some(queue) = scene.vhost.queue_by_id(id) {
+                    let now = scene.now;
+                    queue.step(&mut self.after, |state, effects| state.sub.dispatch(now, effects));
+                }
+            }
+            let more = !self.arrivals.is_empty()
+                || !self.direct.is_empty()
+                || !self.after.moves.is_empty()
+                || !self.after.queues.is_empty()
+                || !self.after.ops.is_empty();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn append(&mut self, scene: Scene<'_>) {
+        let now = scene.now;
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        for (queue, list) in arrivals.drain(..) {
+            let (messages, placed, refused) = (&self.messages, &mut self.placed, &mut self.refused);
+            let is_durable = queue.is_durable();
+            queue.step(&mut self.after, |state, effects| {
+                if state.deleted {
+                    return;
+                }
+                for (index, tags) in list {
+                    let Some(message) = messages.get(index).cloned() else { continue };
+                    let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
+                    if !state.sub.admits(size) {
+                        if state.sub.rules.limits.overflow == Overflow::RejectNewDeadLetter {
+                            effects.moves.push(Move {
+                                offset: Offset(u64::MAX),
+                                message,
+                                reason: Reason::MaxLength,
+                                detail: None,
+                                durable: false,
+                            });
+                        }
+                        let why = format!("queue '{}' is full", queue.name);
+                        refused.push((index, Error::new(ErrorKind::Full, why)));
+                        continue;
+                    }
+                    let durable = is_durable && message.meta().durable;
+                    let kept = durable.then(|| tags.clone());
+                    let offset = state.sub.append(Arrival { message, tags, durable }, now);
+                    if let Some(tags) = kept {
+                        placed.push((index, queue.clone(), offset, tags));
+                    }
+                }
+                state.sub.dispatch(now, effects);
+            });
+        }
+        self.arrivals = arrivals;
+    }
+
+    /// Durable records become operations: each message once, with all its places.
+    fn encode(&mut self) {
+        if self.placed.is_empty() {
+            return;
+        }
+        self.placed.sort_by_key(|(index, ..)| *index);
+        for group in self.placed.chunk_by(|a, b| a.0 == b.0) {
+            let Some(message) = group.first().and_then(|(i, ..)| self.messages.get(*i)) else {
+                continue;
+            };
+            let places = group.iter().map(|(_, queue, offset, tags)| (queue.id, *offset, tags));
+            let index = self.unit.ops.record(message, places);
+            self.unit.placed.extend(group.iter().map(|(_, queue, offset, _)| Placed {
+                queue: queue.clone(),
+                offset: *offset,
+                index,
+                spilled: false,
+            }));
+        }
+        self.placed.clear();
+    }
+
+    /// A record left its queue: its removal and, if it has somewhere to go, its new place are in the same unit.
+    fn moved(&mut self, scene: Scene<'_>, queue: &Queue, left: Move) {
+        if left.durable {
+            self.unit.ops.settle(queue.id, &[left.offset]);
+        }
+        let Some(message) = moves::dead_letter(queue, &left, scene.now) else { return };
+        let Some(mut route) = route_of(scene, message.address(), &message) else { return };
+        route.queues.retain(|target| !moves::is_cycle(&target.name, &message));
+        self.publish(scene, message, &route);
+    }
+
+    /// Why that message was refused.
+    pub fn refusal(&self, index: usize) -> Option<&Error> {
+        self.refused.iter().find(|(i, _)| *i == index).map(|(_, why)| why)
+    }
+
+    /// Operations of this turn's unit.
+    pub fn unit(&mut self) -> &mut Unit {
+        &mut self.unit
+    }
+
+    /// True when something of this turn has to be stored.
+    pub fn is_durable(&self) -> bool {
+        !self.unit.ops.is_empty()
+    }
+
+    /// Submits the unit, with its ticket, wakes whom this turn reached, and is ready for the next one.
+    pub fn finish(&mut self, scene: Scene<'_>, ticket: Option<Ticket>) {
+        self.messages.clear();
+        self.refused.clear();
+        let mut unit = std::mem::take(&mut self.unit);
+        unit.ticket = ticket;
+        if !unit.ops.is_empty() || unit.ticket.is_some() || unit.done.is_some() {
+            scene.core.committer.submit(unit);
+        }
+        scene.core.committer.free(&self.after.freed);
+        self.after.freed.clear();
+        for (queue, places) in self.after.loads.drain(..) {
+            scene.core.load(scene.vhost, queue, places);
+        }
+        for (queue, due) in self.after.alarms.drain(..) {
+            scene.core.timers.set(due, super::timer::Alarm::Queue(scene.vhost.name.clone(), queue));
+        }
+        for inbox in self.after.wake.drain(..) {
+            inbox.wake();
+        }
+    }
+}
+
+/// Where an address leads, without a cache; none when its exchange is gone.
+pub fn route_of(scene: Scene<'_>, address: &Address, message: &Message) -> Option<Route> {
+    let fields = || message.fields(&scene.core.formats).clone();
+    scene.vhost.route(address, &fields).ok().map(|(route, _)| route)
+}
+
+fn direct(message: &Message, tags: Tags) -> Delivery {
+    Delivery {
+        consumer: ConsumerId::DIRECT,
+        offset: Offset(0),
+        message: message.clone(),
+        attempts: 0,
+        redelivered: false,
+        retained: tags.is_retained(),
+        tags,
+    }
+}

@@ -1,0 +1,223 @@
+//! A store in memory with faults to inject: for tests of the core, of adapters, and of the store contract. Nothing
+//! of it survives the process, but a `crash` leaves exactly what had been "synced", so recovery can be tested.
+
+use crate::store::{
+    Caps, Coord, Epoch, Items, JournalEntry, JournalId, JournalWriter, Lease, Pending, Pos, Source,
+    Store, StoreError,
+};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// What can be made to go wrong.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// The n-th append from now on fails (0: the next), and all after it.
+    pub append_fails_at: Option<u64>,
+    /// Appends wait until this is false again ([`MemoryStore::release`]).
+    pub stalled: bool,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<u64, (Epoch, Bytes)>,
+    tail: u64,
+    snapshots: Vec<(Pos, Bytes)>,
+    epoch: u64,
+    faults: Faults,
+    appends: u64,
+    broken: bool,
+}
+
+/// The store. A clone is another handle on the same memory: open it again to "restart".
+#[derive(Clone, Default)]
+pub struct MemoryStore(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    released: Notify,
+}
+
+impl MemoryStore {
+    /// Sets what goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.0.state.lock().faults = faults;
+        self.0.released.notify_waiters();
+    }
+
+    /// Lets stalled appends go on.
+    pub fn release(&self) {
+        self.0.state.lock().faults.stalled = false;
+        self.0.released.notify_waiters();
+    }
+
+    /// A copy of what is stored now, without faults: what a restart after a crash at this moment finds.
+    pub fn crashed(&self) -> MemoryStore {
+        let state = self.0.state.lock();
+        let copy = State {
+            entries: state.entries.clone(),
+            tail: state.tail,
+            snapshots: state.snapshots.clone(),
+            epoch: state.epoch,
+            ..State::default()
+        };
+        MemoryStore(Arc::new(Inner { state: Mutex::new(copy), released: Notify::new() }))
+    }
+
+    /// How many appends succeeded, for tests of batching.
+    pub fn appends(&self) -> u64 {
+        self.0.state.lock().appends
+    }
+
+    /// Entries that were not trimmed.
+    pub fn entries(&self) -> usize {
+        self.0.state.lock().entries.len()
+    }
+}
+
+struct Writer {
+    store: MemoryStore,
+    epoch: Epoch,
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn caps(&self) -> Caps {
+        Caps { max_entry: 4 << 20, in_flight: 1, shared: false }
+    }
+
+    async fn open(
+        &self,
+        _: JournalId,
+        lease: &Lease,
+    ) -> Result<Box<dyn JournalWriter>, StoreError> {
+        let mut state = self.0.state.lock();
+        if lease.epoch.0 < state.epoch {
+            return Err(StoreError::Fenced { by: Epoch(state.epoch) });
+        }
+        state.epoch = lease.epoch.0;
+        state.broken = false;
+        Ok(Box::new(Writer { store: self.clone(), epoch: lease.epoch }))
+    }
+
+    async fn reader(
+        &self,
+        _: JournalId,
+        from: Pos,
+    ) -> Result<Box<dyn Source<JournalEntry>>, StoreError> {
+        let state = self.0.state.lock();
+        let entries: Vec<JournalEntry> = state
+            .entries
+            .range(from.0..)
+            .map(|(pos, (epoch, bytes))| JournalEntry {
+                pos: Pos(*pos),
+                epoch: *epoch,
+                bytes: bytes.clone(),
+            })
+            .collect();
+        Ok(Box::new(Items(entries.into_iter())))
+    }
+
+    async fn fetch(&self, _: JournalId, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
+        let state = self.0.state.lock();
+        at.iter()
+            .map(|pos| match state.entries.get(&pos.0) {
+                Some((_, bytes)) => Ok(bytes.clone()),
+                None => Err(StoreError::Truncated { first: Pos(pos.0 + 1) }),
+            })
+            .collect()
+    }
+
+    async fn snapshot_put(
+        &self,
+        _: JournalId,
+        upto: Pos,
+        mut body: Box<dyn Source<Bytes>>,
+    ) -> Result<(), StoreError> {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = body.next().await {
+            whole.extend_from_slice(&piece?);
+        }
+        let mut state = self.0.state.lock();
+        state.snapshots.push((upto, whole.freeze()));
+        let old = state.snapshots.len().saturating_sub(2);
+        state.snapshots.drain(..old);
+        Ok(())
+    }
+
+    async fn snapshot_get(
+        &self,
+        _: JournalId,
+    ) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError> {
+        let state = self.0.state.lock();
+        Ok(state.snapshots.last().map(|(upto, body)| {
+            let body: Box<dyn Source<Bytes>> = Box::new(Items(vec![body.clone()].into_iter()));
+            (*upto, body)
+        }))
+    }
+
+    fn coord(&self) -> &dyn Coord {
+        self
+    }
+}
+
+#[async_trait]
+impl Coord for MemoryStore {
+    async fn acquire(&self, key: &str) -> Result<Option<Lease>, StoreError> {
+        let epoch = Epoch(self.0.state.lock().epoch + 1);
+        Ok(Some(Lease { key: key.to_owned(), epoch }))
+    }
+}
+
+#[async_trait]
+impl JournalWriter for Writer {
+    fn append(&mut self, entry: Bytes) -> Pending<Pos> {
+        let (store, epoch) = (self.store.clone(), self.epoch);
+        Box::pin(async move {
+            loop {
+                let released = store.0.released.notified();
+                if !store.0.state.lock().faults.stalled {
+                    break;
+                }
+                released.await;
+            }
+            let mut state = store.0.state.lock();
+            if epoch.0 < state.epoch {
+                return Err(StoreError::Fenced { by: Epoch(state.epoch) });
+            }
+            if state.broken || state.faults.append_fails_at == Some(0) {
+                state.broken = true;
+                return Err(StoreError::Unavailable("injected".into()));
+            }
+            if let Some(n) = &mut state.faults.append_fails_at {
+                *n -= 1;
+            }
+            state.tail += 1;
+            state.appends += 1;
+            let tail = state.tail;
+            state.entries.insert(tail, (epoch, entry));
+            Ok(Pos(tail))
+        })
+    }
+
+    async fn resync(&mut self) -> Result<Pos, StoreError> {
+        Ok(self.tail())
+    }
+
+    async fn trim(&mut self, dead: &[Range<Pos>]) -> Result<(), StoreError> {
+        let mut state = self.store.0.state.lock();
+        for range in dead {
+            state.entries.retain(|pos, _| !(range.start.0..range.end.0).contains(pos));
+        }
+        Ok(())
+    }
+
+    fn tail(&self) -> Pos {
+        Pos(self.store.0.state.lock().tail)
+    }
+}

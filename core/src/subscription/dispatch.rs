@@ -1,0 +1,324 @@
+//! Giving out: arrivals, commits, the dispatch loop, limits, expiry.
+
+use super::consumers::Choice;
+use super::{Delivery, Effects, Handle, Move, Subscription};
+use crate::exchange::Tags;
+use crate::log::{Offset, Overflow, Place, Record, State};
+use crate::message::{Message, Reason, Timestamp};
+
+/// Stored records that are fetched ahead at once.
+const LOAD_RECORDS: usize = 1024;
+const LOAD_BYTES: u64 = 4 << 20;
+
+/// A message on its way into a queue.
+#[derive(Debug)]
+pub struct Arrival {
+    pub message: Message,
+    pub tags: Tags,
+    /// It waits for its store entry.
+    pub durable: bool,
+}
+
+impl Subscription {
+    /// False when the queue's limit refuses a message of that size.
+    pub fn admits(&self, size: u32) -> bool {
+        let limits = &self.rules.limits;
+        if limits.overflow == Overflow::DropHead {
+            return true;
+        }
+        limits.messages.is_none_or(|max| self.log.len() < max.saturating_add(self.in_flight()))
+            && limits.bytes.is_none_or(|max| self.ready_bytes + u64::from(size) <= max)
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.consumers.iter().map(|c| u64::from(c.in_flight)).sum()
+    }
+
+    /// Takes a message in.
+    pub fn append(&mut self, arrival: Arrival, now: Timestamp) -> Offset {
+        let record = self.record(arrival, now);
+        let (priority, size, state) = (record.priority, record.size, record.state);
+        let offset = self.log.push(record);
+        if state == State::Ready {
+            self.ready.push(offset, priority);
+            self.count_in(size);
+        }
+        offset
+    }
+
+    /// The record of a message in this queue; `now` is when it arrived.
+    pub fn record(&self, arrival: Arrival, now: Timestamp) -> Record {
+        let Arrival { message, tags, durable } = arrival;
+        let meta = message.meta();
+        let ttl = self.rules.ttl_ms.map(|ms| now.plus(ms));
+        let expires = match (meta.expires, ttl) {
+            (Some(own), Some(queues)) => Some(own.min(queues)),
+            (own, queues) => own.or(queues),
+        };
+        let priority = match self.rules.max_priority {
+            Some(max) => meta.priority.unwrap_or(0).min(max),
+            None => 0,
+        };
+        Record {
+            tags,
+            state: if durable { State::Uncommitted } else { State::Ready },
+            attempts: 0,
+            seen: false,
+            place: None,
+            durable,
+            priority,
+            size: u32::try_from(message.size()).unwrap_or(u32::MAX),
+            expires,
+            message: Some(message),
+        }
+    }
+
+    /// A durable record is stored. False when it is gone (purged, queue deleted) meanwhile.
+    pub fn commit(&mut self, offset: Offset, place: Place) -> bool {
+        let Some(record) = self.log.get_mut(offset) else { return false };
+        record.place = Some(place);
+        if record.state != State::Uncommitted {
+            return true;
+        }
+        record.state = State::Ready;
+        let (priority, size) = (record.priority, record.size);
+        self.ready.push(offset, priority);
+        self.count_in(size);
+        true
+    }
+
+    /// A durable record could not be stored: its offset becomes a hole.
+    pub fn fail(&mut self, offset: Offset) {
+        if self.log.get(offset).is_some_and(|r| r.state == State::Uncommitted) {
+            self.log.remove(offset);
+        }
+    }
+
+    /// Gives ready records to consumers as far as credit goes, expires what is due at the head, then holds the
+    /// length limit.
+    pub fn dispatch(&mut self, now: Timestamp, out: &mut Effects) {
+        while let Some(offset) = self.ready.peek(&self.log) {
+            let Some(record) = self.log.get(offset) else { break };
+            let expired = record.expires.is_some_and(|at| at <= now);
+            if !expired && !self.consumers.any_credit() {
+                break;
+            }
+            let Some(message) = record.message.clone() else {
+                self.load_from(offset, out);
+                break;
+            };
+            if expired {
+                self.leave(offset, message, Reason::Expired, out);
+                continue;
+            }
+            let size = record.size;
+            let single = self.rules.single_active;
+            match self.consumers.choose(&message, size, single, &mut out.wake) {
+                Choice::Take(index) => self.give(offset, index, message, out),
+                Choice::NobodysOwn => self.drop_own(offset, out),
+                Choice::Wait(pools) => {
+                    pools.iter().for_each(|pool| pool.wait(self.id));
+                    // Credit that came back between the refusal and the note would wake nobody.
+                    if !pools.iter().any(|pool| pool.has_credit()) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.expire(now, out);
+        self.hold_limit(out);
+    }
+
+    fn give(&mut self, offset: Offset, index: usize, message: Message, out: &mut Effects) {
+        let Some(record) = self.log.get_mut(offset) else { return };
+        let Some((handle, consumer)) = self.consumers.gave(index, record.size) else { return };
+        record.state = State::InFlight(handle.0);
+        let (priority, size) = (record.priority, record.size);
+        let delivery = Delivery {
+            consumer,
+            offset,
+            message,
+            attempts: record.attempts,
+            redelivered: record.seen || record.attempts > 0,
+            retained: record.tags.is_retained(),
+            tags: record.tags.clone(),
+        };
+        self.ready.take(offset, priority);
+        self.count_out(size);
+        out.deliveries.push((handle, delivery));
+    }
+
+    /// One record for a consumer without credit of its own, who asks for it.
+    pub fn get(&mut self, handle: Handle, now: Timestamp, out: &mut Effects) -> bool {
+        self.expire(now, out);
+        let Some(offset) = self.ready.peek(&self.log) else { return false };
+        let index = self.consumers.iter().position(|c| c.handle == handle);
+        let (Some(record), Some(index)) = (self.log.get(offset), index) else { return false };
+        match record.message.clone() {
+            Some(message) => {
+                self.give(offset, index, message, out);
+                true
+            }
+            None => {
+                self.load_from(offset, out);
+                false
+            }
+        }
+    }
+
+    /// Removes a ready record for another reason than being accepted.
+    fn leave(&mut self, offset: Offset, message: Message, reason: Reason, out: &mut Effects) {
+        let Some(record) = self.remove_ready(offset) else { return };
+        out.freed.extend(record.place);
+        let durable = record.durable;
+        out.moves.push(Move { offset, message, reason, detail: None, durable });
+    }
+
+    fn drop_own(&mut self, offset: Offset, out: &mut Effects) {
+        if let Some(record) = self.remove_ready(offset) {
+            out.freed.extend(record.place);
+            if record.durable {
+                out.settled.push(offset);
+            }
+        }
+    }
+
+    fn remove_ready(&mut self, offset: Offset) -> Option<Record> {
+        let record = self.log.remove(offset)?;
+        self.ready.take(offset, record.priority);
+        self.count_out(record.size);
+        Some(record)
+    }
+
+    /// Moves out what is expired at the head of each order.
+    pub fn expire(&mut self, now: Timestamp, out: &mut Effects) {
+        while self.log.has_expiring() {
+            let due = |offset: &Offset| {
+                self.log.get(*offset).is_some_and(|r| r.expires.is_some_and(|at| at <= now))
+            };
+            let heads = self.ready.heads(&self.log);
+            let Some(offset) = heads.into_iter().find(due) else { break };
+            let message = self.log.get(offset).and_then(|r| r.message.clone());
+            match message {
+                Some(message) => self.leave(offset, message, Reason::Expired, out),
+                None => {
+                    self.load_from(offset, out);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// `x-max-length` and its like count ready records only; drop-head passes over the rest.
+    fn hold_limit(&mut self, out: &mut Effects) {
+        let limits = self.rules.limits;
+        if limits.overflow != Overflow::DropHead {
+            return;
+        }
+        while limits.messages.is_some_and(|max| self.ready_count > max)
+            || limits.bytes.is_some_and(|max| self.ready_bytes > max)
+        {
+            let Some(offset) = self.ready.peek_lowest(&self.log) else { break };
+            let Some(message) = self.log.get(offset).and_then(|r| r.message.clone()) else {
+                self.load_from(offset, out);
+                break;
+            };
+            self.leave(offset, message, Reason::MaxLength, out);
+        }
+    }
+
+    /// Drops all ready records. How many.
+    pub fn purge(&mut self, out: &mut Effects) -> u64 {
+        let ready: Vec<Offset> = self
+            .log
+            .iter_from(Offset(0))
+            .filter(|(_, record)| record.state == State::Ready)
+            .map(|(offset, _)| offset)
+            .collect();
+        for offset in &ready {
+            self.drop_own(*offset, out);
+        }
+        ready.len() as u64
+    }
+
+    /// Asks for the records at and behind `offset` that are not in memory.
+    fn load_from(&mut self, offset: Offset, out: &mut Effects) {
+        if self.loading {
+            return;
+        }
+        let mut bytes = 0;
+        for (offset, record) in self.log.iter_from(offset) {
+            if let (None, Some(place)) = (&record.message, record.place) {
+                out.load.push((offset, place));
+                bytes += u64::from(record.size);
+            }
+            if out.load.len() >= LOAD_RECORDS || bytes >= LOAD_BYTES {
+                break;
+            }
+        }
+        self.loading = !out.load.is_empty();
+    }
+
+    /// Records that were asked for by [`Effects::load`].
+    pub fn loaded(&mut self, records: Vec<(Offset, Message)>) {
+        self.loading = false;
+        for (offset, message) in records {
+            if let Some(record) = self.log.get_mut(offset) {
+                record.message = Some(message);
+            }
+        }
+    }
+
+    /// Lets go of the messages of stored, ready records behind the first `keep` bytes; how many bytes that frees, and
+    /// which transient records would have to be stored first (about `spill` bytes of them).
+    pub fn evict(&mut self, keep: u64, spill: u64) -> (u64, Vec<(Offset, Message)>) {
+        let (mut freed, mut to_spill, mut spill_bytes, mut seen) = (0, Vec::new(), 0, 0);
+        let mut stored = Vec::new();
+        for (offset, record) in self.log.iter_from(Offset(0)) {
+            if record.state != State::Ready {
+                continue;
+            }
+            seen += u64::from(record.size);
+            let Some(message) = &record.message else { continue };
+            if seen <= keep {
+                continue;
+            }
+            if record.place.is_some() {
+                stored.push(offset);
+            } else if spill_bytes < spill {
+                spill_bytes += u64::from(record.size);
+                to_spill.push((offset, message.clone()));
+            }
+        }
+        for offset in stored {
+            if let Some(record) = self.log.get_mut(offset) {
+                record.message = None;
+                freed += u64::from(record.size);
+            }
+        }
+        (freed, to_spill)
+    }
+
+    /// Records that were asked for are on their way.
+    pub fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// Records that could not be read back are given up: the offsets become holes. Their places.
+    pub fn lost(&mut self, offsets: &[Offset]) -> Vec<Place> {
+        self.loading = false;
+        let removed = offsets.iter().filter_map(|o| self.remove_ready(*o));
+        removed.filter_map(|record| record.place).collect()
+    }
+
+    /// A transient record was stored so that it can leave memory. It stays transient.
+    pub fn spilled(&mut self, offset: Offset, place: Place) -> bool {
+        match self.log.get_mut(offset) {
+            Some(record) => {
+                record.place = Some(place);
+                true
+            }
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Which record is next.
+//!
+//! Without priorities the log itself is the order: a cursor walks it, and what came back stands in a small set in
+//! front of the cursor. With priorities there is one ordered set of offsets for each priority in use.
+
+use crate::log::{Log, Offset, State};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The order of ready records.
+#[derive(Debug)]
+pub enum Ready {
+    Fifo {
+        /// Nothing at or behind it was looked at.
+        cursor: Offset,
+        /// Ready records before the cursor.
+        returned: BTreeSet<Offset>,
+    },
+    ByPriority(BTreeMap<u8, BTreeSet<Offset>>),
+}
+
+impl Ready {
+    /// An empty order.
+    pub fn new(by_priority: bool) -> Self {
+        match by_priority {
+            true => Ready::ByPriority(BTreeMap::new()),
+            false => Ready::Fifo { cursor: Offset(0), returned: BTreeSet::new() },
+        }
+    }
+
+    /// A record became ready: new, committed or returned.
+    pub fn push(&mut self, offset: Offset, priority: u8) {
+        match self {
+            Ready::Fifo { cursor, returned } if offset < *cursor => {
+                returned.insert(offset);
+            }
+            Ready::Fifo { .. } => {}
+            Ready::ByPriority(sets) => {
+                sets.entry(priority).or_default().insert(offset);
+            }
+        }
+    }
+
+    /// The next record, if there is one. An uncommitted record stops the walk: what stands behind it must not
+    /// overtake it.
+    pub fn peek(&mut self, log: &Log) -> Option<Offset> {
+        match self {
+            Ready::Fifo { cursor, returned } => {
+                if let Some(first) = returned.first() {
+                    return Some(*first);
+                }
+                loop {
+                    let found = log.first_from(*cursor)?;
+                    match log.get(found)?.state {
+                        State::Ready => {
+                            *cursor = found;
+                            return Some(found);
+                        }
+                        State::Uncommitted => {
+                            *cursor = found;
+                            return None;
+                        }
+                        State::InFlight(_) => *cursor = Offset(found.0 + 1),
+                    }
+                }
+            }
+            Ready::ByPriority(sets) => {
+                let (_, last) = sets.last_key_value()?;
+                last.first().copied()
+            }
+        }
+    }
+
+    /// The record that a length limit drops first: the oldest of the lowest priority.
+    pub fn peek_lowest(&mut self, log: &Log) -> Option<Offset> {
+        match self {
+            Ready::Fifo { .. } => self.peek(log),
+            Ready::ByPriority(sets) => sets.first_key_value()?.1.first().copied(),
+        }
+    }
+
+    /// The record leaves the order: it is given out or gone.
+    pub fn take(&mut self, offset: Offset, priority: u8) {
+        match self {
+            Ready::Fifo { cursor, returned } => {
+                if !returned.remove(&offset) && *cursor == offset {
+                    *cursor = Offset(offset.0 + 1);
+                }
+            }
+            Ready::ByPriority(sets) => {
+                if let Some(set) = sets.get_mut(&priority) {
+                    set.remove(&offset);
+                    if set.is_empty() {
+                        sets.remove(&priority);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first ready record of each order, for expiry.
+    pub fn heads(&self, log: &Log) -> Vec<Offset> {
+        match self {
+            Ready::Fifo { cursor, returned } => {
+                let walked = log
+                    .iter_from(*cursor)
+                    .take_while(|(_, r)| r.state != State::Uncommitted)
+                    .find(|(_, r)| r.state == State::Ready)
+                    .map(|(offset, _)| offset);
+                returned.first().copied().into_iter().chain(walked).collect()
+            }
+            Ready::ByPriority(sets) => sets.values().filter_map(|s| s.first().copied()).collect(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What consumers say of what they got, and what happens when they leave.
+
+use super::{Effects, Handle, Move, Outcome, Subscription};
+use crate::log::{Offset, State};
+use crate::message::Reason;
+use std::sync::Arc;
+
+impl Subscription {
+    /// Settles records in flight with that consumer; others are ignored. How many were settled.
+    pub fn settle(
+        &mut self,
+        handle: Handle,
+        offsets: &[Offset],
+        outcome: &Outcome,
+        out: &mut Effects,
+    ) -> usize {
+        let (mut count, mut bytes) = (0u32, 0u64);
+        for offset in offsets {
+            let Some(record) = self.log.get(*offset) else { continue };
+            if record.state != State::InFlight(handle.0) {
+                continue;
+            }
+            count += 1;
+            bytes += u64::from(record.size);
+            self.settle_one(*offset, outcome, out);
+        }
+        if count > 0 {
+            self.give_back(handle, count, bytes, out);
+        }
+        count as usize
+    }
+
+    fn settle_one(&mut self, offset: Offset, outcome: &Outcome, out: &mut Effects) {
+        match outcome {
+            Outcome::Accepted => {
+                if let Some(record) = self.log.remove(offset) {
+                    out.freed.extend(record.place);
+                    if record.durable {
+                        out.settled.push(offset);
+                    }
+                }
+            }
+            Outcome::Released => self.put_back(offset, false),
+            Outcome::Failed => {
+                self.put_back_failed(offset, out);
+            }
+            Outcome::Rejected { reason } => {
+                self.move_out(offset, Reason::Rejected, reason.clone(), out);
+            }
+        }
+    }
+
+    fn put_back(&mut self, offset: Offset, seen: bool) {
+        let Some(record) = self.log.get_mut(offset) else { return };
+        record.state = State::Ready;
+        record.seen |= seen;
+        let (priority, size) = (record.priority, record.size);
+        self.ready.push(offset, priority);
+        self.count_in(size);
+    }
+
+    fn put_back_failed(&mut self, offset: Offset, out: &mut Effects) {
+        let Some(record) = self.log.get_mut(offset) else { return };
+        record.attempts = record.attempts.saturating_add(1);
+        let (attempts, durable) = (record.attempts, record.durable);
+        if self.rules.delivery_limit.is_some_and(|limit| attempts > limit) {
+            self.move_out(offset, Reason::DeliveryLimit, None, out);
+            return;
+        }
+        if durable {
+            out.attempts.push((offset, attempts));
+        }
+        self.put_back(offset, true);
+    }
+
+    /// Takes a record in flight out for another reason than being accepted. Records in flight are resident.
+    fn move_out(
+        &mut self,
+        offset: Offset,
+        reason: Reason,
+        detail: Option<Arc<str>>,
+        out: &mut Effects,
+    ) {
+        let Some(record) = self.log.remove(offset) else { return };
+        out.freed.extend(record.place);
+        if let Some(message) = record.message {
+            let durable = record.durable;
+            out.moves.push(Move { offset, message, reason, detail, durable });
+        }
+    }
+
+    fn give_back(&mut self, handle: Handle, count: u32, bytes: u64, out: &mut Effects) {
+        let Some(consumer) = self.consumers.get_mut(handle) else { return };
+        consumer.in_flight -= count;
+        consumer.in_flight_bytes -= bytes;
+        for pool in &consumer.pools {
+            pool.release(u64::from(count), bytes, &mut out.wake);
+        }
+        if consumer.stopped && consumer.in_flight == 0 {
+            self.consumers.remove(handle);
+        }
+    }
+
+    /// The consumer leaves. `unseen` were never handed to its connection: they go back as they were, the rest counts
+    /// as failed.
+    pub fn leave_all(&mut self, handle: Handle, unseen: &[Offset], out: &mut Effects) {
+        self.settle(handle, unseen, &Outcome::Released, out);
+        let left = self.consumers.get_mut(handle).map_or(0, |c| c.in_flight);
+        if left > 0 {
+            let theirs: Vec<Offset> = self
+                .log
+                .iter_from(Offset(0))
+                .filter(|(_, record)| record.state == State::InFlight(handle.0))
+                .take(left as usize)
+                .map(|(offset, _)| offset)
+                .collect();
+            self.settle(handle, &theirs, &Outcome::Failed, out);
+        }
+        self.consumers.remove(handle);
+    }
+}

@@ -1,0 +1,189 @@
+//! Routing and delivering: order, credit, outcomes.
+
+use crate::stage::*;
+use crossdock_core::*;
+
+#[tokio::test]
+async fn a_message_goes_from_publisher_to_consumer() {
+    let stage = Stage::new().await;
+    let (mut p, mut c) = (stage.client().await, stage.client().await);
+    c.declare(QueueSpec::durable("q")).await;
+    c.consume("q", 10, true).await;
+    for body in ["a", "b", "c"] {
+        p.publish(Address::queue("q"), body);
+    }
+    let got = c.take(3).await;
+    assert_eq!(bodies(&got), ["a", "b", "c"]);
+    assert!(got.iter().all(|d| !d.redelivered && d.attempts == 0));
+    c.settle(&got, Outcome::Accepted);
+    c.nothing().await;
+    assert!(matches!(p.confirmed(3).await, Confirmed::Stored));
+}
+
+#[tokio::test]
+async fn topics_reach_queues_and_exchanges_once() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    c.session.declare_exchange(ExchangeSpec::new("x", Kind::Fanout)).await.expect("declared");
+    c.bind(TOPICS, "a/#", "q").await;
+    c.bind(TOPICS, "a/+", "q").await;
+    c.bind("x", "", "q").await;
+    let e2e = Bind::new(TOPICS, "a/b".into(), To::Exchange("x".into()));
+    c.session.bind(e2e).await.expect("bound");
+    c.publish(topic("a/b"), "one");
+    assert_eq!(c.ready("q"), 1);
+    let number = c.publish(topic("b"), "none");
+    assert!(matches!(c.confirmed(number).await, Confirmed::Unroutable(_)));
+    let number = c.publish(Address::new("nowhere".into(), "k".into()), "none");
+    assert!(
+        matches!(c.confirmed(number).await, Confirmed::Refused(e) if e.kind() == ErrorKind::NotFound)
+    );
+}
+
+#[tokio::test]
+async fn prefetch_limits_and_settling_goes_on() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    for i in 0..5 {
+        c.publish(Address::queue("q"), &i.to_string());
+    }
+    c.consume("q", 2, true).await;
+    let first = c.take(2).await;
+    c.nothing().await;
+    c.settle(&first[1..], Outcome::Accepted);
+    assert_eq!(bodies(&c.take(1).await), ["2"]);
+    // Back to its old place, in front of everything.
+    c.settle(&first[..1], Outcome::Failed);
+    let again = c.take(1).await;
+    assert_eq!(bodies(&again), ["0"]);
+    assert!(again[0].redelivered && again[0].attempts == 1);
+}
+
+#[tokio::test]
+async fn consumers_take_turns_and_priorities_go_first() {
+    let stage = Stage::new().await;
+    let (mut a, mut b) = (stage.client().await, stage.client().await);
+    a.declare(QueueSpec::durable("q")).await;
+    a.consume("q", 10, true).await;
+    b.consume("q", 10, true).await;
+    for i in 0..6 {
+        a.publish(Address::queue("q"), &i.to_string());
+    }
+    assert_eq!((a.take(3).await.len(), b.take(3).await.len()), (3, 3));
+    let spec = queue("p", &[("x-max-priority", Value::I32(5))]);
+    a.declare(spec).await;
+    for (body, priority) in [("low", 0), ("high", 9), ("mid", 3), ("high2", 5)] {
+        a.put(Address::queue("p"), body, |meta| meta.priority = Some(priority));
+    }
+    a.session.flush();
+    b.consume("p", 10, false).await;
+    assert_eq!(bodies(&b.take(4).await), ["high", "high2", "mid", "low"]);
+}
+
+#[tokio::test]
+async fn a_lost_connection_gives_back_what_it_had() {
+    let stage = Stage::new().await;
+    let mut p = stage.client().await;
+    p.declare(QueueSpec::durable("q")).await;
+    for i in 0..4 {
+        p.publish(Address::queue("q"), &i.to_string());
+    }
+    let mut lost = stage.client().await;
+    lost.consume("q", 2, true).await;
+    assert_eq!(lost.take(2).await.len(), 2);
+    drop(lost);
+    p.consume("q", 10, true).await;
+    let got = p.take(4).await;
+    assert_eq!(bodies(&got), ["0", "1", "2", "3"]);
+    let attempts: Vec<u16> = got.iter().map(|d| d.attempts).collect();
+    assert_eq!(attempts, [1, 1, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_was_never_taken_comes_back_untouched() {
+    let stage = Stage::new().await;
+    let mut p = stage.client().await;
+    p.declare(QueueSpec::durable("q")).await;
+    p.publish(Address::queue("q"), "a");
+    let mut lost = stage.client().await;
+    lost.consume("q", 2, true).await;
+    drop(lost);
+    p.consume("q", 1, true).await;
+    let got = p.take(1).await;
+    assert_eq!((got[0].attempts, got[0].redelivered), (0, false));
+}
+
+#[tokio::test]
+async fn pools_are_shared_by_consumers() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    let pool = c.session.pool(Credit::messages(1));
+    for name in ["a", "b"] {
+        c.declare(QueueSpec::durable(name)).await;
+        let consumer = Consumer {
+            source: Source::Queue(name.into()),
+            settles: true,
+            exclusive: false,
+            priority: 0,
+            credit: Credit::UNLIMITED,
+            pools: [pool].into_iter().collect(),
+            skip_own: false,
+            tag: "".into(),
+        };
+        c.session.attach(c.lane, consumer).await.expect("attached");
+        c.publish(Address::queue(name), name);
+    }
+    let first = c.take(1).await;
+    c.nothing().await;
+    c.settle(&first, Outcome::Accepted);
+    let second = c.take(1).await;
+    assert_ne!(bodies(&first), bodies(&second));
+    c.publish(Address::queue("a"), "more");
+    c.nothing().await;
+    c.session.set_pool(pool, Credit::messages(2));
+    c.session.flush();
+    assert_eq!(bodies(&c.take(1).await), ["more"]);
+}
+
+#[tokio::test]
+async fn single_gets() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    assert!(c.session.get(c.lane, "q", true).await.expect("there").is_none());
+    c.publish(Address::queue("q"), "a");
+    c.publish(Address::queue("q"), "b");
+    let (delivery, left) = c.session.get(c.lane, "q", true).await.expect("there").expect("one");
+    assert_eq!((left, c.session.queue_status("q").expect("there").consumers), (1, 0));
+    c.settle(&[delivery], Outcome::Failed);
+    let (delivery, _) = c.session.get(c.lane, "q", false).await.expect("there").expect("one");
+    assert_eq!((delivery.attempts, c.ready("q")), (1, 1));
+    let lane = c.lane;
+    c.session.get(lane, "q", true).await.expect("there").expect("one");
+    c.session.drop_lane(lane);
+    assert_eq!(c.ready("q"), 1, "a lane that ends gives back");
+}
+
+#[tokio::test]
+async fn own_messages_are_skipped_when_asked() {
+    let stage = Stage::new().await;
+    let (mut a, mut b) = (stage.client().await, stage.client().await);
+    a.declare(QueueSpec::durable("q")).await;
+    let consumer = Consumer {
+        source: Source::Queue("q".into()),
+        settles: true,
+        exclusive: false,
+        priority: 0,
+        credit: Credit::UNLIMITED,
+        pools: Default::default(),
+        skip_own: true,
+        tag: "".into(),
+    };
+    a.session.attach(a.lane, consumer).await.expect("attached");
+    a.publish(Address::queue("q"), "own");
+    b.publish(Address::queue("q"), "other");
+    assert_eq!(bodies(&a.take(1).await), ["other"]);
+    assert_eq!(a.ready("q"), 0);
+}

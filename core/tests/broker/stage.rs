@@ -1,0 +1,222 @@
+//! What the tests share: a broker on a memory store, and short forms of the verbs.
+
+use bytes::Bytes;
+use crossdock_core::memory::MemoryStore;
+use crossdock_core::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const TOPICS: &str = "amq.topic";
+
+pub struct Stage {
+    pub store: MemoryStore,
+    pub broker: Broker,
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        Self::with(MemoryStore::default(), Settings::default(), Vec::new()).await
+    }
+
+    pub async fn with(
+        store: MemoryStore,
+        settings: Settings,
+        routes: Vec<transform::ContentRoute>,
+    ) -> Self {
+        let setup = Setup {
+            settings,
+            formats: Formats::new(Vec::new()),
+            topology: vec![
+                ExchangeSpec::new(TOPICS, Kind::Topic),
+                ExchangeSpec::new("amq.fanout", Kind::Fanout),
+                ExchangeSpec::new("amq.direct", Kind::Direct),
+            ],
+            store: Arc::new(store.clone()),
+            authenticator: Arc::new(LoopbackGuest),
+            routes,
+        };
+        Self { store, broker: Broker::open(setup).await.expect("opens") }
+    }
+
+    /// Kills the broker without a goodbye and starts another on what was stored.
+    pub async fn crash(self) -> Self {
+        let store = self.store.crashed();
+        Self::with(store, Settings::default(), Vec::new()).await
+    }
+
+    pub async fn client(&self) -> Client {
+        let spec =
+            SessionSpec::anonymous("/", Origin { user: "guest".into(), ..Origin::default() });
+        self.seat(spec).await
+    }
+
+    /// A named session with a queue of its own.
+    pub async fn named(&self, name: &str, clean: bool, keep: Keep) -> Client {
+        let queue = QueueSpec { durable: keep != Keep::No, ..QueueSpec::durable(name) };
+        let origin = Origin { client: name.into(), ..Origin::default() };
+        let spec = SessionSpec {
+            name: Some(name.into()),
+            clean,
+            keep,
+            queue: Some(queue),
+            ..SessionSpec::anonymous("/", origin)
+        };
+        self.seat(spec).await
+    }
+
+    async fn seat(&self, spec: SessionSpec) -> Client {
+        let mut session = self.broker.session(spec).await.expect("a seat");
+        let lane = session.lane();
+        Client { session, lane, position: 0, deliveries: Vec::new(), confirms: Vec::new() }
+    }
+}
+
+pub struct Client {
+    pub session: Session,
+    pub lane: LaneId,
+    position: u64,
+    /// Seen while something else was waited for.
+    deliveries: Vec<Delivery>,
+    confirms: Vec<Confirm>,
+}
+
+pub fn topic(key: &str) -> Address {
+    Address::new(TOPICS.into(), key.into())
+}
+
+impl Client {
+    pub fn message(&self, address: Address, body: &str, change: impl FnOnce(&mut Meta)) -> Message {
+        let now = self.session.broker().now();
+        let mut meta = Meta::new(self.session.origin().clone(), now);
+        change(&mut meta);
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Message::from_fields(address, meta, &Fields::default(), body)
+    }
+
+    /// Queues a publish; flush follows.
+    pub fn put(&mut self, address: Address, body: &str, change: impl FnOnce(&mut Meta)) -> u64 {
+        let message = self.message(address, body, change);
+        self.session.publish(self.lane, Publish { message, confirm: true, mandatory: false })
+    }
+
+    pub fn publish(&mut self, address: Address, body: &str) -> u64 {
+        let number = self.put(address, body, |_| {});
+        self.session.flush();
+        number
+    }
+
+    pub async fn durable(&mut self, address: Address, body: &str) -> Confirmed {
+        let number = self.put(address, body, |meta| {
+            meta.durable = true;
+            meta.level = 1;
+        });
+        self.session.flush();
+        self.confirmed(number).await
+    }
+
+    pub async fn declare(&mut self, spec: QueueSpec) -> Declared {
+        self.session.declare_queue(spec).await.expect("declared")
+    }
+
+    pub async fn bind(&mut self, source: &str, key: &str, queue: &str) {
+        let bind = Bind::new(source, key.into(), To::Queue(queue.into()));
+        self.session.bind(bind).await.expect("bound");
+    }
+
+    pub async fn subscribe(&mut self, pattern: &str, level: u8) {
+        let mut bind = Bind::new(TOPICS, pattern.into(), To::Own);
+        bind.tag.level = level;
+        self.session.bind(bind).await.expect("bound");
+    }
+
+    pub async fn consume(&mut self, queue: &str, prefetch: u32, settles: bool) -> ConsumerId {
+        self.try_consume(Source::Queue(queue.into()), prefetch, settles).await.expect("attached")
+    }
+
+    pub async fn try_consume(
+        &mut self,
+        source: Source,
+        prefetch: u32,
+        settles: bool,
+    ) -> Result<ConsumerId, Error> {
+        let consumer = Consumer {
+            source,
+            settles,
+            exclusive: false,
+            priority: 0,
+            credit: Credit::messages(prefetch),
+            pools: Default::default(),
+            skip_own: false,
+            tag: "".into(),
+        };
+        self.session.attach(self.lane, consumer).await
+    }
+
+    /// One take of everything ready; written at once.
+    pub async fn events(&mut self) -> Events {
+        let mut events = Events::default();
+        let wait = self.session.events(&mut events);
+        if tokio::time::timeout(Duration::from_millis(200), wait).await.is_ok() {
+            self.position += 1;
+            self.session.encoded(self.position);
+            self.session.flushed(self.position);
+            self.session.flush();
+        }
+        events
+    }
+
+    async fn stash(&mut self) {
+        let mut events = self.events().await;
+        self.deliveries.append(&mut events.deliveries);
+        self.confirms.append(&mut events.confirms);
+    }
+
+    /// The next `count` deliveries.
+    pub async fn take(&mut self, count: usize) -> Vec<Delivery> {
+        for _ in 0..count + 20 {
+            if self.deliveries.len() >= count {
+                return self.deliveries.drain(..count).collect();
+            }
+            self.stash().await;
+        }
+        panic!("{count} deliveries wanted, got {:?}", bodies(&self.deliveries));
+    }
+
+    pub async fn nothing(&mut self) {
+        for _ in 0..2 {
+            self.stash().await;
+            assert!(self.deliveries.is_empty(), "{:?}", bodies(&self.deliveries));
+        }
+    }
+
+    pub async fn confirmed(&mut self, number: u64) -> Confirmed {
+        for _ in 0..50 {
+            if let Some(at) = self.confirms.iter().position(|c| c.number == number) {
+                return self.confirms.drain(..=at).next_back().expect("found").confirmed;
+            }
+            self.stash().await;
+        }
+        panic!("no confirm for {number}");
+    }
+
+    pub fn settle(&mut self, deliveries: &[Delivery], outcome: Outcome) {
+        for delivery in deliveries {
+            let (lane, at) = (self.lane, [delivery.offset]);
+            self.session.settle(lane, delivery.consumer, &at, outcome.clone());
+        }
+        self.session.flush();
+    }
+
+    pub fn ready(&self, queue: &str) -> u64 {
+        self.session.queue_status(queue).expect("there").messages
+    }
+}
+
+pub fn bodies(deliveries: &[Delivery]) -> Vec<String> {
+    deliveries.iter().map(|d| String::from_utf8_lossy(d.message.body()).into_owned()).collect()
+}
+
+pub fn queue(name: &str, arguments: &[(&str, Value)]) -> QueueSpec {
+    let arguments = arguments.iter().map(|(n, v)| ((*n).into(), v.clone())).collect();
+    QueueSpec::durable(name).with_arguments(arguments).expect("valid")
+}
