@@ -1,17 +1,16 @@
 //! The control verbs of a session. They flush first, so that they never overtake a publish, and resolve when their
 //! effect is stored.
 
-use super::events::{Declared, Notice, QueueStatus};
+use super::Ops;
+use super::events::{Declared, QueueStatus};
 use super::named::Named;
 use super::queue::{Aftermath, Queue};
 use super::request::{Bind, Consumer, Due, Keep, LaneId, ParkId, Replay, Source, To, Unsettled};
 use super::session::{Attachment, Session};
 use super::turn::Scene;
-use super::vhost::{Topology, Vhost};
-use super::{Inner, Ops};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, ExchangeSpec, LogId, Tags, Target};
-use crate::log::{Life, Offset, QueueSpec, State};
+use crate::log::{Life, QueueSpec};
 use crate::message::{Message, Name};
 use crate::subscription::{Attached, ConsumerId, Credit, Delivery};
 use std::sync::Arc;
@@ -551,88 +550,6 @@ fn status(queue: &Queue) -> QueueStatus {
 fn mismatch(kind: &str, (name, what): (&Name, &str), vhost: &Name) -> Error {
     let detail = format!("inequivalent arg '{what}' for {kind} '{name}' in vhost '{vhost}'");
     Error::new(ErrorKind::Mismatch, detail)
-}
-
-impl Inner {
-    /// Takes a queue out of everything: its bindings, its consumers, its records. What has to be stored, and how many
-    /// ready messages it had.
-    pub(super) fn remove_queue(&self, vhost: &Arc<Vhost>, queue: &Arc<Queue>) -> (Ops, u64) {
-        let mut ops = Ops::default();
-        {
-            let mut topology = vhost.topology.write();
-            let gone = topology.remove_queue(queue, &vhost.generations);
-            for binding in gone {
-                self.auto_delete_exchange(vhost, &mut topology, &binding.source, &mut ops);
-            }
-        }
-        let (count, seats, places) = queue.look(|state| {
-            state.deleted = true;
-            let seats: Vec<_> = state.seats().map(|(h, inbox)| (h, inbox.clone())).collect();
-            let seats: Vec<_> = seats
-                .into_iter()
-                .filter_map(|(h, inbox)| state.sub.consumers.get_mut(h).map(|c| (c.id, inbox)))
-                .collect();
-            let count = state.sub.ready().0;
-            (count, seats, state.empty())
-        });
-        self.committer.free(&places);
-        for (consumer, inbox) in seats {
-            // Nothing waits for that window but queues of the same session, which look again when it is told.
-            inbox.take_back(consumer, &mut Vec::new());
-            let why = format!("queue '{}' was deleted", queue.name);
-            inbox.notice(Notice::Detached { consumer, why: Error::new(ErrorKind::NotFound, why) });
-        }
-        if queue.is_durable() {
-            ops.queue_gone(queue.id);
-        }
-        (ops, count)
-    }
-
-    /// An auto-delete exchange goes with its last binding.
-    fn auto_delete_exchange(
-        &self,
-        vhost: &Vhost,
-        topology: &mut Topology,
-        name: &str,
-        ops: &mut Ops,
-    ) {
-        let goes = topology.exchange(name).is_some_and(|e| e.auto_delete);
-        if goes && !topology.has_bindings(name) {
-            topology.remove_exchange(name, &vhost.generations);
-            ops.exchange_gone(&vhost.name, name);
-        }
-    }
-
-    /// An auto-delete queue goes with its last consumer; an expiring one begins to wait.
-    pub(super) fn after_detach(self: &Arc<Self>, vhost: &Arc<Vhost>, queue: &Arc<Queue>) -> Ops {
-        let unused = queue.look(|state| {
-            !state.deleted && state.had_consumer && state.sub.consumers.active_count() == 0
-        });
-        if unused && queue.spec.auto_delete {
-            return self.remove_queue(vhost, queue).0;
-        }
-        if unused {
-            self.watch_unused(vhost, queue);
-        }
-        Ops::default()
-    }
-}
-
-impl super::queue::QueueState {
-    /// Lets go of everything; the places that were taken.
-    fn empty(&mut self) -> Vec<crate::log::Place> {
-        let all: Vec<Offset> = self.sub.log.iter_from(Offset(0)).map(|(o, _)| o).collect();
-        let mut places = Vec::new();
-        for offset in all {
-            if let Some(record) = self.sub.log.remove(offset) {
-                places.extend(record.place.filter(|_| record.state != State::Uncommitted));
-            }
-        }
-        let rules = self.sub.rules.clone();
-        self.sub = crate::subscription::Subscription::new(self.sub.id, rules);
-        self.clear_seats();
-        places
-    }
 }
 
 /// What a session that is opened again finds of itself.

@@ -7,6 +7,8 @@
 //! | `request` `events` | what adapters ask, and what they are told |
 //! | `turn` | one flush's way: route, append, dispatch, move, store |
 //! | `vhost` `named` `queue` `inbox` | what there is, each behind its own lock |
+//! | `lane` | publishes and settles in order, and transactions |
+//! | `removal` | how queues and exchanges end |
 //! | `moves` | dead-lettering: what a message becomes and where it goes |
 //! | `routes` | content routes: inline, and the workers of queued ones |
 //! | `committer` `ops` `snapshot` `recovery` | what is stored, when, and how it comes back |
@@ -19,12 +21,14 @@ mod committer;
 mod control;
 mod events;
 mod inbox;
+mod lane;
 mod moves;
 mod named;
 mod ops;
 mod parked;
 mod queue;
 mod recovery;
+mod removal;
 mod request;
 mod routes;
 mod seat;

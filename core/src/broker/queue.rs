@@ -41,6 +41,9 @@ struct Seat {
     inbox: Arc<Inbox>,
 }
 
+/// Records of one queue that have to be fetched.
+pub type Wanted = Vec<(Offset, Place)>;
+
 /// What steps left to be done with no lock held.
 #[derive(Default)]
 pub struct Aftermath {
@@ -55,7 +58,7 @@ pub struct Aftermath {
     /// Queues that waited for credit that came back.
     pub queues: Vec<LogId>,
     /// Records to be fetched.
-    pub loads: Vec<(Arc<Queue>, Vec<(Offset, Place)>)>,
+    pub loads: Vec<(Arc<Queue>, Wanted)>,
     /// Queues whose head expires earlier than their timer is set for.
     pub alarms: Vec<(LogId, Timestamp)>,
 }

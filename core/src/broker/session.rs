@@ -5,6 +5,7 @@
 use super::committer::Ticket;
 use super::events::{Confirm, Confirmed, Events, Notice};
 use super::inbox::Inbox;
+use super::lane::Lane;
 use super::named::Named;
 use super::queue::Queue;
 use super::request::{LaneId, Memo, PoolId, Publish};
@@ -22,8 +23,6 @@ use std::sync::atomic::Ordering;
 
 /// Routes that one session remembers.
 const CACHE_MAX: usize = 1024;
-/// Bytes of publishes in one open transaction at most.
-const TRANSACTION_BYTES_MAX: usize = 64 << 20;
 
 /// One connection's seat. Dropping it is losing the connection.
 pub struct Session {
@@ -64,22 +63,6 @@ pub(super) struct Attachment {
     pub settles: bool,
     /// It serves single gets and gets nothing by itself.
     pub is_getter: bool,
-}
-
-/// One ordered stream of publishes and settles.
-#[derive(Default)]
-pub(super) struct Lane {
-    number: u64,
-    transaction: Option<Transaction>,
-}
-
-#[derive(Default)]
-struct Transaction {
-    publishes: Vec<(u64, Publish)>,
-    bytes: usize,
-    settles: Vec<(ConsumerId, Vec<Offset>, Outcome)>,
-    /// It grew beyond its limit: the commit is refused.
-    too_large: bool,
 }
 
 enum Item {
@@ -158,25 +141,9 @@ impl Session {
         }
     }
 
-    /// A new lane.
-    pub fn lane(&mut self) -> LaneId {
-        let free = self.lanes.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.lanes.len());
-        match free {
-            Some(at) => self.lanes[at] = Some(Lane::default()),
-            None => self.lanes.push(Some(Lane::default())),
-        }
-        LaneId(u32::try_from(at).unwrap_or(u32::MAX))
-    }
-
-    fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
-        self.lanes.get_mut(lane.0 as usize)?.as_mut()
-    }
-
     /// Queues a publish for the next [`Session::flush`]; the number that its confirm will carry, from 1 on, one
     /// sequence for each lane (publishes that ask for no confirm are not counted and return 0).
     pub fn publish(&mut self, lane: LaneId, publish: Publish) -> u64 {
-        let bytes = publish.message.size();
         let Some(state) = self.lane_mut(lane) else { return 0 };
         let number = match publish.confirm {
             true => {
@@ -186,16 +153,16 @@ impl Session {
             false => 0,
         };
         if let Some(transaction) = &mut state.transaction {
-            transaction.bytes += bytes;
-            transaction.too_large |= transaction.bytes > TRANSACTION_BYTES_MAX;
-            if !transaction.too_large {
-                transaction.publishes.push((number, publish));
-            }
+            transaction.publish(number, publish);
             return number;
         }
-        self.batch_bytes += bytes;
-        self.batch.push(Item::Publish { lane, number, publish });
+        self.enqueue(lane, number, publish);
         number
+    }
+
+    pub(super) fn enqueue(&mut self, lane: LaneId, number: u64, publish: Publish) {
+        self.batch_bytes += publish.message.size();
+        self.batch.push(Item::Publish { lane, number, publish });
     }
 
     /// State to be stored with the next flush. Only for named sessions that outlive their connection.
@@ -398,7 +365,12 @@ impl Session {
         self.consumers.get(index)?.as_ref()
     }
 
-    fn settle_now(&mut self, consumer: ConsumerId, offsets: &[Offset], outcome: &Outcome) -> usize {
+    pub(super) fn settle_now(
+        &mut self,
+        consumer: ConsumerId,
+        offsets: &[Offset],
+        outcome: &Outcome,
+    ) -> usize {
         self.touch();
         let now = self.broker.inner().now();
         let Some(attachment) = self.attachment(consumer) else { return 0 };
@@ -531,40 +503,6 @@ impl Session {
         let topology = self.vhost.topology.read();
         let bindings = topology.bindings_to(&Target::Session(named.id));
         bindings.iter().map(|b| (b.source.clone(), b.key.clone(), b.tag)).collect()
-    }
-
-    /// Publishes and settles of the lane wait for the commit from now on.
-    pub fn begin(&mut self, lane: LaneId) {
-        if let Some(lane) = self.lane_mut(lane) {
-            lane.transaction = Some(Transaction::default());
-        }
-    }
-
-    /// What waited for the commit is forgotten.
-    pub fn rollback(&mut self, lane: LaneId) {
-        if let Some(lane) = self.lane_mut(lane) {
-            lane.transaction = None;
-        }
-    }
-
-    /// All or nothing, in one entry; resolves when stored. The lane is then outside a transaction.
-    pub async fn commit(&mut self, lane: LaneId) -> Result<(), Error> {
-        self.flush_all();
-        let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.take()) else {
-            return Ok(());
-        };
-        if transaction.too_large {
-            let detail = format!("a transaction holds at most {TRANSACTION_BYTES_MAX} bytes");
-            return Err(Error::new(ErrorKind::TooLarge, detail));
-        }
-        for (consumer, offsets, outcome) in &transaction.settles {
-            self.settle_now(*consumer, offsets, outcome);
-        }
-        for (number, publish) in transaction.publishes {
-            self.batch.push(Item::Publish { lane, number, publish });
-        }
-        self.flush_all();
-        self.sync().await
     }
 
     /// Ends a consumer's entry here; its queue has let go of it already.

@@ -29,11 +29,14 @@ pub struct Scene<'a> {
     pub now: Timestamp,
 }
 
+/// Messages for one queue: index in the turn, and tags.
+type Arriving = Vec<(usize, Tags)>;
+
 /// A turn's working set; reused, so that the steady state allocates little.
 #[derive(Default)]
 pub struct Turn {
     messages: Vec<Message>,
-    arrivals: Vec<(Arc<Queue>, Vec<(usize, Tags)>)>,
+    arrivals: Vec<(Arc<Queue>, Arriving)>,
     direct: Vec<(Arc<Inbox>, Vec<Delivery>)>,
     /// Messages in durable queues: index, queue, offset, tags.
     placed: Vec<(usize, Arc<Queue>, Offset, Tags)>,

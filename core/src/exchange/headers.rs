@@ -79,7 +79,7 @@ mod tests {
         assert!(check(&[mode("all"), a.clone(), x.clone()], &[("a", Value::U64(1))]));
         assert!(!check(&[mode("all-with-x"), a.clone(), x.clone()], std::slice::from_ref(&a)));
         assert!(check(&[mode("any-with-x"), x.clone()], std::slice::from_ref(&x)));
-        assert!(!check(&[mode("any")], &[a.clone()]));
+        assert!(!check(&[mode("any")], std::slice::from_ref(&a)));
         assert!(check(&[mode("all")], &[a]));
     }
 

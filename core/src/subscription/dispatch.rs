@@ -126,7 +126,10 @@ impl Subscription {
             }
         }
         self.expire(now, out);
-        self.hold_limit(out);
+        if self.hold_limit(out) {
+            // What stands at the head now may be due.
+            self.expire(now, out);
+        }
     }
 
     fn give(&mut self, offset: Offset, index: usize, message: Message, out: &mut Effects) {
@@ -209,14 +212,14 @@ impl Subscription {
         }
     }
 
-    /// `x-max-length` and its like count ready records only; drop-head passes over the rest.
-    fn hold_limit(&mut self, out: &mut Effects) {
+    /// `x-max-length` and its like count ready records only; drop-head passes over the rest. True
+    /// when something was dropped.
+    fn hold_limit(&mut self, out: &mut Effects) -> bool {
         let limits = self.rules.limits;
-        if limits.overflow != Overflow::DropHead {
-            return;
-        }
-        while limits.messages.is_some_and(|max| self.ready_count > max)
-            || limits.bytes.is_some_and(|max| self.ready_bytes > max)
+        let mut dropped = false;
+        while limits.overflow == Overflow::DropHead
+            && (limits.messages.is_some_and(|max| self.ready_count > max)
+                || limits.bytes.is_some_and(|max| self.ready_bytes > max))
         {
             let Some(offset) = self.ready.peek_lowest(&self.log) else { break };
             let Some(message) = self.log.get(offset).and_then(|r| r.message.clone()) else {
@@ -224,7 +227,9 @@ impl Subscription {
                 break;
             };
             self.leave(offset, message, Reason::MaxLength, out);
+            dropped = true;
         }
+        dropped
     }
 
     /// Drops all ready records. How many.
