@@ -173,21 +173,17 @@ impl QueueState {
         self.seats.iter().map(|seat| (seat.handle, &seat.inbox))
     }
 
+    /// Each inbox is locked once: order matters within a consumer, not between two.
     fn hand_over(&mut self, effects: &mut Effects, after: &mut Aftermath) {
-        if effects.deliveries.is_empty() {
-            return;
-        }
-        let mut rest = effects.deliveries.drain(..).peekable();
-        while let Some((handle, _)) = rest.peek() {
-            let handle = *handle;
-            let seat = self.seats.iter().find(|seat| seat.handle == handle);
-            let run = std::iter::from_fn(|| rest.next_if(|(h, _)| *h == handle).map(|(_, d)| d));
-            match seat {
+        while let Some((first, _)) = effects.deliveries.first() {
+            let handle = *first;
+            let theirs = effects.deliveries.extract_if(.., |(h, _)| *h == handle).map(|(_, d)| d);
+            match self.seats.iter().find(|seat| seat.handle == handle) {
                 Some(seat) => {
-                    seat.inbox.deliver(run);
+                    seat.inbox.deliver(theirs);
                     after.wake(&seat.inbox);
                 }
-                None => run.for_each(drop),
+                None => theirs.for_each(drop),
             }
         }
     }

@@ -130,6 +130,3 @@ impl Subscription {
         self.ready_bytes -= u64::from(size);
     }
 }
-
-#[cfg(test)]
-mod tests;

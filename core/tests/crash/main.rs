@@ -1,0 +1,172 @@
+//! The broker killed at random moments, by seed: what was confirmed and not acknowledged is there, in order; what was
+//! never sent is not; what was acknowledged and stored does not come back; a move or a transaction is done or not done.
+//!
+//! `CRASH_SEEDS` sets how many seeds run.
+
+#[path = "../broker/stage.rs"]
+#[allow(dead_code)]
+mod stage;
+
+use crossdock_core::memory::{Faults, MemoryStore};
+use crossdock_core::*;
+use stage::*;
+use std::collections::BTreeMap;
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// What is known of each message that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Sent,
+    Confirmed,
+    /// Acknowledged; the store may or may not have heard of it.
+    Acked,
+    /// Acknowledged, and a later sync succeeded.
+    Gone,
+}
+
+struct World {
+    dice: Dice,
+    stage: Stage,
+    client: Client,
+    known: BTreeMap<u64, Known>,
+    numbers: BTreeMap<u64, u64>,
+    held: Vec<Delivery>,
+    next: u64,
+}
+
+async fn world(seed: u64, stage: Stage) -> World {
+    let mut client = stage.client().await;
+    let arguments = [
+        ("x-dead-letter-exchange", Value::text("")),
+        ("x-dead-letter-routing-key", Value::text("dead")),
+    ];
+    client.declare(queue("q", &arguments)).await;
+    client.declare(QueueSpec::durable("dead")).await;
+    client.consume("q", 8, true).await;
+    let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let (known, numbers) = (BTreeMap::new(), BTreeMap::new());
+    World { dice, stage, client, known, numbers, held: Vec::new(), next: 0 }
+}
+
+fn id(delivery: &Delivery) -> u64 {
+    String::from_utf8_lossy(delivery.message.body()).parse().expect("a number")
+}
+
+impl World {
+    async fn step(&mut self) {
+        match self.dice.roll(8) {
+            0..=3 => {
+                for _ in 0..=self.dice.roll(4) {
+                    let body = self.next.to_string();
+                    let number = self.client.put(Address::queue("q"), &body, |m| m.durable = true);
+                    self.numbers.insert(number, self.next);
+                    self.known.insert(self.next, Known::Sent);
+                    self.next += 1;
+                }
+                self.client.session.flush();
+            }
+            4 => self.settle(Outcome::Accepted, Known::Acked),
+            5 => self.settle(Outcome::Rejected { reason: None }, Known::Confirmed),
+            6 => self.settle(Outcome::Failed, Known::Confirmed),
+            _ => {
+                if self.client.session.sync().await.is_ok() {
+                    let acked = self.known.values_mut().filter(|k| **k == Known::Acked);
+                    acked.for_each(|k| *k = Known::Gone);
+                }
+            }
+        }
+        self.hear().await;
+    }
+
+    fn settle(&mut self, outcome: Outcome, then: Known) {
+        let count = (self.dice.roll(4) as usize).min(self.held.len());
+        let done: Vec<Delivery> = self.held.drain(..count).collect();
+        for delivery in &done {
+            self.known.insert(id(delivery), then);
+        }
+        self.client.settle(&done, outcome);
+    }
+
+    async fn hear(&mut self) {
+        tokio::task::yield_now().await;
+        let mut events = Events::default();
+        let ready = self.client.session.events(&mut events);
+        if tokio::time::timeout(std::time::Duration::from_millis(1), ready).await.is_err() {
+            return;
+        }
+        for confirm in events.confirms {
+            let sent = self.numbers[&confirm.number];
+            if matches!(confirm.confirmed, Confirmed::Stored) && self.known[&sent] == Known::Sent {
+                self.known.insert(sent, Known::Confirmed);
+            }
+        }
+        for delivery in events.deliveries {
+            let known = self.known.get(&id(&delivery)).copied().expect("no phantom");
+            assert!(known != Known::Gone && known != Known::Acked, "delivered after its ack");
+            self.held.push(delivery);
+        }
+        self.client.session.encoded(1);
+        self.client.session.flushed(1);
+        self.client.session.flush();
+    }
+}
+
+/// All bodies of a queue, in order.
+async fn drain(client: &mut Client, queue: &str) -> Vec<u64> {
+    let mut all = Vec::new();
+    while let Some((delivery, _)) =
+        client.session.get(client.lane, queue, true).await.expect("there")
+    {
+        all.push(id(&delivery));
+    }
+    all
+}
+
+async fn run(seed: u64) {
+    let store = MemoryStore::default();
+    let mut world = world(seed, Stage::with(store, Settings::default(), Vec::new()).await).await;
+    let steps = 5 + world.dice.roll(60);
+    if world.dice.roll(3) == 0 {
+        let append_fails_at = Some(10 + world.dice.roll(20));
+        world.stage.store.set_faults(Faults { append_fails_at, ..Faults::default() });
+    }
+    for _ in 0..steps {
+        world.step().await;
+    }
+    let World { stage, known, client, held, .. } = world;
+    let stage = stage.crash().await;
+    drop((client, held));
+    let mut client = stage.client().await;
+    let (queue, dead) = (drain(&mut client, "q").await, drain(&mut client, "dead").await);
+    assert!(queue.is_sorted(), "order, seed {seed}: {queue:?}");
+    for n in queue.iter().chain(&dead) {
+        assert!(known.contains_key(n), "phantom {n}, seed {seed}");
+        assert!(known[n] != Known::Gone, "{n} came back after a stored ack, seed {seed}");
+    }
+    for (n, known) in &known {
+        let places = queue.iter().chain(&dead).filter(|x| *x == n).count();
+        assert!(places <= 1, "{n} is twice, seed {seed}");
+        if *known == Known::Confirmed {
+            assert_eq!(places, 1, "{n} was confirmed and is lost, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn confirmed_messages_survive_every_crash() {
+    let seeds = std::env::var("CRASH_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
+    for seed in 1..=seeds {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(run(seed));
+    }
+}
