@@ -71,8 +71,9 @@ impl Inbox {
     /// Puts deliveries in, in order. A closed inbox takes none: their consumer is about to be detached.
     pub fn deliver(&self, deliveries: impl Iterator<Item = Delivery>) {
         let mut state = self.state.lock();
-        if !state.closed {
-            state.events.deliveries.extend(deliveries);
+        match state.closed {
+            false => state.events.deliveries.extend(deliveries),
+            true => deliveries.for_each(drop),
         }
     }
 

@@ -1,3 +1,5 @@
+//! Operations written and read back.
+
 use super::*;
 use crate::message::{Fields, Value};
 

@@ -177,6 +177,7 @@ impl QueueState {
     fn hand_over(&mut self, effects: &mut Effects, after: &mut Aftermath) {
         while let Some((first, _)) = effects.deliveries.first() {
             let handle = *first;
+            // Whoever takes these has to take all: what is left in the list would be handed over again.
             let theirs = effects.deliveries.extract_if(.., |(h, _)| *h == handle).map(|(_, d)| d);
             match self.seats.iter().find(|seat| seat.handle == handle) {
                 Some(seat) => {

@@ -112,7 +112,6 @@ impl Inner {
     /// The connection that has the session now loses it.
     fn take_over(&self, named: &Named) {
         if let Some(old) = named.with(|state| state.inbox.take()) {
-            old.close();
             old.notice(Notice::TakenOver);
         }
     }
@@ -156,7 +155,6 @@ impl Session {
         }
         // What was read before the end counts; it is at most the session's share.
         self.flush_all();
-        self.inbox.close();
         let mut ops = Ops::default();
         for consumer in self.consumers_of(None) {
             ops.append(&mut self.release(consumer));
@@ -166,6 +164,7 @@ impl Session {
         }
         let now = core.now();
         let ended = self.leave_name(&core, now, &mut ops);
+        self.inbox.close();
         for (id, at) in core.parked.lock().gone(self.id, now, ended) {
             core.timers.set(at, Alarm::Parked(id));
         }

@@ -1,3 +1,5 @@
+//! Carrying and restoring.
+
 use super::*;
 use crate::message::{Address, Meta, Properties, Timestamp};
 use bytes::Bytes;

@@ -78,16 +78,26 @@ pub async fn serve(listener: Listener, broker: Broker, mut drain: Drain) {
             continue;
         }
         let (protocols, broker, drain) = (protocols.clone(), broker.clone(), drain.clone());
-        let (open, listener) = (open.clone(), name.clone());
+        let (slot, listener) = (Slot(open.clone()), name.clone());
         connections.spawn(async move {
+            // Held to the connection's end, whichever way it ends.
+            let _slot = slot;
             if let Err(error) = connection(stream, peer, listener, &protocols, broker, drain).await {
                 tracing::info!(%peer, kind = ?error.kind(), detail = ?error.detail(), "connection ended");
             }
-            open.fetch_sub(1, Ordering::Relaxed);
         });
     }
     drop(socket);
     while connections.join_next().await.is_some() {}
+}
+
+/// One of a listener's connections.
+struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 async fn connection(

@@ -1,3 +1,5 @@
+//! Three-valued logic, comparisons, patterns, names, limits, and where errors are said to be.
+
 use super::*;
 use crate::message::{Id, Key, Name, Origin, Timestamp, Value};
 use std::sync::Arc;
