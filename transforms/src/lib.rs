@@ -1,1 +1,31 @@
-//! Routes and transforms.
+//! Content routes: predicates on headers and bodies, steps that reshape messages, and the sandbox that WebAssembly
+//! modules run in. The core decides when a route runs and stores its outcome (`crossdock_core::transform`).
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `spec` `compile` `destination` `units` | a route as configured, and everything that can be wrong with it |
+//! | `expression` `body/` | selectors with lazy paths into JSON and XML bodies |
+//! | `draft` `step` `route` | a message between steps, the steps, the chain with its verdict |
+//! | `wasm/` | engines, modules, instances, the artefact cache; the contract is transforms/wit |
+//!
+//! Absent on purpose: protocols, sockets, retries and dead letters (the core applies a route's policy).
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod body;
+mod compile;
+mod destination;
+mod draft;
+mod expression;
+mod route;
+mod spec;
+mod step;
+mod units;
+mod wasm;
+
+pub use compile::Mistake;
+pub use spec::{Isolation, LimitSpec, ModeSpec, OnErrorSpec, RouteSpec, ThenSpec};
+pub use wasm::{Host, HostError, ModuleStatus};

@@ -1,2 +1,69 @@
-//! Chores.
-fn main() {}
+//! Chores: `cargo xtask run`, `cargo xtask test`, `cargo xtask guests`. Set-up in Rust, no shell scripts.
+//! Nothing here is part of the broker.
+#![forbid(unsafe_code)]
+
+mod clients;
+mod guests;
+mod report;
+mod run;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+cargo xtask run [-- ARGS]     build the broker and run it with examples/hub.toml
+cargo xtask test [--full]     everything that CI runs; --full adds the tests that take long
+cargo xtask guests [--check]  build the WASM modules; --check tests a fresh build and changes nothing";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["run"] => run::run(&[]),
+        ["run", "--", rest @ ..] => run::run(rest),
+        ["test"] => test::test(false),
+        ["test", "--full"] => test::test(true),
+        ["guests"] => guests::refresh().map(|()| ExitCode::SUCCESS),
+        ["guests", "--check"] => guests::check().map(|()| ExitCode::SUCCESS),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Where cargo builds to.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => root().join(folder),
+        None => root().join("target"),
+    }
+}
+
+/// The broker as users run it.
+fn binary() -> PathBuf {
+    target().join("release").join("crossdock")
+}
+
+/// A command that runs in the repository's root.
+fn command(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Cargo, the one that runs this.
+fn cargo(arguments: &[&str]) -> Command {
+    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
+}

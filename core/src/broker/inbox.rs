@@ -143,3 +143,50 @@ impl Inbox {
         self.state.lock().closed = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Tags;
+    use crate::message::{Address, Fields, Message, Meta, Timestamp};
+    use bytes::Bytes;
+
+    fn delivery(n: u64) -> Delivery {
+        let meta = Meta::new(Arc::default(), Timestamp(0));
+        let body = Bytes::from_static(b"12345678");
+        Delivery {
+            consumer: ConsumerId(1),
+            offset: Offset(n),
+            message: Message::from_fields(Address::queue("q"), meta, &Fields::default(), body),
+            attempts: 0,
+            redelivered: false,
+            retained: false,
+            tags: Tags::default(),
+        }
+    }
+
+    #[test]
+    fn a_closed_inbox_still_takes_all_that_is_offered() {
+        let inbox = Inbox::new(Arc::default(), 100);
+        inbox.close();
+        let mut offered = vec![delivery(1), delivery(2)];
+        inbox.deliver(offered.drain(..));
+        let mut events = Events::default();
+        inbox.take(&mut events);
+        assert!(offered.is_empty() && events.is_empty());
+    }
+
+    #[test]
+    fn level_0_has_a_window_of_bytes() {
+        let size = delivery(0).message.size();
+        let inbox = Inbox::new(Arc::default(), 2 * size);
+        inbox.deliver_direct((0..5).map(delivery));
+        let mut events = Events::default();
+        inbox.take(&mut events);
+        assert_eq!((events.deliveries.len(), inbox.dropped.load(Ordering::Relaxed)), (2, 3));
+        inbox.direct_written(2 * size);
+        inbox.deliver_direct((0..1).map(delivery));
+        inbox.take(&mut events);
+        assert_eq!(events.deliveries.len(), 1);
+    }
+}

@@ -1,1 +1,72 @@
-//! MQTT.
+//! MQTT 3.1.1 and 5 for the broker: a codec, a mapping, and one loop for each connection.
+//!
+//! | MQTT term | core term | specification (MQTT 5 unless said otherwise) |
+//! |---|---|---|
+//! | Topic Name `a/b` | key `a/b` of the topic exchange, unchanged | §4.7 |
+//! | Topic Name `$q/x`, `$reply/q/x` | the default exchange with the queue's name as key | docs/SEMANTICS.md §1, §5 |
+//! | Application Message | `Message`; `Native` is the property block (5) or nothing (3.1.1) | §3.3 |
+//! | QoS | `Meta::level`; QoS 1 and 2 are durable | §4.3 |
+//! | RETAIN | `Meta::retain`; `Delivery::retained` | §3.3.1.3 |
+//! | PUBACK, PUBREC of the server | a `Confirm` | §3.4, §3.5 |
+//! | PUBACK, PUBCOMP of the client | `Outcome::Accepted`; with a code from 0x80 on `Rejected` | §3.4, §3.7 |
+//! | Packet Identifier to the client | `1 + offset mod 65,535` of the session's queue | §2.2.1 |
+//! | QoS 2 state | memos of the session | §4.3.3 |
+//! | Session, Client Identifier | named session `mqtt/<client id>` | §4.1, §3.1.3.1 |
+//! | Session Expiry Interval, Clean Session | `Keep` | §3.1.2.11.2, 3.1.1 §3.1.2.4 |
+//! | Subscription | `Bind` to the session's own queue; options and identifier are its `BindingTag` | §3.8 |
+//! | Shared Subscription `$share/g/f` | queue `share/g/f`, bound to `f`, shared by consumers | §4.8.2 |
+//! | Receive Maximum of the client | a credit pool | §3.1.2.11.3 |
+//! | Will Message, Will Delay | a parked publish, `Due::Gone` | §3.1.2.5 |
+//! | Message Expiry Interval | `Meta::expires` | §3.3.2.3.3 |
+//! | User Property, Content Type, Response Topic, Correlation Data | headers and properties of `Fields` | §3.3.2.3 |
+//!
+//! Absent: enhanced authentication, outgoing topic aliases, `$delayed`, figures under `$SYS`.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod codec;
+mod connection;
+mod mapping;
+mod options;
+mod state;
+
+pub use options::Options;
+
+use async_trait::async_trait;
+use crossdock_core::{
+    Accepted, Broker, Error, ExchangeSpec, Format, Kind, Protocol, Settings, Sniff,
+};
+use std::sync::Arc;
+
+/// The protocol, with the settings of its connections.
+#[derive(Debug, Clone, Default)]
+pub struct Mqtt {
+    pub options: Options,
+}
+
+#[async_trait]
+impl Protocol for Mqtt {
+    fn name(&self) -> &'static str {
+        "mqtt"
+    }
+
+    fn topology(&self) -> Vec<ExchangeSpec> {
+        vec![ExchangeSpec::new(Settings::default().topic_exchange, Kind::Topic)]
+    }
+
+    fn formats(&self) -> Vec<Arc<dyn Format>> {
+        vec![Arc::new(mapping::Bare), Arc::new(mapping::PropertyBlock)]
+    }
+
+    fn sniff(&self, head: &[u8]) -> Sniff {
+        connection::sniff(head)
+    }
+
+    async fn serve(&self, accepted: Accepted, broker: Broker) -> Result<(), Error> {
+        connection::serve(&self.options, accepted, broker).await
+    }
+}

@@ -147,7 +147,8 @@ impl Decoder {
         let Some(end) = memchr::memchr(b'\n', reach) else {
             // What is no beginning of a command is refused before its line ends: it may never end.
             let starts = reach.strip_suffix(b"\r").unwrap_or(reach);
-            let open = starts.len() <= Command::LONGEST && starts.iter().all(u8::is_ascii_uppercase);
+            let open =
+                starts.len() <= Command::LONGEST && starts.iter().all(u8::is_ascii_uppercase);
             return if open { Ok(None) } else { Err(unknown(reach)) };
         };
         let line = reach.get(..end).unwrap_or_default();

@@ -30,12 +30,10 @@ impl<'a> Writer<'a> {
     #[must_use]
     pub fn header(&mut self, name: &str, value: &str) -> bool {
         let start = self.out.len();
-        let done = !name.is_empty()
-            && escape(self.out, name.as_bytes(), self.escapes, true)
-            && {
-                self.out.put_u8(b':');
-                escape(self.out, value.as_bytes(), self.escapes, false)
-            };
+        let done = !name.is_empty() && escape(self.out, name.as_bytes(), self.escapes, true) && {
+            self.out.put_u8(b':');
+            escape(self.out, value.as_bytes(), self.escapes, false)
+        };
         match done {
             true => self.out.put_u8(b'\n'),
             false => self.out.truncate(start),

@@ -80,7 +80,12 @@ impl Headers {
     /// The value of the first header of that name: of repeated headers the first counts
     /// (STOMP 1.2 §Repeated Header Entries). `name` holds no character that would be escaped.
     pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.iter().find(|header| header.raw_name == name.as_bytes()).map(|header| header.value())
+        self.find(name).map(|header| header.value())
+    }
+
+    /// The first header of that name, with the octets it came in.
+    pub fn find(&self, name: &str) -> Option<Header<'_>> {
+        self.iter().find(|header| header.raw_name == name.as_bytes())
     }
 
     fn header(&self, span: Span) -> Header<'_> {

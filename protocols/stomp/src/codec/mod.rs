@@ -43,9 +43,7 @@ impl Version {
     pub fn rules(self) -> Rules {
         match self {
             // STOMP 1.0 has no escapes, and its own examples pad the values, so they are trimmed.
-            Version::V10 => {
-                Rules { escapes: Escapes::None, crlf: true, bare_cr: true, trim: true }
-            }
+            Version::V10 => Rules { escapes: Escapes::None, crlf: true, bare_cr: true, trim: true },
             // STOMP 1.1 §Value Encoding: \n \c \\ only; a carriage return is an octet like any other.
             Version::V11 => {
                 Rules { escapes: Escapes::Three, crlf: false, bare_cr: true, trim: false }
