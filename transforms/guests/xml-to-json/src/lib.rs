@@ -1,0 +1,28 @@
+//! The `xml-to-json` transform: the body, an XML document, becomes JSON. docs/transforms/xml-to-json.md describes
+//! the mapping; [`convert`] is all of it, without the broker.
+
+mod convert;
+mod options;
+mod tree;
+
+pub use convert::convert;
+pub use options::Options;
+
+use crossdock_transform_sdk::{Decision, Message, Patch, Transform, transform};
+
+struct XmlToJson {
+    options: Options,
+}
+
+impl Transform for XmlToJson {
+    fn new(config: &str) -> Result<Self, String> {
+        Ok(Self { options: Options::parse(config)? })
+    }
+
+    fn handle(&mut self, message: &Message) -> Result<Decision, String> {
+        let json = convert(&message.text()?, &self.options)?;
+        Ok(Decision::Replace(Patch::body(json).content_type("application/json")))
+    }
+}
+
+transform!(XmlToJson);

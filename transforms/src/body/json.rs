@@ -1,0 +1,331 @@
+//! JSON paths: `$`, `.name`, `['name']`, `[n]`. The walk is a loop with a depth counter, never a recursion; values that
+//! are passed over are only skipped, so damage after the place is not noticed.
+
+use super::Unreadable;
+use crossdock_core::exchange::selector::Operand;
+use std::borrow::Cow;
+
+/// Deepest nesting that is walked through.
+const DEPTH_MAX: usize = 128;
+/// Most steps of a path.
+const STEPS_MAX: usize = 32;
+
+/// A compiled path.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct JsonPath {
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Step {
+    Member(String),
+    Item(usize),
+}
+
+impl JsonPath {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut rest = text.strip_prefix('$').ok_or("a JSON path begins with $")?;
+        let mut steps = Vec::new();
+        while !rest.is_empty() {
+            let (step, after) =
+                step(rest).ok_or_else(|| format!("'{rest}' is not .name, ['name'] or [number]"))?;
+            steps.push(step);
+            rest = after;
+        }
+        match steps.len() > STEPS_MAX {
+            true => Err(format!("more than {STEPS_MAX} steps")),
+            false => Ok(Self { steps }),
+        }
+    }
+
+    pub(crate) fn find<'b>(&self, body: &'b [u8]) -> Result<Operand<'b>, Unreadable> {
+        let mut walk = Walk { bytes: body, at: 0 };
+        for step in &self.steps {
+            let found = match step {
+                Step::Member(name) => walk.member(name)?,
+                Step::Item(index) => walk.item(*index)?,
+            };
+            if !found {
+                return Ok(Operand::Null);
+            }
+        }
+        walk.value()
+    }
+}
+
+fn step(rest: &str) -> Option<(Step, &str)> {
+    if let Some(rest) = rest.strip_prefix('.') {
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        return (!name.is_empty()).then(|| (Step::Member(name.to_string()), after));
+    }
+    let rest = rest.strip_prefix('[')?;
+    if let Some(mark @ ('\'' | '"')) = rest.chars().next() {
+        let rest = rest.strip_prefix(mark)?;
+        let (name, after) = rest.split_once(mark)?;
+        return Some((Step::Member(name.to_string()), after.strip_prefix(']')?));
+    }
+    let (number, after) = rest.split_once(']')?;
+    Some((Step::Item(number.parse().ok()?), after))
+}
+
+/// A place in the body.
+struct Walk<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Walk<'b> {
+    /// Goes to the member's value; of repeated members the first counts. False when there is none.
+    fn member(&mut self, name: &str) -> Result<bool, Unreadable> {
+        if !self.open(b'{')? {
+            return Ok(false);
+        }
+        let mut first = true;
+        loop {
+            if !self.next_entry(b'}', &mut first)? {
+                return Ok(false);
+            }
+            let key = self.string()?;
+            let hit = match memchr::memchr(b'\\', key) {
+                None => key == name.as_bytes(),
+                Some(_) => unescaped(key)? == name,
+            };
+            self.need(b':')?;
+            if hit {
+                return Ok(true);
+            }
+            self.skip()?;
+        }
+    }
+
+    fn item(&mut self, index: usize) -> Result<bool, Unreadable> {
+        if !self.open(b'[')? {
+            return Ok(false);
+        }
+        let mut first = true;
+        for _ in 0..index {
+            if !self.next_entry(b']', &mut first)? {
+                return Ok(false);
+            }
+            self.skip()?;
+        }
+        self.next_entry(b']', &mut first)
+    }
+
+    /// True at an opening bracket of this kind; a value of another kind is no place to go into.
+    fn open(&mut self, bracket: u8) -> Result<bool, Unreadable> {
+        match self.peek() {
+            Some(b) if b == bracket => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => Ok(false),
+            _ => Err(Unreadable),
+        }
+    }
+
+    /// True before another entry, false after the last.
+    fn next_entry(&mut self, close: u8, first: &mut bool) -> Result<bool, Unreadable> {
+        match self.peek() {
+            Some(b) if b == close => Ok(false),
+            Some(b',') if !*first => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(_) if *first => {
+                *first = false;
+                Ok(true)
+            }
+            _ => Err(Unreadable),
+        }
+    }
+
+    /// The value here: a scalar as such, an object or an array as its text.
+    fn value(&mut self) -> Result<Operand<'b>, Unreadable> {
+        let first = self.peek().ok_or(Unreadable)?;
+        let start = self.at;
+        if first == b'"' {
+            let raw = self.string()?;
+            return Ok(Operand::Text(match memchr::memchr(b'\\', raw) {
+                None => Cow::Borrowed(std::str::from_utf8(raw).map_err(|_| Unreadable)?),
+                Some(_) => Cow::Owned(unescaped(raw)?),
+            }));
+        }
+        self.skip()?;
+        let raw = self.bytes.get(start..self.at).ok_or(Unreadable)?;
+        let text = std::str::from_utf8(raw).map_err(|_| Unreadable)?;
+        match text {
+            "null" => Ok(Operand::Null),
+            "true" => Ok(Operand::Bool(true)),
+            "false" => Ok(Operand::Bool(false)),
+            _ if matches!(first, b'{' | b'[') => Ok(Operand::text(text)),
+            _ => Operand::number_in(text).ok_or(Unreadable),
+        }
+    }
+
+    /// Passes over one value.
+    fn skip(&mut self) -> Result<(), Unreadable> {
+        let mut depth = 0usize;
+        loop {
+            match self.peek().ok_or(Unreadable)? {
+                b'"' => {
+                    self.string()?;
+                }
+                b'{' | b'[' => {
+                    self.at += 1;
+                    depth += 1;
+                    if depth > DEPTH_MAX {
+                        return Err(Unreadable);
+                    }
+                    continue;
+                }
+                b'}' | b']' => {
+                    self.at += 1;
+                    depth = depth.checked_sub(1).ok_or(Unreadable)?;
+                }
+                b',' | b':' if depth > 0 => {
+                    self.at += 1;
+                    continue;
+                }
+                b',' | b':' => return Err(Unreadable),
+                _ => {
+                    let rest = self.bytes.get(self.at..).unwrap_or_default();
+                    let ends = |b: &u8| {
+                        matches!(b, b',' | b'}' | b']' | b'"' | b':') || b.is_ascii_whitespace()
+                    };
+                    self.at += rest.iter().position(ends).unwrap_or(rest.len());
+                }
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The raw bytes of the string here.
+    fn string(&mut self) -> Result<&'b [u8], Unreadable> {
+        self.need(b'"')?;
+        let start = self.at;
+        loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let hit = memchr::memchr2(b'"', b'\\', rest).ok_or(Unreadable)?;
+            self.at += hit;
+            match self.bytes.get(self.at) {
+                Some(b'"') => {
+                    let raw = self.bytes.get(start..self.at).unwrap_or_default();
+                    self.at += 1;
+                    return Ok(raw);
+                }
+                _ => self.at += 2,
+            }
+        }
+    }
+
+    fn need(&mut self, byte: u8) -> Result<(), Unreadable> {
+        match self.peek() == Some(byte) {
+            true => {
+                self.at += 1;
+                Ok(())
+            }
+            false => Err(Unreadable),
+        }
+    }
+
+    /// The next byte that is not white space.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            let byte = self.bytes.get(self.at).copied()?;
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+}
+
+/// The text of a string's raw bytes. The quotes belong to the grammar, so they are put back for the reader.
+fn unescaped(raw: &[u8]) -> Result<String, Unreadable> {
+    let mut quoted = Vec::with_capacity(raw.len() + 2);
+    quoted.push(b'"');
+    quoted.extend_from_slice(raw);
+    quoted.push(b'"');
+    serde_json::from_slice(&quoted).map_err(|_| Unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(path: &str, body: &str) -> String {
+        let found = JsonPath::parse(path).unwrap().find(body.as_bytes()).map(|v| format!("{v:?}"));
+        found.unwrap_or_else(|e| format!("{e:?}"))
+    }
+
+    #[test]
+    fn finds_values() {
+        let body = r#" {"a": {"b": [1, -2.5e1, {"c": "x\u00e9\n"}], "b": 9}, "n": null,
+            "t": true, "o" : { } , "k\u0065y": "v", "s": "plain"} "#;
+        for (path, expected) in [
+            ("$.a.b[0]", "Int(1)"),
+            ("$.a.b[1]", "Float(-25.0)"),
+            ("$.a.b[2].c", "Text(\"xé\\n\")"),
+            ("$['a'][\"b\"][0]", "Int(1)"),
+            ("$.a.b[3]", "Null"),
+            ("$.a.b.c", "Null"),
+            ("$.a.x", "Null"),
+            ("$.n", "Null"),
+            ("$.t", "Bool(true)"),
+            ("$.o", "Text(\"{ }\")"),
+            ("$.key", "Text(\"v\")"),
+            ("$.s", "Text(\"plain\")"),
+            ("$.s.x", "Null"),
+        ] {
+            assert_eq!(find(path, body), expected, "{path}");
+        }
+        assert_eq!(find("$", " 5 "), "Int(5)");
+        assert_eq!(find("$[1]", "[[[]],7]"), "Int(7)");
+    }
+
+    #[test]
+    fn damaged_bodies_are_unreadable() {
+        for body in [
+            "",
+            "<a/>",
+            "{",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"x\":1 \"a\":2}",
+            "{\"x\":}",
+            "{\"a\":tru}",
+            "{\"x\":\"\\",
+            "{,}",
+            "{\"a\":nope}",
+        ] {
+            assert_eq!(find("$.a", body), "Unreadable", "{body}");
+        }
+        assert_eq!(find("$.b", &format!("{{\"a\":{}", "[".repeat(100_000))), "Unreadable");
+        let invalid = [b"{\"a\":\"".as_slice(), &[0xff], b"\"}"].concat();
+        assert_eq!(JsonPath::parse("$.a").unwrap().find(&invalid), Err(Unreadable));
+    }
+
+    #[test]
+    fn cut_bodies_never_panic() {
+        let body = r#"{"a": {"b": [1, -2.5e1, {"c": "x\u00e9\n"}]}}"#;
+        for path in ["$.a.b[2].c", "$.a.b[1]", "$.z", "$[0]"] {
+            let path = JsonPath::parse(path).unwrap();
+            for end in 0..body.len() {
+                let _ = path.find(&body.as_bytes()[..end]);
+                let _ = path.find(&body.as_bytes()[end..]);
+            }
+        }
+    }
+
+    #[test]
+    fn bad_paths() {
+        for path in ["", "a", "$a", "$.", "$..a", "$[", "$[x]", "$['a'", "$[-1]", "$.a[]"] {
+            assert!(JsonPath::parse(path).is_err(), "{path}");
+        }
+        assert!(JsonPath::parse(&("$".to_string() + &".a".repeat(40))).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! Selectors of a route: compiled with their paths into the body, asked about a message or a draft.
+
+use crate::body::BodyPath;
+use crate::draft::Draft;
+use crossdock_core::exchange::selector::{BodyAccess, Input, Operand, Path, Selector};
+use crossdock_core::{Formats, Message, Name, Value};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the expressions of one route share.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    /// The exchange whose keys show as `topic:`.
+    pub topic_exchange: Name,
+    /// Bodies that a path could not be followed in.
+    pub unreadable: Arc<AtomicU64>,
+}
+
+/// A compiled expression.
+#[derive(Debug, Clone)]
+pub(crate) struct Expression {
+    selector: Selector,
+    paths: Vec<BodyPath>,
+    scope: Scope,
+}
+
+impl Expression {
+    /// Compiles the text; the error says line and column.
+    pub(crate) fn parse(text: &str, scope: &Scope) -> Result<Self, String> {
+        let selector = Selector::parse(text).map_err(|e| e.to_string())?;
+        let compiled = selector.paths().iter().map(|path| {
+            BodyPath::parse(path.kind, &path.text)
+                .map_err(|reason| selector.error_at(path, reason).to_string())
+        });
+        let paths = compiled.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { selector, paths, scope: scope.clone() })
+    }
+
+    /// Like `parse`, for a condition: what can never be true is refused.
+    pub(crate) fn condition(text: &str, scope: &Scope) -> Result<Self, String> {
+        let parsed = Self::parse(text, scope)?;
+        match parsed.selector.is_condition() {
+            true => Ok(parsed),
+            false => Err("line 1, column 1: this is a value, not a condition".into()),
+        }
+    }
+
+    /// Whether it is true of the message; "unknown" is not.
+    pub(crate) fn selects(&self, message: &Message, formats: &Formats) -> bool {
+        self.with(Input::of(message, formats), |selector, input| {
+            selector.matches(input) == Some(true)
+        })
+    }
+
+    /// Its value for the draft.
+    pub(crate) fn value(&self, draft: &Draft) -> Value {
+        self.with(draft.input(), |selector, input| selector.value(input).to_value())
+    }
+
+    /// Its value as text; none for NULL.
+    pub(crate) fn text(&self, draft: &Draft) -> Option<String> {
+        self.with(draft.input(), |selector, input| {
+            selector.value(input).to_text().map(Cow::into_owned)
+        })
+    }
+
+    fn with<R>(&self, input: Input<'_>, ask: impl Fn(&Selector, &Input<'_>) -> R) -> R {
+        let reader = Reader { expression: self, body: input.body };
+        // Headers of some origins, and all of XML, can only be text: a route compares them with numbers all the same.
+        let input = Input {
+            topic_exchange: Some(&self.scope.topic_exchange),
+            access: Some(&reader),
+            coerce: true,
+            ..input
+        };
+        ask(&self.selector, &input)
+    }
+}
+
+struct Reader<'a> {
+    expression: &'a Expression,
+    body: &'a [u8],
+}
+
+impl BodyAccess for Reader<'_> {
+    fn path(&self, path: &Path) -> Operand<'_> {
+        let Some(compiled) = self.expression.paths.get(path.index) else { return Operand::Null };
+        compiled.find(self.body).unwrap_or_else(|_| {
+            self.expression.scope.unreadable.fetch_add(1, Ordering::Relaxed);
+            Operand::Null
+        })
+    }
+}

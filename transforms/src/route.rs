@@ -1,0 +1,140 @@
+//! A compiled route: predicate, steps, destinations, and the one verdict they come to.
+
+use crate::destination::Destination;
+use crate::draft::Draft;
+use crate::expression::Expression;
+use crate::step::{Outcome, Step, fault};
+use crossdock_core::transform::{Cost, Fault, Mode, Transform, Verdict};
+use crossdock_core::{Formats, Message};
+
+/// Most results of one input.
+const OUTPUTS_MAX: usize = 1_024;
+/// Most bytes of results of one input.
+const OUTPUT_BYTES_MAX: usize = 16 << 20;
+
+/// A route's work on messages.
+pub(crate) struct Route {
+    pub name: String,
+    pub when: Option<Expression>,
+    pub steps: Vec<Step>,
+    pub to: Vec<Destination>,
+    pub mode: Mode,
+}
+
+impl Transform for Route {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn cost(&self) -> Cost {
+        match self.steps.iter().any(|step| matches!(step, Step::Wasm(_))) {
+            true => Cost::Queued,
+            false => Cost::Inline,
+        }
+    }
+
+    fn wants(&self, message: &Message, formats: &Formats) -> bool {
+        self.when.as_ref().is_none_or(|when| when.selects(message, formats))
+    }
+
+    fn apply(
+        &self,
+        input: &Message,
+        formats: &Formats,
+        out: &mut Vec<Message>,
+    ) -> Result<Verdict, Fault> {
+        let mut drafts = vec![Draft::of(input, formats)];
+        let mut split = false;
+        for step in &self.steps {
+            match through(step, drafts, &mut split)? {
+                Ok(made) => drafts = made,
+                Err(verdict) => return Ok(verdict),
+            }
+        }
+        let before = out.len();
+        for draft in &drafts {
+            if let Err(failed) = self.send(draft, out) {
+                out.truncate(before);
+                return Err(failed);
+            }
+        }
+        Ok(Verdict::Emit)
+    }
+}
+
+impl Route {
+    fn send(&self, draft: &Draft, out: &mut Vec<Message>) -> Result<(), Fault> {
+        if let Some(target) = draft.target() {
+            out.push(draft.message(target.clone()));
+            return Ok(());
+        }
+        if self.mode == Mode::Filter {
+            out.push(draft.message(draft.address().clone()));
+            return Ok(());
+        }
+        let mut first: Option<Message> = None;
+        for destination in &self.to {
+            let address = destination.resolve(draft).map_err(|reason| fault("to", &reason))?;
+            // Header bytes are written once and shared by all destinations.
+            let message = match &first {
+                Some(first) => first.with(address, first.meta().clone()),
+                None => first.insert(draft.message(address)).clone(),
+            };
+            out.push(message);
+        }
+        Ok(())
+    }
+}
+
+/// All drafts through one step. Until a step has split the input, a decision to keep, drop, reject or retry is about
+/// the input; afterwards keep and drop are about the part, and the other two still about the whole.
+fn through(
+    step: &Step,
+    drafts: Vec<Draft>,
+    split: &mut bool,
+) -> Result<Result<Vec<Draft>, Verdict>, Fault> {
+    let was_split = *split;
+    let mut made = Made::default();
+    for draft in drafts {
+        let result = step.run(draft)?;
+        let verdict = result.verdict();
+        match result {
+            Outcome::One(draft) => made.add([draft]),
+            Outcome::Many(parts) => {
+                *split = true;
+                made.add(parts);
+            }
+            Outcome::Keep(draft) if was_split => made.add([draft]),
+            Outcome::Drop(_) if was_split => {}
+            _ => {
+                if let Some(verdict) = verdict {
+                    return Ok(Err(verdict));
+                }
+            }
+        }
+        if made.drafts.len() > OUTPUTS_MAX {
+            return Err(fault("route", &format!("more than {OUTPUTS_MAX} results")));
+        }
+        // One result may be as large as its input was; many together may not.
+        if *split && made.bytes > OUTPUT_BYTES_MAX {
+            return Err(fault("route", &format!("results of more than {OUTPUT_BYTES_MAX} bytes")));
+        }
+    }
+    Ok(Ok(made.drafts))
+}
+
+/// What came out of a step so far.
+#[derive(Default)]
+struct Made {
+    drafts: Vec<Draft>,
+    bytes: usize,
+}
+
+impl Made {
+    fn add(&mut self, drafts: impl IntoIterator<Item = Draft>) {
+        for draft in drafts {
+            self.bytes = self.bytes.saturating_add(draft.body().len());
+            self.drafts.push(draft);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The steps of a route.
+
+use crate::draft::Draft;
+use crate::expression::Expression;
+use crate::wasm::Module;
+use crossdock_core::Value;
+use crossdock_core::transform::{Fault, FaultKind, Verdict};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One step.
+pub(crate) enum Step {
+    /// Headers and properties from expressions, all of them asked before any is set.
+    Set(Vec<(String, Setting)>),
+    Remove(Vec<String>),
+    Wasm(Arc<Module>),
+}
+
+/// What a `set` sets.
+pub(crate) enum Setting {
+    Literal(Value),
+    Computed(Expression),
+}
+
+/// What a step made of one draft.
+pub(crate) enum Outcome {
+    One(Draft),
+    Many(Vec<Draft>),
+    Keep(Draft),
+    Drop(Arc<str>),
+    Reject(Arc<str>),
+    Retry(Duration),
+}
+
+impl Outcome {
+    /// The verdict, if it is one about the whole input.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Outcome::Keep(_) => Some(Verdict::Keep),
+            Outcome::Drop(reason) => Some(Verdict::Drop(reason.clone())),
+            Outcome::Reject(reason) => Some(Verdict::Reject(reason.clone())),
+            Outcome::Retry(after) => Some(Verdict::Retry(*after)),
+            Outcome::One(_) | Outcome::Many(_) => None,
+        }
+    }
+}
+
+impl Step {
+    pub(crate) fn run(&self, mut draft: Draft) -> Result<Outcome, Fault> {
+        match self {
+            Step::Set(settings) => {
+                let values: Vec<Value> = settings
+                    .iter()
+                    .map(|(_, setting)| match setting {
+                        Setting::Literal(value) => value.clone(),
+                        Setting::Computed(expression) => expression.value(&draft),
+                    })
+                    .collect();
+                for ((name, _), value) in settings.iter().zip(values) {
+                    draft.set(name, value).map_err(|reason| fault("set", &reason))?;
+                }
+                Ok(Outcome::One(draft))
+            }
+            Step::Remove(names) => {
+                for name in names {
+                    draft.remove(name).map_err(|reason| fault("remove", &reason))?;
+                }
+                Ok(Outcome::One(draft))
+            }
+            Step::Wasm(module) => module.run(draft),
+        }
+    }
+}
+
+/// Longest text of a fault.
+const FAULT_TEXT_MAX: usize = 1024;
+
+/// A failure of a built-in part of a route.
+pub(crate) fn fault(part: &str, reason: &str) -> Fault {
+    Fault {
+        module: part.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        kind: FaultKind::Guest,
+        text: bounded(reason).into(),
+    }
+}
+
+/// The text, cut to what dead-letter headers hold.
+pub(crate) fn bounded(text: &str) -> &str {
+    let end = text.floor_char_boundary(FAULT_TEXT_MAX);
+    text.get(..end).unwrap_or_default()
+}

@@ -1,0 +1,159 @@
+//! Engines: one with many small memories, one with few large ones, each made when the first module needs it.
+
+use super::bindings::{Transform, TransformPre};
+use super::cache::Cache;
+use super::instance::State;
+use super::limiter::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
+use super::ticker::Ticker;
+use super::{TYPES, waiting};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
+    WasmBacktraceDetails,
+};
+
+/// Which pool a module lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Size {
+    Small,
+    Large,
+}
+
+impl Size {
+    /// The pool for modules that may use so much memory.
+    pub(super) fn of(memory: u64) -> Self {
+        match memory <= Size::Small.memory() as u64 {
+            true => Size::Small,
+            false => Size::Large,
+        }
+    }
+
+    /// Largest memory of the pool.
+    pub(super) fn memory(self) -> usize {
+        match self {
+            Size::Small => 16 << 20,
+            Size::Large => 1 << 30,
+        }
+    }
+
+    /// Instances that can live at the same time, of all modules together.
+    fn instances(self) -> u32 {
+        match self {
+            Size::Small => 128,
+            Size::Large => 16,
+        }
+    }
+}
+
+/// An engine and what all its modules share.
+pub(super) struct Runtime {
+    pub engine: Engine,
+    pub ticker: Ticker,
+    linker: Linker<State>,
+}
+
+/// Compiled, linked, and ready to be instantiated.
+pub(super) struct Compiled {
+    pub pre: TransformPre<State>,
+}
+
+impl Runtime {
+    pub(super) fn new(size: Size) -> Result<Self> {
+        // Address space may be too scarce for a pool (a container's limit): slower, but it works.
+        let engine = Engine::new(&config(Some(size))).or_else(|e| {
+            tracing::warn!("wasm memories come one by one, because a pool was refused: {e:#}");
+            Engine::new(&config(None))
+        })?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        waiting::add_to_linker(&mut linker)?;
+        Transform::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+        let ticker = Ticker::start(engine.clone())?;
+        Ok(Self { engine, ticker, linker })
+    }
+
+    /// Compiles, or loads what was compiled before; checks what the module asks for and offers.
+    pub(super) fn compile(&self, wasm: &[u8], cache: Option<&Cache>) -> Result<Compiled, String> {
+        let component = match cache {
+            Some(cache) => cache.component(&self.engine, wasm),
+            None => Component::from_binary(&self.engine, wasm),
+        };
+        let component = component.map_err(|e| format!("{e:#}"))?;
+        self.check_imports(&component)?;
+        self.check_exports(&component)?;
+        let pre = self.linker.instantiate_pre(&component).map_err(|e| format!("{e:#}"))?;
+        let pre = TransformPre::new(pre).map_err(|e| format!("{e:#}"))?;
+        Ok(Compiled { pre })
+    }
+
+    fn check_imports(&self, component: &Component) -> Result<(), String> {
+        const LINKED: [&str; 6] = [
+            "wasi:cli/",
+            "wasi:clocks/",
+            "wasi:filesystem/",
+            "wasi:io/",
+            "wasi:random/",
+            "wasi:sockets/",
+        ];
+        let component_type = component.component_type();
+        for (name, item) in component_type.imports(&self.engine) {
+            let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+            // A name for a type of an interface that is checked by itself.
+            if matches!(item.ty, ComponentItem::Type(_) | ComponentItem::Resource(_)) {
+                continue;
+            }
+            if name == TYPES
+                || (version.starts_with("0.2.") && LINKED.iter().any(|l| name.starts_with(l)))
+            {
+                continue;
+            }
+            return Err(match interface {
+                "crossdock:transform/types" => format!(
+                    "is made for crossdock:transform@{version}, and this broker offers 1.0.0"
+                ),
+                _ => format!("asks for {name}, which is not granted"),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_exports(&self, component: &Component) -> Result<(), String> {
+        let component_type = component.component_type();
+        for wanted in ["init", "handle"] {
+            if component_type.get_export(&self.engine, wanted).is_none() {
+                return Err(format!(
+                    "does not export {wanted}: not a crossdock:transform@1.0.0 module"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn config(pool: Option<Size>) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.max_wasm_stack(512 << 10);
+    if let Some(size) = pool {
+        let instances = size.instances();
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(instances);
+        pool.max_core_instances_per_component(INSTANCES_MAX as u32);
+        pool.max_memories_per_component(MEMORIES_MAX as u32);
+        pool.max_tables_per_component(TABLES_MAX as u32);
+        pool.total_core_instances(instances.saturating_mul(8));
+        pool.total_memories(instances);
+        pool.total_tables(instances.saturating_mul(4));
+        pool.table_elements(TABLE_ELEMENTS_MAX);
+        pool.max_memory_size(size.memory());
+        pool.max_component_instance_size(8 << 20);
+        pool.max_core_instance_size(8 << 20);
+        // What a small module touches stays mapped between two instances, which saves the page faults.
+        pool.linear_memory_keep_resident(256 << 10);
+        pool.table_keep_resident(16 << 10);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}

@@ -1,0 +1,144 @@
+//! One instance of a module: its memory, its limits, and calls into it.
+
+use super::bindings::{Decision, Transform};
+use super::engine::{Compiled, Runtime};
+use super::exchange::OUTPUT_MAX;
+use super::limiter::Limiter;
+use super::output::Log;
+use super::ticker::TICK;
+use crate::draft::Draft;
+use crossdock_core::Name;
+use crossdock_core::transform::FaultKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+/// Bytes that a call may hand over in all: bodies, and headers and reasons beside them.
+const HANDED_OVER_MAX: usize = OUTPUT_MAX + (4 << 20);
+/// Handles that a module may hold.
+const HANDLES_MAX: usize = 4_096;
+/// Random bytes per request.
+const RANDOM_MAX: u64 = 64 << 10;
+
+/// What the host keeps for an instance.
+pub(super) struct State {
+    wasi: WasiCtx,
+    pub table: ResourceTable,
+    limiter: Limiter,
+    pub topic_exchange: Name,
+    /// The end of the current call.
+    pub until: Instant,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// A failed call.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The module's own word.
+    Guest(String),
+    /// The sandbox ended it; the instance must not be used again.
+    Sandbox(FaultKind, String),
+    /// All instances of the pool are in use.
+    Busy,
+}
+
+/// How an instance is made.
+pub(super) struct Blueprint {
+    pub runtime: Arc<Runtime>,
+    pub compiled: Arc<Compiled>,
+    pub name: Arc<str>,
+    pub config: String,
+    pub memory: usize,
+    pub deadline: Duration,
+    pub topic_exchange: Name,
+}
+
+/// A live instance.
+pub(super) struct Instance {
+    store: Store<State>,
+    exports: Transform,
+    pub calls: u32,
+}
+
+/// The first call may have to set up a language's runtime.
+const INIT_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Instance {
+    /// Instantiates, and calls `init`.
+    pub(super) fn new(blueprint: &Blueprint) -> Result<Self, Failure> {
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(Log::new(&blueprint.name, "stdout"));
+        wasi.stderr(Log::new(&blueprint.name, "stderr"));
+        wasi.max_random_size(RANDOM_MAX);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        let state = State {
+            wasi: wasi.build(),
+            table,
+            limiter: Limiter::new(blueprint.memory),
+            topic_exchange: blueprint.topic_exchange.clone(),
+            until: Instant::now(),
+        };
+        let mut store = Store::new(&blueprint.runtime.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(HANDED_OVER_MAX);
+        let deadline = INIT_DEADLINE.max(blueprint.deadline);
+        set_deadline(&mut store, deadline);
+        let _time = blueprint.runtime.ticker.running();
+        let exports = blueprint.compiled.pre.instantiate(&mut store);
+        let exports = exports.map_err(|e| failure(&store, e))?;
+        let initialised = exports.call_init(&mut store, &blueprint.config);
+        match initialised.map_err(|e| failure(&store, e))? {
+            Ok(()) => Ok(Self { store, exports, calls: 0 }),
+            Err(reason) => Err(Failure::Guest(reason)),
+        }
+    }
+
+    /// Calls `handle` and gives the draft back with its decision.
+    pub(super) fn handle(
+        &mut self,
+        draft: Draft,
+        blueprint: &Blueprint,
+    ) -> Result<(Draft, Decision), Failure> {
+        self.calls = self.calls.saturating_add(1);
+        let lent = self.store.data_mut().table.push(draft);
+        let lent = lent.map_err(|e| Failure::Sandbox(FaultKind::Memory, e.to_string()))?;
+        set_deadline(&mut self.store, blueprint.deadline);
+        let time = blueprint.runtime.ticker.running();
+        let borrowed = Resource::new_borrow(lent.rep());
+        let result = self.exports.call_handle(&mut self.store, borrowed);
+        drop(time);
+        let result = result.map_err(|e| failure(&self.store, e));
+        let draft = self.store.data_mut().table.delete(lent);
+        let decision = result?.map_err(Failure::Guest)?;
+        let draft = draft.map_err(|e| Failure::Sandbox(FaultKind::Trap, e.to_string()))?;
+        Ok((draft, decision))
+    }
+}
+
+fn set_deadline(store: &mut Store<State>, deadline: Duration) {
+    store.data_mut().until = Instant::now() + deadline;
+    let ticks = deadline.as_millis().div_ceil(TICK.as_millis());
+    // The tick under way does not count: it may be nearly over.
+    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1));
+}
+
+fn failure(store: &Store<State>, error: wasmtime::Error) -> Failure {
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return Failure::Busy;
+    }
+    let kind = match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => FaultKind::Timeout,
+        _ if store.data().limiter.refused => FaultKind::Memory,
+        _ => FaultKind::Trap,
+    };
+    // The cause says more than the frames around it.
+    Failure::Sandbox(kind, format!("{}: {error}", error.root_cause()))
+}

@@ -1,0 +1,33 @@
+//! The sandbox: WebAssembly components of the world in transforms/wit, with limits on time, memory and output.
+//!
+//! ```text
+//! Host ── Runtime (small, large) ── engine with its pool of memories, linker, ticker
+//!   └──── Module (one per wasm step) ── breaker, counters, idle instances
+//!           └── Compiled (shared by content hash) ── ready to instantiate
+//! ```
+//!
+//! Invariants: a module sees the message it is called with and its own memory, nothing else; an instance that
+//! trapped is never used again; no call outlives its deadline by more than a few milliseconds, whether it computes
+//! or sleeps (an instance's first call, `init`, has 5 s).
+
+mod bindings;
+mod breaker;
+mod cache;
+mod counters;
+mod engine;
+mod exchange;
+mod host;
+mod instance;
+mod limiter;
+mod module;
+mod output;
+mod ticker;
+mod waiting;
+
+pub use counters::ModuleStatus;
+pub(crate) use host::ModuleSpec;
+pub use host::{Host, HostError};
+pub(crate) use module::Module;
+
+/// The contract's version, as components import it.
+const TYPES: &str = "crossdock:transform/types@1.0.0";

@@ -1,0 +1,129 @@
+//! One wasm step's module: idle instances, the breaker, and the way of a draft through it.
+
+use super::breaker::Breaker;
+use super::counters::{Counters, ModuleStatus};
+use super::exchange::carry_out;
+use super::instance::{Blueprint, Failure, Instance};
+use crate::draft::Draft;
+use crate::step::{Outcome, bounded};
+use crossdock_core::transform::{Fault, FaultKind};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Messages after which an instance is replaced, so that what leaks does not pile up.
+const CALLS_MAX: u32 = 1_000;
+/// Instances kept for the next message.
+const IDLE_MAX: usize = 8;
+/// When every instance of the pool is in use.
+const BUSY_RETRY: Duration = Duration::from_millis(20);
+
+/// A module as one step uses it.
+pub(crate) struct Module {
+    blueprint: Blueprint,
+    version: Arc<str>,
+    fresh: bool,
+    idle: Mutex<Vec<Instance>>,
+    breaker: Breaker,
+    counters: Counters,
+}
+
+impl Module {
+    /// Makes the first instance: what `init` says against the configuration is said here.
+    pub(super) fn start(
+        blueprint: Blueprint,
+        version: Arc<str>,
+        fresh: bool,
+    ) -> Result<Self, Failure> {
+        let module = Self {
+            blueprint,
+            version,
+            fresh,
+            idle: Mutex::default(),
+            breaker: Breaker::default(),
+            counters: Counters::default(),
+        };
+        let first = module.make()?;
+        module.give_back(first);
+        Ok(module)
+    }
+
+    /// The draft's way through the module. Blocks for the module's deadline at most.
+    pub(crate) fn run(&self, draft: Draft) -> Result<Outcome, Fault> {
+        let started = Instant::now();
+        if let Err(paused) = self.breaker.admit(started) {
+            let left = paused.left.as_millis();
+            let text = format!("paused for {left} ms more after failures in a row");
+            return Err(self.fault(paused.last, &text));
+        }
+        let result = self.call(draft);
+        self.counters.call(started.elapsed());
+        match result {
+            Ok(made) => {
+                self.breaker.succeeded();
+                Ok(made)
+            }
+            Err(Failure::Busy) => Ok(Outcome::Retry(BUSY_RETRY)),
+            Err(Failure::Guest(reason)) => {
+                // The sandbox held and the module answered: for the breaker that is a success.
+                self.breaker.succeeded();
+                Err(self.fault(FaultKind::Guest, &reason))
+            }
+            Err(Failure::Sandbox(kind, reason)) => {
+                if let Some(pause) = self.breaker.failed(Instant::now(), kind) {
+                    let module = &*self.blueprint.name;
+                    tracing::warn!(
+                        module,
+                        "paused for {pause:?} after failures in a row: {reason}"
+                    );
+                }
+                Err(self.fault(kind, &reason))
+            }
+        }
+    }
+
+    /// The module as metrics show it.
+    pub(super) fn status(&self) -> ModuleStatus {
+        let paused = self.breaker.paused(Instant::now());
+        self.counters.status(&self.blueprint.name, &self.version, paused)
+    }
+
+    fn call(&self, draft: Draft) -> Result<Outcome, Failure> {
+        let idle = self.idle.lock().pop();
+        let mut instance = match idle {
+            Some(instance) => instance,
+            None => self.make()?,
+        };
+        let result = instance.handle(draft, &self.blueprint);
+        if !matches!(result, Err(Failure::Sandbox(..))) {
+            self.give_back(instance);
+        }
+        let (draft, decision) = result?;
+        carry_out(decision, draft, &self.blueprint.topic_exchange).map_err(Failure::Guest)
+    }
+
+    fn make(&self) -> Result<Instance, Failure> {
+        self.counters.instance();
+        Instance::new(&self.blueprint)
+    }
+
+    fn give_back(&self, instance: Instance) {
+        if instance.calls >= CALLS_MAX || (self.fresh && instance.calls > 0) {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(instance);
+        }
+    }
+
+    fn fault(&self, kind: FaultKind, text: &str) -> Fault {
+        self.counters.fault(kind);
+        Fault {
+            module: self.blueprint.name.clone(),
+            version: self.version.clone(),
+            kind,
+            text: bounded(text).into(),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Waiting within the deadline. The epoch stops a module that computes, not one that sleeps in the host, so the two
+//! functions of `wasi:io/poll` that sleep are replaced by ones that look at the deadline.
+
+use super::instance::State;
+use std::thread;
+use std::time::{Duration, Instant};
+use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::{Result, Trap};
+use wasmtime_wasi::p2::DynPollable;
+use wasmtime_wasi::p2::bindings::sync::io::poll::{self, Host, HostPollable};
+
+/// How often it is looked whether something is ready.
+const LOOK: Duration = Duration::from_millis(1);
+/// Most things waited for at once.
+const WAITED_FOR_MAX: usize = 256;
+
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+    linker.allow_shadowing(true);
+    let added = poll::add_to_linker::<State, HasSelf<State>>(linker, |state| state);
+    linker.allow_shadowing(false);
+    added
+}
+
+/// Nothing was ready: sleeps a little, or ends the call.
+fn sleep(until: Instant) -> Result<()> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Trap::Interrupt.into());
+    }
+    thread::sleep(LOOK.min(left));
+    Ok(())
+}
+
+impl Host for State {
+    fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
+        if pollables.is_empty() || pollables.len() > WAITED_FOR_MAX {
+            return Err(wasmtime::Error::msg("polls nothing, or too much at once"));
+        }
+        loop {
+            let mut ready = Vec::new();
+            for (index, pollable) in (0u32..).zip(&pollables) {
+                if HostPollable::ready(&mut self.table, Resource::new_borrow(pollable.rep()))? {
+                    ready.push(index);
+                }
+            }
+            if !ready.is_empty() {
+                return Ok(ready);
+            }
+            sleep(self.until)?;
+        }
+    }
+}
+
+impl HostPollable for State {
+    fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
+        HostPollable::ready(&mut self.table, pollable)
+    }
+
+    fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        while !HostPollable::ready(&mut self.table, Resource::new_borrow(pollable.rep()))? {
+            sleep(self.until)?;
+        }
+        Ok(())
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        HostPollable::drop(&mut self.table, pollable)
+    }
+}
