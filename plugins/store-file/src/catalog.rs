@@ -1,0 +1,232 @@
+//! Which segments there are and where each entry is in them: four bytes of memory for an entry. Shared by the writer
+//! thread and all readers; its locks are held for a look-up only, never over a read.
+
+use crate::disk::DiskFile;
+use crate::window::{Extent, Window};
+use bytes::Bytes;
+use crossdock_core::store::{Epoch, JournalEntry, Pos, StoreError};
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes read at first for one entry.
+const SMALL_READ: usize = 4 << 10;
+
+/// A guard, whoever panicked while holding it: what these locks guard is replaced whole or grows at its end.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One segment file.
+pub struct Segment {
+    pub first: u64,
+    pub name: String,
+    pub capacity: u64,
+    pub salt: u32,
+    pub file: Box<dyn DiskFile>,
+    places: Mutex<Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    /// From `first` on; 0 for an entry that is damaged.
+    offsets: Vec<u32>,
+    /// All behind the offsets up to this position, itself included, is missing.
+    lost_to: u64,
+}
+
+impl Segment {
+    /// A segment in this file, without entries.
+    pub fn new(
+        (first, name): (u64, String),
+        file: Box<dyn DiskFile>,
+        capacity: u64,
+        salt: u32,
+    ) -> Self {
+        Self { first, name, capacity, salt, file, places: Mutex::default() }
+    }
+
+    /// Entries at these places follow the last one.
+    pub fn push(&self, offsets: &[u32]) {
+        lock(&self.places).offsets.extend_from_slice(offsets);
+    }
+
+    /// Everything behind the last entry, up to this position, should be there and is not.
+    pub fn lose_to(&self, last: u64) {
+        lock(&self.places).lost_to = last;
+    }
+
+    /// Position of the last entry; the one before `first` when there is none.
+    pub fn last(&self) -> u64 {
+        let places = lock(&self.places);
+        let counted = self.first.saturating_add(places.offsets.len() as u64).saturating_sub(1);
+        counted.max(places.lost_to)
+    }
+
+    /// True without any entry, damaged ones included.
+    pub fn is_empty(&self) -> bool {
+        self.last() < self.first
+    }
+
+    /// Where the entry is; none when it is damaged.
+    pub fn offset(&self, pos: u64) -> Option<u32> {
+        let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
+        lock(&self.places).offsets.get(nth).copied().filter(|offset| *offset > 0)
+    }
+
+    /// The damaged positions from `pos` on, up to the next whole entry.
+    pub fn lost(&self, pos: u64) -> Range<u64> {
+        let places = lock(&self.places);
+        let nth = usize::try_from(pos.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let rest = places.offsets.get(nth..).unwrap_or_default();
+        let end = match rest.iter().position(|offset| *offset > 0) {
+            Some(count) => pos.saturating_add(count as u64),
+            None => {
+                let counted = self.first.saturating_add(places.offsets.len() as u64);
+                counted.max(places.lost_to.saturating_add(1))
+            }
+        };
+        pos..end.max(pos.saturating_add(1))
+    }
+
+    /// The part of the file in which records are.
+    pub fn extent(&self) -> Extent<'_> {
+        Extent { file: &*self.file, salt: self.salt, end: self.capacity }
+    }
+
+    /// Reads one entry.
+    pub fn entry(&self, pos: u64) -> Result<JournalEntry, StoreError> {
+        self.entry_in(&mut Window::new(SMALL_READ), pos)
+    }
+
+    /// Reads one entry out of a view of this segment's file.
+    pub fn entry_in(&self, window: &mut Window, pos: u64) -> Result<JournalEntry, StoreError> {
+        let damaged = |detail: String| StoreError::Corrupt { at: Pos(pos), detail };
+        let Some(offset) = self.offset(pos) else {
+            return Err(damaged(format!("{} holds no whole entry there", self.name)));
+        };
+        match self.extent().record(window, u64::from(offset)) {
+            Ok(Some((header, body))) if header.pos == pos => Ok(JournalEntry {
+                pos: Pos(pos),
+                epoch: Epoch(header.epoch),
+                bytes: Bytes::copy_from_slice(body),
+            }),
+            Ok(_) => Err(damaged(format!("{} fails its checksum at byte {offset}", self.name))),
+            Err(error) => {
+                Err(damaged(format!("{} cannot be read at byte {offset}: {error}", self.name)))
+            }
+        }
+    }
+}
+
+/// The file of a segment that is gone: it has no bytes.
+pub struct NoFile;
+
+impl DiskFile for NoFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// All live segments.
+#[derive(Default)]
+pub struct Catalog {
+    segments: Mutex<BTreeMap<u64, Arc<Segment>>>,
+    tail: AtomicU64,
+}
+
+impl Catalog {
+    /// Position of the last entry that is stored.
+    pub fn tail(&self) -> u64 {
+        self.tail.load(Ordering::Acquire)
+    }
+
+    /// All up to this position is stored.
+    pub fn set_tail(&self, tail: u64) {
+        self.tail.store(tail, Ordering::Release);
+    }
+
+    /// Adds a segment, in the place of one that begins with the same position.
+    pub fn insert(&self, segment: Arc<Segment>) {
+        lock(&self.segments).insert(segment.first, segment);
+    }
+
+    /// Takes a segment out. Who is reading it goes on.
+    pub fn remove(&self, first: u64) {
+        lock(&self.segments).remove(&first);
+    }
+
+    /// The segments that hold or may come to hold `from` and what follows, in order.
+    pub fn from(&self, from: u64) -> Vec<Arc<Segment>> {
+        let segments = lock(&self.segments);
+        let begin = segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
+        segments.range(begin..).map(|(_, segment)| segment.clone()).collect()
+    }
+
+    /// The segment of a stored entry.
+    pub fn find(&self, pos: u64) -> Result<Arc<Segment>, StoreError> {
+        let tail = self.tail();
+        if pos > tail {
+            let detail = format!("entry {pos} was asked for, the last one is {tail}");
+            return Err(StoreError::Unavailable(detail));
+        }
+        let segments = lock(&self.segments);
+        let found = segments.range(..=pos).next_back().map(|(_, segment)| segment);
+        if let Some(segment) = found.filter(|segment| segment.last() >= pos) {
+            return Ok(segment.clone());
+        }
+        let next = segments.range(pos..).next().map(|(first, _)| *first);
+        Err(StoreError::Truncated { first: Pos(next.unwrap_or(tail.saturating_add(1))) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(first: u64, offsets: &[u32]) -> Arc<Segment> {
+        let segment = Segment::new((first, format!("s{first}")), Box::new(NoFile), 1 << 16, 0);
+        segment.push(offsets);
+        Arc::new(segment)
+    }
+
+    #[test]
+    fn positions_are_found_trimmed_or_not_there_yet() {
+        let catalog = Catalog::default();
+        catalog.insert(segment(1, &[4096, 5000]));
+        catalog.insert(segment(6, &[4096, 0, 5000]));
+        catalog.set_tail(8);
+        assert_eq!(catalog.find(2).map(|s| s.first).ok(), Some(1));
+        assert_eq!(catalog.find(8).map(|s| s.first).ok(), Some(6));
+        assert!(matches!(catalog.find(3), Err(StoreError::Truncated { first: Pos(6) })));
+        assert!(matches!(catalog.find(9), Err(StoreError::Unavailable(_))));
+        assert_eq!(catalog.from(4).len(), 2);
+        assert_eq!(catalog.from(6).len(), 1);
+        catalog.remove(6);
+        assert!(matches!(catalog.find(7), Err(StoreError::Truncated { first: Pos(9) })));
+    }
+
+    #[test]
+    fn what_is_lost() {
+        let segment = segment(6, &[0, 0, 4096]);
+        assert_eq!((segment.lost(6), segment.lost(7)), (6..8, 7..8));
+        assert_eq!((segment.offset(7), segment.offset(8)), (None, Some(4096)));
+        segment.lose_to(12);
+        assert_eq!((segment.last(), segment.lost(9)), (12, 9..13));
+        assert!(matches!(segment.entry(9), Err(StoreError::Corrupt { at: Pos(9), .. })));
+    }
+}

@@ -1,0 +1,60 @@
+//! Positions that nobody needs any more, as ranges that do not touch each other. Pure.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// The ranges: begin → end, which is not in it.
+#[derive(Debug, Default)]
+pub struct DeadRanges(BTreeMap<u64, u64>);
+
+impl DeadRanges {
+    /// These positions are dead, too.
+    pub fn add(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let Range { mut start, mut end } = range;
+        while let Some((&begin, &stop)) = self.0.range(..=end).next_back() {
+            if stop < start {
+                break;
+            }
+            self.0.remove(&begin);
+            start = start.min(begin);
+            end = end.max(stop);
+        }
+        self.0.insert(start, end);
+    }
+
+    /// True when all from `first` to `last`, both included, are dead.
+    pub fn covers(&self, first: u64, last: u64) -> bool {
+        self.0.range(..=first).next_back().is_some_and(|(_, end)| *end > last)
+    }
+
+    /// Forgets what ends before this position.
+    pub fn forget_below(&mut self, first: u64) {
+        self.0.retain(|_, end| *end > first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_become_one() {
+        let mut dead = DeadRanges::default();
+        for range in [10..20, 30..40, 20..25, 5..5, 26..27] {
+            dead.add(range);
+        }
+        assert_eq!(dead.0.len(), 3);
+        assert!(dead.covers(10, 24));
+        assert!(!dead.covers(10, 25));
+        assert!(!dead.covers(9, 12));
+        dead.add(25..30);
+        assert_eq!(dead.0, BTreeMap::from([(10, 40)]));
+        dead.add(12..13);
+        assert!(dead.covers(10, 39));
+        dead.forget_below(40);
+        assert!(dead.0.is_empty());
+    }
+}

@@ -1,0 +1,216 @@
+//! The port to the file system: files of one folder by name, and the few calls whose order decides what survives a
+//! crash. [`RealDisk`] is the folder itself; the double for tests is in `faulty`.
+//!
+//! Names are made by this crate only; nothing a client sends becomes one.
+
+use crate::catalog::lock;
+use crossdock_core::store::StoreError;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The folder inside for what was damaged.
+pub const QUARANTINE: &str = "quarantine";
+
+/// A folder of files. Nothing of create, rename and remove survives for sure before `sync_dir`.
+pub trait Disk: Send + Sync {
+    /// Takes the lock file of this name until the disk is dropped; false when another process has it.
+    fn lock(&self, name: &str) -> io::Result<bool>;
+    /// Names of the files in the folder, not those in folders inside it.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// A new, empty file; one of that name is cut to nothing.
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+    /// A file that is there.
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+    /// Replaces what has the name `to`.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// A folder inside the folder; it may be there.
+    fn make_dir(&self, name: &str) -> io::Result<()>;
+    /// Makes the entries of a folder inside (empty: of the folder itself) durable.
+    fn sync_dir(&self, name: &str) -> io::Result<()>;
+}
+
+/// One open file, read and written by place.
+pub trait DiskFile: Send + Sync {
+    fn size(&self) -> io::Result<u64>;
+    /// Fills `into` from this place; fewer bytes only at the end of the file.
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize>;
+    /// Writes all of it.
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Bytes and length are durable when it returns.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A whole file in memory; an error when it has more than `limit` bytes.
+pub fn read_whole(file: &dyn DiskFile, limit: u64) -> io::Result<Vec<u8>> {
+    let length = file.size()?;
+    if length > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "file is larger than it can be"));
+    }
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    let read = file.read_at(0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// What the core hears of a failed call.
+pub fn refusal(what: &str, error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Unavailable(format!("{what}: {error}")),
+    }
+}
+
+/// The folder itself.
+pub struct RealDisk {
+    dir: PathBuf,
+    lock: Mutex<Option<File>>,
+}
+
+impl RealDisk {
+    /// The folder at this path, made when it is not there.
+    pub fn new(dir: &Path) -> io::Result<Self> {
+        let is_new = !dir.exists();
+        std::fs::create_dir_all(dir)?;
+        let parent = dir.parent().filter(|parent| is_new && !parent.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            sync_folder(parent)?;
+        }
+        Ok(Self { dir: dir.to_owned(), lock: Mutex::new(None) })
+    }
+}
+
+impl Disk for RealDisk {
+    fn lock(&self, name: &str) -> io::Result<bool> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(self.dir.join(name))?;
+        match file.try_lock() {
+            Ok(()) => {
+                *lock(&self.lock) = Some(file);
+                Ok(true)
+            }
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true);
+        Ok(Box::new(file.open(self.dir.join(name))?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(self.dir.join(name))?;
+        Ok(Box::new(file))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.dir.join(from), self.dir.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.dir.join(name))
+    }
+
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        std::fs::create_dir_all(self.dir.join(name))
+    }
+
+    fn sync_dir(&self, name: &str) -> io::Result<()> {
+        sync_folder(&self.dir.join(name))
+    }
+}
+
+/// Windows makes folder entries durable by itself and does not open folders as files.
+#[cfg(windows)]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(windows))]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+impl DiskFile for File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match placed::read(self, at + done as u64, rest) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            match placed::write(self, at + done as u64, rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+#[cfg(unix)]
+mod placed {
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::fs::FileExt;
+
+    pub fn read(file: &File, at: u64, into: &mut [u8]) -> io::Result<usize> {
+        FileExt::read_at(file, into, at)
+    }
+
+    pub fn write(file: &File, at: u64, bytes: &[u8]) -> io::Result<usize> {
+        FileExt::write_at(file, bytes, at)
+    }
+}
+
+#[cfg(windows)]
+mod placed {
+    use std::fs::File;
+    use std::io;
+    use std::os::windows::fs::FileExt;
+
+    pub fn read(file: &File, at: u64, into: &mut [u8]) -> io::Result<usize> {
+        file.seek_read(into, at)
+    }
+
+    pub fn write(file: &File, at: u64, bytes: &[u8]) -> io::Result<usize> {
+        file.seek_write(bytes, at)
+    }
+}

@@ -1,0 +1,101 @@
+//! Reading the journal in order, up to the tail at the time of the call: one block ahead of who reads, off the
+//! asynchronous threads. Damage is one error for each run of damaged entries; the reader goes on behind it.
+
+use crate::catalog::{Catalog, Segment};
+use crate::window::{BLOCK, Window};
+use async_trait::async_trait;
+use crossdock_core::store::{JournalEntry, Pos, Source, StoreError};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+type Read = Result<JournalEntry, StoreError>;
+
+/// The sequence.
+pub struct Reader {
+    ready: VecDeque<Read>,
+    /// The next block, on its way.
+    loading: Option<JoinHandle<(Cursor, VecDeque<Read>)>>,
+}
+
+impl Reader {
+    /// Entries from `from` on.
+    pub fn new(catalog: &Catalog, from: u64) -> Self {
+        // The tail first: a segment that is begun meanwhile is behind it.
+        let tail = catalog.tail();
+        let segments = catalog.from(from).into();
+        let cursor = Cursor { segments, at: from, tail, window: Window::new(BLOCK) };
+        Self { ready: VecDeque::new(), loading: Some(spawn_blocking(|| cursor.load())) }
+    }
+}
+
+#[async_trait]
+impl Source<JournalEntry> for Reader {
+    async fn next(&mut self) -> Option<Read> {
+        loop {
+            if let Some(entry) = self.ready.pop_front() {
+                return Some(entry);
+            }
+            let loaded = self.loading.as_mut()?.await;
+            self.loading = None;
+            match loaded {
+                Ok((_, block)) if block.is_empty() => return None,
+                Ok((cursor, block)) => {
+                    self.ready = block;
+                    self.loading = Some(spawn_blocking(|| cursor.load()));
+                }
+                Err(_) => {
+                    return Some(Err(StoreError::Unavailable("reading was stopped".into())));
+                }
+            }
+        }
+    }
+}
+
+/// Where reading is.
+struct Cursor {
+    segments: VecDeque<Arc<Segment>>,
+    at: u64,
+    tail: u64,
+    window: Window,
+}
+
+impl Cursor {
+    /// The next entries, about a block of them; none at the end.
+    fn load(mut self) -> (Self, VecDeque<Read>) {
+        let (mut block, mut bytes) = (VecDeque::new(), 0);
+        while bytes < BLOCK {
+            let Some(entry) = self.step() else { break };
+            bytes += entry.as_ref().map_or(64, |entry| 64 + entry.bytes.len());
+            block.push_back(entry);
+        }
+        (self, block)
+    }
+
+    fn step(&mut self) -> Option<Read> {
+        let segment = loop {
+            let segment = self.segments.front()?.clone();
+            self.at = self.at.max(segment.first);
+            if self.at > self.tail {
+                return None;
+            }
+            if self.at <= segment.last() {
+                break segment;
+            }
+            self.window.clear();
+            self.segments.pop_front();
+        };
+        if segment.offset(self.at).is_none() {
+            let lost = segment.lost(self.at);
+            let detail =
+                format!("{} entries of {} are damaged", lost.end - lost.start, segment.name);
+            self.at = lost.end;
+            return Some(Err(StoreError::Corrupt { at: Pos(lost.start), detail }));
+        }
+        let read = segment.entry_in(&mut self.window, self.at);
+        // A place that cannot be read spoils the block before it, not the entries in that.
+        let read = read.or_else(|_| segment.entry(self.at));
+        self.at += 1;
+        Some(read)
+    }
+}

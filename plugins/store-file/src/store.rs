@@ -1,0 +1,181 @@
+//! The store itself: opens a folder and puts the parts behind the core's seam. No bytes here.
+
+use crate::catalog::{Catalog, lock};
+use crate::disk::{Disk, RealDisk};
+use crate::layout::{ALIGN, FIRST_RECORD, MAX_ENTRY, RECORD_HEADER};
+use crate::manifest::Manifest;
+use crate::reader::Reader;
+use crate::recovery::{OpenError, Recovered, Tail, recover};
+use crate::snapshot::Snapshots;
+use crate::writer::Writer;
+use async_trait::async_trait;
+use bytes::Bytes;
+use crossdock_core::store::{
+    Caps, Coord, Epoch, JournalEntry, JournalId, JournalWriter, Lease, Pos, Source, Store,
+    StoreError,
+};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tokio::task::spawn_blocking;
+
+const SEGMENT_BYTES: u64 = 64 << 20;
+const SEGMENT_BYTES_MIN: u64 = 8 << 10;
+/// Places in a segment are kept in four bytes.
+const SEGMENT_BYTES_MAX: u64 = 2 << 30;
+const IN_FLIGHT: usize = 256;
+
+/// Where a store is, and its limits.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder; made when it is not there.
+    pub dir: PathBuf,
+    /// Bytes of one segment file, from 8 KiB to 2 GiB; what is outside is taken to the nearer end.
+    pub segment_bytes: u64,
+    /// Appends that may be outstanding, at least one.
+    pub in_flight: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { dir: "store".into(), segment_bytes: SEGMENT_BYTES, in_flight: IN_FLIGHT }
+    }
+}
+
+/// The embedded store: one journal, whatever the [`JournalId`]. A folder belongs to one process at a time.
+pub struct FileStore(Arc<Shared>);
+
+/// What the store, its writer and its readers have in common.
+pub struct Shared {
+    pub disk: Arc<dyn Disk>,
+    pub catalog: Catalog,
+    pub snapshots: Snapshots,
+    pub segment_bytes: u64,
+    pub in_flight: usize,
+    /// Starts of the store so far.
+    epoch: u64,
+    /// Where the writer goes on; none while there is one, or after it has failed.
+    resting: Mutex<Option<(Manifest, Tail)>>,
+}
+
+impl Shared {
+    /// Bytes of one entry at most.
+    pub fn max_entry(&self) -> usize {
+        let room = self.segment_bytes.saturating_sub(FIRST_RECORD + RECORD_HEADER as u64);
+        usize::try_from(room).unwrap_or(MAX_ENTRY).min(MAX_ENTRY)
+    }
+
+    /// The writer leaves, and the next one may go on here.
+    pub fn rest(&self, manifest: Manifest, tail: Tail) {
+        *lock(&self.resting) = Some((manifest, tail));
+    }
+}
+
+impl FileStore {
+    /// Opens the store in a folder, or begins one. Blocks while it reads the journal.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let Options { dir, segment_bytes, in_flight } = options;
+        let disk = RealDisk::new(&dir);
+        let disk = disk.map_err(|source| OpenError::Io { file: dir.clone(), source })?;
+        Self::on(Arc::new(disk), &dir, segment_bytes, in_flight)
+    }
+
+    /// Opens the store on a disk; `dir` is for messages.
+    pub(crate) fn on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        segment_bytes: u64,
+        in_flight: usize,
+    ) -> Result<Self, OpenError> {
+        let segment_bytes = segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let segment_bytes = segment_bytes - segment_bytes % ALIGN;
+        let Recovered { manifest, catalog, tail, snapshots } = recover(&*disk, dir, segment_bytes)?;
+        tracing::info!(
+            dir = %dir.display(),
+            tail = catalog.tail(),
+            segments = manifest.segments.len(),
+            snapshot = snapshots.last().copied().unwrap_or(0),
+            start = manifest.boots,
+            "store is open"
+        );
+        Ok(Self(Arc::new(Shared {
+            snapshots: Snapshots::new(disk.clone(), snapshots),
+            disk,
+            catalog,
+            segment_bytes,
+            in_flight: in_flight.max(1),
+            epoch: manifest.boots,
+            resting: Mutex::new(Some((manifest, tail))),
+        })))
+    }
+}
+
+#[async_trait]
+impl Store for FileStore {
+    fn caps(&self) -> Caps {
+        Caps { max_entry: self.0.max_entry(), in_flight: self.0.in_flight, shared: false }
+    }
+
+    async fn open(
+        &self,
+        _: JournalId,
+        lease: &Lease,
+    ) -> Result<Box<dyn JournalWriter>, StoreError> {
+        if lease.epoch.0 < self.0.epoch {
+            return Err(StoreError::Fenced { by: Epoch(self.0.epoch) });
+        }
+        let Some(tail) = lock(&self.0.resting).take() else {
+            let reason = "the journal has a writer, or its writer has failed";
+            return Err(StoreError::Unavailable(reason.into()));
+        };
+        match Writer::start(self.0.clone(), tail, lease.epoch.0) {
+            Ok(writer) => Ok(Box::new(writer)),
+            Err(error) => Err(StoreError::Unavailable(format!("no thread for it: {error}"))),
+        }
+    }
+
+    async fn reader(
+        &self,
+        _: JournalId,
+        from: Pos,
+    ) -> Result<Box<dyn Source<JournalEntry>>, StoreError> {
+        Ok(Box::new(Reader::new(&self.0.catalog, from.0)))
+    }
+
+    async fn fetch(&self, _: JournalId, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
+        let (shared, at) = (self.0.clone(), at.to_vec());
+        let fetched = spawn_blocking(move || {
+            at.iter()
+                .map(|pos| Ok(shared.catalog.find(pos.0)?.entry(pos.0)?.bytes))
+                .collect::<Result<Vec<Bytes>, StoreError>>()
+        });
+        let stopped = |_| StoreError::Unavailable("the runtime is stopping".into());
+        fetched.await.map_err(stopped)?
+    }
+
+    async fn snapshot_put(
+        &self,
+        _: JournalId,
+        upto: Pos,
+        body: Box<dyn Source<Bytes>>,
+    ) -> Result<(), StoreError> {
+        self.0.snapshots.put(upto.0, body).await
+    }
+
+    async fn snapshot_get(
+        &self,
+        _: JournalId,
+    ) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError> {
+        self.0.snapshots.get().await
+    }
+
+    fn coord(&self) -> &dyn Coord {
+        self
+    }
+}
+
+#[async_trait]
+impl Coord for FileStore {
+    async fn acquire(&self, key: &str) -> Result<Option<Lease>, StoreError> {
+        Ok(Some(Lease { key: key.to_owned(), epoch: Epoch(self.0.epoch) }))
+    }
+}

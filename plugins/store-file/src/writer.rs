@@ -1,0 +1,99 @@
+//! The writer that the core holds: hands entries to the journal's thread through a bounded queue, and waits for what
+//! becomes of them. Dropping it lets the thread finish what it was given, and waits for that.
+
+use crate::journal::{Job, Journal};
+use crate::manifest::Manifest;
+use crate::recovery::Tail;
+use crate::spare::Spares;
+use crate::store::Shared;
+use async_trait::async_trait;
+use bytes::Bytes;
+use crossdock_core::store::{JournalWriter, Pending, Pos, StoreError};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// The single writer.
+pub struct Writer {
+    shared: Arc<Shared>,
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    /// An append was not taken; none behind it is.
+    refused: bool,
+}
+
+impl Writer {
+    /// Starts the threads.
+    pub fn start(shared: Arc<Shared>, tail: (Manifest, Tail), epoch: u64) -> io::Result<Self> {
+        let spares = Spares::start(shared.disk.clone(), shared.segment_bytes)?;
+        let (sender, jobs) = sync_channel(shared.in_flight);
+        let journal = Journal::new(shared.clone(), tail, epoch, spares);
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || journal.work(&jobs))?;
+        Ok(Self { shared, jobs: Some(sender), thread: Some(thread), refused: false })
+    }
+
+    fn queue(&self, job: Job) -> Result<(), StoreError> {
+        let refused = match self.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(TrySendError::Full(_))) => "more is outstanding than may be",
+            Some(Err(TrySendError::Disconnected(_))) | None => "its thread has ended",
+        };
+        Err(StoreError::Unavailable(format!("the journal takes nothing: {refused}")))
+    }
+}
+
+async fn outcome<T>(answer: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
+    match answer.await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(StoreError::Unavailable("the journal's thread has ended".into())),
+    }
+}
+
+#[async_trait]
+impl JournalWriter for Writer {
+    fn append(&mut self, entry: Bytes) -> Pending<Pos> {
+        let (done, answer) = oneshot::channel();
+        let queued = match self.refused {
+            false => self.queue(Job::Append(entry, done)),
+            true => Err(StoreError::Unavailable("an earlier append was refused".into())),
+        };
+        match queued {
+            Ok(()) => Box::pin(outcome(answer)),
+            Err(error) => {
+                self.refused = true;
+                Box::pin(std::future::ready(Err(error)))
+            }
+        }
+    }
+
+    async fn resync(&mut self) -> Result<Pos, StoreError> {
+        // An outcome is always known here: what failed is final.
+        Ok(self.tail())
+    }
+
+    async fn trim(&mut self, dead: &[Range<Pos>]) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        let dead = dead.iter().map(|range| range.start.0..range.end.0).collect();
+        self.queue(Job::Trim(dead, done))?;
+        outcome(answer).await
+    }
+
+    fn tail(&self) -> Pos {
+        Pos(self.shared.catalog.tail())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to tell: a panic in it was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}

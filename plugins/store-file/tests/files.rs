@@ -1,0 +1,285 @@
+//! The file store's own promises, on real files: what is torn is cut, what is damaged is reported and kept, what is
+//! newer is refused.
+
+mod folder;
+
+use bytes::Bytes;
+use crossdock_core::store::{Items, JournalId, Pos, Store, StoreError};
+use crossdock_store_file::OpenError;
+use folder::{Folder, writer};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const JOURNAL: JournalId = JournalId::Meta;
+const FIRST_RECORD: usize = 4096;
+const RECORD_HEADER: usize = 48;
+
+fn body(pos: u64) -> Bytes {
+    format!("this is entry {pos:06}").into()
+}
+
+/// Bytes of the record of one such entry, padding included.
+const RECORD: usize = (RECORD_HEADER + 20).next_multiple_of(8);
+
+/// Appends entries one by one, each synced before the next.
+async fn append(store: &dyn Store, count: u64) {
+    let (mut writer, _) = writer(store).await;
+    for _ in 0..count {
+        let next = writer.tail().0 + 1;
+        assert_eq!(writer.append(body(next)).await.expect("stored"), Pos(next));
+    }
+}
+
+/// What a reader says: positions, and as errors those of damage.
+async fn read(store: &dyn Store) -> Vec<Result<u64, u64>> {
+    let mut reader = store.reader(JOURNAL, Pos(1)).await.expect("readable");
+    let mut seen = Vec::new();
+    while let Some(entry) = reader.next().await {
+        seen.push(match entry {
+            Ok(entry) => {
+                assert_eq!(entry.bytes, body(entry.pos.0));
+                Ok(entry.pos.0)
+            }
+            Err(StoreError::Corrupt { at, .. }) => Err(at.0),
+            Err(other) => panic!("{other}"),
+        });
+    }
+    seen
+}
+
+/// All up to this position, whole.
+fn all(last: u64) -> Vec<Result<u64, u64>> {
+    (1..=last).map(Ok).collect()
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
+    files.sort();
+    files
+}
+
+fn change(path: &Path, with: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).expect("readable");
+    with(&mut bytes);
+    fs::write(path, bytes).expect("writable");
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        if entry.path().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tail_torn_at_any_byte_is_cut_and_written_again() {
+    let whole = Folder::new();
+    append(&*whole.open().expect("fresh"), 3).await;
+    let last = FIRST_RECORD + 2 * RECORD;
+    for length in 0..RECORD {
+        let folder = Folder::new();
+        copy(&whole.0, &folder.0);
+        let segment = segments(&folder.0).remove(0);
+        change(&segment, |bytes| match length % 2 {
+            0 => bytes[last + length..].fill(0),
+            _ => bytes.truncate(last + length),
+        });
+        let kept: u64 = if length < RECORD_HEADER + 20 { 2 } else { 3 };
+        let store = folder.open().expect("a torn tail is no damage");
+        assert_eq!(read(&*store).await, all(kept), "{length}");
+        append(&*store, 2).await;
+        drop(store);
+        let store = folder.open().expect("whole again");
+        assert_eq!(read(&*store).await, all(kept + 2), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_reported_at_its_place_and_passed() {
+    let whole = Folder::new();
+    append(&*whole.open().expect("fresh"), 150).await;
+    let count = segments(&whole.0).len();
+    assert!(count >= 3, "{count}");
+    // In the first segment, in one between, and in the one that is written to.
+    for (nth, byte) in [(0, 3), (1, RECORD_HEADER + 4), (count - 1, 17), (count - 1, 60)] {
+        let folder = Folder::new();
+        copy(&whole.0, &folder.0);
+        let segment = segments(&folder.0).remove(nth);
+        let name = segment.file_name().expect("a name").to_owned();
+        let first: u64 = name.to_string_lossy()[8..28].parse().expect("a position");
+        change(&segment, |bytes| bytes[FIRST_RECORD + RECORD + byte] ^= 4);
+        let bad = first + 1;
+        let expected = |last: u64| -> Vec<Result<u64, u64>> {
+            (1..=last).map(|pos| if pos == bad { Err(pos) } else { Ok(pos) }).collect()
+        };
+        let store = folder.open().expect("damage does not keep it closed");
+        assert_eq!(read(&*store).await, expected(150));
+        let fetched = store.fetch(JOURNAL, &[Pos(bad)]).await;
+        assert!(matches!(fetched, Err(StoreError::Corrupt { at, .. }) if at == Pos(bad)));
+        assert_eq!(store.fetch(JOURNAL, &[Pos(bad + 1)]).await.expect("whole"), [body(bad + 1)]);
+        append(&*store, 60).await;
+        drop(store);
+        let store = folder.open().expect("damage does not keep it closed");
+        assert_eq!(read(&*store).await, expected(210), "it is still reported");
+        let kept = folder.0.join("quarantine").join(&name);
+        assert!(kept.is_file(), "{}", kept.display());
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_segment_header_loses_no_entry() {
+    let folder = Folder::new();
+    append(&*folder.open().expect("fresh"), 150).await;
+    let files = segments(&folder.0);
+    for segment in [&files[0], &files[files.len() - 1]] {
+        change(segment, |bytes| bytes[20] ^= 1);
+    }
+    let store = folder.open().expect("opens");
+    append(&*store, 10).await;
+    assert_eq!(read(&*store).await, all(160));
+    drop(store);
+    let store = folder.open().expect("opens");
+    assert_eq!(read(&*store).await, all(160));
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_reported() {
+    let folder = Folder::new();
+    append(&*folder.open().expect("fresh"), 200).await;
+    let files = segments(&folder.0);
+    fs::remove_file(&files[1]).expect("removed");
+    let seen = read(&*folder.open().expect("opens")).await;
+    assert_eq!(seen.iter().filter(|read| read.is_err()).count(), 1);
+    assert_eq!(seen.last(), Some(&Ok(200)));
+    fs::remove_file(&files[files.len() - 1]).expect("removed");
+    assert!(matches!(folder.open(), Err(OpenError::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn a_lost_manifest_is_made_anew() {
+    let folder = Folder::new();
+    append(&*folder.open().expect("fresh"), 150).await;
+    let manifest = folder.0.join("manifest");
+    fs::remove_file(&manifest).expect("removed");
+    append(&*folder.open().expect("opens"), 1).await;
+    change(&manifest, |bytes| bytes[30] ^= 1);
+    let store = folder.open().expect("opens");
+    append(&*store, 1).await;
+    assert_eq!(read(&*store).await, all(152));
+    let lease = store.coord().acquire("node").await.expect("embedded").expect("always owner");
+    assert_eq!(lease.epoch.0, 3, "epochs go on");
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused() {
+    let folder = Folder::new();
+    let store = folder.open().expect("fresh");
+    append(&*store, 3).await;
+    let pieces = vec![Bytes::from_static(b"snapshot")];
+    let snapshot = Box::new(Items(pieces.into_iter()));
+    store.snapshot_put(JOURNAL, Pos(3), snapshot).await.expect("stored");
+    drop(store);
+    let segment = segments(&folder.0).remove(0);
+    let snapshot = folder.0.join("snapshot-00000000000000000003.snap");
+    // Each with the bytes that its checksum covers, and where that stands.
+    for (path, covered) in
+        [(folder.0.join("manifest"), None), (segment, Some(60)), (snapshot, Some(28))]
+    {
+        let before = fs::read(&path).expect("there");
+        change(&path, |bytes| {
+            bytes[8] = 2;
+            let covered = covered.unwrap_or(bytes.len() - 4);
+            let crc = crc32c::crc32c(&bytes[..covered]).to_le_bytes();
+            bytes[covered..covered + 4].copy_from_slice(&crc);
+        });
+        match folder.open() {
+            Err(OpenError::NewerFormat { file, found: 2, known: 1 }) => assert_eq!(file, path),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("{} was read", path.display()),
+        }
+        fs::write(&path, before).expect("writable");
+    }
+    assert_eq!(read(&*folder.open().expect("opens")).await.len(), 3);
+}
+
+#[tokio::test]
+async fn one_process_and_one_writer() {
+    let folder = Folder::new();
+    let store = folder.open().expect("fresh");
+    assert!(matches!(folder.open(), Err(OpenError::Locked { .. })));
+    let (first, lease) = writer(&*store).await;
+    assert!(matches!(store.open(JOURNAL, &lease).await, Err(StoreError::Unavailable(_))));
+    drop(first);
+    assert!(store.open(JOURNAL, &lease).await.is_ok(), "the first one has left");
+    drop(store);
+    assert!(folder.open().is_ok());
+}
+
+#[tokio::test]
+async fn a_stop_between_manifest_and_removal_is_made_up_for() {
+    let folder = Folder::new();
+    let store = folder.open().expect("fresh");
+    append(&*store, 200).await;
+    let before = segments(&folder.0);
+    let kept = Folder::new();
+    copy(&folder.0, &kept.0);
+    let (mut writer, _) = writer(&*store).await;
+    writer.trim(&[Pos(1)..Pos(150)]).await.expect("trimmed");
+    drop((writer, store));
+    let after = segments(&folder.0);
+    assert!(after.len() < before.len());
+    for gone in before.iter().filter(|segment| !after.contains(segment)) {
+        let name = gone.file_name().expect("a name");
+        fs::copy(kept.0.join(name), gone).expect("copied");
+    }
+    let store = folder.open().expect("opens");
+    assert_eq!(segments(&folder.0), after, "they are gone for good");
+    assert_eq!(read(&*store).await.last(), Some(&Ok(200)));
+    assert!(!read(&*store).await.contains(&Ok(1)));
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_falls_back_and_the_journal_behind_it_is_there() {
+    let folder = Folder::new();
+    let store = folder.open().expect("fresh");
+    append(&*store, 200).await;
+    for upto in [50, 100, 150] {
+        let pieces: Vec<Bytes> = vec![format!("upto {upto}").into()];
+        let snapshot = Box::new(Items(pieces.into_iter()));
+        store.snapshot_put(JOURNAL, Pos(upto), snapshot).await.expect("stored");
+    }
+    let (mut writer, _) = writer(&*store).await;
+    writer.trim(&[Pos(1)..Pos(150)]).await.expect("trimmed");
+    drop((writer, store));
+    let snapshot = |upto: u64| folder.0.join(format!("snapshot-{upto:020}.snap"));
+    assert!(!snapshot(50).exists(), "the last two are kept");
+    change(&snapshot(150), |bytes| bytes[34] ^= 1);
+    let store = folder.open().expect("opens");
+    let (upto, mut body) = store.snapshot_get(JOURNAL).await.expect("one is whole").expect("there");
+    assert_eq!(upto, Pos(100));
+    let piece = body.next().await.expect("not empty").expect("whole");
+    assert_eq!(piece, Bytes::from_static(b"upto 100"));
+    let seen = read(&*store).await;
+    assert!(!seen.contains(&Ok(1)), "what both snapshots cover was trimmed");
+    assert!((101..=200).all(|pos| seen.contains(&Ok(pos))));
+    drop((body, store));
+    change(&snapshot(100), |bytes| bytes[34] ^= 1);
+    let store = folder.open().expect("opens");
+    assert!(matches!(store.snapshot_get(JOURNAL).await, Err(StoreError::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn segments_are_as_large_as_they_will_be() {
+    let folder = Folder::new();
+    let store = folder.open().expect("fresh");
+    append(&*store, 1).await;
+    let segment = segments(&folder.0).remove(0);
+    let before = fs::metadata(&segment).expect("there").len();
+    append(&*store, 20).await;
+    assert_eq!(fs::metadata(&segment).expect("there").len(), before);
+    assert_eq!(before, 8192);
+}

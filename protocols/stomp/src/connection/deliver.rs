@@ -1,0 +1,117 @@
+//! Events of the session into frames. A MESSAGE is a head of this delivery and a tail that all its receivers share.
+
+use super::receipts::ReceiptId;
+use super::wire::Refusal;
+use super::{Connection, Phase};
+use crate::codec::{FRAME_END, decimal};
+use crate::mapping::{self, Look};
+use bytes::{BufMut, Bytes};
+use crossdock_core::{Delivery, Error, ErrorKind, Message, Notice, Outcome};
+
+impl Connection<'_> {
+    /// All that the session had ready.
+    pub(super) fn take_events(&mut self) -> Result<(), Refusal> {
+        self.now = self.session.broker().now();
+        let mut events = std::mem::take(&mut self.events);
+        for confirm in events.confirms.drain(..) {
+            if confirm.lane == self.lane {
+                let (out, rules) = (self.wire.output.tail(), self.peer.rules);
+                let confirmed = self.receipts.confirmed(confirm.confirmed, out, rules);
+                confirmed.map_err(refused)?;
+            }
+        }
+        for notice in events.notices.drain(..) {
+            self.notice(notice)?;
+        }
+        // Who is leaving takes no more messages; not being written, they go back.
+        if matches!(self.phase, Phase::Open) {
+            for delivery in events.deliveries.drain(..) {
+                self.deliver(&delivery);
+            }
+            self.session.encoded(self.wire.output.position());
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    fn notice(&mut self, notice: Notice) -> Result<(), Refusal> {
+        match notice {
+            // STOMP has no word for it; what is held back shows as receipts that do not come.
+            Notice::Blocked(_) => {}
+            Notice::Detached { consumer, why } => {
+                if self.subscriptions.remove(consumer).is_some() {
+                    let detail = format!("the server ended a subscription: {}", why.detail());
+                    return Err(Error::new(why.kind(), detail).into());
+                }
+            }
+            Notice::TakenOver => {
+                return Err(Error::new(ErrorKind::Closed, "another connection took over").into());
+            }
+            Notice::Closed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) {
+        let message = &delivery.message;
+        if self.subscriptions.is_unwanted(delivery, self.session.origin()) {
+            let (consumer, offset) = (delivery.consumer, delivery.offset);
+            // Where deliveries are accepted when written, this only comes earlier.
+            self.session.settle(self.lane, consumer, &[offset], Outcome::Accepted);
+            return;
+        }
+        let tail = self.tail(message);
+        let noted = self.subscriptions.delivered(delivery.consumer, delivery.offset);
+        let Some((number, subscription)) = noted else { return };
+        let out = self.wire.output.tail();
+        out.put_slice(&subscription.head);
+        decimal(out, number);
+        out.put_u8(b'\n');
+        if let Some(ack) = &subscription.ack {
+            out.put_slice(ack);
+            decimal(out, number);
+            out.put_u8(b'\n');
+        }
+        if delivery.redelivered {
+            out.put_slice(b"redelivered:true\n");
+        }
+        if delivery.attempts > 0 {
+            out.put_slice(b"mq.delivery-count:");
+            decimal(out, u64::from(delivery.attempts));
+            out.put_u8(b'\n');
+        }
+        if delivery.retained {
+            out.put_slice(b"mq.retained:true\n");
+        }
+        if let Some(expires) = message.meta().expires
+            && !mapping::is_native(message)
+        {
+            // docs/SEMANTICS.md R7: a positive rest is never shown as 0.
+            out.put_slice(b"expiration:");
+            decimal(out, self.now.until(expires).max(1));
+            out.put_u8(b'\n');
+        }
+        self.wire.output.push(&tail);
+        if !mapping::holds_body(message) {
+            self.wire.output.push(message.body());
+            self.wire.output.tail().put_slice(FRAME_END);
+        }
+    }
+
+    fn tail(&self, message: &Message) -> Bytes {
+        let look = Look {
+            version: self.peer.version,
+            topic_exchange: &self.peer.topic_exchange,
+            formats: &self.peer.formats,
+            options: self.options,
+        };
+        match self.peer.common_look || mapping::is_native(message) {
+            true => message.frame(self.peer.format, || mapping::tail(message, look)),
+            false => mapping::tail(message, look),
+        }
+    }
+}
+
+fn refused((error, receipt): (Error, ReceiptId)) -> Refusal {
+    Refusal { error, receipt: Some(receipt), versions: false }
+}

@@ -1,0 +1,109 @@
+//! ACK and NACK, alone or in a transaction, and the transactions themselves. A transaction's frames are kept until
+//! COMMIT and then played into the lane between `begin` and `commit`: several may be open at once, the lane has one.
+
+use super::subscriptions::Token;
+use super::transactions::Step;
+use super::{Answer, Connection};
+use crate::codec::{Headers, Version};
+use crate::mapping::{invalid, required, truth};
+use crate::options::NackDefault;
+use crossdock_core::{Error, ErrorKind, Outcome, Publish};
+
+impl Connection<'_> {
+    pub(super) fn ack(&mut self, headers: &Headers) -> Result<Answer, Error> {
+        self.settle(headers, Outcome::Accepted)
+    }
+
+    /// docs/SEMANTICS.md §2, consumer outcome.
+    pub(super) fn nack(&mut self, headers: &Headers) -> Result<Answer, Error> {
+        if self.peer.version == Version::V10 {
+            return Err(invalid("STOMP 1.0 has no NACK"));
+        }
+        let requeue = match headers.find("requeue") {
+            Some(header) => truth(header),
+            None => self.options.nack_default == NackDefault::Requeue,
+        };
+        let outcome = if requeue { Outcome::Failed } else { Outcome::Rejected { reason: None } };
+        self.settle(headers, outcome)
+    }
+
+    fn settle(&mut self, headers: &Headers, outcome: Outcome) -> Result<Answer, Error> {
+        let token = self.token(headers)?;
+        match headers.get("transaction") {
+            Some(name) => {
+                self.transactions.add(&name, Step::Settle(token, outcome))?;
+                Ok(Answer::Done)
+            }
+            None => {
+                self.settle_now(token, outcome);
+                Ok(Answer::Stored)
+            }
+        }
+    }
+
+    /// What is meant: `id` since 1.2, before it `message-id`, which 1.1 wants the subscription with.
+    fn token(&self, headers: &Headers) -> Result<Token, Error> {
+        let text = match self.peer.version {
+            Version::V12 => required(headers, "id")?,
+            Version::V10 | Version::V11 => required(headers, "message-id")?,
+        };
+        let token = self.subscriptions.token(&text).ok_or_else(|| {
+            let detail = format!("no message '{text}' was delivered here");
+            Error::new(ErrorKind::NotFound, detail)
+        })?;
+        if self.peer.version == Version::V11 {
+            let id = required(headers, "subscription")?;
+            let consumer = self.subscriptions.consumer(&id);
+            if consumer.is_some_and(|consumer| consumer != token.consumer) {
+                return Err(invalid(format!("message '{text}' is not of subscription '{id}'")));
+            }
+        }
+        Ok(token)
+    }
+
+    fn settle_now(&mut self, token: Token, outcome: Outcome) {
+        let offsets = self.subscriptions.settle(token);
+        if !offsets.is_empty() {
+            self.session.settle(self.lane, token.consumer, &offsets, outcome);
+        }
+    }
+
+    pub(super) fn begin(&mut self, headers: &Headers) -> Result<Answer, Error> {
+        self.transactions.begin(&required(headers, "transaction")?)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn abort(&mut self, headers: &Headers) -> Result<Answer, Error> {
+        // Messages acknowledged in it stay unsettled: they were noted nowhere else.
+        self.transactions.end(&required(headers, "transaction")?)?;
+        Ok(Answer::Done)
+    }
+
+    /// `receipt`: one was asked for. It waits for the confirms, too: a queue can refuse a message.
+    pub(super) async fn commit(
+        &mut self,
+        headers: &Headers,
+        receipt: bool,
+    ) -> Result<Answer, Error> {
+        let steps = self.transactions.end(&required(headers, "transaction")?)?;
+        // What was sent outside of it before goes before it.
+        self.session.flush();
+        self.session.begin(self.lane);
+        let mut count = 0;
+        for step in steps {
+            match step {
+                Step::Publish(message) => {
+                    let publish = Publish { message, confirm: receipt, mandatory: false };
+                    self.session.publish(self.lane, publish);
+                    count += 1;
+                }
+                Step::Settle(token, outcome) => self.settle_now(token, outcome),
+            }
+        }
+        self.session.commit(self.lane).await?;
+        Ok(match count {
+            0 => Answer::Done,
+            count => Answer::Confirms { count, soft: false },
+        })
+    }
+}

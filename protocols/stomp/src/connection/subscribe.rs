@@ -1,0 +1,221 @@
+//! SUBSCRIBE and UNSUBSCRIBE. What is subscribed to is always a queue: a named one, or one that is bound to the topic
+//! or the exchange (docs/SEMANTICS.md §7).
+
+use super::publish::{temporary_topic, within};
+use super::subscriptions::Subscribed;
+use super::{Answer, Connection};
+use crate::codec::{Headers, Version};
+use crate::mapping::destination::{self, Destination, Usage};
+use crate::mapping::{self, AckMode, Plan, SubscribeRequest, forgotten_queue, invalid, required};
+use crossdock_core::{
+    Bind, Consumer, Error, ErrorKind, Key, Life, Name, QueueSpec, Source, To, Unsettled,
+};
+use smallvec::SmallVec;
+
+/// The queue that a subscription reads.
+struct Feed {
+    queue: Name,
+    /// It was made for this subscription, and goes if that does not come about.
+    made: bool,
+    /// UNSUBSCRIBE with `durable:true` deletes it.
+    kept: bool,
+    /// Nobody else has reason to read it.
+    alone: bool,
+}
+
+impl Feed {
+    fn of(queue: Name) -> Self {
+        Self { queue, made: false, kept: false, alone: false }
+    }
+}
+
+impl Connection<'_> {
+    pub(super) async fn subscribe(&mut self, headers: &Headers) -> Result<Answer, Error> {
+        let request = SubscribeRequest::read(headers, self.options)?;
+        let text = &request.destination;
+        let destination = destination::parse(text, Usage::Subscribe, request.cast, self.options)?;
+        if let Destination::TempQueue(name) = &destination {
+            self.temporary_queue(name).await?;
+            self.watched_by_peer(name).await;
+        }
+        let id = self.new_id(&request)?;
+        let feed = self.feed(destination, &request, headers).await?;
+        let consumer = Consumer {
+            source: Source::Queue(feed.queue.clone()),
+            settles: request.mode != AckMode::Auto,
+            exclusive: request.exclusive,
+            priority: request.priority,
+            credit: request.credit,
+            pools: SmallVec::new(),
+            skip_own: request.no_local && !feed.alone,
+            tag: Name::from(&*id),
+        };
+        let consumer = match self.session.attach(self.lane, consumer).await {
+            Ok(consumer) => consumer,
+            Err(error) => return Err(self.unmade(&feed, error).await),
+        };
+        let kept = feed.kept.then_some(feed.queue);
+        let named = request.id.is_some();
+        let drops_own = request.no_local && feed.alone;
+        let subscribed = Subscribed { id: &id, named, mode: request.mode, kept, drops_own };
+        self.subscriptions.add(consumer, subscribed);
+        Ok(Answer::Done)
+    }
+
+    /// STOMP 1.2 §SUBSCRIBE id Header: required, and unique in the connection. In 1.0 the destination stands for it.
+    fn new_id(&self, request: &SubscribeRequest<'_>) -> Result<String, Error> {
+        let id = match (&request.id, self.peer.version) {
+            (Some(id), _) => id.to_string(),
+            (None, Version::V10) => request.destination.to_string(),
+            (None, _) => return Err(invalid("the header 'id' is missing")),
+        };
+        if self.subscriptions.consumer(&id).is_some() {
+            return Err(invalid(format!("the subscription id '{id}' is in use")));
+        }
+        if self.subscriptions.len() >= self.options.subscriptions_max {
+            return Err(Error::new(ErrorKind::Full, "too many subscriptions"));
+        }
+        Ok(id)
+    }
+
+    async fn feed(
+        &mut self,
+        destination: Destination,
+        request: &SubscribeRequest<'_>,
+        headers: &Headers,
+    ) -> Result<Feed, Error> {
+        match destination {
+            Destination::Queue(name) => self.queue_feed(&name, request, headers).await,
+            Destination::Existing(name) | Destination::Reply(name) => Ok(Feed::of(name.into())),
+            Destination::TempQueue(name) => Ok(Feed::of(self.temporary_queue(&name).await?)),
+            Destination::Topic(key) => {
+                let exchange = self.peer.topic_exchange.clone();
+                self.bound(exchange, key, request, headers).await
+            }
+            Destination::TempTopic(name) => {
+                let exchange = self.peer.topic_exchange.clone();
+                let key = temporary_topic(self.session.id(), &name);
+                self.bound(exchange, key, request, headers).await
+            }
+            Destination::Exchange { exchange, key } => {
+                self.session.exchange(&exchange)?;
+                self.bound(exchange.into(), key, request, headers).await
+            }
+            Destination::Delayed { .. } => Err(invalid("a delay cannot be subscribed to")),
+        }
+    }
+
+    async fn queue_feed(
+        &mut self,
+        name: &str,
+        request: &SubscribeRequest<'_>,
+        headers: &Headers,
+    ) -> Result<Feed, Error> {
+        let spec = QueueSpec {
+            name: name.into(),
+            durable: request.durable != Some(false),
+            auto_delete: request.auto_delete == Some(true),
+            ..QueueSpec::default()
+        };
+        let queue = self.queue(spec, mapping::arguments(headers)?).await?;
+        if let Some(topic) = virtual_topic(name) {
+            let key = destination::topic_key(topic, Usage::Subscribe)?;
+            let exchange = self.peer.topic_exchange.clone();
+            self.session.bind(Bind::new(exchange, key, To::Queue(queue.clone()))).await?;
+        }
+        Ok(Feed::of(queue))
+    }
+
+    /// A queue bound to the exchange: this subscription's own, or one that outlives it.
+    async fn bound(
+        &mut self,
+        exchange: Name,
+        key: Key,
+        request: &SubscribeRequest<'_>,
+        headers: &Headers,
+    ) -> Result<Feed, Error> {
+        within(&key, self.session.broker().settings())?;
+        let arguments = mapping::arguments(headers)?;
+        let (spec, kept) = match request.plan(headers, &self.peer.client)? {
+            Plan::Transient => {
+                let (life, auto_delete) = (Life::Exclusive, true);
+                let spec = QueueSpec { life, auto_delete, ..QueueSpec::default() };
+                (spec.with_arguments(arguments)?, false)
+            }
+            Plan::Named { name, durable: true, auto_delete: false } => {
+                (mapping::durable_subscription(name, arguments)?, true)
+            }
+            Plan::Named { name, durable, auto_delete } => {
+                let spec = QueueSpec { name, durable, auto_delete, ..QueueSpec::default() };
+                (spec.with_arguments(arguments)?, true)
+            }
+        };
+        let declared = self.session.declare_queue(spec).await?;
+        let alone = headers.find("x-queue-name").is_none();
+        let feed = Feed { queue: declared.status.name, made: declared.created, kept, alone };
+        let bind = Bind::new(exchange, key, To::Queue(feed.queue.clone()));
+        match self.session.bind(bind).await {
+            Ok(_) => Ok(feed),
+            Err(error) => Err(self.unmade(&feed, error).await),
+        }
+    }
+
+    /// Takes back the queue of a subscription that failed; the failure that the peer is told.
+    async fn unmade(&mut self, feed: &Feed, error: Error) -> Error {
+        if feed.made
+            && let Err(left) = self.session.delete_queue(&feed.queue, true, false).await
+        {
+            tracing::debug!(queue = %feed.queue, error = %left, "a queue without subscription stays");
+        }
+        error
+    }
+
+    pub(super) async fn unsubscribe(&mut self, headers: &Headers) -> Result<Answer, Error> {
+        let id = match (headers.get("id"), self.peer.version) {
+            (Some(id), _) => id,
+            (None, Version::V10) => required(headers, "destination")?,
+            // STOMP 1.2 §UNSUBSCRIBE: the id is required.
+            (None, _) => required(headers, "id")?,
+        };
+        let consumer = self.subscriptions.consumer(&id);
+        let ended = consumer.and_then(|consumer| self.subscriptions.remove(consumer));
+        let kept = ended.as_ref().and_then(|subscription| subscription.kept.as_ref());
+        let forgotten = forgotten_queue(headers, &self.peer.client, kept)?;
+        if ended.is_none() && forgotten.is_none() {
+            let detail = format!("there is no subscription '{id}'");
+            return Err(Error::new(ErrorKind::NotFound, detail));
+        }
+        if let Some(consumer) = consumer {
+            self.session.detach(consumer, Unsettled::Return).await;
+        }
+        if let Some(queue) = forgotten {
+            match self.session.delete_queue(&queue, false, false).await {
+                // An auto-delete queue went with its consumer.
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// ActiveMQ's virtual topics: the queue `Consumer.<name>.VirtualTopic.<t>` gets what is sent to the topic
+/// `VirtualTopic.<t>` (docs/SEMANTICS.md §7).
+fn virtual_topic(queue: &str) -> Option<&str> {
+    let rest = queue.strip_prefix("Consumer.")?;
+    let at = rest.find(".VirtualTopic.").filter(|at| *at > 0)?;
+    rest.get(at + 1..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn virtual_topics() {
+        assert_eq!(virtual_topic("Consumer.A.VirtualTopic.orders"), Some("VirtualTopic.orders"));
+        assert_eq!(virtual_topic("Consumer.A.B.VirtualTopic.>"), Some("VirtualTopic.>"));
+        assert_eq!(virtual_topic("Consumer..VirtualTopic.x"), None);
+        assert_eq!(virtual_topic("VirtualTopic.orders"), None);
+    }
+}

@@ -1,0 +1,292 @@
+//! A connection's subscriptions, and what each of them has unsettled. State only: what it says to the session is
+//! elsewhere.
+//!
+//! A delivery's `message-id` and `ack` are one token, `T_<consumer>@@<session>@@<number>`; numbers count the
+//! connection's deliveries, so that within a subscription they ascend.
+
+use crate::codec::{Command, Version, Writer, decimal};
+use crate::mapping::AckMode;
+use bytes::{BufMut, Bytes, BytesMut};
+use crossdock_core::{ConsumerId, Delivery, Name, Offset, Origin};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Below so many entries holes are not worth closing.
+const HOLES_MIN: usize = 64;
+
+/// One delivery, as its receiver names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Token {
+    pub consumer: ConsumerId,
+    pub number: u64,
+}
+
+impl Token {
+    /// The token that this session wrote, or none.
+    pub(super) fn parse(text: &str, session: u64) -> Option<Token> {
+        let mut parts = text.strip_prefix("T_")?.split("@@");
+        let (consumer, of, number) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() || of.parse::<u64>() != Ok(session) {
+            return None;
+        }
+        Some(Token { consumer: ConsumerId(consumer.parse().ok()?), number: number.parse().ok()? })
+    }
+
+    /// All but the number.
+    fn put(out: &mut BytesMut, consumer: ConsumerId, session: u64) {
+        out.put_slice(b"T_");
+        decimal(out, u64::from(consumer.0));
+        out.put_slice(b"@@");
+        decimal(out, session);
+        out.put_slice(b"@@");
+    }
+}
+
+/// What was delivered and is not settled, oldest first. What is settled out of order leaves a hole.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled {
+    entries: VecDeque<(u64, Option<Offset>)>,
+    holes: usize,
+}
+
+/// Offsets to be settled.
+pub(super) type Offsets = SmallVec<[Offset; 8]>;
+
+impl Unsettled {
+    fn push(&mut self, number: u64, offset: Offset) {
+        self.entries.push_back((number, Some(offset)));
+    }
+
+    /// The delivery of that number, if it is unsettled.
+    fn take_one(&mut self, number: u64) -> Offsets {
+        let mut offsets = Offsets::new();
+        if let Ok(at) = self.entries.binary_search_by_key(&number, |(number, _)| *number)
+            && let Some((_, offset)) = self.entries.get_mut(at)
+            && let Some(offset) = offset.take()
+        {
+            offsets.push(offset);
+            self.holes += 1;
+        }
+        self.close_holes();
+        offsets
+    }
+
+    /// All unsettled deliveries up to that number.
+    fn take_through(&mut self, number: u64) -> Offsets {
+        let mut offsets = Offsets::new();
+        while let Some((_, offset)) = self.entries.pop_front_if(|(front, _)| *front <= number) {
+            match offset {
+                Some(offset) => offsets.push(offset),
+                None => self.holes -= 1,
+            }
+        }
+        self.close_holes();
+        offsets
+    }
+
+    fn close_holes(&mut self) {
+        while self.entries.pop_front_if(|(_, offset)| offset.is_none()).is_some() {
+            self.holes -= 1;
+        }
+        if self.holes > HOLES_MIN && self.holes > self.entries.len() / 2 {
+            self.entries.retain(|(_, offset)| offset.is_some());
+            self.holes = 0;
+        }
+    }
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    id: String,
+    mode: AckMode,
+    /// Its queue, when that outlives it.
+    pub kept: Option<Name>,
+    /// What its own connection sent is thrown away: nobody else reads its queue.
+    drops_own: bool,
+    /// A delivery's first lines, up to the number of the message-id.
+    pub head: Bytes,
+    /// The line that says what to acknowledge, up to the number.
+    pub ack: Option<Bytes>,
+    unsettled: Unsettled,
+}
+
+/// What a subscription is made of.
+pub(super) struct Subscribed<'a> {
+    pub id: &'a str,
+    /// The peer gave that id, and finds it on its messages.
+    pub named: bool,
+    pub mode: AckMode,
+    pub kept: Option<Name>,
+    pub drops_own: bool,
+}
+
+/// All of a connection.
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    session: u64,
+    version: Version,
+    active: FxHashMap<ConsumerId, Subscription>,
+    ids: FxHashMap<String, ConsumerId>,
+    /// Number of the last delivery.
+    issued: u64,
+}
+
+impl Subscriptions {
+    pub(super) fn new(session: u64, version: Version) -> Self {
+        let (active, ids) = (FxHashMap::default(), FxHashMap::default());
+        Self { session, version, active, ids, issued: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.active.len()
+    }
+
+    /// The consumer behind that id.
+    pub(super) fn consumer(&self, id: &str) -> Option<ConsumerId> {
+        self.ids.get(id).copied()
+    }
+
+    pub(super) fn add(&mut self, consumer: ConsumerId, subscribed: Subscribed<'_>) {
+        let Subscribed { id, named, mode, kept, drops_own } = subscribed;
+        let mut head = BytesMut::new();
+        let mut writer = Writer::begin(&mut head, Command::Message, self.version.rules());
+        // What came in a header of this version can be said in one.
+        let _said = !named || writer.header("subscription", id);
+        head.put_slice(b"message-id:");
+        Token::put(&mut head, consumer, self.session);
+        // STOMP 1.2 §MESSAGE: an ack header where acknowledgment is explicit.
+        let ack = (mode != AckMode::Auto && self.version == Version::V12).then(|| {
+            let mut line = BytesMut::from(&b"ack:"[..]);
+            Token::put(&mut line, consumer, self.session);
+            line.freeze()
+        });
+        let subscription = Subscription {
+            id: id.to_owned(),
+            mode,
+            kept,
+            drops_own,
+            head: head.freeze(),
+            ack,
+            unsettled: Unsettled::default(),
+        };
+        self.ids.insert(id.to_owned(), consumer);
+        self.active.insert(consumer, subscription);
+    }
+
+    pub(super) fn remove(&mut self, consumer: ConsumerId) -> Option<Subscription> {
+        let subscription = self.active.remove(&consumer)?;
+        self.ids.remove(&subscription.id);
+        Some(subscription)
+    }
+
+    /// True for a message that this connection sent and the subscription does not want back.
+    pub(super) fn is_unwanted(&self, delivery: &Delivery, own: &Arc<Origin>) -> bool {
+        let subscription = self.active.get(&delivery.consumer);
+        subscription.is_some_and(|subscription| subscription.drops_own)
+            && Arc::ptr_eq(&delivery.message.meta().origin, own)
+    }
+
+    /// Notes a delivery: its number and its subscription.
+    pub(super) fn delivered(
+        &mut self,
+        consumer: ConsumerId,
+        offset: Offset,
+    ) -> Option<(u64, &Subscription)> {
+        let subscription = self.active.get_mut(&consumer)?;
+        self.issued += 1;
+        if subscription.mode != AckMode::Auto {
+            subscription.unsettled.push(self.issued, offset);
+        }
+        Some((self.issued, subscription))
+    }
+
+    /// The token of a delivery that was made here; it may be settled long since.
+    pub(super) fn token(&self, text: &str) -> Option<Token> {
+        Token::parse(text, self.session).filter(|token| (1..=self.issued).contains(&token.number))
+    }
+
+    /// What the acknowledgment of that delivery settles. A subscription that ended took what it had with it.
+    pub(super) fn settle(&mut self, token: Token) -> Offsets {
+        match self.active.get_mut(&token.consumer) {
+            None => Offsets::new(),
+            Some(Subscription { mode: AckMode::Client, unsettled, .. }) => {
+                unsettled.take_through(token.number)
+            }
+            Some(Subscription { unsettled, .. }) => unsettled.take_one(token.number),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscribed(mode: AckMode) -> Subscriptions {
+        let mut all = Subscriptions::new(7, Version::V12);
+        let subscribed = Subscribed { id: "a:b", named: true, mode, kept: None, drops_own: false };
+        all.add(ConsumerId(3), subscribed);
+        all
+    }
+
+    fn offsets(all: &mut Subscriptions, number: u64) -> Vec<u64> {
+        all.settle(Token { consumer: ConsumerId(3), number }).iter().map(|o| o.0).collect()
+    }
+
+    #[test]
+    fn tokens() {
+        let mut all = subscribed(AckMode::Client);
+        let (number, subscription) = all.delivered(ConsumerId(3), Offset(40)).unwrap();
+        assert_eq!(number, 1);
+        assert_eq!(&subscription.head[..], b"MESSAGE\nsubscription:a\\cb\nmessage-id:T_3@@7@@");
+        assert_eq!(subscription.ack.as_deref(), Some(&b"ack:T_3@@7@@"[..]));
+        assert_eq!(all.token("T_3@@7@@1"), Some(Token { consumer: ConsumerId(3), number: 1 }));
+        for bad in ["T_3@@7@@2", "T_3@@8@@1", "T_3@@7@@0", "T_3@@7", "", "T_3@@7@@1@@", "x"] {
+            assert_eq!(all.token(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn client_mode_is_cumulative() {
+        let mut all = subscribed(AckMode::Client);
+        (10..15).for_each(|n| assert!(all.delivered(ConsumerId(3), Offset(n)).is_some()));
+        assert_eq!(offsets(&mut all, 3), [10, 11, 12]);
+        assert!(offsets(&mut all, 2).is_empty());
+        assert_eq!(offsets(&mut all, 5), [13, 14]);
+    }
+
+    #[test]
+    fn individual_mode_is_not() {
+        let mut all = subscribed(AckMode::Individual);
+        (10..15).for_each(|n| assert!(all.delivered(ConsumerId(3), Offset(n)).is_some()));
+        assert_eq!(offsets(&mut all, 3), [12]);
+        assert!(offsets(&mut all, 3).is_empty());
+        assert_eq!(offsets(&mut all, 1), [10]);
+        assert_eq!(offsets(&mut all, 5), [14]);
+    }
+
+    #[test]
+    fn holes_do_not_pile_up_behind_one_unsettled() {
+        let mut unsettled = Unsettled::default();
+        unsettled.push(0, Offset(0));
+        for number in 1..10_000 {
+            unsettled.push(number, Offset(number));
+            assert_eq!(unsettled.take_one(number).len(), 1);
+        }
+        assert!(unsettled.entries.len() < 200);
+        assert_eq!(unsettled.take_through(10_000).len(), 1);
+        assert_eq!((unsettled.entries.len(), unsettled.holes), (0, 0));
+    }
+
+    #[test]
+    fn ended_subscriptions_settle_nothing() {
+        let mut all = subscribed(AckMode::Client);
+        assert!(all.delivered(ConsumerId(3), Offset(1)).is_some());
+        assert_eq!(all.consumer("a:b"), Some(ConsumerId(3)));
+        assert!(all.remove(ConsumerId(3)).is_some());
+        assert!(offsets(&mut all, 1).is_empty());
+        assert_eq!((all.consumer("a:b"), all.len()), (None, 0));
+    }
+}

@@ -1,0 +1,136 @@
+//! Open transactions: what they will do when committed. Bounded over all of a connection, because nothing of them is
+//! in the broker yet.
+
+use super::subscriptions::Token;
+use crate::mapping::invalid;
+use crossdock_core::{Error, ErrorKind, Message, Outcome};
+use rustc_hash::FxHashMap;
+
+/// Steps of all open transactions, BEGIN included.
+const STEPS_MAX: usize = 10_000;
+/// Bytes of their messages.
+const BYTES_MAX: usize = 16 << 20;
+
+/// One frame of a transaction.
+#[derive(Debug)]
+pub(super) enum Step {
+    Publish(Message),
+    Settle(Token, Outcome),
+}
+
+impl Step {
+    fn size(&self) -> usize {
+        match self {
+            Step::Publish(message) => message.size(),
+            Step::Settle(..) => 0,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    steps: Vec<Step>,
+    bytes: usize,
+}
+
+/// All open ones of a connection, by name.
+#[derive(Debug, Default)]
+pub(super) struct Transactions {
+    open: FxHashMap<String, Open>,
+    steps: usize,
+    bytes: usize,
+}
+
+impl Transactions {
+    pub(super) fn begin(&mut self, name: &str) -> Result<(), Error> {
+        if self.open.contains_key(name) {
+            return Err(invalid(format!("transaction '{name}' has begun already")));
+        }
+        self.count(0)?;
+        self.open.insert(name.to_owned(), Open::default());
+        Ok(())
+    }
+
+    pub(super) fn add(&mut self, name: &str, step: Step) -> Result<(), Error> {
+        let size = step.size();
+        if !self.open.contains_key(name) {
+            return Err(unknown(name));
+        }
+        self.count(size)?;
+        if let Some(open) = self.open.get_mut(name) {
+            open.bytes += size;
+            open.steps.push(step);
+        }
+        Ok(())
+    }
+
+    /// Ends it; its steps in order.
+    pub(super) fn end(&mut self, name: &str) -> Result<Vec<Step>, Error> {
+        let open = self.open.remove(name).ok_or_else(|| unknown(name))?;
+        self.steps -= open.steps.len() + 1;
+        self.bytes -= open.bytes;
+        Ok(open.steps)
+    }
+
+    fn count(&mut self, size: usize) -> Result<(), Error> {
+        if self.steps >= STEPS_MAX || self.bytes.saturating_add(size) > BYTES_MAX {
+            let detail = "the open transactions of this connection are too large";
+            return Err(Error::new(ErrorKind::Full, detail));
+        }
+        self.steps += 1;
+        self.bytes += size;
+        Ok(())
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no transaction '{name}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use crossdock_core::{Address, ConsumerId, Fields, Meta, Timestamp};
+    use std::sync::Arc;
+
+    fn message(bytes: usize) -> Step {
+        let meta = Meta::new(Arc::default(), Timestamp(1));
+        let body = Bytes::from(vec![0; bytes]);
+        Step::Publish(Message::from_fields(Address::queue("q"), meta, &Fields::default(), body))
+    }
+
+    fn ack() -> Step {
+        Step::Settle(Token { consumer: ConsumerId(1), number: 1 }, Outcome::Accepted)
+    }
+
+    #[test]
+    fn several_at_once() {
+        let mut all = Transactions::default();
+        all.begin("a").unwrap();
+        all.begin("b").unwrap();
+        assert_eq!(all.begin("a").unwrap_err().kind(), ErrorKind::Invalid);
+        all.add("a", message(10)).unwrap();
+        all.add("b", ack()).unwrap();
+        assert_eq!(all.add("c", ack()).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(all.end("a").unwrap().len(), 1);
+        assert_eq!(all.end("a").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(all.end("b").unwrap().len(), 1);
+        assert_eq!((all.steps, all.bytes), (0, 0));
+    }
+
+    #[test]
+    fn bounded_in_steps_and_bytes() {
+        let mut all = Transactions::default();
+        all.begin("a").unwrap();
+        all.add("a", message(10 << 20)).unwrap();
+        assert_eq!(all.add("a", message(7 << 20)).unwrap_err().kind(), ErrorKind::Full);
+        for _ in 2..STEPS_MAX {
+            all.add("a", ack()).unwrap();
+        }
+        assert_eq!(all.add("a", ack()).unwrap_err().kind(), ErrorKind::Full);
+        assert_eq!(all.begin("b").unwrap_err().kind(), ErrorKind::Full);
+        assert_eq!(all.end("a").unwrap().len(), STEPS_MAX - 1);
+        assert!(all.begin("b").is_ok());
+    }
+}

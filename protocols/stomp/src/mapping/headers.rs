@@ -1,0 +1,69 @@
+//! Reading values of single headers, and writing a header block with one value changed.
+
+use super::invalid;
+use crate::codec::{Header, Headers, Writer};
+use bytes::{Bytes, BytesMut};
+use crossdock_core::Error;
+use std::borrow::Cow;
+use std::str::FromStr;
+
+/// The first header of that name, which has to be there.
+pub(crate) fn required<'a>(headers: &'a Headers, name: &str) -> Result<Cow<'a, str>, Error> {
+    headers.get(name).ok_or_else(|| invalid(format!("the header '{name}' is missing")))
+}
+
+/// True for the word `true`, in any case.
+pub(crate) fn truth(header: Header<'_>) -> bool {
+    header.raw_value.trim_ascii().eq_ignore_ascii_case(b"true")
+}
+
+/// A whole number.
+pub(super) fn integer<T: FromStr>(header: Header<'_>) -> Result<T, Error> {
+    let number = header.value().trim().parse();
+    number.map_err(|_| invalid(format!("the header '{}' is not a valid number", header.name())))
+}
+
+/// The same block with another value of the first header `name`.
+pub(crate) fn replaced(headers: &Headers, name: &str, value: &str) -> Result<Bytes, Error> {
+    let mut block = BytesMut::with_capacity(headers.block().len() + value.len());
+    let mut writer = Writer::go_on(&mut block, headers.rules());
+    let mut done = false;
+    for header in headers.iter() {
+        if done || header.raw_name != name.as_bytes() {
+            writer.line(header.raw_name, header.raw_value);
+            continue;
+        }
+        done = true;
+        if !writer.header(name, value) {
+            return Err(invalid(format!("this version cannot say the value of '{name}'")));
+        }
+    }
+    Ok(block.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Version;
+
+    fn headers(block: &'static str) -> Headers {
+        Headers::parse(Bytes::from_static(block.as_bytes()), Version::V12.rules()).unwrap()
+    }
+
+    #[test]
+    fn one_value_changes_and_the_rest_stays() {
+        let block = headers("a:x\\cy\nreply-to:/temp-queue/r\nreply-to:second\n");
+        let new = replaced(&block, "reply-to", "/reply-queue/a:b").unwrap();
+        assert_eq!(&new[..], b"a:x\\cy\nreply-to:/reply-queue/a\\cb\nreply-to:second\n");
+    }
+
+    #[test]
+    fn single_values() {
+        let block = headers("t:TRUE\nf:yes\nn: 12\nbad:1x\n");
+        let of = |name| block.find(name).unwrap();
+        assert!(truth(of("t")) && !truth(of("f")));
+        assert_eq!(integer::<u64>(of("n")).unwrap(), 12);
+        assert!(integer::<u8>(of("bad")).is_err());
+        assert!(required(&block, "absent").is_err());
+    }
+}

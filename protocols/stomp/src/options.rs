@@ -1,0 +1,65 @@
+//! What a listener can be set to. The defaults are the documented ones.
+
+use crossdock_core::Name;
+use crossdock_core::message::carry::Carry;
+use std::time::Duration;
+
+/// The unit of the `timestamp` header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeUnit {
+    #[default]
+    Milliseconds,
+    Seconds,
+}
+
+/// What NACK without a `requeue` header does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NackDefault {
+    /// Back to its place, with one more attempt.
+    #[default]
+    Requeue,
+    DeadLetter,
+}
+
+/// Options of one listener.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// From accept to a complete login.
+    pub login_time: Duration,
+    /// Output that waits so long without any progress ends the connection.
+    pub write_time: Duration,
+    /// The shortest heart-beat interval that is agreed to, either way.
+    pub heart_beat_min: Duration,
+    /// Messages that a subscription with `ack` client or client-individual may have unsettled.
+    pub prefetch: u32,
+    /// Subscriptions and temporary queues of one connection, each.
+    pub subscriptions_max: usize,
+    pub nack_default: NackDefault,
+    pub timestamps: TimeUnit,
+    /// What travels as `mq.<field>` to readers here (docs/SEMANTICS.md R6).
+    pub carry: Carry,
+    /// Without a content-type and an `amq-msg-type`, a SEND without a content-length is text.
+    pub text_by_length: bool,
+    /// Prefixes that mark the rest of a destination as a queue, as acceptors of other brokers are set.
+    pub anycast_prefixes: Vec<Name>,
+    /// The same for topics.
+    pub multicast_prefixes: Vec<Name>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            login_time: Duration::from_secs(10),
+            write_time: Duration::from_secs(15),
+            heart_beat_min: Duration::from_millis(500),
+            prefetch: 250,
+            subscriptions_max: 10_000,
+            nack_default: NackDefault::default(),
+            timestamps: TimeUnit::default(),
+            carry: Carry::Full,
+            text_by_length: false,
+            anycast_prefixes: Vec::new(),
+            multicast_prefixes: Vec::new(),
+        }
+    }
+}
