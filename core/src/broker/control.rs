@@ -14,6 +14,7 @@ use crate::log::{Life, QueueSpec};
 use crate::message::{Message, Name};
 use crate::subscription::{Attached, ConsumerId, Credit, Delivery};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 fn refused(detail: impl Into<Arc<str>>) -> Error {
     Error::new(ErrorKind::Refused, detail)
@@ -36,6 +37,15 @@ impl Session {
         self.flush();
         let core = self.core();
         core.committer.sync(super::committer::Unit::default()).await
+    }
+
+    /// What this session published before is in its queues before the next verb looks at them.
+    async fn arrived(&mut self) -> Result<(), Error> {
+        self.flush();
+        match self.inbox.outstanding.load(Ordering::Acquire) {
+            0 => Ok(()),
+            _ => self.core().committer.sync(super::committer::Unit::default()).await,
+        }
     }
 
     fn check_owner(&self, queue: &Queue) -> Result<(), Error> {
@@ -100,6 +110,11 @@ impl Session {
         self.own_queue_named(name).map(|queue| status(&queue))
     }
 
+    /// What the queue was declared with.
+    pub fn queue_spec(&self, name: &str) -> Result<QueueSpec, Error> {
+        self.own_queue_named(name).map(|queue| queue.spec.clone())
+    }
+
     /// Returns how many ready messages went with it. `NotFound`, `InUse`, `Locked`.
     pub async fn delete_queue(
         &mut self,
@@ -107,7 +122,7 @@ impl Session {
         if_unused: bool,
         if_empty: bool,
     ) -> Result<u64, Error> {
-        self.flush();
+        self.arrived().await?;
         let queue = self.own_queue_named(name)?;
         let now = status(&queue);
         let in_use = |what| {
@@ -129,7 +144,7 @@ impl Session {
 
     /// Drops all ready messages.
     pub async fn purge(&mut self, name: &str) -> Result<u64, Error> {
-        self.flush();
+        self.arrived().await?;
         let queue = self.own_queue_named(name)?;
         self.touch();
         let count = queue.step(&mut self.turn.after, |state, effects| state.sub.purge(effects));
@@ -249,14 +264,28 @@ impl Session {
         Ok(is_new)
     }
 
+    /// Retained values go where the new binding leads.
     fn replay(&mut self, binding: &Binding, values: Vec<Message>) {
-        let Some(named) = self.named.clone() else { return };
+        if values.is_empty() {
+            return;
+        }
         let core = self.core();
         self.touch();
         let vhost = self.vhost.clone();
         let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        let queue = match binding.target {
+            Target::Log(id) => vhost.queue_by_id(id),
+            _ => None,
+        };
         for value in values {
-            self.turn.replay(scene, &named, &value, Tags::of_retained(binding.tag));
+            let tags = Tags::of_retained(binding.tag);
+            match (&binding.target, &queue, &self.named) {
+                (Target::Session(_), _, Some(named)) => {
+                    self.turn.replay(scene, named, &value, tags);
+                }
+                (_, Some(queue), _) => self.turn.replay_into(scene, queue, &value, tags),
+                _ => {}
+            }
         }
         self.turn.run(scene);
         self.finish(scene, None);
@@ -310,12 +339,12 @@ impl Session {
 
     /// Starts consuming. `NotFound`, `Locked` (exclusive queue), `InUse` (exclusive consumer).
     pub async fn attach(&mut self, lane: LaneId, consumer: Consumer) -> Result<ConsumerId, Error> {
-        self.flush();
+        self.arrived().await?;
         let queue = match &consumer.source {
             Source::Queue(name) => self.own_queue_named(name)?,
             Source::Own => self.make_own_queue()?,
         };
-        let id = self.next_consumer();
+        let id = self.new_consumer();
         let pools: smallvec::SmallVec<[_; 2]> =
             consumer.pools.iter().filter_map(|p| self.pools.get(p.0 as usize).cloned()).collect();
         let (now, inbox) = (self.core().now(), self.inbox.clone());
@@ -346,16 +375,13 @@ impl Session {
         Ok(id)
     }
 
-    fn next_consumer(&self) -> ConsumerId {
-        ConsumerId(u32::try_from(self.consumers.len() + 1).unwrap_or(u32::MAX))
+    fn new_consumer(&mut self) -> ConsumerId {
+        self.next_consumer = self.next_consumer.wrapping_add(1).max(1);
+        ConsumerId(self.next_consumer)
     }
 
     fn keep(&mut self, id: ConsumerId, attachment: Attachment) {
-        let index = id.0 as usize - 1;
-        while self.consumers.len() <= index {
-            self.consumers.push(None);
-        }
-        self.consumers[index] = Some(attachment);
+        self.consumers.insert(id, attachment);
     }
 
     /// Stops consuming. An auto-delete queue goes with its last consumer.
@@ -371,8 +397,7 @@ impl Session {
 
     /// Deliveries end; what is unsettled stays with the consumer. What its connection has not taken goes back.
     fn stop(&mut self, consumer: ConsumerId) -> Ops {
-        let index = (consumer.0 as usize).wrapping_sub(1);
-        let Some(Some(attachment)) = self.consumers.get(index) else { return Ops::default() };
+        let Some(attachment) = self.consumers.get(&consumer) else { return Ops::default() };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
         self.touch();
         let unseen = self.inbox.take_back(consumer, &mut self.turn.after.queues);
@@ -411,9 +436,7 @@ impl Session {
             ops.append(&mut self.release(consumer));
         }
         self.turn.unit().ops.append(&mut ops);
-        if let Some(slot) = self.lanes.get_mut(lane.0 as usize) {
-            *slot = None;
-        }
+        self.lanes.remove(&lane);
         self.flush_ops();
     }
 
@@ -425,10 +448,11 @@ impl Session {
         queue: &str,
         settles: bool,
     ) -> Result<Option<(Delivery, u64)>, Error> {
-        self.flush();
+        self.arrived().await?;
         let queue = self.own_queue_named(queue)?;
-        let consumer = self.getter(lane, queue.id, settles).unwrap_or_else(|| {
-            let id = self.next_consumer();
+        let known = self.getter(lane, queue.id, settles);
+        let consumer = known.unwrap_or_else(|| {
+            let id = self.new_consumer();
             let handle = queue.look(|state| {
                 let handle = state.sub.consumers.handle();
                 let nothing = Credit { messages: 0, bytes: 0 };
@@ -464,7 +488,7 @@ impl Session {
         settles: bool,
     ) -> Option<(Delivery, u64)> {
         self.touch();
-        let handle = self.consumers.get(consumer.0 as usize - 1)?.as_ref()?.handle;
+        let handle = self.consumers.get(&consumer)?.handle;
         let now = self.core().now();
         let found = queue.step(&mut self.turn.after, |state, effects| {
             if !state.sub.get(handle, now, effects) {
@@ -542,7 +566,7 @@ impl Session {
 fn status(queue: &Queue) -> QueueStatus {
     queue.look(|state| QueueStatus {
         name: queue.name.clone(),
-        messages: state.sub.ready().0,
+        messages: state.sub.waiting(),
         consumers: u32::try_from(state.sub.consumers.active_count()).unwrap_or(u32::MAX),
     })
 }

@@ -57,7 +57,7 @@ impl Events {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueStatus {
     pub name: Name,
-    /// Ready records.
+    /// Records that no consumer has.
     pub messages: u64,
     pub consumers: u32,
 }

@@ -39,17 +39,14 @@ impl Transaction {
 impl Session {
     /// A new lane.
     pub fn lane(&mut self) -> LaneId {
-        let free = self.lanes.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.lanes.len());
-        match free {
-            Some(at) => self.lanes[at] = Some(Lane::default()),
-            None => self.lanes.push(Some(Lane::default())),
-        }
-        LaneId(u32::try_from(at).unwrap_or(u32::MAX))
+        let id = LaneId(self.next_lane);
+        self.next_lane = self.next_lane.wrapping_add(1);
+        self.lanes.insert(id, Lane::default());
+        id
     }
 
     pub(super) fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
-        self.lanes.get_mut(lane.0 as usize)?.as_mut()
+        self.lanes.get_mut(&lane)
     }
 
     /// Publishes and settles of the lane wait for the commit from now on.

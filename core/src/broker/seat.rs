@@ -150,9 +150,7 @@ impl Session {
         }
         let core = self.core();
         let grace = core.grace.enter();
-        for lane in 0..self.lanes.len() {
-            self.rollback(super::LaneId(u32::try_from(lane).unwrap_or(u32::MAX)));
-        }
+        self.lanes.values_mut().for_each(|lane| lane.transaction = None);
         // What was read before the end counts; it is at most the session's share.
         self.flush_all();
         let mut ops = Ops::default();

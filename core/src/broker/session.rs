@@ -17,7 +17,8 @@ use crate::exchange::{BindingTag, LogId, SessionId, Target};
 use crate::log::Offset;
 use crate::message::{Address, Key, Message, Name, Origin};
 use crate::subscription::{ConsumerId, Credit, Handle, Outcome, Pool};
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -34,14 +35,17 @@ pub struct Session {
     pub(super) resumed: bool,
     /// Of the broker itself: never held back.
     pub(super) internal: bool,
-    pub(super) lanes: Vec<Option<Lane>>,
+    /// Ids are never reused: a confirm may still be on its way to a lane that is gone.
+    pub(super) lanes: BTreeMap<LaneId, Lane>,
+    pub(super) next_lane: u32,
     /// What waits for the next flush.
     batch: Vec<Item>,
     batch_bytes: usize,
     pub(super) turn: Turn,
     cache: HashMap<Address, Cached>,
-    /// By number minus one; ids are not reused.
-    pub(super) consumers: Vec<Option<Attachment>>,
+    /// Ids are never reused.
+    pub(super) consumers: FxHashMap<ConsumerId, Attachment>,
+    pub(super) next_consumer: u32,
     pub(super) pools: Vec<Arc<Pool>>,
     /// Deliveries taken and not written yet.
     current: Written,
@@ -125,12 +129,14 @@ impl Session {
             named: None,
             resumed: false,
             internal: false,
-            lanes: Vec::new(),
+            lanes: BTreeMap::new(),
+            next_lane: 0,
             batch: Vec::new(),
             batch_bytes: 0,
             turn: Turn::default(),
             cache: HashMap::new(),
-            consumers: Vec::new(),
+            consumers: FxHashMap::default(),
+            next_consumer: 0,
             pools: Vec::new(),
             current: Written::default(),
             encoded: VecDeque::new(),
@@ -361,8 +367,7 @@ impl Session {
     }
 
     fn attachment(&self, consumer: ConsumerId) -> Option<&Attachment> {
-        let index = (consumer.0 as usize).checked_sub(1)?;
-        self.consumers.get(index)?.as_ref()
+        self.consumers.get(&consumer)
     }
 
     pub(super) fn settle_now(
@@ -507,19 +512,16 @@ impl Session {
 
     /// Ends a consumer's entry here; its queue has let go of it already.
     pub(super) fn forget(&mut self, consumer: ConsumerId) -> Option<Attachment> {
-        let index = (consumer.0 as usize).checked_sub(1)?;
-        self.consumers.get_mut(index)?.take()
+        self.consumers.remove(&consumer)
     }
 
-    /// Consumers of a lane, or of all.
+    /// Consumers of a lane, or of all, oldest first.
     pub(super) fn consumers_of(&self, lane: Option<LaneId>) -> Vec<ConsumerId> {
         let of_lane = |a: &Attachment| lane.is_none_or(|lane| a.lane == lane);
-        self.consumers
-            .iter()
-            .enumerate()
-            .filter(|(_, a)| a.as_ref().is_some_and(of_lane))
-            .filter_map(|(i, _)| u32::try_from(i + 1).ok().map(ConsumerId))
-            .collect()
+        let theirs = self.consumers.iter().filter(|(_, a)| of_lane(a));
+        let mut ids: Vec<ConsumerId> = theirs.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// The consumer that serves single gets of that queue on that lane.
@@ -527,8 +529,7 @@ impl Session {
         let same = |a: &Attachment| {
             a.is_getter && a.lane == lane && a.queue.id == queue && a.settles == settles
         };
-        let at = self.consumers.iter().position(|a| a.as_ref().is_some_and(same))?;
-        u32::try_from(at + 1).ok().map(ConsumerId)
+        self.consumers.iter().find(|(_, a)| same(a)).map(|(id, _)| *id)
     }
 
     pub(super) fn core(&self) -> Arc<Inner> {

@@ -144,6 +144,20 @@ impl Turn {
         self.give(session, session.inbox(), index, (message, tags));
     }
 
+    /// A retained value for a queue that was just bound.
+    pub fn replay_into(
+        &mut self,
+        scene: Scene<'_>,
+        queue: &Arc<Queue>,
+        message: &Message,
+        tags: Tags,
+    ) {
+        scene.core.charge(message);
+        let index = self.messages.len();
+        self.messages.push(message.clone());
+        self.arrive(queue, index, tags);
+    }
+
     /// The message goes into a content route: now, or through the route's queue.
     fn enter(&mut self, scene: Scene<'_>, hit: &ContentHit, index: usize, message: &Message) {
         let path = hit.path.clone();

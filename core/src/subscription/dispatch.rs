@@ -26,12 +26,8 @@ impl Subscription {
         if limits.overflow == Overflow::DropHead {
             return true;
         }
-        limits.messages.is_none_or(|max| self.log.len() < max.saturating_add(self.in_flight()))
+        limits.messages.is_none_or(|max| self.waiting() < max)
             && limits.bytes.is_none_or(|max| self.ready_bytes + u64::from(size) <= max)
-    }
-
-    fn in_flight(&self) -> u64 {
-        self.consumers.iter().map(|c| u64::from(c.in_flight)).sum()
     }
 
     /// Takes a message in.

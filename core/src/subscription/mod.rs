@@ -87,6 +87,12 @@ impl Subscription {
         (self.ready_count, self.ready_bytes)
     }
 
+    /// Records that no consumer has, those that are being stored included.
+    pub fn waiting(&self) -> u64 {
+        let in_flight: u64 = self.consumers.iter().map(|c| u64::from(c.in_flight)).sum();
+        self.log.len().saturating_sub(in_flight)
+    }
+
     /// Puts a recovered log in place: everything stored in it is ready, and somebody may have seen it.
     pub fn recover(&mut self, log: Log) {
         self.log = log;

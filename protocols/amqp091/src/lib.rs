@@ -43,9 +43,7 @@ pub use options::Options;
 
 use async_trait::async_trait;
 use codec::frame::PROTOCOL_HEADER;
-use crossdock_core::{
-    Accepted, Broker, Error, ExchangeSpec, Format, Kind, Protocol, Sniff,
-};
+use crossdock_core::{Accepted, Broker, Error, ExchangeSpec, Format, Kind, Protocol, Sniff};
 use mapping::Amqp091Format;
 use std::sync::Arc;
 

@@ -178,7 +178,9 @@ fn a_broken_frame_still_tells_its_receipt() {
 }
 
 /// What the oracle reads of the subset that it parses: SEND and SUBSCRIBE of 1.2 with plain headers.
-fn oracle(bytes: &[u8]) -> Option<(Vec<(String, String)>, Vec<u8>)> {
+type Parsed = (Vec<(String, String)>, Vec<u8>);
+
+fn oracle(bytes: &[u8]) -> Option<Parsed> {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     match ClientFrame::try_from(bytes.to_vec()).ok()? {
         ClientFrame::Send(frame) => {

@@ -1,0 +1,175 @@
+//! What one channel remembers: its lane, the content that is arriving, delivery tags, consumers, prefetch. State
+//! only; what is done with it is in the files beside.
+
+use super::unsettled::{Tag, Unsettled};
+use crate::codec::method::Publish;
+use crate::mapping::address;
+use bytes::{Bytes, BytesMut};
+use crossdock_core::{Address, ConsumerId, Credit, LaneId, Meta, Name, PoolId};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+
+/// Whether publishes are confirmed or wait for a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    #[default]
+    Plain,
+    Confirm,
+    Tx,
+}
+
+/// A publish between its method and the end of its body (AMQP 0-9-1 §4.2.6).
+// One for each channel, which is boxed: an allocation for each publish would be dearer than the room.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Default)]
+pub enum Content {
+    #[default]
+    None,
+    /// The header is next.
+    Method { address: Address, mandatory: bool },
+    /// Body frames are next.
+    Body(Incoming),
+}
+
+/// A publish whose body is not complete.
+#[derive(Debug)]
+pub struct Incoming {
+    pub address: Address,
+    pub mandatory: bool,
+    pub meta: Meta,
+    pub properties: Bytes,
+    /// Octets that the header promised.
+    pub body_size: usize,
+    /// What arrived; grows with it, not with the promise.
+    pub body: BytesMut,
+}
+
+/// The last publish's names: the next one's are mostly the same, and the exchange was looked up in this turn.
+#[derive(Debug, Default)]
+pub struct LastAddress {
+    exchange: Bytes,
+    routing_key: Bytes,
+    address: Address,
+    /// The turn in which the exchange was seen to be there.
+    turn: u64,
+}
+
+impl LastAddress {
+    /// The address, when the names are those of the last publish and that was in this turn.
+    pub fn get(&self, publish: &Publish, turn: u64) -> Option<Address> {
+        let same = self.turn == turn
+            && self.exchange == publish.exchange
+            && self.routing_key == publish.routing_key;
+        same.then(|| self.address.clone())
+    }
+
+    /// True when the exchange was seen in this turn.
+    pub fn knows_exchange(&self, exchange: &[u8], turn: u64) -> bool {
+        self.turn == turn && self.exchange == exchange
+    }
+
+    /// Makes and notes the address of a publish whose exchange was looked up.
+    pub fn set(&mut self, publish: &Publish, turn: u64, topic_exchange: &Name) -> Address {
+        if self.exchange != publish.exchange || self.turn == 0 {
+            // Copies: a slice would keep its whole read buffer.
+            self.exchange = Bytes::copy_from_slice(&publish.exchange);
+            self.routing_key = Bytes::copy_from_slice(&publish.routing_key);
+            let exchange = Name::from(&*String::from_utf8_lossy(&self.exchange));
+            self.address = address::published(exchange, &self.routing_key, topic_exchange);
+        } else if self.routing_key != publish.routing_key {
+            self.routing_key = Bytes::copy_from_slice(&publish.routing_key);
+            // The exchange of a reply-topic key is not the one that was named.
+            let named = match self.exchange.is_empty() {
+                true => Name::default(),
+                false => self.address.exchange.clone(),
+            };
+            self.address = address::published(named, &self.routing_key, topic_exchange);
+        }
+        self.turn = turn;
+        self.address.clone()
+    }
+}
+
+/// A consumer as its channel sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnConsumer {
+    pub id: ConsumerId,
+    /// Its own credit while the flow is on.
+    pub credit: Credit,
+}
+
+/// An open channel.
+pub struct Channel {
+    pub lane: LaneId,
+    pub mode: Mode,
+    pub content: Content,
+    pub last_address: LastAddress,
+    /// Confirm numbers given and answered so far.
+    pub published: u64,
+    pub confirmed: u64,
+    /// Confirm numbers of publishes that come back when nothing is bound for them, ascending.
+    pub mandatory: VecDeque<u64>,
+    /// The last delivery tag.
+    pub delivery_tag: u64,
+    pub unsettled: Unsettled,
+    /// Settled inside the open transaction: they wait again after a rollback.
+    pub settled_in_tx: Vec<Tag>,
+    pub consumers: FxHashMap<Bytes, OwnConsumer>,
+    /// Queue of the last declare, for methods that name none.
+    pub last_queue: Option<Name>,
+    /// Credit of consumers to come.
+    pub prefetch: Credit,
+    /// Shared by all settling consumers: basic.qos with `global`.
+    pub pool: Option<PoolId>,
+    pub global_prefetch: Credit,
+    /// channel.flow: deliveries are wanted.
+    pub flow: bool,
+}
+
+impl Channel {
+    pub fn new(lane: LaneId) -> Self {
+        Self {
+            lane,
+            mode: Mode::Plain,
+            content: Content::None,
+            last_address: LastAddress::default(),
+            published: 0,
+            confirmed: 0,
+            mandatory: VecDeque::new(),
+            delivery_tag: 0,
+            unsettled: Unsettled::default(),
+            settled_in_tx: Vec::new(),
+            consumers: FxHashMap::default(),
+            last_queue: None,
+            prefetch: Credit::UNLIMITED,
+            pool: None,
+            global_prefetch: Credit::UNLIMITED,
+            flow: true,
+        }
+    }
+
+    /// The next delivery tag.
+    pub fn next_tag(&mut self) -> u64 {
+        self.delivery_tag = self.delivery_tag.saturating_add(1);
+        self.delivery_tag
+    }
+
+    /// True when the publish of that confirm number was mandatory. Confirms come in order.
+    pub fn was_mandatory(&mut self, number: u64) -> bool {
+        while self.mandatory.front().is_some_and(|first| *first < number) {
+            self.mandatory.pop_front();
+        }
+        let is = self.mandatory.front() == Some(&number);
+        if is {
+            self.mandatory.pop_front();
+        }
+        is
+    }
+}
+
+/// A channel number that is in use.
+pub enum Slot {
+    Open(Box<Channel>),
+    /// Closed by us: all but the peer's close-ok is discarded (§1.4.3.5, channel.close).
+    Closing,
+}

@@ -1,0 +1,260 @@
+//! What the broker has for the client: deliveries, confirms, returns, notices → frames. Heads are written per receiver;
+//! properties and body are the shared bytes.
+
+use super::channel::Slot;
+use super::unsettled::Tag;
+use super::{Connection, End};
+use crate::codec::frame::{self, END, OVERHEAD};
+use crate::codec::{Fault, Reply, ReplyCode, Sent};
+use crate::mapping::address::wire_key;
+use crate::mapping::{errors, outbound};
+use bytes::{BufMut, Bytes};
+use crossdock_core::{
+    Confirm, Confirmed, ConsumerId, Delivery, ErrorKind, Events, LaneId, Message, Notice,
+};
+use crossdock_net::Output;
+use smallvec::SmallVec;
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+
+/// Bodies up to this size go into the buffer; larger ones stay where they are (docs/adr/0002).
+const COPY_MAX: usize = 2 << 10;
+
+/// A consumer as deliveries find it.
+#[derive(Debug, Clone)]
+pub struct Subscriber {
+    pub channel: u16,
+    pub tag: Bytes,
+    pub settles: bool,
+}
+
+/// Which method announces a message.
+#[derive(Debug, Clone, Copy)]
+pub enum Head<'a> {
+    Delivered { consumer_tag: &'a [u8], delivery_tag: u64 },
+    Got { delivery_tag: u64, messages: u64 },
+}
+
+/// Confirm numbers of channels that follow each other without a gap: `(channel, first, last)`.
+type Runs = SmallVec<[(u16, u64, u64); 4]>;
+
+impl Connection {
+    /// Encodes what is ready, without waiting for more.
+    pub(super) async fn encode_ready(&mut self) -> Result<(), Fault> {
+        let (session, events) = (&mut self.session, &mut self.events);
+        let ready = std::future::poll_fn(|cx| {
+            let wait = pin!(session.events(events));
+            Poll::Ready(wait.poll(cx).is_ready())
+        });
+        if !ready.await {
+            return Ok(());
+        }
+        self.encode_events().map_err(|end| match end {
+            End::Fault(fault, _) => fault,
+            End::Lost(error) => Fault::new(ReplyCode::ConnectionForced, error.detail()),
+            End::ClosedByClient => Fault::new(ReplyCode::ConnectionForced, "closed"),
+        })
+    }
+
+    /// Encodes the events that were taken.
+    pub(super) fn encode_events(&mut self) -> Result<(), End> {
+        let mut events = std::mem::take(&mut self.events);
+        self.now = self.session.broker().now();
+        let Events { deliveries, confirms, notices } = &mut events;
+        deliveries.drain(..).for_each(|delivery| self.deliver(&delivery));
+        self.session.encoded(self.output.position());
+        let confirmed = self.encode_confirms(confirms);
+        let noticed = notices.drain(..).try_for_each(|notice| self.notice(notice));
+        // The vectors keep their room for the next time.
+        self.events = events;
+        confirmed.and(noticed)
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) {
+        // A consumer that was cancelled meanwhile: the core has taken back what it was not sent.
+        let Some(subscriber) = self.subscribers.get(&delivery.consumer) else { return };
+        let Subscriber { channel, tag, settles } = subscriber.clone();
+        let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { return };
+        let delivery_tag = state.next_tag();
+        if settles {
+            let (consumer, offset) = (delivery.consumer, delivery.offset);
+            state.unsettled.push(Tag { tag: delivery_tag, consumer, offset });
+        }
+        self.put_delivery(channel, delivery, Head::Delivered { consumer_tag: &tag, delivery_tag });
+    }
+
+    pub(super) fn put_delivery(&mut self, channel: u16, delivery: &Delivery, head: Head<'_>) {
+        let address = delivery.message.address();
+        let key = wire_key(address);
+        let sent = |delivery_tag| Sent {
+            delivery_tag,
+            redelivered: delivery.redelivered,
+            exchange: address.exchange.as_bytes(),
+            routing_key: &key.routing_key,
+        };
+        let reply = match head {
+            Head::Delivered { consumer_tag, delivery_tag } => {
+                Reply::BasicDeliver { consumer_tag, sent: sent(delivery_tag) }
+            }
+            Head::Got { delivery_tag, messages } => {
+                Reply::BasicGetOk { sent: sent(delivery_tag), messages }
+            }
+        };
+        reply.put(self.output.tail(), channel);
+        let properties = outbound::properties(delivery, &self.reader());
+        self.put_content(channel, &properties, delivery.message.body());
+    }
+
+    fn reader(&self) -> outbound::Reader<'_> {
+        outbound::Reader {
+            formats: self.session.broker().formats(),
+            carry: self.limits.carry,
+            frame_max: self.limits.frame_max,
+            now: self.now,
+        }
+    }
+
+    /// Header and body frames (AMQP 0-9-1 §4.2.6); a body longer than a frame is divided.
+    fn put_content(&mut self, channel: u16, properties: &[u8], body: &Bytes) {
+        let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        frame::put_content_header(self.output.tail(), channel, size, properties);
+        let most = self.limits.frame_max.saturating_sub(OVERHEAD).max(1);
+        let mut rest = body.clone();
+        while !rest.is_empty() {
+            let piece = rest.split_to(most.min(rest.len()));
+            put_body(&mut self.output, channel, &piece);
+        }
+    }
+
+    fn encode_confirms(&mut self, confirms: &mut Vec<Confirm>) -> Result<(), End> {
+        let mut runs = Runs::new();
+        for Confirm { lane, number, confirmed } in confirms.drain(..) {
+            if number > 0 && self.is_stale(lane) {
+                continue;
+            }
+            // Its channel may be gone.
+            let Some(channel) = self.lanes.get(&lane).copied() else { continue };
+            let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { continue };
+            state.confirmed = state.confirmed.max(number);
+            let returned = number == 0 || state.was_mandatory(number);
+            match confirmed {
+                Confirmed::Stored => {}
+                // The return goes before the confirm (docs/RELIABILITY.md §1).
+                Confirmed::Unroutable(message) if returned => self.put_return(channel, &message),
+                Confirmed::Unroutable(_) => {}
+                Confirmed::Refused(error) => {
+                    self.put_acks(&mut runs);
+                    match error.kind() {
+                        // The exchange went, or may not be published to: the same as at the publish.
+                        ErrorKind::NotFound | ErrorKind::Refused => {
+                            self.fail_later(channel, errors::fault(&error))?;
+                        }
+                        _ => {
+                            tracing::debug!(channel, %error, "publish refused");
+                            self.put_nack(channel, number);
+                        }
+                    }
+                    continue;
+                }
+            }
+            if number > 0 {
+                note(&mut runs, channel, number);
+            }
+        }
+        self.put_acks(&mut runs);
+        Ok(())
+    }
+
+    /// True for a confirm of a channel that is gone. They come before those of the lane's next channel.
+    fn is_stale(&mut self, lane: LaneId) -> bool {
+        let Some(left) = self.stale_confirms.get_mut(&lane) else { return false };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.stale_confirms.remove(&lane);
+        }
+        true
+    }
+
+    fn put_nack(&mut self, channel: u16, number: u64) {
+        if number > 0 {
+            Reply::BasicNack { delivery_tag: number, multiple: false }
+                .put(self.output.tail(), channel);
+        }
+    }
+
+    /// One ack for each run: all before its last number are confirmed already, or in the run.
+    fn put_acks(&mut self, runs: &mut Runs) {
+        for (channel, first, last) in runs.drain(..) {
+            Reply::BasicAck { delivery_tag: last, multiple: first < last }
+                .put(self.output.tail(), channel);
+        }
+    }
+
+    fn put_return(&mut self, channel: u16, message: &Message) {
+        let key = wire_key(message.address());
+        let reply = Reply::BasicReturn {
+            code: ReplyCode::NoRoute.number(),
+            text: ReplyCode::NoRoute.word(),
+            exchange: message.address().exchange.as_bytes(),
+            routing_key: &key.routing_key,
+        };
+        reply.put(self.output.tail(), channel);
+        let properties = outbound::returned(message, &self.reader());
+        self.put_content(channel, &properties, message.body());
+    }
+
+    fn notice(&mut self, notice: Notice) -> Result<(), End> {
+        let forced =
+            |text: &str| Err(End::Fault(Fault::new(ReplyCode::ConnectionForced, text), (0, 0)));
+        match notice {
+            Notice::Detached { consumer, why } => {
+                tracing::debug!(%why, "consumer ended");
+                self.consumer_ended(consumer);
+                Ok(())
+            }
+            Notice::Blocked(blocked) => {
+                if self.client.connection_blocked {
+                    let reply = match blocked {
+                        true => Reply::ConnectionBlocked { reason: "publishes are held back" },
+                        false => Reply::ConnectionUnblocked,
+                    };
+                    reply.put(self.output.tail(), 0);
+                }
+                Ok(())
+            }
+            Notice::TakenOver => forced("another connection took the session"),
+            Notice::Closed(error) => forced(error.detail()),
+        }
+    }
+
+    /// RabbitMQ "Consumer cancel notification": the queue of a consumer is gone.
+    fn consumer_ended(&mut self, consumer: ConsumerId) {
+        let Some(Subscriber { channel, tag, .. }) = self.subscribers.remove(&consumer) else {
+            return;
+        };
+        let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { return };
+        state.consumers.remove(&tag);
+        if self.client.consumer_cancel_notify {
+            Reply::BasicCancel { consumer_tag: &tag }.put(self.output.tail(), channel);
+        }
+    }
+}
+
+fn note(runs: &mut Runs, channel: u16, number: u64) {
+    match runs.iter_mut().find(|(c, _, _)| *c == channel) {
+        Some((_, _, last)) => *last = number,
+        None => runs.push((channel, number, number)),
+    }
+}
+
+fn put_body(output: &mut Output, channel: u16, piece: &Bytes) {
+    let tail = output.tail();
+    frame::put_body_head(tail, channel, piece.len());
+    if piece.len() <= COPY_MAX {
+        tail.extend_from_slice(piece);
+    } else {
+        output.push(piece);
+    }
+    output.tail().put_u8(END);
+}

@@ -1,0 +1,319 @@
+//! From the first octet to connection.open-ok (AMQP 0-9-1 §2.2.4): protocol header, start, tune, open. Nothing of the
+//! connection has an effect before the login; the whole takes place under one deadline of the caller.
+
+use crate::Options;
+use crate::codec::frame::{self, PROTOCOL_HEADER, SIZE_MIN};
+use crate::codec::method::{StartOk, Tune};
+use crate::codec::table::{self, Pairs};
+use crate::codec::{Fault, FrameKind, Method, MethodId, Reply, ReplyCode, method};
+use bytes::{Buf, Bytes};
+use crossdock_core::message::lookup;
+use crossdock_core::{Broker, Credentials, Error, ErrorKind, Login, Name, Secret, Value};
+use crossdock_net::{Input, Output};
+
+/// What client and server agreed on.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    pub user: Name,
+    pub vhost: Name,
+    pub tune: Tune,
+    pub client: Capabilities,
+}
+
+/// Extensions that a client said it understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    pub consumer_cancel_notify: bool,
+    pub connection_blocked: bool,
+    pub authentication_failure_close: bool,
+}
+
+impl Capabilities {
+    fn of(properties: &Pairs) -> Self {
+        let has = |name: &str| match lookup(properties, "capabilities") {
+            Some(Value::Map(pairs)) => lookup(pairs, name) == Some(&Value::Bool(true)),
+            _ => false,
+        };
+        Self {
+            consumer_cancel_notify: has("consumer_cancel_notify"),
+            connection_blocked: has("connection.blocked"),
+            authentication_failure_close: has("authentication_failure_close"),
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum Failed {
+    /// The peer is told with connection.close.
+    Fault(Fault, MethodId),
+    /// The socket is closed, after what waits in the output.
+    Quiet(Error),
+    /// The client closed properly.
+    ClosedByClient,
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Failed::Quiet(Error::new(ErrorKind::Closed, error.to_string()))
+    }
+}
+
+fn ended() -> Failed {
+    Failed::Quiet(Error::new(ErrorKind::Closed, "the peer left during the login"))
+}
+
+/// The two ends of a socket.
+pub struct Wires {
+    pub input: Input,
+    pub output: Output,
+}
+
+impl Wires {
+    async fn send(&mut self, reply: Reply<'_>) -> Result<(), Failed> {
+        reply.put(self.output.tail(), 0);
+        while !self.output.is_empty() {
+            self.output.write_some().await?;
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, frame_max: usize) -> Result<(Method, MethodId), Failed> {
+        loop {
+            let decoded = frame::decode(self.input.buffer(), frame_max);
+            match decoded.map_err(|fault| Failed::Fault(fault, (0, 0)))? {
+                Some(frame) if frame.kind == FrameKind::Heartbeat => {}
+                Some(frame) if frame.channel != 0 || frame.kind != FrameKind::Method => {
+                    let text = "only methods on channel 0 are expected before connection.open";
+                    let fault = Fault::new(ReplyCode::UnexpectedFrame, text);
+                    return Err(Failed::Fault(fault, (0, 0)));
+                }
+                Some(frame) => {
+                    let id = method::id(&frame.payload).unwrap_or_default();
+                    let method = method::decode(&frame.payload);
+                    return match method.map_err(|fault| Failed::Fault(fault, id))? {
+                        Method::ConnectionClose => Err(Failed::ClosedByClient),
+                        method => Ok((method, id)),
+                    };
+                }
+                None if self.input.read().await? == 0 => return Err(ended()),
+                None => {}
+            }
+        }
+    }
+}
+
+/// The whole login.
+pub async fn handshake(
+    wires: &mut Wires,
+    broker: &Broker,
+    options: &Options,
+    loopback: bool,
+) -> Result<Agreed, Failed> {
+    protocol_header(wires).await?;
+    let properties = server_properties();
+    let start = Reply::ConnectionStart { properties: &properties, mechanisms: "PLAIN AMQPLAIN" };
+    wires.send(start).await?;
+    let (method, id) = wires.receive(options.login_frame_max).await?;
+    let Method::ConnectionStartOk(start_ok) = method else { return Err(unexpected(id)) };
+    let client = Capabilities::of(&start_ok.client_properties);
+    let user = login(&start_ok, broker, client, loopback).await.map_err(|e| e.or_close(id))?;
+    let tune = tune(wires, options).await?;
+    let (method, id) = wires.receive(options.login_frame_max).await?;
+    let Method::ConnectionOpen { vhost } = method else { return Err(unexpected(id)) };
+    if !broker.has_vhost(&vhost) {
+        let fault = Fault::new(ReplyCode::NotAllowed, format!("vhost '{vhost}' not found"));
+        return Err(Failed::Fault(fault, id));
+    }
+    wires.send(Reply::ConnectionOpenOk).await?;
+    Ok(Agreed { user, vhost, tune, client })
+}
+
+async fn protocol_header(wires: &mut Wires) -> Result<(), Failed> {
+    while wires.input.buffer().len() < PROTOCOL_HEADER.len() {
+        if !PROTOCOL_HEADER.starts_with(wires.input.buffer()) {
+            break;
+        }
+        if wires.input.read().await? == 0 {
+            return Err(ended());
+        }
+    }
+    if wires.input.buffer().starts_with(&PROTOCOL_HEADER) {
+        wires.input.buffer().advance(PROTOCOL_HEADER.len());
+        return Ok(());
+    }
+    // §4.2.2: the answer to a wrong header is the right one, and the end.
+    wires.output.push(&Bytes::from_static(&PROTOCOL_HEADER));
+    Err(Failed::Quiet(Error::new(ErrorKind::Invalid, "the protocol header is of another version")))
+}
+
+fn server_properties() -> Pairs {
+    let yes = |name: &str| (Name::from(name), Value::Bool(true));
+    let capabilities = vec![
+        yes("publisher_confirms"),
+        yes("exchange_exchange_bindings"),
+        yes("basic.nack"),
+        yes("consumer_cancel_notify"),
+        yes("connection.blocked"),
+        yes("consumer_priorities"),
+        yes("authentication_failure_close"),
+        yes("per_consumer_qos"),
+    ];
+    vec![
+        ("capabilities".into(), Value::Map(capabilities)),
+        ("product".into(), Value::text("Crossdock")),
+        ("version".into(), Value::text(env!("CARGO_PKG_VERSION"))),
+        ("platform".into(), Value::text("Rust")),
+    ]
+}
+
+fn unexpected(id: MethodId) -> Failed {
+    let text = format!("method {} of class {} does not come here in a login", id.1, id.0);
+    Failed::Fault(Fault::new(ReplyCode::CommandInvalid, text), id)
+}
+
+enum LoginError {
+    Fault(Fault),
+    Quiet(Error),
+}
+
+impl LoginError {
+    fn or_close(self, id: MethodId) -> Failed {
+        match self {
+            LoginError::Fault(fault) => Failed::Fault(fault, id),
+            LoginError::Quiet(error) => Failed::Quiet(error),
+        }
+    }
+}
+
+async fn login(
+    start_ok: &StartOk,
+    broker: &Broker,
+    client: Capabilities,
+    loopback: bool,
+) -> Result<Name, LoginError> {
+    let credentials = credentials(start_ok).map_err(LoginError::Fault)?;
+    match broker.login(&Login { credentials, loopback }).await {
+        Ok(user) => Ok(user),
+        // RabbitMQ "authentication_failure_close": others take a closed socket for the refusal.
+        Err(error) if client.authentication_failure_close => {
+            let text = format!("{} (mechanism {})", error.detail(), start_ok.mechanism);
+            Err(LoginError::Fault(Fault::new(ReplyCode::AccessRefused, text)))
+        }
+        Err(error) => Err(LoginError::Quiet(error)),
+    }
+}
+
+fn credentials(start_ok: &StartOk) -> Result<Credentials, Fault> {
+    let mechanism = &*start_ok.mechanism;
+    let found = match mechanism {
+        "PLAIN" => plain(&start_ok.response.0),
+        "AMQPLAIN" => amqplain(&start_ok.response.0),
+        _ => {
+            let text = format!("mechanism '{mechanism}' is not one of those offered");
+            return Err(Fault::new(ReplyCode::CommandInvalid, text));
+        }
+    };
+    found.ok_or_else(|| {
+        let text = format!("the response is not of mechanism {mechanism}");
+        Fault::new(ReplyCode::SyntaxError, text)
+    })
+}
+
+/// RFC 4616: `[authzid] NUL authcid NUL passwd`.
+fn plain(response: &[u8]) -> Option<Credentials> {
+    let mut parts = response.splitn(3, |b| *b == 0);
+    let (_, user, password) = (parts.next()?, parts.next()?, parts.next()?);
+    password_of(user, password)
+}
+
+/// A table without its length, with LOGIN and PASSWORD.
+fn amqplain(response: &[u8]) -> Option<Credentials> {
+    let pairs = table::decode(response).ok()?;
+    let octets = |name: &str| match lookup(&pairs, name)? {
+        Value::Text(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
+        Value::Bytes(bytes) => Some(bytes.clone()),
+        _ => None,
+    };
+    password_of(&octets("LOGIN")?, &octets("PASSWORD")?)
+}
+
+fn password_of(user: &[u8], password: &[u8]) -> Option<Credentials> {
+    let user = Name::from(std::str::from_utf8(user).ok()?);
+    Some(Credentials::Password { user, password: Secret(Bytes::copy_from_slice(password)) })
+}
+
+/// Proposes and checks (§1.4.2.5, §1.4.2.6): a client may go below the limits, not above.
+async fn tune(wires: &mut Wires, options: &Options) -> Result<Tune, Failed> {
+    let ours = Tune {
+        channel_max: options.channel_max,
+        frame_max: options.frame_max,
+        heartbeat: options.heartbeat,
+    };
+    wires.send(Reply::ConnectionTune(ours)).await?;
+    let (method, id) = wires.receive(options.login_frame_max).await?;
+    let Method::ConnectionTuneOk(theirs) = method else { return Err(unexpected(id)) };
+    let refused = |text: String| Failed::Fault(Fault::new(ReplyCode::NotAllowed, text), id);
+    let frame_max = match theirs.frame_max {
+        0 => ours.frame_max,
+        n if n > ours.frame_max => {
+            return Err(refused(format!("frame-max {n} is above the limit {}", ours.frame_max)));
+        }
+        n if usize::try_from(n).is_ok_and(|n| n < SIZE_MIN) => {
+            return Err(refused(format!("frame-max {n} is below the minimum {SIZE_MIN}")));
+        }
+        n => n,
+    };
+    let channel_max = match theirs.channel_max {
+        0 => ours.channel_max,
+        n if n > ours.channel_max => {
+            return Err(refused(format!(
+                "channel-max {n} is above the limit {}",
+                ours.channel_max
+            )));
+        }
+        n => n,
+    };
+    Ok(Tune { channel_max, frame_max, heartbeat: theirs.heartbeat })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+
+    fn user_and_password(credentials: Option<Credentials>) -> Option<(String, Vec<u8>)> {
+        match credentials? {
+            Credentials::Password { user, password } => {
+                Some((user.to_string(), password.0.to_vec()))
+            }
+            Credentials::Anonymous => None,
+        }
+    }
+
+    #[test]
+    fn both_mechanisms_are_read() {
+        let want = Some(("me".to_owned(), b"pa\0ss".to_vec()));
+        assert_eq!(user_and_password(plain(b"\0me\0pa\0ss")), want);
+        assert_eq!(user_and_password(plain(b"other\0me\0pa\0ss")), want);
+        assert_eq!(user_and_password(plain(b"me")), None);
+        assert_eq!(user_and_password(plain(b"\0\xff\0x")), None);
+        let mut response = BytesMut::new();
+        table::put_pair(&mut response, "LOGIN", &Value::text("me"));
+        table::put_pair(&mut response, "PASSWORD", &Value::text("pa\0ss"));
+        assert_eq!(user_and_password(amqplain(&response)), want);
+        assert_eq!(user_and_password(amqplain(b"\x05LOGIN")), None);
+    }
+
+    #[test]
+    fn capabilities_are_those_that_are_true() {
+        let capabilities = vec![
+            ("consumer_cancel_notify".into(), Value::Bool(true)),
+            ("connection.blocked".into(), Value::Bool(false)),
+        ];
+        let capabilities =
+            Capabilities::of(&vec![("capabilities".into(), Value::Map(capabilities))]);
+        assert!(capabilities.consumer_cancel_notify && !capabilities.connection_blocked);
+        assert_eq!(Capabilities::of(&Vec::new()), Capabilities::default());
+    }
+}

@@ -1,0 +1,128 @@
+//! basic.publish and the content behind it (AMQP 0-9-1 §1.8.3.7, §4.2.6). The fast path: for a publish like the one
+//! before nothing is looked up and no name is made.
+
+use super::Connection;
+use super::channel::{Content, Incoming, Mode};
+use crate::codec::{ContentHeader, Fault, ReplyCode, method};
+use crate::mapping::{FORMAT, errors, inbound};
+use bytes::{Bytes, BytesMut};
+use crossdock_core::{Address, Message, Meta, Native, Publish};
+
+impl Connection {
+    /// The method: where it goes. What comes of it is known when the content is complete.
+    pub(super) fn publish(&mut self, channel: u16, publish: &method::Publish) -> Result<(), Fault> {
+        if publish.immediate {
+            return Err(Fault::new(ReplyCode::NotImplemented, "immediate publishes"));
+        }
+        let turn = self.turn;
+        let last = &self.channel(channel)?.last_address;
+        let address = match last.get(publish, turn) {
+            Some(address) => address,
+            None => {
+                if !last.knows_exchange(&publish.exchange, turn) {
+                    self.check_exchange(&publish.exchange)?;
+                }
+                let topic_exchange = self.session.broker().settings().topic_exchange.clone();
+                self.channel(channel)?.last_address.set(publish, turn, &topic_exchange)
+            }
+        };
+        let mandatory = publish.mandatory;
+        self.channel(channel)?.content = Content::Method { address, mandatory };
+        Ok(())
+    }
+
+    /// The exchange is there and takes publishes of clients.
+    fn check_exchange(&self, name: &[u8]) -> Result<(), Fault> {
+        if name.is_empty() {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(name);
+        let subject = errors::Subject::Exchange(&name);
+        let found = self.session.exchange(&name);
+        let spec = found.map_err(|error| errors::about(&error, subject, &self.vhost))?;
+        match spec.internal {
+            false => Ok(()),
+            true => {
+                let vhost = &self.vhost;
+                let text = format!("exchange '{name}' in vhost '{vhost}' is internal");
+                Err(Fault::new(ReplyCode::AccessRefused, text))
+            }
+        }
+    }
+
+    pub(super) fn content_header(&mut self, channel: u16, payload: &Bytes) -> Result<(), Fault> {
+        let state = self.channel(channel)?;
+        let Content::Method { address, mandatory } = std::mem::take(&mut state.content) else {
+            return Err(Fault::new(
+                ReplyCode::UnexpectedFrame,
+                "a content header without a method",
+            ));
+        };
+        let header = ContentHeader::decode(payload)?;
+        let max = self.session.broker().settings().message_bytes_max;
+        // Refused by what was promised: nothing is gathered for a message that will not be taken.
+        let body_size = usize::try_from(header.body_size).unwrap_or(usize::MAX);
+        if body_size > max {
+            let text = format!("message size {body_size} is larger than the maximum size {max}");
+            return Err(Fault::new(ReplyCode::PreconditionFailed, text));
+        }
+        let meta = inbound::meta(&header.properties, self.session.origin(), self.now)?;
+        let (properties, body) = (header.properties, BytesMut::new());
+        let incoming = Incoming { address, mandatory, meta, properties, body_size, body };
+        match body_size {
+            0 => self.complete(channel, incoming, Bytes::new()),
+            _ => {
+                self.channel(channel)?.content = Content::Body(incoming);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn content_body(&mut self, channel: u16, payload: Bytes) -> Result<(), Fault> {
+        let state = self.channel(channel)?;
+        let Content::Body(incoming) = &mut state.content else {
+            return Err(Fault::new(ReplyCode::UnexpectedFrame, "a body frame without a header"));
+        };
+        let arrived = incoming.body.len() + payload.len();
+        if arrived > incoming.body_size {
+            let text = format!("a body of {} octets got {arrived}", incoming.body_size);
+            return Err(Fault::new(ReplyCode::FrameError, text));
+        }
+        if arrived < incoming.body_size {
+            incoming.body.extend_from_slice(&payload);
+            return Ok(());
+        }
+        let Content::Body(mut incoming) = std::mem::take(&mut state.content) else {
+            return Ok(());
+        };
+        // A body of one frame stays where it was read.
+        let body = match incoming.body.is_empty() {
+            true => payload,
+            false => {
+                incoming.body.extend_from_slice(&payload);
+                std::mem::take(&mut incoming.body).freeze()
+            }
+        };
+        self.complete(channel, incoming, body)
+    }
+
+    fn complete(&mut self, channel: u16, incoming: Incoming, body: Bytes) -> Result<(), Fault> {
+        let Incoming { address, mandatory, meta, properties, .. } = incoming;
+        let message = message(address, meta, properties, body);
+        let state = self.channel(channel)?;
+        let (lane, confirm) = (state.lane, state.mode == Mode::Confirm);
+        let number = self.session.publish(lane, Publish { message, confirm, mandatory });
+        if confirm {
+            let state = self.channel(channel)?;
+            state.published = number;
+            if mandatory {
+                state.mandatory.push_back(number);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn message(address: Address, meta: Meta, properties: Bytes, body: Bytes) -> Message {
+    Message::new(address, meta, Native { format: FORMAT, bytes: properties }, body)
+}

@@ -1,0 +1,231 @@
+//! Frames → methods → what they ask for. Channels open and close here, and faults find out what they end.
+
+use super::channel::{Channel, Content, Slot};
+use super::{Connection, End};
+use crate::codec::{Fault, Frame, FrameKind, Method, MethodId, Reply, ReplyCode, method};
+
+fn unexpected(text: impl std::fmt::Display) -> Fault {
+    Fault::new(ReplyCode::UnexpectedFrame, text)
+}
+
+impl Connection {
+    /// One frame. Faults of a channel are dealt with here; what comes back ends the connection.
+    pub(super) async fn receive(&mut self, frame: Frame) -> Result<(), End> {
+        if frame.kind == FrameKind::Heartbeat {
+            return Ok(());
+        }
+        let channel = frame.channel;
+        let cause = match frame.kind {
+            FrameKind::Method => {
+                method::id(&frame.payload).map_err(|fault| End::Fault(fault, (0, 0)))?
+            }
+            _ => (0, 0),
+        };
+        let outcome = match self.channels.get(&channel) {
+            _ if channel == 0 => return self.receive_on_zero(&frame, cause),
+            Some(Slot::Open(_)) => self.receive_on(frame).await,
+            Some(Slot::Closing) => {
+                self.receive_on_closing(&frame, cause);
+                Ok(())
+            }
+            None => self.open_channel(&frame, cause),
+        };
+        outcome.or_else(|fault| self.fail(channel, fault, cause))
+    }
+
+    fn receive_on_zero(&mut self, frame: &Frame, cause: MethodId) -> Result<(), End> {
+        let end = |fault| Err(End::Fault(fault, cause));
+        if frame.kind != FrameKind::Method {
+            return end(unexpected("channel 0 has no contents"));
+        }
+        match method::decode(&frame.payload) {
+            Ok(Method::ConnectionClose) => Err(End::ClosedByClient),
+            // §1.4: all methods but those of class connection have a channel; the login is over.
+            Ok(_) => {
+                let text = format!("method {} of class {} on channel 0", cause.1, cause.0);
+                end(Fault::new(ReplyCode::ChannelError, text))
+            }
+            Err(fault) => end(fault),
+        }
+    }
+
+    /// A channel that we closed: until the peer knows, what it sends is discarded (§1.4.3.5).
+    fn receive_on_closing(&mut self, frame: &Frame, cause: MethodId) {
+        match (frame.kind, cause) {
+            (FrameKind::Method, (20, 41)) => {
+                self.channels.remove(&frame.channel);
+            }
+            (FrameKind::Method, (20, 40)) => {
+                Reply::ChannelCloseOk.put(self.output.tail(), frame.channel);
+            }
+            _ => {}
+        }
+    }
+
+    fn open_channel(&mut self, frame: &Frame, cause: MethodId) -> Result<(), Fault> {
+        let channel = frame.channel;
+        if frame.kind != FrameKind::Method || cause != (20, 10) {
+            let text = format!("channel {channel} is not open");
+            return Err(Fault::new(ReplyCode::ChannelError, text));
+        }
+        method::decode(&frame.payload)?;
+        if channel > self.limits.channel_max {
+            let max = self.limits.channel_max;
+            let text = format!("channel number {channel} is above the agreed maximum {max}");
+            return Err(Fault::new(ReplyCode::NotAllowed, text));
+        }
+        let lane = self.session.lane();
+        self.lanes.insert(lane, channel);
+        self.channels.insert(channel, Slot::Open(Box::new(Channel::new(lane))));
+        Reply::ChannelOpenOk.put(self.output.tail(), channel);
+        Ok(())
+    }
+
+    /// Forgets a channel: its consumers leave, what it had unsettled goes back.
+    fn drop_channel(&mut self, channel: u16) {
+        self.settles.flush(&mut self.session);
+        if let Some(Slot::Open(state)) = self.channels.remove(&channel) {
+            self.lanes.remove(&state.lane);
+            for consumer in state.consumers.values() {
+                self.subscribers.remove(&consumer.id);
+            }
+            self.session.drop_lane(state.lane);
+            // Confirms that are still to come belong to nobody, also when the lane's id is given to a new channel.
+            let to_come = state.published.saturating_sub(state.confirmed);
+            if to_come > 0 {
+                *self.stale_confirms.entry(state.lane).or_default() += to_come;
+            }
+            self.spare_pools.extend(state.pool);
+        }
+    }
+
+    /// The client closes a channel: what is known of its publishes is told first.
+    async fn close_channel(&mut self, channel: u16) -> Result<(), Fault> {
+        self.session.flush();
+        self.encode_ready().await?;
+        // A late refusal may have closed it from this side: then the peer's close-ok is still to come.
+        if let Some(Slot::Open(_)) = self.channels.get(&channel) {
+            self.drop_channel(channel);
+        }
+        Reply::ChannelCloseOk.put(self.output.tail(), channel);
+        Ok(())
+    }
+
+    /// Closes the channel, or says that the connection has to be closed (§1.2: soft and hard errors).
+    fn fail(&mut self, channel: u16, fault: Fault, cause: MethodId) -> Result<(), End> {
+        if !fault.code.ends_channel_only() {
+            return Err(End::Fault(fault, cause));
+        }
+        tracing::debug!(channel, %fault, "channel closed");
+        // What was published before is routed, and counts, though its confirms have nowhere to go.
+        self.session.flush();
+        self.drop_channel(channel);
+        self.channels.insert(channel, Slot::Closing);
+        let (code, text) = (fault.code.number(), fault.reply_text());
+        Reply::ChannelClose { code, text: &text, cause }.put(self.output.tail(), channel);
+        Ok(())
+    }
+
+    /// Ends a channel for a fault that shows after its frame, such as a publish that was refused late.
+    pub(super) fn fail_later(&mut self, channel: u16, fault: Fault) -> Result<(), End> {
+        match self.channels.get(&channel) {
+            Some(Slot::Open(_)) => self.fail(channel, fault, (60, 40)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The state of an open channel. A channel can vanish only by its own frames.
+    pub(super) fn channel(&mut self, channel: u16) -> Result<&mut Channel, Fault> {
+        match self.channels.get_mut(&channel) {
+            Some(Slot::Open(state)) => Ok(state),
+            _ => {
+                let text = format!("channel {channel} is not open");
+                Err(Fault::new(ReplyCode::ChannelError, text))
+            }
+        }
+    }
+
+    async fn receive_on(&mut self, frame: Frame) -> Result<(), Fault> {
+        let channel = frame.channel;
+        match frame.kind {
+            FrameKind::Header => self.content_header(channel, &frame.payload),
+            FrameKind::Body => self.content_body(channel, frame.payload),
+            FrameKind::Heartbeat => Ok(()),
+            FrameKind::Method => {
+                if !matches!(self.channel(channel)?.content, Content::None) {
+                    return Err(unexpected("a method, where the rest of a content was due"));
+                }
+                let method = method::decode(&frame.payload)?;
+                self.method(channel, method).await
+            }
+        }
+    }
+
+    /// Any method on an open channel.
+    async fn method(&mut self, channel: u16, method: Method) -> Result<(), Fault> {
+        match method {
+            Method::BasicPublish(publish) => self.publish(channel, &publish),
+            Method::BasicAck { delivery_tag, multiple } => {
+                self.ack(channel, delivery_tag, multiple)
+            }
+            Method::BasicNack { delivery_tag, multiple, requeue } => {
+                self.nack(channel, delivery_tag, multiple, requeue)
+            }
+            Method::BasicReject { delivery_tag, requeue } => {
+                self.nack(channel, delivery_tag, false, requeue)
+            }
+            Method::BasicRecover { requeue } => self.recover(channel, requeue, true),
+            Method::BasicRecoverAsync { requeue } => self.recover(channel, requeue, false),
+            Method::ConfirmSelect { no_wait } => self.confirm_select(channel, no_wait),
+            Method::TxSelect => self.tx_select(channel),
+            Method::BasicCancelOk => Ok(()),
+            Method::ChannelFlow { active } => self.flow(channel, active),
+            Method::BasicQos { prefetch_size, prefetch_count, global } => {
+                self.qos(channel, prefetch_size, prefetch_count, global)
+            }
+            Method::ChannelOpen => {
+                let text = format!("channel {channel} is open already");
+                Err(Fault::new(ReplyCode::ChannelError, text))
+            }
+            waits => {
+                // What was settled before a request takes effect before it.
+                self.settles.flush(&mut self.session);
+                self.request(channel, waits).await
+            }
+        }
+    }
+
+    /// Methods whose effect may be waited for.
+    async fn request(&mut self, channel: u16, method: Method) -> Result<(), Fault> {
+        match method {
+            Method::QueueDeclare(declare) => self.queue_declare(channel, declare).await,
+            Method::QueueBind(binding) => self.queue_bind(channel, binding).await,
+            Method::QueueUnbind(binding) => self.queue_unbind(channel, binding).await,
+            Method::QueuePurge { queue, no_wait } => {
+                self.queue_purge(channel, queue, no_wait).await
+            }
+            Method::QueueDelete { queue, if_unused, if_empty, no_wait } => {
+                self.queue_delete(channel, queue, (if_unused, if_empty), no_wait).await
+            }
+            Method::ExchangeDeclare(declare) => self.exchange_declare(channel, declare).await,
+            Method::ExchangeDelete { exchange, if_unused, no_wait } => {
+                self.exchange_delete(channel, exchange, if_unused, no_wait).await
+            }
+            Method::ExchangeBind(binding) => self.exchange_bind(channel, binding, true).await,
+            Method::ExchangeUnbind(binding) => self.exchange_bind(channel, binding, false).await,
+            Method::BasicConsume(consume) => self.consume(channel, consume).await,
+            Method::BasicCancel { consumer_tag, no_wait } => {
+                self.cancel(channel, consumer_tag, no_wait).await
+            }
+            Method::BasicGet { queue, no_ack } => self.get(channel, queue, no_ack).await,
+            Method::ChannelClose => self.close_channel(channel).await,
+            Method::TxCommit => self.tx_commit(channel).await,
+            Method::TxRollback => self.tx_rollback(channel),
+            // What such a method says is not shown: it may be a secret.
+            _ => {
+                let text = "methods of class connection do not belong on a channel";
+                Err(Fault::new(ReplyCode::CommandInvalid, text))
+            }
+        }
+    }
+}

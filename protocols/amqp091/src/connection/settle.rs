@@ -1,0 +1,182 @@
+//! What clients settle: acks, nacks, rejects, recover (AMQP 0-9-1 §1.8.3.13 and on; RabbitMQ "basic.nack"), and the two
+//! ways of knowing that something is safe: confirms and transactions (§1.9).
+
+use super::Connection;
+use super::channel::{Mode, Slot};
+use super::unsettled::Tag;
+use crate::codec::{Fault, Reply, ReplyCode};
+use crate::mapping::errors;
+use crossdock_core::{ConsumerId, LaneId, Offset, Outcome, Session};
+
+/// How a client is done with deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    Accept,
+    Requeue,
+    Reject,
+}
+
+impl How {
+    /// docs/SEMANTICS.md §2, "Consumer outcome".
+    fn outcome(self) -> Outcome {
+        match self {
+            How::Accept => Outcome::Accepted,
+            How::Requeue => Outcome::Failed,
+            How::Reject => Outcome::Rejected { reason: None },
+        }
+    }
+}
+
+/// Settlements of one consumer and kind that follow each other, handed over as one.
+#[derive(Debug, Default)]
+pub struct Settles {
+    of: Option<(LaneId, ConsumerId, How)>,
+    offsets: Vec<Offset>,
+}
+
+impl Settles {
+    fn add(&mut self, session: &mut Session, lane: LaneId, tag: Tag, how: How) {
+        let of = Some((lane, tag.consumer, how));
+        if self.of != of {
+            self.flush(session);
+            self.of = of;
+        }
+        self.offsets.push(tag.offset);
+    }
+
+    /// Hands over what was gathered.
+    pub fn flush(&mut self, session: &mut Session) {
+        if let Some((lane, consumer, how)) = self.of.take() {
+            session.settle(lane, consumer, &self.offsets, how.outcome());
+            self.offsets.clear();
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn ack(&mut self, channel: u16, tag: u64, multiple: bool) -> Result<(), Fault> {
+        self.settle(channel, tag, multiple, How::Accept)
+    }
+
+    pub(super) fn nack(
+        &mut self,
+        channel: u16,
+        tag: u64,
+        multiple: bool,
+        requeue: bool,
+    ) -> Result<(), Fault> {
+        let how = if requeue { How::Requeue } else { How::Reject };
+        self.settle(channel, tag, multiple, how)
+    }
+
+    fn settle(&mut self, channel: u16, tag: u64, multiple: bool, how: How) -> Result<(), Fault> {
+        let Self { channels, session, settles, .. } = self;
+        let Some(Slot::Open(state)) = channels.get_mut(&channel) else { return Ok(()) };
+        let (lane, in_tx) = (state.lane, state.mode == Mode::Tx);
+        let settled_in_tx = &mut state.settled_in_tx;
+        let mut each = |tag: Tag| {
+            if in_tx {
+                settled_in_tx.push(tag);
+            }
+            settles.add(session, lane, tag, how);
+        };
+        let known = match (multiple, tag) {
+            // Tag 0 with `multiple` is everything (§1.8.3.13).
+            (true, 0) => {
+                state.unsettled.take_all(each);
+                true
+            }
+            (true, _) => state.unsettled.take_through(tag, each),
+            (false, _) => state.unsettled.take(tag).map(&mut each).is_some(),
+        };
+        match known {
+            true => Ok(()),
+            false => {
+                let text = format!("unknown delivery tag {tag}");
+                Err(Fault::new(ReplyCode::PreconditionFailed, text))
+            }
+        }
+    }
+
+    pub(super) fn recover(
+        &mut self,
+        channel: u16,
+        requeue: bool,
+        answer: bool,
+    ) -> Result<(), Fault> {
+        if !requeue {
+            return Err(Fault::new(ReplyCode::NotImplemented, "recover without requeue"));
+        }
+        self.settle(channel, 0, true, How::Requeue)?;
+        if answer {
+            Reply::BasicRecoverOk.put(self.output.tail(), channel);
+        }
+        Ok(())
+    }
+
+    pub(super) fn confirm_select(&mut self, channel: u16, no_wait: bool) -> Result<(), Fault> {
+        let state = self.channel(channel)?;
+        if state.mode == Mode::Tx {
+            let text = "a transactional channel cannot have confirms";
+            return Err(Fault::new(ReplyCode::PreconditionFailed, text));
+        }
+        state.mode = Mode::Confirm;
+        if !no_wait {
+            Reply::ConfirmSelectOk.put(self.output.tail(), channel);
+        }
+        Ok(())
+    }
+
+    pub(super) fn tx_select(&mut self, channel: u16) -> Result<(), Fault> {
+        let state = self.channel(channel)?;
+        match state.mode {
+            Mode::Confirm => {
+                let text = "a channel with confirms cannot be transactional";
+                return Err(Fault::new(ReplyCode::PreconditionFailed, text));
+            }
+            Mode::Tx => {}
+            Mode::Plain => {
+                state.mode = Mode::Tx;
+                let lane = state.lane;
+                // What came before is not part of the transaction.
+                self.settles.flush(&mut self.session);
+                self.session.flush();
+                self.session.begin(lane);
+            }
+        }
+        Reply::TxSelectOk.put(self.output.tail(), channel);
+        Ok(())
+    }
+
+    /// The lane of a transactional channel.
+    fn tx_lane(&mut self, channel: u16) -> Result<LaneId, Fault> {
+        let state = self.channel(channel)?;
+        match state.mode {
+            Mode::Tx => Ok(state.lane),
+            _ => Err(Fault::new(ReplyCode::PreconditionFailed, "channel is not transactional")),
+        }
+    }
+
+    pub(super) async fn tx_commit(&mut self, channel: u16) -> Result<(), Fault> {
+        let lane = self.tx_lane(channel)?;
+        self.session.commit(lane).await.map_err(|error| errors::fault(&error))?;
+        self.session.begin(lane);
+        self.channel(channel)?.settled_in_tx.clear();
+        // Messages that were returned are told before the end of the commit.
+        self.encode_ready().await?;
+        Reply::TxCommitOk.put(self.output.tail(), channel);
+        Ok(())
+    }
+
+    pub(super) fn tx_rollback(&mut self, channel: u16) -> Result<(), Fault> {
+        let lane = self.tx_lane(channel)?;
+        self.session.rollback(lane);
+        self.session.begin(lane);
+        let state = self.channel(channel)?;
+        // §1.9.2.6: what was acknowledged is not, and waits for its acknowledgement again.
+        let tags = std::mem::take(&mut state.settled_in_tx);
+        state.unsettled.put_back(tags);
+        Reply::TxRollbackOk.put(self.output.tail(), channel);
+        Ok(())
+    }
+}

@@ -1,0 +1,313 @@
+//! Exchanges, queues and bindings (AMQP 0-9-1 §1.6, §1.7; RabbitMQ "Exchange to exchange bindings").
+
+use super::Connection;
+use super::random::random_name;
+use crate::codec::method::{Binding, ExchangeDeclare, QueueDeclare};
+use crate::codec::{Fault, Reply, ReplyCode};
+use crate::mapping::errors::{self, Subject};
+use crate::mapping::{ROUTING_KEY, address};
+use crossdock_core::message::lookup;
+use crossdock_core::{
+    Bind, Error, ErrorKind, ExchangeSpec, Kind, Life, Name, QueueSpec, Replay, To, Value,
+};
+
+/// Names that begin so are the server's (§1.6.2.1, §1.7.2.1).
+const RESERVED: &str = "amq.";
+/// Binding argument: deliver what is retained under the key.
+const RETAINED: &str = "x-retained";
+
+fn refused(text: String) -> Fault {
+    Fault::new(ReplyCode::AccessRefused, text)
+}
+
+fn not_the_default_exchange(name: &str) -> Result<(), Fault> {
+    match name.is_empty() {
+        true => Err(refused("the default exchange cannot be changed".into())),
+        false => Ok(()),
+    }
+}
+
+fn reserved(kind: &str, name: &str) -> Fault {
+    refused(format!("{kind} name '{name}' begins with the reserved prefix '{RESERVED}'"))
+}
+
+/// `durable`, `type` and so on as they are shown in errors about settings that differ.
+fn inequivalent(
+    setting: &str,
+    wanted: &ExchangeSpec,
+    current: &ExchangeSpec,
+    vhost: &str,
+) -> Fault {
+    let show = |spec: &ExchangeSpec| match setting {
+        "type" => spec.kind.as_str().to_owned(),
+        "durable" => spec.durable.to_string(),
+        "auto_delete" => spec.auto_delete.to_string(),
+        "internal" => spec.internal.to_string(),
+        _ => format!("{} arguments", spec.arguments.len()),
+    };
+    let (name, received, is) = (&wanted.name, show(wanted), show(current));
+    let text = format!(
+        "inequivalent arg '{setting}' for exchange '{name}' in vhost '{vhost}': received \
+         '{received}' but current is '{is}'"
+    );
+    Fault::new(ReplyCode::PreconditionFailed, text)
+}
+
+impl Connection {
+    fn about_queue(&self, error: &Error, queue: &str) -> Fault {
+        errors::about(error, Subject::Queue(queue), &self.vhost)
+    }
+
+    fn about_exchange(&self, error: &Error, exchange: &str) -> Fault {
+        errors::about(error, Subject::Exchange(exchange), &self.vhost)
+    }
+
+    pub(super) async fn queue_declare(
+        &mut self,
+        channel: u16,
+        declare: QueueDeclare,
+    ) -> Result<(), Fault> {
+        let no_wait = declare.no_wait;
+        let status = match declare.passive {
+            true => {
+                let status = self.session.queue_status(&declare.queue);
+                status.map_err(|error| self.about_queue(&error, &declare.queue))?
+            }
+            false => self.queue_declare_active(declare).await?,
+        };
+        self.channel(channel)?.last_queue = Some(status.name.clone());
+        if !no_wait {
+            let (messages, consumers) = (status.messages, status.consumers);
+            Reply::QueueDeclareOk { queue: &status.name, messages, consumers }
+                .put(self.output.tail(), channel);
+        }
+        Ok(())
+    }
+
+    async fn queue_declare_active(
+        &mut self,
+        declare: QueueDeclare,
+    ) -> Result<crossdock_core::QueueStatus, Fault> {
+        let name = match declare.queue.is_empty() {
+            true => Name::from(random_name("amq.gen-")),
+            // The prefix is reserved for names that are not there yet: a client may redeclare what it was given.
+            false if declare.queue.starts_with(RESERVED) && self.is_no_queue(&declare.queue) => {
+                return Err(reserved("queue", &declare.queue));
+            }
+            false => declare.queue,
+        };
+        let spec = QueueSpec {
+            name: name.clone(),
+            durable: declare.durable,
+            auto_delete: declare.auto_delete,
+            life: if declare.exclusive { Life::Exclusive } else { Life::Permanent },
+            ..QueueSpec::default()
+        };
+        let spec = spec.with_arguments(declare.arguments).map_err(|e| errors::fault(&e))?;
+        let declared = self.session.declare_queue(spec).await;
+        Ok(declared.map_err(|error| self.about_queue(&error, &name))?.status)
+    }
+
+    fn is_no_queue(&self, name: &str) -> bool {
+        self.session.queue_status(name).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    }
+
+    pub(super) async fn queue_purge(
+        &mut self,
+        channel: u16,
+        queue: Name,
+        no_wait: bool,
+    ) -> Result<(), Fault> {
+        let queue = self.queue_named(channel, queue)?;
+        let purged = self.session.purge(&queue).await;
+        let messages = purged.map_err(|error| self.about_queue(&error, &queue))?;
+        if !no_wait {
+            Reply::QueuePurgeOk { messages }.put(self.output.tail(), channel);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn queue_delete(
+        &mut self,
+        channel: u16,
+        queue: Name,
+        (if_unused, if_empty): (bool, bool),
+        no_wait: bool,
+    ) -> Result<(), Fault> {
+        let queue = self.queue_named(channel, queue)?;
+        let messages = match self.session.delete_queue(&queue, if_unused, if_empty).await {
+            Ok(messages) => messages,
+            // Deleting what is not there is done (RabbitMQ).
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => return Err(self.about_queue(&error, &queue)),
+        };
+        if !no_wait {
+            Reply::QueueDeleteOk { messages }.put(self.output.tail(), channel);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn queue_bind(
+        &mut self,
+        channel: u16,
+        mut binding: Binding,
+    ) -> Result<(), Fault> {
+        let no_wait = binding.no_wait;
+        let bind = self.queue_binding(channel, &mut binding)?;
+        let bound = self.session.bind(bind).await;
+        bound.map_err(|error| self.about_binding(&error, &binding, true))?;
+        if !no_wait {
+            Reply::QueueBindOk.put(self.output.tail(), channel);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn queue_unbind(
+        &mut self,
+        channel: u16,
+        mut binding: Binding,
+    ) -> Result<(), Fault> {
+        let bind = self.queue_binding(channel, &mut binding)?;
+        match self.session.unbind(bind).await {
+            // Unbinding what is not bound is done (RabbitMQ).
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(self.about_binding(&error, &binding, true));
+            }
+            _ => Reply::QueueUnbindOk.put(self.output.tail(), channel),
+        }
+        Ok(())
+    }
+
+    fn queue_binding(&mut self, channel: u16, binding: &mut Binding) -> Result<Bind, Fault> {
+        // §1.7.2.3: without a queue's name and a key, the last declared queue's name is both.
+        if binding.destination.is_empty() && binding.routing_key.is_empty() {
+            let queue = self.queue_named(channel, Name::default())?;
+            binding.routing_key = bytes::Bytes::copy_from_slice(queue.as_bytes());
+        }
+        binding.destination = self.queue_named(channel, binding.destination.clone())?;
+        not_the_default_exchange(&binding.source)?;
+        Ok(bind(binding, To::Queue(binding.destination.clone())))
+    }
+
+    pub(super) async fn exchange_bind(
+        &mut self,
+        channel: u16,
+        binding: Binding,
+        add: bool,
+    ) -> Result<(), Fault> {
+        not_the_default_exchange(&binding.source)?;
+        not_the_default_exchange(&binding.destination)?;
+        let bind = bind(&binding, To::Exchange(binding.destination.clone()));
+        let (done, reply) = match add {
+            true => (self.session.bind(bind).await, Reply::ExchangeBindOk),
+            false => (self.session.unbind(bind).await, Reply::ExchangeUnbindOk),
+        };
+        match done {
+            Err(error) if add || error.kind() != ErrorKind::NotFound => {
+                return Err(self.about_binding(&error, &binding, false));
+            }
+            _ => {}
+        }
+        if !binding.no_wait {
+            reply.put(self.output.tail(), channel);
+        }
+        Ok(())
+    }
+
+    /// Which end of a binding was wrong.
+    fn about_binding(&self, error: &Error, binding: &Binding, to_queue: bool) -> Fault {
+        let no_source = self.session.exchange(&binding.source).is_err();
+        match to_queue && !(error.kind() == ErrorKind::NotFound && no_source) {
+            true => self.about_queue(error, &binding.destination),
+            false if no_source => self.about_exchange(error, &binding.source),
+            false => self.about_exchange(error, &binding.destination),
+        }
+    }
+
+    pub(super) async fn exchange_declare(
+        &mut self,
+        channel: u16,
+        declare: ExchangeDeclare,
+    ) -> Result<(), Fault> {
+        let (name, no_wait) = (declare.exchange.clone(), declare.no_wait);
+        not_the_default_exchange(&name)?;
+        let current = self.session.exchange(&name);
+        match declare.passive {
+            true => {
+                current.map_err(|error| self.about_exchange(&error, &name))?;
+            }
+            false => {
+                let spec = exchange_spec(declare)?;
+                match current {
+                    Ok(current) => {
+                        if let Some(setting) = spec.differs(&current) {
+                            return Err(inequivalent(setting, &spec, &current, &self.vhost));
+                        }
+                    }
+                    Err(_) if name.starts_with(RESERVED) => {
+                        return Err(reserved("exchange", &name));
+                    }
+                    Err(_) => {}
+                }
+                let declared = self.session.declare_exchange(spec).await;
+                declared.map_err(|error| self.about_exchange(&error, &name))?;
+            }
+        }
+        if !no_wait {
+            Reply::ExchangeDeclareOk.put(self.output.tail(), channel);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn exchange_delete(
+        &mut self,
+        channel: u16,
+        exchange: Name,
+        if_unused: bool,
+        no_wait: bool,
+    ) -> Result<(), Fault> {
+        not_the_default_exchange(&exchange)?;
+        if exchange.starts_with(RESERVED) {
+            return Err(reserved("exchange", &exchange));
+        }
+        match self.session.delete_exchange(&exchange, if_unused).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(self.about_exchange(&error, &exchange));
+            }
+            _ => {}
+        }
+        // Publishes that follow in this turn have to look it up again.
+        self.turn += 1;
+        if !no_wait {
+            Reply::ExchangeDeleteOk.put(self.output.tail(), channel);
+        }
+        Ok(())
+    }
+}
+
+fn exchange_spec(declare: ExchangeDeclare) -> Result<ExchangeSpec, Fault> {
+    let kind = Kind::parse(&declare.kind)
+        .map_err(|error| Fault::new(ReplyCode::CommandInvalid, error.detail()))?;
+    Ok(ExchangeSpec {
+        name: declare.exchange,
+        kind,
+        durable: declare.durable,
+        auto_delete: declare.auto_delete,
+        internal: declare.internal,
+        arguments: declare.arguments,
+    })
+}
+
+fn bind(binding: &Binding, to: To) -> Bind {
+    // docs/SEMANTICS.md §1: a key that is too long for a short string comes as an argument.
+    let long = lookup(&binding.arguments, ROUTING_KEY).and_then(Value::as_str);
+    let text = long.map_or(&*binding.routing_key, str::as_bytes);
+    let key = address::key(&binding.source, text);
+    let mut bind = Bind::new(binding.source.clone(), key, to);
+    // §6: what is retained under the key is delivered with the binding.
+    if lookup(&binding.arguments, RETAINED) == Some(&Value::Bool(true)) {
+        bind.replay = Replay::Always;
+    }
+    bind.arguments = binding.arguments.clone();
+    bind
+}

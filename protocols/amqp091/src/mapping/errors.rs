@@ -1,0 +1,62 @@
+//! The core's errors as reply codes. The texts name what the error is about, because that is all a client shows.
+
+use crate::codec::{Fault, ReplyCode};
+use crossdock_core::{Error, ErrorKind};
+
+/// What a request was about, for the text.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    Queue(&'a str),
+    Exchange(&'a str),
+}
+
+impl Subject<'_> {
+    fn kind(&self) -> &'static str {
+        match self {
+            Subject::Queue(_) => "queue",
+            Subject::Exchange(_) => "exchange",
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Subject::Queue(name) | Subject::Exchange(name) => name,
+        }
+    }
+}
+
+/// The code for an error of any request.
+pub fn code(kind: ErrorKind) -> ReplyCode {
+    match kind {
+        ErrorKind::NotFound => ReplyCode::NotFound,
+        ErrorKind::Refused => ReplyCode::AccessRefused,
+        ErrorKind::Locked => ReplyCode::ResourceLocked,
+        ErrorKind::Mismatch
+        | ErrorKind::InUse
+        | ErrorKind::Full
+        | ErrorKind::TooLarge
+        | ErrorKind::Invalid => ReplyCode::PreconditionFailed,
+        ErrorKind::Unavailable => ReplyCode::ResourceError,
+        ErrorKind::Closed => ReplyCode::ConnectionForced,
+        ErrorKind::Internal => ReplyCode::InternalError,
+    }
+}
+
+/// The fault of a request that was about nothing by name.
+pub fn fault(error: &Error) -> Fault {
+    Fault::new(code(error.kind()), error.detail())
+}
+
+/// The fault of a request about a queue or an exchange.
+pub fn about(error: &Error, subject: Subject<'_>, vhost: &str) -> Fault {
+    let (kind, name) = (subject.kind(), subject.name());
+    let text = match error.kind() {
+        ErrorKind::NotFound => format!("no {kind} '{name}' in vhost '{vhost}'"),
+        ErrorKind::Locked => {
+            format!("{kind} '{name}' in vhost '{vhost}' is exclusive to another connection")
+        }
+        ErrorKind::InUse => format!("{kind} '{name}' in vhost '{vhost}': {}", error.detail()),
+        _ => error.detail().to_owned(),
+    };
+    Fault::new(code(error.kind()), text)
+}
