@@ -14,7 +14,8 @@ const CODE_CHARS_MAX: usize = 110;
 const COMMENT_CHARS_MAX: usize = 120;
 
 /// Longer files: path, lines, why. A pure table or a table-driven match may be longer.
-const LONG_FILES: &[(&str, usize, &str)] = &[];
+const LONG_FILES: &[(&str, usize, &str)] =
+    &[("core/src/broker/ops.rs", 671, "one table: each operation's writer beside its reader")];
 
 /// Longer functions: path, name, lines, why.
 const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[];

@@ -268,7 +268,8 @@ impl Recovered {
         }
         for (id, record) in self.queues {
             let Some(vhost) = core.vhost(&record.vhost) else {
-                tracing::error!(vhost = %record.vhost, queue = %record.spec.name, "queue of an unknown vhost left alone");
+                let (vhost, queue) = (&record.vhost, &record.spec.name);
+                tracing::error!(%vhost, %queue, "queue of an unknown vhost left alone");
                 continue;
             };
             let queue = restore(core, id, record, now);
@@ -307,7 +308,8 @@ fn restore(core: &Arc<Inner>, id: LogId, record: QueueRecord, now: Timestamp) ->
     queue.look(|state| {
         for (offset, stored) in record.records {
             let Some(message) = stored.message else {
-                tracing::error!(queue = %queue.name, offset = offset.0, "message lost: its journal entry is damaged");
+                let offset = offset.0;
+                tracing::error!(queue = %queue.name, offset, "message lost: its entry is damaged");
                 continue;
             };
             core.charge(&message);

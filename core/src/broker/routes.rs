@@ -105,7 +105,8 @@ impl ContentPath {
 
     /// The route's policy for what failed for good.
     fn give_up(&self, scene: Scene<'_>, message: &Message, fault: &Fault) -> Step {
-        tracing::debug!(route = %self.route.name, module = %fault.module, kind = fault.kind.as_str(), "step failed");
+        let (route, kind) = (&self.route.name, fault.kind.as_str());
+        tracing::debug!(%route, module = %fault.module, kind, "step failed");
         match self.route.on_error.then {
             Then::Pass => Step { keep: true, ..Step::default() },
             Then::Drop => Step::default(),

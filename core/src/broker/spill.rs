@@ -84,7 +84,8 @@ impl Inner {
                         state.sub.loaded(offsets.zip(messages).collect());
                     }
                     Err(error) => {
-                        tracing::error!(queue = %queue.name, records = wanted.len(), %error, "messages lost: they cannot be read back");
+                        let (queue, records) = (&queue.name, wanted.len());
+                        tracing::error!(%queue, records, %error, "messages cannot be read back");
                         let offsets: Vec<Offset> = wanted.iter().map(|(o, _)| *o).collect();
                         lost = state.sub.lost(&offsets);
                     }

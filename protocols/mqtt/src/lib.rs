@@ -34,6 +34,10 @@ mod mapping;
 mod options;
 mod state;
 
+#[cfg(test)]
+#[path = "../tests/wire/mod.rs"]
+mod client;
+
 pub use options::Options;
 
 use async_trait::async_trait;

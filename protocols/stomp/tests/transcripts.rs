@@ -1,7 +1,7 @@
 //! Conversations with a real broker on a store in memory: each `tests/*.txt` is one.
 //!
-//! A line is `<who> C: text` for what a client sends and `<who> S: text` for what it has to receive next; `<who>` may be
-//! left out. `^@` at the end of a line ends a frame. In an expected header value, `<name>` takes any text and
+//! A line is `<who> C: text` for what a client sends and `<who> S: text` for what it has to receive next; `<who>`
+//! may be left out. `^@` at the end of a line ends a frame. In an expected header value, `<name>` takes any text and
 //! remembers it, `<>` takes any text; in what is sent, `{name}` is what was remembered. An expected line `...` allows
 //! more headers than are listed; their order is free. `(end)` expects the end of the connection, `(close)` closes it,
 //! `(nothing)` expects that no frame comes.
@@ -301,6 +301,7 @@ transcripts! {
     outcomes
     prefetch
     reply
+    retained
     topics
     transactions
     version_1_0

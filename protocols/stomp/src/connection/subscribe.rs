@@ -153,7 +153,8 @@ impl Connection<'_> {
         let declared = self.session.declare_queue(spec).await?;
         let alone = headers.find("x-queue-name").is_none();
         let feed = Feed { queue: declared.status.name, made: declared.created, kept, alone };
-        let bind = Bind::new(exchange, key, To::Queue(feed.queue.clone()));
+        let mut bind = Bind::new(exchange, key, To::Queue(feed.queue.clone()));
+        bind.replay = mapping::replay(headers);
         match self.session.bind(bind).await {
             Ok(_) => Ok(feed),
             Err(error) => Err(self.unmade(&feed, error).await),

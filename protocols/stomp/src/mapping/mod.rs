@@ -14,7 +14,7 @@ pub(crate) use headers::{replaced, required, truth};
 pub(crate) use message::{Look, holds_body, is_native, tail};
 pub(crate) use queue::{arguments, durable_subscription};
 pub(crate) use send::SendRequest;
-pub(crate) use subscribe::{AckMode, Plan, SubscribeRequest, forgotten_queue};
+pub(crate) use subscribe::{AckMode, Plan, SubscribeRequest, forgotten_queue, replay};
 
 use crossdock_core::message::carry::Slots;
 use crossdock_core::{Error, ErrorKind};

@@ -6,7 +6,7 @@ use super::headers::{integer, truth};
 use super::{invalid, required};
 use crate::codec::{Header, Headers};
 use crate::options::Options;
-use crossdock_core::{Credit, Error, ErrorKind, Name};
+use crossdock_core::{Credit, Error, ErrorKind, Name, Replay};
 use std::borrow::Cow;
 
 /// Unsettled messages of one subscription, whatever its headers say: each is remembered here.
@@ -138,6 +138,14 @@ fn first<'a>(headers: &'a Headers, names: &[&str]) -> Option<Header<'a>> {
     names.iter().find_map(|name| headers.find(name))
 }
 
+/// docs/SEMANTICS.md §6: whether a new topic subscription begins with the retained values.
+pub(crate) fn replay(headers: &Headers) -> Replay {
+    match first(headers, &["retained", "activemq.retroactive"]).is_some_and(truth) {
+        true => Replay::IfNew,
+        false => Replay::Never,
+    }
+}
+
 fn unsupported(headers: &Headers) -> Result<(), Error> {
     let not_yet = |what: &str| Err(Error::new(ErrorKind::Unavailable, what.to_owned()));
     if headers.find("selector").is_some_and(|header| !header.raw_value.is_empty()) {
@@ -145,9 +153,6 @@ fn unsupported(headers: &Headers) -> Result<(), Error> {
     }
     if first(headers, &["browser", "x-browse"]).is_some_and(|header| header.raw_value != b"false") {
         return not_yet("browsing is not supported yet");
-    }
-    if first(headers, &["retained", "activemq.retroactive"]).is_some_and(truth) {
-        return not_yet("retained values cannot be subscribed to yet");
     }
     if first(headers, &["x-stream-offset", "x-stream-filter"]).is_some() {
         return not_yet("streams are not supported yet");
@@ -260,9 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_refused() {
-        for block in
-            ["selector:a = 1\n", "browser:true\n", "x-stream-offset:first\n", "retained:true\n"]
-        {
+        for block in ["selector:a = 1\n", "browser:true\n", "x-stream-offset:first\n"] {
             let read = SubscribeRequest::read(&headers(block), &Options::default()).map(|r| r.mode);
             assert_eq!(read.unwrap_err().kind(), ErrorKind::Unavailable, "{block}");
         }

@@ -1,0 +1,195 @@
+//! Deliveries to the client.
+
+use super::{Connection, Outcome};
+use crate::codec::{AckKind, PublishHead, Reason, Version};
+use crate::mapping::{Rendered, Renderer, remaining_seconds};
+use crate::state::{Awaited, Outbound, Sent};
+use bytes::Bytes;
+use crossdock_core::{ConsumerId, Delivery};
+use smallvec::SmallVec;
+
+/// The bit of a binding tag's flags for Retain As Published.
+pub(super) const RETAIN_AS_PUBLISHED: u8 = 1;
+
+/// How one delivery is sent.
+#[derive(Debug, Clone)]
+struct How {
+    qos: u8,
+    dup: bool,
+    retain: bool,
+    packet_id: u16,
+    subscription_ids: SmallVec<[u32; 4]>,
+}
+
+impl Connection<'_> {
+    pub(super) fn deliver(&mut self, deliveries: impl Iterator<Item = Delivery>) {
+        let mut any = false;
+        for delivery in deliveries {
+            any = true;
+            if delivery.consumer == ConsumerId::DIRECT {
+                self.send_direct(&delivery);
+            } else if delivery.consumer != self.seat.own {
+                self.send_from_queue(&delivery);
+            } else if self.outbound.is_holding()
+                || self.outbound.is_taken(Outbound::derived(delivery.offset))
+            {
+                self.outbound.hold(delivery);
+            } else {
+                self.send_own(delivery);
+            }
+        }
+        if any {
+            self.encoded();
+        }
+    }
+
+    /// All deliveries taken so far stand in the output, or were settled without a word.
+    pub(super) fn encoded(&mut self) {
+        self.session.encoded(self.peer.out.position());
+        if self.peer.out.is_empty() {
+            // Nothing of them is left to be written.
+            self.session.flushed(self.peer.out.written());
+        }
+    }
+
+    /// QoS 0: now or never.
+    fn send_direct(&mut self, delivery: &Delivery) {
+        if !self.is_expired(delivery) {
+            let how = how(delivery, 0, 0);
+            self.send(delivery, &how);
+        }
+    }
+
+    fn is_expired(&self, delivery: &Delivery) -> bool {
+        let expires = delivery.message.meta().expires;
+        expires.is_some_and(|at| at <= self.session.broker().now())
+    }
+
+    /// A record of the session's own queue, under its derived identifier, which is free.
+    pub(super) fn send_own(&mut self, delivery: Delivery) {
+        let packet_id = Outbound::derived(delivery.offset);
+        let (consumer, offset) = (delivery.consumer, delivery.offset);
+        if self.outbound.was_received(offset) {
+            // Its PUBREC came on an earlier connection: only the release is repeated [MQTT-4.4.0-1].
+            self.outbound.insert(packet_id, Sent { consumer, offset, awaited: Awaited::PubComp });
+            self.peer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
+            return;
+        }
+        if !delivery.redelivered && self.is_expired(&delivery) {
+            self.gather(consumer, offset);
+            return;
+        }
+        // What another protocol put into the queue itself carries no tag; it has to be acknowledged all the same.
+        let level = match delivery.tags.as_slice().is_empty() {
+            true => 1,
+            false => delivery.message.meta().level.min(delivery.tags.level()),
+        };
+        let mut how = how(&delivery, level.clamp(1, 2), packet_id);
+        how.dup = delivery.redelivered;
+        if self.send(&delivery, &how) {
+            let awaited = if how.qos == 2 { Awaited::PubRec } else { Awaited::PubAck };
+            self.outbound.insert(packet_id, Sent { consumer, offset, awaited });
+        }
+    }
+
+    /// A record of a queue that the client consumes by name or in a group.
+    fn send_from_queue(&mut self, delivery: &Delivery) {
+        let (consumer, offset) = (delivery.consumer, delivery.offset);
+        let Some(subscription) = self.subscriptions.of(consumer) else {
+            // It was unsubscribed while this was on the way: somebody else's turn.
+            self.session.settle(self.seat.lane, consumer, &[offset], Outcome::Released);
+            return;
+        };
+        let (qos, id) = (subscription.qos, subscription.id);
+        let retain = subscription.retain_as_published && delivery.message.meta().retain;
+        let packet_id = match qos {
+            0 => 0,
+            _ => match self.outbound.free() {
+                Some(packet_id) => packet_id,
+                None => {
+                    self.session.settle(self.seat.lane, consumer, &[offset], Outcome::Released);
+                    return;
+                }
+            },
+        };
+        let subscription_ids = id.into_iter().collect();
+        let how = How { qos, dup: false, retain, packet_id, subscription_ids };
+        if self.send(delivery, &how) && qos > 0 {
+            let awaited = Awaited::PubAck;
+            self.outbound.insert(packet_id, Sent { consumer, offset, awaited });
+        }
+    }
+
+    /// Writes the PUBLISH. False when it cannot be sent to this client: then it is settled.
+    fn send(&mut self, delivery: &Delivery, how: &How) -> bool {
+        let message = &delivery.message;
+        let version = self.peer.version;
+        let broker = self.session.broker().clone();
+        let carry = self.options.carry;
+        let renderer = Renderer { version, formats: broker.formats(), carry };
+        let Some(Rendered { topic, properties }) = renderer.render(message) else {
+            self.give_up(delivery, "conversion: the topic is too long");
+            return false;
+        };
+        let expiry = match version {
+            Version::V5 => remaining_seconds(message.meta().expires, broker.now()),
+            Version::V311 => None,
+        };
+        let mut head = PublishHead {
+            version,
+            dup: how.dup,
+            qos: how.qos,
+            retain: how.retain,
+            topic: &topic,
+            packet_id: how.packet_id,
+            expiry,
+            subscription_ids: match version {
+                Version::V5 => &how.subscription_ids,
+                Version::V311 => &[],
+            },
+            properties: properties.len(),
+            payload: message.body().len(),
+        };
+        let mut chosen: Bytes = properties;
+        if !self.peer.takes(&head) {
+            let smaller = renderer.smaller(message).into_iter().find(|block| {
+                head.properties = block.len();
+                self.peer.takes(&head)
+            });
+            let Some(smaller) = smaller else {
+                // [MQTT-3.1.2-25]: as if it had been sent.
+                tracing::trace!("a message is larger than the client takes");
+                self.settle_unsent(delivery);
+                return false;
+            };
+            chosen = smaller;
+        }
+        self.peer.publish(&head, &chosen, message.body());
+        true
+    }
+
+    /// docs/SEMANTICS.md R9: what cannot be framed at all is dead-lettered.
+    fn give_up(&mut self, delivery: &Delivery, why: &str) {
+        tracing::trace!(why, "a message cannot be sent");
+        if delivery.consumer != ConsumerId::DIRECT {
+            let outcome = Outcome::Rejected { reason: Some(why.into()) };
+            let lane = self.seat.lane;
+            self.session.settle(lane, delivery.consumer, &[delivery.offset], outcome);
+        }
+    }
+
+    fn settle_unsent(&mut self, delivery: &Delivery) {
+        if delivery.consumer != ConsumerId::DIRECT {
+            self.gather(delivery.consumer, delivery.offset);
+        }
+    }
+}
+
+fn how(delivery: &Delivery, qos: u8, packet_id: u16) -> How {
+    let tags = delivery.tags.as_slice();
+    // MQTT 5 §3.3.1.3: 1 for a retained message at subscribe time, otherwise as published if it was asked for so.
+    let as_published = tags.iter().any(|tag| tag.flags & RETAIN_AS_PUBLISHED != 0);
+    let retain = delivery.retained || (as_published && delivery.message.meta().retain);
+    let subscription_ids = tags.iter().map(|tag| tag.id).filter(|id| *id != 0).collect();
+    How { qos, dup: false, retain, packet_id, subscription_ids }
+}

@@ -1,0 +1,93 @@
+//! PUBLISH and will → address and message.
+
+use super::format::{FORMAT_5, FORMAT_311};
+use crate::codec::{Place, Property, Publish, Version, Will, read_properties};
+use bytes::Bytes;
+use crossdock_core::message::carry;
+use crossdock_core::{Address, Key, Message, Meta, Name, Native, Origin, Timestamp};
+use std::sync::Arc;
+
+/// Where a publish to `topic` goes. `None`: a `$…` topic that nobody may publish to (docs/SEMANTICS.md §1).
+pub fn target(topic: &Bytes, exchange: &Name) -> Option<Address> {
+    if topic.first() != Some(&b'$') {
+        // The key outlives the read buffer that the topic is a slice of.
+        return Some(Address::new(exchange.clone(), Key::new(Bytes::copy_from_slice(topic))));
+    }
+    let queue = queue_of(std::str::from_utf8(topic).ok()?)?;
+    Some(Address::queue(&queue))
+}
+
+/// The queue that `$q/<queue>` or `$reply/q/<percent-encoded queue>` names.
+pub(super) fn queue_of(topic: &str) -> Option<Name> {
+    let name = match topic.strip_prefix("$q/") {
+        Some(name) => name.to_owned(),
+        None => {
+            let encoded = topic.strip_prefix("$reply/q/")?;
+            String::from_utf8(carry::percent_decode(encoded)?).ok()?
+        }
+    };
+    (!name.is_empty()).then(|| name.into())
+}
+
+/// What every message of a connection has in common.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    pub version: Version,
+    pub origin: Arc<Origin>,
+}
+
+impl Incoming {
+    fn meta(&self, now: Timestamp, qos: u8) -> Meta {
+        let mut meta = Meta::new(self.origin.clone(), now);
+        meta.durable = qos > 0;
+        meta.level = qos;
+        meta
+    }
+
+    fn native(&self, properties: Bytes) -> Native {
+        let format = match self.version {
+            Version::V311 => FORMAT_311,
+            Version::V5 => FORMAT_5,
+        };
+        Native { format, bytes: properties }
+    }
+}
+
+/// The message of a PUBLISH.
+pub fn message(publish: Publish, address: Address, common: &Incoming, now: Timestamp) -> Message {
+    let mut meta = common.meta(now, publish.qos);
+    // A queue keeps everything; only a topic has a retained value.
+    meta.retain = publish.retain && !address.is_queue();
+    meta.expires = publish.expiry.map(|seconds| now.plus(u64::from(seconds) * 1000));
+    if publish.has_user {
+        meta.priority = priority(&publish.properties);
+    }
+    Message::new(address, meta, common.native(publish.properties), publish.payload)
+}
+
+/// The message of a will. Its expiry runs from when it is published, which is not known here: it stays in the block
+/// and is shown to readers, and the broker does not act on it.
+pub fn will(will: &Will, address: Address, common: &Incoming, now: Timestamp) -> Message {
+    let mut meta = common.meta(now, will.qos);
+    meta.retain = will.retain && !address.is_queue();
+    if will.has_user {
+        meta.priority = priority(&will.properties);
+    }
+    let native = common.native(will.properties.clone());
+    Message::new(address, meta, native, will.payload.clone())
+}
+
+/// What a user property `mq.priority` asks for; the first one counts.
+fn priority(block: &Bytes) -> Option<u8> {
+    let mut found = None;
+    // The block was checked when it was decoded, so reading it cannot fail.
+    let _ = read_properties(block, Place::Publish, |property, _| {
+        if let Property::User(name, value) = property
+            && found.is_none()
+        {
+            found = carry::priority(std::iter::once((name.as_str(), value.as_str())));
+        }
+        Ok(())
+    });
+    found
+}

@@ -1,0 +1,61 @@
+//! What can be set for the connections of one listener.
+
+use crossdock_core::message::carry::Carry;
+use crossdock_core::{Limits, Overflow};
+use std::time::Duration;
+
+/// Settings of MQTT connections.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How much of what has no place in a PUBLISH is carried as `mq.…` user properties.
+    pub carry: Carry,
+    /// Total time from the connection to the end of its CONNECT.
+    pub login_time: Duration,
+    /// Bytes of a CONNECT.
+    pub login_bytes_max: usize,
+    /// Bytes of a client identifier.
+    pub client_id_bytes_max: usize,
+    /// QoS 1 and 2 publishes that a client may have unacknowledged: the Receive Maximum of CONNACK.
+    pub receive_maximum: u16,
+    /// Topic aliases that a client may set: the Topic Alias Maximum of CONNACK.
+    pub topic_alias_maximum: u16,
+    /// Deliveries of QoS 1 and 2 that a client may have unacknowledged, whatever Receive Maximum it allows.
+    pub in_flight_max: u16,
+    /// Bytes of them.
+    pub in_flight_bytes_max: u64,
+    /// Filters of one session.
+    pub subscriptions_max: usize,
+    /// Seconds that a session may outlive its connection; none: what the client asks for.
+    pub session_expiry_max: Option<u32>,
+    /// Limits of session queues and of the queues of shared subscriptions: a sleeping subscriber never refuses a
+    /// publisher.
+    pub queue_limits: Limits,
+    /// Milliseconds that the queue of a shared subscription is kept without a consumer.
+    pub share_expires_ms: u64,
+    /// Waiting output that does not move for so long ends the connection.
+    pub write_time: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            carry: Carry::Standard,
+            login_time: Duration::from_secs(10),
+            login_bytes_max: 64 << 10,
+            client_id_bytes_max: 1024,
+            receive_maximum: 64,
+            topic_alias_maximum: 16,
+            in_flight_max: 1024,
+            in_flight_bytes_max: 8 << 20,
+            subscriptions_max: 10_000,
+            session_expiry_max: None,
+            queue_limits: Limits {
+                messages: Some(100_000),
+                bytes: Some(256 << 20),
+                overflow: Overflow::DropHead,
+            },
+            share_expires_ms: 24 * 60 * 60 * 1000,
+            write_time: Duration::from_secs(15),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What the protocol itself remembers of messages: acknowledgements owed to the client, QoS 2 identifiers, and the
+//! packet identifiers of deliveries. Pure; what has to outlive the connection is named by [`memo`] keys.
+//!
+//! Identifiers of the two directions are separate spaces. From the client:
+//!
+//! ```text
+//! QoS 1   PUBLISH ── waiting ──(confirm)── PUBACK
+//! QoS 2   PUBLISH ── waiting ──(confirm)── PUBREC ── received ──(PUBREL)── PUBCOMP
+//! ```
+//!
+//! Invariant: acknowledgements leave in the order of their publishes ([MQTT-4.6.0-2], [MQTT-4.6.0-3]).
+
+use crate::codec::Reason;
+use crossdock_core::{ConsumerId, Delivery, Offset};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// An acknowledgement of a publish: PUBACK for QoS 1, PUBREC for QoS 2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub packet_id: u16,
+    pub qos: u8,
+    pub reason: Reason,
+    /// Why, for the reason string.
+    pub why: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// The number of its confirm; 0 when there is none to wait for.
+    number: u64,
+    packet_id: u16,
+    qos: u8,
+    resolved: Option<(Reason, Option<Arc<str>>)>,
+}
+
+/// Where a QoS 2 identifier of the client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage2 {
+    /// Its publish is not confirmed.
+    Waiting,
+    /// PUBREC was sent. `counted`: by this connection's Receive Maximum.
+    Received { counted: bool },
+}
+
+/// What to do about a QoS 2 PUBLISH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It is new: route it.
+    New,
+    /// It was routed and stored: only acknowledge.
+    Stored,
+    /// It was routed, its acknowledgement is on the way.
+    Waiting,
+}
+
+/// Publishes from the client.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    pending: VecDeque<Pending>,
+    ids: FxHashMap<u16, Stage2>,
+    /// QoS 1 and 2 publishes that count against the Receive Maximum.
+    open: usize,
+}
+
+impl Inbound {
+    /// An identifier that an earlier connection of the session left.
+    pub fn restore(&mut self, packet_id: u16) {
+        self.ids.insert(packet_id, Stage2::Received { counted: false });
+    }
+
+    /// Publishes that the client has not seen acknowledged to the end.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Publishes whose acknowledgement is not decided.
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether a QoS 2 identifier is in use: then its PUBLISH must not be routed again ([MQTT-4.3.3-10]).
+    pub fn seen(&mut self, packet_id: u16) -> Seen {
+        match self.ids.get_mut(&packet_id) {
+            None => Seen::New,
+            Some(Stage2::Waiting) => Seen::Waiting,
+            Some(Stage2::Received { counted }) => {
+                self.open += usize::from(!*counted);
+                *counted = true;
+                Seen::Stored
+            }
+        }
+    }
+
+    /// A publish was handed to the core under that confirm number.
+    pub fn routed(&mut self, packet_id: u16, qos: u8, number: u64) {
+        self.push(Pending { number, packet_id, qos, resolved: None });
+    }
+
+    /// A publish is answered without the core.
+    pub fn decided(&mut self, packet_id: u16, qos: u8, reason: Reason, why: Option<Arc<str>>) {
+        self.push(Pending { number: 0, packet_id, qos, resolved: Some((reason, why)) });
+    }
+
+    fn push(&mut self, pending: Pending) {
+        self.open += 1;
+        if pending.qos == 2 {
+            self.ids.insert(pending.packet_id, Stage2::Waiting);
+        }
+        self.pending.push_back(pending);
+    }
+
+    /// The core's answer to a number; numbers come in order.
+    pub fn confirmed(&mut self, number: u64, reason: Reason, why: Option<Arc<str>>) {
+        let waiting = self.pending.iter_mut().find(|p| p.resolved.is_none());
+        if let Some(pending) = waiting.filter(|p| p.number == number) {
+            pending.resolved = Some((reason, why));
+        }
+    }
+
+    /// The next acknowledgement that may be sent.
+    pub fn next(&mut self) -> Option<Answer> {
+        self.pending.front()?.resolved.as_ref()?;
+        let Pending { packet_id, qos, resolved, .. } = self.pending.pop_front()?;
+        let (reason, why) = resolved?;
+        if qos == 2 && !reason.is_failure() {
+            self.ids.insert(packet_id, Stage2::Received { counted: true });
+        } else {
+            self.open = self.open.saturating_sub(1);
+            if qos == 2 {
+                // After a failure the identifier is free [MQTT-4.3.3-9].
+                self.ids.remove(&packet_id);
+            }
+        }
+        Some(Answer { packet_id, qos, reason, why })
+    }
+
+    /// PUBREL: frees the identifier. False when it was not in use.
+    pub fn release(&mut self, packet_id: u16) -> bool {
+        match self.ids.get(&packet_id) {
+            Some(Stage2::Received { counted }) => {
+                self.open = self.open.saturating_sub(usize::from(*counted));
+                self.ids.remove(&packet_id);
+                true
+            }
+            // Before PUBREC there is nothing to release.
+            Some(Stage2::Waiting) | None => false,
+        }
+    }
+}
+
+/// What the client has to send next about a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names, reason = "the specification's names")]
+pub enum Awaited {
+    PubAck,
+    PubRec,
+    PubComp,
+}
+
+/// A delivery that the client has not acknowledged to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    pub consumer: ConsumerId,
+    pub offset: Offset,
+    pub awaited: Awaited,
+}
+
+/// Deliveries to the client.
+#[derive(Debug)]
+pub struct Outbound {
+    sent: FxHashMap<u16, Sent>,
+    /// Deliveries of the session's own queue whose identifier is still taken, in order.
+    held: VecDeque<Delivery>,
+    /// Offsets of the own queue for which an earlier connection got PUBREC.
+    received: FxHashSet<u64>,
+    /// Where the search for a free identifier goes on.
+    search: u16,
+}
+
+/// Identifiers go from 1 to this.
+const IDS: u64 = 65_535;
+
+impl Default for Outbound {
+    fn default() -> Self {
+        let (sent, received) = (FxHashMap::default(), FxHashSet::default());
+        Self { sent, held: VecDeque::new(), received, search: 0 }
+    }
+}
+
+impl Outbound {
+    /// The identifier of a record of the session's own queue: the same on every connection, without being stored.
+    pub fn derived(offset: Offset) -> u16 {
+        // Below 65,535, so it fits.
+        u16::try_from(offset.0 % IDS).unwrap_or_default().saturating_add(1)
+    }
+
+    /// An identifier for a delivery of another queue; none when all are taken.
+    pub fn free(&mut self) -> Option<u16> {
+        for _ in 0..IDS {
+            self.search = self.search.checked_add(1).unwrap_or(1);
+            if !self.sent.contains_key(&self.search) {
+                return Some(self.search);
+            }
+        }
+        None
+    }
+
+    /// Notes that this record's next word from the client is PUBCOMP, by an earlier connection's memo.
+    pub fn restore(&mut self, offset: u64) {
+        self.received.insert(offset);
+    }
+
+    /// True once for a restored record.
+    pub fn was_received(&mut self, offset: Offset) -> bool {
+        self.received.remove(&offset.0)
+    }
+
+    /// True when the identifier is taken.
+    pub fn is_taken(&self, packet_id: u16) -> bool {
+        self.sent.contains_key(&packet_id)
+    }
+
+    pub fn insert(&mut self, packet_id: u16, sent: Sent) {
+        self.sent.insert(packet_id, sent);
+    }
+
+    pub fn get(&self, packet_id: u16) -> Option<Sent> {
+        self.sent.get(&packet_id).copied()
+    }
+
+    pub fn remove(&mut self, packet_id: u16) {
+        self.sent.remove(&packet_id);
+    }
+
+    /// A consumer is gone: what it had is nobody's any more.
+    pub fn forget(&mut self, consumer: ConsumerId) {
+        self.sent.retain(|_, sent| sent.consumer != consumer);
+    }
+
+    /// Keeps a delivery back. The credit of the client bounds how many.
+    pub fn hold(&mut self, delivery: Delivery) {
+        self.held.push_back(delivery);
+    }
+
+    /// The oldest one that was kept back.
+    pub fn unhold(&mut self) -> Option<Delivery> {
+        self.held.pop_front()
+    }
+
+    /// Puts back what [`Outbound::unhold`] took.
+    pub fn hold_first(&mut self, delivery: Delivery) {
+        self.held.push_front(delivery);
+    }
+
+    /// True while deliveries are kept back: later ones have to wait behind them.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
+/// Keys of the session's memos.
+pub mod memo {
+    use bytes::Bytes;
+
+    /// An identifier of a QoS 2 PUBLISH that was stored and not released.
+    pub fn inbound(packet_id: u16) -> Bytes {
+        tagged(b'q', &packet_id.to_be_bytes())
+    }
+
+    /// A record of the own queue for which PUBREC came.
+    pub fn outbound(offset: u64) -> Bytes {
+        tagged(b'r', &offset.to_be_bytes())
+    }
+
+    /// A subscription that consumes a queue of its own name; `digest` is of its filter.
+    pub fn subscription(digest: &[u8]) -> Bytes {
+        tagged(b's', digest)
+    }
+
+    fn tagged(tag: u8, rest: &[u8]) -> Bytes {
+        std::iter::once(tag).chain(rest.iter().copied()).collect()
+    }
+
+    /// A memo's key, read.
+    #[derive(Debug, PartialEq, Eq)]
+    pub enum Key {
+        Inbound(u16),
+        Outbound(u64),
+        Subscription,
+    }
+
+    /// Reads a key; `None` for one that this version does not know.
+    pub fn read(key: &[u8]) -> Option<Key> {
+        let (tag, rest) = key.split_first()?;
+        Some(match tag {
+            b'q' => Key::Inbound(u16::from_be_bytes(rest.try_into().ok()?)),
+            b'r' => Key::Outbound(u64::from_be_bytes(rest.try_into().ok()?)),
+            b's' => Key::Subscription,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,202 @@
+//! Tests of the configuration: every kind of mistake with its place, and who wins over whom.
+
+use super::*;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A file of its own for each test, removed at the end.
+struct File(PathBuf);
+
+impl File {
+    fn new(text: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("crossdock-config-{}-{number}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("the temporary folder is writable");
+        Self(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn load_text(text: &str) -> Result<Loaded, Vec<Mistake>> {
+    let file = File::new(text);
+    load(&Request { file: Some(&file.0), ..Request::default() })
+}
+
+/// The mistakes of a file, without the file's folder and name.
+fn mistakes(text: &str) -> Vec<String> {
+    let file = File::new(text);
+    let request = Request { file: Some(&file.0), ..Request::default() };
+    let prefix = format!("{}:", file.0.display());
+    let shown = load(&request).expect_err("a mistake").into_iter().map(|m| m.to_string());
+    shown.map(|line| line.replace(&prefix, "")).collect()
+}
+
+#[test]
+fn defaults_are_whole() {
+    let loaded = load(&Request::default()).expect("the built-in values are well-formed");
+    let config = loaded.config;
+    assert_eq!(config.data_dir, PathBuf::from("data"));
+    let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
+    assert_eq!(names, ["amqp", "mqtt", "stomp"]);
+    assert_eq!(config.listeners["mqtt"].bind, "127.0.0.1:1883");
+    assert_eq!(config.memory.high, units::Share::Percent(60));
+    assert_eq!(config.limits.message_bytes, units::Size(16 << 20));
+    assert_eq!(config.log.format, LogFormat::Text);
+}
+
+#[test]
+fn every_mistake_is_found_with_its_place() {
+    let found = mistakes(
+        "data_dri = 5\n\
+         [listeners.mqtt]\n\
+         bind = \"localhost\"\n\
+         protocols = [\"mqtt\", 5]\n\
+         [limits]\n\
+         message_bytes = \"5 apples\"\n\
+         topic_separators = true\n\
+         [log]\n\
+         level = \"inof\"\n\
+         [[queue]]\n\
+         durable = \"yes\"\n",
+    );
+    assert_eq!(
+        found,
+        [
+            "1:1 data_dri: unknown key; did you mean 'data_dir'?",
+            "3:8 listeners.mqtt.bind: 'localhost' is not host:port or off",
+            "4:22 listeners.mqtt.protocols[1]: expected a text, found a whole number",
+            "6:17 limits.message_bytes: '5 apples' is not a size: a number with B, KiB, MiB, GiB or TiB",
+            "7:20 limits.topic_separators: expected a whole number, found a boolean",
+            "9:9 log.level: 'inof' is none of error, warn, info, debug, trace",
+            "11:11 queue[0].durable: expected true or false, found a text",
+            "10:1 queue[0].name: is missing",
+        ]
+    );
+}
+
+#[test]
+fn syntax_errors_have_a_place() {
+    let found = mistakes("[memory]\nhigh = = 5\n");
+    assert!(found[0].starts_with("2:"), "{found:?}");
+    assert!(found[0].contains("not TOML"), "{found:?}");
+}
+
+#[test]
+fn tables_are_tables_and_lists_are_lists() {
+    let found = mistakes("memory = 5\nqueue = \"x\"\nroute = [1]\n");
+    assert_eq!(
+        found,
+        [
+            "1:10 memory: expected a table, found a whole number",
+            "2:9 queue: expected a list of tables, found a text",
+            "3:10 route[0]: expected a table, found a whole number",
+        ]
+    );
+}
+
+#[test]
+fn unknown_keys_of_a_route_are_all_found() {
+    let found = mistakes(
+        "[[route]]\nnmae = \"r\"\nfrom = [\"queue:a\"]\nto = [\"queue:b\"]\nmoode = \"tap\"\n",
+    );
+    let about = |key: &str| found.iter().any(|line| line.contains(&format!("route[0].{key}: ")));
+    assert!(about("nmae") && about("moode") && about("name"), "{found:?}");
+    assert!(found.iter().any(|line| line.starts_with("5:1 ")), "{found:?}");
+}
+
+#[test]
+fn an_unreadable_file_is_one_mistake() {
+    let path = Path::new("/nonexistent/hub.toml");
+    let request = Request { file: Some(path), ..Request::default() };
+    let shown: Vec<String> =
+        load(&request).expect_err("no such file").iter().map(Mistake::to_string).collect();
+    assert_eq!(shown.len(), 1);
+    assert!(shown[0].starts_with("/nonexistent/hub.toml unreadable: "), "{shown:?}");
+}
+
+#[test]
+fn the_later_source_wins() {
+    let file = File::new("[memory]\nhigh = \"1GiB\"\n[listeners.mqtt]\nbind = \"127.0.0.1:1\"\n");
+    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let set = ["listeners.mqtt.bind=127.0.0.1:3".to_owned(), "memory.high=33554432".to_owned()];
+    let request = Request {
+        file: Some(&file.0),
+        data_dir: Some("/elsewhere"),
+        set: &set,
+        environment: vec![
+            variable("CROSSDOCK_LISTENERS__MQTT__BIND", "127.0.0.1:2"),
+            variable("CROSSDOCK_LISTENERS__STOMP__BIND", "off"),
+            variable("CROSSDOCK_LISTENERS__AMQP__PROTOCOLS", "amqp,mqtt"),
+            variable("CROSSDOCK_MEMROY__HIGH", "5"),
+            variable("HOME", "/root"),
+        ],
+    };
+    let loaded = load(&request).expect("well-formed");
+    let config = &loaded.config;
+    assert_eq!(config.listeners["mqtt"].bind, "127.0.0.1:3");
+    assert_eq!(config.listeners["mqtt"].protocols, ["mqtt"], "the rest of the table stays");
+    assert_eq!(config.listeners["stomp"].bind, "off");
+    assert_eq!(config.listeners["amqp"].protocols, ["amqp", "mqtt"]);
+    assert_eq!(config.memory.high, units::Share::Bytes(32 << 20));
+    assert_eq!(config.data_dir, PathBuf::from("/elsewhere"));
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].contains("CROSSDOCK_MEMROY__HIGH"));
+    let shown = loaded.mistake("listeners.mqtt.bind", "is in use").to_string();
+    assert_eq!(shown, "--set listeners.mqtt.bind=127.0.0.1:3 listeners.mqtt.bind: is in use");
+    let shown = loaded.mistake("listeners.amqp.bind", "is in use").to_string();
+    assert!(shown.starts_with("built-in defaults:"), "{shown}");
+}
+
+#[test]
+fn bad_settings_of_the_command_line() {
+    let set = ["memory.hihg=5".to_owned(), "memory".to_owned(), "queue=x".to_owned()];
+    let request = Request { set: &set, ..Request::default() };
+    let found = load(&request).expect_err("mistakes");
+    let reasons: Vec<&str> = found.iter().map(|m| m.reason.as_str()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "unknown key; did you mean 'high'?",
+            "not of the form key=value",
+            "holds more than one value: set it in the file",
+        ]
+    );
+}
+
+#[test]
+fn places_inside_inline_tables() {
+    let loaded = load_text(
+        "[[queue]]\nname = \"q\"\narguments = { x-max-length = 5, list = [true, { a = 1.5 }] }\n",
+    );
+    let loaded = loaded.expect("well-formed");
+    let arguments = values(&loaded.config.queues[0].arguments);
+    assert_eq!(arguments.len(), 2);
+    let shown = loaded.mistake("queue[0].arguments.x-max-length", "no").place.to_string();
+    assert!(shown.ends_with(":3:15"), "{shown}");
+}
+
+#[test]
+fn sizes_and_addresses() {
+    use units::{Share, Size, address};
+    assert_eq!(Size::parse("64MiB"), Ok(Size(64 << 20)));
+    assert_eq!(Size::parse("10 kb"), Ok(Size(10_000)));
+    assert_eq!(Size::parse("7"), Ok(Size(7)));
+    assert!(Size::parse("").is_err());
+    assert!(Size::parse("-1").is_err());
+    assert!(Size::parse("99999999999999TiB").is_err());
+    assert_eq!(Share::parse("60%"), Ok(Share::Percent(60)));
+    assert!(Share::parse("0%").is_err() && Share::parse("101%").is_err());
+    assert_eq!(Share::Percent(50).of(1000), 500);
+    let topics = "amq.topic".into();
+    let shown = |text: &str| address(text, &topics).map(|address| address.to_string());
+    assert_eq!(shown("queue:a/b"), Ok("queue:a/b".to_owned()));
+    assert_eq!(shown("topic:a/b"), Ok("exchange:amq.topic/a/b".to_owned()));
+    assert_eq!(shown("exchange:x/k"), Ok("exchange:x/k".to_owned()));
+    assert!(shown("stream:x").is_err() && shown("queue:").is_err() && shown("x").is_err());
+}

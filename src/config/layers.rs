@@ -1,0 +1,123 @@
+//! Where values come from, the later winning over the earlier: built-in defaults, the file, the
+//! environment, the command line. Each layer is a tree of its own, so that a mistake names the place that
+//! holds it.
+
+use super::schema::{self, Form};
+use super::tree::{self, Mistake, Node, Place, What};
+use std::path::Path;
+
+/// The built-in values, in the file's own syntax.
+const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// What every variable of the environment begins with.
+const PREFIX: &str = "CROSSDOCK_";
+
+/// Nobody needs a longer file; a directory of logs given by mistake is not read to its end.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The built-in values.
+pub fn built_in() -> Result<Node, Mistake> {
+    tree::parse("built-in defaults", DEFAULTS)
+}
+
+/// The file's values.
+pub fn file(path: &Path) -> Result<Node, Mistake> {
+    let name = path.display().to_string();
+    let failed = |reason: String| Mistake::new(&Place::from(name.as_str()), "", reason);
+    let length = std::fs::metadata(path).map_err(|error| failed(format!("unreadable: {error}")))?;
+    if length.len() > FILE_BYTES_MAX {
+        return Err(failed(format!("more than {FILE_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| failed(format!("unreadable: {e}")))?;
+    tree::parse(&name, &text)
+}
+
+/// The environment's values, and a warning for each name that is no key's: somebody else may use the
+/// prefix too.
+pub fn environment(variables: &[(String, String)]) -> (Node, Vec<String>) {
+    let mut root = Node::table(Place::from("environment"));
+    let mut warnings = Vec::new();
+    for (name, text) in variables {
+        let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        let key = key.to_ascii_lowercase();
+        let path: Vec<&str> = key.split("__").collect();
+        match leaf(&path) {
+            Some(form) => {
+                let place = Place::from(format!("environment {name}"));
+                root.set(&path, Node { what: read(form, text), place });
+            }
+            None => warnings.push(format!("{name} in the environment names no key; it is ignored")),
+        }
+    }
+    (root, warnings)
+}
+
+/// The values of `--set key=value`, in order.
+pub fn command_line(settings: &[String], mistakes: &mut Vec<Mistake>) -> Node {
+    let mut root = Node::table(Place::from("--set"));
+    for setting in settings {
+        let place = Place::from(format!("--set {setting}"));
+        let Some((key, text)) = setting.split_once('=') else {
+            mistakes.push(Mistake::new(&place, "", "not of the form key=value"));
+            continue;
+        };
+        let path: Vec<&str> = key.trim().split('.').collect();
+        match leaf(&path) {
+            Some(form) => root.set(&path, Node { what: read(form, text), place }),
+            None => mistakes.push(Mistake::new(&place, key.trim(), not_a_leaf(&path))),
+        }
+    }
+    root
+}
+
+/// A value that the command line gives by an option of its own.
+pub fn option(root: &mut Node, option: &str, key: &str, text: &str) {
+    let place = Place::from(option);
+    root.set(&[key], Node { place, what: What::Text(text.to_owned()) });
+}
+
+/// The form of a key that one line of text can set.
+fn leaf(path: &[&str]) -> Option<&'static Form> {
+    let form = schema::find(path)?;
+    let several = matches!(
+        form,
+        Form::Table(_) | Form::Named(_) | Form::Tables(_) | Form::Arguments | Form::Elsewhere
+    );
+    (!several).then_some(form)
+}
+
+fn not_a_leaf(path: &[&str]) -> String {
+    match (path, schema::find(path)) {
+        (_, Some(_)) => "holds more than one value: set it in the file".to_owned(),
+        ([name], None) => schema::unknown(name, schema::ROOT.iter().map(|key| key.name)),
+        ([.., name], None) => {
+            let under = path.split_last().and_then(|(_, table)| schema::keys(table));
+            schema::unknown(name, under.unwrap_or_default().iter().map(|key| key.name))
+        }
+        _ => "unknown key".to_owned(),
+    }
+}
+
+/// Text is what its key's form makes of it: a text key takes `5` as text, a size as a number.
+fn read(form: &Form, text: &str) -> What {
+    let number = || text.trim().parse().map_or_else(|_| What::Text(text.to_owned()), What::Integer);
+    match form {
+        Form::Bool => match text.trim() {
+            "true" => What::Bool(true),
+            "false" => What::Bool(false),
+            _ => What::Text(text.to_owned()),
+        },
+        Form::Count { .. } | Form::Size { .. } | Form::Share => number(),
+        Form::Texts => What::List(texts(text)),
+        _ => What::Text(text.to_owned()),
+    }
+}
+
+/// `a,b` or `["a", "b"]`.
+fn texts(text: &str) -> Vec<Node> {
+    let place = Place::from(text);
+    let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let words = inner.split(',').map(|word| word.trim().trim_matches('"'));
+    let words = words.filter(|word| !word.is_empty());
+    words.map(|word| Node { place: place.clone(), what: What::Text(word.to_owned()) }).collect()
+}

@@ -1,0 +1,152 @@
+//! The configuration as meant: every value typed and present. Nothing here knows where a value was written.
+
+use super::units::{Share, Size};
+use crossdock_core::{Name, Value};
+use crossdock_transforms::RouteSpec;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// All of it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub listeners: BTreeMap<String, Listener>,
+    pub memory: Memory,
+    pub store: Store,
+    pub vhost: Vhost,
+    pub log: Log,
+    pub limits: Limits,
+    #[serde(default, rename = "queue")]
+    pub queues: Vec<Queue>,
+    #[serde(default, rename = "exchange")]
+    pub exchanges: Vec<Exchange>,
+    #[serde(default, rename = "binding")]
+    pub bindings: Vec<Binding>,
+    /// Read one by one, so that one bad route does not hide the mistakes of the next.
+    #[serde(skip)]
+    pub routes: Vec<RouteSpec>,
+}
+
+/// A port.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Listener {
+    /// `host:port` or `off`.
+    #[serde(default)]
+    pub bind: String,
+    #[serde(default)]
+    pub protocols: Vec<String>,
+    pub connections_max: Option<usize>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Memory {
+    pub high: Share,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Store {
+    pub segment_bytes: Size,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Vhost {
+    pub dead_letter: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Limits {
+    pub message_bytes: Size,
+    pub topic_bytes: usize,
+    pub topic_separators: usize,
+    pub session_share_bytes: Size,
+    pub inbox_bytes: Size,
+}
+
+/// A queue to be there from the start.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Queue {
+    pub name: String,
+    #[serde(default = "yes")]
+    pub durable: bool,
+    #[serde(default)]
+    pub auto_delete: bool,
+    #[serde(default)]
+    pub arguments: BTreeMap<String, Argument>,
+}
+
+/// An exchange to be there from the start.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Exchange {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(default = "yes")]
+    pub durable: bool,
+    #[serde(default)]
+    pub auto_delete: bool,
+    #[serde(default)]
+    pub internal: bool,
+    #[serde(default)]
+    pub arguments: BTreeMap<String, Argument>,
+}
+
+/// A binding to be there from the start.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Binding {
+    pub source: String,
+    /// In the canonical form: words separated by `/`, wildcards `+` and `#`.
+    #[serde(default)]
+    pub key: String,
+    /// `queue:NAME` or `exchange:NAME`.
+    pub to: String,
+    #[serde(default)]
+    pub arguments: BTreeMap<String, Argument>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The value of a declaration's argument.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Argument {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Argument>),
+    Table(BTreeMap<String, Argument>),
+}
+
+impl Argument {
+    fn value(&self) -> Value {
+        match self {
+            Argument::Bool(bool) => Value::Bool(*bool),
+            Argument::Integer(number) => Value::I64(*number),
+            Argument::Float(number) => Value::F64(*number),
+            Argument::Text(text) => Value::text(text.as_str()),
+            Argument::List(list) => Value::List(list.iter().map(Argument::value).collect()),
+            Argument::Table(table) => Value::Map(values(table)),
+        }
+    }
+}
+
+/// Arguments as the broker takes them.
+pub fn values(arguments: &BTreeMap<String, Argument>) -> Vec<(Name, Value)> {
+    arguments.iter().map(|(name, value)| (name.as_str().into(), value.value())).collect()
+}

@@ -1,0 +1,350 @@
+//! Every key that a configuration may hold, with the form of its value, and the check of a written tree
+//! against them. All mistakes are collected. What a route may hold is not here: the transforms crate
+//! knows that.
+
+use super::tree::{Field, Mistake, Node, What};
+use super::units::{Share, Size, address};
+
+/// The form of a value.
+pub enum Form {
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    Bool,
+    /// A whole number.
+    Count {
+        min: i64,
+        max: i64,
+    },
+    /// Bytes.
+    Size {
+        min: u64,
+    },
+    /// Bytes or a percentage.
+    Share,
+    /// `host:port` or `off`.
+    Bind,
+    /// `queue:NAME`, `topic:a/b`, `exchange:NAME/KEY`.
+    Address,
+    /// `queue:NAME` or `exchange:NAME`.
+    Target,
+    /// A list of texts.
+    Texts,
+    /// A table of declaration arguments: the names are the clients' own.
+    Arguments,
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// A table whose names are the user's, each with these keys.
+    Named(&'static [Key]),
+    /// `[[name]]`: a list of tables with these keys.
+    Tables(&'static [Key]),
+    /// A list of tables that somebody else checks.
+    Elsewhere,
+}
+
+/// One key.
+pub struct Key {
+    pub name: &'static str,
+    pub form: Form,
+    /// The table makes no sense without it.
+    pub required: bool,
+}
+
+const fn key(name: &'static str, form: Form) -> Key {
+    Key { name, form, required: false }
+}
+
+const fn required(name: &'static str, form: Form) -> Key {
+    Key { name, form, required: true }
+}
+
+const MIB: u64 = 1 << 20;
+
+const LISTENER: &[Key] = &[
+    key("bind", Form::Bind),
+    key("protocols", Form::Texts),
+    key("connections_max", Form::Count { min: 1, max: 10_000_000 }),
+];
+
+const LIMITS: &[Key] = &[
+    key("message_bytes", Form::Size { min: 1 }),
+    key("topic_bytes", Form::Count { min: 1, max: 65_535 }),
+    key("topic_separators", Form::Count { min: 0, max: 65_535 }),
+    key("session_share_bytes", Form::Size { min: 4096 }),
+    key("inbox_bytes", Form::Size { min: 4096 }),
+];
+
+const QUEUE: &[Key] = &[
+    required("name", Form::Text),
+    key("durable", Form::Bool),
+    key("auto_delete", Form::Bool),
+    key("arguments", Form::Arguments),
+];
+
+const EXCHANGE: &[Key] = &[
+    required("name", Form::Text),
+    required("type", Form::Word(&["direct", "fanout", "topic", "headers"])),
+    key("durable", Form::Bool),
+    key("auto_delete", Form::Bool),
+    key("internal", Form::Bool),
+    key("arguments", Form::Arguments),
+];
+
+const BINDING: &[Key] = &[
+    required("source", Form::Text),
+    key("key", Form::Text),
+    required("to", Form::Target),
+    key("arguments", Form::Arguments),
+];
+
+const LOG: &[Key] = &[
+    key("format", Form::Word(&["text", "json"])),
+    key("level", Form::Word(&["error", "warn", "info", "debug", "trace"])),
+];
+
+const MEMORY: &[Key] = &[key("high", Form::Share)];
+const STORE: &[Key] = &[key("segment_bytes", Form::Size { min: MIB })];
+const VHOST: &[Key] = &[key("dead_letter", Form::Address)];
+
+/// The whole.
+pub const ROOT: &[Key] = &[
+    key("data_dir", Form::Text),
+    key("listeners", Form::Named(LISTENER)),
+    key("memory", Form::Table(MEMORY)),
+    key("store", Form::Table(STORE)),
+    key("vhost", Form::Table(VHOST)),
+    key("log", Form::Table(LOG)),
+    key("limits", Form::Table(LIMITS)),
+    key("queue", Form::Tables(QUEUE)),
+    key("exchange", Form::Tables(EXCHANGE)),
+    key("binding", Form::Tables(BINDING)),
+    key("route", Form::Elsewhere),
+];
+
+/// The form of the key at a path of names, when there is such a key.
+pub fn find(path: &[&str]) -> Option<&'static Form> {
+    let (name, table) = path.split_last()?;
+    keys(table)?.iter().find(|key| key.name == *name).map(|key| &key.form)
+}
+
+/// The keys of the table at a path of names, when there is such a table.
+pub fn keys(path: &[&str]) -> Option<&'static [Key]> {
+    let mut keys = ROOT;
+    let mut names = path.iter();
+    while let Some(name) = names.next() {
+        let key = keys.iter().find(|key| key.name == *name)?;
+        keys = match key.form {
+            Form::Table(under) => under,
+            Form::Named(under) => names.next().map(|_| under)?,
+            _ => return None,
+        };
+    }
+    Some(keys)
+}
+
+/// Checks a tree, from the root.
+pub fn check(root: &Node, mistakes: &mut Vec<Mistake>) {
+    table(root, ROOT, "", mistakes);
+}
+
+/// The name of these that was probably meant.
+pub fn suggestion<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = names.map(|known| (distance(name, known), known)).min()?;
+    let allowed = (name.len() / 3).max(2).min(name.len().saturating_sub(1));
+    (near.0 <= allowed).then_some(near.1)
+}
+
+/// `unknown key`, with what was probably meant.
+pub fn unknown<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+    match suggestion(name, names) {
+        Some(meant) => format!("unknown key; did you mean '{meant}'?"),
+        None => "unknown key".to_owned(),
+    }
+}
+
+fn table(node: &Node, keys: &'static [Key], path: &str, mistakes: &mut Vec<Mistake>) {
+    let What::Table(fields) = &node.what else {
+        mistakes.push(wrong(node, path, "a table"));
+        return;
+    };
+    for Field { name, place, node } in fields {
+        let path = join(path, name);
+        match keys.iter().find(|key| key.name == name) {
+            Some(key) => value(node, &key.form, &path, mistakes),
+            None => {
+                let reason = unknown(name, keys.iter().map(|key| key.name));
+                mistakes.push(Mistake::new(place, path, reason));
+            }
+        }
+    }
+    for key in keys.iter().filter(|key| key.required) {
+        if !fields.iter().any(|field| field.name == key.name) {
+            mistakes.push(Mistake::new(&node.place, join(path, key.name), "is missing"));
+        }
+    }
+}
+
+fn value(node: &Node, form: &'static Form, path: &str, mistakes: &mut Vec<Mistake>) {
+    match form {
+        Form::Table(keys) => table(node, keys, path, mistakes),
+        Form::Named(keys) => match &node.what {
+            What::Table(fields) => {
+                for field in fields {
+                    table(&field.node, keys, &join(path, &field.name), mistakes);
+                }
+            }
+            _ => mistakes.push(wrong(node, path, "a table")),
+        },
+        Form::Tables(keys) => match &node.what {
+            What::List(nodes) => {
+                for (index, node) in nodes.iter().enumerate() {
+                    table(node, keys, &format!("{path}[{index}]"), mistakes);
+                }
+            }
+            _ => mistakes.push(wrong(node, path, "a list of tables")),
+        },
+        Form::Texts => match &node.what {
+            What::List(nodes) => {
+                for (index, node) in nodes.iter().enumerate() {
+                    value(node, &Form::Text, &format!("{path}[{index}]"), mistakes);
+                }
+            }
+            _ => mistakes.push(wrong(node, path, "a list of texts")),
+        },
+        Form::Arguments => arguments(node, path, mistakes),
+        Form::Elsewhere => elsewhere(node, path, mistakes),
+        leaf => {
+            if let Err(reason) = scalar(&node.what, leaf, node.kind()) {
+                mistakes.push(Mistake::new(&node.place, path, reason));
+            }
+        }
+    }
+}
+
+fn scalar(what: &What, form: &Form, kind: &str) -> Result<(), String> {
+    let expected = |wanted: &str| Err(format!("expected {wanted}, found {kind}"));
+    match (form, what) {
+        (Form::Text, What::Text(_)) | (Form::Bool, What::Bool(_)) => Ok(()),
+        (Form::Text, _) => expected("a text"),
+        (Form::Bool, _) => expected("true or false"),
+        (Form::Word(words), What::Text(text)) => match words.contains(&text.as_str()) {
+            true => Ok(()),
+            false => Err(format!("'{text}' is none of {}", words.join(", "))),
+        },
+        (Form::Word(words), _) => expected(&format!("one of {}", words.join(", "))),
+        (Form::Count { min, max }, What::Integer(number)) => match (min..=max).contains(&number) {
+            true => Ok(()),
+            false => Err(format!("{number} is not from {min} to {max}")),
+        },
+        (Form::Count { .. }, _) => expected("a whole number"),
+        (Form::Size { min }, What::Integer(number)) => size(u64::try_from(*number).ok(), *min),
+        (Form::Size { min }, What::Text(text)) => size(Some(Size::parse(text)?.0), *min),
+        (Form::Size { .. }, _) => expected("a size"),
+        (Form::Share, What::Integer(number)) => size(u64::try_from(*number).ok(), MIB),
+        (Form::Share, What::Text(text)) => match Share::parse(text)? {
+            Share::Bytes(bytes) => size(Some(bytes), MIB),
+            Share::Percent(_) => Ok(()),
+        },
+        (Form::Share, _) => expected("a size or a percentage"),
+        (Form::Bind, What::Text(text)) => bind(text),
+        (Form::Bind, _) => expected("host:port or off"),
+        (Form::Address, What::Text(text)) => address(text, &"".into()).map(|_| ()),
+        (Form::Address, _) => expected("an address"),
+        (Form::Target, What::Text(text)) => match text.split_once(':') {
+            Some(("queue" | "exchange", name)) if !name.is_empty() => Ok(()),
+            _ => Err(format!("'{text}' is not queue:NAME or exchange:NAME")),
+        },
+        (Form::Target, _) => expected("queue:NAME or exchange:NAME"),
+        // Containers are not asked for here.
+        _ => Ok(()),
+    }
+}
+
+fn size(bytes: Option<u64>, min: u64) -> Result<(), String> {
+    match bytes {
+        Some(bytes) if bytes >= min => Ok(()),
+        _ => Err(format!("must be at least {min} bytes")),
+    }
+}
+
+fn bind(text: &str) -> Result<(), String> {
+    let well_formed = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let brackets = host.starts_with('[') && host.ends_with(']');
+        !host.is_empty() && (brackets || !host.contains(':')) && port.parse::<u16>().is_ok()
+    });
+    match text == "off" || well_formed {
+        true => Ok(()),
+        false => Err(format!("'{text}' is not host:port or off")),
+    }
+}
+
+fn arguments(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) {
+    match &node.what {
+        What::Table(fields) => {
+            for field in fields {
+                argument(&field.node, &join(path, &field.name), mistakes);
+            }
+        }
+        _ => mistakes.push(wrong(node, path, "a table")),
+    }
+}
+
+/// As deep as the TOML parser lets a document nest.
+fn argument(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) {
+    match &node.what {
+        What::Date(_) => mistakes.push(wrong(node, path, "a text, number, boolean, list or table")),
+        What::Table(_) => arguments(node, path, mistakes),
+        What::List(nodes) => {
+            for (index, node) in nodes.iter().enumerate() {
+                argument(node, &format!("{path}[{index}]"), mistakes);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn elsewhere(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) {
+    let What::List(nodes) = &node.what else {
+        mistakes.push(wrong(node, path, "a list of tables"));
+        return;
+    };
+    for (index, node) in nodes.iter().enumerate() {
+        if !matches!(node.what, What::Table(_)) {
+            mistakes.push(wrong(node, &format!("{path}[{index}]"), "a table"));
+        }
+    }
+}
+
+fn wrong(node: &Node, path: &str, wanted: &str) -> Mistake {
+    Mistake::new(&node.place, path, format!("expected {wanted}, found {}", node.kind()))
+}
+
+fn join(path: &str, name: &str) -> String {
+    match path.is_empty() {
+        true => name.to_owned(),
+        false => format!("{path}.{name}"),
+    }
+}
+
+/// How many letters have to be put in, taken out or changed.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let above = row.get(j + 1).copied().unwrap_or(usize::MAX);
+            let changed = diagonal + usize::from(x != *y);
+            if let Some(cell) = row.get_mut(j) {
+                *cell = left;
+            }
+            diagonal = above;
+            left = changed.min(left + 1).min(above.saturating_add(1));
+        }
+        if let Some(cell) = row.last_mut() {
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}

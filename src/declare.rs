@@ -1,0 +1,131 @@
+//! Queues, exchanges and bindings of the configuration, declared at every start as a client would: what
+//! is there with other settings is a mistake, never changed.
+
+use crate::config::{Loaded, Mistake, values};
+use crossdock_core::{
+    Bind, Broker, Error, ErrorKind, ExchangeSpec, Key, Kind, Origin, QueueSpec, Session,
+    SessionSpec, To,
+};
+
+/// Each with its key in the configuration.
+#[derive(Debug, Default)]
+pub struct Declarations {
+    exchanges: Vec<(String, ExchangeSpec)>,
+    queues: Vec<(String, QueueSpec)>,
+    bindings: Vec<(String, Bind)>,
+}
+
+impl Declarations {
+    /// Reads them. What the broker alone can tell is left to [`Declarations::apply`].
+    pub fn read(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Self {
+        let mut all = Self::default();
+        for (index, queue) in loaded.config.queues.iter().enumerate() {
+            let key = format!("queue[{index}]");
+            let name = queue.name.as_str();
+            let plain = QueueSpec {
+                durable: queue.durable,
+                auto_delete: queue.auto_delete,
+                ..QueueSpec::durable(name)
+            };
+            check_name(name, &key, loaded, mistakes);
+            match plain.with_arguments(values(&queue.arguments)) {
+                Ok(spec) => all.queues.push((key, spec)),
+                Err(error) => {
+                    mistakes.push(loaded.mistake(format!("{key}.arguments"), error.detail()));
+                }
+            }
+        }
+        for (index, exchange) in loaded.config.exchanges.iter().enumerate() {
+            let key = format!("exchange[{index}]");
+            check_name(&exchange.name, &key, loaded, mistakes);
+            match Kind::parse(&exchange.kind) {
+                Ok(kind) => {
+                    let spec = ExchangeSpec {
+                        durable: exchange.durable,
+                        auto_delete: exchange.auto_delete,
+                        internal: exchange.internal,
+                        arguments: values(&exchange.arguments),
+                        ..ExchangeSpec::new(exchange.name.as_str(), kind)
+                    };
+                    all.exchanges.push((key, spec));
+                }
+                Err(error) => mistakes.push(loaded.mistake(format!("{key}.type"), error.detail())),
+            }
+        }
+        for (index, binding) in loaded.config.bindings.iter().enumerate() {
+            let key = format!("binding[{index}]");
+            match target(&binding.to) {
+                Some(to) => {
+                    let pattern = Key::from(binding.key.as_str());
+                    let mut bind = Bind::new(binding.source.as_str(), pattern, to);
+                    bind.arguments = values(&binding.arguments);
+                    all.bindings.push((key, bind));
+                }
+                None => {
+                    let reason = "is not queue:NAME or exchange:NAME";
+                    mistakes.push(loaded.mistake(format!("{key}.to"), reason));
+                }
+            }
+        }
+        all
+    }
+
+    /// Declares them. What could not be declared is in the answer.
+    pub async fn apply(&self, broker: &Broker, loaded: &Loaded) -> Vec<Mistake> {
+        if self.exchanges.is_empty() && self.queues.is_empty() && self.bindings.is_empty() {
+            return Vec::new();
+        }
+        let origin = Origin { user: "config".into(), ..Origin::default() };
+        let vhost = broker.settings().vhosts.first().cloned().unwrap_or_default();
+        let mut mistakes = Vec::new();
+        match broker.session(SessionSpec::anonymous(vhost, origin)).await {
+            Ok(mut session) => {
+                self.declare(&mut session, loaded, &mut mistakes).await;
+                if let Err(error) = session.close().await {
+                    mistakes.push(loaded.mistake("", refused(&error)));
+                }
+            }
+            Err(error) => mistakes.push(loaded.mistake("", refused(&error))),
+        }
+        mistakes
+    }
+
+    async fn declare(&self, session: &mut Session, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+        for (key, spec) in &self.exchanges {
+            if let Err(error) = session.declare_exchange(spec.clone()).await {
+                mistakes.push(loaded.mistake(key, refused(&error)));
+            }
+        }
+        for (key, spec) in &self.queues {
+            if let Err(error) = session.declare_queue(spec.clone()).await {
+                mistakes.push(loaded.mistake(key, refused(&error)));
+            }
+        }
+        for (key, bind) in &self.bindings {
+            if let Err(error) = session.bind(bind.clone()).await {
+                mistakes.push(loaded.mistake(key, refused(&error)));
+            }
+        }
+    }
+}
+
+fn check_name(name: &str, key: &str, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+    if name.is_empty() {
+        mistakes.push(loaded.mistake(format!("{key}.name"), "must not be empty"));
+    }
+}
+
+fn target(to: &str) -> Option<To> {
+    match to.split_once(':')? {
+        ("queue", name) => Some(To::Queue(name.into())),
+        ("exchange", name) => Some(To::Exchange(name.into())),
+        _ => None,
+    }
+}
+
+fn refused(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::Mismatch => format!("is there already, declared otherwise: {error}"),
+        _ => format!("cannot be declared: {error}"),
+    }
+}

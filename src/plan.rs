@@ -1,0 +1,254 @@
+//! What is to be built: every setting checked, every module compiled, nothing opened and nothing bound. All
+//! mistakes are collected.
+
+use crate::config::{self, Loaded, Mistake};
+use crate::declare::Declarations;
+use crate::{machine, wiring};
+use crossdock_core::transform::ContentRoute;
+use crossdock_core::{Broker, Protocol, Settings};
+use crossdock_net::Listener;
+use crossdock_transforms::Host;
+use std::collections::BTreeSet;
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Of the process's file descriptors, what connections may take: the rest is for the store.
+const CONNECTIONS_PERCENT: usize = 80;
+
+/// A broker to be.
+pub struct Plan {
+    pub settings: Settings,
+    pub protocols: Vec<Arc<dyn Protocol>>,
+    pub ports: Vec<Port>,
+    pub declarations: Declarations,
+    pub routes: Vec<ContentRoute>,
+    /// Runs the routes' modules: to be kept as long as the routes. Without routes there is none.
+    pub _host: Option<Host>,
+}
+
+/// A listener to be.
+pub struct Port {
+    pub name: String,
+    pub address: String,
+    pub protocols: Vec<Arc<dyn Protocol>>,
+    pub connections_max: usize,
+}
+
+impl Port {
+    /// Binds it.
+    pub async fn bind(&self) -> std::io::Result<Listener> {
+        let (name, protocols) = (self.name.as_str().into(), self.protocols.clone());
+        crossdock_net::bind(name, &self.address, protocols, self.connections_max).await
+    }
+}
+
+/// Makes the plan. With a folder for it, compiled modules are kept for the next start.
+pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let protocols = wiring::protocols();
+    let settings = settings(loaded, &mut mistakes);
+    let ports = ports(loaded, &protocols, &mut mistakes);
+    let declarations = Declarations::read(loaded, &mut mistakes);
+    let (host, routes) = match loaded.config.routes.is_empty() {
+        true => (None, Vec::new()),
+        false => match Host::new(cache_dir) {
+            Ok(host) => {
+                let routes = routes(loaded, &host, &settings, &mut mistakes);
+                (Some(host), routes)
+            }
+            Err(error) => {
+                mistakes.push(loaded.mistake("route", format!("modules cannot run: {error}")));
+                (None, Vec::new())
+            }
+        },
+    };
+    match mistakes.is_empty() {
+        true => Ok(Plan { settings, protocols, ports, declarations, routes, _host: host }),
+        false => Err(mistakes),
+    }
+}
+
+impl Plan {
+    /// Opens the broker on `store`: recovers, declares, starts the routes. Nothing is bound yet.
+    pub async fn open(
+        &self,
+        store: Arc<dyn crossdock_core::store::Store>,
+        loaded: &Loaded,
+    ) -> Result<Broker, Vec<Mistake>> {
+        let topology =
+            wiring::topology(&self.protocols).map_err(|reason| vec![loaded.mistake("", reason)])?;
+        let setup = crossdock_core::Setup {
+            settings: self.settings.clone(),
+            formats: wiring::formats(&self.protocols),
+            topology,
+            store,
+            authenticator: wiring::authenticator(),
+            routes: self.routes.clone(),
+        };
+        let broker = Broker::open(setup).await.map_err(|error| {
+            vec![loaded.mistake("data_dir", format!("the store cannot be recovered: {error}"))]
+        })?;
+        let mistakes = self.declarations.apply(&broker, loaded).await;
+        if mistakes.is_empty() {
+            return Ok(broker);
+        }
+        if let Err(error) = broker.close().await {
+            tracing::warn!(%error, "the store was not closed in order");
+        }
+        Err(mistakes)
+    }
+}
+
+fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
+    let config = &loaded.config;
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let mut settings = Settings {
+        memory_high: bytes(config.memory.high.of(machine::memory_bytes())),
+        session_share: bytes(config.limits.session_share_bytes.0),
+        inbox_bytes_max: bytes(config.limits.inbox_bytes.0),
+        message_bytes_max: bytes(config.limits.message_bytes.0),
+        topic_bytes_max: config.limits.topic_bytes,
+        topic_separators_max: config.limits.topic_separators,
+        ..Settings::default()
+    };
+    match config::address(&config.vhost.dead_letter, &settings.topic_exchange) {
+        Ok(address) => settings.dead_letter = address,
+        Err(reason) => mistakes.push(loaded.mistake("vhost.dead_letter", reason)),
+    }
+    settings
+}
+
+fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistake>) -> Vec<Port> {
+    let mut ports = Vec::new();
+    let mut taken = BTreeSet::new();
+    let most = machine::descriptors() / 100 * CONNECTIONS_PERCENT;
+    for (name, listener) in &loaded.config.listeners {
+        let key = |field: &str| format!("listeners.{name}.{field}");
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+            let reason = "a listener's name is made of letters, digits, - and _";
+            mistakes.push(loaded.mistake(format!("listeners.{name}"), reason));
+        }
+        let mut protocols = Vec::new();
+        for (index, protocol) in listener.protocols.iter().enumerate() {
+            match known.iter().find(|known| known.name() == protocol) {
+                Some(known) => protocols.push(known.clone()),
+                None => {
+                    let key = key(&format!("protocols[{index}]"));
+                    mistakes.push(loaded.mistake(key, unknown_protocol(protocol, known)));
+                }
+            }
+        }
+        if listener.protocols.is_empty() {
+            mistakes.push(loaded.mistake(key("protocols"), "names no protocol"));
+        }
+        let address = listener.bind.clone();
+        match check_address(&address, &mut taken) {
+            Ok(true) => {
+                let connections_max = listener.connections_max.unwrap_or(most).max(1);
+                ports.push(Port { name: name.clone(), address, protocols, connections_max });
+            }
+            Ok(false) => {}
+            Err(reason) => mistakes.push(loaded.mistake(key("bind"), reason)),
+        }
+    }
+    ports
+}
+
+fn unknown_protocol(name: &str, known: &[Arc<dyn Protocol>]) -> String {
+    let names: Vec<&str> = known.iter().map(|protocol| protocol.name()).collect();
+    match config::suggestion(name, names.iter().copied()) {
+        Some(meant) => format!("'{name}' is no protocol; did you mean '{meant}'?"),
+        None => format!("'{name}' is none of {}", names.join(", ")),
+    }
+}
+
+/// Whether the listener is on; why it cannot be.
+fn check_address(address: &str, taken: &mut BTreeSet<String>) -> Result<bool, String> {
+    match address {
+        "off" => return Ok(false),
+        "" => return Err("is missing".to_owned()),
+        _ => {}
+    }
+    let mut resolved = address.to_socket_addrs().map_err(|e| format!("'{address}': {e}"))?;
+    // The only login there is works from this machine only, so a door to elsewhere would let nobody in.
+    if !resolved.all(|address| address.ip().to_canonical().is_loopback()) {
+        return Err(format!(
+            "'{address}' can be reached from elsewhere, and there is no user but guest, who is let in from \
+             this machine only: bind a loopback address"
+        ));
+    }
+    match address.ends_with(":0") || taken.insert(address.to_owned()) {
+        true => Ok(true),
+        false => Err(format!("'{address}' is another listener's too")),
+    }
+}
+
+fn routes(
+    loaded: &Loaded,
+    host: &Host,
+    settings: &Settings,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<ContentRoute> {
+    let mut routes: Vec<ContentRoute> = Vec::new();
+    for (index, spec) in loaded.config.routes.iter().enumerate() {
+        match host.compile(spec, &loaded.base_dir, &settings.topic_exchange) {
+            Ok(route) if routes.iter().any(|other| other.name == route.name) => {
+                let reason = format!("another route is named '{}' too", route.name);
+                mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));
+            }
+            Ok(route) => routes.push(route),
+            Err(found) => mistakes.extend(found.into_iter().map(|mistake| {
+                let key = match mistake.key.is_empty() {
+                    true => format!("route[{index}]"),
+                    false => format!("route[{index}].{}", mistake.key),
+                };
+                loaded.mistake(key, mistake.reason)
+            })),
+        }
+    }
+    routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Request, load};
+
+    fn mistakes(set: &[&str]) -> Vec<String> {
+        let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+        let loaded = load(&Request { set: &set, ..Request::default() }).expect("well-formed");
+        let found = plan(&loaded, None).err().unwrap_or_default();
+        found.into_iter().map(|mistake| format!("{}: {}", mistake.key, mistake.reason)).collect()
+    }
+
+    #[test]
+    fn the_defaults_can_be_built() {
+        assert_eq!(mistakes(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn listeners_are_checked() {
+        let found = mistakes(&["listeners.mqtt.protocols=mqqt"]);
+        assert_eq!(
+            found,
+            ["listeners.mqtt.protocols[0]: 'mqqt' is no protocol; did you mean 'mqtt'?"]
+        );
+        let found = mistakes(&["listeners.stomp.bind=127.0.0.1:1883"]);
+        assert_eq!(found, ["listeners.stomp.bind: '127.0.0.1:1883' is another listener's too"]);
+        let found = mistakes(&["listeners.mqtt.bind=0.0.0.0:1883"]);
+        assert!(found[0].starts_with("listeners.mqtt.bind: '0.0.0.0:1883' can be reached"));
+        let found = mistakes(&["listeners.more.bind=127.0.0.1:0"]);
+        assert_eq!(found, ["listeners.more.protocols: names no protocol"]);
+        let found = mistakes(&["listeners.more.protocols=amqp"]);
+        assert_eq!(found, ["listeners.more.bind: is missing"]);
+    }
+
+    #[test]
+    fn the_dead_letter_address_is_read() {
+        let set = vec!["vhost.dead_letter=topic:failed/all".to_owned()];
+        let loaded = load(&Request { set: &set, ..Request::default() }).expect("well-formed");
+        let plan = plan(&loaded, None).map_err(|_| "mistakes").expect("no mistake");
+        assert_eq!(plan.settings.dead_letter.to_string(), "exchange:amq.topic/failed/all");
+    }
+}

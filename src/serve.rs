@@ -1,0 +1,147 @@
+//! The life of the process: open, bind, say so, serve until a signal, drain, close. Everything that can
+//! be wrong is found before the first port is bound.
+
+use crate::config::{Loaded, Mistake};
+use crate::plan::{Plan, Port};
+use crossdock_core::store::Store;
+use crossdock_core::{Broker, Drain};
+use crossdock_net::Listener;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Connections have so long to say goodbye.
+const DRAIN_TIME: Duration = Duration::from_millis(4500);
+/// What is acknowledged is stored already, so that a close that hangs loses nothing.
+const CLOSE_TIME: Duration = Duration::from_millis(400);
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Asked,
+    /// The store failed: nothing could be acknowledged any more.
+    StoreFailed,
+}
+
+/// Serves until the end.
+pub async fn serve(
+    plan: Plan,
+    store: Arc<dyn Store>,
+    loaded: &Loaded,
+    started: Instant,
+) -> Result<End, Vec<Mistake>> {
+    let broker = plan.open(store, loaded).await?;
+    let listeners = bind(&plan.ports, loaded).await;
+    let listeners = match listeners {
+        Ok(listeners) => listeners,
+        Err(mistakes) => {
+            close(&broker).await;
+            return Err(mistakes);
+        }
+    };
+    let mut signals = Signals::new().map_err(|error| {
+        vec![loaded.mistake("", format!("signals cannot be received: {error}"))]
+    })?;
+    let (switch, drain) = Drain::channel();
+    let ready = ready_line(&listeners, started.elapsed());
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        serving.spawn(crossdock_net::serve(listener, broker.clone(), drain.clone()));
+    }
+    announce(&ready);
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        error = broker.failed() => Some(error),
+    };
+    if let Some(error) = failure {
+        tracing::error!(detail = error.detail(), "the store failed; the process ends");
+        return Ok(End::StoreFailed);
+    }
+    tracing::info!("stopping");
+    switch.send_replace(true);
+    let goodbyes = async { while serving.join_next().await.is_some() {} };
+    tokio::select! {
+        () = goodbyes => {}
+        () = tokio::time::sleep(DRAIN_TIME) => tracing::warn!("connections are cut: they took too long"),
+        () = signals.next() => tracing::warn!("connections are cut: asked twice"),
+    }
+    serving.shutdown().await;
+    close(&broker).await;
+    // The routes' modules run as long as the broker does.
+    drop(plan);
+    Ok(End::Asked)
+}
+
+async fn close(broker: &Broker) {
+    match timeout(CLOSE_TIME, broker.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(detail = error.detail(), "the store was not closed in order")
+        }
+        Err(_) => tracing::warn!("closing the store takes too long; the next start recovers"),
+    }
+}
+
+/// Binds all or none.
+async fn bind(ports: &[Port], loaded: &Loaded) -> Result<Vec<Listener>, Vec<Mistake>> {
+    let (mut listeners, mut mistakes) = (Vec::new(), Vec::new());
+    for port in ports {
+        match port.bind().await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => {
+                let key = format!("listeners.{}.bind", port.name);
+                mistakes
+                    .push(loaded.mistake(key, format!("cannot bind {}: {error}", port.address)));
+            }
+        }
+    }
+    match mistakes.is_empty() {
+        true => Ok(listeners),
+        false => Err(mistakes),
+    }
+}
+
+fn ready_line(listeners: &[Listener], took: Duration) -> String {
+    let mut line = "crossdock ready".to_owned();
+    for listener in listeners {
+        if let Ok(address) = listener.address() {
+            line.push_str(&format!(" {}={address}", listener.name));
+        }
+    }
+    line.push_str(&format!(" in {} ms", took.as_millis()));
+    line
+}
+
+fn announce(ready: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{ready}").and_then(|()| out.flush()) {
+        tracing::warn!(%error, "nobody reads the standard output");
+    }
+    tracing::info!("{ready}");
+}
+
+/// The signals that ask the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Cancel-safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

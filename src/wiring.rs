@@ -1,0 +1,66 @@
+//! What this program is made of: one line for each protocol, the store, the logins. A new protocol or
+//! store is a dependency in Cargo.toml and a line here.
+
+use crossdock_amqp091::Amqp091;
+use crossdock_core::store::Store;
+use crossdock_core::{Authenticator, ExchangeSpec, Formats, LoopbackGuest, Protocol};
+use crossdock_mqtt::Mqtt;
+use crossdock_stomp::Stomp;
+use crossdock_store_file::{FileStore, OpenError, Options};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Every protocol, spoken on a listener or not: what a stored message was written in must stay readable.
+pub fn protocols() -> Vec<Arc<dyn Protocol>> {
+    vec![Arc::new(Amqp091::default()), Arc::new(Mqtt::default()), Arc::new(Stomp::default())]
+}
+
+/// The readers of all header formats.
+pub fn formats(protocols: &[Arc<dyn Protocol>]) -> Formats {
+    Formats::new(protocols.iter().flat_map(|protocol| protocol.formats()).collect())
+}
+
+/// The exchanges that the protocols' clients expect. Two protocols may expect the same one.
+pub fn topology(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<ExchangeSpec>, String> {
+    let mut topology: Vec<ExchangeSpec> = Vec::new();
+    for (protocol, spec) in
+        protocols.iter().flat_map(|p| p.topology().into_iter().map(move |s| (p, s)))
+    {
+        let known = topology.iter().find(|known| known.name == spec.name);
+        match known.map(|known| known.differs(&spec)) {
+            None => topology.push(spec),
+            Some(None) => {}
+            Some(Some(setting)) => {
+                let (name, protocol) = (&spec.name, protocol.name());
+                return Err(format!("{protocol} expects exchange '{name}' with another {setting}"));
+            }
+        }
+    }
+    Ok(topology)
+}
+
+/// Opens the embedded store. Blocks.
+pub fn store(dir: PathBuf, segment_bytes: u64) -> Result<Arc<dyn Store>, OpenError> {
+    let store = FileStore::open(Options { dir, segment_bytes, ..Options::default() })?;
+    Ok(Arc::new(store))
+}
+
+/// Who may log in: as long as there are no users, `guest` from this machine.
+pub fn authenticator() -> Arc<dyn Authenticator> {
+    Arc::new(LoopbackGuest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_agree_on_their_exchanges() {
+        let protocols = protocols();
+        let topology = topology(&protocols).expect("no two protocols expect different things");
+        assert!(topology.iter().any(|spec| &*spec.name == "amq.topic"));
+        let mut names: Vec<&str> = protocols.iter().map(|protocol| protocol.name()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["amqp", "mqtt", "stomp"]);
+    }
+}

@@ -1,0 +1,204 @@
+//! The broker under test: a process of its own with a data folder of its own, on ports that the kernel
+//! chose.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+/// A start may compile a module first.
+const START_TIME: Duration = Duration::from_secs(60);
+
+/// The binary: the one that is asked for, or the one that cargo built with these tests.
+pub fn binary() -> PathBuf {
+    let asked = std::env::var_os("CROSSDOCK_BIN").map(PathBuf::from);
+    asked.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_crossdock")))
+}
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `crossdock` without anything that the environment could set.
+pub fn crossdock(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CROSSDOCK_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A folder that is gone with the test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("crossdock-it-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("the temporary folder is writable");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file into it.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("the folder is writable");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running broker; killed when dropped.
+pub struct Broker {
+    child: Option<Child>,
+    folder: Folder,
+    options: Vec<String>,
+    pub amqp: SocketAddr,
+    pub mqtt: SocketAddr,
+    pub stomp: SocketAddr,
+    /// The line on the standard output.
+    pub ready: String,
+}
+
+impl Broker {
+    /// With the built-in configuration.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further options of `crossdock serve`.
+    pub fn with(options: &[&str]) -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut broker = Self {
+            child: None,
+            folder: Folder::new(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+            amqp: nowhere,
+            mqtt: nowhere,
+            stomp: nowhere,
+            ready: String::new(),
+        };
+        broker.spawn();
+        broker
+    }
+
+    /// With examples/hub.toml.
+    pub fn hub() -> Self {
+        let file = root().join("examples/hub.toml");
+        Self::with(&["--config", &file.to_string_lossy()])
+    }
+
+    /// Where its data is.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGKILL, and a start on the same data.
+    pub fn crash(&mut self) {
+        self.kill();
+        self.spawn();
+    }
+
+    /// Ends it by a signal (`TERM`, `INT`): the exit code, and how long it took.
+    pub fn stop(&mut self, signal: &str) -> (Option<i32>, Duration) {
+        let mut child = self.child.take().expect("it runs");
+        let started = Instant::now();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {}", child.id())])
+            .status()
+            .expect("there is a shell");
+        assert!(sent.success());
+        while started.elapsed() < Duration::from_secs(20) {
+            if let Some(status) = child.try_wait().expect("it is our child") {
+                return (status.code(), started.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("it did not end within 20 s of SIG{signal}\n{}", self.log());
+    }
+
+    fn spawn(&mut self) {
+        let data = self.data_dir();
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let mut command = crossdock(&["serve", "--data-dir", &data.to_string_lossy()]);
+        for listener in ["amqp", "mqtt", "stomp"] {
+            command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
+        }
+        command.args(&self.options).stdout(Stdio::piped());
+        command.stderr(log.expect("the folder is writable"));
+        let mut child = command.spawn().expect("the binary is there");
+        let output = child.stdout.take().expect("it is piped");
+        self.child = Some(child);
+        let (line_out, line_in) = sync_channel(1);
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = BufReader::new(output).read_line(&mut line);
+            let _ = line_out.send(line);
+        });
+        self.ready = line_in.recv_timeout(START_TIME).unwrap_or_default().trim_end().to_owned();
+        assert!(self.ready.starts_with("crossdock ready "), "it did not start: {}", self.log());
+        self.amqp = self.address("amqp");
+        self.mqtt = self.address("mqtt");
+        self.stomp = self.address("stomp");
+    }
+
+    fn address(&self, listener: &str) -> SocketAddr {
+        let prefix = format!("{listener}=");
+        let word = self.ready.split(' ').find_map(|word| word.strip_prefix(&prefix));
+        word.and_then(|text| text.parse().ok()).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+        let log = self.log();
+        if std::thread::panicking() {
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines.len().saturating_sub(40);
+            eprintln!("--- the broker's log:\n{}", lines[last..].join("\n"));
+        } else {
+            // A panic costs one connection, and no test may cause one unnoticed.
+            assert!(!log.contains("panicked at"), "the broker panicked:\n{log}");
+        }
+    }
+}
+
+/// A full-size run in release builds, a tenth of it where nothing is optimised.
+pub fn scaled(count: usize) -> usize {
+    if cfg!(debug_assertions) { count / 10 } else { count }
+}

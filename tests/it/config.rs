@@ -1,0 +1,163 @@
+//! Mistakes in the configuration: each is named with file, line, column and key, the exit code is 2,
+//! nothing is bound and nothing is written but the message.
+
+use crate::broker::{Folder, crossdock, root};
+use std::net::{TcpListener, TcpStream};
+
+/// A port that nobody listens on now.
+fn free_port() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+/// Starts with this file, which must not work; what was said, with the file's name as `FILE`.
+fn refused(text: &str) -> String {
+    let folder = Folder::new();
+    let port = free_port();
+    let text = text.replace("PORT", &port.to_string());
+    let file = folder.write("hub.toml", &text);
+    let (file, data) = (file.to_string_lossy(), folder.path().join("data"));
+    let data = data.to_string_lossy();
+    let output = crossdock(&["serve", "--config", &file, "--data-dir", &data])
+        .args(["--set", "listeners.mqtt.bind=127.0.0.1:0"])
+        .args(["--set", "listeners.stomp.bind=127.0.0.1:0"])
+        .output()
+        .expect("the binary is there");
+    let said = String::from_utf8_lossy(&output.stderr).replace(&*file, "FILE");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(output.stdout.is_empty(), "it must not say that it is ready");
+    assert!(TcpStream::connect(port).is_err(), "nothing is bound");
+    said
+}
+
+/// The first lines of a file that binds one known port.
+const HEAD: &str = "[listeners.amqp]\nbind = \"PORT\"\n";
+
+#[test]
+fn every_mistake_is_named_with_its_place() {
+    let cases = [
+        ("[memroy]\n", "FILE:3:2 memroy: unknown key; did you mean 'memory'?"),
+        ("[memory]\nhihg = 5\n", "FILE:4:1 memory.hihg: unknown key; did you mean 'high'?"),
+        ("[memory]\nhigh = true\n", "FILE:4:8 memory.high: expected a size or a percentage"),
+        ("[memory]\nhigh = \"x\"\n", "FILE:4:8 memory.high: 'x' is not a size"),
+        ("[limits\n", "FILE:"),
+        ("[vhost]\ndead_letter = \"nowhere\"\n", "FILE:4:15 vhost.dead_letter: 'nowhere' is not"),
+        ("[[queue]]\nname = \"\"\n", "FILE:4:1 queue[0].name: must not be empty"),
+        (
+            "[[queue]]\nname = \"q\"\narguments = { x-max-length = \"many\" }\n",
+            "FILE:5:1 queue[0].arguments: invalid arg 'x-max-length'",
+        ),
+        ("[[exchange]]\nname = \"e\"\ntype = \"x\"\n", "FILE:5:8 exchange[0].type: 'x' is none of"),
+        (
+            "[[binding]]\nsource = \"e\"\nto = \"q\"\n",
+            "FILE:5:6 binding[0].to: 'q' is not queue:NAME",
+        ),
+        (
+            "[listeners.web]\nbind = \"127.0.0.1:0\"\nprotocols = [\"http\"]\n",
+            "FILE:5:14 listeners.web.protocols[0]: 'http' is none of",
+        ),
+        (
+            "[listeners.web]\nbind = \"0.0.0.0:0\"\nprotocols = [\"mqtt\"]\n",
+            "FILE:4:1 listeners.web.bind: '0.0.0.0:0' can be reached from elsewhere",
+        ),
+    ];
+    for (text, expected) in cases {
+        let said = refused(&format!("{HEAD}{text}"));
+        assert!(said.lines().any(|line| line.starts_with(expected)), "{text}\n{said}");
+    }
+}
+
+#[test]
+fn mistakes_of_routes_are_named_with_their_place() {
+    let route = "[[route]]\nname = \"r\"\nfrom = [\"queue:a\"]\nto = [\"queue:b\"]\n";
+    let cases = [
+        ("stpes = []\n", "FILE:7:1 route[0].stpes: unknown key; did you mean 'steps'?"),
+        ("when = \"body LIKE\"\n", "FILE:7:1 route[0].when: "),
+        ("steps = [ { wasm = \"missing\" } ]\n", "FILE:7:13 route[0].steps[0].wasm: "),
+        ("mode = \"sideways\"\n", "FILE:7:1 route[0].mode: "),
+    ];
+    for (text, expected) in cases {
+        let said = refused(&format!("{HEAD}{route}{text}"));
+        assert!(said.lines().any(|line| line.starts_with(expected)), "{text}\n{said}");
+    }
+    let said = refused(&format!("{HEAD}{route}{route}"));
+    assert!(said.contains("route[1].name: another route is named 'r' too"), "{said}");
+}
+
+#[test]
+fn what_the_store_has_otherwise_is_a_mistake() {
+    let folder = Folder::new();
+    let data = folder.path().join("data");
+    let data = data.to_string_lossy();
+    let declare = |text: &str| {
+        let file = folder.write("hub.toml", text);
+        let file = file.to_string_lossy();
+        let mut command = crossdock(&["serve", "--config", &file, "--data-dir", &data]);
+        for listener in ["amqp", "mqtt", "stomp"] {
+            command.args(["--set", &format!("listeners.{listener}.bind=off")]);
+        }
+        command
+    };
+    let mut first = declare("[[queue]]\nname = \"q\"\narguments = { x-max-length = 5 }\n")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary is there");
+    let mut line = String::new();
+    let output = first.stdout.take().expect("it is piped");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("a line");
+    first.kill().expect("it runs");
+    first.wait().expect("it is our child");
+    assert!(line.starts_with("crossdock ready in "), "{line}");
+    let output = declare("[[queue]]\nname = \"q\"\narguments = { x-max-length = 6 }\n")
+        .output()
+        .expect("the binary is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("queue[0]: is there already, declared otherwise"), "{said}");
+}
+
+#[test]
+fn a_file_can_be_checked_without_a_start() {
+    let folder = Folder::new();
+    let good = folder.write("good.toml", "[[queue]]\nname = \"q\"\n");
+    let output = crossdock(&["check-config", &good.to_string_lossy()]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).ends_with("good.toml: ok\n"));
+    let bad = folder.write("bad.toml", "quueue = 1\n[log]\nlevel = 5\n");
+    let output = crossdock(&["check-config", &bad.to_string_lossy()]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.lines().count(), 2, "all mistakes at once: {said}");
+    let missing = crossdock(&["check-config", "/nonexistent.toml"]).output().expect("it runs");
+    assert_eq!(missing.status.code(), Some(2));
+}
+
+#[test]
+fn the_example_is_well_formed() {
+    let file = root().join("examples/hub.toml");
+    let output = crossdock(&["check-config", &file.to_string_lossy()]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+#[test]
+fn configured_things_are_there_from_the_start() {
+    use crate::broker::Broker;
+    use crate::wire::amqp::{Amqp, Properties};
+    let folder = Folder::new();
+    let file = folder.write(
+        "hub.toml",
+        "[[queue]]\nname = \"orders\"\n\
+         [[exchange]]\nname = \"shop\"\ntype = \"topic\"\n\
+         [[binding]]\nsource = \"shop\"\nkey = \"order/+\"\nto = \"queue:orders\"\n",
+    );
+    let broker = Broker::with(&["--config", &file.to_string_lossy()]);
+    let mut client = Amqp::connect(broker.amqp);
+    client.confirm_select();
+    client.publish("shop", "order.new", &Properties::default(), b"1");
+    client.publish("shop", "refund.new", &Properties::default(), b"2");
+    client.wait_confirms();
+    let delivery = client.get("orders").expect("it was routed");
+    assert_eq!((delivery.key.as_str(), delivery.body.as_slice()), ("order.new", &b"1"[..]));
+    assert_eq!(client.get("orders"), None);
+}

@@ -1,0 +1,163 @@
+//! Starting and stopping: the line that says ready, exit codes, one process for one data folder.
+
+use crate::broker::{Broker, Folder, crossdock};
+use crate::wire::amqp::{self, Amqp};
+use crate::wire::mqtt::{self, Connect, Mqtt};
+use crate::wire::stomp::{self, Stomp};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+/// A stop, drain included, takes no longer.
+const STOP_TIME: Duration = Duration::from_secs(5);
+
+#[test]
+fn says_when_it_is_ready_and_where() {
+    let broker = Broker::start();
+    let words: Vec<&str> = broker.ready.split(' ').collect();
+    let [_, _, amqp, mqtt, stomp, "in", millis, "ms"] = words.as_slice() else {
+        panic!("{}", broker.ready);
+    };
+    assert_eq!(*amqp, format!("amqp={}", broker.amqp));
+    assert_eq!(*mqtt, format!("mqtt={}", broker.mqtt));
+    assert_eq!(*stomp, format!("stomp={}", broker.stomp));
+    assert!(millis.parse::<u32>().is_ok());
+    for address in [broker.amqp, broker.mqtt, broker.stomp] {
+        assert!(TcpStream::connect(address).is_ok());
+    }
+}
+
+#[test]
+fn listeners_that_are_off_are_left_out() {
+    let broker = Broker::with(&["--set", "listeners.stomp.bind=off"]);
+    assert!(!broker.ready.contains("stomp="), "{}", broker.ready);
+    assert!(broker.ready.contains("mqtt="), "{}", broker.ready);
+}
+
+#[test]
+fn protocols_can_share_a_port() {
+    let broker = Broker::with(&["--set", "listeners.amqp.protocols=amqp,mqtt,stomp"]);
+    Amqp::connect(broker.amqp).queue("here", true);
+    Mqtt::connect(broker.amqp, &Connect::v5("here")).disconnect();
+    Stomp::connect(broker.amqp).send("/queue/here", &[], b"x");
+    assert_eq!(Amqp::connect(broker.amqp).ready("here"), 1);
+}
+
+#[test]
+fn signals_end_it_in_order() {
+    for signal in ["TERM", "INT"] {
+        let mut broker = Broker::start();
+        let _idle = (
+            Amqp::connect(broker.amqp),
+            Mqtt::connect(broker.mqtt, &Connect::v311("idle")),
+            Stomp::connect(broker.stomp),
+            TcpStream::connect(broker.amqp),
+        );
+        let (code, took) = broker.stop(signal);
+        assert_eq!(code, Some(0), "{}", broker.log());
+        assert!(took < STOP_TIME, "{took:?}");
+    }
+}
+
+#[test]
+fn the_command_line_is_checked() {
+    for wrong in [&["serve", "--no-such-option"][..], &["sevre"], &[]] {
+        let output = crossdock(wrong).output().expect("the binary is there");
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(output.stdout.is_empty());
+    }
+    let version = crossdock(&["--version"]).output().expect("the binary is there");
+    assert!(String::from_utf8_lossy(&version.stdout).starts_with("crossdock "));
+}
+
+#[test]
+fn a_data_folder_belongs_to_one_process() {
+    let broker = Broker::start();
+    let data = broker.data_dir();
+    let data = data.to_string_lossy();
+    let mut second = crossdock(&["serve", "--data-dir", &data]);
+    for listener in ["amqp", "mqtt", "stomp"] {
+        second.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
+    }
+    let output = second.output().expect("the binary is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("data_dir"), "{said}");
+    assert!(output.stdout.is_empty(), "it must not say that it is ready");
+    // The first one does not mind.
+    Amqp::connect(broker.amqp).queue("q", true);
+}
+
+#[test]
+fn a_port_in_use_is_named_and_nothing_else_is_bound() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound");
+    let free = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("it is bound")
+    };
+    let folder = Folder::new();
+    let data = folder.path().join("data");
+    let output = crossdock(&["serve", "--data-dir", &data.to_string_lossy()])
+        .args(["--set", &format!("listeners.amqp.bind={free}")])
+        .args(["--set", &format!("listeners.mqtt.bind={address}")])
+        .args(["--set", "listeners.stomp.bind=off"])
+        .output()
+        .expect("the binary is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("listeners.mqtt.bind") && said.contains(&address.to_string()), "{said}");
+    assert!(TcpStream::connect(free).is_err());
+}
+
+#[test]
+fn a_stop_waits_for_no_firehose() {
+    let mut broker = Broker::start();
+    Amqp::connect(broker.amqp).queue("firehose", true);
+    let addresses = (broker.amqp, broker.mqtt, broker.stomp);
+    let body = [7; 1024];
+    let mut threads = Vec::new();
+    let mut pump = |mut socket: crate::wire::Socket, bytes: Vec<u8>| {
+        threads.push(std::thread::spawn(move || while socket.try_send(&bytes).is_ok() {}));
+    };
+    let plain = amqp::Properties::default();
+    pump(Amqp::connect(addresses.0).socket, amqp::publish("", "firehose", &plain, &body));
+    let publish = mqtt::publish(4, "firehose", &body, (0, 0), &mqtt::Properties::default());
+    pump(Mqtt::connect(addresses.1, &Connect::v311("pump")).socket, publish);
+    let send = stomp::frame("SEND", &[("destination", "/queue/firehose")], &body);
+    pump(Stomp::connect(addresses.2).socket, send);
+
+    // One consumer of each kind that reads, and one that does not.
+    let mut readers = (
+        Amqp::connect(broker.amqp),
+        Mqtt::connect(broker.mqtt, &Connect::v311("reader")),
+        Stomp::connect(broker.stomp),
+    );
+    let mut stalled = (Amqp::connect(broker.amqp), Stomp::connect(broker.stomp));
+    readers.0.consume("firehose", true);
+    readers.1.subscribe("firehose", 0);
+    readers.2.subscribe("1", "/queue/firehose", "auto", &[]);
+    stalled.0.consume("firehose", true);
+    stalled.1.subscribe("1", "/queue/firehose", "auto", &[]);
+    for _ in 0..100 {
+        readers.0.receive();
+        readers.1.receive();
+        readers.2.receive();
+    }
+    let (mut amqp, mut mqtt, mut stomp) = readers;
+    threads.push(std::thread::spawn(move || {
+        assert!(amqp.socket.is_closed_within(Duration::from_secs(30)));
+    }));
+    threads.push(std::thread::spawn(move || {
+        assert!(mqtt.socket.is_closed_within(Duration::from_secs(30)));
+    }));
+    threads.push(std::thread::spawn(move || {
+        assert!(stomp.socket.is_closed_within(Duration::from_secs(30)));
+    }));
+    std::thread::sleep(Duration::from_millis(300));
+    let (code, took) = broker.stop("TERM");
+    assert_eq!(code, Some(0), "{}", broker.log());
+    assert!(took < STOP_TIME, "{took:?}");
+    for thread in threads {
+        thread.join().expect("every connection ends");
+    }
+}

@@ -1,0 +1,487 @@
+//! AMQP 0-9-1, as far as the tests need it: one connection, one channel.
+
+use super::{PATIENCE, Socket};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// The one channel.
+const CHANNEL: u16 = 1;
+const METHOD: u8 = 1;
+const HEADER: u8 = 2;
+const BODY: u8 = 3;
+const FRAME_END: u8 = 0xCE;
+/// Bytes of one frame's payload at most.
+const FRAME_MAX: usize = 131_072 - 8;
+
+/// A field value, as far as it matters here.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Field {
+    Text(String),
+    Number(i64),
+    Bool(bool),
+    /// Everything else.
+    Other,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Properties {
+    pub content_type: Option<String>,
+    pub headers: Vec<(String, Field)>,
+    pub persistent: bool,
+    pub correlation: Option<String>,
+    pub reply_to: Option<String>,
+}
+
+impl Properties {
+    /// Stored by durable queues.
+    pub fn persistent() -> Self {
+        Self { persistent: true, ..Self::default() }
+    }
+
+    /// The first header of that name, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let field = self.headers.iter().find(|(n, _)| n == name).map(|(_, field)| field)?;
+        Some(match field {
+            Field::Text(text) => text.clone(),
+            Field::Number(number) => number.to_string(),
+            Field::Bool(bool) => bool.to_string(),
+            Field::Other => String::new(),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Delivery {
+    pub tag: u64,
+    pub redelivered: bool,
+    pub exchange: String,
+    pub key: String,
+    pub properties: Properties,
+    pub body: Vec<u8>,
+}
+
+pub struct Amqp {
+    pub socket: Socket,
+    /// Arrived while something else was waited for.
+    deliveries: VecDeque<Delivery>,
+    published: u64,
+    confirmed: u64,
+}
+
+/// A frame: type and payload.
+type Frame = (u8, Vec<u8>);
+
+impl Amqp {
+    pub fn connect(address: SocketAddr) -> Self {
+        let socket = Socket::connect(address);
+        let mut client = Self { socket, deliveries: VecDeque::new(), published: 0, confirmed: 0 };
+        client.socket.send(b"AMQP\x00\x00\x09\x01");
+        client.expect(10, 10);
+        let login = b"\0guest\0guest";
+        let start_ok = Out::method(10, 11).table(&[]).short("PLAIN").long(login).short("en_US");
+        client.socket.send(&start_ok.frame(0));
+        client.expect(10, 30);
+        let tune_ok = Out::method(10, 31).u16(2047).u32(131_072).u16(0);
+        client.socket.send(&tune_ok.frame(0));
+        client.socket.send(&Out::method(10, 40).short("/").short("").u8(0).frame(0));
+        client.expect(10, 41);
+        client.socket.send(&Out::method(20, 10).short("").frame(CHANNEL));
+        client.expect(20, 11);
+        client
+    }
+
+    /// Declares a queue; how many messages are ready in it.
+    pub fn queue(&mut self, name: &str, durable: bool) -> u32 {
+        let bits = if durable { 2 } else { 0 };
+        self.send(Out::method(50, 10).u16(0).short(name).u8(bits).table(&[]));
+        let mut reply = In::new(self.expect(50, 11));
+        reply.short();
+        reply.u32()
+    }
+
+    /// How many messages are ready in a queue that is there.
+    pub fn ready(&mut self, queue: &str) -> u32 {
+        self.send(Out::method(50, 10).u16(0).short(queue).u8(1).table(&[]));
+        let mut reply = In::new(self.expect(50, 11));
+        reply.short();
+        reply.u32()
+    }
+
+    pub fn bind(&mut self, queue: &str, exchange: &str, key: &str) {
+        let bind = Out::method(50, 20).u16(0).short(queue).short(exchange).short(key).u8(0);
+        self.send(bind.table(&[]));
+        self.expect(50, 21);
+    }
+
+    /// Every publish from now on is confirmed.
+    pub fn confirm_select(&mut self) {
+        self.send(Out::method(85, 10).u8(0));
+        self.expect(85, 11);
+    }
+
+    /// Publishes; does not wait.
+    pub fn publish(&mut self, exchange: &str, key: &str, properties: &Properties, body: &[u8]) {
+        self.published += 1;
+        self.socket.send(&publish(exchange, key, properties, body));
+    }
+
+    /// Waits until everything that was published is confirmed.
+    pub fn wait_confirms(&mut self) {
+        while self.confirmed < self.published {
+            let frame = self.frame(Instant::now() + PATIENCE).expect("a confirm");
+            self.sort(frame);
+        }
+    }
+
+    /// Publishes made by another hand on the connection are waited for, too.
+    pub fn count_published(&mut self, count: u64) {
+        self.published += count;
+    }
+
+    /// Prefetch for each consumer that follows.
+    pub fn prefetch(&mut self, count: u16) {
+        self.send(Out::method(60, 10).u32(0).u16(count).u8(0));
+        self.expect(60, 11);
+    }
+
+    pub fn consume(&mut self, queue: &str, no_ack: bool) {
+        let bits = if no_ack { 2 } else { 0 };
+        self.send(Out::method(60, 20).u16(0).short(queue).short("").u8(bits).table(&[]));
+        self.expect(60, 21);
+    }
+
+    /// One message that is ready, acknowledged by being sent.
+    pub fn get(&mut self, queue: &str) -> Option<Delivery> {
+        self.send(Out::method(60, 70).u16(0).short(queue).u8(1));
+        loop {
+            let (kind, payload) = self.frame(Instant::now() + PATIENCE).expect("a reply");
+            match (kind, method_of(&payload)) {
+                (METHOD, (60, 72)) => return None,
+                (METHOD, (60, 71)) => {
+                    return Some(self.delivery(&mut In::new(payload[4..].to_vec())));
+                }
+                _ => self.sort((kind, payload)),
+            }
+        }
+    }
+
+    /// The next delivery; it is not acknowledged.
+    pub fn receive(&mut self) -> Delivery {
+        self.receive_within(PATIENCE).expect("a delivery")
+    }
+
+    pub fn receive_within(&mut self, time: Duration) -> Option<Delivery> {
+        let until = Instant::now() + time;
+        while self.deliveries.is_empty() {
+            let frame = self.frame(until)?;
+            self.sort(frame);
+        }
+        self.deliveries.pop_front()
+    }
+
+    pub fn ack(&mut self, delivery: &Delivery) {
+        self.send(Out::method(60, 80).u64(delivery.tag).u8(0));
+    }
+
+    pub fn reject(&mut self, delivery: &Delivery, requeue: bool) {
+        self.send(Out::method(60, 90).u64(delivery.tag).u8(u8::from(requeue)));
+    }
+
+    fn send(&mut self, method: Out) {
+        self.socket.send(&method.frame(CHANNEL));
+    }
+
+    /// What comes without being asked for.
+    fn sort(&mut self, (kind, payload): Frame) {
+        assert_eq!(kind, METHOD, "a method comes first");
+        let mut method = In::new(payload[4..].to_vec());
+        match method_of(&payload) {
+            (60, 60) => {
+                method.short();
+                let delivery = self.delivery(&mut method);
+                self.deliveries.push_back(delivery);
+            }
+            // Confirms come in order, so that one for many says no more than the highest number.
+            (60, 80) => self.confirmed = self.confirmed.max(method.u64()),
+            (60, 120) => panic!("publish {} was refused", method.u64()),
+            // Publishing is held back, or goes on.
+            (10, 60 | 61) => {}
+            (class, id) => panic!("method {class}.{id} {:?}", String::from_utf8_lossy(&payload)),
+        }
+    }
+
+    fn delivery(&mut self, method: &mut In) -> Delivery {
+        let (tag, redelivered) = (method.u64(), method.u8() == 1);
+        let (exchange, key) = (method.short(), method.short());
+        self.content(Delivery { tag, redelivered, exchange, key, ..Delivery::default() })
+    }
+
+    /// The header and body frames that follow a method.
+    fn content(&mut self, mut delivery: Delivery) -> Delivery {
+        let until = Instant::now() + PATIENCE;
+        let (kind, payload) = self.frame(until).expect("a content header");
+        assert_eq!(kind, HEADER);
+        let mut header = In::new(payload);
+        header.u32();
+        let size = header.u64() as usize;
+        delivery.properties = header.properties();
+        while delivery.body.len() < size {
+            let (kind, payload) = self.frame(until).expect("a body");
+            assert_eq!(kind, BODY);
+            delivery.body.extend(payload);
+        }
+        delivery
+    }
+
+    /// Waits for a method; what comes before is kept. Its arguments.
+    fn expect(&mut self, class: u16, id: u16) -> Vec<u8> {
+        loop {
+            let frame = self.frame(Instant::now() + PATIENCE).expect("a reply");
+            if frame.0 == METHOD && method_of(&frame.1) == (class, id) {
+                return frame.1[4..].to_vec();
+            }
+            self.sort(frame);
+        }
+    }
+
+    fn frame(&mut self, until: Instant) -> Option<Frame> {
+        loop {
+            if !self.socket.fill(7, until) {
+                return None;
+            }
+            let head = &self.socket.buffered()[..7];
+            let (kind, size) = (head[0], [head[3], head[4], head[5], head[6]]);
+            let size = u32::from_be_bytes(size) as usize;
+            if !self.socket.fill(7 + size + 1, until) {
+                return None;
+            }
+            let bytes = self.socket.take(7 + size + 1);
+            assert_eq!(bytes[7 + size], FRAME_END);
+            // A heartbeat is not interesting.
+            if kind != 8 {
+                return Some((kind, bytes[7..7 + size].to_vec()));
+            }
+        }
+    }
+}
+
+/// The frames of one publish.
+pub fn publish(exchange: &str, key: &str, properties: &Properties, body: &[u8]) -> Vec<u8> {
+    let method = Out::method(60, 40).u16(0).short(exchange).short(key).u8(0);
+    let mut bytes = method.frame(CHANNEL);
+    let header = Out(Vec::new()).u16(60).u16(0).u64(body.len() as u64).properties(properties);
+    bytes.extend(frame(HEADER, CHANNEL, &header.0));
+    for chunk in body.chunks(FRAME_MAX) {
+        bytes.extend(frame(BODY, CHANNEL, chunk));
+    }
+    bytes
+}
+
+/// The frame that acknowledges one delivery.
+pub fn ack(tag: u64) -> Vec<u8> {
+    Out::method(60, 80).u64(tag).u8(0).frame(CHANNEL)
+}
+
+/// Any frame.
+pub fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind];
+    bytes.extend(channel.to_be_bytes());
+    bytes.extend((payload.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes.push(FRAME_END);
+    bytes
+}
+
+fn method_of(payload: &[u8]) -> (u16, u16) {
+    let short = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
+    (short(0), short(2))
+}
+
+/// Arguments on their way out.
+struct Out(Vec<u8>);
+
+impl Out {
+    fn method(class: u16, id: u16) -> Self {
+        Self(Vec::new()).u16(class).u16(id)
+    }
+
+    fn u8(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+
+    fn u16(mut self, value: u16) -> Self {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+
+    fn u32(mut self, value: u32) -> Self {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+
+    fn u64(mut self, value: u64) -> Self {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+
+    fn short(mut self, text: &str) -> Self {
+        self.0.push(text.len() as u8);
+        self.0.extend(text.bytes());
+        self
+    }
+
+    fn long(self, bytes: &[u8]) -> Self {
+        let mut out = self.u32(bytes.len() as u32);
+        out.0.extend_from_slice(bytes);
+        out
+    }
+
+    fn table(self, fields: &[(String, Field)]) -> Self {
+        let mut inner = Out(Vec::new());
+        for (name, field) in fields {
+            inner = inner.short(name);
+            inner = match field {
+                Field::Text(text) => inner.u8(b'S').long(text.as_bytes()),
+                Field::Number(number) => inner.u8(b'l').u64(*number as u64),
+                Field::Bool(bool) => inner.u8(b't').u8(u8::from(*bool)),
+                Field::Other => inner.u8(b'V'),
+            };
+        }
+        self.long(&inner.0)
+    }
+
+    fn properties(self, properties: &Properties) -> Self {
+        let mut flags = 0x1000;
+        let mut values = Out(Vec::new());
+        if let Some(content_type) = &properties.content_type {
+            flags |= 0x8000;
+            values = values.short(content_type);
+        }
+        if !properties.headers.is_empty() {
+            flags |= 0x2000;
+            values = values.table(&properties.headers);
+        }
+        values = values.u8(if properties.persistent { 2 } else { 1 });
+        if let Some(correlation) = &properties.correlation {
+            flags |= 0x0400;
+            values = values.short(correlation);
+        }
+        if let Some(reply_to) = &properties.reply_to {
+            flags |= 0x0200;
+            values = values.short(reply_to);
+        }
+        let mut out = self.u16(flags);
+        out.0.extend(values.0);
+        out
+    }
+
+    fn frame(self, channel: u16) -> Vec<u8> {
+        frame(METHOD, channel, &self.0)
+    }
+}
+
+/// Arguments on their way in.
+struct In {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl In {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    fn take(&mut self, count: usize) -> &[u8] {
+        let from = self.at;
+        self.at += count;
+        &self.bytes[from..self.at]
+    }
+
+    fn u8(&mut self) -> u8 {
+        self.take(1)[0]
+    }
+
+    fn u16(&mut self) -> u16 {
+        self.take(2).iter().fold(0, |sum, byte| (sum << 8) | u16::from(*byte))
+    }
+
+    fn u32(&mut self) -> u32 {
+        self.take(4).iter().fold(0, |sum, byte| (sum << 8) | u32::from(*byte))
+    }
+
+    fn u64(&mut self) -> u64 {
+        self.take(8).iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    }
+
+    fn short(&mut self) -> String {
+        let count = usize::from(self.u8());
+        String::from_utf8_lossy(self.take(count)).into_owned()
+    }
+
+    fn long(&mut self) -> Vec<u8> {
+        let count = self.u32() as usize;
+        self.take(count).to_vec()
+    }
+
+    fn table(&mut self) -> Vec<(String, Field)> {
+        let mut inner = In::new(self.long());
+        let mut fields = Vec::new();
+        while inner.at < inner.bytes.len() {
+            let name = inner.short();
+            fields.push((name, inner.field()));
+        }
+        fields
+    }
+
+    fn field(&mut self) -> Field {
+        let skipped = match self.u8() {
+            b'S' => return Field::Text(String::from_utf8_lossy(&self.long()).into_owned()),
+            b't' => return Field::Bool(self.u8() != 0),
+            b'b' => return Field::Number(i64::from(self.u8() as i8)),
+            b'B' => return Field::Number(i64::from(self.u8())),
+            b's' => return Field::Number(i64::from(self.u16() as i16)),
+            b'u' => return Field::Number(i64::from(self.u16())),
+            b'I' => return Field::Number(i64::from(self.u32() as i32)),
+            b'i' => return Field::Number(i64::from(self.u32())),
+            b'l' | b'T' => return Field::Number(self.u64() as i64),
+            b'x' | b'A' | b'F' => self.u32() as usize,
+            b'd' => 8,
+            b'D' => 5,
+            b'f' => 4,
+            b'V' => 0,
+            other => panic!("field of type {other}"),
+        };
+        self.take(skipped);
+        Field::Other
+    }
+
+    fn properties(&mut self) -> Properties {
+        let flags = self.u16();
+        let has = |bit: u16| flags & (1 << bit) != 0;
+        let mut properties = Properties::default();
+        if has(15) {
+            properties.content_type = Some(self.short());
+        }
+        if has(14) {
+            self.short();
+        }
+        if has(13) {
+            properties.headers = self.table();
+        }
+        if has(12) {
+            properties.persistent = self.u8() == 2;
+        }
+        if has(11) {
+            self.u8();
+        }
+        if has(10) {
+            properties.correlation = Some(self.short());
+        }
+        if has(9) {
+            properties.reply_to = Some(self.short());
+        }
+        properties
+    }
+}

@@ -1,0 +1,115 @@
+//! The smallest clients that can say what a test needs, synchronous, over one socket. They are not for
+//! use: a reply that is not the expected one is a failed test.
+
+pub mod amqp;
+pub mod mqtt;
+pub mod stomp;
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what has to come.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test watches for what must not come.
+pub const QUIET: Duration = Duration::from_millis(300);
+
+/// A socket with a read buffer: running out of time loses nothing that was read.
+pub struct Socket {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that were taken already.
+    start: usize,
+    ended: bool,
+}
+
+impl Socket {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the port is open");
+        stream.set_nodelay(true).expect("a socket option");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        Self { stream, buffer: Vec::new(), start: 0, ended: false }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the broker reads");
+    }
+
+    /// For bytes that the broker may refuse to read.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// A second hand on the same connection, to write with.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().expect("descriptors are left")
+    }
+
+    /// Everything that was read and not taken.
+    pub fn buffered(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Reads until `count` bytes are buffered; false when time ran out or the peer ended first.
+    pub fn fill(&mut self, count: usize, until: Instant) -> bool {
+        while self.buffered().len() < count {
+            if !self.read_more(until) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Reads once; false when time ran out or the peer ended.
+    pub fn read_more(&mut self, until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
+        if self.ended || left.is_zero() {
+            return false;
+        }
+        if self.start == self.buffer.len() || self.start > 1 << 20 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        self.stream.set_read_timeout(Some(left)).expect("a socket option");
+        let mut chunk = [0; 65_536];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => self.ended = true,
+            Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
+            Err(error) if is_timeout(&error) => return false,
+            Err(_) => self.ended = true,
+        }
+        !self.ended
+    }
+
+    /// Takes bytes that are buffered.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        let bytes = self.buffer[self.start..self.start + count].to_vec();
+        self.start += count;
+        bytes
+    }
+
+    /// Whether the peer ends the connection in time; what it says before does not matter.
+    pub fn is_closed_within(&mut self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while self.read_more(until) {
+            self.start = self.buffer.len();
+        }
+        self.ended
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Waits for something that happens by itself.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,116 @@
+//! Real clients for the black-box tests: pinned Python and Node packages in folders of the repository
+//! that git ignores, and Debian's mosquitto-clients. What is there already is left alone.
+
+use crate::{command, root};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Whether clients can be used.
+pub enum Found {
+    Ready,
+    /// Why not.
+    Missing(String),
+}
+
+/// In CI a missing client is a failure; elsewhere it is said and left out.
+pub fn required() -> bool {
+    let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
+    is("CI", "true") || is("CROSSDOCK_CLIENTS", "required")
+}
+
+/// The interpreter that has the packages.
+pub fn python_binary() -> PathBuf {
+    root().join(".cache/venv/bin/python")
+}
+
+/// A virtual environment with examples/python/requirements.txt.
+pub fn python() -> Result<Found> {
+    let list = root().join("examples/python/requirements.txt");
+    if !list.exists() {
+        return Ok(Found::Missing("there is no examples/python/requirements.txt".to_owned()));
+    }
+    if !answers("python3", "--version") {
+        return Ok(Found::Missing("python3 is not installed".to_owned()));
+    }
+    let stamp = root().join(".cache/venv/installed.txt");
+    if is_stamped(&stamp, &list)? && python_binary().exists() {
+        return Ok(Found::Ready);
+    }
+    println!("\nsetting up Python packages in .cache/venv");
+    succeed(&mut command("python3", &["-m", "venv", "--clear", ".cache/venv"]))?;
+    let list_text = list.to_string_lossy();
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+    succeed(command(python_binary(), &install).arg(&*list_text))?;
+    write_stamp(&stamp, &list)?;
+    Ok(Found::Ready)
+}
+
+/// The packages of examples/node/package-lock.json.
+pub fn node() -> Result<Found> {
+    let folder = root().join("examples/node");
+    let list = folder.join("package-lock.json");
+    if !list.exists() {
+        return Ok(Found::Missing("there is no examples/node/package-lock.json".to_owned()));
+    }
+    if !answers("node", "--version") || !answers("npm", "--version") {
+        return Ok(Found::Missing("node and npm are not installed".to_owned()));
+    }
+    let stamp = folder.join("node_modules/.installed");
+    if is_stamped(&stamp, &list)? {
+        return Ok(Found::Ready);
+    }
+    println!("\nsetting up Node packages in examples/node/node_modules");
+    succeed(command("npm", &["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+    write_stamp(&stamp, &list)?;
+    Ok(Found::Ready)
+}
+
+/// mosquitto_pub and mosquitto_sub, from Debian's package where they are missing.
+pub fn mosquitto() -> Result<Found> {
+    if answers("mosquitto_pub", "--version") {
+        return Ok(Found::Ready);
+    }
+    if !answers("apt-get", "--version") {
+        let why = "mosquitto_pub is not installed, and there is no apt-get to install it with";
+        return Ok(Found::Missing(why.to_owned()));
+    }
+    println!("\ninstalling the Debian package mosquitto-clients");
+    let install = ["install", "-y", "-q", "--no-install-recommends", "mosquitto-clients"];
+    let mut direct = command("apt-get", &install);
+    direct.env("DEBIAN_FRONTEND", "noninteractive");
+    if succeed(&mut direct).is_err() {
+        let mut asked = command("sudo", &["-n", "apt-get"]);
+        succeed(asked.args(install)).context("mosquitto-clients could not be installed")?;
+    }
+    Ok(Found::Ready)
+}
+
+/// Whether a program runs and knows `argument`. Some answer with a code of their own.
+fn answers(program: &str, argument: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok()
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.stdin(Stdio::null()).status();
+    let status = status.with_context(|| format!("{program} cannot be run"))?;
+    if !status.success() {
+        bail!("{program} ended with {status}");
+    }
+    Ok(())
+}
+
+/// Whether what is installed was installed from this very list.
+fn is_stamped(stamp: &Path, list: &Path) -> Result<bool> {
+    let wanted = fs::read(list).with_context(|| list.display().to_string())?;
+    Ok(fs::read(stamp).is_ok_and(|found| found == wanted))
+}
+
+fn write_stamp(stamp: &Path, list: &Path) -> Result<()> {
+    fs::copy(list, stamp).with_context(|| stamp.display().to_string())?;
+    Ok(())
+}
