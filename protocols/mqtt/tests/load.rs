@@ -125,6 +125,47 @@ async fn nothing_is_acknowledged_before_it_is_stored() {
     assert_eq!(s.hear().await, "PUBREL 2");
 }
 
+/// Under a memory alarm the core may hold back what a session notes. Whenever PUBCOMP comes, the identifier is free
+/// for ever: its next message is a new one, also after a crash.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_is_not_forgotten_under_a_memory_alarm() {
+    let settings = Settings { memory_high: 1 << 20, ..Settings::default() };
+    let mut house = House::new(settings.clone()).await;
+    let mut s = house.client("CONNECT id=s clean").await;
+    s.ask("SUBSCRIBE 1 t qos=1").await;
+    let mut p = house.client("CONNECT id=p expiry=1000").await;
+    assert_eq!(p.ask("PUBLISH t qos=2 id=1 \"one\"").await, "PUBREC 1");
+    assert_eq!(s.hear().await, "PUBLISH t qos=1 id=1 \"one\"");
+    s.say("PUBACK 1").await;
+    // In flight and not acknowledged: the alarm goes on and stays.
+    let mut q = house.client("CONNECT id=q clean").await;
+    for id in 2..=3 {
+        q.say(&format!("PUBLISH t qos=1 id={id} \"{}\"", "x".repeat(600_000))).await;
+        assert_eq!(s.hear().await, format!("PUBLISH t qos=1 id={id} (600000 bytes)"));
+    }
+    p.say("PUBREL 1").await;
+    let early = p.packet(Duration::from_millis(300)).await;
+    let crashed = house.store.crashed();
+    if early.is_none() {
+        // It comes when the alarm ends.
+        s.say("PUBACK 2").await;
+        s.say("PUBACK 3").await;
+        assert_eq!(p.hear().await, "PUBCOMP 1");
+    }
+
+    (house.broker, _) = open(&crashed, settings).await;
+    house.store = crashed;
+    let mut s = house.client("CONNECT id=s2 clean").await;
+    s.ask("SUBSCRIBE 1 t qos=1").await;
+    let mut p = connect(&house.broker, Options::default(), &house.drain, true);
+    assert!(p.ask("CONNECT id=p expiry=1000").await.starts_with("CONNACK 00 present=1"));
+    if early.is_none() {
+        assert_eq!(p.ask("PUBREL 1").await, "PUBCOMP 1");
+    }
+    assert_eq!(p.ask("PUBLISH t qos=2 id=1 \"new\"").await, "PUBREC 1");
+    assert_eq!(s.hear().await, "PUBLISH t qos=1 id=1 \"new\"");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_receive_maximum_is_enforced() {
     let house = House::new(Settings::default()).await;

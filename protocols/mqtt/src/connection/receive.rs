@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crossdock_core::{
     Confirm, Confirmed, ConsumerId, Key, Memo, Offset, Outcome, Publish as CorePublish, Settings,
 };
+use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
 /// Topics that were resolved: the last one, and those the client gave a number.
@@ -286,14 +287,34 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// What this turn noted is stored now.
+    /// What this turn noted is stored now: but for releases that the core still holds back with the publishes of the
+    /// session. Their PUBCOMP waits for a later turn: sent before it is stored, a crash would make the identifier's
+    /// next message look like a repeated one, and lose it.
     pub(super) fn finish_handshakes(&mut self) {
-        for packet_id in self.turn.releases.drain(..) {
-            self.peer.ack(AckKind::PubComp, packet_id, Reason::SUCCESS, None);
+        let releases = std::mem::take(&mut self.turn.releases);
+        let unstored = match releases.is_empty() || !self.seat.persistent {
+            true => FxHashSet::default(),
+            false => self.noted_ids(),
+        };
+        for packet_id in releases {
+            match unstored.contains(&packet_id) {
+                true => self.turn.releases.push(packet_id),
+                false => self.peer.ack(AckKind::PubComp, packet_id, Reason::SUCCESS, None),
+            }
         }
         for packet_id in self.turn.received.drain(..) {
             self.peer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
         }
+    }
+
+    /// Identifiers that the session's memos hold: a memo leaves them when it is on its way to the store.
+    fn noted_ids(&self) -> FxHashSet<u16> {
+        let memos = self.session.memos();
+        let ids = memos.iter().filter_map(|noted| match memo::read(&noted.key) {
+            Some(memo::Key::Inbound(packet_id)) => Some(packet_id),
+            _ => None,
+        });
+        ids.collect()
     }
 
     /// Deliveries that waited for an identifier go out as soon as it is free.
