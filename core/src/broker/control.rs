@@ -82,11 +82,18 @@ impl Session {
                 drop(topology);
                 self.check_owner(&known)?;
                 if let Some(what) = known.spec.differs(&spec) {
-                    return Err(mismatch("queue", (&spec.name, what), &self.vhost.name));
+                    let (name, vhost) = (&spec.name, &self.vhost.name);
+                    let (wanted, is) = (spec.show(what), known.spec.show(what));
+                    let detail = format!(
+                        "inequivalent arg '{what}' for queue '{name}' in vhost '{vhost}': \
+                         received {wanted} but current is {is}"
+                    );
+                    return Err(Error::new(ErrorKind::Mismatch, detail));
                 }
                 return Ok(Declared { status: status(&known), created: false });
             }
-            let queue = Queue::new(LogId(core.next_id()), spec, owner, core.now());
+            let queue =
+                Queue::new((LogId(core.next_id()), &self.vhost.name), spec, owner, core.now());
             if queue.is_durable() {
                 ops.queue(&self.vhost.name, queue.id, &queue.spec);
             }
@@ -161,7 +168,7 @@ impl Session {
             let mut topology = self.vhost.topology.write();
             if let Some(known) = topology.exchange(&spec.name) {
                 return match known.differs(&spec) {
-                    Some(what) => Err(mismatch("exchange", (&spec.name, what), &self.vhost.name)),
+                    Some(what) => Err(mismatch((&spec.name, what), &self.vhost.name)),
                     None => Ok(()),
                 };
             }
@@ -305,7 +312,7 @@ impl Session {
             named.with(|state| state.queue = Some(known.clone()));
             return Ok(known);
         }
-        let queue = Queue::new(LogId(core.next_id()), spec, None, core.now());
+        let queue = Queue::new((LogId(core.next_id()), &self.vhost.name), spec, None, core.now());
         topology.add_queue(queue.clone(), &self.vhost.generations);
         named.with(|state| state.queue = Some(queue.clone()));
         let mut ops = Ops::default();
@@ -571,8 +578,8 @@ fn status(queue: &Queue) -> QueueStatus {
     })
 }
 
-fn mismatch(kind: &str, (name, what): (&Name, &str), vhost: &Name) -> Error {
-    let detail = format!("inequivalent arg '{what}' for {kind} '{name}' in vhost '{vhost}'");
+fn mismatch((name, what): (&Name, &str), vhost: &Name) -> Error {
+    let detail = format!("inequivalent arg '{what}' for exchange '{name}' in vhost '{vhost}'");
     Error::new(ErrorKind::Mismatch, detail)
 }
 

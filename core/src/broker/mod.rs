@@ -352,39 +352,25 @@ impl Inner {
 struct Shell(Arc<Inner>);
 
 impl Committed for Shell {
-    fn stored(&self, placed: Vec<(Placed, Place)>) {
+    fn stored(&self, mut placed: Vec<(Placed, Place)>) {
         let core = &self.0;
         let grace = core.grace.enter();
-        let Some(vhost) = core.default_vhost() else { return };
         let mut turn = Turn::default();
         let now = core.now();
-        let mut rest = placed.into_iter().peekable();
-        let mut gone = Vec::new();
-        while let Some((first, place)) = rest.next() {
-            let queue = first.queue.clone();
-            queue.step(&mut turn.after, |state, effects| {
-                let mut one = |placed: &Placed, place: Place| {
-                    let kept = match placed.spilled {
-                        true => state.sub.spilled(placed.offset, place),
-                        false => state.sub.commit(placed.offset, place),
-                    };
-                    if !kept {
-                        gone.push(place);
-                    }
-                };
-                one(&first, place);
-                while let Some((placed, place)) =
-                    rest.next_if(|(p, _)| p.queue.id == first.queue.id)
-                {
-                    one(&placed, place);
-                }
-                state.sub.dispatch(now, effects);
-            });
+        // Nearly always one virtual host has it all.
+        while let Some(name) = placed.first().map(|(p, _)| p.queue.vhost.clone()) {
+            let rest = match placed.iter().position(|(p, _)| p.queue.vhost != name) {
+                Some(at) => placed.split_off(at),
+                None => Vec::new(),
+            };
+            let theirs = std::mem::replace(&mut placed, rest);
+            if let Some(vhost) = core.vhost(&name) {
+                commit(core, theirs, now, &mut turn);
+                let scene = Scene { core, vhost: &vhost, now };
+                turn.run(scene);
+                turn.finish(scene, None);
+            }
         }
-        core.committer.free(&gone);
-        let scene = Scene { core, vhost: &vhost, now };
-        turn.run(scene);
-        turn.finish(scene, None);
         core.grace.leave(grace);
     }
 
@@ -403,4 +389,30 @@ impl Committed for Shell {
             core.snapshot_due.notify_one();
         }
     }
+}
+
+/// Marks records as stored, queue by queue, and dispatches what that lets go.
+fn commit(core: &Inner, placed: Vec<(Placed, Place)>, now: Timestamp, turn: &mut Turn) {
+    let mut rest = placed.into_iter().peekable();
+    let mut gone = Vec::new();
+    while let Some((first, place)) = rest.next() {
+        let queue = first.queue.clone();
+        queue.step(&mut turn.after, |state, effects| {
+            let mut one = |placed: &Placed, place: Place| {
+                let kept = match placed.spilled {
+                    true => state.sub.spilled(placed.offset, place),
+                    false => state.sub.commit(placed.offset, place),
+                };
+                if !kept {
+                    gone.push(place);
+                }
+            };
+            one(&first, place);
+            while let Some((placed, place)) = rest.next_if(|(p, _)| p.queue.id == first.queue.id) {
+                one(&placed, place);
+            }
+            state.sub.dispatch(now, effects);
+        });
+    }
+    core.committer.free(&gone);
 }

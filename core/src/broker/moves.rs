@@ -63,7 +63,7 @@ mod tests {
     fn queue(name: &str) -> Arc<Queue> {
         let mut spec = QueueSpec::durable(name);
         spec.dead_letter = Some(("dlx".into(), None));
-        Queue::new(LogId(1), spec, None, Timestamp(0))
+        Queue::new((LogId(1), &"/".into()), spec, None, Timestamp(0))
     }
 
     fn message() -> Message {

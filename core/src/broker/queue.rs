@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub struct Queue {
     pub id: LogId,
     pub name: Name,
+    /// The virtual host that it is in.
+    pub vhost: Name,
     pub spec: QueueSpec,
     /// The session that it is exclusive to.
     pub owner: Option<SessionId>,
@@ -74,7 +76,12 @@ impl Aftermath {
 
 impl Queue {
     /// An empty queue.
-    pub fn new(id: LogId, spec: QueueSpec, owner: Option<SessionId>, now: Timestamp) -> Arc<Self> {
+    pub fn new(
+        (id, vhost): (LogId, &Name),
+        spec: QueueSpec,
+        owner: Option<SessionId>,
+        now: Timestamp,
+    ) -> Arc<Self> {
         let sub = Subscription::new(id, Rules::of(&spec));
         let state = QueueState {
             sub,
@@ -85,7 +92,8 @@ impl Queue {
             unused_since: now,
             had_consumer: false,
         };
-        Arc::new(Self { id, name: spec.name.clone(), spec, owner, state: Mutex::new(state) })
+        let (name, vhost) = (spec.name.clone(), vhost.clone());
+        Arc::new(Self { id, name, vhost, spec, owner, state: Mutex::new(state) })
     }
 
     /// It and its durable records survive a restart.

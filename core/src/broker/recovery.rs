@@ -303,7 +303,7 @@ impl Recovered {
 }
 
 fn restore(core: &Arc<Inner>, id: LogId, record: QueueRecord, now: Timestamp) -> Arc<Queue> {
-    let queue = Queue::new(id, record.spec, None, now);
+    let queue = Queue::new((id, &record.vhost), record.spec, None, now);
     let mut log = Log::starting_at(record.records.keys().next().copied().unwrap_or(record.next));
     queue.look(|state| {
         for (offset, stored) in record.records {

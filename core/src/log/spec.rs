@@ -112,6 +112,22 @@ impl QueueSpec {
         })
     }
 
+    /// A setting as errors show it.
+    pub fn show(&self, setting: &str) -> String {
+        match setting {
+            "durable" => format!("'{}'", self.durable),
+            "auto_delete" => format!("'{}'", self.auto_delete),
+            "exclusive" => format!("'{}'", self.life == Life::Exclusive),
+            argument => match lookup(&self.arguments, argument) {
+                None => "none".to_owned(),
+                Some(value) => {
+                    let text = crate::message::carry::to_text(value).0;
+                    format!("the value '{text}' of type '{}'", type_name(value))
+                }
+            },
+        }
+    }
+
     /// The name of the first setting that differs, for "inequivalent" errors.
     pub fn differs(&self, other: &QueueSpec) -> Option<&'static str> {
         let checks = [
@@ -147,6 +163,29 @@ impl QueueSpec {
 
 fn invalid(name: &str, why: &str) -> Error {
     Error::new(ErrorKind::Invalid, format!("invalid arg '{name}': {why}"))
+}
+
+/// The field's names for the types of arguments.
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Bool(_) => "bool",
+        Value::I8(_) => "byte",
+        Value::I16(_) => "short",
+        Value::I32(_) => "signedint",
+        Value::I64(_) => "long",
+        Value::U8(_) => "unsignedbyte",
+        Value::U16(_) => "unsignedshort",
+        Value::U32(_) => "unsignedint",
+        Value::Text(_) | Value::Symbol(_) => "longstr",
+        Value::F32(_) => "float",
+        Value::F64(_) => "double",
+        Value::Timestamp(_) => "timestamp",
+        Value::List(_) => "array",
+        Value::Map(_) => "table",
+        Value::Bytes(_) => "binary",
+        Value::Decimal { .. } => "decimal",
+        _ => "void",
+    }
 }
 
 fn whole_number(arguments: &[(Name, Value)], name: &str) -> Result<Option<u64>, Error> {
@@ -219,5 +258,7 @@ mod tests {
         assert_eq!(a.differs(&b), None);
         assert_eq!(a.differs(&c), Some("x-max-length"));
         assert_eq!(a.differs(&QueueSpec::durable("q")), Some("x-max-length"));
+        assert_eq!(a.show("x-max-length"), "the value '5' of type 'byte'");
+        assert_eq!((a.show("x-expires"), a.show("durable")), ("none".into(), "'true'".into()));
     }
 }

@@ -120,3 +120,25 @@ async fn parked_publishes_come_when_due() {
     pass(300).await;
     assert_eq!(stage.client().await.ready("q"), 1);
 }
+
+#[tokio::test]
+async fn virtual_hosts_share_nothing() {
+    let settings = Settings { vhosts: vec!["/".into(), "other".into()], ..Settings::default() };
+    let store = crossdock_core::memory::MemoryStore::default();
+    let stage = Stage::with(store, settings, Vec::new()).await;
+    let mut a = stage.client().await;
+    let mut b = stage.client_in("other").await;
+    let arguments = [
+        ("x-message-ttl", Value::I32(30)),
+        ("x-dead-letter-exchange", Value::text("")),
+        ("x-dead-letter-routing-key", Value::text("dead")),
+    ];
+    b.declare(queue("q", &arguments)).await;
+    for client in [&mut a, &mut b] {
+        client.declare(QueueSpec::durable("dead")).await;
+    }
+    assert!(a.session.queue_status("q").is_err());
+    b.durable(Address::queue("q"), "m").await;
+    pass(150).await;
+    assert_eq!((a.ready("dead"), b.ready("dead")), (0, 1));
+}

@@ -45,9 +45,12 @@ impl Stage {
     }
 
     pub async fn client(&self) -> Client {
-        let spec =
-            SessionSpec::anonymous("/", Origin { user: "guest".into(), ..Origin::default() });
-        self.seat(spec).await
+        self.client_in("/").await
+    }
+
+    pub async fn client_in(&self, vhost: &str) -> Client {
+        let origin = Origin { user: "guest".into(), ..Origin::default() };
+        self.seat(SessionSpec::anonymous(vhost, origin)).await
     }
 
     /// A named session with a queue of its own.
