@@ -67,12 +67,28 @@ impl Parked {
         due
     }
 
-    /// The owner is back: what waited for it to be gone is forgotten. What was stored of it.
-    pub fn cancel(&mut self, owner: SessionId) -> Vec<ParkId> {
-        let theirs = |p: &ParkedPublish| p.owner == owner && matches!(p.due, Due::Gone { .. });
-        let gone: Vec<ParkId> =
-            self.0.iter().filter(|(_, p)| theirs(p)).map(|(id, _)| *id).collect();
-        gone.into_iter().filter(|id| self.0.remove(id).is_some_and(|p| p.durable)).collect()
+    /// The owner is back. What waited for it to be gone is forgotten (the first list: what was stored of that), but for
+    /// what is due all the same (the second list): everything when its session ended with this, and what was to wait for
+    /// no time when the owner had been connected until now.
+    pub fn back(
+        &mut self,
+        owner: SessionId,
+        now: Timestamp,
+        (ended, connected): (bool, bool),
+    ) -> (Vec<ParkId>, Vec<ParkId>) {
+        let (mut forgotten, mut due) = (Vec::new(), Vec::new());
+        for (id, publish) in self.0.iter_mut().filter(|(_, p)| p.owner == owner) {
+            match publish.due {
+                Due::Gone { delay_ms } if ended || connected && delay_ms == 0 => {
+                    publish.at = Some(now);
+                    due.push(*id);
+                }
+                Due::Gone { .. } => forgotten.push(*id),
+                Due::At(_) => {}
+            }
+        }
+        forgotten.retain(|id| self.0.remove(id).is_some_and(|p| p.durable));
+        (forgotten, due)
     }
 
     /// All, for snapshots.

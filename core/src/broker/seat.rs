@@ -65,16 +65,18 @@ impl Inner {
         // One at a time: two connections that open one name at once must not both find it free.
         let _one = vhost.opening.lock();
         let old = vhost.topology.read().session(&name).cloned();
-        if let Some(old) = &old {
-            self.take_over(old);
-            resume(old, &mut turn.after, self.now());
-        }
         let resumed = match old {
-            Some(old) if spec.clean || old.with(|state| state.ended) => {
-                turn.unit().ops.append(&mut self.end_session(vhost, &old));
-                None
+            Some(old) => {
+                let connected = self.take_over(&old);
+                resume(&old, &mut turn.after, self.now());
+                let ended = spec.clean || old.with(|state| state.ended);
+                self.wills(old.id, (ended, connected), &mut turn);
+                if ended {
+                    turn.unit().ops.append(&mut self.end_session(vhost, &old));
+                }
+                (!ended).then_some(old)
             }
-            other => other,
+            None => None,
         };
         let named = match &resumed {
             Some(named) => named.clone(),
@@ -98,10 +100,6 @@ impl Inner {
             let queue = queue.filter(|q| q.is_durable()).map(|q| q.id);
             turn.unit().ops.session(&vhost.name, (named.id, &name), spec.keep, queue);
         }
-        // A client that is back does not leave its will (nor anything else that waited for it to be gone).
-        for id in self.parked.lock().cancel(named.id) {
-            turn.unit().ops.unpark(id);
-        }
         let scene = Scene { core: self, vhost, now: self.now() };
         turn.run(scene);
         turn.finish(scene, None);
@@ -109,10 +107,24 @@ impl Inner {
         Seat { id: named.id, named: Some(named), resumed: resumed.is_some() }
     }
 
-    /// The connection that has the session now loses it.
-    fn take_over(&self, named: &Named) {
-        if let Some(old) = named.with(|state| state.inbox.take()) {
+    /// The connection that has the session now loses it. False when there is none.
+    fn take_over(&self, named: &Named) -> bool {
+        let old = named.with(|state| state.inbox.take());
+        if let Some(old) = &old {
             old.notice(Notice::TakenOver);
+        }
+        old.is_some()
+    }
+
+    /// A client that is back does not leave its will, unless its session ended with that, or nothing was to be waited
+    /// for when its connection was taken over.
+    fn wills(&self, owner: SessionId, how: (bool, bool), turn: &mut Turn) {
+        let (forgotten, due) = self.parked.lock().back(owner, self.now(), how);
+        for id in forgotten {
+            turn.unit().ops.unpark(id);
+        }
+        for id in due {
+            self.timers.set(self.now(), Alarm::Parked(id));
         }
     }
 

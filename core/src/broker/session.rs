@@ -38,9 +38,11 @@ pub struct Session {
     /// Ids are never reused: a confirm may still be on its way to a lane that is gone.
     pub(super) lanes: BTreeMap<LaneId, Lane>,
     pub(super) next_lane: u32,
-    /// What waits for the next flush.
+    /// Publishes that wait for the next flush, and their bytes.
     batch: Vec<Item>,
     batch_bytes: usize,
+    /// Memos that wait for it; they are not held back with the publishes.
+    memos: Vec<Memo>,
     pub(super) turn: Turn,
     cache: HashMap<Address, Cached>,
     /// Ids are never reused.
@@ -69,9 +71,12 @@ pub(super) struct Attachment {
     pub is_getter: bool,
 }
 
-enum Item {
-    Publish { lane: LaneId, number: u64, publish: Publish },
-    Memo(Memo),
+struct Item {
+    lane: LaneId,
+    number: u64,
+    publish: Publish,
+    /// Stored in the same entry.
+    memo: Option<Memo>,
 }
 
 struct Cached {
@@ -133,6 +138,7 @@ impl Session {
             next_lane: 0,
             batch: Vec::new(),
             batch_bytes: 0,
+            memos: Vec::new(),
             turn: Turn::default(),
             cache: HashMap::new(),
             consumers: FxHashMap::default(),
@@ -166,14 +172,26 @@ impl Session {
         number
     }
 
-    pub(super) fn enqueue(&mut self, lane: LaneId, number: u64, publish: Publish) {
-        self.batch_bytes += publish.message.size();
-        self.batch.push(Item::Publish { lane, number, publish });
+    /// A publish and state that is stored in the same entry as its message, however long that is held back.
+    pub fn publish_with(&mut self, lane: LaneId, publish: Publish, memo: Memo) -> u64 {
+        let waiting = self.batch.len();
+        let number = self.publish(lane, publish);
+        match self.batch.get_mut(waiting) {
+            Some(item) => item.memo = Some(memo),
+            None => self.memo(memo),
+        }
+        number
     }
 
-    /// State to be stored with the next flush. Only for named sessions that outlive their connection.
+    pub(super) fn enqueue(&mut self, lane: LaneId, number: u64, publish: Publish) {
+        self.batch_bytes += publish.message.size();
+        self.batch.push(Item { lane, number, publish, memo: None });
+    }
+
+    /// State to be stored with the next flush, whether or not publishes are held back. Only for named sessions that
+    /// outlive their connection.
     pub fn memo(&mut self, memo: Memo) {
-        self.batch.push(Item::Memo(memo));
+        self.memos.push(memo);
     }
 
     /// True while publishes are held back.
@@ -189,12 +207,12 @@ impl Session {
     /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
     /// Call it after every turn.
     pub fn flush(&mut self) {
-        let publishes = self.batch_bytes > 0 || !self.batch.is_empty();
-        if publishes && self.is_held() {
+        if !self.batch.is_empty() && self.is_held() {
+            // Noted before it is asked again: whoever lifts the hold in between finds the note.
             self.inbox.held.store(true, Ordering::Release);
-            // Whoever lifts the hold between the question and the note would wake nobody.
+            self.broker.inner().hold(&self.inbox);
             if self.is_held() {
-                self.note_held();
+                self.tell_blocked();
                 return self.flush_ops();
             }
         }
@@ -202,10 +220,8 @@ impl Session {
         self.flush_all();
     }
 
-    fn note_held(&mut self) {
-        let core = self.broker.inner().clone();
-        core.hold(&self.inbox);
-        if !self.told_blocked && core.is_alarmed() {
+    fn tell_blocked(&mut self) {
+        if !self.told_blocked && self.broker.inner().is_alarmed() {
             self.told_blocked = true;
             self.inbox.notice(Notice::Blocked(true));
         }
@@ -215,6 +231,7 @@ impl Session {
     pub(super) fn flush_ops(&mut self) {
         let core = self.broker.inner().clone();
         self.touch();
+        self.note_memos();
         let vhost = self.vhost.clone();
         let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
         self.turn.run(scene);
@@ -247,17 +264,22 @@ impl Session {
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let mut waiting = Waiting::default();
-        for item in batch.drain(..) {
-            match item {
-                Item::Publish { lane, number, publish } => {
-                    self.publish_one(scene, (lane, number), publish, &mut waiting);
-                }
-                Item::Memo(memo) => self.memo_one(memo),
+        self.note_memos();
+        for Item { lane, number, publish, memo } in batch.drain(..) {
+            self.publish_one(scene, (lane, number), publish, &mut waiting);
+            if let Some(memo) = memo {
+                self.memo_one(memo);
             }
         }
         self.batch = batch;
         self.turn.run(scene);
         self.conclude(scene, waiting);
+    }
+
+    fn note_memos(&mut self) {
+        for memo in std::mem::take(&mut self.memos) {
+            self.memo_one(memo);
+        }
     }
 
     fn memo_one(&mut self, memo: Memo) {

@@ -38,7 +38,7 @@ pub async fn run(core: Arc<Inner>) {
 async fn relieve(core: &Arc<Inner>) {
     let mut queues: Vec<Arc<Queue>> = Vec::new();
     for vhost in core.all_vhosts() {
-        queues.extend(vhost.queues().into_iter().filter(|q| q.look(|s| s.sub.ready().0 > 0)));
+        queues.extend(vhost.queues().into_iter().filter(|q| q.look(|s| !s.sub.log.is_empty())));
     }
     let share = core.settings.memory_high / 4 / queues.len().max(1);
     for queue in queues {

@@ -6,7 +6,7 @@
 mod page;
 mod spec;
 
-pub use page::{Log, PAGE_RECORDS, Place, Record, State};
+pub use page::{Doom, Log, PAGE_RECORDS, Place, Record, State};
 pub use spec::{Life, Limits, Overflow, QueueSpec};
 
 /// Place of a record in its log: dense, from 0, never reused.

@@ -6,15 +6,16 @@
 //!      │ failed             │ dispatched            │
 //!      ▼                    ▼                       │
 //!    (gone)              InFlight ──────────────────┘
-//!                           │ settled, moved
+//!                           │ settled, moved            (moved without its message in memory: Doomed, then gone)
 //!                           ▼
 //!                         (gone)
 //! ```
 
 use super::Offset;
 use crate::exchange::Tags;
-use crate::message::{Message, Timestamp};
+use crate::message::{Message, Reason, Timestamp};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Records of one page.
 pub const PAGE_RECORDS: u64 = 1024;
@@ -34,6 +35,8 @@ pub enum State {
     Ready,
     /// With that consumer.
     InFlight(u32),
+    /// Rejected while its message was not in memory: it leaves as soon as that is back.
+    Doomed,
 }
 
 /// One record.
@@ -56,7 +59,12 @@ pub struct Record {
     /// Bytes that limits and credit count.
     pub size: u32,
     pub expires: Option<Timestamp>,
+    /// Of a doomed record.
+    pub doom: Option<Doom>,
 }
+
+/// Why a record has to leave, and the consumer's words.
+pub type Doom = Box<(Reason, Option<Arc<str>>)>;
 
 #[derive(Debug)]
 struct Page {
@@ -227,6 +235,7 @@ mod tests {
             priority: 0,
             size,
             expires: None,
+            doom: None,
         }
     }
 

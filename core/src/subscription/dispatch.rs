@@ -65,6 +65,7 @@ impl Subscription {
             priority,
             size: u32::try_from(message.size()).unwrap_or(u32::MAX),
             expires,
+            doom: None,
             message: Some(message),
         }
     }
@@ -93,6 +94,7 @@ impl Subscription {
     /// Gives ready records to consumers as far as credit goes, expires what is due at the head, then holds the
     /// length limit.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Effects) {
+        self.leave_doomed(out);
         while let Some(offset) = self.ready.peek(&self.log) {
             let Some(record) = self.log.get(offset) else { break };
             let expired = record.expires.is_some_and(|at| at <= now);
@@ -125,6 +127,28 @@ impl Subscription {
         if self.hold_limit(out) {
             // What stands at the head now may be due.
             self.expire(now, out);
+        }
+    }
+
+    /// Moves out what was rejected while its message was not in memory, and fetches what still is not.
+    fn leave_doomed(&mut self, out: &mut Effects) {
+        let mut absent = None;
+        for offset in std::mem::take(&mut self.doomed) {
+            let is_here = self.log.get(offset).is_some_and(|record| record.message.is_some());
+            if !is_here {
+                absent.get_or_insert(offset);
+                self.doomed.push(offset);
+                continue;
+            }
+            let Some(record) = self.log.remove(offset) else { continue };
+            out.freed.extend(record.place);
+            if let (Some(message), Some(doom)) = (record.message, record.doom) {
+                let ((reason, detail), durable) = (*doom, record.durable);
+                out.moves.push(Move { offset, message, reason, detail, durable });
+            }
+        }
+        if let Some(offset) = absent {
+            self.load_from(offset, out);
         }
     }
 
@@ -249,7 +273,8 @@ impl Subscription {
         }
         let mut bytes = 0;
         for (offset, record) in self.log.iter_from(offset) {
-            if let (None, Some(place)) = (&record.message, record.place) {
+            let wanted = !matches!(record.state, State::InFlight(_));
+            if let (None, Some(place), true) = (&record.message, record.place, wanted) {
                 out.load.push((offset, place));
                 bytes += u64::from(record.size);
             }
@@ -270,18 +295,22 @@ impl Subscription {
         }
     }
 
-    /// Lets go of the messages of stored, ready records behind the first `keep` bytes; how many bytes that frees, and
-    /// which transient records would have to be stored first (about `spill` bytes of them).
+    /// Lets go of the messages of stored records: those in flight, and ready ones behind the first `keep` bytes. How
+    /// many bytes that frees, and which transient records would have to be stored first (about `spill` bytes of them).
     pub fn evict(&mut self, keep: u64, spill: u64) -> (u64, Vec<(Offset, Message)>) {
         let (mut freed, mut to_spill, mut spill_bytes, mut seen) = (0, Vec::new(), 0, 0);
         let mut stored = Vec::new();
         for (offset, record) in self.log.iter_from(Offset(0)) {
-            if record.state != State::Ready {
-                continue;
-            }
-            seen += u64::from(record.size);
+            let is_near = match record.state {
+                State::Uncommitted | State::Doomed => true,
+                State::InFlight(_) => false,
+                State::Ready => {
+                    seen += u64::from(record.size);
+                    seen <= keep
+                }
+            };
             let Some(message) = &record.message else { continue };
-            if seen <= keep {
+            if is_near {
                 continue;
             }
             if record.place.is_some() {
@@ -308,8 +337,17 @@ impl Subscription {
     /// Records that could not be read back are given up: the offsets become holes. Their places.
     pub fn lost(&mut self, offsets: &[Offset]) -> Vec<Place> {
         self.loading = false;
-        let removed = offsets.iter().filter_map(|o| self.remove_ready(*o));
-        removed.filter_map(|record| record.place).collect()
+        let mut places = Vec::new();
+        for offset in offsets {
+            let removed = match self.log.get(*offset).map(|r| r.state) {
+                Some(State::Ready) => self.remove_ready(*offset),
+                Some(State::Doomed) => self.log.remove(*offset),
+                _ => None,
+            };
+            places.extend(removed.and_then(|record| record.place));
+        }
+        self.doomed.retain(|offset| self.log.get(*offset).is_some());
+        places
     }
 
     /// A transient record was stored so that it can leave memory. It stays transient.

@@ -64,6 +64,8 @@ pub struct Subscription {
     ready_bytes: u64,
     /// Records that are stored but not in memory and are being fetched.
     loading: bool,
+    /// Records that leave as soon as their messages are fetched.
+    doomed: Vec<Offset>,
 }
 
 impl Subscription {
@@ -79,6 +81,7 @@ impl Subscription {
             ready_count: 0,
             ready_bytes: 0,
             loading: false,
+            doomed: Vec::new(),
         }
     }
 

@@ -59,7 +59,7 @@ impl Ready {
                             *cursor = found;
                             return None;
                         }
-                        State::InFlight(_) => *cursor = Offset(found.0 + 1),
+                        State::InFlight(_) | State::Doomed => *cursor = Offset(found.0 + 1),
                     }
                 }
             }

@@ -73,7 +73,8 @@ impl Subscription {
         self.put_back(offset, true);
     }
 
-    /// Takes a record in flight out for another reason than being accepted. Records in flight are resident.
+    /// Takes a record in flight out for another reason than being accepted. Without its message in memory it
+    /// stays, doomed, until dispatch has fetched that.
     fn move_out(
         &mut self,
         offset: Offset,
@@ -81,6 +82,14 @@ impl Subscription {
         detail: Option<Arc<str>>,
         out: &mut Effects,
     ) {
+        if let Some(record) = self.log.get_mut(offset)
+            && record.message.is_none()
+        {
+            record.doom = Some(Box::new((reason, detail)));
+            record.state = State::Doomed;
+            self.doomed.push(offset);
+            return;
+        }
         let Some(record) = self.log.remove(offset) else { return };
         out.freed.extend(record.place);
         if let Some(message) = record.message {

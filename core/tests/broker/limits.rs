@@ -91,3 +91,82 @@ async fn a_stalled_store_holds_publishers_back() {
     assert!(matches!(confirmed, Confirmed::Stored));
     assert!(c.session.may_read());
 }
+
+#[tokio::test]
+async fn what_a_consumer_holds_leaves_memory_too() {
+    let settings = Settings { memory_high: 2 << 20, ..Settings::default() };
+    let stage = Stage::with(MemoryStore::default(), settings, Vec::new()).await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("dead")).await;
+    let dead = [
+        ("x-dead-letter-exchange", Value::text("")),
+        ("x-dead-letter-routing-key", Value::text("dead")),
+    ];
+    c.declare(queue("q", &dead)).await;
+    c.consume("q", 1000, true).await;
+    let body = "x".repeat(64 << 10);
+    let mut held: Vec<(Offset, ConsumerId, String)> = Vec::new();
+    let mut sent = 0;
+    while held.len() < 64 {
+        if sent < 64 && c.session.may_read() {
+            c.put(Address::queue("q"), &format!("{sent}:{body}"), |meta| {
+                meta.durable = sent % 2 == 0
+            });
+            sent += 1;
+        }
+        c.session.flush();
+        for d in c.events().await.deliveries {
+            let text = bodies(std::slice::from_ref(&d)).remove(0);
+            held.push((d.offset, d.consumer, text.split(':').next().expect("a number").into()));
+        }
+    }
+    assert!(stage.broker.memory_used() < 4 << 20, "{} bytes", stage.broker.memory_used());
+    // All of them are known again when they are refused or come back.
+    for (i, (offset, consumer, _)) in held.iter().enumerate() {
+        let reject = Outcome::Rejected { reason: Some("no".into()) };
+        let outcome = if i % 2 == 0 { reject } else { Outcome::Failed };
+        c.session.settle(c.lane, *consumer, &[*offset], outcome);
+        c.session.flush();
+    }
+    let mut again = Vec::new();
+    while again.len() < 32 {
+        for d in c.events().await.deliveries {
+            again.push(
+                bodies(std::slice::from_ref(&d)).remove(0).split(':').next().expect("n").to_owned(),
+            );
+        }
+    }
+    let odd: Vec<String> = held.iter().skip(1).step_by(2).map(|(.., n)| n.clone()).collect();
+    assert_eq!(again, odd);
+    for _ in 0..50 {
+        if c.ready("dead") == 32 {
+            break;
+        }
+        c.events().await;
+    }
+    assert_eq!(c.ready("dead"), 32);
+}
+
+#[tokio::test]
+async fn memos_are_not_held_back_with_publishes() {
+    let settings = Settings { session_share: 1, ..Settings::default() };
+    let stage = Stage::with(MemoryStore::default(), settings, Vec::new()).await;
+    let mut s = stage.named("s", false, Keep::Forever).await;
+    s.declare(QueueSpec::durable("q")).await;
+    stage.store.set_faults(Faults { stalled: true, ..Faults::default() });
+    for _ in 0..3 {
+        s.put(Address::queue("q"), "held", |meta| meta.durable = true);
+        s.session.flush();
+    }
+    let memo = |value| Memo { key: "k".into(), value };
+    s.session.memo(memo(Some("v".into())));
+    let message = s.message(Address::queue("q"), "tied", |meta| meta.durable = true);
+    let publish = Publish { message, confirm: true, mandatory: false };
+    let tied = Memo { key: "tied".into(), value: Some("v".into()) };
+    s.session.publish_with(s.lane, publish, tied.clone());
+    s.session.flush();
+    assert_eq!(s.session.memos(), [memo(Some("v".into()))]);
+    stage.store.release();
+    assert!(matches!(s.confirmed(4).await, Confirmed::Stored));
+    assert_eq!(s.session.memos(), [memo(Some("v".into())), tied]);
+}

@@ -243,3 +243,20 @@ async fn queued_routes_retry() {
     c.publish(topic("in/x"), "once");
     assert_eq!(bodies(&c.take(1).await), ["ONCE"]);
 }
+
+#[tokio::test]
+async fn a_take_over_leaves_a_will_that_was_not_to_wait() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    c.bind(TOPICS, "will", "q").await;
+    for (delay_ms, clean, wills) in [(0, false, 1), (60_000, false, 1), (60_000, true, 2)] {
+        let mut old = stage.named("s", false, Keep::Forever).await;
+        let will = old.message(topic("will"), "lost", |meta| meta.durable = true);
+        old.session.park(Due::Gone { delay_ms }, will).await.expect("parked");
+        let new = stage.named("s", clean, Keep::Forever).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(c.ready("q"), wills, "delay {delay_ms}, clean {clean}");
+        drop((old, new));
+    }
+}

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use crossdock_core::{
     Confirm, Confirmed, ConsumerId, Key, Memo, Offset, Outcome, Publish as CorePublish, Settings,
 };
-use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
 /// Topics that were resolved: the last one, and those the client gave a number.
@@ -82,12 +81,16 @@ impl Connection<'_> {
         let Some(address) = resolved else { return self.refuse_publish(packet_id, qos) };
         let now = self.session.broker().now();
         let message = mapping::message(publish, address, &self.seat.incoming, now);
-        if qos == 2 && self.seat.persistent {
-            // The identifier is stored in the entry of its message.
-            self.session.memo(Memo { key: memo::inbound(packet_id), value: Some(Bytes::new()) });
-        }
         let publish = CorePublish { message, confirm: qos > 0, mandatory: false };
-        let number = self.session.publish(self.seat.lane, publish);
+        let lane = self.seat.lane;
+        let number = match qos == 2 && self.seat.persistent {
+            // The identifier is stored in the entry of its message.
+            true => {
+                let memo = Memo { key: memo::inbound(packet_id), value: Some(Bytes::new()) };
+                self.session.publish_with(lane, publish, memo)
+            }
+            false => self.session.publish(lane, publish),
+        };
         if qos > 0 {
             self.inbound.routed(packet_id, qos, number);
             self.within_receive_maximum()?;
@@ -287,34 +290,14 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// What this turn noted is stored now: but for releases that the core still holds back with the publishes of the
-    /// session. Their PUBCOMP waits for a later turn: sent before it is stored, a crash would make the identifier's
-    /// next message look like a repeated one, and lose it.
+    /// What this turn noted is stored now.
     pub(super) fn finish_handshakes(&mut self) {
-        let releases = std::mem::take(&mut self.turn.releases);
-        let unstored = match releases.is_empty() || !self.seat.persistent {
-            true => FxHashSet::default(),
-            false => self.noted_ids(),
-        };
-        for packet_id in releases {
-            match unstored.contains(&packet_id) {
-                true => self.turn.releases.push(packet_id),
-                false => self.peer.ack(AckKind::PubComp, packet_id, Reason::SUCCESS, None),
-            }
+        for packet_id in self.turn.releases.drain(..) {
+            self.peer.ack(AckKind::PubComp, packet_id, Reason::SUCCESS, None);
         }
         for packet_id in self.turn.received.drain(..) {
             self.peer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
         }
-    }
-
-    /// Identifiers that the session's memos hold: a memo leaves them when it is on its way to the store.
-    fn noted_ids(&self) -> FxHashSet<u16> {
-        let memos = self.session.memos();
-        let ids = memos.iter().filter_map(|noted| match memo::read(&noted.key) {
-            Some(memo::Key::Inbound(packet_id)) => Some(packet_id),
-            _ => None,
-        });
-        ids.collect()
     }
 
     /// Deliveries that waited for an identifier go out as soon as it is free.
