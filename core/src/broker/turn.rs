@@ -195,14 +195,16 @@ impl Turn {
     /// Appends and dispatches until nothing is left to do.
     pub fn run(&mut self, scene: Scene<'_>) {
         loop {
-            self.append(scene);
-            self.encode();
-            let mut ops = std::mem::take(&mut self.after.ops);
-            self.unit.ops.append(&mut ops);
+            // Level 0 goes first: it never waits, so nothing of a higher level that was published behind it in this
+            // flush overtakes it.
             for (inbox, list) in self.direct.drain(..) {
                 inbox.deliver_direct(list.into_iter());
                 self.after.wake(&inbox);
             }
+            self.append(scene);
+            self.encode();
+            let mut ops = std::mem::take(&mut self.after.ops);
+            self.unit.ops.append(&mut ops);
             for (queue, left) in std::mem::take(&mut self.after.moves) {
                 self.moved(scene, &queue, left);
             }
