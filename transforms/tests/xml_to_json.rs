@@ -6,7 +6,6 @@ use common::{apply, bodies, compile, fault, formats, message, message_with, rout
 use crossdock_core::Value;
 use crossdock_core::transform::{ContentRoute, Cost, FaultKind, Verdict};
 use serde_json::{Value as Json, json};
-use std::time::Instant;
 
 /// The module as it is kept, or a fresh build that is named in the environment.
 fn module() -> String {
@@ -102,35 +101,4 @@ fn options_are_checked_when_the_route_is_compiled() {
     let mistakes = found.map(|route| route.name).unwrap_err();
     assert_eq!(mistakes.len(), 1);
     assert!(mistakes[0].starts_with("steps[0].with: unknown field `atributes`"), "{mistakes:?}");
-}
-
-/// Not a measurement to rely on, but a figure to look at: `cargo test -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn how_long_a_message_takes() {
-    let small = r#"<item id="I101" stock="50"/>"#.to_string();
-    let row = r#"<row id="1" name="a"><v>0.5</v></row>"#;
-    let sized = |bytes: usize| format!("<rows>{}</rows>", row.repeat(bytes / row.len()));
-    for isolation in ["shared", "per-message"] {
-        let options = json!({ "rename": { "id": "item_id" }, "numbers": ["stock"] });
-        let route = route(json!({
-            "steps": [{ "wasm": module(), "with": options }],
-            "isolation": isolation,
-            "limits": { "deadline": "2s" },
-        }));
-        for (body, rounds) in
-            [(small.clone(), 20_000u32), (sized(1024), 5_000), (sized(65_536), 100)]
-        {
-            let input = message(body.clone(), &[]);
-            let mut times = Vec::new();
-            for _ in 0..rounds {
-                let started = Instant::now();
-                apply(&route, &input).unwrap();
-                times.push(started.elapsed());
-            }
-            times.sort();
-            let (median, last) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-            println!("{isolation}, {} bytes: median {median:?}, 99 % {last:?}", body.len());
-        }
-    }
 }

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
 cargo xtask run [-- ARGS]     build the broker and run it with examples/hub.toml
-cargo xtask test [--full]     everything that CI runs; --full adds the tests that take long
+cargo xtask test [--full]     everything that CI runs; --full: many more seeds, fresh modules
 cargo xtask guests [--check]  build the WASM modules; --check tests a fresh build and changes nothing";
 
 fn main() -> ExitCode {

@@ -7,7 +7,7 @@ use crate::{binary, cargo, command, guests};
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// `full` adds the tests that are marked as long.
+/// `full` runs the simulations with many more seeds, and tests a fresh build of the WASM modules.
 pub fn test(full: bool) -> Result<ExitCode> {
     let mut report = Report::default();
     report.step("format", &mut cargo(&["fmt", "--all", "--check"]));
@@ -16,30 +16,26 @@ pub fn test(full: bool) -> Result<ExitCode> {
     report.step("lints", &mut cargo(&clippy));
     unit_tests(&mut report, full);
     if report.step("release build", &mut cargo(&["build", "--release", "--bin", "crossdock"])) {
-        black_box(&mut report, full);
+        black_box(&mut report);
     }
     Ok(report.finish())
 }
 
 /// All but the black-box binary, which wants the release build.
 fn unit_tests(report: &mut Report, full: bool) {
-    let mut crates = vec!["test", "--workspace", "--exclude", "crossdock", "--no-fail-fast"];
-    let mut program = vec!["test", "--package", "crossdock", "--bins", "--test", "tidy"];
+    let mut crates = cargo(&["test", "--workspace", "--exclude", "crossdock", "--no-fail-fast"]);
     if full {
-        crates.extend(["--", "--include-ignored"]);
-        program.extend(["--", "--include-ignored"]);
+        crates.env("SIM_SEEDS", "100000").env("CRASH_SEEDS", "5000");
+        report.done("a fresh build of the modules", || guests::check());
     }
-    report.step("tests of the crates", &mut cargo(&crates));
+    report.step("tests of the crates", &mut crates);
+    let program = ["test", "--package", "crossdock", "--bins", "--test", "tidy"];
     report.step("tests of the program, and the law", &mut cargo(&program));
 }
 
-fn black_box(report: &mut Report, full: bool) {
+fn black_box(report: &mut Report) {
     let required = clients::required();
-    let mut arguments = vec!["test", "--release", "--package", "crossdock", "--test", "it", "--"];
-    if full {
-        arguments.push("--include-ignored");
-    }
-    let mut tests = cargo(&arguments);
+    let mut tests = cargo(&["test", "--release", "--package", "crossdock", "--test", "it"]);
     tests.env("CROSSDOCK_BIN", binary());
     let mut found = |name: &str, found: Result<Found>| match found {
         Ok(Found::Ready) => report.done(name, || Ok(())),

@@ -1,0 +1,142 @@
+//! A broker that runs for as long as it is measured: a folder and ports of its own, ended by its number.
+
+use super::peers::{Kind, Plan};
+use super::processes::{resident_mib, signal, tree, wait_for};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// All ports are open within this time.
+const START_TIME: Duration = Duration::from_secs(120);
+/// It ends by itself within this time; then it is killed.
+const STOP_TIME: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// After the start, until its memory is looked at.
+const REST: Duration = Duration::from_secs(1);
+
+/// A temporary folder that goes when nobody needs it any more.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("crossdock-bench-{}", std::process::id()));
+        fs::create_dir_all(&path).context("the temporary folder cannot be written")?;
+        Ok(Self(path))
+    }
+
+    /// A new folder in it.
+    fn add(&self, name: &str) -> Result<PathBuf> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let path = self.0.join(format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left over is in the temporary folder.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A broker that is ready.
+pub struct Running {
+    pub kind: Kind,
+    /// Protocol and where it is spoken.
+    pub addresses: Vec<(&'static str, SocketAddr)>,
+    /// From the start to the last open port.
+    pub took: Duration,
+    /// The broker, then what it needs beside it.
+    children: Vec<Child>,
+    folder: PathBuf,
+}
+
+impl Running {
+    /// Starts a broker and waits until all of its ports are open.
+    pub fn start(kind: Kind, ours: &Path, folder: &Folder) -> Result<Self> {
+        let folder = folder.add(kind.name())?;
+        let ports = free_ports(5)?;
+        let plan = kind.plan(ours, &folder, &ports)?;
+        let Plan { companions, mut broker, addresses, says } = plan;
+        let mut running =
+            Self { kind, addresses, took: Duration::ZERO, children: Vec::new(), folder };
+        let mut beside = Vec::new();
+        for mut companion in companions {
+            beside.push(spawn(&mut companion, &running.folder, "companion")?);
+        }
+        let started = Instant::now();
+        // The broker comes first, whatever was started before.
+        let spawned = spawn(&mut broker, &running.folder, "output");
+        running.children = spawned.into_iter().chain(beside).collect();
+        ensure!(running.children.first().is_some(), "{} cannot be run", kind.name());
+        running.wait_ready(started, says)?;
+        running.took = started.elapsed();
+        Ok(running)
+    }
+
+    fn wait_ready(&mut self, started: Instant, says: Option<&str>) -> Result<()> {
+        let output = self.folder.join("output");
+        let said = |words: &str| fs::read_to_string(&output).is_ok_and(|text| text.contains(words));
+        loop {
+            let open = |(_, address): &(_, SocketAddr)| TcpStream::connect(address).is_ok();
+            if self.addresses.iter().all(open) && says.is_none_or(said) {
+                return Ok(());
+            }
+            let ended = self.children.first_mut().map(Child::try_wait).transpose()?.flatten();
+            if ended.is_some() || started.elapsed() > START_TIME {
+                let text = fs::read_to_string(&output).unwrap_or_default();
+                let last: Vec<&str> = text.lines().rev().take(3).collect();
+                bail!("{} does not start: {}", self.kind.name(), last.join(" / "));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.children.first().map(Child::id).unwrap_or_default()
+    }
+
+    /// Resident memory when nothing has happened yet.
+    pub fn resident_mib_at_rest(&self) -> Result<f64> {
+        thread::sleep(REST);
+        let resident = resident_mib(self.pid());
+        ensure!(resident > 0.0, "{} has gone", self.kind.name());
+        Ok(resident)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let pids = tree(child.id());
+            let _ = signal("TERM", child.id());
+            for pid in wait_for(&pids, STOP_TIME) {
+                let _ = signal("KILL", pid);
+            }
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn spawn(command: &mut Command, folder: &Path, output: &str) -> Result<Child> {
+    let file = File::create(folder.join(output))?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.current_dir(folder).stdin(Stdio::null()).stderr(file.try_clone()?).stdout(file);
+    command.spawn().with_context(|| format!("{program} cannot be run"))
+}
+
+/// Ports of the loopback that nobody uses at the moment.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let listeners: Vec<TcpListener> = (0..count).map(bind).collect::<Result<_, _>>()?;
+    let port = |listener: &TcpListener| Ok(listener.local_addr()?.port());
+    listeners.iter().map(port).collect()
+}
