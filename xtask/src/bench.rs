@@ -32,8 +32,7 @@ const START: &str = "start";
 /// The scenario that proves the counters; run only if it is asked for.
 const PROVE_LOSS: &str = "prove-loss";
 /// What must be 0 for our broker in every scenario.
-const FAULTS: [&str; 6] =
-    ["lost", "duplicated", "disordered", "foreign", "refused", "unconfirmed"];
+const FAULTS: [&str; 6] = ["lost", "duplicated", "disordered", "foreign", "refused", "unconfirmed"];
 
 /// What was asked for.
 #[derive(Debug)]
@@ -87,8 +86,13 @@ pub fn bench(arguments: &[&str]) -> Result<ExitCode> {
 
 fn parse(arguments: &[&str]) -> Result<Options> {
     let all = vec![Kind::RabbitMq, Kind::Mosquitto, Kind::ActiveMq];
-    let mut options =
-        Options { peers: Vec::new(), scenarios: Vec::new(), rounds: 3, quick: false, install: false };
+    let mut options = Options {
+        peers: Vec::new(),
+        scenarios: Vec::new(),
+        rounds: 3,
+        quick: false,
+        install: false,
+    };
     let (mut named, mut rounds) = (false, None);
     let mut rest = arguments.iter();
     while let Some(option) = rest.next() {
@@ -189,11 +193,13 @@ impl Bench {
     fn starts(&self, peers: &[Kind], results: &mut Results) -> Result<()> {
         for kind in [Kind::Ours].iter().chain(peers) {
             for _ in 0..self.options.rounds {
-                let figures = Running::start(*kind, &self.broker, &self.folder)
-                    .and_then(|running| Ok(Figures::from([
-                        ("ready_ms".to_owned(), running.took.as_secs_f64() * 1e3),
-                        ("rss_mib".to_owned(), running.resident_mib_at_rest()?),
-                    ])));
+                let figures =
+                    Running::start(*kind, &self.broker, &self.folder).and_then(|running| {
+                        Ok(Figures::from([
+                            ("ready_ms".to_owned(), running.took.as_secs_f64() * 1e3),
+                            ("rss_mib".to_owned(), running.resident_mib_at_rest()?),
+                        ]))
+                    });
                 self.note(START, *kind, figures, results);
             }
         }

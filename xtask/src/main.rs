@@ -1,7 +1,8 @@
-//! Chores: `cargo xtask run`, `cargo xtask test`, `cargo xtask guests`. Set-up in Rust, no shell scripts.
-//! Nothing here is part of the broker.
+//! Chores: `cargo xtask run`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask guests`. Set-up in Rust, no
+//! shell scripts. Nothing here is part of the broker.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod clients;
 mod guests;
 mod report;
@@ -14,6 +15,7 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 cargo xtask run [-- ARGS]     build the broker and run it with examples/hub.toml
 cargo xtask test [--full]     everything that CI runs; --full: many more seeds, fresh modules
+cargo xtask bench [OPTIONS]   the broker and its peers under load; --help says more
 cargo xtask guests [--check]  build the WASM modules; --check tests a fresh build and changes nothing";
 
 fn main() -> ExitCode {
@@ -24,6 +26,11 @@ fn main() -> ExitCode {
         ["run", "--", rest @ ..] => run::run(rest),
         ["test"] => test::test(false),
         ["test", "--full"] => test::test(true),
+        ["bench", "--help"] => {
+            println!("{}", bench::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        ["bench", rest @ ..] => bench::bench(rest),
         ["guests"] => guests::refresh().map(|()| ExitCode::SUCCESS),
         ["guests", "--check"] => guests::check().map(|()| ExitCode::SUCCESS),
         _ => {

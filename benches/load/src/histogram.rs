@@ -87,7 +87,8 @@ mod tests {
     fn percentiles_are_those_of_a_sorted_list() {
         let mut histogram = Histogram::default();
         (1..=1000).for_each(|value| histogram.record(value * 1000));
-        for (share, exact) in [(0.5, 500_000), (0.99, 990_000), (0.999, 999_000), (1.0, 1_000_000)] {
+        for (share, exact) in [(0.5, 500_000), (0.99, 990_000), (0.999, 999_000), (1.0, 1_000_000)]
+        {
             let found = histogram.percentile(share).unwrap_or_default();
             assert!(found >= exact && found <= exact + exact / 64, "{share}: {found}");
         }

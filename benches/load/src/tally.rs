@@ -227,7 +227,8 @@ mod tests {
     fn sharing_consumers_are_seen_as_one() {
         let tallies = [tally(1, &[(0, 0), (0, 2)]), tally(1, &[(0, 1), (0, 2), (0, 3)])];
         let shared = account(&tallies, &[5], Spread::Shared);
-        let expected = Account { sent: 5, received: 5, lost: 1, duplicated: 1, ..Default::default() };
+        let expected =
+            Account { sent: 5, received: 5, lost: 1, duplicated: 1, ..Default::default() };
         assert_eq!(shared, expected, "2 came twice, 4 never; each consumer's own order is right");
     }
 
@@ -244,6 +245,9 @@ mod tests {
         let mut strange = tally(1, &[(0, 0), (5, 0), (0, SEQUENCE_MAX), (0, 70)]);
         strange.record_foreign();
         let sums = account(&[strange], &[2], Spread::Shared);
-        assert_eq!(sums, Account { sent: 2, received: 5, lost: 1, foreign: 4, ..Account::default() });
+        assert_eq!(
+            sums,
+            Account { sent: 2, received: 5, lost: 1, foreign: 4, ..Account::default() }
+        );
     }
 }

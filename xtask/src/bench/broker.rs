@@ -52,8 +52,9 @@ pub struct Running {
     pub addresses: Vec<(&'static str, SocketAddr)>,
     /// From the start to the last open port.
     pub took: Duration,
-    /// The broker, then what it needs beside it.
-    children: Vec<Child>,
+    broker: Option<Child>,
+    /// What has to run beside it.
+    companions: Vec<Child>,
     folder: PathBuf,
 }
 
@@ -62,19 +63,20 @@ impl Running {
     pub fn start(kind: Kind, ours: &Path, folder: &Folder) -> Result<Self> {
         let folder = folder.add(kind.name())?;
         let ports = free_ports(5)?;
-        let plan = kind.plan(ours, &folder, &ports)?;
-        let Plan { companions, mut broker, addresses, says } = plan;
-        let mut running =
-            Self { kind, addresses, took: Duration::ZERO, children: Vec::new(), folder };
-        let mut beside = Vec::new();
+        let Plan { companions, mut broker, addresses, says } = kind.plan(ours, &folder, &ports)?;
+        let mut running = Self {
+            kind,
+            addresses,
+            took: Duration::ZERO,
+            broker: None,
+            companions: Vec::new(),
+            folder,
+        };
         for mut companion in companions {
-            beside.push(spawn(&mut companion, &running.folder, "companion")?);
+            running.companions.push(spawn(&mut companion, &running.folder, "companion")?);
         }
         let started = Instant::now();
-        // The broker comes first, whatever was started before.
-        let spawned = spawn(&mut broker, &running.folder, "output");
-        running.children = spawned.into_iter().chain(beside).collect();
-        ensure!(running.children.first().is_some(), "{} cannot be run", kind.name());
+        running.broker = Some(spawn(&mut broker, &running.folder, "output")?);
         running.wait_ready(started, says)?;
         running.took = started.elapsed();
         Ok(running)
@@ -88,7 +90,7 @@ impl Running {
             if self.addresses.iter().all(open) && says.is_none_or(said) {
                 return Ok(());
             }
-            let ended = self.children.first_mut().map(Child::try_wait).transpose()?.flatten();
+            let ended = self.broker.as_mut().map(Child::try_wait).transpose()?.flatten();
             if ended.is_some() || started.elapsed() > START_TIME {
                 let text = fs::read_to_string(&output).unwrap_or_default();
                 let last: Vec<&str> = text.lines().rev().take(3).collect();
@@ -100,7 +102,7 @@ impl Running {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.children.first().map(Child::id).unwrap_or_default()
+        self.broker.as_ref().map(Child::id).unwrap_or_default()
     }
 
     /// Resident memory when nothing has happened yet.
@@ -114,7 +116,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for child in &mut self.children {
+        for child in self.broker.iter_mut().chain(&mut self.companions) {
             let pids = tree(child.id());
             let _ = signal("TERM", child.id());
             for pid in wait_for(&pids, STOP_TIME) {

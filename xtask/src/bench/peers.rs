@@ -116,7 +116,8 @@ impl Kind {
             [package, ..] => version_of(package).unwrap_or_default(),
             [] => {
                 let output = command(ours, &["--version"]).output();
-                let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+                let text =
+                    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
                 text.unwrap_or_default().trim().trim_start_matches("crossdock ").to_owned()
             }
         }
@@ -272,7 +273,10 @@ fn activemq(folder: &Path, mqtt: u16, stomp: u16) -> Result<Command> {
     // Its start reads jars from here; Debian's package leaves this one out.
     fs::create_dir(folder.join("lib"))?;
     let jar = "mqtt-client.jar";
-    std::os::unix::fs::symlink(Path::new("/usr/share/java").join(jar), folder.join("lib").join(jar))?;
+    std::os::unix::fs::symlink(
+        Path::new("/usr/share/java").join(jar),
+        folder.join("lib").join(jar),
+    )?;
     let mut broker = limited(Path::new("/usr/bin/java"), &JAVA);
     for property in ["base", "conf", "data"] {
         broker.arg(format!("-Dactivemq.{property}={shown}"));

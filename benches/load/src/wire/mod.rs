@@ -118,7 +118,10 @@ impl Body {
 
     /// An XML element of 128 bytes, with the stamp in an attribute.
     pub fn xml() -> Self {
-        let (head, tail) = ("<item id=\"I101\" stock=\"50\" mark=\"", "\" place=\"a shelf in the second hall\"/>");
+        let (head, tail) = (
+            "<item id=\"I101\" stock=\"50\" mark=\"",
+            "\" place=\"a shelf in the second hall, on the right\"/>",
+        );
         let form = Form::Text;
         let mut bytes = head.as_bytes().to_vec();
         bytes.resize(head.len() + form.bytes(), b'0');
@@ -222,7 +225,11 @@ impl Link {
     }
 
     /// Reads until `look` finds what it wants at the front of the input: the answer, and how long it is.
-    pub fn wait<T>(&mut self, what: &str, look: impl Fn(&[u8]) -> Result<Option<(T, usize)>>) -> Result<T> {
+    pub fn wait<T>(
+        &mut self,
+        what: &str,
+        look: impl Fn(&[u8]) -> Result<Option<(T, usize)>>,
+    ) -> Result<T> {
         let started = Instant::now();
         loop {
             if let Some((found, bytes)) = look(self.input())? {
@@ -239,4 +246,43 @@ impl Link {
 
 fn is_nothing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMP: Stamp = Stamp { producer: 1, sequence: 2, time: 3 };
+
+    #[test]
+    fn bodies_have_their_size_and_hold_the_stamp() {
+        assert_eq!(Body::xml().bytes.len(), 128);
+        for body in [Body::binary(128), Body::xml()] {
+            let template = body.framed(b"head", b"end");
+            let mut out = b"before".to_vec();
+            assert_eq!(template.put(STAMP, &mut out), 6);
+            let message = out[10..].strip_suffix(b"end").unwrap();
+            assert_eq!((message.len(), body.form.read(message)), (128, Some(STAMP)));
+        }
+    }
+
+    #[test]
+    fn only_whole_bodies_of_ours_count() {
+        let body = Body::binary(64);
+        let mut bytes = Vec::new();
+        body.framed(&[], &[]).put(Stamp { producer: 0, ..STAMP }, &mut bytes);
+        let mut sink = Sink::new(1, Form::Binary, 64);
+        sink.now = 1003;
+        sink.body(&bytes, 64);
+        assert_eq!(sink.latency.percentile(1.0), None, "it is not measured yet");
+        sink.measuring = true;
+        sink.body(&bytes, 64);
+        let found = sink.latency.percentile(1.0).unwrap_or_default();
+        assert!((1000..1016).contains(&found), "{found}");
+        sink.body(&bytes, 63);
+        sink.body(b"something else", 14);
+        let account = crate::tally::account(&[sink.tally], &[3], crate::tally::Spread::Shared);
+        let counts = (account.received, account.duplicated, account.foreign, account.lost);
+        assert_eq!(counts, (4, 1, 2, 2));
+    }
 }

@@ -33,7 +33,12 @@ struct Publisher {
 struct Subscriber;
 
 /// Connects and is ready to publish.
-pub fn publisher(at: SocketAddr, id: &str, topic: &str, qos: u8, body: &Body) -> Result<Client<dyn Produce>> {
+pub fn publisher(
+    at: SocketAddr,
+    (id, topic): (&str, &str),
+    qos: u8,
+    body: &Body,
+) -> Result<Client<dyn Produce>> {
     let link = connect(Link::connect(at)?, id)?;
     let (template, id_at) = publish(topic, qos, body);
     Ok(Client { link, client: Box::new(Publisher { template, id_at, id: 0, confirmed: 0 }) })
@@ -194,7 +199,11 @@ fn split(input: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
 }
 
 /// The packet of this kind at the start of the input.
-fn whole<T>(input: &[u8], wanted: u8, read: impl Fn(&[u8]) -> Result<T>) -> Result<Option<(T, usize)>> {
+fn whole<T>(
+    input: &[u8],
+    wanted: u8,
+    read: impl Fn(&[u8]) -> Result<T>,
+) -> Result<Option<(T, usize)>> {
     match split(input)? {
         None => Ok(None),
         Some((kind, body, length)) if kind == wanted => Ok(Some((read(body)?, length))),
@@ -216,7 +225,9 @@ mod tests {
 
     #[test]
     fn lengths_are_those_of_the_specification() {
-        for (value, bytes) in [(0, &[0][..]), (127, &[127]), (128, &[128, 1]), (16_384, &[128, 128, 1])] {
+        for (value, bytes) in
+            [(0, &[0][..]), (127, &[127]), (128, &[128, 1]), (16_384, &[128, 128, 1])]
+        {
             let mut out = Vec::new();
             length(value, &mut out);
             assert_eq!(out, bytes);

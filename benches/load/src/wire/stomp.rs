@@ -40,7 +40,12 @@ struct Frame<'a> {
 }
 
 /// Connects and is ready to send; with receipts, messages are persistent too.
-pub fn publisher(at: SocketAddr, to: &str, receipts: bool, body: &Body) -> Result<Client<dyn Produce>> {
+pub fn publisher(
+    at: SocketAddr,
+    to: &str,
+    receipts: bool,
+    body: &Body,
+) -> Result<Client<dyn Produce>> {
     let link = connect(at)?;
     let (template, receipt_at) = send(to, receipts, body);
     let client = Publisher { template, receipt_at, sent: 0, confirmed: 0 };
@@ -55,9 +60,8 @@ pub fn subscriber(at: SocketAddr, destination: &str, ack: Ack) -> Result<Client<
         Ack::Auto => "auto",
         Ack::Individual => "client-individual\nprefetch-count:1000\nactivemq.prefetchSize:1000",
     };
-    let subscribe = format!(
-        "SUBSCRIBE\nid:0\ndestination:{destination}\nack:{mode}\nreceipt:subscribed\n\n\0"
-    );
+    let subscribe =
+        format!("SUBSCRIBE\nid:0\ndestination:{destination}\nack:{mode}\nreceipt:subscribed\n\n\0");
     link.send(subscribe.as_bytes())?;
     link.wait("RECEIPT", |input| expect(input, b"RECEIPT"))?;
     Ok(Client { link, client: Box::new(Subscriber { ack }) })
@@ -65,7 +69,9 @@ pub fn subscriber(at: SocketAddr, destination: &str, ack: Ack) -> Result<Client<
 
 fn connect(address: SocketAddr) -> Result<Link> {
     let mut link = Link::connect(address)?;
-    link.send(b"CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\nheart-beat:0,0\n\n\0")?;
+    link.send(
+        b"CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\nheart-beat:0,0\n\n\0",
+    )?;
     link.wait("CONNECTED", |input| expect(input, b"CONNECTED"))?;
     Ok(link)
 }
@@ -110,7 +116,8 @@ impl Consume for Subscriber {
             }
             sink.body(frame.body, frame.body.len());
             if self.ack == Ack::Individual {
-                let id = header(frame.headers, b"ack:").context("a MESSAGE without an ack header")?;
+                let id =
+                    header(frame.headers, b"ack:").context("a MESSAGE without an ack header")?;
                 out.extend_from_slice(b"ACK\nid:");
                 out.extend_from_slice(id);
                 out.extend_from_slice(b"\n\n\0");
@@ -124,13 +131,14 @@ impl Consume for Subscriber {
 /// A SEND frame, and where its receipt's number is.
 fn send(destination: &str, receipts: bool, body: &Body) -> (Template, Option<usize>) {
     let bytes = body.bytes.len();
-    let mut head = format!("SEND\ndestination:{destination}\ncontent-length:{bytes}\n").into_bytes();
+    let mut head =
+        format!("SEND\ndestination:{destination}\ncontent-length:{bytes}\n").into_bytes();
     let mut receipt_at = None;
     if receipts {
         head.extend_from_slice(b"persistent:true\nreceipt:");
         receipt_at = Some(head.len());
         // Writing to memory does not fail.
-        let _ = write!(head, "{:0RECEIPT_DIGITS$}\n", 0);
+        let _ = writeln!(head, "{:0RECEIPT_DIGITS$}", 0);
     }
     head.push(b'\n');
     (body.framed(&head, &[0]), receipt_at)
@@ -190,7 +198,7 @@ fn expect(input: &[u8], command: &[u8]) -> Result<Option<((), usize)>> {
 fn unexpected(frame: &Frame) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let (command, headers, body) = (text(frame.command), text(frame.headers), text(frame.body));
-    format!("the broker sent {command}:{} {}", headers.trim().replace('\n', ", "), body.trim())
+    format!("the broker sent {command}: {} {}", headers.trim().replace('\n', ", "), body.trim())
 }
 
 #[cfg(test)]
@@ -235,7 +243,7 @@ mod tests {
         let (frame, _) = split(&out).unwrap().unwrap();
         assert_eq!((frame.command, frame.body.len()), (&b"SEND"[..], 30));
         let receipts = b"RECEIPT\nreceipt-id:0000000009\n\n\0\nRECEIPT\nreceipt-id:00";
-        assert_eq!(publisher.take(receipts, &mut out).unwrap(), 33);
+        assert_eq!(publisher.take(receipts, &mut out).unwrap(), 32);
         assert_eq!(publisher.confirmed(), 1);
     }
 

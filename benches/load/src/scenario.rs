@@ -1,0 +1,275 @@
+//! The scenarios: who sends what to whom, and what bounds it. A table; nothing here runs.
+
+use crate::tally::Spread;
+
+/// Which protocol, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Amqp { durable: bool, confirm: bool },
+    Mqtt { qos: u8 },
+    Stomp { receipts: bool, individual: bool },
+}
+
+/// What messages go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// One queue.
+    Queue,
+    /// A fanout exchange.
+    Fanout,
+    /// A topic exchange with so many bindings to one queue, all of them used in turn.
+    Bindings(u16),
+    /// One topic, that all protocols see.
+    Topic,
+    /// The content route of examples/hub.toml, which makes JSON of XML.
+    Route,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub from: Side,
+    pub to: Side,
+    pub through: Through,
+    pub producers: u16,
+    pub consumers: u16,
+    pub spread: Spread,
+    pub body_bytes: usize,
+    /// Messages that producers together may be ahead of the consumers, so that queues stay short; 0: no limit.
+    pub ahead: u64,
+    /// Messages that a producer may have unconfirmed; 0 where nothing is confirmed.
+    pub in_flight: u64,
+    /// Messages a second of each producer; 0: as fast as it goes.
+    pub rate: u64,
+    /// Messages of each producer, after which it ends; 0: as many as the time allows.
+    pub count: u64,
+    /// How long a consumer takes for a message, in microseconds.
+    pub pause_us: u64,
+}
+
+/// Connections of the scenario that only connects.
+pub const IDLE_CONNECTIONS: usize = 5_000;
+/// Its name.
+pub const IDLE: &str = "idle-mqtt";
+/// What it is.
+pub const IDLE_ABOUT: &str = "5,000 idle MQTT connections: connects a second, memory of each";
+
+const AMQP: Side = Side::Amqp { durable: false, confirm: false };
+const AMQP_DURABLE: Side = Side::Amqp { durable: true, confirm: true };
+const STOMP: Side = Side::Stomp { receipts: false, individual: false };
+const QOS_0: Side = Side::Mqtt { qos: 0 };
+const QOS_1: Side = Side::Mqtt { qos: 1 };
+const QOS_2: Side = Side::Mqtt { qos: 2 };
+
+/// One AMQP producer, one queue, one consumer.
+const PLAIN: Scenario = Scenario {
+    name: "",
+    about: "",
+    from: AMQP,
+    to: AMQP,
+    through: Through::Queue,
+    producers: 1,
+    consumers: 1,
+    spread: Spread::Shared,
+    body_bytes: 128,
+    ahead: 20_000,
+    in_flight: 0,
+    rate: 0,
+    count: 0,
+    pause_us: 0,
+};
+
+const fn plain(name: &'static str, about: &'static str) -> Scenario {
+    Scenario { name, about, ..PLAIN }
+}
+
+const fn sized(name: &'static str, about: &'static str, body_bytes: usize) -> Scenario {
+    Scenario { body_bytes, ..plain(name, about) }
+}
+
+const fn durable(name: &'static str, about: &'static str, body_bytes: usize) -> Scenario {
+    let in_flight = 1000;
+    Scenario { from: AMQP_DURABLE, to: AMQP_DURABLE, in_flight, ..sized(name, about, body_bytes) }
+}
+
+const fn mqtt(name: &'static str, about: &'static str, side: Side) -> Scenario {
+    let in_flight = match side {
+        Side::Mqtt { qos: 0 } => 0,
+        _ => 100,
+    };
+    Scenario { from: side, to: side, through: Through::Topic, in_flight, ..plain(name, about) }
+}
+
+const fn stomp(name: &'static str, about: &'static str, through: Through) -> Scenario {
+    Scenario { from: STOMP, to: STOMP, through, ..plain(name, about) }
+}
+
+/// A scenario at a rate that every broker bears.
+const fn steady(name: &'static str, about: &'static str, of: Scenario) -> Scenario {
+    Scenario { name, about, ahead: 0, rate: 1000, ..of }
+}
+
+/// All of them, in the order in which they are run.
+pub const SCENARIOS: &[Scenario] = &[
+    plain("amqp-transient-128", "AMQP, 1 to 1, 128 B, prefetch 1,000"),
+    sized("amqp-transient-1k", "AMQP, 1 to 1, 1 KiB, prefetch 1,000", 1024),
+    Scenario {
+        ahead: 2_000,
+        ..sized("amqp-transient-16k", "AMQP, 1 to 1, 16 KiB, prefetch 1,000", 16_384)
+    },
+    Scenario {
+        producers: 4,
+        consumers: 4,
+        ..plain("amqp-transient-4x4", "AMQP, 4 to 4 on one queue, 128 B")
+    },
+    durable("amqp-durable-128", "AMQP, durable, confirmed, window 1,000, 128 B", 128),
+    durable("amqp-durable-1k", "AMQP, durable, confirmed, window 1,000, 1 KiB", 1024),
+    durable("amqp-durable-16k", "AMQP, durable, confirmed, window 1,000, 16 KiB", 16_384),
+    Scenario {
+        through: Through::Fanout,
+        consumers: 10,
+        spread: Spread::Copies,
+        ahead: 5_000,
+        ..plain("amqp-fanout-10", "AMQP, fanout exchange, 1 to 10, 128 B")
+    },
+    Scenario {
+        through: Through::Bindings(100),
+        ..plain("amqp-topic-100", "AMQP, topic exchange with 100 bindings, 1 to 1, 128 B")
+    },
+    mqtt("mqtt-qos0", "MQTT 3.1.1, QoS 0, 1 to 1, 128 B", QOS_0),
+    mqtt("mqtt-qos1", "MQTT 3.1.1, QoS 1, window 100, 1 to 1, 128 B", QOS_1),
+    mqtt("mqtt-qos2", "MQTT 3.1.1, QoS 2, window 100, 1 to 1, 128 B", QOS_2),
+    Scenario {
+        consumers: 50,
+        spread: Spread::Copies,
+        ahead: 2_000,
+        ..mqtt("mqtt-fanout-50", "MQTT 3.1.1, QoS 0, 1 to 50, 128 B", QOS_0)
+    },
+    stomp("stomp-queue-auto", "STOMP 1.2, queue, ack:auto, 1 to 1, 128 B", Through::Queue),
+    Scenario {
+        to: Side::Stomp { receipts: false, individual: true },
+        ..stomp(
+            "stomp-queue-individual",
+            "STOMP 1.2, queue, ack:client-individual, 1 to 1, 128 B",
+            Through::Queue,
+        )
+    },
+    stomp("stomp-topic", "STOMP 1.2, topic, ack:auto, 1 to 1, 128 B", Through::Topic),
+    Scenario {
+        from: Side::Stomp { receipts: true, individual: true },
+        to: Side::Stomp { receipts: true, individual: true },
+        in_flight: 1000,
+        ..stomp(
+            "stomp-durable",
+            "STOMP 1.2, persistent, receipts, window 1,000, 128 B",
+            Through::Queue,
+        )
+    },
+    Scenario {
+        from: QOS_0,
+        through: Through::Topic,
+        ..plain("mqtt-to-amqp", "MQTT QoS 0 to AMQP, through a topic, 128 B")
+    },
+    Scenario {
+        from: STOMP,
+        to: QOS_0,
+        through: Through::Topic,
+        ..plain("stomp-to-mqtt", "STOMP to MQTT QoS 0, through a topic, 128 B")
+    },
+    Scenario {
+        from: QOS_0,
+        to: AMQP,
+        through: Through::Route,
+        ahead: 5_000,
+        ..plain("route-xml-to-json", "MQTT QoS 0 to AMQP through the WASM module, 128 B of XML")
+    },
+    steady("latency-amqp", "AMQP transient, 1,000 messages a second, 128 B", PLAIN),
+    Scenario {
+        in_flight: 1000,
+        ..steady(
+            "latency-amqp-durable",
+            "AMQP durable, 1,000 messages a second, 128 B",
+            durable("", "", 128),
+        )
+    },
+    steady("latency-mqtt", "MQTT QoS 0, 1,000 messages a second, 128 B", mqtt("", "", QOS_0)),
+    steady(
+        "latency-stomp",
+        "STOMP queue, ack:auto, 1,000 messages a second, 128 B",
+        stomp("", "", Through::Queue),
+    ),
+    Scenario {
+        ahead: 0,
+        count: 5_000,
+        pause_us: 400,
+        ..mqtt("prove-loss", "MQTT QoS 1, 5,000 messages to a consumer that is too slow", QOS_1)
+    },
+];
+
+/// The one of this name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    /// Deliveries that each message leads to.
+    pub fn copies(&self) -> u64 {
+        match self.spread {
+            Spread::Shared => 1,
+            Spread::Copies => u64::from(self.consumers),
+        }
+    }
+
+    /// Names of the protocols that it needs.
+    pub fn protocols(&self) -> Vec<&'static str> {
+        let mut names = vec![self.from.protocol(), self.to.protocol()];
+        names.dedup();
+        names
+    }
+}
+
+impl Side {
+    pub fn protocol(self) -> &'static str {
+        match self {
+            Self::Amqp { .. } => "amqp",
+            Self::Mqtt { .. } => "mqtt",
+            Self::Stomp { .. } => "stomp",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_there_and_differ() {
+        let names: HashSet<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), SCENARIOS.len());
+        assert!(!names.contains("") && !names.contains(IDLE));
+        assert!(SCENARIOS.iter().all(|scenario| !scenario.about.is_empty()));
+    }
+
+    #[test]
+    fn who_is_confirmed_has_a_window() {
+        for scenario in SCENARIOS {
+            let confirmed = match scenario.from {
+                Side::Amqp { confirm, .. } => confirm,
+                Side::Mqtt { qos } => qos > 0,
+                Side::Stomp { receipts, .. } => receipts,
+            };
+            assert_eq!(confirmed, scenario.in_flight > 0, "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn every_scenario_is_bounded() {
+        for scenario in SCENARIOS {
+            let bounded = scenario.ahead > 0 || scenario.rate > 0 || scenario.count > 0;
+            assert!(bounded, "{}", scenario.name);
+        }
+    }
+}
