@@ -90,7 +90,9 @@ fn perform(scenario: &Scenario, broker: &Broker, stage: Stage, times: Times) -> 
         outcome.refused = sent.iter().map(|sent| sent.refused).sum();
         outcome.unconfirmed = sent.iter().map(|sent| sent.unconfirmed).sum();
         sinks.iter().for_each(|sink| outcome.latency.merge(&sink.latency));
-        let sent: Vec<u64> = sent.iter().map(|sent| sent.messages).collect();
+        let (sent, clients): (Vec<u64>, Vec<_>) =
+            sent.into_iter().map(|sent| (sent.messages, sent.client)).unzip();
+        drop(clients);
         let tallies: Vec<Tally> = sinks.into_iter().map(|sink| sink.tally).collect();
         outcome.account = account(&tallies, &sent, scenario.spread);
         Ok(outcome)
@@ -140,7 +142,8 @@ fn measure(
     times: Times,
     senders: &Senders,
 ) -> Outcome {
-    let ended = || senders.iter().all(ScopedJoinHandle::is_finished);
+    let expected = scenario.count * u64::from(scenario.producers) * scenario.copies();
+    let ended = || senders.iter().all(ScopedJoinHandle::is_finished) && flow.received() >= expected;
     if scenario.count == 0 {
         thread::sleep(times.warm_up);
     }

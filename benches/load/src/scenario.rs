@@ -126,7 +126,10 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     durable("amqp-durable-128", "AMQP, durable, confirmed, window 1,000, 128 B", 128),
     durable("amqp-durable-1k", "AMQP, durable, confirmed, window 1,000, 1 KiB", 1024),
-    durable("amqp-durable-16k", "AMQP, durable, confirmed, window 1,000, 16 KiB", 16_384),
+    Scenario {
+        ahead: 2_000,
+        ..durable("amqp-durable-16k", "AMQP, durable, confirmed, window 1,000, 16 KiB", 16_384)
+    },
     Scenario {
         through: Through::Fanout,
         consumers: 10,

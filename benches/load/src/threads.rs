@@ -24,6 +24,8 @@ const LATE: u64 = 1_000_000;
 
 /// What a producer has done.
 pub struct Sent {
+    /// Still connected: some brokers forget what they have read and not yet routed when a publisher goes.
+    pub client: Client<dyn Produce>,
     pub messages: u64,
     pub unconfirmed: u64,
     pub refused: u64,
@@ -46,11 +48,9 @@ pub fn produce(
     {
         answers(&mut client)?;
     }
-    Ok(Sent {
-        messages: producer.sent,
-        unconfirmed: if confirms { producer.sent - client.client.confirmed() } else { 0 },
-        refused: client.client.refused(),
-    })
+    let unconfirmed = if confirms { producer.sent - client.client.confirmed() } else { 0 };
+    let refused = client.client.refused();
+    Ok(Sent { messages: producer.sent, unconfirmed, refused, client })
 }
 
 struct Producer<'a> {

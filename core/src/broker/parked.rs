@@ -67,9 +67,9 @@ impl Parked {
         due
     }
 
-    /// The owner is back. What waited for it to be gone is forgotten (the first list: what was stored of that), but for
-    /// what is due all the same (the second list): everything when its session ended with this, and what was to wait for
-    /// no time when the owner had been connected until now.
+    /// The owner is back. What waited for it to be gone is forgotten (the first list: what was stored of that), but
+    /// for what is due all the same (the second list): everything when its session ended with this, and what was to
+    /// wait for no time when the owner had been connected until now.
     pub fn back(
         &mut self,
         owner: SessionId,
