@@ -1,5 +1,5 @@
 //! Real clients for the black-box tests: pinned Python and Node packages in folders of the repository
-//! that git ignores, and Debian's mosquitto-clients. What is there already is left alone.
+//! that git ignores, and Debian's packages. What is there already is left alone.
 
 use crate::{command, root};
 use anyhow::{Context, Result, bail};
@@ -67,24 +67,41 @@ pub fn node() -> Result<Found> {
     Ok(Found::Ready)
 }
 
-/// mosquitto_pub and mosquitto_sub, from Debian's package where they are missing.
+/// mosquitto_pub and mosquitto_sub.
 pub fn mosquitto() -> Result<Found> {
-    if answers("mosquitto_pub", "--version") {
+    debian("mosquitto_pub", "mosquitto-clients")
+}
+
+/// valgrind, which counts instructions.
+pub fn valgrind() -> Result<Found> {
+    debian("valgrind", "valgrind")
+}
+
+/// A program, from Debian's package where it is missing.
+fn debian(program: &str, package: &str) -> Result<Found> {
+    if answers(program, "--version") {
         return Ok(Found::Ready);
     }
     if !answers("apt-get", "--version") {
-        let why = "mosquitto_pub is not installed, and there is no apt-get to install it with";
-        return Ok(Found::Missing(why.to_owned()));
+        let why = format!("{program} is not installed, and there is no apt-get to install it with");
+        return Ok(Found::Missing(why));
     }
-    println!("\ninstalling the Debian package mosquitto-clients");
-    let install = ["install", "-y", "-q", "--no-install-recommends", "mosquitto-clients"];
-    let mut direct = command("apt-get", &install);
-    direct.env("DEBIAN_FRONTEND", "noninteractive");
-    if succeed(&mut direct).is_err() {
-        let mut asked = command("sudo", &["-n", "apt-get"]);
-        succeed(asked.args(install)).context("mosquitto-clients could not be installed")?;
+    println!("\ninstalling the Debian package {package}");
+    let install = ["install", "-y", "-q", "--no-install-recommends", package];
+    // A machine that never updated its lists knows no package.
+    if apt(&install).is_err() {
+        apt(&["update", "-q"]).context("apt-get update failed")?;
+        apt(&install).with_context(|| format!("{package} could not be installed"))?;
     }
     Ok(Found::Ready)
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let mut direct = command("apt-get", arguments);
+    if succeed(direct.env("DEBIAN_FRONTEND", "noninteractive")).is_ok() {
+        return Ok(());
+    }
+    succeed(command("sudo", &["-n", "apt-get"]).args(arguments))
 }
 
 /// Whether a program runs and knows `argument`. Some answer with a code of their own.

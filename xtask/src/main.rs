@@ -4,6 +4,7 @@
 
 mod bench;
 mod clients;
+mod gate;
 mod guests;
 mod report;
 mod run;
@@ -16,6 +17,7 @@ const USAGE: &str = "\
 cargo xtask run [-- ARGS]     build the broker and run it with examples/hub.toml
 cargo xtask test [--full]     everything that CI runs; --full: many more seeds, fresh modules
 cargo xtask bench [OPTIONS]   the broker and its peers under load; --help says more
+cargo xtask bench --gate      instructions for one message against benches/gate/budgets.txt; --record sets them
 cargo xtask guests [--check]  build the WASM modules; --check tests a fresh build and changes nothing";
 
 fn main() -> ExitCode {
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
             println!("{}", bench::USAGE);
             return ExitCode::SUCCESS;
         }
+        ["bench", "--gate"] => gate::gate(false).map(|()| ExitCode::SUCCESS),
+        ["bench", "--gate", "--record"] => gate::gate(true).map(|()| ExitCode::SUCCESS),
         ["bench", rest @ ..] => bench::bench(rest),
         ["guests"] => guests::refresh().map(|()| ExitCode::SUCCESS),
         ["guests", "--check"] => guests::check().map(|()| ExitCode::SUCCESS),

@@ -3,7 +3,7 @@
 
 use crate::clients::{self, Found};
 use crate::report::Report;
-use crate::{binary, cargo, command, guests};
+use crate::{binary, cargo, command, gate, guests};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -18,6 +18,7 @@ pub fn test(full: bool) -> Result<ExitCode> {
     unit_tests(&mut report, full);
     if report.step("release build", &mut cargo(&["build", "--release", "--bin", "crossdock"])) {
         black_box(&mut report);
+        instructions(&mut report);
     }
     Ok(report.finish())
 }
@@ -33,13 +34,17 @@ fn unit_tests(report: &mut Report, full: bool) {
     report.step("tests of the crates, and the law", &mut crates);
 }
 
-fn black_box(report: &mut Report) {
+/// The gate: no message costs more instructions than its budget.
+fn instructions(report: &mut Report) {
+    if found(report, "valgrind", clients::valgrind()) {
+        report.done("instructions within budget", || gate::gate(false));
+    }
+}
+
+/// Whether what was looked for can be used; a report where it cannot.
+fn found(report: &mut Report, name: &str, found: Result<Found>) -> bool {
     let required = clients::required();
-    let which = ["--package", "crossdock", "--features", "black-box", "--test", "it"];
-    let mut tests = cargo(&["test", "--release"]);
-    tests.args(which);
-    tests.env("CROSSDOCK_BIN", binary());
-    let mut found = |name: &str, found: Result<Found>| match found {
+    match found {
         Ok(Found::Ready) => report.done(name, || Ok(())),
         Ok(Found::Missing(why)) if !required => {
             report.skip(name, &why);
@@ -51,14 +56,21 @@ fn black_box(report: &mut Report) {
             report.skip(name, &format!("{error:#}"));
             false
         }
-    };
-    if found("Python clients", clients::python()) {
+    }
+}
+
+fn black_box(report: &mut Report) {
+    let which = ["--package", "crossdock", "--features", "black-box", "--test", "it"];
+    let mut tests = cargo(&["test", "--release"]);
+    tests.args(which);
+    tests.env("CROSSDOCK_BIN", binary());
+    if found(report, "Python clients", clients::python()) {
         tests.env("CROSSDOCK_PYTHON", clients::python_binary());
     }
-    if found("Node clients", clients::node()) {
+    if found(report, "Node clients", clients::node()) {
         tests.env("CROSSDOCK_NODE", "node");
     }
-    found("mosquitto clients", clients::mosquitto());
+    found(report, "mosquitto clients", clients::mosquitto());
     report.step("black box", &mut tests);
     let version = command(binary(), &["--version"]).output();
     if let Ok(version) = version {
