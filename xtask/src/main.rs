@@ -17,7 +17,7 @@ const USAGE: &str = "\
 cargo xtask run [-- ARGS]     build the broker and run it with examples/hub.toml
 cargo xtask test [--full]     everything that CI runs; --full: many more seeds, fresh modules
 cargo xtask bench [OPTIONS]   the broker and its peers under load; --help says more
-cargo xtask bench --gate      instructions for one message against benches/gate/budgets.txt; --record sets them
+cargo xtask bench --gate      instructions for a message, against benches/gate/budgets.txt; --record sets them
 cargo xtask guests [--check]  build the WASM modules; --check tests a fresh build and changes nothing";
 
 fn main() -> ExitCode {
