@@ -3,7 +3,7 @@
 
 use crate::store::{
     Caps, Coord, Epoch, Items, JournalEntry, JournalId, JournalWriter, Lease, Pending, Pos, Source,
-    Store, StoreError,
+    Space, Store, StoreError, Stretch,
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::Notify;
+
+/// Entries of what counts as a part of the journal; single entries can be trimmed nevertheless.
+const STRETCH: u64 = 16;
 
 /// What can be made to go wrong.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +32,7 @@ struct State {
     snapshots: Vec<(Pos, Bytes)>,
     epoch: u64,
     faults: Faults,
+    space: Option<Space>,
     appends: u64,
     broken: bool,
 }
@@ -48,6 +52,11 @@ impl MemoryStore {
     pub fn set_faults(&self, faults: Faults) {
         self.0.state.lock().faults = faults;
         self.0.released.notify_waiters();
+    }
+
+    /// Says how much room there is.
+    pub fn set_space(&self, space: Option<Space>) {
+        self.0.state.lock().space = space;
     }
 
     /// Lets stalled appends go on.
@@ -159,6 +168,27 @@ impl Store for MemoryStore {
             let body: Box<dyn Source<Bytes>> = Box::new(Items(vec![body.clone()].into_iter()));
             (*upto, body)
         }))
+    }
+
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
+        Ok(self.0.state.lock().space)
+    }
+
+    fn stretches(&self, _: JournalId) -> Vec<Stretch> {
+        let state = self.0.state.lock();
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for (pos, (_, bytes)) in &state.entries {
+            let first = pos - pos % STRETCH;
+            let sealed = state.tail >= first + STRETCH;
+            if stretches.last().is_none_or(|last| last.entries.start != Pos(first)) {
+                let entries = Pos(first)..Pos(first + STRETCH);
+                stretches.push(Stretch { entries, bytes: 0, sealed });
+            }
+            if let Some(last) = stretches.last_mut() {
+                last.bytes += bytes.len() as u64;
+            }
+        }
+        stretches
     }
 
     fn coord(&self) -> &dyn Coord {

@@ -76,6 +76,25 @@ pub enum StoreError {
     Unavailable(String),
 }
 
+/// Room where a store writes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What may still be written, the store's own reserve not counted.
+    pub free: u64,
+    pub total: u64,
+}
+
+/// A part of a journal that is removed as a whole, once nothing in it is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// Its entries.
+    pub entries: Range<Pos>,
+    /// Bytes that go with it.
+    pub bytes: u64,
+    /// Nothing more is written to it.
+    pub sealed: bool,
+}
+
 /// A result that arrives later; the store works on it meanwhile.
 pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
@@ -117,6 +136,10 @@ pub trait Store: Send + Sync {
         &self,
         journal: JournalId,
     ) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError>;
+    /// Room where it writes; none where that has no meaning.
+    async fn space(&self) -> Result<Option<Space>, StoreError>;
+    /// The parts of the journal, oldest first; none where there are no parts.
+    fn stretches(&self, journal: JournalId) -> Vec<Stretch>;
     /// Leases and membership.
     fn coord(&self) -> &dyn Coord;
 }

@@ -11,8 +11,8 @@ use crate::writer::Writer;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_core::store::{
-    Caps, Coord, Epoch, JournalEntry, JournalId, JournalWriter, Lease, Pos, Source, Store,
-    StoreError,
+    Caps, Coord, Epoch, JournalEntry, JournalId, JournalWriter, Lease, Pos, Source, Space, Store,
+    StoreError, Stretch,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -166,6 +166,14 @@ impl Store for FileStore {
         _: JournalId,
     ) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError> {
         self.0.snapshots.get().await
+    }
+
+    async fn space(&self) -> Result<Option<Space>, StoreError> {
+        Ok(None)
+    }
+
+    fn stretches(&self, _: JournalId) -> Vec<Stretch> {
+        Vec::new()
     }
 
     fn coord(&self) -> &dyn Coord {
