@@ -1,13 +1,25 @@
-//! The read side of a connection: one read at a time into one buffer, out of which frames are sliced.
+//! The read side of a connection: one read at a time, out of whose bytes frames are sliced. Room to read into belongs
+//! to the thread, not to the connection: one that waits for its peer holds nothing but an unfinished frame.
 
 use bytes::BytesMut;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Room that is made for one read. Frames sliced from the buffer keep it alive, so it is not larger.
 const READ_BYTES: usize = 64 << 10;
 /// Below this the rest of a buffer is not worth a system call of its own.
 const ROOM_MIN: usize = 4 << 10;
+/// Unfinished frames up to this size are copied in front of the bytes that follow.
+const COPY_MAX: usize = 4 << 10;
+
+thread_local! {
+    /// Room that no read has filled yet.
+    static ROOM: Cell<BytesMut> = Cell::default();
+}
 
 /// What was read and not decoded yet.
 pub struct Input {
@@ -23,17 +35,52 @@ impl Input {
 
     /// Reads once; 0 is the end of the stream. Cancel-safe.
     pub async fn read(&mut self) -> io::Result<usize> {
+        poll_fn(|context| match self.buffer.len() > COPY_MAX {
+            true => self.poll_behind(context),
+            false => self.poll_room(context),
+        })
+        .await
+    }
+
+    /// Into the thread's room; what is there already goes in front.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut room = ROOM.take();
+        if room.capacity() < ROOM_MIN + self.buffer.len() {
+            room = BytesMut::with_capacity(READ_BYTES);
+        }
+        room.extend_from_slice(&self.buffer);
+        let read = poll_once(&mut *self.reader, &mut room, context);
+        if let Poll::Ready(Ok(_)) = read {
+            self.buffer = room.split();
+        } else {
+            room.clear();
+        }
+        ROOM.set(room);
+        read
+    }
+
+    /// Behind a large unfinished frame. It grows by the bytes that arrive, never by a promised length.
+    fn poll_behind(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() - self.buffer.len() < ROOM_MIN {
-            // A frame larger than one read grows the buffer by the bytes that arrive, never by a promised length.
             self.buffer.reserve(READ_BYTES.max(self.buffer.len()));
         }
-        self.reader.read_buf(&mut self.buffer).await
+        poll_once(&mut *self.reader, &mut self.buffer, context)
     }
 
     /// The bytes to decode from; a decoder takes whole frames off the front.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
+}
+
+fn poll_once(
+    reader: &mut (dyn AsyncRead + Send + Sync + Unpin),
+    buffer: &mut BytesMut,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut reader = reader;
+    let read = ready!(pin!(reader.read_buf(buffer)).poll(context));
+    Poll::Ready(read)
 }
 
 #[cfg(test)]
@@ -51,5 +98,34 @@ mod tests {
         assert_eq!(&input.buffer()[..], b"abcd");
         drop(near);
         assert_eq!(input.read().await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn connections_take_turns_in_one_room() {
+        let (mut near, far) = tokio::io::duplex(1 << 20);
+        let (mut other, idle) = tokio::io::duplex(64);
+        let mut inputs = [
+            Input::new(Box::new(far), BytesMut::new()),
+            Input::new(Box::new(idle), BytesMut::new()),
+        ];
+        let [busy, waiting] = &mut inputs;
+        let mut sent = Vec::new();
+        for size in [10, 3000, 70_000, 200_000, 1] {
+            let piece: Vec<u8> = (0..size).map(|i| (i * 7 + size) as u8).collect();
+            tokio::io::AsyncWriteExt::write_all(&mut near, &piece).await.unwrap();
+            sent.extend(piece);
+            while busy.buffer().len() < sent.len() {
+                // The one that waits has looked at the room, and left nothing there.
+                assert!(
+                    tokio::select! { biased; _ = waiting.read() => false, _ = async {} => true }
+                );
+                busy.read().await.unwrap();
+            }
+        }
+        assert_eq!(&busy.buffer()[..], &sent[..]);
+        let first = busy.buffer().split_to(269_000);
+        tokio::io::AsyncWriteExt::write_all(&mut other, b"word").await.unwrap();
+        assert_eq!(waiting.read().await.unwrap(), 4);
+        assert_eq!((&waiting.buffer()[..], &first[..]), (&b"word"[..], &sent[..269_000]));
     }
 }

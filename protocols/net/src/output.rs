@@ -1,15 +1,25 @@
 //! The write side of a connection: small pieces are gathered in one buffer, large shared ones stay as they are, and
-//! one vectored write sends what is there.
+//! one vectored write sends what is there. A connection that has nothing to say holds no buffer.
 
 use bytes::{Buf, Bytes, BytesMut};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// Up to this size copying a piece costs less than one more slice of the vectored write (docs/adr/0002).
 const COPY_MAX: usize = 2 << 10;
+/// Room for small pieces at first.
+const TAIL_BYTES: usize = 8 << 10;
+/// A buffer that grew larger than this is given back to the allocator.
+const TAIL_MAX: usize = 512 << 10;
 /// Slices of one write at most.
 const SLICES: usize = 64;
+
+thread_local! {
+    /// A buffer that a connection of this thread has emptied.
+    static TAIL: Cell<BytesMut> = Cell::default();
+}
 
 /// What is to be written, in order.
 pub struct Output {
@@ -27,19 +37,23 @@ pub struct Output {
 impl Output {
     /// An empty output.
     pub fn new(writer: Box<dyn AsyncWrite + Send + Sync + Unpin>) -> Self {
-        let (pieces, tail) = (VecDeque::new(), BytesMut::with_capacity(8 << 10));
+        let (pieces, tail) = (VecDeque::new(), BytesMut::new());
         Self { writer, pieces, tail, finished: 0, written: 0 }
     }
 
     /// The buffer to encode frame heads and small frames into.
     pub fn tail(&mut self) -> &mut BytesMut {
+        if self.tail.capacity() == 0 {
+            self.tail = TAIL.take();
+            self.tail.reserve(TAIL_BYTES);
+        }
         &mut self.tail
     }
 
     /// Appends a shared piece: a body, or a tail encoded once for many receivers.
     pub fn push(&mut self, piece: &Bytes) {
         if piece.len() <= COPY_MAX {
-            self.tail.extend_from_slice(piece);
+            self.tail().extend_from_slice(piece);
             return;
         }
         self.finish_tail();
@@ -110,6 +124,14 @@ impl Output {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.written += n as u64;
+        if self.is_empty() {
+            let mut tail = std::mem::take(&mut self.tail);
+            tail.clear();
+            if tail.capacity() <= TAIL_MAX {
+                TAIL.set(tail);
+            }
+            self.pieces.shrink_to(SLICES);
+        }
         Ok(n)
     }
 
