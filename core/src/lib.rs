@@ -12,6 +12,9 @@
 //! Absent on purpose: the name of any wire protocol, a codec, a socket, a file, JSON.
 
 pub mod auth;
+#[cfg(all(feature = "bench", not(test)))]
+#[doc(hidden)]
+pub mod bench;
 pub mod broker;
 pub mod error;
 pub mod exchange;

@@ -443,7 +443,7 @@ impl Session {
             ops.append(&mut self.release(consumer));
         }
         self.turn.unit().ops.append(&mut ops);
-        self.lanes.remove(&lane);
+        self.lanes.retain(|(id, _)| *id != lane);
         self.flush_ops();
     }
 

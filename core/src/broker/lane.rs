@@ -41,12 +41,17 @@ impl Session {
     pub fn lane(&mut self) -> LaneId {
         let id = LaneId(self.next_lane);
         self.next_lane = self.next_lane.wrapping_add(1);
-        self.lanes.insert(id, Lane::default());
+        if self.lanes.is_empty() {
+            // Most sessions have one.
+            self.lanes.reserve_exact(1);
+        }
+        self.lanes.push((id, Lane::default()));
         id
     }
 
     pub(super) fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
-        self.lanes.get_mut(&lane)
+        let at = self.lanes.binary_search_by_key(&lane, |(id, _)| *id).ok()?;
+        self.lanes.get_mut(at).map(|(_, lane)| lane)
     }
 
     /// Publishes and settles of the lane wait for the commit from now on.

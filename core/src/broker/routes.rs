@@ -158,7 +158,7 @@ pub async fn start(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Err
     }
     let origin = Origin { user: "route".into(), ..Origin::default() };
     let mut session =
-        broker.seat(SessionSpec::anonymous(vhost.name.clone(), origin.clone()), true)?;
+        broker.seat(SessionSpec::anonymous(vhost.name.clone(), origin.clone()), true)?.0;
     let dead_letter = &broker.inner().settings.dead_letter;
     for path in &paths {
         let on_error = path.route.on_error.dead_letter.as_ref().unwrap_or(dead_letter);
@@ -180,7 +180,7 @@ pub async fn start(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Err
     session.close().await?;
     for path in paths.iter().filter(|p| p.route.transform.cost() == Cost::Queued) {
         let spec = SessionSpec::anonymous(vhost.name.clone(), origin.clone());
-        let worker = Worker { path: path.clone(), session: broker.seat(spec, true)? };
+        let worker = Worker { path: path.clone(), session: broker.seat(spec, true)?.0 };
         broker.inner().spawn(worker.run());
     }
     *vhost.content.write() = paths.into();

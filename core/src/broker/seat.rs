@@ -17,15 +17,15 @@ use std::sync::Arc;
 impl Broker {
     /// Takes a seat.
     pub async fn session(&self, spec: SessionSpec) -> Result<Session, Error> {
-        let mut session = self.seat(spec, false)?;
-        if session.named.is_some() {
+        let (mut session, is_noted) = self.seat(spec, false)?;
+        if is_noted {
             session.sync().await?;
         }
         Ok(session)
     }
 
-    /// Takes a seat; what has to be stored for it is submitted, not waited for.
-    pub(super) fn seat(&self, spec: SessionSpec, internal: bool) -> Result<Session, Error> {
+    /// Takes a seat; what has to be stored for it is submitted, not waited for. And whether there is something.
+    pub(super) fn seat(&self, spec: SessionSpec, internal: bool) -> Result<(Session, bool), Error> {
         let core = self.inner();
         let vhost = core.vhost(&spec.vhost).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("vhost '{}' not found", spec.vhost))
@@ -37,12 +37,15 @@ impl Broker {
         let inbox = Inbox::new(origin, core.settings.inbox_bytes_max);
         let seat = match &spec.name {
             Some(_) => core.named_seat(&vhost, &spec, &inbox),
-            None => Seat { id: SessionId(core.next_id()), named: None, resumed: false },
+            None => {
+                let id = SessionId(core.next_id());
+                Seat { id, named: None, resumed: false, is_noted: false }
+            }
         };
         let mut session = Session::new(self.clone(), vhost, seat.id, inbox);
         (session.named, session.resumed) = (seat.named, seat.resumed);
         session.internal = internal;
-        Ok(session)
+        Ok((session, seat.is_noted))
     }
 }
 
@@ -50,6 +53,8 @@ struct Seat {
     id: SessionId,
     named: Option<Arc<Named>>,
     resumed: bool,
+    /// Something about it has to be stored.
+    is_noted: bool,
 }
 
 impl Inner {
@@ -65,6 +70,7 @@ impl Inner {
         // One at a time: two connections that open one name at once must not both find it free.
         let _one = vhost.opening.lock();
         let old = vhost.topology.read().session(&name).cloned();
+        let was_there = old.is_some();
         let resumed = match old {
             Some(old) => {
                 let connected = self.take_over(&old);
@@ -102,9 +108,11 @@ impl Inner {
         }
         let scene = Scene { core: self, vhost, now: self.now() };
         turn.run(scene);
+        // Where an old session was, its end may still be on its way to the store.
+        let is_noted = turn.is_durable() || was_there;
         turn.finish(scene, None);
         self.grace.leave(grace);
-        Seat { id: named.id, named: Some(named), resumed: resumed.is_some() }
+        Seat { id: named.id, named: Some(named), resumed: resumed.is_some(), is_noted }
     }
 
     /// The connection that has the session now loses it. False when there is none.
@@ -162,7 +170,7 @@ impl Session {
         }
         let core = self.core();
         let grace = core.grace.enter();
-        self.lanes.values_mut().for_each(|lane| lane.transaction = None);
+        self.lanes.iter_mut().for_each(|(_, lane)| lane.transaction = None);
         // What was read before the end counts; it is at most the session's share.
         self.flush_all();
         let mut ops = Ops::default();

@@ -18,7 +18,7 @@ use crate::log::Offset;
 use crate::message::{Address, Key, Message, Name, Origin};
 use crate::subscription::{ConsumerId, Credit, Handle, Outcome, Pool};
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -36,7 +36,8 @@ pub struct Session {
     /// Of the broker itself: never held back.
     pub(super) internal: bool,
     /// Ids are never reused: a confirm may still be on its way to a lane that is gone.
-    pub(super) lanes: BTreeMap<LaneId, Lane>,
+    /// By id, which grow.
+    pub(super) lanes: Vec<(LaneId, Lane)>,
     pub(super) next_lane: u32,
     /// Publishes that wait for the next flush, and their bytes.
     batch: Vec<Item>,
@@ -134,7 +135,7 @@ impl Session {
             named: None,
             resumed: false,
             internal: false,
-            lanes: BTreeMap::new(),
+            lanes: Vec::new(),
             next_lane: 0,
             batch: Vec::new(),
             batch_bytes: 0,

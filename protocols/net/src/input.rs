@@ -78,8 +78,7 @@ fn poll_once(
     buffer: &mut BytesMut,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let mut reader = reader;
-    let read = ready!(pin!(reader.read_buf(buffer)).poll(context));
+    let read = ready!(pin!({ reader }.read_buf(buffer)).poll(context));
     Poll::Ready(read)
 }
 

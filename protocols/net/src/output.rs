@@ -4,7 +4,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// Up to this size copying a piece costs less than one more slice of the vectored write (docs/adr/0002).
@@ -91,20 +94,29 @@ impl Output {
 
     /// One vectored write of what waits; how many bytes went. Cancel-safe: what was not written still waits.
     pub async fn write_some(&mut self) -> io::Result<usize> {
+        // By hand, so that the slices are not part of every connection's future.
+        poll_fn(|context| self.poll_write_some(context)).await
+    }
+
+    fn poll_write_some(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.pieces.is_empty() {
+            self.finish_tail();
+        }
+        let writer = Pin::new(&mut *self.writer);
         if self.pieces.is_empty() {
             // The common case: everything is in the tail, which keeps its allocation.
-            let n = self.writer.write(&self.tail).await?;
+            let n = ready!(writer.poll_write(context, &self.tail))?;
             self.tail.advance(n);
-            self.took(n)
+            Poll::Ready(self.took(n))
         } else {
-            self.finish_tail();
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut used = 0;
             for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
                 *slice = IoSlice::new(piece);
                 used += 1;
             }
-            let n = self.writer.write_vectored(slices.get(..used).unwrap_or_default()).await?;
+            let slices = slices.get(..used).unwrap_or_default();
+            let n = ready!(writer.poll_write_vectored(context, slices))?;
             let mut left = n;
             while let Some(front) = self.pieces.front_mut() {
                 if left < front.len() {
@@ -115,7 +127,7 @@ impl Output {
                 self.pieces.pop_front();
             }
             self.finished -= n;
-            self.took(n)
+            Poll::Ready(self.took(n))
         }
     }
 

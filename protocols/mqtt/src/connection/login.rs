@@ -83,11 +83,11 @@ pub(super) async fn open(
     visitor: Visitor<'_>,
     input: Input,
     out: Output,
-) -> Result<Connection<'_>, Error> {
+) -> Result<Box<Connection<'_>>, Error> {
     let mut peer = Peer::new(out, connect.version);
     peer.limit(connect.packet_size_max, connect.problem_information);
     match enter(&connect, &visitor).await {
-        Ok(entered) => Ok(entered.connection(&connect, &visitor, input, peer)),
+        Ok(entered) => Ok(Box::new(entered.connection(&connect, &visitor, input, peer))),
         Err(No { reason, why }) => {
             let mut block = Block::new();
             block.reason_string(&why);

@@ -147,28 +147,26 @@ pub async fn serve(options: &Options, accepted: Accepted, broker: Broker) -> Res
         Err(_) => return Err(Error::new(ErrorKind::Closed, "no CONNECT in time")),
         Ok(Err(login::NoConnect::Gone(why))) => return Err(Error::new(ErrorKind::Closed, why)),
         Ok(Err(login::NoConnect::Refused(refusal))) => {
-            login::refuse(&mut out, &refusal).await;
+            Box::pin(login::refuse(&mut out, &refusal)).await;
             return Err(Error::new(ErrorKind::Invalid, refusal.fault.what));
         }
         Ok(Ok(connect)) => connect,
     };
     let visitor = login::Visitor { options, broker: &broker, loopback, listener };
-    let connection = match login::open(connect, visitor, input, out).await {
-        Ok(connection) => connection,
-        Err(error) => return Err(error),
-    };
+    // What is rare or large lives in boxes, so that a connection at rest is small.
+    let connection = Box::pin(login::open(connect, visitor, input, out)).await?;
     connection.serve(&mut drain).await
 }
 
 impl Connection<'_> {
-    async fn serve(mut self, drain: &mut Drain) -> Result<(), Error> {
+    async fn serve(mut self: Box<Self>, drain: &mut Drain) -> Result<(), Error> {
         let end = self.run(drain).await;
         let result = match &end {
             End::Disconnect { .. } => Ok(()),
             End::Gone(why) => Err(Error::new(ErrorKind::Closed, &**why)),
             End::Refuse { why, .. } => Err(Error::new(ErrorKind::Invalid, &**why)),
         };
-        self.leave(end).await;
+        Box::pin(self.leave(end)).await;
         result
     }
 
@@ -213,7 +211,7 @@ impl Connection<'_> {
                         self.session.flushed(self.peer.out.written());
                         Ok(())
                     }
-                    Err(error) => Err(self.last_words(error.to_string()).await),
+                    Err(error) => Err(Box::pin(self.last_words(error.to_string())).await),
                 }
             }
             ready = turn(&mut self.session, &mut self.input, &mut self.events, wants) => match ready {
@@ -328,7 +326,7 @@ impl Connection<'_> {
     }
 
     /// Says goodbye, gives the session up, and writes what waits.
-    async fn leave(mut self, end: End) {
+    async fn leave(mut self: Box<Self>, end: End) {
         let mut orderly = false;
         match &end {
             End::Disconnect { reason, expiry } => {
@@ -347,7 +345,7 @@ impl Connection<'_> {
             self.session.settle(lane, own, &[delivery.offset], Outcome::Released);
         }
         self.session.flush();
-        let Self { session, mut peer, mut input, .. } = self;
+        let Self { session, mut peer, mut input, .. } = *self;
         if orderly {
             if let Err(error) = session.close().await {
                 tracing::debug!(%error, "the session did not close in order");

@@ -39,8 +39,9 @@ impl Connection<'_> {
         match packet {
             Packet::Publish(publish) => self.publish(publish),
             Packet::Ack(ack) => self.acknowledged(ack),
-            Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await,
+            // Rare, and large futures.
+            Packet::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe)).await,
+            Packet::Unsubscribe(unsubscribe) => Box::pin(self.unsubscribe(unsubscribe)).await,
             Packet::PingReq => {
                 self.peer.pingresp();
                 Ok(())
