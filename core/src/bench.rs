@@ -1,6 +1,7 @@
-//! What the micro-benchmarks see of the core's inside: a queue's whole way, and the bytes of a journal entry. Not an API:
-//! it is compiled with the feature `bench` only. Whole steps and no parts, so that what is inside may change.
+//! What the micro-benchmarks see of the core's inside: a queue's whole way, and the bytes of a journal entry. Not an
+//! API: it is compiled with the feature `bench` only. Whole steps and no parts, so that what is inside may change.
 
+use crate::broker::ops::{self, Ops};
 use crate::exchange::{LogId, Tags};
 use crate::log::{Offset, Place};
 use crate::message::{Message, Timestamp};
@@ -8,14 +9,6 @@ use crate::subscription::{
     Arrival, Attached, ConsumerId, Credit, Effects, Handle, Outcome, Rules, Subscription,
 };
 use bytes::Bytes;
-use ops::Ops;
-
-// What `ops` looks for beside itself. It is private to `broker`, so it is compiled here once more.
-use crate::broker as request;
-
-#[allow(clippy::duplicate_mod, dead_code)]
-#[path = "broker/ops.rs"]
-mod ops;
 
 /// When everything happens.
 const NOW: Timestamp = Timestamp(1_700_000_000_000);

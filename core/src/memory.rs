@@ -59,6 +59,14 @@ impl MemoryStore {
         self.0.state.lock().space = space;
     }
 
+    /// Makes an entry unreadable.
+    pub fn damage(&self, pos: u64) {
+        let mut state = self.0.state.lock();
+        if let Some((_, bytes)) = state.entries.get_mut(&pos) {
+            *bytes = Bytes::from_static(b"\xff");
+        }
+    }
+
     /// Lets stalled appends go on.
     pub fn release(&self) {
         self.0.state.lock().faults.stalled = false;

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use crossdock_core::exchange::LogId;
-use crossdock_core::log::{Limits, Offset, Overflow, Place};
+use crossdock_core::log::{Limits, Offset, Overflow, Place, State};
 use crossdock_core::subscription::{
     Arrival, Attached, ConsumerId, Credit, Effects, Handle, Outcome, Pool, Rules, Subscription,
 };
@@ -90,7 +90,9 @@ fn rules(dice: &mut Dice) -> Rules {
 impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let sub = Subscription::new(LogId(1), rules(&mut dice));
+        let mut sub = Subscription::new(LogId(1), rules(&mut dice));
+        // Soon a page is full, so that pages come to rest too.
+        sub.log.skip_to(Offset(1020 - dice.roll(20)));
         let pools = (0..2)
             .map(|_| {
                 let credit = 1 + dice.roll(4) as u32;
@@ -319,9 +321,9 @@ impl World {
 
     /// What was stored and durable is there again, and only that.
     fn restart(&mut self) {
-        let mut log = crossdock_core::log::Log::starting_at(Offset(0));
         let limits = self.sub.rules.clone();
-        let fresh = Subscription::new(LogId(1), limits);
+        let mut fresh = Subscription::new(LogId(1), limits);
+        fresh.log.skip_to(self.sub.log.next());
         let kept: BTreeMap<u64, Known> = self
             .records
             .iter()
@@ -336,16 +338,19 @@ impl World {
             let mut record = fresh.record(arrival, at);
             record.place = Some(Place { pos: *offset, index: 0 });
             record.attempts = known.attempts;
-            log.put(Offset(*offset), record);
+            record.state = State::Ready;
+            if self.dice.chance(50) {
+                record.message = None;
+            }
+            fresh.log.put(Offset(*offset), record);
         }
-        log.skip_to(Offset(self.store.keys().last().map_or(0, |o| o + 1)));
         let shared: Vec<u32> = self.pools.iter().map(|(_, credit)| *credit).collect();
         self.pools = shared
             .into_iter()
             .map(|credit| (Arc::new(Pool::new(Credit::messages(credit))), credit))
             .collect();
         self.sub = fresh;
-        self.sub.recover(log);
+        self.sub.recover();
         self.records = kept;
         self.records.values_mut().for_each(|known| known.is = Is::Ready);
         self.consumers.clear();

@@ -1,4 +1,5 @@
-//! The memory budget: bytes of resident messages, and the mark over which publishers are held back.
+//! The memory budget: bytes of resident messages; the mark over which those that are stored and wait leave memory, and
+//! the mark over which publishers are held back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,13 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
+    resident: usize,
     high: usize,
 }
 
 impl Budget {
-    /// A budget with this mark, in bytes.
-    pub fn new(high: usize) -> Self {
-        Self { used: AtomicUsize::new(0), high }
+    /// A budget with these marks, in bytes. The lower one is at most two thirds of the higher.
+    pub fn new(resident: usize, high: usize) -> Self {
+        Self { used: AtomicUsize::new(0), resident: resident.min(high / 3 * 2), high }
     }
 
     /// Bytes that living messages hold.
@@ -21,12 +23,22 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Over the mark.
+    /// The mark over which stored messages leave memory.
+    pub fn resident(&self) -> usize {
+        self.resident
+    }
+
+    /// Over that mark.
+    pub fn is_over_resident(&self) -> bool {
+        self.used() > self.resident
+    }
+
+    /// Over the mark at which publishers are held back.
     pub fn is_over(&self) -> bool {
         self.used() > self.high
     }
 
-    /// Not far enough below the mark for an alarm to end.
+    /// Not far enough below that mark for an alarm to end.
     pub fn is_over_low(&self) -> bool {
         self.used() > self.high / 10 * 8
     }

@@ -1,23 +1,17 @@
 //! The one writer of the journal. Sessions submit [`Unit`]s; the committer takes all that came while the previous
 //! append was on its way, appends them as one entry, and then makes their records deliverable and resolves their
 //! confirms. A failed append is final: nothing is acknowledged any more.
-//!
-//! ```text
-//! entry = kind(whole | part k of n) unit*        unit = length ops
-//! ```
 
 use super::Confirmed;
+use super::entry::encode;
 use super::events::Confirm;
 use super::inbox::Inbox;
 pub use super::ops::Ops;
-use super::ops::{self, Op};
 use super::queue::Queue;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, Place};
-use crate::message::Message;
-use crate::message::wire::{Put, Take};
-use crate::store::{JournalEntry, JournalId, JournalWriter, Pos, Store, StoreError};
-use bytes::{BufMut, Bytes, BytesMut};
+use crate::store::{JournalWriter, Pos, StoreError};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -28,17 +22,24 @@ use tokio::sync::{Notify, oneshot, watch};
 /// One append takes at most so much; the rest goes with the next.
 const BATCH_BYTES: usize = 4 << 20;
 
-const WHOLE: u8 = 0;
-const PART: u8 = 1;
-
-/// A record of a unit and the queue it was put into.
+/// A record of a unit and the queue it is in.
 pub struct Placed {
     pub queue: Arc<Queue>,
     pub offset: Offset,
     /// Index among the unit's records.
     pub index: u32,
-    /// It was written only to leave memory.
-    pub spilled: bool,
+    pub why: Why,
+}
+
+/// Why a record is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It is new.
+    New,
+    /// It is transient and has to leave memory.
+    Spilled,
+    /// Its old place is to be free.
+    Moved(Place),
 }
 
 /// Who hears of a unit's outcome.
@@ -69,9 +70,16 @@ impl Unit {
 pub struct Committer {
     pending: Mutex<Pending>,
     submitted: Notify,
-    /// Living records of each entry.
-    live: Mutex<BTreeMap<u64, u32>>,
+    live: Mutex<BTreeMap<u64, Live>>,
     failed: watch::Sender<Option<Error>>,
+}
+
+/// What of an entry, named by its first part, is still needed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Live {
+    pub records: u32,
+    /// Parts that the entry has.
+    pub parts: u32,
 }
 
 #[derive(Default)]
@@ -82,7 +90,7 @@ struct Pending {
 
 impl Committer {
     /// A committer whose journal holds these living records.
-    pub fn new(live: BTreeMap<u64, u32>) -> Self {
+    pub fn new(live: BTreeMap<u64, Live>) -> Self {
         Self {
             pending: Mutex::default(),
             submitted: Notify::new(),
@@ -124,9 +132,9 @@ impl Committer {
         }
         let mut live = self.live.lock();
         for place in places {
-            if let Some(count) = live.get_mut(&place.pos) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(entry) = live.get_mut(&place.pos) {
+                entry.records -= 1;
+                if entry.records == 0 {
                     live.remove(&place.pos);
                 }
             }
@@ -137,16 +145,22 @@ impl Committer {
     pub fn dead(&self, upto: Pos) -> Vec<Range<Pos>> {
         let live = self.live.lock();
         let (mut dead, mut from) = (Vec::new(), 1);
-        for pos in live.range(..upto.0).map(|(pos, _)| *pos) {
-            if pos > from {
-                dead.push(Pos(from)..Pos(pos));
+        for (pos, entry) in live.range(..upto.0) {
+            if *pos > from {
+                dead.push(Pos(from)..Pos(*pos));
             }
-            from = pos + 1;
+            from = pos + u64::from(entry.parts);
         }
         if upto.0 > from {
             dead.push(Pos(from)..upto);
         }
         dead
+    }
+
+    /// Entries of several parts in which something lives, and how many parts they have.
+    pub fn in_parts(&self) -> Vec<(u64, u32)> {
+        let live = self.live.lock();
+        live.iter().filter(|(_, e)| e.parts > 1).map(|(pos, e)| (*pos, e.parts)).collect()
     }
 
     /// Resolves when an append has failed.
@@ -213,13 +227,14 @@ pub async fn run(
         batch_no += 1;
         let entries = encode(&units, max_entry, batch_no);
         let bytes = entries.iter().map(Bytes::len).sum();
+        let parts = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let result = match committer.has_failed() {
             true => Err(StoreError::Unavailable("an earlier append failed".into())),
             false => append(&mut *writer, entries).await,
         };
         match result {
             Ok(first) => {
-                committed(&committer, units, first, &*to);
+                committed(&committer, units, (first, parts), &*to);
                 if bytes > 0 {
                     to.wrote(writer.tail(), bytes);
                 }
@@ -257,125 +272,12 @@ fn take_batch(units: &mut Vec<Unit>) -> Vec<Unit> {
     units.drain(..fits.max(1)).collect()
 }
 
-/// The entries of these units: one, or several parts of one that is larger than an entry may be.
-fn encode(units: &[Unit], max_entry: usize, batch_no: u64) -> Vec<Bytes> {
-    let total: usize = units.iter().map(|unit| unit.ops.len() + 10).sum();
-    if units.iter().all(|unit| unit.ops.is_empty()) {
-        return Vec::new();
-    }
-    let mut out = Vec::with_capacity(total + 1);
-    out.u8(WHOLE);
-    for unit in units.iter().filter(|unit| !unit.ops.is_empty()) {
-        out.bytes(unit.ops.as_bytes());
-    }
-    let whole = Bytes::from(out);
-    if whole.len() <= max_entry {
-        return vec![whole];
-    }
-    let room = max_entry.saturating_sub(40).max(1);
-    let count = (whole.len() - 1).div_ceil(room);
-    (0..count)
-        .map(|k| {
-            let piece = whole.slice(1 + k * room..whole.len().min(1 + (k + 1) * room));
-            let mut part = Vec::with_capacity(piece.len() + 40);
-            part.u8(PART);
-            part.varint(batch_no);
-            part.varint(k as u64);
-            part.varint(count as u64);
-            part.extend_from_slice(&piece);
-            part.into()
-        })
-        .collect()
-}
-
-/// Puts entries together again: whole ones pass, parts are kept until all are there.
-#[derive(Default)]
-pub struct Assembler {
-    first: Pos,
-    batch_no: u64,
-    next: u64,
-    parts: BytesMut,
-}
-
-impl Assembler {
-    /// Takes the next entry. When that completes one: the position of its first part, and its operations.
-    pub fn take(&mut self, entry: JournalEntry) -> Result<Option<(Pos, Vec<Op>)>, StoreError> {
-        let damaged = |detail: &str| StoreError::Corrupt { at: entry.pos, detail: detail.into() };
-        let mut bytes = entry.bytes.clone();
-        match bytes.take_u8() {
-            Some(WHOLE) => {
-                let ops = units(bytes).ok_or_else(|| damaged("operations cannot be read"))?;
-                Ok(Some((entry.pos, ops)))
-            }
-            Some(PART) => {
-                let header =
-                    (|| Some((bytes.take_varint()?, bytes.take_varint()?, bytes.take_varint()?)))();
-                let (batch, k, n) = header.ok_or_else(|| damaged("part without a header"))?;
-                if k == 0 {
-                    // Parts of a batch that was never finished are forgotten: it was not acknowledged.
-                    *self = Self { first: entry.pos, batch_no: batch, ..Self::default() };
-                }
-                if batch != self.batch_no || k != self.next {
-                    return Err(damaged("part out of order"));
-                }
-                self.next += 1;
-                self.parts.put(bytes);
-                if self.next < n {
-                    return Ok(None);
-                }
-                let whole = std::mem::take(self);
-                let ops = units(whole.parts.freeze());
-                let ops = ops.ok_or_else(|| damaged("operations cannot be read"))?;
-                Ok(Some((whole.first, ops)))
-            }
-            _ => Err(damaged("unknown kind of entry")),
-        }
-    }
-}
-
-fn units(mut bytes: Bytes) -> Option<Vec<Op>> {
-    let mut all = Vec::new();
-    while !bytes.is_empty() {
-        for op in ops::read(bytes.take_bytes()?) {
-            all.push(op?);
-        }
-    }
-    Some(all)
-}
-
-/// The messages at these places, in the order asked for.
-pub async fn fetch(store: &dyn Store, places: &[Place]) -> Result<Vec<Message>, StoreError> {
-    let mut entries: BTreeMap<u64, Vec<Message>> = BTreeMap::new();
-    for pos in places.iter().map(|p| p.pos).collect::<std::collections::BTreeSet<_>>() {
-        let mut assembler = Assembler::default();
-        let mut at = Pos(pos);
-        let ops = loop {
-            let bytes = store.fetch(JournalId::Meta, &[at]).await?.into_iter().next();
-            let bytes = bytes.ok_or(StoreError::Truncated { first: Pos(at.0 + 1) })?;
-            let entry = JournalEntry { pos: at, epoch: crate::store::Epoch(0), bytes };
-            match assembler.take(entry)? {
-                Some((_, ops)) => break ops,
-                None => at = Pos(at.0 + 1),
-            }
-        };
-        let messages = ops.into_iter().filter_map(|op| match op {
-            Op::Record { message, .. } | Op::Spilled { message } => Some(message),
-            _ => None,
-        });
-        entries.insert(pos, messages.collect());
-    }
-    let find = |place: &Place| {
-        let messages = entries.get(&place.pos)?;
-        messages.get(place.index as usize).cloned()
-    };
-    let missing = |place: &Place| StoreError::Corrupt {
-        at: Pos(place.pos),
-        detail: format!("no record {}", place.index),
-    };
-    places.iter().map(|place| find(place).ok_or_else(|| missing(place))).collect()
-}
-
-fn committed(committer: &Committer, units: Vec<Unit>, first: Option<Pos>, to: &dyn Committed) {
+fn committed(
+    committer: &Committer,
+    units: Vec<Unit>,
+    (first, parts): (Option<Pos>, u32),
+    to: &dyn Committed,
+) {
     let pos = first.unwrap_or_default().0;
     let mut base = 0;
     let mut placed = Vec::new();
@@ -390,7 +292,8 @@ fn committed(committer: &Committer, units: Vec<Unit>, first: Option<Pos>, to: &d
         tell.push((unit.ticket, unit.done));
     }
     if !placed.is_empty() {
-        *committer.live.lock().entry(pos).or_default() += placed.len() as u32;
+        let live = Live { records: placed.len() as u32, parts };
+        committer.live.lock().insert(pos, live);
         to.stored(placed);
     }
     for (ticket, done) in tell {

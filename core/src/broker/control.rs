@@ -92,6 +92,7 @@ impl Session {
                 }
                 return Ok(Declared { status: status(&known), created: false });
             }
+            core.room()?;
             let queue =
                 Queue::new((LogId(core.next_id()), &self.vhost.name), spec, owner, core.now());
             if queue.is_durable() {
@@ -172,6 +173,7 @@ impl Session {
                     None => Ok(()),
                 };
             }
+            core.room()?;
             let mut ops = Ops::default();
             if spec.durable {
                 ops.exchange(&self.vhost.name, &spec);
@@ -238,6 +240,7 @@ impl Session {
     /// True when the binding was not there (an equal one gets the new tag).
     pub async fn bind(&mut self, bind: Bind) -> Result<bool, Error> {
         self.flush();
+        self.core().room()?;
         let (replay, to) = (bind.replay, bind.to.clone());
         let binding = self.binding(bind)?;
         if to == To::Own {
@@ -518,6 +521,7 @@ impl Session {
     pub async fn park(&mut self, due: Due, message: Message) -> Result<ParkId, Error> {
         self.flush();
         let core = self.core();
+        core.room()?;
         let session = self.named.clone();
         let id = ParkId(core.next_id());
         let mut ops = Ops::default();

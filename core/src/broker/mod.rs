@@ -11,29 +11,35 @@
 //! | `removal` | how queues and exchanges end |
 //! | `moves` | dead-lettering: what a message becomes and where it goes |
 //! | `routes` | content routes: inline, and the workers of queued ones |
-//! | `committer` `ops` `snapshot` `recovery` | what is stored, when, and how it comes back |
-//! | `parked` `timer` `budget` `spill` | delayed publishes and wills, time, memory |
+//! | `committer` `entry` `ops` `specs` | what is stored, when, and its bytes |
+//! | `snapshot` `clean` `recovery` `fetch` | what of it is kept, and how it comes back |
+//! | `parked` `timer` `budget` `spill` `room` | delayed publishes and wills, time, memory, the disk |
 //!
 //! Lock order: **vhost → log → inbox**; no lock is held over an await.
 
 mod budget;
+mod clean;
 mod committer;
 mod control;
+mod entry;
 mod events;
+mod fetch;
 mod inbox;
 mod lane;
 mod moves;
 mod named;
-mod ops;
+pub(crate) mod ops;
 mod parked;
 mod queue;
 mod recovery;
 mod removal;
 mod request;
+mod room;
 mod routes;
 mod seat;
 mod session;
 mod snapshot;
+mod specs;
 mod spill;
 mod timer;
 mod turn;
@@ -55,12 +61,12 @@ use crate::log::Place;
 use crate::message::{Address, Formats, Message, Name, Timestamp};
 use crate::store::{JournalId, Pos, Store};
 use crate::transform::ContentRoute;
-use committer::{Committed, Committer, Placed};
+use committer::{Committed, Committer, Placed, Why};
 use inbox::Inbox;
 use ops::Ops;
 use parked::Parked;
 use parking_lot::Mutex;
-use snapshot::{Grace, SNAPSHOT_BYTES};
+use snapshot::Grace;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use timer::{Clock, Timers};
@@ -74,6 +80,16 @@ use vhost::Vhost;
 pub struct Settings {
     /// Bytes of resident messages over which publishers are held back.
     pub memory_high: usize,
+    /// Bytes of resident messages over which those that are stored leave memory while they wait.
+    pub memory_resident: usize,
+    /// Free bytes of the disk under which publishers are held back; none: 1 GiB, or 5 % if that is more.
+    pub disk_free_alarm: Option<u64>,
+    /// Free bytes under which nothing new is declared either.
+    pub disk_free_hard: u64,
+    /// A snapshot is taken after so many bytes of journal at the earliest.
+    pub snapshot_bytes: usize,
+    /// Open although entries of the journal are damaged that may have held anything.
+    pub accept_damage: bool,
     /// Bytes of publishes that one session may have held or uncommitted.
     pub session_share: usize,
     /// Bytes of level-0 deliveries that wait for one session; what comes beyond is dropped and counted.
@@ -97,6 +113,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             memory_high: 1 << 30,
+            memory_resident: 128 << 20,
+            disk_free_alarm: None,
+            disk_free_hard: 256 << 20,
+            snapshot_bytes: 64 << 20,
+            accept_damage: false,
             session_share: 1 << 20,
             inbox_bytes_max: 8 << 20,
             message_bytes_max: 16 << 20,
@@ -145,11 +166,20 @@ pub struct Inner {
     budget: Arc<Budget>,
     /// Memory is over its mark: publishers are held back.
     alarmed: AtomicBool,
+    /// Stored messages are leaving memory.
+    relieving: AtomicBool,
     over: Notify,
+    /// The disk is nearly full: publishers are held back; it is even fuller: nothing is declared.
+    pub disk_alarmed: AtomicBool,
+    pub disk_full: AtomicBool,
+    /// Bytes to the mark, as far as is known, and a wish to look again.
+    room_left: AtomicU64,
+    look_due: Notify,
     /// Sessions that wait for the alarm to end.
     held: Mutex<Vec<Weak<Inbox>>>,
     /// Bytes of journal since the last snapshot.
-    unsnapped: AtomicUsize,
+    pub unsnapped: AtomicUsize,
+    pub snapshot_every: AtomicUsize,
     loads: Notify,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     committing: Mutex<Option<JoinHandle<()>>>,
@@ -168,6 +198,15 @@ impl Broker {
         let lease =
             lease.ok_or_else(|| Error::new(ErrorKind::Locked, "another process owns the store"))?;
         let recovered = recovery::read(&*store).await?;
+        let damaged = recovered.damaged();
+        if damaged > 0 && !settings.accept_damage {
+            let first = recovered.first_damaged();
+            let why = format!(
+                "{damaged} entries of the journal are damaged, what they held is lost, acknowledgements and \
+                 declarations perhaps: {first}; start once with --accept-damage to go on without them"
+            );
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
         let writer = store.open(JournalId::Meta, &lease).await.map_err(unavailable)?;
         let vhosts = settings
             .vhosts
@@ -186,11 +225,17 @@ impl Broker {
             vhosts,
             clock: Clock::start(),
             ids: AtomicU64::new(0),
-            budget: Arc::new(Budget::new(settings.memory_high)),
+            budget: Arc::new(Budget::new(settings.memory_resident, settings.memory_high)),
             alarmed: AtomicBool::new(false),
+            relieving: AtomicBool::new(false),
+            disk_alarmed: AtomicBool::new(false),
+            disk_full: AtomicBool::new(false),
+            room_left: AtomicU64::new(0),
+            look_due: Notify::new(),
             over: Notify::new(),
             held: Mutex::default(),
             unsnapped: AtomicUsize::new(0),
+            snapshot_every: AtomicUsize::new(settings.snapshot_bytes),
             loads: Notify::new(),
             tasks: Mutex::default(),
             committing: Mutex::default(),
@@ -198,13 +243,12 @@ impl Broker {
             settings,
             formats,
         });
-        if recovered.damaged() > 0 {
-            tracing::error!(
-                entries = recovered.damaged(),
-                "the journal is damaged; everything else is served"
-            );
-        }
         recovered.install(&inner);
+        if damaged > 0 {
+            tracing::error!(entries = damaged, "the journal is damaged; everything else is served");
+            // The next start does not come to the damage any more.
+            snapshot::now(&inner).await.map_err(unavailable)?;
+        }
         inner.start(writer);
         let broker = Broker(inner);
         routes::start(&broker, routes).await?;
@@ -281,6 +325,7 @@ impl Inner {
         self.spawn(timer::run(self.clone()));
         self.spawn(snapshot::run(self.clone(), trims));
         self.spawn(spill::run(self.clone()));
+        self.spawn(room::run(self.clone()));
     }
 
     /// Milliseconds since the epoch; never goes back.
@@ -325,7 +370,10 @@ impl Inner {
 
     /// Counts a message against the memory budget as long as it lives.
     pub fn charge(&self, message: &Message) {
-        message.charge(|| self.budget.charge(message.size()));
+        message.charge(|| self.budget.charge(message.footprint()));
+        if !self.budget.is_over_resident() {
+            return;
+        }
         if self.budget.is_over() && !self.alarmed.swap(true, Ordering::AcqRel) {
             tracing::warn!(
                 used = self.budget.used(),
@@ -333,11 +381,20 @@ impl Inner {
             );
             self.over.notify_one();
         }
+        if !self.relieving.swap(true, Ordering::AcqRel) {
+            self.over.notify_one();
+        }
     }
 
     /// True while publishers are held back.
     pub fn is_alarmed(&self) -> bool {
-        self.alarmed.load(Ordering::Acquire)
+        self.alarmed.load(Ordering::Acquire) || self.disk_alarmed.load(Ordering::Acquire)
+    }
+
+    /// Publishers that were held back look whether they may go on.
+    fn release_held(&self) {
+        let held = std::mem::take(&mut *self.held.lock());
+        held.iter().filter_map(Weak::upgrade).for_each(|inbox| inbox.wake());
     }
 
     /// Wakes that session when the alarm ends.
@@ -376,7 +433,7 @@ impl Committed for Shell {
 
     fn lost(&self, placed: Vec<Placed>) {
         let mut after = queue::Aftermath::default();
-        for placed in placed.into_iter().filter(|p| !p.spilled) {
+        for placed in placed.into_iter().filter(|p| p.why == Why::New) {
             placed.queue.step(&mut after, |state, _| state.sub.fail(placed.offset));
         }
     }
@@ -384,8 +441,9 @@ impl Committed for Shell {
     fn wrote(&self, upto: Pos, bytes: usize) {
         let core = &self.0;
         core.tail.store(upto.0, Ordering::Release);
-        if core.unsnapped.fetch_add(bytes, Ordering::AcqRel) + bytes > SNAPSHOT_BYTES {
-            core.unsnapped.store(0, Ordering::Release);
+        core.used_room(bytes);
+        let unsnapped = core.unsnapped.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        if unsnapped > core.snapshot_every.load(Ordering::Acquire) {
             core.snapshot_due.notify_one();
         }
     }
@@ -399,12 +457,15 @@ fn commit(core: &Inner, placed: Vec<(Placed, Place)>, now: Timestamp, turn: &mut
         let queue = first.queue.clone();
         queue.step(&mut turn.after, |state, effects| {
             let mut one = |placed: &Placed, place: Place| {
-                let kept = match placed.spilled {
-                    true => state.sub.spilled(placed.offset, place),
-                    false => state.sub.commit(placed.offset, place),
+                let kept = match placed.why {
+                    Why::New => state.sub.commit(placed.offset, place),
+                    Why::Spilled => state.sub.spilled(placed.offset, place),
+                    Why::Moved(from) => state.sub.moved(placed.offset, from, place),
                 };
-                if !kept {
-                    gone.push(place);
+                match (kept, placed.why) {
+                    (true, Why::Moved(from)) => gone.push(from),
+                    (true, _) => {}
+                    (false, _) => gone.push(place),
                 }
             };
             one(&first, place);

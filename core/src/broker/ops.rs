@@ -3,9 +3,12 @@
 //! [`Ops`] writes, [`read`] reads; nothing else knows the bytes. Lengths are LEB128, numbers little-endian varints.
 
 use super::request::{Due, Keep, ParkId};
-use crate::exchange::{Binding, BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, Target};
-use crate::log::{Life, Limits, Offset, Overflow, Place, QueueSpec};
-use crate::message::wire::{Put, Take, put_pairs, take_pairs};
+use super::specs::{
+    put_binding, put_queue_spec, take_binding, take_exchange_spec, take_queue_spec,
+};
+use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags};
+use crate::log::{Cold, Offset, QueueSpec, put_tags, take_tags};
+use crate::message::wire::{Put, Take, put_pairs};
 use crate::message::{
     Address, Death, FormatId, Key, Message, Meta, Name, Native, Origin, Reason, Timestamp,
 };
@@ -91,18 +94,26 @@ pub enum Op {
     Ids {
         next: u64,
     },
-    /// Of a snapshot: a record that lives in the journal.
-    Live {
+    /// Of a snapshot: a page of records that live in the journal.
+    Page {
         queue: LogId,
-        offset: Offset,
-        place: Place,
-        attempts: u16,
-        tags: Tags,
+        number: u64,
+        page: Cold,
     },
     /// Of a snapshot: the next offset of a queue.
     Next {
         queue: LogId,
         offset: Offset,
+    },
+    /// Of a snapshot: a living entry has so many parts.
+    Parts {
+        pos: u64,
+        parts: u32,
+    },
+    /// A message that was written again, so that its old entry can go: a new place for records that still live.
+    Moved {
+        message: Message,
+        records: Vec<(LogId, Offset)>,
     },
 }
 
@@ -309,21 +320,36 @@ impl Ops {
         self.bytes.varint(next);
     }
 
-    /// Of a snapshot: a living record.
-    pub fn live(
-        &mut self,
-        queue: LogId,
-        offset: Offset,
-        place: Place,
-        (attempts, tags): (u16, &Tags),
-    ) {
+    /// Of a snapshot: the head of a page of living records. The page's own bytes follow.
+    pub fn page_head(&mut self, queue: LogId, number: u64, len: usize) {
         self.bytes.u8(18);
         self.bytes.varint(queue.0);
-        self.bytes.varint(offset.0);
-        self.bytes.varint(place.pos);
-        self.bytes.varint(u64::from(place.index));
-        self.bytes.varint(u64::from(attempts));
-        put_tags(&mut self.bytes, tags);
+        self.bytes.varint(number);
+        self.bytes.varint(len as u64);
+    }
+
+    /// Of a snapshot: an entry of several parts.
+    pub fn parts(&mut self, pos: u64, parts: u32) {
+        self.bytes.u8(21);
+        self.bytes.varint(pos);
+        self.bytes.varint(u64::from(parts));
+    }
+
+    /// A message that is written again for these records. Its index among the records.
+    pub fn moved(
+        &mut self,
+        message: &Message,
+        records: impl ExactSizeIterator<Item = (LogId, Offset)>,
+    ) -> u32 {
+        self.bytes.u8(20);
+        put_message(&mut self.bytes, message);
+        self.bytes.varint(records.len() as u64);
+        for (queue, offset) in records {
+            self.bytes.varint(queue.0);
+            self.bytes.varint(offset.0);
+        }
+        self.records += 1;
+        self.records - 1
     }
 
     /// Of a snapshot: the next offset.
@@ -390,14 +416,22 @@ fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
         15 => take_park(input, origin)?,
         16 => Op::Unpark { id: ParkId(input.take_varint()?) },
         17 => Op::Ids { next: input.take_varint()? },
-        18 => Op::Live {
+        18 => Op::Page {
             queue: take_log(input)?,
-            offset: take_offset(input)?,
-            place: Place { pos: input.take_varint()?, index: input.take_number()? },
-            attempts: input.take_number()?,
-            tags: take_tags(input)?,
+            number: input.take_varint()?,
+            page: Cold::read(input.take_bytes()?)?,
         },
         19 => Op::Next { queue: take_log(input)?, offset: take_offset(input)? },
+        20 => {
+            let message = take_message(input, origin)?;
+            let count: usize = input.take_number()?;
+            let mut records = Vec::with_capacity(count.min(input.len() / 2));
+            for _ in 0..count {
+                records.push((take_log(input)?, take_offset(input)?));
+            }
+            Op::Moved { message, records }
+        }
+        21 => Op::Parts { pos: input.take_varint()?, parts: input.take_number()? },
         _ => return None,
     })
 }
@@ -443,33 +477,6 @@ fn take_park(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
     };
     let session = input.take_optional(|i| i.take_varint().map(SessionId))?;
     Some(Op::Park { id, vhost, due, session, message: take_message(input, origin)? })
-}
-
-fn put_tags(out: &mut Vec<u8>, tags: &Tags) {
-    out.varint(tags.as_slice().len() as u64);
-    tags.as_slice().iter().for_each(|tag| put_tag(out, *tag));
-}
-
-fn put_tag(out: &mut Vec<u8>, tag: BindingTag) {
-    out.u8(tag.level);
-    out.u8(tag.flags);
-    out.varint(u64::from(tag.id));
-}
-
-fn take_tag(input: &mut Bytes) -> Option<BindingTag> {
-    Some(BindingTag { level: input.take_u8()?, flags: input.take_u8()?, id: input.take_number()? })
-}
-
-fn take_tags(input: &mut Bytes) -> Option<Tags> {
-    let count: usize = input.take_number()?;
-    if count == 0 {
-        return Some(Tags::default());
-    }
-    let mut tags = Vec::with_capacity(count.min(input.len() / 3));
-    for _ in 0..count {
-        tags.push(take_tag(input)?);
-    }
-    Some(Tags::new(&tags))
 }
 
 fn put_address(out: &mut Vec<u8>, address: &Address) {
@@ -570,99 +577,6 @@ fn take_death(input: &mut Bytes) -> Option<Death> {
         address: take_address(input)?,
         ttl_ms: input.take_optional(Take::take_varint)?,
         detail: input.take_optional(|i| i.take_name().map(|name| Arc::from(&*name)))?,
-    })
-}
-
-fn put_queue_spec(out: &mut Vec<u8>, spec: &QueueSpec) {
-    out.text(&spec.name);
-    out.flag(spec.auto_delete);
-    out.optional(spec.expires_ms, Put::varint);
-    out.optional(spec.ttl_ms, Put::varint);
-    out.optional(spec.limits.messages, Put::varint);
-    out.optional(spec.limits.bytes, Put::varint);
-    out.u8(match spec.limits.overflow {
-        Overflow::DropHead => 0,
-        Overflow::RejectNew => 1,
-        Overflow::RejectNewDeadLetter => 2,
-    });
-    out.optional(spec.dead_letter.as_ref(), |o, (exchange, key)| {
-        o.text(exchange);
-        o.optional(key.as_ref(), |o, key| o.bytes(key.bytes()));
-    });
-    out.optional(spec.max_priority, Put::u8);
-    out.optional(spec.delivery_limit, |o, n| o.varint(u64::from(n)));
-    out.flag(spec.single_active);
-    put_pairs(out, &spec.arguments);
-}
-
-fn take_queue_spec(input: &mut Bytes) -> Option<QueueSpec> {
-    Some(QueueSpec {
-        name: input.take_name()?,
-        // Only durable queues that stay are stored.
-        durable: true,
-        life: Life::Permanent,
-        auto_delete: input.take_flag()?,
-        expires_ms: input.take_optional(Take::take_varint)?,
-        ttl_ms: input.take_optional(Take::take_varint)?,
-        limits: Limits {
-            messages: input.take_optional(Take::take_varint)?,
-            bytes: input.take_optional(Take::take_varint)?,
-            overflow: match input.take_u8()? {
-                0 => Overflow::DropHead,
-                1 => Overflow::RejectNew,
-                2 => Overflow::RejectNewDeadLetter,
-                _ => return None,
-            },
-        },
-        dead_letter: input.take_optional(|i| {
-            let exchange = i.take_name()?;
-            let key = i.take_optional(Take::take_bytes)?;
-            Some((exchange, key.map(Key::new)))
-        })?,
-        max_priority: input.take_optional(Take::take_u8)?,
-        delivery_limit: input.take_optional(Take::take_number)?,
-        single_active: input.take_flag()?,
-        arguments: take_pairs(input)?,
-    })
-}
-
-fn take_exchange_spec(input: &mut Bytes) -> Option<ExchangeSpec> {
-    Some(ExchangeSpec {
-        name: input.take_name()?,
-        kind: Kind::parse(&input.take_name()?).ok()?,
-        durable: true,
-        auto_delete: input.take_flag()?,
-        internal: input.take_flag()?,
-        arguments: take_pairs(input)?,
-    })
-}
-
-fn put_binding(out: &mut Vec<u8>, binding: &Binding) {
-    out.text(&binding.source);
-    out.bytes(binding.key.bytes());
-    put_pairs(out, &binding.arguments);
-    match &binding.target {
-        Target::Exchange(name) => (out.u8(0), out.text(name)).1,
-        Target::Log(id) => (out.u8(1), out.varint(id.0)).1,
-        Target::Session(id) => (out.u8(2), out.varint(id.0)).1,
-    }
-    put_tag(out, binding.tag);
-    out.flag(binding.skip_own);
-}
-
-fn take_binding(input: &mut Bytes) -> Option<Binding> {
-    Some(Binding {
-        source: input.take_name()?,
-        key: Key::new(input.take_bytes()?),
-        arguments: take_pairs(input)?,
-        target: match input.take_u8()? {
-            0 => Target::Exchange(input.take_name()?),
-            1 => Target::Log(take_log(input)?),
-            2 => Target::Session(SessionId(input.take_varint()?)),
-            _ => return None,
-        },
-        tag: take_tag(input)?,
-        skip_own: input.take_flag()?,
     })
 }
 

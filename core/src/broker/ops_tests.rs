@@ -1,6 +1,8 @@
 //! Operations written and read back.
 
 use super::*;
+use crate::exchange::{BindingTag, Kind, Target};
+use crate::log::{Place, Record, State};
 use crate::message::{Fields, Value};
 
 fn message() -> Message {
@@ -44,6 +46,19 @@ fn all() -> Ops {
     let mut ops = Ops::default();
     let tags = Tags::new(&[BindingTag { level: 1, flags: 2, id: 300 }]);
     let (queue, session) = (LogId(3), SessionId(4));
+    let record = Record {
+        message: None,
+        tags: tags.clone(),
+        state: State::Ready,
+        attempts: 4,
+        seen: true,
+        place: Some(Place { pos: 2, index: 3 }),
+        durable: true,
+        priority: 1,
+        size: 100,
+        expires: None,
+        doom: None,
+    };
     assert_eq!(ops.record(&message(), [(queue, Offset(9), &tags)].into_iter()), 0);
     assert_eq!(ops.spilled(&message()), 1);
     ops.settle(queue, &[Offset(5), Offset(3), Offset(1 << 40)]);
@@ -62,7 +77,11 @@ fn all() -> Ops {
     ops.park(ParkId(1), "/", (Due::Gone { delay_ms: 5 }, Some(session)), &message());
     ops.unpark(ParkId(1));
     ops.ids(77);
-    ops.live(queue, Offset(1), Place { pos: 2, index: 3 }, (4, &tags));
+    let page = Cold::write([(3, &record)].into_iter()).expect("it has a place");
+    ops.page_head(queue, 5, page.bytes().len());
+    ops.bytes.extend_from_slice(page.bytes());
+    assert_eq!(ops.moved(&message(), [(queue, Offset(9))].into_iter()), 2);
+    ops.parts(7, 3);
     ops.next(queue, Offset(10));
     ops
 }
@@ -72,7 +91,7 @@ fn operations_come_back() {
     let ops = all();
     let bytes = Bytes::copy_from_slice(ops.as_bytes());
     let back: Vec<Op> = read(bytes.clone()).map(|op| op.expect("whole")).collect();
-    assert_eq!(back.len(), 20);
+    assert_eq!(back.len(), 22);
     let Op::Record { message: m, placed } = &back[0] else { panic!("{:?}", back[0]) };
     assert_eq!((m.body(), m.address()), (message().body(), message().address()));
     assert_eq!((m.meta().deaths(), m.meta().level), (message().meta().deaths(), 2));

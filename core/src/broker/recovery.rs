@@ -1,8 +1,9 @@
-//! Recovery: the newest snapshot, then every entry behind it. Nothing is written, so it can be interrupted and
-//! repeated. Messages that live are read in the same pass; the journal is read from the first entry one lives in.
+//! Recovery: the newest snapshot, then every entry behind it; no other entry is read. Nothing is written, so it can be
+//! interrupted and repeated. Messages stay in the journal until they are to be delivered.
 
 use super::Inner;
-use super::committer::Assembler;
+use super::committer::Live;
+use super::entry::Assembler;
 use super::named::Named;
 use super::ops::{self, Op};
 use super::parked::ParkedPublish;
@@ -11,13 +12,15 @@ use super::request::{Due, Keep, ParkId};
 use super::timer::Alarm;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags};
-use crate::log::{Log, Offset, Place, QueueSpec};
+use crate::log::{Offset, Place, QueueSpec, State};
 use crate::message::{Key, Message, Name, Timestamp};
 use crate::store::{JournalId, Pos, Store, StoreError};
-use crate::subscription::Arrival;
+use crate::subscription::{Arrival, Rules, Subscription};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What the journal says.
 #[derive(Default)]
@@ -28,27 +31,27 @@ pub struct Recovered {
     sessions: BTreeMap<SessionId, SessionRecord>,
     retained: BTreeMap<(Name, Key), Message>,
     parked: BTreeMap<ParkId, ParkedPublish>,
-    /// Records that the snapshot names and that the journal has to give.
-    wanted: HashMap<Place, Vec<(LogId, Offset)>>,
+    /// Entries of several parts.
+    parts: BTreeMap<u64, u32>,
+    /// Records since pages were last put to rest.
+    unrested: usize,
     next_id: u64,
     tail: Pos,
-    /// Damaged entries that were passed over.
+    /// Damaged entries that were passed over, and the first of them.
     damaged: u64,
+    first_damaged: Option<String>,
 }
 
 struct QueueRecord {
     vhost: Name,
     spec: QueueSpec,
-    next: Offset,
-    records: BTreeMap<Offset, Stored>,
+    sub: Subscription,
 }
 
-struct Stored {
-    message: Option<Message>,
-    place: Place,
-    attempts: u16,
-    tags: Tags,
-}
+/// Records are put to rest after so many, so that memory holds few as they are read.
+const REST_RECORDS: usize = 100_000;
+/// Reading goes on for so long before it is said how far it is.
+const QUIET: Duration = Duration::from_secs(1);
 
 struct SessionRecord {
     vhost: Name,
@@ -78,18 +81,20 @@ pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
             all.apply(op, Pos(0), &mut 0);
         }
     }
-    let first = all.wanted.keys().map(|place| place.pos).min().unwrap_or(upto.0 + 1);
-    let from = Pos(first.min(upto.0 + 1).max(1));
-    let mut entries = store.reader(JournalId::Meta, from).await.map_err(|e| unavailable(&e))?;
+    let mut entries =
+        store.reader(JournalId::Meta, Pos(upto.0 + 1)).await.map_err(|e| unavailable(&e))?;
     let mut assembler = Assembler::default();
+    let mut said = Instant::now();
     while let Some(entry) = entries.next().await {
         let taken = entry.and_then(|entry| {
             all.tail = all.tail.max(entry.pos);
             assembler.take(entry)
         });
         match taken {
-            Ok(Some((pos, ops))) if pos <= upto => all.fill(pos, ops),
-            Ok(Some((pos, ops))) => {
+            Ok(Some((pos, parts, ops))) => {
+                if parts > 1 {
+                    all.parts.insert(pos.0, parts);
+                }
                 let mut index = 0;
                 ops.into_iter().for_each(|op| all.apply(op, pos, &mut index));
             }
@@ -97,7 +102,12 @@ pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
             Err(error) => {
                 all.damaged += 1;
                 tracing::error!(%error, "damaged journal entry passed over");
+                all.first_damaged.get_or_insert_with(|| error.to_string());
             }
+        }
+        if said.elapsed() > QUIET {
+            said = Instant::now();
+            tracing::info!(snapshot = upto.0, entry = all.tail.0, "the journal is being read");
         }
     }
     all.tail = all.tail.max(upto);
@@ -115,23 +125,9 @@ impl Recovered {
         self.damaged
     }
 
-    /// Messages of an entry before the snapshot: only what the snapshot names.
-    fn fill(&mut self, pos: Pos, ops: Vec<Op>) {
-        let mut index = 0;
-        for op in ops {
-            let message = match op {
-                Op::Record { message, .. } | Op::Spilled { message } => message,
-                _ => continue,
-            };
-            let place = Place { pos: pos.0, index };
-            index += 1;
-            for (queue, offset) in self.wanted.remove(&place).unwrap_or_default() {
-                let queue = self.queues.get_mut(&queue);
-                if let Some(record) = queue.and_then(|q| q.records.get_mut(&offset)) {
-                    record.message = Some(message.clone());
-                }
-            }
-        }
+    /// What is known of the first damaged entry.
+    pub fn first_damaged(&self) -> &str {
+        self.first_damaged.as_deref().unwrap_or_default()
     }
 
     fn apply(&mut self, op: Op, pos: Pos, index: &mut u32) {
@@ -140,42 +136,55 @@ impl Recovered {
                 let place = Place { pos: pos.0, index: *index };
                 *index += 1;
                 for (queue, offset, tags) in placed {
-                    let message = Some(message.clone());
-                    self.add(queue, offset, Stored { message, place, attempts: 0, tags });
+                    if let Some(queue) = self.queues.get_mut(&queue) {
+                        queue.put(offset, place, (&message, tags));
+                        self.unrested += 1;
+                    }
+                }
+            }
+            Op::Moved { records, .. } => {
+                let place = Place { pos: pos.0, index: *index };
+                *index += 1;
+                for (queue, offset) in records {
+                    let queue = self.queues.get_mut(&queue);
+                    if let Some(record) = queue.and_then(|q| q.sub.log.get_mut(offset)) {
+                        record.place = Some(place);
+                    }
                 }
             }
             Op::Spilled { .. } => *index += 1,
             Op::Settle { queue, offsets } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     for offset in offsets {
-                        queue.records.remove(&offset);
+                        queue.sub.log.remove(offset);
                     }
                 }
             }
             Op::Attempts { queue, offset, attempts } => {
                 let queue = self.queues.get_mut(&queue);
-                if let Some(record) = queue.and_then(|q| q.records.get_mut(&offset)) {
+                if let Some(record) = queue.and_then(|q| q.sub.log.get_mut(offset)) {
                     record.attempts = attempts;
                 }
             }
-            Op::Live { queue, offset, place, attempts, tags } => {
-                self.wanted.entry(place).or_default().push((queue, offset));
-                self.add(queue, offset, Stored { message: None, place, attempts, tags });
+            Op::Page { queue, number, page } => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.sub.log.put_page(number, page);
+                }
             }
             Op::Next { queue, offset } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
-                    queue.next = queue.next.max(offset);
+                    queue.sub.log.skip_to(offset);
                 }
+            }
+            Op::Parts { pos, parts } => {
+                self.parts.insert(pos, parts);
             }
             Op::Ids { next } => self.next_id = self.next_id.max(next),
             other => self.apply_topology(other),
         }
-    }
-
-    fn add(&mut self, queue: LogId, offset: Offset, record: Stored) {
-        if let Some(queue) = self.queues.get_mut(&queue) {
-            queue.next = queue.next.max(Offset(offset.0 + 1));
-            queue.records.entry(offset).or_insert(record);
+        if self.unrested > REST_RECORDS {
+            self.unrested = 0;
+            self.queues.values_mut().for_each(|queue| queue.sub.log.freeze());
         }
     }
 
@@ -183,9 +192,10 @@ impl Recovered {
         match op {
             Op::Queue { vhost, id, spec } => {
                 self.next_id = self.next_id.max(id.0);
-                let (next, records) = (Offset(0), BTreeMap::new());
-                let queue = QueueRecord { vhost, spec, next, records };
-                self.queues.entry(id).or_insert(queue);
+                self.queues.entry(id).or_insert_with(|| {
+                    let sub = Subscription::new(id, Rules::of(&spec));
+                    QueueRecord { vhost, spec, sub }
+                });
             }
             Op::QueueGone { id } => {
                 self.queues.remove(&id);
@@ -205,8 +215,9 @@ impl Recovered {
                 self.bindings.retain(|(v, b)| *v != vhost || !b.is(&binding));
             }
             Op::Retain { vhost, key, message } => {
+                let key = Key::new(Bytes::copy_from_slice(key.bytes()));
                 match message {
-                    Some(message) => self.retained.insert((vhost, key), message),
+                    Some(message) => self.retained.insert((vhost, key), message.detached()),
                     None => self.retained.remove(&(vhost, key)),
                 };
             }
@@ -226,14 +237,16 @@ impl Recovered {
             }
             Op::Memo { session, key, value } => {
                 let Some(session) = self.sessions.get_mut(&session) else { return };
+                let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
                 match value {
-                    Some(value) => session.memos.insert(key, value),
+                    Some(value) => session.memos.insert(copy(&key), copy(&value)),
                     None => session.memos.remove(&key),
                 };
             }
             Op::Park { id, vhost, due, session, message } => {
                 self.next_id = self.next_id.max(id.0);
                 let owner = session.unwrap_or(SessionId(0));
+                let message = message.detached();
                 let publish = ParkedPublish { vhost, message, due, owner, at: None, durable: true };
                 self.parked.insert(id, publish);
             }
@@ -245,12 +258,17 @@ impl Recovered {
     }
 
     /// Living records of each entry, for the committer.
-    pub fn live(&self) -> BTreeMap<u64, u32> {
-        let mut live = BTreeMap::new();
-        for record in self.queues.values().flat_map(|q| q.records.values()) {
-            if record.message.is_some() {
-                *live.entry(record.place.pos).or_default() += 1;
-            }
+    pub fn live(&self) -> BTreeMap<u64, Live> {
+        let mut live: BTreeMap<u64, Live> = BTreeMap::new();
+        for queue in self.queues.values() {
+            queue.sub.log.visit(Offset(0), |_, record| {
+                if let Some(Place { pos, .. }) = record.place {
+                    let parts = || self.parts.get(&pos).copied().unwrap_or(1);
+                    let entry = live.entry(pos);
+                    entry.or_insert_with(|| Live { records: 0, parts: parts() }).records += 1;
+                }
+                ControlFlow::Continue(())
+            });
         }
         live
     }
@@ -272,7 +290,7 @@ impl Recovered {
                 tracing::error!(%vhost, %queue, "queue of an unknown vhost left alone");
                 continue;
             };
-            let queue = restore(core, id, record, now);
+            let queue = restore(id, record, now);
             vhost.topology.write().add_queue(queue.clone(), &vhost.generations);
             if !owned.contains(&id) {
                 core.watch_unused(&vhost, &queue);
@@ -302,26 +320,23 @@ impl Recovered {
     }
 }
 
-fn restore(core: &Arc<Inner>, id: LogId, record: QueueRecord, now: Timestamp) -> Arc<Queue> {
-    let queue = Queue::new((id, &record.vhost), record.spec, None, now);
-    let mut log = Log::starting_at(record.records.keys().next().copied().unwrap_or(record.next));
+impl QueueRecord {
+    /// A record that is not in memory. One that is there already stays as it is.
+    fn put(&mut self, offset: Offset, place: Place, (message, tags): (&Message, Tags)) {
+        let published = message.meta().published;
+        let arrival = Arrival { message: message.clone(), tags, durable: true };
+        let mut record = self.sub.record(arrival, published);
+        (record.message, record.state, record.place) = (None, State::Ready, Some(place));
+        self.sub.log.put(offset, record);
+    }
+}
+
+fn restore(id: LogId, record: QueueRecord, now: Timestamp) -> Arc<Queue> {
+    let QueueRecord { vhost, spec, sub } = record;
+    let queue = Queue::new((id, &vhost), spec, None, now);
     queue.look(|state| {
-        for (offset, stored) in record.records {
-            let Some(message) = stored.message else {
-                let offset = offset.0;
-                tracing::error!(queue = %queue.name, offset, "message lost: its entry is damaged");
-                continue;
-            };
-            core.charge(&message);
-            let published = message.meta().published;
-            let arrival = Arrival { message, tags: stored.tags, durable: true };
-            let mut put = state.sub.record(arrival, published);
-            put.place = Some(stored.place);
-            put.attempts = stored.attempts;
-            log.put(offset, put);
-        }
-        log.skip_to(record.next);
-        state.sub.recover(log);
+        state.sub = sub;
+        state.sub.recover();
     });
     queue
 }

@@ -7,6 +7,7 @@ use super::{Inner, Ops};
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, Place, State};
 use crate::subscription::Subscription;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 impl Inner {
@@ -77,13 +78,11 @@ impl Inner {
 impl QueueState {
     /// Lets go of everything; the places that were taken.
     fn empty(&mut self) -> Vec<Place> {
-        let all: Vec<Offset> = self.sub.log.iter_from(Offset(0)).map(|(o, _)| o).collect();
         let mut places = Vec::new();
-        for offset in all {
-            if let Some(record) = self.sub.log.remove(offset) {
-                places.extend(record.place.filter(|_| record.state != State::Uncommitted));
-            }
-        }
+        self.sub.log.visit(Offset(0), |_, record| {
+            places.extend(record.place.filter(|_| record.state != State::Uncommitted));
+            ControlFlow::Continue(())
+        });
         let rules = self.sub.rules.clone();
         self.sub = Subscription::new(self.sub.id, rules);
         self.clear_seats();

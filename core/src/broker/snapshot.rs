@@ -6,19 +6,24 @@
 //! taken is stored ([`Grace`]).
 
 use super::Inner;
+use super::clean::clean;
+use super::committer::Unit;
 use super::ops::Ops;
 use super::request::Keep;
 use super::vhost::Vhost;
-use crate::log::{Offset, State};
-use crate::store::{Items, JournalId, Pos};
-use bytes::Bytes;
+use crate::log::Cold;
+use crate::store::{JournalId, Pos, Source, StoreError};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A snapshot is taken after so many bytes of journal.
-pub const SNAPSHOT_BYTES: usize = 64 << 20;
+/// A snapshot is taken after so many times its own size of journal, if that is more than the setting.
+const SNAPSHOT_TIMES: usize = 4;
+/// Pieces are put together to about so much.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Counts open turns, in two classes, so that one can wait for all that are open now without waiting for new ones.
 #[derive(Default)]
@@ -69,22 +74,61 @@ pub async fn run(core: Arc<Inner>, trims: tokio::sync::mpsc::Sender<Vec<Range<Po
 async fn take(
     core: &Arc<Inner>,
     trims: &tokio::sync::mpsc::Sender<Vec<Range<Pos>>>,
-) -> Result<(), crate::store::StoreError> {
+) -> Result<(), StoreError> {
+    if core.disk_alarmed.load(Ordering::Acquire) {
+        // What is trimmed has to be before the older of two snapshots, and two of one position are one.
+        let mut ops = Ops::default();
+        ops.ids(core.last_id());
+        if core.committer.sync(Unit::of(ops)).await.is_err() {
+            return Ok(());
+        }
+    }
+    let written = core.unsnapped.swap(0, Ordering::AcqRel);
     let upto = Pos(core.tail.load(Ordering::Acquire));
     let pieces = collect(core);
     core.grace.wait().await;
-    let stored = core.committer.sync(super::committer::Unit::default()).await;
-    if stored.is_err() {
+    if core.committer.sync(Unit::default()).await.is_err() {
         return Ok(());
     }
     let bytes: usize = pieces.iter().map(Bytes::len).sum();
-    let body = Box::new(Items(pieces.into_iter()));
+    let body = Box::new(Pieces(pieces.into_iter()));
     core.store.snapshot_put(JournalId::Meta, upto, body).await?;
+    core.snapshot_every
+        .store((bytes * SNAPSHOT_TIMES).max(core.settings.snapshot_bytes), Ordering::Release);
     let dead = core.committer.dead(Pos(upto.0 + 1));
     tracing::debug!(upto = upto.0, bytes, dead = dead.len(), "snapshot stored");
     // The committer is gone only when the broker closes.
     let _ = trims.send(dead).await;
+    clean(core, upto, written as u64).await;
     Ok(())
+}
+
+/// Takes a snapshot now, whether or not much was written.
+pub async fn now(core: &Inner) -> Result<(), StoreError> {
+    let upto = Pos(core.tail.load(Ordering::Acquire));
+    let body = Box::new(Pieces(collect(core).into_iter()));
+    core.store.snapshot_put(JournalId::Meta, upto, body).await
+}
+
+/// Pieces, the small ones put together.
+struct Pieces(std::vec::IntoIter<Bytes>);
+
+#[async_trait]
+impl Source<Bytes> for Pieces {
+    async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
+        let first = self.0.next()?;
+        if first.len() >= PIECE_BYTES {
+            return Some(Ok(first));
+        }
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES * 2);
+        piece.extend_from_slice(&first);
+        while piece.len() < PIECE_BYTES
+            && let Some(next) = self.0.next()
+        {
+            piece.extend_from_slice(&next);
+        }
+        Some(Ok(piece.freeze()))
+    }
 }
 
 /// The state as operations.
@@ -92,22 +136,24 @@ fn collect(core: &Inner) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let mut ops = Ops::default();
     ops.ids(core.last_id());
+    for (pos, parts) in core.committer.in_parts() {
+        ops.parts(pos, parts);
+    }
     for vhost in core.all_vhosts() {
         topology(vhost, &mut ops);
+        flush(&mut ops, &mut pieces);
         for queue in vhost.queues().iter().filter(|q| q.is_durable()) {
-            queue.look(|state| {
-                ops.next(queue.id, state.sub.log.next());
-                for (offset, record) in state.sub.log.iter_from(Offset(0)) {
-                    if let Some(place) = record.place
-                        && record.durable
-                        && record.state != State::Uncommitted
-                    {
-                        let rest = (record.attempts, &record.tags);
-                        ops.live(queue.id, offset, place, rest);
-                    }
-                }
+            // Pages at rest are only referred to, so that the lock is not held for long.
+            let (next, pages) = queue.look(|state| {
+                let pages: Vec<(u64, Cold)> = state.sub.log.stored().collect();
+                (state.sub.log.next(), pages)
             });
-            flush(&mut ops, &mut pieces);
+            ops.next(queue.id, next);
+            for (number, page) in pages {
+                ops.page_head(queue.id, number, page.bytes().len());
+                flush(&mut ops, &mut pieces);
+                pieces.push(page.bytes().clone());
+            }
         }
         for (key, message) in vhost.retained.lock().iter() {
             ops.retain(&vhost.name, key, Some(message));

@@ -1,9 +1,11 @@
-//! Memory over its mark: bodies of waiting records leave memory, and come back when they are to be delivered.
-//! Stored records just let go; transient ones are written to the journal first, marked so that recovery drops them.
-//! So the alarm always ends, with or without a consumer.
+//! Messages leave memory and come back. Over the resident mark, bodies of stored records that wait are let go: they
+//! come back when they are to be delivered. Over the high mark, publishers are held back as well, and transient records
+//! are written to the journal first, marked so that recovery drops them: so the alarm always ends, with or without a
+//! consumer.
 
 use super::Inner;
-use super::committer::{self, Placed, Unit};
+use super::committer::{Placed, Unit, Why};
+use super::fetch::fetch;
 use super::queue::Queue;
 use super::turn::{Scene, Turn};
 use super::vhost::Vhost;
@@ -14,23 +16,33 @@ use std::time::Duration;
 
 /// Transient records written in one go.
 const SPILL_BYTES: u64 = 4 << 20;
-/// Between two looks at what was not enough.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at what was not enough, at least and at most.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Works as long as the alarm lasts, whenever it is raised, until the broker closes.
+/// Works as long as memory is over a mark, whenever that happens, until the broker closes.
 pub async fn run(core: Arc<Inner>) {
     loop {
         core.over.notified().await;
-        while core.budget.is_over_low() {
+        let mut pause = PAUSE;
+        loop {
+            let before = core.budget.used();
             relieve(&core).await;
-            if core.budget.is_over_low() {
-                tokio::time::sleep(PAUSE).await;
+            let used = core.budget.used();
+            if core.alarmed.load(Ordering::Acquire) && !core.budget.is_over_low() {
+                core.alarmed.store(false, Ordering::Release);
+                tracing::info!(used, "memory is below its mark again");
+                core.release_held();
             }
+            if !core.budget.is_over_resident() && !core.alarmed.load(Ordering::Acquire) {
+                break;
+            }
+            // Where little can be let go, looking for it all the time would only cost.
+            let little = used > before / 10 * 9 && !core.budget.is_over();
+            pause = if little { (pause * 2).min(PAUSE_MAX) } else { PAUSE };
+            tokio::time::sleep(pause).await;
         }
-        core.alarmed.store(false, Ordering::Release);
-        tracing::info!(used = core.budget.used(), "memory is below its mark again");
-        let held = std::mem::take(&mut *core.held.lock());
-        held.iter().filter_map(std::sync::Weak::upgrade).for_each(|inbox| inbox.wake());
+        core.relieving.store(false, Ordering::Release);
     }
 }
 
@@ -40,9 +52,10 @@ async fn relieve(core: &Arc<Inner>) {
     for vhost in core.all_vhosts() {
         queues.extend(vhost.queues().into_iter().filter(|q| q.look(|s| !s.sub.log.is_empty())));
     }
-    let share = core.settings.memory_high / 4 / queues.len().max(1);
+    let share = (core.budget.resident() / 4 / queues.len().max(1)) as u64;
+    let spill_bytes = if core.budget.is_over() { SPILL_BYTES } else { 0 };
     for queue in queues {
-        let (_, spill) = queue.look(|state| state.sub.evict(share as u64, SPILL_BYTES));
+        let (_, spill) = queue.look(|state| state.sub.evict(share, spill_bytes));
         if spill.is_empty() {
             continue;
         }
@@ -50,13 +63,13 @@ async fn relieve(core: &Arc<Inner>) {
         for (offset, message) in &spill {
             let index = unit.ops.spilled(message);
             let queue = queue.clone();
-            unit.placed.push(Placed { queue, offset: *offset, index, spilled: true });
+            unit.placed.push(Placed { queue, offset: *offset, index, why: Why::Spilled });
         }
         if core.committer.sync(unit).await.is_err() {
             return;
         }
         drop(spill);
-        queue.look(|state| state.sub.evict(share as u64, 0));
+        queue.look(|state| state.sub.evict(share, 0));
     }
 }
 
@@ -71,23 +84,26 @@ impl Inner {
         let (core, vhost) = (self.clone(), vhost.clone());
         tokio::spawn(async move {
             let places: Vec<Place> = wanted.iter().map(|(_, place)| *place).collect();
-            let fetched = committer::fetch(&*core.store, &places).await;
+            let fetched = fetch(&*core.store, &places).await;
+            let (mut found, mut missing) = (Vec::with_capacity(wanted.len()), Vec::new());
+            for ((offset, place), message) in wanted.into_iter().zip(fetched) {
+                match message {
+                    Some(message) => found.push((offset, message)),
+                    None => missing.push((offset, place)),
+                }
+            }
             let grace = core.grace.enter();
             let mut turn = Turn::default();
             let now = core.now();
             let mut lost = Vec::new();
             queue.step(&mut turn.after, |state, effects| {
-                match fetched {
-                    Ok(messages) => {
-                        let offsets = wanted.iter().map(|(offset, _)| *offset);
-                        messages.iter().for_each(|message| core.charge(message));
-                        state.sub.loaded(offsets.zip(messages).collect());
-                    }
-                    Err(error) => {
-                        let (queue, records) = (&queue.name, wanted.len());
-                        tracing::error!(%queue, records, %error, "messages cannot be read back");
-                        let offsets: Vec<Offset> = wanted.iter().map(|(o, _)| *o).collect();
-                        lost = state.sub.lost(&offsets);
+                found.iter().for_each(|(_, message)| core.charge(message));
+                state.sub.loaded(found);
+                if !missing.is_empty() {
+                    lost = state.sub.lost(&missing);
+                    if !lost.is_empty() {
+                        let (queue, first) = (&queue.name, missing.first().map(|(o, _)| o.0));
+                        tracing::error!(%queue, records = lost.len(), first, "messages cannot be read back");
                     }
                 }
                 state.sub.dispatch(now, effects);

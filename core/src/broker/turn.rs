@@ -4,7 +4,7 @@
 //! No lock is held between the steps, and each queue is locked once for all of a flush's messages to it.
 
 use super::Inner;
-use super::committer::{Placed, Ticket, Unit};
+use super::committer::{Placed, Ticket, Unit, Why};
 use super::inbox::Inbox;
 use super::moves;
 use super::named::Named;
@@ -281,7 +281,7 @@ impl Turn {
                 queue: queue.clone(),
                 offset: *offset,
                 index,
-                spilled: false,
+                why: Why::New,
             }));
         }
         self.placed.clear();

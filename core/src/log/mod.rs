@@ -3,9 +3,12 @@
 //! A log is pages of records in offset order. Offsets are dense and never reused; a record leaves when it is settled
 //! or moved, its place stays empty, and a page goes when nothing in it lives.
 
+mod cold;
 mod page;
 mod spec;
 
+pub use cold::Cold;
+pub(crate) use cold::{put_tag, put_tags, take_tag, take_tags};
 pub use page::{Doom, Log, PAGE_RECORDS, Place, Record, State};
 pub use spec::{Life, Limits, Overflow, QueueSpec};
 

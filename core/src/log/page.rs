@@ -1,4 +1,4 @@
-//! Records in pages of [`PAGE_RECORDS`].
+//! Records in pages of [`PAGE_RECORDS`]. A page whose records only wait for their turn is at rest: see `cold`.
 //!
 //! ```text
 //!            ┌ committed ┐
@@ -12,16 +12,18 @@
 //! ```
 
 use super::Offset;
+use super::cold::Cold;
 use crate::exchange::Tags;
 use crate::message::{Message, Reason, Timestamp};
 use std::collections::VecDeque;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// Records of one page.
 pub const PAGE_RECORDS: u64 = 1024;
 
 /// Where a stored record is: position of its entry in the journal, and its index there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     pub pos: u64,
     pub index: u32,
@@ -67,14 +69,39 @@ pub struct Record {
 pub type Doom = Box<(Reason, Option<Arc<str>>)>;
 
 #[derive(Debug)]
-struct Page {
+enum Page {
+    /// Nothing in it lives.
+    Gone,
+    Hot(Box<Hot>),
+    Cold(Box<Cold>),
+}
+
+#[derive(Debug, Default)]
+struct Hot {
     slots: Vec<Option<Record>>,
     live: usize,
 }
 
-impl Page {
-    fn new() -> Box<Self> {
-        Box::new(Self { slots: Vec::new(), live: 0 })
+impl Hot {
+    fn of(page: &Cold) -> Box<Self> {
+        let mut hot = Box::new(Self::default());
+        for (slot, record) in page.records() {
+            hot.slots.resize_with(slot, || None);
+            hot.slots.push(Some(record));
+            hot.live += 1;
+        }
+        hot
+    }
+
+    fn records(&self) -> impl Iterator<Item = (usize, &Record)> {
+        self.slots.iter().enumerate().filter_map(|(slot, record)| Some((slot, record.as_ref()?)))
+    }
+
+    /// All that lives in it is stored, waits, and is not in memory.
+    fn rests(&self) -> bool {
+        self.records().all(|(_, record)| {
+            record.message.is_none() && record.place.is_some() && record.state == State::Ready
+        })
     }
 }
 
@@ -83,22 +110,17 @@ impl Page {
 pub struct Log {
     /// Number of the first page kept.
     first: u64,
-    /// None: nothing in that page lives.
-    pages: VecDeque<Option<Box<Page>>>,
+    pages: VecDeque<Page>,
     next: u64,
     live: u64,
     bytes: u64,
     /// Living records that will expire.
     expiring: u64,
+    /// Records before it were there at the last start: somebody may have seen them.
+    old: u64,
 }
 
 impl Log {
-    /// An empty log whose next record gets this offset.
-    pub fn starting_at(next: Offset) -> Self {
-        let first = next.0 / PAGE_RECORDS;
-        Self { first, pages: VecDeque::new(), next: next.0, live: 0, bytes: 0, expiring: 0 }
-    }
-
     /// The offset of the next record.
     pub fn next(&self) -> Offset {
         Offset(self.next)
@@ -124,6 +146,16 @@ impl Log {
         self.expiring > 0
     }
 
+    /// All records so far are of an earlier start.
+    pub fn grow_old(&mut self) {
+        self.old = self.next;
+    }
+
+    /// It was there at the last start.
+    pub fn is_old(&self, offset: Offset) -> bool {
+        offset.0 < self.old
+    }
+
     /// Appends a record.
     pub fn push(&mut self, record: Record) -> Offset {
         let offset = Offset(self.next);
@@ -131,25 +163,64 @@ impl Log {
         offset
     }
 
-    /// Puts a record at its offset (recovery). An offset that is taken, or whose page is gone, is left alone.
-    pub fn put(&mut self, offset: Offset, record: Record) {
+    /// Puts a record at its offset (recovery). False when the offset is taken.
+    pub fn put(&mut self, offset: Offset, record: Record) -> bool {
         self.next = self.next.max(offset.0 + 1);
-        let Some(index) = (offset.0 / PAGE_RECORDS).checked_sub(self.first) else { return };
-        let (index, slot) = (index as usize, (offset.0 % PAGE_RECORDS) as usize);
-        while self.pages.len() <= index {
-            self.pages.push_back(None);
-        }
-        let page = self.pages[index].get_or_insert_with(Page::new);
+        let slot = (offset.0 % PAGE_RECORDS) as usize;
+        let Some(page) = self.page_for(offset.0 / PAGE_RECORDS) else { return false };
         while page.slots.len() <= slot {
             page.slots.push(None);
         }
-        if page.slots[slot].is_none() {
-            self.bytes += u64::from(record.size);
-            self.expiring += u64::from(record.expires.is_some());
-            self.live += 1;
-            page.live += 1;
-            page.slots[slot] = Some(record);
+        if page.slots[slot].is_some() {
+            return false;
         }
+        let (size, expires) = (record.size, record.expires.is_some());
+        page.live += 1;
+        page.slots[slot] = Some(record);
+        self.bytes += u64::from(size);
+        self.expiring += u64::from(expires);
+        self.live += 1;
+        true
+    }
+
+    /// The page of that number in memory, made when there is none.
+    fn page_for(&mut self, number: u64) -> Option<&mut Hot> {
+        if self.pages.is_empty() {
+            self.first = number;
+        }
+        while self.first > number {
+            // Recovery reads records of one queue in nearly, not in exactly, their order.
+            self.pages.push_front(Page::Gone);
+            self.first -= 1;
+        }
+        let index = (number - self.first) as usize;
+        while self.pages.len() <= index {
+            self.pages.push_back(Page::Gone);
+        }
+        if let Page::Gone = self.pages[index] {
+            self.pages[index] = Page::Hot(Box::default());
+        }
+        self.hot(index)
+    }
+
+    /// Puts a whole page of a snapshot in its place (recovery), behind those that are there.
+    pub fn put_page(&mut self, number: u64, page: Cold) {
+        if self.pages.is_empty() {
+            self.first = number;
+        }
+        let Some(index) = number.checked_sub(self.first) else { return };
+        while (self.pages.len() as u64) < index {
+            self.pages.push_back(Page::Gone);
+        }
+        if self.pages.len() as u64 > index {
+            return;
+        }
+        let last = page.records().last().map_or(0, |(slot, _)| slot as u64);
+        self.next = self.next.max(number * PAGE_RECORDS + last + 1);
+        self.live += u64::from(page.live);
+        self.bytes += page.size;
+        self.expiring += u64::from(page.expiring);
+        self.pages.push_back(Page::Cold(Box::new(page)));
     }
 
     /// No record before `next` comes any more.
@@ -157,33 +228,47 @@ impl Log {
         self.next = self.next.max(next.0);
     }
 
+    /// The page at that index with its records in memory.
+    fn hot(&mut self, index: usize) -> Option<&mut Hot> {
+        let page = self.pages.get_mut(index)?;
+        if let Page::Cold(cold) = page {
+            *page = Page::Hot(Hot::of(cold));
+        }
+        match page {
+            Page::Hot(hot) => Some(hot),
+            Page::Gone | Page::Cold(_) => None,
+        }
+    }
+
+    fn index(&self, offset: Offset) -> Option<usize> {
+        usize::try_from((offset.0 / PAGE_RECORDS).checked_sub(self.first)?).ok()
+    }
+
     /// The record at that offset.
-    pub fn get(&self, offset: Offset) -> Option<&Record> {
-        let index = (offset.0 / PAGE_RECORDS).checked_sub(self.first)?;
-        let page = self.pages.get(index as usize)?.as_ref()?;
-        page.slots.get((offset.0 % PAGE_RECORDS) as usize)?.as_ref()
+    pub fn get(&mut self, offset: Offset) -> Option<&Record> {
+        self.get_mut(offset).map(|record| &*record)
     }
 
     /// The record at that offset.
     pub fn get_mut(&mut self, offset: Offset) -> Option<&mut Record> {
-        let index = (offset.0 / PAGE_RECORDS).checked_sub(self.first)?;
-        let page = self.pages.get_mut(index as usize)?.as_mut()?;
-        page.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?.as_mut()
+        let index = self.index(offset)?;
+        self.hot(index)?.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?.as_mut()
     }
 
     /// Takes a record out; its page goes with its last one.
     pub fn remove(&mut self, offset: Offset) -> Option<Record> {
-        let index = (offset.0 / PAGE_RECORDS).checked_sub(self.first)? as usize;
-        let page = self.pages.get_mut(index)?.as_mut()?;
+        let index = self.index(offset)?;
+        let page = self.hot(index)?;
         let record = page.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?.take()?;
         page.live -= 1;
+        let is_empty = page.live == 0;
         self.live -= 1;
         self.bytes -= u64::from(record.size);
         self.expiring -= u64::from(record.expires.is_some());
         let is_last = self.first + index as u64 == self.next / PAGE_RECORDS;
-        if page.live == 0 && !is_last {
-            self.pages[index] = None;
-            while let Some(None) = self.pages.front() {
+        if is_empty && !is_last {
+            self.pages[index] = Page::Gone;
+            while let Some(Page::Gone) = self.pages.front() {
                 self.pages.pop_front();
                 self.first += 1;
             }
@@ -192,11 +277,11 @@ impl Log {
     }
 
     /// The first living record at `from` or behind it. Empty pages are skipped whole.
-    pub fn first_from(&self, from: Offset) -> Option<Offset> {
+    pub fn first_from(&mut self, from: Offset) -> Option<Offset> {
         let mut at = from.0.max(self.first * PAGE_RECORDS);
         while at < self.next {
             let index = (at / PAGE_RECORDS - self.first) as usize;
-            if let Some(Some(page)) = self.pages.get(index) {
+            if let Some(page) = self.hot(index) {
                 let slot = (at % PAGE_RECORDS) as usize;
                 let rest = page.slots.get(slot..).unwrap_or_default();
                 if let Some(skip) = rest.iter().position(Option::is_some) {
@@ -208,14 +293,116 @@ impl Log {
         None
     }
 
-    /// Living records from `from` on.
-    pub fn iter_from(&self, from: Offset) -> impl Iterator<Item = (Offset, &Record)> {
-        let mut at = from;
-        std::iter::from_fn(move || {
-            let found = self.first_from(at)?;
-            at = Offset(found.0 + 1);
-            self.get(found).map(|record| (found, record))
+    /// Shows living records from `from` on, in order, until it is told to stop. What is at rest stays there.
+    pub fn visit(&self, from: Offset, mut see: impl FnMut(Offset, &Record) -> ControlFlow<()>) {
+        let skip = (from.0 / PAGE_RECORDS).saturating_sub(self.first);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        for (index, page) in self.pages.iter().enumerate().skip(skip) {
+            let first = (self.first + index as u64) * PAGE_RECORDS;
+            let mut show = |slot: usize, record: &Record| match Offset(first + slot as u64) {
+                offset if offset < from => ControlFlow::Continue(()),
+                offset => see(offset, record),
+            };
+            let seen = match page {
+                Page::Gone => ControlFlow::Continue(()),
+                Page::Hot(hot) => hot.records().try_for_each(|(slot, record)| show(slot, record)),
+                Page::Cold(cold) => {
+                    cold.records().try_for_each(|(slot, record)| show(slot, &record))
+                }
+            };
+            if seen.is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Shows all living records that are not at rest, in order.
+    pub fn visit_hot(&mut self, mut see: impl FnMut(Offset, &mut Record)) {
+        for (index, page) in self.pages.iter_mut().enumerate() {
+            let Page::Hot(hot) = page else { continue };
+            let first = (self.first + index as u64) * PAGE_RECORDS;
+            for (slot, record) in hot.slots.iter_mut().enumerate() {
+                if let Some(record) = record {
+                    see(Offset(first + slot as u64), record);
+                }
+            }
+        }
+    }
+
+    /// Puts to rest every page that can be, but for the last one, which still grows.
+    pub fn freeze(&mut self) {
+        let growing = (self.next / PAGE_RECORDS).saturating_sub(self.first);
+        for (_, page) in (0..growing).zip(&mut self.pages) {
+            if let Page::Hot(hot) = page
+                && hot.rests()
+                && let Some(cold) = Cold::write(hot.records())
+            {
+                *page = Page::Cold(Box::new(cold));
+            }
+        }
+    }
+
+    /// The stored durable records, page by page with its number: what a snapshot keeps.
+    pub fn stored(&self) -> impl Iterator<Item = (u64, Cold)> {
+        let stored = |record: &Record| {
+            record.durable && record.place.is_some() && record.state != State::Uncommitted
+        };
+        self.pages.iter().enumerate().filter_map(move |(index, page)| {
+            let page = match page {
+                Page::Gone => return None,
+                Page::Cold(cold) if cold.durable => Cold::clone(cold),
+                Page::Cold(cold) => {
+                    let records: Vec<(usize, Record)> =
+                        cold.records().filter(|(_, record)| stored(record)).collect();
+                    Cold::write(records.iter().map(|(slot, record)| (*slot, record)))?
+                }
+                Page::Hot(hot) => Cold::write(hot.records().filter(|(_, r)| stored(r)))?,
+            };
+            (page.live > 0).then_some((self.first + index as u64, page))
         })
+    }
+
+    /// Counts bytes by the journal entries (first, last) that they are in; a page that `count` cannot take as a whole is
+    /// counted record by record.
+    pub fn weigh(&self, count: &mut impl FnMut(u64, u64, u64) -> bool) {
+        let one = |record: &Record, count: &mut dyn FnMut(u64, u64, u64) -> bool| {
+            if let Some(Place { pos, .. }) = record.place {
+                count(pos, pos, u64::from(record.size));
+            }
+        };
+        for page in &self.pages {
+            match page {
+                Page::Gone => {}
+                Page::Hot(hot) => hot.records().for_each(|(_, record)| one(record, count)),
+                Page::Cold(cold) => {
+                    if !count(*cold.entries.start(), *cold.entries.end(), cold.size) {
+                        cold.records().for_each(|(_, record)| one(&record, count));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Shows where stored records are, page by page: those whose journal entries may be among `entries`.
+    pub fn visit_places(&self, entries: &Range<u64>, mut see: impl FnMut(Offset, &Record, Place)) {
+        for (index, page) in self.pages.iter().enumerate() {
+            let first = (self.first + index as u64) * PAGE_RECORDS;
+            let mut show = |slot: usize, record: &Record| {
+                if let Some(place) = record.place.filter(|place| entries.contains(&place.pos)) {
+                    see(Offset(first + slot as u64), record, place);
+                }
+            };
+            match page {
+                Page::Gone => {}
+                Page::Hot(hot) => hot.records().for_each(|(slot, record)| show(slot, record)),
+                Page::Cold(cold) => {
+                    let (low, high) = (*cold.entries.start(), *cold.entries.end());
+                    if low < entries.end && high >= entries.start {
+                        cold.records().for_each(|(slot, record)| show(slot, &record));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -250,12 +437,17 @@ mod tests {
             log.remove(Offset(i)).expect("living");
         }
         assert_eq!((log.len(), log.bytes()), (count - 2 * PAGE_RECORDS + 1, log.len()));
-        assert_eq!(log.pages.iter().filter(|p| p.is_some()).count(), 3, "the second page is gone");
+        let gone = log.pages.iter().filter(|page| matches!(page, Page::Gone)).count();
+        assert_eq!((log.pages.len(), gone), (4, 1), "the second page is gone");
         assert_eq!(log.first_from(Offset(1)), Some(Offset(2 * PAGE_RECORDS)));
         log.remove(Offset(0)).expect("living");
         assert_eq!((log.first, log.pages.len()), (2, 2));
         assert!(log.get(Offset(0)).is_none() && log.remove(Offset(5)).is_none());
-        let left: Vec<Offset> = log.iter_from(Offset(0)).map(|(o, _)| o).collect();
+        let mut left = Vec::new();
+        log.visit(Offset(0), |offset, _| {
+            left.push(offset);
+            ControlFlow::Continue(())
+        });
         assert_eq!(left.len() as u64, log.len());
         for offset in left {
             log.remove(offset).expect("living");
@@ -267,11 +459,65 @@ mod tests {
 
     #[test]
     fn recovery_puts_records_where_they_were() {
-        let mut log = Log::starting_at(Offset(5000));
-        log.put(Offset(6000), record(3));
-        log.put(Offset(6000), record(9));
-        log.put(Offset(10), record(9));
+        let mut log = Log::default();
+        log.skip_to(Offset(5000));
+        assert!(log.put(Offset(6000), record(3)));
+        assert!(!log.put(Offset(6000), record(9)));
         assert_eq!((log.len(), log.bytes(), log.next()), (1, 3, Offset(6001)));
         assert_eq!(log.first_from(Offset(0)), Some(Offset(6000)));
+        assert!(log.put(Offset(10), record(9)), "somewhat out of order");
+        assert_eq!((log.first_from(Offset(0)), log.len()), (Some(Offset(10)), 2));
+    }
+
+    #[test]
+    fn pages_rest_and_come_back() {
+        let stored = |n: u64| Record {
+            place: Some(Place { pos: 1 + n / 100, index: (n % 100) as u32 }),
+            durable: n != 2000,
+            expires: n.is_multiple_of(5).then_some(Timestamp(n)),
+            ..record(10)
+        };
+        let mut log = Log::default();
+        let count = 4 * PAGE_RECORDS + 7;
+        for n in 0..count {
+            log.push(stored(n));
+        }
+        log.get_mut(Offset(3 * PAGE_RECORDS)).expect("living").state = State::InFlight(1);
+        let before = (log.len(), log.bytes(), log.expiring);
+        log.freeze();
+        let cold = |log: &Log| log.pages.iter().filter(|p| matches!(p, Page::Cold(_))).count();
+        assert_eq!(
+            (cold(&log), log.len(), log.bytes(), log.expiring),
+            (3, before.0, before.1, before.2)
+        );
+        let mut seen = 0;
+        log.visit(Offset(5), |offset, record| {
+            assert_eq!(record.place.map(|p| p.pos), Some(1 + offset.0 / 100));
+            seen += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(seen, count - 5);
+        let pages: Vec<(u64, Cold)> = log.stored().collect();
+        assert_eq!(pages.iter().map(|(_, page)| u64::from(page.live)).sum::<u64>(), count - 1);
+        let mut found = Vec::new();
+        log.visit_places(&(11..12), |offset, _, _| found.push(offset.0));
+        assert_eq!(found, (1000..1100).collect::<Vec<u64>>());
+        assert_eq!(cold(&log), 3, "looking wakes nothing");
+        assert!(log.remove(Offset(1500)).is_some());
+        assert_eq!(
+            (cold(&log), log.len(), log.first_from(Offset(1500))),
+            (2, count - 1, Some(Offset(1501)))
+        );
+        let mut back = Log::default();
+        for (number, page) in pages {
+            back.put_page(number, Cold::read(page.bytes().clone()).expect("whole"));
+        }
+        back.grow_old();
+        assert_eq!((back.len(), back.next()), (count - 1, Offset(count)));
+        assert!(back.get(Offset(2000)).is_none() && back.is_old(Offset(count - 1)));
+        assert_eq!(
+            back.get(Offset(2001)).map(|r| r.place),
+            Some(Some(Place { pos: 21, index: 1 }))
+        );
     }
 }

@@ -181,6 +181,9 @@ impl Meta {
 /// Small messages are copied out of the read buffer, so that one waiting message does not keep 64 KiB alive.
 const COMPACT_MAX: usize = 4096;
 
+/// A record in memory, and the allocator's part.
+const RECORD_BYTES: usize = 160;
+
 /// An immutable message; a clone is one reference count.
 #[derive(Clone)]
 pub struct Message(Arc<Inner>);
@@ -221,6 +224,16 @@ impl Message {
     /// The same headers and body with another address and other settings.
     pub fn with(&self, address: Address, meta: Meta) -> Self {
         Self::assemble(address, meta, self.0.native.clone(), self.0.body.clone())
+    }
+
+    /// The same in memory of its own: of what it was read from nothing is kept.
+    pub(crate) fn detached(&self) -> Self {
+        let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+        let Address { exchange, key } = &self.0.address;
+        let address = Address::new(exchange.clone(), Key::new(copy(key.bytes())));
+        let native = &self.0.native;
+        let native = Native { format: native.format, bytes: copy(&native.bytes) };
+        Self::assemble(address, self.0.meta.clone(), native, copy(&self.0.body))
     }
 
     fn assemble(address: Address, meta: Meta, native: Native, body: Bytes) -> Self {
@@ -278,6 +291,11 @@ impl Message {
     /// Bytes that credit, limits and the memory budget count.
     pub fn size(&self) -> usize {
         self.0.body.len() + self.0.native.bytes.len() + self.0.address.key.bytes().len()
+    }
+
+    /// Bytes of memory that it takes while it waits, its record and what the allocator adds included.
+    pub(crate) fn footprint(&self) -> usize {
+        self.size() + size_of::<Inner>() + RECORD_BYTES
     }
 
     /// Ties memory to the message's life. The first charge counts.

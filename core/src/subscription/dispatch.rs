@@ -5,9 +5,10 @@ use super::{Delivery, Effects, Handle, Move, Subscription};
 use crate::exchange::Tags;
 use crate::log::{Offset, Overflow, Place, Record, State};
 use crate::message::{Message, Reason, Timestamp};
+use std::ops::ControlFlow;
 
 /// Stored records that are fetched ahead at once.
-const LOAD_RECORDS: usize = 1024;
+const LOAD_RECORDS: usize = 4096;
 const LOAD_BYTES: u64 = 4 << 20;
 
 /// A message on its way into a queue.
@@ -95,7 +96,7 @@ impl Subscription {
     /// length limit.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Effects) {
         self.leave_doomed(out);
-        while let Some(offset) = self.ready.peek(&self.log) {
+        while let Some(offset) = self.ready.peek(&mut self.log) {
             let Some(record) = self.log.get(offset) else { break };
             let expired = record.expires.is_some_and(|at| at <= now);
             if !expired && !self.consumers.any_credit() {
@@ -153,6 +154,7 @@ impl Subscription {
     }
 
     fn give(&mut self, offset: Offset, index: usize, message: Message, out: &mut Effects) {
+        let is_old = self.log.is_old(offset);
         let Some(record) = self.log.get_mut(offset) else { return };
         let Some((handle, consumer)) = self.consumers.gave(index, record.size) else { return };
         record.state = State::InFlight(handle.0);
@@ -162,7 +164,7 @@ impl Subscription {
             offset,
             message,
             attempts: record.attempts,
-            redelivered: record.seen || record.attempts > 0,
+            redelivered: is_old || record.seen || record.attempts > 0,
             retained: record.tags.is_retained(),
             tags: record.tags.clone(),
         };
@@ -174,7 +176,7 @@ impl Subscription {
     /// One record for a consumer without credit of its own, who asks for it.
     pub fn get(&mut self, handle: Handle, now: Timestamp, out: &mut Effects) -> bool {
         self.expire(now, out);
-        let Some(offset) = self.ready.peek(&self.log) else { return false };
+        let Some(offset) = self.ready.peek(&mut self.log) else { return false };
         let index = self.consumers.iter().position(|c| c.handle == handle);
         let (Some(record), Some(index)) = (self.log.get(offset), index) else { return false };
         match record.message.clone() {
@@ -216,10 +218,10 @@ impl Subscription {
     /// Moves out what is expired at the head of each order.
     pub fn expire(&mut self, now: Timestamp, out: &mut Effects) {
         while self.log.has_expiring() {
+            let heads = self.ready.heads(&mut self.log);
             let due = |offset: &Offset| {
                 self.log.get(*offset).is_some_and(|r| r.expires.is_some_and(|at| at <= now))
             };
-            let heads = self.ready.heads(&self.log);
             let Some(offset) = heads.into_iter().find(due) else { break };
             let message = self.log.get(offset).and_then(|r| r.message.clone());
             match message {
@@ -241,7 +243,7 @@ impl Subscription {
             && (limits.messages.is_some_and(|max| self.ready_count > max)
                 || limits.bytes.is_some_and(|max| self.ready_bytes > max))
         {
-            let Some(offset) = self.ready.peek_lowest(&self.log) else { break };
+            let Some(offset) = self.ready.peek_lowest(&mut self.log) else { break };
             let Some(message) = self.log.get(offset).and_then(|r| r.message.clone()) else {
                 self.load_from(offset, out);
                 break;
@@ -254,12 +256,13 @@ impl Subscription {
 
     /// Drops all ready records. How many.
     pub fn purge(&mut self, out: &mut Effects) -> u64 {
-        let ready: Vec<Offset> = self
-            .log
-            .iter_from(Offset(0))
-            .filter(|(_, record)| record.state == State::Ready)
-            .map(|(offset, _)| offset)
-            .collect();
+        let mut ready = Vec::new();
+        self.log.visit(Offset(0), |offset, record| {
+            if record.state == State::Ready {
+                ready.push(offset);
+            }
+            ControlFlow::Continue(())
+        });
         for offset in &ready {
             self.drop_own(*offset, out);
         }
@@ -272,16 +275,17 @@ impl Subscription {
             return;
         }
         let mut bytes = 0;
-        for (offset, record) in self.log.iter_from(offset) {
+        self.log.visit(offset, |offset, record| {
             let wanted = !matches!(record.state, State::InFlight(_));
             if let (None, Some(place), true) = (&record.message, record.place, wanted) {
                 out.load.push((offset, place));
                 bytes += u64::from(record.size);
             }
-            if out.load.len() >= LOAD_RECORDS || bytes >= LOAD_BYTES {
-                break;
+            match out.load.len() >= LOAD_RECORDS || bytes >= LOAD_BYTES {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             }
-        }
+        });
         self.loading = !out.load.is_empty();
     }
 
@@ -299,33 +303,31 @@ impl Subscription {
     /// many bytes that frees, and which transient records would have to be stored first (about `spill` bytes of them).
     pub fn evict(&mut self, keep: u64, spill: u64) -> (u64, Vec<(Offset, Message)>) {
         let (mut freed, mut to_spill, mut spill_bytes, mut seen) = (0, Vec::new(), 0, 0);
-        let mut stored = Vec::new();
-        for (offset, record) in self.log.iter_from(Offset(0)) {
+        self.log.visit_hot(|offset, record| {
             let is_near = match record.state {
                 State::Uncommitted | State::Doomed => true,
                 State::InFlight(_) => false,
+                State::Ready if record.message.is_none() => true,
                 State::Ready => {
                     seen += u64::from(record.size);
                     seen <= keep
                 }
             };
-            let Some(message) = &record.message else { continue };
             if is_near {
-                continue;
+                return;
             }
             if record.place.is_some() {
-                stored.push(offset);
-            } else if spill_bytes < spill {
+                if record.message.take().is_some() {
+                    freed += u64::from(record.size);
+                }
+            } else if let Some(message) = &record.message
+                && spill_bytes < spill
+            {
                 spill_bytes += u64::from(record.size);
                 to_spill.push((offset, message.clone()));
             }
-        }
-        for offset in stored {
-            if let Some(record) = self.log.get_mut(offset) {
-                record.message = None;
-                freed += u64::from(record.size);
-            }
-        }
+        });
+        self.log.freeze();
         (freed, to_spill)
     }
 
@@ -334,12 +336,14 @@ impl Subscription {
         self.loading
     }
 
-    /// Records that could not be read back are given up: the offsets become holes. Their places.
-    pub fn lost(&mut self, offsets: &[Offset]) -> Vec<Place> {
+    /// Records that could not be read back from these places are given up, unless they were moved meanwhile: the
+    /// offsets become holes. Their places.
+    pub fn lost(&mut self, wanted: &[(Offset, Place)]) -> Vec<Place> {
         self.loading = false;
         let mut places = Vec::new();
-        for offset in offsets {
-            let removed = match self.log.get(*offset).map(|r| r.state) {
+        for (offset, from) in wanted {
+            let record = self.log.get(*offset).filter(|r| r.place == Some(*from));
+            let removed = match record.map(|r| r.state) {
                 Some(State::Ready) => self.remove_ready(*offset),
                 Some(State::Doomed) => self.log.remove(*offset),
                 _ => None,
@@ -348,6 +352,17 @@ impl Subscription {
         }
         self.doomed.retain(|offset| self.log.get(*offset).is_some());
         places
+    }
+
+    /// A stored record was written again. False when it is gone, or somewhere else by now.
+    pub fn moved(&mut self, offset: Offset, from: Place, to: Place) -> bool {
+        match self.log.get_mut(offset) {
+            Some(record) if record.place == Some(from) => {
+                record.place = Some(to);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// A transient record was stored so that it can leave memory. It stays transient.

@@ -23,8 +23,9 @@ pub use pool::{Credit, Pool};
 pub use ready::Ready;
 
 use crate::exchange::LogId;
-use crate::log::{Limits, Log, Offset, QueueSpec, State};
+use crate::log::{Limits, Log, Offset, QueueSpec};
 use crate::message::Timestamp;
+use std::ops::ControlFlow;
 
 /// The rules of one queue that delivering needs.
 #[derive(Debug, Clone, Default)]
@@ -96,30 +97,26 @@ impl Subscription {
         self.log.len().saturating_sub(in_flight)
     }
 
-    /// Puts a recovered log in place: everything stored in it is ready, and somebody may have seen it.
-    pub fn recover(&mut self, log: Log) {
-        self.log = log;
-        let mut all = Vec::new();
-        for (offset, record) in self.log.iter_from(Offset(0)) {
-            all.push((offset, record.priority, record.size));
-        }
-        for (offset, priority, size) in all {
-            if let Some(record) = self.log.get_mut(offset) {
-                record.state = State::Ready;
-                record.seen = true;
-            }
-            self.ready.push(offset, priority);
-            self.count_in(size);
+    /// The log was recovered: everything in it is ready, and somebody may have seen it.
+    pub fn recover(&mut self) {
+        self.log.freeze();
+        self.log.grow_old();
+        (self.ready_count, self.ready_bytes) = (self.log.len(), self.log.bytes());
+        if self.rules.max_priority.is_some() {
+            self.log.visit(Offset(0), |offset, record| {
+                self.ready.push(offset, record.priority);
+                ControlFlow::Continue(())
+            });
         }
     }
 
     /// When the next record at the head expires.
-    pub fn deadline(&self) -> Option<Timestamp> {
+    pub fn deadline(&mut self) -> Option<Timestamp> {
         if !self.log.has_expiring() {
             return None;
         }
         let mut first = None;
-        for offset in self.ready.heads(&self.log) {
+        for offset in self.ready.heads(&mut self.log) {
             let expires = self.log.get(offset).and_then(|r| r.expires);
             first = match (first, expires) {
                 (Some(a), Some(b)) => Some(std::cmp::min::<Timestamp>(a, b)),

@@ -42,7 +42,7 @@ impl Ready {
 
     /// The next record, if there is one. An uncommitted record stops the walk: what stands behind it must not
     /// overtake it.
-    pub fn peek(&mut self, log: &Log) -> Option<Offset> {
+    pub fn peek(&mut self, log: &mut Log) -> Option<Offset> {
         match self {
             Ready::Fifo { cursor, returned } => {
                 if let Some(first) = returned.first() {
@@ -71,7 +71,7 @@ impl Ready {
     }
 
     /// The record that a length limit drops first: the oldest of the lowest priority.
-    pub fn peek_lowest(&mut self, log: &Log) -> Option<Offset> {
+    pub fn peek_lowest(&mut self, log: &mut Log) -> Option<Offset> {
         match self {
             Ready::Fifo { .. } => self.peek(log),
             Ready::ByPriority(sets) => sets.first_key_value()?.1.first().copied(),
@@ -98,14 +98,18 @@ impl Ready {
     }
 
     /// The first ready record of each order, for expiry.
-    pub fn heads(&self, log: &Log) -> Vec<Offset> {
+    pub fn heads(&self, log: &mut Log) -> Vec<Offset> {
         match self {
             Ready::Fifo { cursor, returned } => {
-                let walked = log
-                    .iter_from(*cursor)
-                    .take_while(|(_, r)| r.state != State::Uncommitted)
-                    .find(|(_, r)| r.state == State::Ready)
-                    .map(|(offset, _)| offset);
+                let mut at = *cursor;
+                let walked = loop {
+                    let Some(found) = log.first_from(at) else { break None };
+                    match log.get(found).map(|record| record.state) {
+                        Some(State::Ready) => break Some(found),
+                        Some(State::Uncommitted) | None => break None,
+                        Some(State::InFlight(_) | State::Doomed) => at = Offset(found.0 + 1),
+                    }
+                };
                 returned.first().copied().into_iter().chain(walked).collect()
             }
             Ready::ByPriority(sets) => sets.values().filter_map(|s| s.first().copied()).collect(),

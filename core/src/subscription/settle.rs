@@ -116,13 +116,12 @@ impl Subscription {
         self.settle(handle, unseen, &Outcome::Released, out);
         let left = self.consumers.get_mut(handle).map_or(0, |c| c.in_flight);
         if left > 0 {
-            let theirs: Vec<Offset> = self
-                .log
-                .iter_from(Offset(0))
-                .filter(|(_, record)| record.state == State::InFlight(handle.0))
-                .take(left as usize)
-                .map(|(offset, _)| offset)
-                .collect();
+            let mut theirs = Vec::with_capacity(left as usize);
+            self.log.visit_hot(|offset, record| {
+                if record.state == State::InFlight(handle.0) {
+                    theirs.push(offset);
+                }
+            });
             self.settle(handle, &theirs, &Outcome::Failed, out);
         }
         self.consumers.remove(handle);

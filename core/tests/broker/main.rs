@@ -4,5 +4,6 @@ mod delivery;
 mod durability;
 mod life;
 mod limits;
+mod room;
 mod sessions;
 mod stage;

@@ -1,0 +1,100 @@
+//! The bytes of what is declared: settings of queues and exchanges, and bindings. docs/STORE.md has the tables.
+
+use crate::exchange::{Binding, ExchangeSpec, Kind, LogId, SessionId, Target};
+use crate::log::{Life, Limits, Overflow, QueueSpec, put_tag, take_tag};
+use crate::message::Key;
+use crate::message::wire::{Put, Take, put_pairs, take_pairs};
+use bytes::Bytes;
+
+pub fn put_queue_spec(out: &mut Vec<u8>, spec: &QueueSpec) {
+    out.text(&spec.name);
+    out.flag(spec.auto_delete);
+    out.optional(spec.expires_ms, Put::varint);
+    out.optional(spec.ttl_ms, Put::varint);
+    out.optional(spec.limits.messages, Put::varint);
+    out.optional(spec.limits.bytes, Put::varint);
+    out.u8(match spec.limits.overflow {
+        Overflow::DropHead => 0,
+        Overflow::RejectNew => 1,
+        Overflow::RejectNewDeadLetter => 2,
+    });
+    out.optional(spec.dead_letter.as_ref(), |o, (exchange, key)| {
+        o.text(exchange);
+        o.optional(key.as_ref(), |o, key| o.bytes(key.bytes()));
+    });
+    out.optional(spec.max_priority, Put::u8);
+    out.optional(spec.delivery_limit, |o, n| o.varint(u64::from(n)));
+    out.flag(spec.single_active);
+    put_pairs(out, &spec.arguments);
+}
+
+pub fn take_queue_spec(input: &mut Bytes) -> Option<QueueSpec> {
+    Some(QueueSpec {
+        name: input.take_name()?,
+        // Only durable queues that stay are stored.
+        durable: true,
+        life: Life::Permanent,
+        auto_delete: input.take_flag()?,
+        expires_ms: input.take_optional(Take::take_varint)?,
+        ttl_ms: input.take_optional(Take::take_varint)?,
+        limits: Limits {
+            messages: input.take_optional(Take::take_varint)?,
+            bytes: input.take_optional(Take::take_varint)?,
+            overflow: match input.take_u8()? {
+                0 => Overflow::DropHead,
+                1 => Overflow::RejectNew,
+                2 => Overflow::RejectNewDeadLetter,
+                _ => return None,
+            },
+        },
+        dead_letter: input.take_optional(|i| {
+            let exchange = i.take_name()?;
+            let key = i.take_optional(Take::take_bytes)?;
+            Some((exchange, key.map(Key::new)))
+        })?,
+        max_priority: input.take_optional(Take::take_u8)?,
+        delivery_limit: input.take_optional(Take::take_number)?,
+        single_active: input.take_flag()?,
+        arguments: take_pairs(input)?,
+    })
+}
+
+pub fn take_exchange_spec(input: &mut Bytes) -> Option<ExchangeSpec> {
+    Some(ExchangeSpec {
+        name: input.take_name()?,
+        kind: Kind::parse(&input.take_name()?).ok()?,
+        durable: true,
+        auto_delete: input.take_flag()?,
+        internal: input.take_flag()?,
+        arguments: take_pairs(input)?,
+    })
+}
+
+pub fn put_binding(out: &mut Vec<u8>, binding: &Binding) {
+    out.text(&binding.source);
+    out.bytes(binding.key.bytes());
+    put_pairs(out, &binding.arguments);
+    match &binding.target {
+        Target::Exchange(name) => (out.u8(0), out.text(name)).1,
+        Target::Log(id) => (out.u8(1), out.varint(id.0)).1,
+        Target::Session(id) => (out.u8(2), out.varint(id.0)).1,
+    }
+    put_tag(out, binding.tag);
+    out.flag(binding.skip_own);
+}
+
+pub fn take_binding(input: &mut Bytes) -> Option<Binding> {
+    Some(Binding {
+        source: input.take_name()?,
+        key: Key::new(input.take_bytes()?),
+        arguments: take_pairs(input)?,
+        target: match input.take_u8()? {
+            0 => Target::Exchange(input.take_name()?),
+            1 => Target::Log(LogId(input.take_varint()?)),
+            2 => Target::Session(SessionId(input.take_varint()?)),
+            _ => return None,
+        },
+        tag: take_tag(input)?,
+        skip_own: input.take_flag()?,
+    })
+}

@@ -1,0 +1,188 @@
+//! Keeping: memory of deep queues, room on the disk, parts of the journal that few still need, damage.
+
+use crate::stage::*;
+use crossdock_core::memory::MemoryStore;
+use crossdock_core::store::Space;
+use crossdock_core::*;
+use std::time::Duration;
+
+/// Small marks, so that little work leads to snapshots, cleaning and eviction.
+fn tight() -> Settings {
+    Settings { snapshot_bytes: 4_000, memory_resident: 20_000, ..Settings::default() }
+}
+
+async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    for _ in 0..300 {
+        if is() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never happened: {what}");
+}
+
+#[tokio::test]
+async fn one_old_message_does_not_keep_the_journal() {
+    let stage = Stage::with(MemoryStore::default(), tight(), Vec::new()).await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("slow")).await;
+    c.declare(QueueSpec::durable("other")).await;
+    c.declare(QueueSpec::durable("busy")).await;
+    c.bind("amq.fanout", "", "slow").await;
+    c.bind("amq.fanout", "", "other").await;
+    let all = Address::new("amq.fanout".into(), "".into());
+    assert!(matches!(c.durable(all, "first").await, Confirmed::Stored));
+    // Somebody has failed with it.
+    let slow = c.consume("slow", 1, true).await;
+    let got = c.take(1).await;
+    c.session.detach(slow, Unsettled::Return).await;
+    assert_eq!(bodies(&got), ["first"]);
+    c.consume("busy", 100, true).await;
+    let body = "x".repeat(200);
+    for n in 0..600 {
+        if n % 60 == 1 {
+            c.durable(Address::queue("slow"), &format!("slow {n}")).await;
+        }
+        c.durable(Address::queue("busy"), &body).await;
+        let got = c.take(1).await;
+        c.settle(&got, Outcome::Accepted);
+    }
+    c.session.sync().await.expect("stored");
+    until("the journal is short", || stage.store.entries() < 200).await;
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    assert_eq!((c.ready("busy"), c.ready("other"), c.ready("slow")), (0, 1, 11));
+    c.consume("slow", 20, true).await;
+    let got = c.take(11).await;
+    assert_eq!(bodies(&got)[..2], ["first", "slow 1"]);
+    assert!(bodies(&got).iter().skip(1).is_sorted_by_key(|b| b.len()));
+    c.consume("other", 1, true).await;
+    assert_eq!(bodies(&c.take(1).await), ["first"]);
+}
+
+#[tokio::test]
+async fn parts_of_a_large_message_stay_as_long_as_it() {
+    let stage = Stage::with(MemoryStore::default(), tight(), Vec::new()).await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    c.declare(QueueSpec::durable("busy")).await;
+    let large = "y".repeat(9 << 20);
+    assert!(matches!(c.durable(Address::queue("q"), &large).await, Confirmed::Stored));
+    c.consume("busy", 100, false).await;
+    for _ in 0..200 {
+        c.durable(Address::queue("busy"), &"x".repeat(200)).await;
+        c.take(1).await;
+    }
+    until("the journal is short", || stage.store.entries() < 100).await;
+    // Once more, after a restart whose snapshot names the parts.
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    c.consume("busy", 100, false).await;
+    for _ in 0..200 {
+        c.durable(Address::queue("busy"), &"x".repeat(200)).await;
+        c.take(1).await;
+    }
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    c.consume("q", 1, true).await;
+    assert_eq!(c.take(1).await[0].message.body().len(), large.len());
+}
+
+#[tokio::test]
+async fn a_deep_queue_does_not_stay_in_memory() {
+    let settings = Settings { memory_resident: 300_000, ..Settings::default() };
+    let stage = Stage::with(MemoryStore::default(), settings, Vec::new()).await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    let body = "x".repeat(500);
+    let count = 5_000;
+    let mut last = 0;
+    for n in 0..count {
+        last = c.put(Address::queue("q"), &format!("{n} {body}"), |meta| meta.durable = true);
+        if n % 100 == 99 {
+            c.session.flush();
+            c.confirmed(last).await;
+        }
+    }
+    assert_eq!(last, count);
+    until("memory is free", || stage.broker.memory_used() < 300_000).await;
+    let stage = stage.crash().await;
+    assert!(stage.broker.memory_used() < 1_000, "nothing is read before it is wanted");
+    let mut c = stage.client().await;
+    c.consume("q", 50, true).await;
+    for n in 0..count / 50 {
+        let got = c.take(50).await;
+        let first = got[0].message.body();
+        assert!(first.starts_with(format!("{} ", n * 50).as_bytes()), "{n}");
+        c.settle(&got, Outcome::Accepted);
+    }
+    assert_eq!(c.ready("q"), 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_publishers_back_and_consumers_go_on() {
+    let settings =
+        Settings { disk_free_alarm: Some(1000), disk_free_hard: 500, ..Settings::default() };
+    let store = MemoryStore::default();
+    store.set_space(Some(Space { free: 5000, total: 10_000 }));
+    let stage = Stage::with(store, settings, Vec::new()).await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    assert!(matches!(c.durable(Address::queue("q"), "before").await, Confirmed::Stored));
+    stage.store.set_space(Some(Space { free: 400, total: 10_000 }));
+    let refused = loop {
+        match c.session.declare_queue(QueueSpec::durable(format!("{:?}", stage.broker.now()))).await
+        {
+            Err(error) => break error,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    assert_eq!(refused.kind(), ErrorKind::Full);
+    let held = c.put(Address::queue("q"), "held", |meta| meta.durable = true);
+    c.session.flush();
+    let mut events = c.events().await;
+    events.confirms.append(&mut c.events().await.confirms);
+    assert!(events.confirms.is_empty() && matches!(events.notices[..], [Notice::Blocked(true)]));
+    c.consume("q", 10, true).await;
+    let got = c.take(1).await;
+    c.settle(&got, Outcome::Accepted);
+    c.session.sync().await.expect("settles are stored");
+    stage.store.set_space(Some(Space { free: 1050, total: 10_000 }));
+    c.nothing().await;
+    stage.store.set_space(Some(Space { free: 3000, total: 10_000 }));
+    assert!(matches!(c.confirmed(held).await, Confirmed::Stored));
+    assert_eq!(bodies(&c.take(1).await), ["held"]);
+}
+
+#[tokio::test]
+async fn damage_is_accepted_once_or_not_at_all() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    for n in 0..5 {
+        c.durable(Address::queue("q"), &n.to_string()).await;
+    }
+    let store = stage.store.crashed();
+    store.damage(4);
+    let setup = |accept_damage| Setup {
+        settings: Settings { accept_damage, ..Settings::default() },
+        formats: Formats::new(Vec::new()),
+        topology: vec![ExchangeSpec::new(TOPICS, Kind::Topic)],
+        store: std::sync::Arc::new(store.clone()),
+        authenticator: std::sync::Arc::new(LoopbackGuest),
+        routes: Vec::new(),
+    };
+    let refused = Broker::open(setup(false)).await.map(|_| ()).expect_err("damaged");
+    assert!(refused.detail().contains("--accept-damage"), "{refused}");
+    for accept in [true, false] {
+        let stage = Stage {
+            store: store.clone(),
+            broker: Broker::open(setup(accept)).await.expect("opens"),
+        };
+        let mut c = stage.client().await;
+        c.consume("q", 10, true).await;
+        let got = c.take(4).await;
+        assert_eq!(bodies(&got).len(), 4);
+        assert!(got.iter().all(|d| d.redelivered));
+    }
+}
