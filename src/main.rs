@@ -61,6 +61,9 @@ struct Serve {
     /// Set one key, over the file and the environment: --set listeners.mqtt.bind=127.0.0.1:1884
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Start although entries of the journal are damaged: what they held is lost. Needed once.
+    #[arg(long)]
+    accept_damage: bool,
 }
 
 fn main() -> ExitCode {
@@ -93,7 +96,8 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     if !loaded.config.routes.is_empty() {
         make_folder(&cache_dir, &loaded)?;
     }
-    let plan = plan::plan(&loaded, Some(cache_dir))?;
+    let mut plan = plan::plan(&loaded, Some(cache_dir))?;
+    plan.settings.accept_damage = options.accept_damage;
     make_folder(data_dir, &loaded)?;
     let segment_bytes = loaded.config.store.segment_bytes.0;
     let store = wiring::store(data_dir.join("store"), segment_bytes).map_err(|error| {

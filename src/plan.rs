@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Of the process's file descriptors, what connections may take: the rest is for the store.
 const CONNECTIONS_PERCENT: usize = 80;
 
+/// Bytes of journal between two snapshots; less where segments are small.
+const SNAPSHOT_BYTES: usize = 64 << 20;
+
 /// A broker to be.
 pub struct Plan {
     pub settings: Settings,
@@ -105,6 +108,10 @@ fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let mut settings = Settings {
         memory_high: bytes(config.memory.high.of(machine::memory_bytes())),
+        memory_resident: bytes(config.memory.resident.0),
+        disk_free_alarm: config.store.disk_free_alarm.map(|size| size.0),
+        disk_free_hard: config.store.disk_free_hard.0,
+        snapshot_bytes: bytes(config.store.segment_bytes.0).saturating_mul(2).min(SNAPSHOT_BYTES),
         session_share: bytes(config.limits.session_share_bytes.0),
         inbox_bytes_max: bytes(config.limits.inbox_bytes.0),
         message_bytes_max: bytes(config.limits.message_bytes.0),

@@ -42,11 +42,14 @@ pub struct Listener {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Memory {
     pub high: Share,
+    pub resident: Size,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Store {
     pub segment_bytes: Size,
+    pub disk_free_alarm: Option<Size>,
+    pub disk_free_hard: Size,
 }
 
 #[derive(Debug, Clone, Deserialize)]

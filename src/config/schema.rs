@@ -102,8 +102,12 @@ const LOG: &[Key] = &[
     key("level", Form::Word(&["error", "warn", "info", "debug", "trace"])),
 ];
 
-const MEMORY: &[Key] = &[key("high", Form::Share)];
-const STORE: &[Key] = &[key("segment_bytes", Form::Size { min: MIB })];
+const MEMORY: &[Key] = &[key("high", Form::Share), key("resident", Form::Size { min: MIB })];
+const STORE: &[Key] = &[
+    key("segment_bytes", Form::Size { min: MIB }),
+    key("disk_free_alarm", Form::Size { min: 0 }),
+    key("disk_free_hard", Form::Size { min: 0 }),
+];
 const VHOST: &[Key] = &[key("dead_letter", Form::Address)];
 
 /// The whole.
