@@ -3,6 +3,7 @@
 //! xtask bench` runs them against our broker and its peers.
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod flow;
 mod histogram;
 mod idle;
@@ -17,6 +18,7 @@ mod usage;
 mod wire;
 
 use anyhow::{Context, Result, bail};
+use backlog::Size;
 use run::Times;
 use scenario::{IDLE, IDLE_ABOUT, IDLE_CONNECTIONS, SCENARIOS};
 use stage::Broker;
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 const USAGE: &str = "\
 crossdock-load --list
+crossdock-load --backlog fill|drain [--messages N] [--body-bytes N] --amqp ADDRESS [--pid PID]
 crossdock-load --scenario NAME... [--amqp ADDRESS] [--mqtt ADDRESS] [--stomp ADDRESS] [--pid PID]
                [--seconds N] [--warm-up N] [--connections N] [--pairs]
 
@@ -34,6 +37,7 @@ crossdock-load --scenario NAME... [--amqp ADDRESS] [--mqtt ADDRESS] [--stomp ADD
   --seconds       measured time of a scenario, 5 by default
   --warm-up       time before that, 1 by default
   --connections   of idle-mqtt, 5,000 by default
+  --backlog       fill a durable queue, or drain it: 1,000,000 messages of 1,024 bytes by default
   --pairs         one line of name=value pairs a scenario";
 
 #[derive(Debug)]
@@ -44,6 +48,8 @@ struct Options {
     broker: Broker,
     times: Times,
     connections: usize,
+    backlog: Option<String>,
+    size: Size,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +66,15 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut failed = false;
+    let backlog = match options.backlog.as_deref() {
+        Some("fill") => backlog::fill(&options.broker, options.size),
+        Some(_) => backlog::drain(&options.broker, options.size),
+        None => Ok(()),
+    };
+    if let Err(error) = backlog {
+        eprintln!("crossdock-load: backlog: {error:#}");
+        failed = true;
+    }
     for name in &options.scenarios {
         if let Err(error) = perform(name, &options) {
             eprintln!("crossdock-load: {name}: {error:#}");
@@ -78,6 +93,8 @@ fn parse(arguments: &[String]) -> Result<Options> {
         broker: Broker::default(),
         times: Times { warm_up, measure: seconds },
         connections: IDLE_CONNECTIONS,
+        backlog: None,
+        size: Size { messages: 1_000_000, body_bytes: 1024 },
     };
     let mut rest = arguments.iter();
     while let Some(option) = rest.next() {
@@ -92,6 +109,9 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--pid" => options.broker.pid = Some(value()?.parse().context("--pid")?),
             "--seconds" => options.times.measure = seconds_of(value()?).context("--seconds")?,
             "--warm-up" => options.times.warm_up = seconds_of(value()?).context("--warm-up")?,
+            "--backlog" => options.backlog = Some(value()?.clone()),
+            "--messages" => options.size.messages = value()?.parse().context("--messages")?,
+            "--body-bytes" => options.size.body_bytes = value()?.parse().context("--body-bytes")?,
             "--connections" => options.connections = value()?.parse().context("--connections")?,
             _ => bail!("there is no option {option}"),
         }
@@ -100,7 +120,11 @@ fn parse(arguments: &[String]) -> Result<Options> {
     if let Some(name) = options.scenarios.iter().find(unknown) {
         bail!("there is no scenario {name}");
     }
-    if !options.list && options.scenarios.is_empty() {
+    if let Some(other) = options.backlog.as_deref().filter(|what| !["fill", "drain"].contains(what))
+    {
+        bail!("--backlog is fill or drain, not {other}");
+    }
+    if !options.list && options.scenarios.is_empty() && options.backlog.is_none() {
         bail!("no scenario is named");
     }
     Ok(options)

@@ -126,7 +126,7 @@ impl Producer<'_> {
 }
 
 /// Reads once, and takes what came.
-fn answers(client: &mut Client<dyn Produce>) -> Result<()> {
+pub fn answers(client: &mut Client<dyn Produce>) -> Result<()> {
     let link = &mut client.link;
     link.read().context("a producer")?;
     let mut out = std::mem::take(&mut link.out);

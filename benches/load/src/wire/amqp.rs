@@ -121,6 +121,11 @@ pub fn publisher(at: SocketAddr, target: &Target, body: &Body) -> Result<Client<
     Ok(Client { link, client: Box::new(publisher) })
 }
 
+/// Connects and declares.
+pub fn make(at: SocketAddr, source: &Source) -> Result<()> {
+    declare(&mut connect(at)?, source)
+}
+
 /// Connects, declares and consumes.
 pub fn consumer(at: SocketAddr, source: &Source) -> Result<Client<dyn Consume>> {
     let mut link = connect(at)?;

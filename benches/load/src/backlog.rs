@@ -1,0 +1,147 @@
+//! A deep queue: filled by one confirmed publisher while nobody consumes, and drained by one consumer, in two runs, so
+//! that the broker can be restarted between them. Rates are shown tenth by tenth: a cliff shows.
+
+use crate::stage::Broker;
+use crate::stamp::{Form, Stamp};
+use crate::threads::answers;
+use crate::usage::{cpu_seconds, resident_bytes};
+use crate::wire::amqp::{self, Source, Target};
+use crate::wire::{Body, Sink};
+use anyhow::{Context, Result, ensure};
+use std::time::{Duration, Instant};
+
+/// The queue.
+const QUEUE: &str = "load.backlog";
+/// Messages that may be unconfirmed, and deliveries that may be unacknowledged.
+const WINDOW: u16 = 1000;
+const ACK_EVERY: u16 = 100;
+const BATCH_BYTES: usize = 64 * 1024;
+/// Nothing more comes when nothing came for so long.
+const QUIET: Duration = Duration::from_secs(20);
+
+/// How much.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub messages: u64,
+    pub body_bytes: usize,
+}
+
+/// Tenth by tenth.
+struct Progress {
+    broker: Broker,
+    messages: u64,
+    started: Instant,
+    cpu: f64,
+    last: (Instant, u64),
+    tenth: u64,
+    highest: u64,
+}
+
+impl Progress {
+    fn new(broker: &Broker, messages: u64) -> Self {
+        let now = Instant::now();
+        let cpu = broker.pid.map_or(0.0, cpu_seconds);
+        Self { broker: *broker, messages, started: now, cpu, last: (now, 0), tenth: 1, highest: 0 }
+    }
+
+    fn at(&mut self, done: u64) {
+        if done * 10 < self.messages * self.tenth {
+            return;
+        }
+        let (now, resident) = (Instant::now(), self.broker.pid.map_or(0, resident_bytes));
+        self.highest = self.highest.max(resident);
+        let rate = (done - self.last.1) as f64 / now.duration_since(self.last.0).as_secs_f64();
+        println!(
+            "  {:>3} % {:>9.0} a second, {:>5} MiB resident",
+            self.tenth * 10,
+            rate,
+            resident >> 20
+        );
+        self.last = (now, done);
+        self.tenth += 1;
+    }
+
+    fn end(&self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let cpu = self.broker.pid.map_or(0.0, cpu_seconds) - self.cpu;
+        println!(
+            "  all   {:>9.0} a second, {:.0} a broker CPU second, at most {} MiB resident",
+            self.messages as f64 / seconds,
+            self.messages as f64 / cpu.max(0.001),
+            self.highest >> 20
+        );
+    }
+}
+
+fn source() -> Source {
+    Source {
+        queue: QUEUE.to_owned(),
+        durable: true,
+        prefetch: WINDOW,
+        ack_every: ACK_EVERY,
+        ..Source::default()
+    }
+}
+
+/// Publishes; every message is confirmed.
+pub fn fill(broker: &Broker, size: Size) -> Result<()> {
+    let address = broker.amqp.context("no AMQP address was given")?;
+    amqp::make(address, &source())?;
+    let keys = vec![QUEUE.to_owned()];
+    let target = Target { exchange: String::new(), keys, durable: true, confirm: true };
+    let mut client = amqp::publisher(address, &target, &Body::binary(size.body_bytes))?;
+    println!("filling: {} messages of {} bytes", size.messages, size.body_bytes);
+    let mut progress = Progress::new(broker, size.messages);
+    let mut sent = 0;
+    while client.client.confirmed() < size.messages {
+        let room = u64::from(WINDOW) - (sent - client.client.confirmed());
+        for _ in 0..room.min(size.messages - sent) {
+            let stamp = Stamp { producer: 0, sequence: sent, time: 0 };
+            client.client.put(stamp, &mut client.link.out);
+            sent += 1;
+            if client.link.out.len() >= BATCH_BYTES {
+                break;
+            }
+        }
+        client.link.flush()?;
+        answers(&mut client)?;
+        progress.at(client.client.confirmed());
+    }
+    progress.end();
+    ensure!(client.client.refused() == 0, "{} were refused", client.client.refused());
+    Ok(())
+}
+
+/// Consumes it all, and says whether all came in order.
+pub fn drain(broker: &Broker, size: Size) -> Result<()> {
+    let address = broker.amqp.context("no AMQP address was given")?;
+    println!("draining: {} messages", size.messages);
+    let mut progress = Progress::new(broker, size.messages);
+    let mut client = amqp::consumer(address, &source())?;
+    let mut sink = Sink::new(1, Form::Binary, size.body_bytes);
+    let mut came = Instant::now();
+    while sink.tally.received() < size.messages && came.elapsed() < QUIET {
+        let link = &mut client.link;
+        if link.read()? > 0 {
+            came = Instant::now();
+        }
+        let mut out = std::mem::take(&mut link.out);
+        let taken = client.client.take(link.input(), &mut sink, &mut out)?;
+        link.out = out;
+        link.taken(taken);
+        link.flush()?;
+        progress.at(sink.tally.received());
+    }
+    progress.end();
+    let account =
+        crate::tally::account(&[sink.tally], &[size.messages], crate::tally::Spread::Shared);
+    println!(
+        "  {} lost, {} duplicated, {} out of order",
+        account.lost, account.duplicated, account.disordered
+    );
+    ensure!(
+        account.lost + account.duplicated + account.disordered + account.foreign == 0,
+        "not as it was sent"
+    );
+    Ok(())
+}
