@@ -28,15 +28,26 @@ struct Living {
     size: u32,
 }
 
+/// More of the journal is dead than may be: a snapshot, and cleaning, would give room back.
+pub fn has_slack(core: &Inner) -> bool {
+    let mut stretches = core.store.stretches(JournalId::Meta);
+    stretches.retain(|stretch| stretch.sealed);
+    let live = weigh(core, &stretches);
+    is_slack(&stretches, &live)
+}
+
+fn is_slack(stretches: &[Stretch], live: &[u64]) -> bool {
+    let (total, alive) = (stretches.iter().map(|s| s.bytes).sum::<u64>(), live.iter().sum::<u64>());
+    let part = stretches.iter().map(|s| s.bytes).max().unwrap_or(0);
+    total > alive * SLACK_TIMES + part * SLACK_PARTS
+}
+
 /// Empties parts of the journal before `upto`, the emptiest first, writing about `allowance` bytes.
 pub async fn clean(core: &Arc<Inner>, upto: Pos, allowance: u64) {
     let mut stretches = core.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed && stretch.entries.end.0 <= upto.0 + 1);
     let live = weigh(core, &stretches);
-    let (total, alive) = (stretches.iter().map(|s| s.bytes).sum::<u64>(), live.iter().sum::<u64>());
-    let part = stretches.iter().map(|s| s.bytes).max().unwrap_or(0);
-    let short = core.disk_alarmed.load(Ordering::Acquire);
-    if !short && total <= alive * SLACK_TIMES + part * SLACK_PARTS {
+    if !core.disk_alarmed.load(Ordering::Acquire) && !is_slack(&stretches, &live) {
         return;
     }
     let mut some: Vec<(u64, &Stretch)> = live.into_iter().zip(&stretches).collect();

@@ -180,6 +180,8 @@ pub struct Inner {
     /// Bytes of journal since the last snapshot.
     pub unsnapped: AtomicUsize,
     pub snapshot_every: AtomicUsize,
+    /// Position of the newest snapshot of this start.
+    pub snapped: AtomicU64,
     loads: Notify,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     committing: Mutex<Option<JoinHandle<()>>>,
@@ -236,6 +238,7 @@ impl Broker {
             held: Mutex::default(),
             unsnapped: AtomicUsize::new(0),
             snapshot_every: AtomicUsize::new(settings.snapshot_bytes),
+            snapped: AtomicU64::new(u64::MAX),
             loads: Notify::new(),
             tasks: Mutex::default(),
             committing: Mutex::default(),

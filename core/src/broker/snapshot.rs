@@ -6,7 +6,7 @@
 //! taken is stored ([`Grace`]).
 
 use super::Inner;
-use super::clean::clean;
+use super::clean::{clean, has_slack};
 use super::committer::Unit;
 use super::ops::Ops;
 use super::request::Keep;
@@ -22,6 +22,10 @@ use std::time::Duration;
 
 /// A snapshot is taken after so many times its own size of journal, if that is more than the setting.
 const SNAPSHOT_TIMES: usize = 4;
+/// Cleaning writes as much as was written between two snapshots, or so much.
+const CLEAN_BYTES: u64 = 64 << 20;
+/// Between two looks at whether too much of the journal is dead while little is written.
+const IDLE: Duration = Duration::from_secs(5);
 /// Pieces are put together to about so much.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -63,7 +67,10 @@ impl Grace {
 /// Takes snapshots when enough was written, until the broker closes.
 pub async fn run(core: Arc<Inner>, trims: tokio::sync::mpsc::Sender<Vec<Range<Pos>>>) {
     loop {
-        core.snapshot_due.notified().await;
+        let due = tokio::time::timeout(IDLE, core.snapshot_due.notified()).await;
+        if due.is_err() && !has_slack(&core) {
+            continue;
+        }
         if let Err(error) = take(&core, &trims).await {
             // The journal still has everything; the next one may succeed.
             tracing::warn!(%error, "snapshot failed");
@@ -75,7 +82,7 @@ async fn take(
     core: &Arc<Inner>,
     trims: &tokio::sync::mpsc::Sender<Vec<Range<Pos>>>,
 ) -> Result<(), StoreError> {
-    if core.disk_alarmed.load(Ordering::Acquire) {
+    if core.tail.load(Ordering::Acquire) == core.snapped.load(Ordering::Acquire) {
         // What is trimmed has to be before the older of two snapshots, and two of one position are one.
         let mut ops = Ops::default();
         ops.ids(core.last_id());
@@ -93,13 +100,14 @@ async fn take(
     let bytes: usize = pieces.iter().map(Bytes::len).sum();
     let body = Box::new(Pieces(pieces.into_iter()));
     core.store.snapshot_put(JournalId::Meta, upto, body).await?;
+    core.snapped.store(upto.0, Ordering::Release);
     core.snapshot_every
         .store((bytes * SNAPSHOT_TIMES).max(core.settings.snapshot_bytes), Ordering::Release);
     let dead = core.committer.dead(Pos(upto.0 + 1));
     tracing::debug!(upto = upto.0, bytes, dead = dead.len(), "snapshot stored");
     // The committer is gone only when the broker closes.
     let _ = trims.send(dead).await;
-    clean(core, upto, written as u64).await;
+    clean(core, upto, (written as u64).max(CLEAN_BYTES)).await;
     Ok(())
 }
 

@@ -362,8 +362,8 @@ impl Log {
         })
     }
 
-    /// Counts bytes by the journal entries (first, last) that they are in; a page that `count` cannot take as a whole is
-    /// counted record by record.
+    /// Counts bytes by the journal entries (first, last) that they are in; a page that `count` cannot take as a whole
+    /// is counted record by record.
     pub fn weigh(&self, count: &mut impl FnMut(u64, u64, u64) -> bool) {
         let one = |record: &Record, count: &mut dyn FnMut(u64, u64, u64) -> bool| {
             if let Some(Place { pos, .. }) = record.place {
