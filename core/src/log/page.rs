@@ -82,6 +82,15 @@ struct Hot {
     live: usize,
 }
 
+impl Page {
+    #[cold]
+    fn thaw(&mut self) {
+        if let Page::Cold(cold) = self {
+            *self = Page::Hot(Hot::of(cold));
+        }
+    }
+}
+
 impl Hot {
     fn of(page: &Cold) -> Box<Self> {
         let mut hot = Box::new(Self::default());
@@ -168,15 +177,16 @@ impl Log {
         self.next = self.next.max(offset.0 + 1);
         let slot = (offset.0 % PAGE_RECORDS) as usize;
         let Some(page) = self.page_for(offset.0 / PAGE_RECORDS) else { return false };
-        while page.slots.len() <= slot {
-            page.slots.push(None);
-        }
-        if page.slots[slot].is_some() {
-            return false;
-        }
         let (size, expires) = (record.size, record.expires.is_some());
+        match page.slots.get_mut(slot) {
+            Some(Some(_)) => return false,
+            Some(free) => *free = Some(record),
+            None => {
+                page.slots.resize_with(slot, || None);
+                page.slots.push(Some(record));
+            }
+        }
         page.live += 1;
-        page.slots[slot] = Some(record);
         self.bytes += u64::from(size);
         self.expiring += u64::from(expires);
         self.live += 1;
@@ -185,6 +195,15 @@ impl Log {
 
     /// The page of that number in memory, made when there is none.
     fn page_for(&mut self, number: u64) -> Option<&mut Hot> {
+        // Nearly always the last one.
+        if number.wrapping_sub(self.first) + 1 == self.pages.len() as u64
+            && let Some(Page::Hot(_)) = self.pages.back()
+        {
+            return match self.pages.back_mut() {
+                Some(Page::Hot(hot)) => Some(hot),
+                _ => None,
+            };
+        }
         if self.pages.is_empty() {
             self.first = number;
         }
@@ -231,8 +250,8 @@ impl Log {
     /// The page at that index with its records in memory.
     fn hot(&mut self, index: usize) -> Option<&mut Hot> {
         let page = self.pages.get_mut(index)?;
-        if let Page::Cold(cold) = page {
-            *page = Page::Hot(Hot::of(cold));
+        if let Page::Cold(_) = page {
+            page.thaw();
         }
         match page {
             Page::Hot(hot) => Some(hot),
@@ -274,6 +293,15 @@ impl Log {
             }
         }
         Some(record)
+    }
+
+    /// The first living record at `from` or behind it, and its state.
+    pub fn next_from(&mut self, from: Offset) -> Option<(Offset, State)> {
+        if let Some(record) = self.get(from) {
+            return Some((from, record.state));
+        }
+        let found = self.first_from(from)?;
+        self.get(found).map(|record| (found, record.state))
     }
 
     /// The first living record at `from` or behind it. Empty pages are skipped whole.

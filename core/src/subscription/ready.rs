@@ -49,8 +49,8 @@ impl Ready {
                     return Some(*first);
                 }
                 loop {
-                    let found = log.first_from(*cursor)?;
-                    match log.get(found)?.state {
+                    let (found, state) = log.next_from(*cursor)?;
+                    match state {
                         State::Ready => {
                             *cursor = found;
                             return Some(found);
@@ -103,11 +103,11 @@ impl Ready {
             Ready::Fifo { cursor, returned } => {
                 let mut at = *cursor;
                 let walked = loop {
-                    let Some(found) = log.first_from(at) else { break None };
-                    match log.get(found).map(|record| record.state) {
-                        Some(State::Ready) => break Some(found),
-                        Some(State::Uncommitted) | None => break None,
-                        Some(State::InFlight(_) | State::Doomed) => at = Offset(found.0 + 1),
+                    let Some((found, state)) = log.next_from(at) else { break None };
+                    match state {
+                        State::Ready => break Some(found),
+                        State::Uncommitted => break None,
+                        State::InFlight(_) | State::Doomed => at = Offset(found.0 + 1),
                     }
                 };
                 returned.first().copied().into_iter().chain(walked).collect()
