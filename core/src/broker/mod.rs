@@ -12,7 +12,7 @@
 //! | `moves` | dead-lettering: what a message becomes and where it goes |
 //! | `routes` | content routes: inline, and the workers of queued ones |
 //! | `committer` `entry` `ops` `specs` | what is stored, when, and its bytes |
-//! | `snapshot` `clean` `recovery` `fetch` | what of it is kept, and how it comes back |
+//! | `snapshot` `clean` `recovery` `fetch` `dump` | what of it is kept, and how it comes back |
 //! | `parked` `timer` `budget` `spill` `room` | delayed publishes and wills, time, memory, the disk |
 //!
 //! Lock order: **vhost → log → inbox**; no lock is held over an await.
@@ -21,6 +21,7 @@ mod budget;
 mod clean;
 mod committer;
 mod control;
+mod dump;
 mod entry;
 mod events;
 mod fetch;
@@ -47,6 +48,7 @@ mod vhost;
 
 pub use crate::subscription::{ConsumerId, Credit, Delivery, Outcome};
 pub use budget::{Budget, Charge};
+pub use dump::{Stored, dump};
 pub use events::{Confirm, Confirmed, Declared, Events, Notice, QueueStatus};
 pub use request::{
     Bind, Consumer, Due, Keep, LaneId, Memo, ParkId, PoolId, Publish, Replay, SessionSpec, Source,

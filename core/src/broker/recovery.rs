@@ -257,6 +257,26 @@ impl Recovered {
         }
     }
 
+    /// The records of a queue, in order: where each is, and how often it failed.
+    pub fn records(&self, vhost: &str, queue: &str) -> Option<Vec<(Offset, Place, u16)>> {
+        let is_it = |record: &&QueueRecord| *record.vhost == *vhost && *record.spec.name == *queue;
+        let queue = self.queues.values().find(is_it)?;
+        let mut records = Vec::new();
+        queue.sub.log.visit(Offset(0), |offset, record| {
+            records.extend(record.place.map(|place| (offset, place, record.attempts)));
+            ControlFlow::Continue(())
+        });
+        Some(records)
+    }
+
+    /// The names of the queues of a virtual host.
+    pub fn queue_names(&self, vhost: &str) -> Vec<&str> {
+        let of_it = self.queues.values().filter(|record| *record.vhost == *vhost);
+        let mut names: Vec<&str> = of_it.map(|record| &*record.spec.name).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Living records of each entry, for the committer.
     pub fn live(&self) -> BTreeMap<u64, Live> {
         let mut live: BTreeMap<u64, Live> = BTreeMap::new();
