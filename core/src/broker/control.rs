@@ -367,6 +367,7 @@ impl Session {
                 let detail = format!("queue '{}' is in exclusive use", queue.name);
                 return Err(Error::new(ErrorKind::InUse, detail));
             }
+            let is_first = queue.spec.auto_delete && queue.is_durable() && !state.had_consumer;
             let handle = state.sub.consumers.handle();
             let mut attached = Attached::new(handle, id, consumer.credit);
             attached.exclusive = consumer.exclusive;
@@ -376,22 +377,19 @@ impl Session {
             attached.skip_own = consumer.skip_own.then(|| inbox.origin.clone());
             state.attach(attached, inbox);
             state.sub.dispatch(now, effects);
-            Ok(handle)
+            Ok((handle, is_first))
         });
-        let handle = attached?;
+        let (handle, is_first) = attached?;
+        if is_first {
+            self.turn.unit().ops.used(queue.id);
+        }
         let settles = consumer.settles;
-        self.keep(id, Attachment { queue, handle, lane, settles, is_getter: false });
+        self.consumers.insert(id, Attachment { queue, handle, lane, settles, is_getter: false });
         self.flush_ops();
+        if is_first {
+            self.sync().await?;
+        }
         Ok(id)
-    }
-
-    fn new_consumer(&mut self) -> ConsumerId {
-        self.next_consumer = self.next_consumer.wrapping_add(1).max(1);
-        ConsumerId(self.next_consumer)
-    }
-
-    fn keep(&mut self, id: ConsumerId, attachment: Attachment) {
-        self.consumers.insert(id, attachment);
     }
 
     /// Stops consuming. An auto-delete queue goes with its last consumer.
@@ -472,7 +470,7 @@ impl Session {
                 handle
             });
             let queue = queue.clone();
-            self.keep(id, Attachment { queue, handle, lane, settles, is_getter: true });
+            self.consumers.insert(id, Attachment { queue, handle, lane, settles, is_getter: true });
             id
         });
         for _ in 0..2 {

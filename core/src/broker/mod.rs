@@ -255,6 +255,7 @@ impl Broker {
             snapshot::now(&inner).await.map_err(unavailable)?;
         }
         inner.start(writer);
+        inner.catch_up();
         let broker = Broker(inner);
         routes::start(&broker, routes).await?;
         Ok(broker)
@@ -331,6 +332,27 @@ impl Inner {
         self.spawn(snapshot::run(self.clone(), trims));
         self.spawn(spill::run(self.clone()));
         self.spawn(room::run(self.clone()));
+    }
+
+    /// What the end of the last start would have done: auto-delete queues lose their last consumer, and queues hold their
+    /// limits, whose drops are stored lazily.
+    fn catch_up(self: &Arc<Self>) {
+        for vhost in self.all_vhosts() {
+            for queue in vhost.queues() {
+                let ops = self.after_detach(vhost, &queue);
+                self.committer.submit(committer::Unit::of(ops));
+                let mut turn = Turn::default();
+                let (scene, grace) =
+                    (Scene { core: self, vhost, now: self.now() }, self.grace.enter());
+                let step = |state: &mut queue::QueueState, effects: &mut _| {
+                    state.sub.dispatch(scene.now, effects);
+                };
+                queue.step(&mut turn.after, step);
+                turn.run(scene);
+                turn.finish(scene, None);
+                self.grace.leave(grace);
+            }
+        }
     }
 
     /// Milliseconds since the epoch; never goes back.

@@ -110,6 +110,10 @@ pub enum Op {
         pos: u64,
         parts: u32,
     },
+    /// An auto-delete queue had a consumer: it goes when there is none any more.
+    Used {
+        queue: LogId,
+    },
     /// A message that was written again, so that its old entry can go: a new place for records that still live.
     Moved {
         message: Message,
@@ -335,6 +339,12 @@ impl Ops {
         self.bytes.varint(u64::from(parts));
     }
 
+    /// An auto-delete queue that has its first consumer.
+    pub fn used(&mut self, queue: LogId) {
+        self.bytes.u8(22);
+        self.bytes.varint(queue.0);
+    }
+
     /// A message that is written again for these records. Its index among the records.
     pub fn moved(
         &mut self,
@@ -432,6 +442,7 @@ fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
             Op::Moved { message, records }
         }
         21 => Op::Parts { pos: input.take_varint()?, parts: input.take_number()? },
+        22 => Op::Used { queue: take_log(input)? },
         _ => return None,
     })
 }

@@ -82,6 +82,7 @@ fn all() -> Ops {
     ops.bytes.extend_from_slice(page.bytes());
     assert_eq!(ops.moved(&message(), [(queue, Offset(9))].into_iter()), 2);
     ops.parts(7, 3);
+    ops.used(queue);
     ops.next(queue, Offset(10));
     ops
 }
@@ -91,7 +92,7 @@ fn operations_come_back() {
     let ops = all();
     let bytes = Bytes::copy_from_slice(ops.as_bytes());
     let back: Vec<Op> = read(bytes.clone()).map(|op| op.expect("whole")).collect();
-    assert_eq!(back.len(), 22);
+    assert_eq!(back.len(), 23);
     let Op::Record { message: m, placed } = &back[0] else { panic!("{:?}", back[0]) };
     assert_eq!((m.body(), m.address()), (message().body(), message().address()));
     assert_eq!((m.meta().deaths(), m.meta().level), (message().meta().deaths(), 2));

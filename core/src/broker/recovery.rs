@@ -46,6 +46,8 @@ struct QueueRecord {
     vhost: Name,
     spec: QueueSpec,
     sub: Subscription,
+    /// It is auto-delete and had a consumer.
+    used: bool,
 }
 
 /// Records are put to rest after so many, so that memory holds few as they are read.
@@ -176,6 +178,11 @@ impl Recovered {
                     queue.sub.log.skip_to(offset);
                 }
             }
+            Op::Used { queue } => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.used = true;
+                }
+            }
             Op::Parts { pos, parts } => {
                 self.parts.insert(pos, parts);
             }
@@ -194,7 +201,7 @@ impl Recovered {
                 self.next_id = self.next_id.max(id.0);
                 self.queues.entry(id).or_insert_with(|| {
                     let sub = Subscription::new(id, Rules::of(&spec));
-                    QueueRecord { vhost, spec, sub }
+                    QueueRecord { vhost, spec, sub, used: false }
                 });
             }
             Op::QueueGone { id } => {
@@ -352,11 +359,12 @@ impl QueueRecord {
 }
 
 fn restore(id: LogId, record: QueueRecord, now: Timestamp) -> Arc<Queue> {
-    let QueueRecord { vhost, spec, sub } = record;
+    let QueueRecord { vhost, spec, sub, used } = record;
     let queue = Queue::new((id, &vhost), spec, None, now);
     queue.look(|state| {
         state.sub = sub;
         state.sub.recover();
+        state.had_consumer = used;
     });
     queue
 }

@@ -184,6 +184,11 @@ impl Session {
         number
     }
 
+    pub(super) fn new_consumer(&mut self) -> ConsumerId {
+        self.next_consumer = self.next_consumer.wrapping_add(1).max(1);
+        ConsumerId(self.next_consumer)
+    }
+
     pub(super) fn enqueue(&mut self, lane: LaneId, number: u64, publish: Publish) {
         self.batch_bytes += publish.message.size();
         self.batch.push(Item { lane, number, publish, memo: None });

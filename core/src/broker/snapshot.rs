@@ -152,11 +152,15 @@ fn collect(core: &Inner) -> Vec<Bytes> {
         flush(&mut ops, &mut pieces);
         for queue in vhost.queues().iter().filter(|q| q.is_durable()) {
             // Pages at rest are only referred to, so that the lock is not held for long.
-            let (next, pages) = queue.look(|state| {
+            let (next, pages, had_consumer) = queue.look(|state| {
                 let pages: Vec<(u64, Cold)> = state.sub.log.stored().collect();
-                (state.sub.log.next(), pages)
+                let had_consumer = state.had_consumer && queue.spec.auto_delete;
+                (state.sub.log.next(), pages, had_consumer)
             });
             ops.next(queue.id, next);
+            if had_consumer {
+                ops.used(queue.id);
+            }
             for (number, page) in pages {
                 ops.page_head(queue.id, number, page.bytes().len());
                 flush(&mut ops, &mut pieces);

@@ -186,3 +186,28 @@ async fn damage_is_accepted_once_or_not_at_all() {
         assert!(got.iter().all(|d| d.redelivered));
     }
 }
+
+#[tokio::test]
+async fn a_restart_catches_up() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    for name in ["used", "unused"] {
+        c.declare(QueueSpec { auto_delete: true, ..QueueSpec::durable(name) }).await;
+        c.bind(TOPICS, name, name).await;
+    }
+    c.declare(queue("short", &[("x-max-length", Value::I32(2))])).await;
+    c.consume("used", 1, true).await;
+    for n in 0..3 {
+        c.durable(Address::queue("short"), &n.to_string()).await;
+    }
+    // What a crash leaves whose last drop was not stored: three messages in a queue of two.
+    let long = stage.store.crashed();
+    let stage = Stage::with(long, Settings::default(), Vec::new()).await;
+    let mut c = stage.client().await;
+    assert!(c.session.queue_status("used").is_err() && c.session.queue_status("unused").is_ok());
+    assert_eq!(c.ready("short"), 2);
+    c.consume("short", 5, true).await;
+    assert_eq!(bodies(&c.take(2).await), ["1", "2"]);
+    let again = Stage::with(stage.store.crashed(), Settings::default(), Vec::new()).await;
+    assert!(again.client().await.session.queue_status("used").is_err());
+}
