@@ -4,6 +4,7 @@
 
 mod config;
 mod declare;
+mod inspect;
 mod machine;
 mod plan;
 mod serve;
@@ -43,10 +44,35 @@ struct CommandLine {
 enum Command {
     /// Run the broker.
     Serve(Serve),
+    /// Look into a store. Nothing in it is changed, and a broker may be running on it.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Check a configuration file, its routes and their modules, without starting anything.
     CheckConfig {
         /// The configuration file.
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Check every byte; a line for each finding, then a summary. Exit code 1 when something is damaged.
+    Verify {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Print the messages of a queue, one line of JSON each.
+    Dump {
+        /// The data directory.
+        dir: PathBuf,
+        /// The queue.
+        #[arg(long)]
+        queue: String,
+        /// Its virtual host.
+        #[arg(long, default_value = "/")]
+        vhost: String,
     },
 }
 
@@ -71,6 +97,10 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(options) => run(&options, started),
         Command::CheckConfig { file } => check(&file).map(|()| ExitCode::SUCCESS),
+        Command::Store { command: StoreCommand::Verify { dir } } => return inspect::verify(&dir),
+        Command::Store { command: StoreCommand::Dump { dir, queue, vhost } } => {
+            return inspect::dump(&dir, &vhost, &queue);
+        }
     };
     outcome.unwrap_or_else(|mistakes| {
         for mistake in mistakes {

@@ -7,7 +7,8 @@ use crossdock_core::{Authenticator, ExchangeSpec, Formats, LoopbackGuest, Protoc
 use crossdock_mqtt::Mqtt;
 use crossdock_stomp::Stomp;
 use crossdock_store_file::{FileStore, OpenError, Options};
-use std::path::PathBuf;
+pub use crossdock_store_file::{Finding, verify};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Every protocol, spoken on a listener or not: what a stored message was written in must stay readable.
@@ -43,6 +44,11 @@ pub fn topology(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<ExchangeSpec>, St
 pub fn store(dir: PathBuf, segment_bytes: u64) -> Result<Arc<dyn Store>, OpenError> {
     let store = FileStore::open(Options { dir, segment_bytes, ..Options::default() })?;
     Ok(Arc::new(store))
+}
+
+/// Opens the embedded store to read it only; a broker may be running on it.
+pub fn store_to_read(dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(Arc::new(FileStore::read_only(dir)?))
 }
 
 /// Who may log in: as long as there are no users, `guest` from this machine.

@@ -4,7 +4,12 @@
 mod blocking;
 mod broker;
 mod config;
+mod crash;
 mod crossing;
+mod disk;
+mod disk_full;
+mod durable;
+mod durable_trace;
 mod examples;
 mod hostile;
 mod restart;

@@ -77,6 +77,11 @@ pub fn valgrind() -> Result<Found> {
     debian("valgrind", "valgrind")
 }
 
+/// strace, which shows what was written and synced before an answer was sent.
+pub fn strace() -> Result<Found> {
+    debian("strace", "strace")
+}
+
 /// A program, from Debian's package where it is missing.
 fn debian(program: &str, package: &str) -> Result<Found> {
     if answers(program, "--version") {

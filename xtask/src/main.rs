@@ -1,11 +1,13 @@
-//! Chores: `cargo xtask run`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask guests`. Set-up in Rust, no
+//! Chores: `cargo xtask run`, `test`, `bench`, `crash`, `guests`. Set-up in Rust, no
 //! shell scripts. Nothing here is part of the broker.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod clients;
+mod crash;
 mod gate;
 mod guests;
+mod micro;
 mod report;
 mod run;
 mod test;
@@ -18,6 +20,8 @@ cargo xtask run [-- ARGS]     build the broker and run it with examples/hub.toml
 cargo xtask test [--full]     everything that CI runs; --full: many more seeds, fresh modules
 cargo xtask bench [OPTIONS]   the broker and its peers under load; --help says more
 cargo xtask bench --gate      instructions for a message, against benches/gate/budgets.txt; --record sets them
+cargo xtask bench --micro     codecs, routing, queues and the journal, piece by piece; further words filter
+cargo xtask crash [--rounds N] [--seed S]  kill the broker under load, N times, and look for what is lost
 cargo xtask guests [--check]  build the WASM modules; --check tests a fresh build and changes nothing";
 
 fn main() -> ExitCode {
@@ -34,18 +38,25 @@ fn main() -> ExitCode {
         }
         ["bench", "--gate"] => gate::gate(false).map(|()| ExitCode::SUCCESS),
         ["bench", "--gate", "--record"] => gate::gate(true).map(|()| ExitCode::SUCCESS),
+        ["bench", "--micro", filters @ ..] => micro::micro(filters),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["crash", rest @ ..] => match crash::Options::read(rest) {
+            Some(options) => crash::crash(&options),
+            None => return usage(),
+        },
         ["guests"] => guests::refresh().map(|()| ExitCode::SUCCESS),
         ["guests", "--check"] => guests::check().map(|()| ExitCode::SUCCESS),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+        _ => return usage(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
 }
 
 /// The repository's root.

@@ -74,6 +74,7 @@ fn black_box(report: &mut Report) {
         tests.env("CROSSDOCK_NODE", "node");
     }
     found(report, "mosquitto clients", clients::mosquitto());
+    found(report, "strace", clients::strace());
     report.step("black box", &mut tests);
     let version = command(binary(), &["--version"]).output();
     if let Ok(version) = version {

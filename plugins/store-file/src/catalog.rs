@@ -2,6 +2,7 @@
 //! thread and all readers; its locks are held for a look-up only, never over a read.
 
 use crate::disk::DiskFile;
+use crate::layout::{MAX_ENTRY, record_bytes};
 use crate::window::{Extent, Window};
 use bytes::Bytes;
 use crossdock_core::store::{Epoch, JournalEntry, Pos, StoreError};
@@ -33,6 +34,8 @@ pub struct Segment {
 struct Places {
     /// From `first` on; 0 for an entry that is damaged.
     offsets: Vec<u32>,
+    /// Where the last one ends.
+    end: u64,
     /// All behind the offsets up to this position, itself included, is missing.
     lost_to: u64,
 }
@@ -48,9 +51,11 @@ impl Segment {
         Self { first, name, capacity, salt, file, places: Mutex::default() }
     }
 
-    /// Entries at these places follow the last one.
-    pub fn push(&self, offsets: &[u32]) {
-        lock(&self.places).offsets.extend_from_slice(offsets);
+    /// Entries at these places follow the last one, and end here.
+    pub fn push(&self, offsets: &[u32], end: u64) {
+        let mut places = lock(&self.places);
+        places.offsets.extend_from_slice(offsets);
+        places.end = end;
     }
 
     /// Everything behind the last entry, up to this position, should be there and is not.
@@ -76,6 +81,19 @@ impl Segment {
         lock(&self.places).offsets.get(nth).copied().filter(|offset| *offset > 0)
     }
 
+    /// The bytes in which the entry is, up to the next whole one; none when it is damaged.
+    pub fn span(&self, pos: u64) -> Option<Range<u64>> {
+        let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
+        let places = lock(&self.places);
+        let at = places.offsets.get(nth).copied().filter(|offset| *offset > 0)?;
+        let behind = places.offsets.get(nth.saturating_add(1)..).unwrap_or_default();
+        let next = behind.iter().find(|offset| **offset > 0);
+        let end = next.map_or(places.end, |next| u64::from(*next));
+        // Damage may follow; no entry is larger than this.
+        let most = u64::from(at).saturating_add(record_bytes(MAX_ENTRY));
+        Some(u64::from(at)..end.min(most))
+    }
+
     /// The damaged positions from `pos` on, up to the next whole entry.
     pub fn lost(&self, pos: u64) -> Range<u64> {
         let places = lock(&self.places);
@@ -98,7 +116,9 @@ impl Segment {
 
     /// Reads one entry.
     pub fn entry(&self, pos: u64) -> Result<JournalEntry, StoreError> {
-        self.entry_in(&mut Window::new(SMALL_READ), pos)
+        let read = self.entry_in(&mut Window::new(SMALL_READ), pos);
+        // What cannot be read may be what follows it.
+        read.or_else(|_| self.entry_in(&mut Window::new(0), pos))
     }
 
     /// Reads one entry out of a view of this segment's file.
@@ -200,7 +220,7 @@ mod tests {
 
     fn segment(first: u64, offsets: &[u32]) -> Arc<Segment> {
         let segment = Segment::new((first, format!("s{first}")), Box::new(NoFile), 1 << 16, 0);
-        segment.push(offsets);
+        segment.push(offsets, 6000);
         Arc::new(segment)
     }
 
@@ -225,6 +245,7 @@ mod tests {
         let segment = segment(6, &[0, 0, 4096]);
         assert_eq!((segment.lost(6), segment.lost(7)), (6..8, 7..8));
         assert_eq!((segment.offset(7), segment.offset(8)), (None, Some(4096)));
+        assert_eq!((segment.span(8), segment.span(7)), (Some(4096..6000), None));
         segment.lose_to(12);
         assert_eq!((segment.last(), segment.lost(9)), (12, 9..13));
         assert!(matches!(segment.entry(9), Err(StoreError::Corrupt { at: Pos(9), .. })));

@@ -1,9 +1,10 @@
 //! The store on a disk that fails and forgets: what was acknowledged is there after every fault at every call.
 
 use crate::faulty::FaultyDisk;
+use crate::recovery::Start;
 use crate::store::FileStore;
 use bytes::Bytes;
-use crossdock_core::store::{Items, JournalId, JournalWriter, Pos, Store, StoreError};
+use crossdock_core::store::{Items, JournalId, JournalWriter, Pending, Pos, Store, StoreError};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -11,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const JOURNAL: JournalId = JournalId::Meta;
-const SEGMENT: u64 = 8 << 10;
+const START: Start = Start { segment_bytes: 8 << 10, salt: 77 };
 const ENTRIES: u64 = 40;
 
 fn open(disk: &FaultyDisk) -> Result<FileStore, crate::OpenError> {
-    FileStore::on(Arc::new(disk.clone()), Path::new("memory"), SEGMENT, 256)
+    FileStore::on(Arc::new(disk.clone()), Path::new("memory"), START, 256)
 }
 
 async fn writer(store: &FileStore) -> Box<dyn JournalWriter> {
@@ -25,6 +26,17 @@ async fn writer(store: &FileStore) -> Box<dyn JournalWriter> {
 
 fn body(pos: u64) -> Bytes {
     vec![pos as u8; 300 + (pos as usize * 37) % 700].into()
+}
+
+/// What became of an append. On a dead disk it may wait for a segment for ever.
+async fn outcome(disk: &FaultyDisk, mut pending: Pending<Pos>) -> Result<Pos, StoreError> {
+    loop {
+        match tokio::time::timeout(Duration::from_millis(5), &mut pending).await {
+            Ok(outcome) => return outcome,
+            Err(_) if disk.is_dead() => return Err(StoreError::Full),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Appends entries three at a time, with two snapshots and a trim between. What was acknowledged.
@@ -38,7 +50,7 @@ async fn work(disk: &FaultyDisk) -> Vec<u64> {
         let pending: Vec<_> = (next..next + 3).map(|pos| writer.append(body(pos))).collect();
         let mut failed = false;
         for (pos, pending) in (next..).zip(pending) {
-            match pending.await {
+            match outcome(disk, pending).await {
                 Ok(at) => {
                     assert!(!failed, "nothing is accepted after an error");
                     assert_eq!(at, Pos(pos));
@@ -48,8 +60,10 @@ async fn work(disk: &FaultyDisk) -> Vec<u64> {
                 Err(other) => panic!("{other}"),
             }
         }
-        if failed {
+        if failed && !disk.is_dead() {
             assert!(writer.append(body(0)).await.is_err(), "a failure is final");
+        }
+        if failed {
             return stored;
         }
         next += 3;
@@ -137,6 +151,51 @@ async fn a_recovery_can_be_cut_short_at_every_call() {
     }
 }
 
+/// Whether nothing is damaged, and all that was acknowledged and is in no snapshot can be read.
+fn holds(disk: &FaultyDisk, stored: &[u64]) -> bool {
+    let report = crate::verify::check(&disk.kill(), Path::new("memory"), &mut |_| {});
+    if report.is_ok_and(|report| report.damages > 0) {
+        return false;
+    }
+    let Ok(store) = open(disk) else { return false };
+    let shared = store.shared();
+    let Ok(newest) = shared.snapshots.newest() else { return false };
+    let upto = newest.map_or(0, |(upto, _)| upto);
+    let entry = |pos: u64| shared.catalog.find(pos).and_then(|segment| segment.entry(pos));
+    stored.iter().filter(|pos| **pos > upto).all(|pos| match entry(*pos) {
+        Ok(entry) => entry.bytes == body(*pos),
+        Err(_) => false,
+    })
+}
+
+/// What a start sees may never have been synced: it must not remove anything because of that, and lose power then.
+#[tokio::test]
+async fn a_process_that_dies_at_every_call_and_a_power_cut_in_the_start_after() {
+    for calls in 0.. {
+        let disk = FaultyDisk::default();
+        disk.die_after(calls);
+        let stored = work(&disk).await;
+        if !disk.has_failed() {
+            assert!(calls > 50, "{calls}");
+            return;
+        }
+        let killed = disk.kill();
+        assert!(holds(&killed.kill(), &stored), "{calls}");
+        for later in 0..40 {
+            let start = killed.kill();
+            start.die_after(later);
+            let has_opened = open(&start).is_ok();
+            for seed in 0..4 {
+                let found = holds(&start.crash(seed + 4 * later), &stored);
+                assert!(found, "died at {calls}, power was cut at {later} of the start, {seed}");
+            }
+            if has_opened {
+                break;
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_waits_is_synced_once() {
     let disk = FaultyDisk::default();
@@ -189,7 +248,7 @@ async fn an_entry_over_the_limit_is_refused_and_nothing_behind_it_is_taken() {
 async fn more_than_may_be_outstanding_is_refused() {
     let disk = FaultyDisk::default();
     let dir = Path::new("memory");
-    let store = FileStore::on(Arc::new(disk.clone()), dir, SEGMENT, 1).expect("fresh");
+    let store = FileStore::on(Arc::new(disk.clone()), dir, START, 1).expect("fresh");
     let mut writer = writer(&store).await;
     disk.set_sync_time(Duration::from_millis(300));
     let stored = writer.append(body(1));

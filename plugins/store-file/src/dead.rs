@@ -1,13 +1,13 @@
-//! Positions that nobody needs any more, as ranges that do not touch each other. Pure.
+//! Ranges that do not touch each other: positions that nobody needs any more, bytes that cannot be read. Pure.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The ranges: begin → end, which is not in it.
+/// Them: begin → end, which is not in it.
 #[derive(Debug, Default)]
-pub struct DeadRanges(BTreeMap<u64, u64>);
+pub struct Ranges(BTreeMap<u64, u64>);
 
-impl DeadRanges {
+impl Ranges {
     /// These positions are dead, too.
     pub fn add(&mut self, range: Range<u64>) {
         if range.is_empty() {
@@ -30,6 +30,11 @@ impl DeadRanges {
         self.0.range(..=first).next_back().is_some_and(|(_, end)| *end > last)
     }
 
+    /// True when some of it is in a range.
+    pub fn touches(&self, some: Range<u64>) -> bool {
+        self.0.range(..some.end).next_back().is_some_and(|(_, end)| *end > some.start)
+    }
+
     /// Forgets what ends before this position.
     pub fn forget_below(&mut self, first: u64) {
         self.0.retain(|_, end| *end > first);
@@ -42,7 +47,7 @@ mod tests {
 
     #[test]
     fn ranges_that_touch_become_one() {
-        let mut dead = DeadRanges::default();
+        let mut dead = Ranges::default();
         for range in [10..20, 30..40, 20..25, 5..5, 26..27] {
             dead.add(range);
         }
@@ -54,6 +59,8 @@ mod tests {
         assert_eq!(dead.0, BTreeMap::from([(10, 40)]));
         dead.add(12..13);
         assert!(dead.covers(10, 39));
+        assert!(dead.touches(0..11) && dead.touches(39..50));
+        assert!(!dead.touches(0..10) && !dead.touches(40..50));
         dead.forget_below(40);
         assert!(dead.0.is_empty());
     }

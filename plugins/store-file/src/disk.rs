@@ -4,7 +4,7 @@
 //! Names are made by this crate only; nothing a client sends becomes one.
 
 use crate::catalog::lock;
-use crossdock_core::store::StoreError;
+use crossdock_core::store::{Space, StoreError};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ pub trait Disk: Send + Sync {
     fn make_dir(&self, name: &str) -> io::Result<()>;
     /// Makes the entries of a folder inside (empty: of the folder itself) durable.
     fn sync_dir(&self, name: &str) -> io::Result<()>;
+    /// Room for whoever may write here; none where that is not known.
+    fn space(&self) -> io::Result<Option<Space>>;
 }
 
 /// One open file, read and written by place.
@@ -55,17 +57,29 @@ pub fn read_whole(file: &dyn DiskFile, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a call failed for want of room.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Makes the folder's entries durable. A failure is never one of room: a sync that failed is not tried again.
+pub fn sync_names(disk: &dyn Disk) -> io::Result<()> {
+    disk.sync_dir("").map_err(|error| io::Error::other(format!("folder: {error}")))
+}
+
 /// What the core hears of a failed call.
 pub fn refusal(what: &str, error: &io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-        _ => StoreError::Unavailable(format!("{what}: {error}")),
+    match is_full(error) {
+        true => StoreError::Full,
+        false => StoreError::Unavailable(format!("{what}: {error}")),
     }
 }
 
 /// The folder itself.
 pub struct RealDisk {
     dir: PathBuf,
+    /// Nothing is changed: every call that would fails.
+    read_only: bool,
     lock: Mutex<Option<File>>,
 }
 
@@ -78,12 +92,45 @@ impl RealDisk {
         if let Some(parent) = parent {
             sync_folder(parent)?;
         }
-        Ok(Self { dir: dir.to_owned(), lock: Mutex::new(None) })
+        Ok(Self { dir: dir.to_owned(), read_only: false, lock: Mutex::new(None) })
+    }
+
+    /// The folder at this path, of which nothing is changed.
+    pub fn read_only(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), read_only: true, lock: Mutex::new(None) }
+    }
+
+    /// A path to change something at.
+    fn target(&self, name: &str) -> io::Result<PathBuf> {
+        match self.read_only {
+            false => Ok(self.dir.join(name)),
+            true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
+    }
+
+    /// Shares the lock, so that no writer comes meanwhile. True also when there is no lock yet.
+    fn lock_shared(&self, name: &str) -> io::Result<bool> {
+        let file = match File::open(self.dir.join(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => {
+                *lock(&self.lock) = Some(file);
+                Ok(true)
+            }
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 }
 
 impl Disk for RealDisk {
     fn lock(&self, name: &str) -> io::Result<bool> {
+        if self.read_only {
+            return self.lock_shared(name);
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(self.dir.join(name))?;
@@ -113,29 +160,47 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(true);
-        Ok(Box::new(file.open(self.dir.join(name))?))
+        Ok(Box::new(file.open(self.target(name)?)?))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(self.dir.join(name))?;
+        let writes = !self.read_only;
+        let file = OpenOptions::new().read(true).write(writes).open(self.dir.join(name))?;
         Ok(Box::new(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.dir.join(from), self.dir.join(to))
+        std::fs::rename(self.target(from)?, self.target(to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.dir.join(name))
+        std::fs::remove_file(self.target(name)?)
     }
 
     fn make_dir(&self, name: &str) -> io::Result<()> {
-        std::fs::create_dir_all(self.dir.join(name))
+        std::fs::create_dir_all(self.target(name)?)
     }
 
     fn sync_dir(&self, name: &str) -> io::Result<()> {
-        sync_folder(&self.dir.join(name))
+        sync_folder(&self.target(name)?)
     }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        room(&self.dir)
+    }
+}
+
+/// What an unprivileged process may still write, and the size of the file system.
+#[cfg(unix)]
+fn room(dir: &Path) -> io::Result<Option<Space>> {
+    let found = rustix::fs::statvfs(dir)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok(Some(Space { free: bytes(found.f_bavail), total: bytes(found.f_blocks) }))
+}
+
+#[cfg(not(unix))]
+fn room(_: &Path) -> io::Result<Option<Space>> {
+    Ok(None)
 }
 
 /// Windows makes folder entries durable by itself and does not open folders as files.

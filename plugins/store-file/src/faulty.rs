@@ -1,31 +1,95 @@
-//! A disk in memory for tests. What was not synced is lost or torn at 512 bytes by a crash; one call can be made to
-//! fail; a failed sync loses what it should have made durable, as real ones do.
+//! A disk in memory for tests. A crash loses or tears what was not synced: any part of the sectors, any part of the
+//! creates, renames and removes. Calls can be made to fail, the disk to be full, sectors to be unreadable; a failed
+//! sync loses what it should have made durable, while reading still shows it, as with real ones. Every call goes into
+//! a hash, so that two runs can be compared.
 
 use crate::catalog::lock;
 use crate::disk::{Disk, DiskFile};
+use crossdock_core::store::Space;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECTOR: usize = 512;
+/// Sectors of a page.
+const PAGE: usize = 8;
+
+/// Numbers that look random and follow from their seed.
+#[derive(Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        let mut dice = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03);
+        dice.roll();
+        dice
+    }
+
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ (x >> 31)
+    }
+
+    /// From 0 to `end`, which is not included.
+    pub fn below(&mut self, end: u64) -> u64 {
+        if end == 0 { 0 } else { self.roll() % end }
+    }
+
+    /// True so many times out of a hundred.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// Adds a number to a hash.
+pub fn mix(hash: u64, number: u64) -> u64 {
+    (hash.rotate_left(23) ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Adds a text to a hash.
+pub fn mix_text(hash: u64, text: &str) -> u64 {
+    text.bytes().fold(hash, |hash, byte| mix(hash, u64::from(byte)))
+}
 
 /// The disk. A clone is another handle on the same one.
 #[derive(Clone, Default)]
 pub struct FaultyDisk(Arc<Mutex<State>>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
     synced_names: BTreeMap<String, usize>,
+    /// What was done to the names since they were synced.
+    changes: Vec<Change>,
     locked: bool,
-    /// Calls that go well before one fails.
-    fault: Option<(u64, io::ErrorKind)>,
+    fault: Option<Fault>,
+    /// All calls that change something fail: the process is as good as dead.
+    dead: bool,
     calls: u64,
+    writes: u64,
+    reads: u64,
     syncs: u64,
     failed: bool,
     sync_time: Duration,
+    /// Bytes that all files may have together.
+    room: Option<u64>,
+    /// Sectors that cannot be read until they are written.
+    bad: BTreeSet<(usize, usize)>,
+    trace: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Fault {
+    /// Calls that go well before.
+    after: u64,
+    kind: io::ErrorKind,
+    /// All later calls fail, too.
+    kills: bool,
 }
 
 #[derive(Clone, Default)]
@@ -35,10 +99,49 @@ struct Content {
     dirty: BTreeSet<usize>,
 }
 
+#[derive(Clone)]
+enum Change {
+    Create(String, usize),
+    Rename(String, String, usize),
+    Remove(String, usize),
+}
+
+impl Change {
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            Self::Create(name, id) => {
+                names.insert(name.clone(), *id);
+            }
+            Self::Rename(from, to, id) => {
+                if names.get(from) == Some(id) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *id);
+            }
+            Self::Remove(name, id) => {
+                if names.get(name) == Some(id) {
+                    names.remove(name);
+                }
+            }
+        }
+    }
+}
+
 impl FaultyDisk {
     /// After so many more calls that change something, one fails.
     pub fn fail_after(&self, calls: u64, kind: io::ErrorKind) {
-        lock(&self.0).fault = Some((calls, kind));
+        lock(&self.0).fault = Some(Fault { after: calls, kind, kills: false });
+    }
+
+    /// After so many more calls that change something, one is done in part, and nothing after it.
+    pub fn die_after(&self, calls: u64) {
+        let kind = io::ErrorKind::Interrupted;
+        lock(&self.0).fault = Some(Fault { after: calls, kind, kills: true });
+    }
+
+    /// No call is to fail any more.
+    pub fn forget_faults(&self) {
+        lock(&self.0).fault = None;
     }
 
     /// Whether that call has come.
@@ -46,9 +149,20 @@ impl FaultyDisk {
         lock(&self.0).failed
     }
 
+    /// Whether nothing is done any more.
+    pub fn is_dead(&self) -> bool {
+        lock(&self.0).dead
+    }
+
     /// Calls so far that change something.
     pub fn calls(&self) -> u64 {
         lock(&self.0).calls
+    }
+
+    /// Writes and reads so far.
+    pub fn writes_and_reads(&self) -> (u64, u64) {
+        let state = lock(&self.0);
+        (state.writes, state.reads)
     }
 
     /// A sync takes so long from now on.
@@ -61,33 +175,70 @@ impl FaultyDisk {
         lock(&self.0).syncs
     }
 
+    /// So many bytes may all files have together; as many as they like without.
+    pub fn set_room(&self, room: Option<u64>) {
+        lock(&self.0).room = room;
+    }
+
+    /// Bytes of all files.
+    pub fn used(&self) -> u64 {
+        lock(&self.0).used()
+    }
+
+    /// Bytes of a file, when it is there.
+    pub fn size_of(&self, name: &str) -> Option<u64> {
+        let state = lock(&self.0);
+        state.names.get(name).map(|id| state.files[*id].now.len() as u64)
+    }
+
+    /// Whether room is limited.
+    pub fn is_short(&self) -> bool {
+        lock(&self.0).room.is_some()
+    }
+
+    /// The files that are there.
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.0).names.keys().cloned().collect()
+    }
+
+    /// All calls so far, as a hash.
+    pub fn trace(&self) -> u64 {
+        lock(&self.0).trace
+    }
+
     /// The disk after a power cut now. The seed says which unsynced sectors and names had landed.
     pub fn crash(&self, seed: u64) -> FaultyDisk {
         let state = lock(&self.0);
-        let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut roll = move || {
-            dice ^= dice << 13;
-            dice ^= dice >> 7;
-            dice ^= dice << 17;
-            (dice >> 40) & 1 == 1
-        };
-        let names = if roll() { &state.names } else { &state.synced_names };
-        let mut files = Vec::new();
-        for file in &state.files {
-            let mut found = file.synced.clone();
-            for sector in &file.dirty {
-                if roll() {
-                    land(file, *sector, &mut found);
-                }
+        let mut dice = Dice::new(seed);
+        let mut names = state.synced_names.clone();
+        let luck = dice.below(3);
+        for change in &state.changes {
+            if luck == 1 || (luck == 2 && dice.chance(50)) {
+                change.apply(&mut names);
             }
+        }
+        let there: BTreeSet<usize> = names.values().copied().collect();
+        let mut files = Vec::new();
+        for (id, file) in state.files.iter().enumerate() {
+            let found = if there.contains(&id) { landed(file, &mut dice) } else { Vec::new() };
             files.push(Content { now: found.clone(), synced: found, dirty: BTreeSet::new() });
         }
         FaultyDisk(Arc::new(Mutex::new(State {
             files,
             names: names.clone(),
-            synced_names: names.clone(),
+            synced_names: names,
+            room: state.room,
+            bad: state.bad.clone(),
+            trace: state.trace,
             ..State::default()
         })))
+    }
+
+    /// The disk after the process has died, and nothing else: what was written is there to be read.
+    pub fn kill(&self) -> FaultyDisk {
+        let state = lock(&self.0).clone();
+        let state = State { locked: false, fault: None, dead: false, failed: false, ..state };
+        FaultyDisk(Arc::new(Mutex::new(state)))
     }
 
     /// The bytes of a file, to damage them: both what is read now and what is durable.
@@ -97,6 +248,35 @@ impl FaultyDisk {
         change(&mut state.files[id].now);
         state.files[id].synced = state.files[id].now.clone();
     }
+
+    /// A sector of a file cannot be read any more.
+    pub fn spoil(&self, name: &str, at: u64) {
+        let mut state = lock(&self.0);
+        let id = state.names[name];
+        state.bad.insert((id, at as usize / SECTOR));
+    }
+}
+
+/// What a power cut leaves of a file: nothing unsynced, all of it, or some of the sectors, pages, or first writes.
+fn landed(file: &Content, dice: &mut Dice) -> Vec<u8> {
+    let mut found = file.synced.clone();
+    let (luck, stop) = (dice.below(5), dice.below(file.dirty.len() as u64 + 1) as usize);
+    let (mut page, mut lands) = (usize::MAX, false);
+    for (nth, sector) in file.dirty.iter().enumerate() {
+        lands = match luck {
+            0 => break,
+            1 => true,
+            2 => dice.chance(50),
+            3 if sector / PAGE == page => lands,
+            3 => dice.chance(50),
+            _ => nth < stop,
+        };
+        page = sector / PAGE;
+        if lands {
+            land(file, *sector, &mut found);
+        }
+    }
+    found
 }
 
 /// Copies what a sector of `file` holds now.
@@ -112,27 +292,71 @@ fn land(file: &Content, sector: usize, into: &mut Vec<u8>) {
     into[begin..end].copy_from_slice(&file.now[begin..end]);
 }
 
+/// What becomes of a call.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Done,
+    /// It fails, and some of it may be done.
+    Fails(io::ErrorKind),
+    /// Nothing of it is done.
+    Void,
+}
+
+impl Fate {
+    fn result(self) -> io::Result<()> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Fails(kind) => Err(kind.into()),
+            Self::Void => Err(io::ErrorKind::Interrupted.into()),
+        }
+    }
+}
+
 impl State {
-    /// Counts a call that changes something; an error when it is the one to fail.
-    fn call(&mut self) -> io::Result<()> {
+    /// Counts a call that changes something, and says whether it is the one to fail.
+    fn call(&mut self, what: &str, numbers: [u64; 3]) -> Fate {
+        if self.dead {
+            return Fate::Void;
+        }
         self.calls += 1;
-        match &mut self.fault {
-            Some((0, kind)) => {
-                let kind = *kind;
+        let fate = match &mut self.fault {
+            Some(Fault { after: 0, kind, kills }) => {
+                let (kind, kills) = (*kind, *kills);
                 self.fault = None;
                 self.failed = true;
-                Err(kind.into())
+                self.dead = kills;
+                Fate::Fails(kind)
             }
-            Some((left, _)) => {
-                *left -= 1;
-                Ok(())
+            Some(fault) => {
+                fault.after -= 1;
+                Fate::Done
             }
-            None => Ok(()),
-        }
+            None => Fate::Done,
+        };
+        self.note(what, numbers, fate == Fate::Done);
+        fate
+    }
+
+    fn note(&mut self, what: &str, numbers: [u64; 3], done: bool) {
+        let hash = numbers.into_iter().fold(mix_text(self.trace, what), mix);
+        self.trace = mix(hash, u64::from(done));
     }
 
     fn id(&self, name: &str) -> io::Result<usize> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn used(&self) -> u64 {
+        self.names.values().map(|id| self.files[*id].now.len() as u64).sum()
+    }
+
+    fn change(&mut self, change: Change, fate: Fate) -> io::Result<()> {
+        // Of what a dying process asked for, the medium may see all or nothing.
+        if fate == Fate::Done || (self.dead && fate != Fate::Void) {
+            change.apply(&mut self.names);
+            self.changes.push(change);
+        }
+        fate.result()
     }
 }
 
@@ -148,10 +372,10 @@ impl Disk for FaultyDisk {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut state = lock(&self.0);
-        state.call()?;
         let id = state.files.len();
+        let fate = state.call(name, [1, id as u64, 0]);
         state.files.push(Content::default());
-        state.names.insert(name.to_owned(), id);
+        state.change(Change::Create(name.to_owned(), id), fate)?;
         Ok(Box::new(FaultyFile { disk: self.clone(), id }))
     }
 
@@ -162,30 +386,36 @@ impl Disk for FaultyDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = lock(&self.0);
-        state.call()?;
+        let fate = state.call(to, [2, 0, 0]);
         let id = state.id(from)?;
-        state.names.remove(from);
-        state.names.insert(to.to_owned(), id);
-        Ok(())
+        state.change(Change::Rename(from.to_owned(), to.to_owned(), id), fate)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = lock(&self.0);
-        state.call()?;
-        state.id(name)?;
-        state.names.remove(name);
-        Ok(())
+        let fate = state.call(name, [3, 0, 0]);
+        let id = state.id(name)?;
+        state.change(Change::Remove(name.to_owned(), id), fate)
     }
 
-    fn make_dir(&self, _: &str) -> io::Result<()> {
-        lock(&self.0).call()
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        lock(&self.0).call(name, [4, 0, 0]).result()
     }
 
-    fn sync_dir(&self, _: &str) -> io::Result<()> {
+    fn sync_dir(&self, name: &str) -> io::Result<()> {
         let mut state = lock(&self.0);
-        state.call()?;
-        state.synced_names = state.names.clone();
-        Ok(())
+        let fate = state.call(name, [5, 0, 0]);
+        if fate == Fate::Done {
+            state.synced_names = state.names.clone();
+            state.changes.clear();
+        }
+        fate.result()
+    }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        let state = lock(&self.0);
+        let total = state.room.unwrap_or(1 << 40);
+        Ok(Some(Space { free: total.saturating_sub(state.used()), total }))
     }
 }
 
@@ -200,44 +430,76 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
-        let state = lock(&self.disk.0);
-        let bytes = &state.files[self.id].now;
-        let begin = bytes.len().min(at as usize);
-        let count = into.len().min(bytes.len() - begin);
-        into[..count].copy_from_slice(&bytes[begin..begin + count]);
+        let mut state = lock(&self.disk.0);
+        state.reads += 1;
+        let begin = state.files[self.id].now.len().min(at as usize);
+        let count = into.len().min(state.files[self.id].now.len() - begin);
+        let sectors = (self.id, begin / SECTOR)..(self.id, (begin + count).div_ceil(SECTOR));
+        let is_bad = !state.bad.is_empty() && state.bad.range(sectors).next().is_some();
+        state.note("read", [self.id as u64, at, count as u64], !is_bad);
+        if is_bad {
+            return Err(io::Error::other("unreadable sector"));
+        }
+        into[..count].copy_from_slice(&state.files[self.id].now[begin..begin + count]);
         Ok(count)
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = lock(&self.disk.0);
-        let failed = state.call();
-        // A write that fails has written some of it.
-        let bytes = if failed.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        let (begin, end) = (at as usize, at as usize + bytes.len());
+        state.writes += 1;
+        let sum = u64::from(crc32c::crc32c(bytes));
+        let mut fate = state.call("write", [self.id as u64, at, bytes.len() as u64 ^ sum << 32]);
+        let mut count = bytes.len() as u64;
+        if fate == Fate::Void {
+            return fate.result();
+        }
+        let size = state.files[self.id].now.len() as u64;
+        let fits = match state.room {
+            Some(room) => (size + room.saturating_sub(state.used())).saturating_sub(at).min(count),
+            None => count,
+        };
+        if fits < count && at + count > size {
+            fate = Fate::Fails(io::ErrorKind::StorageFull);
+            count = fits;
+        } else if fate != Fate::Done {
+            // A write that fails has written some of it.
+            count = Dice::new(state.trace).below(count + 1);
+        }
+        let (begin, end) = (at as usize, (at + count) as usize);
         let file = &mut state.files[self.id];
         if file.now.len() < end {
             file.now.resize(end, 0);
         }
-        file.now[begin..end].copy_from_slice(bytes);
+        file.now[begin..end].copy_from_slice(&bytes[..count as usize]);
         file.dirty.extend(begin / SECTOR..end.div_ceil(SECTOR));
-        failed
+        let (id, whole) = (self.id, begin.div_ceil(SECTOR)..end / SECTOR);
+        if !state.bad.is_empty() {
+            state.bad.retain(|(file, sector)| *file != id || !whole.contains(sector));
+        }
+        state.note("written", [count, 0, 0], fate == Fate::Done);
+        fate.result()
     }
 
     fn sync(&self) -> io::Result<()> {
         let time = lock(&self.disk.0).sync_time;
-        std::thread::sleep(time);
+        if !time.is_zero() {
+            std::thread::sleep(time);
+        }
         let mut state = lock(&self.disk.0);
         state.syncs += 1;
-        let failed = state.call();
+        let fate = state.call("sync", [self.id as u64, 0, 0]);
+        let dead = state.dead;
         let file = &mut state.files[self.id];
-        let dirty = std::mem::take(&mut file.dirty);
-        if failed.is_ok() {
+        if fate == Fate::Done {
             let mut synced = std::mem::take(&mut file.synced);
-            for sector in dirty {
+            for sector in std::mem::take(&mut file.dirty) {
                 land(file, sector, &mut synced);
             }
             file.synced = synced;
+        } else if !dead {
+            // It reads as if it were there, and is never written again.
+            file.dirty.clear();
         }
-        failed
+        fate.result()
     }
 }

@@ -1,16 +1,17 @@
 //! The end of the journal, as its one thread sees it: takes what waits, writes it at once, syncs once, answers in
 //! order; begins the next segment when one is full; removes segments that are dead.
 //!
-//! Invariant: after the first failed write or sync nothing is written any more. What was written may or may not be
-//! there; only the next start tells.
+//! Invariants: after the first failed write or sync nothing is written any more, and only the next start tells what
+//! is there; want of room for the next segment is no failure: the append that needs it and all behind it wait.
 
-use crate::catalog::Segment;
-use crate::dead::DeadRanges;
-use crate::disk::refusal;
+use crate::catalog::{Segment, lock};
+use crate::dead::Ranges;
+use crate::disk::{is_full, refusal};
 use crate::layout::{FIRST_RECORD, RecordHeader, SegmentHeader, record_bytes};
 use crate::manifest::{End, Listed, Manifest};
+use crate::queue::{Done, Feed, Job, Queue, answer};
 use crate::recovery::{Tail, seal};
-use crate::spare::Spares;
+use crate::spare::Supply;
 use crate::store::Shared;
 use bytes::Bytes;
 use crossdock_core::store::{Pos, StoreError};
@@ -18,20 +19,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
-use tokio::sync::oneshot;
+use std::time::Instant;
 
 /// Bytes that are written at once at most, one larger entry excepted.
 const BATCH_BYTES: u64 = 4 << 20;
-
-/// Who waits for an outcome.
-pub type Done<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// What the thread is asked for.
-pub enum Job {
-    Append(Bytes, Done<Pos>),
-    Trim(Vec<Range<u64>>, Done<()>),
-}
 
 /// The thread's state.
 pub struct Journal {
@@ -40,10 +31,17 @@ pub struct Journal {
     tail: Tail,
     /// Of the lease under which it writes.
     epoch: u64,
-    spares: Spares,
-    dead: DeadRanges,
+    spares: Box<dyn Supply>,
+    dead: Ranges,
     run: Run,
-    failure: Option<String>,
+    stopped: Option<Stopped>,
+}
+
+/// Why nothing is accepted any more.
+struct Stopped {
+    why: String,
+    /// What is on the disk is not known: nobody may go on before the next start.
+    unknown: bool,
 }
 
 /// Records that are written together.
@@ -62,7 +60,7 @@ impl Journal {
         shared: Arc<Shared>,
         (manifest, tail): (Manifest, Tail),
         epoch: u64,
-        spares: Spares,
+        spares: Box<dyn Supply>,
     ) -> Self {
         Self {
             shared,
@@ -70,69 +68,75 @@ impl Journal {
             tail,
             epoch,
             spares,
-            dead: DeadRanges::default(),
+            dead: Ranges::default(),
             run: Run::default(),
-            failure: None,
+            stopped: None,
         }
     }
 
-    /// Works until nobody can ask any more. The tail goes back to rest, unless a write failed.
-    pub fn work(mut self, jobs: &Receiver<Job>) {
-        let mut held = None;
-        while let Some(job) = held.take().or_else(|| jobs.recv().ok()) {
-            match job {
-                Job::Append(body, done) => held = self.batch((body, done), jobs),
-                Job::Trim(dead, done) => answer(done, self.trim(dead)),
-            }
+    /// Works until nobody can ask any more.
+    pub fn work(mut self, mut queue: Queue) {
+        while let Some(job) = queue.wait() {
+            self.step(job, &mut queue);
         }
+        self.leave();
+    }
+
+    /// The tail goes back to rest, unless a write failed.
+    pub fn leave(self) {
         // Its thread is at the folder, too.
         drop(self.spares);
-        if self.failure.is_none() {
+        lock(&self.shared.figures).log();
+        if self.stopped.is_none_or(|stopped| !stopped.unknown) {
             self.shared.rest(self.manifest, self.tail);
         }
     }
 
-    /// Takes the appends that wait, up to a batch. What is to be done next, when it is something else.
-    fn batch(&mut self, first: (Bytes, Done<Pos>), jobs: &Receiver<Job>) -> Option<Job> {
+    /// Does a job; with an append those that wait behind it.
+    pub fn step(&mut self, job: Job, feed: &mut dyn Feed) {
+        match job {
+            Job::Append(body, done) => self.batch((body, done), feed),
+            Job::Trim(dead, done) => answer(done, self.trim(dead)),
+        }
+    }
+
+    /// Takes the appends that wait, up to a batch.
+    fn batch(&mut self, first: (Bytes, Done<Pos>), feed: &mut dyn Feed) {
         let mut bytes = record_bytes(first.0.len());
-        self.append(first.0, first.1);
-        let held = loop {
-            match jobs.try_recv().ok() {
-                Some(Job::Append(body, done)) => {
+        self.append(first.0, first.1, feed);
+        while let Some(job) = feed.next() {
+            match job {
+                Job::Append(body, done) if bytes + record_bytes(body.len()) <= BATCH_BYTES => {
                     bytes += record_bytes(body.len());
-                    if bytes > BATCH_BYTES {
-                        break Some(Job::Append(body, done));
-                    }
-                    self.append(body, done);
+                    self.append(body, done, feed);
                 }
-                other => break other,
+                other => {
+                    feed.put_back(other);
+                    break;
+                }
             }
-        };
+        }
         self.flush();
-        held
     }
 
     /// Adds an entry to the run. Begins the next segment first, when it does not fit into this one.
-    fn append(&mut self, body: Bytes, done: Done<Pos>) {
+    fn append(&mut self, body: Bytes, done: Done<Pos>, feed: &mut dyn Feed) {
         let (length, limit) = (body.len(), self.shared.max_entry());
-        if self.failure.is_none() && length > limit {
+        if self.stopped.is_none() && length > limit {
             self.flush();
-            self.fail(format!("an entry of {length} bytes is over the limit of {limit}"));
+            self.stop(format!("an entry of {length} bytes is over the limit of {limit}"), false);
         }
         let need = record_bytes(body.len());
-        let used = self.tail.used + self.run.bytes.len() as u64;
-        if self.failure.is_none() && used + need > self.tail.active.capacity {
+        if self.stopped.is_none() && self.end() + need > self.tail.active.capacity {
             self.flush();
-            if self.failure.is_none()
-                && let Err(error) = self.roll()
+            if self.stopped.is_none()
+                && let Err(refused) = self.roll(feed)
             {
-                let what = "the next segment could not be begun";
-                self.fail(format!("{what}: {error}"));
-                return answer(done, Err(refusal(what, &error)));
+                return answer(done, Err(refused));
             }
         }
-        if let Some(failure) = &self.failure {
-            return answer(done, Err(StoreError::Unavailable(failure.clone())));
+        if let Some(stopped) = &self.stopped {
+            return answer(done, Err(StoreError::Unavailable(stopped.why.clone())));
         }
         let durable = self.shared.catalog.tail();
         let header = RecordHeader {
@@ -144,10 +148,14 @@ impl Journal {
             crc: 0,
         };
         // A segment has less than 4 GiB.
-        let at = self.tail.used + self.run.bytes.len() as u64;
-        self.run.offsets.push(u32::try_from(at).unwrap_or_default());
+        self.run.offsets.push(u32::try_from(self.end()).unwrap_or_default());
         self.run.crc = header.put(self.manifest.salt, &body, &mut self.run.bytes);
         self.run.waiting.push(done);
+    }
+
+    /// Where the next record begins.
+    fn end(&self) -> u64 {
+        self.tail.used + self.run.bytes.len() as u64
     }
 
     /// Writes and syncs the run, and answers.
@@ -156,20 +164,28 @@ impl Journal {
         if run.waiting.is_empty() {
             return;
         }
+        let began = Instant::now();
+        let mut synced = began;
         let file = &self.tail.active.file;
-        if let Err(error) = file.write_at(self.tail.used, &run.bytes).and_then(|()| file.sync()) {
+        let written = file.write_at(self.tail.used, &run.bytes).and_then(|()| {
+            synced = Instant::now();
+            file.sync()
+        });
+        if let Err(error) = written {
             let what = "the journal could not be written";
-            self.fail(format!("{what}: {error}"));
+            self.stop(format!("{what}: {error}"), true);
             for done in run.waiting {
                 answer(done, Err(refusal(what, &error)));
             }
             return;
         }
+        let count = run.waiting.len() as u64;
+        lock(&self.shared.figures).count(count, run.bytes.len() as u64, synced.elapsed());
         let first = self.shared.catalog.tail() + 1;
-        self.tail.active.push(&run.offsets);
         self.tail.used += run.bytes.len() as u64;
+        self.tail.active.push(&run.offsets, self.tail.used);
         self.tail.crc = run.crc;
-        self.shared.catalog.set_tail(first + run.waiting.len() as u64 - 1);
+        self.shared.catalog.set_tail(first + count - 1);
         for (pos, done) in (first..).zip(run.waiting.drain(..)) {
             answer(done, Ok(Pos(pos)));
         }
@@ -178,35 +194,93 @@ impl Journal {
         self.run = run;
     }
 
-    /// Begins the next segment. The manifest lists it before anything is written to it.
-    fn roll(&mut self) -> io::Result<()> {
-        let disk = &*self.shared.disk;
-        let first = self.shared.catalog.tail() + 1;
-        let header = SegmentHeader {
-            first,
-            epoch: self.epoch,
-            capacity: self.shared.segment_bytes,
-            prev_crc: self.tail.crc,
-            salt: self.manifest.salt,
-        };
-        let active = self.spares.take()?.begin(disk, header)?;
-        seal(&mut self.manifest, &self.tail.active, self.tail.crc);
-        self.manifest.segments.push(Listed { first, end: End::Open });
-        self.manifest.store(disk)?;
-        self.shared.catalog.insert(active.clone());
-        self.tail = Tail { active, used: FIRST_RECORD, crc: self.tail.crc };
-        Ok(())
+    /// Begins the next segment, however long it takes until there is room for it.
+    fn roll(&mut self, feed: &mut dyn Feed) -> Result<(), StoreError> {
+        let (mut begun, mut waits) = (None, false);
+        loop {
+            let error = match self.try_roll(&mut begun) {
+                Ok(true) => {
+                    if waits {
+                        tracing::info!("there is room again: the journal goes on");
+                    }
+                    return Ok(());
+                }
+                Ok(false) => None,
+                Err(Rolling::NotYet(error)) => Some(error),
+                Err(Rolling::Failed(error)) => {
+                    let what = "the next segment could not be begun";
+                    self.stop(format!("{what}: {error}"), true);
+                    return Err(refusal(what, &error));
+                }
+            };
+            for (dead, done) in feed.trims() {
+                answer(done, self.trim(dead));
+            }
+            let Some(error) = error else { continue };
+            if !std::mem::replace(&mut waits, true) {
+                let full = is_full(&error);
+                tracing::error!(%error, full, "disk full: the journal waits for room");
+            }
+            if !feed.pause() {
+                if let Some(begun) = begun {
+                    // Not listed, so it only takes room; the next start removes it, too.
+                    let _ = self.shared.disk.remove(&begun.name);
+                }
+                self.stop(format!("there was no room for the next segment: {error}"), false);
+                return Err(refusal("the next segment", &error));
+            }
+        }
     }
 
-    fn fail(&mut self, failure: String) {
-        tracing::error!(failure, "the store stops: nothing is stored any more");
-        self.failure = Some(failure);
+    /// One try; false when the next segment is still being made. The manifest lists it before anything is written to
+    /// it.
+    fn try_roll(&mut self, begun: &mut Option<Arc<Segment>>) -> Result<bool, Rolling> {
+        let disk = &*self.shared.disk;
+        let first = self.shared.catalog.tail() + 1;
+        let active = match begun.take() {
+            Some(active) => active,
+            None => {
+                let Some(spare) = self.spares.take().map_err(Rolling::NotYet)? else {
+                    return Ok(false);
+                };
+                let header = SegmentHeader {
+                    first,
+                    epoch: self.epoch,
+                    capacity: spare.capacity,
+                    prev_crc: self.tail.crc,
+                    salt: self.manifest.salt,
+                };
+                spare.begin(disk, header)?
+            }
+        };
+        // One without entries has given its place in the manifest, and its name, to its successor.
+        if !self.tail.active.is_empty() {
+            let mut manifest = self.manifest.clone();
+            seal(&mut manifest, &self.tail.active, self.tail.crc);
+            manifest.segments.push(Listed { first, end: End::Open });
+            if let Err(error) = self.shared.reserve.spend(|| manifest.store(disk)) {
+                *begun = Some(active);
+                return Err(error.into());
+            }
+            self.manifest = manifest;
+        }
+        self.shared.catalog.insert(active.clone());
+        self.tail = Tail { active, used: FIRST_RECORD, crc: self.tail.crc };
+        Ok(true)
+    }
+
+    /// Accepts nothing any more. The first reason counts.
+    fn stop(&mut self, why: String, unknown: bool) {
+        if self.stopped.is_none() {
+            tracing::error!(why, "the store stops: nothing is stored any more");
+            self.stopped = Some(Stopped { why, unknown });
+        }
     }
 
     /// Removes the sealed segments in which all is dead.
     fn trim(&mut self, dead: Vec<Range<u64>>) -> Result<(), StoreError> {
-        if let Some(failure) = &self.failure {
-            return Err(StoreError::Unavailable(failure.clone()));
+        if let Some(stopped) = &self.stopped {
+            return Err(StoreError::Unavailable(stopped.why.clone()));
         }
         for range in dead {
             self.dead.add(range);
@@ -235,7 +309,7 @@ impl Journal {
         let firsts: BTreeSet<u64> = segments.iter().map(|segment| segment.first).collect();
         let mut manifest = self.manifest.clone();
         manifest.segments.retain(|listed| !firsts.contains(&listed.first));
-        manifest.store(disk)?;
+        self.shared.reserve.spend(|| manifest.store(disk))?;
         self.manifest = manifest;
         for segment in segments {
             self.shared.catalog.remove(segment.first);
@@ -248,7 +322,14 @@ impl Journal {
     }
 }
 
-fn answer<T>(done: Done<T>, outcome: Result<T, StoreError>) {
-    // Whoever asked may be gone.
-    let _ = done.send(outcome);
+/// Why there is no next segment.
+enum Rolling {
+    NotYet(io::Error),
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Rolling {
+    fn from(error: io::Error) -> Self {
+        if is_full(&error) { Self::NotYet(error) } else { Self::Failed(error) }
+    }
 }

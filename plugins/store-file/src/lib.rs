@@ -4,11 +4,14 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `store` | [`FileStore`]: the seam, opening |
-//! | `writer` `journal` `spare` `dead` | appending: the queue, the writer thread, the next segment, what may go |
-//! | `reader` `catalog` | reading: the tail-bound reader, which segment and where in it |
-//! | `recovery` `scan` | starting: what the files hold, what is torn, what is damaged |
+//! | `writer` `queue` `journal` `dead` | appending: what waits, the writer thread, what may go |
+//! | `spare` `reserve` | room: the next segment before it is needed, what is kept for a full disk |
+//! | `reader` `fetch` `catalog` | reading: in order, by position; which segment and where in it |
+//! | `survey` `scan` | what the files hold, what is torn, what is damaged |
+//! | `recovery` `verify` | starting: what is found is put in order; checking: it is told |
 //! | `snapshot` `manifest` | the two kinds of file that are replaced as a whole |
 //! | `layout` `window` | bytes: headers and records, a view that moves through a file |
+//! | `figures` | how many entries a sync is for, and how long it takes |
 //! | `disk` | the port to the file system; its double for tests loses what was not synced |
 //!
 //! Invariants: an append resolves `Ok` only after its bytes were synced; after a failed write or sync nothing is
@@ -21,6 +24,9 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod catalog;
 #[cfg(test)]
 mod crash_tests;
@@ -28,17 +34,31 @@ mod dead;
 mod disk;
 #[cfg(test)]
 mod faulty;
+mod fetch;
+#[cfg(test)]
+mod fetch_tests;
+mod figures;
 mod journal;
 mod layout;
 mod manifest;
+mod queue;
 mod reader;
 mod recovery;
+mod reserve;
+#[cfg(test)]
+mod room_tests;
 mod scan;
+#[cfg(test)]
+mod sim_tests;
 mod snapshot;
 mod spare;
 mod store;
+mod survey;
+mod verify;
 mod window;
 mod writer;
 
-pub use recovery::OpenError;
+pub use figures::Figures;
 pub use store::{FileStore, Options};
+pub use survey::OpenError;
+pub use verify::{Finding, Report, verify};

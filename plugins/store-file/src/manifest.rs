@@ -1,7 +1,7 @@
 //! The manifest: which segments are live, how the sealed ones end, how often the store was started. It is replaced as
 //! a whole. A segment that it does not list holds nothing that was acknowledged.
 
-use crate::disk::{Disk, read_whole};
+use crate::disk::{Disk, read_whole, sync_names};
 use crate::layout::{Bad, FORMAT, u32_at, u64_at};
 use crc32c::crc32c;
 use std::io;
@@ -64,11 +64,17 @@ impl Manifest {
 
     /// Replaces the manifest of a folder. After an error either of the two is there.
     pub fn store(&self, disk: &dyn Disk) -> io::Result<()> {
-        let file = disk.create(MANIFEST_NEW)?;
-        file.write_at(0, &self.to_bytes())?;
-        file.sync()?;
-        disk.rename(MANIFEST_NEW, MANIFEST)?;
-        disk.sync_dir("")
+        let written = disk.create(MANIFEST_NEW).and_then(|file| {
+            file.write_at(0, &self.to_bytes())?;
+            file.sync()?;
+            disk.rename(MANIFEST_NEW, MANIFEST)
+        });
+        if written.is_err() {
+            // The next try is with another file: a sync of this one would not be worth anything.
+            let _ = disk.remove(MANIFEST_NEW);
+        }
+        written?;
+        sync_names(disk)
     }
 
     fn to_bytes(&self) -> Vec<u8> {

@@ -21,10 +21,7 @@ pub struct Reader {
 impl Reader {
     /// Entries from `from` on.
     pub fn new(catalog: &Catalog, from: u64) -> Self {
-        // The tail first: a segment that is begun meanwhile is behind it.
-        let tail = catalog.tail();
-        let segments = catalog.from(from).into();
-        let cursor = Cursor { segments, at: from, tail, window: Window::new(BLOCK) };
+        let cursor = Cursor::new(catalog, from);
         Self { ready: VecDeque::new(), loading: Some(spawn_blocking(|| cursor.load())) }
     }
 }
@@ -53,7 +50,7 @@ impl Source<JournalEntry> for Reader {
 }
 
 /// Where reading is.
-struct Cursor {
+pub struct Cursor {
     segments: VecDeque<Arc<Segment>>,
     at: u64,
     tail: u64,
@@ -61,6 +58,14 @@ struct Cursor {
 }
 
 impl Cursor {
+    /// At this position.
+    pub fn new(catalog: &Catalog, from: u64) -> Self {
+        // The tail first: a segment that is begun meanwhile is behind it.
+        let tail = catalog.tail();
+        let segments = catalog.from(from).into();
+        Self { segments, at: from, tail, window: Window::new(BLOCK) }
+    }
+
     /// The next entries, about a block of them; none at the end.
     fn load(mut self) -> (Self, VecDeque<Read>) {
         let (mut block, mut bytes) = (VecDeque::new(), 0);
@@ -72,7 +77,8 @@ impl Cursor {
         (self, block)
     }
 
-    fn step(&mut self) -> Option<Read> {
+    /// The next entry, or the next run of damaged ones.
+    pub fn step(&mut self) -> Option<Read> {
         let segment = loop {
             let segment = self.segments.front()?.clone();
             self.at = self.at.max(segment.first);

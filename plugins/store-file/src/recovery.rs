@@ -1,45 +1,31 @@
-//! A start: what the files of a folder hold. It may be stopped at any point and begun again.
+//! A start: what the files of a folder hold, made ready for reading and writing. It may be stopped at any point and
+//! begun again, and it trusts nothing that was not synced: a process may have died without its machine.
 //!
 //! ```text
-//! lock → sweep temporary files → manifest → remove what it does not list → scan each segment
-//!      → cut the torn tail → check against the snapshots → write the manifest with one more start
+//! lock → sync the names → sweep temporary files → manifest → remove what it does not list → scan each segment
+//!      → cut the torn tail → write what is not known to be synced again → check against the snapshots
+//!      → write the manifest with one more start
 //! ```
 
-use crate::catalog::{Catalog, NoFile, Segment};
-use crate::disk::{Disk, DiskFile, QUARANTINE};
+use crate::catalog::{Catalog, Segment};
+use crate::disk::{Disk, DiskFile, QUARANTINE, sync_names};
 use crate::layout::{
-    Bad, FIRST_RECORD, FORMAT, SegmentHeader, segment_first, segment_name, snapshot_upto,
+    FIRST_RECORD, RECORD_HEADER, RecordHeader, SegmentHeader, segment_first, segment_name,
 };
 use crate::manifest::{End, Listed, MANIFEST, Manifest};
-use crate::scan::{Scanned, scan};
-use crate::snapshot;
+use crate::reserve::Reserve;
 use crate::spare::Spare;
+use crate::survey::{LOCK, Listing, OpenError, Survey, Surveyed};
 use crate::window::{BLOCK, Extent};
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use thiserror::Error;
 
-const LOCK: &str = "lock";
 /// The first segment is no larger, so that a first start does not wait for the disk.
 const FIRST_SEGMENT_MAX: u64 = 8 << 20;
-
-/// Why a store could not be opened.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    #[error("{} is in use by another process", .file.display())]
-    Locked { file: PathBuf },
-    #[error("{} has format {found}; this program reads formats up to {known}", .file.display())]
-    NewerFormat { file: PathBuf, found: u32, known: u32 },
-    #[error("{}: {source}", .file.display())]
-    Io { file: PathBuf, source: io::Error },
-    #[error("{} is damaged: {reason}", .file.display())]
-    Corrupt { file: PathBuf, reason: String },
-}
 
 /// Where the next record goes.
 pub struct Tail {
@@ -57,48 +43,69 @@ pub struct Recovered {
     pub tail: Tail,
     /// What the snapshots stand for, in order.
     pub snapshots: Vec<u64>,
+    pub reserve: Arc<Reserve>,
+}
+
+/// What a start goes by.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    pub segment_bytes: u64,
+    /// Of a store that begins now.
+    pub salt: u32,
 }
 
 /// Makes a folder ready for reading and writing.
-pub fn recover(disk: &dyn Disk, dir: &Path, segment_bytes: u64) -> Result<Recovered, OpenError> {
-    Recovery { disk, dir, segment_bytes }.run()
+pub fn recover(disk: &Arc<dyn Disk>, dir: &Path, start: Start) -> Result<Recovered, OpenError> {
+    let survey = Survey { disk: &**disk, dir };
+    if !survey.at(LOCK, disk.lock(LOCK))? {
+        return Err(OpenError::Locked { file: dir.join(LOCK) });
+    }
+    let reserve = Reserve::find(disk.clone(), start.segment_bytes);
+    let reserve = Arc::new(survey.at(crate::reserve::RESERVE, reserve)?);
+    Recovery { survey, disk: &**disk, start, reserve }.run()
 }
 
 struct Recovery<'a> {
+    survey: Survey<'a>,
     disk: &'a dyn Disk,
-    /// For messages.
-    dir: &'a Path,
-    segment_bytes: u64,
+    start: Start,
+    reserve: Arc<Reserve>,
 }
 
 impl Recovery<'_> {
-    fn run(&self) -> Result<Recovered, OpenError> {
-        if !self.at(LOCK, self.disk.lock(LOCK))? {
-            return Err(OpenError::Locked { file: self.dir.join(LOCK) });
-        }
+    fn run(self) -> Result<Recovered, OpenError> {
+        // What is seen now may not survive a crash; what is removed because of it would not come back.
+        self.at("", sync_names(self.disk))?;
         let names = self.at("", self.disk.list())?;
         self.sweep(&names)?;
-        let snapshots = self.snapshots(&names)?;
-        let there: BTreeSet<u64> = names.iter().filter_map(|name| segment_first(name)).collect();
-        let mut manifest = self.manifest(&there)?;
-        self.remove_unlisted(&there, &manifest)?;
+        let snapshots = self.survey.snapshots(&names)?;
+        let mut manifest = self.manifest(&names)?;
+        self.remove_unlisted(&names, &manifest)?;
         let catalog = Catalog::default();
         let (mut epoch, mut last) = (manifest.boots, None);
-        for listed in &manifest.segments {
-            let (segment, found, writable) = self.segment(*listed, manifest.salt)?;
+        for nth in 0..manifest.segments.len() {
+            let surveyed = self.survey.segment(&manifest, nth)?;
+            let is_open = manifest.segments.get(nth).is_some_and(|listed| listed.end == End::Open);
+            let writable = self.repair(&surveyed, is_open)?;
+            let Surveyed { segment, found, .. } = surveyed;
+            let active = Arc::new(segment);
             epoch = epoch.max(found.epoch);
-            catalog.insert(segment.clone());
-            last = Some((Tail { active: segment, used: found.end, crc: found.crc }, writable));
+            catalog.insert(active.clone());
+            last = Some((Tail { active, used: found.end, crc: found.crc }, writable));
         }
         let tail = self.tail(last, &catalog, &mut manifest, snapshots.last().copied())?;
         manifest.boots = epoch.saturating_add(1);
-        self.at(MANIFEST, manifest.store(self.disk))?;
-        Ok(Recovered { manifest, catalog, tail, snapshots })
+        self.store(&manifest)?;
+        Ok(Recovered { manifest, catalog, tail, snapshots, reserve: self.reserve })
     }
 
     /// An I/O error with its file.
     fn at<T>(&self, name: &str, result: io::Result<T>) -> Result<T, OpenError> {
-        result.map_err(|source| OpenError::Io { file: self.dir.join(name), source })
+        self.survey.at(name, result)
+    }
+
+    fn store(&self, manifest: &Manifest) -> Result<(), OpenError> {
+        self.at(MANIFEST, self.reserve.spend(|| manifest.store(self.disk)))
     }
 
     fn sweep(&self, names: &[String]) -> Result<(), OpenError> {
@@ -108,143 +115,59 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn snapshots(&self, names: &[String]) -> Result<Vec<u64>, OpenError> {
-        let mut all = Vec::new();
-        for (name, upto) in names.iter().filter_map(|name| Some((name, snapshot_upto(name)?))) {
-            let file = self.at(name, self.disk.open(name))?;
-            if let Some(found) = self.at(name, snapshot::newer(&*file))? {
-                return Err(self.newer(name, found));
-            }
-            all.push(upto);
-        }
-        all.sort_unstable();
-        Ok(all)
-    }
-
-    fn newer(&self, name: &str, found: u32) -> OpenError {
-        OpenError::NewerFormat { file: self.dir.join(name), found, known: FORMAT }
-    }
-
-    fn manifest(&self, there: &BTreeSet<u64>) -> Result<Manifest, OpenError> {
-        match self.at(MANIFEST, Manifest::load(self.disk))? {
-            Some(Ok(manifest)) => Ok(manifest),
-            Some(Err(Bad::Newer(found))) => Err(self.newer(MANIFEST, found)),
-            None if there.is_empty() => {
-                let salt = RandomState::new().hash_one(there) as u32;
-                let manifest = Manifest { boots: 0, salt, segments: Vec::new() };
-                // Before the first segment: a folder with segments always has a manifest.
-                self.at(MANIFEST, manifest.store(self.disk))?;
+    fn manifest(&self, names: &[String]) -> Result<Manifest, OpenError> {
+        match self.survey.listing(names)? {
+            Listing::Whole(manifest) => Ok(manifest),
+            Listing::Anew(manifest, reason) => {
+                let dir = self.survey.dir.display();
+                tracing::error!(%dir, reason, "the manifest is made anew from the segments");
                 Ok(manifest)
             }
-            Some(Err(Bad::Damaged(reason))) => self.rebuild(there, reason),
-            None => self.rebuild(there, "manifest is missing"),
-        }
-    }
-
-    /// A manifest out of the segments that are there. Some of them may have been trimmed: that does no harm.
-    fn rebuild(&self, there: &BTreeSet<u64>, reason: &str) -> Result<Manifest, OpenError> {
-        let mut salt = None;
-        for first in there {
-            let name = segment_name(*first);
-            let file = self.at(&name, self.disk.open(&name))?;
-            match self.at(&name, read_header(&*file))? {
-                Ok(header) => salt = salt.or(Some(header.salt)),
-                Err(Bad::Newer(found)) => return Err(self.newer(&name, found)),
-                Err(Bad::Damaged(_)) => {}
+            Listing::Fresh => {
+                let manifest = Manifest { boots: 0, salt: self.start.salt, segments: Vec::new() };
+                // Before the first segment: a folder with segments always has a manifest.
+                self.store(&manifest)?;
+                Ok(manifest)
             }
         }
-        let Some(salt) = salt else {
-            let reason = format!("{reason}, and no segment can be read");
-            return Err(OpenError::Corrupt { file: self.dir.join(MANIFEST), reason });
-        };
-        let dir = self.dir.display();
-        tracing::error!(%dir, reason, "the manifest is made anew from the segments");
-        let newest = there.last();
-        let segments = there
-            .iter()
-            .map(|first| {
-                let end = if Some(first) == newest { End::Open } else { End::Unknown };
-                Listed { first: *first, end }
-            })
-            .collect();
-        Ok(Manifest { boots: 0, salt, segments })
     }
 
     /// Removes segments that were trimmed, or made and not used, when the process ended.
-    fn remove_unlisted(&self, there: &BTreeSet<u64>, manifest: &Manifest) -> Result<(), OpenError> {
+    fn remove_unlisted(&self, names: &[String], manifest: &Manifest) -> Result<(), OpenError> {
         let listed: BTreeSet<u64> = manifest.segments.iter().map(|listed| listed.first).collect();
-        for first in there.difference(&listed) {
-            let name = segment_name(*first);
+        let there = names.iter().filter_map(|name| segment_first(name));
+        for first in there.filter(|first| !listed.contains(first)) {
+            let name = segment_name(first);
             tracing::debug!(segment = name, "segment that is not listed is removed");
             self.at(&name, self.disk.remove(&name))?;
         }
         Ok(())
     }
 
-    /// A listed segment, what is in it, and whether more may be written to it.
-    fn segment(
-        &self,
-        listed: Listed,
-        salt: u32,
-    ) -> Result<(Arc<Segment>, Scanned, bool), OpenError> {
-        let name = segment_name(listed.first);
-        let file = match self.disk.open(&name) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return self.missing(name, listed);
-            }
-            Err(source) => return Err(OpenError::Io { file: self.dir.join(name), source }),
-        };
-        let header = self.at(&name, read_header(&*file))?;
-        if let Err(Bad::Newer(found)) = header {
-            return Err(self.newer(&name, found));
-        }
-        let header = header.ok().filter(|h| h.first == listed.first && h.salt == salt);
-        let whole = header.is_some();
-        let size = self.at(&name, file.size())?;
-        let mut header = header.unwrap_or(SegmentHeader {
-            first: listed.first,
-            epoch: 0,
-            capacity: size,
-            prev_crc: 0,
-            salt,
-        });
-        header.capacity = header.capacity.min(u64::from(u32::MAX));
-        let found = self.at(&name, scan(&*file, &header, whole, listed.end))?;
-        if !whole {
+    /// Reports what is damaged in a segment, and puts the end of the open one in order. Whether more may be written
+    /// to it.
+    fn repair(&self, surveyed: &Surveyed, is_open: bool) -> Result<bool, OpenError> {
+        let Surveyed { segment, found, header, is_missing } = surveyed;
+        let name = &segment.name;
+        if *is_missing {
+            tracing::error!(segment = name, "segment is missing");
+        } else if header.is_none() {
             tracing::error!(segment = name, "segment header is damaged");
         }
         for lost in &found.damage {
             let (from, to) = (lost.start, lost.end.saturating_sub(1));
             tracing::error!(segment = name, from, to, "entries of the journal are damaged");
         }
-        if !whole || !found.damage.is_empty() {
-            self.quarantine(&name, &*file);
+        if !is_missing && (header.is_none() || !found.damage.is_empty()) {
+            self.quarantine(name, &*segment.file);
         }
-        if listed.end == End::Open {
-            self.cut(&name, &*file, found.end..header.capacity)?;
+        // What cannot be read now may be readable another time: it is not written over.
+        if !is_open || *is_missing || found.is_blind {
+            return Ok(false);
         }
-        let segment = Segment::new((listed.first, name), file, header.capacity, salt);
-        segment.push(&found.offsets);
-        if let End::Sealed { last, .. } = listed.end {
-            segment.lose_to(last);
-        }
-        Ok((Arc::new(segment), found, whole && listed.end == End::Open))
-    }
-
-    fn missing(
-        &self,
-        name: String,
-        listed: Listed,
-    ) -> Result<(Arc<Segment>, Scanned, bool), OpenError> {
-        let End::Sealed { last, .. } = listed.end else {
-            let reason = "the manifest lists it as the newest segment, and it is not there".into();
-            return Err(OpenError::Corrupt { file: self.dir.join(name), reason });
-        };
-        tracing::error!(segment = name, from = listed.first, to = last, "segment is missing");
-        let segment = Segment::new((listed.first, name), Box::new(NoFile), 0, 0);
-        segment.lose_to(last);
-        Ok((Arc::new(segment), Scanned::default(), false))
+        self.cut(name, &*segment.file, found.end..segment.capacity)?;
+        self.at(name, settle(surveyed))?;
+        Ok(header.is_some())
     }
 
     /// Frees what a crash left behind the last entry, so that nothing of it is ever taken for an entry.
@@ -256,10 +179,10 @@ impl Recovery<'_> {
         }
         let bytes = dirty - free.start;
         tracing::warn!(segment = name, at = free.start, bytes, "unfinished tail is cut");
-        let zeros = vec![0; BLOCK];
+        let zeros = vec![0; usize::try_from(bytes).unwrap_or(BLOCK).min(BLOCK)];
         let mut at = free.start;
         while at < dirty {
-            let count = usize::try_from(dirty - at).unwrap_or(BLOCK).min(BLOCK);
+            let count = usize::try_from(dirty - at).unwrap_or(BLOCK).min(zeros.len());
             self.at(name, file.write_at(at, zeros.get(..count).unwrap_or_default()))?;
             at += count as u64;
         }
@@ -319,7 +242,7 @@ impl Recovery<'_> {
             seal(manifest, &tail.active, crc);
         }
         let first = end.max(snapshot).saturating_add(1);
-        let capacity = self.segment_bytes.min(FIRST_SEGMENT_MAX);
+        let capacity = self.start.segment_bytes.min(FIRST_SEGMENT_MAX);
         let header = SegmentHeader {
             first,
             epoch: manifest.boots,
@@ -334,8 +257,10 @@ impl Recovery<'_> {
     }
 
     fn begin(&self, header: SegmentHeader) -> io::Result<Arc<Segment>> {
-        let spare = Spare::prepare(self.disk, 0, header.capacity, &AtomicBool::new(false))?;
-        spare.ok_or_else(|| io::Error::other("stopped"))?.begin(self.disk, header)
+        self.reserve.spend(|| {
+            let spare = Spare::prepare(self.disk, 0, header.capacity, &AtomicBool::new(false))?;
+            spare.ok_or_else(|| io::Error::other("stopped"))?.begin(self.disk, header)
+        })
     }
 }
 
@@ -348,8 +273,21 @@ pub fn seal(manifest: &mut Manifest, active: &Segment, crc: u32) {
     }
 }
 
-fn read_header(file: &dyn DiskFile) -> io::Result<Result<SegmentHeader, Bad>> {
-    let mut bytes = [0; 64];
-    let read = file.read_at(0, &mut bytes)?;
-    Ok(SegmentHeader::read(bytes.get(..read).unwrap_or_default()))
+/// Makes what was read durable: it may be in memory only, and after a failed sync it would stay there, marked as
+/// written. What a record says was synced is not touched.
+fn settle(surveyed: &Surveyed) -> io::Result<()> {
+    let Surveyed { segment, found, .. } = surveyed;
+    let first = found.durable.saturating_add(1).max(segment.first);
+    let mut record = Vec::new();
+    for offset in (first..=segment.last()).filter_map(|pos| segment.offset(pos)) {
+        let at = u64::from(offset);
+        record.resize(RECORD_HEADER, 0);
+        segment.file.read_at(at, &mut record)?;
+        let header = RecordHeader::read(&record, segment.salt);
+        let length = header.map_or(0, |header| header.length as usize);
+        record.resize(RECORD_HEADER + length, 0);
+        let read = segment.file.read_at(at, &mut record)?;
+        segment.file.write_at(at, record.get(..read).unwrap_or_default())?;
+    }
+    segment.file.sync()
 }

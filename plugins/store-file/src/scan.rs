@@ -2,6 +2,7 @@
 //!
 //! In the open segment the first bad record is the end (torn by a crash, never acknowledged), unless a later record
 //! says that it was written when the bad one had been synced already. In a sealed segment every bad record is damage.
+//! What cannot be read is damage everywhere: nobody knows that nothing was there.
 
 use crate::disk::DiskFile;
 use crate::layout::{
@@ -23,6 +24,16 @@ pub struct Scanned {
     pub crc: u32,
     /// The highest epoch seen.
     pub epoch: u64,
+    /// The highest position that some record says was synced.
+    pub durable: u64,
+    /// Bytes of the whole entries.
+    pub body_bytes: u64,
+    /// Records whose epoch or whose *durable* goes back, or whose *durable* is not before them: no writer makes any.
+    pub odd: Vec<u64>,
+    /// Something behind the last entry cannot be read.
+    pub is_blind: bool,
+    /// Up to this position entries may have been there.
+    pub lost_to: u64,
     /// Positions that should be there.
     pub damage: Vec<Range<u64>>,
 }
@@ -52,7 +63,7 @@ pub fn scan(
     };
     let mut scan = Scan {
         extent: Extent { file, salt: header.salt, end: header.capacity },
-        window: Window::new(BLOCK),
+        window: Window::lenient(BLOCK),
         first: header.first,
         end,
         linked,
@@ -92,7 +103,13 @@ impl Scan<'_> {
         self.out.offsets.push(u32::try_from(at).unwrap_or_default());
         self.out.end = at + record_bytes(header.length as usize);
         self.out.crc = header.crc;
+        self.out.body_bytes += u64::from(header.length);
+        let backwards = header.epoch < self.out.epoch || header.durable < self.out.durable;
+        if backwards || header.durable >= header.pos {
+            self.out.odd.push(header.pos);
+        }
         self.out.epoch = self.out.epoch.max(header.epoch);
+        self.out.durable = self.out.durable.max(header.durable);
         self.linked = true;
     }
 
@@ -105,7 +122,8 @@ impl Scan<'_> {
             let fits = (found - at) / RECORD_HEADER as u64;
             let proves = |header: &RecordHeader| {
                 let missing = header.pos.saturating_sub(next);
-                (1..=fits).contains(&missing) && self.proves(header, next)
+                let proves = self.proves(header, next) || self.window.is_blind(at..found);
+                (1..=fits).contains(&missing) && proves
             };
             if let Some(header) = record.filter(proves) {
                 self.out.damage.push(next..header.pos);
@@ -128,10 +146,20 @@ impl Scan<'_> {
         }
     }
 
-    /// Compares a sealed segment with what it was when it was sealed.
+    /// Compares a sealed segment with what it was when it was sealed; with another one, what cannot be read at its end
+    /// is taken for as many entries as there may have been.
     fn finish(&mut self) {
-        let End::Sealed { last, crc } = self.end else { return };
         let next = self.next();
+        let End::Sealed { last, crc } = self.end else {
+            let rest = self.out.end..self.extent.end;
+            let most = rest.end.saturating_sub(rest.start) / RECORD_HEADER as u64;
+            self.out.is_blind = self.window.is_blind(rest);
+            if self.out.is_blind && most > 0 {
+                self.out.lost_to = next.saturating_add(most - 1);
+                self.out.damage.push(next..next.saturating_add(most));
+            }
+            return;
+        };
         if next <= last {
             self.out.damage.push(next..last.saturating_add(1));
         } else if self.out.crc != crc
@@ -187,7 +215,7 @@ mod tests {
             let found = scanned(&bytes, end);
             let offsets: Vec<u32> = places.iter().map(|place| *place as u32).collect();
             assert_eq!((found.offsets, found.crc, found.epoch), (offsets, crc, 2));
-            assert!(found.damage.is_empty());
+            assert!(found.damage.is_empty() && found.odd.is_empty());
         }
     }
 
@@ -223,6 +251,26 @@ mod tests {
         bytes.truncate(places[1] + 20);
         assert_eq!(damage(&scanned(&bytes, End::Sealed { last: 7, crc })), [(6, 8)]);
         assert_eq!(damage(&scanned(&bytes[..10], End::Sealed { last: 7, crc })), [(5, 8)]);
+    }
+
+    #[test]
+    fn a_record_that_no_writer_makes() {
+        let (bytes, _, _) = segment(&[4, 5, 4, 8]);
+        assert_eq!(scanned(&bytes, End::Open).odd, [7, 8]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_the_end() {
+        let (bytes, places, _) = segment(&[4, 4, 4]);
+        let disk = FaultyDisk::default();
+        let file = disk.create("x").expect("created");
+        file.write_at(0, &bytes).expect("written");
+        disk.spoil("x", places[1] as u64);
+        // All three are in that sector.
+        let found = scan(&*file, &HEADER, true, End::Open).expect("readable");
+        let most = (HEADER.capacity - FIRST_RECORD) / RECORD_HEADER as u64;
+        assert_eq!((damage(&found), found.lost_to), (vec![(5, 5 + most)], 4 + most));
+        assert_eq!((found.offsets.len(), found.end), (0, FIRST_RECORD));
     }
 
     #[test]

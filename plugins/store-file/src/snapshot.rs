@@ -2,8 +2,9 @@
 //! out damaged, the one before stands in, and the journal behind that one is still there (see [`Snapshots::floor`]).
 
 use crate::catalog::lock;
-use crate::disk::{Disk, DiskFile, QUARANTINE, refusal};
-use crate::layout::{FORMAT, snapshot_name, u32_at, u64_at};
+use crate::disk::{Disk, DiskFile, QUARANTINE, is_full, refusal, sync_names};
+use crate::layout::{FORMAT, snapshot_name, snapshot_upto, u32_at, u64_at};
+use crate::reserve::Reserve;
 use crate::window::BLOCK;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,7 +28,10 @@ const GATHERED: usize = 256 << 10;
 /// The snapshots of a folder.
 pub struct Snapshots {
     disk: Arc<dyn Disk>,
+    reserve: Arc<Reserve>,
     known: Mutex<Known>,
+    /// Another process writes them: they are looked for each time, and nothing is changed.
+    read_only: bool,
     /// Makes temporary names unique: an abandoned write may still be at its file.
     nth: AtomicU64,
 }
@@ -38,7 +42,8 @@ struct Known {
     damaged: Vec<u64>,
 }
 
-enum Piece {
+/// What a snapshot is made of.
+pub enum Piece {
     Body(Bytes),
     /// It is complete. Without this it is thrown away.
     End,
@@ -46,9 +51,14 @@ enum Piece {
 
 impl Snapshots {
     /// The snapshots that were found, in order.
-    pub fn new(disk: Arc<dyn Disk>, whole: Vec<u64>) -> Self {
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        reserve: Arc<Reserve>,
+        whole: Vec<u64>,
+        read_only: bool,
+    ) -> Self {
         let known = Mutex::new(Known { whole, damaged: Vec::new() });
-        Self { disk, known, nth: AtomicU64::new(0) }
+        Self { disk, reserve, known, read_only, nth: AtomicU64::new(0) }
     }
 
     /// Entries behind this position are needed, whatever the newest snapshot says: the one before it may have to
@@ -58,29 +68,93 @@ impl Snapshots {
     }
 
     /// Stores one.
-    pub async fn put(&self, upto: u64, body: Box<dyn Source<Bytes>>) -> Result<(), StoreError> {
-        let (pieces, queued) = mpsc::channel(QUEUED);
-        let disk = self.disk.clone();
-        let temp = format!("snapshot-{}.tmp", self.nth.fetch_add(1, Ordering::Relaxed));
-        let writing = spawn_blocking(move || write(&*disk, upto, &temp, queued));
+    pub async fn put(
+        self: &Arc<Self>,
+        upto: u64,
+        body: Box<dyn Source<Bytes>>,
+    ) -> Result<(), StoreError> {
+        let (pieces, mut queued) = mpsc::channel(QUEUED);
+        let snapshots = self.clone();
+        let writing = spawn_blocking(move || snapshots.write(upto, &mut || queued.blocking_recv()));
         let fed = feed(body, pieces).await;
         let written = writing.await;
         fed?;
-        written.unwrap_or_else(|_| Err(stopped()))?;
-        let (old, damaged) = self.added(upto);
-        let disk = self.disk.clone();
-        spawn_blocking(move || clean(&*disk, &old, &damaged)).await.map_err(|_| stopped())
+        written.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Stores one, piece by piece, on this thread.
+    pub fn write(
+        &self,
+        upto: u64,
+        next: &mut dyn FnMut() -> Option<Piece>,
+    ) -> Result<(), StoreError> {
+        let temp = format!("snapshot-{}.tmp", self.nth.fetch_add(1, Ordering::Relaxed));
+        let named = self.write_temp(upto, &temp, next).and_then(|()| {
+            self.reserve.spend(|| self.disk.rename(&temp, &snapshot_name(upto)))?;
+            // Also when the name is not synced: it may be there after a crash, and then stand in for a newer one.
+            self.add(upto);
+            sync_names(&*self.disk)
+        });
+        if let Err(error) = named {
+            // It may not even be there; the next start sweeps it away.
+            let _ = self.disk.remove(&temp);
+            return Err(refusal("snapshot", &error));
+        }
+        let (old, damaged) = self.retire();
+        if !old.is_empty() || !damaged.is_empty() {
+            clean(&*self.disk, &old, &damaged);
+        }
+        Ok(())
+    }
+
+    fn write_temp(
+        &self,
+        upto: u64,
+        temp: &str,
+        next: &mut dyn FnMut() -> Option<Piece>,
+    ) -> io::Result<()> {
+        let mut head = Vec::with_capacity(HEAD);
+        head.extend_from_slice(&MAGIC);
+        head.extend_from_slice(&FORMAT.to_le_bytes());
+        head.extend_from_slice(&[0; 4]);
+        head.extend_from_slice(&upto.to_le_bytes());
+        head.resize(HEAD - 4, 0);
+        let crc = crc32c(&head);
+        head.extend_from_slice(&crc.to_le_bytes());
+        let file = self.reserve.spend(|| self.disk.create(temp))?;
+        let mut output = Output { file, reserve: &self.reserve, at: 0, crc: 0, gathered: head };
+        loop {
+            match next() {
+                Some(Piece::Body(piece)) => output.put(&piece)?,
+                Some(Piece::End) => break,
+                None => return Err(io::Error::other("its source ended early")),
+            }
+        }
+        output.finish()
     }
 
     /// The newest whole one.
-    pub async fn get(&self) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError> {
+    pub async fn get(
+        self: &Arc<Self>,
+    ) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError> {
+        let snapshots = self.clone();
+        let found = spawn_blocking(move || snapshots.newest()).await.map_err(|_| stopped())??;
+        Ok(found.map(|(upto, body)| (Pos(upto), Box::new(body) as Box<dyn Source<Bytes>>)))
+    }
+
+    /// The newest whole one, found on this thread.
+    pub fn newest(&self) -> Result<Option<(u64, Body)>, StoreError> {
+        if self.read_only {
+            let names = self.disk.list().map_err(|error| refusal("snapshots", &error))?;
+            let mut whole: Vec<u64> = names.iter().filter_map(|name| snapshot_upto(name)).collect();
+            whole.sort_unstable();
+            lock(&self.known).whole = whole;
+        }
         let candidates = lock(&self.known).whole.clone();
         let Some(newest) = candidates.last().copied() else { return Ok(None) };
         for upto in candidates.into_iter().rev() {
-            let disk = self.disk.clone();
-            let opened = spawn_blocking(move || open(&*disk, upto)).await;
-            match opened.map_err(|_| stopped())? {
-                Ok(body) => return Ok(Some((Pos(upto), Box::new(body)))),
+            match open(&*self.disk, upto) {
+                Ok(body) => return Ok(Some((upto, body))),
                 Err(error) => {
                     tracing::error!(upto, %error, "snapshot is damaged");
                     let mut known = lock(&self.known);
@@ -92,26 +166,31 @@ impl Snapshots {
         Err(StoreError::Corrupt { at: Pos(newest), detail: "no snapshot is whole".into() })
     }
 
-    /// Counts a new one in. Which are too old now, and which are damaged and have a successor.
-    fn added(&self, upto: u64) -> (Vec<u64>, Vec<u64>) {
+    /// Counts a new one in.
+    fn add(&self, upto: u64) {
         let mut known = lock(&self.known);
         known.damaged.retain(|damaged| *damaged != upto);
         if let Err(place) = known.whole.binary_search(&upto) {
             known.whole.insert(place, upto);
         }
+    }
+
+    /// Which are too old now that the newest is stored, and which are damaged and have a successor.
+    fn retire(&self) -> (Vec<u64>, Vec<u64>) {
+        let mut known = lock(&self.known);
         let old = known.whole.len().saturating_sub(KEPT);
         let old = known.whole.drain(..old).collect();
         (old, std::mem::take(&mut known.damaged))
     }
 }
 
-/// Whether the snapshot is of a later version: which.
-pub fn newer(file: &dyn DiskFile) -> io::Result<Option<u32>> {
+/// Whether the snapshot is of a later version: which. One that cannot be read is damaged, not later.
+pub fn newer(file: &dyn DiskFile) -> Option<u32> {
     let mut head = [0; HEAD];
-    let read = file.read_at(0, &mut head)?;
+    let read = file.read_at(0, &mut head).unwrap_or(0);
     let head = head.get(..read).unwrap_or_default();
     let whole = head_is_whole(head).is_some();
-    Ok(u32_at(head, 8).filter(|version| whole && *version > FORMAT))
+    u32_at(head, 8).filter(|version| whole && *version > FORMAT)
 }
 
 fn head_is_whole(head: &[u8]) -> Option<()> {
@@ -134,58 +213,16 @@ async fn feed(
     Ok(())
 }
 
-fn write(
-    disk: &dyn Disk,
-    upto: u64,
-    temp: &str,
-    queued: mpsc::Receiver<Piece>,
-) -> Result<(), StoreError> {
-    let written = write_temp(disk, upto, temp, queued);
-    let named = written.and_then(|()| {
-        disk.rename(temp, &snapshot_name(upto))?;
-        disk.sync_dir("")
-    });
-    named.map_err(|error| {
-        // It may not even be there; the next start sweeps it away.
-        let _ = disk.remove(temp);
-        refusal("snapshot", &error)
-    })
-}
-
-fn write_temp(
-    disk: &dyn Disk,
-    upto: u64,
-    temp: &str,
-    mut queued: mpsc::Receiver<Piece>,
-) -> io::Result<()> {
-    let mut head = Vec::with_capacity(HEAD);
-    head.extend_from_slice(&MAGIC);
-    head.extend_from_slice(&FORMAT.to_le_bytes());
-    head.extend_from_slice(&[0; 4]);
-    head.extend_from_slice(&upto.to_le_bytes());
-    head.resize(HEAD - 4, 0);
-    let crc = crc32c(&head);
-    head.extend_from_slice(&crc.to_le_bytes());
-    let mut output = Output { file: disk.create(temp)?, at: 0, crc: 0, gathered: head };
-    loop {
-        match queued.blocking_recv() {
-            Some(Piece::Body(piece)) => output.put(&piece)?,
-            Some(Piece::End) => break,
-            None => return Err(io::Error::other("its source ended early")),
-        }
-    }
-    output.finish()
-}
-
 /// A file that is written from its beginning to its end.
-struct Output {
+struct Output<'a> {
     file: Box<dyn DiskFile>,
+    reserve: &'a Reserve,
     at: u64,
     crc: u32,
     gathered: Vec<u8>,
 }
 
-impl Output {
+impl Output<'_> {
     fn put(&mut self, piece: &[u8]) -> io::Result<()> {
         if self.gathered.len().saturating_add(piece.len()) > GATHERED {
             self.flush()?;
@@ -204,7 +241,12 @@ impl Output {
         self.gathered.extend_from_slice(&length);
         self.gathered.extend_from_slice(&crc.to_le_bytes());
         self.flush()?;
-        self.file.sync()
+        // For the next one there is room: this one is not synced twice.
+        self.file.sync().inspect_err(|error| {
+            if is_full(error) {
+                self.reserve.release();
+            }
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -213,7 +255,7 @@ impl Output {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(self.at, bytes)?;
+        self.reserve.spend(|| self.file.write_at(self.at, bytes))?;
         self.crc = crc32c_append(self.crc, bytes);
         self.at += bytes.len() as u64;
         Ok(())
@@ -238,7 +280,7 @@ fn clean(disk: &dyn Disk, old: &[u64], damaged: &[u64]) {
 }
 
 /// A snapshot whose checksum was compared.
-fn open(disk: &dyn Disk, upto: u64) -> io::Result<Body> {
+pub fn open(disk: &dyn Disk, upto: u64) -> io::Result<Body> {
     let file = disk.open(&snapshot_name(upto))?;
     let damaged = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     let size = file.size()?;
@@ -248,7 +290,7 @@ fn open(disk: &dyn Disk, upto: u64) -> io::Result<Body> {
     let mut trailer = [0; TRAILER as usize];
     file.read_at(end, &mut trailer)?;
     let (mut crc, mut at) = (0, 0);
-    let mut block = vec![0; BLOCK];
+    let mut block = vec![0; usize::try_from(end).unwrap_or(BLOCK).min(BLOCK)];
     while at < end {
         let count = usize::try_from(end - at).unwrap_or(BLOCK).min(BLOCK);
         let Some(piece) = block.get_mut(..count) else { break };
@@ -270,35 +312,47 @@ fn open(disk: &dyn Disk, upto: u64) -> io::Result<Body> {
 }
 
 /// The bytes of a snapshot, block by block.
-struct Body {
+pub struct Body {
     file: Arc<dyn DiskFile>,
     at: u64,
     end: u64,
 }
 
+impl Body {
+    /// Bytes of it.
+    pub fn bytes(&self) -> u64 {
+        self.end - HEAD as u64
+    }
+
+    /// The next block; none at the end. After an error there is nothing more to come.
+    pub fn block(&mut self) -> Option<Result<Bytes, StoreError>> {
+        let left = self.end.checked_sub(self.at).filter(|left| *left > 0)?;
+        let mut block = vec![0; usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)];
+        let read = match self.file.read_at(self.at, &mut block) {
+            Ok(read) if read == block.len() => Ok(Bytes::from(block)),
+            Ok(_) => Err(StoreError::Unavailable("snapshot was cut off meanwhile".into())),
+            Err(error) => Err(refusal("snapshot", &error)),
+        };
+        self.at = read.as_ref().map_or(self.end, |block| self.at + block.len() as u64);
+        Some(read)
+    }
+}
+
 #[async_trait]
 impl Source<Bytes> for Body {
     async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
-        if self.at >= self.end {
-            return None;
+        let mut body = Self { file: self.file.clone(), at: self.at, end: self.end };
+        let read = spawn_blocking(move || (body.block(), body.at)).await;
+        match read {
+            Ok((read, at)) => {
+                self.at = at;
+                read
+            }
+            Err(_) => {
+                self.at = self.end;
+                Some(Err(stopped()))
+            }
         }
-        let (file, at) = (self.file.clone(), self.at);
-        let count = usize::try_from(self.end - at).unwrap_or(BLOCK).min(BLOCK);
-        let read = spawn_blocking(move || {
-            let mut block = vec![0; count];
-            let read = file.read_at(at, &mut block)?;
-            block.truncate(read);
-            io::Result::Ok(block)
-        });
-        let read = match read.await {
-            Ok(Ok(block)) if block.len() == count => Ok(Bytes::from(block)),
-            Ok(Ok(_)) => Err(StoreError::Unavailable("snapshot was cut off meanwhile".into())),
-            Ok(Err(error)) => Err(refusal("snapshot", &error)),
-            Err(_) => Err(stopped()),
-        };
-        // After an error there is nothing more to come.
-        self.at = if read.is_ok() { at + count as u64 } else { self.end };
-        Some(read)
     }
 }
 

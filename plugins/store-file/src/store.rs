@@ -1,12 +1,17 @@
 //! The store itself: opens a folder and puts the parts behind the core's seam. No bytes here.
 
-use crate::catalog::{Catalog, lock};
-use crate::disk::{Disk, RealDisk};
+use crate::catalog::{Catalog, Segment, lock};
+use crate::disk::{Disk, RealDisk, refusal};
+use crate::fetch::fetch;
+use crate::figures::Figures;
 use crate::layout::{ALIGN, FIRST_RECORD, MAX_ENTRY, RECORD_HEADER};
 use crate::manifest::Manifest;
 use crate::reader::Reader;
-use crate::recovery::{OpenError, Recovered, Tail, recover};
+use crate::recovery::{Recovered, Start, Tail, recover};
+use crate::reserve::Reserve;
 use crate::snapshot::Snapshots;
+use crate::spare::Maker;
+use crate::survey::OpenError;
 use crate::writer::Writer;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,6 +19,7 @@ use crossdock_core::store::{
     Caps, Coord, Epoch, JournalEntry, JournalId, JournalWriter, Lease, Pos, Source, Space, Store,
     StoreError, Stretch,
 };
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::task::spawn_blocking;
@@ -48,13 +54,17 @@ pub struct FileStore(Arc<Shared>);
 pub struct Shared {
     pub disk: Arc<dyn Disk>,
     pub catalog: Catalog,
-    pub snapshots: Snapshots,
+    pub snapshots: Arc<Snapshots>,
+    pub reserve: Arc<Reserve>,
+    pub figures: Mutex<Figures>,
     pub segment_bytes: u64,
     pub in_flight: usize,
+    /// There is never a writer, and nothing is changed.
+    pub read_only: bool,
     /// Starts of the store so far.
-    epoch: u64,
+    pub epoch: u64,
     /// Where the writer goes on; none while there is one, or after it has failed.
-    resting: Mutex<Option<(Manifest, Tail)>>,
+    pub resting: Mutex<Option<(Manifest, Tail)>>,
 }
 
 impl Shared {
@@ -62,6 +72,12 @@ impl Shared {
     pub fn max_entry(&self) -> usize {
         let room = self.segment_bytes.saturating_sub(FIRST_RECORD + RECORD_HEADER as u64);
         usize::try_from(room).unwrap_or(MAX_ENTRY).min(MAX_ENTRY)
+    }
+
+    /// What makes its spare segments.
+    pub fn maker(&self) -> Maker {
+        let (disk, reserve) = (self.disk.clone(), self.reserve.clone());
+        Maker::new(disk, reserve, self.segment_bytes, self.max_entry())
     }
 
     /// The writer leaves, and the next one may go on here.
@@ -76,19 +92,22 @@ impl FileStore {
         let Options { dir, segment_bytes, in_flight } = options;
         let disk = RealDisk::new(&dir);
         let disk = disk.map_err(|source| OpenError::Io { file: dir.clone(), source })?;
-        Self::on(Arc::new(disk), &dir, segment_bytes, in_flight)
+        let salt = RandomState::new().hash_one(&dir) as u32;
+        Self::on(Arc::new(disk), &dir, Start { segment_bytes, salt }, in_flight)
     }
 
     /// Opens the store on a disk; `dir` is for messages.
     pub(crate) fn on(
         disk: Arc<dyn Disk>,
         dir: &Path,
-        segment_bytes: u64,
+        start: Start,
         in_flight: usize,
     ) -> Result<Self, OpenError> {
-        let segment_bytes = segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let segment_bytes = start.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let segment_bytes = segment_bytes - segment_bytes % ALIGN;
-        let Recovered { manifest, catalog, tail, snapshots } = recover(&*disk, dir, segment_bytes)?;
+        let start = Start { segment_bytes, ..start };
+        let recovered = recover(&disk, dir, start)?;
+        let Recovered { manifest, catalog, tail, snapshots, reserve } = recovered;
         tracing::info!(
             dir = %dir.display(),
             tail = catalog.tail(),
@@ -97,16 +116,44 @@ impl FileStore {
             start = manifest.boots,
             "store is open"
         );
+        let snapshots = Snapshots::new(disk.clone(), reserve.clone(), snapshots, false);
         Ok(Self(Arc::new(Shared {
-            snapshots: Snapshots::new(disk.clone(), snapshots),
+            snapshots: Arc::new(snapshots),
             disk,
             catalog,
+            reserve,
+            figures: Mutex::default(),
             segment_bytes,
             in_flight: in_flight.max(1),
+            read_only: false,
             epoch: manifest.boots,
             resting: Mutex::new(Some((manifest, tail))),
         })))
     }
+
+    /// What is in a folder now, to read it; nothing there is changed, and a process may have the store open.
+    pub fn read_only(dir: &Path) -> Result<Self, OpenError> {
+        Ok(Self(Arc::new(crate::verify::look(Arc::new(RealDisk::read_only(dir)), dir)?)))
+    }
+
+    /// How the journal has worked since the store was opened.
+    pub fn figures(&self) -> Figures {
+        *lock(&self.0.figures)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.0.clone()
+    }
+}
+
+/// For a store that was opened for reading.
+fn only_read() -> StoreError {
+    StoreError::Unavailable("the store was opened for reading only".into())
+}
+
+fn stopping(_: tokio::task::JoinError) -> StoreError {
+    StoreError::Unavailable("the runtime is stopping".into())
 }
 
 #[async_trait]
@@ -120,6 +167,9 @@ impl Store for FileStore {
         _: JournalId,
         lease: &Lease,
     ) -> Result<Box<dyn JournalWriter>, StoreError> {
+        if self.0.read_only {
+            return Err(only_read());
+        }
         if lease.epoch.0 < self.0.epoch {
             return Err(StoreError::Fenced { by: Epoch(self.0.epoch) });
         }
@@ -143,13 +193,7 @@ impl Store for FileStore {
 
     async fn fetch(&self, _: JournalId, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
         let (shared, at) = (self.0.clone(), at.to_vec());
-        let fetched = spawn_blocking(move || {
-            at.iter()
-                .map(|pos| Ok(shared.catalog.find(pos.0)?.entry(pos.0)?.bytes))
-                .collect::<Result<Vec<Bytes>, StoreError>>()
-        });
-        let stopped = |_| StoreError::Unavailable("the runtime is stopping".into());
-        fetched.await.map_err(stopped)?
+        spawn_blocking(move || fetch(&shared.catalog, &at)).await.map_err(stopping)?
     }
 
     async fn snapshot_put(
@@ -158,6 +202,9 @@ impl Store for FileStore {
         upto: Pos,
         body: Box<dyn Source<Bytes>>,
     ) -> Result<(), StoreError> {
+        if self.0.read_only {
+            return Err(only_read());
+        }
         self.0.snapshots.put(upto.0, body).await
     }
 
@@ -169,11 +216,22 @@ impl Store for FileStore {
     }
 
     async fn space(&self) -> Result<Option<Space>, StoreError> {
-        Ok(None)
+        let disk = self.0.disk.clone();
+        let space = spawn_blocking(move || disk.space()).await.map_err(stopping)?;
+        let space = space.map_err(|error| refusal("room on the disk", &error))?;
+        let missing = self.0.reserve.missing();
+        Ok(space.map(|space| Space { free: space.free.saturating_sub(missing), ..space }))
     }
 
     fn stretches(&self, _: JournalId) -> Vec<Stretch> {
-        Vec::new()
+        let segments = self.0.catalog.from(0);
+        let open = segments.last().map(|segment| segment.first);
+        let stretch = |segment: &Arc<Segment>| Stretch {
+            entries: Pos(segment.first)..Pos(segment.last().saturating_add(1)),
+            bytes: segment.capacity,
+            sealed: Some(segment.first) != open,
+        };
+        segments.iter().map(stretch).collect()
     }
 
     fn coord(&self) -> &dyn Coord {
@@ -184,6 +242,9 @@ impl Store for FileStore {
 #[async_trait]
 impl Coord for FileStore {
     async fn acquire(&self, key: &str) -> Result<Option<Lease>, StoreError> {
+        if self.0.read_only {
+            return Ok(None);
+        }
         Ok(Some(Lease { key: key.to_owned(), epoch: Epoch(self.0.epoch) }))
     }
 }

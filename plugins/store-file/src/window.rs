@@ -1,24 +1,41 @@
 //! A view that moves through a file: one block in memory, read again where it is asked for more. And records in such
 //! a view. Not a cache: a jump reads a new block.
 
+use crate::dead::Ranges;
 use crate::disk::DiskFile;
 use crate::layout::{ALIGN, MAX_ENTRY, RECORD_HEADER, RECORD_MAGIC, RecordHeader};
 use std::io;
+use std::ops::Range;
 
 /// Bytes read at once when all of a file is wanted.
 pub const BLOCK: usize = 1 << 20;
+
+/// Where a block cannot be read, it is read again in pieces of this size.
+const PIECE: u64 = 4 << 10;
 
 /// Some bytes of a file.
 pub struct Window {
     block: usize,
     start: u64,
     bytes: Vec<u8>,
+    /// What could not be read, for who goes on behind it. Without this a failed read is an error.
+    unreadable: Option<Ranges>,
 }
 
 impl Window {
     /// An empty view that reads at least so many bytes at once.
     pub fn new(block: usize) -> Self {
-        Self { block, start: 0, bytes: Vec::new() }
+        Self { block, start: 0, bytes: Vec::new(), unreadable: None }
+    }
+
+    /// One in which zeros stand for what cannot be read.
+    pub fn lenient(block: usize) -> Self {
+        Self { unreadable: Some(Ranges::default()), ..Self::new(block) }
+    }
+
+    /// Whether some of these bytes could not be read.
+    pub fn is_blind(&self, some: Range<u64>) -> bool {
+        self.unreadable.as_ref().is_some_and(|unreadable| unreadable.touches(some))
     }
 
     /// Forgets what was read, for another file.
@@ -26,22 +43,28 @@ impl Window {
         self.bytes.clear();
     }
 
-    /// `len` bytes from `at`; fewer at the end of the file.
-    fn get(&mut self, file: &dyn DiskFile, at: u64, len: usize) -> io::Result<&[u8]> {
+    /// Reads this part of a file, for the records in it.
+    pub fn load(&mut self, file: &dyn DiskFile, part: Range<u64>) -> io::Result<()> {
+        let len = usize::try_from(part.end.saturating_sub(part.start)).map_err(io::Error::other)?;
+        self.fill(file, part.start, len).map(|_| ())
+    }
+
+    /// `len` bytes from `at`; fewer at the end of the file. Nothing behind `end` is read with them.
+    fn get(&mut self, extent: &Extent<'_>, at: u64, len: usize) -> io::Result<&[u8]> {
         let skip = match self.skip(at).filter(|skip| self.bytes.len() - skip >= len) {
             Some(skip) => skip,
-            None => self.fill(file, at, len.max(self.block))?,
+            None => self.fill(extent.file, at, len.max(extent.most(at, self.block)))?,
         };
         let end = self.bytes.len().min(skip + len);
         Ok(self.bytes.get(skip..end).unwrap_or_default())
     }
 
     /// What there is from `at` without reading, or a new block when that is not even one aligned word.
-    fn rest(&mut self, file: &dyn DiskFile, at: u64) -> io::Result<&[u8]> {
+    fn rest(&mut self, extent: &Extent<'_>, at: u64) -> io::Result<&[u8]> {
         let word = ALIGN as usize;
         let skip = match self.skip(at).filter(|skip| self.bytes.len() - skip >= word) {
             Some(skip) => skip,
-            None => self.fill(file, at, self.block)?,
+            None => self.fill(extent.file, at, extent.most(at, self.block))?,
         };
         Ok(self.bytes.get(skip..).unwrap_or_default())
     }
@@ -56,9 +79,32 @@ impl Window {
         self.start = at;
         self.bytes.clear();
         self.bytes.resize(len, 0);
-        let read = file.read_at(at, &mut self.bytes);
+        let read = match file.read_at(at, &mut self.bytes) {
+            Err(_) if self.unreadable.is_some() => self.fill_piecewise(file, at),
+            read => read,
+        };
         self.bytes.truncate(*read.as_ref().unwrap_or(&0));
         read.map(|_| 0)
+    }
+
+    fn fill_piecewise(&mut self, file: &dyn DiskFile, at: u64) -> io::Result<usize> {
+        let size = usize::try_from(file.size()?.saturating_sub(at)).unwrap_or(usize::MAX);
+        let end = self.bytes.len().min(size);
+        let mut done = 0;
+        while done < end {
+            let from = at + done as u64;
+            let border = usize::try_from(PIECE - from % PIECE).unwrap_or(1);
+            let stop = end.min(done + border);
+            let Some(piece) = self.bytes.get_mut(done..stop) else { break };
+            if file.read_at(from, piece).is_err() {
+                piece.fill(0);
+                if let Some(unreadable) = &mut self.unreadable {
+                    unreadable.add(from..at + stop as u64);
+                }
+            }
+            done = stop;
+        }
+        Ok(end)
     }
 }
 
@@ -73,20 +119,25 @@ pub struct Extent<'a> {
 }
 
 impl Extent<'_> {
+    /// A block from `at`, or what is left of one.
+    fn most(&self, at: u64, block: usize) -> usize {
+        usize::try_from(self.end.saturating_sub(at)).unwrap_or(block).min(block)
+    }
+
     /// The record at this place with its body, when it is whole.
     pub fn record<'w>(
         &self,
         window: &'w mut Window,
         at: u64,
     ) -> io::Result<Option<(RecordHeader, &'w [u8])>> {
-        let head = window.get(self.file, at, RECORD_HEADER)?;
+        let head = window.get(self, at, RECORD_HEADER)?;
         let Some(header) = RecordHeader::read(head, self.salt) else { return Ok(None) };
         let length = header.length as usize;
         let whole = RECORD_HEADER.saturating_add(length);
         if length > MAX_ENTRY || at.saturating_add(whole as u64) > self.end {
             return Ok(None);
         }
-        let record = window.get(self.file, at, whole)?;
+        let record = window.get(self, at, whole)?;
         Ok(header.body(record, self.salt).map(|body| (header, body)))
     }
 
@@ -94,7 +145,7 @@ impl Extent<'_> {
     pub fn find(&self, window: &mut Window, from: u64) -> io::Result<Option<u64>> {
         let mut at = from;
         while at < self.end {
-            let mut words = window.rest(self.file, at)?.chunks_exact(ALIGN as usize);
+            let mut words = window.rest(self, at)?.chunks_exact(ALIGN as usize);
             let count = words.len() as u64;
             if let Some(nth) = words.position(|word| word.starts_with(&RECORD_MAGIC)) {
                 return Ok(Some(at + nth as u64 * ALIGN).filter(|found| *found < self.end));
@@ -112,7 +163,7 @@ impl Extent<'_> {
         let mut window = Window::new(BLOCK);
         let (mut at, mut end) = (from, from);
         while at < self.end {
-            let bytes = window.rest(self.file, at)?;
+            let bytes = window.rest(self, at)?;
             if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
                 end = at + last as u64 + 1;
             }

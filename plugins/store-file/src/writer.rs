@@ -1,10 +1,12 @@
 //! The writer that the core holds: hands entries to the journal's thread through a bounded queue, and waits for what
-//! becomes of them. Dropping it lets the thread finish what it was given, and waits for that.
+//! becomes of them. Dropping it lets the thread finish what it was given, and waits for that, but not for room on the
+//! disk.
 
-use crate::journal::{Job, Journal};
+use crate::journal::Journal;
 use crate::manifest::Manifest;
+use crate::queue::{Job, Queue};
 use crate::recovery::Tail;
-use crate::spare::Spares;
+use crate::spare::Workshop;
 use crate::store::Shared;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use crossdock_core::store::{JournalWriter, Pending, Pos, StoreError};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
@@ -21,6 +24,8 @@ pub struct Writer {
     shared: Arc<Shared>,
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
+    /// Tells the thread not to wait for room any longer.
+    leaving: Arc<AtomicBool>,
     /// An append was not taken; none behind it is.
     refused: bool,
 }
@@ -28,13 +33,15 @@ pub struct Writer {
 impl Writer {
     /// Starts the threads.
     pub fn start(shared: Arc<Shared>, tail: (Manifest, Tail), epoch: u64) -> io::Result<Self> {
-        let spares = Spares::start(shared.disk.clone(), shared.segment_bytes)?;
+        let spares = Workshop::start(shared.maker())?;
         let (sender, jobs) = sync_channel(shared.in_flight);
-        let journal = Journal::new(shared.clone(), tail, epoch, spares);
+        let leaving = Arc::new(AtomicBool::new(false));
+        let queue = Queue::new(jobs, shared.in_flight, leaving.clone());
+        let journal = Journal::new(shared.clone(), tail, epoch, Box::new(spares));
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || journal.work(&jobs))?;
-        Ok(Self { shared, jobs: Some(sender), thread: Some(thread), refused: false })
+            .spawn(move || journal.work(queue))?;
+        Ok(Self { shared, jobs: Some(sender), thread: Some(thread), leaving, refused: false })
     }
 
     fn queue(&self, job: Job) -> Result<(), StoreError> {
@@ -91,6 +98,7 @@ impl JournalWriter for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.jobs = None;
+        self.leaving.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             // It has nothing to tell: a panic in it was reported where it happened.
             let _ = thread.join();

@@ -1,5 +1,5 @@
-//! What the micro-benchmarks see of this crate beside its codec: a SEND becomes a message, and a message the shared part
-//! of a MESSAGE frame. Not an API: it is compiled with the feature `bench` only.
+//! What the micro-benchmarks see of this crate beside its codec: a SEND becomes a message, and a message the shared
+//! part of a MESSAGE frame. Not an API: it is compiled with the feature `bench` only.
 
 use crate::codec::{Frame, Version};
 use crate::mapping::{self, Look, SendRequest, format_id};

@@ -1,0 +1,74 @@
+//! Reading entries by position: many at once, in the order in which they are on the disk, each once. Neighbours are
+//! read together, so that a page of a queue costs a few reads and not one for each entry.
+
+use crate::catalog::{Catalog, Segment};
+use crate::window::{BLOCK, Window};
+use bytes::Bytes;
+use crossdock_core::store::{Pos, StoreError};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A gap that is read over, rather than to read twice.
+const GAP: u64 = 64 << 10;
+
+/// Entries that are read together.
+struct Stride {
+    segment: Arc<Segment>,
+    bytes: Range<u64>,
+    positions: Vec<u64>,
+}
+
+/// Whole entries at these positions, in the order asked for.
+pub fn fetch(catalog: &Catalog, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
+    let mut found: BTreeMap<u64, Bytes> = at.iter().map(|pos| (pos.0, Bytes::new())).collect();
+    let wanted: Vec<u64> = found.keys().copied().collect();
+    let mut window = Window::new(0);
+    for stride in strides(catalog, &wanted)? {
+        // When it cannot be read as a whole, each entry is read by itself, and the bad one tells.
+        let loaded = window.load(&*stride.segment.file, stride.bytes.clone());
+        for pos in stride.positions {
+            let entry = match &loaded {
+                Ok(()) => stride.segment.entry_in(&mut window, pos)?,
+                Err(_) => stride.segment.entry(pos)?,
+            };
+            found.insert(pos, entry.bytes);
+        }
+        window.clear();
+    }
+    Ok(at.iter().filter_map(|pos| found.get(&pos.0).cloned()).collect())
+}
+
+/// How to read these positions, which are in order: at most a block at once, one larger entry excepted.
+fn strides(catalog: &Catalog, wanted: &[u64]) -> Result<Vec<Stride>, StoreError> {
+    let mut strides: Vec<Stride> = Vec::new();
+    let mut segment: Option<Arc<Segment>> = None;
+    for pos in wanted.iter().copied() {
+        let known = segment.take().filter(|known| (known.first..=known.last()).contains(&pos));
+        let holder = match known {
+            // The writer may be in the middle of a batch: what is behind the tail is not there yet.
+            Some(known) if pos <= catalog.tail() => known,
+            _ => catalog.find(pos)?,
+        };
+        let Some(bytes) = holder.span(pos) else {
+            return holder.entry(pos).map(|_| Vec::new());
+        };
+        match strides.last_mut() {
+            Some(last) if last.takes(&holder, &bytes) => {
+                last.bytes.end = bytes.end;
+                last.positions.push(pos);
+            }
+            _ => strides.push(Stride { segment: holder.clone(), bytes, positions: vec![pos] }),
+        }
+        segment = Some(holder);
+    }
+    Ok(strides)
+}
+
+impl Stride {
+    fn takes(&self, segment: &Arc<Segment>, bytes: &Range<u64>) -> bool {
+        Arc::ptr_eq(&self.segment, segment)
+            && bytes.start.saturating_sub(self.bytes.end) <= GAP
+            && bytes.end - self.bytes.start <= BLOCK as u64
+    }
+}

@@ -1,0 +1,87 @@
+//! How many reads a fetch costs, and what it says of a sector that cannot be read.
+
+use crate::faulty::FaultyDisk;
+use crate::recovery::Start;
+use crate::store::FileStore;
+use bytes::Bytes;
+use crossdock_core::store::{JournalId, Pos, Store, StoreError};
+use std::path::Path;
+use std::sync::Arc;
+
+const JOURNAL: JournalId = JournalId::Meta;
+
+fn body(pos: u64, bytes: usize) -> Bytes {
+    let mut body = pos.to_le_bytes().to_vec();
+    body.resize(bytes, pos as u8);
+    body.into()
+}
+
+/// A store with so many entries of this size.
+async fn store(disk: &FaultyDisk, segment_bytes: u64, count: u64, bytes: usize) -> FileStore {
+    let start = Start { segment_bytes, salt: 5 };
+    let store = FileStore::on(Arc::new(disk.clone()), Path::new("memory"), start, 256);
+    let store = store.expect("fresh");
+    let lease = store.coord().acquire("node").await.expect("embedded").expect("always owner");
+    let mut writer = store.open(JOURNAL, &lease).await.expect("no writer yet");
+    for pos in 1..=count {
+        writer.append(body(pos, bytes)).await.expect("stored");
+    }
+    store
+}
+
+/// Fetches, compares, and counts the reads.
+async fn reads(disk: &FaultyDisk, store: &FileStore, at: &[u64], bytes: usize) -> u64 {
+    let before = disk.writes_and_reads().1;
+    let asked: Vec<Pos> = at.iter().copied().map(Pos).collect();
+    let found = store.fetch(JOURNAL, &asked).await.expect("there");
+    let expected: Vec<Bytes> = at.iter().map(|pos| body(*pos, bytes)).collect();
+    assert_eq!(found, expected);
+    disk.writes_and_reads().1 - before
+}
+
+#[tokio::test]
+async fn neighbours_are_read_together_and_each_once() {
+    let disk = FaultyDisk::default();
+    let store = store(&disk, 4 << 20, 2000, 1000).await;
+    let forward: Vec<u64> = (1..=2000).collect();
+    let bytes = 2000 * 1048;
+    let blocks = bytes / (1u64 << 20) + 1;
+    assert_eq!(reads(&disk, &store, &forward, 1000).await, blocks);
+    // In any order, twice, with gaps.
+    let mixed: Vec<u64> = (0..3000).map(|nth| 1 + nth * 787 % 2000).collect();
+    assert_eq!(reads(&disk, &store, &mixed, 1000).await, blocks);
+    let every_tenth: Vec<u64> = (0..200).map(|nth| 2000 - nth * 10).collect();
+    assert_eq!(reads(&disk, &store, &every_tenth, 1000).await, blocks);
+    assert_eq!(reads(&disk, &store, &[7, 7, 7], 1000).await, 1);
+}
+
+#[tokio::test]
+async fn what_is_far_apart_costs_a_small_read_each() {
+    let disk = FaultyDisk::default();
+    let store = store(&disk, 4 << 20, 2000, 1000).await;
+    assert_eq!(reads(&disk, &store, &[1900, 10, 1000, 500], 1000).await, 4);
+}
+
+#[tokio::test]
+async fn a_segment_is_a_read_of_its_own() {
+    let disk = FaultyDisk::default();
+    let store = store(&disk, 8 << 10, 40, 900).await;
+    let segments = store.stretches(JOURNAL).len() as u64;
+    assert!(segments >= 10, "{segments}");
+    let all: Vec<u64> = (1..=40).rev().collect();
+    assert_eq!(reads(&disk, &store, &all, 900).await, segments);
+}
+
+#[tokio::test]
+async fn a_bad_sector_is_told_of_and_its_neighbours_are_read() {
+    let disk = FaultyDisk::default();
+    let store = store(&disk, 1 << 20, 100, 1000).await;
+    let record = 1048;
+    disk.spoil(&crate::layout::segment_name(1), 4096 + 49 * record + 500);
+    let some: Vec<u64> = (1..=100).filter(|pos| *pos != 50).collect();
+    assert!(reads(&disk, &store, &some, 1000).await > 90);
+    match store.fetch(JOURNAL, &[Pos(49), Pos(50)]).await {
+        Err(StoreError::Corrupt { at: Pos(50), .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,190 @@
+//! What the files of a folder hold, without changing any of them. A start repairs what this finds; a check and a
+//! reader beside a running broker leave it as it is.
+
+use crate::catalog::{NoFile, Segment};
+use crate::disk::{Disk, DiskFile};
+use crate::layout::{Bad, FORMAT, SegmentHeader, segment_first, segment_name, snapshot_upto};
+use crate::manifest::{End, Listed, MANIFEST, Manifest};
+use crate::scan::{Scanned, scan};
+use crate::snapshot;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Name of the file that is locked.
+pub const LOCK: &str = "lock";
+
+/// Why a store could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error("{} is in use by another process", .file.display())]
+    Locked { file: PathBuf },
+    #[error("{} has format {found}; this program reads formats up to {known}", .file.display())]
+    NewerFormat { file: PathBuf, found: u32, known: u32 },
+    #[error("{}: {source}", .file.display())]
+    Io { file: PathBuf, source: io::Error },
+    #[error("{} is damaged: {reason}", .file.display())]
+    Corrupt { file: PathBuf, reason: String },
+}
+
+/// A folder that is looked at.
+#[derive(Clone, Copy)]
+pub struct Survey<'a> {
+    pub disk: &'a dyn Disk,
+    /// For messages.
+    pub dir: &'a Path,
+}
+
+/// Which segments there are.
+pub enum Listing {
+    /// The manifest says.
+    Whole(Manifest),
+    /// The segments themselves say, for this reason.
+    Anew(Manifest, String),
+    /// There is neither a manifest nor a segment.
+    Fresh,
+}
+
+/// One listed segment.
+pub struct Surveyed {
+    pub segment: Segment,
+    pub found: Scanned,
+    /// None when the header is damaged, or the file is missing.
+    pub header: Option<SegmentHeader>,
+    pub is_missing: bool,
+}
+
+impl Survey<'_> {
+    /// An I/O error with its file.
+    pub fn at<T>(&self, name: &str, result: io::Result<T>) -> Result<T, OpenError> {
+        result.map_err(|source| OpenError::Io { file: self.dir.join(name), source })
+    }
+
+    fn newer(&self, name: &str, found: u32) -> OpenError {
+        OpenError::NewerFormat { file: self.dir.join(name), found, known: FORMAT }
+    }
+
+    /// What the snapshots stand for, in order.
+    pub fn snapshots(&self, names: &[String]) -> Result<Vec<u64>, OpenError> {
+        let mut all = Vec::new();
+        for (name, upto) in names.iter().filter_map(|name| Some((name, snapshot_upto(name)?))) {
+            let file = match self.disk.open(name) {
+                // A newer one has taken its place meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                file => self.at(name, file)?,
+            };
+            if let Some(found) = snapshot::newer(&*file) {
+                return Err(self.newer(name, found));
+            }
+            all.push(upto);
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// Which segments are live.
+    pub fn listing(&self, names: &[String]) -> Result<Listing, OpenError> {
+        let there: BTreeSet<u64> = names.iter().filter_map(|name| segment_first(name)).collect();
+        let reason = match Manifest::load(self.disk) {
+            Ok(Some(Ok(manifest))) => return Ok(Listing::Whole(manifest)),
+            Ok(Some(Err(Bad::Newer(found)))) => return Err(self.newer(MANIFEST, found)),
+            Ok(None) if there.is_empty() => return Ok(Listing::Fresh),
+            Ok(Some(Err(Bad::Damaged(reason)))) => reason.into(),
+            Ok(None) => "manifest is missing".into(),
+            Err(error) => format!("manifest cannot be read: {error}"),
+        };
+        Ok(Listing::Anew(self.anew(&there, &reason)?, reason))
+    }
+
+    /// A manifest out of the segments that are there. Some of them may have been trimmed: that does no harm.
+    fn anew(&self, there: &BTreeSet<u64>, reason: &str) -> Result<Manifest, OpenError> {
+        let mut salt = None;
+        for first in there {
+            let name = segment_name(*first);
+            let file = self.at(&name, self.disk.open(&name))?;
+            match read_header(&*file) {
+                Ok(header) => salt = salt.or(Some(header.salt)),
+                Err(Bad::Newer(found)) => return Err(self.newer(&name, found)),
+                Err(Bad::Damaged(_)) => {}
+            }
+        }
+        let Some(salt) = salt else {
+            let reason = format!("{reason}, and no segment can be read");
+            return Err(OpenError::Corrupt { file: self.dir.join(MANIFEST), reason });
+        };
+        let newest = there.last();
+        let segments = there
+            .iter()
+            .map(|first| {
+                let end = if Some(first) == newest { End::Open } else { End::Unknown };
+                Listed { first: *first, end }
+            })
+            .collect();
+        Ok(Manifest { boots: 0, salt, segments })
+    }
+
+    /// The segment in this place of the manifest, and what is in it.
+    pub fn segment(&self, manifest: &Manifest, nth: usize) -> Result<Surveyed, OpenError> {
+        let Some(listed) = manifest.segments.get(nth) else {
+            return Err(self.missing(MANIFEST, "it lists fewer segments than it should"));
+        };
+        let (name, salt) = (segment_name(listed.first), manifest.salt);
+        let file = match self.disk.open(&name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.gone(name, *listed);
+            }
+            Err(source) => return Err(OpenError::Io { file: self.dir.join(name), source }),
+        };
+        let header = match read_header(&*file) {
+            Err(Bad::Newer(found)) => return Err(self.newer(&name, found)),
+            header => header.ok().filter(|h| h.first == listed.first && h.salt == salt),
+        };
+        let size = self.at(&name, file.size())?;
+        let mut taken = header.unwrap_or(SegmentHeader {
+            first: listed.first,
+            epoch: 0,
+            capacity: size,
+            prev_crc: 0,
+            salt,
+        });
+        taken.capacity = taken.capacity.min(u64::from(u32::MAX));
+        let mut found = self.at(&name, scan(&*file, &taken, header.is_some(), listed.end))?;
+        let next = manifest.segments.get(nth + 1).map_or(u64::MAX, |next| next.first);
+        found.lost_to = found.lost_to.min(next.saturating_sub(1));
+        let segment = Segment::new((listed.first, name), file, taken.capacity, salt);
+        segment.push(&found.offsets, found.end);
+        segment.lose_to(match listed.end {
+            End::Sealed { last, .. } => last,
+            _ => found.lost_to,
+        });
+        Ok(Surveyed { segment, found, header, is_missing: false })
+    }
+
+    /// A segment that is not there: all its entries are lost.
+    fn gone(&self, name: String, listed: Listed) -> Result<Surveyed, OpenError> {
+        let End::Sealed { last, .. } = listed.end else {
+            let reason = "the manifest lists it as the newest segment, and it is not there";
+            return Err(self.missing(&name, reason));
+        };
+        let segment = Segment::new((listed.first, name), Box::new(NoFile), 0, 0);
+        segment.lose_to(last);
+        let mut found = Scanned::default();
+        found.damage.push(listed.first..last.saturating_add(1));
+        Ok(Surveyed { segment, found, header: None, is_missing: true })
+    }
+
+    fn missing(&self, name: &str, reason: &str) -> OpenError {
+        OpenError::Corrupt { file: self.dir.join(name), reason: reason.into() }
+    }
+}
+
+/// The header of a segment. One that cannot be read is damaged.
+fn read_header(file: &dyn DiskFile) -> Result<SegmentHeader, Bad> {
+    let mut bytes = [0; 64];
+    match file.read_at(0, &mut bytes) {
+        Ok(read) => SegmentHeader::read(bytes.get(..read).unwrap_or_default()),
+        Err(_) => Err(Bad::Damaged("segment header cannot be read")),
+    }
+}

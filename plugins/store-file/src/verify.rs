@@ -1,0 +1,310 @@
+//! Looking at a store without changing it: a check of every byte that has a checksum, and a view to read from. Both
+//! work beside a process that has the store open; then the end is what had been written when it was looked at.
+
+use crate::catalog::Catalog;
+use crate::disk::{Disk, RealDisk};
+use crate::layout::{segment_first, snapshot_name};
+use crate::manifest::{End, MANIFEST, Manifest};
+use crate::reserve::Reserve;
+use crate::snapshot::{self, Snapshots};
+use crate::store::{Options, Shared};
+use crate::survey::{LOCK, Listing, OpenError, Survey, Surveyed};
+use crate::window::Extent;
+use crossdock_core::store::Pos;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// A store may change while it is looked at: what seems damaged is so when two looks agree, or after so many.
+const LOOKS: u32 = 5;
+
+/// Something that is not as it should be, or is not needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// The manifest is damaged or missing; the next start makes it anew from the segments.
+    Manifest {
+        reason: String,
+    },
+    /// All of a segment: it is missing, its header is damaged, it does not follow the one before.
+    Segment {
+        segment: String,
+        reason: String,
+    },
+    /// Entries that are not whole.
+    Entries {
+        segment: String,
+        entries: Range<Pos>,
+    },
+    /// An entry that is whole and that no writer makes: its epoch or its mark of what was durable goes back.
+    Odd {
+        segment: String,
+        at: Pos,
+    },
+    /// The end of the last write, which was not acknowledged; the next start cuts it.
+    TornTail {
+        segment: String,
+        at: u64,
+        bytes: u64,
+    },
+    Snapshot {
+        upto: Pos,
+        reason: String,
+    },
+    /// A file that the next start removes.
+    Leftover {
+        file: String,
+    },
+}
+
+impl Finding {
+    /// Whether something is lost.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Self::TornTail { .. } | Self::Leftover { .. })
+    }
+}
+
+/// What a check counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// A process has the store open.
+    pub in_use: bool,
+    /// Starts of the store so far.
+    pub starts: u64,
+    pub segments: u64,
+    /// Bytes of their files.
+    pub segment_bytes: u64,
+    /// Entries that are whole.
+    pub entries: u64,
+    /// Bytes of these entries.
+    pub bytes: u64,
+    /// Entries that are damaged.
+    pub damaged: u64,
+    /// From the first entry to behind the last one.
+    pub live: Range<Pos>,
+    /// Bytes behind the last entry.
+    pub torn_bytes: u64,
+    /// The snapshots that are whole stand for everything up to here, and have so many bytes.
+    pub snapshots: Vec<(Pos, u64)>,
+    /// Findings that are damage.
+    pub damages: u64,
+}
+
+/// Checks the store in a folder; tells each finding. Changes nothing there.
+pub fn verify(dir: &Path, each: &mut dyn FnMut(Finding)) -> Result<Report, OpenError> {
+    check(&RealDisk::read_only(dir), dir, each)
+}
+
+/// The same on any disk.
+pub(crate) fn check(
+    disk: &dyn Disk,
+    dir: &Path,
+    each: &mut dyn FnMut(Finding),
+) -> Result<Report, OpenError> {
+    let survey = Survey { disk, dir };
+    let in_use = !survey.at(LOCK, disk.lock(LOCK))?;
+    let mut before = None;
+    let mut looks = 0;
+    let (report, findings) = loop {
+        looks += 1;
+        let mut check = Check { survey, report: Report::default(), findings: Vec::new() };
+        let checked = check.run();
+        let damage: Vec<Finding> =
+            check.findings.iter().filter(|finding| finding.is_damage()).cloned().collect();
+        let is_sure = !in_use || (checked.is_ok() && damage.is_empty());
+        if is_sure || looks == LOOKS || before.as_ref() == Some(&damage) {
+            checked?;
+            break (check.report, check.findings);
+        }
+        before = Some(damage);
+    };
+    findings.into_iter().for_each(each);
+    Ok(Report { in_use, ..report })
+}
+
+struct Check<'a> {
+    survey: Survey<'a>,
+    report: Report,
+    findings: Vec<Finding>,
+}
+
+impl Check<'_> {
+    fn find(&mut self, finding: Finding) {
+        self.report.damages += u64::from(finding.is_damage());
+        self.findings.push(finding);
+    }
+
+    fn run(&mut self) -> Result<(), OpenError> {
+        let names = self.survey.at("", self.survey.disk.list())?;
+        let manifest = match self.survey.listing(&names)? {
+            Listing::Whole(manifest) => manifest,
+            Listing::Anew(manifest, reason) => {
+                self.find(Finding::Manifest { reason });
+                manifest
+            }
+            Listing::Fresh => Manifest { boots: 0, salt: 0, segments: Vec::new() },
+        };
+        self.leftovers(&names, &manifest);
+        self.report.starts = manifest.boots;
+        self.report.live = Pos(1)..Pos(1);
+        let mut before = None;
+        for nth in 0..manifest.segments.len() {
+            let surveyed = self.survey.segment(&manifest, nth)?;
+            let end = manifest.segments.get(nth).map_or(End::Unknown, |listed| listed.end);
+            self.segment(&surveyed, end, &mut before);
+        }
+        for upto in self.survey.snapshots(&names)? {
+            self.snapshot(upto);
+        }
+        Ok(())
+    }
+
+    fn leftovers(&mut self, names: &[String], manifest: &Manifest) {
+        let listed = |first: u64| manifest.segments.iter().any(|listed| listed.first == first);
+        for name in names {
+            let unlisted = segment_first(name).is_some_and(|first| !listed(first));
+            if unlisted || name.ends_with(".tmp") {
+                self.find(Finding::Leftover { file: name.clone() });
+            }
+        }
+    }
+
+    /// Counts a segment. `before` is where the one before ended: its last position and the checksum of that entry.
+    fn segment(&mut self, surveyed: &Surveyed, end: End, before: &mut Option<(u64, u32)>) {
+        let Surveyed { segment, found, header, is_missing } = surveyed;
+        let name = || segment.name.clone();
+        let broken = match (header, *before) {
+            _ if *is_missing => Some("it is missing"),
+            (None, _) => Some("its header is damaged"),
+            (Some(header), Some((last, crc))) => {
+                let follows = last.saturating_add(1) == segment.first && header.prev_crc != crc;
+                follows.then_some("it does not follow the segment before")
+            }
+            _ => None,
+        };
+        if let Some(reason) = broken {
+            self.find(Finding::Segment { segment: name(), reason: reason.into() });
+        }
+        for lost in &found.damage {
+            self.report.damaged += lost.end.saturating_sub(lost.start);
+            let entries = Pos(lost.start)..Pos(lost.end);
+            self.find(Finding::Entries { segment: name(), entries });
+        }
+        for at in &found.odd {
+            self.find(Finding::Odd { segment: name(), at: Pos(*at) });
+        }
+        let report = &mut self.report;
+        if report.segments == 0 {
+            report.live.start = Pos(segment.first);
+        }
+        report.live.end = Pos(segment.last().saturating_add(1));
+        report.segments += 1;
+        report.segment_bytes += segment.capacity;
+        report.entries += found.offsets.iter().filter(|offset| **offset > 0).count() as u64;
+        report.bytes += found.body_bytes;
+        if end == End::Open {
+            self.tail(surveyed);
+        }
+        // Behind damage the chain begins anew.
+        *before = found.damage.is_empty().then(|| (segment.last(), found.crc));
+    }
+
+    fn tail(&mut self, surveyed: &Surveyed) {
+        let Surveyed { segment, found, .. } = surveyed;
+        let extent = Extent { end: segment.capacity, ..segment.extent() };
+        // What cannot be read there was told already.
+        let dirty = extent.dirty_end(found.end).unwrap_or(found.end);
+        let bytes = dirty.saturating_sub(found.end);
+        if bytes > 0 {
+            self.report.torn_bytes += bytes;
+            let segment = segment.name.clone();
+            self.find(Finding::TornTail { segment, at: found.end, bytes });
+        }
+    }
+
+    fn snapshot(&mut self, upto: u64) {
+        match snapshot::open(self.survey.disk, upto) {
+            Ok(body) => self.report.snapshots.push((Pos(upto), body.bytes())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let reason = format!("{}: {error}", snapshot_name(upto));
+                self.find(Finding::Snapshot { upto: Pos(upto), reason });
+            }
+        }
+    }
+}
+
+/// What the seam needs for reading, out of a folder that is not changed.
+pub fn look(disk: Arc<dyn Disk>, dir: &Path) -> Result<Shared, OpenError> {
+    let survey = Survey { disk: &*disk, dir };
+    let mut before = None;
+    let mut looks = 0;
+    let (catalog, manifest, snapshots) = loop {
+        looks += 1;
+        let names = survey.at("", disk.list())?;
+        let manifest = match survey.listing(&names)? {
+            Listing::Whole(manifest) | Listing::Anew(manifest, _) => manifest,
+            Listing::Fresh => Manifest { boots: 0, salt: 0, segments: Vec::new() },
+        };
+        let snapshots = survey.snapshots(&names)?;
+        let found = catalog(survey, &manifest);
+        let damage = found.as_ref().map(|(_, damage)| damage.clone()).ok();
+        let is_whole = damage.as_ref().is_some_and(Vec::is_empty);
+        if is_whole || looks == LOOKS || before.as_ref() == Some(&damage) {
+            break (found?.0, manifest, snapshots);
+        }
+        before = Some(damage);
+    };
+    // After a segment was lost the snapshot may be further than the journal.
+    catalog.set_tail(catalog.tail().max(snapshots.last().copied().unwrap_or(0)));
+    let reserve = Reserve::find(disk.clone(), 0);
+    let reserve = Arc::new(survey.at(crate::reserve::RESERVE, reserve)?);
+    let snapshots = Snapshots::new(disk.clone(), reserve.clone(), snapshots, true);
+    Ok(Shared {
+        snapshots: Arc::new(snapshots),
+        disk,
+        catalog,
+        reserve,
+        figures: Mutex::default(),
+        segment_bytes: Options::default().segment_bytes,
+        in_flight: 1,
+        read_only: true,
+        epoch: manifest.boots,
+        resting: Mutex::new(None),
+    })
+}
+
+/// The entries of these segments, and which of them are damaged.
+fn catalog(
+    survey: Survey<'_>,
+    manifest: &Manifest,
+) -> Result<(Catalog, Vec<Range<u64>>), OpenError> {
+    let (catalog, mut damage) = (Catalog::default(), Vec::new());
+    for nth in 0..manifest.segments.len() {
+        let Surveyed { segment, found, .. } = survey.segment(manifest, nth)?;
+        damage.extend(found.damage);
+        catalog.set_tail(catalog.tail().max(segment.last()));
+        catalog.insert(Arc::new(segment));
+    }
+    Ok((catalog, damage))
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Manifest { reason } => write!(f, "{MANIFEST}: {reason}"),
+            Self::Segment { segment, reason } => write!(f, "{segment}: {reason}"),
+            Self::Entries { segment, entries } => {
+                let last = entries.end.0.saturating_sub(1);
+                write!(f, "{segment}: entries {} to {last} are damaged", entries.start.0)
+            }
+            Self::Odd { segment, at } => {
+                write!(f, "{segment}: entry {} has an epoch or a mark that goes back", at.0)
+            }
+            Self::TornTail { segment, at, bytes } => {
+                write!(f, "{segment}: {bytes} bytes of an unfinished write at byte {at}")
+            }
+            Self::Snapshot { reason, .. } => f.write_str(reason),
+            Self::Leftover { file } => write!(f, "{file}: not in use, removed by the next start"),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `crossdock store verify` and `crossdock store dump`: what is in a store, for operators. Nothing is changed.
+
+use crate::wiring;
+use crossdock_core::broker::{Stored, dump as stored_messages};
+use crossdock_core::carry::{self, Carry, Slots};
+use crossdock_core::{Error, ErrorKind, Formats, Message, Name};
+use serde_json::{Map, Value, json};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Something is damaged, or there is no such queue.
+const EXIT_FOUND: u8 = 1;
+/// The store cannot be read.
+const EXIT_UNREADABLE: u8 = 2;
+
+/// The store of a data directory; the folder itself when it is the store's.
+fn folder(dir: &Path) -> PathBuf {
+    let inner = dir.join("store");
+    if inner.is_dir() { inner } else { dir.to_owned() }
+}
+
+fn unreadable(dir: &Path, error: impl std::fmt::Display) -> ExitCode {
+    eprintln!("{}: {error}", dir.display());
+    ExitCode::from(EXIT_UNREADABLE)
+}
+
+/// Checks it all.
+pub fn verify(dir: &Path) -> ExitCode {
+    let dir = folder(dir);
+    let mut tell = |finding: wiring::Finding| println!("{finding}");
+    let report = match wiring::verify(&dir, &mut tell) {
+        Ok(report) => report,
+        Err(error) => return unreadable(&dir, error),
+    };
+    println!(
+        "{} entries of {} bytes in {} segments of {} bytes, positions {} to {}",
+        report.entries,
+        report.bytes,
+        report.segments,
+        report.segment_bytes,
+        report.live.start.0,
+        report.live.end.0.saturating_sub(1)
+    );
+    for (upto, bytes) in &report.snapshots {
+        println!("snapshot up to {} of {bytes} bytes", upto.0);
+    }
+    if report.torn_bytes > 0 {
+        println!("{} bytes of an unfinished write at the end", report.torn_bytes);
+    }
+    if report.in_use {
+        println!("a process has the store open: what it wrote meanwhile may not have been seen");
+    }
+    match report.damages {
+        0 => {
+            println!("no damage");
+            ExitCode::SUCCESS
+        }
+        damages => {
+            println!("damage: {damages} findings, {} damaged entries", report.damaged);
+            ExitCode::from(EXIT_FOUND)
+        }
+    }
+}
+
+/// Prints the messages of a queue.
+pub fn dump(dir: &Path, vhost: &str, queue: &str) -> ExitCode {
+    let dir = folder(dir);
+    let store = match wiring::store_to_read(&dir) {
+        Ok(store) => store,
+        Err(error) => return unreadable(&dir, error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return unreadable(&dir, error),
+    };
+    let formats = wiring::formats(&wiring::protocols());
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut each = |stored: Stored| {
+        writeln!(out, "{}", line(queue, &stored, &formats))
+            .map_err(|error| Error::new(ErrorKind::Closed, error.to_string()))
+    };
+    let dumped = runtime.block_on(stored_messages(&*store, (vhost, queue), &mut each));
+    let flushed = out.flush();
+    match dumped {
+        Ok(_) if flushed.is_ok() => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!("{}", error.detail());
+            ExitCode::from(EXIT_FOUND)
+        }
+        Err(error) => unreadable(&dir, error.detail()),
+        // Whoever read has closed the pipe.
+        Ok(_) => ExitCode::SUCCESS,
+    }
+}
+
+fn line(queue: &str, stored: &Stored, formats: &Formats) -> Value {
+    let mut line = json!({
+        "queue": queue,
+        "offset": stored.offset.0,
+        "entry": stored.place.pos,
+        "index": stored.place.index,
+        "attempts": stored.attempts,
+    });
+    if let Some(fields) = line.as_object_mut() {
+        match &stored.message {
+            Some(message) => show(message, formats, fields),
+            None => drop(fields.insert("damaged".to_owned(), json!(true))),
+        }
+    }
+    line
+}
+
+fn show(message: &Message, formats: &Formats, line: &mut Map<String, Value>) {
+    let meta = message.meta();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut put = |name: &str, value: Value| drop(line.insert(name.to_owned(), value));
+    put("exchange", json!(&*message.address().exchange));
+    put("key", json!(text(message.address().key.bytes())));
+    put("published", json!(meta.published.0));
+    put("expires", json!(meta.expires.map(|at| at.0)));
+    put("priority", json!(meta.priority));
+    put("user", json!(&*meta.origin.user));
+    put("client", json!(&*meta.origin.client));
+    let fields = message.fields(formats);
+    let (mut headers, mut properties) = (Vec::new(), Vec::new());
+    carry::headers_as_text(&fields.headers, &mut headers);
+    carry::carried(message, fields, Slots::NONE, Carry::Full, &mut properties);
+    let pairs = |pairs: Vec<(Name, String)>| -> Value {
+        // A header may be there twice: a list of pairs, not an object.
+        pairs.into_iter().map(|(name, value)| json!([&*name, value])).collect()
+    };
+    put("headers", pairs(headers));
+    put("properties", pairs(properties));
+    match std::str::from_utf8(message.body()) {
+        Ok(body) => put("body", json!(body)),
+        Err(_) => put("body_base64url", json!(carry::base64url(message.body()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossdock_core::log::Place;
+    use crossdock_core::{Address, Fields, Meta, Offset, Timestamp};
+
+    #[test]
+    fn a_message_is_a_line() {
+        let formats = wiring::formats(&wiring::protocols());
+        let meta = Meta { priority: Some(3), ..Meta::new(Default::default(), Timestamp(7)) };
+        let mut fields = Fields::default();
+        fields.headers.push(("a".into(), crossdock_core::Value::I32(5)));
+        fields.properties.content_type = Some("text/plain".into());
+        let address = Address::new("x".into(), "a/b".into());
+        let message = |body: &'static [u8]| {
+            Message::from_fields(address.clone(), meta.clone(), &fields, body.into())
+        };
+        let stored = |message| {
+            let place = Place { pos: 8, index: 1 };
+            Stored { offset: Offset(9), place, attempts: 2, message }
+        };
+        let shown = line("q", &stored(Some(message(b"hello"))), &formats);
+        assert_eq!(
+            (&shown["offset"], &shown["entry"], &shown["attempts"]),
+            (&json!(9), &json!(8), &json!(2))
+        );
+        assert_eq!(
+            (&shown["key"], &shown["body"], &shown["priority"]),
+            (&json!("a/b"), &json!("hello"), &json!(3))
+        );
+        assert_eq!(shown["headers"][0], json!(["a", "5"]));
+        assert!(shown["properties"].to_string().contains("text/plain"), "{shown}");
+        let binary = line("q", &stored(Some(message(b"\xff\x00"))), &formats);
+        assert_eq!(binary["body_base64url"], json!("_wA"));
+        assert_eq!(line("q", &stored(None), &formats)["damaged"], json!(true));
+    }
+}

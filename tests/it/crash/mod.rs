@@ -1,0 +1,175 @@
+//! The crash harness: the real process on one data folder, load over all protocols at once, SIGKILL at any moment,
+//! also while it recovers; then everything that was acknowledged must be there, once where once was promised, in
+//! order, whole, and nothing else.
+//!
+//! `CRASH_ROUNDS` and `CRASH_SEED` choose; `cargo xtask crash` sets them. The seed makes the choices; the moments at
+//! which the kernel runs whom are not the seed's, so that a seed repeats a kind of run and not every byte of it.
+
+pub mod amqp;
+mod body;
+mod dice;
+mod findings;
+mod flow;
+mod ledger;
+pub mod mqtt;
+mod newest;
+pub mod node;
+mod queues;
+mod sends;
+mod sessions;
+pub mod stomp;
+mod topology;
+mod transactions;
+mod values;
+pub mod wire;
+
+use dice::Dice;
+use findings::Findings;
+use flow::{Books, Flow, Round};
+use node::Node;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use wire::Stop;
+
+/// With every run of the tests.
+const ROUNDS: u64 = 4;
+/// After so many findings a run tells nothing new.
+const ENOUGH: u64 = 20;
+/// Milliseconds of load.
+const LOAD: (u64, u64) = (50, 1500);
+/// Milliseconds from start to kill, in a recovery.
+const RECOVERY: u64 = 60;
+/// How often the figures are said.
+const NEWS: u64 = 100;
+
+#[test]
+fn what_was_acknowledged_survives_sigkill_at_any_moment() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    let rounds = number("CRASH_ROUNDS").unwrap_or(ROUNDS);
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let chosen = clock.map_or(1, |time| time.as_nanos() as u64 % 1_000_000_000);
+    run(number("CRASH_SEED").unwrap_or(chosen), rounds);
+}
+
+fn run(seed: u64, rounds: u64) {
+    eprintln!("crash harness: seed {seed}, {rounds} rounds");
+    let findings = Arc::new(Findings::new(seed));
+    let mut dice = Dice::new(seed);
+    let mut flows = flows(&findings, &dice);
+    // Small segments are begun, sealed and trimmed often.
+    let segment = if dice.chance(1, 2) { "8MiB" } else { "64MiB" };
+    let node = Node::new(&["--set", &format!("store.segment_bytes={segment}")]);
+    let start = Instant::now();
+    for done in 1..=rounds {
+        crash_in_recovery(&node, &findings, &mut dice);
+        let load = Duration::from_millis(dice.range(LOAD.0, LOAD.1));
+        if !round(&node, &findings, &mut flows, Load::Until(load)) || findings.count() >= ENOUGH {
+            break;
+        }
+        findings.kills.one();
+        if done % NEWS == 0 {
+            eprintln!(
+                "--- {done} rounds in {} s\n{}",
+                start.elapsed().as_secs(),
+                findings.figures()
+            );
+        }
+    }
+    round(&node, &findings, &mut flows, Load::Last { patient: rounds > ROUNDS });
+    report_errors(&node, &findings);
+    eprintln!(
+        "crash harness: seed {seed}, {} s\n{}",
+        start.elapsed().as_secs(),
+        findings.figures()
+    );
+    if findings.count() > 0 {
+        let kept = node.keep();
+        panic!("{} findings, {kept}\n{}", findings.count(), findings.texts());
+    }
+    assert!(findings.confirmed.get() > 0 && findings.delivered.get() > 0, "there was no load");
+}
+
+fn flows(findings: &Arc<Findings>, dice: &Dice) -> Vec<Box<dyn Flow>> {
+    let mut books = Books::new(findings.clone());
+    let mut flows = queues::Queues::all(&mut books, dice);
+    flows.push(Box::new(newest::Newest::new(&mut books, dice)));
+    flows.push(Box::new(topology::Topology::new(findings.clone(), dice)));
+    flows.extend(transactions::Transactions::all(&mut books, dice));
+    flows.extend(sessions::Sessions::all(&mut books, dice));
+    flows.push(Box::new(values::Values::new(&mut books, dice)));
+    flows.push(Box::new(values::Wills::new(&mut books, dice)));
+    flows.push(Box::new(sends::Sends::new(&mut books, dice)));
+    flows
+}
+
+/// Sometimes, several times in a row: killed before it is ready, or just after.
+fn crash_in_recovery(node: &Node, findings: &Findings, dice: &mut Dice) {
+    if !dice.chance(1, 3) {
+        return;
+    }
+    for _ in 0..dice.range(1, 4) {
+        findings.life.fetch_add(1, Ordering::Relaxed);
+        let before_ready = node.spawn().kill_after(Duration::from_millis(dice.below(RECOVERY + 1)));
+        findings.kills_in_recovery.add(before_ready.into());
+    }
+}
+
+/// After a SIGKILL nothing is damaged: nothing that the broker calls an error may happen.
+fn report_errors(node: &Node, findings: &Findings) {
+    let news = node.news();
+    let errors: Vec<&str> = news.lines().filter(|line| line.contains(" ERROR ")).collect();
+    if let [first, ..] = errors.as_slice() {
+        findings.report(&format!("{} errors in its log, the first: {first}", errors.len()));
+    }
+    if news.contains("panicked at") {
+        findings.report("it panicked");
+    }
+}
+
+/// What a round does.
+#[derive(Debug, Clone, Copy)]
+enum Load {
+    /// Load for that long, and a kill.
+    Until(Duration),
+    /// Everything is checked; whether there is time to wait for what comes late.
+    Last { patient: bool },
+}
+
+/// One life. With a load it ends by a kill; without, by itself. False when it did not start.
+fn round(node: &Node, findings: &Findings, flows: &mut [Box<dyn Flow>], load: Load) -> bool {
+    let life = findings.life.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut process = node.spawn();
+    let Some(ready) = process.ready() else {
+        let tail: Vec<String> = node.log().lines().rev().take(10).map(str::to_owned).collect();
+        findings.report(&format!("it did not start: {:?} {tail:?}", process.ended()));
+        return false;
+    };
+    report_errors(node, findings);
+    findings.recoveries.lock().expect("no holder panics").push(ready.took);
+    let (amqp, mqtt, stomp) = (ready.amqp, ready.mqtt, ready.stomp);
+    let (last, patient) = match load {
+        Load::Until(_) => (false, false),
+        Load::Last { patient } => (true, patient),
+    };
+    let round = Round { amqp, mqtt, stomp, life: life as u32, last, patient };
+    std::thread::scope(|scope| {
+        for flow in flows {
+            scope.spawn(move || match flow.run(&round) {
+                Err(Stop::Wrong(what)) => findings.report(&format!("{}: {what}", flow.name())),
+                Err(Stop::Gone) if round.last => {
+                    findings.report(&format!("{}: cut off", flow.name()))
+                }
+                _ => {}
+            });
+        }
+        if let Load::Until(load) = load {
+            std::thread::sleep(load);
+            if let Some(code) = process.ended() {
+                findings.report(&format!("it ended by itself with {code:?}"));
+            }
+            process.kill();
+        }
+    });
+    true
+}

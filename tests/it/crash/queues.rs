@@ -1,0 +1,319 @@
+//! AMQP queues of every kind: confirmed persistent publishes by several publishers, a consumer that acknowledges most,
+//! keeps some in flight, and gives some back.
+
+use super::amqp::{
+    ACK, Address, BLOCKED, Confirms, DELIVER, Delivery, Field, Link, NACK, UNBLOCKED,
+};
+use super::dice::Dice;
+use super::flow::{BACKLOG, Books, Flow, Round, until_paid, until_quiet};
+use super::ledger::{Arrival, Key, Ledger};
+use super::wire::{Step, rest, wrong};
+use std::collections::BTreeMap;
+
+/// A queue that is consumed.
+#[derive(Debug, Clone)]
+struct Outlet {
+    queue: String,
+    place: usize,
+    /// Not a dead-letter queue.
+    direct: bool,
+}
+
+/// What kind of queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Priority,
+    /// Messages die after a time, and go to the dead-letter queue.
+    TimeToLive,
+    /// Messages are given back until they go to the dead-letter queue.
+    DeliveryLimit,
+    /// New ones are refused beyond a length.
+    Reject,
+    Fanout,
+}
+
+pub struct Queues {
+    kind: Kind,
+    name: String,
+    ledger: Ledger,
+    dice: Dice,
+    outlets: Vec<Outlet>,
+    is_declared: bool,
+}
+
+impl Queues {
+    fn new(kind: Kind, name: &str, books: &mut Books, dice: &Dice) -> Self {
+        let (publishers, places) = match kind {
+            Kind::Plain => (3, 1),
+            Kind::Fanout => (2, 3),
+            _ => (2, 1),
+        };
+        let outlet = |queue: String, place, direct| Outlet { queue, place, direct };
+        let mut outlets = vec![outlet(name.to_owned(), 0, true)];
+        match kind {
+            Kind::Fanout => {
+                outlets = (0..3).map(|n| outlet(format!("{name}.{n}"), n, true)).collect()
+            }
+            Kind::TimeToLive | Kind::DeliveryLimit => {
+                outlets.push(outlet(format!("{name}.dead"), 0, false))
+            }
+            _ => {}
+        }
+        let ledger = books.open(&format!("AMQP queue {name}"), publishers, places);
+        let dice = dice.fork(1000 + kind as u64);
+        Self { kind, name: name.to_owned(), ledger, dice, outlets, is_declared: false }
+    }
+
+    /// One of each kind.
+    pub fn all(books: &mut Books, dice: &Dice) -> Vec<Box<dyn Flow>> {
+        let kinds = [
+            (Kind::Plain, "plain"),
+            (Kind::Priority, "priority"),
+            (Kind::TimeToLive, "mortal"),
+            (Kind::DeliveryLimit, "limited"),
+            (Kind::Reject, "full"),
+            (Kind::Fanout, "fan"),
+        ];
+        let flow = |(kind, name)| Box::new(Self::new(kind, name, books, dice)) as Box<dyn Flow>;
+        kinds.into_iter().map(flow).collect()
+    }
+
+    fn arguments(&self, outlet: &Outlet) -> Vec<(&'static str, Field)> {
+        let dead = |mut arguments: Vec<(&'static str, Field)>| {
+            arguments.push(("x-dead-letter-exchange", Field::Text(String::new())));
+            arguments
+                .push(("x-dead-letter-routing-key", Field::Text(format!("{}.dead", self.name))));
+            arguments
+        };
+        match self.kind {
+            _ if !outlet.direct => Vec::new(),
+            Kind::Plain | Kind::Fanout => Vec::new(),
+            Kind::Priority => vec![("x-max-priority", Field::Number(4))],
+            Kind::TimeToLive => dead(vec![("x-message-ttl", Field::Number(120))]),
+            Kind::DeliveryLimit => dead(vec![("x-delivery-limit", Field::Number(3))]),
+            Kind::Reject => vec![
+                ("x-max-length", Field::Number(40)),
+                ("x-overflow", Field::Text("reject-publish".to_owned())),
+            ],
+        }
+    }
+
+    /// Declares everything. What was declared in an earlier life must be there, with what it owes.
+    fn declare(&mut self, link: &mut Link) -> Step<()> {
+        if self.is_declared {
+            for outlet in &self.outlets {
+                match link.ready(&outlet.queue)? {
+                    None => self.ledger.found(&format!("lost: the queue {} is gone", outlet.queue)),
+                    // With a dead-letter queue, some may be on their way.
+                    Some(count) if !self.has_dead_letters() => {
+                        let owed = self.ledger.owed(outlet.place);
+                        if (count as usize) < owed {
+                            let text = format!(
+                                "lost: {} has {count} messages and owes {owed}",
+                                outlet.queue
+                            );
+                            self.ledger.found(&text);
+                        }
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        for outlet in &self.outlets {
+            // The same arguments again: a queue that came back with others refuses them.
+            link.declare(&outlet.queue, 2, &self.arguments(outlet))?;
+        }
+        if self.kind == Kind::Fanout && !self.is_declared {
+            link.exchange(&self.name, "fanout")?;
+            for outlet in &self.outlets {
+                link.bind(&outlet.queue, &self.name, "")?;
+            }
+        }
+        self.is_declared = true;
+        Ok(())
+    }
+
+    fn has_dead_letters(&self) -> bool {
+        self.outlets.iter().any(|outlet| !outlet.direct)
+    }
+}
+
+impl Flow for Queues {
+    fn name(&self) -> String {
+        format!("AMQP queue {}", self.name)
+    }
+
+    fn run(&mut self, round: &Round) -> Step<()> {
+        self.ledger.begin(round.life);
+        let mut consumer = Link::open(round.amqp, 1)?;
+        self.declare(&mut consumer)?;
+        let mut publishers = Vec::new();
+        for stream in 0..self.ledger.streams() {
+            let mut link = Link::open(round.amqp, 1)?;
+            link.confirm_select(1)?;
+            let window = self.dice.range(1, 64) as usize;
+            publishers.push(Publisher { link, stream, window, confirms: Confirms::new() });
+        }
+        let prefetch = self.dice.range(1, 100) as u16;
+        consumer.prefetch(1, prefetch)?;
+        for outlet in &self.outlets {
+            consumer.consume(1, &outlet.queue)?;
+        }
+        let mut load =
+            Load { flow: self, consumer, publishers, held: BTreeMap::new(), publish: false };
+        if round.last || load.flow.dice.chance(1, 2) {
+            load.drain(round.last)?;
+        }
+        load.publish = true;
+        if round.last {
+            return Ok(());
+        }
+        loop {
+            if !load.turn()? {
+                rest();
+            }
+        }
+    }
+}
+
+struct Publisher {
+    link: Link,
+    stream: usize,
+    window: usize,
+    confirms: Confirms<Key>,
+}
+
+/// A flow with its connections.
+struct Load<'a> {
+    flow: &'a mut Queues,
+    consumer: Link,
+    publishers: Vec<Publisher>,
+    /// Delivered and neither acknowledged nor given back, by their tags.
+    held: BTreeMap<u64, (usize, Key)>,
+    publish: bool,
+}
+
+impl Load<'_> {
+    /// Consumes until nothing is owed.
+    fn drain(&mut self, last: bool) -> Step<()> {
+        if !until_paid(self, |load| load.flow.ledger.owed_at_all(), Self::turn)? {
+            self.flow.ledger.write_off("the queues were drained");
+        }
+        if last {
+            until_quiet(|| self.turn())?;
+        }
+        Ok(())
+    }
+
+    /// Whether anything happened.
+    fn turn(&mut self) -> Step<bool> {
+        let mut happened = false;
+        for at in 0..self.publishers.len() {
+            happened |= self.publish(at)?;
+        }
+        while let Some(event) = self.consumer.next()? {
+            match event.method {
+                DELIVER => self.delivered(event.delivery())?,
+                other => return wrong(format!("consumer got {other:?}")),
+            }
+            happened = true;
+        }
+        // Some stay in flight for a while; while it drains, none for long.
+        if !self.held.is_empty() && (!self.publish || self.flow.dice.chance(1, 12)) {
+            self.release();
+        }
+        self.consumer.wire.pump()?;
+        Ok(happened)
+    }
+
+    fn publish(&mut self, at: usize) -> Step<bool> {
+        let (flow, publisher) = (&mut *self.flow, &mut self.publishers[at]);
+        let mut happened = false;
+        let may =
+            self.publish && (flow.kind == Kind::Reject || flow.ledger.owed_at_all() < BACKLOG);
+        for _ in 0..8 {
+            if !may
+                || publisher.confirms.open() >= publisher.window
+                || publisher.link.wire.waiting() > 1 << 20
+            {
+                break;
+            }
+            let priority = (flow.kind == Kind::Priority).then(|| flow.dice.below(5) as u8);
+            let (key, body) =
+                flow.ledger.send(publisher.stream, priority.unwrap_or(0), &mut flow.dice);
+            let (exchange, route) = match flow.kind {
+                Kind::Fanout => (flow.name.as_str(), ""),
+                _ => ("", flow.name.as_str()),
+            };
+            let address = Address { exchange, key: route, priority, mandatory: false };
+            publisher.link.publish(1, &address, &body);
+            publisher.confirms.published(key);
+            happened = true;
+        }
+        publisher.link.wire.pump()?;
+        while let Some(event) = publisher.link.next()? {
+            match event.method {
+                ACK => {
+                    for key in publisher.confirms.answered(event.answer())? {
+                        flow.ledger.confirm(key);
+                    }
+                }
+                NACK if flow.kind == Kind::Reject => {
+                    for key in publisher.confirms.answered(event.answer())? {
+                        flow.ledger.refuse(key);
+                    }
+                }
+                // Publishing is held back, or goes on.
+                BLOCKED | UNBLOCKED => {}
+                other => return wrong(format!("publisher got {other:?}")),
+            }
+            happened = true;
+        }
+        Ok(happened)
+    }
+
+    fn delivered(&mut self, delivery: Delivery) -> Step<()> {
+        let flow = &mut *self.flow;
+        let Some(outlet) = flow.outlets.iter().find(|outlet| outlet.queue == delivery.queue) else {
+            return wrong(format!("a delivery to consumer {:?}", delivery.queue));
+        };
+        // From a queue to its dead-letter queue, a message is a new one there.
+        let flagged = outlet.direct.then_some(delivery.redelivered);
+        let arrival = Arrival { place: outlet.place, ordered: outlet.direct, flagged };
+        let Some(key) = flow.ledger.deliver(arrival, &delivery.body) else {
+            self.consumer.ack(1, delivery.tag, false);
+            return Ok(());
+        };
+        let (place, direct) = (outlet.place, outlet.direct);
+        let slow = matches!(flow.kind, Kind::TimeToLive | Kind::Reject);
+        match flow.dice.below(100) {
+            0..40 if flow.kind == Kind::DeliveryLimit && direct => {
+                self.consumer.requeue(1, delivery.tag);
+            }
+            40..50 => drop(self.held.insert(delivery.tag, (place, key))),
+            50..90 if slow => drop(self.held.insert(delivery.tag, (place, key))),
+            // One for all before it.
+            90..95 => {
+                self.consumer.ack(1, delivery.tag, true);
+                let later = self.held.split_off(&delivery.tag);
+                for (_, (place, key)) in std::mem::replace(&mut self.held, later) {
+                    flow.ledger.settle(place, key, false);
+                }
+                flow.ledger.settle(place, key, false);
+            }
+            _ => {
+                self.consumer.ack(1, delivery.tag, false);
+                flow.ledger.settle(place, key, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        for (tag, (place, key)) in std::mem::take(&mut self.held) {
+            self.consumer.ack(1, tag, false);
+            self.flow.ledger.settle(place, key, false);
+        }
+    }
+}

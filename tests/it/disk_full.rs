@@ -1,0 +1,265 @@
+//! A file system that fills up: publishers of all protocols are held before it is full, consumers go on, and when
+//! there is room again everything goes on.
+
+use crate::crash::amqp::{ACK, Address, BLOCKED, Confirms, DELIVER, Link, UNBLOCKED};
+use crate::crash::mqtt::{Connect, Mqtt, PUBACK, Packet};
+use crate::crash::node::{Node, Process, Ready};
+use crate::crash::stomp::Stomp;
+use crate::crash::wire::{Step, Stop, rest, wait, wrong};
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const QUEUE: &str = "fill";
+const BODY: usize = 16 << 10;
+const CYCLES: usize = 5;
+/// Unconfirmed publishes.
+const WINDOW: usize = 8;
+/// Without a confirm for so long, a publisher is held.
+const HELD: Duration = Duration::from_secs(1);
+/// A full disk takes no longer to fill.
+const FILL_TIME: Duration = Duration::from_secs(60);
+/// After the queue was drained, publishing goes on within this time.
+const RESUME_TIME: Duration = Duration::from_secs(5);
+/// A small disk, and room for two segments beyond the alarm.
+const OPTIONS: [&str; 6] = [
+    "--set",
+    "store.segment_bytes=4MiB",
+    "--set",
+    "store.disk_free_alarm=16MiB",
+    "--set",
+    "store.disk_free_hard=8MiB",
+];
+
+/// Mounts a small file system in a namespace of its own, and becomes the broker. None: it may not.
+fn mounted(data: &str) -> Option<Vec<String>> {
+    let mount = format!("mount -t tmpfs -o size=64m none '{data}' && exec \"$@\"");
+    [&["-m"][..], &["-r", "-m"]].into_iter().find_map(|namespace| {
+        let mut command = vec!["unshare".to_owned()];
+        command.extend(namespace.iter().map(|word| (*word).to_owned()));
+        command.extend(["sh", "-c", &mount, "sh"].map(str::to_owned));
+        let mut probe = Command::new(&command[0]);
+        probe.args(&command[1..]).arg("true").stdout(Stdio::null()).stderr(Stdio::null());
+        probe.status().is_ok_and(|status| status.success()).then_some(command)
+    })
+}
+
+/// The publisher that fills the disk.
+struct Filler {
+    link: Link,
+    confirms: Confirms<u32>,
+    next: u32,
+    confirmed: BTreeSet<u32>,
+    blocked: bool,
+    last: Instant,
+}
+
+impl Filler {
+    fn turn(&mut self) -> Step<()> {
+        while self.confirms.open() < WINDOW {
+            let mut body = vec![b'.'; BODY];
+            body[..4].copy_from_slice(&self.next.to_be_bytes());
+            self.link.publish(1, &Address { key: QUEUE, ..Address::default() }, &body);
+            self.confirms.published(self.next);
+            self.next += 1;
+        }
+        self.link.wire.pump()?;
+        while let Some(event) = self.link.next()? {
+            match event.method {
+                ACK => {
+                    self.confirmed.extend(self.confirms.answered(event.answer())?);
+                    self.last = Instant::now();
+                }
+                BLOCKED => self.blocked = true,
+                UNBLOCKED => self.blocked = false,
+                other => return wrong(format!("the filler got {other:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes until no confirm comes any more.
+    fn fill(&mut self) -> Step<()> {
+        let until = Instant::now() + FILL_TIME;
+        self.last = Instant::now();
+        while self.last.elapsed() < HELD {
+            if Instant::now() > until {
+                return wrong("the disk never got full");
+            }
+            self.turn()?;
+            rest();
+        }
+        Ok(())
+    }
+
+    /// Publishes until a confirm comes again; how long that took.
+    fn resume(&mut self) -> Step<Duration> {
+        let (start, before) = (Instant::now(), self.confirmed.len());
+        while self.confirmed.len() == before {
+            if start.elapsed() > RESUME_TIME {
+                return wrong("publishing does not go on although the queue is empty");
+            }
+            self.turn()?;
+            rest();
+        }
+        Ok(start.elapsed())
+    }
+}
+
+/// Whether anything comes within the time.
+fn comes(time: Duration, mut look: impl FnMut() -> Step<bool>) -> Step<bool> {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        if look()? {
+            return Ok(true);
+        }
+        rest();
+    }
+    Ok(false)
+}
+
+/// Takes everything out; the numbers.
+fn drain(ready: &Ready) -> Step<Vec<u32>> {
+    let mut link = Link::open(ready.amqp, 1)?;
+    link.prefetch(1, 100)?;
+    link.consume(1, QUEUE)?;
+    let mut numbers = Vec::new();
+    let mut last = Instant::now();
+    while last.elapsed() < Duration::from_millis(300) {
+        while let Some(event) = link.next()? {
+            if event.method != DELIVER {
+                return wrong(format!("the consumer got {:?}", event.method));
+            }
+            let delivery = event.delivery();
+            numbers.extend(delivery.body.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)));
+            link.ack(1, delivery.tag, false);
+            last = Instant::now();
+        }
+        link.wire.pump()?;
+        rest();
+    }
+    Ok(numbers)
+}
+
+/// The other protocols' publishers: they are held, and then not.
+struct Others {
+    mqtt: Mqtt,
+    stomp: Stomp,
+}
+
+impl Others {
+    fn connect(ready: &Ready) -> Step<Self> {
+        let connect = |client, lasting| {
+            let options = Connect { client, level: 4, lasting, receive_maximum: None, will: None };
+            Mqtt::connect(ready.mqtt, &options)
+        };
+        // Somebody for whom it has to be stored.
+        let mut sleeper = connect("sleeper", true)?;
+        sleeper.subscribe("fill/#", 1)?;
+        sleeper.disconnect()?;
+        Ok(Self { mqtt: connect("publisher", false)?, stomp: Stomp::connect(ready.stomp)? })
+    }
+
+    fn publish(&mut self) {
+        self.mqtt.publish(2, "fill/x", 1, b"x");
+        let headers =
+            [("destination", "/queue/fill.stomp"), ("persistent", "true"), ("receipt", "r")];
+        self.stomp.send("SEND", &headers, b"x");
+    }
+
+    fn puback(&mut self) -> Step<bool> {
+        match self.mqtt.next()? {
+            Some(Packet::Answer(PUBACK, 1, _)) => Ok(true),
+            Some(packet) => wrong(format!("{packet:?}")),
+            None => Ok(false),
+        }
+    }
+
+    fn receipt(&mut self) -> Step<bool> {
+        match self.stomp.next()? {
+            Some(frame) if frame.command == "RECEIPT" => Ok(true),
+            Some(frame) => wrong(format!("{frame:?}")),
+            None => Ok(false),
+        }
+    }
+}
+
+/// Fills, looks, drains, goes on.
+fn cycle(ready: &Ready, filler: &mut Filler, lost: &mut BTreeSet<u32>) -> Step<Duration> {
+    filler.fill()?;
+    if !comes(HELD, || filler.turn().map(|()| filler.blocked))? {
+        return wrong("held, and no connection.blocked");
+    }
+    // Connected while the disk is full: login and subscriptions work.
+    let mut others = Others::connect(ready)?;
+    others.publish();
+    if comes(HELD, || Ok(others.puback()? || others.receipt()?))? {
+        return wrong("MQTT or STOMP is acknowledged while the disk is full");
+    }
+    let before = filler.confirmed.clone();
+    let got = drain(ready)?;
+    if !got.is_sorted() {
+        return wrong("out of order");
+    }
+    lost.extend(&before);
+    lost.retain(|number| got.binary_search(number).is_err());
+    // What was held goes on while the queue is drained, or after it.
+    let took = filler.resume()?;
+    wait("connection.unblocked", || filler.turn().map(|()| (!filler.blocked).then_some(())))?;
+    wait("PUBACK", || Ok(others.puback()?.then_some(())))?;
+    wait("RECEIPT", || Ok(others.receipt()?.then_some(())))?;
+    // These were seen; what came meanwhile is for the next cycle.
+    filler.confirmed.retain(|number| !got.contains(number) && !before.contains(number));
+    Ok(took)
+}
+
+/// Why a step failed, for a test to end with.
+fn must<T>(what: &str, node: &Node, step: Step<T>) -> T {
+    step.unwrap_or_else(|stop| match stop {
+        Stop::Gone => panic!("{what}: the broker is gone\n{}", node.log()),
+        Stop::Wrong(why) => panic!("{what}: {why}\n{}", node.log()),
+    })
+}
+
+fn run(node: &Node, ready: &Ready, process: &mut Process) {
+    let open = || -> Step<Link> {
+        let mut link = Link::open(ready.amqp, 1)?;
+        link.declare(QUEUE, 2, &[])?;
+        link.confirm_select(1)?;
+        Ok(link)
+    };
+    let link = must("a publisher", node, open());
+    let (confirms, confirmed) = (Confirms::new(), BTreeSet::new());
+    let mut filler =
+        Filler { link, confirms, next: 0, confirmed, blocked: false, last: Instant::now() };
+    for number in 0..CYCLES {
+        let mut lost = BTreeSet::new();
+        let took = must(&format!("cycle {number}"), node, cycle(ready, &mut filler, &mut lost));
+        println!(
+            "cycle {number}: {} published in all, resumed after {} ms",
+            filler.next,
+            took.as_millis()
+        );
+        assert!(lost.is_empty(), "cycle {number}: confirmed and not delivered: {lost:?}");
+        assert_eq!(process.ended(), None, "{}", node.log());
+        let log = node.log();
+        assert!(!log.contains("os error 28") && !log.contains("No space left"), "{log}");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_holds_publishers_and_nobody_else() {
+    let node = Node::new(&OPTIONS);
+    let data = node.data_dir();
+    std::fs::create_dir_all(&data).expect("writable");
+    let Some(command) = mounted(&data.to_string_lossy()) else {
+        println!(
+            "skipped: a file system cannot be mounted here, not even in a namespace of its own"
+        );
+        return;
+    };
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let mut process = node.spawn_under(&words);
+    let ready = process.ready().unwrap_or_else(|| panic!("it did not start: {}", node.log()));
+    run(&node, &ready, &mut process);
+}
