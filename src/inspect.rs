@@ -3,7 +3,7 @@
 use crate::wiring;
 use crossdock_core::broker::{Stored, dump as stored_messages};
 use crossdock_core::carry::{self, Carry, Slots};
-use crossdock_core::{Error, ErrorKind, Formats, Message, Name};
+use crossdock_core::{Error, ErrorKind, Formats, Message, Name, ReplyTo};
 use serde_json::{Map, Value, json};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -126,6 +126,22 @@ fn show(message: &Message, formats: &Formats, line: &mut Map<String, Value>) {
     let (mut headers, mut properties) = (Vec::new(), Vec::new());
     carry::headers_as_text(&fields.headers, &mut headers);
     carry::carried(message, fields, Slots::NONE, Carry::Full, &mut properties);
+    // Every protocol has a place for these, so that they are not carried.
+    let known = &fields.properties;
+    let correlation =
+        known.correlation_id.as_ref().and_then(|id| carry::id_to_text(id, usize::MAX));
+    let reply_to = known.reply_to.as_ref().map(|reply| match reply {
+        ReplyTo::Queue(name) => format!("queue:{name}"),
+        ReplyTo::Topic(key) => format!("topic:{}", text(key.bytes())),
+        ReplyTo::Opaque(name) => name.to_string(),
+    });
+    for (name, value) in [
+        ("content-type", known.content_type.as_ref().map(ToString::to_string)),
+        ("correlation-id", correlation),
+        ("reply-to", reply_to),
+    ] {
+        properties.extend(value.map(|value| (name.into(), value)));
+    }
     let pairs = |pairs: Vec<(Name, String)>| -> Value {
         // A header may be there twice: a list of pairs, not an object.
         pairs.into_iter().map(|(name, value)| json!([&*name, value])).collect()

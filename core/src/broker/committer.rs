@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// One append takes at most so much; the rest goes with the next.
 const BATCH_BYTES: usize = 4 << 20;
@@ -209,16 +209,14 @@ pub async fn run(
     committer: Arc<Committer>,
     mut writer: Box<dyn JournalWriter>,
     max_entry: usize,
-    mut trims: tokio::sync::mpsc::Receiver<Vec<Range<Pos>>>,
+    mut trims: mpsc::Receiver<Vec<Range<Pos>>>,
     to: Arc<dyn Committed>,
 ) {
     let mut batch_no = 0;
     loop {
         let units = tokio::select! { biased;
             Some(dead) = trims.recv() => {
-                if let Err(error) = writer.trim(&dead).await {
-                    tracing::warn!(%error, "dead journal segments could not be removed");
-                }
+                trim(&mut *writer, &dead).await;
                 continue;
             }
             units = committer.next_batch() => units,
@@ -230,7 +228,7 @@ pub async fn run(
         let parts = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let result = match committer.has_failed() {
             true => Err(StoreError::Unavailable("an earlier append failed".into())),
-            false => append(&mut *writer, entries).await,
+            false => append(&mut *writer, entries, &mut trims).await,
         };
         match result {
             Ok(first) => {
@@ -245,16 +243,31 @@ pub async fn run(
 }
 
 /// All parts one after another; the position of the first. Nothing to write has no position.
+///
+/// Trims go on meanwhile: an append may be waiting for the room that they give back.
 async fn append(
     writer: &mut dyn JournalWriter,
     entries: Vec<Bytes>,
+    trims: &mut mpsc::Receiver<Vec<Range<Pos>>>,
 ) -> Result<Option<Pos>, StoreError> {
     let mut first = None;
     for entry in entries {
-        let pos = writer.append(entry).await?;
+        let mut stored = writer.append(entry);
+        let pos = loop {
+            tokio::select! { biased;
+                pos = &mut stored => break pos?,
+                Some(dead) = trims.recv() => trim(writer, &dead).await,
+            }
+        };
         first = first.or(Some(pos));
     }
     Ok(first)
+}
+
+async fn trim(writer: &mut dyn JournalWriter, dead: &[Range<Pos>]) {
+    if let Err(error) = writer.trim(dead).await {
+        tracing::warn!(%error, "dead journal segments could not be removed");
+    }
 }
 
 fn take_batch(units: &mut Vec<Unit>) -> Vec<Unit> {

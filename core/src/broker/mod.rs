@@ -334,8 +334,8 @@ impl Inner {
         self.spawn(room::run(self.clone()));
     }
 
-    /// What the end of the last start would have done: auto-delete queues lose their last consumer, and queues hold their
-    /// limits, whose drops are stored lazily.
+    /// What the end of the last start would have done: auto-delete queues lose their last consumer, and queues hold
+    /// their limits, whose drops are stored lazily.
     fn catch_up(self: &Arc<Self>) {
         for vhost in self.all_vhosts() {
             for queue in vhost.queues() {

@@ -38,7 +38,8 @@ pub async fn run(core: Arc<Inner>) {
                 break;
             }
             // Where little can be let go, looking for it all the time would only cost.
-            let little = used > before / 10 * 9 && !core.budget.is_over();
+            let is_alarmed = core.alarmed.load(Ordering::Acquire);
+            let little = used > before / 10 * 9 && !is_alarmed;
             pause = if little { (pause * 2).min(PAUSE_MAX) } else { PAUSE };
             tokio::time::sleep(pause).await;
         }
@@ -53,7 +54,8 @@ async fn relieve(core: &Arc<Inner>) {
         queues.extend(vhost.queues().into_iter().filter(|q| q.look(|s| !s.sub.log.is_empty())));
     }
     let share = (core.budget.resident() / 4 / queues.len().max(1)) as u64;
-    let spill_bytes = if core.budget.is_over() { SPILL_BYTES } else { 0 };
+    // As long as the alarm lasts, which is longer than the mark is exceeded.
+    let spill_bytes = if core.alarmed.load(Ordering::Acquire) { SPILL_BYTES } else { 0 };
     for queue in queues {
         let (_, spill) = queue.look(|state| state.sub.evict(share, spill_bytes));
         if spill.is_empty() {
