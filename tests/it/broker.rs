@@ -131,6 +131,13 @@ impl Broker {
         self.spawn();
     }
 
+    /// SIGKILL, and a start on the same data with other options.
+    pub fn restart_with(&mut self, options: &[&str]) {
+        self.kill();
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
+        self.spawn();
+    }
+
     /// Ends it by a signal (`TERM`, `INT`): the exit code, and how long it took.
     pub fn stop(&mut self, signal: &str) -> (Option<i32>, Duration) {
         let mut child = self.child.take().expect("it runs");
@@ -158,6 +165,9 @@ impl Broker {
         for listener in ["amqp", "mqtt", "stomp"] {
             command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
         }
+        // Whatever room the machine has.
+        command.args(["--set", "store.disk_free_alarm=64MiB"]);
+        command.args(["--set", "store.disk_free_hard=32MiB"]);
         command.args(&self.options).stdout(Stdio::piped());
         command.stderr(log.expect("the folder is writable"));
         let mut child = command.spawn().expect("the binary is there");

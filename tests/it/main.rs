@@ -15,4 +15,5 @@ mod hostile;
 mod restart;
 mod start;
 mod supplier;
+mod tools;
 mod wire;

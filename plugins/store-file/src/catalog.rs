@@ -1,8 +1,11 @@
 //! Which segments there are and where each entry is in them: four bytes of memory for an entry. Shared by the writer
-//! thread and all readers; its locks are held for a look-up only, never over a read.
+//! thread and all readers; its locks are held for a look-up only, never over a read. The exception is a segment that a
+//! start has left unread, because a snapshot stands for it: who asks for its first entry reads it through.
 
 use crate::disk::DiskFile;
-use crate::layout::{MAX_ENTRY, record_bytes};
+use crate::layout::{MAX_ENTRY, SegmentHeader, record_bytes};
+use crate::manifest::End;
+use crate::scan::scan;
 use crate::window::{Extent, Window};
 use bytes::Bytes;
 use crossdock_core::store::{Epoch, JournalEntry, Pos, StoreError};
@@ -38,6 +41,8 @@ struct Places {
     end: u64,
     /// All behind the offsets up to this position, itself included, is missing.
     lost_to: u64,
+    /// Nobody has looked yet where the entries are.
+    unread: Option<(SegmentHeader, End)>,
 }
 
 impl Segment {
@@ -49,6 +54,44 @@ impl Segment {
         salt: u32,
     ) -> Self {
         Self { first, name, capacity, salt, file, places: Mutex::default() }
+    }
+
+    /// A sealed segment up to `last`, to be read when its first entry is asked for.
+    pub fn unread(
+        name: String,
+        file: Box<dyn DiskFile>,
+        header: SegmentHeader,
+        (last, crc): (u64, u32),
+    ) -> Self {
+        let segment = Self::new((header.first, name), file, header.capacity, header.salt);
+        {
+            let mut places = lock(&segment.places);
+            places.lost_to = last;
+            places.unread = Some((header, End::Sealed { last, crc }));
+        }
+        segment
+    }
+
+    /// The places; reads the segment if nobody has yet. What cannot be read now is asked for again.
+    fn places(&self) -> MutexGuard<'_, Places> {
+        let mut places = lock(&self.places);
+        if let Some((header, end)) = places.unread {
+            match scan(&*self.file, &header, true, end) {
+                Ok(found) => {
+                    for lost in &found.damage {
+                        let (segment, from, to) =
+                            (&self.name, lost.start, lost.end.saturating_sub(1));
+                        tracing::error!(segment, from, to, "entries of the journal are damaged");
+                    }
+                    (places.offsets, places.end) = (found.offsets, found.end);
+                    places.unread = None;
+                }
+                Err(error) => {
+                    tracing::error!(segment = self.name, %error, "segment cannot be read");
+                }
+            }
+        }
+        places
     }
 
     /// Entries at these places follow the last one, and end here.
@@ -78,13 +121,13 @@ impl Segment {
     /// Where the entry is; none when it is damaged.
     pub fn offset(&self, pos: u64) -> Option<u32> {
         let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
-        lock(&self.places).offsets.get(nth).copied().filter(|offset| *offset > 0)
+        self.places().offsets.get(nth).copied().filter(|offset| *offset > 0)
     }
 
     /// The bytes in which the entry is, up to the next whole one; none when it is damaged.
     pub fn span(&self, pos: u64) -> Option<Range<u64>> {
         let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
-        let places = lock(&self.places);
+        let places = self.places();
         let at = places.offsets.get(nth).copied().filter(|offset| *offset > 0)?;
         let behind = places.offsets.get(nth.saturating_add(1)..).unwrap_or_default();
         let next = behind.iter().find(|offset| **offset > 0);
@@ -96,7 +139,7 @@ impl Segment {
 
     /// The damaged positions from `pos` on, up to the next whole entry.
     pub fn lost(&self, pos: u64) -> Range<u64> {
-        let places = lock(&self.places);
+        let places = self.places();
         let nth = usize::try_from(pos.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let rest = places.offsets.get(nth..).unwrap_or_default();
         let end = match rest.iter().position(|offset| *offset > 0) {

@@ -1,10 +1,11 @@
 //! How many reads a fetch costs, and what it says of a sector that cannot be read.
 
 use crate::faulty::FaultyDisk;
+use crate::layout::segment_name;
 use crate::recovery::Start;
 use crate::store::FileStore;
 use bytes::Bytes;
-use crossdock_core::store::{JournalId, Pos, Store, StoreError};
+use crossdock_core::store::{Items, JournalId, Pos, Store, StoreError};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,4 +85,38 @@ async fn a_bad_sector_is_told_of_and_its_neighbours_are_read() {
         Err(StoreError::Corrupt { at: Pos(50), .. }) => {}
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_a_snapshot_stands_for_is_read_when_it_is_asked_for() {
+    let disk = FaultyDisk::default();
+    let store = store(&disk, 16 << 10, 200, 1000).await;
+    let body_of = Items(vec![Bytes::from_static(b"snapshot")].into_iter());
+    store.snapshot_put(JOURNAL, Pos(190), Box::new(body_of)).await.expect("stored");
+    drop(store);
+    let start = Start { segment_bytes: 16 << 10, salt: 5 };
+    let again = |disk: &FaultyDisk| {
+        let before = disk.writes_and_reads().1;
+        let store = FileStore::on(Arc::new(disk.clone()), Path::new("memory"), start, 256);
+        (store.expect("a store"), disk.writes_and_reads().1 - before)
+    };
+    let whole = disk.crash(1);
+    let (store, all) = again(&whole);
+    assert!(all < 60, "one short read of each segment, and two or three segments: {all}");
+    assert_eq!(reads(&whole, &store, &[20], 1000).await, 2, "the segment, and the entry");
+    assert_eq!(reads(&whole, &store, &[21], 1000).await, 1);
+    // Damage in a segment that was not read at the start is found then.
+    let damaged = disk.crash(2);
+    damaged.damage(&segment_name(1), |bytes| bytes[9000] ^= 1);
+    let (store, _) = again(&damaged);
+    let mut entries = store.reader(JOURNAL, Pos(1)).await.expect("readable");
+    let (mut whole, mut lost) = (0, Vec::new());
+    while let Some(entry) = entries.next().await {
+        match entry {
+            Ok(_) => whole += 1,
+            Err(StoreError::Corrupt { at, .. }) => lost.push(at.0),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!((whole, lost), (199, vec![5]));
 }

@@ -2,7 +2,8 @@
 //! begun again, and it trusts nothing that was not synced: a process may have died without its machine.
 //!
 //! ```text
-//! lock → sync the names → sweep temporary files → manifest → remove what it does not list → scan each segment
+//! lock → sync the names → sweep temporary files → manifest → remove what it does not list
+//!      → scan each segment that no snapshot stands for
 //!      → cut the torn tail → write what is not known to be synced again → check against the snapshots
 //!      → write the manifest with one more start
 //! ```
@@ -83,7 +84,15 @@ impl Recovery<'_> {
         self.remove_unlisted(&names, &manifest)?;
         let catalog = Catalog::default();
         let (mut epoch, mut last) = (manifest.boots, None);
+        let upto = snapshots.last().copied().unwrap_or(0);
         for nth in 0..manifest.segments.len() {
+            // A start takes as long as what was written since the last snapshot, not as long as all that is kept.
+            let is_last = nth + 1 == manifest.segments.len();
+            let unread = (!is_last).then(|| self.survey.unread(&manifest, nth, upto)).flatten();
+            if let Some(segment) = unread {
+                catalog.insert(Arc::new(segment));
+                continue;
+            }
             let surveyed = self.survey.segment(&manifest, nth)?;
             let is_open = manifest.segments.get(nth).is_some_and(|listed| listed.end == End::Open);
             let writable = self.repair(&surveyed, is_open)?;

@@ -124,6 +124,19 @@ impl Survey<'_> {
         Ok(Manifest { boots: 0, salt, segments })
     }
 
+    /// The segment in this place of the manifest, unread: one that is sealed, has a good header, and is not behind
+    /// `upto`. None when it is otherwise.
+    pub fn unread(&self, manifest: &Manifest, nth: usize, upto: u64) -> Option<Segment> {
+        let listed = manifest.segments.get(nth)?;
+        let End::Sealed { last, crc } = listed.end else { return None };
+        let name = segment_name(listed.first);
+        let file = self.disk.open(&name).ok()?;
+        let header = read_header(&*file).ok()?;
+        let is_it = header.first == listed.first && header.salt == manifest.salt;
+        let fits = header.capacity <= file.size().ok()?.min(u64::from(u32::MAX));
+        (is_it && fits && last <= upto).then(|| Segment::unread(name, file, header, (last, crc)))
+    }
+
     /// The segment in this place of the manifest, and what is in it.
     pub fn segment(&self, manifest: &Manifest, nth: usize) -> Result<Surveyed, OpenError> {
         let Some(listed) = manifest.segments.get(nth) else {

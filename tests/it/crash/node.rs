@@ -85,6 +85,9 @@ impl Node {
         for listener in ["amqp", "mqtt", "stomp"] {
             command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
         }
+        // Whatever room the machine has: tests that care set their own marks.
+        command.args(["--set", "store.disk_free_alarm=64MiB"]);
+        command.args(["--set", "store.disk_free_hard=32MiB"]);
         command.args(&self.options);
         if let [program, arguments @ ..] = program {
             command = wrapped(command, program, arguments);

@@ -1,0 +1,81 @@
+//! `crossdock store verify` and `dump`, and what a damaged store does.
+
+use crate::broker::{Broker, crossdock};
+use crate::wire::amqp::{self, Amqp};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Output;
+
+fn store(broker: &Broker, words: &[&str]) -> Output {
+    let dir = broker.data_dir();
+    let (verb, rest) = words.split_first().expect("a verb");
+    let mut command = crossdock(&["store", verb, &dir.to_string_lossy()]);
+    command.args(rest).output().expect("the binary is there")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The only segment of a small store.
+fn journal(broker: &Broker) -> PathBuf {
+    let files = fs::read_dir(broker.data_dir().join("store")).expect("there");
+    let mut names = files.map(|file| file.expect("readable").path());
+    names.find(|path| path.to_string_lossy().contains("journal-")).expect("there is a journal")
+}
+
+#[test]
+fn a_store_is_checked_dumped_and_accepted_with_its_damage() {
+    let mut broker = Broker::start();
+    let mut client = Amqp::connect(broker.amqp);
+    client.queue("kept", true);
+    client.confirm_select();
+    for number in 0..5 {
+        let body = format!("message {number} of those that are kept");
+        client.publish("", "kept", &amqp::Properties::persistent(), body.as_bytes());
+        client.wait_confirms();
+    }
+    // Beside the running broker.
+    let verified = store(&broker, &["verify"]);
+    let said = text(&verified.stdout);
+    assert!(verified.status.success() && said.contains("no damage"), "{said}");
+    assert!(said.contains("a process has the store open"), "{said}");
+    let lines = text(&store(&broker, &["dump", "--queue", "kept"]).stdout);
+    assert_eq!(lines.lines().count(), 5);
+    for (number, line) in lines.lines().enumerate() {
+        let body = format!("\"body\":\"message {number} of those that are kept\"");
+        assert!(line.starts_with("{\"queue\":\"kept\"") && line.contains(&body), "{line}");
+    }
+    let missing = store(&broker, &["dump", "--queue", "other"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("there are: kept"), "{}", text(&missing.stderr));
+
+    broker.kill();
+    let path = journal(&broker);
+    let mut bytes = fs::read(&path).expect("readable");
+    let wanted = b"message 2 of those";
+    let at = bytes.windows(wanted.len()).position(|window| window == wanted).expect("stored");
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).expect("writable");
+    let verified = store(&broker, &["verify"]);
+    assert_eq!(verified.status.code(), Some(1), "{}", text(&verified.stdout));
+    let dir = broker.data_dir();
+    let mut refused = crossdock(&["serve", "--data-dir", &dir.to_string_lossy()]);
+    for listener in ["amqp", "mqtt", "stomp"] {
+        refused.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
+    }
+    let refused = refused.output().expect("the binary is there");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("--accept-damage"), "{}", text(&refused.stderr));
+
+    broker.restart_with(&["--accept-damage"]);
+    broker.crash();
+    broker.restart_with(&[]);
+    let mut client = Amqp::connect(broker.amqp);
+    client.prefetch(100);
+    client.consume("kept", false);
+    for number in [0, 1, 3, 4] {
+        let delivery = client.receive();
+        assert_eq!(text(&delivery.body), format!("message {number} of those that are kept"));
+    }
+}
