@@ -35,6 +35,13 @@ fn unit_tests(report: &mut Report, full: bool) {
         report.done("a fresh build of the modules", guests::check);
     }
     report.step("tests of the crates, and the law", &mut crates);
+    if full {
+        let stories =
+            ["test", "--release", "--package", "crossdock-store-file", "--lib", "sim_tests"];
+        let mut stories = cargo(&stories);
+        stories.env("STORE_SEEDS", "100000").args(["--", "--nocapture"]);
+        report.step("a hundred thousand stories of the store", &mut stories);
+    }
 }
 
 /// The gate: no message costs more instructions than its budget.
