@@ -24,6 +24,8 @@ const QUIET: Duration = Duration::from_secs(20);
 pub struct Size {
     pub messages: u64,
     pub body_bytes: usize,
+    /// Queues that are filled in turn; one is drained.
+    pub queues: usize,
 }
 
 /// Tenth by tenth.
@@ -73,9 +75,13 @@ impl Progress {
     }
 }
 
-fn source() -> Source {
+fn queue(at: usize) -> String {
+    if at == 0 { QUEUE.to_owned() } else { format!("{QUEUE}.{at}") }
+}
+
+fn source(at: usize) -> Source {
     Source {
-        queue: QUEUE.to_owned(),
+        queue: queue(at),
         durable: true,
         prefetch: WINDOW,
         ack_every: ACK_EVERY,
@@ -86,8 +92,9 @@ fn source() -> Source {
 /// Publishes; every message is confirmed.
 pub fn fill(broker: &Broker, size: Size) -> Result<()> {
     let address = broker.amqp.context("no AMQP address was given")?;
-    amqp::make(address, &source())?;
-    let keys = vec![QUEUE.to_owned()];
+    let sources: Vec<Source> = (0..size.queues).map(source).collect();
+    amqp::make(address, &sources)?;
+    let keys = (0..size.queues).map(queue).collect();
     let target = Target { exchange: String::new(), keys, durable: true, confirm: true };
     let mut client = amqp::publisher(address, &target, &Body::binary(size.body_bytes))?;
     println!("filling: {} messages of {} bytes", size.messages, size.body_bytes);
@@ -115,9 +122,10 @@ pub fn fill(broker: &Broker, size: Size) -> Result<()> {
 /// Consumes it all, and says whether all came in order.
 pub fn drain(broker: &Broker, size: Size) -> Result<()> {
     let address = broker.amqp.context("no AMQP address was given")?;
+    ensure!(size.queues == 1, "one queue is drained");
     println!("draining: {} messages", size.messages);
     let mut progress = Progress::new(broker, size.messages);
-    let mut client = amqp::consumer(address, &source())?;
+    let mut client = amqp::consumer(address, &source(0))?;
     let mut sink = Sink::new(1, Form::Binary, size.body_bytes);
     let mut came = Instant::now();
     while sink.tally.received() < size.messages && came.elapsed() < QUIET {

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 const USAGE: &str = "\
 crossdock-load --list
-crossdock-load --backlog fill|drain [--messages N] [--body-bytes N] --amqp ADDRESS [--pid PID]
+crossdock-load --backlog fill|drain [--messages N] [--body-bytes N] [--queues N] --amqp ADDRESS [--pid PID]
 crossdock-load --scenario NAME... [--amqp ADDRESS] [--mqtt ADDRESS] [--stomp ADDRESS] [--pid PID]
                [--seconds N] [--warm-up N] [--connections N] [--pairs]
 
@@ -94,7 +94,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
         times: Times { warm_up, measure: seconds },
         connections: IDLE_CONNECTIONS,
         backlog: None,
-        size: Size { messages: 1_000_000, body_bytes: 1024 },
+        size: Size { messages: 1_000_000, body_bytes: 1024, queues: 1 },
     };
     let mut rest = arguments.iter();
     while let Some(option) = rest.next() {
@@ -111,6 +111,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--warm-up" => options.times.warm_up = seconds_of(value()?).context("--warm-up")?,
             "--backlog" => options.backlog = Some(value()?.clone()),
             "--messages" => options.size.messages = value()?.parse().context("--messages")?,
+            "--queues" => options.size.queues = value()?.parse().context("--queues")?,
             "--body-bytes" => options.size.body_bytes = value()?.parse().context("--body-bytes")?,
             "--connections" => options.connections = value()?.parse().context("--connections")?,
             _ => bail!("there is no option {option}"),

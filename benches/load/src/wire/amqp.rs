@@ -122,8 +122,9 @@ pub fn publisher(at: SocketAddr, target: &Target, body: &Body) -> Result<Client<
 }
 
 /// Connects and declares.
-pub fn make(at: SocketAddr, source: &Source) -> Result<()> {
-    declare(&mut connect(at)?, source)
+pub fn make(at: SocketAddr, sources: &[Source]) -> Result<()> {
+    let mut link = connect(at)?;
+    sources.iter().try_for_each(|source| declare(&mut link, source))
 }
 
 /// Connects, declares and consumes.
