@@ -36,6 +36,14 @@ pub fn has_slack(core: &Inner) -> bool {
     is_slack(&stretches, &live)
 }
 
+/// A snapshot, and cleaning, would give some part of the journal back.
+pub fn has_gain(core: &Inner) -> bool {
+    let mut stretches = core.store.stretches(JournalId::Meta);
+    stretches.retain(|stretch| stretch.sealed);
+    let live = weigh(core, &stretches);
+    live.iter().zip(&stretches).any(|(live, stretch)| *live < stretch.bytes / 2)
+}
+
 fn is_slack(stretches: &[Stretch], live: &[u64]) -> bool {
     let (total, alive) = (stretches.iter().map(|s| s.bytes).sum::<u64>(), live.iter().sum::<u64>());
     let part = stretches.iter().map(|s| s.bytes).max().unwrap_or(0);

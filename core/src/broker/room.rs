@@ -2,6 +2,7 @@
 //! consumers and their acknowledgements always go on, and what they free gives the room back.
 
 use super::Inner;
+use super::clean::has_gain;
 use crate::error::{Error, ErrorKind};
 use crate::store::Space;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub async fn run(core: Arc<Inner>) {
         };
         if core.disk_alarmed.load(Ordering::Acquire) {
             looks += 1;
-            if looks % LOOKS_PER_SNAPSHOT == 0 {
+            if looks % LOOKS_PER_SNAPSHOT == 0 && has_gain(&core) {
                 core.snapshot_due.notify_one();
             }
         }
