@@ -383,11 +383,14 @@ impl Session {
         if is_first {
             self.turn.unit().ops.used(queue.id);
         }
-        let settles = consumer.settles;
+        let (settles, owned) = (consumer.settles, queue.clone());
         self.consumers.insert(id, Attachment { queue, handle, lane, settles, is_getter: false });
         self.flush_ops();
         if is_first {
             self.sync().await?;
+        }
+        if let Source::Own = consumer.source {
+            self.core().loaded(&owned).await; // They come before those of other queues.
         }
         Ok(id)
     }

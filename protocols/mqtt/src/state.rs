@@ -14,6 +14,7 @@ use crate::codec::Reason;
 use crossdock_core::{ConsumerId, Delivery, Offset};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// An acknowledgement of a publish: PUBACK for QoS 1, PUBREC for QoS 2.
@@ -175,6 +176,9 @@ pub struct Outbound {
     held: VecDeque<Delivery>,
     /// Offsets of the own queue for which an earlier connection got PUBREC.
     received: FxHashSet<u64>,
+    /// Records of the own queue that an earlier connection may have sent and that were not sent again yet: their
+    /// identifiers are taken.
+    owed: Range<u64>,
     /// Where the search for a free identifier goes on.
     search: u16,
 }
@@ -185,7 +189,7 @@ const IDS: u64 = 65_535;
 impl Default for Outbound {
     fn default() -> Self {
         let (sent, received) = (FxHashMap::default(), FxHashSet::default());
-        Self { sent, held: VecDeque::new(), received, search: 0 }
+        Self { sent, held: VecDeque::new(), received, owed: 0..0, search: 0 }
     }
 }
 
@@ -200,11 +204,27 @@ impl Outbound {
     pub fn free(&mut self) -> Option<u16> {
         for _ in 0..IDS {
             self.search = self.search.checked_add(1).unwrap_or(1);
-            if !self.sent.contains_key(&self.search) {
+            if !self.sent.contains_key(&self.search) && !self.is_owed(self.search) {
                 return Some(self.search);
             }
         }
         None
+    }
+
+    /// The own queue holds these records, which an earlier connection may have sent.
+    pub fn owe(&mut self, records: Range<u64>) {
+        self.owed = records;
+    }
+
+    fn is_owed(&self, packet_id: u16) -> bool {
+        let Range { start, end } = self.owed;
+        let behind = (u64::from(packet_id) + IDS - 1 - start % IDS) % IDS;
+        behind < end.saturating_sub(start)
+    }
+
+    /// Records of the own queue come in order: what is in front of this one was sent again, or is gone.
+    pub fn comes(&mut self, offset: Offset) {
+        self.owed.start = self.owed.start.max(offset.0.saturating_add(1));
     }
 
     /// Notes that this record's next word from the client is PUBCOMP, by an earlier connection's memo.

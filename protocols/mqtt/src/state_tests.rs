@@ -84,3 +84,21 @@ fn memo_keys_are_read_back() {
     assert_eq!(memo::read(b"q"), None);
     assert_eq!(memo::read(b"zz"), None);
 }
+
+#[test]
+fn identifiers_that_are_owed_are_not_given_to_others() {
+    let mut outbound = Outbound::default();
+    outbound.owe(65_534..65_538);
+    // Offsets 65,534 and 65,535 to 65,537 have 65,535, 1, 2 and 3.
+    assert_eq!(outbound.free(), Some(4));
+    outbound.comes(Offset(65_535));
+    let mut other = Outbound::default();
+    other.owe(0..2);
+    assert_eq!(other.free(), Some(3));
+    other.comes(Offset(1));
+    let again: Vec<u16> = (0..65_534).filter_map(|_| other.free()).collect();
+    assert_eq!((again.len(), again[65_533]), (65_534, 2));
+    let mut all = Outbound::default();
+    all.owe(5..70_000);
+    assert_eq!(all.free(), None);
+}

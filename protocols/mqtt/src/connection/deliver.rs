@@ -69,6 +69,7 @@ impl Connection<'_> {
     pub(super) fn send_own(&mut self, delivery: Delivery) {
         let packet_id = Outbound::derived(delivery.offset);
         let (consumer, offset) = (delivery.consumer, delivery.offset);
+        self.outbound.comes(offset);
         if self.outbound.was_received(offset) {
             // Its PUBREC came on an earlier connection: only the release is repeated [MQTT-4.4.0-1].
             self.outbound.insert(packet_id, Sent { consumer, offset, awaited: Awaited::PubComp });

@@ -133,9 +133,11 @@ async fn enter(connect: &Connect, visitor: &Visitor<'_>) -> Result<Entered, No> 
     let mut session = broker.session(spec).await.map_err(refused)?;
     let incoming = Incoming { version: connect.version, origin: session.origin().clone() };
     let persistent = keep != Keep::No;
+    let owed = session.own_records();
     let mut seat = take_seat(&mut session, connect, visitor, incoming).await.map_err(refused)?;
     seat.persistent = persistent;
     let (mut inbound, mut outbound) = (Inbound::default(), Outbound::default());
+    outbound.owe(owed.start.0..owed.end.0);
     let mut subscriptions = Subscriptions::resumed(session.own_bindings());
     for noted in session.memos() {
         match memo::read(&noted.key) {
