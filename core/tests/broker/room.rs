@@ -54,8 +54,8 @@ async fn one_old_message_does_not_keep_the_journal() {
     assert_eq!((c.ready("busy"), c.ready("other"), c.ready("slow")), (0, 1, 11));
     c.consume("slow", 20, true).await;
     let got = c.take(11).await;
-    assert_eq!(bodies(&got)[..2], ["first", "slow 1"]);
-    assert!(bodies(&got).iter().skip(1).is_sorted_by_key(|b| b.len()));
+    let slow = (0..10).map(|n| format!("slow {}", 60 * n + 1));
+    assert_eq!(bodies(&got), std::iter::once("first".to_owned()).chain(slow).collect::<Vec<_>>());
     c.consume("other", 1, true).await;
     assert_eq!(bodies(&c.take(1).await), ["first"]);
 }
