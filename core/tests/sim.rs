@@ -73,12 +73,13 @@ struct World {
 }
 
 fn rules(dice: &mut Dice) -> Rules {
+    let messages = dice.chance(30).then(|| 3 + dice.roll(10));
+    let overflow = if dice.chance(70) { Overflow::DropHead } else { Overflow::RejectNew };
+    // The model knows of drop-head by count only.
+    let by_bytes = overflow == Overflow::RejectNew && dice.chance(30);
+    let bytes = by_bytes.then(|| 30 + dice.roll(100));
     Rules {
-        limits: Limits {
-            messages: dice.chance(30).then(|| 3 + dice.roll(10)),
-            bytes: None,
-            overflow: if dice.chance(70) { Overflow::DropHead } else { Overflow::RejectNew },
-        },
+        limits: Limits { messages, bytes, overflow },
         ttl_ms: dice.chance(25).then(|| 5 + dice.roll(40)),
         max_priority: dice.chance(30).then(|| 1 + dice.roll(9) as u8),
         delivery_limit: dice.chance(30).then(|| dice.roll(4) as u16),
@@ -143,11 +144,13 @@ impl World {
         let body = Bytes::from(self.entered.to_string());
         let message = Message::from_fields(Address::queue("q"), meta, &Fields::default(), body);
         let size = message.size() as u64;
-        let in_queue = self.records.values().filter(|r| !matches!(r.is, Is::InFlight(_))).count();
+        let waiting = self.records.values().filter(|r| !matches!(r.is, Is::InFlight(_)));
+        let (count, bytes) = waiting.fold((0, 0), |(n, bytes), r| (n + 1, bytes + r.size));
         let limits = self.sub.rules.limits;
         let full = limits.overflow == Overflow::RejectNew
-            && limits.messages.is_some_and(|max| in_queue as u64 >= max);
-        assert_eq!(self.sub.admits(size as u32), !full, "seed {}", self.seed);
+            && (limits.messages.is_some_and(|max| count >= max)
+                || limits.bytes.is_some_and(|max| bytes + size > max));
+        assert_eq!(self.sub.admits(1, size), !full, "seed {}", self.seed);
         if full {
             return;
         }

@@ -1,7 +1,7 @@
 //! A file system that fills up: publishers of all protocols are held before it is full, consumers go on, and when
 //! there is room again everything goes on.
 
-use crate::crash::amqp::{ACK, Address, BLOCKED, Confirms, DELIVER, Link, UNBLOCKED};
+use crate::crash::amqp::{ACK, Address, BLOCKED, Confirms, DELIVER, Link, Out, UNBLOCKED};
 use crate::crash::mqtt::{Connect, Mqtt, PUBACK, Packet};
 use crate::crash::node::{Node, Process, Ready};
 use crate::crash::stomp::Stomp;
@@ -10,6 +10,10 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+const TX_SELECT: (u16, u16) = (90, 10);
+const TX_SELECT_OK: (u16, u16) = (90, 11);
+const TX_COMMIT: (u16, u16) = (90, 20);
+const TX_COMMIT_OK: (u16, u16) = (90, 21);
 const QUEUE: &str = "fill";
 const BODY: usize = 16 << 10;
 const CYCLES: usize = 5;
@@ -141,10 +145,12 @@ fn drain(ready: &Ready) -> Step<Vec<u32>> {
     Ok(numbers)
 }
 
-/// The other protocols' publishers: they are held, and then not.
+/// The other protocols' publishers, and those that publish in transactions: they are held, and then not.
 struct Others {
     mqtt: Mqtt,
     stomp: Stomp,
+    stomp_tx: Stomp,
+    amqp_tx: Link,
 }
 
 impl Others {
@@ -157,7 +163,14 @@ impl Others {
         let mut sleeper = connect("sleeper", true)?;
         sleeper.subscribe("fill/#", 1)?;
         sleeper.disconnect()?;
-        Ok(Self { mqtt: connect("publisher", false)?, stomp: Stomp::connect(ready.stomp)? })
+        let mut amqp_tx = Link::open(ready.amqp, 1)?;
+        amqp_tx.call(1, Out::method(TX_SELECT), TX_SELECT_OK)?;
+        Ok(Self {
+            mqtt: connect("publisher", false)?,
+            stomp: Stomp::connect(ready.stomp)?,
+            stomp_tx: Stomp::connect(ready.stomp)?,
+            amqp_tx,
+        })
     }
 
     fn publish(&mut self) {
@@ -165,6 +178,31 @@ impl Others {
         let headers =
             [("destination", "/queue/fill.stomp"), ("persistent", "true"), ("receipt", "r")];
         self.stomp.send("SEND", &headers, b"x");
+        let name = ("transaction", "t");
+        self.stomp_tx.send("BEGIN", &[name], b"");
+        self.stomp_tx.send("SEND", &[headers[0], headers[1], name], b"x");
+        self.stomp_tx.send("COMMIT", &[name, headers[2]], b"");
+        self.amqp_tx.publish(1, &Address { key: "fill.tx", ..Address::default() }, b"x");
+        self.amqp_tx.wire.put(&Out::method(TX_COMMIT).frame(1));
+    }
+
+    fn any(&mut self) -> Step<bool> {
+        Ok(self.puback()?
+            || receipt(&mut self.stomp)?
+            || receipt(&mut self.stomp_tx)?
+            || self.commit_ok()?)
+    }
+
+    fn commit_ok(&mut self) -> Step<bool> {
+        while let Some(event) = self.amqp_tx.next()? {
+            match event.method {
+                TX_COMMIT_OK => return Ok(true),
+                BLOCKED | UNBLOCKED => {}
+                other => return wrong(format!("{other:?}")),
+            }
+        }
+        self.amqp_tx.wire.pump()?;
+        Ok(false)
     }
 
     fn puback(&mut self) -> Step<bool> {
@@ -174,13 +212,13 @@ impl Others {
             None => Ok(false),
         }
     }
+}
 
-    fn receipt(&mut self) -> Step<bool> {
-        match self.stomp.next()? {
-            Some(frame) if frame.command == "RECEIPT" => Ok(true),
-            Some(frame) => wrong(format!("{frame:?}")),
-            None => Ok(false),
-        }
+fn receipt(stomp: &mut Stomp) -> Step<bool> {
+    match stomp.next()? {
+        Some(frame) if frame.command == "RECEIPT" => Ok(true),
+        Some(frame) => wrong(format!("{frame:?}")),
+        None => Ok(false),
     }
 }
 
@@ -193,8 +231,8 @@ fn cycle(ready: &Ready, filler: &mut Filler, lost: &mut BTreeSet<u32>) -> Step<D
     // Connected while the disk is full: login and subscriptions work.
     let mut others = Others::connect(ready)?;
     others.publish();
-    if comes(HELD, || Ok(others.puback()? || others.receipt()?))? {
-        return wrong("MQTT or STOMP is acknowledged while the disk is full");
+    if comes(HELD, || others.any())? {
+        return wrong("MQTT, STOMP or a transaction is acknowledged while the disk is full");
     }
     let before = filler.confirmed.clone();
     let got = drain(ready)?;
@@ -207,7 +245,9 @@ fn cycle(ready: &Ready, filler: &mut Filler, lost: &mut BTreeSet<u32>) -> Step<D
     let took = filler.resume()?;
     wait("connection.unblocked", || filler.turn().map(|()| (!filler.blocked).then_some(())))?;
     wait("PUBACK", || Ok(others.puback()?.then_some(())))?;
-    wait("RECEIPT", || Ok(others.receipt()?.then_some(())))?;
+    wait("RECEIPT", || Ok(receipt(&mut others.stomp)?.then_some(())))?;
+    wait("RECEIPT of COMMIT", || Ok(receipt(&mut others.stomp_tx)?.then_some(())))?;
+    wait("tx.commit-ok", || Ok(others.commit_ok()?.then_some(())))?;
     // These were seen; what came meanwhile is for the next cycle.
     filler.confirmed.retain(|number| !got.contains(number) && !before.contains(number));
     Ok(took)

@@ -1,12 +1,15 @@
 //! Lanes: ordered streams of publishes and settles, each with its own confirm numbers and its own transaction.
 
 use super::request::{LaneId, Publish};
-use super::session::Session;
+use super::session::{Session, Waiting};
+use super::turn::Scene;
 use crate::error::{Error, ErrorKind};
 use crate::log::Offset;
+use crate::message::Message;
 use crate::subscription::{ConsumerId, Outcome};
+use std::sync::atomic::Ordering;
 
-/// Bytes of publishes in one open transaction at most.
+/// Bytes of publishes in all open transactions of a session at most.
 const TRANSACTION_BYTES_MAX: usize = 64 << 20;
 
 /// One ordered stream of publishes and settles.
@@ -21,19 +24,8 @@ pub(super) struct Transaction {
     publishes: Vec<(u64, Publish)>,
     bytes: usize,
     pub settles: Vec<(ConsumerId, Vec<Offset>, Outcome)>,
-    /// It grew beyond its limit: the commit is refused.
+    /// It grew beyond the limit: the commit is refused.
     too_large: bool,
-}
-
-impl Transaction {
-    /// Keeps a publish for the commit.
-    pub fn publish(&mut self, number: u64, publish: Publish) {
-        self.bytes += publish.message.size();
-        self.too_large |= self.bytes > TRANSACTION_BYTES_MAX;
-        if !self.too_large {
-            self.publishes.push((number, publish));
-        }
-    }
 }
 
 impl Session {
@@ -68,23 +60,90 @@ impl Session {
         }
     }
 
-    /// All or nothing, in one entry; resolves when stored. The lane is then outside a transaction.
+    /// Keeps a publish for the commit. What it takes counts against the memory budget already.
+    pub(super) fn publish_later(&mut self, lane: LaneId, number: u64, publish: Publish) {
+        let open = self.lanes.iter().filter_map(|(_, lane)| lane.transaction.as_ref());
+        let bytes = open.map(|t| t.bytes).sum::<usize>() + publish.message.size();
+        self.charge(&publish.message);
+        let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.as_mut()) else {
+            return;
+        };
+        transaction.too_large |= bytes > TRANSACTION_BYTES_MAX;
+        if transaction.too_large {
+            transaction.publishes.clear();
+            transaction.bytes = 0;
+            return;
+        }
+        transaction.bytes += publish.message.size();
+        transaction.publishes.push((number, publish));
+    }
+
+    /// Counts a message that is kept for later against the memory budget.
+    pub fn charge(&self, message: &Message) {
+        self.broker().inner().charge(message);
+    }
+
+    /// False while the lane's transaction would publish to a disk that is nearly full. It is to be asked again after
+    /// [`Session::events`].
+    pub fn may_commit(&mut self, lane: LaneId) -> bool {
+        let transaction = self.lane_mut(lane).and_then(|l| l.transaction.as_ref());
+        transaction.is_none_or(|t| t.publishes.is_empty()) || self.has_room()
+    }
+
+    /// False while the disk is nearly full. What a transaction has in memory is no reason to hold it back when memory
+    /// is short: once it is committed, it can leave.
+    pub fn has_room(&mut self) -> bool {
+        let is_full = |s: &Self| s.broker().inner().disk_alarmed.load(Ordering::Acquire);
+        self.is_free(is_full)
+    }
+
+    /// All or nothing, in one entry; resolves when stored. When one of its messages has nowhere to go any more or is
+    /// refused by a queue, nothing of it happens. The lane is then outside a transaction.
     pub async fn commit(&mut self, lane: LaneId) -> Result<(), Error> {
-        self.flush_all();
         let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.take()) else {
             return Ok(());
         };
         if transaction.too_large {
-            let detail = format!("a transaction holds at most {TRANSACTION_BYTES_MAX} bytes");
+            let detail =
+                format!("open transactions hold at most {TRANSACTION_BYTES_MAX} bytes together");
             return Err(Error::new(ErrorKind::TooLarge, detail));
         }
+        if transaction.publishes.is_empty() {
+            self.flush();
+            self.settle_all(&transaction);
+            self.flush_ops();
+        } else {
+            self.flush_all();
+            self.play(lane, transaction)?;
+        }
+        self.sync().await
+    }
+
+    fn settle_all(&mut self, transaction: &Transaction) {
         for (consumer, offsets, outcome) in &transaction.settles {
             self.settle_now(*consumer, offsets, outcome);
         }
-        for (number, publish) in transaction.publishes {
-            self.enqueue(lane, number, publish);
+    }
+
+    fn play(&mut self, lane: LaneId, mut transaction: Transaction) -> Result<(), Error> {
+        let core = self.core();
+        let vhost = self.vhost().clone();
+        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        for (_, publish) in &transaction.publishes {
+            self.route(scene, &publish.message)?;
         }
-        self.flush_all();
-        self.sync().await
+        self.touch();
+        let mut waiting = Waiting::default();
+        for (number, publish) in std::mem::take(&mut transaction.publishes) {
+            self.publish_one(scene, (lane, number), publish, &mut waiting);
+        }
+        if let Err(why) = self.turn.admit() {
+            self.finish(scene, None);
+            return Err(why);
+        }
+        self.settle_all(&transaction);
+        self.turn.run(scene);
+        self.conclude(scene, waiting);
+        Ok(())
     }
 }

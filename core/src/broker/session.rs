@@ -166,11 +166,10 @@ impl Session {
             }
             false => 0,
         };
-        if let Some(transaction) = &mut state.transaction {
-            transaction.publish(number, publish);
-            return number;
+        match state.transaction.is_some() {
+            true => self.publish_later(lane, number, publish),
+            false => self.enqueue(lane, number, publish),
         }
-        self.enqueue(lane, number, publish);
         number
     }
 
@@ -225,17 +224,25 @@ impl Session {
     /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
     /// Call it after every turn.
     pub fn flush(&mut self) {
-        if !self.batch.is_empty() && self.is_held() {
+        match self.batch.is_empty() || self.is_free(Self::is_held) {
+            true => self.flush_all(),
+            false => self.flush_ops(),
+        }
+    }
+
+    /// False while there is this hold. The end of it wakes [`Session::events`].
+    pub(super) fn is_free(&mut self, is_held: fn(&Self) -> bool) -> bool {
+        if is_held(self) {
             // Noted before it is asked again: whoever lifts the hold in between finds the note.
             self.inbox.held.store(true, Ordering::Release);
             self.broker.inner().hold(&self.inbox);
-            if self.is_held() {
+            if is_held(self) {
                 self.tell_blocked();
-                return self.flush_ops();
+                return false;
             }
         }
         self.inbox.held.store(false, Ordering::Release);
-        self.flush_all();
+        true
     }
 
     fn tell_blocked(&mut self) {
@@ -312,7 +319,7 @@ impl Session {
         });
     }
 
-    fn publish_one(
+    pub(super) fn publish_one(
         &mut self,
         scene: Scene<'_>,
         (lane, number): (LaneId, u64),
@@ -340,7 +347,7 @@ impl Session {
     }
 
     /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
-    fn conclude(&mut self, scene: Scene<'_>, waiting: Waiting) {
+    pub(super) fn conclude(&mut self, scene: Scene<'_>, waiting: Waiting) {
         let Waiting { mut confirms, indices, bytes } = waiting;
         for (confirm, index) in confirms.iter_mut().zip(indices) {
             if let Some(why) = self.turn.refusal(index) {
@@ -362,7 +369,11 @@ impl Session {
     }
 
     /// The route of an address, remembered as long as nothing that concerns it changes.
-    fn route(&mut self, scene: Scene<'_>, message: &Message) -> Result<Arc<Route>, Error> {
+    pub(super) fn route(
+        &mut self,
+        scene: Scene<'_>,
+        message: &Message,
+    ) -> Result<Arc<Route>, Error> {
         let address = message.address();
         if let Some(cached) = self.cache.get(address)
             && scene.vhost.generations.is_current(cached.stamp)
@@ -579,7 +590,7 @@ impl Session {
 
 /// Confirms of one flush.
 #[derive(Default)]
-struct Waiting {
+pub(super) struct Waiting {
     confirms: Vec<Confirm>,
     /// The turn's index of each confirm's message.
     indices: Vec<usize>,

@@ -8,7 +8,7 @@ use super::committer::{Placed, Ticket, Unit, Why};
 use super::inbox::Inbox;
 use super::moves;
 use super::named::Named;
-use super::queue::{Aftermath, Queue};
+use super::queue::{Aftermath, Queue, QueueState};
 use super::vhost::{ContentHit, Route, SessionHit, Vhost};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Tags;
@@ -42,6 +42,10 @@ pub struct Turn {
     placed: Vec<(usize, Arc<Queue>, Offset, Tags)>,
     /// Refused messages and why.
     refused: Vec<(usize, Error)>,
+    /// Messages that become retained values.
+    retained: Vec<usize>,
+    /// So many messages were let in as a whole before: queues take them whatever their limits.
+    admitted: usize,
     unit: Unit,
     pub after: Aftermath,
 }
@@ -61,7 +65,7 @@ impl Turn {
         let index = self.messages.len();
         scene.core.charge(&message);
         if message.meta().retain && *message.address().exchange == *scene.vhost.topic_exchange {
-            self.retain(scene, &message);
+            self.retained.push(index);
         }
         self.messages.push(message.clone());
         let mut routed = false;
@@ -87,11 +91,14 @@ impl Turn {
         Taken { index, routed }
     }
 
-    fn retain(&mut self, scene: Scene<'_>, message: &Message) {
-        let key = &message.address().key;
-        let value = (!message.body().is_empty()).then(|| message.clone());
-        self.unit.ops.retain(&scene.vhost.name, key, value.as_ref());
-        scene.vhost.retained.lock().set(key.clone(), value);
+    fn retain(&mut self, scene: Scene<'_>) {
+        for index in self.retained.drain(..) {
+            let Some(message) = self.messages.get(index) else { continue };
+            let key = &message.address().key;
+            let value = (!message.body().is_empty()).then(|| message.clone());
+            self.unit.ops.retain(&scene.vhost.name, key, value.as_ref());
+            scene.vhost.retained.lock().set(key.clone(), value);
+        }
     }
 
     fn arrive(&mut self, queue: &Arc<Queue>, index: usize, tags: Tags) {
@@ -195,6 +202,7 @@ impl Turn {
     /// Appends and dispatches until nothing is left to do.
     pub fn run(&mut self, scene: Scene<'_>) {
         loop {
+            self.retain(scene);
             // Level 0 goes first: it never waits, so nothing of a higher level that was published behind it in this
             // flush overtakes it.
             for (inbox, list) in self.direct.drain(..) {
@@ -216,6 +224,7 @@ impl Turn {
             }
             let more = !self.arrivals.is_empty()
                 || !self.direct.is_empty()
+                || !self.retained.is_empty()
                 || !self.after.moves.is_empty()
                 || !self.after.queues.is_empty()
                 || !self.after.ops.is_empty();
@@ -225,8 +234,34 @@ impl Turn {
         }
     }
 
+    /// Lets all in that was published in this turn so far, whatever the queues' limits will be by then; or says why
+    /// that cannot be, and forgets it. Nobody has seen anything of it before [`Turn::run`].
+    pub fn admit(&mut self) -> Result<(), Error> {
+        let admitted = match self.refused.first() {
+            Some((_, why)) => Err(why.clone()),
+            None => self.arrivals.iter().try_for_each(|(queue, list)| {
+                let sizes = list.iter().filter_map(|(index, _)| self.messages.get(*index));
+                let bytes = sizes.map(|message| message.size() as u64).sum();
+                let admits = |state: &mut QueueState| {
+                    state.deleted || state.sub.admits(list.len() as u64, bytes)
+                };
+                if queue.look(admits) { Ok(()) } else { Err(full(queue)) }
+            }),
+        };
+        self.admitted = self.messages.len();
+        if admitted.is_err() {
+            self.arrivals.clear();
+            self.direct.clear();
+            self.retained.clear();
+            self.messages.clear();
+            self.refused.clear();
+            self.admitted = 0;
+        }
+        admitted
+    }
+
     fn append(&mut self, scene: Scene<'_>) {
-        let now = scene.now;
+        let (now, admitted) = (scene.now, self.admitted);
         let mut arrivals = std::mem::take(&mut self.arrivals);
         for (queue, list) in arrivals.drain(..) {
             let (messages, placed, refused) = (&self.messages, &mut self.placed, &mut self.refused);
@@ -238,7 +273,7 @@ impl Turn {
                 for (index, tags) in list {
                     let Some(message) = messages.get(index).cloned() else { continue };
                     let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
-                    if !state.sub.admits(size) {
+                    if index >= admitted && !state.sub.admits(1, u64::from(size)) {
                         if state.sub.rules.limits.overflow == Overflow::RejectNewDeadLetter {
                             effects.moves.push(Move {
                                 offset: Offset(u64::MAX),
@@ -248,8 +283,7 @@ impl Turn {
                                 durable: false,
                             });
                         }
-                        let why = format!("queue '{}' is full", queue.name);
-                        refused.push((index, Error::new(ErrorKind::Full, why)));
+                        refused.push((index, full(&queue)));
                         continue;
                     }
                     let durable = is_durable && message.meta().durable;
@@ -317,6 +351,7 @@ impl Turn {
     pub fn finish(&mut self, scene: Scene<'_>, ticket: Option<Ticket>) {
         self.messages.clear();
         self.refused.clear();
+        self.admitted = 0;
         let mut unit = std::mem::take(&mut self.unit);
         unit.ticket = ticket;
         if !unit.ops.is_empty() || unit.ticket.is_some() || unit.done.is_some() {
@@ -340,6 +375,10 @@ impl Turn {
 pub fn route_of(scene: Scene<'_>, address: &Address, message: &Message) -> Option<Route> {
     let fields = || message.fields(&scene.core.formats).clone();
     scene.vhost.route(address, &fields).ok().map(|(route, _)| route)
+}
+
+fn full(queue: &Queue) -> Error {
+    Error::new(ErrorKind::Full, format!("queue '{}' is full", queue.name))
 }
 
 fn direct(message: &Message, tags: Tags) -> Delivery {

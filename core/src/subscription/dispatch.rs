@@ -21,14 +21,14 @@ pub struct Arrival {
 }
 
 impl Subscription {
-    /// False when the queue's limit refuses a message of that size.
-    pub fn admits(&self, size: u32) -> bool {
+    /// False when the queue's limits refuse so many messages of so many bytes.
+    pub fn admits(&self, messages: u64, bytes: u64) -> bool {
         let limits = &self.rules.limits;
         if limits.overflow == Overflow::DropHead {
             return true;
         }
-        limits.messages.is_none_or(|max| self.waiting() < max)
-            && limits.bytes.is_none_or(|max| self.ready_bytes + u64::from(size) <= max)
+        limits.messages.is_none_or(|max| self.waiting() + messages <= max)
+            && limits.bytes.is_none_or(|max| self.waiting_bytes() + bytes <= max)
     }
 
     /// Takes a message in.

@@ -97,6 +97,12 @@ impl Subscription {
         self.log.len().saturating_sub(in_flight)
     }
 
+    /// Their bytes.
+    pub fn waiting_bytes(&self) -> u64 {
+        let in_flight: u64 = self.consumers.iter().map(|c| c.in_flight_bytes).sum();
+        self.log.bytes().saturating_sub(in_flight)
+    }
+
     /// The log was recovered: everything in it is ready, and somebody may have seen it.
     pub fn recover(&mut self) {
         self.log.freeze();

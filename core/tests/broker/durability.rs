@@ -87,6 +87,86 @@ async fn a_transaction_is_one_entry() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_a_queue_refuses_leaves_nothing() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    let reject = ("x-overflow", Value::text("reject-publish"));
+    c.declare(queue("few", &[("x-max-length", Value::I32(2)), reject.clone()])).await;
+    c.declare(queue("small", &[("x-max-length-bytes", Value::I32(200)), reject])).await;
+    for name in ["a", "free"] {
+        c.declare(QueueSpec::durable(name)).await;
+    }
+    c.bind(TOPICS, "kept", "free").await;
+    assert!(matches!(c.durable(Address::queue("a"), "in").await, Confirmed::Stored));
+    c.consume("a", 10, true).await;
+    let got = c.take(1).await;
+    let (half, large) = ("x".repeat(120), "x".repeat(201));
+    for (name, count, body) in [("few", 3, "1"), ("small", 2, &half), ("small", 1, &large)] {
+        c.session.begin(c.lane);
+        c.put(topic("kept"), "to be retained", |meta| (meta.durable, meta.retain) = (true, true));
+        for _ in 0..count {
+            c.put(Address::queue(name), body, |meta| meta.durable = true);
+        }
+        c.settle(&got, Outcome::Accepted);
+        let refused = c.session.commit(c.lane).await.expect_err("there is no room");
+        assert_eq!(refused.kind(), ErrorKind::Full, "{refused}");
+        assert!(refused.detail().contains(name), "{refused}");
+    }
+    // Just enough room is room, and what was refused before holds nothing back.
+    c.session.begin(c.lane);
+    c.put(Address::queue("few"), "1", |meta| meta.durable = true);
+    c.put(Address::queue("few"), "2", |meta| meta.durable = true);
+    c.put(Address::queue("small"), &half, |meta| meta.durable = true);
+    c.session.commit(c.lane).await.expect("stored");
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    let ready = ["a", "free", "few", "small"].map(|name| c.ready(name));
+    assert_eq!(ready, [1, 0, 2, 1], "what was settled in it is not");
+    c.declare(QueueSpec::durable("late")).await;
+    c.bind(TOPICS, "kept", "late").await;
+    assert_eq!(c.ready("late"), 0, "nothing is retained");
+}
+
+#[tokio::test]
+async fn a_transaction_whose_exchange_is_gone_leaves_nothing() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.session.declare_exchange(ExchangeSpec::new("x", Kind::Topic)).await.expect("declared");
+    c.declare(QueueSpec::durable("a")).await;
+    c.session.begin(c.lane);
+    c.put(Address::queue("a"), "1", |meta| meta.durable = true);
+    c.put(Address::new("x".into(), "k".into()), "2", |meta| meta.durable = true);
+    c.session.delete_exchange("x", false).await.expect("deleted");
+    let refused = c.session.commit(c.lane).await.expect_err("nowhere to go");
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
+    assert_eq!(c.ready("a"), 0);
+}
+
+#[tokio::test]
+async fn open_transactions_are_bounded_together() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("a")).await;
+    let (first, second) = (c.lane, c.session.lane());
+    let large = "x".repeat(40 << 20);
+    c.session.begin(first);
+    c.session.begin(second);
+    c.put(Address::queue("a"), &large, |_| {});
+    assert!(stage.broker.memory_used() > 40 << 20, "it counts before it is committed");
+    c.lane = second;
+    c.put(Address::queue("a"), &large, |_| {});
+    c.put(Address::queue("a"), "small", |_| {});
+    let refused = c.session.commit(second).await.expect_err("too much");
+    assert_eq!((refused.kind(), c.ready("a")), (ErrorKind::TooLarge, 0));
+    c.session.commit(first).await.expect("within the limit");
+    assert_eq!(c.ready("a"), 1);
+    c.session.begin(second);
+    c.put(Address::queue("a"), &large, |_| {});
+    c.session.commit(second).await.expect("there is room again");
+    assert_eq!(c.ready("a"), 2);
+}
+
+#[tokio::test]
 async fn topology_comes_back() {
     let stage = Stage::new().await;
     let mut c = stage.client().await;

@@ -43,6 +43,24 @@ async fn reject_new_refuses_the_publisher() {
 }
 
 #[tokio::test]
+async fn a_limit_in_bytes_counts_what_is_being_stored() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    let arguments =
+        [("x-max-length-bytes", Value::I32(250)), ("x-overflow", Value::text("reject-publish"))];
+    c.declare(queue("q", &arguments)).await;
+    let body = "x".repeat(100);
+    let send = |c: &mut Client| c.put(Address::queue("q"), &body, |meta| meta.durable = true);
+    let numbers = [send(&mut c), send(&mut c), send(&mut c)];
+    c.session.flush();
+    for number in &numbers[..2] {
+        assert!(matches!(c.confirmed(*number).await, Confirmed::Stored));
+    }
+    assert!(matches!(c.confirmed(numbers[2]).await, Confirmed::Refused(_)));
+    assert_eq!(c.ready("q"), 2);
+}
+
+#[tokio::test]
 async fn a_backlog_over_the_memory_mark_leaves_memory_and_comes_back() {
     let settings = Settings { memory_high: 4 << 20, ..Settings::default() };
     let stage = Stage::with(MemoryStore::default(), settings, Vec::new()).await;

@@ -155,6 +155,48 @@ async fn a_full_disk_holds_publishers_back_and_consumers_go_on() {
 }
 
 #[tokio::test]
+async fn a_full_disk_holds_transactions_back_that_publish() {
+    let settings =
+        Settings { disk_free_alarm: Some(1000), disk_free_hard: 500, ..Settings::default() };
+    let store = MemoryStore::default();
+    store.set_space(Some(Space { free: 5000, total: 10_000 }));
+    let stage = Stage::with(store, settings, Vec::new()).await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    assert!(matches!(c.durable(Address::queue("q"), "before").await, Confirmed::Stored));
+    c.consume("q", 10, true).await;
+    let got = c.take(1).await;
+    let (publishes, settles) = (c.lane, c.session.lane());
+    c.session.begin(publishes);
+    c.put(Address::queue("q"), "in it", |meta| meta.durable = true);
+    assert!(c.session.may_commit(publishes));
+    stage.store.set_space(Some(Space { free: 800, total: 10_000 }));
+    while c.session.may_commit(publishes) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let events = c.events().await;
+    assert!(matches!(events.notices[..], [Notice::Blocked(true)]));
+    c.session.begin(settles);
+    c.lane = settles;
+    c.settle(&got, Outcome::Accepted);
+    assert!(c.session.may_commit(settles), "acknowledgements go on");
+    c.session.commit(settles).await.expect("stored");
+    assert_eq!(c.ready("q"), 0);
+    stage.store.set_space(Some(Space { free: 3000, total: 10_000 }));
+    let mut notices = Vec::new();
+    for _ in 0..20 {
+        notices.append(&mut c.events().await.notices);
+        if !notices.is_empty() {
+            break;
+        }
+    }
+    assert!(matches!(notices[..], [Notice::Blocked(false)]), "it is woken: {notices:?}");
+    assert!(c.session.may_commit(publishes));
+    c.session.commit(publishes).await.expect("stored");
+    assert_eq!(bodies(&c.take(1).await), ["in it"]);
+}
+
+#[tokio::test]
 async fn damage_is_accepted_once_or_not_at_all() {
     let stage = Stage::new().await;
     let mut c = stage.client().await;

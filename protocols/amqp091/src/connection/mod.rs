@@ -200,6 +200,8 @@ struct Connection {
     /// Pools of closed channels, for channels to come.
     spare_pools: Vec<PoolId>,
     settles: Settles,
+    /// The channel whose tx.commit waits for room on the disk. Nothing behind it is looked at meanwhile.
+    held_commit: Option<u16>,
     events: Events,
     /// Counts reads; from 1 on.
     turn: u64,
@@ -242,6 +244,7 @@ impl Connection {
             subscribers: FxHashMap::default(),
             spare_pools: Vec::new(),
             settles: Settles::default(),
+            held_commit: None,
             events: Events::default(),
             turn: 1,
             now,
@@ -298,7 +301,8 @@ impl Connection {
         loop {
             let waiting = self.output.len();
             clock.output(waiting > 0, Instant::now());
-            let may_read = waiting < OUT_MAX && self.session.may_read();
+            let may_read =
+                waiting < OUT_MAX && self.held_commit.is_none() && self.session.may_read();
             tokio::select! { biased;
                 () = drain.started() => {
                     let fault = Fault::new(ReplyCode::ConnectionForced, "broker is shutting down");
@@ -324,7 +328,10 @@ impl Connection {
                     Wake::Events => {
                         events_first = false;
                         self.encode_events()?;
-                        self.session.flush();
+                        match self.held_commit {
+                            Some(channel) => self.resume(channel, input).await?,
+                            None => self.session.flush(),
+                        }
                     }
                     Wake::Read(read) => {
                         events_first = true;
@@ -357,7 +364,7 @@ impl Connection {
     async fn receive_all(&mut self, input: &mut Input) -> Result<(), End> {
         self.turn += 1;
         self.now = self.session.broker().now();
-        loop {
+        while self.held_commit.is_none() {
             let decoded = frame::decode(input.buffer(), self.limits.frame_max);
             match decoded.map_err(|fault| End::Fault(fault, (0, 0)))? {
                 Some(frame) => self.receive(frame).await?,
@@ -367,6 +374,13 @@ impl Connection {
         self.settles.flush(&mut self.session);
         self.session.flush();
         Ok(())
+    }
+
+    /// Tries the commit again that was held back, and goes on behind it.
+    async fn resume(&mut self, channel: u16, input: &mut Input) -> Result<(), End> {
+        self.held_commit = None;
+        self.commit(channel).await?;
+        self.receive_all(input).await
     }
 }
 

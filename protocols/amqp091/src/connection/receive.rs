@@ -126,6 +126,15 @@ impl Connection {
         Ok(())
     }
 
+    /// A commit that was held back.
+    pub(super) async fn commit(&mut self, channel: u16) -> Result<(), End> {
+        if !matches!(self.channels.get(&channel), Some(Slot::Open(_))) {
+            return Ok(());
+        }
+        let committed = self.tx_commit(channel).await;
+        committed.or_else(|fault| self.fail(channel, fault, (90, 20)))
+    }
+
     /// Ends a channel for a fault that shows after its frame, such as a publish that was refused late.
     pub(super) fn fail_later(&mut self, channel: u16, fault: Fault) -> Result<(), End> {
         match self.channels.get(&channel) {

@@ -159,6 +159,10 @@ impl Connection {
 
     pub(super) async fn tx_commit(&mut self, channel: u16) -> Result<(), Fault> {
         let lane = self.tx_lane(channel)?;
+        if !self.session.may_commit(lane) {
+            self.held_commit = Some(channel);
+            return Ok(());
+        }
         self.session.commit(lane).await.map_err(|error| errors::fault(&error))?;
         self.session.begin(lane);
         self.channel(channel)?.settled_in_tx.clear();

@@ -153,6 +153,8 @@ struct Connection<'a> {
     subscriptions: Subscriptions,
     receipts: Receipts,
     transactions: Transactions,
+    /// A COMMIT that waits for room on the disk. Nothing behind it is looked at meanwhile.
+    held_commit: Option<Frame>,
     targets: Targets,
     /// The broker's time at the start of the turn.
     now: Timestamp,
@@ -186,6 +188,7 @@ impl<'a> Connection<'a> {
             clock: Clock::new(beats, options.write_time),
             receipts: Receipts::default(),
             transactions: Transactions::default(),
+            held_commit: None,
             targets: Targets::default(),
             now: broker.now(),
             phase: Phase::Open,
@@ -222,6 +225,7 @@ impl<'a> Connection<'a> {
     /// True while the peer is listened to.
     fn reads(&self) -> bool {
         matches!(self.phase, Phase::Open)
+            && self.held_commit.is_none()
             && self.session.may_read()
             && self.receipts.has_room()
             && self.wire.output.len() < OUT_FULL
@@ -248,7 +252,13 @@ impl<'a> Connection<'a> {
             },
             Wake::Events => {
                 self.take_events()?;
-                self.after_turn().await
+                match self.held_commit.take() {
+                    Some(commit) => {
+                        self.frame(commit).await?;
+                        self.frames().await
+                    }
+                    None => self.after_turn().await,
+                }
             }
         }
     }
@@ -273,7 +283,7 @@ impl<'a> Connection<'a> {
     async fn frames(&mut self) -> Result<(), Stop> {
         self.now = self.session.broker().now();
         self.targets.next_turn();
-        while matches!(self.phase, Phase::Open) {
+        while matches!(self.phase, Phase::Open) && self.held_commit.is_none() {
             let Some(frame) = self.wire.frame(self.peer.rules)? else { break };
             self.frame(frame).await?;
         }
@@ -281,6 +291,10 @@ impl<'a> Connection<'a> {
     }
 
     async fn frame(&mut self, frame: Frame) -> Result<(), Refusal> {
+        if frame.command == Command::Commit && !self.may_commit(&frame.headers) {
+            self.held_commit = Some(frame);
+            return Ok(());
+        }
         let receipt = ReceiptId::asked(&frame.headers);
         let answer = match self.receive(&frame, receipt.is_some()).await {
             Ok(answer) => answer,

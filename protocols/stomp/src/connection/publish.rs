@@ -87,6 +87,7 @@ impl Connection<'_> {
                     return Err(Error::new(ErrorKind::Unavailable, detail));
                 }
                 (Some(name), None) => {
+                    self.session.charge(&message);
                     self.transactions.add(&name.value(), Step::Publish(message))?;
                 }
                 (None, Some(due)) => {

@@ -64,6 +64,12 @@ impl Transactions {
         Ok(())
     }
 
+    /// It has messages to send.
+    pub(super) fn publishes(&self, name: &str) -> bool {
+        let steps = self.open.get(name).map(|open| &open.steps);
+        steps.is_some_and(|steps| steps.iter().any(|step| matches!(step, Step::Publish(_))))
+    }
+
     /// Ends it; its steps in order.
     pub(super) fn end(&mut self, name: &str) -> Result<Vec<Step>, Error> {
         let open = self.open.remove(name).ok_or_else(|| unknown(name))?;
