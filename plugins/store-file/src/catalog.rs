@@ -43,6 +43,8 @@ struct Places {
     lost_to: u64,
     /// Nobody has looked yet where the entries are.
     unread: Option<(SegmentHeader, End)>,
+    /// Damage was found after the start, so that no copy was made then.
+    is_evidence: bool,
 }
 
 impl Segment {
@@ -83,6 +85,7 @@ impl Segment {
                             (&self.name, lost.start, lost.end.saturating_sub(1));
                         tracing::error!(segment, from, to, "entries of the journal are damaged");
                     }
+                    places.is_evidence = !found.damage.is_empty();
                     (places.offsets, places.end) = (found.offsets, found.end);
                     places.unread = None;
                 }
@@ -92,6 +95,11 @@ impl Segment {
             }
         }
         places
+    }
+
+    /// It is damaged and there is no copy of it: it is to be kept when all in it is dead.
+    pub fn is_evidence(&self) -> bool {
+        lock(&self.places).is_evidence
     }
 
     /// Entries at these places follow the last one, and end here.

@@ -78,6 +78,8 @@ struct State {
     sync_time: Duration,
     /// Bytes that all files may have together.
     room: Option<u64>,
+    /// Files whose names begin so cannot be made, and why.
+    barren: Option<(&'static str, io::ErrorKind)>,
     /// Sectors that cannot be read until they are written.
     bad: BTreeSet<(usize, usize)>,
     trace: u64,
@@ -137,6 +139,11 @@ impl FaultyDisk {
     pub fn die_after(&self, calls: u64) {
         let kind = io::ErrorKind::Interrupted;
         lock(&self.0).fault = Some(Fault { after: calls, kind, kills: true });
+    }
+
+    /// From now on no file can be made whose name begins so.
+    pub fn refuse_files(&self, prefix: &'static str, kind: io::ErrorKind) {
+        lock(&self.0).barren = Some((prefix, kind));
     }
 
     /// No call is to fail any more.
@@ -372,6 +379,11 @@ impl Disk for FaultyDisk {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut state = lock(&self.0);
+        if let Some((prefix, kind)) = state.barren
+            && name.starts_with(prefix)
+        {
+            return Err(kind.into());
+        }
         let id = state.files.len();
         let fate = state.call(name, [1, id as u64, 0]);
         state.files.push(Content::default());

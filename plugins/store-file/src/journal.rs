@@ -6,7 +6,7 @@
 
 use crate::catalog::{Segment, lock};
 use crate::dead::Ranges;
-use crate::disk::{is_full, refusal};
+use crate::disk::{Disk, QUARANTINE, is_full, refusal};
 use crate::layout::{FIRST_RECORD, RecordHeader, SegmentHeader, record_bytes};
 use crate::manifest::{End, Listed, Manifest};
 use crate::queue::{Done, Feed, Job, Queue, answer};
@@ -23,6 +23,10 @@ use std::time::Instant;
 
 /// Bytes that are written at once at most, one larger entry excepted.
 const BATCH_BYTES: u64 = 4 << 20;
+
+/// Tries to make the next segment that fail otherwise than for want of room. It is a new file each time, so that
+/// trying again is no belief in what failed.
+const SPARE_TRIES: u32 = 10;
 
 /// The thread's state.
 pub struct Journal {
@@ -196,7 +200,7 @@ impl Journal {
 
     /// Begins the next segment, however long it takes until there is room for it.
     fn roll(&mut self, feed: &mut dyn Feed) -> Result<(), StoreError> {
-        let (mut begun, mut waits) = (None, false);
+        let (mut begun, mut waits, mut failures) = (None, false, 0);
         loop {
             let error = match self.try_roll(&mut begun) {
                 Ok(true) => {
@@ -217,9 +221,15 @@ impl Journal {
                 answer(done, self.trim(dead));
             }
             let Some(error) = error else { continue };
+            failures = if is_full(&error) { 0 } else { failures + 1 };
+            if failures >= SPARE_TRIES {
+                let what = "the next segment could not be made";
+                self.stop(format!("{what}: {error}"), false);
+                return Err(refusal(what, &error));
+            }
             if !std::mem::replace(&mut waits, true) {
                 let full = is_full(&error);
-                tracing::error!(%error, full, "disk full: the journal waits for room");
+                tracing::error!(%error, full, "the journal waits for its next segment");
             }
             if !feed.pause() {
                 if let Some(begun) = begun {
@@ -313,13 +323,24 @@ impl Journal {
         self.manifest = manifest;
         for segment in segments {
             self.shared.catalog.remove(segment.first);
-            match disk.remove(&segment.name) {
+            let gone = match segment.is_evidence() {
+                true => quarantine(disk, &segment.name),
+                false => disk.remove(&segment.name),
+            };
+            match gone {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
         disk.sync_dir("")
     }
+}
+
+/// Keeps a file whose damage was found after the start; the start copies those that it finds.
+fn quarantine(disk: &dyn Disk, name: &str) -> io::Result<()> {
+    disk.make_dir(QUARANTINE)?;
+    disk.rename(name, &format!("{QUARANTINE}/{name}"))?;
+    disk.sync_dir(QUARANTINE)
 }
 
 /// Why there is no next segment.

@@ -128,6 +128,33 @@ async fn a_spare_that_fails_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_disk_that_makes_no_files_ends_the_store() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    let mut writer = writer(&store).await;
+    fill_up(&disk, 1 << 20).await;
+    disk.refuse_files("spare-", ErrorKind::PermissionDenied);
+    let mut stored = 0;
+    let refused = loop {
+        match timeout(LONG, writer.append(vec![1; 1000].into()))
+            .await
+            .expect("nobody waits for ever")
+        {
+            Ok(Pos(pos)) => stored = pos,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(refused.to_string().contains("the next segment could not be made"), "{refused}");
+    // The open segment and the spare one.
+    assert_eq!(stored, 6);
+    let later = timeout(LONG, writer.append(vec![1; 10].into())).await.expect("at once");
+    assert!(matches!(later, Err(StoreError::Unavailable(_))));
+    drop(writer);
+    let store = open(&disk.kill());
+    assert_eq!(self::writer(&store).await.tail(), Pos(stored));
+}
+
+#[tokio::test]
 async fn a_snapshot_is_written_on_a_full_disk() {
     let disk = FaultyDisk::default();
     let store = open(&disk);

@@ -4,7 +4,7 @@
 mod folder;
 
 use bytes::Bytes;
-use crossdock_core::store::{Items, JournalId, Pos, Store, StoreError};
+use crossdock_core::store::{Items, JournalId, Pos, Source, Store, StoreError};
 use crossdock_store_file::OpenError;
 use folder::{Folder, writer};
 use std::fs;
@@ -128,6 +128,35 @@ async fn a_flipped_bit_is_reported_at_its_place_and_passed() {
         let kept = folder.0.join("quarantine").join(&name);
         assert!(kept.is_file(), "{}", kept.display());
     }
+}
+
+#[tokio::test]
+async fn damage_that_shows_after_the_start_is_kept_when_all_is_dead() {
+    let folder = Folder::new();
+    let store = folder.open().expect("fresh");
+    append(&*store, 150).await;
+    for upto in [140, 150] {
+        let body: Box<dyn Source<Bytes>> = Box::new(Items(vec![body(0)].into_iter()));
+        store.snapshot_put(JOURNAL, Pos(upto), body).await.expect("put");
+    }
+    drop(store);
+    let files = segments(&folder.0);
+    change(&files[1], |bytes| bytes[FIRST_RECORD + RECORD + RECORD_HEADER] ^= 4);
+    let damaged = fs::read(&files[1]).expect("readable");
+    let name = |path: &PathBuf| path.file_name().expect("a name").to_owned();
+    let first: u64 = name(&files[1]).to_string_lossy()[8..28].parse().expect("a position");
+    let store = folder.open().expect("opens");
+    let quarantine = folder.0.join("quarantine");
+    assert!(!quarantine.exists(), "the start reads nothing that a snapshot stands for");
+    let fetched = store.fetch(JOURNAL, &[Pos(first + 1)]).await;
+    assert!(matches!(fetched, Err(StoreError::Corrupt { at, .. }) if at == Pos(first + 1)));
+    let (mut writer, _) = writer(&*store).await;
+    writer.trim(&[Pos(1)..Pos(141)]).await.expect("trimmed");
+    assert!(!files[0].exists() && !files[1].exists());
+    let kept: Vec<_> =
+        fs::read_dir(&quarantine).expect("there").map(|e| e.expect("read")).collect();
+    assert_eq!(kept.iter().map(|e| e.file_name()).collect::<Vec<_>>(), [name(&files[1])]);
+    assert_eq!(fs::read(kept[0].path()).expect("readable"), damaged);
 }
 
 #[tokio::test]
