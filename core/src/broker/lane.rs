@@ -1,7 +1,7 @@
 //! Lanes: ordered streams of publishes and settles, each with its own confirm numbers and its own transaction.
 
 use super::request::{LaneId, Publish};
-use super::session::{Session, Waiting};
+use super::session::{Item, Session};
 use super::turn::Scene;
 use crate::error::{Error, ErrorKind};
 use crate::log::Offset;
@@ -21,7 +21,7 @@ pub(super) struct Lane {
 
 #[derive(Default)]
 pub(super) struct Transaction {
-    publishes: Vec<(u64, Publish)>,
+    publishes: Vec<Item>,
     bytes: usize,
     pub settles: Vec<(ConsumerId, Vec<Offset>, Outcome)>,
     /// It grew beyond the limit: the commit is refused.
@@ -75,7 +75,7 @@ impl Session {
             return;
         }
         transaction.bytes += publish.message.size();
-        transaction.publishes.push((number, publish));
+        transaction.publishes.push(Item { lane, number, publish, memo: None });
     }
 
     /// Counts a message that is kept for later against the memory budget.
@@ -114,7 +114,7 @@ impl Session {
             self.flush_ops();
         } else {
             self.flush_all();
-            self.play(lane, transaction)?;
+            self.play(transaction)?;
         }
         self.sync().await
     }
@@ -125,19 +125,13 @@ impl Session {
         }
     }
 
-    fn play(&mut self, lane: LaneId, mut transaction: Transaction) -> Result<(), Error> {
+    fn play(&mut self, mut transaction: Transaction) -> Result<(), Error> {
         let core = self.core();
         let vhost = self.vhost().clone();
         let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
-        for (_, publish) in &transaction.publishes {
-            self.route(scene, &publish.message)?;
-        }
         self.touch();
-        let mut waiting = Waiting::default();
-        for (number, publish) in std::mem::take(&mut transaction.publishes) {
-            self.publish_one(scene, (lane, number), publish, &mut waiting);
-        }
-        if let Err(why) = self.turn.admit() {
+        let mut waiting = self.publish_all(scene, &mut transaction.publishes);
+        if let Err(why) = self.turn.admit(waiting.astray.take()) {
             self.finish(scene, None);
             return Err(why);
         }

@@ -73,12 +73,12 @@ pub(super) struct Attachment {
     pub is_getter: bool,
 }
 
-struct Item {
-    lane: LaneId,
-    number: u64,
-    publish: Publish,
+pub(super) struct Item {
+    pub lane: LaneId,
+    pub number: u64,
+    pub publish: Publish,
     /// Stored in the same entry.
-    memo: Option<Memo>,
+    pub memo: Option<Memo>,
 }
 
 struct Cached {
@@ -166,10 +166,12 @@ impl Session {
             }
             false => 0,
         };
-        match state.transaction.is_some() {
-            true => self.publish_later(lane, number, publish),
-            false => self.enqueue(lane, number, publish),
+        if state.transaction.is_some() {
+            self.publish_later(lane, number, publish);
+            return number;
         }
+        self.batch_bytes += publish.message.size();
+        self.batch.push(Item { lane, number, publish, memo: None });
         number
     }
 
@@ -198,11 +200,6 @@ impl Session {
     pub(super) fn new_consumer(&mut self) -> ConsumerId {
         self.next_consumer = self.next_consumer.wrapping_add(1).max(1);
         ConsumerId(self.next_consumer)
-    }
-
-    pub(super) fn enqueue(&mut self, lane: LaneId, number: u64, publish: Publish) {
-        self.batch_bytes += publish.message.size();
-        self.batch.push(Item { lane, number, publish, memo: None });
     }
 
     /// State to be stored with the next flush, whether or not publishes are held back. Only for named sessions that
@@ -288,17 +285,23 @@ impl Session {
         let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        let mut waiting = Waiting::default();
         self.note_memos();
+        let waiting = self.publish_all(scene, &mut batch);
+        self.batch = batch;
+        self.turn.run(scene);
+        self.conclude(scene, waiting);
+    }
+
+    /// Takes publishes to where their routes lead, as far as the turn.
+    pub(super) fn publish_all(&mut self, scene: Scene<'_>, batch: &mut Vec<Item>) -> Waiting {
+        let mut waiting = Waiting::default();
         for Item { lane, number, publish, memo } in batch.drain(..) {
             self.publish_one(scene, (lane, number), publish, &mut waiting);
             if let Some(memo) = memo {
                 self.memo_one(memo);
             }
         }
-        self.batch = batch;
-        self.turn.run(scene);
-        self.conclude(scene, waiting);
+        waiting
     }
 
     fn note_memos(&mut self) {
@@ -319,7 +322,7 @@ impl Session {
         });
     }
 
-    pub(super) fn publish_one(
+    fn publish_one(
         &mut self,
         scene: Scene<'_>,
         (lane, number): (LaneId, u64),
@@ -333,7 +336,10 @@ impl Session {
                 let taken = self.turn.publish(scene, message.clone(), &route);
                 if taken.routed { Ok(taken.index) } else { Err(Confirmed::Unroutable(message)) }
             }
-            Err(error) => Err(Confirmed::Refused(error)),
+            Err(error) => {
+                waiting.astray.get_or_insert_with(|| error.clone());
+                Err(Confirmed::Refused(error))
+            }
         };
         let (confirmed, index) = match result {
             Ok(index) if confirm => (Confirmed::Stored, index),
@@ -348,7 +354,7 @@ impl Session {
 
     /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
     pub(super) fn conclude(&mut self, scene: Scene<'_>, waiting: Waiting) {
-        let Waiting { mut confirms, indices, bytes } = waiting;
+        let Waiting { mut confirms, indices, bytes, .. } = waiting;
         for (confirm, index) in confirms.iter_mut().zip(indices) {
             if let Some(why) = self.turn.refusal(index) {
                 confirm.confirmed = Confirmed::Refused(why.clone());
@@ -369,11 +375,7 @@ impl Session {
     }
 
     /// The route of an address, remembered as long as nothing that concerns it changes.
-    pub(super) fn route(
-        &mut self,
-        scene: Scene<'_>,
-        message: &Message,
-    ) -> Result<Arc<Route>, Error> {
+    fn route(&mut self, scene: Scene<'_>, message: &Message) -> Result<Arc<Route>, Error> {
         let address = message.address();
         if let Some(cached) = self.cache.get(address)
             && scene.vhost.generations.is_current(cached.stamp)
@@ -595,4 +597,6 @@ pub(super) struct Waiting {
     /// The turn's index of each confirm's message.
     indices: Vec<usize>,
     bytes: usize,
+    /// Why one has no route at all.
+    pub astray: Option<Error>,
 }

@@ -235,10 +235,11 @@ impl Turn {
     }
 
     /// Lets all in that was published in this turn so far, whatever the queues' limits will be by then; or says why
-    /// that cannot be, and forgets it. Nobody has seen anything of it before [`Turn::run`].
-    pub fn admit(&mut self) -> Result<(), Error> {
-        let admitted = match self.refused.first() {
-            Some((_, why)) => Err(why.clone()),
+    /// that cannot be (`astray`: one has no route), and forgets it. Nobody has seen anything of it before [`Turn::run`].
+    pub fn admit(&mut self, astray: Option<Error>) -> Result<(), Error> {
+        let refused = astray.or_else(|| self.refused.first().map(|(_, why)| why.clone()));
+        let admitted = match refused {
+            Some(why) => Err(why),
             None => self.arrivals.iter().try_for_each(|(queue, list)| {
                 let sizes = list.iter().filter_map(|(index, _)| self.messages.get(*index));
                 let bytes = sizes.map(|message| message.size() as u64).sum();
