@@ -1,7 +1,8 @@
 //! Lanes: ordered streams of publishes and settles, each with its own confirm numbers and its own transaction.
 
+use super::flush::Item;
 use super::request::{LaneId, Publish};
-use super::session::{Item, Session};
+use super::session::Session;
 use super::turn::Scene;
 use crate::error::{Error, ErrorKind};
 use crate::log::Offset;

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `session` `control` `seat` | the verbs of a session; taking a seat and leaving it |
 //! | `request` `events` | what adapters ask, and what they are told |
+//! | `flush` | what was published goes, or is held |
 //! | `turn` | one flush's way: route, append, dispatch, move, store |
 //! | `vhost` `named` `queue` `inbox` | what there is, each behind its own lock |
 //! | `lane` | publishes and settles in order, and transactions |
@@ -25,6 +26,7 @@ mod dump;
 mod entry;
 mod events;
 mod fetch;
+mod flush;
 mod inbox;
 mod lane;
 mod moves;

@@ -235,7 +235,7 @@ impl Turn {
     }
 
     /// Lets all in that was published in this turn so far, whatever the queues' limits will be by then; or says why
-    /// that cannot be (`astray`: one has no route), and forgets it. Nobody has seen anything of it before [`Turn::run`].
+    /// that cannot be (`astray`: one has no route), and forgets it. Nobody has seen any of it before [`Turn::run`].
     pub fn admit(&mut self, astray: Option<Error>) -> Result<(), Error> {
         let refused = astray.or_else(|| self.refused.first().map(|(_, why)| why.clone()));
         let admitted = match refused {
