@@ -92,7 +92,7 @@ pub fn encode_records(message: &Message, records: u64, queues: u64) -> Bytes {
     let first = 1_000_000;
     for record in first..first + records {
         let placed: Vec<_> = (1..=queues).map(|q| (LogId(q), Offset(record), &tags)).collect();
-        ops.record(message, placed.into_iter());
+        ops.record((message, message.meta().published), placed.into_iter());
     }
     ops.into_bytes()
 }

@@ -85,6 +85,7 @@ fn rules(dice: &mut Dice) -> Rules {
         delivery_limit: dice.chance(30).then(|| dice.roll(4) as u16),
         single_active: dice.chance(15),
         durable: true,
+        keeps_seen: false,
     }
 }
 

@@ -102,7 +102,8 @@ impl Committer {
     /// Hands a unit over. Units are stored in the order of these calls.
     pub fn submit(&self, unit: Unit) {
         if unit.ops.is_empty() && unit.ticket.is_none() && unit.done.is_none() {
-            return;
+            // Transient records: nothing has to be stored for them to be done with.
+            return self.free(&unit.ops.freed);
         }
         if let Some(ticket) = &unit.ticket {
             ticket.inbox.outstanding.fetch_add(1, Ordering::AcqRel);
@@ -295,8 +296,10 @@ fn committed(
     let mut base = 0;
     let mut placed = Vec::new();
     let mut tell = Vec::with_capacity(units.len());
-    for unit in units {
+    let mut freed = Vec::new();
+    for mut unit in units {
         let records = unit.ops.records();
+        freed.append(&mut unit.ops.freed);
         placed.extend(unit.placed.into_iter().map(|p| {
             let place = Place { pos, index: base + p.index };
             (p, place)
@@ -309,6 +312,8 @@ fn committed(
         committer.live.lock().insert(pos, live);
         to.stored(placed);
     }
+    // Not before: what a trim takes away must be done with on the disk, too.
+    committer.free(&freed);
     for (ticket, done) in tell {
         if let Some(ticket) = ticket {
             resolve(ticket);

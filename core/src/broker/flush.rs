@@ -39,6 +39,8 @@ pub(super) struct Waiting {
     bytes: usize,
     /// Why one has no route at all.
     pub astray: Option<Error>,
+    /// Memos to be stored unless their messages are refused, by index.
+    memos: Vec<(usize, Memo)>,
 }
 
 impl Session {
@@ -94,18 +96,27 @@ impl Session {
         self.finish(scene, None);
     }
 
-    /// Tells snapshots that memory is ahead of the journal until [`Session::finish`].
+    /// Tells snapshots, and a connection that may take the session over, that memory is ahead of the journal until
+    /// [`Session::finish`].
     pub(super) fn touch(&mut self) {
         if self.open_turn.is_none() {
             self.open_turn = Some(self.broker.inner().grace.enter());
+            self.inbox.open.store(true, Ordering::SeqCst);
         }
     }
 
     pub(super) fn finish(&mut self, scene: Scene<'_>, ticket: Option<Ticket>) {
         self.turn.finish(scene, ticket);
         if let Some(turn) = self.open_turn.take() {
+            self.inbox.open.store(false, Ordering::SeqCst);
             scene.core.grace.leave(turn);
         }
+    }
+
+    /// True while no other connection has taken the session's name. Asked once in a turn, after [`Session::touch`]:
+    /// whoever takes it waits for the end of the turn.
+    fn is_mine(&self) -> bool {
+        self.named.as_ref().is_none_or(|named| named.is_of(&self.inbox))
     }
 
     /// Everything queued, held back or not.
@@ -120,28 +131,39 @@ impl Session {
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         self.note_memos();
-        let waiting = self.publish_all(scene, &mut batch);
+        let mut waiting = self.publish_all(scene, &mut batch);
         self.batch = batch;
         self.turn.run(scene);
+        for (index, memo) in std::mem::take(&mut waiting.memos) {
+            // What was refused was not received.
+            if self.turn.refusal(index).is_none() {
+                self.memo_one(memo);
+            }
+        }
         self.conclude(scene, waiting);
     }
 
     /// Takes publishes to where their routes lead, as far as the turn.
     pub(super) fn publish_all(&mut self, scene: Scene<'_>, batch: &mut Vec<Item>) -> Waiting {
         let mut waiting = Waiting::default();
+        let is_mine = self.is_mine();
         for Item { lane, number, publish, memo } in batch.drain(..) {
-            self.publish_one(scene, (lane, number), publish, &mut waiting);
-            if let Some(memo) = memo {
-                self.memo_one(memo);
+            if memo.is_some() && !is_mine {
+                // The connection that has the session now does not know of it, and will be sent it again.
+                continue;
             }
+            let index = self.publish_one(scene, (lane, number), publish, &mut waiting);
+            waiting.memos.extend(index.zip(memo));
         }
         waiting
     }
 
     fn note_memos(&mut self) {
-        for memo in std::mem::take(&mut self.memos) {
-            self.memo_one(memo);
+        if self.memos.is_empty() {
+            return;
         }
+        let (memos, is_mine) = (std::mem::take(&mut self.memos), self.is_mine());
+        memos.into_iter().filter(|_| is_mine).for_each(|memo| self.memo_one(memo));
     }
 
     fn memo_one(&mut self, memo: Memo) {
@@ -156,34 +178,38 @@ impl Session {
         });
     }
 
+    /// The message's index in the turn, if it has a route.
     fn publish_one(
         &mut self,
         scene: Scene<'_>,
         (lane, number): (LaneId, u64),
         publish: Publish,
         waiting: &mut Waiting,
-    ) {
+    ) -> Option<usize> {
         let Publish { message, confirm, mandatory } = publish;
         waiting.bytes += message.size();
-        let result = match self.route(scene, &message) {
+        let (taken, failed) = match self.route(scene, &message) {
             Ok(route) => {
                 let taken = self.turn.publish(scene, message.clone(), &route);
-                if taken.routed { Ok(taken.index) } else { Err(Confirmed::Unroutable(message)) }
+                let failed = (!taken.routed).then_some(Confirmed::Unroutable(message));
+                (Some(taken.index), failed)
             }
             Err(error) => {
                 waiting.astray.get_or_insert_with(|| error.clone());
-                Err(Confirmed::Refused(error))
+                (None, Some(Confirmed::Refused(error)))
             }
         };
-        let (confirmed, index) = match result {
-            Ok(index) if confirm => (Confirmed::Stored, index),
-            Ok(_) => return,
-            Err(Confirmed::Refused(why)) if confirm => (Confirmed::Refused(why), usize::MAX),
-            Err(unroutable) if confirm || mandatory => (unroutable, usize::MAX),
-            Err(_) => return,
+        let (confirmed, index) = match failed {
+            None if confirm => (Confirmed::Stored, taken.unwrap_or(usize::MAX)),
+            Some(Confirmed::Refused(why)) if confirm => (Confirmed::Refused(why), usize::MAX),
+            Some(unroutable @ Confirmed::Unroutable(_)) if confirm || mandatory => {
+                (unroutable, usize::MAX)
+            }
+            _ => return taken,
         };
         waiting.confirms.push(Confirm { lane, number, confirmed });
         waiting.indices.push(index);
+        taken
     }
 
     /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
@@ -211,7 +237,9 @@ impl Session {
     /// The route of an address, remembered as long as nothing that concerns it changes.
     fn route(&mut self, scene: Scene<'_>, message: &Message) -> Result<Arc<Route>, Error> {
         let address = message.address();
-        if let Some(cached) = self.cache.get(address)
+        let keeps = scene.keeps(message) && !self.whole;
+        if !keeps
+            && let Some(cached) = self.cache.get(address)
             && scene.vhost.generations.is_current(cached.stamp)
         {
             return Ok(cached.route.clone());
@@ -224,7 +252,13 @@ impl Session {
         }
         let stamp = scene.vhost.generations.stamp(&address.key);
         let fields = || message.fields(&scene.core.formats).clone();
-        let (route, cacheable) = scene.vhost.route(address, &fields)?;
+        let turn = &mut self.turn;
+        let keep = || {
+            if keeps {
+                turn.kept(scene.keep(message));
+            }
+        };
+        let (route, cacheable) = scene.vhost.route(address, &fields, keep)?;
         let route = Arc::new(route);
         if cacheable {
             if self.cache.len() >= CACHE_MAX {

@@ -33,6 +33,8 @@ pub struct Inbox {
     pub uncommitted: AtomicUsize,
     /// The connection holds publishes back and wants to know when it may go on.
     pub held: AtomicBool,
+    /// The connection has changed something that is not submitted yet.
+    pub open: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,7 @@ impl Inbox {
             outstanding: AtomicUsize::new(0),
             uncommitted: AtomicUsize::new(0),
             held: AtomicBool::new(false),
+            open: AtomicBool::new(false),
         })
     }
 

@@ -1,11 +1,12 @@
 //! Lanes: ordered streams of publishes and settles, each with its own confirm numbers and its own transaction.
 
+use super::fetch::fetch;
 use super::flush::Item;
 use super::request::{LaneId, Publish};
 use super::session::Session;
 use super::turn::Scene;
 use crate::error::{Error, ErrorKind};
-use crate::log::Offset;
+use crate::log::{Offset, Place};
 use crate::message::Message;
 use crate::subscription::{ConsumerId, Outcome};
 use std::sync::atomic::Ordering;
@@ -20,11 +21,13 @@ pub(super) struct Lane {
     pub transaction: Option<Transaction>,
 }
 
+type Settlement = (ConsumerId, Vec<Offset>, Outcome);
+
 #[derive(Default)]
 pub(super) struct Transaction {
     publishes: Vec<Item>,
     bytes: usize,
-    pub settles: Vec<(ConsumerId, Vec<Offset>, Outcome)>,
+    pub settles: Vec<Settlement>,
     /// It grew beyond the limit: the commit is refused.
     too_large: bool,
 }
@@ -109,34 +112,69 @@ impl Session {
                 format!("open transactions hold at most {TRANSACTION_BYTES_MAX} bytes together");
             return Err(Error::new(ErrorKind::TooLarge, detail));
         }
+        let messages = self.fetch_absent(&transaction.settles).await;
         if transaction.publishes.is_empty() {
             self.flush();
-            self.settle_all(&transaction);
+            self.settle_all(&transaction, messages);
             self.flush_ops();
         } else {
             self.flush_all();
-            self.play(transaction)?;
+            self.play(transaction, messages)?;
         }
         self.sync().await
     }
 
-    fn settle_all(&mut self, transaction: &Transaction) {
-        for (consumer, offsets, outcome) in &transaction.settles {
-            self.settle_now(*consumer, offsets, outcome);
+    /// Messages that are not in memory and have to move: with them, they move in the transaction's own entry.
+    async fn fetch_absent(&mut self, settles: &[Settlement]) -> Vec<Vec<(Offset, Message)>> {
+        let core = self.core();
+        let mut all = Vec::with_capacity(settles.len());
+        for (consumer, offsets, outcome) in settles {
+            let mut found: Vec<(Offset, Message)> = Vec::new();
+            let attachment = self.consumers.get(consumer);
+            let seat = attachment.map(|a| (a.queue.clone(), a.handle));
+            while let Some((queue, handle)) = &seat {
+                let mut absent = queue.look(|s| s.sub.absent(*handle, offsets, outcome));
+                absent.retain(|(offset, _)| !found.iter().any(|(known, _)| known == offset));
+                let places: Vec<Place> = absent.iter().map(|(_, place)| *place).collect();
+                let fetched = fetch(&*core.store, &places).await;
+                let before = found.len();
+                let pairs = absent.into_iter().zip(fetched);
+                found.extend(pairs.filter_map(|((offset, _), message)| Some((offset, message?))));
+                // One that was moved meanwhile is found at its new place; one that is damaged never.
+                if found.len() == before {
+                    break;
+                }
+            }
+            found.iter().for_each(|(_, message)| core.charge(message));
+            all.push(found);
+        }
+        all
+    }
+
+    fn settle_all(&mut self, transaction: &Transaction, messages: Vec<Vec<(Offset, Message)>>) {
+        for ((consumer, offsets, outcome), messages) in transaction.settles.iter().zip(messages) {
+            self.settle_now(*consumer, offsets, outcome, messages);
         }
     }
 
-    fn play(&mut self, mut transaction: Transaction) -> Result<(), Error> {
+    fn play(
+        &mut self,
+        mut transaction: Transaction,
+        messages: Vec<Vec<(Offset, Message)>>,
+    ) -> Result<(), Error> {
         let core = self.core();
         let vhost = self.vhost().clone();
         let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
         self.touch();
+        self.whole = true;
         let mut waiting = self.publish_all(scene, &mut transaction.publishes);
+        self.whole = false;
         if let Err(why) = self.turn.admit(waiting.astray.take()) {
             self.finish(scene, None);
             return Err(why);
         }
-        self.settle_all(&transaction);
+        self.turn.keep_admitted(scene);
+        self.settle_all(&transaction, messages);
         self.turn.run(scene);
         self.conclude(scene, waiting);
         Ok(())

@@ -3,16 +3,17 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `session` `control` `seat` | the verbs of a session; taking a seat and leaving it |
+//! | `session` `control` `topology` `seat` | the verbs of a session; taking a seat and leaving it |
 //! | `request` `events` | what adapters ask, and what they are told |
 //! | `flush` | what was published goes, or is held |
 //! | `turn` | one flush's way: route, append, dispatch, move, store |
 //! | `vhost` `named` `queue` `inbox` | what there is, each behind its own lock |
 //! | `lane` | publishes and settles in order, and transactions |
+//! | `keep` | retained values |
 //! | `removal` | how queues and exchanges end |
 //! | `moves` | dead-lettering: what a message becomes and where it goes |
 //! | `routes` | content routes: inline, and the workers of queued ones |
-//! | `committer` `entry` `ops` `specs` | what is stored, when, and its bytes |
+//! | `committer` `entry` `ops` `specs` `messages` | what is stored, when, and its bytes |
 //! | `snapshot` `clean` `recovery` `fetch` `dump` | what of it is kept, and how it comes back |
 //! | `parked` `timer` `budget` `spill` `room` | delayed publishes and wills, time, memory, the disk |
 //!
@@ -28,7 +29,9 @@ mod events;
 mod fetch;
 mod flush;
 mod inbox;
+mod keep;
 mod lane;
+mod messages;
 mod moves;
 mod named;
 pub(crate) mod ops;
@@ -45,6 +48,7 @@ mod snapshot;
 mod specs;
 mod spill;
 mod timer;
+mod topology;
 mod turn;
 mod vhost;
 
@@ -336,10 +340,16 @@ impl Inner {
         self.spawn(room::run(self.clone()));
     }
 
-    /// What the end of the last start would have done: auto-delete queues lose their last consumer, and queues hold
-    /// their limits, whose drops are stored lazily.
+    /// What the end of the last start would have done: sessions that were to end with their connection have ended,
+    /// auto-delete queues lose their last consumer, and queues hold their limits, whose drops are stored lazily.
     fn catch_up(self: &Arc<Self>) {
         for vhost in self.all_vhosts() {
+            for named in vhost.sessions() {
+                if !named.is_durable() {
+                    let ops = self.end_session(vhost, &named);
+                    self.committer.submit(committer::Unit::of(ops));
+                }
+            }
             for queue in vhost.queues() {
                 let ops = self.after_detach(vhost, &queue);
                 self.committer.submit(committer::Unit::of(ops));

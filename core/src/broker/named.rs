@@ -1,6 +1,7 @@
 //! A named session: what outlives a connection. Its bindings are in the topology, its messages in its own queue;
 //! here are who is connected, its memos, and how long it stays.
 
+use super::committer::Ops;
 use super::inbox::Inbox;
 use super::queue::Queue;
 use super::request::Keep;
@@ -33,6 +34,8 @@ pub struct NamedState {
     pub gone_since: Option<Timestamp>,
     /// It ended: nothing of it is kept.
     pub ended: bool,
+    /// The journal knows of it, so its end has to be stored, too.
+    pub stored: bool,
 }
 
 impl Named {
@@ -46,13 +49,14 @@ impl Named {
             queue_spec,
             gone_since: None,
             ended: false,
+            stored: false,
         };
         Arc::new(Self { id, name, state: Mutex::new(state) })
     }
 
     /// It survives a restart.
     pub fn is_durable(&self) -> bool {
-        self.state.lock().keep != Keep::No
+        self.state.lock().keep.lasts()
     }
 
     /// A look at its state, or a change of it.
@@ -65,8 +69,22 @@ impl Named {
         self.state.lock().inbox.clone()
     }
 
-    /// Its own queue, if it has one.
+    /// Its own queue, if it has one. One that somebody deleted it has no more.
     pub fn queue(&self) -> Option<Arc<Queue>> {
-        self.state.lock().queue.clone()
+        self.state.lock().queue.clone().filter(|queue| !queue.is_gone())
+    }
+
+    /// That connection has it, and it has not ended.
+    pub fn is_of(&self, inbox: &Arc<Inbox>) -> bool {
+        let state = self.state.lock();
+        !state.ended && state.inbox.as_ref().is_some_and(|own| Arc::ptr_eq(own, inbox))
+    }
+
+    /// What the journal is to know of it.
+    pub fn store(&self, vhost: &Name, ops: &mut Ops) {
+        let mut state = self.state.lock();
+        state.stored = true;
+        let queue = state.queue.as_ref().filter(|q| q.is_durable() && !q.is_gone()).map(|q| q.id);
+        ops.session(vhost, (self.id, &self.name), state.keep, queue);
     }
 }

@@ -2,16 +2,15 @@
 //!
 //! [`Ops`] writes, [`read`] reads; nothing else knows the bytes. Lengths are LEB128, numbers little-endian varints.
 
+use super::messages::{put_message, take_message};
 use super::request::{Due, Keep, ParkId};
 use super::specs::{
     put_binding, put_queue_spec, take_binding, take_exchange_spec, take_queue_spec,
 };
 use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags};
-use crate::log::{Cold, Offset, QueueSpec, put_tags, take_tags};
+use crate::log::{Cold, Offset, Place, QueueSpec, put_tags, take_tags};
 use crate::message::wire::{Put, Take, put_pairs};
-use crate::message::{
-    Address, Death, FormatId, Key, Message, Meta, Name, Native, Origin, Reason, Timestamp,
-};
+use crate::message::{Key, Message, Name, Origin, Timestamp};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -21,6 +20,8 @@ pub enum Op {
     /// A message and where it was put.
     Record {
         message: Message,
+        /// When it came to these queues, if that was well after it was published.
+        arrived: Option<Timestamp>,
         placed: Vec<(LogId, Offset, Tags)>,
     },
     /// A transient message that had to leave memory; nothing at recovery.
@@ -121,12 +122,17 @@ pub enum Op {
     },
 }
 
+/// A message that comes to a queue so long after it was published says when it came: times to live count from then.
+const LATE_MS: u64 = 100;
+
 /// Operations as bytes.
 #[derive(Debug, Default)]
 pub struct Ops {
     bytes: Vec<u8>,
     /// How many of them hold a message that is fetched by its index.
     records: u32,
+    /// Places that nothing needs any more once these are stored, and not before.
+    pub freed: Vec<Place>,
 }
 
 impl Ops {
@@ -164,15 +170,19 @@ impl Ops {
                 self.records += std::mem::take(&mut other.records);
             }
         }
+        self.freed.append(&mut other.freed);
     }
 
-    /// A message and its places in durable queues. Its index among the records.
+    /// A message and its places in durable queues, and when it came to them. Its index among the records.
     pub fn record<'a>(
         &mut self,
-        message: &Message,
+        (message, arrived): (&Message, Timestamp),
         placed: impl ExactSizeIterator<Item = (LogId, Offset, &'a Tags)>,
     ) -> u32 {
-        self.bytes.u8(1);
+        match message.meta().published.until(arrived) > LATE_MS {
+            true => (self.bytes.u8(23), self.bytes.varint(arrived.0)).1,
+            false => self.bytes.u8(1),
+        }
         put_message(&mut self.bytes, message);
         self.bytes.varint(placed.len() as u64);
         for (queue, offset, tags) in placed {
@@ -385,14 +395,10 @@ pub fn read(mut input: Bytes) -> impl Iterator<Item = Option<Op>> {
 
 fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
     Some(match input.take_u8()? {
-        1 => {
-            let message = take_message(input, origin)?;
-            let count: usize = input.take_number()?;
-            let mut placed = Vec::with_capacity(count.min(input.len() / 2));
-            for _ in 0..count {
-                placed.push((take_log(input)?, take_offset(input)?, take_tags(input)?));
-            }
-            Op::Record { message, placed }
+        1 => take_record(input, None, origin)?,
+        23 => {
+            let arrived = Timestamp(input.take_varint()?);
+            take_record(input, Some(arrived), origin)?
         }
         2 => Op::Spilled { message: take_message(input, origin)? },
         3 => take_settle(input)?,
@@ -447,6 +453,20 @@ fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
     })
 }
 
+fn take_record(
+    input: &mut Bytes,
+    arrived: Option<Timestamp>,
+    origin: &mut Arc<Origin>,
+) -> Option<Op> {
+    let message = take_message(input, origin)?;
+    let count: usize = input.take_number()?;
+    let mut placed = Vec::with_capacity(count.min(input.len() / 2));
+    for _ in 0..count {
+        placed.push((take_log(input)?, take_offset(input)?, take_tags(input)?));
+    }
+    Some(Op::Record { message, arrived, placed })
+}
+
 fn take_log(input: &mut Bytes) -> Option<LogId> {
     input.take_varint().map(LogId)
 }
@@ -488,107 +508,6 @@ fn take_park(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
     };
     let session = input.take_optional(|i| i.take_varint().map(SessionId))?;
     Some(Op::Park { id, vhost, due, session, message: take_message(input, origin)? })
-}
-
-fn put_address(out: &mut Vec<u8>, address: &Address) {
-    out.text(&address.exchange);
-    out.bytes(address.key.bytes());
-}
-
-fn take_address(input: &mut Bytes) -> Option<Address> {
-    let exchange = input.take_name()?;
-    Some(Address::new(exchange, Key::new(input.take_bytes()?)))
-}
-
-fn put_message(out: &mut Vec<u8>, message: &Message) {
-    let meta = message.meta();
-    out.reserve(message.size() + 64);
-    out.u8(u8::from(meta.durable) | u8::from(meta.retain) << 1 | meta.level << 2);
-    out.optional(meta.priority, Put::u8);
-    out.varint(meta.published.0);
-    out.optional(meta.expires, |o, at| o.varint(at.0));
-    out.u8(meta.hops);
-    let through = meta.through.as_deref().unwrap_or_default();
-    out.varint(through.len() as u64);
-    through.iter().for_each(|name| out.text(name));
-    out.varint(meta.deaths().len() as u64);
-    meta.deaths().iter().for_each(|death| put_death(out, death));
-    for name in [&meta.origin.user, &meta.origin.client, &meta.origin.listener] {
-        out.text(name);
-    }
-    put_address(out, message.address());
-    out.varint(u64::from(message.native().format.0));
-    out.bytes(&message.native().bytes);
-    out.bytes(message.body());
-}
-
-fn take_message(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Message> {
-    let flags = input.take_u8()?;
-    let mut meta = Meta::new(origin.clone(), Timestamp(0));
-    meta.durable = flags & 1 != 0;
-    meta.retain = flags & 2 != 0;
-    meta.level = flags >> 2;
-    meta.priority = input.take_optional(Take::take_u8)?;
-    meta.published = Timestamp(input.take_varint()?);
-    meta.expires = input.take_optional(|i| i.take_varint().map(Timestamp))?;
-    meta.hops = input.take_u8()?;
-    let through = take_list(input, Take::take_name)?;
-    meta.through = (!through.is_empty()).then(|| through.into());
-    let deaths = take_list(input, take_death)?;
-    meta.deaths = (!deaths.is_empty()).then(|| deaths.into());
-    let who = Origin {
-        user: input.take_name()?,
-        client: input.take_name()?,
-        listener: input.take_name()?,
-    };
-    // Neighbours mostly come from one connection: they share its origin.
-    if **origin != who {
-        *origin = Arc::new(who);
-    }
-    meta.origin = origin.clone();
-    let address = take_address(input)?;
-    let native = Native { format: FormatId(input.take_number()?), bytes: input.take_bytes()? };
-    let body = input.take_bytes()?;
-    Some(Message::new(address, meta, native, body))
-}
-
-fn take_list<T>(input: &mut Bytes, take: impl Fn(&mut Bytes) -> Option<T>) -> Option<Vec<T>> {
-    let count: usize = input.take_number()?;
-    let mut list = Vec::with_capacity(count.min(input.len()));
-    for _ in 0..count {
-        list.push(take(input)?);
-    }
-    Some(list)
-}
-
-const REASONS: [Reason; 5] = [
-    Reason::Rejected,
-    Reason::Expired,
-    Reason::MaxLength,
-    Reason::DeliveryLimit,
-    Reason::Transform,
-];
-
-fn put_death(out: &mut Vec<u8>, death: &Death) {
-    out.text(&death.queue);
-    out.u8(REASONS.iter().position(|r| *r == death.reason).unwrap_or_default() as u8);
-    out.varint(u64::from(death.count));
-    out.varint(death.time.0);
-    put_address(out, &death.address);
-    out.optional(death.ttl_ms, Put::varint);
-    out.optional(death.detail.as_deref(), Put::text);
-}
-
-fn take_death(input: &mut Bytes) -> Option<Death> {
-    Some(Death {
-        queue: input.take_name()?,
-        reason: *REASONS.get(usize::from(input.take_u8()?))?,
-        count: input.take_number()?,
-        time: Timestamp(input.take_varint()?),
-        address: take_address(input)?,
-        ttl_ms: input.take_optional(Take::take_varint)?,
-        detail: input.take_optional(|i| i.take_name().map(|name| Arc::from(&*name)))?,
-    })
 }
 
 #[cfg(test)]

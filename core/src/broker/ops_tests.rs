@@ -3,6 +3,7 @@
 use super::*;
 use crate::exchange::{BindingTag, Kind, Target};
 use crate::log::{Place, Record, State};
+use crate::message::{Address, Death, Meta, Reason};
 use crate::message::{Fields, Value};
 
 fn message() -> Message {
@@ -59,7 +60,7 @@ fn all() -> Ops {
         expires: None,
         doom: None,
     };
-    assert_eq!(ops.record(&message(), [(queue, Offset(9), &tags)].into_iter()), 0);
+    assert_eq!(ops.record((&message(), Timestamp(5)), [(queue, Offset(9), &tags)].into_iter()), 0);
     assert_eq!(ops.spilled(&message()), 1);
     ops.settle(queue, &[Offset(5), Offset(3), Offset(1 << 40)]);
     ops.attempts(queue, Offset(3), 2);
@@ -93,7 +94,9 @@ fn operations_come_back() {
     let bytes = Bytes::copy_from_slice(ops.as_bytes());
     let back: Vec<Op> = read(bytes.clone()).map(|op| op.expect("whole")).collect();
     assert_eq!(back.len(), 23);
-    let Op::Record { message: m, placed } = &back[0] else { panic!("{:?}", back[0]) };
+    let Op::Record { message: m, arrived: None, placed } = &back[0] else {
+        panic!("{:?}", back[0])
+    };
     assert_eq!((m.body(), m.address()), (message().body(), message().address()));
     assert_eq!((m.meta().deaths(), m.meta().level), (message().meta().deaths(), 2));
     assert_eq!(m.meta().origin, message().meta().origin);

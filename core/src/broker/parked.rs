@@ -21,11 +21,17 @@ pub struct ParkedPublish {
     pub at: Option<Timestamp>,
     /// It is in the journal.
     pub durable: bool,
+    /// The name of its owner, when that did not outlive the last start.
+    pub orphan_of: Option<Name>,
 }
 
 /// All of them.
 #[derive(Default)]
-pub struct Parked(BTreeMap<ParkId, ParkedPublish>);
+pub struct Parked {
+    all: BTreeMap<ParkId, ParkedPublish>,
+    /// How many of them are orphans: there are none but shortly after a start.
+    orphans: usize,
+}
 
 impl Parked {
     /// Adds one; when it is due, if that is known.
@@ -34,19 +40,22 @@ impl Parked {
             publish.at = Some(at);
         }
         let at = publish.at;
-        self.0.insert(id, publish);
+        self.orphans += usize::from(publish.orphan_of.is_some());
+        self.all.insert(id, publish);
         at
     }
 
     /// Takes one out.
     pub fn take(&mut self, id: ParkId) -> Option<ParkedPublish> {
-        self.0.remove(&id)
+        let publish = self.all.remove(&id)?;
+        self.orphans -= usize::from(publish.orphan_of.is_some());
+        Some(publish)
     }
 
     /// Takes one out if it is due.
     pub fn take_due(&mut self, id: ParkId, now: Timestamp) -> Option<ParkedPublish> {
-        let due = self.0.get(&id)?.at.is_some_and(|at| at <= now);
-        if due { self.0.remove(&id) } else { None }
+        let due = self.all.get(&id)?.at.is_some_and(|at| at <= now);
+        if due { self.take(id) } else { None }
     }
 
     /// The owner's connection is gone (or, when `ended`, its session): what waits for that, and when it is due.
@@ -57,7 +66,7 @@ impl Parked {
         ended: bool,
     ) -> Vec<(ParkId, Timestamp)> {
         let mut due = Vec::new();
-        for (id, publish) in self.0.iter_mut().filter(|(_, p)| p.owner == owner) {
+        for (id, publish) in self.all.iter_mut().filter(|(_, p)| p.owner == owner) {
             if let Due::Gone { delay_ms } = publish.due {
                 let at = if ended { now } else { now.plus(delay_ms) };
                 publish.at = Some(publish.at.map_or(at, |known| known.min(at)));
@@ -77,7 +86,7 @@ impl Parked {
         (ended, connected): (bool, bool),
     ) -> (Vec<ParkId>, Vec<ParkId>) {
         let (mut forgotten, mut due) = (Vec::new(), Vec::new());
-        for (id, publish) in self.0.iter_mut().filter(|(_, p)| p.owner == owner) {
+        for (id, publish) in self.all.iter_mut().filter(|(_, p)| p.owner == owner) {
             match publish.due {
                 Due::Gone { delay_ms } if ended || connected && delay_ms == 0 => {
                     publish.at = Some(now);
@@ -87,13 +96,31 @@ impl Parked {
                 Due::At(_) => {}
             }
         }
-        forgotten.retain(|id| self.0.remove(id).is_some_and(|p| p.durable));
+        forgotten.retain(|id| self.take(*id).is_some_and(|p| p.durable));
         (forgotten, due)
+    }
+
+    /// The client of that name is back, whose session did not outlive the last start: what waited for it to be gone is
+    /// due.
+    pub fn orphans(&mut self, vhost: &Name, name: &Name, now: Timestamp) -> Vec<ParkId> {
+        let theirs =
+            |p: &&mut ParkedPublish| p.vhost == *vhost && p.orphan_of.as_ref() == Some(name);
+        if self.orphans == 0 {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        for (id, publish) in &mut self.all {
+            if theirs(&publish) {
+                publish.at = Some(now);
+                due.push(*id);
+            }
+        }
+        due
     }
 
     /// All, for snapshots.
     pub fn iter(&self) -> impl Iterator<Item = (&ParkId, &ParkedPublish)> {
-        self.0.iter()
+        self.all.iter()
     }
 }
 
@@ -107,7 +134,8 @@ impl Inner {
     ) {
         self.charge(&message);
         let vhost = vhost.name.clone();
-        let publish = ParkedPublish { vhost, message, due, owner, at: None, durable };
+        let publish =
+            ParkedPublish { vhost, message, due, owner, at: None, durable, orphan_of: None };
         if let Some(at) = self.parked.lock().add(id, publish) {
             self.timers.set(at, Alarm::Parked(id));
         }
@@ -124,6 +152,9 @@ impl Inner {
             turn.unit().ops.unpark(id);
         }
         turn.run(scene);
+        if let Some(why) = turn.refusal(0) {
+            tracing::warn!(%why, "a publish that was due is refused and dropped");
+        }
         turn.finish(scene, None);
     }
 }

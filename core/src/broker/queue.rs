@@ -10,6 +10,7 @@ use crate::subscription::{Attached, Effects, Handle, Move, Rules, Subscription};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A declared queue.
 pub struct Queue {
@@ -20,6 +21,8 @@ pub struct Queue {
     pub spec: QueueSpec,
     /// The session that it is exclusive to.
     pub owner: Option<SessionId>,
+    /// It was deleted; known without its lock.
+    gone: AtomicBool,
     state: Mutex<QueueState>,
 }
 
@@ -93,12 +96,23 @@ impl Queue {
             had_consumer: false,
         };
         let (name, vhost) = (spec.name.clone(), vhost.clone());
-        Arc::new(Self { id, name, vhost, spec, owner, state: Mutex::new(state) })
+        let gone = AtomicBool::new(false);
+        Arc::new(Self { id, name, vhost, spec, owner, gone, state: Mutex::new(state) })
     }
 
     /// It and its durable records survive a restart.
     pub fn is_durable(&self) -> bool {
         self.spec.durable && self.spec.life == Life::Permanent
+    }
+
+    /// It was deleted.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// It is deleted.
+    pub fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
     }
 
     /// One change under the lock; its deliveries are handed over before the lock is let go, so that they arrive in

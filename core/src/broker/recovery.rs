@@ -11,7 +11,7 @@ use super::queue::Queue;
 use super::request::{Due, Keep, ParkId};
 use super::timer::Alarm;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags};
+use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags, Target};
 use crate::log::{Offset, Place, QueueSpec, State};
 use crate::message::{Key, Message, Name, Timestamp};
 use crate::store::{JournalId, Pos, Store, StoreError};
@@ -134,12 +134,13 @@ impl Recovered {
 
     fn apply(&mut self, op: Op, pos: Pos, index: &mut u32) {
         match op {
-            Op::Record { message, placed } => {
+            Op::Record { message, arrived, placed } => {
+                let arrived = arrived.unwrap_or(message.meta().published);
                 let place = Place { pos: pos.0, index: *index };
                 *index += 1;
                 for (queue, offset, tags) in placed {
                     if let Some(queue) = self.queues.get_mut(&queue) {
-                        queue.put(offset, place, (&message, tags));
+                        queue.put((offset, place), (&message, tags), arrived);
                         self.unrested += 1;
                     }
                 }
@@ -211,7 +212,9 @@ impl Recovered {
                 self.exchanges.insert((vhost, spec.name.clone()), spec);
             }
             Op::ExchangeGone { vhost, name } => {
-                self.bindings.retain(|(v, b)| *v != vhost || b.source != name);
+                let target = Target::Exchange(name.clone());
+                self.bindings
+                    .retain(|(v, b)| *v != vhost || b.source != name && b.target != target);
                 self.exchanges.remove(&(vhost, name));
             }
             Op::Bind { vhost, binding } => {
@@ -254,7 +257,15 @@ impl Recovered {
                 self.next_id = self.next_id.max(id.0);
                 let owner = session.unwrap_or(SessionId(0));
                 let message = message.detached();
-                let publish = ParkedPublish { vhost, message, due, owner, at: None, durable: true };
+                let publish = ParkedPublish {
+                    vhost,
+                    message,
+                    due,
+                    owner,
+                    at: None,
+                    durable: true,
+                    orphan_of: None,
+                };
                 self.parked.insert(id, publish);
             }
             Op::Unpark { id } => {
@@ -304,6 +315,14 @@ impl Recovered {
     pub fn install(self, core: &Arc<Inner>) {
         core.raise_ids(self.next_id);
         let now = core.now();
+        // Ids are given once: what leads to a queue or session that is gone leads nowhere.
+        let is_there = |target: &Target| match target {
+            Target::Log(id) => self.queues.contains_key(id),
+            Target::Session(id) => self.sessions.contains_key(id),
+            Target::Exchange(_) => true,
+        };
+        let mut bindings = self.bindings;
+        bindings.retain(|(_, binding)| is_there(&binding.target));
         let owned: BTreeSet<LogId> = self.sessions.values().filter_map(|s| s.queue).collect();
         let mut queues = HashMap::new();
         for ((vhost, _), spec) in self.exchanges {
@@ -327,10 +346,13 @@ impl Recovered {
             }
             queues.insert(id, queue);
         }
+        let ended = self.sessions.iter().filter(|(_, record)| !record.keep.lasts());
+        let sessions_ended: HashMap<SessionId, Name> =
+            ended.map(|(id, record)| (*id, record.name.clone())).collect();
         for (id, record) in self.sessions {
             install_session(core, id, record, &queues, now);
         }
-        for (vhost, binding) in self.bindings {
+        for (vhost, binding) in bindings {
             if let Some(vhost) = core.vhost(&vhost) {
                 vhost.topology.write().bind(binding, &vhost.generations);
             }
@@ -341,7 +363,9 @@ impl Recovered {
                 vhost.retained.lock().set(key, Some(message));
             }
         }
-        for (id, publish) in self.parked {
+        for (id, mut publish) in self.parked {
+            let owner = sessions_ended.get(&publish.owner).filter(|_| publish.due.is_gone());
+            publish.orphan_of = owner.cloned();
             install_parked(core, id, publish, now);
         }
     }
@@ -349,10 +373,14 @@ impl Recovered {
 
 impl QueueRecord {
     /// A record that is not in memory. One that is there already stays as it is.
-    fn put(&mut self, offset: Offset, place: Place, (message, tags): (&Message, Tags)) {
-        let published = message.meta().published;
+    fn put(
+        &mut self,
+        (offset, place): (Offset, Place),
+        (message, tags): (&Message, Tags),
+        arrived: Timestamp,
+    ) {
         let arrival = Arrival { message: message.clone(), tags, durable: true };
-        let mut record = self.sub.record(arrival, published);
+        let mut record = self.sub.record(arrival, arrived);
         (record.message, record.state, record.place) = (None, State::Ready, Some(place));
         self.sub.log.put(offset, record);
     }
@@ -379,9 +407,13 @@ fn install_session(
     let Some(vhost) = core.vhost(&record.vhost) else { return };
     let queue = record.queue.and_then(|id| queues.get(&id).cloned());
     let spec = queue.as_ref().map(|q| q.spec.clone());
+    if let Some(queue) = &queue {
+        queue.look(|state| state.sub.rules.keeps_seen = true);
+    }
     let named = Named::new(id, record.name, record.keep, spec);
     named.with(|state| {
         state.queue = queue;
+        state.stored = true;
         state.memos = record.memos;
         state.gone_since = Some(now);
     });

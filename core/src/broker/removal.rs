@@ -1,10 +1,13 @@
 //! How queues and exchanges end: deleted, with their last consumer or binding, or unused for their time.
 
+use super::committer::Unit;
 use super::events::Notice;
 use super::queue::{Queue, QueueState};
+use super::turn::{Scene, Turn};
 use super::vhost::{Topology, Vhost};
 use super::{Inner, Ops};
 use crate::error::{Error, ErrorKind};
+use crate::exchange::LogId;
 use crate::log::{Offset, Place, State};
 use crate::subscription::Subscription;
 use std::ops::ControlFlow;
@@ -13,7 +16,11 @@ use std::sync::Arc;
 impl Inner {
     /// Takes a queue out of everything: its bindings, its consumers, its records. What has to be stored, and how many
     /// ready messages it had.
-    pub(super) fn remove_queue(&self, vhost: &Arc<Vhost>, queue: &Arc<Queue>) -> (Ops, u64) {
+    pub(super) fn remove_queue(
+        self: &Arc<Self>,
+        vhost: &Arc<Vhost>,
+        queue: &Arc<Queue>,
+    ) -> (Ops, u64) {
         let mut ops = Ops::default();
         {
             let mut topology = vhost.topology.write();
@@ -21,28 +28,44 @@ impl Inner {
             for binding in gone {
                 self.auto_delete_exchange(vhost, &mut topology, &binding.source, &mut ops);
             }
+            // Under the lock: a queue that is declared anew, or an exchange, comes behind it in the journal.
+            if queue.is_durable() {
+                ops.queue_gone(queue.id);
+            }
+            self.committer.submit(Unit::of(std::mem::take(&mut ops)));
         }
-        let (count, seats, places) = queue.look(|state| {
+        let mut waiting = Vec::new();
+        let (count, seats) = queue.look(|state| {
             state.deleted = true;
+            queue.set_gone();
             let seats: Vec<_> = state.seats().map(|(h, inbox)| (h, inbox.clone())).collect();
             let seats: Vec<_> = seats
                 .into_iter()
                 .filter_map(|(h, inbox)| state.sub.consumers.get_mut(h).map(|c| (c.id, inbox)))
                 .collect();
             let count = state.sub.ready().0;
-            (count, seats, state.empty())
+            ops.freed = state.empty(&mut waiting);
+            (count, seats)
         });
-        self.committer.free(&places);
         for (consumer, inbox) in seats {
-            // Nothing waits for that window but queues of the same session, which look again when it is told.
-            inbox.take_back(consumer, &mut Vec::new());
+            inbox.take_back(consumer, &mut waiting);
             let why = format!("queue '{}' was deleted", queue.name);
             inbox.notice(Notice::Detached { consumer, why: Error::new(ErrorKind::NotFound, why) });
         }
-        if queue.is_durable() {
-            ops.queue_gone(queue.id);
-        }
+        self.go_on(vhost, waiting);
         (ops, count)
+    }
+
+    /// Queues that waited for credit that came back go on.
+    fn go_on(self: &Arc<Self>, vhost: &Arc<Vhost>, queues: Vec<LogId>) {
+        if queues.is_empty() {
+            return;
+        }
+        let scene = Scene { core: self, vhost, now: self.now() };
+        let mut turn = Turn::default();
+        turn.after.queues = queues;
+        turn.run(scene);
+        turn.finish(scene, None);
     }
 
     /// An auto-delete exchange goes with its last binding.
@@ -76,15 +99,18 @@ impl Inner {
 }
 
 impl QueueState {
-    /// Lets go of everything; the places that were taken.
-    fn empty(&mut self) -> Vec<Place> {
+    /// Lets go of everything, credit included (`waiting`: who waited for that); the places that were taken. Offsets go
+    /// on: a session's next queue must not give one again that its client still knows.
+    fn empty(&mut self, waiting: &mut Vec<LogId>) -> Vec<Place> {
         let mut places = Vec::new();
         self.sub.log.visit(Offset(0), |_, record| {
             places.extend(record.place.filter(|_| record.state != State::Uncommitted));
             ControlFlow::Continue(())
         });
-        let rules = self.sub.rules.clone();
+        self.sub.consumers.give_all_back(waiting);
+        let (rules, next) = (self.sub.rules.clone(), self.sub.log.next());
         self.sub = Subscription::new(self.sub.id, rules);
+        self.sub.log.skip_to(next);
         self.clear_seats();
         places
     }

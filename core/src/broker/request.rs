@@ -85,6 +85,13 @@ pub enum Keep {
     Forever,
 }
 
+impl Keep {
+    /// The session outlives its connection.
+    pub fn lasts(self) -> bool {
+        !matches!(self, Keep::No | Keep::For(0))
+    }
+}
+
 /// A connection's seat.
 #[derive(Debug, Clone)]
 pub struct SessionSpec {
@@ -165,4 +172,11 @@ pub enum Due {
     Gone {
         delay_ms: u64,
     },
+}
+
+impl Due {
+    /// It waits for a connection to be gone.
+    pub fn is_gone(self) -> bool {
+        matches!(self, Due::Gone { .. })
+    }
 }

@@ -11,21 +11,34 @@ use super::vhost::Vhost;
 use super::{Broker, Inner, Notice, Ops};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::SessionId;
-use crate::message::Timestamp;
+use crate::message::{Name, Timestamp};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 impl Broker {
     /// Takes a seat.
     pub async fn session(&self, spec: SessionSpec) -> Result<Session, Error> {
-        let (mut session, is_noted) = self.seat(spec, false)?;
+        let (mut session, is_noted, before) = self.seat(spec, false)?;
+        if let Some(before) = before {
+            // What the connection before has begun to change is submitted before this one goes on from there.
+            while before.open.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
         if is_noted {
             session.sync().await?;
         }
         Ok(session)
     }
 
-    /// Takes a seat; what has to be stored for it is submitted, not waited for. And whether there is something.
-    pub(super) fn seat(&self, spec: SessionSpec, internal: bool) -> Result<(Session, bool), Error> {
+    /// Takes a seat; what has to be stored for it is submitted, not waited for. And whether there is something, and
+    /// which connection had the name.
+    pub(super) fn seat(
+        &self,
+        spec: SessionSpec,
+        internal: bool,
+    ) -> Result<(Session, bool, Option<Arc<Inbox>>), Error> {
         let core = self.inner();
         let vhost = core.vhost(&spec.vhost).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("vhost '{}' not found", spec.vhost))
@@ -38,14 +51,15 @@ impl Broker {
         let seat = match &spec.name {
             Some(_) => core.named_seat(&vhost, &spec, &inbox),
             None => {
-                let id = SessionId(core.next_id());
-                Seat { id, named: None, resumed: false, is_noted: false }
+                // Its ids go into names and tokens that clients may still have from before a crash.
+                let id = SessionId(core.salt << 40 | core.next_id());
+                Seat { id, named: None, resumed: false, is_noted: false, before: None }
             }
         };
         let mut session = Session::new(self.clone(), vhost, seat.id, inbox);
         (session.named, session.resumed) = (seat.named, seat.resumed);
         session.internal = internal;
-        Ok((session, seat.is_noted))
+        Ok((session, seat.is_noted, seat.before))
     }
 }
 
@@ -55,6 +69,8 @@ struct Seat {
     resumed: bool,
     /// Something about it has to be stored.
     is_noted: bool,
+    /// The connection that it was taken from.
+    before: Option<Arc<Inbox>>,
 }
 
 impl Inner {
@@ -71,18 +87,26 @@ impl Inner {
         let _one = vhost.opening.lock();
         let old = vhost.topology.read().session(&name).cloned();
         let was_there = old.is_some();
+        let mut before = None;
         let resumed = match old {
             Some(old) => {
-                let connected = self.take_over(&old);
-                resume(&old, &mut turn.after, self.now());
-                let ended = spec.clean || old.with(|state| state.ended);
-                self.wills(old.id, (ended, connected), &mut turn);
+                before = old.with(|state| state.inbox.take());
+                if let Some(inbox) = &before {
+                    inbox.notice(Notice::TakenOver);
+                    resume(&old, inbox, &mut turn.after, self.now());
+                }
+                // One that was to end with its connection has ended with it.
+                let ended = spec.clean || old.with(|state| state.ended || !state.keep.lasts());
+                self.wills(old.id, (ended, before.is_some()), &mut turn);
                 if ended {
                     turn.unit().ops.append(&mut self.end_session(vhost, &old));
                 }
                 (!ended).then_some(old)
             }
-            None => None,
+            None => {
+                self.orphaned_wills(vhost, &name);
+                None
+            }
         };
         let named = match &resumed {
             Some(named) => named.clone(),
@@ -93,18 +117,17 @@ impl Inner {
                 named
             }
         };
-        let queue = named.with(|state| {
+        let is_stored = named.with(|state| {
             state.inbox = Some(inbox.clone());
             state.keep = spec.keep;
             state.gone_since = None;
             if state.queue_spec.is_none() {
                 state.queue_spec = spec.queue.clone();
             }
-            state.queue.clone()
+            state.stored || state.keep.lasts()
         });
-        if spec.keep != Keep::No {
-            let queue = queue.filter(|q| q.is_durable()).map(|q| q.id);
-            turn.unit().ops.session(&vhost.name, (named.id, &name), spec.keep, queue);
+        if is_stored {
+            named.store(&vhost.name, &mut turn.unit().ops);
         }
         let scene = Scene { core: self, vhost, now: self.now() };
         turn.run(scene);
@@ -112,16 +135,7 @@ impl Inner {
         let is_noted = turn.is_durable() || was_there;
         turn.finish(scene, None);
         self.grace.leave(grace);
-        Seat { id: named.id, named: Some(named), resumed: resumed.is_some(), is_noted }
-    }
-
-    /// The connection that has the session now loses it. False when there is none.
-    fn take_over(&self, named: &Named) -> bool {
-        let old = named.with(|state| state.inbox.take());
-        if let Some(old) = &old {
-            old.notice(Notice::TakenOver);
-        }
-        old.is_some()
+        Seat { id: named.id, named: Some(named), resumed: resumed.is_some(), is_noted, before }
     }
 
     /// A client that is back does not leave its will, unless its session ended with that, or nothing was to be waited
@@ -136,16 +150,23 @@ impl Inner {
         }
     }
 
+    /// The same for a session that did not outlive the last start, whose client is back now.
+    fn orphaned_wills(&self, vhost: &Vhost, name: &Name) {
+        for id in self.parked.lock().orphans(&vhost.name, name, self.now()) {
+            self.timers.set(self.now(), Alarm::Parked(id));
+        }
+    }
+
     /// Nothing of a named session is kept; what has to be stored.
     pub(super) fn end_session(self: &Arc<Self>, vhost: &Arc<Vhost>, named: &Arc<Named>) -> Ops {
         let mut ops = Ops::default();
         let (queue, durable) = named.with(|state| {
             state.ended = true;
             state.memos.clear();
-            (state.queue.take(), state.keep != Keep::No)
+            (state.queue.take(), state.stored)
         });
         vhost.topology.write().remove_session(named, &vhost.generations);
-        if let Some(queue) = queue {
+        if let Some(queue) = queue.filter(|queue| !queue.is_gone()) {
             ops.append(&mut self.remove_queue(vhost, &queue).0);
         }
         if durable {
@@ -181,19 +202,21 @@ impl Session {
             ops.append(&mut core.remove_queue(&self.vhost, &queue).0);
         }
         let now = core.now();
-        let ended = self.leave_name(&core, now, &mut ops);
+        let left = self.leave_name(&core, now, &mut ops);
         self.inbox.close();
-        for (id, at) in core.parked.lock().gone(self.id, now, ended) {
-            core.timers.set(at, Alarm::Parked(id));
+        if let Some(ended) = left {
+            for (id, at) in core.parked.lock().gone(self.id, now, ended) {
+                core.timers.set(at, Alarm::Parked(id));
+            }
         }
         self.turn.unit().ops.append(&mut ops);
         self.flush_ops();
         core.grace.leave(grace);
     }
 
-    /// Gives the name back. True when the session has ended with that; not when somebody else has it by now.
-    fn leave_name(&mut self, core: &Arc<Inner>, now: Timestamp, ops: &mut Ops) -> bool {
-        let Some(named) = self.named.clone() else { return true };
+    /// Gives the name back; whether the session has ended with that. None when somebody else has it by now.
+    fn leave_name(&mut self, core: &Arc<Inner>, now: Timestamp, ops: &mut Ops) -> Option<bool> {
+        let Some(named) = self.named.clone() else { return Some(true) };
         let vhost = self.vhost.clone();
         let _one = vhost.opening.lock();
         let mine = named.with(|state| {
@@ -204,18 +227,17 @@ impl Session {
             }
             mine.then_some(state.keep)
         });
-        match mine {
-            None => false,
-            Some(Keep::No | Keep::For(0)) => {
+        match mine? {
+            Keep::No | Keep::For(0) => {
                 ops.append(&mut core.end_session(&self.vhost, &named));
-                true
+                Some(true)
             }
-            Some(Keep::For(ms)) => {
+            Keep::For(ms) => {
                 let alarm = Alarm::Session(self.vhost.name.clone(), named.id);
                 core.timers.set(now.plus(ms), alarm);
-                false
+                Some(false)
             }
-            Some(Keep::Forever) => false,
+            Keep::Forever => Some(false),
         }
     }
 }

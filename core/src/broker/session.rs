@@ -14,7 +14,7 @@ use super::vhost::Vhost;
 use super::{Broker, Inner};
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
 use crate::log::Offset;
-use crate::message::{Address, Key, Name, Origin};
+use crate::message::{Address, Key, Message, Name, Origin};
 use crate::subscription::{ConsumerId, Credit, Handle, Outcome, Pool};
 use rustc_hash::FxHashMap;
 use std::collections::{HashMap, VecDeque};
@@ -35,6 +35,8 @@ pub struct Session {
     /// By id, which grow.
     pub(super) lanes: Vec<(LaneId, Lane)>,
     pub(super) next_lane: u32,
+    /// Publishes are those of a transaction, which can still be refused as a whole.
+    pub(super) whole: bool,
     /// Publishes that wait for the next flush, and their bytes.
     pub(super) batch: Vec<Item>,
     pub(super) batch_bytes: usize,
@@ -49,6 +51,8 @@ pub struct Session {
     /// Deliveries taken and not written yet.
     current: Written,
     encoded: VecDeque<Written>,
+    /// Records that this session rejected and that leave their queue when their messages are fetched.
+    pub(super) doomed: Vec<(Arc<Queue>, Vec<Offset>)>,
     /// Queues that go with this session.
     pub(super) exclusive: Vec<Arc<Queue>>,
     /// The client was told that publishing is held back.
@@ -120,6 +124,7 @@ impl Session {
             internal: false,
             lanes: Vec::new(),
             next_lane: 0,
+            whole: false,
             batch: Vec::new(),
             batch_bytes: 0,
             memos: Vec::new(),
@@ -130,6 +135,7 @@ impl Session {
             pools: Vec::new(),
             current: Written::default(),
             encoded: VecDeque::new(),
+            doomed: Vec::new(),
             exclusive: Vec::new(),
             told_blocked: false,
             left: false,
@@ -203,7 +209,17 @@ impl Session {
             transaction.settles.push((consumer, offsets.to_vec(), outcome));
             return offsets.len();
         }
-        let settled = self.settle_now(consumer, offsets, &outcome);
+        self.settle_at_once(consumer, offsets, &outcome)
+    }
+
+    /// The same, whether or not the lane is in a transaction.
+    pub fn settle_at_once(
+        &mut self,
+        consumer: ConsumerId,
+        offsets: &[Offset],
+        outcome: &Outcome,
+    ) -> usize {
+        let settled = self.settle_now(consumer, offsets, outcome, Vec::new());
         self.settle_down();
         settled
     }
@@ -217,16 +233,27 @@ impl Session {
         consumer: ConsumerId,
         offsets: &[Offset],
         outcome: &Outcome,
+        messages: Vec<(Offset, Message)>,
     ) -> usize {
         self.touch();
         let now = self.broker.inner().now();
         let Some(attachment) = self.attachment(consumer) else { return 0 };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
-        queue.step(&mut self.turn.after, |state, effects| {
+        let moves = !matches!(outcome, Outcome::Accepted | Outcome::Released);
+        let mut doomed = Vec::new();
+        let settled = queue.step(&mut self.turn.after, |state, effects| {
+            state.sub.remember(messages);
             let settled = state.sub.settle(handle, offsets, outcome, effects);
+            if moves {
+                doomed.extend(offsets.iter().copied().filter(|o| state.sub.is_doomed(*o)));
+            }
             state.sub.dispatch(now, effects);
             settled
-        })
+        });
+        if !doomed.is_empty() {
+            self.doomed.push((queue, doomed));
+        }
+        settled
     }
 
     /// Carries out what steps left; what has to be stored waits for the next flush.
@@ -247,6 +274,7 @@ impl Session {
 
     /// Sets a pool's credit. Below what is outstanding it stops dispatch and takes nothing back.
     pub fn set_pool(&mut self, pool: PoolId, credit: Credit) {
+        self.touch();
         if let Some(pool) = self.pools.get(pool.0 as usize) {
             pool.set(credit, &mut self.turn.after.queues);
             self.settle_down();
@@ -255,6 +283,7 @@ impl Session {
 
     /// Sets a consumer's own credit.
     pub fn set_credit(&mut self, consumer: ConsumerId, credit: Credit) {
+        self.touch();
         let now = self.broker.inner().now();
         let Some(attachment) = self.attachment(consumer) else { return };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
@@ -320,7 +349,7 @@ impl Session {
             any = true;
             self.inbox.direct_written(written.direct_bytes);
             for (consumer, offsets) in &written.accepted {
-                self.settle_now(*consumer, offsets, &Outcome::Accepted);
+                self.settle_now(*consumer, offsets, &Outcome::Accepted, Vec::new());
             }
             let wake = &mut self.turn.after.queues;
             self.inbox.window.release(written.messages, written.bytes, wake);

@@ -9,7 +9,7 @@ use super::Inner;
 use super::clean::{clean, has_slack};
 use super::committer::Unit;
 use super::ops::Ops;
-use super::request::Keep;
+use super::request::Due;
 use super::vhost::Vhost;
 use crate::log::Cold;
 use crate::store::{JournalId, Pos, Source, StoreError};
@@ -173,7 +173,11 @@ fn collect(core: &Inner) -> Vec<Bytes> {
         flush(&mut ops, &mut pieces);
     }
     for (id, parked) in core.parked.lock().iter().filter(|(_, p)| p.durable) {
-        let due = parked.at.map_or(parked.due, super::request::Due::At);
+        // What waits for a connection to be gone still does: it may come back.
+        let due = match (parked.due, parked.at) {
+            (Due::Gone { .. }, Some(at)) => Due::Gone { delay_ms: core.now().until(at) },
+            (due, _) => due,
+        };
         ops.park(*id, &parked.vhost, (due, Some(parked.owner)), &parked.message);
     }
     flush(&mut ops, &mut pieces);
@@ -190,7 +194,7 @@ fn topology(vhost: &Vhost, ops: &mut Ops) {
     }
     for session in topology.sessions() {
         session.with(|state| {
-            if state.keep == Keep::No {
+            if !state.stored || state.ended {
                 return;
             }
             let queue = state.queue.as_ref().filter(|q| q.is_durable()).map(|q| q.id);

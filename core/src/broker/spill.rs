@@ -119,6 +119,17 @@ impl Inner {
         });
     }
 
+    /// Resolves when these rejected records have left their queue.
+    pub(super) async fn gone(&self, queue: &Queue, offsets: &[Offset]) {
+        loop {
+            let loaded = self.loads.notified();
+            if queue.look(|state| !offsets.iter().any(|offset| state.sub.is_doomed(*offset))) {
+                return;
+            }
+            loaded.await;
+        }
+    }
+
     /// Resolves when nothing of that queue is being fetched.
     pub(super) async fn loaded(&self, queue: &Queue) {
         loop {

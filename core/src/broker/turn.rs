@@ -6,16 +6,18 @@
 use super::Inner;
 use super::committer::{Placed, Ticket, Unit, Why};
 use super::inbox::Inbox;
+use super::keep::Kept;
 use super::moves;
 use super::named::Named;
 use super::queue::{Aftermath, Queue, QueueState};
 use super::vhost::{ContentHit, Route, SessionHit, Vhost};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::Tags;
+use crate::exchange::{LogId, Tags};
 use crate::log::{Offset, Overflow};
 use crate::message::{Address, Message, Reason, Timestamp};
 use crate::subscription::{Arrival, ConsumerId, Delivery, Move};
 use crate::transform::{Cost, Mode};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Messages go through so many routes and moves at most.
@@ -42,8 +44,8 @@ pub struct Turn {
     placed: Vec<(usize, Arc<Queue>, Offset, Tags)>,
     /// Refused messages and why.
     refused: Vec<(usize, Error)>,
-    /// Messages that become retained values.
-    retained: Vec<usize>,
+    /// Retained values that messages of this turn became.
+    kept: Vec<Kept>,
     /// So many messages were let in as a whole before: queues take them whatever their limits.
     admitted: usize,
     unit: Unit,
@@ -64,9 +66,6 @@ impl Turn {
     pub fn publish(&mut self, scene: Scene<'_>, message: Message, route: &Route) -> Taken {
         let index = self.messages.len();
         scene.core.charge(&message);
-        if message.meta().retain && *message.address().exchange == *scene.vhost.topic_exchange {
-            self.retained.push(index);
-        }
         self.messages.push(message.clone());
         let mut routed = false;
         let mut diverted: Vec<&ContentHit> = Vec::new();
@@ -91,16 +90,6 @@ impl Turn {
         Taken { index, routed }
     }
 
-    fn retain(&mut self, scene: Scene<'_>) {
-        for index in self.retained.drain(..) {
-            let Some(message) = self.messages.get(index) else { continue };
-            let key = &message.address().key;
-            let value = (!message.body().is_empty()).then(|| message.clone());
-            self.unit.ops.retain(&scene.vhost.name, key, value.as_ref());
-            scene.vhost.retained.lock().set(key.clone(), value);
-        }
-    }
-
     fn arrive(&mut self, queue: &Arc<Queue>, index: usize, tags: Tags) {
         // A flush mostly goes to few queues; the last one is the likeliest.
         match self.arrivals.iter_mut().rev().take(16).find(|(q, _)| Arc::ptr_eq(q, queue)) {
@@ -118,8 +107,7 @@ impl Turn {
             (true, Some(tags)) => tags,
             (true, None) => return false,
         };
-        self.give(&hit.session, inbox, index, (message, tags.clone()));
-        true
+        self.give(&hit.session, inbox, index, (message, tags.clone()))
     }
 
     fn give(
@@ -128,19 +116,20 @@ impl Turn {
         inbox: Option<Arc<Inbox>>,
         index: usize,
         (message, tags): (&Message, Tags),
-    ) {
+    ) -> bool {
         if message.meta().level.min(tags.level()) > 0 {
-            if let Some(queue) = session.queue() {
-                self.arrive(&queue, index, tags);
-            }
-            return;
+            let queue = session.queue();
+            let is_there = queue.is_some();
+            queue.into_iter().for_each(|queue| self.arrive(&queue, index, tags.clone()));
+            return is_there;
         }
-        let Some(inbox) = inbox else { return };
+        let Some(inbox) = inbox else { return true };
         let delivery = direct(message, tags);
         match self.direct.iter_mut().find(|(i, _)| Arc::ptr_eq(i, &inbox)) {
             Some((_, list)) => list.push(delivery),
             None => self.direct.push((inbox, vec![delivery])),
         }
+        true
     }
 
     /// A retained value for a session that just bound.
@@ -202,7 +191,6 @@ impl Turn {
     /// Appends and dispatches until nothing is left to do.
     pub fn run(&mut self, scene: Scene<'_>) {
         loop {
-            self.retain(scene);
             // Level 0 goes first: it never waits, so nothing of a higher level that was published behind it in this
             // flush overtakes it.
             for (inbox, list) in self.direct.drain(..) {
@@ -210,7 +198,7 @@ impl Turn {
                 self.after.wake(&inbox);
             }
             self.append(scene);
-            self.encode();
+            self.encode(scene.now);
             let mut ops = std::mem::take(&mut self.after.ops);
             self.unit.ops.append(&mut ops);
             for (queue, left) in std::mem::take(&mut self.after.moves) {
@@ -224,7 +212,6 @@ impl Turn {
             }
             let more = !self.arrivals.is_empty()
                 || !self.direct.is_empty()
-                || !self.retained.is_empty()
                 || !self.after.moves.is_empty()
                 || !self.after.queues.is_empty()
                 || !self.after.ops.is_empty();
@@ -240,12 +227,9 @@ impl Turn {
         let refused = astray.or_else(|| self.refused.first().map(|(_, why)| why.clone()));
         let admitted = match refused {
             Some(why) => Err(why),
-            None => self.arrivals.iter().try_for_each(|(queue, list)| {
-                let sizes = list.iter().filter_map(|(index, _)| self.messages.get(*index));
-                let bytes = sizes.map(|message| message.size() as u64).sum();
-                let admits = |state: &mut QueueState| {
-                    state.deleted || state.sub.admits(list.len() as u64, bytes)
-                };
+            None => self.wanted().into_iter().try_for_each(|(queue, messages, bytes)| {
+                let admits =
+                    |state: &mut QueueState| state.deleted || state.sub.admits(messages, bytes);
                 if queue.look(admits) { Ok(()) } else { Err(full(queue)) }
             }),
         };
@@ -253,12 +237,46 @@ impl Turn {
         if admitted.is_err() {
             self.arrivals.clear();
             self.direct.clear();
-            self.retained.clear();
             self.messages.clear();
             self.refused.clear();
             self.admitted = 0;
         }
         admitted
+    }
+
+    /// Each queue once, with how many messages arrive there, and their bytes.
+    fn wanted(&self) -> Vec<(&Arc<Queue>, u64, u64)> {
+        let mut wanted: BTreeMap<LogId, (&Arc<Queue>, u64, u64)> = BTreeMap::new();
+        for (queue, list) in &self.arrivals {
+            let entry = wanted.entry(queue.id).or_insert((queue, 0, 0));
+            entry.1 += list.len() as u64;
+            let sizes = list.iter().filter_map(|(index, _)| self.messages.get(*index));
+            entry.2 += sizes.map(|message| message.size() as u64).sum::<u64>();
+        }
+        wanted.into_values().collect()
+    }
+
+    /// What was admitted becomes retained values, where it asks for that.
+    pub fn keep_admitted(&mut self, scene: Scene<'_>) {
+        for message in self.messages.iter().take(self.admitted).filter(|m| scene.keeps(m)) {
+            scene.keep(message);
+        }
+    }
+
+    /// A message that is about to be published has become a retained value.
+    pub fn kept(&mut self, kept: Kept) {
+        self.kept.push(kept);
+    }
+
+    /// Values whose messages were refused are set back.
+    fn unkeep_refused(&mut self, scene: Scene<'_>) {
+        for kept in std::mem::take(&mut self.kept) {
+            let mut refused =
+                self.refused.iter().filter_map(|(index, _)| self.messages.get(*index));
+            if refused.any(|message| message.is(&kept.message)) {
+                scene.unkeep(kept);
+            }
+        }
     }
 
     fn append(&mut self, scene: Scene<'_>) {
@@ -287,7 +305,9 @@ impl Turn {
                         refused.push((index, full(&queue)));
                         continue;
                     }
-                    let durable = is_durable && message.meta().durable;
+                    // Level 2 is once only, also after a crash: its number must not be given again.
+                    let once = message.meta().level.min(tags.level()) > 1;
+                    let durable = is_durable && (message.meta().durable || once);
                     let kept = durable.then(|| tags.clone());
                     let offset = state.sub.append(Arrival { message, tags, durable }, now);
                     if let Some(tags) = kept {
@@ -301,7 +321,7 @@ impl Turn {
     }
 
     /// Durable records become operations: each message once, with all its places.
-    fn encode(&mut self) {
+    fn encode(&mut self, now: Timestamp) {
         if self.placed.is_empty() {
             return;
         }
@@ -311,7 +331,7 @@ impl Turn {
                 continue;
             };
             let places = group.iter().map(|(_, queue, offset, tags)| (queue.id, *offset, tags));
-            let index = self.unit.ops.record(message, places);
+            let index = self.unit.ops.record((message, now), places);
             self.unit.placed.extend(group.iter().map(|(_, queue, offset, _)| Placed {
                 queue: queue.clone(),
                 offset: *offset,
@@ -350,16 +370,16 @@ impl Turn {
 
     /// Submits the unit, with its ticket, wakes whom this turn reached, and is ready for the next one.
     pub fn finish(&mut self, scene: Scene<'_>, ticket: Option<Ticket>) {
+        if !self.kept.is_empty() {
+            self.unkeep_refused(scene);
+        }
         self.messages.clear();
         self.refused.clear();
         self.admitted = 0;
         let mut unit = std::mem::take(&mut self.unit);
         unit.ticket = ticket;
-        if !unit.ops.is_empty() || unit.ticket.is_some() || unit.done.is_some() {
-            scene.core.committer.submit(unit);
-        }
-        scene.core.committer.free(&self.after.freed);
-        self.after.freed.clear();
+        unit.ops.freed.append(&mut self.after.freed);
+        scene.core.committer.submit(unit);
         for (queue, places) in self.after.loads.drain(..) {
             scene.core.load(scene.vhost, queue, places);
         }
@@ -375,7 +395,12 @@ impl Turn {
 /// Where an address leads, without a cache; none when its exchange is gone.
 pub fn route_of(scene: Scene<'_>, address: &Address, message: &Message) -> Option<Route> {
     let fields = || message.fields(&scene.core.formats).clone();
-    scene.vhost.route(address, &fields).ok().map(|(route, _)| route)
+    let keep = || {
+        if scene.keeps(message) {
+            scene.keep(message);
+        }
+    };
+    scene.vhost.route(address, &fields, keep).ok().map(|(route, _)| route)
 }
 
 fn full(queue: &Queue) -> Error {

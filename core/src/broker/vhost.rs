@@ -8,7 +8,7 @@ use super::routes::ContentPath;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::filter::{self, Word};
 use crate::exchange::{
-    Binding, BindingTag, ExchangeSpec, Hit, LogId, Matcher, Retained, SessionId, Tags, Target,
+    Binding, BindingTag, ExchangeSpec, Hit, Kind, LogId, Matcher, Retained, SessionId, Tags, Target,
 };
 use crate::message::{Address, Fields, Key, Name};
 use crate::transform::{Mode, Watch};
@@ -198,11 +198,13 @@ impl Vhost {
         found.ok_or_else(|| not_found("exchange", name, &self.name))
     }
 
-    /// Resolves an address. The flag says whether the result depends on the address alone and may be cached.
+    /// Resolves an address. The flag says whether the result depends on the address alone and may be cached. `meanwhile`
+    /// is done while no binding is made.
     pub fn route(
         &self,
         address: &Address,
         fields: &dyn Fn() -> Fields,
+        meanwhile: impl FnOnce(),
     ) -> Result<(Route, bool), Error> {
         let topology = self.topology.read();
         let mut found = Found::default();
@@ -216,6 +218,7 @@ impl Vhost {
             };
             cacheable = topology.walk(first, &address.key, fields, &mut found);
         }
+        meanwhile();
         let mut route = topology.targets(found);
         self.watchers(address, &mut route);
         Ok((route, cacheable))
@@ -425,8 +428,18 @@ impl Topology {
 
     /// Adds a binding, or gives the equal one this tag. True when it was not there; none: no such exchange.
     pub fn bind(&mut self, binding: Binding, generations: &Generations) -> Option<bool> {
+        if let Target::Session(id) = &binding.target
+            && !self.sessions_by_id.contains_key(id)
+        {
+            return None;
+        }
+        if let Target::Log(id) = &binding.target
+            && !self.queues_by_id.contains_key(id)
+        {
+            return None;
+        }
         let exchange = self.exchanges.get_mut(&binding.source)?;
-        generations.bump_for(&binding.key);
+        bump(generations, exchange, &binding.key);
         let list = self.bound.entry(binding.target.clone()).or_default();
         let old = list.iter().position(|b| b.is(&binding));
         if let Some(at) = old {
@@ -441,7 +454,10 @@ impl Topology {
 
     /// Removes a binding. False when there is none.
     pub fn unbind(&mut self, binding: &Binding, generations: &Generations) -> bool {
-        generations.bump_for(&binding.key);
+        match self.exchanges.get(&binding.source) {
+            Some(exchange) => bump(generations, exchange, &binding.key),
+            None => generations.bump(),
+        }
         let Some(list) = self.bound.get_mut(&binding.target) else { return false };
         let Some(at) = list.iter().position(|b| b.is(binding)) else { return false };
         list.swap_remove(at);
@@ -452,6 +468,11 @@ impl Topology {
             Some(exchange) => exchange.matcher.unbind(binding),
             None => false,
         }
+    }
+
+    /// That binding is there.
+    pub fn is_bound(&self, binding: &Binding) -> bool {
+        self.bindings_to(&binding.target).iter().any(|known| known.is(binding))
     }
 
     /// Bindings that lead to that target.
@@ -487,5 +508,14 @@ impl Topology {
     /// All bindings.
     pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
         self.bound.values().flatten()
+    }
+}
+
+/// Bindings changed: of which keys the routes may have changed.
+fn bump(generations: &Generations, exchange: &Exchange, key: &Key) {
+    match exchange.spec.kind {
+        Kind::Direct | Kind::Topic => generations.bump_for(key),
+        // The key says nothing about what is routed.
+        _ => generations.bump(),
     }
 }

@@ -14,19 +14,20 @@ pub struct Retained {
 }
 
 impl Retained {
-    /// Keeps the message as its topic's value; `None` clears. Returns whether anything changed.
-    pub fn set(&mut self, key: Key, value: Option<Message>) -> bool {
+    /// Keeps the message as its topic's value; `None` clears. The value before.
+    pub fn set(&mut self, key: Key, value: Option<Message>) -> Option<Message> {
         self.bytes += value.as_ref().map_or(0, Message::size);
-        let (old, changed) = match value {
-            Some(message) => (self.values.insert(key, message), true),
-            None => {
-                let old = self.values.remove(&key);
-                let changed = old.is_some();
-                (old, changed)
-            }
+        let old = match value {
+            Some(message) => self.values.insert(key, message),
+            None => self.values.remove(&key),
         };
         self.bytes -= old.as_ref().map_or(0, Message::size);
-        changed
+        old
+    }
+
+    /// A topic's value.
+    pub fn get(&self, key: &Key) -> Option<&Message> {
+        self.values.get(key)
     }
 
     /// The living values whose topic the pattern matches, in topic order.
@@ -97,8 +98,8 @@ mod tests {
         assert_eq!(found(&retained, "a/#"), ["a", "a/b"]);
         assert_eq!(found(&retained, "+"), ["a", "b"]);
         assert_eq!(found(&retained, "$S"), ["$S"]);
-        assert!(retained.set("a".into(), None));
-        assert!(!retained.set("a".into(), None));
+        assert!(retained.set("a".into(), None).is_some());
+        assert!(retained.set("a".into(), None).is_none());
         assert_eq!(found(&retained, "#"), ["a/b", "b"]);
         for topic in ["a/b", "a/c", "b", "$S"] {
             retained.set(topic.into(), None);

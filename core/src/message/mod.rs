@@ -298,6 +298,11 @@ impl Message {
         self.size() + size_of::<Inner>() + RECORD_BYTES
     }
 
+    /// The same message in memory.
+    pub(crate) fn is(&self, other: &Message) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Ties memory to the message's life. The first charge counts.
     pub(crate) fn charge(&self, charge: impl FnOnce() -> Charge) {
         self.0.charge.get_or_init(charge);

@@ -124,6 +124,15 @@ impl Consumers {
         Some(self.list.remove(at))
     }
 
+    /// The queue is gone: shared credit for what is in flight comes back. Adds the queues that waited for it to `wake`.
+    pub fn give_all_back(&mut self, wake: &mut Vec<LogId>) {
+        for consumer in &mut self.list {
+            let messages = u64::from(std::mem::take(&mut consumer.in_flight));
+            let bytes = std::mem::take(&mut consumer.in_flight_bytes);
+            consumer.pools.iter().for_each(|pool| pool.release(messages, bytes, wake));
+        }
+    }
+
     /// Stops deliveries to a consumer that still has to settle.
     pub fn stop(&mut self, handle: Handle) {
         if self.active == Some(handle) {

@@ -97,8 +97,8 @@ impl Subscription {
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Effects) {
         self.leave_doomed(out);
         while let Some(offset) = self.ready.peek(&mut self.log) {
+            let expired = self.expiry(offset).is_some_and(|at| at <= now);
             let Some(record) = self.log.get(offset) else { break };
-            let expired = record.expires.is_some_and(|at| at <= now);
             if !expired && !self.consumers.any_credit() {
                 break;
             }
@@ -219,9 +219,7 @@ impl Subscription {
     pub fn expire(&mut self, now: Timestamp, out: &mut Effects) {
         while self.log.has_expiring() {
             let heads = self.ready.heads(&mut self.log);
-            let due = |offset: &Offset| {
-                self.log.get(*offset).is_some_and(|r| r.expires.is_some_and(|at| at <= now))
-            };
+            let due = |offset: &Offset| self.expiry(*offset).is_some_and(|at| at <= now);
             let Some(offset) = heads.into_iter().find(due) else { break };
             let message = self.log.get(offset).and_then(|r| r.message.clone());
             match message {

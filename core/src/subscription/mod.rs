@@ -36,6 +36,8 @@ pub struct Rules {
     pub delivery_limit: Option<u16>,
     pub single_active: bool,
     pub durable: bool,
+    /// A session's own queue: what its client has been sent is owed to it and does not expire (MQTT 5 §3.3.2.3.3).
+    pub keeps_seen: bool,
 }
 
 impl Rules {
@@ -48,6 +50,7 @@ impl Rules {
             delivery_limit: spec.delivery_limit,
             single_active: spec.single_active,
             durable: spec.durable,
+            keeps_seen: false,
         }
     }
 }
@@ -123,13 +126,20 @@ impl Subscription {
         }
         let mut first = None;
         for offset in self.ready.heads(&mut self.log) {
-            let expires = self.log.get(offset).and_then(|r| r.expires);
+            let expires = self.expiry(offset);
             first = match (first, expires) {
                 (Some(a), Some(b)) => Some(std::cmp::min::<Timestamp>(a, b)),
                 (a, b) => a.or(b),
             };
         }
         first
+    }
+
+    /// When a record expires; never, when it is owed to whoever has seen it.
+    fn expiry(&mut self, offset: Offset) -> Option<Timestamp> {
+        let record = self.log.get(offset)?;
+        let is_owed = self.rules.keeps_seen && record.seen;
+        record.expires.filter(|_| !is_owed)
     }
 
     fn count_in(&mut self, size: u32) {

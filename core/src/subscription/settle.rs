@@ -1,8 +1,8 @@
 //! What consumers say of what they got, and what happens when they leave.
 
 use super::{Effects, Handle, Move, Outcome, Subscription};
-use crate::log::{Offset, State};
-use crate::message::Reason;
+use crate::log::{Offset, Place, State};
+use crate::message::{Message, Reason};
 use std::sync::Arc;
 
 impl Subscription {
@@ -28,6 +28,47 @@ impl Subscription {
             self.give_back(handle, count, bytes, out);
         }
         count as usize
+    }
+
+    /// Records that this settlement would move somewhere else, and whose messages are not in memory for that.
+    pub fn absent(
+        &mut self,
+        handle: Handle,
+        offsets: &[Offset],
+        outcome: &Outcome,
+    ) -> Vec<(Offset, Place)> {
+        let limit = self.rules.delivery_limit;
+        let leaves = |attempts: u16| match outcome {
+            Outcome::Rejected { .. } => true,
+            Outcome::Failed => limit.is_some_and(|limit| attempts.saturating_add(1) > limit),
+            Outcome::Accepted | Outcome::Released => false,
+        };
+        if !leaves(u16::MAX) {
+            return Vec::new();
+        }
+        let mut absent = Vec::new();
+        for offset in offsets {
+            let Some(record) = self.log.get(*offset) else { continue };
+            let is_theirs = record.state == State::InFlight(handle.0);
+            if is_theirs && record.message.is_none() && leaves(record.attempts) {
+                absent.extend(record.place.map(|place| (*offset, place)));
+            }
+        }
+        absent
+    }
+
+    /// Messages of such records, for a settlement that follows.
+    pub fn remember(&mut self, messages: Vec<(Offset, Message)>) {
+        for (offset, message) in messages {
+            if let Some(record) = self.log.get_mut(offset) {
+                record.message.get_or_insert(message);
+            }
+        }
+    }
+
+    /// It is to leave as soon as its message is fetched.
+    pub fn is_doomed(&mut self, offset: Offset) -> bool {
+        self.log.get(offset).is_some_and(|record| record.state == State::Doomed)
     }
 
     fn settle_one(&mut self, offset: Offset, outcome: &Outcome, out: &mut Effects) {

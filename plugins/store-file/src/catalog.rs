@@ -184,7 +184,10 @@ impl Segment {
                 epoch: Epoch(header.epoch),
                 bytes: Bytes::copy_from_slice(body),
             }),
-            Ok(_) => Err(damaged(format!("{} fails its checksum at byte {offset}", self.name))),
+            Ok(_) => {
+                lock(&self.places).is_evidence = true;
+                Err(damaged(format!("{} fails its checksum at byte {offset}", self.name)))
+            }
             Err(error) => {
                 Err(damaged(format!("{} cannot be read at byte {offset}: {error}", self.name)))
             }

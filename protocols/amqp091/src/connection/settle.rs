@@ -107,7 +107,16 @@ impl Connection {
         if !requeue {
             return Err(Fault::new(ReplyCode::NotImplemented, "recover without requeue"));
         }
-        self.settle(channel, 0, true, How::Requeue)?;
+        // Not part of a transaction: what is unsettled, rolled-back acknowledgements included, comes again at once.
+        self.settles.flush(&mut self.session);
+        let mut all = Vec::new();
+        self.channel(channel)?.unsettled.take_all(|tag| all.push(tag));
+        for some in all.chunk_by(|a, b| a.consumer == b.consumer) {
+            let offsets: Vec<Offset> = some.iter().map(|tag| tag.offset).collect();
+            if let Some(first) = some.first() {
+                self.session.settle_at_once(first.consumer, &offsets, &How::Requeue.outcome());
+            }
+        }
         if answer {
             Reply::BasicRecoverOk.put(self.output.tail(), channel);
         }
