@@ -366,3 +366,30 @@ fn failed(committer: &Committer, units: Vec<Unit>, error: &StoreError, to: &dyn 
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the broker is closing")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Committed for Nobody {
+        fn stored(&self, _: Vec<(Placed, Place)>) {}
+        fn lost(&self, _: Vec<Placed>) {}
+        fn wrote(&self, _: Pos, _: usize) {}
+    }
+
+    #[test]
+    fn an_entry_is_dead_when_what_frees_it_is_stored() {
+        let live = BTreeMap::from([(5, Live { records: 1, parts: 1 })]);
+        let committer = Committer::new(live);
+        let mut ops = Ops::default();
+        ops.ids(1);
+        ops.freed.push(Place { pos: 5, index: 0 });
+        committer.submit(Unit::of(ops));
+        assert_eq!(committer.dead(Pos(9)), [Pos(1)..Pos(5), Pos(6)..Pos(9)]);
+        let units = take_batch(&mut committer.pending.lock().units);
+        committed(&committer, units, (Some(Pos(9)), 1), &Nobody);
+        assert_eq!(committer.dead(Pos(9)), [Pos(1)..Pos(9)]);
+    }
+}

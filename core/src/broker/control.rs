@@ -65,7 +65,14 @@ impl Session {
         self.arrived().await?;
         let queue = match &consumer.source {
             Source::Queue(name) => self.own_queue_named(name)?,
-            Source::Own => self.make_own_queue()?,
+            Source::Own => {
+                let is_new = self.named.as_ref().is_some_and(|named| named.queue().is_none());
+                let queue = self.make_own_queue()?;
+                if is_new && queue.is_durable() {
+                    self.sync().await?;
+                }
+                queue
+            }
         };
         let id = self.new_consumer();
         let pools: smallvec::SmallVec<[_; 2]> =
@@ -256,7 +263,7 @@ impl Session {
             }
             ops.park(id, &self.vhost.name, (due, owner), &message);
         }
-        // Submitted before it can come due, so that its end never stands before its beginning; and no snapshot in between.
+        // Submitted before it can come due, so that its end never stands before its beginning; no snapshot in between.
         let grace = core.grace.enter();
         self.turn.unit().ops.append(&mut ops);
         self.flush_ops();

@@ -198,8 +198,8 @@ impl Vhost {
         found.ok_or_else(|| not_found("exchange", name, &self.name))
     }
 
-    /// Resolves an address. The flag says whether the result depends on the address alone and may be cached. `meanwhile`
-    /// is done while no binding is made.
+    /// Resolves an address. The flag: the result depends on the address alone and may be cached. `meanwhile` is done
+    /// while no binding is made.
     pub fn route(
         &self,
         address: &Address,

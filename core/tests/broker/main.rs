@@ -4,6 +4,7 @@ mod delivery;
 mod durability;
 mod life;
 mod limits;
+mod mended;
 mod room;
 mod sessions;
 mod stage;

@@ -11,16 +11,6 @@ fn tight() -> Settings {
     Settings { snapshot_bytes: 4_000, memory_resident: 20_000, ..Settings::default() }
 }
 
-async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..300 {
-        if is() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never happened: {what}");
-}
-
 #[tokio::test]
 async fn one_old_message_does_not_keep_the_journal() {
     let stage = Stage::with(MemoryStore::default(), tight(), Vec::new()).await;

@@ -223,3 +223,14 @@ pub fn queue(name: &str, arguments: &[(&str, Value)]) -> QueueSpec {
     let arguments = arguments.iter().map(|(n, v)| ((*n).into(), v.clone())).collect();
     QueueSpec::durable(name).with_arguments(arguments).expect("valid")
 }
+
+/// Waits for something to come true.
+pub async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    for _ in 0..300 {
+        if is() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never happened: {what}");
+}
