@@ -92,6 +92,12 @@ impl Connection<'_> {
         receipt: bool,
     ) -> Result<Answer, Error> {
         let steps = self.transactions.end(&required(headers, "transaction")?)?;
+        let went_back = |step: &Step| matches!(step, Step::Settle(token, _) if !self.subscriptions.is_active(*token));
+        if steps.iter().any(went_back) {
+            let detail =
+                "a message that the transaction acknowledges went back with its subscription";
+            return Err(Error::new(ErrorKind::NotFound, detail));
+        }
         // What was sent outside of it before goes before it.
         self.session.flush();
         self.session.begin(self.lane);

@@ -189,6 +189,11 @@ impl Subscriptions {
             && Arc::ptr_eq(&delivery.message.meta().origin, own)
     }
 
+    /// The delivery's subscription has not ended.
+    pub(super) fn is_active(&self, token: Token) -> bool {
+        self.active.contains_key(&token.consumer)
+    }
+
     /// Notes a delivery: its number and its subscription.
     pub(super) fn delivered(
         &mut self,
