@@ -163,7 +163,8 @@ pub enum Awaited {
 /// A delivery that the client has not acknowledged to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    pub consumer: ConsumerId,
+    /// None when the consumer is gone: the record is nobody's here, but the client still holds the identifier.
+    pub consumer: Option<ConsumerId>,
     pub offset: Offset,
     pub awaited: Awaited,
 }
@@ -172,6 +173,8 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Outbound {
     sent: FxHashMap<u16, Sent>,
+    /// How many of them have no consumer any more.
+    orphans: u32,
     /// Deliveries of the session's own queue whose identifier is still taken, in order.
     held: VecDeque<Delivery>,
     /// Offsets of the own queue for which an earlier connection got PUBREC.
@@ -189,7 +192,7 @@ const IDS: u64 = 65_535;
 impl Default for Outbound {
     fn default() -> Self {
         let (sent, received) = (FxHashMap::default(), FxHashSet::default());
-        Self { sent, held: VecDeque::new(), received, owed: 0..0, search: 0 }
+        Self { sent, orphans: 0, held: VecDeque::new(), received, owed: 0..0, search: 0 }
     }
 }
 
@@ -251,12 +254,23 @@ impl Outbound {
     }
 
     pub fn remove(&mut self, packet_id: u16) {
-        self.sent.remove(&packet_id);
+        if self.sent.remove(&packet_id).is_some_and(|sent| sent.consumer.is_none()) {
+            self.orphans = self.orphans.saturating_sub(1);
+        }
     }
 
-    /// A consumer is gone: what it had is nobody's any more.
+    /// A consumer is gone: what it had is nobody's any more. The identifiers stay taken until the client
+    /// acknowledges them [MQTT-2.2.1-3].
     pub fn forget(&mut self, consumer: ConsumerId) {
-        self.sent.retain(|_, sent| sent.consumer != consumer);
+        for sent in self.sent.values_mut().filter(|sent| sent.consumer == Some(consumer)) {
+            sent.consumer = None;
+            self.orphans += 1;
+        }
+    }
+
+    /// Deliveries of consumers that are gone, which the client has not acknowledged.
+    pub fn orphans(&self) -> u32 {
+        self.orphans
     }
 
     /// Keeps a delivery back. The credit of the client bounds how many.

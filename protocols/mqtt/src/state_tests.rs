@@ -61,12 +61,10 @@ fn identifiers_of_records_are_derived_and_others_avoid_them() {
     assert_eq!(Outbound::derived(Offset(65_534)), 65_535);
     assert_eq!(Outbound::derived(Offset(65_535)), 1);
     let mut outbound = Outbound::default();
-    let sent = Sent { consumer: ConsumerId(1), offset: Offset(0), awaited: Awaited::PubAck };
+    let consumer = Some(ConsumerId(1));
+    let sent = Sent { consumer, offset: Offset(0), awaited: Awaited::PubAck };
     outbound.insert(1, sent);
     assert_eq!(outbound.free(), Some(2));
-    outbound.insert(2, Sent { consumer: ConsumerId(2), ..sent });
-    outbound.forget(ConsumerId(2));
-    assert_eq!(outbound.get(2), None);
     for id in 1..=u16::MAX {
         outbound.insert(id, sent);
     }
@@ -101,4 +99,20 @@ fn identifiers_that_are_owed_are_not_given_to_others() {
     let mut all = Outbound::default();
     all.owe(5..70_000);
     assert_eq!(all.free(), None);
+}
+
+#[test]
+fn identifiers_of_a_consumer_that_is_gone_stay_taken() {
+    let mut outbound = Outbound::default();
+    let consumer = Some(ConsumerId(1));
+    let sent = Sent { consumer, offset: Offset(0), awaited: Awaited::PubAck };
+    outbound.insert(1, sent);
+    outbound.insert(2, Sent { consumer: Some(ConsumerId(2)), ..sent });
+    outbound.forget(ConsumerId(2));
+    assert_eq!(outbound.get(2), Some(Sent { consumer: None, ..sent }));
+    assert_eq!((outbound.free(), outbound.orphans()), (Some(3), 1));
+    outbound.remove(1);
+    assert_eq!(outbound.orphans(), 1);
+    outbound.remove(2);
+    assert_eq!((outbound.get(2), outbound.orphans()), (None, 0));
 }

@@ -72,7 +72,10 @@ impl Connection<'_> {
         self.outbound.comes(offset);
         if self.outbound.was_received(offset) {
             // Its PUBREC came on an earlier connection: only the release is repeated [MQTT-4.4.0-1].
-            self.outbound.insert(packet_id, Sent { consumer, offset, awaited: Awaited::PubComp });
+            self.outbound.insert(
+                packet_id,
+                Sent { consumer: Some(consumer), offset, awaited: Awaited::PubComp },
+            );
             self.peer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
             return;
         }
@@ -89,7 +92,7 @@ impl Connection<'_> {
         how.dup = delivery.redelivered;
         if self.send(&delivery, &how) {
             let awaited = if how.qos == 2 { Awaited::PubRec } else { Awaited::PubAck };
-            self.outbound.insert(packet_id, Sent { consumer, offset, awaited });
+            self.outbound.insert(packet_id, Sent { consumer: Some(consumer), offset, awaited });
         }
     }
 
@@ -117,7 +120,7 @@ impl Connection<'_> {
         let how = How { qos, dup: false, retain, packet_id, subscription_ids };
         if self.send(delivery, &how) && qos > 0 {
             let awaited = Awaited::PubAck;
-            self.outbound.insert(packet_id, Sent { consumer, offset, awaited });
+            self.outbound.insert(packet_id, Sent { consumer: Some(consumer), offset, awaited });
         }
     }
 

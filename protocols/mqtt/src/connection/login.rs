@@ -245,10 +245,11 @@ async fn take_seat(
 ) -> Result<Seat, Error> {
     let options = visitor.options;
     let lane = session.lane();
-    let pool = session.pool(Credit {
+    let credit = Credit {
         messages: u32::from(connect.receive_maximum.min(options.in_flight_max)),
         bytes: options.in_flight_bytes_max,
-    });
+    };
+    let pool = session.pool(credit);
     let consumer = Consumer {
         source: Source::Own,
         settles: true,
@@ -260,7 +261,7 @@ async fn take_seat(
         tag: incoming.origin.client.clone(),
     };
     let own = session.attach(lane, consumer).await?;
-    Ok(Seat { lane, pool, own, persistent: false, will: None, incoming })
+    Ok(Seat { lane, pool, credit, own, persistent: false, will: None, incoming })
 }
 
 impl Entered {

@@ -20,8 +20,8 @@ use crate::options::Options;
 use crate::state::{Inbound, Outbound};
 use clock::{Clock, Expired};
 use crossdock_core::{
-    Accepted, Address, Broker, ConsumerId, Drain, Error, ErrorKind, Events, LaneId, Notice, Offset,
-    Outcome, ParkId, PoolId, Session, Sniff,
+    Accepted, Address, Broker, ConsumerId, Credit, Drain, Error, ErrorKind, Events, LaneId, Notice,
+    Offset, Outcome, ParkId, PoolId, Session, Sniff,
 };
 use crossdock_net::{Input, Output};
 use peer::Peer;
@@ -96,6 +96,8 @@ impl From<Error> for End {
 struct Seat {
     lane: LaneId,
     pool: PoolId,
+    /// What the pool began with.
+    credit: Credit,
     /// The consumer of the session's own queue.
     own: ConsumerId,
     /// The session outlives this connection, so its state is noted in memos.
@@ -294,6 +296,7 @@ impl Connection<'_> {
             Notice::Detached { consumer, why } => {
                 tracing::debug!(%why, "a subscription to a queue ended");
                 self.outbound.forget(consumer);
+                self.fit_pool();
                 self.subscriptions.detached(consumer);
                 Ok(())
             }

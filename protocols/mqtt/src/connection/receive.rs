@@ -6,7 +6,8 @@ use crate::mapping;
 use crate::state::{Awaited, Outbound, Seen, Sent, memo};
 use bytes::Bytes;
 use crossdock_core::{
-    Confirm, Confirmed, ConsumerId, Key, Memo, Offset, Outcome, Publish as CorePublish, Settings,
+    Confirm, Confirmed, ConsumerId, Credit, Key, Memo, Offset, Outcome, Publish as CorePublish,
+    Settings,
 };
 use std::sync::Arc;
 
@@ -253,7 +254,17 @@ impl Connection<'_> {
     }
 
     fn accept(&mut self, sent: Sent) {
-        self.gather(sent.consumer, sent.offset);
+        match sent.consumer {
+            Some(consumer) => self.gather(consumer, sent.offset),
+            None => self.fit_pool(),
+        }
+    }
+
+    /// What the client holds of consumers that are gone counts against its Receive Maximum [MQTT-3.3.4-9].
+    pub(super) fn fit_pool(&mut self) {
+        let Credit { messages, bytes } = self.seat.credit;
+        let messages = messages.saturating_sub(self.outbound.orphans());
+        self.session.set_pool(self.seat.pool, Credit { messages, bytes });
     }
 
     /// Settles with the turn: acknowledgements come in batches.
@@ -266,6 +277,7 @@ impl Connection<'_> {
     }
 
     fn reject(&mut self, sent: Sent, ack: &Ack) {
+        let Some(consumer) = sent.consumer else { return self.fit_pool() };
         // Keeps the order of settles.
         self.settle_gathered();
         let text = ack.text.as_ref().map_or("", |text| text.as_str());
@@ -274,7 +286,7 @@ impl Connection<'_> {
             text => format!("reason code {:?}: {text}", ack.reason),
         };
         let outcome = Outcome::Rejected { reason: Some(reason.into()) };
-        self.session.settle(self.seat.lane, sent.consumer, &[sent.offset], outcome);
+        self.session.settle(self.seat.lane, consumer, &[sent.offset], outcome);
     }
 
     /// PUBREL: the identifier is forgotten, and PUBCOMP is sent when that is stored.

@@ -259,6 +259,7 @@ impl Connection<'_> {
         let subscription = self.subscriptions.queues.swap_remove(at);
         self.settle_gathered();
         self.outbound.forget(subscription.consumer);
+        self.fit_pool();
         self.session.detach(subscription.consumer, Unsettled::Return).await;
     }
 }
