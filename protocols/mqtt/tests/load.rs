@@ -125,6 +125,31 @@ async fn nothing_is_acknowledged_before_it_is_stored() {
     assert_eq!(s.hear().await, "PUBREL 2");
 }
 
+/// The end of a delivery and of its memo are one entry of the store, also when a SUBSCRIBE comes in the same segment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completed_delivery_does_not_come_again() {
+    let mut house = House::new(Settings::default()).await;
+    let mut s = house.client("CONNECT id=s expiry=1000").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 t qos=2").await, "SUBACK 1 02");
+    let mut p = house.client("CONNECT id=p clean").await;
+    assert_eq!(p.ask("PUBLISH t qos=2 id=1 \"once\"").await, "PUBREC 1");
+    assert_eq!(s.hear().await, "PUBLISH t qos=2 id=1 \"once\"");
+    assert_eq!(s.ask("PUBREC 1").await, "PUBREL 1");
+    let mut bytes = wire::write("PUBCOMP 1", true);
+    bytes.extend(wire::write("SUBSCRIBE 2 other qos=1", true));
+    // Only the next entry gets into the store.
+    house.store.set_faults(Faults { append_fails_at: Some(1), ..Faults::default() });
+    s.socket.write_all(&bytes).await.unwrap();
+    while s.packet(Duration::from_millis(500)).await.is_some() {}
+
+    house.store = house.store.crashed();
+    (house.broker, _) = open(&house.store, Settings::default()).await;
+    let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+    assert!(s.ask("CONNECT id=s expiry=1000").await.starts_with("CONNACK 00 present=1"));
+    assert_eq!(s.ask("PINGREQ").await, "PINGRESP");
+    assert_eq!(s.packet(Duration::from_millis(100)).await, None);
+}
+
 /// Under a memory alarm the core may hold back what a session notes. Whenever PUBCOMP comes, the identifier is free
 /// for ever: its next message is a new one, also after a crash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -331,6 +331,7 @@ impl Connection<'_> {
     /// Says goodbye, gives the session up, and writes what waits.
     async fn leave(mut self: Box<Self>, end: End) {
         let mut orderly = false;
+        self.settle_gathered();
         match &end {
             End::Disconnect { reason, expiry } => {
                 orderly = self.on_disconnect(*reason, *expiry).await;
@@ -341,7 +342,6 @@ impl Connection<'_> {
                 self.peer.disconnect(*reason, why);
             }
         }
-        self.settle_gathered();
         while let Some(delivery) = self.outbound.unhold() {
             // The client has not seen it.
             let (lane, own) = (self.seat.lane, self.seat.own);

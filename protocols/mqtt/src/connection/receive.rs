@@ -40,14 +40,24 @@ impl Connection<'_> {
         match packet {
             Packet::Publish(publish) => self.publish(publish),
             Packet::Ack(ack) => self.acknowledged(ack),
-            // Rare, and large futures.
-            Packet::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe)).await,
-            Packet::Unsubscribe(unsubscribe) => Box::pin(self.unsubscribe(unsubscribe)).await,
             Packet::PingReq => {
                 self.peer.pingresp();
                 Ok(())
             }
+            // Rare, and large futures.
+            rare => Box::pin(self.control(rare)).await,
+        }
+    }
+
+    /// Packets whose handling waits for the store.
+    async fn control(&mut self, packet: Packet) -> Result<(), End> {
+        // It flushes: a PUBCOMP's settle must not be stored later than the end of its memo.
+        self.settle_gathered();
+        match packet {
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await,
             Packet::Disconnect(disconnect) => self.disconnect(disconnect),
+            Packet::Publish(_) | Packet::Ack(_) | Packet::PingReq => Ok(()),
         }
     }
 

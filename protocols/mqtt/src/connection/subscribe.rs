@@ -257,7 +257,6 @@ impl Connection<'_> {
     /// What was sent and not acknowledged goes back to the queue.
     async fn end_consumer(&mut self, at: usize) {
         let subscription = self.subscriptions.queues.swap_remove(at);
-        self.settle_gathered();
         self.outbound.forget(subscription.consumer);
         self.fit_pool();
         self.session.detach(subscription.consumer, Unsettled::Return).await;
