@@ -150,6 +150,28 @@ async fn a_completed_delivery_does_not_come_again() {
     assert_eq!(s.packet(Duration::from_millis(100)).await, None);
 }
 
+/// Who says goodbye leaves no will, however long the store takes for the rest, and whoever comes meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_goodbye_withdraws_the_will_first() {
+    let house = House::new(Settings::default()).await;
+    let mut s = house.client("CONNECT id=s clean").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 w qos=0").await, "SUBACK 1 00");
+    let mut a = house.client("CONNECT id=a expiry=100 will=w:bye").await;
+    // A release that has to be stored, in front of the goodbye.
+    assert_eq!(a.ask("PUBLISH t qos=2 id=1 \"x\"").await, "PUBREC 1 10");
+    let mut bytes = wire::write("PUBREL 1", true);
+    bytes.extend(wire::write("DISCONNECT 00 expiry=50", true));
+    house.store.set_faults(stalled(true));
+    a.socket.write_all(&bytes).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut again = connect(&house.broker, Options::default(), &house.drain, true);
+    again.say("CONNECT id=a expiry=100").await;
+    assert_eq!(s.packet(Duration::from_millis(200)).await, None);
+    house.store.release();
+    assert!(again.hear().await.starts_with("CONNACK 00 present=1"));
+    assert_eq!(s.packet(Duration::from_millis(200)).await, None);
+}
+
 /// Under a memory alarm the core may hold back what a session notes. Whenever PUBCOMP comes, the identifier is free
 /// for ever: its next message is a new one, also after a crash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

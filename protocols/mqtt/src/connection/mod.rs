@@ -362,7 +362,7 @@ impl Connection<'_> {
         }
     }
 
-    /// True when the connection ends in order: then there is no will [MQTT-3.14.4-3].
+    /// True when the connection ends in order.
     async fn on_disconnect(&mut self, reason: Reason, expiry: Option<u32>) -> bool {
         if let Some(seconds) = expiry {
             let keep = login::keep(login::capped(seconds, self.options));
@@ -370,15 +370,7 @@ impl Connection<'_> {
                 tracing::debug!(%error, "the session expiry was not changed");
             }
         }
-        if reason != Reason::SUCCESS {
-            return false;
-        }
-        if let Some(will) = self.seat.will.take()
-            && let Err(error) = self.session.unpark(will).await
-        {
-            tracing::debug!(%error, "the will was not withdrawn");
-        }
-        true
+        reason == Reason::SUCCESS
     }
 }
 

@@ -56,12 +56,12 @@ impl Connection<'_> {
         match packet {
             Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await,
-            Packet::Disconnect(disconnect) => self.disconnect(disconnect),
+            Packet::Disconnect(disconnect) => self.disconnect(disconnect).await,
             Packet::Publish(_) | Packet::Ack(_) | Packet::PingReq => Ok(()),
         }
     }
 
-    fn disconnect(&mut self, disconnect: Disconnect) -> Result<(), End> {
+    async fn disconnect(&mut self, disconnect: Disconnect) -> Result<(), End> {
         let Disconnect { reason, session_expiry: expiry, text } = disconnect;
         if let Some(text) = text {
             tracing::debug!(?reason, text = text.as_str(), "the client disconnects");
@@ -71,7 +71,19 @@ impl Connection<'_> {
             let why = "a session that ends with its connection gets an expiry";
             return Err(End::refuse(Reason::PROTOCOL_ERROR, why));
         }
+        if reason == Reason::SUCCESS {
+            // Before anything else is waited for: whoever takes the session over must not find it [MQTT-3.14.4-3].
+            self.withdraw_will().await;
+        }
         Err(End::Disconnect { reason, expiry })
+    }
+
+    async fn withdraw_will(&mut self) {
+        if let Some(will) = self.seat.will.take()
+            && let Err(error) = self.session.unpark(will).await
+        {
+            tracing::debug!(%error, "the will was not withdrawn");
+        }
     }
 
     fn publish(&mut self, publish: Publish) -> Result<(), End> {
