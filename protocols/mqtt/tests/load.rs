@@ -4,7 +4,8 @@ mod stage;
 mod wire;
 
 use crossdock_core::memory::{Faults, MemoryStore};
-use crossdock_core::{Broker, Drain, Settings};
+use crossdock_core::store::Space;
+use crossdock_core::{Broker, Drain, Session, Settings};
 use crossdock_mqtt::Options;
 use stage::{Client, connect, open};
 use std::time::{Duration, Instant};
@@ -16,15 +17,21 @@ struct House {
     store: MemoryStore,
     broker: Broker,
     drain: Drain,
+    other: Session,
     _switch: tokio::sync::watch::Sender<bool>,
 }
 
 impl House {
     async fn new(settings: Settings) -> Self {
         let store = MemoryStore::default();
-        let (broker, _) = open(&store, settings).await;
+        let (broker, other) = open(&store, settings).await;
         let (switch, drain) = Drain::channel();
-        Self { store, broker, drain, _switch: switch }
+        Self { store, broker, drain, other, _switch: switch }
+    }
+
+    /// What is stored, opened again.
+    async fn restart(&mut self) {
+        (self.broker, self.other) = open(&self.store, Settings::default()).await;
     }
 
     async fn client(&self, line: &str) -> Client {
@@ -170,6 +177,43 @@ async fn a_goodbye_withdraws_the_will_first() {
     house.store.release();
     assert!(again.hear().await.starts_with("CONNACK 00 present=1"));
     assert_eq!(s.packet(Duration::from_millis(200)).await, None);
+}
+
+/// A full disk at the moment of a login costs nobody a subscription: it is taken up when there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_joined_again_when_the_disk_has_room() {
+    let mut house = House::new(Settings::default()).await;
+    let room = |free| Some(Space { free, total: 1 << 40 });
+    house.store.set_space(room(1 << 40));
+    house.restart().await;
+    let mut s = house.client("CONNECT id=s expiry=1000").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 $share/g/t $share/g/u qos=1").await, "SUBACK 1 01 01");
+    s.say("DISCONNECT").await;
+    assert_eq!(s.packet(Duration::from_secs(5)).await, None);
+    // The queue of one is there, the other one's has to be made again.
+    house.other.delete_queue("share/g/u", false, false).await.expect("deleted");
+    house.store.set_space(room(0));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+    assert!(s.ask("CONNECT id=s expiry=1000").await.starts_with("CONNACK 00 present=1"));
+    house.store.set_space(room(1 << 40));
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let mut p = house.client("CONNECT id=p clean").await;
+    for (id, topic) in [(1, "t"), (2, "u")] {
+        p.say(&format!("PUBLISH {topic} qos=1 id={id} \"x\"")).await;
+        assert_eq!(s.hear().await, format!("PUBLISH {topic} qos=1 id={id} \"x\""));
+        assert_eq!(p.hear().await, format!("PUBACK {id}"));
+    }
+    // It can be unsubscribed while it waits.
+    s.say("DISCONNECT").await;
+    assert_eq!(s.packet(Duration::from_secs(5)).await, None);
+    house.other.delete_queue("share/g/u", false, false).await.expect("deleted");
+    house.store.set_space(room(0));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+    assert!(s.ask("CONNECT id=s expiry=1000").await.starts_with("CONNACK 00 present=1"));
+    assert_eq!(s.ask("UNSUBSCRIBE 2 $share/g/u").await, "UNSUBACK 2 00");
+    assert_eq!(s.ask("UNSUBSCRIBE 3 $share/g/u").await, "UNSUBACK 3 11");
 }
 
 /// Under a memory alarm the core may hold back what a session notes. Whenever PUBCOMP comes, the identifier is free

@@ -143,12 +143,11 @@ async fn enter(connect: &Connect, visitor: &Visitor<'_>) -> Result<Entered, No> 
         match memo::read(&noted.key) {
             Some(memo::Key::Inbound(packet_id)) => inbound.restore(packet_id),
             Some(memo::Key::Outbound(offset)) => outbound.restore(offset),
-            Some(memo::Key::Subscription) => {
-                subscriptions.restore(&mut session, &seat, options, &noted).await;
-            }
+            Some(memo::Key::Subscription) => subscriptions.noted(&mut session, noted),
             None => tracing::debug!("a note of the session is not understood"),
         }
     }
+    subscriptions.take_up(&mut session, &seat, options).await;
     if let Some((will, address)) = will {
         let message = mapping::will(will, address, &seat.incoming, broker.now());
         let due = Due::Gone { delay_ms: u64::from(will.delay) * 1000 };
@@ -287,12 +286,16 @@ impl Entered {
         }
         block.u16(id::TOPIC_ALIAS_MAXIMUM, options.topic_alias_maximum);
         peer.connack(present, Reason::SUCCESS, &block);
+        let mut clock = Clock::new(connect.keep_alive, options.write_time);
+        if self.subscriptions.is_waiting() {
+            clock.retry();
+        }
         Connection {
             options,
             session: self.session,
             input,
             peer,
-            clock: Clock::new(connect.keep_alive, options.write_time),
+            clock,
             events: Events::default(),
             events_first: true,
             seat: self.seat,

@@ -205,7 +205,7 @@ impl Connection<'_> {
         self.clock.waiting(!self.peer.out.is_empty());
         tokio::select! { biased;
             () = stopping => Err(End::refuse(Reason::SHUTTING_DOWN, "the broker is stopping")),
-            () = self.clock.tick() => self.on_deadline(),
+            () = self.clock.tick() => self.on_deadline().await,
             written = self.peer.out.write_some(), if !self.peer.out.is_empty() => {
                 match written {
                     Ok(_) => {
@@ -253,9 +253,13 @@ impl Connection<'_> {
         }
     }
 
-    fn on_deadline(&mut self) -> Result<(), End> {
+    async fn on_deadline(&mut self) -> Result<(), End> {
         match self.clock.expired() {
             None => Ok(()),
+            Some(Expired::Retry) => {
+                Box::pin(self.take_up()).await;
+                Ok(())
+            }
             Some(Expired::Write) => Err(End::Gone("the client does not read".into())),
             Some(Expired::KeepAlive) => {
                 Err(End::refuse(Reason::KEEP_ALIVE_TIMEOUT, "nothing was heard in time"))
