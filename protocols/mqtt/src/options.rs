@@ -30,7 +30,7 @@ pub struct Options {
     /// Limits of session queues and of the queues of shared subscriptions: a sleeping subscriber never refuses a
     /// publisher.
     pub queue_limits: Limits,
-    /// Milliseconds that the queue of a shared subscription is kept without a consumer.
+    /// Milliseconds that the queue of a shared subscription is kept without a consumer, with what waits in it.
     pub share_expires_ms: u64,
     /// Waiting output that does not move for so long ends the connection.
     pub write_time: Duration,

@@ -9,8 +9,8 @@ use crate::options::Options;
 use crate::state::memo;
 use bytes::{BufMut, Bytes, BytesMut};
 use crossdock_core::{
-    Bind, BindingTag, Consumer, ConsumerId, Credit, Error, ErrorKind, Key, Memo, Name, QueueSpec,
-    Replay, Session, Source, To, Unsettled,
+    Bind, BindingTag, Consumer, ConsumerId, Credit, Error, ErrorKind, Key, Life, Memo, Name,
+    QueueSpec, Replay, Session, Source, To, Unsettled,
 };
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
@@ -322,7 +322,7 @@ async fn consume(
     let filter = Text::new(subscription.filter.clone()).map_err(|_| invalid())?;
     let queue = match asked(&filter) {
         Ok(Asked::Queue(queue)) => queue,
-        Ok(Asked::Share(shared)) => declare_share(session, seat, options, &shared).await?,
+        Ok(Asked::Share(shared)) => declare_share(session, options, &shared).await?,
         Ok(Asked::Topic | Asked::Reserved) | Err(_) => return Err(invalid()),
     };
     let settles = subscription.qos > 0;
@@ -347,11 +347,10 @@ async fn consume(
     Ok(subscription)
 }
 
-/// The queue of a group, bound to its filter. With a member that outlives its connection the queue outlives its
-/// consumers; a group of passing members ends with the last of them.
+/// The queue of a group, bound to its filter. Whoever came first, it outlives its consumers: a member that is away may
+/// come back for what waits. It goes when nobody has consumed from it for a long time.
 async fn declare_share(
     session: &mut Session,
-    seat: &Seat,
     options: &Options,
     shared: &Shared,
 ) -> Result<Name, Error> {
@@ -359,21 +358,31 @@ async fn declare_share(
     let spec = QueueSpec {
         name: name.clone(),
         durable: true,
-        auto_delete: !seat.persistent,
         expires_ms: Some(options.share_expires_ms),
         limits: options.queue_limits,
         ..QueueSpec::default()
     };
     match session.declare_queue(spec).await {
         Ok(_) => (),
-        // Another member declared it for its own kind of life.
-        Err(error) if error.kind() == ErrorKind::Mismatch => (),
+        // Somebody else declared it, with other limits, say: that is the operator's affair.
+        Err(error) if error.kind() == ErrorKind::Mismatch => keeps(&session.queue_spec(&name)?)?,
         Err(error) => return Err(error),
     }
     let exchange = session.broker().settings().topic_exchange.clone();
     let key = Key::new(Bytes::copy_from_slice(&shared.filter));
     session.bind(Bind::new(exchange, key, To::Queue(name.clone()))).await?;
     Ok(name)
+}
+
+/// Refuses a queue that does not keep a group's messages while no member is there.
+fn keeps(spec: &QueueSpec) -> Result<(), Error> {
+    match spec.durable && spec.life == Life::Permanent && !spec.auto_delete {
+        true => Ok(()),
+        false => {
+            let why = "the queue of that name does not keep a group's messages";
+            Err(Error::new(ErrorKind::Refused, why))
+        }
+    }
 }
 
 fn digest(filter: &Bytes) -> [u8; 32] {
