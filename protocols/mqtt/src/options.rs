@@ -19,7 +19,8 @@ pub struct Options {
     pub receive_maximum: u16,
     /// Topic aliases that a client may set: the Topic Alias Maximum of CONNACK.
     pub topic_alias_maximum: u16,
-    /// Deliveries of QoS 1 and 2 that a client may have unacknowledged, whatever Receive Maximum it allows.
+    /// Deliveries of QoS 1 and 2 that a client may have unacknowledged, whatever Receive Maximum it allows; never more
+    /// than 16,384.
     pub in_flight_max: u16,
     /// Bytes of them.
     pub in_flight_bytes_max: u64,

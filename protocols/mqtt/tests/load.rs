@@ -5,7 +5,7 @@ mod wire;
 
 use crossdock_core::memory::{Faults, MemoryStore};
 use crossdock_core::store::Space;
-use crossdock_core::{Broker, Drain, Session, Settings};
+use crossdock_core::{Address, Broker, Drain, Fields, Message, Meta, Publish, Session, Settings};
 use crossdock_mqtt::Options;
 use stage::{Client, connect, open};
 use std::time::{Duration, Instant};
@@ -32,6 +32,24 @@ impl House {
     /// What is stored, opened again.
     async fn restart(&mut self) {
         (self.broker, self.other) = open(&self.store, Settings::default()).await;
+    }
+
+    /// Durable messages from another protocol.
+    async fn publish(&mut self, topic: &str, count: usize) {
+        let lane = self.other.lane();
+        let mut meta = Meta::new(self.other.origin().clone(), self.broker.now());
+        (meta.durable, meta.level) = (true, 1);
+        let address = Address::new("amq.topic".into(), topic.into());
+        let body = bytes::Bytes::from_static(b"x");
+        let message = Message::from_fields(address, meta, &Fields::default(), body);
+        for at in 0..count {
+            let message = message.clone();
+            self.other.publish(lane, Publish { message, confirm: false, mandatory: false });
+            if at % 1000 == 0 {
+                self.other.sync().await.expect("stored");
+            }
+        }
+        self.other.sync().await.expect("stored");
     }
 
     async fn client(&self, line: &str) -> Client {
@@ -201,7 +219,7 @@ async fn a_group_is_joined_again_when_the_disk_has_room() {
     let mut p = house.client("CONNECT id=p clean").await;
     for (id, topic) in [(1, "t"), (2, "u")] {
         p.say(&format!("PUBLISH {topic} qos=1 id={id} \"x\"")).await;
-        assert_eq!(s.hear().await, format!("PUBLISH {topic} qos=1 id={id} \"x\""));
+        assert_eq!(s.hear().await, format!("PUBLISH {topic} qos=1 id={} \"x\"", 32_767 + id));
         assert_eq!(p.hear().await, format!("PUBACK {id}"));
     }
     // It can be unsubscribed while it waits.
@@ -214,6 +232,56 @@ async fn a_group_is_joined_again_when_the_disk_has_room() {
     assert!(s.ask("CONNECT id=s expiry=1000").await.starts_with("CONNACK 00 present=1"));
     assert_eq!(s.ask("UNSUBSCRIBE 2 $share/g/u").await, "UNSUBACK 2 00");
     assert_eq!(s.ask("UNSUBSCRIBE 3 $share/g/u").await, "UNSUBACK 3 11");
+}
+
+/// However much waits in the session's own queue, both it and a group go on, with few in flight.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_queue_does_not_stop_a_group() {
+    let mut house = House::new(Settings::default()).await;
+    let mut s = house.client("CONNECT id=s expiry=1000").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 own $share/g/group qos=1").await, "SUBACK 1 01 01");
+    s.say("DISCONNECT").await;
+    assert_eq!(s.packet(Duration::from_secs(5)).await, None);
+    // More than there are identifiers, when those that are loaded at once are through.
+    house.publish("own", 72_000).await;
+    house.publish("group", 20).await;
+    house.restart().await;
+    for receive_max in [1, 3, 8] {
+        let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+        let line = format!("CONNECT id=s expiry=1000 receive-max={receive_max}");
+        assert!(s.ask(&line).await.starts_with("CONNACK 00 present=1"));
+        let (mut own, mut group) = (0, 0);
+        while own < 50 || group < 5 {
+            let heard = s.hear().await;
+            let words: Vec<&str> = heard.split(' ').collect();
+            match words[..] {
+                ["PUBLISH", "own", ..] => own += 1,
+                ["PUBLISH", "group", ..] => group += 1,
+                _ => panic!("{heard} after {own} and {group}"),
+            }
+            let id = words[3].strip_prefix("id=").expect("an id");
+            s.say(&format!("PUBACK {id}")).await;
+        }
+    }
+}
+
+/// An identifier that comes round again while the client still holds it is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn identifiers_come_round_again() {
+    let mut house = House::new(Settings::default()).await;
+    let mut s = house.client("CONNECT id=s expiry=1000").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 own qos=1").await, "SUBACK 1 01");
+    house.publish("own", 32_770).await;
+    assert_eq!(s.hear().await, "PUBLISH own qos=1 id=1 \"x\"");
+    for id in 2..=32_767 {
+        assert_eq!(s.hear().await, format!("PUBLISH own qos=1 id={id} \"x\""));
+        s.say(&format!("PUBACK {id}")).await;
+    }
+    assert_eq!(s.packet(Duration::from_millis(100)).await, None);
+    s.say("PUBACK 1").await;
+    for id in 1..=3 {
+        assert_eq!(s.hear().await, format!("PUBLISH own qos=1 id={id} \"x\""));
+    }
 }
 
 /// Under a memory alarm the core may hold back what a session notes. Whenever PUBCOMP comes, the identifier is free

@@ -69,7 +69,6 @@ impl Connection<'_> {
     pub(super) fn send_own(&mut self, delivery: Delivery) {
         let packet_id = Outbound::derived(delivery.offset);
         let (consumer, offset) = (delivery.consumer, delivery.offset);
-        self.outbound.comes(offset);
         if self.outbound.was_received(offset) {
             // Its PUBREC came on an earlier connection: only the release is repeated [MQTT-4.4.0-1].
             self.outbound.insert(
@@ -110,10 +109,9 @@ impl Connection<'_> {
             0 => 0,
             _ => match self.outbound.free() {
                 Some(packet_id) => packet_id,
-                None => {
-                    self.session.settle(self.seat.lane, consumer, &[offset], Outcome::Released);
-                    return;
-                }
+                // Cannot be, with that credit. Released it would come again at once, for ever: the end of the
+                // connection gives it back.
+                None => return,
             },
         };
         let subscription_ids = id.into_iter().collect();

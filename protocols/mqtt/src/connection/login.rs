@@ -9,7 +9,7 @@ use crate::codec::{
 };
 use crate::mapping::{self, Incoming};
 use crate::options::Options;
-use crate::state::{Inbound, Outbound, memo};
+use crate::state::{IN_FLIGHT_MAX, Inbound, Outbound, memo};
 use crossdock_core::{
     Broker, Consumer, Credentials, Credit, Due, Error, ErrorKind, Events, Keep, Login, Name,
     Origin, ParkId, QueueSpec, Secret, Session, SessionSpec, Source,
@@ -133,11 +133,9 @@ async fn enter(connect: &Connect, visitor: &Visitor<'_>) -> Result<Entered, No> 
     let mut session = broker.session(spec).await.map_err(refused)?;
     let incoming = Incoming { version: connect.version, origin: session.origin().clone() };
     let persistent = keep != Keep::No;
-    let owed = session.own_records();
     let mut seat = take_seat(&mut session, connect, visitor, incoming).await.map_err(refused)?;
     seat.persistent = persistent;
     let (mut inbound, mut outbound) = (Inbound::default(), Outbound::default());
-    outbound.owe(owed.start.0..owed.end.0);
     let mut subscriptions = Subscriptions::resumed(session.own_bindings());
     for noted in session.memos() {
         match memo::read(&noted.key) {
@@ -245,7 +243,7 @@ async fn take_seat(
     let options = visitor.options;
     let lane = session.lane();
     let credit = Credit {
-        messages: u32::from(connect.receive_maximum.min(options.in_flight_max)),
+        messages: connect.receive_maximum.min(options.in_flight_max).min(IN_FLIGHT_MAX).into(),
         bytes: options.in_flight_bytes_max,
     };
     let pool = session.pool(credit);
