@@ -389,6 +389,41 @@ async fn keep_alive() {
     assert!(took > Duration::from_millis(1400) && took < Duration::from_secs(4), "{took:?}");
 }
 
+/// Who is not read, because the store is waited for, is not silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_store_does_not_end_the_keep_alive() {
+    let house = House::new(Settings::default()).await;
+    let mut a = house.client("CONNECT id=a expiry=100 keep=1").await;
+    assert_eq!(a.ask("PUBLISH t qos=2 id=1 \"x\"").await, "PUBREC 1 10");
+    for (line, answer) in [("SUBSCRIBE 1 t qos=1", "SUBACK 1 01"), ("PUBREL 1", "PUBCOMP 1")] {
+        house.store.set_faults(stalled(true));
+        a.say(line).await;
+        for _ in 0..8 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            a.say("PINGREQ").await;
+        }
+        house.store.release();
+        assert_eq!(a.hear().await, answer);
+        for _ in 0..8 {
+            assert_eq!(a.hear().await, "PINGRESP");
+        }
+    }
+}
+
+/// A process that stood still when the time ran out looks for what clients said meanwhile.
+#[tokio::test]
+async fn what_lies_unread_was_said_in_time() {
+    let house = House::new(Settings::default()).await;
+    let mut a = house.client("CONNECT id=a clean keep=1").await;
+    tokio::spawn(async {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        std::thread::sleep(Duration::from_millis(500));
+    });
+    // It ends with the other timer, and before it.
+    tokio::time::sleep(Duration::from_millis(1350)).await;
+    assert_eq!(a.ask("PINGREQ").await, "PINGRESP");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_harms_nobody() {
     let settings = Settings { inbox_bytes_max: 1 << 20, ..Settings::default() };

@@ -56,6 +56,13 @@ impl Clock {
         }
     }
 
+    /// The store was waited for since then: what was not read or written meanwhile is not the client's fault.
+    pub fn away(&mut self, since: Instant) {
+        let away = since.elapsed();
+        self.heard += away;
+        self.stuck = self.stuck.map(|stuck| stuck + away);
+    }
+
     /// Whether output waits, after a turn.
     pub fn waiting(&mut self, waiting: bool) {
         match (waiting, self.stuck) {
@@ -143,6 +150,23 @@ mod tests {
         assert_eq!(clock.expired(), Some(Expired::Write));
         clock.waiting(false);
         assert_eq!(clock.expired(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_that_was_spent_elsewhere_does_not_count() {
+        let mut clock = Clock::new(10, Duration::from_secs(12));
+        clock.waiting(true);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let since = Instant::now();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        clock.away(since);
+        assert_eq!(clock.expired(), None);
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(clock.expired(), Some(Expired::Write));
+        clock.waiting(false);
+        assert_eq!(clock.expired(), None);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(clock.expired(), Some(Expired::KeepAlive));
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,6 +30,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 use subscribe::Subscriptions;
+use tokio::time::Instant;
 
 /// Waiting output over which no further events are taken.
 const OUT_HIGH: usize = 256 << 10;
@@ -198,14 +199,16 @@ impl Connection<'_> {
             events: self.peer.out.len() < OUT_HIGH,
             events_first: self.events_first,
         };
-        if !wants.bytes {
-            // The client may be talking, it is only not listened to.
-            self.clock.heard();
-        }
         self.clock.waiting(!self.peer.out.is_empty());
         tokio::select! { biased;
             () = stopping => Err(End::refuse(Reason::SHUTTING_DOWN, "the broker is stopping")),
-            () = self.clock.tick() => self.on_deadline().await,
+            () = self.clock.tick() => {
+                if !wants.bytes {
+                    // The client may be talking, it is only not listened to.
+                    self.clock.heard();
+                }
+                self.on_deadline().await
+            }
             written = self.peer.out.write_some(), if !self.peer.out.is_empty() => {
                 match written {
                     Ok(_) => {
@@ -223,16 +226,20 @@ impl Connection<'_> {
                 }
                 Ready::Bytes(read) => {
                     self.events_first = true;
-                    match read {
-                        Ok(0) => Err(End::Gone("the client closed the connection".into())),
-                        Ok(_) => {
-                            self.clock.heard();
-                            self.packets().await
-                        }
-                        Err(error) => Err(End::Gone(error.to_string())),
-                    }
+                    self.on_bytes(read).await
                 }
             },
+        }
+    }
+
+    async fn on_bytes(&mut self, read: std::io::Result<usize>) -> Result<(), End> {
+        match read {
+            Ok(0) => Err(End::Gone("the client closed the connection".into())),
+            Ok(_) => {
+                self.clock.heard();
+                self.packets().await
+            }
+            Err(error) => Err(End::Gone(error.to_string())),
         }
     }
 
@@ -261,7 +268,15 @@ impl Connection<'_> {
                 Ok(())
             }
             Some(Expired::Write) => Err(End::Gone("the client does not read".into())),
-            Some(Expired::KeepAlive) => {
+            Some(Expired::KeepAlive) => Box::pin(self.on_silence()).await,
+        }
+    }
+
+    /// What lies unread was said in time.
+    async fn on_silence(&mut self) -> Result<(), End> {
+        tokio::select! { biased;
+            read = self.input.read() => self.on_bytes(read).await,
+            () = std::future::ready(()) => {
                 Err(End::refuse(Reason::KEEP_ALIVE_TIMEOUT, "nothing was heard in time"))
             }
         }
@@ -316,7 +331,9 @@ impl Connection<'_> {
         let Turn { releases, received, .. } = &self.turn;
         if !releases.is_empty() || !received.is_empty() {
             if self.seat.persistent {
+                let since = Instant::now();
                 self.session.sync().await?;
+                self.clock.away(since);
             }
             self.finish_handshakes();
         }

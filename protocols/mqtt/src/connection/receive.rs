@@ -10,6 +10,7 @@ use crossdock_core::{
     Settings,
 };
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Topics that were resolved: the last one, and those the client gave a number.
 #[derive(Debug, Default)]
@@ -53,12 +54,15 @@ impl Connection<'_> {
     async fn control(&mut self, packet: Packet) -> Result<(), End> {
         // It flushes: a PUBCOMP's settle must not be stored later than the end of its memo.
         self.settle_gathered();
-        match packet {
+        let since = Instant::now();
+        let handled = match packet {
             Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await,
             Packet::Disconnect(disconnect) => self.disconnect(disconnect).await,
             Packet::Publish(_) | Packet::Ack(_) | Packet::PingReq => Ok(()),
-        }
+        };
+        self.clock.away(since);
+        handled
     }
 
     async fn disconnect(&mut self, disconnect: Disconnect) -> Result<(), End> {

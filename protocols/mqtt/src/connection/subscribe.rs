@@ -15,6 +15,7 @@ use crossdock_core::{
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A filter that a memo can hold beside its options (a memo's value has at most 4 KiB).
 const NOTED_FILTER_MAX: usize = 4000;
@@ -299,8 +300,10 @@ impl Connection<'_> {
 
     /// Tries again to take up what waits.
     pub(super) async fn take_up(&mut self) {
+        let since = Instant::now();
         self.subscriptions.take_up(&mut self.session, &self.seat, self.options).await;
         self.session.flush();
+        self.clock.away(since);
         self.retry_later();
     }
 
