@@ -1,5 +1,5 @@
-//! The deadlines of a connection: keep alive, output that does not move, and what is to be tried again. One timer, set again only when it fires
-//! or something earlier comes up.
+//! The deadlines of a connection: keep alive, output that does not move, and what is to be tried again. One timer, set
+//! again only when it fires or something earlier comes up.
 
 use std::pin::Pin;
 use std::time::Duration;

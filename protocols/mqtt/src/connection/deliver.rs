@@ -109,8 +109,8 @@ impl Connection<'_> {
             0 => 0,
             _ => match self.outbound.free() {
                 Some(packet_id) => packet_id,
-                // Cannot be, with that credit. Released it would come again at once, for ever: the end of the
-                // connection gives it back.
+                // Cannot be, with so little credit. If it were released, it would come again at once, for ever; the
+                // end of the connection gives it back.
                 None => return,
             },
         };

@@ -272,7 +272,7 @@ impl Connection<'_> {
         }
     }
 
-    /// What lies unread was said in time.
+    /// The time is over, unless there is something that lies unread: it was said before.
     async fn on_silence(&mut self) -> Result<(), End> {
         tokio::select! { biased;
             read = self.input.read() => self.on_bytes(read).await,
