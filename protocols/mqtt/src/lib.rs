@@ -9,7 +9,7 @@
 //! | RETAIN | `Meta::retain`; `Delivery::retained` | §3.3.1.3 |
 //! | PUBACK, PUBREC of the server | a `Confirm` | §3.4, §3.5 |
 //! | PUBACK, PUBCOMP of the client | `Outcome::Accepted`; with a code from 0x80 on `Rejected` | §3.4, §3.7 |
-//! | Packet Identifier to the client | `1 + offset mod 65,535` of the session's queue | §2.2.1 |
+//! | Packet Identifier to the client | `1 + offset mod 32,767` of the session's queue; others from 32,768 | §2.2.1 |
 //! | QoS 2 state | memos of the session | §4.3.3 |
 //! | Session, Client Identifier | named session `mqtt/<client id>` | §4.1, §3.1.3.1 |
 //! | Session Expiry Interval, Clean Session | `Keep` | §3.1.2.11.2, 3.1.1 §3.1.2.4 |

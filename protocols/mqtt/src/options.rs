@@ -19,7 +19,8 @@ pub struct Options {
     pub receive_maximum: u16,
     /// Topic aliases that a client may set: the Topic Alias Maximum of CONNACK.
     pub topic_alias_maximum: u16,
-    /// Deliveries of QoS 1 and 2 that a client may have unacknowledged, whatever Receive Maximum it allows.
+    /// Deliveries of QoS 1 and 2 that a client may have unacknowledged, whatever Receive Maximum it allows; never more
+    /// than 16,384.
     pub in_flight_max: u16,
     /// Bytes of them.
     pub in_flight_bytes_max: u64,
@@ -30,7 +31,7 @@ pub struct Options {
     /// Limits of session queues and of the queues of shared subscriptions: a sleeping subscriber never refuses a
     /// publisher.
     pub queue_limits: Limits,
-    /// Milliseconds that the queue of a shared subscription is kept without a consumer.
+    /// Milliseconds that the queue of a shared subscription is kept without a consumer, with what waits in it.
     pub share_expires_ms: u64,
     /// Waiting output that does not move for so long ends the connection.
     pub write_time: Duration,

@@ -14,7 +14,6 @@ use crate::codec::Reason;
 use crossdock_core::{ConsumerId, Delivery, Offset};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// An acknowledgement of a publish: PUBACK for QoS 1, PUBREC for QoS 2.
@@ -163,7 +162,8 @@ pub enum Awaited {
 /// A delivery that the client has not acknowledged to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    pub consumer: ConsumerId,
+    /// None when the consumer is gone: the record is nobody's here, but the client still holds the identifier.
+    pub consumer: Option<ConsumerId>,
     pub offset: Offset,
     pub awaited: Awaited,
 }
@@ -172,59 +172,46 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Outbound {
     sent: FxHashMap<u16, Sent>,
+    /// How many of them have no consumer any more.
+    orphans: u32,
     /// Deliveries of the session's own queue whose identifier is still taken, in order.
     held: VecDeque<Delivery>,
     /// Offsets of the own queue for which an earlier connection got PUBREC.
     received: FxHashSet<u64>,
-    /// Records of the own queue that an earlier connection may have sent and that were not sent again yet: their
-    /// identifiers are taken.
-    owed: Range<u64>,
     /// Where the search for a free identifier goes on.
     search: u16,
 }
 
-/// Identifiers go from 1 to this.
-const IDS: u64 = 65_535;
+/// Records of the session's own queue have the identifiers from 1 to this, those of other queues the rest. So neither
+/// has to know which ones of the other kind an earlier connection may have left with the client.
+const OWN_IDS: u16 = 32_767;
+/// How many deliveries the client may be given at once, so that there is always an identifier: when a queue is
+/// deleted, the core gives its credit out again before we hear that what it had is an orphan.
+pub const IN_FLIGHT_MAX: u16 = (u16::MAX - OWN_IDS) / 2;
 
 impl Default for Outbound {
     fn default() -> Self {
         let (sent, received) = (FxHashMap::default(), FxHashSet::default());
-        Self { sent, held: VecDeque::new(), received, owed: 0..0, search: 0 }
+        Self { sent, orphans: 0, held: VecDeque::new(), received, search: 0 }
     }
 }
 
 impl Outbound {
     /// The identifier of a record of the session's own queue: the same on every connection, without being stored.
     pub fn derived(offset: Offset) -> u16 {
-        // Below 65,535, so it fits.
-        u16::try_from(offset.0 % IDS).unwrap_or_default().saturating_add(1)
+        // Below 32,767, so it fits.
+        u16::try_from(offset.0 % u64::from(OWN_IDS)).unwrap_or_default().saturating_add(1)
     }
 
     /// An identifier for a delivery of another queue; none when all are taken.
     pub fn free(&mut self) -> Option<u16> {
-        for _ in 0..IDS {
-            self.search = self.search.checked_add(1).unwrap_or(1);
-            if !self.sent.contains_key(&self.search) && !self.is_owed(self.search) {
+        for _ in OWN_IDS..u16::MAX {
+            self.search = self.search.checked_add(1).unwrap_or(0).max(OWN_IDS + 1);
+            if !self.sent.contains_key(&self.search) {
                 return Some(self.search);
             }
         }
         None
-    }
-
-    /// The own queue holds these records, which an earlier connection may have sent.
-    pub fn owe(&mut self, records: Range<u64>) {
-        self.owed = records;
-    }
-
-    fn is_owed(&self, packet_id: u16) -> bool {
-        let Range { start, end } = self.owed;
-        let behind = (u64::from(packet_id) + IDS - 1 - start % IDS) % IDS;
-        behind < end.saturating_sub(start)
-    }
-
-    /// Records of the own queue come in order: what is in front of this one was sent again, or is gone.
-    pub fn comes(&mut self, offset: Offset) {
-        self.owed.start = self.owed.start.max(offset.0.saturating_add(1));
     }
 
     /// Notes that this record's next word from the client is PUBCOMP, by an earlier connection's memo.
@@ -251,12 +238,23 @@ impl Outbound {
     }
 
     pub fn remove(&mut self, packet_id: u16) {
-        self.sent.remove(&packet_id);
+        if self.sent.remove(&packet_id).is_some_and(|sent| sent.consumer.is_none()) {
+            self.orphans = self.orphans.saturating_sub(1);
+        }
     }
 
-    /// A consumer is gone: what it had is nobody's any more.
+    /// A consumer is gone: what it had is nobody's any more. The identifiers stay taken until the client
+    /// acknowledges them [MQTT-2.2.1-3].
     pub fn forget(&mut self, consumer: ConsumerId) {
-        self.sent.retain(|_, sent| sent.consumer != consumer);
+        for sent in self.sent.values_mut().filter(|sent| sent.consumer == Some(consumer)) {
+            sent.consumer = None;
+            self.orphans += 1;
+        }
+    }
+
+    /// Deliveries of consumers that are gone, which the client has not acknowledged.
+    pub fn orphans(&self) -> u32 {
+        self.orphans
     }
 
     /// Keeps a delivery back. The credit of the client bounds how many.

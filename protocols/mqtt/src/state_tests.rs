@@ -56,23 +56,21 @@ fn restored_identifiers_count_when_they_come_again() {
 }
 
 #[test]
-fn identifiers_of_records_are_derived_and_others_avoid_them() {
+fn identifiers_of_records_are_derived_and_others_have_their_own() {
     assert_eq!(Outbound::derived(Offset(0)), 1);
-    assert_eq!(Outbound::derived(Offset(65_534)), 65_535);
-    assert_eq!(Outbound::derived(Offset(65_535)), 1);
+    assert_eq!(Outbound::derived(Offset(32_766)), 32_767);
+    assert_eq!(Outbound::derived(Offset(32_767)), 1);
     let mut outbound = Outbound::default();
-    let sent = Sent { consumer: ConsumerId(1), offset: Offset(0), awaited: Awaited::PubAck };
-    outbound.insert(1, sent);
-    assert_eq!(outbound.free(), Some(2));
-    outbound.insert(2, Sent { consumer: ConsumerId(2), ..sent });
-    outbound.forget(ConsumerId(2));
-    assert_eq!(outbound.get(2), None);
-    for id in 1..=u16::MAX {
+    let consumer = Some(ConsumerId(1));
+    let sent = Sent { consumer, offset: Offset(0), awaited: Awaited::PubAck };
+    for id in 32_768..=u16::MAX {
+        assert_eq!(outbound.free(), Some(id));
         outbound.insert(id, sent);
     }
     assert_eq!(outbound.free(), None);
-    outbound.remove(500);
-    assert_eq!(outbound.free(), Some(500));
+    outbound.remove(40_000);
+    assert_eq!(outbound.free(), Some(40_000));
+    assert!(32_768 >= 2 * u32::from(IN_FLIGHT_MAX));
 }
 
 #[test]
@@ -86,19 +84,19 @@ fn memo_keys_are_read_back() {
 }
 
 #[test]
-fn identifiers_that_are_owed_are_not_given_to_others() {
+fn identifiers_of_a_consumer_that_is_gone_stay_taken() {
     let mut outbound = Outbound::default();
-    outbound.owe(65_534..65_538);
-    // Offsets 65,534 and 65,535 to 65,537 have 65,535, 1, 2 and 3.
-    assert_eq!(outbound.free(), Some(4));
-    outbound.comes(Offset(65_535));
-    let mut other = Outbound::default();
-    other.owe(0..2);
-    assert_eq!(other.free(), Some(3));
-    other.comes(Offset(1));
-    let again: Vec<u16> = (0..65_534).filter_map(|_| other.free()).collect();
-    assert_eq!((again.len(), again[65_533]), (65_534, 2));
-    let mut all = Outbound::default();
-    all.owe(5..70_000);
-    assert_eq!(all.free(), None);
+    let consumer = Some(ConsumerId(1));
+    let sent = Sent { consumer, offset: Offset(0), awaited: Awaited::PubAck };
+    outbound.insert(1, sent);
+    for id in 32_768..=u16::MAX {
+        outbound.insert(id, Sent { consumer: Some(ConsumerId(2)), ..sent });
+    }
+    outbound.forget(ConsumerId(2));
+    assert_eq!(outbound.get(40_000), Some(Sent { consumer: None, ..sent }));
+    assert_eq!((outbound.free(), outbound.orphans()), (None, 32_768));
+    outbound.remove(1);
+    assert_eq!((outbound.free(), outbound.orphans()), (None, 32_768));
+    outbound.remove(40_000);
+    assert_eq!((outbound.free(), outbound.orphans()), (Some(40_000), 32_767));
 }

@@ -4,7 +4,8 @@ mod stage;
 mod wire;
 
 use crossdock_core::memory::{Faults, MemoryStore};
-use crossdock_core::{Broker, Drain, Settings};
+use crossdock_core::store::Space;
+use crossdock_core::{Address, Broker, Drain, Fields, Message, Meta, Publish, Session, Settings};
 use crossdock_mqtt::Options;
 use stage::{Client, connect, open};
 use std::time::{Duration, Instant};
@@ -16,15 +17,39 @@ struct House {
     store: MemoryStore,
     broker: Broker,
     drain: Drain,
+    other: Session,
     _switch: tokio::sync::watch::Sender<bool>,
 }
 
 impl House {
     async fn new(settings: Settings) -> Self {
         let store = MemoryStore::default();
-        let (broker, _) = open(&store, settings).await;
+        let (broker, other) = open(&store, settings).await;
         let (switch, drain) = Drain::channel();
-        Self { store, broker, drain, _switch: switch }
+        Self { store, broker, drain, other, _switch: switch }
+    }
+
+    /// What is stored, opened again.
+    async fn restart(&mut self) {
+        (self.broker, self.other) = open(&self.store, Settings::default()).await;
+    }
+
+    /// Durable messages from another protocol.
+    async fn publish(&mut self, topic: &str, count: usize) {
+        let lane = self.other.lane();
+        let mut meta = Meta::new(self.other.origin().clone(), self.broker.now());
+        (meta.durable, meta.level) = (true, 1);
+        let address = Address::new("amq.topic".into(), topic.into());
+        let body = bytes::Bytes::from_static(b"x");
+        let message = Message::from_fields(address, meta, &Fields::default(), body);
+        for at in 0..count {
+            let message = message.clone();
+            self.other.publish(lane, Publish { message, confirm: false, mandatory: false });
+            if at % 1000 == 0 {
+                self.other.sync().await.expect("stored");
+            }
+        }
+        self.other.sync().await.expect("stored");
     }
 
     async fn client(&self, line: &str) -> Client {
@@ -123,6 +148,140 @@ async fn nothing_is_acknowledged_before_it_is_stored() {
     house.store.release();
     assert_eq!(p.hear().await, "PUBCOMP 2");
     assert_eq!(s.hear().await, "PUBREL 2");
+}
+
+/// The end of a delivery and of its memo are one entry of the store, also when a SUBSCRIBE comes in the same segment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completed_delivery_does_not_come_again() {
+    let mut house = House::new(Settings::default()).await;
+    let mut s = house.client("CONNECT id=s expiry=1000").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 t qos=2").await, "SUBACK 1 02");
+    let mut p = house.client("CONNECT id=p clean").await;
+    assert_eq!(p.ask("PUBLISH t qos=2 id=1 \"once\"").await, "PUBREC 1");
+    assert_eq!(s.hear().await, "PUBLISH t qos=2 id=1 \"once\"");
+    assert_eq!(s.ask("PUBREC 1").await, "PUBREL 1");
+    let mut bytes = wire::write("PUBCOMP 1", true);
+    bytes.extend(wire::write("SUBSCRIBE 2 other qos=1", true));
+    // Only the next entry gets into the store.
+    house.store.set_faults(Faults { append_fails_at: Some(1), ..Faults::default() });
+    s.socket.write_all(&bytes).await.unwrap();
+    while s.packet(Duration::from_millis(500)).await.is_some() {}
+
+    house.store = house.store.crashed();
+    (house.broker, _) = open(&house.store, Settings::default()).await;
+    let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+    assert!(s.ask("CONNECT id=s expiry=1000").await.starts_with("CONNACK 00 present=1"));
+    assert_eq!(s.ask("PINGREQ").await, "PINGRESP");
+    assert_eq!(s.packet(Duration::from_millis(100)).await, None);
+}
+
+/// Who says goodbye leaves no will, however long the store takes for the rest, and whoever comes meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_goodbye_withdraws_the_will_first() {
+    let house = House::new(Settings::default()).await;
+    let mut s = house.client("CONNECT id=s clean").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 w qos=0").await, "SUBACK 1 00");
+    let mut a = house.client("CONNECT id=a expiry=100 will=w:bye").await;
+    // A release that has to be stored, in front of the goodbye.
+    assert_eq!(a.ask("PUBLISH t qos=2 id=1 \"x\"").await, "PUBREC 1 10");
+    let mut bytes = wire::write("PUBREL 1", true);
+    bytes.extend(wire::write("DISCONNECT 00 expiry=50", true));
+    house.store.set_faults(stalled(true));
+    a.socket.write_all(&bytes).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut again = connect(&house.broker, Options::default(), &house.drain, true);
+    again.say("CONNECT id=a expiry=100").await;
+    assert_eq!(s.packet(Duration::from_millis(200)).await, None);
+    house.store.release();
+    assert!(again.hear().await.starts_with("CONNACK 00 present=1"));
+    assert_eq!(s.packet(Duration::from_millis(200)).await, None);
+}
+
+/// A full disk at the moment of a login costs nobody a subscription: it is taken up when there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_joined_again_when_the_disk_has_room() {
+    let mut house = House::new(Settings::default()).await;
+    let room = |free| Some(Space { free, total: 1 << 40 });
+    house.store.set_space(room(1 << 40));
+    house.restart().await;
+    let mut s = house.client("CONNECT id=s expiry=1000").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 $share/g/t $share/g/u qos=1").await, "SUBACK 1 01 01");
+    s.say("DISCONNECT").await;
+    assert_eq!(s.packet(Duration::from_secs(5)).await, None);
+    // The queue of one is there, the other one's has to be made again.
+    house.other.delete_queue("share/g/u", false, false).await.expect("deleted");
+    house.store.set_space(room(0));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+    assert!(s.ask("CONNECT id=s expiry=1000").await.starts_with("CONNACK 00 present=1"));
+    house.store.set_space(room(1 << 40));
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let mut p = house.client("CONNECT id=p clean").await;
+    for (id, topic) in [(1, "t"), (2, "u")] {
+        p.say(&format!("PUBLISH {topic} qos=1 id={id} \"x\"")).await;
+        assert_eq!(s.hear().await, format!("PUBLISH {topic} qos=1 id={} \"x\"", 32_767 + id));
+        assert_eq!(p.hear().await, format!("PUBACK {id}"));
+    }
+    // It can be unsubscribed while it waits.
+    s.say("DISCONNECT").await;
+    assert_eq!(s.packet(Duration::from_secs(5)).await, None);
+    house.other.delete_queue("share/g/u", false, false).await.expect("deleted");
+    house.store.set_space(room(0));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+    assert!(s.ask("CONNECT id=s expiry=1000").await.starts_with("CONNACK 00 present=1"));
+    assert_eq!(s.ask("UNSUBSCRIBE 2 $share/g/u").await, "UNSUBACK 2 00");
+    assert_eq!(s.ask("UNSUBSCRIBE 3 $share/g/u").await, "UNSUBACK 3 11");
+}
+
+/// However much waits in the session's own queue, both it and a group go on, with few in flight.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_queue_does_not_stop_a_group() {
+    let mut house = House::new(Settings::default()).await;
+    let mut s = house.client("CONNECT id=s expiry=1000").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 own $share/g/group qos=1").await, "SUBACK 1 01 01");
+    s.say("DISCONNECT").await;
+    assert_eq!(s.packet(Duration::from_secs(5)).await, None);
+    // More than there are identifiers, when those that are loaded at once are through.
+    house.publish("own", 72_000).await;
+    house.publish("group", 20).await;
+    house.restart().await;
+    for receive_max in [1, 3, 8] {
+        let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+        let line = format!("CONNECT id=s expiry=1000 receive-max={receive_max}");
+        assert!(s.ask(&line).await.starts_with("CONNACK 00 present=1"));
+        let (mut own, mut group) = (0, 0);
+        while own < 50 || group < 5 {
+            let heard = s.hear().await;
+            let words: Vec<&str> = heard.split(' ').collect();
+            match words[..] {
+                ["PUBLISH", "own", ..] => own += 1,
+                ["PUBLISH", "group", ..] => group += 1,
+                _ => panic!("{heard} after {own} and {group}"),
+            }
+            let id = words[3].strip_prefix("id=").expect("an id");
+            s.say(&format!("PUBACK {id}")).await;
+        }
+    }
+}
+
+/// An identifier that comes round again while the client still holds it is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn identifiers_come_round_again() {
+    let mut house = House::new(Settings::default()).await;
+    let mut s = house.client("CONNECT id=s expiry=1000").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 own qos=1").await, "SUBACK 1 01");
+    house.publish("own", 32_770).await;
+    assert_eq!(s.hear().await, "PUBLISH own qos=1 id=1 \"x\"");
+    for id in 2..=32_767 {
+        assert_eq!(s.hear().await, format!("PUBLISH own qos=1 id={id} \"x\""));
+        s.say(&format!("PUBACK {id}")).await;
+    }
+    assert_eq!(s.packet(Duration::from_millis(100)).await, None);
+    s.say("PUBACK 1").await;
+    for id in 1..=3 {
+        assert_eq!(s.hear().await, format!("PUBLISH own qos=1 id={id} \"x\""));
+    }
 }
 
 /// Under a memory alarm the core may hold back what a session notes. Whenever PUBCOMP comes, the identifier is free
@@ -228,6 +387,41 @@ async fn keep_alive() {
     assert_eq!(old.packet(Duration::from_secs(5)).await, None);
     let took = started.elapsed();
     assert!(took > Duration::from_millis(1400) && took < Duration::from_secs(4), "{took:?}");
+}
+
+/// Who is not read, because the store is waited for, is not silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_store_does_not_end_the_keep_alive() {
+    let house = House::new(Settings::default()).await;
+    let mut a = house.client("CONNECT id=a expiry=100 keep=1").await;
+    assert_eq!(a.ask("PUBLISH t qos=2 id=1 \"x\"").await, "PUBREC 1 10");
+    for (line, answer) in [("SUBSCRIBE 1 t qos=1", "SUBACK 1 01"), ("PUBREL 1", "PUBCOMP 1")] {
+        house.store.set_faults(stalled(true));
+        a.say(line).await;
+        for _ in 0..8 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            a.say("PINGREQ").await;
+        }
+        house.store.release();
+        assert_eq!(a.hear().await, answer);
+        for _ in 0..8 {
+            assert_eq!(a.hear().await, "PINGRESP");
+        }
+    }
+}
+
+/// A process that stood still when the time ran out looks for what clients said meanwhile.
+#[tokio::test]
+async fn what_lies_unread_was_said_in_time() {
+    let house = House::new(Settings::default()).await;
+    let mut a = house.client("CONNECT id=a clean keep=1").await;
+    tokio::spawn(async {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        std::thread::sleep(Duration::from_millis(500));
+    });
+    // It ends with the other timer, and before it.
+    tokio::time::sleep(Duration::from_millis(1350)).await;
+    assert_eq!(a.ask("PINGREQ").await, "PINGRESP");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@
 //! ! crash                       the broker restarts from what was stored; connections are lost
 //! ! drain                       the broker tells connections to end
 //! ! declare q                   a durable queue
+//! ! declare q passing           one that does not survive a restart
 //! ! delete q                    a queue is deleted
 //! ! publish q "body"            a foreign message to a queue; `exchange:key "body"` to an exchange
 //! ! count q 3                   ready messages of a queue
@@ -88,6 +89,10 @@ impl Stage {
             }
             ("", ["declare", queue]) => {
                 let spec = QueueSpec::durable(*queue);
+                self.other.declare_queue(spec).await.expect("declared");
+            }
+            ("", ["declare", queue, "passing"]) => {
+                let spec = QueueSpec { name: (*queue).into(), ..QueueSpec::default() };
                 self.other.declare_queue(spec).await.expect("declared");
             }
             ("", ["delete", queue]) => {

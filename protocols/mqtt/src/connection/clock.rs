@@ -1,5 +1,5 @@
-//! The deadlines of a connection: keep alive, and output that does not move. One timer, set again only when it fires
-//! or something earlier comes up.
+//! The deadlines of a connection: keep alive, output that does not move, and what is to be tried again. One timer, set
+//! again only when it fires or something earlier comes up.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,11 +8,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Further away than any deadline.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Between two attempts.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// What ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
     KeepAlive,
     Write,
+    Retry,
 }
 
 /// The clock of one connection.
@@ -24,6 +28,8 @@ pub struct Clock {
     heard: Instant,
     /// Since when output waits without moving.
     stuck: Option<Instant>,
+    /// When something is to be tried again.
+    retry: Option<Instant>,
 }
 
 impl Clock {
@@ -34,7 +40,8 @@ impl Clock {
         let keep_alive =
             (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500));
         let first = heard + keep_alive.unwrap_or(FAR);
-        Self { sleep: Box::pin(sleep_until(first)), keep_alive, write_time, heard, stuck: None }
+        let sleep = Box::pin(sleep_until(first));
+        Self { sleep, keep_alive, write_time, heard, stuck: None, retry: None }
     }
 
     /// Resolves when something may have run out; ask [`Clock::expired`] then. Cancel-safe.
@@ -49,20 +56,37 @@ impl Clock {
         }
     }
 
+    /// The store was waited for since then: what was not read or written meanwhile is not the client's fault.
+    pub fn away(&mut self, since: Instant) {
+        let away = since.elapsed();
+        self.heard += away;
+        self.stuck = self.stuck.map(|stuck| stuck + away);
+    }
+
     /// Whether output waits, after a turn.
     pub fn waiting(&mut self, waiting: bool) {
         match (waiting, self.stuck) {
             (true, None) => {
                 let now = Instant::now();
                 self.stuck = Some(now);
-                let at = now + self.write_time;
-                if at < self.sleep.deadline() {
-                    self.sleep.as_mut().reset(at);
-                }
+                self.ring(now + self.write_time);
             }
             (false, Some(_)) => self.stuck = None,
             _ => (),
         }
+    }
+
+    fn ring(&mut self, at: Instant) {
+        if at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+        }
+    }
+
+    /// Something is to be tried again in a while.
+    pub fn retry(&mut self) {
+        let at = Instant::now() + RETRY;
+        self.retry = Some(at);
+        self.ring(at);
     }
 
     /// Some output went.
@@ -83,7 +107,11 @@ impl Clock {
         if keep_alive.is_some_and(|at| at <= now) {
             return Some(Expired::KeepAlive);
         }
-        let next = keep_alive.into_iter().chain(write).min().unwrap_or(now + FAR);
+        if self.retry.take_if(|at| *at <= now).is_some() {
+            return Some(Expired::Retry);
+        }
+        let next = keep_alive.into_iter().chain(write).chain(self.retry).min();
+        let next = next.unwrap_or(now + FAR);
         self.sleep.as_mut().reset(next);
         None
     }
@@ -122,5 +150,32 @@ mod tests {
         assert_eq!(clock.expired(), Some(Expired::Write));
         clock.waiting(false);
         assert_eq!(clock.expired(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_that_was_spent_elsewhere_does_not_count() {
+        let mut clock = Clock::new(10, Duration::from_secs(12));
+        clock.waiting(true);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let since = Instant::now();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        clock.away(since);
+        assert_eq!(clock.expired(), None);
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(clock.expired(), Some(Expired::Write));
+        clock.waiting(false);
+        assert_eq!(clock.expired(), None);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(clock.expired(), Some(Expired::KeepAlive));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_tried_again() {
+        let mut clock = Clock::new(10, Duration::from_secs(15));
+        let started = Instant::now();
+        clock.retry();
+        clock.tick().await;
+        assert_eq!((clock.expired(), started.elapsed()), (Some(Expired::Retry), RETRY));
+        assert_eq!(clock.expired(), None, "once");
     }
 }

@@ -69,10 +69,12 @@ impl Connection<'_> {
     pub(super) fn send_own(&mut self, delivery: Delivery) {
         let packet_id = Outbound::derived(delivery.offset);
         let (consumer, offset) = (delivery.consumer, delivery.offset);
-        self.outbound.comes(offset);
         if self.outbound.was_received(offset) {
             // Its PUBREC came on an earlier connection: only the release is repeated [MQTT-4.4.0-1].
-            self.outbound.insert(packet_id, Sent { consumer, offset, awaited: Awaited::PubComp });
+            self.outbound.insert(
+                packet_id,
+                Sent { consumer: Some(consumer), offset, awaited: Awaited::PubComp },
+            );
             self.peer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
             return;
         }
@@ -89,7 +91,7 @@ impl Connection<'_> {
         how.dup = delivery.redelivered;
         if self.send(&delivery, &how) {
             let awaited = if how.qos == 2 { Awaited::PubRec } else { Awaited::PubAck };
-            self.outbound.insert(packet_id, Sent { consumer, offset, awaited });
+            self.outbound.insert(packet_id, Sent { consumer: Some(consumer), offset, awaited });
         }
     }
 
@@ -107,17 +109,16 @@ impl Connection<'_> {
             0 => 0,
             _ => match self.outbound.free() {
                 Some(packet_id) => packet_id,
-                None => {
-                    self.session.settle(self.seat.lane, consumer, &[offset], Outcome::Released);
-                    return;
-                }
+                // Cannot be, with so little credit. If it were released, it would come again at once, for ever; the
+                // end of the connection gives it back.
+                None => return,
             },
         };
         let subscription_ids = id.into_iter().collect();
         let how = How { qos, dup: false, retain, packet_id, subscription_ids };
         if self.send(delivery, &how) && qos > 0 {
             let awaited = Awaited::PubAck;
-            self.outbound.insert(packet_id, Sent { consumer, offset, awaited });
+            self.outbound.insert(packet_id, Sent { consumer: Some(consumer), offset, awaited });
         }
     }
 

@@ -9,7 +9,7 @@ use crate::codec::{
 };
 use crate::mapping::{self, Incoming};
 use crate::options::Options;
-use crate::state::{Inbound, Outbound, memo};
+use crate::state::{IN_FLIGHT_MAX, Inbound, Outbound, memo};
 use crossdock_core::{
     Broker, Consumer, Credentials, Credit, Due, Error, ErrorKind, Events, Keep, Login, Name,
     Origin, ParkId, QueueSpec, Secret, Session, SessionSpec, Source,
@@ -133,22 +133,19 @@ async fn enter(connect: &Connect, visitor: &Visitor<'_>) -> Result<Entered, No> 
     let mut session = broker.session(spec).await.map_err(refused)?;
     let incoming = Incoming { version: connect.version, origin: session.origin().clone() };
     let persistent = keep != Keep::No;
-    let owed = session.own_records();
     let mut seat = take_seat(&mut session, connect, visitor, incoming).await.map_err(refused)?;
     seat.persistent = persistent;
     let (mut inbound, mut outbound) = (Inbound::default(), Outbound::default());
-    outbound.owe(owed.start.0..owed.end.0);
     let mut subscriptions = Subscriptions::resumed(session.own_bindings());
     for noted in session.memos() {
         match memo::read(&noted.key) {
             Some(memo::Key::Inbound(packet_id)) => inbound.restore(packet_id),
             Some(memo::Key::Outbound(offset)) => outbound.restore(offset),
-            Some(memo::Key::Subscription) => {
-                subscriptions.restore(&mut session, &seat, options, &noted).await;
-            }
+            Some(memo::Key::Subscription) => subscriptions.noted(&mut session, noted),
             None => tracing::debug!("a note of the session is not understood"),
         }
     }
+    subscriptions.take_up(&mut session, &seat, options).await;
     if let Some((will, address)) = will {
         let message = mapping::will(will, address, &seat.incoming, broker.now());
         let due = Due::Gone { delay_ms: u64::from(will.delay) * 1000 };
@@ -245,10 +242,11 @@ async fn take_seat(
 ) -> Result<Seat, Error> {
     let options = visitor.options;
     let lane = session.lane();
-    let pool = session.pool(Credit {
-        messages: u32::from(connect.receive_maximum.min(options.in_flight_max)),
+    let credit = Credit {
+        messages: connect.receive_maximum.min(options.in_flight_max).min(IN_FLIGHT_MAX).into(),
         bytes: options.in_flight_bytes_max,
-    });
+    };
+    let pool = session.pool(credit);
     let consumer = Consumer {
         source: Source::Own,
         settles: true,
@@ -260,7 +258,7 @@ async fn take_seat(
         tag: incoming.origin.client.clone(),
     };
     let own = session.attach(lane, consumer).await?;
-    Ok(Seat { lane, pool, own, persistent: false, will: None, incoming })
+    Ok(Seat { lane, pool, credit, own, persistent: false, will: None, incoming })
 }
 
 impl Entered {
@@ -286,12 +284,16 @@ impl Entered {
         }
         block.u16(id::TOPIC_ALIAS_MAXIMUM, options.topic_alias_maximum);
         peer.connack(present, Reason::SUCCESS, &block);
+        let mut clock = Clock::new(connect.keep_alive, options.write_time);
+        if self.subscriptions.is_waiting() {
+            clock.retry();
+        }
         Connection {
             options,
             session: self.session,
             input,
             peer,
-            clock: Clock::new(connect.keep_alive, options.write_time),
+            clock,
             events: Events::default(),
             events_first: true,
             seat: self.seat,

@@ -20,8 +20,8 @@ use crate::options::Options;
 use crate::state::{Inbound, Outbound};
 use clock::{Clock, Expired};
 use crossdock_core::{
-    Accepted, Address, Broker, ConsumerId, Drain, Error, ErrorKind, Events, LaneId, Notice, Offset,
-    Outcome, ParkId, PoolId, Session, Sniff,
+    Accepted, Address, Broker, ConsumerId, Credit, Drain, Error, ErrorKind, Events, LaneId, Notice,
+    Offset, Outcome, ParkId, PoolId, Session, Sniff,
 };
 use crossdock_net::{Input, Output};
 use peer::Peer;
@@ -30,6 +30,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 use subscribe::Subscriptions;
+use tokio::time::Instant;
 
 /// Waiting output over which no further events are taken.
 const OUT_HIGH: usize = 256 << 10;
@@ -96,6 +97,8 @@ impl From<Error> for End {
 struct Seat {
     lane: LaneId,
     pool: PoolId,
+    /// What the pool began with.
+    credit: Credit,
     /// The consumer of the session's own queue.
     own: ConsumerId,
     /// The session outlives this connection, so its state is noted in memos.
@@ -196,14 +199,16 @@ impl Connection<'_> {
             events: self.peer.out.len() < OUT_HIGH,
             events_first: self.events_first,
         };
-        if !wants.bytes {
-            // The client may be talking, it is only not listened to.
-            self.clock.heard();
-        }
         self.clock.waiting(!self.peer.out.is_empty());
         tokio::select! { biased;
             () = stopping => Err(End::refuse(Reason::SHUTTING_DOWN, "the broker is stopping")),
-            () = self.clock.tick() => self.on_deadline(),
+            () = self.clock.tick() => {
+                if !wants.bytes {
+                    // The client may be talking, it is only not listened to.
+                    self.clock.heard();
+                }
+                self.on_deadline().await
+            }
             written = self.peer.out.write_some(), if !self.peer.out.is_empty() => {
                 match written {
                     Ok(_) => {
@@ -221,16 +226,20 @@ impl Connection<'_> {
                 }
                 Ready::Bytes(read) => {
                     self.events_first = true;
-                    match read {
-                        Ok(0) => Err(End::Gone("the client closed the connection".into())),
-                        Ok(_) => {
-                            self.clock.heard();
-                            self.packets().await
-                        }
-                        Err(error) => Err(End::Gone(error.to_string())),
-                    }
+                    self.on_bytes(read).await
                 }
             },
+        }
+    }
+
+    async fn on_bytes(&mut self, read: std::io::Result<usize>) -> Result<(), End> {
+        match read {
+            Ok(0) => Err(End::Gone("the client closed the connection".into())),
+            Ok(_) => {
+                self.clock.heard();
+                self.packets().await
+            }
+            Err(error) => Err(End::Gone(error.to_string())),
         }
     }
 
@@ -251,11 +260,23 @@ impl Connection<'_> {
         }
     }
 
-    fn on_deadline(&mut self) -> Result<(), End> {
+    async fn on_deadline(&mut self) -> Result<(), End> {
         match self.clock.expired() {
             None => Ok(()),
+            Some(Expired::Retry) => {
+                Box::pin(self.take_up()).await;
+                Ok(())
+            }
             Some(Expired::Write) => Err(End::Gone("the client does not read".into())),
-            Some(Expired::KeepAlive) => {
+            Some(Expired::KeepAlive) => Box::pin(self.on_silence()).await,
+        }
+    }
+
+    /// The time is over, unless there is something that lies unread: it was said before.
+    async fn on_silence(&mut self) -> Result<(), End> {
+        tokio::select! { biased;
+            read = self.input.read() => self.on_bytes(read).await,
+            () = std::future::ready(()) => {
                 Err(End::refuse(Reason::KEEP_ALIVE_TIMEOUT, "nothing was heard in time"))
             }
         }
@@ -294,6 +315,7 @@ impl Connection<'_> {
             Notice::Detached { consumer, why } => {
                 tracing::debug!(%why, "a subscription to a queue ended");
                 self.outbound.forget(consumer);
+                self.fit_pool();
                 self.subscriptions.detached(consumer);
                 Ok(())
             }
@@ -309,7 +331,9 @@ impl Connection<'_> {
         let Turn { releases, received, .. } = &self.turn;
         if !releases.is_empty() || !received.is_empty() {
             if self.seat.persistent {
+                let since = Instant::now();
                 self.session.sync().await?;
+                self.clock.away(since);
             }
             self.finish_handshakes();
         }
@@ -328,6 +352,7 @@ impl Connection<'_> {
     /// Says goodbye, gives the session up, and writes what waits.
     async fn leave(mut self: Box<Self>, end: End) {
         let mut orderly = false;
+        self.settle_gathered();
         match &end {
             End::Disconnect { reason, expiry } => {
                 orderly = self.on_disconnect(*reason, *expiry).await;
@@ -338,7 +363,6 @@ impl Connection<'_> {
                 self.peer.disconnect(*reason, why);
             }
         }
-        self.settle_gathered();
         while let Some(delivery) = self.outbound.unhold() {
             // The client has not seen it.
             let (lane, own) = (self.seat.lane, self.seat.own);
@@ -359,7 +383,7 @@ impl Connection<'_> {
         }
     }
 
-    /// True when the connection ends in order: then there is no will [MQTT-3.14.4-3].
+    /// True when the connection ends in order.
     async fn on_disconnect(&mut self, reason: Reason, expiry: Option<u32>) -> bool {
         if let Some(seconds) = expiry {
             let keep = login::keep(login::capped(seconds, self.options));
@@ -367,15 +391,7 @@ impl Connection<'_> {
                 tracing::debug!(%error, "the session expiry was not changed");
             }
         }
-        if reason != Reason::SUCCESS {
-            return false;
-        }
-        if let Some(will) = self.seat.will.take()
-            && let Err(error) = self.session.unpark(will).await
-        {
-            tracing::debug!(%error, "the will was not withdrawn");
-        }
-        true
+        reason == Reason::SUCCESS
     }
 }
 

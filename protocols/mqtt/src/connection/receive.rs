@@ -6,9 +6,11 @@ use crate::mapping;
 use crate::state::{Awaited, Outbound, Seen, Sent, memo};
 use bytes::Bytes;
 use crossdock_core::{
-    Confirm, Confirmed, ConsumerId, Key, Memo, Offset, Outcome, Publish as CorePublish, Settings,
+    Confirm, Confirmed, ConsumerId, Credit, Key, Memo, Offset, Outcome, Publish as CorePublish,
+    Settings,
 };
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Topics that were resolved: the last one, and those the client gave a number.
 #[derive(Debug, Default)]
@@ -39,18 +41,31 @@ impl Connection<'_> {
         match packet {
             Packet::Publish(publish) => self.publish(publish),
             Packet::Ack(ack) => self.acknowledged(ack),
-            // Rare, and large futures.
-            Packet::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe)).await,
-            Packet::Unsubscribe(unsubscribe) => Box::pin(self.unsubscribe(unsubscribe)).await,
             Packet::PingReq => {
                 self.peer.pingresp();
                 Ok(())
             }
-            Packet::Disconnect(disconnect) => self.disconnect(disconnect),
+            // Rare, and large futures.
+            rare => Box::pin(self.control(rare)).await,
         }
     }
 
-    fn disconnect(&mut self, disconnect: Disconnect) -> Result<(), End> {
+    /// Packets whose handling waits for the store.
+    async fn control(&mut self, packet: Packet) -> Result<(), End> {
+        // It flushes: a PUBCOMP's settle must not be stored later than the end of its memo.
+        self.settle_gathered();
+        let since = Instant::now();
+        let handled = match packet {
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await,
+            Packet::Disconnect(disconnect) => self.disconnect(disconnect).await,
+            Packet::Publish(_) | Packet::Ack(_) | Packet::PingReq => Ok(()),
+        };
+        self.clock.away(since);
+        handled
+    }
+
+    async fn disconnect(&mut self, disconnect: Disconnect) -> Result<(), End> {
         let Disconnect { reason, session_expiry: expiry, text } = disconnect;
         if let Some(text) = text {
             tracing::debug!(?reason, text = text.as_str(), "the client disconnects");
@@ -60,7 +75,19 @@ impl Connection<'_> {
             let why = "a session that ends with its connection gets an expiry";
             return Err(End::refuse(Reason::PROTOCOL_ERROR, why));
         }
+        if reason == Reason::SUCCESS {
+            // Before anything else is waited for: whoever takes the session over must not find it [MQTT-3.14.4-3].
+            self.withdraw_will().await;
+        }
         Err(End::Disconnect { reason, expiry })
+    }
+
+    async fn withdraw_will(&mut self) {
+        if let Some(will) = self.seat.will.take()
+            && let Err(error) = self.session.unpark(will).await
+        {
+            tracing::debug!(%error, "the will was not withdrawn");
+        }
     }
 
     fn publish(&mut self, publish: Publish) -> Result<(), End> {
@@ -253,7 +280,17 @@ impl Connection<'_> {
     }
 
     fn accept(&mut self, sent: Sent) {
-        self.gather(sent.consumer, sent.offset);
+        match sent.consumer {
+            Some(consumer) => self.gather(consumer, sent.offset),
+            None => self.fit_pool(),
+        }
+    }
+
+    /// What the client holds of consumers that are gone counts against its Receive Maximum [MQTT-3.3.4-9].
+    pub(super) fn fit_pool(&mut self) {
+        let Credit { messages, bytes } = self.seat.credit;
+        let messages = messages.saturating_sub(self.outbound.orphans());
+        self.session.set_pool(self.seat.pool, Credit { messages, bytes });
     }
 
     /// Settles with the turn: acknowledgements come in batches.
@@ -266,6 +303,7 @@ impl Connection<'_> {
     }
 
     fn reject(&mut self, sent: Sent, ack: &Ack) {
+        let Some(consumer) = sent.consumer else { return self.fit_pool() };
         // Keeps the order of settles.
         self.settle_gathered();
         let text = ack.text.as_ref().map_or("", |text| text.as_str());
@@ -274,7 +312,7 @@ impl Connection<'_> {
             text => format!("reason code {:?}: {text}", ack.reason),
         };
         let outcome = Outcome::Rejected { reason: Some(reason.into()) };
-        self.session.settle(self.seat.lane, sent.consumer, &[sent.offset], outcome);
+        self.session.settle(self.seat.lane, consumer, &[sent.offset], outcome);
     }
 
     /// PUBREL: the identifier is forgotten, and PUBCOMP is sent when that is stored.

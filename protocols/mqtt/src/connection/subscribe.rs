@@ -9,12 +9,13 @@ use crate::options::Options;
 use crate::state::memo;
 use bytes::{BufMut, Bytes, BytesMut};
 use crossdock_core::{
-    Bind, BindingTag, Consumer, ConsumerId, Credit, Error, ErrorKind, Key, Memo, Name, QueueSpec,
-    Replay, Session, Source, To, Unsettled,
+    Bind, BindingTag, Consumer, ConsumerId, Credit, Error, ErrorKind, Key, Life, Memo, Name,
+    QueueSpec, Replay, Session, Source, To, Unsettled,
 };
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A filter that a memo can hold beside its options (a memo's value has at most 4 KiB).
 const NOTED_FILTER_MAX: usize = 4000;
@@ -23,11 +24,20 @@ const NOTED_FILTER_MAX: usize = 4000;
 #[derive(Debug, Clone)]
 pub(super) struct QueueSubscription {
     filter: Bytes,
-    pub consumer: ConsumerId,
+    /// None while something is in the way: it is tried again.
+    pub consumer: Option<ConsumerId>,
     /// 0 or 1.
     pub qos: u8,
     pub id: Option<u32>,
     pub retain_as_published: bool,
+}
+
+impl QueueSubscription {
+    /// Whether an error means that it can never be taken up: the queue it names is gone. A group's is made again.
+    fn is_over(&self, error: &Error) -> bool {
+        let named = self.filter.starts_with(b"$q/");
+        error.kind() == ErrorKind::Invalid || named && error.kind() == ErrorKind::NotFound
+    }
 }
 
 /// The subscriptions of a session.
@@ -74,38 +84,58 @@ impl Subscriptions {
         Self { filters, queues: Vec::new() }
     }
 
-    /// Takes up a noted subscription. One whose queue is gone is not noted any more.
-    pub(super) async fn restore(
-        &mut self,
-        session: &mut Session,
-        seat: &Seat,
-        options: &Options,
-        noted: &Memo,
-    ) {
-        let restored = match noted.value.as_ref().and_then(read_note) {
-            Some(subscription) => {
-                consume(session, seat, options, subscription).await.map(|s| self.queues.push(s))
+    /// A subscription that was noted on an earlier connection: it waits to be taken up.
+    pub(super) fn noted(&mut self, session: &mut Session, noted: Memo) {
+        match noted.value.as_ref().and_then(read_note) {
+            Some(subscription) => self.queues.push(subscription),
+            None => {
+                tracing::debug!("a damaged note of a subscription");
+                session.memo(Memo { key: noted.key, value: None });
             }
-            None => Err(Error::new(ErrorKind::Invalid, "a damaged note")),
-        };
-        if let Err(error) = restored {
-            tracing::debug!(%error, "a subscription to a queue was not taken up again");
-            session.memo(Memo { key: noted.key.clone(), value: None });
         }
+    }
+
+    /// Takes up what waits. Only what can never be taken up is not noted any more; a full disk, say, passes.
+    pub(super) async fn take_up(&mut self, session: &mut Session, seat: &Seat, options: &Options) {
+        let waiting: Vec<_> = self.queues.extract_if(.., |s| s.consumer.is_none()).collect();
+        for subscription in waiting {
+            match consume(session, seat, options, subscription.clone()).await {
+                Ok(taken_up) => self.queues.push(taken_up),
+                Err(error) => {
+                    tracing::debug!(%error, "a subscription to a queue was not taken up again");
+                    match subscription.is_over(&error) {
+                        true => session.memo(forgotten(&subscription.filter)),
+                        false => self.queues.push(subscription),
+                    }
+                }
+            }
+        }
+    }
+
+    /// True while something is to be taken up.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.queues.iter().any(|subscription| subscription.consumer.is_none())
     }
 
     /// The subscription that a consumer belongs to.
     pub(super) fn of(&self, consumer: ConsumerId) -> Option<&QueueSubscription> {
-        self.queues.iter().find(|subscription| subscription.consumer == consumer)
+        self.queues.iter().find(|subscription| subscription.consumer == Some(consumer))
     }
 
     /// The broker ended a consumer.
     pub(super) fn detached(&mut self, consumer: ConsumerId) {
-        self.queues.retain(|subscription| subscription.consumer != consumer);
+        self.queues.retain(|subscription| subscription.consumer != Some(consumer));
     }
 
     fn position(&self, filter: &Text) -> Option<usize> {
         self.queues.iter().position(|subscription| subscription.filter == *filter.bytes())
+    }
+
+    fn replace(&mut self, subscription: QueueSubscription) {
+        match self.queues.iter_mut().find(|old| old.filter == subscription.filter) {
+            Some(old) => *old = subscription,
+            None => self.queues.push(subscription),
+        }
     }
 
     fn len(&self) -> usize {
@@ -185,13 +215,14 @@ impl Connection<'_> {
         }
         let subscription = QueueSubscription {
             filter: Bytes::copy_from_slice(asked.filter.bytes()),
-            consumer: ConsumerId::DIRECT,
+            consumer: None,
             qos: asked.qos.min(1),
             id,
             retain_as_published: asked.retain_as_published,
         };
         if let Some(old) = old.and_then(|at| self.subscriptions.queues.get_mut(at))
             && old.qos == subscription.qos
+            && old.consumer.is_some()
         {
             // The same consumer with other options [MQTT-3.8.4-3].
             *old = QueueSubscription { consumer: old.consumer, ..subscription };
@@ -199,8 +230,12 @@ impl Connection<'_> {
             if let Some(at) = old {
                 self.end_consumer(at).await;
             }
-            let begun = consume(&mut self.session, &self.seat, self.options, subscription).await?;
-            self.subscriptions.queues.push(begun);
+            let begun = consume(&mut self.session, &self.seat, self.options, subscription).await;
+            if begun.is_err() {
+                // What there was before is taken up again.
+                self.retry_later();
+            }
+            self.subscriptions.replace(begun?);
         }
         if self.seat.persistent
             && let Some(at) = self.subscriptions.position(&asked.filter)
@@ -246,9 +281,9 @@ impl Connection<'_> {
     async fn unsubscribe_queue(&mut self, filter: &Text) -> Result<bool, Error> {
         let Some(at) = self.subscriptions.position(filter) else { return Ok(false) };
         self.end_consumer(at).await;
+        self.subscriptions.queues.swap_remove(at);
         if self.seat.persistent {
-            let key = memo::subscription(&digest(filter.bytes()));
-            self.session.memo(Memo { key, value: None });
+            self.session.memo(forgotten(filter.bytes()));
             self.session.sync().await?;
         }
         Ok(true)
@@ -256,10 +291,26 @@ impl Connection<'_> {
 
     /// What was sent and not acknowledged goes back to the queue.
     async fn end_consumer(&mut self, at: usize) {
-        let subscription = self.subscriptions.queues.swap_remove(at);
-        self.settle_gathered();
-        self.outbound.forget(subscription.consumer);
-        self.session.detach(subscription.consumer, Unsettled::Return).await;
+        let subscription = self.subscriptions.queues.get_mut(at);
+        let Some(consumer) = subscription.and_then(|s| s.consumer.take()) else { return };
+        self.outbound.forget(consumer);
+        self.fit_pool();
+        self.session.detach(consumer, Unsettled::Return).await;
+    }
+
+    /// Tries again to take up what waits.
+    pub(super) async fn take_up(&mut self) {
+        let since = Instant::now();
+        self.subscriptions.take_up(&mut self.session, &self.seat, self.options).await;
+        self.session.flush();
+        self.clock.away(since);
+        self.retry_later();
+    }
+
+    fn retry_later(&mut self) {
+        if self.subscriptions.is_waiting() {
+            self.clock.retry();
+        }
     }
 }
 
@@ -274,7 +325,7 @@ async fn consume(
     let filter = Text::new(subscription.filter.clone()).map_err(|_| invalid())?;
     let queue = match asked(&filter) {
         Ok(Asked::Queue(queue)) => queue,
-        Ok(Asked::Share(shared)) => declare_share(session, seat, options, &shared).await?,
+        Ok(Asked::Share(shared)) => declare_share(session, options, &shared).await?,
         Ok(Asked::Topic | Asked::Reserved) | Err(_) => return Err(invalid()),
     };
     let settles = subscription.qos > 0;
@@ -295,15 +346,14 @@ async fn consume(
         skip_own: false,
         tag: seat.incoming.origin.client.clone(),
     };
-    subscription.consumer = session.attach(seat.lane, consumer).await?;
+    subscription.consumer = Some(session.attach(seat.lane, consumer).await?);
     Ok(subscription)
 }
 
-/// The queue of a group, bound to its filter. With a member that outlives its connection the queue outlives its
-/// consumers; a group of passing members ends with the last of them.
+/// The queue of a group, bound to its filter. Whoever came first, it outlives its consumers: a member that is away may
+/// come back for what waits. It goes when nobody has consumed from it for a long time.
 async fn declare_share(
     session: &mut Session,
-    seat: &Seat,
     options: &Options,
     shared: &Shared,
 ) -> Result<Name, Error> {
@@ -311,21 +361,31 @@ async fn declare_share(
     let spec = QueueSpec {
         name: name.clone(),
         durable: true,
-        auto_delete: !seat.persistent,
         expires_ms: Some(options.share_expires_ms),
         limits: options.queue_limits,
         ..QueueSpec::default()
     };
     match session.declare_queue(spec).await {
         Ok(_) => (),
-        // Another member declared it for its own kind of life.
-        Err(error) if error.kind() == ErrorKind::Mismatch => (),
+        // Somebody else declared it, with other limits, say: that is the operator's affair.
+        Err(error) if error.kind() == ErrorKind::Mismatch => keeps(&session.queue_spec(&name)?)?,
         Err(error) => return Err(error),
     }
     let exchange = session.broker().settings().topic_exchange.clone();
     let key = Key::new(Bytes::copy_from_slice(&shared.filter));
     session.bind(Bind::new(exchange, key, To::Queue(name.clone()))).await?;
     Ok(name)
+}
+
+/// Refuses a queue that does not keep a group's messages while no member is there.
+fn keeps(spec: &QueueSpec) -> Result<(), Error> {
+    match spec.durable && spec.life == Life::Permanent && !spec.auto_delete {
+        true => Ok(()),
+        false => {
+            let why = "the queue of that name does not keep a group's messages";
+            Err(Error::new(ErrorKind::Refused, why))
+        }
+    }
 }
 
 fn digest(filter: &Bytes) -> [u8; 32] {
@@ -343,13 +403,17 @@ fn note(subscription: &QueueSubscription) -> Memo {
     Memo { key, value: Some(value.freeze()) }
 }
 
+fn forgotten(filter: &Bytes) -> Memo {
+    Memo { key: memo::subscription(&digest(filter)), value: None }
+}
+
 fn read_note(value: &Bytes) -> Option<QueueSubscription> {
     let (head, _) = value.split_first_chunk::<6>()?;
     let [qos, retain_as_published, id @ ..] = *head;
     let id = u32::from_be_bytes(id);
     Some(QueueSubscription {
         filter: value.slice(6..),
-        consumer: ConsumerId::DIRECT,
+        consumer: None,
         qos: qos.min(1),
         id: (id != 0).then_some(id),
         retain_as_published: retain_as_published != 0,
@@ -364,7 +428,7 @@ mod tests {
     fn notes_come_back() {
         let subscription = QueueSubscription {
             filter: Bytes::from_static(b"$share/g/a/+"),
-            consumer: ConsumerId::DIRECT,
+            consumer: None,
             qos: 1,
             id: Some(7),
             retain_as_published: true,
