@@ -284,6 +284,25 @@ async fn identifiers_come_round_again() {
     }
 }
 
+/// A CONNECT that displaces a connection and ends its session is not refused afterwards: a will finds room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_will_is_taken_on_a_full_disk() {
+    let mut house = House::new(Settings::default()).await;
+    house.store.set_space(Some(Space { free: 1 << 40, total: 1 << 40 }));
+    house.restart().await;
+    let mut w = house.client("CONNECT id=w clean").await;
+    assert_eq!(w.ask("SUBSCRIBE 1 w qos=0").await, "SUBACK 1 00");
+    let mut old = house.client("CONNECT id=a expiry=1000 will=w:old").await;
+    house.store.set_space(Some(Space { free: 0, total: 1 << 40 }));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut new = house.client("CONNECT id=a clean expiry=1000 will=w:new").await;
+    assert!(old.hear().await.starts_with("DISCONNECT 8e"));
+    assert_eq!(w.hear().await, "PUBLISH w \"old\"");
+    assert_eq!(new.ask("PINGREQ").await, "PINGRESP");
+    drop(new);
+    assert_eq!(w.hear().await, "PUBLISH w \"new\"");
+}
+
 /// Under a memory alarm the core may hold back what a session notes. Whenever PUBCOMP comes, the identifier is free
 /// for ever: its next message is a new one, also after a crash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
