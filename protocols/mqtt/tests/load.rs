@@ -220,6 +220,7 @@ async fn a_group_is_joined_again_when_the_disk_has_room() {
     for (id, topic) in [(1, "t"), (2, "u")] {
         p.say(&format!("PUBLISH {topic} qos=1 id={id} \"x\"")).await;
         assert_eq!(s.hear().await, format!("PUBLISH {topic} qos=1 id={} \"x\"", 32_767 + id));
+        s.say(&format!("PUBACK {}", 32_767 + id)).await;
         assert_eq!(p.hear().await, format!("PUBACK {id}"));
     }
     // It can be unsubscribed while it waits.
