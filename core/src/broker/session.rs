@@ -18,7 +18,6 @@ use crate::message::{Address, Key, Message, Name, Origin};
 use crate::subscription::{ConsumerId, Credit, Handle, Outcome, Pool};
 use rustc_hash::FxHashMap;
 use std::collections::{HashMap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// One connection's seat. Dropping it is losing the connection.
@@ -172,17 +171,6 @@ impl Session {
             None => self.memo(memo),
         }
         number
-    }
-
-    /// Offsets that records of the session's own queue may have: from the first that lives to the next one's.
-    pub fn own_records(&self) -> Range<Offset> {
-        let queue = self.named.as_ref().and_then(|named| named.queue());
-        queue.map_or(Offset(0)..Offset(0), |queue| {
-            queue.look(|state| {
-                let next = state.sub.log.next();
-                state.sub.log.first_from(Offset(0)).unwrap_or(next)..next
-            })
-        })
     }
 
     pub(super) fn new_consumer(&mut self) -> ConsumerId {

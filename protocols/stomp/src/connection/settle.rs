@@ -92,7 +92,10 @@ impl Connection<'_> {
         receipt: bool,
     ) -> Result<Answer, Error> {
         let steps = self.transactions.end(&required(headers, "transaction")?)?;
-        let went_back = |step: &Step| matches!(step, Step::Settle(token, _) if !self.subscriptions.is_active(*token));
+        let went_back = |step: &Step| match step {
+            Step::Settle(token, _) => !self.subscriptions.is_active(*token),
+            Step::Publish(_) => false,
+        };
         if steps.iter().any(went_back) {
             let detail =
                 "a message that the transaction acknowledges went back with its subscription";
