@@ -319,3 +319,46 @@ async fn a_verb_does_not_overtake_what_was_published_before_it() {
     assert_eq!(c.session.purge("q").await.expect("purged"), 40);
     assert_eq!(c.ready("q"), 0);
 }
+
+#[tokio::test]
+async fn a_will_that_waits_is_withdrawn_by_who_comes_back_after_a_snapshot_and_a_crash() {
+    let settings = || Settings { snapshot_bytes: 2_000, will_grace_ms: 100, ..Settings::default() };
+    let stage = Stage::with(memory::MemoryStore::default(), settings(), Vec::new()).await;
+    let mut s = stage.named("s", false, Keep::Forever).await;
+    s.subscribe("will", 1).await;
+    let will = s.message(topic("will"), "gone", durable);
+    s.session.park(Due::Gone { delay_ms: 1500 }, will).await.expect("parked");
+    drop(s);
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    let before = stage.store.entries();
+    for _ in 0..40 {
+        c.durable(Address::queue("q"), &"x".repeat(200)).await;
+    }
+    c.session.purge("q").await.expect("purged");
+    until("a snapshot", || stage.store.entries() < before + 40).await;
+    let stage = Stage::with(stage.store.crashed(), settings(), Vec::new()).await;
+    let mut s = stage.named("s", false, Keep::Forever).await;
+    assert!(s.session.resumed());
+    s.try_consume(Source::Own, 10, true).await.expect("attached");
+    tokio::time::sleep(Duration::from_millis(2000)).await;
+    s.nothing().await;
+}
+
+#[tokio::test]
+async fn a_will_of_a_session_that_ended_with_the_broker_comes_before_its_client_goes_on() {
+    let stage = Stage::new().await;
+    let passing = stage.named("passing", true, Keep::No).await;
+    let mut passing = passing;
+    let will = passing.message(topic("state"), "offline", durable);
+    passing.session.park(Due::Gone { delay_ms: 0 }, will).await.expect("parked");
+    let stage = stage.crash().await;
+    let mut watcher = stage.named("watcher", true, Keep::Forever).await;
+    watcher.subscribe("state", 1).await;
+    watcher.try_consume(Source::Own, 10, true).await.expect("attached");
+    watcher.nothing().await;
+    let mut passing = stage.named("passing", true, Keep::No).await;
+    assert_eq!(bodies(&watcher.take(1).await), ["offline"]);
+    passing.durable(topic("state"), "online").await;
+    assert_eq!(bodies(&watcher.take(1).await), ["online"]);
+}
