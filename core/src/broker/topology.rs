@@ -9,6 +9,7 @@ use super::queue::Queue;
 use super::request::{Bind, Replay, To};
 use super::session::Session;
 use super::turn::Scene;
+use super::vhost::Topology;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, ExchangeSpec, LogId, Tags, Target};
 use crate::log::{Life, QueueSpec};
@@ -242,15 +243,19 @@ impl Session {
         if to == To::Own {
             self.make_own_queue()?;
         }
-        // Taken with the topology's lock held, so that a value published meanwhile is seen once: as retained or live.
-        let (is_new, values) = {
-            let mut topology = self.vhost.topology.write();
+        self.touch();
+        let vhost = self.vhost.clone();
+        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        // Retained values are taken, and put where they go, with the topology's lock held: what is published meanwhile is
+        // seen once, as retained or live, and never before an older value.
+        let is_new = {
+            let mut topology = vhost.topology.write();
             let mut ops = Ops::default();
             if topology.is_durable(&binding) {
-                ops.binding(&self.vhost.name, &binding, true);
+                ops.binding(&vhost.name, &binding, true);
             }
             let is_new = topology
-                .bind(binding.clone(), &self.vhost.generations)
+                .bind(binding.clone(), &vhost.generations)
                 .ok_or_else(|| Error::new(ErrorKind::NotFound, "what is to be bound is gone"))?;
             core.committer.submit(Unit::of(ops));
             let wanted = match replay {
@@ -258,42 +263,41 @@ impl Session {
                 Replay::IfNew => is_new,
                 Replay::Never => false,
             };
-            let values = match wanted && binding.source == self.vhost.topic_exchange {
-                true => self.vhost.retained.lock().matching(&binding.key, core.now()),
-                false => Vec::new(),
-            };
-            (is_new, values)
+            if wanted && binding.source == vhost.topic_exchange {
+                let values = vhost.retained.lock().matching(&binding.key, scene.now);
+                self.replay(scene, &topology, &binding, values);
+            }
+            is_new
         };
-        self.replay(&binding, values);
+        self.turn.run(scene);
+        self.finish(scene, None);
         self.sync().await?;
         Ok(is_new)
     }
 
     /// Retained values go where the new binding leads.
-    fn replay(&mut self, binding: &Binding, values: Vec<Message>) {
-        if values.is_empty() {
-            return;
-        }
-        let core = self.core();
-        self.touch();
-        let vhost = self.vhost.clone();
-        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
-        let queue = match binding.target {
-            Target::Log(id) => vhost.queue_by_id(id),
-            _ => None,
-        };
+    fn replay(
+        &mut self,
+        scene: Scene<'_>,
+        topology: &Topology,
+        binding: &Binding,
+        values: Vec<Message>,
+    ) {
         for value in values {
             let tags = Tags::of_retained(binding.tag);
-            match (&binding.target, &queue, &self.named) {
-                (Target::Session(_), _, Some(named)) => {
+            match (&binding.target, &self.named) {
+                (Target::Session(_), Some(named)) => {
                     self.turn.replay(scene, named, &value, tags);
                 }
-                (_, Some(queue), _) => self.turn.replay_into(scene, queue, &value, tags),
+                (Target::Log(id), _) => {
+                    if let Some(queue) = topology.queue_by_id(*id) {
+                        self.turn.replay_into(scene, queue, &value, tags);
+                    }
+                }
                 _ => {}
             }
         }
-        self.turn.run(scene);
-        self.finish(scene, None);
+        self.turn.place(scene);
     }
 
     /// The named session's own queue comes with its first binding or consumer.

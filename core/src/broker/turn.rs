@@ -191,13 +191,7 @@ impl Turn {
     /// Appends and dispatches until nothing is left to do.
     pub fn run(&mut self, scene: Scene<'_>) {
         loop {
-            // Level 0 goes first: it never waits, so nothing of a higher level that was published behind it in this
-            // flush overtakes it.
-            for (inbox, list) in self.direct.drain(..) {
-                inbox.deliver_direct(list.into_iter());
-                self.after.wake(&inbox);
-            }
-            self.append(scene);
+            self.place(scene);
             self.encode(scene.now);
             let mut ops = std::mem::take(&mut self.after.ops);
             self.unit.ops.append(&mut ops);
@@ -219,6 +213,17 @@ impl Turn {
                 return;
             }
         }
+    }
+
+    /// Hands over and appends what was routed so far; what comes of that is for [`Turn::run`]. It looks at no topology.
+    pub fn place(&mut self, scene: Scene<'_>) {
+        // Level 0 goes first: it never waits, so nothing of a higher level that was published behind it in this flush
+        // overtakes it.
+        for (inbox, list) in self.direct.drain(..) {
+            inbox.deliver_direct(list.into_iter());
+            self.after.wake(&inbox);
+        }
+        self.append(scene);
     }
 
     /// Lets all in that was published in this turn so far, whatever the queues' limits will be by then; or says why

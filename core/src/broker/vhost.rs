@@ -344,6 +344,11 @@ impl Topology {
         self.queues.get(name)
     }
 
+    /// The queue of that id.
+    pub fn queue_by_id(&self, id: LogId) -> Option<&Arc<Queue>> {
+        self.queues_by_id.get(&id)
+    }
+
     /// Adds a queue.
     pub fn add_queue(&mut self, queue: Arc<Queue>, generations: &Generations) {
         generations.bump();
