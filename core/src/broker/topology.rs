@@ -246,8 +246,8 @@ impl Session {
         self.touch();
         let vhost = self.vhost.clone();
         let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
-        // Retained values are taken, and put where they go, with the topology's lock held: what is published meanwhile is
-        // seen once, as retained or live, and never before an older value.
+        // Retained values are taken, and put where they go, with the topology's lock held: what is published meanwhile
+        // is seen once, as retained or live, and never before an older value.
         let is_new = {
             let mut topology = vhost.topology.write();
             let mut ops = Ops::default();
