@@ -119,12 +119,16 @@ impl Session {
     /// Stops consuming. An auto-delete queue goes with its last consumer.
     pub async fn detach(&mut self, consumer: ConsumerId, unsettled: Unsettled) {
         self.flush_behind();
+        let goes = self.consumers.get(&consumer).is_some_and(|a| a.queue.spec.auto_delete);
         let ops = match unsettled {
             Unsettled::Return => self.release(consumer),
             Unsettled::Stay => self.stop(consumer),
         };
         // The consumer is gone whether or not the deletion of its queue could be stored.
         let _ = self.store(ops).await;
+        if goes {
+            let _ = self.sync().await;
+        }
     }
 
     /// Deliveries end; what is unsettled stays with the consumer. What its connection has not taken goes back.

@@ -127,6 +127,9 @@ impl Session {
         let (ops, count) = core.remove_queue(&self.vhost, &queue);
         self.exclusive.retain(|q| q.id != queue.id);
         self.store(ops).await?;
+        if queue.is_durable() {
+            self.sync().await?;
+        }
         Ok(count)
     }
 

@@ -368,9 +368,9 @@ impl Turn {
         &mut self.unit
     }
 
-    /// True when something of this turn has to be stored.
+    /// True when something of this turn has to be stored; retained values are on their way already.
     pub fn is_durable(&self) -> bool {
-        !self.unit.ops.is_empty()
+        !self.unit.ops.is_empty() || !self.kept.is_empty()
     }
 
     /// Submits the unit, with its ticket, wakes whom this turn reached, and is ready for the next one.

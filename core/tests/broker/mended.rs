@@ -362,3 +362,32 @@ async fn a_will_of_a_session_that_ended_with_the_broker_comes_before_its_client_
     passing.durable(topic("state"), "online").await;
     assert_eq!(bodies(&watcher.take(1).await), ["online"]);
 }
+
+#[tokio::test]
+async fn answers_wait_for_what_was_submitted_on_its_own() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    for auto_delete in [false, true] {
+        let name = format!("auto-{auto_delete}");
+        c.declare(QueueSpec { auto_delete, ..QueueSpec::durable(name) }).await;
+    }
+    let consumer = c.consume("auto-true", 1, true).await;
+    let stalled = || memory::Faults { stalled: true, ..memory::Faults::default() };
+    let soon = Duration::from_millis(100);
+    stage.store.set_faults(stalled());
+    let number = c.put(topic("r"), "value", |meta| meta.retain = true);
+    c.session.flush();
+    assert!(c.events().await.confirms.is_empty(), "the value is not stored");
+    stage.store.release();
+    assert!(matches!(c.confirmed(number).await, Confirmed::Unroutable(_)));
+    stage.store.set_faults(stalled());
+    let deleted = c.session.delete_queue("auto-false", false, false);
+    assert!(tokio::time::timeout(soon, deleted).await.is_err(), "the queue is not deleted");
+    let detached = c.session.detach(consumer, Unsettled::Return);
+    assert!(tokio::time::timeout(soon, detached).await.is_err(), "its queue is not deleted");
+    stage.store.release();
+    c.session.sync().await.expect("stored");
+    let stage = stage.crash().await;
+    let c = stage.client().await;
+    assert!(["auto-false", "auto-true"].iter().all(|name| c.session.queue_status(name).is_err()));
+}
