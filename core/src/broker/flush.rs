@@ -153,7 +153,9 @@ impl Session {
                 continue;
             }
             let index = self.publish_one(scene, (lane, number), publish, &mut waiting);
-            waiting.memos.extend(index.zip(memo));
+            if let (Some(index), Some(memo)) = (index, memo) {
+                waiting.memos.push((index, memo));
+            }
         }
         waiting
     }
@@ -188,24 +190,24 @@ impl Session {
     ) -> Option<usize> {
         let Publish { message, confirm, mandatory } = publish;
         waiting.bytes += message.size();
-        let (taken, failed) = match self.route(scene, &message) {
+        let (taken, index, confirmed) = match self.route(scene, &message) {
             Ok(route) => {
                 let taken = self.turn.publish(scene, message.clone(), &route);
-                let failed = (!taken.routed).then_some(Confirmed::Unroutable(message));
-                (Some(taken.index), failed)
+                match taken.routed {
+                    true if confirm => (Some(taken.index), taken.index, Confirmed::Stored),
+                    false if confirm || mandatory => {
+                        (Some(taken.index), usize::MAX, Confirmed::Unroutable(message))
+                    }
+                    _ => return Some(taken.index),
+                }
             }
-            Err(error) => {
-                waiting.astray.get_or_insert_with(|| error.clone());
-                (None, Some(Confirmed::Refused(error)))
+            Err(why) => {
+                waiting.astray.get_or_insert_with(|| why.clone());
+                if !confirm {
+                    return None;
+                }
+                (None, usize::MAX, Confirmed::Refused(why))
             }
-        };
-        let (confirmed, index) = match failed {
-            None if confirm => (Confirmed::Stored, taken.unwrap_or(usize::MAX)),
-            Some(Confirmed::Refused(why)) if confirm => (Confirmed::Refused(why), usize::MAX),
-            Some(unroutable @ Confirmed::Unroutable(_)) if confirm || mandatory => {
-                (unroutable, usize::MAX)
-            }
-            _ => return taken,
         };
         waiting.confirms.push(Confirm { lane, number, confirmed });
         waiting.indices.push(index);

@@ -65,6 +65,13 @@ pub struct Record {
     pub doom: Option<Doom>,
 }
 
+impl Record {
+    /// When it expires: never, where it is owed to whoever has seen it.
+    pub fn expiry(&self, keeps_seen: bool) -> Option<Timestamp> {
+        self.expires.filter(|_| !(keeps_seen && self.seen))
+    }
+}
+
 /// Why a record has to leave, and the consumer's words.
 pub type Doom = Box<(Reason, Option<Arc<str>>)>;
 

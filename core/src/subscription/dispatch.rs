@@ -97,8 +97,9 @@ impl Subscription {
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Effects) {
         self.leave_doomed(out);
         while let Some(offset) = self.ready.peek(&mut self.log) {
-            let expired = self.expiry(offset).is_some_and(|at| at <= now);
+            let keeps_seen = self.rules.keeps_seen;
             let Some(record) = self.log.get(offset) else { break };
+            let expired = record.expiry(keeps_seen).is_some_and(|at| at <= now);
             if !expired && !self.consumers.any_credit() {
                 break;
             }

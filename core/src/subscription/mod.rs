@@ -135,11 +135,10 @@ impl Subscription {
         first
     }
 
-    /// When a record expires; never, when it is owed to whoever has seen it.
+    /// When a record expires.
     fn expiry(&mut self, offset: Offset) -> Option<Timestamp> {
-        let record = self.log.get(offset)?;
-        let is_owed = self.rules.keeps_seen && record.seen;
-        record.expires.filter(|_| !is_owed)
+        let keeps_seen = self.rules.keeps_seen;
+        self.log.get(offset)?.expiry(keeps_seen)
     }
 
     fn count_in(&mut self, size: u32) {
