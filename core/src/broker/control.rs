@@ -74,6 +74,7 @@ impl Session {
                 queue
             }
         };
+        let is_own = matches!(consumer.source, Source::Own);
         let id = self.new_consumer();
         let pools: smallvec::SmallVec<[_; 2]> =
             consumer.pools.iter().filter_map(|p| self.pools.get(p.0 as usize).cloned()).collect();
@@ -82,6 +83,10 @@ impl Session {
         let attached = queue.step(&mut self.turn.after, |state, effects| {
             if state.deleted {
                 return Err(Error::new(ErrorKind::NotFound, "the queue is being deleted"));
+            }
+            // Whoever takes the session over lets its consumers go: none may come behind that.
+            if is_own && !self.named.as_ref().is_some_and(|named| named.is_of(&inbox)) {
+                return Err(taken_over());
             }
             let alone = state.sub.consumers.active_count() == 0;
             if state.sub.consumers.has_exclusive() || consumer.exclusive && !alone {
@@ -259,12 +264,15 @@ impl Session {
             Due::At(_) => message.meta().durable,
             Due::Gone { .. } => stays || message.meta().durable,
         };
+        let is_will = matches!(due, Due::Gone { .. });
         if durable {
-            let owner = session.as_ref().map(|s| s.id);
-            if let (Due::Gone { .. }, Some(named)) = (due, &session) {
+            if is_will && let Some(named) = &session {
                 // Its name tells after a crash whose will it was.
-                named.store(&self.vhost.name, &mut ops);
+                if !named.is_of(&self.inbox) || !named.store(&self.vhost.name, &core.committer) {
+                    return Err(taken_over());
+                }
             }
+            let owner = session.as_ref().map(|s| s.id);
             ops.park(id, &self.vhost.name, (due, owner), &message);
         }
         // Submitted before it can come due, so that its end never stands before its beginning; no snapshot in between.
@@ -273,6 +281,11 @@ impl Session {
         self.flush_ops();
         core.park(id, &self.vhost, (due, self.id), (message, durable));
         core.grace.leave(grace);
+        // Whoever took the session over before it was there knows nothing of it.
+        if is_will && session.is_some_and(|named| !named.is_of(&self.inbox)) {
+            self.unpark(id).await?;
+            return Err(taken_over());
+        }
         if durable {
             self.sync().await?;
         }
@@ -312,9 +325,10 @@ impl Session {
             let detail = "a session that ends with its connection cannot be kept";
             return Err(Error::new(ErrorKind::Invalid, detail));
         }
-        let mut ops = Ops::default();
-        named.store(&self.vhost.name, &mut ops);
-        self.store(ops).await
+        if !named.store(&self.vhost.name, &self.core().committer) {
+            return Err(taken_over());
+        }
+        self.sync().await
     }
 
     /// Leaves in order: held publishes are routed, what was stored is waited for. Wills stay parked: unpark first.

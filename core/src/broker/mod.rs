@@ -346,7 +346,11 @@ impl Inner {
         for vhost in self.all_vhosts() {
             for named in vhost.sessions() {
                 if !named.is_durable() {
-                    let ops = self.end_session(vhost, &named);
+                    let mut ops = self.end_session(vhost, &named);
+                    if self.parked.lock().has_will_of(named.id) {
+                        // Another crash must not make it nobody's.
+                        ops.session(&vhost.name, (named.id, &named.name), request::Keep::No, None);
+                    }
                     self.committer.submit(committer::Unit::of(ops));
                 }
             }

@@ -1,12 +1,12 @@
 //! A named session: what outlives a connection. Its bindings are in the topology, its messages in its own queue;
 //! here are who is connected, its memos, and how long it stays.
 
-use super::committer::Ops;
+use super::committer::{Committer, Ops, Unit};
 use super::inbox::Inbox;
 use super::queue::Queue;
 use super::request::Keep;
-use crate::exchange::SessionId;
-use crate::log::QueueSpec;
+use crate::exchange::{LogId, SessionId};
+use crate::log::{Offset, QueueSpec};
 use crate::message::{Name, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -34,6 +34,8 @@ pub struct NamedState {
     pub gone_since: Option<Timestamp>,
     /// It ended: nothing of it is kept.
     pub ended: bool,
+    /// Its queue that was deleted before the last start, and the offset after that queue's last.
+    pub gone: Option<(LogId, Offset)>,
     /// The journal knows of it, so its end has to be stored, too.
     pub stored: bool,
 }
@@ -49,6 +51,7 @@ impl Named {
             queue_spec,
             gone_since: None,
             ended: false,
+            gone: None,
             stored: false,
         };
         Arc::new(Self { id, name, state: Mutex::new(state) })
@@ -80,11 +83,31 @@ impl Named {
         !state.ended && state.inbox.as_ref().is_some_and(|own| Arc::ptr_eq(own, inbox))
     }
 
-    /// What the journal is to know of it.
-    pub fn store(&self, vhost: &Name, ops: &mut Ops) {
+    /// What the journal is to know of it. Submitted under its lock, so that nothing of it comes behind its end; false
+    /// when it has ended.
+    pub fn store(&self, vhost: &Name, committer: &Committer) -> bool {
+        let mut ops = Ops::default();
         let mut state = self.state.lock();
+        if state.ended {
+            return false;
+        }
         state.stored = true;
-        let queue = state.queue.as_ref().filter(|q| q.is_durable() && !q.is_gone()).map(|q| q.id);
-        ops.session(vhost, (self.id, &self.name), state.keep, queue);
+        self.put(&state, vhost, &mut ops);
+        committer.submit(Unit::of(ops));
+        true
+    }
+
+    /// The operations that say what it is.
+    pub fn put(&self, state: &NamedState, vhost: &Name, ops: &mut Ops) {
+        let queue = state.queue.as_ref().filter(|q| q.is_durable());
+        let (id, next) = match (queue, state.gone) {
+            (Some(queue), _) => (Some(queue.id), queue.gone_at()),
+            (None, Some((id, next))) => (Some(id), Some(next)),
+            (None, None) => (None, None),
+        };
+        ops.session(vhost, (self.id, &self.name), state.keep, id);
+        if let (Some(id), Some(next)) = (id, next) {
+            ops.next(id, next);
+        }
     }
 }

@@ -118,6 +118,11 @@ impl Parked {
         due
     }
 
+    /// Something waits for that session's connection to be gone.
+    pub fn has_will_of(&self, owner: SessionId) -> bool {
+        self.all.values().any(|p| p.owner == owner && p.due.is_gone())
+    }
+
     /// All, for snapshots.
     pub fn iter(&self) -> impl Iterator<Item = (&ParkId, &ParkedPublish)> {
         self.all.iter()

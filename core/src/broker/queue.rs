@@ -9,8 +9,7 @@ use crate::message::{Name, Timestamp};
 use crate::subscription::{Attached, Effects, Handle, Move, Rules, Subscription};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A declared queue.
 pub struct Queue {
@@ -21,8 +20,8 @@ pub struct Queue {
     pub spec: QueueSpec,
     /// The session that it is exclusive to.
     pub owner: Option<SessionId>,
-    /// It was deleted; known without its lock.
-    gone: AtomicBool,
+    /// It was deleted, and the offset after its last one; known without its lock.
+    gone: OnceLock<Offset>,
     state: Mutex<QueueState>,
 }
 
@@ -96,7 +95,7 @@ impl Queue {
             had_consumer: false,
         };
         let (name, vhost) = (spec.name.clone(), vhost.clone());
-        let gone = AtomicBool::new(false);
+        let gone = OnceLock::new();
         Arc::new(Self { id, name, vhost, spec, owner, gone, state: Mutex::new(state) })
     }
 
@@ -107,12 +106,18 @@ impl Queue {
 
     /// It was deleted.
     pub fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
+        self.gone.get().is_some()
+    }
+
+    /// Where its offsets ended, if it was deleted.
+    pub fn gone_at(&self) -> Option<Offset> {
+        self.gone.get().copied()
     }
 
     /// It is deleted.
-    pub fn set_gone(&self) {
-        self.gone.store(true, Ordering::Release);
+    pub fn set_gone(&self, next: Offset) {
+        // Whoever deletes it first says where it ended.
+        let _ = self.gone.set(next);
     }
 
     /// One change under the lock; its deliveries are handed over before the lock is let go, so that they arrive in

@@ -31,6 +31,8 @@ pub struct Recovered {
     sessions: BTreeMap<SessionId, SessionRecord>,
     retained: BTreeMap<(Name, Key), Message>,
     parked: BTreeMap<ParkId, ParkedPublish>,
+    /// Where the offsets of deleted queues ended: a session's client may know numbers of its own.
+    gone: HashMap<LogId, Offset>,
     /// Entries of several parts.
     parts: BTreeMap<u64, u32>,
     /// Records since pages were last put to rest.
@@ -60,6 +62,8 @@ struct SessionRecord {
     name: Name,
     keep: Keep,
     queue: Option<LogId>,
+    /// That queue, when it was deleted, and where its offsets ended.
+    gone: Option<(LogId, Offset)>,
     memos: BTreeMap<Bytes, Bytes>,
 }
 
@@ -174,11 +178,10 @@ impl Recovered {
                     queue.sub.log.put_page(number, page);
                 }
             }
-            Op::Next { queue, offset } => {
-                if let Some(queue) = self.queues.get_mut(&queue) {
-                    queue.sub.log.skip_to(offset);
-                }
-            }
+            Op::Next { queue, offset } => match self.queues.get_mut(&queue) {
+                Some(queue) => queue.sub.log.skip_to(offset),
+                None => _ = self.gone.insert(queue, offset),
+            },
             Op::Used { queue } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.used = true;
@@ -206,7 +209,9 @@ impl Recovered {
                 });
             }
             Op::QueueGone { id } => {
-                self.queues.remove(&id);
+                if let Some(queue) = self.queues.remove(&id) {
+                    self.gone.insert(id, queue.sub.log.next());
+                }
             }
             Op::Exchange { vhost, spec } => {
                 self.exchanges.insert((vhost, spec.name.clone()), spec);
@@ -240,7 +245,8 @@ impl Recovered {
             Op::Session { vhost, id, name, keep, queue } => {
                 self.next_id = self.next_id.max(id.0);
                 let memos = self.sessions.remove(&id).map(|s| s.memos).unwrap_or_default();
-                self.sessions.insert(id, SessionRecord { vhost, name, keep, queue, memos });
+                let record = SessionRecord { vhost, name, keep, queue, gone: None, memos };
+                self.sessions.insert(id, record);
             }
             Op::SessionGone { id } => {
                 self.sessions.remove(&id);
@@ -350,7 +356,8 @@ impl Recovered {
         let sessions_ended: HashMap<SessionId, Name> =
             ended.map(|(id, record)| (*id, record.name.clone())).collect();
         for (id, record) in self.sessions {
-            install_session(core, id, record, &queues, now);
+            let gone = record.queue.and_then(|id| Some((id, *self.gone.get(&id)?)));
+            install_session(core, id, SessionRecord { gone, ..record }, &queues, now);
         }
         for (vhost, binding) in bindings {
             if let Some(vhost) = core.vhost(&vhost) {
@@ -414,6 +421,7 @@ fn install_session(
     named.with(|state| {
         state.queue = queue;
         state.stored = true;
+        state.gone = record.gone;
         state.memos = record.memos;
         state.gone_since = Some(now);
     });

@@ -37,7 +37,7 @@ impl Inner {
         let mut waiting = Vec::new();
         let (count, seats) = queue.look(|state| {
             state.deleted = true;
-            queue.set_gone();
+            queue.set_gone(state.sub.log.next());
             let seats: Vec<_> = state.seats().map(|(h, inbox)| (h, inbox.clone())).collect();
             let seats: Vec<_> = seats
                 .into_iter()
@@ -99,8 +99,7 @@ impl Inner {
 }
 
 impl QueueState {
-    /// Lets go of everything, credit included (`waiting`: who waited for that); the places that were taken. Offsets go
-    /// on: a session's next queue must not give one again that its client still knows.
+    /// Lets go of everything, credit included (`waiting`: who waited for that); the places that were taken.
     fn empty(&mut self, waiting: &mut Vec<LogId>) -> Vec<Place> {
         let mut places = Vec::new();
         self.sub.log.visit(Offset(0), |_, record| {
@@ -108,9 +107,8 @@ impl QueueState {
             ControlFlow::Continue(())
         });
         self.sub.consumers.give_all_back(waiting);
-        let (rules, next) = (self.sub.rules.clone(), self.sub.log.next());
+        let rules = self.sub.rules.clone();
         self.sub = Subscription::new(self.sub.id, rules);
-        self.sub.log.skip_to(next);
         self.clear_seats();
         places
     }

@@ -126,13 +126,11 @@ impl Inner {
             }
             state.stored || state.keep.lasts()
         });
-        if is_stored {
-            named.store(&vhost.name, &mut turn.unit().ops);
-        }
+        let is_stored = is_stored && named.store(&vhost.name, &self.committer);
         let scene = Scene { core: self, vhost, now: self.now() };
         turn.run(scene);
         // Where an old session was, its end may still be on its way to the store.
-        let is_noted = turn.is_durable() || was_there;
+        let is_noted = is_stored || turn.is_durable() || was_there;
         turn.finish(scene, None);
         self.grace.leave(grace);
         Seat { id: named.id, named: Some(named), resumed: resumed.is_some(), is_noted, before }

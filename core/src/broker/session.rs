@@ -20,6 +20,9 @@ use rustc_hash::FxHashMap;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+/// Settlements whose records still have to leave are looked through after so many.
+const DOOMED_MAX: usize = 100;
+
 /// One connection's seat. Dropping it is losing the connection.
 pub struct Session {
     pub(super) broker: Broker,
@@ -239,6 +242,11 @@ impl Session {
             settled
         });
         if !doomed.is_empty() {
+            if self.doomed.len() >= DOOMED_MAX {
+                self.doomed.retain(|(queue, offsets)| {
+                    queue.look(|s| offsets.iter().any(|offset| s.sub.is_doomed(*offset)))
+                });
+            }
             self.doomed.push((queue, doomed));
         }
         settled

@@ -9,7 +9,7 @@ use super::Inner;
 use super::clean::{clean, has_slack};
 use super::committer::Unit;
 use super::ops::Ops;
-use super::request::Due;
+use super::request::{Due, Keep};
 use super::vhost::Vhost;
 use crate::log::Cold;
 use crate::store::{JournalId, Pos, Source, StoreError};
@@ -178,6 +178,9 @@ fn collect(core: &Inner) -> Vec<Bytes> {
             (Due::Gone { .. }, Some(at)) => Due::Gone { delay_ms: core.now().until(at) },
             (due, _) => due,
         };
+        if let Some(name) = &parked.orphan_of {
+            ops.session(&parked.vhost, (parked.owner, name), Keep::No, None);
+        }
         ops.park(*id, &parked.vhost, (due, Some(parked.owner)), &parked.message);
     }
     flush(&mut ops, &mut pieces);
@@ -197,8 +200,7 @@ fn topology(vhost: &Vhost, ops: &mut Ops) {
             if !state.stored || state.ended {
                 return;
             }
-            let queue = state.queue.as_ref().filter(|q| q.is_durable()).map(|q| q.id);
-            ops.session(&vhost.name, (session.id, &session.name), state.keep, queue);
+            session.put(state, &vhost.name, ops);
             for (key, value) in &state.memos {
                 ops.memo(session.id, key, Some(value));
             }

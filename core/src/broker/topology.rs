@@ -306,17 +306,16 @@ impl Session {
     /// The named session's own queue comes with its first binding or consumer.
     pub(super) fn make_own_queue(&mut self) -> Result<Arc<Queue>, Error> {
         let named = self.named.clone().ok_or_else(|| refused("the session has no name"))?;
-        if let Some(queue) = named.queue() {
-            return Ok(queue);
-        }
-        let (spec, before) = named.with(|state| (state.queue_spec.clone(), state.queue.clone()));
-        let spec = spec.ok_or_else(|| refused("the session has no queue"))?;
-        let core = self.core();
-        let mut topology = self.vhost.topology.write();
-        // Under the lock: the end of a session takes its queue away before it is out of the topology.
         if !named.is_of(&self.inbox) {
             return Err(taken_over());
         }
+        if let Some(queue) = named.queue() {
+            return Ok(queue);
+        }
+        let spec = named.with(|state| state.queue_spec.clone());
+        let spec = spec.ok_or_else(|| refused("the session has no queue"))?;
+        let core = self.core();
+        let mut topology = self.vhost.topology.write();
         let mut ops = Ops::default();
         let queue = match topology.queue(&spec.name).cloned() {
             Some(known) => {
@@ -333,20 +332,35 @@ impl Session {
                 queue
             }
         };
+        // The end of a session takes its queue away before the session is out of the topology.
+        let begins = named.with(|state| {
+            let before = state.queue.as_ref().and_then(|queue| queue.gone_at());
+            let next = before.or(state.gone.map(|(_, next)| next));
+            if state.ended {
+                return None;
+            }
+            state.queue = Some(queue.clone());
+            Some(next)
+        });
+        let Some(next) = begins else {
+            core.committer.submit(Unit::of(ops));
+            drop(topology);
+            let (ops, _) = core.remove_queue(&self.vhost, &queue);
+            core.committer.submit(Unit::of(ops));
+            return Err(taken_over());
+        };
         queue.look(|state| {
             state.sub.rules.keeps_seen = true;
-            if let Some(before) = before {
+            if let Some(next) = next {
                 // The client may still know numbers of its deleted queue.
-                let next = before.look(|state| state.sub.log.next());
                 state.sub.log.skip_to(next);
                 ops.next(queue.id, next);
             }
         });
-        named.with(|state| state.queue = Some(queue.clone()));
-        if named.is_durable() {
-            named.store(&self.vhost.name, &mut ops);
-        }
         core.committer.submit(Unit::of(ops));
+        if named.is_durable() {
+            named.store(&self.vhost.name, &core.committer);
+        }
         Ok(queue)
     }
 

@@ -183,7 +183,8 @@ impl Turn {
             tracing::warn!(address = %message.address(), "message dropped: too many hops");
             return;
         }
-        if let Some(route) = route_of(scene, message.address(), &message) {
+        if let Some((route, kept)) = route_of(scene, message.address(), &message) {
+            self.kept.extend(kept);
             self.publish(scene, message, &route);
         }
     }
@@ -275,7 +276,8 @@ impl Turn {
 
     /// Values whose messages were refused are set back.
     fn unkeep_refused(&mut self, scene: Scene<'_>) {
-        for kept in std::mem::take(&mut self.kept) {
+        // The newest first: each is set back to the one before it.
+        for kept in std::mem::take(&mut self.kept).into_iter().rev() {
             let mut refused =
                 self.refused.iter().filter_map(|(index, _)| self.messages.get(*index));
             if refused.any(|message| message.is(&kept.message)) {
@@ -353,7 +355,7 @@ impl Turn {
             self.unit.ops.settle(queue.id, &[left.offset]);
         }
         let Some(message) = moves::dead_letter(queue, &left, scene.now) else { return };
-        let Some(mut route) = route_of(scene, message.address(), &message) else { return };
+        let Some((mut route, _)) = route_of(scene, message.address(), &message) else { return };
         route.queues.retain(|target| !moves::is_cycle(&target.name, &message));
         self.publish(scene, message, &route);
     }
@@ -397,15 +399,18 @@ impl Turn {
     }
 }
 
-/// Where an address leads, without a cache; none when its exchange is gone.
-pub fn route_of(scene: Scene<'_>, address: &Address, message: &Message) -> Option<Route> {
+/// Where an address leads, without a cache, and the retained value that the message became; none when its exchange is
+/// gone.
+pub fn route_of(
+    scene: Scene<'_>,
+    address: &Address,
+    message: &Message,
+) -> Option<(Route, Option<Kept>)> {
     let fields = || message.fields(&scene.core.formats).clone();
-    let keep = || {
-        if scene.keeps(message) {
-            scene.keep(message);
-        }
-    };
-    scene.vhost.route(address, &fields, keep).ok().map(|(route, _)| route)
+    let mut kept = None;
+    let keep = || kept = scene.keeps(message).then(|| scene.keep(message));
+    let (route, _) = scene.vhost.route(address, &fields, keep).ok()?;
+    Some((route, kept))
 }
 
 fn full(queue: &Queue) -> Error {

@@ -149,6 +149,11 @@ async fn a_connection_that_lost_its_name_changes_nothing_of_the_session() {
     assert_eq!(old.ready("q"), 0, "the new connection will be sent it again");
     let refused = old.session.set_keep(Keep::No).await.expect_err("not its session");
     assert_eq!(refused.kind(), ErrorKind::Closed);
+    let will = old.message(topic("will"), "of the old one", durable);
+    let parked = old.session.park(Due::Gone { delay_ms: 0 }, will).await;
+    assert_eq!(parked.map_err(|e| e.kind()), Err(ErrorKind::Closed));
+    let attached = old.try_consume(Source::Own, 10, true).await;
+    assert_eq!(attached.map_err(|e| e.kind()), Err(ErrorKind::Closed));
     let bind = Bind::new(TOPICS, "t".into(), To::Own);
     assert_eq!(old.session.bind(bind).await.map_err(|e| e.kind()), Err(ErrorKind::Closed));
     let will = new.message(topic("will"), "gone", durable);
@@ -169,7 +174,7 @@ async fn what_was_refused_is_neither_noted_nor_retained() {
         [("x-max-length", Value::I32(1)), ("x-overflow", Value::text("reject-publish"))];
     s.declare(queue("full", &arguments)).await;
     s.bind(TOPICS, "t", "full").await;
-    let mut publish = |body: &str, key: &'static [u8]| {
+    let mut publish = |body: &str, key: &'static [u8], last: bool| {
         let message = s.message(topic("t"), body, |meta| {
             durable(meta);
             meta.retain = true;
@@ -178,12 +183,17 @@ async fn what_was_refused_is_neither_noted_nor_retained() {
         let memo = Memo { key: Bytes::from_static(key), value };
         let publish = Publish { message, confirm: true, mandatory: false };
         let number = s.session.publish_with(s.lane, publish, memo);
-        s.session.flush();
+        if last {
+            s.session.flush();
+        }
         number
     };
-    let (taken, refused) = (publish("first", b"q1"), publish("second", b"q2"));
+    let taken = publish("first", b"q1", true);
+    let refused = [publish("second", b"q2", false), publish("third", b"q3", true)];
     assert!(matches!(s.confirmed(taken).await, Confirmed::Stored));
-    assert!(matches!(s.confirmed(refused).await, Confirmed::Refused(_)));
+    for number in refused {
+        assert!(matches!(s.confirmed(number).await, Confirmed::Refused(_)));
+    }
     let stage = stage.crash().await;
     let s = stage.named("s", false, Keep::Forever).await;
     let keys: Vec<_> = s.session.memos().into_iter().map(|memo| memo.key).collect();
@@ -211,6 +221,7 @@ async fn a_sessions_queue_that_somebody_else_made_or_deleted() {
     c.durable(topic("u"), "goes with the queue").await;
     c.session.delete_queue("deleted", false, false).await.expect("deleted");
     assert!(matches!(c.durable(topic("u"), "has nowhere to go").await, Confirmed::Unroutable(_)));
+    let stage = stage.crash().await;
     let mut deleted = stage.named("deleted", false, Keep::Forever).await;
     deleted.try_consume(Source::Own, 10, true).await.expect("it is made again");
     let stage = stage.crash().await;
@@ -352,7 +363,8 @@ async fn a_will_of_a_session_that_ended_with_the_broker_comes_before_its_client_
     let mut passing = passing;
     let will = passing.message(topic("state"), "offline", durable);
     passing.session.park(Due::Gone { delay_ms: 0 }, will).await.expect("parked");
-    let stage = stage.crash().await;
+    // Twice: nobody forgets whose it was.
+    let stage = stage.crash().await.crash().await;
     let mut watcher = stage.named("watcher", true, Keep::Forever).await;
     watcher.subscribe("state", 1).await;
     watcher.try_consume(Source::Own, 10, true).await.expect("attached");
