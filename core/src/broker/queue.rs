@@ -36,6 +36,8 @@ pub struct QueueState {
     pub alarm: Option<Timestamp>,
     /// When its last consumer left or its last use was.
     pub unused_since: Timestamp,
+    /// What was fetched has left it and is not submitted yet: so many times.
+    pub moving: u32,
     /// It had a consumer: from then on auto-delete counts.
     pub had_consumer: bool,
 }
@@ -90,6 +92,7 @@ impl Queue {
             seats: Vec::new(),
             effects: Effects::default(),
             deleted: false,
+            moving: 0,
             alarm: None,
             unused_since: now,
             had_consumer: false,

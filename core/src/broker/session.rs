@@ -176,6 +176,12 @@ impl Session {
         number
     }
 
+    /// The session's own queue has a record of that number.
+    pub fn has_own(&self, offset: Offset) -> bool {
+        let queue = self.named.as_ref().and_then(|named| named.queue());
+        queue.is_some_and(|queue| queue.look(|state| state.sub.log.get(offset).is_some()))
+    }
+
     pub(super) fn new_consumer(&mut self) -> ConsumerId {
         self.next_consumer = self.next_consumer.wrapping_add(1).max(1);
         ConsumerId(self.next_consumer)

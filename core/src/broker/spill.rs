@@ -100,6 +100,7 @@ impl Inner {
             let mut lost = Vec::new();
             queue.step(&mut turn.after, |state, effects| {
                 found.iter().for_each(|(_, message)| core.charge(message));
+                state.moving += 1;
                 state.sub.loaded(found);
                 if !missing.is_empty() {
                     lost = state.sub.lost(&missing);
@@ -115,15 +116,19 @@ impl Inner {
             turn.run(scene);
             turn.finish(scene, None);
             core.grace.leave(grace);
+            queue.look(|state| state.moving -= 1);
             core.loads.notify_waiters();
         });
     }
 
-    /// Resolves when these rejected records have left their queue.
+    /// Resolves when these rejected records have left their queue, and that is submitted.
     pub(super) async fn gone(&self, queue: &Queue, offsets: &[Offset]) {
         loop {
             let loaded = self.loads.notified();
-            if queue.look(|state| !offsets.iter().any(|offset| state.sub.is_doomed(*offset))) {
+            let waits = queue.look(|state| {
+                state.moving > 0 || offsets.iter().any(|offset| state.sub.is_doomed(*offset))
+            });
+            if !waits {
                 return;
             }
             loaded.await;

@@ -219,6 +219,21 @@ impl Outbound {
         self.received.insert(offset);
     }
 
+    /// Restored records that are not there any more, expired for instance: their release is owed all the same
+    /// [MQTT-4.4.0-1]. Their identifiers, in order.
+    pub fn release_lost(&mut self, is_there: impl Fn(Offset) -> bool) -> Vec<u16> {
+        let lost = self.received.iter().map(|offset| Offset(*offset)).filter(|o| !is_there(*o));
+        let mut lost: Vec<Offset> = lost.collect();
+        lost.sort_unstable();
+        for offset in &lost {
+            self.received.remove(&offset.0);
+            let sent = Sent { consumer: None, offset: *offset, awaited: Awaited::PubComp };
+            self.sent.insert(Self::derived(*offset), sent);
+            self.orphans += 1;
+        }
+        lost.into_iter().map(Self::derived).collect()
+    }
+
     /// True once for a restored record.
     pub fn was_received(&mut self, offset: Offset) -> bool {
         self.received.remove(&offset.0)

@@ -235,6 +235,36 @@ async fn a_group_is_joined_again_when_the_disk_has_room() {
     assert_eq!(s.ask("UNSUBSCRIBE 3 $share/g/u").await, "UNSUBACK 3 11");
 }
 
+/// The client has said PUBREC: it is owed PUBREL, whatever became of the message since (MQTT 5 §4.4).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_is_owed_although_the_message_expired_over_a_restart() {
+    let mut house = House::new(Settings::default()).await;
+    let mut s = house.client("CONNECT id=s expiry=1000").await;
+    assert_eq!(s.ask("SUBSCRIBE 1 t qos=2").await, "SUBACK 1 02");
+    let mut p = house.client("CONNECT id=p clean").await;
+    assert_eq!(p.ask("PUBLISH t qos=2 id=1 message-expiry=1 \"x\"").await, "PUBREC 1");
+    assert!(s.hear().await.starts_with("PUBLISH t qos=2 id=1"));
+    assert_eq!(s.ask("PUBREC 1").await, "PUBREL 1");
+    house.restart().await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+    assert!(
+        s.ask("CONNECT id=s expiry=1000 receive-max=1").await.starts_with("CONNACK 00 present=1")
+    );
+    assert_eq!(s.hear().await, "PUBREL 1");
+    house.publish("t", 1).await;
+    assert_eq!(s.packet(Duration::from_millis(300)).await, None, "it still holds the one it may");
+    s.say("PUBCOMP 1").await;
+    assert!(s.hear().await.starts_with("PUBLISH t qos=1 id=2"));
+    // And it is forgotten.
+    s.say("PUBACK 2").await;
+    s.say("DISCONNECT").await;
+    assert_eq!(s.packet(Duration::from_secs(5)).await, None);
+    let mut s = connect(&house.broker, Options::default(), &house.drain, true);
+    assert!(s.ask("CONNECT id=s expiry=1000").await.starts_with("CONNACK 00 present=1"));
+    assert_eq!(s.packet(Duration::from_millis(300)).await, None);
+}
+
 /// However much waits in the session's own queue, both it and a group go on, with few in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_queue_does_not_stop_a_group() {

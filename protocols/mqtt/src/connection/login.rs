@@ -5,7 +5,8 @@ use super::peer::Peer;
 use super::subscribe::Subscriptions;
 use super::{Clock, Connection, Seat, Turn, receive};
 use crate::codec::{
-    Block, Connect, Fault, Reason, Refusal, Version, connack, cut, decode_connect, id, kind,
+    AckKind, Block, Connect, Fault, Reason, Refusal, Version, connack, cut, decode_connect, id,
+    kind,
 };
 use crate::mapping::{self, Incoming};
 use crate::options::Options;
@@ -104,6 +105,8 @@ struct Entered {
     seat: Seat,
     inbound: Inbound,
     outbound: Outbound,
+    /// PUBRELs that go out at once.
+    releases: Vec<u16>,
     subscriptions: Subscriptions,
     assigned: Option<String>,
 }
@@ -145,6 +148,11 @@ async fn enter(connect: &Connect, visitor: &Visitor<'_>) -> Result<Entered, No> 
             None => tracing::debug!("a note of the session is not understood"),
         }
     }
+    let releases = outbound.release_lost(|offset| session.has_own(offset));
+    if !releases.is_empty() {
+        let messages = seat.credit.messages.saturating_sub(outbound.orphans());
+        session.set_pool(seat.pool, Credit { messages, ..seat.credit });
+    }
     subscriptions.take_up(&mut session, &seat, options).await;
     if let Some((will, address)) = will {
         let message = mapping::will(will, address, &seat.incoming, broker.now());
@@ -152,7 +160,7 @@ async fn enter(connect: &Connect, visitor: &Visitor<'_>) -> Result<Entered, No> 
         let parked: ParkId = session.park(due, message).await.map_err(refused)?;
         seat.will = Some(parked);
     }
-    Ok(Entered { session, seat, inbound, outbound, subscriptions, assigned })
+    Ok(Entered { session, seat, inbound, outbound, releases, subscriptions, assigned })
 }
 
 /// The identifier, and the one that was made up when the client left it to the server.
@@ -284,6 +292,9 @@ impl Entered {
         }
         block.u16(id::TOPIC_ALIAS_MAXIMUM, options.topic_alias_maximum);
         peer.connack(present, Reason::SUCCESS, &block);
+        for packet_id in self.releases {
+            peer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
+        }
         let mut clock = Clock::new(connect.keep_alive, options.write_time);
         if self.subscriptions.is_waiting() {
             clock.retry();
