@@ -109,8 +109,8 @@ async fn a_deep_queue_does_not_stay_in_memory() {
     assert_eq!(c.ready("q"), 0);
 }
 
-#[tokio::test]
-async fn a_full_disk_holds_publishers_back_and_consumers_go_on() {
+/// A disk with some room above its marks, and a message in queue `q`.
+async fn on_a_small_disk() -> (Stage, Client) {
     let settings =
         Settings { disk_free_alarm: Some(1000), disk_free_hard: 500, ..Settings::default() };
     let store = MemoryStore::default();
@@ -119,6 +119,12 @@ async fn a_full_disk_holds_publishers_back_and_consumers_go_on() {
     let mut c = stage.client().await;
     c.declare(QueueSpec::durable("q")).await;
     assert!(matches!(c.durable(Address::queue("q"), "before").await, Confirmed::Stored));
+    (stage, c)
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_publishers_back_and_consumers_go_on() {
+    let (stage, mut c) = on_a_small_disk().await;
     stage.store.set_space(Some(Space { free: 400, total: 10_000 }));
     let refused = loop {
         match c.session.declare_queue(QueueSpec::durable(format!("{:?}", stage.broker.now()))).await
@@ -146,14 +152,7 @@ async fn a_full_disk_holds_publishers_back_and_consumers_go_on() {
 
 #[tokio::test]
 async fn a_full_disk_holds_transactions_back_that_publish() {
-    let settings =
-        Settings { disk_free_alarm: Some(1000), disk_free_hard: 500, ..Settings::default() };
-    let store = MemoryStore::default();
-    store.set_space(Some(Space { free: 5000, total: 10_000 }));
-    let stage = Stage::with(store, settings, Vec::new()).await;
-    let mut c = stage.client().await;
-    c.declare(QueueSpec::durable("q")).await;
-    assert!(matches!(c.durable(Address::queue("q"), "before").await, Confirmed::Stored));
+    let (stage, mut c) = on_a_small_disk().await;
     c.consume("q", 10, true).await;
     let got = c.take(1).await;
     let (publishes, settles) = (c.lane, c.session.lane());
