@@ -82,12 +82,40 @@ pub async fn declare(pipe: &mut Pipe, queue: &str, durable: bool) -> Result<()> 
     ask(pipe, (50, 10, 11), &arguments).await
 }
 
+/// A field table of long strings.
+fn table(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut entries = Vec::new();
+    for (name, value) in fields {
+        entries.extend(short(name));
+        entries.push(b'S');
+        entries.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        entries.extend_from_slice(value.as_bytes());
+    }
+    let mut out = (entries.len() as u32).to_be_bytes().to_vec();
+    out.extend(entries);
+    out
+}
+
 /// queue.bind.
 pub async fn bind(pipe: &mut Pipe, queue: &str, exchange: &str, key: &str) -> Result<()> {
+    bind_with(pipe, [queue, exchange, key], &[]).await
+}
+
+/// queue.bind to a headers exchange.
+pub async fn bind_headers(
+    pipe: &mut Pipe,
+    queue: &str,
+    exchange: &str,
+    wanted: &[(&str, &str)],
+) -> Result<()> {
+    bind_with(pipe, [queue, exchange, ""], wanted).await
+}
+
+async fn bind_with(pipe: &mut Pipe, names: [&str; 3], fields: &[(&str, &str)]) -> Result<()> {
     let mut arguments = vec![0, 0];
-    [queue, exchange, key].iter().for_each(|text| arguments.extend(short(text)));
+    names.iter().for_each(|text| arguments.extend(short(text)));
     arguments.push(0);
-    arguments.extend_from_slice(&[0; 4]);
+    arguments.extend(table(fields));
     ask(pipe, (50, 20, 21), &arguments).await
 }
 
@@ -103,6 +131,25 @@ pub async fn consume(pipe: &mut Pipe, queue: &str) -> Result<()> {
 
 /// basic.publish with its header and body.
 pub fn publish(exchange: &str, key: &str, durable: bool, body: &[u8]) -> Vec<u8> {
+    // delivery-mode
+    content(exchange, key, &[0x10, 0, if durable { 2 } else { 1 }], body)
+}
+
+/// The same for a transient message with headers.
+pub fn publish_with_headers(
+    exchange: &str,
+    key: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Vec<u8> {
+    // headers and delivery-mode
+    let mut properties = vec![0x30, 0];
+    properties.extend(table(headers));
+    properties.push(1);
+    content(exchange, key, &properties, body)
+}
+
+fn content(exchange: &str, key: &str, properties: &[u8], body: &[u8]) -> Vec<u8> {
     let mut arguments = vec![0, 0];
     arguments.extend(short(exchange));
     arguments.extend(short(key));
@@ -110,8 +157,7 @@ pub fn publish(exchange: &str, key: &str, durable: bool, body: &[u8]) -> Vec<u8>
     let mut out = method(1, 60, 40, &arguments);
     let mut header = vec![0, 60, 0, 0];
     header.extend_from_slice(&(body.len() as u64).to_be_bytes());
-    // delivery-mode
-    header.extend_from_slice(&[0x10, 0, if durable { 2 } else { 1 }]);
+    header.extend_from_slice(properties);
     out.extend(frame(HEADER, 1, &header));
     out.extend(frame(BODY, 1, body));
     out

@@ -4,6 +4,7 @@ use crate::pipe::Pipe;
 use anyhow::Result;
 use bytes::BytesMut;
 use crossdock_core::memory::MemoryStore;
+use crossdock_core::transform::ContentRoute;
 use crossdock_core::{Accepted, Broker, Drain, Formats, LoopbackGuest, Protocol, Settings, Setup};
 use std::sync::Arc;
 
@@ -33,8 +34,8 @@ pub fn stomp() -> Arc<dyn Protocol> {
 }
 
 impl House {
-    /// Opens it.
-    pub async fn open() -> Result<Self> {
+    /// Opens it with these content routes.
+    pub async fn open(routes: Vec<ContentRoute>) -> Result<Self> {
         let protocols = [amqp(), mqtt(), stomp()];
         let setup = Setup {
             settings: Settings::default(),
@@ -42,7 +43,7 @@ impl House {
             topology: protocols.iter().flat_map(|p| p.topology()).collect(),
             store: Arc::new(MemoryStore::default()),
             authenticator: Arc::new(LoopbackGuest),
-            routes: Vec::new(),
+            routes,
         };
         let (switch, drain) = Drain::channel();
         Ok(Self { broker: Broker::open(setup).await?, drain, _switch: switch })

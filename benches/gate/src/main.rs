@@ -9,6 +9,7 @@ mod amqp;
 mod house;
 mod mqtt;
 mod pipe;
+mod route;
 mod stomp;
 
 use anyhow::{Context, Result, bail};
@@ -21,15 +22,19 @@ const BATCH: usize = 50;
 const BODY: usize = 128;
 
 /// The scenarios, in the order of the table.
-const SCENARIOS: [&str; 8] = [
+const SCENARIOS: [&str; 12] = [
     "amqp-transient",
     "amqp-durable",
     "amqp-fanout-10",
     "amqp-topic-100",
+    "amqp-headers-10",
     "mqtt-qos0",
     "mqtt-qos1",
+    "mqtt-qos2",
     "stomp-queue",
+    "stomp-topic",
     "mqtt-to-amqp",
+    "route-miss",
 ];
 
 fn main() -> Result<()> {
@@ -74,26 +79,27 @@ fn silent(_: u64, _: u64) -> Vec<u8> {
 }
 
 async fn run(scenario: &str, count: usize) -> Result<()> {
-    let house = House::open().await?;
+    let routes = if scenario == "route-miss" { vec![route::of_others()?] } else { Vec::new() };
+    let house = House::open(routes).await?;
+    if scenario == "mqtt-qos2" {
+        return mqtt_qos2(&house, count).await;
+    }
     let scene = match scenario {
         "amqp-transient" => amqp_queue(&house, false).await?,
         "amqp-durable" => amqp_queue(&house, true).await?,
         "amqp-fanout-10" => amqp_exchange(&house, "amq.fanout", 10, 1).await?,
         "amqp-topic-100" => amqp_exchange(&house, "amq.topic", 1, 100).await?,
+        "amqp-headers-10" => amqp_headers(&house, 10).await?,
         "mqtt-qos0" => mqtt(&house, 0).await?,
         "mqtt-qos1" => mqtt(&house, 1).await?,
-        "stomp-queue" => {
-            let publisher = stomp::connect(&house).await?;
-            let mut pipe = stomp::connect(&house).await?;
-            stomp::subscribe(&mut pipe, "/queue/gate").await?;
-            let message = stomp::send("/queue/gate", &body());
-            Scene { publisher, message, receivers: vec![Receiver { pipe, answer: silent }] }
-        }
+        "stomp-queue" => stomp(&house, "/queue/gate").await?,
+        "stomp-topic" => stomp(&house, "/topic/gate.topic").await?,
         "mqtt-to-amqp" => {
             let message = mqtt::publish("gate/topic", 0, 0, &body());
             let reader = amqp_exchange(&house, "amq.topic", 1, 1).await?;
             Scene { publisher: mqtt::connect(&house, "p").await?, message, ..reader }
         }
+        "route-miss" => amqp_exchange(&house, "amq.topic", 1, 1).await?,
         other => bail!("there is no scenario {other}"),
     };
     drive(scene, count, scenario == "mqtt-qos1").await
@@ -136,6 +142,31 @@ async fn amqp_exchange(
     Ok(Scene { publisher, message, receivers })
 }
 
+/// One queue, bound `bindings` times by headers; the message meets the last binding only.
+async fn amqp_headers(house: &House, bindings: usize) -> Result<Scene> {
+    let publisher = amqp::connect(house).await?;
+    let mut pipe = amqp::connect(house).await?;
+    amqp::declare(&mut pipe, "gate", false).await?;
+    for binding in 1..=bindings {
+        let region = format!("region-{binding}");
+        let wanted = [("x-match", "all"), ("region", region.as_str()), ("kind", "order")];
+        amqp::bind_headers(&mut pipe, "gate", "amq.headers", &wanted).await?;
+    }
+    amqp::consume(&mut pipe, "gate").await?;
+    let region = format!("region-{bindings}");
+    let headers = [("region", region.as_str()), ("kind", "order")];
+    let message = amqp::publish_with_headers("amq.headers", "gate", &headers, &body());
+    Ok(Scene { publisher, message, receivers: vec![Receiver { pipe, answer: amqp::ack }] })
+}
+
+async fn stomp(house: &House, destination: &str) -> Result<Scene> {
+    let publisher = stomp::connect(house).await?;
+    let mut pipe = stomp::connect(house).await?;
+    stomp::subscribe(&mut pipe, destination).await?;
+    let message = stomp::send(destination, &body());
+    Ok(Scene { publisher, message, receivers: vec![Receiver { pipe, answer: silent }] })
+}
+
 async fn mqtt(house: &House, qos: u8) -> Result<Scene> {
     let publisher = mqtt::connect(house, "p").await?;
     let mut pipe = mqtt::connect(house, "s").await?;
@@ -143,6 +174,28 @@ async fn mqtt(house: &House, qos: u8) -> Result<Scene> {
     let message = mqtt::publish("gate/topic", qos, 1, &body());
     let answer = if qos == 0 { silent } else { mqtt::pubacks };
     Ok(Scene { publisher, message, receivers: vec![Receiver { pipe, answer }] })
+}
+
+/// QoS 2 from end to end: the whole handshake of a batch on both sides, before the next batch.
+async fn mqtt_qos2(house: &House, count: usize) -> Result<()> {
+    let mut publisher = mqtt::connect(house, "p").await?;
+    let mut subscriber = mqtt::connect(house, "s").await?;
+    mqtt::subscribe(&mut subscriber, "gate/topic", 2).await?;
+    let message = mqtt::publish("gate/topic", 2, 1, &body());
+    let mut batch = message.repeat(BATCH);
+    for done in (0..count).step_by(BATCH) {
+        let (from, to) = (done as u64, (done + BATCH) as u64);
+        mqtt::number(&mut batch, message.len(), done);
+        publisher.write(&batch).await?;
+        publisher.answers(BATCH * mqtt::ANSWER_BYTES).await?;
+        publisher.write(&mqtt::pubrels(from, to)).await?;
+        publisher.answers(BATCH * mqtt::ANSWER_BYTES).await?;
+        subscriber.marks(BATCH).await?;
+        subscriber.write(&mqtt::pubrecs(from, to)).await?;
+        subscriber.answers(BATCH * mqtt::ANSWER_BYTES).await?;
+        subscriber.write(&mqtt::pubcomps(from, to)).await?;
+    }
+    Ok(())
 }
 
 /// Publishes in batches; each batch is received, and answered, before the next.

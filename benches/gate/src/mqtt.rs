@@ -54,7 +54,10 @@ pub fn publish(topic: &str, qos: u8, id: u16, payload: &[u8]) -> Vec<u8> {
     packet(0x30 | qos << 1, &body)
 }
 
-/// Gives the messages of a batch of [`publish`]es at QoS 1 their packet identifiers.
+/// Bytes of a PUBACK, PUBREC, PUBREL or PUBCOMP.
+pub const ANSWER_BYTES: usize = 4;
+
+/// Gives the messages of a batch of [`publish`]es at QoS 1 or 2 their packet identifiers.
 pub fn number(batch: &mut [u8], length: usize, done: usize) {
     for (i, message) in batch.chunks_mut(length).enumerate() {
         let id = ((done + i) % 65_535 + 1) as u16;
@@ -66,10 +69,29 @@ pub fn number(batch: &mut [u8], length: usize, done: usize) {
 
 /// PUBACKs of a subscriber: its packet identifiers are dense.
 pub fn pubacks(from: u64, to: u64) -> Vec<u8> {
-    (from..to)
-        .flat_map(|n| {
-            let [high, low] = ((n % 65_535 + 1) as u16).to_be_bytes();
-            [0x40, 2, high, low]
-        })
-        .collect()
+    answers(0x40, from, to)
+}
+
+/// PUBRECs of a subscriber.
+pub fn pubrecs(from: u64, to: u64) -> Vec<u8> {
+    answers(0x50, from, to)
+}
+
+/// PUBRELs of a publisher.
+pub fn pubrels(from: u64, to: u64) -> Vec<u8> {
+    answers(0x62, from, to)
+}
+
+/// PUBCOMPs of a subscriber.
+pub fn pubcomps(from: u64, to: u64) -> Vec<u8> {
+    answers(0x70, from, to)
+}
+
+/// One packet for each message: the first byte, the length and the packet identifier.
+fn answers(first: u8, from: u64, to: u64) -> Vec<u8> {
+    let one = |n: u64| {
+        let [high, low] = ((n % 65_535 + 1) as u16).to_be_bytes();
+        [first, 2, high, low]
+    };
+    (from..to).flat_map(one).collect()
 }

@@ -42,7 +42,16 @@ impl Pipe {
         }
     }
 
-    /// Waits for so many deliveries.
+    /// Waits for `bytes` more bytes of answers, and forgets them.
+    pub async fn answers(&mut self, bytes: usize) -> Result<()> {
+        while self.input.len() < bytes {
+            self.read().await?;
+        }
+        self.input.drain(..bytes);
+        Ok(())
+    }
+
+    /// Waits for `count` deliveries.
     pub async fn marks(&mut self, mut count: usize) -> Result<()> {
         loop {
             let mut end = 0;
