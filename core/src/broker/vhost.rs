@@ -8,7 +8,7 @@ use super::routes::ContentPath;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::filter::{self, Word};
 use crate::exchange::{
-    Binding, BindingTag, ExchangeSpec, Hit, Kind, LogId, Matcher, Retained, SessionId, Tags, Target,
+    Binding, BindingTag, ExchangeSpec, Hit, LogId, Matcher, Retained, SessionId, Tags, Target,
 };
 use crate::message::{Address, Fields, Key, Name};
 use crate::transform::{Mode, Watch};
@@ -518,9 +518,9 @@ impl Topology {
 
 /// Bindings changed: of which keys the routes may have changed.
 fn bump(generations: &Generations, exchange: &Exchange, key: &Key) {
-    match exchange.spec.kind {
-        Kind::Direct | Kind::Topic => generations.bump_for(key),
+    match exchange.spec.kind.is_keyed() {
+        true => generations.bump_for(key),
         // The key says nothing about what is routed.
-        _ => generations.bump(),
+        false => generations.bump(),
     }
 }

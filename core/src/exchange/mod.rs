@@ -161,7 +161,7 @@ mod same {
     }
 }
 
-/// The kinds of exchange that can be declared.
+/// The kinds of exchange that can be declared. All that is to say about one is its row of [`KINDS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     Direct,
@@ -170,39 +170,83 @@ pub enum Kind {
     Headers,
 }
 
+/// A kind of exchange.
+struct KindRow {
+    kind: Kind,
+    /// As clients, the configuration and the store name it.
+    name: &'static str,
+    /// A binding concerns only the messages whose key it matches; false: a binding may concern any message.
+    is_keyed: bool,
+    /// An empty matcher; the argument marks the vhost's topic exchange.
+    matcher: fn(bool) -> Box<dyn Matcher>,
+}
+
+/// Every kind, in the order of [`Kind`].
+const KINDS: [KindRow; 4] = [
+    KindRow {
+        kind: Kind::Direct,
+        name: "direct",
+        is_keyed: true,
+        matcher: |_| Box::new(direct::Direct::default()),
+    },
+    KindRow {
+        kind: Kind::Fanout,
+        name: "fanout",
+        is_keyed: false,
+        matcher: |_| Box::new(fanout::Fanout::default()),
+    },
+    KindRow {
+        kind: Kind::Topic,
+        name: "topic",
+        is_keyed: true,
+        matcher: |shared_tree| Box::new(topic::Topic::new(shared_tree)),
+    },
+    KindRow {
+        kind: Kind::Headers,
+        name: "headers",
+        is_keyed: false,
+        matcher: |_| Box::new(headers::Headers::default()),
+    },
+];
+
 impl Kind {
+    /// The names of all kinds.
+    pub const NAMES: [&'static str; KINDS.len()] = {
+        let mut names = [""; KINDS.len()];
+        let mut at = 0;
+        while at < KINDS.len() {
+            names[at] = KINDS[at].name;
+            at += 1;
+        }
+        names
+    };
+
+    fn row(self) -> &'static KindRow {
+        const ROWS: &[KindRow; KINDS.len()] = &KINDS;
+        &ROWS[self as usize]
+    }
+
     /// The kind of that name.
     pub fn parse(name: &str) -> Result<Self, Error> {
-        Ok(match name {
-            "direct" => Kind::Direct,
-            "fanout" => Kind::Fanout,
-            "topic" => Kind::Topic,
-            "headers" => Kind::Headers,
-            _ => {
-                let detail = format!("unknown exchange type '{name}'");
-                return Err(Error::new(ErrorKind::Invalid, detail));
-            }
+        let row = KINDS.iter().find(|row| row.name == name);
+        row.map(|row| row.kind).ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, format!("unknown exchange type '{name}'"))
         })
     }
 
     /// The name clients use.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Direct => "direct",
-            Kind::Fanout => "fanout",
-            Kind::Topic => "topic",
-            Kind::Headers => "headers",
-        }
+        self.row().name
+    }
+
+    /// Whether a binding concerns only the messages whose key it matches.
+    pub fn is_keyed(self) -> bool {
+        self.row().is_keyed
     }
 
     /// An empty matcher of this kind; `shared_tree` marks the vhost's topic exchange.
     pub fn matcher(self, shared_tree: bool) -> Box<dyn Matcher> {
-        match self {
-            Kind::Direct => Box::new(direct::Direct::default()),
-            Kind::Fanout => Box::new(fanout::Fanout::default()),
-            Kind::Topic => Box::new(topic::Topic::new(shared_tree)),
-            Kind::Headers => Box::new(headers::Headers::default()),
-        }
+        (self.row().matcher)(shared_tree)
     }
 }
 
@@ -241,5 +285,20 @@ impl ExchangeSpec {
             ("arguments", same_arguments(&self.arguments, &other.arguments)),
         ];
         checks.iter().find(|(_, same)| !same).map(|(name, _)| *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_finds_its_row() {
+        for row in &KINDS {
+            assert_eq!(row.kind.row().kind, row.kind);
+            assert_eq!(Kind::parse(row.name).expect("a known name"), row.kind);
+        }
+        assert_eq!(Kind::NAMES, ["direct", "fanout", "topic", "headers"]);
+        assert_eq!(Kind::parse("x").expect_err("unknown").kind(), ErrorKind::Invalid);
     }
 }

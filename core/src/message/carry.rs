@@ -6,7 +6,7 @@
 
 use super::json;
 use super::text64::{self, Alphabet};
-use super::{BodyKind, Fields, Id, Message, Name, ReplyTo, Value, lookup};
+use super::{BodyKind, Fields, Id, Message, Name, Properties, ReplyTo, Value, lookup};
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::ops::BitOr;
@@ -61,26 +61,38 @@ impl BitOr for Slots {
     }
 }
 
-/// The text fields that are carried alike: the name after `mq.`, the slot, and whether `standard` has it.
-type TextField = (&'static str, Slots, bool, fn(&mut Fields) -> &mut Option<Name>);
-
-const TEXTS: [TextField; 7] = [
-    ("user-id", Slots::USER_ID, true, |f| &mut f.properties.user_id),
-    ("content-encoding", Slots::CONTENT_ENCODING, true, |f| &mut f.properties.content_encoding),
-    ("type", Slots::TYPE, true, |f| &mut f.properties.kind),
-    ("app-id", Slots::APP_ID, true, |f| &mut f.properties.app_id),
-    ("dedup-id", Slots::DEDUP_ID, true, |f| &mut f.properties.dedup_id),
-    ("subject", Slots::SUBJECT, false, |f| &mut f.properties.subject),
-    ("group-id", Slots::GROUP_ID, false, |f| &mut f.properties.group_id),
-];
-
-/// The text field `index` of [`TEXTS`], for reading.
-fn text_field(fields: &Fields, index: usize) -> Option<&Name> {
-    let p = &fields.properties;
-    [&p.user_id, &p.content_encoding, &p.kind, &p.app_id, &p.dedup_id, &p.subject, &p.group_id]
-        .get(index)
-        .and_then(|field| field.as_ref())
+/// A text field that is carried like the others of its kind.
+struct TextField {
+    /// The name after `mq.`.
+    name: &'static str,
+    slot: Slots,
+    /// `standard` carries it, too.
+    standard: bool,
+    get: fn(&Properties) -> &Option<Name>,
+    get_mut: fn(&mut Properties) -> &mut Option<Name>,
 }
+
+macro_rules! text_field {
+    ($name:literal, $slot:ident, $standard:literal, $field:ident) => {
+        TextField {
+            name: $name,
+            slot: Slots::$slot,
+            standard: $standard,
+            get: |p| &p.$field,
+            get_mut: |p| &mut p.$field,
+        }
+    };
+}
+
+const TEXT_FIELDS: [TextField; 7] = [
+    text_field!("user-id", USER_ID, true, user_id),
+    text_field!("content-encoding", CONTENT_ENCODING, true, content_encoding),
+    text_field!("type", TYPE, true, kind),
+    text_field!("app-id", APP_ID, true, app_id),
+    text_field!("dedup-id", DEDUP_ID, true, dedup_id),
+    text_field!("subject", SUBJECT, false, subject),
+    text_field!("group-id", GROUP_ID, false, group_id),
+];
 
 /// Appends `mq.<field>` pairs for what the reader's protocol (`slots`) has no place for.
 pub fn carried(
@@ -96,12 +108,12 @@ pub fn carried(
     let full = carry == Carry::Full;
     let mut put = |name: &str, text: String| out.push((format!("{RESERVED}{name}").into(), text));
     let (p, meta) = (&fields.properties, message.meta());
-    for (index, (name, slot, standard, _)) in TEXTS.iter().enumerate() {
-        if let Some(text) = text_field(fields, index)
-            && !slots.has(*slot)
-            && (full || *standard)
+    for field in &TEXT_FIELDS {
+        if let Some(text) = (field.get)(p)
+            && !slots.has(field.slot)
+            && (full || field.standard)
         {
-            put(name, text.to_string());
+            put(field.name, text.to_string());
         }
     }
     if let Some(id) = &p.message_id
@@ -191,12 +203,12 @@ pub fn restore(fields: &mut Fields, slots: Slots) {
         let value = lookup(&reserved, &format!("{RESERVED}{name}"))?;
         value.as_str().map(str::to_owned)
     };
-    for (name, slot, _, field) in TEXTS {
-        if name != "user-id"
-            && !slots.has(slot)
-            && let Some(value) = text(name)
+    for field in &TEXT_FIELDS {
+        if field.name != "user-id"
+            && !slots.has(field.slot)
+            && let Some(value) = text(field.name)
         {
-            *field(fields) = Some(value.into());
+            *(field.get_mut)(&mut fields.properties) = Some(value.into());
         }
     }
     restore_rest(&mut fields.properties, slots, &text);
@@ -205,11 +217,7 @@ pub fn restore(fields: &mut Fields, slots: Slots) {
     }
 }
 
-fn restore_rest(
-    properties: &mut super::Properties,
-    slots: Slots,
-    text: &impl Fn(&str) -> Option<String>,
-) {
+fn restore_rest(properties: &mut Properties, slots: Slots, text: &impl Fn(&str) -> Option<String>) {
     let wanted = |slot, name| if slots.has(slot) { None } else { text(name) };
     if let Some(id) = wanted(Slots::MESSAGE_ID, "message-id") {
         properties.message_id = Some(id_from_text(&id));
