@@ -18,6 +18,9 @@ pub mod bench;
 pub mod broker;
 pub mod error;
 pub mod exchange;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod log;
 #[cfg(any(test, feature = "test-store"))]
 pub mod memory;

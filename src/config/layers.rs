@@ -2,12 +2,10 @@
 //! environment, the command line. Each layer is a tree of its own, so that a mistake names the place that
 //! holds it.
 
-use super::schema::{self, Form};
+use super::keys::{Form, Key, ROOT};
+use super::schema;
 use super::tree::{self, Mistake, Node, Place, What};
 use std::path::Path;
-
-/// The built-in values, in the file's own syntax.
-const DEFAULTS: &str = include_str!("defaults.toml");
 
 /// What every variable of the environment begins with.
 const PREFIX: &str = "CROSSDOCK_";
@@ -15,9 +13,27 @@ const PREFIX: &str = "CROSSDOCK_";
 /// Nobody needs a longer file; a directory of logs given by mistake is not read to its end.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// The built-in values.
+/// The built-in values: the defaults of the table of keys.
 pub fn built_in() -> Result<Node, Mistake> {
-    tree::parse("built-in defaults", DEFAULTS)
+    let mut text = String::new();
+    defaults(ROOT, "", &mut text);
+    tree::parse("built-in defaults", &text)
+}
+
+/// As TOML: the table's own values in front of the tables inside it.
+fn defaults(keys: &[Key], table: &str, text: &mut String) {
+    for key in keys {
+        if let Some(value) = key.default {
+            text.push_str(&format!("{} = {value}\n", key.name));
+        }
+    }
+    for key in keys {
+        if let Form::Table(inner) = key.form {
+            let table = format!("{table}{}", key.name);
+            text.push_str(&format!("[{table}]\n"));
+            defaults(inner, &format!("{table}."), text);
+        }
+    }
 }
 
 /// The file's values.
@@ -81,7 +97,12 @@ fn leaf(path: &[&str]) -> Option<&'static Form> {
     let form = schema::find(path)?;
     let several = matches!(
         form,
-        Form::Table(_) | Form::Named(_) | Form::Tables(_) | Form::Arguments | Form::Elsewhere
+        Form::Table(_)
+            | Form::Named(_)
+            | Form::Tables(_)
+            | Form::Arguments
+            | Form::Steps
+            | Form::Routes(_)
     );
     (!several).then_some(form)
 }
@@ -89,7 +110,7 @@ fn leaf(path: &[&str]) -> Option<&'static Form> {
 fn not_a_leaf(path: &[&str]) -> String {
     match (path, schema::find(path)) {
         (_, Some(_)) => "holds more than one value: set it in the file".to_owned(),
-        ([name], None) => schema::unknown(name, schema::ROOT.iter().map(|key| key.name)),
+        ([name], None) => schema::unknown(name, ROOT.iter().map(|key| key.name)),
         ([.., name], None) => {
             let under = path.split_last().and_then(|(_, table)| schema::keys(table));
             schema::unknown(name, under.unwrap_or_default().iter().map(|key| key.name))

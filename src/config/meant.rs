@@ -30,6 +30,7 @@ pub struct Config {
 
 /// A port.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Listener {
     /// `host:port` or `off`.
     #[serde(default)]
@@ -40,12 +41,14 @@ pub struct Listener {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Memory {
     pub high: Share,
     pub resident: Size,
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Store {
     pub segment_bytes: Size,
     pub disk_free_alarm: Option<Size>,
@@ -53,11 +56,13 @@ pub struct Store {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Vhost {
     pub dead_letter: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     pub format: LogFormat,
     pub level: String,
@@ -71,6 +76,7 @@ pub enum LogFormat {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     pub message_bytes: Size,
     pub topic_bytes: usize,
@@ -81,6 +87,7 @@ pub struct Limits {
 
 /// A queue to be there from the start.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Queue {
     pub name: String,
     #[serde(default = "yes")]
@@ -93,6 +100,7 @@ pub struct Queue {
 
 /// An exchange to be there from the start.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Exchange {
     pub name: String,
     #[serde(rename = "type")]
@@ -109,6 +117,7 @@ pub struct Exchange {
 
 /// A binding to be there from the start.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Binding {
     pub source: String,
     /// In the canonical form: words separated by `/`, wildcards `+` and `#`.

@@ -2,8 +2,11 @@
 //! source, checked against the keys there are; all mistakes are collected. *As meant*: the sources merged
 //! by figment into a typed [`Config`]. Whether what is meant can be built is decided in plan.rs.
 
+mod keys;
 mod layers;
 mod meant;
+#[cfg(test)]
+mod reference;
 mod schema;
 #[cfg(test)]
 #[path = "config_tests.rs"]

@@ -1,129 +1,11 @@
-//! Every key that a configuration may hold, with the form of its value, and the check of a written tree
-//! against them. All mistakes are collected. What a route may hold is not here: the transforms crate
-//! knows that.
+//! The check of a written tree against the table of keys (keys.rs). All mistakes are collected. What a route may hold
+//! is not checked here: the transforms crate knows what it means.
 
+use super::keys::{Form, Key, ROOT};
 use super::tree::{Field, Mistake, Node, What};
 use super::units::{Share, Size, address};
 
-/// The form of a value.
-pub enum Form {
-    Text,
-    /// One of these words.
-    Word(&'static [&'static str]),
-    Bool,
-    /// A whole number.
-    Count {
-        min: i64,
-        max: i64,
-    },
-    /// Bytes.
-    Size {
-        min: u64,
-    },
-    /// Bytes or a percentage.
-    Share,
-    /// `host:port` or `off`.
-    Bind,
-    /// `queue:NAME`, `topic:a/b`, `exchange:NAME/KEY`.
-    Address,
-    /// `queue:NAME` or `exchange:NAME`.
-    Target,
-    /// A list of texts.
-    Texts,
-    /// A table of declaration arguments: the names are the clients' own.
-    Arguments,
-    /// A table with these keys.
-    Table(&'static [Key]),
-    /// A table whose names are the user's, each with these keys.
-    Named(&'static [Key]),
-    /// `[[name]]`: a list of tables with these keys.
-    Tables(&'static [Key]),
-    /// A list of tables that somebody else checks.
-    Elsewhere,
-}
-
-/// One key.
-pub struct Key {
-    pub name: &'static str,
-    pub form: Form,
-    /// The table makes no sense without it.
-    pub required: bool,
-}
-
-const fn key(name: &'static str, form: Form) -> Key {
-    Key { name, form, required: false }
-}
-
-const fn required(name: &'static str, form: Form) -> Key {
-    Key { name, form, required: true }
-}
-
 const MIB: u64 = 1 << 20;
-
-const LISTENER: &[Key] = &[
-    key("bind", Form::Bind),
-    key("protocols", Form::Texts),
-    key("connections_max", Form::Count { min: 1, max: 10_000_000 }),
-];
-
-const LIMITS: &[Key] = &[
-    key("message_bytes", Form::Size { min: 1 }),
-    key("topic_bytes", Form::Count { min: 1, max: 65_535 }),
-    key("topic_separators", Form::Count { min: 0, max: 65_535 }),
-    key("session_share_bytes", Form::Size { min: 4096 }),
-    key("inbox_bytes", Form::Size { min: 4096 }),
-];
-
-const QUEUE: &[Key] = &[
-    required("name", Form::Text),
-    key("durable", Form::Bool),
-    key("auto_delete", Form::Bool),
-    key("arguments", Form::Arguments),
-];
-
-const EXCHANGE: &[Key] = &[
-    required("name", Form::Text),
-    required("type", Form::Word(&["direct", "fanout", "topic", "headers"])),
-    key("durable", Form::Bool),
-    key("auto_delete", Form::Bool),
-    key("internal", Form::Bool),
-    key("arguments", Form::Arguments),
-];
-
-const BINDING: &[Key] = &[
-    required("source", Form::Text),
-    key("key", Form::Text),
-    required("to", Form::Target),
-    key("arguments", Form::Arguments),
-];
-
-const LOG: &[Key] = &[
-    key("format", Form::Word(&["text", "json"])),
-    key("level", Form::Word(&["error", "warn", "info", "debug", "trace"])),
-];
-
-const MEMORY: &[Key] = &[key("high", Form::Share), key("resident", Form::Size { min: MIB })];
-const STORE: &[Key] = &[
-    key("segment_bytes", Form::Size { min: MIB }),
-    key("disk_free_alarm", Form::Size { min: 0 }),
-    key("disk_free_hard", Form::Size { min: 0 }),
-];
-const VHOST: &[Key] = &[key("dead_letter", Form::Address)];
-
-/// The whole.
-pub const ROOT: &[Key] = &[
-    key("data_dir", Form::Text),
-    key("listeners", Form::Named(LISTENER)),
-    key("memory", Form::Table(MEMORY)),
-    key("store", Form::Table(STORE)),
-    key("vhost", Form::Table(VHOST)),
-    key("log", Form::Table(LOG)),
-    key("limits", Form::Table(LIMITS)),
-    key("queue", Form::Tables(QUEUE)),
-    key("exchange", Form::Tables(EXCHANGE)),
-    key("binding", Form::Tables(BINDING)),
-    key("route", Form::Elsewhere),
-];
 
 /// The form of the key at a path of names, when there is such a key.
 pub fn find(path: &[&str]) -> Option<&'static Form> {
@@ -216,7 +98,7 @@ fn value(node: &Node, form: &'static Form, path: &str, mistakes: &mut Vec<Mistak
             _ => mistakes.push(wrong(node, path, "a list of texts")),
         },
         Form::Arguments => arguments(node, path, mistakes),
-        Form::Elsewhere => elsewhere(node, path, mistakes),
+        Form::Routes(_) => routes(node, path, mistakes),
         leaf => {
             if let Err(reason) = scalar(&node.what, leaf, node.kind()) {
                 mistakes.push(Mistake::new(&node.place, path, reason));
@@ -307,7 +189,7 @@ fn argument(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-fn elsewhere(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) {
+fn routes(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) {
     let What::List(nodes) = &node.what else {
         mistakes.push(wrong(node, path, "a list of tables"));
         return;

@@ -33,6 +33,9 @@
 pub mod bench;
 mod codec;
 mod connection;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod mapping;
 mod options;
 mod state;

@@ -36,6 +36,9 @@
 pub mod bench;
 pub mod codec;
 mod connection;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod mapping;
 mod options;
 

@@ -1,0 +1,371 @@
+//! Every key that a configuration may hold: its name, the form of its value, what holds where it is not set, and what it
+//! means. The checks (schema.rs), the built-in values and docs/CONFIGURATION.md (reference.rs) all read this table; a
+//! test compares it with the types that values are read into (meant.rs).
+
+use crossdock_core::Kind;
+
+/// The form of a value.
+pub enum Form {
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    Bool,
+    /// A whole number.
+    Count {
+        min: i64,
+        max: i64,
+    },
+    /// Bytes.
+    Size {
+        min: u64,
+    },
+    /// Bytes or a percentage.
+    Share,
+    /// A time, as `200ms`.
+    Duration,
+    /// `host:port` or `off`.
+    Bind,
+    /// `queue:NAME`, `topic:a/b`, `exchange:NAME/KEY`.
+    Address,
+    /// `queue:NAME` or `exchange:NAME`.
+    Target,
+    /// A list of texts.
+    Texts,
+    /// A table of declaration arguments: the names are the clients' own.
+    Arguments,
+    /// A list of steps of a content route.
+    Steps,
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// A table whose names are the user's, each with these keys.
+    Named(&'static [Key]),
+    /// `[[name]]`: a list of tables with these keys.
+    Tables(&'static [Key]),
+    /// `[[route]]`: like `Tables`, but the keys inside are checked by the transforms crate, which knows their meaning.
+    Routes(&'static [Key]),
+}
+
+/// One key.
+pub struct Key {
+    pub name: &'static str,
+    pub form: Form,
+    /// The table makes no sense without it.
+    pub required: bool,
+    /// What holds where it is not set, as TOML; none: nothing, or what `meaning` says.
+    pub default: Option<&'static str>,
+    /// For docs/CONFIGURATION.md.
+    pub meaning: &'static str,
+}
+
+impl Key {
+    /// The keys of the table or tables that it names.
+    pub fn inner(&self) -> Option<&'static [Key]> {
+        match self.form {
+            Form::Table(keys) | Form::Named(keys) | Form::Tables(keys) | Form::Routes(keys) => {
+                Some(keys)
+            }
+            _ => None,
+        }
+    }
+}
+
+const fn key(name: &'static str, form: Form, meaning: &'static str) -> Key {
+    Key { name, form, required: false, default: None, meaning }
+}
+
+const fn preset(
+    name: &'static str,
+    form: Form,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { name, form, required: false, default: Some(default), meaning }
+}
+
+const fn required(name: &'static str, form: Form, meaning: &'static str) -> Key {
+    Key { name, form, required: true, default: None, meaning }
+}
+
+const MIB: u64 = 1 << 20;
+
+const LISTENER: &[Key] = &[
+    key(
+        "bind",
+        Form::Bind,
+        "Where it listens; `off` closes it. Only loopback addresses are accepted: the only user \
+         is `guest`, who may log in from this machine only.",
+    ),
+    key(
+        "protocols",
+        Form::Texts,
+        "Which protocols are spoken there: `amqp`, `mqtt`, `stomp`. Where there are several, the \
+         first bytes of a connection tell which one it speaks.",
+    ),
+    key(
+        "connections_max",
+        Form::Count { min: 1, max: 10_000_000 },
+        "Connections that may be open at once; further ones are closed at once. Not set: 80 % of \
+         the file descriptors that the process may open.",
+    ),
+];
+
+const LIMITS: &[Key] = &[
+    preset(
+        "message_bytes",
+        Form::Size { min: 1 },
+        "\"16MiB\"",
+        "Body of one message at most. A larger one is refused with the protocol's own error.",
+    ),
+    preset(
+        "topic_bytes",
+        Form::Count { min: 1, max: 65_535 },
+        "65535",
+        "Length of one topic at most, in bytes.",
+    ),
+    preset(
+        "topic_separators",
+        Form::Count { min: 0, max: 65_535 },
+        "200",
+        "Separators (`/`) in one topic at most.",
+    ),
+    preset(
+        "session_share_bytes",
+        Form::Size { min: 4096 },
+        "\"1MiB\"",
+        "Publishes of one connection that are not stored yet, or are held back by an alarm. At \
+         this many bytes the connection is not read until some are stored.",
+    ),
+    preset(
+        "inbox_bytes",
+        Form::Size { min: 4096 },
+        "\"8MiB\"",
+        "At-most-once deliveries (MQTT QoS 0) that wait for one connection. Beyond it they are \
+         dropped and counted.",
+    ),
+];
+
+const QUEUE: &[Key] = &[
+    required("name", Form::Text, "Its name."),
+    key("durable", Form::Bool, "It survives a restart. Not set: true."),
+    key("auto_delete", Form::Bool, "It is deleted when its last consumer leaves. Not set: false."),
+    key(
+        "arguments",
+        Form::Arguments,
+        "Arguments of the declaration, as AMQP clients write them: `x-max-length`, \
+         `x-message-ttl`, `x-dead-letter-exchange` and so on.",
+    ),
+];
+
+const EXCHANGE: &[Key] = &[
+    required("name", Form::Text, "Its name."),
+    required("type", Form::Word(&Kind::NAMES), "Its type."),
+    key("durable", Form::Bool, "It survives a restart. Not set: true."),
+    key("auto_delete", Form::Bool, "It is deleted with its last binding. Not set: false."),
+    key(
+        "internal",
+        Form::Bool,
+        "Clients cannot publish to it, only other exchanges do. Not set: false.",
+    ),
+    key(
+        "arguments",
+        Form::Arguments,
+        "Arguments of the declaration, for example `alternate-exchange`.",
+    ),
+];
+
+const BINDING: &[Key] = &[
+    required("source", Form::Text, "The exchange that messages come from."),
+    key(
+        "key",
+        Form::Text,
+        "The key, or for a topic exchange the pattern: words separated by `/`, `+` for one word, \
+         `#` for any number of words. Not set: empty.",
+    ),
+    required("to", Form::Target, "Where messages go."),
+    key(
+        "arguments",
+        Form::Arguments,
+        "Arguments of the binding: what a headers exchange compares.",
+    ),
+];
+
+const LOG: &[Key] = &[
+    preset(
+        "format",
+        Form::Word(&["text", "json"]),
+        "\"text\"",
+        "One line for each event, for people or for programs. The log goes to the standard error.",
+    ),
+    preset(
+        "level",
+        Form::Word(&["error", "warn", "info", "debug", "trace"]),
+        "\"info\"",
+        "The least important level that is written. docs/OPERATING.md says what is logged at \
+         which level.",
+    ),
+];
+
+const MEMORY: &[Key] = &[
+    preset(
+        "high",
+        Form::Share,
+        "\"60%\"",
+        "Bytes of messages in memory over which publishers are held back. A percentage is of \
+         what the process may use: the limit of its control group or the machine's memory, \
+         whichever is less.",
+    ),
+    preset(
+        "resident",
+        Form::Size { min: MIB },
+        "\"128MiB\"",
+        "Bytes of messages in memory over which the bodies of stored messages that wait leave \
+         memory. Nobody is held back for that.",
+    ),
+];
+
+const STORE: &[Key] = &[
+    preset(
+        "segment_bytes",
+        Form::Size { min: MIB },
+        "\"64MiB\"",
+        "Size of one file of the journal.",
+    ),
+    key(
+        "disk_free_alarm",
+        Form::Size { min: 0 },
+        "Free bytes of the disk under which publishers are held back. Not set: 1 GiB, or 5 % of \
+         the disk if that is more.",
+    ),
+    preset(
+        "disk_free_hard",
+        Form::Size { min: 0 },
+        "\"256MiB\"",
+        "Free bytes of the disk under which nothing new is declared either.",
+    ),
+];
+
+const VHOST: &[Key] = &[preset(
+    "dead_letter",
+    Form::Address,
+    "\"queue:dead-letters\"",
+    "Where content routes send what failed for good, unless the route names another address.",
+)];
+
+const ON_ERROR: &[Key] = &[
+    preset("retry", Form::Count { min: 0, max: 65_535 }, "0", "Further attempts after the first."),
+    preset(
+        "backoff",
+        Form::Duration,
+        "\"200ms\"",
+        "Wait before the first further attempt; doubled for each one after it.",
+    ),
+    preset(
+        "then",
+        Form::Word(&["dead-letter", "pass", "drop", "reject"]),
+        "\"dead-letter\"",
+        "After the last attempt. `pass`: the original goes on as if the route had not taken it. \
+         `reject`: the publisher gets a negative answer; only for routes without a `wasm` step.",
+    ),
+    key(
+        "dead_letter",
+        Form::Address,
+        "Where `dead-letter` sends to. Not set: `vhost.dead_letter`.",
+    ),
+];
+
+const ROUTE_LIMITS: &[Key] = &[
+    preset(
+        "memory",
+        Form::Size { min: 1 << 16 },
+        "\"16MiB\"",
+        "Memory of one instance of a module, at most 1 GiB.",
+    ),
+    preset(
+        "deadline",
+        Form::Duration,
+        "\"50ms\"",
+        "Time of a module for one message, from 1 ms to 60 s.",
+    ),
+];
+
+const ROUTE: &[Key] = &[
+    required(
+        "name",
+        Form::Text,
+        "Unique; also the name of the route's own queue, `route/NAME`. 1 to 64 letters, digits, \
+         `-`, `_` and `.`.",
+    ),
+    required(
+        "from",
+        Form::Texts,
+        "What it watches: `topic:PATTERN`, `queue:NAME`, `exchange:NAME/PATTERN`.",
+    ),
+    key(
+        "when",
+        Form::Text,
+        "Which messages it takes, as a predicate (docs/transforms/predicates.md). Not set: all.",
+    ),
+    key(
+        "steps",
+        Form::Steps,
+        "What happens to a message, in order; each is `{ set = {…} }`, `{ remove = […] }` or `{ \
+         wasm = \"module\", with = {…} }` (docs/transforms).",
+    ),
+    key(
+        "to",
+        Form::Texts,
+        "Where results go: `queue:NAME`, `topic:a/b`, `exchange:NAME/KEY`; parts in braces are \
+         computed from the message. Required, but with `mode = \"filter\"` not allowed.",
+    ),
+    preset(
+        "mode",
+        Form::Word(&["divert", "tap", "filter"]),
+        "\"divert\"",
+        "What becomes of the original. `divert`: it goes nowhere else. `tap`: it goes on, the \
+         route works on a copy. `filter`: the result goes on in its place.",
+    ),
+    key("on_error", Form::Table(ON_ERROR), "What happens when a step fails."),
+    preset(
+        "isolation",
+        Form::Word(&["shared", "per-message"]),
+        "\"shared\"",
+        "`per-message`: each message gets an instance of the module of its own, which takes \
+         about ten times as long for small messages.",
+    ),
+    key("limits", Form::Table(ROUTE_LIMITS), "What each module of the route may use."),
+];
+
+/// The listeners that are there where nothing is configured.
+const LISTENERS: &str = "{ amqp = { bind = \"127.0.0.1:5672\", protocols = [\"amqp\"] }, \
+     mqtt = { bind = \"127.0.0.1:1883\", protocols = [\"mqtt\"] }, \
+     stomp = { bind = \"127.0.0.1:61613\", protocols = [\"stomp\"] } }";
+
+/// The whole.
+pub const ROOT: &[Key] = &[
+    preset(
+        "data_dir",
+        Form::Text,
+        "\"data\"",
+        "Folder of the store and of the cache of compiled modules. Relative to the working \
+         directory.",
+    ),
+    preset("listeners", Form::Named(LISTENER), LISTENERS, "One table for each port."),
+    key("memory", Form::Table(MEMORY), "How much memory messages may take."),
+    key("store", Form::Table(STORE), "The store on disk."),
+    key("vhost", Form::Table(VHOST), "The virtual host; there is one, `/`."),
+    key("log", Form::Table(LOG), "The log."),
+    key("limits", Form::Table(LIMITS), "What one message and one connection may take."),
+    key(
+        "queue",
+        Form::Tables(QUEUE),
+        "Queues that are declared at every start. One that is there already with other settings \
+         is a mistake, and nothing is changed.",
+    ),
+    key("exchange", Form::Tables(EXCHANGE), "Exchanges that are declared at every start."),
+    key("binding", Form::Tables(BINDING), "Bindings that are made at every start."),
+    key(
+        "route",
+        Form::Routes(ROUTE),
+        "Content routes: they look into messages, reshape them and send them on (docs/transforms).",
+    ),
+];
