@@ -97,7 +97,10 @@ impl Plan {
             return Ok(broker);
         }
         if let Err(error) = broker.close().await {
-            tracing::warn!(%error, "the store was not closed in order");
+            tracing::warn!(
+                %error,
+                "the store was not closed cleanly; the next start reads the journal again"
+            );
         }
         Err(mistakes)
     }

@@ -58,16 +58,23 @@ pub async fn serve(
         error = broker.failed() => Some(error),
     };
     if let Some(error) = failure {
-        tracing::error!(detail = error.detail(), "the store failed; the process ends");
+        tracing::error!(
+            detail = error.detail(),
+            "the store failed: nothing can be acknowledged any more, and the broker stops with exit code 3"
+        );
         return Ok(End::StoreFailed);
     }
-    tracing::info!("stopping");
+    tracing::info!("stopping: a signal asked for it");
     switch.send_replace(true);
     let goodbyes = async { while serving.join_next().await.is_some() {} };
     tokio::select! {
         () = goodbyes => {}
-        () = tokio::time::sleep(DRAIN_TIME) => tracing::warn!("connections are cut: they took too long"),
-        () = signals.next() => tracing::warn!("connections are cut: asked twice"),
+        () = tokio::time::sleep(DRAIN_TIME) => {
+            tracing::warn!("some connections did not close in time and are cut")
+        }
+        () = signals.next() => {
+            tracing::warn!("a second signal came: open connections are cut without waiting for them")
+        }
     }
     serving.shutdown().await;
     close(&broker).await;
@@ -80,9 +87,16 @@ async fn close(broker: &Broker) {
     match timeout(CLOSE_TIME, broker.close()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(detail = error.detail(), "the store was not closed in order")
+            tracing::warn!(
+                detail = error.detail(),
+                "the store was not closed cleanly; the next start reads the journal again"
+            )
         }
-        Err(_) => tracing::warn!("closing the store takes too long; the next start recovers"),
+        Err(_) => {
+            tracing::warn!(
+                "closing the store took too long; the next start reads the journal again"
+            )
+        }
     }
 }
 
@@ -119,7 +133,7 @@ fn ready_line(listeners: &[Listener], took: Duration) -> String {
 fn announce(ready: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = writeln!(out, "{ready}").and_then(|()| out.flush()) {
-        tracing::warn!(%error, "nobody reads the standard output");
+        tracing::warn!(%error, "cannot write the ready line to standard output; the broker runs");
     }
     tracing::info!("{ready}");
 }

@@ -83,14 +83,23 @@ impl Segment {
                     for lost in &found.damage {
                         let (segment, from, to) =
                             (&self.name, lost.start, lost.end.saturating_sub(1));
-                        tracing::error!(segment, from, to, "entries of the journal are damaged");
+                        tracing::error!(
+                            segment,
+                            from,
+                            to,
+                            "journal entries are damaged: what they held is lost"
+                        );
                     }
                     places.is_evidence = !found.damage.is_empty();
                     (places.offsets, places.end) = (found.offsets, found.end);
                     places.unread = None;
                 }
                 Err(error) => {
-                    tracing::error!(segment = self.name, %error, "segment cannot be read");
+                    tracing::error!(
+                        segment = self.name,
+                        %error,
+                        "cannot read a journal segment: its messages cannot be delivered now"
+                    );
                 }
             }
         }

@@ -205,7 +205,9 @@ impl Journal {
             let error = match self.try_roll(&mut begun) {
                 Ok(true) => {
                     if waits {
-                        tracing::info!("there is room again: the journal goes on");
+                        tracing::info!(
+                            "the next journal segment was created: waiting writes go on"
+                        );
                     }
                     return Ok(());
                 }
@@ -229,7 +231,11 @@ impl Journal {
             }
             if !std::mem::replace(&mut waits, true) {
                 let full = is_full(&error);
-                tracing::error!(%error, full, "the journal waits for its next segment");
+                tracing::error!(
+                    %error,
+                    full,
+                    "cannot create the next journal segment: all writes wait until it can be created"
+                );
             }
             if !feed.pause() {
                 if let Some(begun) = begun {
@@ -282,7 +288,10 @@ impl Journal {
     /// Accepts nothing any more. The first reason counts.
     fn stop(&mut self, why: String, unknown: bool) {
         if self.stopped.is_none() {
-            tracing::error!(why, "the store stops: nothing is stored any more");
+            tracing::error!(
+                why,
+                "the store accepts no more writes until the broker is started again"
+            );
             self.stopped = Some(Stopped { why, unknown });
         }
     }

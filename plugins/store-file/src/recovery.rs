@@ -129,7 +129,7 @@ impl Recovery<'_> {
             Listing::Whole(manifest) => Ok(manifest),
             Listing::Anew(manifest, reason) => {
                 let dir = self.survey.dir.display();
-                tracing::error!(%dir, reason, "the manifest is made anew from the segments");
+                tracing::error!(%dir, reason, "the manifest was unusable and is rebuilt from the segments");
                 Ok(manifest)
             }
             Listing::Fresh => {
@@ -147,7 +147,7 @@ impl Recovery<'_> {
         let there = names.iter().filter_map(|name| segment_first(name));
         for first in there.filter(|first| !listed.contains(first)) {
             let name = segment_name(first);
-            tracing::debug!(segment = name, "segment that is not listed is removed");
+            tracing::debug!(segment = name, "deleting a segment that the manifest does not list");
             self.at(&name, self.disk.remove(&name))?;
         }
         Ok(())
@@ -159,13 +159,18 @@ impl Recovery<'_> {
         let Surveyed { segment, found, header, is_missing } = surveyed;
         let name = &segment.name;
         if *is_missing {
-            tracing::error!(segment = name, "segment is missing");
+            tracing::error!(segment = name, "a journal segment is missing: what it held is lost");
         } else if header.is_none() {
-            tracing::error!(segment = name, "segment header is damaged");
+            tracing::error!(segment = name, "the header of a journal segment is damaged");
         }
         for lost in &found.damage {
             let (from, to) = (lost.start, lost.end.saturating_sub(1));
-            tracing::error!(segment = name, from, to, "entries of the journal are damaged");
+            tracing::error!(
+                segment = name,
+                from,
+                to,
+                "journal entries are damaged: what they held is lost"
+            );
         }
         if !is_missing && (header.is_none() || !found.damage.is_empty()) {
             self.quarantine(name, &*segment.file);
@@ -187,7 +192,12 @@ impl Recovery<'_> {
             return Ok(());
         }
         let bytes = dirty - free.start;
-        tracing::warn!(segment = name, at = free.start, bytes, "unfinished tail is cut");
+        tracing::warn!(
+            segment = name,
+            at = free.start,
+            bytes,
+            "the last write was unfinished and is removed; it was not acknowledged"
+        );
         let zeros = vec![0; usize::try_from(bytes).unwrap_or(BLOCK).min(BLOCK)];
         let mut at = free.start;
         while at < dirty {
@@ -205,7 +215,7 @@ impl Recovery<'_> {
             return;
         }
         if let Err(error) = self.copy(file, &copy) {
-            tracing::error!(file = copy, %error, "damaged file could not be copied");
+            tracing::error!(file = copy, %error, "cannot copy a damaged file to the quarantine folder");
         }
     }
 
@@ -245,7 +255,11 @@ impl Recovery<'_> {
             }
             if snapshot > end {
                 // Positions are never given twice: what follows the snapshot must be behind it.
-                tracing::error!(end, snapshot, "the journal ends before its snapshot");
+                tracing::error!(
+                    end,
+                    snapshot,
+                    "the journal ends before its snapshot: messages between them are lost"
+                );
                 tail.active.lose_to(snapshot);
             }
             seal(manifest, &tail.active, crc);

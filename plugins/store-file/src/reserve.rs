@@ -57,8 +57,14 @@ impl Reserve {
         *held = false;
         // When the name comes back with a crash, it is a reserve again.
         match self.disk.remove(RESERVE).and_then(|()| sync_names(&*self.disk)) {
-            Ok(()) => tracing::warn!(bytes = self.bytes, "disk full: the reserve is given up"),
-            Err(error) => tracing::error!(%error, "the reserve could not be given up"),
+            Ok(()) => tracing::warn!(
+                bytes = self.bytes,
+                "the disk is full: the reserve file was deleted so that the journal can go on"
+            ),
+            Err(error) => tracing::error!(
+                %error,
+                "the disk is full and the reserve file cannot be deleted: free disk space now"
+            ),
         }
         true
     }

@@ -156,7 +156,7 @@ impl Snapshots {
             match open(&*self.disk, upto) {
                 Ok(body) => return Ok(Some((upto, body))),
                 Err(error) => {
-                    tracing::error!(upto, %error, "snapshot is damaged");
+                    tracing::error!(upto, %error, "a snapshot is damaged and is not used");
                     let mut known = lock(&self.known);
                     known.whole.retain(|whole| *whole != upto);
                     known.damaged.push(upto);
@@ -275,7 +275,7 @@ fn clean(disk: &dyn Disk, old: &[u64], damaged: &[u64]) {
         cleaned = cleaned.and(disk.remove(&snapshot_name(*upto)));
     }
     if let Err(error) = cleaned.and(disk.sync_dir("")) {
-        tracing::warn!(%error, "old snapshots could not be removed");
+        tracing::warn!(%error, "cannot delete old snapshots; they take disk space until a later try");
     }
 }
 

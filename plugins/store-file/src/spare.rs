@@ -249,7 +249,7 @@ impl Work {
         match self.maker.make(needed, &self.shelf.stop) {
             Ok(spare) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("there is room for the next segment again");
+                    tracing::info!("the next journal segment can be created again");
                 }
                 lock(&self.shelf.now).ready = spare;
                 self.shelf.changed.notify_all();
@@ -257,7 +257,10 @@ impl Work {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(%error, "the next segment cannot be made yet; it is tried again");
+                    tracing::warn!(
+                        %error,
+                        "cannot create the next journal segment ahead of time; trying again"
+                    );
                 }
                 if !needed {
                     return RETRY;
@@ -274,7 +277,7 @@ impl Work {
         match self.maker.reserve.restore(&self.shelf.stop) {
             Ok(_) => LOOK,
             Err(error) => {
-                tracing::debug!(%error, "the reserve could not be made");
+                tracing::debug!(%error, "cannot create the reserve file; trying again");
                 LOOK_FAILED
             }
         }

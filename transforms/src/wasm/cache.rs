@@ -36,7 +36,7 @@ impl Cache {
         if !is_private(&at_folder, &at_folder) {
             let shown = folder.display();
             tracing::warn!(
-                "{shown}: others can write here, so every start compiles all modules anew"
+                "{shown}: other users may write here, so the compiled modules in it are not used"
             );
         }
         Ok(Self { folder })
@@ -48,12 +48,20 @@ impl Cache {
         if let Some(code) = self.load(&path) {
             match deserialize(engine, &code) {
                 Ok(component) => return Ok(component),
-                Err(e) => tracing::warn!("{}: compiled again, because: {e:#}", path.display()),
+                Err(e) => {
+                    let path = path.display();
+                    tracing::warn!(
+                        "{path}: cannot load the compiled module; compiling it again: {e:#}"
+                    );
+                }
             }
         }
         let code = engine.precompile_component(wasm)?;
         if let Err(e) = self.store(&path, &code) {
-            tracing::warn!("{}: the compiled module is not kept: {e}", path.display());
+            let path = path.display();
+            tracing::warn!(
+                "{path}: cannot store the compiled module; the next start compiles it again: {e}"
+            );
         }
         deserialize(engine, &code)
     }

@@ -62,7 +62,9 @@ impl Runtime {
     pub(super) fn new(size: Size) -> Result<Self> {
         // Address space may be too scarce for a pool (a container's limit): slower, but it works.
         let engine = Engine::new(&config(Some(size))).or_else(|e| {
-            tracing::warn!("wasm memories come one by one, because a pool was refused: {e:#}");
+            tracing::warn!(
+                "cannot reserve memory for a pool of modules; each call allocates its own: {e:#}"
+            );
             Engine::new(&config(None))
         })?;
         let mut linker = Linker::new(&engine);

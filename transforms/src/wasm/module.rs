@@ -74,7 +74,7 @@ impl Module {
                     let module = &*self.blueprint.name;
                     tracing::warn!(
                         module,
-                        "paused for {pause:?} after failures in a row: {reason}"
+                        "the module failed too often and is paused for {pause:?}; its last failure: {reason}"
                     );
                 }
                 Err(self.fault(kind, &reason))
