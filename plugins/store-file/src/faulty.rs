@@ -39,7 +39,7 @@ impl Dice {
         if end == 0 { 0 } else { self.roll() % end }
     }
 
-    /// True so many times out of a hundred.
+    /// True with a probability of `percent`.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -76,9 +76,9 @@ struct State {
     syncs: u64,
     failed: bool,
     sync_time: Duration,
-    /// Bytes that all files may have together.
+    /// Limit for the bytes of all files together.
     room: Option<u64>,
-    /// Files whose names begin so cannot be made, and why.
+    /// Prefix of the names of files that cannot be created, and the error.
     barren: Option<(&'static str, io::ErrorKind)>,
     /// Sectors that cannot be read until they are written.
     bad: BTreeSet<(usize, usize)>,
@@ -87,7 +87,7 @@ struct State {
 
 #[derive(Clone, Copy)]
 struct Fault {
-    /// Calls that go well before.
+    /// Calls that succeed before.
     after: u64,
     kind: io::ErrorKind,
     /// All later calls fail, too.
@@ -130,18 +130,18 @@ impl Change {
 }
 
 impl FaultyDisk {
-    /// After so many more calls that change something, one fails.
+    /// The call that changes something after this many more such calls fails.
     pub fn fail_after(&self, calls: u64, kind: io::ErrorKind) {
         lock(&self.0).fault = Some(Fault { after: calls, kind, kills: false });
     }
 
-    /// After so many more calls that change something, one is done in part, and nothing after it.
+    /// The call that changes something after this many more such calls is done in part, and none after it.
     pub fn die_after(&self, calls: u64) {
         let kind = io::ErrorKind::Interrupted;
         lock(&self.0).fault = Some(Fault { after: calls, kind, kills: true });
     }
 
-    /// From now on no file can be made whose name begins so.
+    /// From now on no file whose name has this prefix can be created.
     pub fn refuse_files(&self, prefix: &'static str, kind: io::ErrorKind) {
         lock(&self.0).barren = Some((prefix, kind));
     }
@@ -151,7 +151,7 @@ impl FaultyDisk {
         lock(&self.0).fault = None;
     }
 
-    /// Whether that call has come.
+    /// Whether the call that was to fail has been made.
     pub fn has_failed(&self) -> bool {
         lock(&self.0).failed
     }
@@ -172,7 +172,7 @@ impl FaultyDisk {
         (state.writes, state.reads)
     }
 
-    /// A sync takes so long from now on.
+    /// From now on every sync takes this long.
     pub fn set_sync_time(&self, time: Duration) {
         lock(&self.0).sync_time = time;
     }
@@ -182,7 +182,7 @@ impl FaultyDisk {
         lock(&self.0).syncs
     }
 
-    /// So many bytes may all files have together; as many as they like without.
+    /// Limits the bytes of all files together; none removes the limit.
     pub fn set_room(&self, room: Option<u64>) {
         lock(&self.0).room = room;
     }
@@ -198,7 +198,7 @@ impl FaultyDisk {
         state.names.get(name).map(|id| state.files[*id].now.len() as u64)
     }
 
-    /// Whether room is limited.
+    /// Whether the bytes of all files are limited.
     pub fn is_short(&self) -> bool {
         lock(&self.0).room.is_some()
     }

@@ -38,6 +38,8 @@ mod fetch;
 #[cfg(test)]
 mod fetch_tests;
 mod figures;
+#[cfg(test)]
+mod full_disk_tests;
 mod journal;
 mod layout;
 mod manifest;
@@ -45,8 +47,6 @@ mod queue;
 mod reader;
 mod recovery;
 mod reserve;
-#[cfg(test)]
-mod room_tests;
 mod scan;
 #[cfg(test)]
 mod sim_tests;

@@ -2,7 +2,7 @@
 //! a call, forgets, and cannot be read in places. A model says what must be there. Everything is on one thread, so that
 //! a seed is the same story each time.
 //!
-//! `STORE_SEEDS` seeds are told from `STORE_SEED` on.
+//! `STORE_SEEDS` says how many seeds are run, `STORE_SEED` which is the first.
 
 use crate::catalog::lock;
 use crate::dead::Ranges;
@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// Told when nothing else is asked for: about a second of an unoptimised build.
+/// Seeds that are run by default: about a second with an unoptimised build.
 const SEEDS: u64 = 150;
 
 /// An entry as it was given to the journal.
@@ -119,7 +119,7 @@ impl Story {
         }
     }
 
-    /// Tells it. The hash of all that happened.
+    /// Runs the story. Returns the hash of all that happened.
     fn tell(mut self) -> u64 {
         for _ in 0..2 + self.dice.below(4) {
             self.live();
@@ -348,7 +348,7 @@ impl Story {
         words.take(length).collect()
     }
 
-    /// Appends so many at once, perhaps with a trim between, and awaits them.
+    /// Appends `count` entries at once, perhaps with a trim between, and awaits them.
     fn append(&mut self, life: &mut Life, count: u64) {
         let limit = life.shared.max_entry() as u64;
         let is_over = life.failed;
@@ -559,7 +559,7 @@ fn every_story_ends_well() {
     let began = Instant::now();
     for seed in first..first.saturating_add(count) {
         let told = std::panic::catch_unwind(|| Story::new(seed).tell());
-        assert!(told.is_ok(), "STORE_SEED={seed} STORE_SEEDS=1 tells it again");
+        assert!(told.is_ok(), "STORE_SEED={seed} STORE_SEEDS=1 runs it again");
     }
     let each = began.elapsed() / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
     println!("{count} stories from {first} on in {:?}, {each:?} each", began.elapsed());

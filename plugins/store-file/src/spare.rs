@@ -197,7 +197,7 @@ impl Supply for Workshop {
             return Err(failure);
         }
         if spare.is_none() && self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
-            return Err(io::Error::other("its thread has ended"));
+            return Err(io::Error::other("the thread that makes segments has ended"));
         }
         stock.needed &= spare.is_none();
         self.shelf.changed.notify_all();

@@ -189,7 +189,7 @@ async fn a_missing_segment_is_reported() {
 }
 
 #[tokio::test]
-async fn a_lost_manifest_is_made_anew() {
+async fn a_lost_manifest_is_rebuilt() {
     let folder = Folder::new();
     append(&*folder.open().expect("fresh"), 150).await;
     let manifest = folder.0.join("manifest");

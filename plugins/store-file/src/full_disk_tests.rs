@@ -1,5 +1,5 @@
-//! The store on a disk that fills up: nothing fails that has not been written, the reserve is spent on what makes room,
-//! and all goes on by itself.
+//! The store on a disk that fills up: appends wait and do not fail, the reserve is spent on what frees disk space, and
+//! the appends continue by themselves.
 
 use crate::faulty::FaultyDisk;
 use crate::layout::segment_name;
@@ -31,7 +31,7 @@ async fn writer(store: &FileStore) -> Box<dyn JournalWriter> {
     store.open(JOURNAL, &lease).await.expect("no writer yet")
 }
 
-/// Waits until the next segment and the reserve are made, and leaves this much room.
+/// Waits until the next segment and the reserve are made, and leaves this many bytes free.
 async fn fill_up(disk: &FaultyDisk, left: u64) {
     let made = |names: &[String]| {
         let spare = names.iter().any(|name| name.starts_with("spare-"));
@@ -40,7 +40,7 @@ async fn fill_up(disk: &FaultyDisk, left: u64) {
     while !made(&disk.names()) {
         sleep(Duration::from_millis(1)).await;
     }
-    // The last of its writes is over when it has nothing to do any more.
+    // The thread that makes them is idle when the number of calls no longer changes.
     let mut calls = 0;
     while calls != disk.calls() {
         calls = disk.calls();
@@ -53,7 +53,7 @@ fn snapshot(bytes: usize) -> Box<dyn Source<Bytes>> {
     Box::new(Items(vec![Bytes::from(vec![7; bytes])].into_iter()))
 }
 
-/// Appends until one has to wait. That one's outcome, and how many were stored.
+/// Appends until one has to wait. Returns its outcome, and how many were stored.
 async fn append_until_full(
     writer: &mut dyn JournalWriter,
 ) -> (crossdock_core::store::Pending<Pos>, u64) {
@@ -67,7 +67,7 @@ async fn append_until_full(
 }
 
 #[tokio::test]
-async fn an_append_waits_for_room_and_those_behind_it_too() {
+async fn an_append_waits_for_disk_space_and_those_behind_it_too() {
     let disk = FaultyDisk::default();
     let store = open(&disk);
     let mut writer = writer(&store).await;
@@ -84,7 +84,7 @@ async fn an_append_waits_for_room_and_those_behind_it_too() {
 }
 
 #[tokio::test]
-async fn a_trim_overtakes_what_waits_and_makes_the_room_for_it() {
+async fn a_trim_overtakes_waiting_appends_and_frees_space_for_them() {
     let disk = FaultyDisk::default();
     let store = open(&disk);
     let mut writer = writer(&store).await;
@@ -217,7 +217,7 @@ async fn stretches_are_what_is_removed_as_a_whole() {
     for _ in 0..10 {
         writer.append(vec![1; 1000].into()).await.expect("stored");
     }
-    let told = |store: &FileStore| -> Vec<(u64, u64, u64, bool)> {
+    let shown = |store: &FileStore| -> Vec<(u64, u64, u64, bool)> {
         let stretches = store.stretches(JOURNAL).into_iter();
         let flat = |s: crossdock_core::store::Stretch| {
             (s.entries.start.0, s.entries.end.0, s.bytes, s.sealed)
@@ -226,8 +226,8 @@ async fn stretches_are_what_is_removed_as_a_whole() {
     };
     let kib = 8 << 10;
     let all = [(1, 4, kib, true), (4, 7, kib, true), (7, 10, kib, true), (10, 11, kib, false)];
-    assert_eq!(told(&store), all);
+    assert_eq!(shown(&store), all);
     writer.trim(&[Pos(4)..Pos(7)]).await.expect("trimmed");
     drop((writer, store));
-    assert_eq!(told(&open(&disk.kill())), [all[0], all[2], all[3]]);
+    assert_eq!(shown(&open(&disk.kill())), [all[0], all[2], all[3]]);
 }
