@@ -1,5 +1,5 @@
-//! The life of the process: open, bind, say so, serve until a signal, drain, close. Everything that can
-//! be wrong is found before the first port is bound.
+//! The life of the process: open the store, bind, print the ready line, serve until a signal, drain, close. Everything
+//! that can be wrong is found before the first port is bound.
 
 use crate::config::{Loaded, Mistake};
 use crate::plan::{Plan, Port};
@@ -13,15 +13,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Connections have so long to say goodbye.
+/// After a signal, connections get this long to close in an orderly way.
 const DRAIN_TIME: Duration = Duration::from_millis(4500);
-/// What is acknowledged is stored already, so that a close that hangs loses nothing.
+/// Closing the store gets this long. Everything acknowledged is stored already, so giving up loses nothing.
 const CLOSE_TIME: Duration = Duration::from_millis(400);
 
-/// How it ended.
+/// Why serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It was told to.
+    /// A signal asked for it.
     Asked,
     /// The store failed: nothing could be acknowledged any more.
     StoreFailed,
@@ -44,7 +44,7 @@ pub async fn serve(
         }
     };
     let mut signals = Signals::new().map_err(|error| {
-        vec![loaded.mistake("", format!("signals cannot be received: {error}"))]
+        vec![loaded.mistake("", format!("cannot install signal handlers: {error}"))]
     })?;
     let (switch, drain) = Drain::channel();
     let ready = ready_line(&listeners, started.elapsed());
@@ -78,7 +78,7 @@ pub async fn serve(
     }
     serving.shutdown().await;
     close(&broker).await;
-    // The routes' modules run as long as the broker does.
+    // The plan owns the host of the routes' modules, which has to outlive the broker.
     drop(plan);
     Ok(End::Asked)
 }
@@ -100,7 +100,7 @@ async fn close(broker: &Broker) {
     }
 }
 
-/// Binds all or none.
+/// Binds all ports, or none.
 async fn bind(ports: &[Port], loaded: &Loaded) -> Result<Vec<Listener>, Vec<Mistake>> {
     let (mut listeners, mut mistakes) = (Vec::new(), Vec::new());
     for port in ports {
@@ -138,7 +138,7 @@ fn announce(ready: &str) {
     tracing::info!("{ready}");
 }
 
-/// The signals that ask the process to end.
+/// The signals that stop the broker.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
