@@ -17,23 +17,23 @@ pub struct House {
     _switch: tokio::sync::watch::Sender<bool>,
 }
 
-/// Whom a pipe leads to.
+/// The adapter that a pipe is connected to.
 pub fn amqp() -> Arc<dyn Protocol> {
     Arc::new(crossdock_amqp091::Amqp091::default())
 }
 
-/// Whom a pipe leads to.
+/// The adapter that a pipe is connected to.
 pub fn mqtt() -> Arc<dyn Protocol> {
     Arc::new(crossdock_mqtt::Mqtt::default())
 }
 
-/// Whom a pipe leads to.
+/// The adapter that a pipe is connected to.
 pub fn stomp() -> Arc<dyn Protocol> {
     Arc::new(crossdock_stomp::Stomp::default())
 }
 
 impl House {
-    /// Opens it.
+    /// Opens the broker.
     pub async fn open() -> Result<Self> {
         let protocols = [amqp(), mqtt(), stomp()];
         let setup = Setup {

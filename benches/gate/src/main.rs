@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use house::House;
 use pipe::{MARK, Pipe};
 
-/// Messages that are written before the deliveries of the last batch are waited for.
+/// Messages of one batch: they are written, then their deliveries are awaited.
 const BATCH: usize = 50;
 /// Body bytes of every message.
 const BODY: usize = 128;
@@ -49,14 +49,14 @@ fn main() -> Result<()> {
     }
 }
 
-/// A body that ends with the mark that deliveries are counted by.
+/// A body that ends with the mark by which deliveries are counted.
 fn body() -> Vec<u8> {
     let mut body = vec![b'x'; BODY - MARK.len()];
     body.extend_from_slice(MARK);
     body
 }
 
-/// Who publishes, what one message is on the wire, who receives, and what receivers answer.
+/// The publisher, its encoded message, the receivers, and their answers.
 struct Scene {
     publisher: Pipe,
     message: Vec<u8>,
@@ -94,7 +94,7 @@ async fn run(scenario: &str, count: usize) -> Result<()> {
             let reader = amqp_exchange(&house, "amq.topic", 1, 1).await?;
             Scene { publisher: mqtt::connect(&house, "p").await?, message, ..reader }
         }
-        other => bail!("there is no scenario {other}"),
+        other => bail!("unknown scenario {other}; --list prints the scenarios"),
     };
     drive(scene, count, scenario == "mqtt-qos1").await
 }
@@ -145,7 +145,7 @@ async fn mqtt(house: &House, qos: u8) -> Result<Scene> {
     Ok(Scene { publisher, message, receivers: vec![Receiver { pipe, answer }] })
 }
 
-/// Publishes in batches; each batch is received, and answered, before the next.
+/// Publishes in batches; each batch is received and answered before the next.
 async fn drive(scene: Scene, count: usize, ids: bool) -> Result<()> {
     let Scene { publisher, message, mut receivers } = scene;
     let mut batch = message.repeat(BATCH);

@@ -3,17 +3,17 @@
 use anyhow::{Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// Ends every body, and stands nowhere else on the wire.
+/// The mark at the end of every body; it occurs nowhere else on the wire.
 pub const MARK: &[u8] = b"~#!#~";
 
-/// A connection with what was read and not looked at.
+/// A connection, and the input that was not processed yet.
 pub struct Pipe {
     stream: DuplexStream,
     input: Vec<u8>,
 }
 
 impl Pipe {
-    /// A fresh connection.
+    /// A new connection.
     pub fn new(stream: DuplexStream) -> Self {
         Self { stream, input: Vec::new() }
     }
@@ -31,7 +31,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// Waits until these bytes have come, and forgets all up to their end.
+    /// Waits for these bytes, and discards the input up to their end.
     pub async fn expect(&mut self, wanted: &[u8]) -> Result<()> {
         loop {
             if let Some(at) = memchr::memmem::find(&self.input, wanted) {
@@ -42,7 +42,7 @@ impl Pipe {
         }
     }
 
-    /// Waits for so many deliveries.
+    /// Waits for `count` deliveries.
     pub async fn marks(&mut self, mut count: usize) -> Result<()> {
         loop {
             let mut end = 0;
@@ -58,7 +58,7 @@ impl Pipe {
         }
     }
 
-    /// From now on, what comes is thrown away: confirms that nobody looks at.
+    /// From now on discards the input: confirms that are not checked.
     pub fn drained(self) -> Drained {
         let (mut reader, writer) = tokio::io::split(self.stream);
         tokio::spawn(async move {
@@ -69,7 +69,7 @@ impl Pipe {
     }
 }
 
-/// The writing half of a connection whose input is thrown away.
+/// The writing half of a connection whose input is discarded.
 pub struct Drained(tokio::io::WriteHalf<DuplexStream>);
 
 impl Drained {
