@@ -46,7 +46,7 @@ async fn fill_up(disk: &FaultyDisk, left: u64) {
         calls = disk.calls();
         sleep(Duration::from_millis(20)).await;
     }
-    disk.set_room(Some(disk.used() + left));
+    disk.set_bytes_max(Some(disk.used() + left));
 }
 
 fn snapshot(bytes: usize) -> Box<dyn Source<Bytes>> {
@@ -76,7 +76,7 @@ async fn an_append_waits_for_disk_space_and_those_behind_it_too() {
     // The open segment, the spare one, and one in the place of the reserve.
     assert_eq!((stored, disk.size_of(RESERVE)), (9, None));
     let second = writer.append(vec![2; 10].into());
-    disk.set_room(None);
+    disk.set_bytes_max(None);
     assert_eq!(timeout(LONG, first).await.expect("in time").ok(), Some(Pos(10)));
     assert_eq!(timeout(LONG, second).await.expect("in time").ok(), Some(Pos(11)));
     fill_up(&disk, 0).await;
@@ -105,7 +105,7 @@ async fn a_writer_that_leaves_waits_no_longer_and_another_goes_on() {
     let (pending, stored) = append_until_full(&mut *first).await;
     tokio::task::spawn_blocking(move || drop(first)).await.expect("it leaves");
     assert!(matches!(pending.await, Err(StoreError::Full)));
-    disk.set_room(None);
+    disk.set_bytes_max(None);
     let mut second = writer(&store).await;
     assert_eq!(second.append(vec![3; 1000].into()).await.ok(), Some(Pos(stored + 1)));
 }
@@ -179,14 +179,14 @@ fn a_smaller_segment_will_do_when_it_is_needed() {
     let capacity = 16 << 20;
     let reserve = Arc::new(Reserve::find(Arc::new(disk.clone()), capacity).expect("readable"));
     let mut maker = Maker::new(Arc::new(disk.clone()), reserve, capacity, 4 << 20);
-    disk.set_room(Some(10 << 20));
+    disk.set_bytes_max(Some(10 << 20));
     let full = |made: std::io::Result<Option<crate::spare::Spare>>| match made {
         Ok(made) => Ok(made.map(|spare| spare.capacity)),
         Err(error) => Err(error.kind()),
     };
     assert_eq!(full(maker.make(false, &GO)), Err(ErrorKind::StorageFull));
     assert_eq!(full(maker.make(true, &GO)), Ok(Some(8 << 20)));
-    disk.set_room(Some(disk.used() + (5 << 20)));
+    disk.set_bytes_max(Some(disk.used() + (5 << 20)));
     assert_eq!(full(maker.make(true, &GO)), Err(ErrorKind::StorageFull), "no entry of 4 MiB fits");
     assert_eq!(disk.names().len(), 1, "nothing is left of what failed");
 }

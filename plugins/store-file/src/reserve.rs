@@ -107,11 +107,11 @@ mod tests {
     #[test]
     fn it_is_made_when_there_is_plenty_and_spent_when_there_is_none() {
         let disk = FaultyDisk::default();
-        disk.set_room(Some(32 << 10));
+        disk.set_bytes_max(Some(32 << 10));
         let reserve = Reserve::find(Arc::new(disk.clone()), 8 << 10).expect("readable");
         assert!(!reserve.restore(&GO).expect("no fault"), "four times its size is free, not more");
         assert!(!reserve.release());
-        disk.set_room(Some(33 << 10));
+        disk.set_bytes_max(Some(33 << 10));
         assert!(reserve.restore(&GO).expect("no fault"));
         assert_eq!((reserve.missing(), disk.size_of(RESERVE)), (0, Some(8 << 10)));
         let again = Reserve::find(Arc::new(disk.clone()), 8 << 10).expect("readable");
