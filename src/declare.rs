@@ -1,5 +1,5 @@
-//! Queues, exchanges and bindings of the configuration, declared at every start as a client would: what
-//! is there with other settings is a mistake, never changed.
+//! Queues, exchanges and bindings of the configuration, declared at every start as a client would declare them. One
+//! that exists with other settings is a mistake and is not changed.
 
 use crate::config::{Loaded, Mistake, values};
 use crossdock_core::{
@@ -7,7 +7,7 @@ use crossdock_core::{
     SessionSpec, To,
 };
 
-/// Each with its key in the configuration.
+/// The declarations, each with its key in the configuration.
 #[derive(Debug, Default)]
 pub struct Declarations {
     exchanges: Vec<(String, ExchangeSpec)>,
@@ -16,7 +16,7 @@ pub struct Declarations {
 }
 
 impl Declarations {
-    /// Reads them. What the broker alone can tell is left to [`Declarations::apply`].
+    /// Reads them from the configuration. What only the broker can check is left to [`Declarations::apply`].
     pub fn read(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Self {
         let mut all = Self::default();
         for (index, queue) in loaded.config.queues.iter().enumerate() {
@@ -70,7 +70,7 @@ impl Declarations {
         all
     }
 
-    /// Declares them. What could not be declared is in the answer.
+    /// Declares them. Returns a mistake for each that the broker refuses.
     pub async fn apply(&self, broker: &Broker, loaded: &Loaded) -> Vec<Mistake> {
         if self.exchanges.is_empty() && self.queues.is_empty() && self.bindings.is_empty() {
             return Vec::new();
@@ -125,7 +125,7 @@ fn target(to: &str) -> Option<To> {
 
 fn refused(error: &Error) -> String {
     match error.kind() {
-        ErrorKind::Mismatch => format!("is there already, declared otherwise: {error}"),
+        ErrorKind::Mismatch => format!("already exists with other settings: {error}"),
         _ => format!("cannot be declared: {error}"),
     }
 }

@@ -1,4 +1,4 @@
-//! `crossdock store verify` and `crossdock store dump`: what is in a store, for operators. Nothing is changed.
+//! `crossdock store verify` and `crossdock store dump`: show operators what a store holds. Nothing is changed.
 
 use crate::wiring;
 use crossdock_core::broker::{Stored, dump as stored_messages};
@@ -9,12 +9,12 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Something is damaged, or there is no such queue.
+/// Exit code: something is damaged, or the queue does not exist.
 const EXIT_FOUND: u8 = 1;
-/// The store cannot be read.
+/// Exit code: the store cannot be read.
 const EXIT_UNREADABLE: u8 = 2;
 
-/// The store of a data directory; the folder itself when it is the store's.
+/// The store's folder in a data directory; `dir` itself if it is the store's folder.
 fn folder(dir: &Path) -> PathBuf {
     let inner = dir.join("store");
     if inner.is_dir() { inner } else { dir.to_owned() }
@@ -25,11 +25,11 @@ fn unreadable(dir: &Path, error: impl std::fmt::Display) -> ExitCode {
     ExitCode::from(EXIT_UNREADABLE)
 }
 
-/// Checks it all.
+/// Checks the store and prints the findings and counts.
 pub fn verify(dir: &Path) -> ExitCode {
     let dir = folder(dir);
-    let mut tell = |finding: wiring::Finding| println!("{finding}");
-    let report = match wiring::verify(&dir, &mut tell) {
+    let mut print = |finding: wiring::Finding| println!("{finding}");
+    let report = match wiring::verify(&dir, &mut print) {
         Ok(report) => report,
         Err(error) => return unreadable(&dir, error),
     };
@@ -49,7 +49,9 @@ pub fn verify(dir: &Path) -> ExitCode {
         println!("{} bytes of an unfinished write at the end", report.torn_bytes);
     }
     if report.in_use {
-        println!("a process has the store open: what it wrote meanwhile may not have been seen");
+        println!(
+            "a process has the store open: what it wrote during the check may be missing here"
+        );
     }
     match report.damages {
         0 => {
@@ -89,7 +91,7 @@ pub fn dump(dir: &Path, vhost: &str, queue: &str) -> ExitCode {
             ExitCode::from(EXIT_FOUND)
         }
         Err(error) => unreadable(&dir, error.detail()),
-        // Whoever read has closed the pipe.
+        // The reader has closed the pipe: that is no error.
         Ok(_) => ExitCode::SUCCESS,
     }
 }
@@ -126,7 +128,7 @@ fn show(message: &Message, formats: &Formats, line: &mut Map<String, Value>) {
     let (mut headers, mut properties) = (Vec::new(), Vec::new());
     carry::headers_as_text(&fields.headers, &mut headers);
     carry::carried(message, fields, Slots::NONE, Carry::Full, &mut properties);
-    // Every protocol has a place for these, so that they are not carried.
+    // Every protocol has a field for these, so they are not among the carried properties.
     let known = &fields.properties;
     let correlation =
         known.correlation_id.as_ref().and_then(|id| carry::id_to_text(id, usize::MAX));
@@ -143,7 +145,7 @@ fn show(message: &Message, formats: &Formats, line: &mut Map<String, Value>) {
         properties.extend(value.map(|value| (name.into(), value)));
     }
     let pairs = |pairs: Vec<(Name, String)>| -> Value {
-        // A header may be there twice: a list of pairs, not an object.
+        // A header may occur twice, so this is a list of pairs and not an object.
         pairs.into_iter().map(|(name, value)| json!([&*name, value])).collect()
     };
     put("headers", pairs(headers));

@@ -1,15 +1,15 @@
-//! What the machine gives this process: memory and file descriptors, read from the kernel's files.
+//! The memory and file descriptors that this process may use, read from the kernel's files.
 
 use std::fs;
 use std::path::Path;
 
 /// Where control groups are mounted.
 const GROUPS: &str = "/sys/fs/cgroup";
-/// Taken for granted where the kernel does not tell.
+/// Assumed where the kernel's files cannot be read.
 const MEMORY_DEFAULT: u64 = 1 << 30;
 const DESCRIPTORS_DEFAULT: usize = 1024;
 
-/// Bytes that this process may use: the least of the machine's memory and its control groups' limits.
+/// Bytes of memory that this process may use: the machine's memory or the lowest limit of its control groups.
 pub fn memory_bytes() -> u64 {
     let machine = read("/proc/meminfo").and_then(|text| total_of(&text));
     let groups = read("/proc/self/cgroup").and_then(|text| group_limit(&text));
@@ -38,7 +38,7 @@ fn open_files_of(limits: &str) -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The least limit of the groups that the process is in, and of the groups around them.
+/// The lowest limit of the groups that the process is in, and of the groups that contain them.
 fn group_limit(groups: &str) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);

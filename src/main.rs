@@ -1,4 +1,4 @@
-//! The program: command line, logging, exit codes. 0: ended as asked. 2: it could not start, and said
+//! The program: command line, logging, exit codes. 0: a signal ended it. 2: it could not start; standard error says
 //! why, one line for each mistake. 3: the store failed while it ran.
 #![forbid(unsafe_code)]
 
@@ -24,12 +24,12 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// It could not start.
+/// Exit code: the broker could not start.
 const EXIT_MISTAKES: u8 = 2;
-/// The store failed.
+/// Exit code: the store failed while the broker ran.
 const EXIT_STORE: u8 = 3;
 
-/// Blocking work that is still under way at the end has so long.
+/// At the end, blocking work that is still running gets this long to finish.
 const SHUTDOWN_TIME: Duration = Duration::from_millis(50);
 
 /// Multi-protocol message broker and integration hub.
@@ -44,7 +44,7 @@ struct CommandLine {
 enum Command {
     /// Run the broker.
     Serve(Serve),
-    /// Look into a store. Nothing in it is changed, and a broker may be running on it.
+    /// Inspect a store. Nothing in it is changed, and a broker may be running on it.
     Store {
         #[command(subcommand)]
         command: StoreCommand,
@@ -58,16 +58,16 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
-    /// Check every byte; a line for each finding, then a summary. Exit code 1 when something is damaged.
+    /// Check every byte that has a checksum; print a line for each finding, then counts. Exit code 1: damage.
     Verify {
         /// The data directory.
         dir: PathBuf,
     },
-    /// Print the messages of a queue, one line of JSON each.
+    /// Print the messages of a durable queue, one JSON object per line.
     Dump {
         /// The data directory.
         dir: PathBuf,
-        /// The queue.
+        /// The queue's name.
         #[arg(long)]
         queue: String,
         /// Its virtual host.
@@ -81,13 +81,13 @@ struct Serve {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the store is.
+    /// The data directory.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// Set one key, over the file and the environment: --set listeners.mqtt.bind=127.0.0.1:1884
+    /// Set one configuration key; overrides the file and the environment: --set listeners.mqtt.bind=127.0.0.1:1884
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Start although entries of the journal are damaged: what they held is lost. Needed once.
+    /// Start although journal entries are damaged; what they held is lost. Needed once.
     #[arg(long)]
     accept_damage: bool,
 }
@@ -134,8 +134,9 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
         vec![loaded.mistake("data_dir", format!("the store cannot be opened: {error}"))]
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime
-        .map_err(|error| vec![loaded.mistake("", format!("threads cannot be started: {error}"))])?;
+    let runtime = runtime.map_err(|error| {
+        vec![loaded.mistake("", format!("cannot start the worker threads: {error}"))]
+    })?;
     let end = runtime.block_on(serve::serve(plan, store, &loaded, started));
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     Ok(match end? {
@@ -144,7 +145,7 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     })
 }
 
-/// As `serve` would read the file, up to the point where something would be opened.
+/// Reads and checks the file as `serve` would, without opening the store or a port.
 fn check(file: &Path) -> Result<(), Vec<Mistake>> {
     let environment = environment();
     let loaded = config::load(&Request { file: Some(file), environment, ..Request::default() })?;
@@ -156,21 +157,21 @@ fn check(file: &Path) -> Result<(), Vec<Mistake>> {
     Ok(())
 }
 
-/// What is not text cannot name a key or be its value.
+/// The environment. Variables that are not UTF-8 are left out: they cannot be a key or its value.
 fn environment() -> Vec<(String, String)> {
     let variables = std::env::vars_os();
     variables.filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect()
 }
 
-/// The owner alone may look into it.
+/// Creates a folder that only its owner can open; an existing one keeps its mode.
 fn make_folder(folder: &Path, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-        let reason = format!("folder {} cannot be made: {error}", folder.display());
+        let reason = format!("cannot create the folder {}: {error}", folder.display());
         vec![loaded.mistake("data_dir", reason)]
     })
 }
 
-/// The log goes to the standard error: one event, one line.
+/// Sends the log to standard error, one line for each event.
 fn start_log(config: &Config) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(&config.log.level))

@@ -1,5 +1,5 @@
-//! What is to be built: every setting checked, every module compiled, nothing opened and nothing bound. All
-//! mistakes are collected.
+//! The plan of a broker: every setting checked, every module compiled, nothing opened and nothing bound. All mistakes
+//! are collected.
 
 use crate::config::{self, Loaded, Mistake};
 use crate::declare::Declarations;
@@ -13,24 +13,24 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Of the process's file descriptors, what connections may take: the rest is for the store.
+/// Percentage of the process's file descriptors that the connections of a listener may take; the rest is for the store.
 const CONNECTIONS_PERCENT: usize = 80;
 
-/// Bytes of journal between two snapshots; less where segments are small.
+/// Largest number of journal bytes between two snapshots; two segments, if that is less.
 const SNAPSHOT_BYTES: usize = 64 << 20;
 
-/// A broker to be.
+/// Everything that is needed to open a broker.
 pub struct Plan {
     pub settings: Settings,
     pub protocols: Vec<Arc<dyn Protocol>>,
     pub ports: Vec<Port>,
     pub declarations: Declarations,
     pub routes: Vec<ContentRoute>,
-    /// Runs the routes' modules: to be kept as long as the routes. Without routes there is none.
+    /// Runs the routes' modules, so it has to live as long as the routes. None without routes.
     pub _host: Option<Host>,
 }
 
-/// A listener to be.
+/// A listener that is not bound yet.
 pub struct Port {
     pub name: String,
     pub address: String,
@@ -46,7 +46,7 @@ impl Port {
     }
 }
 
-/// Makes the plan. With a folder for it, compiled modules are kept for the next start.
+/// Makes the plan. With a `cache_dir`, compiled modules are stored there for the next start.
 pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let protocols = wiring::protocols();
@@ -61,7 +61,10 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
                 (Some(host), routes)
             }
             Err(error) => {
-                mistakes.push(loaded.mistake("route", format!("modules cannot run: {error}")));
+                mistakes.push(
+                    loaded
+                        .mistake("route", format!("cannot prepare the WebAssembly host: {error}")),
+                );
                 (None, Vec::new())
             }
         },
@@ -97,7 +100,10 @@ impl Plan {
             return Ok(broker);
         }
         if let Err(error) = broker.close().await {
-            tracing::warn!(%error, "the store was not closed in order");
+            tracing::warn!(
+                %error,
+                "the store was not closed cleanly; the next start reads the journal again"
+            );
         }
         Err(mistakes)
     }
@@ -170,7 +176,7 @@ fn unknown_protocol(name: &str, known: &[Arc<dyn Protocol>]) -> String {
     }
 }
 
-/// Whether the listener is on; why it cannot be.
+/// Whether the listener is on; an error if its address cannot be used.
 fn check_address(address: &str, taken: &mut BTreeSet<String>) -> Result<bool, String> {
     match address {
         "off" => return Ok(false),
@@ -178,7 +184,7 @@ fn check_address(address: &str, taken: &mut BTreeSet<String>) -> Result<bool, St
         _ => {}
     }
     let mut resolved = address.to_socket_addrs().map_err(|e| format!("'{address}': {e}"))?;
-    // The only login there is works from this machine only, so a door to elsewhere would let nobody in.
+    // The only user is let in from loopback addresses only, so nobody could log in at another address.
     if !resolved.all(|address| address.ip().to_canonical().is_loopback()) {
         return Err(format!(
             "'{address}' can be reached from elsewhere, and there is no user but guest, who is let in from \

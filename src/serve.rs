@@ -1,5 +1,5 @@
-//! The life of the process: open, bind, say so, serve until a signal, drain, close. Everything that can
-//! be wrong is found before the first port is bound.
+//! The life of the process: open the store, bind, print the ready line, serve until a signal, drain, close. Everything
+//! that can be wrong is found before the first port is bound.
 
 use crate::config::{Loaded, Mistake};
 use crate::plan::{Plan, Port};
@@ -13,15 +13,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Connections have so long to say goodbye.
+/// After a signal, connections get this long to close in an orderly way.
 const DRAIN_TIME: Duration = Duration::from_millis(4500);
-/// What is acknowledged is stored already, so that a close that hangs loses nothing.
+/// Closing the store gets this long. Everything acknowledged is stored already, so giving up loses nothing.
 const CLOSE_TIME: Duration = Duration::from_millis(400);
 
-/// How it ended.
+/// Why serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It was told to.
+    /// A signal asked for it.
     Asked,
     /// The store failed: nothing could be acknowledged any more.
     StoreFailed,
@@ -44,7 +44,7 @@ pub async fn serve(
         }
     };
     let mut signals = Signals::new().map_err(|error| {
-        vec![loaded.mistake("", format!("signals cannot be received: {error}"))]
+        vec![loaded.mistake("", format!("cannot install signal handlers: {error}"))]
     })?;
     let (switch, drain) = Drain::channel();
     let ready = ready_line(&listeners, started.elapsed());
@@ -58,20 +58,27 @@ pub async fn serve(
         error = broker.failed() => Some(error),
     };
     if let Some(error) = failure {
-        tracing::error!(detail = error.detail(), "the store failed; the process ends");
+        tracing::error!(
+            detail = error.detail(),
+            "the store failed: nothing can be acknowledged any more, and the broker stops with exit code 3"
+        );
         return Ok(End::StoreFailed);
     }
-    tracing::info!("stopping");
+    tracing::info!("stopping: a signal asked for it");
     switch.send_replace(true);
     let goodbyes = async { while serving.join_next().await.is_some() {} };
     tokio::select! {
         () = goodbyes => {}
-        () = tokio::time::sleep(DRAIN_TIME) => tracing::warn!("connections are cut: they took too long"),
-        () = signals.next() => tracing::warn!("connections are cut: asked twice"),
+        () = tokio::time::sleep(DRAIN_TIME) => {
+            tracing::warn!("some connections did not close in time and are cut")
+        }
+        () = signals.next() => {
+            tracing::warn!("a second signal came: open connections are cut without waiting for them")
+        }
     }
     serving.shutdown().await;
     close(&broker).await;
-    // The routes' modules run as long as the broker does.
+    // The plan owns the host of the routes' modules, which has to outlive the broker.
     drop(plan);
     Ok(End::Asked)
 }
@@ -80,13 +87,20 @@ async fn close(broker: &Broker) {
     match timeout(CLOSE_TIME, broker.close()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(detail = error.detail(), "the store was not closed in order")
+            tracing::warn!(
+                detail = error.detail(),
+                "the store was not closed cleanly; the next start reads the journal again"
+            )
         }
-        Err(_) => tracing::warn!("closing the store takes too long; the next start recovers"),
+        Err(_) => {
+            tracing::warn!(
+                "closing the store took too long; the next start reads the journal again"
+            )
+        }
     }
 }
 
-/// Binds all or none.
+/// Binds all ports, or none.
 async fn bind(ports: &[Port], loaded: &Loaded) -> Result<Vec<Listener>, Vec<Mistake>> {
     let (mut listeners, mut mistakes) = (Vec::new(), Vec::new());
     for port in ports {
@@ -119,12 +133,12 @@ fn ready_line(listeners: &[Listener], took: Duration) -> String {
 fn announce(ready: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = writeln!(out, "{ready}").and_then(|()| out.flush()) {
-        tracing::warn!(%error, "nobody reads the standard output");
+        tracing::warn!(%error, "cannot write the ready line to standard output; the broker runs");
     }
     tracing::info!("{ready}");
 }
 
-/// The signals that ask the process to end.
+/// The signals that stop the broker.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

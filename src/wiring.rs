@@ -1,5 +1,5 @@
-//! What this program is made of: one line for each protocol, the store, the logins. A new protocol or
-//! store is a dependency in Cargo.toml and a line here.
+//! The parts of this program: one line for each protocol, the store, the authenticator. A new protocol or store is a
+//! dependency in Cargo.toml and a line here.
 
 use crossdock_amqp091::Amqp091;
 use crossdock_core::store::Store;
@@ -11,7 +11,7 @@ pub use crossdock_store_file::{Finding, verify};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Every protocol, spoken on a listener or not: what a stored message was written in must stay readable.
+/// Every protocol, whether or not a listener speaks it: stored messages of all of them must stay readable.
 pub fn protocols() -> Vec<Arc<dyn Protocol>> {
     vec![Arc::new(Amqp091::default()), Arc::new(Mqtt::default()), Arc::new(Stomp::default())]
 }
@@ -21,7 +21,7 @@ pub fn formats(protocols: &[Arc<dyn Protocol>]) -> Formats {
     Formats::new(protocols.iter().flat_map(|protocol| protocol.formats()).collect())
 }
 
-/// The exchanges that the protocols' clients expect. Two protocols may expect the same one.
+/// The exchanges that clients of the protocols expect. Two protocols may expect the same exchange.
 pub fn topology(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<ExchangeSpec>, String> {
     let mut topology: Vec<ExchangeSpec> = Vec::new();
     for (protocol, spec) in
@@ -46,12 +46,12 @@ pub fn store(dir: PathBuf, segment_bytes: u64) -> Result<Arc<dyn Store>, OpenErr
     Ok(Arc::new(store))
 }
 
-/// Opens the embedded store to read it only; a broker may be running on it.
+/// Opens the embedded store for reading only; a broker may be running on it.
 pub fn store_to_read(dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
     Ok(Arc::new(FileStore::read_only(dir)?))
 }
 
-/// Who may log in: as long as there are no users, `guest` from this machine.
+/// Decides who may log in: `guest`, from loopback addresses only.
 pub fn authenticator() -> Arc<dyn Authenticator> {
     Arc::new(LoopbackGuest)
 }

@@ -1,8 +1,8 @@
-// Where the broker is, and the few calls that every program in this folder needs.
+// The address of the broker, and the calls that every program in this folder needs.
 //
 // Not a client library: the connections made here are plain amqplib, MQTT.js and @stomp/stompjs objects. What this file
-// adds is the address from the environment, an inbox to wait on, and an end to waiting: nothing here blocks for more
-// than TIMEOUT, and a program that is not done after LIMIT is ended.
+// adds is the address from the environment, an inbox to wait on, and time limits: no call blocks for longer than
+// TIMEOUT, and a program that has not finished after LIMIT is ended.
 
 import { randomBytes } from "node:crypto";
 import net from "node:net";
@@ -13,7 +13,7 @@ const DEFAULTS = { AMQP: "127.0.0.1:5672", MQTT: "127.0.0.1:1883", STOMP: "127.0
 const LOGIN = { username: "guest", password: "guest" };
 
 setTimeout(() => {
-  console.error(`not done after ${LIMIT / 1000} s`);
+  console.error(`not finished after ${LIMIT / 1000} s`);
   process.exit(1);
 }, LIMIT).unref();
 
@@ -179,7 +179,7 @@ export async function stomp(version = "1.2", options = {}) {
     new Promise((resolve, reject) => {
       const receipt = unique("receipt");
       client.onStompError = (frame) => reject(new Error(`${frame.headers.message}: ${frame.body}`));
-      client.onWebSocketClose = () => reject(new Error("connection lost before the receipt came"));
+      client.onWebSocketClose = () => reject(new Error("the connection was lost before the receipt came"));
       client.watchForReceipt(receipt, resolve);
       call(receipt);
     });

@@ -1,8 +1,8 @@
-"""Where the broker is, and the few calls that every program in this folder needs.
+"""The address of the broker, and the calls that every program in this folder needs.
 
 Not a client library: the connections made here are plain pika, paho-mqtt and stomp.py objects. What this file adds is
-the address from the environment, an inbox to wait on, and an end to waiting: nothing here blocks for more than
-TIMEOUT seconds, and a program that is not done after LIMIT seconds is ended.
+the address from the environment, an inbox to wait on, and time limits: no call blocks for longer than TIMEOUT
+seconds, and a program that has not finished after LIMIT seconds is ended.
 """
 
 import os
@@ -34,7 +34,7 @@ def done(text):
 
 
 def _overdue():
-    print(f"not done after {LIMIT} s", file=sys.stderr, flush=True)
+    print(f"not finished after {LIMIT} s", file=sys.stderr, flush=True)
     os._exit(1)
 
 
@@ -44,7 +44,7 @@ _watchdog.start()
 
 
 class Inbox(queue.Queue):
-    """Messages as they arrived. `next()` waits, `none_for()` makes sure that nothing more comes."""
+    """Received messages. `next()` waits for one, `none_for()` checks that none comes."""
 
     def next(self, timeout=TIMEOUT):
         try:
@@ -107,7 +107,7 @@ def delete_queues(*names):
 def mqtt(version=5, client_id=None, clean=True, expiry=0, will=None, keepalive=60):
     """A connected paho client with its loop running; messages arrive in `client.inbox`.
 
-    `will` holds the arguments of `will_set`. `client.session_present` is what the broker said.
+    `will` holds the arguments of `will_set`. `client.session_present` is the flag from the CONNACK.
     """
     import paho.mqtt.client as paho
     from paho.mqtt.packettypes import PacketTypes

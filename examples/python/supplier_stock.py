@@ -91,7 +91,7 @@ for send in (with_mqtt, with_amqp, with_stomp):
     send(XML, "application/xml")  # one bad message does not stop the flow
     receive()
 
-# What the route does not ask for passes by: JSON stays as it is, and the inventory does not see it.
+# Messages that the route does not select are not changed: JSON is routed as usual and does not reach the inventory.
 watcher = Stomp()
 watcher.subscribe("/topic/suppliers.acme.stock")
 with_amqp('{"item_id": "I7"}', "application/json")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # mosquitto_pub and mosquitto_sub: QoS 0, 1 and 2, retained messages, wills, sessions; MQTT 3.1.1 and 5.
 #
-# Nothing here sleeps: a subscriber that must be there before the publisher first subscribes with a session that stays
-# (-c -E), and reads what waited for it afterwards.
+# Nothing here sleeps: a subscriber that must exist before the publisher subscribes with a persistent session (-c -E)
+# first, and reads the messages that waited for it afterwards.
 set -euo pipefail
 
 address=${CROSSDOCK_MQTT:-127.0.0.1:1883}
@@ -18,7 +18,7 @@ pub() { timeout 8 mosquitto_pub "${login[@]}" -V "$version" "$@"; }
 
 sub() { mosquitto_sub "${login[@]}" -V "$version" -W 8 "$@"; }
 
-# session ID VERB ARGUMENTS: a subscriber whose session outlives its connection, or ends.
+# session ID VERB ARGUMENTS: a subscriber with a persistent session, or one that ends its session.
 session() {
   local id=$1 verb=$2 keep=(-c)
   shift 2
@@ -33,7 +33,7 @@ session() {
 expect() { [[ $2 == "$3" ]] || fail "$version: $1: expected '$3', got '$2'"; }
 
 for version in mqttv311 mqttv5; do
-  # QoS 1 and 2 wait for a subscriber that is away; QoS 0 reaches one that is there, here by way of a retained message.
+  # QoS 1 and 2 messages wait for a disconnected subscriber; QoS 0 reaches a connected one, here as a retained message.
   session "$topic-a" start -q 2 -t "$topic/+/temp"
   for qos in 1 2; do pub -q "$qos" -t "$topic/oven/temp" -m "at $qos"; done
   printf 'one\ntwo\n' | pub -q 1 -t "$topic/oven/temp" -l
@@ -47,7 +47,7 @@ for version in mqttv311 mqttv5; do
   done
   expect 'retained, lowered to QoS 0' "$(sub -q 0 -t "$topic/state" -C 1 -F '%q %r %p')" '0 1 open 2'
 
-  # A client with a will is ended by SIGKILL as soon as it has shown that it is connected.
+  # A client with a will is ended by SIGKILL as soon as it is connected.
   session "$topic-w" start -q 1 -t "$topic/status"
   exec 3< <(exec mosquitto_sub "${login[@]}" -V "$version" -t "$topic/state" \
     --will-topic "$topic/status" --will-payload lost --will-qos 1)

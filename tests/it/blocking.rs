@@ -1,6 +1,6 @@
-//! Peers that block themselves: whoever writes before it reads, and whoever publishes more than fits into
-//! memory on the connection that it consumes with, must come through. Publishing may wait; reading,
-//! acknowledging and keep-alive may not wait for it.
+//! Clients that could block themselves: one that writes a lot before it reads, and one that publishes more than fits
+//! into memory on the connection that it consumes with. Both must succeed. Publishing may wait; deliveries,
+//! acknowledgements and keep-alive must not wait for it.
 
 use crate::broker::{Broker, scaled};
 use crate::wire::amqp::{self, Amqp};
@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 
 /// Bytes of one message.
 const BODY: usize = 64 << 10;
-/// A hundred megabytes in all.
+/// Messages: a hundred megabytes in total.
 const MANY: usize = 1600;
-/// 64 MiB in all.
+/// Messages: 64 MiB in total.
 const UNREAD: usize = 1024;
-/// Publishes that one MQTT client may have unacknowledged here.
+/// Publishes that the MQTT client of these tests has unacknowledged at most.
 const WINDOW: usize = 20;
-/// For everything together, on a slow machine.
+/// Time limit of a whole test, for slow machines.
 const TIME: Duration = Duration::from_secs(120);
 
 fn under_alarm() -> Broker {
     Broker::with(&["--set", "memory.high=32MiB"])
 }
 
-/// A body that says which one it is.
+/// A body that contains its number.
 fn body(number: usize) -> Vec<u8> {
     let mut body = vec![b'.'; BODY];
     let digits = format!("{number:08}");
@@ -40,7 +40,7 @@ fn number_of(body: &[u8]) -> usize {
     std::str::from_utf8(&body[..8]).expect("digits").parse().expect("digits")
 }
 
-/// A writer that several threads write whole frames with.
+/// A writer shared by several threads, each of which writes whole frames.
 type Pen = Arc<Mutex<TcpStream>>;
 
 fn write(pen: &Pen, frames: &[u8]) {
@@ -90,7 +90,10 @@ fn mqtt_publishes_more_than_fits_and_consumes_it() {
             let until = Instant::now() + TIME;
             for number in 0..count {
                 while number >= acked.load(Ordering::Relaxed) + WINDOW {
-                    assert!(Instant::now() < until, "publish {number} waits for ever");
+                    assert!(
+                        Instant::now() < until,
+                        "publish {number} was not acknowledged in time"
+                    );
                     std::thread::sleep(Duration::from_micros(200));
                 }
                 let id = (number % 60_000) as u16 + 1;

@@ -1,5 +1,4 @@
-//! The broker under test: a process of its own with a data folder of its own, on ports that the kernel
-//! chose.
+//! The broker under test: its own process with its own data folder, on ports that the kernel chooses.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -10,10 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-/// A start may compile a module first.
+/// Longest start: it may have to compile a module.
 const START_TIME: Duration = Duration::from_secs(60);
 
-/// The binary: the one that is asked for, or the one that cargo built with these tests.
+/// The binary named by CROSSDOCK_BIN, or the one that cargo built with these tests.
 pub fn binary() -> PathBuf {
     let asked = std::env::var_os("CROSSDOCK_BIN").map(PathBuf::from);
     asked.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_crossdock")))
@@ -24,7 +23,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `crossdock` without anything that the environment could set.
+/// A `crossdock` command without CROSSDOCK variables of the environment.
 pub fn crossdock(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).stdin(Stdio::null());
@@ -36,7 +35,7 @@ pub fn crossdock(arguments: &[&str]) -> Command {
     command
 }
 
-/// A folder that is gone with the test.
+/// A temporary folder, removed after the test.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -75,17 +74,17 @@ pub struct Broker {
     pub amqp: SocketAddr,
     pub mqtt: SocketAddr,
     pub stomp: SocketAddr,
-    /// The line on the standard output.
+    /// The ready line on standard output.
     pub ready: String,
 }
 
 impl Broker {
-    /// With the built-in configuration.
+    /// Starts a broker with the built-in configuration.
     pub fn start() -> Self {
         Self::with(&[])
     }
 
-    /// With further options of `crossdock serve`.
+    /// Starts a broker with further options of `crossdock serve`.
     pub fn with(options: &[&str]) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut broker = Self {
@@ -101,18 +100,18 @@ impl Broker {
         broker
     }
 
-    /// With examples/hub.toml.
+    /// Starts a broker with examples/hub.toml.
     pub fn hub() -> Self {
         let file = root().join("examples/hub.toml");
         Self::with(&["--config", &file.to_string_lossy()])
     }
 
-    /// Where its data is.
+    /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -125,20 +124,20 @@ impl Broker {
         }
     }
 
-    /// SIGKILL, and a start on the same data.
+    /// SIGKILL, and a start with the same data.
     pub fn crash(&mut self) {
         self.kill();
         self.spawn();
     }
 
-    /// SIGKILL, and a start on the same data with other options.
+    /// SIGKILL, and a start with the same data and other options.
     pub fn restart_with(&mut self, options: &[&str]) {
         self.kill();
         self.options = options.iter().map(|option| (*option).to_owned()).collect();
         self.spawn();
     }
 
-    /// Ends it by a signal (`TERM`, `INT`): the exit code, and how long it took.
+    /// Sends a signal (`TERM`, `INT`). Returns the exit code, and how long the stop took.
     pub fn stop(&mut self, signal: &str) -> (Option<i32>, Duration) {
         let mut child = self.child.take().expect("it runs");
         let started = Instant::now();
@@ -165,7 +164,7 @@ impl Broker {
         for listener in ["amqp", "mqtt", "stomp"] {
             command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
         }
-        // Whatever room the machine has.
+        // Low marks, so that the tests do not depend on the free disk space of the machine.
         command.args(["--set", "store.disk_free_alarm=64MiB"]);
         command.args(["--set", "store.disk_free_hard=32MiB"]);
         command.args(&self.options).stdout(Stdio::piped());
@@ -208,7 +207,7 @@ impl Drop for Broker {
     }
 }
 
-/// A full-size run in release builds, a tenth of it where nothing is optimised.
+/// The count in release builds, a tenth of it in unoptimised builds.
 pub fn scaled(count: usize) -> usize {
     if cfg!(debug_assertions) { count / 10 } else { count }
 }

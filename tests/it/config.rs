@@ -1,5 +1,5 @@
-//! Mistakes in the configuration: each is named with file, line, column and key, the exit code is 2,
-//! nothing is bound and nothing is written but the message.
+//! Mistakes in the configuration: each is reported with file, line, column and key, the exit code is 2, nothing is
+//! bound and nothing but the mistakes is printed.
 
 use crate::broker::{Folder, crossdock, root};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ fn free_port() -> std::net::SocketAddr {
     listener.local_addr().expect("it is bound")
 }
 
-/// Starts with this file, which must not work; what was said, with the file's name as `FILE`.
+/// Starts with this file, which must fail. Returns standard error, with the file's name replaced by `FILE`.
 fn refused(text: &str) -> String {
     let folder = Folder::new();
     let port = free_port();
@@ -85,7 +85,7 @@ fn mistakes_of_routes_are_named_with_their_place() {
 }
 
 #[test]
-fn what_the_store_has_otherwise_is_a_mistake() {
+fn a_queue_stored_with_other_settings_is_a_mistake() {
     let folder = Folder::new();
     let data = folder.path().join("data");
     let data = data.to_string_lossy();
@@ -113,7 +113,7 @@ fn what_the_store_has_otherwise_is_a_mistake() {
         .expect("the binary is there");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("queue[0]: is there already, declared otherwise"), "{said}");
+    assert!(said.contains("queue[0]: already exists with other settings"), "{said}");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn the_example_is_well_formed() {
 }
 
 #[test]
-fn configured_things_are_there_from_the_start() {
+fn configured_queues_and_exchanges_exist_from_the_start() {
     use crate::broker::Broker;
     use crate::wire::amqp::{Amqp, Properties};
     let folder = Folder::new();

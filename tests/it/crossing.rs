@@ -1,20 +1,20 @@
-//! Every protocol to every protocol, through a topic and through a queue: body, content type, headers,
-//! correlation and where to reply to (docs/SEMANTICS.md §1, §3, §5).
+//! Every protocol to every protocol, through a topic and through a queue: body, content type, headers, correlation and
+//! reply address (docs/SEMANTICS.md §1, §3, §5).
 
 use crate::broker::Broker;
 use crate::wire::amqp::{self, Amqp, Field};
 use crate::wire::mqtt::{self, Connect, Mqtt};
 use crate::wire::stomp::Stomp;
 
-/// What is sent, and what has to arrive.
+/// A message that is sent, and the message that must arrive.
 #[derive(Debug, Clone, PartialEq)]
-struct Letter {
+struct Sample {
     body: Vec<u8>,
     content_type: Option<String>,
     /// The header `colour`.
     colour: Option<String>,
     correlation: Option<String>,
-    /// As that protocol writes it.
+    /// In the form of the peer's protocol.
     reply_to: Option<String>,
 }
 
@@ -40,7 +40,7 @@ impl Peer {
         }
     }
 
-    /// Where a reply is wanted, as this protocol's clients would say it.
+    /// A reply address in the form of this protocol.
     fn own_reply_to(&self) -> &'static str {
         match self {
             Peer::Amqp(_) => "replies",
@@ -73,28 +73,28 @@ impl Peer {
         }
     }
 
-    fn publish_to_topic(&mut self, topic: &str, letter: &Letter) {
+    fn publish_to_topic(&mut self, topic: &str, sample: &Sample) {
         let dotted = topic.replace('/', ".");
         match self {
-            Peer::Amqp(amqp) => send_amqp(amqp, "amq.topic", &dotted, letter),
-            Peer::Mqtt(mqtt) => send_mqtt(mqtt, topic, letter),
-            Peer::Stomp(stomp) => send_stomp(stomp, &format!("/topic/{dotted}"), letter),
+            Peer::Amqp(amqp) => send_amqp(amqp, "amq.topic", &dotted, sample),
+            Peer::Mqtt(mqtt) => send_mqtt(mqtt, topic, sample),
+            Peer::Stomp(stomp) => send_stomp(stomp, &format!("/topic/{dotted}"), sample),
         }
     }
 
-    fn publish_to_queue(&mut self, queue: &str, letter: &Letter) {
+    fn publish_to_queue(&mut self, queue: &str, sample: &Sample) {
         match self {
-            Peer::Amqp(amqp) => send_amqp(amqp, "", queue, letter),
-            Peer::Mqtt(mqtt) => send_mqtt(mqtt, &format!("$q/{queue}"), letter),
-            Peer::Stomp(stomp) => send_stomp(stomp, &format!("/queue/{queue}"), letter),
+            Peer::Amqp(amqp) => send_amqp(amqp, "", queue, sample),
+            Peer::Mqtt(mqtt) => send_mqtt(mqtt, &format!("$q/{queue}"), sample),
+            Peer::Stomp(stomp) => send_stomp(stomp, &format!("/queue/{queue}"), sample),
         }
     }
 
-    fn receive(&mut self) -> Letter {
+    fn receive(&mut self) -> Sample {
         match self {
             Peer::Amqp(amqp) => {
                 let delivery = amqp.receive();
-                Letter {
+                Sample {
                     colour: delivery.properties.header("colour"),
                     body: delivery.body,
                     content_type: delivery.properties.content_type,
@@ -107,7 +107,7 @@ impl Peer {
                 let user = &message.properties.user;
                 let colour = user.iter().find(|(name, _)| name == "colour");
                 let correlation = message.properties.correlation;
-                Letter {
+                Sample {
                     colour: colour.map(|(_, value)| value.clone()),
                     body: message.body,
                     content_type: message.properties.content_type,
@@ -118,7 +118,7 @@ impl Peer {
             Peer::Stomp(stomp) => {
                 let frame = stomp.receive();
                 let header = |name: &str| frame.header(name).map(str::to_owned);
-                Letter {
+                Sample {
                     colour: header("colour"),
                     content_type: header("content-type"),
                     correlation: header("correlation-id"),
@@ -130,43 +130,43 @@ impl Peer {
     }
 }
 
-fn send_amqp(amqp: &mut Amqp, exchange: &str, key: &str, letter: &Letter) {
-    let colour = letter.colour.iter().map(|c| ("colour".to_owned(), Field::Text(c.clone())));
+fn send_amqp(amqp: &mut Amqp, exchange: &str, key: &str, sample: &Sample) {
+    let colour = sample.colour.iter().map(|c| ("colour".to_owned(), Field::Text(c.clone())));
     let properties = amqp::Properties {
-        content_type: letter.content_type.clone(),
+        content_type: sample.content_type.clone(),
         headers: colour.collect(),
         persistent: true,
-        correlation: letter.correlation.clone(),
-        reply_to: letter.reply_to.clone(),
+        correlation: sample.correlation.clone(),
+        reply_to: sample.reply_to.clone(),
     };
-    amqp.publish(exchange, key, &properties, &letter.body);
+    amqp.publish(exchange, key, &properties, &sample.body);
     amqp.wait_confirms();
 }
 
-fn send_mqtt(mqtt: &mut Mqtt, topic: &str, letter: &Letter) {
-    let colour = letter.colour.iter().map(|c| ("colour".to_owned(), c.clone()));
+fn send_mqtt(mqtt: &mut Mqtt, topic: &str, sample: &Sample) {
+    let colour = sample.colour.iter().map(|c| ("colour".to_owned(), c.clone()));
     let properties = mqtt::Properties {
-        content_type: letter.content_type.clone(),
-        response_topic: letter.reply_to.clone(),
-        correlation: letter.correlation.as_ref().map(|c| c.clone().into_bytes()),
+        content_type: sample.content_type.clone(),
+        response_topic: sample.reply_to.clone(),
+        correlation: sample.correlation.as_ref().map(|c| c.clone().into_bytes()),
         user: colour.collect(),
     };
-    mqtt.publish_with(topic, &letter.body, 1, &properties);
+    mqtt.publish_with(topic, &sample.body, 1, &properties);
 }
 
-fn send_stomp(stomp: &mut Stomp, destination: &str, letter: &Letter) {
+fn send_stomp(stomp: &mut Stomp, destination: &str, sample: &Sample) {
     let fields = [
-        ("content-type", &letter.content_type),
-        ("colour", &letter.colour),
-        ("correlation-id", &letter.correlation),
-        ("reply-to", &letter.reply_to),
+        ("content-type", &sample.content_type),
+        ("colour", &sample.colour),
+        ("correlation-id", &sample.correlation),
+        ("reply-to", &sample.reply_to),
     ];
     let set = fields.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
     let headers: Vec<(&str, &str)> = set.chain([("persistent", "true")]).collect();
-    stomp.send(destination, &headers, &letter.body);
+    stomp.send(destination, &headers, &sample.body);
 }
 
-/// docs/SEMANTICS.md §5: where a reply goes, as the reader's protocol writes it.
+/// docs/SEMANTICS.md §5: the reply address of protocol `from` in the form of protocol `to`.
 fn reply_to(from: &str, to: &str) -> &'static str {
     match (from, to) {
         ("amqp" | "stomp", "amqp") => "replies",
@@ -180,41 +180,41 @@ fn reply_to(from: &str, to: &str) -> &'static str {
     }
 }
 
-fn letters(sender: &Peer) -> Vec<Letter> {
-    let full = Letter {
+fn samples(sender: &Peer) -> Vec<Sample> {
+    let full = Sample {
         body: b"text: \xC3\xA4\xE2\x82\xAC".to_vec(),
         content_type: Some("text/plain".to_owned()),
         colour: Some("blue: light".to_owned()),
         correlation: Some("c-1".to_owned()),
         reply_to: Some(sender.own_reply_to().to_owned()),
     };
-    let binary = Letter {
+    let binary = Sample {
         body: (0..=255).cycle().take(70_000).collect(),
         content_type: Some("application/octet-stream".to_owned()),
         ..full.clone()
     };
-    let bare = Letter {
+    let bare = Sample {
         body: Vec::new(),
         content_type: None,
         colour: None,
         correlation: None,
         reply_to: None,
     };
-    let unnamed = Letter { body: b"\0\x01\xFF".to_vec(), ..bare.clone() };
+    let unnamed = Sample { body: b"\0\x01\xFF".to_vec(), ..bare.clone() };
     vec![full, binary, bare, unnamed]
 }
 
-/// Sends each letter one way and checks what arrives.
+/// Sends each sample from one peer to the other and checks the message that arrives.
 fn check(
     from: &str,
     to: &str,
     reader: &mut Peer,
-    mut send: impl FnMut(&Letter),
-    letters: &[Letter],
+    mut send: impl FnMut(&Sample),
+    samples: &[Sample],
 ) {
-    for letter in letters {
-        send(letter);
-        let mut expected = letter.clone();
+    for sample in samples {
+        send(sample);
+        let mut expected = sample.clone();
         if expected.reply_to.is_some() {
             expected.reply_to = Some(reply_to(from, to).to_owned());
         }
@@ -231,9 +231,9 @@ fn every_pair_through_a_topic() {
             let mut reader = Peer::new(to, &broker, "reader");
             reader.subscribe(&topic);
             let mut sender = Peer::new(from, &broker, "sender");
-            let letters = letters(&sender);
-            let send = |letter: &Letter| sender.publish_to_topic(&topic, letter);
-            check(from, to, &mut reader, send, &letters);
+            let samples = samples(&sender);
+            let send = |sample: &Sample| sender.publish_to_topic(&topic, sample);
+            check(from, to, &mut reader, send, &samples);
         }
     }
 }
@@ -248,9 +248,9 @@ fn every_pair_through_a_queue() {
             let mut reader = Peer::new(to, &broker, "reader");
             reader.consume(&queue);
             let mut sender = Peer::new(from, &broker, "sender");
-            let letters = letters(&sender);
-            let send = |letter: &Letter| sender.publish_to_queue(&queue, letter);
-            check(from, to, &mut reader, send, &letters);
+            let samples = samples(&sender);
+            let send = |sample: &Sample| sender.publish_to_queue(&queue, sample);
+            check(from, to, &mut reader, send, &samples);
         }
     }
 }
@@ -265,20 +265,20 @@ fn one_topic_reaches_everybody() {
     watcher.subscribe("sensors/+/#", 0);
     for from in PROTOCOLS {
         let mut sender = Peer::new(from, &broker, "sender");
-        let letter = letters(&sender).remove(0);
-        sender.publish_to_topic("sensors/city1/temp", &letter);
+        let sample = samples(&sender).remove(0);
+        sender.publish_to_topic("sensors/city1/temp", &sample);
         for reader in &mut readers {
-            assert_eq!(reader.receive().body, letter.body, "from {from}");
+            assert_eq!(reader.receive().body, sample.body, "from {from}");
         }
         let seen = watcher.receive();
-        assert_eq!((seen.topic.as_str(), &seen.body), ("sensors/city1/temp", &letter.body));
+        assert_eq!((seen.topic.as_str(), &seen.body), ("sensors/city1/temp", &sample.body));
     }
 }
 
 #[test]
 fn a_request_and_its_reply_cross() {
     let broker = Broker::start();
-    // An AMQP requester that waits on a queue, an MQTT responder that knows topics only.
+    // An AMQP requester that waits on a queue, and an MQTT responder, which can only use topics.
     let mut requester = Amqp::connect(broker.amqp);
     requester.queue("answers", false);
     requester.consume("answers", true);
@@ -301,7 +301,7 @@ fn a_request_and_its_reply_cross() {
     assert_eq!(answer.body, b"!");
     assert_eq!(answer.properties.correlation.as_deref(), Some("42"));
 
-    // The other way round: the AMQP responder publishes to what it takes for a queue's name.
+    // The other way round: the AMQP responder publishes to the reply address as if it were a queue's name.
     let mut requester = Mqtt::connect(broker.mqtt, &Connect::v5("requester"));
     requester.subscribe("answers/mine", 1);
     let mut responder = Amqp::connect(broker.amqp);

@@ -1,5 +1,5 @@
-//! Faults of the disk, on the real process: a sync or a write that fails ends it without one more acknowledgement; a
-//! store of a newer format is left alone.
+//! Disk faults, with the real process: after a failed sync or write it ends without a further acknowledgement. And a
+//! store with a newer format is not changed.
 
 use crate::crash::amqp::{ACK, Address, Link};
 use crate::crash::mqtt::{Connect, Mqtt, PUBACK, Packet};
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Exit codes of the program.
 const EXIT_MISTAKES: Option<i32> = Some(2);
 const EXIT_STORE: Option<i32> = Some(3);
-/// Messages that a client sends before it gives up to see a fault.
+/// Messages after which a test fails because no fault was injected.
 const MANY: usize = 500;
 const QUEUE: &str = "kept";
 
@@ -41,7 +41,7 @@ impl Publisher {
         })
     }
 
-    /// Into the queue, by whatever way the protocol has.
+    /// Publishes into the queue and waits for the acknowledgement.
     fn publish(&mut self, body: &[u8]) -> Step<()> {
         match self {
             Self::Amqp(link) => {
@@ -73,7 +73,7 @@ impl Publisher {
     }
 }
 
-/// What strace shows of an acknowledgement of each protocol.
+/// Text by which an acknowledgement of the protocol is found in the trace.
 fn acknowledgement(protocol: &str) -> &'static str {
     match protocol {
         // Class 60, method 80.
@@ -87,7 +87,7 @@ fn body(number: usize) -> Vec<u8> {
     format!("message {number}").into_bytes()
 }
 
-/// Publishes until a call of the store fails; then starts again without the fault.
+/// Publishes until a system call of the store fails; then starts the broker without the fault and compares.
 fn ends_without_a_false_answer(protocol: &str, fault: &str) {
     let node = Node::new(&[]);
     let file = trace::name(&node.folder().join("trace"));
@@ -106,12 +106,12 @@ fn ends_without_a_false_answer(protocol: &str, fault: &str) {
             Ok(()) => acknowledged += 1,
             Err(stop) => break stop,
         }
-        assert!(acknowledged < MANY, "{protocol}, {fault}: the fault never came");
+        assert!(acknowledged < MANY, "{protocol}, {fault}: the fault was not injected");
     };
     assert!(acknowledged > 0, "{protocol}, {fault}: {end:?}");
     let code = process.ends_within(Duration::from_secs(10));
     assert_eq!(code, Some(EXIT_STORE), "{protocol}, {fault}: {}", node.log());
-    assert!(node.log().contains("ERROR"), "an operator has to know: {}", node.log());
+    assert!(node.log().contains("ERROR"), "the log has no ERROR line: {}", node.log());
     let calls = trace::read(file.as_ref(), process.id());
     let journal = calls.iter().filter(|call| call.file.contains("/journal-"));
     let failed = journal.filter(|call| call.is_injected()).map(|call| call.begun).min();
@@ -122,7 +122,7 @@ fn ends_without_a_false_answer(protocol: &str, fault: &str) {
     assert!(late.is_empty(), "{protocol}, {fault}: acknowledged after the failure: {late:?}");
     let sent =
         calls.iter().filter(|call| call.is_sent() && call.text.contains(acknowledgement(protocol)));
-    assert!(sent.count() >= acknowledged, "acknowledgements are to be seen in the trace");
+    assert!(sent.count() >= acknowledged, "the trace does not show the acknowledgements");
 
     let again = node.spawn();
     let ready = again.ready().unwrap_or_else(|| panic!("a clean start: {}", node.log()));
@@ -148,12 +148,12 @@ fn a_failed_sync_is_final() {
 }
 
 #[test]
-fn a_full_disk_that_nobody_saw_coming_is_final() {
-    // More than the start writes in one thread, less than the spare segment takes.
+fn a_full_disk_without_an_alarm_before_is_final() {
+    // After more writes than one thread makes during the start, before the spare segment is complete.
     for_each_protocol("inject=pwrite64:error=ENOSPC:when=40+");
 }
 
-/// Bitwise, reflected: what the store's checksums are.
+/// CRC32C, computed bit by bit: the store's checksum.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0x82F6_3B78 * (sum & 1)))
@@ -194,9 +194,9 @@ fn a_store_of_a_newer_format_is_left_alone() {
     let names =
         said.contains(&trace::name(&segment)) && said.contains(&format!("format {}", version + 1));
     assert!(names && said.contains(&format!("up to {version}")), "{said}");
-    assert!(std::fs::read(&segment).expect("readable") == bytes, "a newer segment was touched");
+    assert!(std::fs::read(&segment).expect("readable") == bytes, "a newer segment was changed");
 
-    // It is the version that kept it from starting, and nothing else.
+    // Only the version kept the broker from starting.
     std::fs::write(&segment, &before).expect("writable");
     let ready = node.spawn();
     let address = ready.ready().unwrap_or_else(|| panic!("{}", node.log()));

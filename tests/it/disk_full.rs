@@ -1,5 +1,5 @@
-//! A file system that fills up: publishers of all protocols are held before it is full, consumers go on, and when
-//! there is room again everything goes on.
+//! A file system that fills up: publishers of all protocols are held back before it is full, consumers continue, and
+//! publishers continue when disk space is free again.
 
 use crate::crash::amqp::{ACK, Address, BLOCKED, Confirms, DELIVER, Link, Out, UNBLOCKED};
 use crate::crash::mqtt::{Connect, Mqtt, PUBACK, Packet};
@@ -17,15 +17,15 @@ const TX_COMMIT_OK: (u16, u16) = (90, 21);
 const QUEUE: &str = "fill";
 const BODY: usize = 16 << 10;
 const CYCLES: usize = 5;
-/// Unconfirmed publishes.
+/// Publishes without a confirm that the filler has at most.
 const WINDOW: usize = 8;
-/// Without a confirm for so long, a publisher is held.
+/// A publisher without a confirm for this long counts as held back.
 const HELD: Duration = Duration::from_secs(1);
-/// A full disk takes no longer to fill.
+/// Longest time to fill the disk.
 const FILL_TIME: Duration = Duration::from_secs(60);
-/// After the queue was drained, publishing goes on within this time.
+/// After the queue was drained, publishing continues within this time.
 const RESUME_TIME: Duration = Duration::from_secs(5);
-/// A small disk, and room for two segments beyond the alarm.
+/// Marks for a small disk: two segments fit between the alarm and a full disk.
 const OPTIONS: [&str; 6] = [
     "--set",
     "store.segment_bytes=4MiB",
@@ -35,7 +35,7 @@ const OPTIONS: [&str; 6] = [
     "store.disk_free_hard=8MiB",
 ];
 
-/// Mounts a small file system in a namespace of its own, and becomes the broker. None: it may not.
+/// A command that mounts a small file system in its own namespace and then becomes the broker. None: not permitted.
 fn mounted(data: &str) -> Option<Vec<String>> {
     let mount = format!("mount -t tmpfs -o size=64m none '{data}' && exec \"$@\"");
     [&["-m"][..], &["-r", "-m"]].into_iter().find_map(|namespace| {
@@ -82,13 +82,13 @@ impl Filler {
         Ok(())
     }
 
-    /// Publishes until no confirm comes any more.
+    /// Publishes until confirms stop coming.
     fn fill(&mut self) -> Step<()> {
         let until = Instant::now() + FILL_TIME;
         self.last = Instant::now();
         while self.last.elapsed() < HELD {
             if Instant::now() > until {
-                return wrong("the disk never got full");
+                return wrong("publishers were not held back although the disk must be full");
             }
             self.turn()?;
             rest();
@@ -96,12 +96,12 @@ impl Filler {
         Ok(())
     }
 
-    /// Publishes until a confirm comes again; how long that took.
+    /// Publishes until a confirm comes again. Returns how long that took.
     fn resume(&mut self) -> Step<Duration> {
         let (start, before) = (Instant::now(), self.confirmed.len());
         while self.confirmed.len() == before {
             if start.elapsed() > RESUME_TIME {
-                return wrong("publishing does not go on although the queue is empty");
+                return wrong("publishing does not continue although the queue is empty");
             }
             self.turn()?;
             rest();
@@ -110,7 +110,7 @@ impl Filler {
     }
 }
 
-/// Whether anything comes within the time.
+/// Whether `look` returns true within the time.
 fn comes(time: Duration, mut look: impl FnMut() -> Step<bool>) -> Step<bool> {
     let start = Instant::now();
     while start.elapsed() < time {
@@ -122,7 +122,7 @@ fn comes(time: Duration, mut look: impl FnMut() -> Step<bool>) -> Step<bool> {
     Ok(false)
 }
 
-/// Takes everything out; the numbers.
+/// Consumes all messages of the queue. Returns their numbers.
 fn drain(ready: &Ready) -> Step<Vec<u32>> {
     let mut link = Link::open(ready.amqp, 1)?;
     link.prefetch(1, 100)?;
@@ -145,7 +145,7 @@ fn drain(ready: &Ready) -> Step<Vec<u32>> {
     Ok(numbers)
 }
 
-/// The other protocols' publishers, and those that publish in transactions: they are held, and then not.
+/// Publishers of the other protocols, and two that publish in transactions: they are held back, then continue.
 struct Others {
     mqtt: Mqtt,
     stomp: Stomp,
@@ -159,7 +159,7 @@ impl Others {
             let options = Connect { client, level: 4, lasting, receive_maximum: None, will: None };
             Mqtt::connect(ready.mqtt, &options)
         };
-        // Somebody for whom it has to be stored.
+        // A session without a connection, for which the message has to be stored.
         let mut sleeper = connect("sleeper", true)?;
         sleeper.subscribe("fill/#", 1)?;
         sleeper.disconnect()?;
@@ -222,11 +222,11 @@ fn receipt(stomp: &mut Stomp) -> Step<bool> {
     }
 }
 
-/// Fills, looks, drains, goes on.
+/// Fills the disk, checks that everyone is held back, drains the queue, checks that everyone continues.
 fn cycle(ready: &Ready, filler: &mut Filler, lost: &mut BTreeSet<u32>) -> Step<Duration> {
     filler.fill()?;
     if !comes(HELD, || filler.turn().map(|()| filler.blocked))? {
-        return wrong("held, and no connection.blocked");
+        return wrong("publishers are held back, and connection.blocked was not sent");
     }
     // Connected while the disk is full: login and subscriptions work.
     let mut others = Others::connect(ready)?;
@@ -241,22 +241,22 @@ fn cycle(ready: &Ready, filler: &mut Filler, lost: &mut BTreeSet<u32>) -> Step<D
     }
     lost.extend(&before);
     lost.retain(|number| got.binary_search(number).is_err());
-    // What was held goes on while the queue is drained, or after it.
+    // Publishers that were held back continue while the queue is drained, or after that.
     let took = filler.resume()?;
     wait("connection.unblocked", || filler.turn().map(|()| (!filler.blocked).then_some(())))?;
     wait("PUBACK", || Ok(others.puback()?.then_some(())))?;
     wait("RECEIPT", || Ok(receipt(&mut others.stomp)?.then_some(())))?;
     wait("RECEIPT of COMMIT", || Ok(receipt(&mut others.stomp_tx)?.then_some(())))?;
     wait("tx.commit-ok", || Ok(others.commit_ok()?.then_some(())))?;
-    // These were seen; what came meanwhile is for the next cycle.
+    // Confirmed messages that were not delivered yet are checked in the next cycle.
     filler.confirmed.retain(|number| !got.contains(number) && !before.contains(number));
     Ok(took)
 }
 
-/// Why a step failed, for a test to end with.
+/// Fails the test if the step failed.
 fn must<T>(what: &str, node: &Node, step: Step<T>) -> T {
     step.unwrap_or_else(|stop| match stop {
-        Stop::Gone => panic!("{what}: the broker is gone\n{}", node.log()),
+        Stop::Gone => panic!("{what}: the broker has ended\n{}", node.log()),
         Stop::Wrong(why) => panic!("{what}: {why}\n{}", node.log()),
     })
 }
@@ -288,7 +288,7 @@ fn run(node: &Node, ready: &Ready, process: &mut Process) {
 }
 
 #[test]
-fn a_disk_that_fills_up_holds_publishers_and_nobody_else() {
+fn a_disk_that_fills_up_holds_back_publishers_and_nobody_else() {
     let node = Node::new(&OPTIONS);
     let data = node.data_dir();
     std::fs::create_dir_all(&data).expect("writable");

@@ -1,5 +1,5 @@
-//! Acknowledgement follows sync: for every answer that says "stored", the system calls of the broker show that what was
-//! asked was written to the journal, and that its fdatasync had ended, before the first byte of the answer.
+//! Acknowledgements follow the sync: for every answer that says "stored", the trace of the broker's system calls shows
+//! that the request was written to the journal, and that the fdatasync had ended, before the first byte of the answer.
 
 use crate::crash::amqp::{ACK, Address, DELIVER, Link, Out};
 use crate::crash::mqtt::{Connect, Mqtt, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet};
@@ -8,10 +8,10 @@ use crate::crash::stomp::Stomp;
 use crate::crash::wire::{Step, wait, wrong};
 use crate::durable_trace::{self as trace, Exchange};
 
-/// What a client asked: its name, and for what says "stored" a text of the entry. Empty: any entry.
+/// A request: its name, and for an answer that says "stored", a text that the journal entry contains. Empty: any entry.
 type Asked = (&'static str, Option<&'static str>);
 
-/// Runs a client that waits for every answer, and compares its list with the trace.
+/// Runs a client that waits for every answer, and compares its list of requests with the trace.
 fn check(opening: &str, client: impl Fn(&Ready) -> Step<Vec<Vec<Asked>>>) {
     if !trace::is_there() {
         return;
@@ -45,7 +45,7 @@ fn is_ordered(exchange: &Exchange) -> bool {
     exchange.asked < exchange.answered
 }
 
-/// What a link asks until it is open with one channel.
+/// The requests that open a link with one channel.
 const OPENED: [Asked; 4] =
     [("header", None), ("start-ok", None), ("open", None), ("channel.open", None)];
 
@@ -64,9 +64,9 @@ fn amqp_answers_follow_their_sync() {
         let mut asked = OPENED.to_vec();
         link.declare("durable-queue", 2, &[])?;
         asked.push(("queue.declare", Some("durable-queue")));
-        link.declare("doomed-queue", 2, &[])?;
-        asked.push(("queue.declare", Some("doomed-queue")));
-        link.delete("doomed-queue")?;
+        link.declare("deleted-queue", 2, &[])?;
+        asked.push(("queue.declare", Some("deleted-queue")));
+        link.delete("deleted-queue")?;
         asked.push(("queue.delete", Some("")));
         link.exchange("durable-exchange", "fanout")?;
         asked.push(("exchange.declare", Some("durable-exchange")));
@@ -106,7 +106,7 @@ fn amqp_answers_follow_their_sync() {
     });
 }
 
-/// Waits for that answer.
+/// Waits for this answer.
 fn answered(client: &mut Mqtt, kind: u8, id: u16) -> Step<()> {
     wait("answer", || match client.next()? {
         Some(Packet::Answer(found, to, _)) if (found, to) == (kind, id) => Ok(Some(())),
@@ -185,7 +185,7 @@ fn stomp_answers_follow_their_sync() {
         let mut more = vec![("CONNECT", None)];
         subscriber.subscribe("/queue/durable", 2)?;
         more.push(("SUBSCRIBE", None));
-        // Both are here before the first is acknowledged: nothing but its receipt follows the ACK.
+        // Both messages are delivered before the first is acknowledged, so only its receipt follows the ACK.
         let mut id = || -> Step<String> {
             let frame = wait("MESSAGE", || subscriber.next())?;
             Ok(frame.header("ack").unwrap_or_default().to_owned())

@@ -1,5 +1,5 @@
-//! What strace wrote about a broker: its calls in their order, and what its clients asked and were answered in terms of
-//! these calls.
+//! Reads the trace that strace wrote of a broker: its system calls in their order, and the requests and answers of its
+//! clients among them.
 
 use crate::wire::eventually;
 use std::collections::HashMap;
@@ -7,11 +7,11 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The calls that matter.
+/// The system calls that are traced.
 const CALLS: &str =
     "trace=fdatasync,fsync,pwrite64,pwritev,recvfrom,read,sendto,write,writev,sendmsg";
 
-/// Whether strace can be used here. In CI, or when asked for, it must be there.
+/// Whether strace can be used here. In CI, or with CROSSDOCK_CLIENTS=required, it must be usable.
 pub fn is_there() -> bool {
     let mut command = Command::new("strace");
     command
@@ -28,7 +28,7 @@ pub fn is_there() -> bool {
     false
 }
 
-/// The command to run the broker under: it stays our child, and the tracer its descendant.
+/// The command that runs the broker under strace: the broker stays our child, strace is its descendant.
 pub fn strace<'a>(file: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut command =
         vec!["strace", "-D", "-f", "-tt", "-y", "-s", "2000", "-e", CALLS, "-o", file];
@@ -36,16 +36,16 @@ pub fn strace<'a>(file: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     command
 }
 
-/// One call of one thread.
+/// One system call of one thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     pub name: String,
-    /// The descriptor and what it is, as in `4</data/store/journal-1.log>`.
+    /// The file descriptor with its target, as in `4</data/store/journal-1.log>`.
     pub file: String,
     /// Arguments and result.
     pub text: String,
     pub result: i64,
-    /// Lines of the trace; of two calls, the one that ended on the lower line ended first.
+    /// Line numbers in the trace; of two calls, the one with the lower last line ended first.
     pub begun: usize,
     pub ended: usize,
 }
@@ -77,16 +77,16 @@ impl Call {
     }
 }
 
-/// What a client asked, and where the answer begins.
+/// A request of a client, and the call in which the answer begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
     pub asked: usize,
     pub answered: usize,
 }
 
-/// All calls of a process that has ended, by where they ended.
+/// All calls of a process that has ended, in the order of their ends.
 pub fn read(file: &Path, process: u32) -> Vec<Call> {
-    // The tracer outlives the traced by a moment: it is done when it has told the end of the first thread.
+    // strace ends a moment after the broker: its output is complete when it contains the end of the first thread.
     let first = format!("{process} ");
     let is_end = |line: &str| line.starts_with(&first) && line.contains(" +++ ");
     let text = eventually("the end of the trace", || {
@@ -97,7 +97,7 @@ pub fn read(file: &Path, process: u32) -> Vec<Call> {
 }
 
 fn parse(text: &str) -> Vec<Call> {
-    // By thread: the line and what was said so far.
+    // For each thread: the line number and the text of its unfinished call.
     let mut unfinished: HashMap<&str, (usize, String)> = HashMap::new();
     let mut calls = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -118,7 +118,7 @@ fn parse(text: &str) -> Vec<Call> {
             };
         calls.extend(call(&whole, begun, at));
     }
-    // What a kill cut off had begun all the same.
+    // A call that was interrupted by a kill had begun nevertheless.
     let end = text.lines().count();
     for (begun, begin) in unfinished.into_values() {
         calls.extend(call(&(begin + ") = ?"), begun, end));
@@ -130,21 +130,21 @@ fn parse(text: &str) -> Vec<Call> {
 fn call(whole: &str, begun: usize, ended: usize) -> Option<Call> {
     let (name, text) = whole.split_once('(')?;
     let file = text.split([',', ')']).next()?;
-    // A call without a return has a question mark.
+    // A call that did not return has a question mark as its result.
     let result = text.rsplit_once(" = ")?.1.split(' ').next()?.parse().unwrap_or(-1);
     let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let (name, file, text) = (name.to_owned(), file.to_owned(), text.to_owned());
     is_name.then_some(Call { name, file, text, result, begun, ended })
 }
 
-/// The exchanges of every connection whose first words hold `opening`, in the order of the connections. A client that
-/// waits for each answer before it asks again has as many as it asked.
+/// The exchanges of every connection whose first bytes contain `opening`, in the order of the connections. A client
+/// that waits for each answer before its next request has one exchange for each request.
 pub fn exchanges(calls: &[Call], opening: &str) -> Vec<Vec<Exchange>> {
     let mut order: Vec<&str> = Vec::new();
     let mut files: HashMap<&str, (Vec<Exchange>, Option<usize>)> = HashMap::new();
     let mut both: Vec<&Call> =
         calls.iter().filter(|call| call.is_read() || call.is_sent()).collect();
-    // What is sent may be answered before the call has returned.
+    // A client may send its next request before the call that sent the answer has returned.
     both.sort_by_key(|call| if call.is_read() { call.ended } else { call.begun });
     for call in both {
         if call.is_read() && call.text.contains(opening) && !files.contains_key(call.file.as_str())
@@ -162,8 +162,8 @@ pub fn exchanges(calls: &[Call], opening: &str) -> Vec<Vec<Exchange>> {
     order.into_iter().filter_map(|file| files.remove(file)).map(|(found, _)| found).collect()
 }
 
-/// Why an answer came too early: between the request and it there must be a write to the journal that holds `mark`,
-/// and a sync of that very file that began after the write and ended before the answer began.
+/// Why an answer came too early: between the request and the answer there must be a write to the journal that contains
+/// `mark`, and a sync of the same file that began after the write and ended before the answer began.
 pub fn too_early(calls: &[Call], exchange: &Exchange, mark: &str) -> Option<String> {
     let during = |call: &&Call| call.begun > exchange.asked && call.ended < exchange.answered;
     let writes: Vec<&Call> = calls
@@ -182,7 +182,7 @@ pub fn too_early(calls: &[Call], exchange: &Exchange, mark: &str) -> Option<Stri
     }
 }
 
-/// The name of a file for strace.
+/// The path of a file as strace prints it.
 pub fn name(path: &Path) -> String {
     let text: &OsStr = path.as_ref();
     text.to_string_lossy().into_owned()

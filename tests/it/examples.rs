@@ -1,5 +1,5 @@
-//! The programs of examples/, with unmodified clients, against one broker that runs examples/hub.toml. A
-//! client that is missing fails the test where clients are required, and is named where they are not.
+//! Runs the programs of examples/, which use unmodified clients, with one broker that runs examples/hub.toml. A missing
+//! client fails the test where clients are required; elsewhere its programs are skipped.
 
 use crate::broker::{Broker, root};
 use std::ffi::{OsStr, OsString};
@@ -8,31 +8,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// One program's, starting the interpreter included.
+/// Longest run of one program, including the start of its interpreter.
 const TIME: Duration = Duration::from_secs(60);
-/// Programs that run at once.
+/// Programs that run at the same time.
 const AT_ONCE: usize = 4;
 
-/// In CI, or when asked for, no client may be missing.
+/// Whether a missing client is a failure: in CI, or with CROSSDOCK_CLIENTS=required.
 fn required() -> bool {
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     is("CI", "true") || is("CROSSDOCK_CLIENTS", "required")
 }
 
-/// Says why nothing is run; fails where that is not allowed.
+/// Reports a missing client; fails if clients are required.
 fn missing(what: &str) {
     assert!(!required(), "{what}");
     println!("skipped: {what}");
 }
 
-/// Whether an interpreter answers.
+/// Whether a program can be run with these arguments.
 fn answers(program: &OsStr, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The programs of a folder and of the folders in it. `hub.*` is what they share, `_*` is not for running.
+/// The programs of a folder and its subfolders. `hub.*` is the code that they share; names with `_` are not run.
 fn programs(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.map_while(Result::ok) {
@@ -49,7 +49,7 @@ fn programs(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     found.sort();
 }
 
-/// Runs one program; what it said when it failed.
+/// Runs one program. If it fails, the error contains its output.
 fn run(broker: &Broker, interpreter: &OsStr, program: &Path) -> Result<(), String> {
     let name = program.strip_prefix(root()).unwrap_or(program).display().to_string();
     let spawned = Command::new(interpreter)
@@ -68,7 +68,7 @@ fn run(broker: &Broker, interpreter: &OsStr, program: &Path) -> Result<(), Strin
         .spawn();
     let mut child = spawned.map_err(|error| format!("{name}: {error}"))?;
     let (started, id) = (Instant::now(), child.id());
-    // The pipes are read at the end: a program prints one line, and a trace when it fails.
+    // The pipes are read at the end: a program prints only one line, and a stack trace when it fails.
     while child.try_wait().is_ok_and(|status| status.is_none()) {
         if started.elapsed() > TIME {
             let _ = child.kill();
@@ -86,7 +86,7 @@ fn run(broker: &Broker, interpreter: &OsStr, program: &Path) -> Result<(), Strin
     }
 }
 
-/// Runs all, some at once; every failure is shown.
+/// Runs all programs, several at the same time; reports every failure.
 fn run_all(interpreter: &OsStr, programs: &[PathBuf]) {
     assert!(!programs.is_empty(), "there are no programs");
     let broker = Broker::hub();
@@ -145,7 +145,7 @@ fn shell() {
     run_all(OsStr::new("bash"), &found);
 }
 
-/// The Python that has the packages, if any has: the one that is named, the one that xtask set up, or any.
+/// The Python interpreter: the one named by CROSSDOCK_PYTHON, the one that xtask set up, or any.
 fn python_binary() -> OsString {
     std::env::var_os("CROSSDOCK_PYTHON").unwrap_or_else(|| {
         let own = root().join(".cache/venv/bin/python");
@@ -153,7 +153,7 @@ fn python_binary() -> OsString {
     })
 }
 
-/// The folders that programs are looked for in: the Python packages' own first.
+/// The search path for programs, with the folder of the Python interpreter first.
 fn path() -> OsString {
     let interpreter = PathBuf::from(python_binary());
     let own = interpreter.parent().filter(|folder| folder.is_absolute()).map(Path::to_owned);

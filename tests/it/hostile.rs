@@ -1,5 +1,5 @@
-//! Peers that are wrong or mean harm: their connection ends, nothing of it takes effect, nobody else
-//! notices.
+//! Faulty and hostile peers: their connection is closed, nothing that they sent takes effect, and other clients are not
+//! affected.
 
 use crate::broker::Broker;
 use crate::wire::amqp::{self, Amqp};
@@ -9,10 +9,10 @@ use crate::wire::{QUIET, Socket};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What cannot become a login ends the connection; what still could has ten seconds to do so.
+/// Bytes that cannot become a login close the connection at once; an incomplete login is closed after ten seconds.
 const CLOSE_TIME: Duration = Duration::from_secs(12);
 
-/// Clients that go on working, whatever happens beside them.
+/// Well-behaved clients, which must not be affected.
 struct Bystanders {
     amqp: Amqp,
     mqtt: Mqtt,
@@ -42,7 +42,7 @@ impl Bystanders {
 
 fn is_refused(address: SocketAddr, bytes: &[u8]) {
     let mut socket = Socket::connect(address);
-    // The broker may end the connection before it has read everything.
+    // The broker may close the connection before it has read everything.
     let _ = socket.try_send(bytes);
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
     assert!(socket.is_closed_within(CLOSE_TIME), "still open after {shown:?}");
@@ -79,7 +79,7 @@ fn lengths_that_are_too_long() {
     // Remaining lengths of 256 MiB, and of five digits.
     is_refused(broker.mqtt, &[0x10, 0xFF, 0xFF, 0xFF, 0x7F, 0, 4, b'M', b'Q', b'T', b'T', 4]);
     is_refused(broker.mqtt, &[0x10, 0x80, 0x80, 0x80, 0x80, 0x01]);
-    // A header of 4 MiB, more headers than anybody needs, and a body of 10 GB.
+    // A header of 4 MiB, 2,000 headers, and a body of 10 GB.
     let long = format!("CONNECT\nx:{}\n\n\0", "y".repeat(4 << 20));
     is_refused(broker.stomp, long.as_bytes());
     let many: String = (0..2000).map(|i| format!("h{i}:v\n")).collect();
@@ -116,7 +116,7 @@ fn frames_that_end_in_the_middle() {
     }
     bystanders.check();
     std::thread::sleep(QUIET);
-    assert_eq!(setup.ready("halves"), 0, "nothing of a broken frame takes effect");
+    assert_eq!(setup.ready("halves"), 0, "an incomplete frame took effect");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn nothing_happens_before_the_login() {
     is_refused(broker.mqtt, &mqtt::publish(4, "early", b"x", (0, 0), &mqtt::Properties::default()));
     is_refused(broker.stomp, &stomp::frame("SEND", &[("destination", "/queue/early")], b"x"));
 
-    // Pipelined behind a login that is refused.
+    // Sent together with a login that is refused.
     let login = [("accept-version", "1.2"), ("host", "/"), ("login", "guest"), ("passcode", "no")];
     let mut pipelined = stomp::frame("CONNECT", &login, b"");
     pipelined.extend(stomp::frame("SEND", &[("destination", "/queue/early")], b"x"));
@@ -180,7 +180,7 @@ fn connections_that_come_and_go() {
             drop(Socket::connect(address));
         }
     }
-    // One session's owner is replaced again and again.
+    // New connections take over the same session again and again.
     for _ in 0..50 {
         Mqtt::connect(broker.mqtt, &Connect::persistent("same"));
     }

@@ -1,5 +1,5 @@
-//! Black-box tests: the real process, over real sockets. The clients in `wire` say exactly what a test
-//! wants said, right or wrong; the programs of examples/ are the real clients.
+//! Black-box tests: the real process, over real sockets. The clients in `wire` send exactly the bytes that a test
+//! chooses, right or wrong; the programs of examples/ use real clients.
 
 mod blocking;
 mod broker;

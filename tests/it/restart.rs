@@ -1,4 +1,4 @@
-//! What was acknowledged is there after SIGKILL, in its order; what is said to be durable is there, too.
+//! Acknowledged messages are there after SIGKILL, in their order; durable queues, subscriptions and sessions, too.
 
 use crate::broker::{Broker, scaled};
 use crate::wire::amqp::{self, Amqp};
@@ -8,7 +8,7 @@ use crate::wire::{PATIENCE, QUIET};
 use std::time::Instant;
 
 const MANY: usize = 10_000;
-/// Publishes that one MQTT client may have unacknowledged here.
+/// Publishes that the MQTT client of these tests has unacknowledged at most.
 const WINDOW: usize = 20;
 
 fn body(number: usize) -> Vec<u8> {
@@ -68,7 +68,7 @@ fn mqtt_sessions_subscriptions_and_messages_survive() {
         assert_eq!(sleeper.receive().body, body(number));
     }
     assert_eq!(sleeper.receive_within(QUIET), None);
-    // The subscription is still there: nobody subscribed again.
+    // The subscription still exists: no client has subscribed again.
     let mut publisher = Mqtt::connect(broker.mqtt, &Connect::v311("publisher"));
     publisher.publish("kept/again", b"again", 1);
     assert_eq!(sleeper.receive().body, b"again");
@@ -101,7 +101,7 @@ fn stomp_receipted_messages_survive() {
 }
 
 #[test]
-fn what_was_not_acknowledged_comes_again_and_says_so() {
+fn unacknowledged_messages_are_delivered_again_and_flagged() {
     let mut broker = Broker::start();
     let mut client = Amqp::connect(broker.amqp);
     client.queue("again", true);
@@ -123,7 +123,7 @@ fn what_was_not_acknowledged_comes_again_and_says_so() {
         assert_eq!((delivery.body.clone(), delivery.redelivered), (body(number), true));
         client.reject(&delivery, false);
     }
-    // A rejected message is gone, or set aside: it does not come back.
+    // A rejected message is dropped or dead-lettered: it is not delivered again.
     assert_eq!(client.receive_within(QUIET), None);
 }
 

@@ -1,4 +1,4 @@
-//! Starting and stopping: the line that says ready, exit codes, one process for one data folder.
+//! Starting and stopping: the ready line, exit codes, one process for one data directory.
 
 use crate::broker::{Broker, Folder, crossdock};
 use crate::wire::amqp::{self, Amqp};
@@ -7,11 +7,11 @@ use crate::wire::stomp::{self, Stomp};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-/// A stop, drain included, takes no longer.
+/// Longest stop, including the drain.
 const STOP_TIME: Duration = Duration::from_secs(5);
 
 #[test]
-fn says_when_it_is_ready_and_where() {
+fn the_ready_line_names_the_addresses() {
     let broker = Broker::start();
     let words: Vec<&str> = broker.ready.split(' ').collect();
     let [_, _, amqp, mqtt, stomp, "in", millis, "ms"] = words.as_slice() else {
@@ -43,7 +43,7 @@ fn protocols_can_share_a_port() {
 }
 
 #[test]
-fn signals_end_it_in_order() {
+fn signals_stop_it_cleanly() {
     for signal in ["TERM", "INT"] {
         let mut broker = Broker::start();
         let _idle = (
@@ -70,7 +70,7 @@ fn the_command_line_is_checked() {
 }
 
 #[test]
-fn a_data_folder_belongs_to_one_process() {
+fn a_data_directory_belongs_to_one_process() {
     let broker = Broker::start();
     let data = broker.data_dir();
     let data = data.to_string_lossy();
@@ -83,7 +83,7 @@ fn a_data_folder_belongs_to_one_process() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("data_dir"), "{said}");
     assert!(output.stdout.is_empty(), "it must not say that it is ready");
-    // The first one does not mind.
+    // The first process is not affected.
     Amqp::connect(broker.amqp).queue("q", true);
 }
 
@@ -110,7 +110,7 @@ fn a_port_in_use_is_named_and_nothing_else_is_bound() {
 }
 
 #[test]
-fn a_stop_waits_for_no_firehose() {
+fn a_stop_does_not_wait_for_busy_publishers() {
     let mut broker = Broker::start();
     Amqp::connect(broker.amqp).queue("firehose", true);
     let addresses = (broker.amqp, broker.mqtt, broker.stomp);

@@ -1,6 +1,6 @@
 //! The main job: suppliers publish XML by any protocol, the warehouse consumes JSON by any protocol, as
-//! examples/hub.toml says. What cannot be transformed is set aside, and the next message is not the worse
-//! for it.
+//! examples/hub.toml configures. A message that cannot be transformed goes to the dead-letter queue and does not affect
+//! the next one.
 
 use crate::broker::Broker;
 use crate::wire::amqp::{self, Amqp, Delivery};
@@ -27,7 +27,7 @@ impl Warehouse {
         Self { queue, topic }
     }
 
-    /// Both get the same.
+    /// Both must receive this JSON.
     fn expect(&mut self, expected: &Value) -> (Delivery, Frame) {
         let (delivery, frame) = (self.queue.receive(), self.topic.receive());
         assert_eq!(&parse(&delivery.body), expected);
@@ -43,7 +43,7 @@ fn parse(body: &[u8]) -> Value {
         .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(body)))
 }
 
-/// Publishes from every protocol, with and without saying that it is XML.
+/// Publishes with every protocol, with and without a content type.
 fn publish_from_everywhere(broker: &Broker, mut then: impl FnMut(&str)) {
     let mut v3 = Mqtt::connect(broker.mqtt, &Connect::v311("acme-3"));
     v3.publish(TOPIC, ITEM, 0);
@@ -110,25 +110,25 @@ fn headers_travel_with_the_result() {
 }
 
 #[test]
-fn what_is_no_xml_is_routed_as_if_there_were_no_route() {
+fn a_message_that_is_not_xml_is_routed_as_without_the_route() {
     let broker = Broker::hub();
     let mut watcher = Mqtt::connect(broker.mqtt, &Connect::v5("watcher"));
     watcher.subscribe("suppliers/#", 1);
     let mut supplier = Mqtt::connect(broker.mqtt, &Connect::v5("acme"));
-    // XML is diverted, so the first thing that the watcher sees is the second message.
+    // XML is diverted, so the first message that the watcher gets is the second one published.
     supplier.publish(TOPIC, ITEM, 1);
     supplier.publish(TOPIC, br#"{"id": 1}"#, 1);
     assert_eq!(watcher.receive().body, br#"{"id": 1}"#);
 }
 
 #[test]
-fn malformed_xml_is_set_aside_with_the_reason() {
+fn malformed_xml_is_dead_lettered_with_the_reason() {
     let broker = Broker::hub();
     let mut warehouse = Warehouse::new(&broker);
     let mut supplier = Mqtt::connect(broker.mqtt, &Connect::v5("acme"));
     let broken = br#"<item id="I101" stock="50""#;
     supplier.publish(TOPIC, broken, 1);
-    // The retries of the broken one hold nothing up.
+    // The retries of the malformed message do not delay the next one.
     supplier.publish("suppliers/other/stock", ITEM, 1);
     let mut operator = Amqp::connect(broker.amqp);
     let dead = eventually("a dead letter", || operator.get("dead-letters"));

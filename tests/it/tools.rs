@@ -1,4 +1,4 @@
-//! `crossdock store verify` and `dump`, and what a damaged store does.
+//! `crossdock store verify` and `dump`, and starting with a damaged store.
 
 use crate::broker::{Broker, crossdock};
 use crate::wire::amqp::{self, Amqp};
@@ -35,7 +35,7 @@ fn a_store_is_checked_dumped_and_accepted_with_its_damage() {
         client.publish("", "kept", &amqp::Properties::persistent(), body.as_bytes());
         client.wait_confirms();
     }
-    // Beside the running broker.
+    // While the broker is running.
     let verified = store(&broker, &["verify"]);
     let said = text(&verified.stdout);
     assert!(verified.status.success() && said.contains("no damage"), "{said}");

@@ -1,4 +1,4 @@
-//! From a route's description to a route, with every mistake found on the way.
+//! Compiles a route's description into a route, and collects every mistake in it.
 
 use crate::destination::{self, Destination};
 use crate::expression::{Expression, Scope};
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Something wrong in a route's description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where, seen from the route: `steps[1].wasm`.
+    /// The key, relative to the route: `steps[1].wasm`.
     pub key: String,
     pub reason: String,
 }
@@ -36,7 +36,7 @@ const MEMORY_MAX: u64 = 1 << 30;
 const DEADLINE_DEFAULT: Duration = Duration::from_millis(50);
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
-/// Steps that the reference names and this version lacks.
+/// Steps that are planned and that this version does not have.
 const PLANNED: [&str; 18] = [
     "xml-to-json",
     "json-to-xml",
@@ -59,8 +59,8 @@ const PLANNED: [&str; 18] = [
 ];
 
 impl Host {
-    /// Checks and compiles a route. A module's first instance is made, so that a bad `with` is found here. Slow (a
-    /// module may have to be compiled): not for a thread that serves connections.
+    /// Checks and compiles a route. Creates the first instance of each module, so that a bad `with` is found here.
+    /// Compiling a module is slow: do not call this on a thread that serves connections.
     pub fn compile(
         &self,
         spec: &RouteSpec,
@@ -86,7 +86,7 @@ struct Compiler<'a> {
     mistakes: Vec<Mistake>,
 }
 
-/// What modules of the route may use.
+/// Limits of the route's modules: bytes of memory, and time for one message.
 #[derive(Clone, Copy)]
 struct Limits {
     memory: u64,
@@ -119,14 +119,14 @@ impl Compiler<'_> {
         let name = &self.spec.name;
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(good) {
-            let reason = format!("1 to {NAME_MAX} letters, digits, '-', '_' and '.'");
+            let reason = format!("must be 1 to {NAME_MAX} letters, digits, '-', '_' and '.'");
             self.mistake("name", reason);
         }
     }
 
     fn watches(&mut self) -> Vec<Watch> {
         if self.spec.from.is_empty() {
-            self.mistake("from", "names nothing to watch");
+            self.mistake("from", "is empty: name at least one address to watch");
         }
         let mut watches = Vec::new();
         for (i, text) in self.spec.from.iter().enumerate() {
@@ -142,10 +142,12 @@ impl Compiler<'_> {
             (Mode::Filter, false) => {
                 self.mistake(
                     "to",
-                    "mode filter routes the result on to where the original was going",
+                    "mode filter sends the result where the original was going, so it has no 'to'",
                 );
             }
-            (Mode::Divert | Mode::Tap, true) => self.mistake("to", "names nothing to send to"),
+            (Mode::Divert | Mode::Tap, true) => {
+                self.mistake("to", "is empty: name at least one address to send results to")
+            }
             _ => {}
         }
         let mut to = Vec::new();
@@ -161,13 +163,13 @@ impl Compiler<'_> {
         let memory = match spec.memory.as_deref().map(units::size) {
             None => Ok(MEMORY_DEFAULT),
             Some(Ok(bytes)) if (1 << 16..=MEMORY_MAX).contains(&bytes) => Ok(bytes),
-            Some(Ok(_)) => Err("64KiB to 1GiB".into()),
+            Some(Ok(_)) => Err("must be from 64KiB to 1GiB".into()),
             Some(Err(reason)) => Err(reason),
         };
         let deadline = match spec.deadline.as_deref().map(units::duration) {
             None => Ok(DEADLINE_DEFAULT),
             Some(Ok(d)) if !d.is_zero() && d <= DEADLINE_MAX => Ok(d),
-            Some(Ok(_)) => Err("1ms to 60s".into()),
+            Some(Ok(_)) => Err("must be from 1ms to 60s".into()),
             Some(Err(reason)) => Err(reason),
         };
         Limits {
@@ -189,7 +191,7 @@ impl Compiler<'_> {
             self.keep("on_error.dead_letter", address)
         });
         if dead_letter.is_some() && spec.then != ThenSpec::DeadLetter {
-            self.mistake("on_error.dead_letter", "is for then = \"dead-letter\" only");
+            self.mistake("on_error.dead_letter", "can only be set with then = \"dead-letter\"");
         }
         if let Some(name) = dead_letter.as_ref().filter(|a| a.is_queue()).map(queue_name) {
             queues.push(name);
@@ -205,7 +207,7 @@ impl Compiler<'_> {
     fn steps(&mut self, limits: Limits) -> Vec<Step> {
         let spec = self.spec;
         if spec.steps.len() > STEPS_MAX {
-            self.mistake("steps", format!("more than {STEPS_MAX}"));
+            self.mistake("steps", format!("has more than {STEPS_MAX} steps"));
             return Vec::new();
         }
         let mut steps = Vec::new();
@@ -213,12 +215,12 @@ impl Compiler<'_> {
             steps.extend(self.step(&format!("steps[{i}]"), step, limits));
         }
         if spec.limits != Default::default() && !spec.steps.iter().any(|s| s.contains_key("wasm")) {
-            self.mistake("limits", "are for wasm steps, and there is none");
+            self.mistake("limits", "apply to wasm steps, and this route has none");
         }
         if spec.isolation == Isolation::PerMessage
             && !spec.steps.iter().any(|s| s.contains_key("wasm"))
         {
-            self.mistake("isolation", "is for wasm steps, and there is none");
+            self.mistake("isolation", "applies to wasm steps, and this route has none");
         }
         steps
     }
@@ -226,13 +228,13 @@ impl Compiler<'_> {
     fn step(&mut self, key: &str, step: &Map<String, Json>, limits: Limits) -> Option<Step> {
         let kinds: Vec<&String> = step.keys().filter(|name| *name != "with").collect();
         let &[kind] = kinds.as_slice() else {
-            self.mistake(key, "a step is one of set, remove, wasm");
+            self.mistake(key, "a step has exactly one of set, remove and wasm");
             return None;
         };
         let value = step.get(kind)?;
         let with = step.get("with");
         if with.is_some() && kind != "wasm" {
-            self.mistake(&format!("{key}.with"), "belongs to wasm");
+            self.mistake(&format!("{key}.with"), "can only be set for a wasm step");
         }
         let key = format!("{key}.{kind}");
         match kind.as_str() {
@@ -240,11 +242,11 @@ impl Compiler<'_> {
             "remove" => self.remove(&key, value),
             "wasm" => self.wasm(&key, value, with, limits),
             planned if PLANNED.contains(&planned) => {
-                self.mistake(&key, "this built-in step is not available; use a wasm module");
+                self.mistake(&key, "this built-in step does not exist yet; use a wasm module");
                 None
             }
             _ => {
-                self.mistake(&key, "unknown step: there are set, remove and wasm");
+                self.mistake(&key, "unknown step; the steps are set, remove and wasm");
                 None
             }
         }
@@ -252,7 +254,7 @@ impl Compiler<'_> {
 
     fn set(&mut self, key: &str, value: &Json) -> Option<Step> {
         let Json::Object(members) = value else {
-            self.mistake(key, "is a table of names and expressions");
+            self.mistake(key, "must be a table of names and expressions");
             return None;
         };
         let mut settings = Vec::new();
@@ -270,7 +272,7 @@ impl Compiler<'_> {
                     (None, Some(n)) => Ok(Setting::Literal(Value::F64(n))),
                     (None, None) => Err("is not a number that a header can hold".into()),
                 },
-                _ => Err("is an expression, a number or a boolean".into()),
+                _ => Err("must be an expression, a number or a boolean".into()),
             };
             settings.extend(self.keep(&key, setting).map(|setting| (name.clone(), setting)));
         }
@@ -285,7 +287,7 @@ impl Compiler<'_> {
             _ => None,
         };
         let Some(names) = names else {
-            self.mistake(key, "is a list of names");
+            self.mistake(key, "must be a list of names");
             return None;
         };
         let names: Vec<String> = names;
@@ -305,7 +307,7 @@ impl Compiler<'_> {
         let name = match value {
             Json::String(name) if !name.is_empty() => name,
             _ => {
-                self.mistake(key, "is the name or the path of a module");
+                self.mistake(key, "must be the name or the path of a module");
                 return None;
             }
         };
@@ -313,7 +315,7 @@ impl Compiler<'_> {
             None => "{}".to_string(),
             Some(with @ Json::Object(_)) => with.to_string(),
             Some(_) => {
-                self.mistake(&key.replace(".wasm", ".with"), "is a table");
+                self.mistake(&key.replace(".wasm", ".with"), "must be a table");
                 return None;
             }
         };
@@ -340,7 +342,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// A bare name is a file of the module folder; anything with a `/` or a `.wasm` is a path, relative to that folder.
+    /// A bare name is `NAME.wasm` in the folder of modules; with `/` or `.wasm` it is a path relative to that folder.
     fn module_path(&self, name: &str) -> PathBuf {
         match name.contains('/') || name.ends_with(".wasm") {
             true => self.base_dir.join(name),

@@ -1,4 +1,4 @@
-//! What can be wrong in a route's description, and that all of it is said at once.
+//! Mistakes in a route's description: each is found, and all are reported at once.
 
 use super::*;
 use crossdock_core::Key;
@@ -60,7 +60,7 @@ fn a_whole_route() {
 }
 
 #[test]
-fn all_mistakes_are_said_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let found = mistakes(json!({
         "name": "no spaces",
         "from": ["supplier", "topic:a/b+", "stream:s", "queue:"],
@@ -80,26 +80,26 @@ fn all_mistakes_are_said_at_once() {
         "limits": { "memory": "2GiB", "deadline": "0ms" },
     }));
     let expected = [
-        "name: 1 to 64 letters, digits, '-', '_' and '.'",
+        "name: must be 1 to 64 letters, digits, '-', '_' and '.'",
         "from[0]: 'supplier' is not queue:NAME, topic:a/b or exchange:NAME/KEY",
-        "from[1]: + and # stand for whole words",
+        "from[1]: + and # must stand alone between slashes",
         "from[2]: streams are not available",
         "from[3]: the name of a queue is empty",
         "when: line 2, column 4: unexpected '?'",
-        "limits.memory: 64KiB to 1GiB",
-        "limits.deadline: 1ms to 60s",
-        "steps[0].split: this built-in step is not available; use a wasm module",
-        "steps[1].nonsense: unknown step: there are set, remove and wasm",
+        "limits.memory: must be from 64KiB to 1GiB",
+        "limits.deadline: must be from 1ms to 60s",
+        "steps[0].split: this built-in step does not exist yet; use a wasm module",
+        "steps[1].nonsense: unknown step; the steps are set, remove and wasm",
         "steps[2].set.a: line 1, column 4: unexpected the end, expected a value",
-        "steps[2].set.b: is an expression, a number or a boolean",
+        "steps[2].set.b: must be an expression, a number or a boolean",
         "steps[2].set.user_id: cannot be set",
-        "steps[3].remove: is a list of names",
-        "steps[4].with: is a table",
+        "steps[3].remove: must be a list of names",
+        "steps[4].with: must be a table",
         "steps[5].wasm: nowhere/missing.wasm: No such file or directory (os error 2)",
-        "steps[6]: a step is one of set, remove, wasm",
-        "steps[7].with: belongs to wasm",
+        "steps[6]: a step has exactly one of set, remove and wasm",
+        "steps[7].with: can only be set for a wasm step",
         "to[0]: { without }",
-        "to[1]: 'a/#' holds a wildcard, which cannot be sent to",
+        "to[1]: 'a/#' has a wildcard, and messages cannot be sent to a wildcard",
         "to[2]: the name of an exchange is empty; a queue is queue:NAME",
         "to[3]: line 1, column 6: a JSON path begins with $",
         "to[4]: 'nothing' is not queue:NAME, topic:a/b or exchange:NAME/KEY",
@@ -112,21 +112,24 @@ fn all_mistakes_are_said_at_once() {
 #[test]
 fn parts_that_do_not_fit_together() {
     let cases = [
-        (json!({ "from": [] }), "from: names nothing to watch"),
-        (json!({ "to": [] }), "to: names nothing to send to"),
+        (json!({ "from": [] }), "from: is empty: name at least one address to watch"),
+        (json!({ "to": [] }), "to: is empty: name at least one address to send results to"),
         (
             json!({ "mode": "filter" }),
-            "to: mode filter routes the result on to where the original was going",
+            "to: mode filter sends the result where the original was going, so it has no 'to'",
         ),
         (
             json!({ "limits": { "memory": "1MiB" } }),
-            "limits: are for wasm steps, and there is none",
+            "limits: apply to wasm steps, and this route has none",
         ),
-        (json!({ "isolation": "per-message" }), "isolation: is for wasm steps, and there is none"),
+        (
+            json!({ "isolation": "per-message" }),
+            "isolation: applies to wasm steps, and this route has none",
+        ),
         (json!({ "when": "a + 1" }), "when: line 1, column 1: this is a value, not a condition"),
         (
             json!({ "on_error": { "then": "pass", "dead_letter": "queue:q" } }),
-            "on_error.dead_letter: is for then = \"dead-letter\" only",
+            "on_error.dead_letter: can only be set with then = \"dead-letter\"",
         ),
     ];
     for (members, expected) in cases {

@@ -10,10 +10,10 @@ use crossdock_core::{Address, Key, Name};
 /// Longest name and longest key, in bytes.
 const NAME_MAX: usize = 255;
 const KEY_MAX: usize = 65_535;
-/// Most words of a key.
+/// Largest number of words in a key.
 const WORDS_MAX: usize = 200;
 
-/// Where results go.
+/// An address that results are sent to.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
     place: Place,
@@ -24,7 +24,7 @@ pub(crate) struct Destination {
 enum Place {
     Queue,
     Exchange(Name),
-    /// With the key that the message came with.
+    /// An exchange, with the key that the message was published with.
     SameKey(Name),
 }
 
@@ -53,7 +53,7 @@ impl Destination {
         Ok(destination)
     }
 
-    /// The queue's name, when it is one and not computed.
+    /// The name of the queue, if it is a queue and its name is not computed.
     pub(crate) fn queue(&self) -> Option<Name> {
         match self.place {
             Place::Queue => self.literal().map(Name::from),
@@ -108,14 +108,14 @@ pub(crate) fn address(text: &str, topic_exchange: &Name) -> Result<Address, Stri
     }
 }
 
-/// What a route watches.
+/// Parses an address that a route watches.
 pub(crate) fn watch(text: &str, topic_exchange: &Name) -> Result<Watch, String> {
     match scheme(text)? {
         ("queue", name) => queue(name).map(Watch::Queue),
         ("topic", words) => {
             let joined = |word: &str| word.len() > 1 && word.contains(['+', '#']);
             if words.split('/').any(joined) {
-                return Err("+ and # stand for whole words".into());
+                return Err("+ and # must stand alone between slashes".into());
             }
             Ok(Watch::Exchange(topic_exchange.clone(), pattern(words)?))
         }
@@ -142,7 +142,7 @@ fn queue(name: &str) -> Result<Name, String> {
     match (name.len(), name.contains('\0')) {
         (0, _) => Err("the name of a queue is empty".into()),
         (1..=NAME_MAX, false) => Ok(name.into()),
-        (_, true) => Err("a name holds a zero character".into()),
+        (_, true) => Err("a name must not contain a zero character".into()),
         _ => Err(format!("a name is longer than {NAME_MAX} bytes")),
     }
 }
@@ -156,19 +156,19 @@ fn exchange(name: &str) -> Result<Name, String> {
     }
 }
 
-/// A key to publish with: the words of wildcards would address nothing.
+/// A key to publish with: it must not contain wildcards.
 fn key(text: String) -> Result<Key, String> {
     let key = pattern(&text)?;
     match filter::is_literal(&key) {
         true => Ok(key),
-        false => Err(format!("'{text}' holds a wildcard, which cannot be sent to")),
+        false => Err(format!("'{text}' has a wildcard, and messages cannot be sent to a wildcard")),
     }
 }
 
 fn pattern(text: &str) -> Result<Key, String> {
     let key = Key::from(text);
     match () {
-        () if text.contains('\0') => Err("a key holds a zero character".into()),
+        () if text.contains('\0') => Err("a key must not contain a zero character".into()),
         () if text.len() > KEY_MAX => Err(format!("a key is longer than {KEY_MAX} bytes")),
         () if key.separators() >= WORDS_MAX => {
             Err(format!("a key has more than {WORDS_MAX} words"))
@@ -177,7 +177,7 @@ fn pattern(text: &str) -> Result<Key, String> {
     }
 }
 
-/// Cuts at `{expression}`; `{{` and `}}` are braces themselves. Braces in an expression's quotes are its own.
+/// Splits at `{expression}`; `{{` and `}}` are literal braces. Braces inside quotes of an expression belong to it.
 fn parts(text: &str, scope: &Scope) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut literal = String::new();

@@ -1,4 +1,4 @@
-//! A message between steps: taken apart, changed, and put together again with an address.
+//! A message between the steps of a route: its parts, which steps change, and the result with its address.
 
 use crate::destination;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use crossdock_core::{
     Address, BodyKind, Fields, Formats, Id, Key, Message, Meta, Name, Properties, ReplyTo, Value,
 };
 
-/// Longest name of a header that a step sets, and longest value.
+/// Largest name and largest value of a header that a step sets, in bytes.
 const NAME_MAX: usize = 255;
 const VALUE_MAX: usize = 64 * 1024;
 
@@ -19,7 +19,7 @@ pub struct Draft {
     meta: Meta,
     fields: Fields,
     body: Bytes,
-    /// Where a module said that it goes.
+    /// The address that a module chose.
     target: Option<Address>,
     changed: bool,
 }
@@ -65,7 +65,7 @@ impl Draft {
         self.target = Some(address);
     }
 
-    /// What an expression looks at.
+    /// The input of an expression.
     pub(crate) fn input(&self) -> Input<'_> {
         Input {
             address: self.source.address(),
@@ -89,7 +89,7 @@ impl Draft {
     }
 
     pub(crate) fn set_body(&mut self, body: Vec<u8>) {
-        // The sender's word that the body is text does not hold for bytes that a step wrote.
+        // The sender said that the body is text; that does not apply to bytes that a step wrote.
         if std::str::from_utf8(&body).is_err() {
             self.fields.properties.body_kind = BodyKind::Bytes;
         }
@@ -97,7 +97,7 @@ impl Draft {
         self.changed = true;
     }
 
-    /// The first header of that name, or else the property.
+    /// The first header of that name; without one, the property.
     pub(crate) fn header(&self, name: &str) -> Option<Value> {
         if let Some(value) = self.fields.header(name) {
             return Some(value.clone());
@@ -117,7 +117,7 @@ impl Draft {
         text.clone().map(Value::Text)
     }
 
-    /// Sets a header or a property; NULL removes it. Of repeated headers one remains.
+    /// Sets a header or a property; NULL removes it. Repeated headers of that name are replaced by one.
     pub(crate) fn set(&mut self, name: &str, value: Value) -> Result<(), String> {
         if value == Value::Null {
             return self.remove(name);
@@ -202,7 +202,7 @@ impl Draft {
     }
 }
 
-/// The broker vouches for it, so no step may say who published.
+/// The broker guarantees who published, so no step may change it.
 const USER_ID: &str = "user_id cannot be changed";
 
 fn text_property<'p>(p: &'p mut Properties, name: &str) -> Option<&'p mut Option<Name>> {

@@ -1,4 +1,4 @@
-//! Selectors of a route: compiled with their paths into the body, asked about a message or a draft.
+//! Expressions of a route: compiled with their paths into the body, evaluated on a message or a draft.
 
 use crate::body::BodyPath;
 use crate::draft::Draft;
@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the expressions of one route share.
+/// Data shared by the expressions of one route.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
-    /// The exchange whose keys show as `topic:`.
+    /// The exchange whose keys are written as `topic:`.
     pub topic_exchange: Name,
-    /// Bodies that a path could not be followed in.
+    /// Number of bodies that could not be read along a path.
     pub unreadable: Arc<AtomicU64>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Expression {
 }
 
 impl Expression {
-    /// Compiles the text; the error says line and column.
+    /// Compiles the text; an error names line and column.
     pub(crate) fn parse(text: &str, scope: &Scope) -> Result<Self, String> {
         let selector = Selector::parse(text).map_err(|e| e.to_string())?;
         let compiled = selector.paths().iter().map(|path| {
@@ -37,7 +37,7 @@ impl Expression {
         Ok(Self { selector, paths, scope: scope.clone() })
     }
 
-    /// Like `parse`, for a condition: what can never be true is refused.
+    /// Like `parse`, for a condition: an expression that can never be true is an error.
     pub(crate) fn condition(text: &str, scope: &Scope) -> Result<Self, String> {
         let parsed = Self::parse(text, scope)?;
         match parsed.selector.is_condition() {
@@ -46,7 +46,7 @@ impl Expression {
         }
     }
 
-    /// Whether it is true of the message; "unknown" is not.
+    /// Whether the condition is true for the message; "unknown" counts as false.
     pub(crate) fn selects(&self, message: &Message, formats: &Formats) -> bool {
         self.with(Input::of(message, formats), |selector, input| {
             selector.matches(input) == Some(true)
@@ -67,7 +67,7 @@ impl Expression {
 
     fn with<R>(&self, input: Input<'_>, ask: impl Fn(&Selector, &Input<'_>) -> R) -> R {
         let reader = Reader { expression: self, body: input.body };
-        // Headers of some origins, and all of XML, can only be text: a route compares them with numbers all the same.
+        // Headers of some protocols, and all values in XML, are text: a route can still compare them with numbers.
         let input = Input {
             topic_exchange: Some(&self.scope.topic_exchange),
             access: Some(&reader),

@@ -5,10 +5,10 @@
 //! |---|---|
 //! | `spec` `compile` `destination` `units` | a route as configured, and everything that can be wrong with it |
 //! | `expression` `body/` | selectors with lazy paths into JSON and XML bodies |
-//! | `draft` `step` `route` | a message between steps, the steps, the chain with its verdict |
-//! | `wasm/` | engines, modules, instances, the artefact cache; the contract is transforms/wit |
+//! | `draft` `step` `route` | a message between steps, the steps, the whole route and its verdict |
+//! | `wasm/` | engines, modules, instances, the cache of compiled modules; the contract is transforms/wit |
 //!
-//! Absent on purpose: protocols, sockets, retries and dead letters (the core applies a route's policy).
+//! Not here, on purpose: protocols, sockets, retries and dead letters (the core applies a route's policy).
 
 #![cfg_attr(
     not(test),

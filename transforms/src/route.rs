@@ -1,4 +1,4 @@
-//! A compiled route: predicate, steps, destinations, and the one verdict they come to.
+//! A compiled route: predicate, steps, destinations, and the verdict on a message.
 
 use crate::destination::Destination;
 use crate::draft::Draft;
@@ -7,12 +7,12 @@ use crate::step::{Outcome, Step, fault};
 use crossdock_core::transform::{Cost, Fault, Mode, Transform, Verdict};
 use crossdock_core::{Formats, Message};
 
-/// Most results of one input.
+/// Largest number of results of one message.
 const OUTPUTS_MAX: usize = 1_024;
-/// Most bytes of results of one input.
+/// Largest number of bytes in the bodies of all results of one message.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
 
-/// A route's work on messages.
+/// A compiled route.
 pub(crate) struct Route {
     pub name: String,
     pub when: Option<Expression>,
@@ -75,7 +75,7 @@ impl Route {
         let mut first: Option<Message> = None;
         for destination in &self.to {
             let address = destination.resolve(draft).map_err(|reason| fault("to", &reason))?;
-            // Header bytes are written once and shared by all destinations.
+            // Header bytes are encoded once and shared by all destinations.
             let message = match &first {
                 Some(first) => first.with(address, first.meta().clone()),
                 None => first.insert(draft.message(address)).clone(),
@@ -86,8 +86,8 @@ impl Route {
     }
 }
 
-/// All drafts through one step. Until a step has split the input, a decision to keep, drop, reject or retry is about
-/// the input; afterwards keep and drop are about the part, and the other two still about the whole.
+/// Runs all drafts through one step. Until a step has split the message, a decision to keep, drop, reject or retry
+/// applies to the message; after that keep and drop apply to one part, reject and retry still to the whole message.
 fn through(
     step: &Step,
     drafts: Vec<Draft>,
@@ -115,7 +115,7 @@ fn through(
         if made.drafts.len() > OUTPUTS_MAX {
             return Err(fault("route", &format!("more than {OUTPUTS_MAX} results")));
         }
-        // One result may be as large as its input was; many together may not.
+        // A single result may be as large as its message was; several together are limited.
         if *split && made.bytes > OUTPUT_BYTES_MAX {
             return Err(fault("route", &format!("results of more than {OUTPUT_BYTES_MAX} bytes")));
         }
@@ -123,7 +123,7 @@ fn through(
     Ok(Ok(made.drafts))
 }
 
-/// What came out of a step so far.
+/// The results of a step so far.
 #[derive(Default)]
 struct Made {
     drafts: Vec<Draft>,

@@ -1,5 +1,5 @@
-//! A route as it is written in the configuration file or sent to the admin API. Only shape is checked here; meaning
-//! is checked in `compile`, where all mistakes are collected.
+//! A route as it is written in the configuration file. Only its shape is checked here; its meaning is checked in
+//! `compile`, where all mistakes are collected.
 
 use crossdock_core::transform::{Mode, Then};
 use serde::Deserialize;
@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteSpec {
-    /// Unique; also names the route's own queue.
+    /// Unique; the route's own queue is named after it.
     pub name: String,
-    /// What it watches: `topic:PATTERN`, `queue:NAME`, `exchange:NAME/PATTERN`.
+    /// Addresses that it watches: `topic:PATTERN`, `queue:NAME`, `exchange:NAME/PATTERN`.
     pub from: Vec<String>,
-    /// Which messages it takes; none: all.
+    /// Condition for the messages that it takes; none: all messages.
     pub when: Option<String>,
     /// Each `{ set = {..} }`, `{ remove = [..] }` or `{ wasm = "..", with = {..} }`.
     #[serde(default)]
@@ -31,7 +31,7 @@ pub struct RouteSpec {
     pub limits: LimitSpec,
 }
 
-/// What becomes of the original.
+/// What happens to the original message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModeSpec {
@@ -55,9 +55,9 @@ impl From<ModeSpec> for Mode {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OnErrorSpec {
-    /// Further attempts after the first.
+    /// Attempts after the first one.
     pub retry: u16,
-    /// Before the first retry, doubled for each further one: `200ms`.
+    /// Pause before the first retry, doubled for each further one: `200ms`.
     pub backoff: String,
     pub then: ThenSpec,
     /// Where `dead-letter` sends to; none: the vhost's dead-letter address.
@@ -99,16 +99,16 @@ pub enum Isolation {
     /// An instance serves many messages and keeps its memory between them.
     #[default]
     Shared,
-    /// A fresh instance for each message, ten times as slow for small ones.
+    /// A new instance for each message; about ten times as slow for small messages.
     PerMessage,
 }
 
-/// What each module of the route may use.
+/// Limits of each module of the route.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSpec {
-    /// `16MiB` when not given.
+    /// Memory; `16MiB` if not given.
     pub memory: Option<String>,
-    /// For one message, `50ms` when not given.
+    /// Time for one message; `50ms` if not given.
     pub deadline: Option<String>,
 }

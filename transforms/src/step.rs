@@ -10,19 +10,19 @@ use std::time::Duration;
 
 /// One step.
 pub(crate) enum Step {
-    /// Headers and properties from expressions, all of them asked before any is set.
+    /// Sets headers and properties; all expressions are evaluated before any value is set.
     Set(Vec<(String, Setting)>),
     Remove(Vec<String>),
     Wasm(Arc<Module>),
 }
 
-/// What a `set` sets.
+/// The value that a `set` gives to a header or property.
 pub(crate) enum Setting {
     Literal(Value),
     Computed(Expression),
 }
 
-/// What a step made of one draft.
+/// The result of a step for one draft.
 pub(crate) enum Outcome {
     One(Draft),
     Many(Vec<Draft>),
@@ -33,7 +33,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The verdict, if it is one about the whole input.
+    /// The verdict, if it applies to the whole message.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         match self {
             Outcome::Keep(_) => Some(Verdict::Keep),
@@ -72,7 +72,7 @@ impl Step {
     }
 }
 
-/// Longest text of a fault.
+/// Largest text of a fault, in bytes.
 const FAULT_TEXT_MAX: usize = 1024;
 
 /// A failure of a built-in part of a route.
@@ -85,7 +85,7 @@ pub(crate) fn fault(part: &str, reason: &str) -> Fault {
     }
 }
 
-/// The text, cut to what dead-letter headers hold.
+/// The text, truncated to the limit of dead-letter headers.
 pub(crate) fn bounded(text: &str) -> &str {
     let end = text.floor_char_boundary(FAULT_TEXT_MAX);
     text.get(..end).unwrap_or_default()

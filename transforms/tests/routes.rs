@@ -1,4 +1,4 @@
-//! Routes without modules: predicates, `set`, `remove`, destinations, what of the original is kept.
+//! Routes without modules: predicates, `set`, `remove`, destinations, and which parts of the original are kept.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The sandbox: limits, isolation, verdicts, the cache, the breaker. The module does what the body says
+//! The sandbox: limits, isolation, verdicts, the cache, the breaker. The module does what the message's body orders
 //! (transforms/guests/misbehave).
 
 mod common;
@@ -218,7 +218,7 @@ fn many_threads_share_a_module() {
 
 #[test]
 fn the_breaker_stops_calling_a_module_that_fails() {
-    // Instances of its own, so that the counters are its own.
+    // It has its own instances, so that no other test changes the counters.
     let route =
         misbehave(json!({ "name": "breaker", "steps": [{ "wasm": "./tests/misbehave.wasm" }] }));
     for _ in 0..10 {
@@ -234,7 +234,7 @@ fn the_breaker_stops_calling_a_module_that_fails() {
     assert!(before.paused.is_some());
     let (kind, text) = fault(&route, "anything");
     assert_eq!(kind, FaultKind::Trap);
-    assert!(text.starts_with("paused for"), "{text}");
+    assert!(text.contains("is paused for another"), "{text}");
     assert_eq!(status().calls, before.calls, "it was not called");
     std::thread::sleep(before.paused.unwrap());
     assert_eq!(bodies(&route, "calls"), ["1"]);
@@ -271,10 +271,10 @@ fn modules_that_do_not_fit_are_refused() {
     check(
         "version.wasm",
         &other,
-        "is made for crossdock:transform@7.0.0, and this broker offers 1.0.0",
+        "is built for crossdock:transform@7.0.0, and this broker supports 1.0.0",
     );
     let asking = replaced(&wasm, b"wasi:cli/exit@", b"evil:cli/exit@");
-    check("import.wasm", &asking, "asks for evil:cli/exit@");
+    check("import.wasm", &asking, "imports evil:cli/exit@");
     check("garbage.wasm", b"not a module", "");
     check("cut.wasm", &wasm[..wasm.len() / 2], "");
     check("core.wasm", b"\0asm\x01\0\0\0", "");
@@ -333,7 +333,7 @@ fn compiled_modules_are_cached() {
     fs::write(&file, &bad).unwrap();
     compile();
     assert!(fs::read(&file).unwrap() != bad);
-    // Neither is one that somebody else could have written.
+    // A file that other users can write is not run either.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -7,7 +7,7 @@ use crossdock_core::Value;
 use crossdock_core::transform::{ContentRoute, Cost, FaultKind, Verdict};
 use serde_json::{Value as Json, json};
 
-/// The module as it is kept, or a fresh build that is named in the environment.
+/// The committed module, or a fresh build named by the environment.
 fn module() -> String {
     let fresh = std::env::var("CROSSDOCK_XML_TO_JSON");
     fresh.unwrap_or_else(|_| "../examples/xml-to-json.wasm".into())

@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: our broker and its peers, side by side on this machine, under the load generator of
-//! benches/load. Brokers take turns, scenario by scenario and round by round; medians are compared. The figure
-//! that counts is deliveries per second of the broker's CPU time: the generator shares the machine, so wall
-//! time says as much about it as about the broker.
+//! `cargo xtask bench`: our broker and its peers, one after another on this machine, under the load generator of
+//! benches/load. Brokers take turns, scenario by scenario and round by round; medians are compared. The figure to
+//! compare is deliveries per second of the broker's CPU time: the generator shares the machine, so deliveries per
+//! second depend on it as much as on the broker.
 
 mod broker;
 mod figures;
@@ -17,37 +17,37 @@ use peers::Kind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What `--help` says.
+/// The text of `--help`.
 pub const USAGE: &str = "\
 cargo xtask bench [--peer rabbitmq|mosquitto|activemq|none]... [--scenario NAME]... [--rounds N]
                   [--quick] [--install]
-      measure the broker and its peers; without --peer, all of them that are installed. A run of
-      everything is written to docs/benchmarks/. --quick measures one round of one second each.
+      measure the broker and its peers; without --peer, all peers that are installed. The results of
+      a run of all scenarios are written to docs/benchmarks/. --quick measures one round of one second each.
       --install installs the Debian packages of peers that are missing. Scenarios: start,
-      prove-loss, and what `crossdock-load --list` prints. CROSSDOCK_BIN names a broker that is
-      built already";
+      prove-loss, and those that `crossdock-load --list` prints. CROSSDOCK_BIN names a broker
+      binary to use instead of building one";
 
-/// The scenario that this program does itself.
+/// The scenario that this program runs without the generator.
 const START: &str = "start";
-/// The scenario whose brokers are started anew for each round.
+/// The scenario for which every broker is restarted before each round.
 const IDLE: &str = "idle-mqtt";
-/// The scenario that proves the counters; run only if it is asked for.
+/// The scenario that proves that the generator counts lost messages; run only if named.
 const PROVE_LOSS: &str = "prove-loss";
-/// What must be 0 for our broker in every scenario.
+/// Figures that must be 0 for our broker in every scenario.
 const FAULTS: [&str; 6] = ["lost", "duplicated", "disordered", "foreign", "refused", "unconfirmed"];
 
-/// What was asked for.
+/// The options of a run.
 #[derive(Debug)]
 struct Options {
     peers: Vec<Kind>,
-    /// Empty: all.
+    /// Names of scenarios; empty: all.
     scenarios: Vec<String>,
     rounds: usize,
     quick: bool,
     install: bool,
 }
 
-/// A scenario of the generator's.
+/// A scenario of the generator.
 #[derive(Debug)]
 pub struct Scenario {
     pub name: String,
@@ -63,7 +63,7 @@ struct Bench {
     folder: Folder,
 }
 
-/// Runs what was asked for; fails when our broker fails.
+/// Runs the benchmarks. Fails if our broker fails.
 pub fn bench(arguments: &[&str]) -> Result<ExitCode> {
     let options = parse(arguments)?;
     let (generator, broker) = build()?;
@@ -111,7 +111,7 @@ fn parse(arguments: &[&str]) -> Result<Options> {
             "--rounds" => rounds = Some(value()?.parse::<usize>().context("--rounds")?),
             "--quick" => options.quick = true,
             "--install" => options.install = true,
-            _ => bail!("there is no option {option}\n{USAGE}"),
+            _ => bail!("unknown option {option}\n{USAGE}"),
         }
     }
     if !named {
@@ -122,7 +122,7 @@ fn parse(arguments: &[&str]) -> Result<Options> {
     Ok(options)
 }
 
-/// Builds the generator, and the broker unless one is named.
+/// Builds the generator, and the broker unless CROSSDOCK_BIN names one.
 fn build() -> Result<(PathBuf, PathBuf)> {
     let mut arguments = vec!["build", "--release", "--package", "crossdock-load"];
     let named = std::env::var_os("CROSSDOCK_BIN").map(PathBuf::from);
@@ -171,7 +171,7 @@ fn wanted(all: &[Scenario], options: &Options) -> Result<Vec<Scenario>> {
 }
 
 impl Bench {
-    /// The peers that are there, or can be installed.
+    /// The peers that are installed or can be installed.
     fn peers(&self) -> Result<Vec<Kind>> {
         let mut found = Vec::new();
         for peer in &self.options.peers {
@@ -191,7 +191,7 @@ impl Bench {
         Ok(found)
     }
 
-    /// Starts brokers, as often as there are rounds.
+    /// Measures the start of each broker, once in each round.
     fn starts(&self, peers: &[Kind], results: &mut Results) -> Result<()> {
         for kind in [Kind::Ours].iter().chain(peers) {
             for _ in 0..self.options.rounds {
@@ -208,24 +208,24 @@ impl Bench {
         Ok(())
     }
 
-    /// Lets everybody who can take turns.
+    /// Runs a scenario with every broker that supports it.
     fn scenario(&self, scenario: &Scenario, peers: &[Kind], results: &mut Results) -> Result<()> {
         let kinds: Vec<Kind> = match scenario.name.as_str() {
-            // With its default limits, Mosquitto drops what a slow consumer does not take.
+            // With its default limits, Mosquitto drops messages for a slow consumer.
             PROVE_LOSS => vec![Kind::Ours, Kind::MosquittoAsInstalled],
             "route-xml-to-json" => vec![Kind::Ours],
             _ => [Kind::Ours].iter().chain(peers).filter(|k| k.can(scenario)).copied().collect(),
         };
         if scenario.name == IDLE && self.options.rounds > 1 {
-            // What a broker has taken from the system for connections it keeps for the next ones: only the first
-            // connections show what one costs.
+            // A broker reuses the memory of closed connections, so only the first connections after a start show
+            // the memory of one.
             return (0..self.options.rounds)
                 .try_for_each(|_| self.turns(scenario, (&kinds, 1), results));
         }
         self.turns(scenario, (&kinds, self.options.rounds), results)
     }
 
-    /// Starts them, and lets them take turns.
+    /// Starts the brokers and lets them take turns.
     fn turns(
         &self,
         scenario: &Scenario,
@@ -247,8 +247,11 @@ impl Bench {
         }
         if scenario.name == PROVE_LOSS {
             let lost = results.median(PROVE_LOSS, Kind::MosquittoAsInstalled, "lost");
-            ensure!(lost > Some(0.0), "the counters found no loss where there must be some");
-            println!("{PROVE_LOSS}: {} messages lost, as it has to be", lost.unwrap_or_default());
+            ensure!(
+                lost > Some(0.0),
+                "the generator counted no lost messages, although this scenario loses some"
+            );
+            println!("{PROVE_LOSS}: {} messages lost, as expected", lost.unwrap_or_default());
         }
         Ok(())
     }
@@ -263,7 +266,7 @@ impl Bench {
         if self.options.quick {
             generator.args(["--seconds", "1", "--warm-up", "0.5"]);
         } else if broker.kind == Kind::ActiveMq {
-            // A virtual machine needs time to compile what is hot.
+            // A Java virtual machine needs time to compile its code.
             generator.args(["--warm-up", "5"]);
         }
         let output = generator.output().context("the generator cannot be run")?;

@@ -1,5 +1,5 @@
 //! Real clients for the black-box tests: pinned Python and Node packages in folders of the repository
-//! that git ignores, and Debian's packages. What is there already is left alone.
+//! that git ignores, and Debian's packages. A client that is installed already is not changed.
 
 use crate::{command, root};
 use anyhow::{Context, Result, bail};
@@ -7,25 +7,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Whether clients can be used.
+/// Whether a client can be used.
 pub enum Found {
     Ready,
-    /// Why not.
+    /// It cannot be used, for this reason.
     Missing(String),
 }
 
-/// In CI a missing client is a failure; elsewhere it is said and left out.
+/// Whether a missing client is a failure, as in CI; otherwise its tests are skipped.
 pub fn required() -> bool {
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     is("CI", "true") || is("CROSSDOCK_CLIENTS", "required")
 }
 
-/// The interpreter that has the packages.
+/// The Python interpreter that has the packages.
 pub fn python_binary() -> PathBuf {
     root().join(".cache/venv/bin/python")
 }
 
-/// A virtual environment with examples/python/requirements.txt.
+/// Sets up a virtual environment with examples/python/requirements.txt.
 pub fn python() -> Result<Found> {
     let list = root().join("examples/python/requirements.txt");
     if !list.exists() {
@@ -47,7 +47,7 @@ pub fn python() -> Result<Found> {
     Ok(Found::Ready)
 }
 
-/// The packages of examples/node/package-lock.json.
+/// Installs the packages of examples/node/package-lock.json.
 pub fn node() -> Result<Found> {
     let folder = root().join("examples/node");
     let list = folder.join("package-lock.json");
@@ -67,22 +67,22 @@ pub fn node() -> Result<Found> {
     Ok(Found::Ready)
 }
 
-/// mosquitto_pub and mosquitto_sub.
+/// Installs mosquitto_pub and mosquitto_sub.
 pub fn mosquitto() -> Result<Found> {
     debian("mosquitto_pub", "mosquitto-clients")
 }
 
-/// valgrind, which counts instructions.
+/// Installs valgrind, which counts instructions.
 pub fn valgrind() -> Result<Found> {
     debian("valgrind", "valgrind")
 }
 
-/// strace, which shows what was written and synced before an answer was sent.
+/// Installs strace, which shows what was written and synced before an answer was sent.
 pub fn strace() -> Result<Found> {
     debian("strace", "strace")
 }
 
-/// A program, from Debian's package where it is missing.
+/// Installs a program from its Debian package, if it is missing.
 fn debian(program: &str, package: &str) -> Result<Found> {
     if answers(program, "--version") {
         return Ok(Found::Ready);
@@ -93,7 +93,7 @@ fn debian(program: &str, package: &str) -> Result<Found> {
     }
     println!("\ninstalling the Debian package {package}");
     let install = ["install", "-y", "-q", "--no-install-recommends", package];
-    // A machine that never updated its lists knows no package.
+    // On a machine without package lists the first attempt fails: update the lists and try again.
     if apt(&install).is_err() {
         apt(&["update", "-q"]).context("apt-get update failed")?;
         apt(&install).with_context(|| format!("{package} could not be installed"))?;
@@ -109,7 +109,7 @@ fn apt(arguments: &[&str]) -> Result<()> {
     succeed(command("sudo", &["-n", "apt-get"]).args(arguments))
 }
 
-/// Whether a program runs and knows `argument`. Some answer with a code of their own.
+/// Whether a program can be started. Its exit code is ignored, because some return an error for `--version`.
 fn answers(program: &str, argument: &str) -> bool {
     let mut command = Command::new(program);
     command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -119,14 +119,14 @@ fn answers(program: &str, argument: &str) -> bool {
 fn succeed(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command.stdin(Stdio::null()).status();
-    let status = status.with_context(|| format!("{program} cannot be run"))?;
+    let status = status.with_context(|| format!("cannot run {program}"))?;
     if !status.success() {
         bail!("{program} ended with {status}");
     }
     Ok(())
 }
 
-/// Whether what is installed was installed from this very list.
+/// Whether the installed packages come from this version of the list.
 fn is_stamped(stamp: &Path, list: &Path) -> Result<bool> {
     let wanted = fs::read(list).with_context(|| list.display().to_string())?;
     Ok(fs::read(stamp).is_ok_and(|found| found == wanted))

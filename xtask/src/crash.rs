@@ -1,5 +1,5 @@
-//! `cargo xtask crash`: the crash harness of tests/it for as long as one likes, and the tests that look at the broker's
-//! system calls. CI runs a few rounds of it with every test.
+//! `cargo xtask crash`: runs the crash harness of tests/it with any number of rounds, and the tests that trace the
+//! broker's system calls. `cargo xtask test` runs a few rounds.
 
 use crate::clients::{self, Found};
 use crate::report::Report;
@@ -12,12 +12,12 @@ const ROUNDS: u64 = 100;
 
 pub struct Options {
     rounds: u64,
-    /// None: the harness draws one, and says which.
+    /// None: the harness chooses a seed and prints it.
     seed: Option<u64>,
 }
 
 impl Options {
-    /// None when they make no sense.
+    /// None if the options are wrong.
     pub fn read(mut words: &[&str]) -> Option<Self> {
         let mut options = Self { rounds: ROUNDS, seed: None };
         while let [name, value, rest @ ..] = words {

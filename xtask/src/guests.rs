@@ -1,5 +1,5 @@
-//! `cargo xtask guests`: builds the WASM modules of transforms/guests. Built files are kept in the repository, each
-//! with the hash of what it was built from, so that nobody needs the WASM target to run the broker.
+//! `cargo xtask guests`: builds the WASM modules of transforms/guests. The built files are committed, each with the
+//! hash of its sources, so that nobody needs the WASM target to run the broker.
 
 use crate::{cargo, command, root, target};
 use anyhow::{Context, Result, bail};
@@ -8,10 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const TARGET: &str = "wasm32-wasip2";
-/// What every guest is built from, beside its own folder.
+/// Folders that every guest is built from, in addition to its own.
 const SHARED: [&str; 2] = ["transforms/wit", "transforms/sdk"];
 
-/// A module and the file that it is kept in.
+/// A module and its committed file.
 struct Guest {
     name: &'static str,
     kept: &'static str,
@@ -53,7 +53,7 @@ impl Guest {
         Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Builds it; where the module is.
+    /// Builds the module. Returns the path of the built file.
     fn build(&self) -> Result<PathBuf> {
         println!("building {}", self.folder());
         let output = target().join("guests");
@@ -72,7 +72,7 @@ impl Guest {
     }
 }
 
-/// A module that is kept tells nobody where it was built.
+/// Compiler flags that remove the paths of this machine from the module.
 fn remapped() -> String {
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
@@ -82,20 +82,20 @@ fn remapped() -> String {
     flags.join("\x1f")
 }
 
-/// Builds all guests; the kept modules and their hashes are replaced.
+/// Builds all guests; replaces the committed modules and their hashes.
 pub fn refresh() -> Result<()> {
     add_target()?;
     for guest in GUESTS {
         let built = guest.build()?;
         fs::copy(&built, root().join(guest.kept)).with_context(|| guest.kept.to_owned())?;
         fs::write(guest.hash_file(), format!("{}\n", guest.sources_hash()?))?;
-        println!("{} is refreshed", guest.kept);
+        println!("{} is built and replaced", guest.kept);
     }
     Ok(())
 }
 
-/// Tests a fresh build as the kept module is tested. The bytes may differ (another compiler), the
-/// behaviour may not.
+/// Runs the tests of the committed module with a fresh build. The bytes may differ (another compiler), the behaviour
+/// may not.
 pub fn check() -> Result<()> {
     fresh()?;
     add_target()?;
@@ -105,11 +105,13 @@ pub fn check() -> Result<()> {
     let status = tests.env("CROSSDOCK_XML_TO_JSON", &built).status();
     match status.context("cargo cannot be run")?.success() {
         true => Ok(()),
-        false => bail!("a fresh build of {} does not behave as it should", XML_TO_JSON.name),
+        false => {
+            bail!("a fresh build of {} fails the tests of the committed module", XML_TO_JSON.name)
+        }
     }
 }
 
-/// Whether the kept modules were built from the sources as they are.
+/// Fails if a committed module was not built from the present sources.
 pub fn fresh() -> Result<()> {
     for guest in GUESTS {
         let kept = fs::read_to_string(guest.hash_file());
@@ -130,11 +132,11 @@ fn add_target() -> Result<()> {
     if String::from_utf8_lossy(&list.stdout).lines().any(|line| line.trim() == TARGET) {
         return Ok(());
     }
-    println!("adding the target {TARGET}");
+    println!("installing the target {TARGET} with rustup");
     let added = command("rustup", &["target", "add", TARGET]).status();
     match added.context("rustup is needed to build modules")?.success() {
         true => Ok(()),
-        false => bail!("the target {TARGET} could not be added; built-in steps work without it"),
+        false => bail!("cannot install the target {TARGET}; only building modules needs it"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Chores: `cargo xtask run`, `test`, `bench`, `crash`, `guests`. Set-up in Rust, no
-//! shell scripts. Nothing here is part of the broker.
+//! Development tasks: `cargo xtask run`, `test`, `bench`, `crash`, `guests`. Written in Rust instead of shell scripts.
+//! Nothing here is part of the broker.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -17,11 +17,11 @@ use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
 cargo xtask run [-- ARGS]     build the broker and run it with examples/hub.toml
-cargo xtask test [--full]     everything that CI runs; --full: many more seeds, fresh modules
-cargo xtask bench [OPTIONS]   the broker and its peers under load; --help says more
+cargo xtask test [--full]     everything that CI runs; --full: many more seeds, freshly built modules
+cargo xtask bench [OPTIONS]   the broker and its peers under load; --help lists the options
 cargo xtask bench --gate      instructions for a message, against benches/gate/budgets.txt; --record sets them
-cargo xtask bench --micro     codecs, routing, queues and the journal, piece by piece; further words filter
-cargo xtask crash [--rounds N] [--seed S]  kill the broker under load, N times, and look for what is lost
+cargo xtask bench --micro     codecs, routing, queues and the journal, step by step; further words filter
+cargo xtask crash [--rounds N] [--seed S]  kill the broker under load, N times, and look for lost messages
 cargo xtask guests [--check]  build the WASM modules; --check tests a fresh build and changes nothing";
 
 fn main() -> ExitCode {
@@ -65,7 +65,7 @@ fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// Where cargo builds to.
+/// The folder that cargo builds into.
 fn target() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => root().join(folder),
@@ -73,19 +73,19 @@ fn target() -> PathBuf {
     }
 }
 
-/// The broker as users run it.
+/// The release build of the broker.
 fn binary() -> PathBuf {
     target().join("release").join("crossdock")
 }
 
-/// A command that runs in the repository's root.
+/// A command with the repository's root as its working directory.
 fn command(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root());
     command
 }
 
-/// Cargo, the one that runs this.
+/// A cargo command, with the cargo that runs this program.
 fn cargo(arguments: &[&str]) -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
 }

@@ -1,10 +1,10 @@
-//! What was run, how long it took, how it ended. Test counts are read from the output of `cargo test`.
+//! The steps of a run: durations and outcomes. Test counts are read from the output of `cargo test`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// Everything that was run so far.
+/// The steps that were run so far.
 #[derive(Default)]
 pub struct Report {
     lines: Vec<Line>,
@@ -15,18 +15,18 @@ struct Line {
     took: Duration,
     passed: usize,
     failed: usize,
-    /// Why nothing was run.
+    /// Why the step was skipped.
     skipped: Option<String>,
 }
 
 impl Report {
-    /// Runs a command. Its output is shown as it comes.
+    /// Runs a command as a step; prints its output. Returns whether it succeeded.
     pub fn step(&mut self, name: &str, command: &mut Command) -> bool {
         println!("\n== {name}: {}", shown(command));
         let started = Instant::now();
         let (ok, mut counts) = watch(command);
         if counts == (0, 0) {
-            // Not a test run: the command itself is what passes.
+            // Not a test run: the command itself counts as one test.
             counts = (usize::from(ok), 0);
         }
         if !ok && counts.1 == 0 {
@@ -36,7 +36,7 @@ impl Report {
         ok
     }
 
-    /// Something that was done here.
+    /// Runs a closure as a step. Returns whether it succeeded.
     pub fn done(&mut self, name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> bool {
         println!("\n== {name}");
         let started = Instant::now();
@@ -49,14 +49,14 @@ impl Report {
         ok
     }
 
-    /// Something that could not be run and need not be.
+    /// Records a step that cannot be run and is not required.
     pub fn skip(&mut self, name: &str, why: &str) {
         println!("\n== {name}: skipped: {why}");
         let (name, skipped) = (name.to_owned(), Some(why.to_owned()));
         self.lines.push(Line { name, took: Duration::ZERO, passed: 0, failed: 0, skipped });
     }
 
-    /// The table, and the last line.
+    /// Prints the table of all steps and the totals. Returns the exit code.
     pub fn finish(self) -> ExitCode {
         println!();
         for line in &self.lines {
@@ -85,13 +85,13 @@ impl Report {
     }
 }
 
-/// Runs it, shows its output; whether it ended well, and the tests that passed and failed.
+/// Runs a command and prints its output. Returns whether it succeeded, and how many tests passed and failed.
 fn watch(command: &mut Command) -> (bool, (usize, usize)) {
     let mut counts = (0, 0);
     let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => {
-            println!("cannot be run: {error}");
+            println!("the command cannot be started: {error}");
             return (false, counts);
         }
     };
@@ -115,7 +115,7 @@ fn result_of(line: &str) -> Option<(usize, usize)> {
     Some((passed, failed))
 }
 
-/// The command as one would type it.
+/// The command as it is typed in a shell.
 fn shown(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program()).to_string_lossy();

@@ -1,4 +1,4 @@
-//! As much of AMQP 0-9-1 as the gate needs.
+//! The part of AMQP 0-9-1 that the gate needs.
 
 use crate::house::{self, House};
 use crate::pipe::Pipe;
@@ -30,7 +30,7 @@ fn short(text: &str) -> Vec<u8> {
     out
 }
 
-/// One method, and the answer of that number.
+/// Sends one method and waits for the answer with this id.
 async fn ask(
     pipe: &mut Pipe,
     (class, number, answer): (u16, u16, u16),
@@ -163,7 +163,7 @@ fn content(exchange: &str, key: &str, properties: &[u8], body: &[u8]) -> Vec<u8>
     out
 }
 
-/// One basic.ack for all up to there.
+/// One basic.ack for all deliveries up to this tag.
 pub fn ack(_: u64, to: u64) -> Vec<u8> {
     let mut arguments = to.to_be_bytes().to_vec();
     arguments.push(1);

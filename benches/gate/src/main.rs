@@ -100,7 +100,7 @@ async fn run(scenario: &str, count: usize) -> Result<()> {
             Scene { publisher: mqtt::connect(&house, "p").await?, message, ..reader }
         }
         "route-miss" => amqp_exchange(&house, "amq.topic", 1, 1).await?,
-        other => bail!("there is no scenario {other}"),
+        other => bail!("unknown scenario {other}; --list prints the scenarios"),
     };
     drive(scene, count, scenario == "mqtt-qos1").await
 }

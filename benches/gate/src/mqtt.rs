@@ -1,4 +1,4 @@
-//! As much of MQTT 3.1.1 as the gate needs.
+//! The part of MQTT 3.1.1 that the gate needs.
 
 use crate::house::{self, House};
 use crate::pipe::Pipe;

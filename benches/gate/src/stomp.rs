@@ -1,4 +1,4 @@
-//! As much of STOMP 1.2 as the gate needs.
+//! The part of STOMP 1.2 that the gate needs.
 
 use crate::house::{self, House};
 use crate::pipe::Pipe;

@@ -1,5 +1,5 @@
-//! A deep queue: filled by one confirmed publisher while nobody consumes, and drained by one consumer, in two runs, so
-//! that the broker can be restarted between them. Rates are shown tenth by tenth: a cliff shows.
+//! A deep queue: filled by one confirmed publisher without consumers, and drained by one consumer, in two runs, so that
+//! the broker can be restarted between them. Rates are printed for each tenth, so that a sudden drop is visible.
 
 use crate::stage::Broker;
 use crate::stamp::{Form, Stamp};
@@ -10,16 +10,16 @@ use crate::wire::{Body, Sink};
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
 
-/// The queue.
+/// The queue's name.
 const QUEUE: &str = "load.backlog";
 /// Messages that may be unconfirmed, and deliveries that may be unacknowledged.
 const WINDOW: u16 = 1000;
 const ACK_EVERY: u16 = 100;
 const BATCH_BYTES: usize = 64 * 1024;
-/// Nothing more comes when nothing came for so long.
+/// The queue counts as empty when no delivery came for this long.
 const QUIET: Duration = Duration::from_secs(20);
 
-/// How much.
+/// The size of the backlog.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     pub messages: u64,
@@ -28,7 +28,7 @@ pub struct Size {
     pub queues: usize,
 }
 
-/// Tenth by tenth.
+/// Rates of each tenth.
 struct Progress {
     broker: Broker,
     messages: u64,
@@ -89,7 +89,7 @@ fn source(at: usize) -> Source {
     }
 }
 
-/// Publishes; every message is confirmed.
+/// Publishes all messages and waits for every confirm.
 pub fn fill(broker: &Broker, size: Size) -> Result<()> {
     let address = broker.amqp.context("no AMQP address was given")?;
     let sources: Vec<Source> = (0..size.queues).map(source).collect();
@@ -115,14 +115,18 @@ pub fn fill(broker: &Broker, size: Size) -> Result<()> {
         progress.at(client.client.confirmed());
     }
     progress.end();
-    ensure!(client.client.refused() == 0, "{} were refused", client.client.refused());
+    ensure!(
+        client.client.refused() == 0,
+        "the broker refused {} messages",
+        client.client.refused()
+    );
     Ok(())
 }
 
-/// Consumes it all, and says whether all came in order.
+/// Consumes all messages, and checks that they come complete and in order.
 pub fn drain(broker: &Broker, size: Size) -> Result<()> {
     let address = broker.amqp.context("no AMQP address was given")?;
-    ensure!(size.queues == 1, "one queue is drained");
+    ensure!(size.queues == 1, "drain works with one queue: --queues 1");
     println!("draining: {} messages", size.messages);
     let mut progress = Progress::new(broker, size.messages);
     let mut client = amqp::consumer(address, &source(0))?;
@@ -149,7 +153,7 @@ pub fn drain(broker: &Broker, size: Size) -> Result<()> {
     );
     ensure!(
         account.lost + account.duplicated + account.disordered + account.foreign == 0,
-        "not as it was sent"
+        "the queue did not deliver what was sent"
     );
     Ok(())
 }

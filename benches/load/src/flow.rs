@@ -1,4 +1,4 @@
-//! What the threads of a run share: how far everybody is, and when to stop. Each counter has one writer.
+//! State shared by the threads of a run: the progress of each, and when to stop. Each counter has one writer.
 
 use crate::tally::Spread;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,9 +21,9 @@ impl Counter {
 
 /// Shared by all threads of a run.
 pub struct Flow {
-    /// Messages, by producer.
+    /// Messages sent, by producer.
     pub sent: Vec<Counter>,
-    /// Deliveries, by consumer.
+    /// Deliveries received, by consumer.
     pub received: Vec<Counter>,
     pub measuring: AtomicBool,
     pub stop_sending: AtomicBool,
@@ -53,7 +53,7 @@ impl Flow {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Messages of all producers.
+    /// Messages sent by all producers.
     pub fn sent(&self) -> u64 {
         self.sent.iter().map(Counter::get).sum()
     }

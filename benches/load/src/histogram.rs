@@ -1,9 +1,9 @@
-//! Latencies in buckets: 64 to each power of two, so that a percentile is at most 1.6 % too high. 30 KiB,
-//! whatever it counts.
+//! Latencies in buckets: 64 to each power of two, so that a percentile is at most 1.6 % too high. It takes
+//! 30 KiB, however many values it counts.
 
 const FINE_BITS: u32 = 6;
 const FINE: u64 = 1 << FINE_BITS;
-/// Everything from 2^40 ns (18 minutes) on is in the last one.
+/// All values from 2^40 ns (18 minutes) on are in the last bucket.
 const TOP_BITS: u32 = 40;
 const BUCKETS: usize = ((TOP_BITS - FINE_BITS + 1) as usize) << FINE_BITS;
 
@@ -50,7 +50,7 @@ fn bucket(value: u64) -> usize {
     if value < FINE {
         return value as usize;
     }
-    // The leading bit and the six behind it.
+    // The leading bit and the next six bits.
     let shift = value.ilog2() - FINE_BITS;
     (u64::from(shift) * FINE + (value >> shift)) as usize
 }

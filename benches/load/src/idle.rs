@@ -1,5 +1,4 @@
-//! Connections that do nothing: how fast they are made, what each of them costs, and whether all of them are
-//! alive.
+//! Idle connections: how fast they are made, how much memory each takes, and whether all of them still answer.
 
 use crate::stage::Broker;
 use crate::usage::{cpu_seconds, resident_bytes};
@@ -9,24 +8,24 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The generator's own buffer for each of them.
+/// Bytes of the generator's buffer for each connection.
 const INBOX_BYTES: usize = 64;
-/// What is opened besides connections.
+/// File descriptors that the generator needs besides connections.
 const OTHER_FILES: usize = 64;
-/// The broker gets so long to come to rest.
+/// Pause before the broker's memory is read, so that it has no work left.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// What was measured.
+/// The measured figures.
 #[derive(Debug)]
 pub struct Idle {
     pub connects_per_second: f64,
-    /// A second of the broker's CPU time.
+    /// Connections for each second of the broker's CPU time.
     pub connects_per_cpu: Option<f64>,
     pub bytes_each: Option<f64>,
     pub resident_bytes: Option<u64>,
 }
 
-/// Opens `count` connections, holds them, and asks each one for a sign of life.
+/// Opens `count` connections, holds them, and pings each one.
 pub fn idle(broker: &Broker, count: usize) -> Result<Idle> {
     let address = broker.mqtt()?;
     let limit = files_max();
@@ -58,7 +57,7 @@ pub fn idle(broker: &Broker, count: usize) -> Result<Idle> {
     })
 }
 
-/// Files that this process may have open.
+/// The limit of open files of this process.
 fn files_max() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));

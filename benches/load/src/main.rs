@@ -1,5 +1,5 @@
-//! A load generator for message brokers: raw blocking sockets, frames built once, a thread a side, and its own
-//! cost measured. It speaks to any broker and shares no code with ours. Scenarios are in scenario.rs; `cargo
+//! A load generator for message brokers: raw blocking sockets, frames built once, a thread for each side; it measures
+//! its own CPU time. It works with any broker and shares no code with ours. Scenarios are in scenario.rs; `cargo
 //! xtask bench` runs them against our broker and its peers.
 #![forbid(unsafe_code)]
 
@@ -114,19 +114,19 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--queues" => options.size.queues = value()?.parse().context("--queues")?,
             "--body-bytes" => options.size.body_bytes = value()?.parse().context("--body-bytes")?,
             "--connections" => options.connections = value()?.parse().context("--connections")?,
-            _ => bail!("there is no option {option}"),
+            _ => bail!("unknown option {option}"),
         }
     }
     let unknown = |name: &&String| name.as_str() != IDLE && scenario::find(name).is_none();
     if let Some(name) = options.scenarios.iter().find(unknown) {
-        bail!("there is no scenario {name}");
+        bail!("unknown scenario {name}; --list prints the scenarios");
     }
     if let Some(other) = options.backlog.as_deref().filter(|what| !["fill", "drain"].contains(what))
     {
         bail!("--backlog is fill or drain, not {other}");
     }
     if !options.list && options.scenarios.is_empty() && options.backlog.is_none() {
-        bail!("no scenario is named");
+        bail!("name at least one scenario with --scenario");
     }
     Ok(options)
 }
@@ -135,7 +135,7 @@ fn seconds_of(text: &str) -> Result<Duration> {
     Ok(Duration::try_from_secs_f64(text.parse()?)?)
 }
 
-/// Name, protocols, what it is: between tabs.
+/// Prints name, protocols and description of each scenario, separated by tabs.
 fn list() {
     for scenario in SCENARIOS {
         println!("{}\t{}\t{}", scenario.name, scenario.protocols().join(","), scenario.about);
@@ -176,11 +176,11 @@ mod tests {
         assert!(options.pairs && options.broker.mqtt.is_some());
         assert_eq!(options.times.measure, Duration::from_millis(500));
         for (wrong, said) in [
-            ("--pairs", "no scenario is named"),
+            ("--pairs", "name at least one scenario with --scenario"),
             ("--scenario", "--scenario needs a value"),
-            ("--scenario x", "there is no scenario x"),
+            ("--scenario x", "unknown scenario x; --list prints the scenarios"),
             ("--seconds -1", "--seconds"),
-            ("--fast", "there is no option --fast"),
+            ("--fast", "unknown option --fast"),
         ] {
             assert_eq!(parsed(wrong).unwrap_err().to_string(), said);
         }

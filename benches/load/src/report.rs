@@ -1,16 +1,16 @@
-//! What is printed: lines for people, or one line of `name=value` pairs for programs.
+//! The output: lines for people, or one line of `name=value` pairs for programs.
 
 use crate::idle::Idle;
 use crate::run::Outcome;
 
-/// Names and values, in order. What was not measured is not there.
+/// Names and values, in order. Figures that were not measured are left out.
 pub type Pairs = Vec<(&'static str, f64)>;
 
 /// A scenario's figures.
 pub fn pairs(outcome: &Outcome) -> Pairs {
     let deliveries = outcome.deliveries as f64;
     let micros = |share| outcome.latency.percentile(share).map(|nanos| nanos as f64 / 1e3);
-    // The time of a thread that has ended is not known.
+    // The CPU time of a thread that has ended is not known.
     let each = |cpu: f64| (deliveries > 0.0 && cpu > 0.0).then(|| cpu * 1e6 / deliveries);
     let account = &outcome.account;
     let per_cpu = outcome.broker_cpu.filter(|cpu| *cpu > 0.0).map(|cpu| deliveries / cpu);
@@ -56,7 +56,7 @@ pub fn line(scenario: &str, pairs: &Pairs) -> String {
     line
 }
 
-/// For people.
+/// The figures as text for people.
 pub fn text(scenario: &str, about: &str, pairs: &Pairs) -> String {
     let mut text = format!("{scenario}: {about}\n");
     let find = |wanted| pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
@@ -86,8 +86,8 @@ pub fn text(scenario: &str, about: &str, pairs: &Pairs) -> String {
     row(&[
         ("rss_mib", "MiB resident"),
         ("kib_each", "KiB each"),
-        ("send_us", "us of our CPU to send one"),
-        ("read_us", "us to read one"),
+        ("send_us", "us of the generator's CPU to send one"),
+        ("read_us", "us of the generator's CPU to read one"),
     ]);
     text
 }

@@ -1,4 +1,4 @@
-//! One scenario from start to end: warm up, measure, stop the producers, wait for what is under way, account.
+//! One scenario from start to end: warm up, measure, stop the producers, wait for the remaining deliveries, count.
 
 use crate::flow::Flow;
 use crate::histogram::Histogram;
@@ -13,44 +13,44 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-/// Nothing more comes when nothing came for so long.
+/// The remaining deliveries are over when none came for this long.
 const QUIET: Duration = Duration::from_secs(2);
-/// Nor does anybody wait longer than this for the rest.
+/// Longest wait for the remaining deliveries.
 const DRAIN_TIME: Duration = Duration::from_secs(60);
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// Up to this many consumers have a thread each.
 const THREADS_MAX: usize = 4;
-/// Names of threads, by which their CPU time is found.
+/// Prefixes of thread names, by which their CPU time is found.
 const SENDERS: &str = "send-";
 const READERS: &str = "read-";
 
-/// How long.
+/// Durations of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     pub warm_up: Duration,
     pub measure: Duration,
 }
 
-/// What was measured.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub account: Account,
-    /// Messages that the broker refused, and those that it has not answered for.
+    /// Messages that the broker refused, and messages without a confirm at the end.
     pub refused: u64,
     pub unconfirmed: u64,
-    /// While it was measured.
+    /// Within the measured time.
     pub deliveries: u64,
     pub seconds: f64,
     /// CPU seconds in that time: the broker's, our senders', our readers'.
     pub broker_cpu: Option<f64>,
     pub send_cpu: f64,
     pub read_cpu: f64,
-    /// The broker's highest.
+    /// Highest resident memory of the broker.
     pub resident_bytes: Option<u64>,
     pub latency: Histogram,
 }
 
-/// At one moment.
+/// Counters at one moment.
 struct Sample {
     at: Instant,
     deliveries: u64,
@@ -64,7 +64,8 @@ pub fn run(scenario: &Scenario, broker: &Broker, times: Times) -> Result<Outcome
     let name = std::process::id().to_string();
     let stage = set_up(scenario, broker, &name)?;
     let outcome = perform(scenario, broker, stage, times);
-    tear_down(scenario, broker, &name).context("removing what the run has left")?;
+    tear_down(scenario, broker, &name)
+        .context("cannot remove the queues and exchanges of the run")?;
     outcome
 }
 
@@ -134,7 +135,7 @@ fn start<'scope, 'env>(
     Ok((sending, reading))
 }
 
-/// Waits, and looks at everything before and after.
+/// Waits for the measured time, and reads all counters before and after.
 fn measure(
     scenario: &Scenario,
     broker: &Broker,
@@ -178,7 +179,7 @@ fn sample(broker: &Broker, flow: &Flow) -> Sample {
     }
 }
 
-/// Waits until everything that was sent has come, or nothing comes any more.
+/// Waits until all messages have been delivered, or no more deliveries come.
 fn drain(scenario: &Scenario, flow: &Flow, readers: &Readers) {
     let expected = flow.sent() * scenario.copies();
     let started = Instant::now();

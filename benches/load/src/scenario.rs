@@ -1,8 +1,8 @@
-//! The scenarios: who sends what to whom, and what bounds it. A table; nothing here runs.
+//! The scenarios: who sends which messages to whom, and within which limits. Only data; nothing here runs.
 
 use crate::tally::Spread;
 
-/// Which protocol, and how.
+/// A protocol and its delivery level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Amqp { durable: bool, confirm: bool },
@@ -10,22 +10,22 @@ pub enum Side {
     Stomp { receipts: bool, individual: bool },
 }
 
-/// What messages go through.
+/// The queue, exchange or topic that messages go through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Through {
     /// One queue.
     Queue,
     /// A fanout exchange.
     Fanout,
-    /// A topic exchange with so many bindings to one queue, all of them used in turn.
+    /// A topic exchange with this many bindings to one queue; messages use them in turn.
     Bindings(u16),
-    /// One topic, that all protocols see.
+    /// One topic, which all protocols can use.
     Topic,
-    /// The content route of examples/hub.toml, which makes JSON of XML.
+    /// The content route of examples/hub.toml, which converts XML to JSON.
     Route,
 }
 
-/// One measurement.
+/// A scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     pub name: &'static str,
@@ -37,23 +37,23 @@ pub struct Scenario {
     pub consumers: u16,
     pub spread: Spread,
     pub body_bytes: usize,
-    /// Messages that producers together may be ahead of the consumers, so that queues stay short; 0: no limit.
+    /// Messages that all producers together may be ahead of the consumers, so that queues stay short; 0: no limit.
     pub ahead: u64,
-    /// Messages that a producer may have unconfirmed; 0 where nothing is confirmed.
+    /// Messages that a producer may have unconfirmed; 0: messages are not confirmed.
     pub in_flight: u64,
-    /// Messages a second of each producer; 0: as fast as it goes.
+    /// Messages per second of each producer; 0: as fast as possible.
     pub rate: u64,
-    /// Messages of each producer, after which it ends; 0: as many as the time allows.
+    /// Messages after which each producer ends; 0: no limit.
     pub count: u64,
-    /// How long a consumer takes for a message, in microseconds.
+    /// Microseconds that a consumer spends on each message.
     pub pause_us: u64,
 }
 
-/// Connections of the scenario that only connects.
+/// Connections of the idle scenario.
 pub const IDLE_CONNECTIONS: usize = 5_000;
-/// Its name.
+/// Name of the idle scenario.
 pub const IDLE: &str = "idle-mqtt";
-/// What it is.
+/// Description of the idle scenario.
 pub const IDLE_ABOUT: &str = "5,000 idle MQTT connections: connects a second, memory of each";
 
 const AMQP: Side = Side::Amqp { durable: false, confirm: false };
@@ -106,12 +106,12 @@ const fn stomp(name: &'static str, about: &'static str, through: Through) -> Sce
     Scenario { from: STOMP, to: STOMP, through, ..plain(name, about) }
 }
 
-/// A scenario at a rate that every broker bears.
+/// A scenario at a rate that every broker can handle.
 const fn steady(name: &'static str, about: &'static str, of: Scenario) -> Scenario {
     Scenario { name, about, ahead: 0, rate: 1000, ..of }
 }
 
-/// All of them, in the order in which they are run.
+/// All scenarios, in the order in which they are run.
 pub const SCENARIOS: &[Scenario] = &[
     plain("amqp-transient-128", "AMQP, 1 to 1, 128 B, prefetch 1,000"),
     sized("amqp-transient-1k", "AMQP, 1 to 1, 1 KiB, prefetch 1,000", 1024),
@@ -211,7 +211,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// The one of this name.
+/// The scenario of this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
     SCENARIOS.iter().find(|scenario| scenario.name == name)
 }

@@ -1,4 +1,4 @@
-//! Sets a scenario up: declares what it needs, connects everybody, consumers first, and takes it down again.
+//! Sets up a scenario: declares queues and exchanges, connects all clients, consumers first; and removes it all again.
 
 use crate::scenario::{Scenario, Side, Through};
 use crate::tally::Spread;
@@ -8,26 +8,26 @@ use crate::wire::{Body, Client, Consume, Produce, mqtt};
 use anyhow::{Context, Result};
 use std::net::SocketAddr;
 
-/// Where the broker listens.
+/// The broker's addresses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Broker {
     pub amqp: Option<SocketAddr>,
     pub mqtt: Option<SocketAddr>,
     pub stomp: Option<SocketAddr>,
-    /// Its process, if what it uses is to be measured.
+    /// Its process id, if its CPU time and memory are to be measured.
     pub pid: Option<u32>,
 }
 
-/// Everybody is connected.
+/// All connected clients of a scenario.
 pub struct Stage {
     pub producers: Vec<Client<dyn Produce>>,
     pub consumers: Vec<Client<dyn Consume>>,
     pub body: Body,
-    /// Bytes that a consumer has to see; 0 where that cannot be said.
+    /// Expected size of the bodies that consumers receive; 0: not known.
     pub body_bytes: usize,
 }
 
-/// What the route of examples/hub.toml reads from and writes to.
+/// The topic that the route of examples/hub.toml watches, and the queue it writes to.
 const ROUTE_TOPIC: &str = "suppliers/load/stock";
 const ROUTE_QUEUE: &str = "inventory";
 
@@ -36,7 +36,7 @@ impl Broker {
         self.amqp.context("no AMQP address was given")
     }
 
-    /// Where MQTT is spoken.
+    /// The address for MQTT.
     pub fn mqtt(&self) -> Result<SocketAddr> {
         self.mqtt.context("no MQTT address was given")
     }
@@ -46,7 +46,7 @@ impl Broker {
     }
 }
 
-/// Connects everybody. `run` makes names that no other run has.
+/// Connects all clients. `run` makes the names unique to this run.
 pub fn set_up(scenario: &Scenario, broker: &Broker, run: &str) -> Result<Stage> {
     let name = format!("load.{run}.{}", scenario.name);
     let body = match scenario.through {
@@ -62,10 +62,10 @@ pub fn set_up(scenario: &Scenario, broker: &Broker, run: &str) -> Result<Stage> 
     Ok(Stage { producers, consumers, body, body_bytes })
 }
 
-/// Removes what a run has left. What only one connection can see is gone with it.
+/// Removes the queues and exchanges of a run. Those that belong to a connection are removed with it.
 pub fn tear_down(scenario: &Scenario, broker: &Broker, run: &str) -> Result<()> {
     let name = format!("load.{run}.{}", scenario.name);
-    // A queue that STOMP clients made is removed by AMQP, where that is spoken.
+    // A queue that STOMP clients made is removed with AMQP, if the broker supports AMQP.
     let Some(address) = broker.amqp else { return Ok(()) };
     let queues = match (scenario.through, scenario.to) {
         (Through::Queue | Through::Bindings(_), _) | (Through::Topic, Side::Amqp { .. }) => {
@@ -128,7 +128,7 @@ fn source(scenario: &Scenario, name: &str, at: u16, durable: bool) -> Source {
         },
         Through::Bindings(count) => Source {
             exchange: Some((name.to_owned(), "topic")),
-            // Half of them with wildcards.
+            // Half of the bindings have wildcards.
             bindings: (0..count)
                 .map(|at| if at % 2 == 0 { format!("a.k{at}.z") } else { format!("*.k{at}.#") })
                 .collect(),

@@ -1,5 +1,5 @@
-//! What every message carries: who sent it, its number, when. 24 bytes at the start of a binary body, or 43
-//! characters anywhere in a text, where a transform may move them.
+//! The stamp in every message: sender, number and time. 24 bytes at the start of a binary body, or 43 characters
+//! anywhere in a text body, because a transform may move them.
 
 use memchr::memmem;
 

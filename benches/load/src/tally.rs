@@ -1,10 +1,10 @@
-//! Counts what arrived against what was sent: lost, duplicated, out of order, foreign. One bit for each
-//! message, so that a message is lost exactly if nobody has seen it.
+//! Compares the deliveries with the messages sent: lost, duplicated, out of order, foreign. One bit for each message,
+//! so that exactly the messages without a delivery count as lost.
 
-/// Messages of one producer that can be told apart; a higher number cannot be ours.
+/// Highest number of messages of one producer; a delivery with a higher number is foreign.
 pub const SEQUENCE_MAX: u64 = 1 << 27;
 
-/// Who gets what.
+/// How messages are shared among consumers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
     /// Each message goes to one of the consumers.
@@ -13,7 +13,7 @@ pub enum Spread {
     Copies,
 }
 
-/// What one consumer saw of one producer.
+/// The deliveries of one producer's messages to one consumer.
 #[derive(Clone, Debug, Default)]
 struct Track {
     seen: Vec<u64>,
@@ -23,7 +23,7 @@ struct Track {
     disordered: u64,
 }
 
-/// What one consumer saw.
+/// The deliveries to one consumer.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     tracks: Vec<Track>,
@@ -31,25 +31,25 @@ pub struct Tally {
     foreign: u64,
 }
 
-/// What became of all that was sent.
+/// The result for all messages of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Messages that producers sent.
     pub sent: u64,
     /// Deliveries, all of them.
     pub received: u64,
-    /// Deliveries that did not come at all.
+    /// Expected deliveries that did not come.
     pub lost: u64,
-    /// Deliveries beyond the first, at one consumer or, where one of many should get it, at another.
+    /// Repeated deliveries, to the same consumer or, if only one consumer should get the message, to another.
     pub duplicated: u64,
-    /// First deliveries that came after a later message of the same producer, at the same consumer.
+    /// First deliveries that came after a later message of the same producer to the same consumer.
     pub disordered: u64,
-    /// Deliveries that nobody here sent, or whose body is not as it was sent.
+    /// Deliveries that this run did not send, or whose body was changed.
     pub foreign: u64,
 }
 
 impl Tally {
-    /// For producers with numbers below `producers`.
+    /// A tally for this many producers.
     pub fn new(producers: usize) -> Self {
         Self { tracks: vec![Track::default(); producers], ..Self::default() }
     }
@@ -71,7 +71,7 @@ impl Tally {
         }
     }
 
-    /// A delivery of something that is not ours.
+    /// Counts a foreign delivery.
     pub fn record_foreign(&mut self) {
         self.received += 1;
         self.foreign += 1;
@@ -82,7 +82,7 @@ impl Track {
     fn record(&mut self, sequence: u64) {
         let (word, bit) = place(sequence);
         if word >= self.seen.len() {
-            // Grown ahead, so that this is rare.
+            // Grown in larger steps, so that this is rare.
             self.seen.resize((word + 1).next_power_of_two().max(1024), 0);
         }
         if self.seen[word] & bit != 0 {
@@ -102,7 +102,7 @@ fn place(sequence: u64) -> (usize, u64) {
     ((sequence / 64) as usize, 1 << (sequence % 64))
 }
 
-/// Settles what consumers saw with what producers sent.
+/// Compares the deliveries to all consumers with the messages of all producers.
 pub fn account(tallies: &[Tally], sent: &[u64], spread: Spread) -> Account {
     let mut account = Account { sent: sent.iter().sum(), ..Account::default() };
     for tally in tallies {

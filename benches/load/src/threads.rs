@@ -1,5 +1,5 @@
-//! What the threads do: producers fill their window and wait, consumers take what comes. A batch costs one
-//! look at the clock and one system call.
+//! The work of the threads: producers fill their window and wait, consumers read deliveries. A batch costs one reading
+//! of the clock and one system call.
 
 use crate::flow::Flow;
 use crate::scenario::Scenario;
@@ -11,27 +11,27 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes of one write, about.
+/// Approximate bytes of one write.
 const BATCH_BYTES: usize = 64 * 1024;
-/// A producer whose window is full looks again after this time.
+/// Pause of a producer whose window is full.
 const WINDOW_PAUSE: Duration = Duration::from_micros(200);
-/// A thread with many consumers looks again after this time when none of them got anything.
+/// Pause of a thread with many consumers when none of them got a delivery.
 const SWEEP_PAUSE: Duration = Duration::from_micros(500);
-/// Confirms come within this time after the last message.
+/// Longest wait for confirms after the last message.
 const CONFIRM_TIME: Duration = Duration::from_secs(20);
-/// A producer that is late by more than this says when its message was due, not when it was sent.
+/// If a producer is late by more than this, the stamp has the time when the message was due, not when it was sent.
 const LATE: u64 = 1_000_000;
 
-/// What a producer has done.
+/// The result of a producer.
 pub struct Sent {
-    /// Still connected: some brokers forget what they have read and not yet routed when a publisher goes.
+    /// The connection, kept open: some brokers drop messages not routed yet when their publisher disconnects.
     pub client: Client<dyn Produce>,
     pub messages: u64,
     pub unconfirmed: u64,
     pub refused: u64,
 }
 
-/// Sends until told to stop, then waits for what is not confirmed.
+/// Sends until the run stops, then waits for the outstanding confirms.
 pub fn produce(
     mut client: Client<dyn Produce>,
     number: u32,
@@ -67,7 +67,7 @@ impl Producer<'_> {
         if self.scenario.count == 0 { SEQUENCE_MAX } else { self.scenario.count }
     }
 
-    /// One batch, or one wait.
+    /// Sends one batch, or waits once.
     fn turn(&mut self, client: &mut Client<dyn Produce>) -> Result<()> {
         let in_flight = match self.scenario.in_flight {
             0 => u64::MAX,
@@ -93,7 +93,7 @@ impl Producer<'_> {
                 break;
             }
         }
-        // Before the write: a consumer may be told of the message before the write comes back.
+        // Counted before the write, because a consumer may get the message before the write returns.
         self.flow.sent[self.number as usize].set(self.sent);
         client.link.flush()
     }
@@ -110,12 +110,12 @@ impl Producer<'_> {
         Duration::from_nanos(self.due_at().saturating_sub(now).max(1000))
     }
 
-    /// When the next one is due.
+    /// Time at which the next message is due.
     fn due_at(&self) -> u64 {
         self.started + (self.sent + 1) * (1_000_000_000 / self.scenario.rate.max(1))
     }
 
-    /// What a message says about when it was sent: a wait that the broker caused counts as latency.
+    /// The time for the stamp of a message: a wait caused by the broker counts as latency.
     fn time(&self, now: u64) -> u64 {
         match self.scenario.rate {
             0 => now,
@@ -125,7 +125,7 @@ impl Producer<'_> {
     }
 }
 
-/// Reads once, and takes what came.
+/// Reads once and processes the input.
 pub fn answers(client: &mut Client<dyn Produce>) -> Result<()> {
     let link = &mut client.link;
     link.read().context("a producer")?;
@@ -136,7 +136,7 @@ pub fn answers(client: &mut Client<dyn Produce>) -> Result<()> {
     link.flush()
 }
 
-/// A consumer and what it has seen.
+/// A consumer and its deliveries.
 pub struct Reader {
     client: Client<dyn Consume>,
     sink: Sink,
@@ -155,7 +155,7 @@ impl Reader {
         Self { client, sink, number, pause: Duration::from_micros(scenario.pause_us) }
     }
 
-    /// Reads once, and takes what came: whether anything came.
+    /// Reads once and processes the input. Returns whether there was any.
     fn turn(&mut self, flow: &Flow) -> Result<bool> {
         let link = &mut self.client.link;
         let came = link.read().with_context(|| format!("consumer {}", self.number))? > 0;
@@ -178,9 +178,9 @@ impl Reader {
     }
 }
 
-/// One consumer: waits for what comes.
+/// Runs one consumer, which blocks while reading.
 pub fn consume(mut reader: Reader, flow: &Flow) -> Result<Vec<Sink>> {
-    // What comes after the stop comes within one read's time, or not at all.
+    // Deliveries after the stop come within one read timeout.
     loop {
         let came = reader.turn(flow)?;
         if !came && flow.stop_reading.load(Ordering::Relaxed) {
@@ -189,7 +189,7 @@ pub fn consume(mut reader: Reader, flow: &Flow) -> Result<Vec<Sink>> {
     }
 }
 
-/// Many consumers: goes round, and rests when there was nothing.
+/// Runs many consumers in turn, with a pause when none got a delivery.
 pub fn consume_many(mut readers: Vec<Reader>, flow: &Flow) -> Result<Vec<Sink>> {
     for reader in &readers {
         reader.client.link.never_wait()?;

@@ -1,5 +1,5 @@
-//! What processes use, from /proc: CPU time and resident memory of the broker and everything it started, and
-//! this program's own CPU time by thread.
+//! Resource usage from /proc: CPU time and resident memory of the broker and all its descendants, and this program's
+//! own CPU time by thread.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,18 +11,18 @@ const TICKS_PER_SECOND: f64 = 100.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     parent: u32,
-    /// Its own, and that of children that have ended.
+    /// CPU time, its own and that of children that have ended.
     ticks: u64,
 }
 
-/// CPU seconds of a process, of all below it, and of those of them that have ended.
+/// CPU seconds of a process and all its descendants, including those that have ended.
 pub fn cpu_seconds(root: u32) -> f64 {
     let all = processes();
     let ticks = tree(&all, root).iter().map(|pid| all[pid].ticks).sum::<u64>();
     ticks as f64 / TICKS_PER_SECOND
 }
 
-/// Resident bytes of a process and of all below it.
+/// Resident bytes of a process and all its descendants.
 pub fn resident_bytes(root: u32) -> u64 {
     let all = processes();
     let resident = |pid: &u32| {
@@ -32,7 +32,7 @@ pub fn resident_bytes(root: u32) -> u64 {
     tree(&all, root).iter().filter_map(resident).sum()
 }
 
-/// CPU seconds of this program's threads whose names begin so.
+/// CPU seconds of this program's threads whose names have this prefix.
 pub fn own_cpu_seconds(threads: &str) -> f64 {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().map_while(Result::ok);
     let seconds = |folder: std::path::PathBuf| {
@@ -40,7 +40,7 @@ pub fn own_cpu_seconds(threads: &str) -> f64 {
         if !name.starts_with(threads) {
             return None;
         }
-        // Nanoseconds where the kernel keeps them.
+        // In nanoseconds, if the kernel provides them.
         let exact = fs::read_to_string(folder.join("schedstat")).ok();
         let exact = exact.and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
         match exact {
@@ -75,7 +75,7 @@ fn tree(all: &HashMap<u32, Process>, root: u32) -> Vec<u32> {
     members
 }
 
-/// proc(5): the name, in parentheses, may hold anything; behind it come state (3), parent (4), and so on up to
+/// proc(5): the name, in parentheses, may contain anything; behind it come state (3), parent (4), and so on up to
 /// utime (14), stime (15), cutime (16) and cstime (17).
 fn parse_stat(text: &str) -> Option<Process> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();

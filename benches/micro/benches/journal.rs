@@ -1,6 +1,6 @@
-//! What is stored: operations as an entry's bytes and back, an entry as a record with its checksums, and whole appends
-//! through the file store. The store's folder is in memory where the system has a place for that, so that appends show
-//! what the store costs and not what the disk does.
+//! The journal: operations to the bytes of an entry and back, an entry to a record with its checksums, and whole
+//! appends through the file store. The store's folder is in memory if the system has a file system for that, so that
+//! appends show the cost of the store and not of the disk.
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The broker's own.
+/// The broker's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -40,11 +40,11 @@ fn message() -> Message {
 
 /// Counts an entry's records and bytes.
 fn counted<'a, 'b>(bencher: Bencher<'a, 'b>, entry: &Bytes) -> Bencher<'a, 'b> {
-    assert_eq!(bench::decode(entry), Some(BATCH as usize), "the entry is whole");
+    assert_eq!(bench::decode(entry), Some(BATCH as usize), "the entry is complete");
     bencher.counter(ItemsCount::new(BATCH)).counter(BytesCount::new(entry.len()))
 }
 
-/// Records of 128 bytes, each in that many queues.
+/// Records of 128 bytes, each in this many queues.
 #[divan::bench(args = [1, 10])]
 fn encode_records(bencher: Bencher, queues: u64) {
     let message = message();
@@ -100,12 +100,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left is in a folder for temporary files.
+        // If it cannot be removed, it stays in a folder for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// So many entries are handed over, then all are waited for, as the committer does.
+/// Hands over this many entries, then waits for all of them, as the committer does.
 #[divan::bench(args = [1, 100], sample_size = 1)]
 fn append(bencher: Bencher, entries: usize) {
     let folder = Folder::new(&entries.to_string());

@@ -1,5 +1,5 @@
-//! A queue's whole way for a batch of messages: append, commit where they are durable, one dispatch, settle. No locks,
-//! no sessions, no store: the pure half of the core. One iteration is one batch: the time of a message is a fiftieth.
+//! All steps of a queue for a batch of messages: append, commit if they are durable, one dispatch, settle. No locks, no
+//! sessions, no store: the pure half of the core. One iteration is one batch of 50 messages.
 #![forbid(unsafe_code)]
 
 use crossdock_core::{Address, Fields, Message, Meta, Origin, Timestamp, bench};
@@ -8,7 +8,7 @@ use divan::counter::ItemsCount;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The broker's own.
+/// The broker's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,5 @@
-//! Which bindings a message meets: each kind of exchange, small and large, and single patterns against single topics.
-//! One iteration routes a round of keys; the time of a message is that divided by the round.
+//! Finding the bindings that match a message: each kind of exchange, small and large, and single patterns with single
+//! topics. One iteration routes all keys once; the time of a message is that divided by the number of keys.
 #![forbid(unsafe_code)]
 
 use crossdock_core::exchange::{Binding, BindingTag, Hit, Kind, Matcher, Target, filter};
@@ -9,16 +9,16 @@ use divan::{Bencher, black_box};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The broker's own.
+/// The broker's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long each benchmark runs at least.
 const TIME: Duration = Duration::from_millis(100);
 
-/// Keys that take turns: more than a branch predictor learns by heart.
+/// Number of keys used in turn: more than a branch predictor can learn.
 const ROUND: usize = 64;
-/// All of them match one topic: literal, words, the rest, the beginning.
+/// All of them match one topic: without wildcards, with +, with # at the end, with # at the start.
 const PATTERNS: [&str; 4] =
     ["plant/7/line/3/temperature", "plant/+/line/+/temperature", "plant/#", "#/temperature"];
 
@@ -37,7 +37,7 @@ fn binding(queue: usize, key: &str) -> Binding {
     Binding::new("bench", key.into(), Target::Log(LogId(queue as u64)))
 }
 
-/// Times a round of keys. `hits`: bindings that all of them together meet.
+/// Times one round of all keys. `hits`: number of bindings that the keys match together.
 fn routing(bencher: Bencher, matcher: &dyn Matcher, keys: &[Key], hits: usize) {
     let fields = || Fields { headers: headers(7), ..Fields::default() };
     let mut out: Vec<Hit> = Vec::new();
@@ -48,7 +48,7 @@ fn routing(bencher: Bencher, matcher: &dyn Matcher, keys: &[Key], hits: usize) {
         }
         out.len()
     };
-    assert_eq!(round(), hits, "what is timed is the routing that was meant");
+    assert_eq!(round(), hits, "the benchmark routes as it was meant to");
     bencher.counter(ItemsCount::new(keys.len())).bench_local(round);
 }
 
@@ -94,7 +94,7 @@ fn headers(tenant: usize) -> Vec<(Name, Value)> {
     ]
 }
 
-/// Two arguments that both have to match; one binding is met.
+/// Two arguments that both have to match; one binding matches.
 #[divan::bench(args = [10, 100])]
 fn headers_all(bencher: Bencher, bindings: usize) {
     let of = |n: usize| {
@@ -106,8 +106,8 @@ fn headers_all(bencher: Bencher, bindings: usize) {
     routing(bencher, &*matcher, &keys(|n| n.to_string()), ROUND);
 }
 
-/// The topic tree as subscribers make it: patterns with tags, and wildcards of all sorts. Each key is met by its own
-/// device's, by one of `+`, and by the one of `#`.
+/// The topic tree of typical subscribers: patterns with tags and all kinds of wildcards. Each key matches its own
+/// device's pattern, one with `+`, and the one with `#`.
 #[divan::bench(args = [100, 10_000])]
 fn subscriptions(bencher: Bencher, sessions: usize) {
     let of = |n: usize, pattern: &str| {

@@ -1,4 +1,4 @@
-// Routing: a direct exchange, several binding keys per queue, and word back about what no queue wanted.
+// Routing: a direct exchange, several binding keys per queue, and mandatory messages that come back.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-// MQTT retained messages: the last value of a topic, given to whoever subscribes later.
+// MQTT retained messages: the last value of a topic, sent to clients that subscribe later.
 
 import assert from "node:assert/strict";
 import { mqtt, unique } from "../hub.mjs";

@@ -1,4 +1,4 @@
-// MQTT wills: what the broker publishes for a client that went without saying goodbye.
+// MQTT wills: messages that the broker publishes for a client that disconnects without DISCONNECT.
 
 import assert from "node:assert/strict";
 import { mqtt, unique } from "../hub.mjs";

@@ -19,7 +19,7 @@ for (const version of [4, 5]) {
   kiosk = await mqtt(version, kept);
   assert.equal(kiosk.sessionPresent, true, "the broker remembers the session");
   const messages = await kiosk.inbox.take(10);
-  // QoS 2 messages reach the program when their handshake is over, so the two kinds may overtake each other.
+  // QoS 2 messages are handed to the program after their handshake, so QoS 1 messages may overtake them.
   const numbers = (qos) => messages.filter(({ packet }) => packet.qos === qos).map(({ payload }) => Number(payload));
   assert.deepEqual(numbers(1), [0, 2, 4, 6, 8]);
   assert.deepEqual(numbers(2), [1, 3, 5, 7, 9]);

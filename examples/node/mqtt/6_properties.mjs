@@ -1,4 +1,4 @@
-// MQTT 5: what travels with a message, what a subscription may ask for, and a message that expires.
+// MQTT 5: properties of messages, options of subscriptions, and a message that expires.
 
 import assert from "node:assert/strict";
 import { mqtt, sleep, unique } from "../hub.mjs";

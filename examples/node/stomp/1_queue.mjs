@@ -8,7 +8,7 @@ for (const version of ["1.0", "1.1", "1.2"]) {
   const destination = `/queue/${queue}`;
   const client = await stomp(version);
   assert.equal(client.connectedVersion, version);
-  // The receipt comes when the broker has the message, so a queue may be written to before anybody reads it.
+  // The receipt shows that the broker has the message, so it can be sent before there is a consumer.
   await client.sendConfirmed(destination, "größer als ein Wort", { "content-type": "text/plain;charset=utf-8" });
   const note = version === "1.2" ? "a:b\nc" : "plain"; // stompjs escapes in 1.2 only
   await client.sendConfirmed(destination, Buffer.from([0, 255, 10, 0]), { note, persistent: "true" });

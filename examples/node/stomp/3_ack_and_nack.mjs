@@ -8,7 +8,7 @@ const destination = `/queue/${queue}`;
 const boss = await stomp();
 for (const body of ["one", "two", "three"]) await boss.sendConfirmed(destination, body);
 
-// client-individual: each message on its own; NACK gives it back.
+// client-individual: each message is acknowledged on its own; NACK returns it to the queue.
 let worker = await stomp();
 let inbox = await worker.listen(destination, { ack: "client-individual" });
 const [one, two, three] = await inbox.take(3);
@@ -21,7 +21,7 @@ assert.equal(again.headers.redelivered, "true");
 await worker.confirmed((receipt) => again.ack({ receipt }));
 worker.hangUp(); // `one` was never acknowledged
 
-// client: an ACK covers everything before it on the subscription.
+// client: an ACK also acknowledges all earlier messages of the subscription.
 worker = await stomp();
 inbox = await worker.listen(destination, { ack: "client" });
 const back = await inbox.next();

@@ -24,7 +24,7 @@ mistake.abort();
 await inbox.noneFor(200);
 await reader.deactivate();
 
-// A message taken and its result sent, in one transaction.
+// One transaction acknowledges a message and sends its result.
 await bank.sendConfirmed(`/queue/${accounts}`, "job");
 const worker = await stomp();
 const jobs = await worker.listen(`/queue/${accounts}`, { ack: "client-individual" });

@@ -1,4 +1,4 @@
-// STOMP heart-beats: both sides say that they are still there, and an idle connection stays open.
+// STOMP heart-beats: both sides send them, and an idle connection stays open.
 
 import assert from "node:assert/strict";
 import { sleep, stomp, unique } from "../hub.mjs";

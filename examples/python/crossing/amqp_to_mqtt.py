@@ -45,12 +45,12 @@ with amqp() as connection:
     plain = classic.inbox.next()
     assert (plain.topic, plain.payload, plain.qos) == (f"{root}/city1/temp", b'{"temperature": 28.5}', 1)
 
-    # The Response Topic is a way into the requester's reply queue.
+    # A publish to the Response Topic goes into the requester's reply queue.
     publish(modern, message.properties.ResponseTopic, "noted", 1, CorrelationData=message.properties.CorrelationData)
     (_, answer, body), = take(channel, replies)
     assert (body, answer.correlation_id) == (b"noted", "c-17")
 
-    # Transient is QoS 0, and a slash in a key is a dot in the topic.
+    # A transient message has QoS 0, and a slash in a key becomes a dot in the topic.
     channel.basic_publish("amq.topic", f"{root}.v1/2.temp", b"\x00\xff", pika.BasicProperties(delivery_mode=1))
     message = modern.inbox.next()
     assert (message.topic, message.payload, message.qos) == (f"{root}/v1.2/temp", b"\x00\xff", 0)

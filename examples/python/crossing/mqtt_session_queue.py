@@ -1,4 +1,4 @@
-"""An MQTT session is a queue: what waits for a device that is away can be read with AMQP, as queue mqtt/<client-id>."""
+"""An MQTT session is a queue: messages for a disconnected device can be read with AMQP, from queue mqtt/<client-id>."""
 
 import sys
 from pathlib import Path

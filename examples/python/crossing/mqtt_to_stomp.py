@@ -36,12 +36,12 @@ for reader in (dots, slashes):
     assert (reply.topic, reply.payload) == (replies, b"noted")
     assert reply.properties.CorrelationData == b"c-17"
 
-# A level with a dot in it is shown with slashes, so that the name stays the same both ways.
+# A topic with a dot inside a level is written with slashes, so that the name can be used in both directions.
 publish(device, f"{root}/v1.2/temp", "29.0", 1)
 frame = slashes.inbox.next()
 assert (frame.headers["destination"], frame.body) == (f"/topic/{root}/v1.2/temp", "29.0")
 
-# A retained value is there for STOMP subscribers that ask for it.
+# STOMP subscribers get a retained value if they ask for it.
 publish(device, f"{root}/city1/status", "on", 1, retain=True)
 late = Stomp()
 late.subscribe(f"/topic/{root}.*.status", headers={"retained": "true"})

@@ -1,4 +1,4 @@
-"""MQTT wills: what the broker publishes for a client that went without saying goodbye."""
+"""MQTT wills: messages that the broker publishes for a client that disconnects without DISCONNECT."""
 
 import sys
 from pathlib import Path
@@ -45,7 +45,7 @@ assert message.payload == b"off"
 assert message.properties.ContentType == "text/plain"
 assert message.properties.UserProperty == [("reason", "maintenance")]
 
-# MQTT 5: a delayed will is not sent to those who come back in time.
+# MQTT 5: a delayed will is not published if the client reconnects in time.
 properties = Properties(PacketTypes.WILLMESSAGE)
 properties.WillDelayInterval = 1
 will = {"topic": topic, "payload": "late", "qos": 1, "properties": properties}

@@ -20,7 +20,7 @@ for version in (3, 5):
     kiosk = mqtt(version, client_id, clean=False, expiry=300)
     assert kiosk.session_present, "the broker remembers the session"
     messages = kiosk.inbox.take(10)
-    # QoS 2 messages reach the program when their handshake is over, so the two kinds may overtake each other.
+    # QoS 2 messages are handed to the program after their handshake, so QoS 1 messages may overtake them.
     for qos, expected in ((1, [0, 2, 4, 6, 8]), (2, [1, 3, 5, 7, 9])):
         assert [int(message.payload) for message in messages if message.qos == qos] == expected
     publish(shop, topic, "live", 1)

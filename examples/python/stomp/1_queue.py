@@ -10,7 +10,7 @@ for version in ("1.0", "1.1", "1.2"):
     queue = unique("parcels")
     stomp = Stomp(version)
     assert stomp.connected.get("version", "1.0") == version, stomp.connected
-    # The receipt comes when the broker has the message, so a queue may be written to before anybody reads it.
+    # The receipt shows that the broker has the message, so it can be sent before there is a consumer.
     stomp.send(f"/queue/{queue}", "größer als ein Wort", {"content-type": "text/plain;charset=utf-8", "colour": "blue"})
     escaped = {"1.0": "plain", "1.1": "a:b\\c\nd", "1.2": "a:b\\c\nd\re"}[version]
     stomp.send(f"/queue/{queue}", '{"n": 1}', {"content-type": "application/json", "note": escaped, "persistent": "true"})

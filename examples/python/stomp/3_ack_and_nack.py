@@ -16,7 +16,7 @@ def fill(*bodies):
         boss.send(destination, body)
 
 
-# client-individual: each message on its own; NACK gives it back.
+# client-individual: each message is acknowledged on its own; NACK returns it to the queue.
 fill("one", "two", "three")
 worker = Stomp()
 worker.subscribe(destination, ack="client-individual")
@@ -29,7 +29,7 @@ assert again.body == "two" and again.headers["redelivered"] == "true"
 worker.confirmed(worker.connection.ack, again.headers["ack"])
 worker.hang_up()  # `one` was never acknowledged
 
-# client: an ACK covers everything before it on the subscription.
+# client: an ACK also acknowledges all earlier messages of the subscription.
 worker = Stomp()
 worker.subscribe(destination, ack="client")
 one = worker.inbox.next()
@@ -40,7 +40,7 @@ assert [frame.body for frame in frames] == ["one", "four", "five", "six"]
 worker.confirmed(worker.connection.ack, frames[2].headers["ack"])
 worker.hang_up()
 
-# STOMP 1.1 names the message and the subscription; a prefetch of one holds the next message back.
+# STOMP 1.1 names the message and the subscription; with a prefetch of 1 the next message waits for the ACK.
 worker = Stomp("1.1")
 worker.subscribe(destination, "s", ack="client-individual", headers={"prefetch-count": "1"})
 six = worker.inbox.next()

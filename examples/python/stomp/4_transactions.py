@@ -25,7 +25,7 @@ bank.confirmed(bank.connection.abort, "t2")
 reader.inbox.none_for(0.2)
 reader.close()
 
-# A message taken and its result sent, in one transaction.
+# One transaction acknowledges a message and sends its result.
 bank.send(f"/queue/{accounts}", "job")
 worker = Stomp()
 worker.subscribe(f"/queue/{accounts}", "1", ack="client-individual")

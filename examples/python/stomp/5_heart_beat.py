@@ -1,4 +1,4 @@
-"""STOMP heart-beats: both sides say that they are still there, and an idle connection stays open."""
+"""STOMP heart-beats: both sides send them, and an idle connection stays open."""
 
 import sys
 from pathlib import Path

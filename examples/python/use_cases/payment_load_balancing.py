@@ -45,7 +45,7 @@ with amqp() as connection:
     for transaction in transactions:
         payment = {"transaction_id": transaction, "amount": 49.99, "currency": "USD"}
         channel.basic_publish("", queue, json.dumps(payment), persistent)
-    # The gateways have not begun: each holds its ten, the rest waits in the queue.
+    # The gateways have not started yet: each holds ten payments, the others wait in the queue.
     deadline = time.monotonic() + TIMEOUT
     waiting = len(transactions) - PREFETCH * len(gateways)
     while channel.queue_declare(queue, durable=True, passive=True).method.message_count != waiting:

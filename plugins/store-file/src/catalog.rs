@@ -1,6 +1,6 @@
-//! Which segments there are and where each entry is in them: four bytes of memory for an entry. Shared by the writer
-//! thread and all readers; its locks are held for a look-up only, never over a read. The exception is a segment that a
-//! start has left unread, because a snapshot stands for it: who asks for its first entry reads it through.
+//! The live segments and the offset of each entry in them: four bytes of memory for an entry. Shared by the writer
+//! thread and all readers; its locks are held for a look-up only, never while a file is read. The exception is a
+//! segment that a start did not read because a snapshot covers it: the first request for one of its entries reads it.
 
 use crate::disk::DiskFile;
 use crate::layout::{MAX_ENTRY, SegmentHeader, record_bytes};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes read at first for one entry.
 const SMALL_READ: usize = 4 << 10;
 
-/// A guard, whoever panicked while holding it: what these locks guard is replaced whole or grows at its end.
+/// Locks, also after a panic of another holder: the data under these locks is replaced as a whole or grows at its end.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -35,15 +35,15 @@ pub struct Segment {
 
 #[derive(Default)]
 struct Places {
-    /// From `first` on; 0 for an entry that is damaged.
+    /// Offset in the file of each entry, from position `first` on; 0 for a damaged entry.
     offsets: Vec<u32>,
-    /// Where the last one ends.
+    /// Offset behind the last entry.
     end: u64,
-    /// All behind the offsets up to this position, itself included, is missing.
+    /// Positions behind those in `offsets`, up to and including this one, are lost.
     lost_to: u64,
-    /// Nobody has looked yet where the entries are.
+    /// Set while the segment was not read yet.
     unread: Option<(SegmentHeader, End)>,
-    /// Damage was found after the start, so that no copy was made then.
+    /// Damage was found after the start, so the start made no copy of the file.
     is_evidence: bool,
 }
 
@@ -58,7 +58,7 @@ impl Segment {
         Self { first, name, capacity, salt, file, places: Mutex::default() }
     }
 
-    /// A sealed segment up to `last`, to be read when its first entry is asked for.
+    /// A sealed segment with entries up to `last`, which is read when one of its entries is asked for.
     pub fn unread(
         name: String,
         file: Box<dyn DiskFile>,
@@ -74,7 +74,7 @@ impl Segment {
         segment
     }
 
-    /// The places; reads the segment if nobody has yet. What cannot be read now is asked for again.
+    /// The offsets; reads the segment first if that was not done yet. After a read error the next call tries again.
     fn places(&self) -> MutexGuard<'_, Places> {
         let mut places = lock(&self.places);
         if let Some((header, end)) = places.unread {
@@ -83,56 +83,65 @@ impl Segment {
                     for lost in &found.damage {
                         let (segment, from, to) =
                             (&self.name, lost.start, lost.end.saturating_sub(1));
-                        tracing::error!(segment, from, to, "entries of the journal are damaged");
+                        tracing::error!(
+                            segment,
+                            from,
+                            to,
+                            "journal entries are damaged: what they held is lost"
+                        );
                     }
                     places.is_evidence = !found.damage.is_empty();
                     (places.offsets, places.end) = (found.offsets, found.end);
                     places.unread = None;
                 }
                 Err(error) => {
-                    tracing::error!(segment = self.name, %error, "segment cannot be read");
+                    tracing::error!(
+                        segment = self.name,
+                        %error,
+                        "cannot read a journal segment: its messages cannot be delivered now"
+                    );
                 }
             }
         }
         places
     }
 
-    /// It is damaged and there is no copy of it: it is to be kept when all in it is dead.
+    /// It is damaged and has no copy in the quarantine: keep the file when all its entries are dead.
     pub fn is_evidence(&self) -> bool {
         lock(&self.places).is_evidence
     }
 
-    /// Entries at these places follow the last one, and end here.
+    /// Adds entries at these offsets; the last one ends at `end`.
     pub fn push(&self, offsets: &[u32], end: u64) {
         let mut places = lock(&self.places);
         places.offsets.extend_from_slice(offsets);
         places.end = end;
     }
 
-    /// Everything behind the last entry, up to this position, should be there and is not.
+    /// Marks the positions behind the last entry, up to and including this one, as lost.
     pub fn lose_to(&self, last: u64) {
         lock(&self.places).lost_to = last;
     }
 
-    /// Position of the last entry; the one before `first` when there is none.
+    /// Position of the last entry, lost ones included; `first - 1` when there is none.
     pub fn last(&self) -> u64 {
         let places = lock(&self.places);
         let counted = self.first.saturating_add(places.offsets.len() as u64).saturating_sub(1);
         counted.max(places.lost_to)
     }
 
-    /// True without any entry, damaged ones included.
+    /// True when it has no entry, not even a damaged one.
     pub fn is_empty(&self) -> bool {
         self.last() < self.first
     }
 
-    /// Where the entry is; none when it is damaged.
+    /// Offset of the entry; none when it is damaged.
     pub fn offset(&self, pos: u64) -> Option<u32> {
         let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
         self.places().offsets.get(nth).copied().filter(|offset| *offset > 0)
     }
 
-    /// The bytes in which the entry is, up to the next whole one; none when it is damaged.
+    /// The byte range of the entry, up to the next undamaged one; none when it is damaged.
     pub fn span(&self, pos: u64) -> Option<Range<u64>> {
         let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
         let places = self.places();
@@ -140,12 +149,12 @@ impl Segment {
         let behind = places.offsets.get(nth.saturating_add(1)..).unwrap_or_default();
         let next = behind.iter().find(|offset| **offset > 0);
         let end = next.map_or(places.end, |next| u64::from(*next));
-        // Damage may follow; no entry is larger than this.
+        // Damaged entries may follow, so the range is limited to the largest possible entry.
         let most = u64::from(at).saturating_add(record_bytes(MAX_ENTRY));
         Some(u64::from(at)..end.min(most))
     }
 
-    /// The damaged positions from `pos` on, up to the next whole entry.
+    /// The damaged positions from `pos` on, up to the next undamaged entry.
     pub fn lost(&self, pos: u64) -> Range<u64> {
         let places = self.places();
         let nth = usize::try_from(pos.saturating_sub(self.first)).unwrap_or(usize::MAX);
@@ -160,7 +169,7 @@ impl Segment {
         pos..end.max(pos.saturating_add(1))
     }
 
-    /// The part of the file in which records are.
+    /// The part of the file that holds records.
     pub fn extent(&self) -> Extent<'_> {
         Extent { file: &*self.file, salt: self.salt, end: self.capacity }
     }
@@ -168,7 +177,7 @@ impl Segment {
     /// Reads one entry.
     pub fn entry(&self, pos: u64) -> Result<JournalEntry, StoreError> {
         let read = self.entry_in(&mut Window::new(SMALL_READ), pos);
-        // What cannot be read may be what follows it.
+        // The read may have failed because of the bytes that follow the entry: read the entry alone.
         read.or_else(|_| self.entry_in(&mut Window::new(0), pos))
     }
 
@@ -176,7 +185,7 @@ impl Segment {
     pub fn entry_in(&self, window: &mut Window, pos: u64) -> Result<JournalEntry, StoreError> {
         let damaged = |detail: String| StoreError::Corrupt { at: Pos(pos), detail };
         let Some(offset) = self.offset(pos) else {
-            return Err(damaged(format!("{} holds no whole entry there", self.name)));
+            return Err(damaged(format!("{} has a damaged entry there", self.name)));
         };
         match self.extent().record(window, u64::from(offset)) {
             Ok(Some((header, body))) if header.pos == pos => Ok(JournalEntry {
@@ -195,7 +204,7 @@ impl Segment {
     }
 }
 
-/// The file of a segment that is gone: it has no bytes.
+/// Stands for the file of a missing segment: it has no bytes.
 pub struct NoFile;
 
 impl DiskFile for NoFile {
@@ -224,27 +233,27 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Position of the last entry that is stored.
+    /// Position of the last stored entry.
     pub fn tail(&self) -> u64 {
         self.tail.load(Ordering::Acquire)
     }
 
-    /// All up to this position is stored.
+    /// Sets the position of the last stored entry.
     pub fn set_tail(&self, tail: u64) {
         self.tail.store(tail, Ordering::Release);
     }
 
-    /// Adds a segment, in the place of one that begins with the same position.
+    /// Adds a segment; replaces one that begins with the same position.
     pub fn insert(&self, segment: Arc<Segment>) {
         lock(&self.segments).insert(segment.first, segment);
     }
 
-    /// Takes a segment out. Who is reading it goes on.
+    /// Removes a segment. Readers that are using it continue.
     pub fn remove(&self, first: u64) {
         lock(&self.segments).remove(&first);
     }
 
-    /// The segments that hold or may come to hold `from` and what follows, in order.
+    /// The segments that hold, or may later hold, position `from` and the following ones, in order.
     pub fn from(&self, from: u64) -> Vec<Arc<Segment>> {
         let segments = lock(&self.segments);
         let begin = segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
@@ -255,7 +264,7 @@ impl Catalog {
     pub fn find(&self, pos: u64) -> Result<Arc<Segment>, StoreError> {
         let tail = self.tail();
         if pos > tail {
-            let detail = format!("entry {pos} was asked for, the last one is {tail}");
+            let detail = format!("entry {pos} does not exist yet; the last one is {tail}");
             return Err(StoreError::Unavailable(detail));
         }
         let segments = lock(&self.segments);

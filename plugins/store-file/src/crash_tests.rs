@@ -1,4 +1,4 @@
-//! The store on a disk that fails and forgets: what was acknowledged is there after every fault at every call.
+//! The store on a disk that fails and loses unsynced writes: acknowledged entries are there after a fault at any call.
 
 use crate::faulty::FaultyDisk;
 use crate::recovery::Start;
@@ -28,7 +28,7 @@ fn body(pos: u64) -> Bytes {
     vec![pos as u8; 300 + (pos as usize * 37) % 700].into()
 }
 
-/// What became of an append. On a dead disk it may wait for a segment for ever.
+/// The outcome of an append. On a dead disk an append may wait for a segment for ever.
 async fn outcome(disk: &FaultyDisk, mut pending: Pending<Pos>) -> Result<Pos, StoreError> {
     loop {
         match tokio::time::timeout(Duration::from_millis(5), &mut pending).await {
@@ -39,7 +39,7 @@ async fn outcome(disk: &FaultyDisk, mut pending: Pending<Pos>) -> Result<Pos, St
     }
 }
 
-/// Appends entries three at a time, with two snapshots and a trim between. What was acknowledged.
+/// Appends entries three at a time, with two snapshots and trims between. Returns the acknowledged positions.
 async fn work(disk: &FaultyDisk) -> Vec<u64> {
     let Ok(store) = open(disk) else { return Vec::new() };
     let mut writer = writer(&store).await;
@@ -67,7 +67,7 @@ async fn work(disk: &FaultyDisk) -> Vec<u64> {
             return stored;
         }
         next += 3;
-        // A failure of these only means that more is kept.
+        // If these fail, the store only keeps more entries.
         if next == first + 12 || next == first + 24 {
             let piece = Items(vec![Bytes::from_static(b"snapshot")].into_iter());
             let _ = store.snapshot_put(JOURNAL, Pos(next - 1), Box::new(piece)).await;
@@ -87,7 +87,7 @@ async fn read(store: &FileStore) -> BTreeMap<u64, Bytes> {
     found
 }
 
-/// Opens what a crash left, compares, and writes more to it.
+/// Opens the store after a crash, compares it, and appends to it.
 async fn recovered(disk: &FaultyDisk, stored: &[u64], what: &str) {
     let store = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     let upto = store.snapshot_get(JOURNAL).await.expect("whole").map_or(0, |(upto, _)| upto.0);
@@ -151,7 +151,7 @@ async fn a_recovery_can_be_cut_short_at_every_call() {
     }
 }
 
-/// Whether nothing is damaged, and all that was acknowledged and is in no snapshot can be read.
+/// Whether nothing is damaged, and all acknowledged entries that no snapshot covers can be read.
 fn holds(disk: &FaultyDisk, stored: &[u64]) -> bool {
     let report = crate::verify::check(&disk.kill(), Path::new("memory"), &mut |_| {});
     if report.is_ok_and(|report| report.damages > 0) {
@@ -168,7 +168,7 @@ fn holds(disk: &FaultyDisk, stored: &[u64]) -> bool {
     })
 }
 
-/// What a start sees may never have been synced: it must not remove anything because of that, and lose power then.
+/// A start may see unsynced names: after a power cut, nothing that it deleted because of them may be missing.
 #[tokio::test]
 async fn a_process_that_dies_at_every_call_and_a_power_cut_in_the_start_after() {
     for calls in 0.. {
@@ -221,7 +221,7 @@ async fn a_full_disk_says_so_once() {
     let store = open(&disk).expect("fresh");
     let mut writer = writer(&store).await;
     writer.append(body(1)).await.expect("stored");
-    // The thread that makes the next segment has nothing to do by then.
+    // By then the thread that makes the next segment is idle.
     tokio::time::sleep(Duration::from_millis(50)).await;
     disk.fail_after(0, io::ErrorKind::StorageFull);
     assert!(matches!(writer.append(body(2)).await, Err(StoreError::Full)));

@@ -1,14 +1,14 @@
-//! Ranges that do not touch each other: positions that nobody needs any more, bytes that cannot be read. Pure.
+//! A set of ranges that do not touch each other: positions that are no longer needed, bytes that cannot be read. Pure.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Them: begin → end, which is not in it.
+/// Start → end (exclusive).
 #[derive(Debug, Default)]
 pub struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
-    /// These positions are dead, too.
+    /// Adds a range.
     pub fn add(&mut self, range: Range<u64>) {
         if range.is_empty() {
             return;
@@ -25,17 +25,17 @@ impl Ranges {
         self.0.insert(start, end);
     }
 
-    /// True when all from `first` to `last`, both included, are dead.
+    /// True when every number from `first` to `last`, both included, is in a range.
     pub fn covers(&self, first: u64, last: u64) -> bool {
         self.0.range(..=first).next_back().is_some_and(|(_, end)| *end > last)
     }
 
-    /// True when some of it is in a range.
+    /// True when part of `some` is in a range.
     pub fn touches(&self, some: Range<u64>) -> bool {
         self.0.range(..some.end).next_back().is_some_and(|(_, end)| *end > some.start)
     }
 
-    /// Forgets what ends before this position.
+    /// Removes the ranges that end at or before this number.
     pub fn forget_below(&mut self, first: u64) {
         self.0.retain(|_, end| *end > first);
     }

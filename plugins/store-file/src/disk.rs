@@ -1,7 +1,7 @@
-//! The port to the file system: files of one folder by name, and the few calls whose order decides what survives a
-//! crash. [`RealDisk`] is the folder itself; the double for tests is in `faulty`.
+//! Access to the file system: files of one folder by name, and the few calls whose order decides what survives a crash.
+//! [`RealDisk`] is a real folder; the test double is in `faulty`.
 //!
-//! Names are made by this crate only; nothing a client sends becomes one.
+//! File names are made by this crate only; nothing that a client sends becomes part of one.
 
 use crate::catalog::lock;
 use crossdock_core::store::{Space, StoreError};
@@ -10,34 +10,34 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// The folder inside for what was damaged.
+/// The subfolder for damaged files.
 pub const QUARANTINE: &str = "quarantine";
 
-/// A folder of files. Nothing of create, rename and remove survives for sure before `sync_dir`.
+/// A folder of files. A create, rename or remove is only certain to survive a crash after `sync_dir`.
 pub trait Disk: Send + Sync {
     /// Takes the lock file of this name until the disk is dropped; false when another process has it.
     fn lock(&self, name: &str) -> io::Result<bool>;
-    /// Names of the files in the folder, not those in folders inside it.
+    /// Names of the files in the folder, without those in subfolders.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// A new, empty file; one of that name is cut to nothing.
+    /// Creates an empty file; an existing one is truncated.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
-    /// A file that is there.
+    /// Opens an existing file.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
-    /// Replaces what has the name `to`.
+    /// Replaces an existing file `to`.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// A folder inside the folder; it may be there.
+    /// Creates a subfolder, unless it exists.
     fn make_dir(&self, name: &str) -> io::Result<()>;
-    /// Makes the entries of a folder inside (empty: of the folder itself) durable.
+    /// Makes the directory entries of a subfolder durable; an empty name means the folder itself.
     fn sync_dir(&self, name: &str) -> io::Result<()>;
-    /// Room for whoever may write here; none where that is not known.
+    /// Free and total disk space; none where it is not known.
     fn space(&self) -> io::Result<Option<Space>>;
 }
 
-/// One open file, read and written by place.
+/// One open file, read and written at offsets.
 pub trait DiskFile: Send + Sync {
     fn size(&self) -> io::Result<u64>;
-    /// Fills `into` from this place; fewer bytes only at the end of the file.
+    /// Fills `into` from this offset; fewer bytes only at the end of the file.
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize>;
     /// Writes all of it.
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
@@ -49,7 +49,10 @@ pub trait DiskFile: Send + Sync {
 pub fn read_whole(file: &dyn DiskFile, limit: u64) -> io::Result<Vec<u8>> {
     let length = file.size()?;
     if length > limit {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "file is larger than it can be"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the file is larger than this program ever makes it",
+        ));
     }
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     let read = file.read_at(0, &mut bytes)?;
@@ -57,17 +60,17 @@ pub fn read_whole(file: &dyn DiskFile, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a call failed for want of room.
+/// Whether a call failed because the disk or the quota is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Makes the folder's entries durable. A failure is never one of room: a sync that failed is not tried again.
+/// Makes the folder's entries durable. A failure never counts as a full disk: a failed sync is not tried again.
 pub fn sync_names(disk: &dyn Disk) -> io::Result<()> {
     disk.sync_dir("").map_err(|error| io::Error::other(format!("folder: {error}")))
 }
 
-/// What the core hears of a failed call.
+/// The error that the core gets for a failed call.
 pub fn refusal(what: &str, error: &io::Error) -> StoreError {
     match is_full(error) {
         true => StoreError::Full,
@@ -75,16 +78,16 @@ pub fn refusal(what: &str, error: &io::Error) -> StoreError {
     }
 }
 
-/// The folder itself.
+/// A real folder.
 pub struct RealDisk {
     dir: PathBuf,
-    /// Nothing is changed: every call that would fails.
+    /// Every call that would change something fails.
     read_only: bool,
     lock: Mutex<Option<File>>,
 }
 
 impl RealDisk {
-    /// The folder at this path, made when it is not there.
+    /// The folder at this path, created if it does not exist.
     pub fn new(dir: &Path) -> io::Result<Self> {
         let is_new = !dir.exists();
         std::fs::create_dir_all(dir)?;
@@ -95,12 +98,12 @@ impl RealDisk {
         Ok(Self { dir: dir.to_owned(), read_only: false, lock: Mutex::new(None) })
     }
 
-    /// The folder at this path, of which nothing is changed.
+    /// The folder at this path, for reading only.
     pub fn read_only(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), read_only: true, lock: Mutex::new(None) }
     }
 
-    /// A path to change something at.
+    /// The path of a file that is to be changed; an error when the folder is read-only.
     fn target(&self, name: &str) -> io::Result<PathBuf> {
         match self.read_only {
             false => Ok(self.dir.join(name)),
@@ -108,7 +111,7 @@ impl RealDisk {
         }
     }
 
-    /// Shares the lock, so that no writer comes meanwhile. True also when there is no lock yet.
+    /// Takes a shared lock, so that no writer can open the store meanwhile. True also when there is no lock file.
     fn lock_shared(&self, name: &str) -> io::Result<bool> {
         let file = match File::open(self.dir.join(name)) {
             Ok(file) => file,
@@ -186,24 +189,24 @@ impl Disk for RealDisk {
     }
 
     fn space(&self) -> io::Result<Option<Space>> {
-        room(&self.dir)
+        free_space(&self.dir)
     }
 }
 
-/// What an unprivileged process may still write, and the size of the file system.
+/// Bytes that an unprivileged process may still write, and the size of the file system.
 #[cfg(unix)]
-fn room(dir: &Path) -> io::Result<Option<Space>> {
+fn free_space(dir: &Path) -> io::Result<Option<Space>> {
     let found = rustix::fs::statvfs(dir)?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
     Ok(Some(Space { free: bytes(found.f_bavail), total: bytes(found.f_blocks) }))
 }
 
 #[cfg(not(unix))]
-fn room(_: &Path) -> io::Result<Option<Space>> {
+fn free_space(_: &Path) -> io::Result<Option<Space>> {
     Ok(None)
 }
 
-/// Windows makes folder entries durable by itself and does not open folders as files.
+/// Windows makes directory entries durable by itself and does not open folders as files.
 #[cfg(windows)]
 fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())

@@ -1,7 +1,7 @@
-//! A disk in memory for tests. A crash loses or tears what was not synced: any part of the sectors, any part of the
-//! creates, renames and removes. Calls can be made to fail, the disk to be full, sectors to be unreadable; a failed
-//! sync loses what it should have made durable, while reading still shows it, as with real ones. Every call goes into
-//! a hash, so that two runs can be compared.
+//! A disk in memory for tests. A crash loses or tears unsynced writes: any of the sectors, any of the creates, renames
+//! and removes. Tests can make calls fail, the disk full, sectors unreadable. A failed sync loses the bytes that it
+//! should have made durable, while reads still return them, as on real disks. Every call goes into a hash, so that two
+//! runs can be compared.
 
 use crate::catalog::lock;
 use crate::disk::{Disk, DiskFile};
@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECTOR: usize = 512;
-/// Sectors of a page.
+/// Number of sectors in a page.
 const PAGE: usize = 8;
 
-/// Numbers that look random and follow from their seed.
+/// A generator of pseudo-random numbers.
 #[derive(Clone)]
 pub struct Dice(u64);
 
@@ -34,12 +34,12 @@ impl Dice {
         x ^ (x >> 31)
     }
 
-    /// From 0 to `end`, which is not included.
+    /// A number from 0 to below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         if end == 0 { 0 } else { self.roll() % end }
     }
 
-    /// True so many times out of a hundred.
+    /// True with a probability of `percent`.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -64,7 +64,7 @@ struct State {
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
     synced_names: BTreeMap<String, usize>,
-    /// What was done to the names since they were synced.
+    /// Changes of names since the last sync of the folder.
     changes: Vec<Change>,
     locked: bool,
     fault: Option<Fault>,
@@ -76,9 +76,9 @@ struct State {
     syncs: u64,
     failed: bool,
     sync_time: Duration,
-    /// Bytes that all files may have together.
-    room: Option<u64>,
-    /// Files whose names begin so cannot be made, and why.
+    /// Limit for the bytes of all files together.
+    bytes_max: Option<u64>,
+    /// Prefix of the names of files that cannot be created, and the error.
     barren: Option<(&'static str, io::ErrorKind)>,
     /// Sectors that cannot be read until they are written.
     bad: BTreeSet<(usize, usize)>,
@@ -87,7 +87,7 @@ struct State {
 
 #[derive(Clone, Copy)]
 struct Fault {
-    /// Calls that go well before.
+    /// Calls that succeed before.
     after: u64,
     kind: io::ErrorKind,
     /// All later calls fail, too.
@@ -130,33 +130,33 @@ impl Change {
 }
 
 impl FaultyDisk {
-    /// After so many more calls that change something, one fails.
+    /// The call that changes something after this many more such calls fails.
     pub fn fail_after(&self, calls: u64, kind: io::ErrorKind) {
         lock(&self.0).fault = Some(Fault { after: calls, kind, kills: false });
     }
 
-    /// After so many more calls that change something, one is done in part, and nothing after it.
+    /// The call that changes something after this many more such calls is done in part, and none after it.
     pub fn die_after(&self, calls: u64) {
         let kind = io::ErrorKind::Interrupted;
         lock(&self.0).fault = Some(Fault { after: calls, kind, kills: true });
     }
 
-    /// From now on no file can be made whose name begins so.
+    /// From now on no file whose name has this prefix can be created.
     pub fn refuse_files(&self, prefix: &'static str, kind: io::ErrorKind) {
         lock(&self.0).barren = Some((prefix, kind));
     }
 
-    /// No call is to fail any more.
+    /// Stops injecting failures.
     pub fn forget_faults(&self) {
         lock(&self.0).fault = None;
     }
 
-    /// Whether that call has come.
+    /// Whether the call that was to fail has been made.
     pub fn has_failed(&self) -> bool {
         lock(&self.0).failed
     }
 
-    /// Whether nothing is done any more.
+    /// Whether all calls fail.
     pub fn is_dead(&self) -> bool {
         lock(&self.0).dead
     }
@@ -172,7 +172,7 @@ impl FaultyDisk {
         (state.writes, state.reads)
     }
 
-    /// A sync takes so long from now on.
+    /// From now on every sync takes this long.
     pub fn set_sync_time(&self, time: Duration) {
         lock(&self.0).sync_time = time;
     }
@@ -182,9 +182,9 @@ impl FaultyDisk {
         lock(&self.0).syncs
     }
 
-    /// So many bytes may all files have together; as many as they like without.
-    pub fn set_room(&self, room: Option<u64>) {
-        lock(&self.0).room = room;
+    /// Limits the bytes of all files together; none removes the limit.
+    pub fn set_bytes_max(&self, bytes_max: Option<u64>) {
+        lock(&self.0).bytes_max = bytes_max;
     }
 
     /// Bytes of all files.
@@ -192,18 +192,18 @@ impl FaultyDisk {
         lock(&self.0).used()
     }
 
-    /// Bytes of a file, when it is there.
+    /// Size of a file, if it exists.
     pub fn size_of(&self, name: &str) -> Option<u64> {
         let state = lock(&self.0);
         state.names.get(name).map(|id| state.files[*id].now.len() as u64)
     }
 
-    /// Whether room is limited.
+    /// Whether the bytes of all files are limited.
     pub fn is_short(&self) -> bool {
-        lock(&self.0).room.is_some()
+        lock(&self.0).bytes_max.is_some()
     }
 
-    /// The files that are there.
+    /// Names of the existing files.
     pub fn names(&self) -> Vec<String> {
         lock(&self.0).names.keys().cloned().collect()
     }
@@ -213,7 +213,7 @@ impl FaultyDisk {
         lock(&self.0).trace
     }
 
-    /// The disk after a power cut now. The seed says which unsynced sectors and names had landed.
+    /// The disk after a power cut now. The seed decides which unsynced sectors and names had reached it.
     pub fn crash(&self, seed: u64) -> FaultyDisk {
         let state = lock(&self.0);
         let mut dice = Dice::new(seed);
@@ -234,14 +234,14 @@ impl FaultyDisk {
             files,
             names: names.clone(),
             synced_names: names,
-            room: state.room,
+            bytes_max: state.bytes_max,
             bad: state.bad.clone(),
             trace: state.trace,
             ..State::default()
         })))
     }
 
-    /// The disk after the process has died, and nothing else: what was written is there to be read.
+    /// The disk after only the process has ended: everything written can be read.
     pub fn kill(&self) -> FaultyDisk {
         let state = lock(&self.0).clone();
         let state = State { locked: false, fault: None, dead: false, failed: false, ..state };
@@ -256,7 +256,7 @@ impl FaultyDisk {
         state.files[id].synced = state.files[id].now.clone();
     }
 
-    /// A sector of a file cannot be read any more.
+    /// Makes a sector of a file unreadable.
     pub fn spoil(&self, name: &str, at: u64) {
         let mut state = lock(&self.0);
         let id = state.names[name];
@@ -299,13 +299,13 @@ fn land(file: &Content, sector: usize, into: &mut Vec<u8>) {
     into[begin..end].copy_from_slice(&file.now[begin..end]);
 }
 
-/// What becomes of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     Done,
-    /// It fails, and some of it may be done.
+    /// It fails, and may be done in part.
     Fails(io::ErrorKind),
-    /// Nothing of it is done.
+    /// It fails, and is not done at all.
     Void,
 }
 
@@ -358,7 +358,7 @@ impl State {
     }
 
     fn change(&mut self, change: Change, fate: Fate) -> io::Result<()> {
-        // Of what a dying process asked for, the medium may see all or nothing.
+        // The last call of a dying process may reach the disk completely or not at all.
         if fate == Fate::Done || (self.dead && fate != Fate::Void) {
             change.apply(&mut self.names);
             self.changes.push(change);
@@ -426,7 +426,7 @@ impl Disk for FaultyDisk {
 
     fn space(&self) -> io::Result<Option<Space>> {
         let state = lock(&self.0);
-        let total = state.room.unwrap_or(1 << 40);
+        let total = state.bytes_max.unwrap_or(1 << 40);
         Ok(Some(Space { free: total.saturating_sub(state.used()), total }))
     }
 }
@@ -466,15 +466,17 @@ impl DiskFile for FaultyFile {
             return fate.result();
         }
         let size = state.files[self.id].now.len() as u64;
-        let fits = match state.room {
-            Some(room) => (size + room.saturating_sub(state.used())).saturating_sub(at).min(count),
+        let fits = match state.bytes_max {
+            Some(bytes_max) => {
+                (size + bytes_max.saturating_sub(state.used())).saturating_sub(at).min(count)
+            }
             None => count,
         };
         if fits < count && at + count > size {
             fate = Fate::Fails(io::ErrorKind::StorageFull);
             count = fits;
         } else if fate != Fate::Done {
-            // A write that fails has written some of it.
+            // A failing write has written a part.
             count = Dice::new(state.trace).below(count + 1);
         }
         let (begin, end) = (at as usize, (at + count) as usize);
@@ -509,7 +511,7 @@ impl DiskFile for FaultyFile {
             }
             file.synced = synced;
         } else if !dead {
-            // It reads as if it were there, and is never written again.
+            // The bytes can still be read, and are never written to the disk.
             file.dirty.clear();
         }
         fate.result()

@@ -1,4 +1,4 @@
-//! Reading entries by position: many at once, in the order in which they are on the disk, each once. Neighbours are
+//! Reading entries by position: many at once, in their order on the disk, each once. Entries close to each other are
 //! read together, so that a page of a queue costs a few reads and not one for each entry.
 
 use crate::catalog::{Catalog, Segment};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A gap that is read over, rather than to read twice.
+/// Largest gap in bytes between two entries that are read together.
 const GAP: u64 = 64 << 10;
 
 /// Entries that are read together.
@@ -19,13 +19,13 @@ struct Stride {
     positions: Vec<u64>,
 }
 
-/// Whole entries at these positions, in the order asked for.
+/// The entries at these positions, in the order asked for.
 pub fn fetch(catalog: &Catalog, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
     let mut found: BTreeMap<u64, Bytes> = at.iter().map(|pos| (pos.0, Bytes::new())).collect();
     let wanted: Vec<u64> = found.keys().copied().collect();
     let mut window = Window::new(0);
     for stride in strides(catalog, &wanted)? {
-        // When it cannot be read as a whole, each entry is read by itself, and the bad one tells.
+        // If the range cannot be read, each entry is read alone, and the damaged one gives the error.
         let loaded = window.load(&*stride.segment.file, stride.bytes.clone());
         for pos in stride.positions {
             let entry = match &loaded {
@@ -39,14 +39,14 @@ pub fn fetch(catalog: &Catalog, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
     Ok(at.iter().filter_map(|pos| found.get(&pos.0).cloned()).collect())
 }
 
-/// How to read these positions, which are in order: at most a block at once, one larger entry excepted.
+/// Groups these ascending positions into reads of at most one block; a larger entry is read alone.
 fn strides(catalog: &Catalog, wanted: &[u64]) -> Result<Vec<Stride>, StoreError> {
     let mut strides: Vec<Stride> = Vec::new();
     let mut segment: Option<Arc<Segment>> = None;
     for pos in wanted.iter().copied() {
         let known = segment.take().filter(|known| (known.first..=known.last()).contains(&pos));
         let holder = match known {
-            // The writer may be in the middle of a batch: what is behind the tail is not there yet.
+            // The writer may be in the middle of a batch: entries behind the tail cannot be read yet.
             Some(known) if pos <= catalog.tail() => known,
             _ => catalog.find(pos)?,
         };

@@ -1,4 +1,4 @@
-//! How many reads a fetch costs, and what it says of a sector that cannot be read.
+//! How many reads a fetch costs, and the error for a sector that cannot be read.
 
 use crate::faulty::FaultyDisk;
 use crate::layout::segment_name;
@@ -17,7 +17,7 @@ fn body(pos: u64, bytes: usize) -> Bytes {
     body.into()
 }
 
-/// A store with so many entries of this size.
+/// A store with `count` entries of `bytes` bytes.
 async fn store(disk: &FaultyDisk, segment_bytes: u64, count: u64, bytes: usize) -> FileStore {
     let start = Start { segment_bytes, salt: 5 };
     let store = FileStore::on(Arc::new(disk.clone()), Path::new("memory"), start, 256);
@@ -74,7 +74,7 @@ async fn a_segment_is_a_read_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_bad_sector_is_told_of_and_its_neighbours_are_read() {
+async fn a_bad_sector_is_reported_and_its_neighbours_are_read() {
     let disk = FaultyDisk::default();
     let store = store(&disk, 1 << 20, 100, 1000).await;
     let record = 1048;
@@ -88,7 +88,7 @@ async fn a_bad_sector_is_told_of_and_its_neighbours_are_read() {
 }
 
 #[tokio::test]
-async fn what_a_snapshot_stands_for_is_read_when_it_is_asked_for() {
+async fn a_segment_that_a_snapshot_covers_is_read_when_an_entry_is_asked_for() {
     let disk = FaultyDisk::default();
     let store = store(&disk, 16 << 10, 200, 1000).await;
     let body_of = Items(vec![Bytes::from_static(b"snapshot")].into_iter());

@@ -1,4 +1,4 @@
-//! How the journal has worked: batches, their sizes, and how long the disk took. Counted once for each sync.
+//! Counters of the journal: batches, their sizes, and how long the syncs took. Updated once for each sync.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ pub struct Figures {
     /// Batches that were written and synced.
     pub syncs: u64,
     pub entries: u64,
-    /// Bytes of their records.
+    /// Bytes of their records, headers and padding included.
     pub bytes: u64,
-    /// All syncs together.
+    /// Time of all syncs together.
     pub sync_time: Duration,
     /// Batches by their number of entries: 1, 2–3, 4–7, .. and in the last class all that are larger.
     pub entries_per_sync: [u64; CLASSES],
@@ -32,7 +32,7 @@ impl Figures {
         }
     }
 
-    /// One line of the log.
+    /// Writes the counters to the log.
     pub fn log(&self) {
         let syncs = self.syncs.max(1);
         let mean = self.sync_time.as_micros() / u128::from(syncs);

@@ -1,8 +1,9 @@
-//! The end of the journal, as its one thread sees it: takes what waits, writes it at once, syncs once, answers in
-//! order; begins the next segment when one is full; removes segments that are dead.
+//! The end of the journal, owned by one thread: takes all waiting entries, writes them with one write, syncs once,
+//! answers in order; begins the next segment when one is full; removes segments whose entries are all dead.
 //!
-//! Invariants: after the first failed write or sync nothing is written any more, and only the next start tells what
-//! is there; want of room for the next segment is no failure: the append that needs it and all behind it wait.
+//! Invariants: after the first failed write or sync nothing is written any more, and only the next start finds out what
+//! is on the disk. A disk that is too full for the next segment is not a failure: the append that needs the segment
+//! waits, and so do all later ones.
 
 use crate::catalog::{Segment, lock};
 use crate::dead::Ranges;
@@ -21,11 +22,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Bytes that are written at once at most, one larger entry excepted.
+/// Bytes written at once at most; a single larger entry is written alone.
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// Tries to make the next segment that fail otherwise than for want of room. It is a new file each time, so that
-/// trying again is no belief in what failed.
+/// Failed attempts to create the next segment, not counting those for which the disk was full, before the store stops.
+/// Each attempt uses a new file, so nothing relies on the file whose write or sync failed.
 const SPARE_TRIES: u32 = 10;
 
 /// The thread's state.
@@ -33,7 +34,7 @@ pub struct Journal {
     shared: Arc<Shared>,
     manifest: Manifest,
     tail: Tail,
-    /// Of the lease under which it writes.
+    /// Epoch of the lease under which it writes.
     epoch: u64,
     spares: Box<dyn Supply>,
     dead: Ranges,
@@ -41,10 +42,10 @@ pub struct Journal {
     stopped: Option<Stopped>,
 }
 
-/// Why nothing is accepted any more.
+/// Why no job is accepted any more.
 struct Stopped {
     why: String,
-    /// What is on the disk is not known: nobody may go on before the next start.
+    /// It is not known what is on the disk: no writer may continue before the next start.
     unknown: bool,
 }
 
@@ -59,7 +60,7 @@ struct Run {
 }
 
 impl Journal {
-    /// Goes on behind this tail.
+    /// A journal that continues behind this tail.
     pub fn new(
         shared: Arc<Shared>,
         (manifest, tail): (Manifest, Tail),
@@ -78,7 +79,7 @@ impl Journal {
         }
     }
 
-    /// Works until nobody can ask any more.
+    /// Works until all senders of jobs are gone.
     pub fn work(mut self, mut queue: Queue) {
         while let Some(job) = queue.wait() {
             self.step(job, &mut queue);
@@ -86,9 +87,9 @@ impl Journal {
         self.leave();
     }
 
-    /// The tail goes back to rest, unless a write failed.
+    /// Gives the tail back for the next writer, unless a write failed.
     pub fn leave(self) {
-        // Its thread is at the folder, too.
+        // Its thread uses the folder, too: it has to end first.
         drop(self.spares);
         lock(&self.shared.figures).log();
         if self.stopped.is_none_or(|stopped| !stopped.unknown) {
@@ -96,7 +97,7 @@ impl Journal {
         }
     }
 
-    /// Does a job; with an append those that wait behind it.
+    /// Does a job; an append together with the appends that wait behind it.
     pub fn step(&mut self, job: Job, feed: &mut dyn Feed) {
         match job {
             Job::Append(body, done) => self.batch((body, done), feed),
@@ -104,7 +105,7 @@ impl Journal {
         }
     }
 
-    /// Takes the appends that wait, up to a batch.
+    /// Takes the waiting appends, up to one batch.
     fn batch(&mut self, first: (Bytes, Done<Pos>), feed: &mut dyn Feed) {
         let mut bytes = record_bytes(first.0.len());
         self.append(first.0, first.1, feed);
@@ -198,14 +199,16 @@ impl Journal {
         self.run = run;
     }
 
-    /// Begins the next segment, however long it takes until there is room for it.
+    /// Begins the next segment; waits while the disk is too full for it.
     fn roll(&mut self, feed: &mut dyn Feed) -> Result<(), StoreError> {
         let (mut begun, mut waits, mut failures) = (None, false, 0);
         loop {
             let error = match self.try_roll(&mut begun) {
                 Ok(true) => {
                     if waits {
-                        tracing::info!("there is room again: the journal goes on");
+                        tracing::info!(
+                            "the next journal segment was created: waiting writes go on"
+                        );
                     }
                     return Ok(());
                 }
@@ -229,21 +232,25 @@ impl Journal {
             }
             if !std::mem::replace(&mut waits, true) {
                 let full = is_full(&error);
-                tracing::error!(%error, full, "the journal waits for its next segment");
+                tracing::error!(
+                    %error,
+                    full,
+                    "cannot create the next journal segment: all writes wait until it can be created"
+                );
             }
             if !feed.pause() {
                 if let Some(begun) = begun {
-                    // Not listed, so it only takes room; the next start removes it, too.
+                    // The manifest does not list it, so it only takes disk space; the next start would remove it, too.
                     let _ = self.shared.disk.remove(&begun.name);
                 }
-                self.stop(format!("there was no room for the next segment: {error}"), false);
+                self.stop(format!("the disk was too full for the next segment: {error}"), false);
                 return Err(refusal("the next segment", &error));
             }
         }
     }
 
-    /// One try; false when the next segment is still being made. The manifest lists it before anything is written to
-    /// it.
+    /// One attempt; false when the next segment is still being made. The manifest lists a segment before anything is
+    /// written to it.
     fn try_roll(&mut self, begun: &mut Option<Arc<Segment>>) -> Result<bool, Rolling> {
         let disk = &*self.shared.disk;
         let first = self.shared.catalog.tail() + 1;
@@ -263,7 +270,7 @@ impl Journal {
                 spare.begin(disk, header)?
             }
         };
-        // One without entries has given its place in the manifest, and its name, to its successor.
+        // A segment without entries has given its place in the manifest, and its name, to its successor.
         if !self.tail.active.is_empty() {
             let mut manifest = self.manifest.clone();
             seal(&mut manifest, &self.tail.active, self.tail.crc);
@@ -279,15 +286,18 @@ impl Journal {
         Ok(true)
     }
 
-    /// Accepts nothing any more. The first reason counts.
+    /// Accepts no more jobs. The first reason is kept.
     fn stop(&mut self, why: String, unknown: bool) {
         if self.stopped.is_none() {
-            tracing::error!(why, "the store stops: nothing is stored any more");
+            tracing::error!(
+                why,
+                "the store accepts no more writes until the broker is started again"
+            );
             self.stopped = Some(Stopped { why, unknown });
         }
     }
 
-    /// Removes the sealed segments in which all is dead.
+    /// Removes the sealed segments in which every entry is dead.
     fn trim(&mut self, dead: Vec<Range<u64>>) -> Result<(), StoreError> {
         if let Some(stopped) = &self.stopped {
             return Err(StoreError::Unavailable(stopped.why.clone()));
@@ -313,7 +323,7 @@ impl Journal {
         Ok(())
     }
 
-    /// First off the manifest, then away: what a crash leaves between is removed by the next start.
+    /// Takes the segments off the manifest, then deletes them. After a crash in between the next start deletes them.
     fn remove(&mut self, segments: &[Arc<Segment>]) -> io::Result<()> {
         let disk = &*self.shared.disk;
         let firsts: BTreeSet<u64> = segments.iter().map(|segment| segment.first).collect();
@@ -336,7 +346,7 @@ impl Journal {
     }
 }
 
-/// Keeps a file whose damage was found after the start; the start copies those that it finds.
+/// Moves a file whose damage was found after the start to the quarantine; the start itself copies those that it finds.
 fn quarantine(disk: &dyn Disk, name: &str) -> io::Result<()> {
     disk.make_dir(QUARANTINE)?;
     disk.rename(name, &format!("{QUARANTINE}/{name}"))?;

@@ -1,7 +1,7 @@
 //! The bytes of segments, records and file names. Pure. All numbers are little-endian; docs/STORE.md has the tables.
 //!
-//! Magic, version and checksum keep their places in every later version, so that a newer file is told from a
-//! damaged one.
+//! Magic, version and checksum keep their places in every later version, so that a newer file can be
+//! distinguished from a damaged one.
 
 use crc32c::{crc32c, crc32c_append};
 
@@ -15,17 +15,17 @@ pub const ALIGN: u64 = 8;
 pub const RECORD_HEADER: usize = 48;
 /// Bytes of a record's body at most, whatever the segment's size.
 pub const MAX_ENTRY: usize = 4 << 20;
-/// What free space never begins with.
+/// First bytes of every record; free space is zero.
 pub const RECORD_MAGIC: [u8; 4] = *b"XDKE";
 
 const SEGMENT_HEADER: usize = 64;
 const SEGMENT_MAGIC: [u8; 8] = *b"XDKSEGMT";
 const KIND_ENTRY: u32 = 1;
 
-/// Why a header was not taken.
+/// Why a header cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bad {
-    /// Whole, but of this later version.
+    /// Undamaged, but of this newer version.
     Newer(u32),
     Damaged(&'static str),
 }
@@ -89,7 +89,7 @@ impl SegmentHeader {
     }
 }
 
-/// What stands before a record's body.
+/// The header in front of a record's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordHeader {
     /// Bytes of the body.
@@ -107,8 +107,8 @@ pub struct RecordHeader {
 impl RecordHeader {
     /// Reads a header; none when it is free space or fails its own checksum.
     ///
-    /// The salt is in both checksums: bytes that a client sent never pass for a record when damage is searched for
-    /// the next whole one, because no client knows it.
+    /// The salt is part of both checksums. When a damaged segment is searched for the next undamaged record, bytes
+    /// that a client sent never pass for one, because no client knows the salt.
     pub fn read(bytes: &[u8], salt: u32) -> Option<Self> {
         let covered = bytes.get(..40)?;
         if !covered.starts_with(&RECORD_MAGIC) || u32_at(bytes, 8)? != KIND_ENTRY {
@@ -127,7 +127,7 @@ impl RecordHeader {
         })
     }
 
-    /// The body, when `record` (header and body) has the checksum that this header says.
+    /// The body of `record` (header and body), if the checksum in this header matches.
     pub fn body<'a>(&self, record: &'a [u8], salt: u32) -> Option<&'a [u8]> {
         let (head, body) = record.split_at_checked(RECORD_HEADER)?;
         let crc = crc32c_append(crc32c_append(salt, head.get(..44)?), body);
@@ -161,22 +161,22 @@ pub fn record_bytes(body: usize) -> u64 {
     ((RECORD_HEADER + body) as u64).next_multiple_of(ALIGN)
 }
 
-/// The file of the segment that begins with this position.
+/// File name of the segment that begins with this position.
 pub fn segment_name(first: u64) -> String {
     format!("journal-{first:020}.log")
 }
 
-/// The first position of the segment in this file.
+/// First position of the segment with this file name.
 pub fn segment_first(name: &str) -> Option<u64> {
     number(name, "journal-", ".log")
 }
 
-/// The file of the snapshot that stands for everything up to this position.
+/// File name of the snapshot that covers everything up to this position.
 pub fn snapshot_name(upto: u64) -> String {
     format!("snapshot-{upto:020}.snap")
 }
 
-/// What the snapshot in this file stands for.
+/// Last position that the snapshot with this file name covers.
 pub fn snapshot_upto(name: &str) -> Option<u64> {
     number(name, "snapshot-", ".snap")
 }
@@ -186,12 +186,12 @@ fn number(name: &str, before: &str, after: &str) -> Option<u64> {
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
-/// The number at this place.
+/// The number at this offset.
 pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The number at this place.
+/// The number at this offset.
 pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }

@@ -1,18 +1,18 @@
-//! The embedded store: one journal for the node in preallocated segment files, one fdatasync for everything that
-//! waits, snapshots beside it. docs/STORE.md has the bytes.
+//! The embedded store: one journal for the node in preallocated segment files, one fdatasync for all entries
+//! that wait, and snapshots beside it. docs/STORE.md describes the file formats.
 //!
 //! | file | what is in it |
 //! |---|---|
 //! | `store` | [`FileStore`]: the seam, opening |
-//! | `writer` `queue` `journal` `dead` | appending: what waits, the writer thread, what may go |
-//! | `spare` `reserve` | room: the next segment before it is needed, what is kept for a full disk |
+//! | `writer` `queue` `journal` `dead` | appending: waiting entries, the writer thread, entries that are no longer needed |
+//! | `spare` `reserve` | disk space: the next segment, made before it is needed; the reserve file for a full disk |
 //! | `reader` `fetch` `catalog` | reading: in order, by position; which segment and where in it |
 //! | `survey` `scan` | what the files hold, what is torn, what is damaged |
-//! | `recovery` `verify` | starting: what is found is put in order; checking: it is told |
+//! | `recovery` `verify` | starting: repairs what it finds; checking: reports it and changes nothing |
 //! | `snapshot` `manifest` | the two kinds of file that are replaced as a whole |
 //! | `layout` `window` | bytes: headers and records, a view that moves through a file |
 //! | `figures` | how many entries a sync is for, and how long it takes |
-//! | `disk` | the port to the file system; its double for tests loses what was not synced |
+//! | `disk` | access to the file system; the test double loses what was not synced |
 //!
 //! Invariants: an append resolves `Ok` only after its bytes were synced; after a failed write or sync nothing is
 //! written or acknowledged any more; damage is reported at its position and never cut away, except behind the last
@@ -38,6 +38,8 @@ mod fetch;
 #[cfg(test)]
 mod fetch_tests;
 mod figures;
+#[cfg(test)]
+mod full_disk_tests;
 mod journal;
 mod layout;
 mod manifest;
@@ -45,8 +47,6 @@ mod queue;
 mod reader;
 mod recovery;
 mod reserve;
-#[cfg(test)]
-mod room_tests;
 mod scan;
 #[cfg(test)]
 mod sim_tests;

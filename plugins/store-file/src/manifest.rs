@@ -1,5 +1,5 @@
-//! The manifest: which segments are live, how the sealed ones end, how often the store was started. It is replaced as
-//! a whole. A segment that it does not list holds nothing that was acknowledged.
+//! The manifest: which segments are live, how the sealed ones end, how often the store was started. Every change writes
+//! a new file and renames it. A segment that the manifest does not list holds nothing that was acknowledged.
 
 use crate::disk::{Disk, read_whole, sync_names};
 use crate::layout::{Bad, FORMAT, u32_at, u64_at};
@@ -18,11 +18,11 @@ const BYTES_MAX: u64 = 64 << 20;
 /// How a segment ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It is the one that is written to.
+    /// It is the segment that is written to.
     Open,
-    /// It is sealed behind this position; the checksum is that of its last record.
+    /// It is sealed; `last` is its last position, `crc` the checksum of its last record.
     Sealed { last: u64, crc: u32 },
-    /// It is sealed, but the manifest that knew where was lost.
+    /// It is sealed, and its last position is not known, because the manifest was rebuilt.
     Unknown,
 }
 
@@ -34,19 +34,19 @@ pub struct Listed {
     pub end: End,
 }
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// Starts of the store so far; the epoch of this one.
     pub boots: u64,
-    /// What every checksum of a record begins with.
+    /// The salt with which the checksums of records begin.
     pub salt: u32,
     /// In the order of their positions; the last one is open.
     pub segments: Vec<Listed>,
 }
 
 impl Manifest {
-    /// The manifest of a folder, as far as there is one.
+    /// Reads the manifest of a folder; none if the file does not exist.
     pub fn load(disk: &dyn Disk) -> io::Result<Option<Result<Self, Bad>>> {
         let file = match disk.open(MANIFEST) {
             Ok(file) => file,
@@ -62,7 +62,7 @@ impl Manifest {
         }
     }
 
-    /// Replaces the manifest of a folder. After an error either of the two is there.
+    /// Replaces the manifest of a folder. After an error the folder has the old or the new one.
     pub fn store(&self, disk: &dyn Disk) -> io::Result<()> {
         let written = disk.create(MANIFEST_NEW).and_then(|file| {
             file.write_at(0, &self.to_bytes())?;
@@ -70,7 +70,7 @@ impl Manifest {
             disk.rename(MANIFEST_NEW, MANIFEST)
         });
         if written.is_err() {
-            // The next try is with another file: a sync of this one would not be worth anything.
+            // The next attempt uses a new file: syncing this one again would prove nothing.
             let _ = disk.remove(MANIFEST_NEW);
         }
         written?;

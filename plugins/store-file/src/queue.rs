@@ -1,5 +1,5 @@
-//! What the journal's thread is asked for, and the queue in which it waits. While the disk is full appends stay in
-//! order where they are, and trims overtake them: they are what makes room.
+//! The jobs of the journal's thread, and the queue in which they wait. While the disk is full, appends stay queued in
+//! their order and trims overtake them, because trims free disk space.
 
 use bytes::Bytes;
 use crossdock_core::store::{Pos, StoreError};
@@ -11,43 +11,43 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Between two looks at whether there is room; tests do not wait so long.
+/// Pause between two attempts to get disk space; short in tests.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 100 });
 
-/// Who waits for an outcome.
+/// Sender of a job's outcome.
 pub type Done<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// Tells who waits.
+/// Sends the outcome of a job.
 pub fn answer<T>(done: Done<T>, outcome: Result<T, StoreError>) {
-    // Whoever asked may be gone.
+    // The receiver may have been dropped.
     let _ = done.send(outcome);
 }
 
-/// What the journal is asked for.
+/// A job for the journal.
 pub enum Job {
     Append(Bytes, Done<Pos>),
     Trim(Vec<Range<u64>>, Done<()>),
 }
 
-/// Positions that are dead, and who said so.
+/// Positions that are dead, and the sender of the outcome.
 pub type Trim = (Vec<Range<u64>>, Done<()>);
 
 /// Where jobs come from.
 pub trait Feed {
-    /// The next one that is there, without waiting.
+    /// The next job, if there is one, without waiting.
     fn next(&mut self) -> Option<Job>;
-    /// This one is next, after all.
+    /// Puts a job back in front of the others.
     fn put_back(&mut self, job: Job);
-    /// Takes the trims out of what waits.
+    /// Takes the trims out of the waiting jobs.
     fn trims(&mut self) -> Vec<Trim>;
-    /// Lets time pass; false when nobody wants to wait any longer.
+    /// Waits a moment; false when the writer is being dropped.
     fn pause(&mut self) -> bool;
 }
 
 /// Jobs from another thread.
 pub struct Queue {
     jobs: Receiver<Job>,
-    /// Taken out of `jobs` and not done, in order.
+    /// Jobs taken out of `jobs` and not done yet, in order.
     held: VecDeque<Job>,
     held_max: usize,
     /// The writer is being dropped.
@@ -55,12 +55,12 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// What comes out of `jobs`; as many are held back as may be outstanding.
+    /// A queue of the jobs from `jobs` that holds back at most `held_max` of them.
     pub fn new(jobs: Receiver<Job>, held_max: usize, leaving: Arc<AtomicBool>) -> Self {
         Self { jobs, held: VecDeque::new(), held_max, leaving }
     }
 
-    /// The next one; none when no more can come.
+    /// Waits for the next job; none when all senders are gone.
     pub fn wait(&mut self) -> Option<Job> {
         self.held.pop_front().or_else(|| self.jobs.recv().ok())
     }
@@ -76,8 +76,8 @@ impl Feed for Queue {
     }
 
     fn trims(&mut self) -> Vec<Trim> {
-        let room = self.held_max.saturating_sub(self.held.len());
-        self.held.extend(self.jobs.try_iter().take(room));
+        let free = self.held_max.saturating_sub(self.held.len());
+        self.held.extend(self.jobs.try_iter().take(free));
         take_trims(&mut self.held)
     }
 
@@ -90,7 +90,7 @@ impl Feed for Queue {
     }
 }
 
-/// Takes the trims out; what is left stays in order.
+/// Takes the trims out; the other jobs keep their order.
 pub fn take_trims(jobs: &mut VecDeque<Job>) -> Vec<Trim> {
     let mut trims = Vec::new();
     for job in std::mem::take(jobs) {

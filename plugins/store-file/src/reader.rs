@@ -1,5 +1,5 @@
-//! Reading the journal in order, up to the tail at the time of the call: one block ahead of who reads, off the
-//! asynchronous threads. Damage is one error for each run of damaged entries; the reader goes on behind it.
+//! Reading the journal in order, up to the tail at the time of the call: one block ahead of the caller, on blocking
+//! threads. Each run of damaged entries gives one error; the reader continues behind it.
 
 use crate::catalog::{Catalog, Segment};
 use crate::window::{BLOCK, Window};
@@ -11,10 +11,10 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 type Read = Result<JournalEntry, StoreError>;
 
-/// The sequence.
+/// A reader of the journal.
 pub struct Reader {
     ready: VecDeque<Read>,
-    /// The next block, on its way.
+    /// The next block, which is being read.
     loading: Option<JoinHandle<(Cursor, VecDeque<Read>)>>,
 }
 
@@ -49,7 +49,7 @@ impl Source<JournalEntry> for Reader {
     }
 }
 
-/// Where reading is.
+/// A position in the journal, with the block around it.
 pub struct Cursor {
     segments: VecDeque<Arc<Segment>>,
     at: u64,
@@ -58,9 +58,9 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// At this position.
+    /// A cursor at this position.
     pub fn new(catalog: &Catalog, from: u64) -> Self {
-        // The tail first: a segment that is begun meanwhile is behind it.
+        // The tail is read first: a segment that is begun meanwhile lies behind it.
         let tail = catalog.tail();
         let segments = catalog.from(from).into();
         Self { segments, at: from, tail, window: Window::new(BLOCK) }
@@ -99,7 +99,7 @@ impl Cursor {
             return Some(Err(StoreError::Corrupt { at: Pos(lost.start), detail }));
         }
         let read = segment.entry_in(&mut self.window, self.at);
-        // A place that cannot be read spoils the block before it, not the entries in that.
+        // Unreadable bytes make the read of the whole block fail: read this entry alone.
         let read = read.or_else(|_| segment.entry(self.at));
         self.at += 1;
         Some(read)

@@ -1,10 +1,10 @@
-//! A start: what the files of a folder hold, made ready for reading and writing. It may be stopped at any point and
-//! begun again, and it trusts nothing that was not synced: a process may have died without its machine.
+//! A start: makes the files of a folder ready for reading and writing. It may be interrupted at any point and repeated,
+//! and it trusts nothing that was not synced: the process may have died while the machine went on.
 //!
 //! ```text
-//! lock → sync the names → sweep temporary files → manifest → remove what it does not list
-//!      → scan each segment that no snapshot stands for
-//!      → cut the torn tail → write what is not known to be synced again → check against the snapshots
+//! lock → sync the folder → delete temporary files → manifest → delete segments that it does not list
+//!      → scan each segment that no snapshot covers
+//!      → clear the torn tail → write again entries that may not be synced → compare with the snapshots
 //!      → write the manifest with one more start
 //! ```
 
@@ -25,33 +25,33 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// The first segment is no larger, so that a first start does not wait for the disk.
+/// Largest first segment of a store, in bytes: writing it must not delay the first start.
 const FIRST_SEGMENT_MAX: u64 = 8 << 20;
 
-/// Where the next record goes.
+/// The end of the journal: where the next record is written.
 pub struct Tail {
     pub active: Arc<Segment>,
-    /// Bytes of it that are written.
+    /// Offset behind the last record in `active`.
     pub used: u64,
     /// Checksum of the last record.
     pub crc: u32,
 }
 
-/// What was found.
+/// The result of a start.
 pub struct Recovered {
     pub manifest: Manifest,
     pub catalog: Catalog,
     pub tail: Tail,
-    /// What the snapshots stand for, in order.
+    /// Last positions that the snapshots cover, ascending.
     pub snapshots: Vec<u64>,
     pub reserve: Arc<Reserve>,
 }
 
-/// What a start goes by.
+/// Settings of a start.
 #[derive(Debug, Clone, Copy)]
 pub struct Start {
     pub segment_bytes: u64,
-    /// Of a store that begins now.
+    /// Salt for a store that is created now.
     pub salt: u32,
 }
 
@@ -75,7 +75,7 @@ struct Recovery<'a> {
 
 impl Recovery<'_> {
     fn run(self) -> Result<Recovered, OpenError> {
-        // What is seen now may not survive a crash; what is removed because of it would not come back.
+        // Synced first: names seen now may not survive a crash, and files deleted because of them would not come back.
         self.at("", sync_names(self.disk))?;
         let names = self.at("", self.disk.list())?;
         self.sweep(&names)?;
@@ -86,7 +86,7 @@ impl Recovery<'_> {
         let (mut epoch, mut last) = (manifest.boots, None);
         let upto = snapshots.last().copied().unwrap_or(0);
         for nth in 0..manifest.segments.len() {
-            // A start takes as long as what was written since the last snapshot, not as long as all that is kept.
+            // Segments that a snapshot covers stay unread, so a start takes as long as reading what was written since.
             let is_last = nth + 1 == manifest.segments.len();
             let unread = (!is_last).then(|| self.survey.unread(&manifest, nth, upto)).flatten();
             if let Some(segment) = unread {
@@ -108,7 +108,7 @@ impl Recovery<'_> {
         Ok(Recovered { manifest, catalog, tail, snapshots, reserve: self.reserve })
     }
 
-    /// An I/O error with its file.
+    /// Adds the file's name to an I/O error.
     fn at<T>(&self, name: &str, result: io::Result<T>) -> Result<T, OpenError> {
         self.survey.at(name, result)
     }
@@ -127,50 +127,55 @@ impl Recovery<'_> {
     fn manifest(&self, names: &[String]) -> Result<Manifest, OpenError> {
         match self.survey.listing(names)? {
             Listing::Whole(manifest) => Ok(manifest),
-            Listing::Anew(manifest, reason) => {
+            Listing::Rebuilt(manifest, reason) => {
                 let dir = self.survey.dir.display();
-                tracing::error!(%dir, reason, "the manifest is made anew from the segments");
+                tracing::error!(%dir, reason, "the manifest was unusable and is rebuilt from the segments");
                 Ok(manifest)
             }
             Listing::Fresh => {
                 let manifest = Manifest { boots: 0, salt: self.start.salt, segments: Vec::new() };
-                // Before the first segment: a folder with segments always has a manifest.
+                // Written before the first segment: a folder with segments always has a manifest.
                 self.store(&manifest)?;
                 Ok(manifest)
             }
         }
     }
 
-    /// Removes segments that were trimmed, or made and not used, when the process ended.
+    /// Deletes segments that were trimmed, or made and not used, when the process ended.
     fn remove_unlisted(&self, names: &[String], manifest: &Manifest) -> Result<(), OpenError> {
         let listed: BTreeSet<u64> = manifest.segments.iter().map(|listed| listed.first).collect();
         let there = names.iter().filter_map(|name| segment_first(name));
         for first in there.filter(|first| !listed.contains(first)) {
             let name = segment_name(first);
-            tracing::debug!(segment = name, "segment that is not listed is removed");
+            tracing::debug!(segment = name, "deleting a segment that the manifest does not list");
             self.at(&name, self.disk.remove(&name))?;
         }
         Ok(())
     }
 
-    /// Reports what is damaged in a segment, and puts the end of the open one in order. Whether more may be written
-    /// to it.
+    /// Reports the damage in a segment, and clears the end of the open one. Returns whether more may be written to
+    /// it.
     fn repair(&self, surveyed: &Surveyed, is_open: bool) -> Result<bool, OpenError> {
         let Surveyed { segment, found, header, is_missing } = surveyed;
         let name = &segment.name;
         if *is_missing {
-            tracing::error!(segment = name, "segment is missing");
+            tracing::error!(segment = name, "a journal segment is missing: what it held is lost");
         } else if header.is_none() {
-            tracing::error!(segment = name, "segment header is damaged");
+            tracing::error!(segment = name, "the header of a journal segment is damaged");
         }
         for lost in &found.damage {
             let (from, to) = (lost.start, lost.end.saturating_sub(1));
-            tracing::error!(segment = name, from, to, "entries of the journal are damaged");
+            tracing::error!(
+                segment = name,
+                from,
+                to,
+                "journal entries are damaged: what they held is lost"
+            );
         }
         if !is_missing && (header.is_none() || !found.damage.is_empty()) {
             self.quarantine(name, &*segment.file);
         }
-        // What cannot be read now may be readable another time: it is not written over.
+        // Bytes that cannot be read now may be readable later: they are not overwritten.
         if !is_open || *is_missing || found.is_blind {
             return Ok(false);
         }
@@ -179,7 +184,7 @@ impl Recovery<'_> {
         Ok(header.is_some())
     }
 
-    /// Frees what a crash left behind the last entry, so that nothing of it is ever taken for an entry.
+    /// Overwrites with zeros what a crash left behind the last entry, so that it is never taken for an entry.
     fn cut(&self, name: &str, file: &dyn DiskFile, free: Range<u64>) -> Result<(), OpenError> {
         let extent = Extent { file, salt: 0, end: free.end };
         let dirty = self.at(name, extent.dirty_end(free.start))?;
@@ -187,7 +192,12 @@ impl Recovery<'_> {
             return Ok(());
         }
         let bytes = dirty - free.start;
-        tracing::warn!(segment = name, at = free.start, bytes, "unfinished tail is cut");
+        tracing::warn!(
+            segment = name,
+            at = free.start,
+            bytes,
+            "the last write was unfinished and is removed; it was not acknowledged"
+        );
         let zeros = vec![0; usize::try_from(bytes).unwrap_or(BLOCK).min(BLOCK)];
         let mut at = free.start;
         while at < dirty {
@@ -198,14 +208,14 @@ impl Recovery<'_> {
         self.at(name, file.sync())
     }
 
-    /// Keeps a copy of a damaged file. The first one: later starts find the same damage.
+    /// Copies a damaged file to the quarantine, unless a copy exists: later starts find the same damage.
     fn quarantine(&self, name: &str, file: &dyn DiskFile) {
         let copy = format!("{QUARANTINE}/{name}");
         if self.disk.open(&copy).is_ok() {
             return;
         }
         if let Err(error) = self.copy(file, &copy) {
-            tracing::error!(file = copy, %error, "damaged file could not be copied");
+            tracing::error!(file = copy, %error, "cannot copy a damaged file to the quarantine folder");
         }
     }
 
@@ -226,7 +236,7 @@ impl Recovery<'_> {
         self.disk.sync_dir("")
     }
 
-    /// The segment to go on with: the last one, or a new one.
+    /// The segment to continue with: the last one, or a new one.
     fn tail(
         &self,
         last: Option<(Tail, bool)>,
@@ -234,7 +244,7 @@ impl Recovery<'_> {
         manifest: &mut Manifest,
         snapshot: Option<u64>,
     ) -> Result<Tail, OpenError> {
-        // Nothing is in a store without segments.
+        // A store without segments has no entries.
         let end = last.as_ref().map_or(0, |(tail, _)| tail.active.last());
         let snapshot = snapshot.unwrap_or(0);
         catalog.set_tail(end.max(snapshot));
@@ -244,8 +254,12 @@ impl Recovery<'_> {
                 return Ok(tail);
             }
             if snapshot > end {
-                // Positions are never given twice: what follows the snapshot must be behind it.
-                tracing::error!(end, snapshot, "the journal ends before its snapshot");
+                // Positions are never used twice: the next entry gets the position behind the snapshot.
+                tracing::error!(
+                    end,
+                    snapshot,
+                    "the journal ends before its snapshot: messages between them are lost"
+                );
                 tail.active.lose_to(snapshot);
             }
             seal(manifest, &tail.active, crc);
@@ -273,7 +287,7 @@ impl Recovery<'_> {
     }
 }
 
-/// Marks the open segment of a manifest as sealed; one without entries is taken off, its successor replaces it.
+/// Marks the open segment of a manifest as sealed; one without entries is removed, because its successor replaces it.
 pub fn seal(manifest: &mut Manifest, active: &Segment, crc: u32) {
     if active.is_empty() {
         manifest.segments.retain(|listed| listed.first != active.first);
@@ -282,8 +296,8 @@ pub fn seal(manifest: &mut Manifest, active: &Segment, crc: u32) {
     }
 }
 
-/// Makes what was read durable: it may be in memory only, and after a failed sync it would stay there, marked as
-/// written. What a record says was synced is not touched.
+/// Makes the entries that were read durable by writing them again: they may be in the page cache only, and after a
+/// failed sync the kernel would count them as written. Entries that a record says were synced are left alone.
 fn settle(surveyed: &Surveyed) -> io::Result<()> {
     let Surveyed { segment, found, .. } = surveyed;
     let first = found.durable.saturating_add(1).max(segment.first);

@@ -1,5 +1,5 @@
-//! Room that is kept for a full disk: a file that is given up when a snapshot, a manifest or a segment that is needed
-//! finds none. So what frees room can always be written. It is made again when there is plenty.
+//! Disk space kept for a full disk: a file that is deleted when a snapshot, a manifest or a needed segment cannot be
+//! written for lack of space. So what frees disk space can always be written. The file is made again later.
 
 use crate::catalog::lock;
 use crate::disk::{Disk, is_full, sync_names};
@@ -13,8 +13,8 @@ pub const RESERVE: &str = "reserve";
 
 const RESERVE_NEW: &str = "reserve.tmp";
 const BYTES_MAX: u64 = 16 << 20;
-/// It is made when so many times its size is free.
-const PLENTY: u64 = 4;
+/// The reserve is made when more than this many times its size is free.
+const FREE_TIMES: u64 = 4;
 
 /// The reserve of a folder.
 pub struct Reserve {
@@ -24,7 +24,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The one of this folder, which may be missing. One of another size is as good as none.
+    /// The reserve of this folder, which may be missing. A file of another size counts as missing.
     pub fn find(disk: Arc<dyn Disk>, segment_bytes: u64) -> io::Result<Self> {
         let bytes = segment_bytes.min(BYTES_MAX);
         let held = match disk.open(RESERVE) {
@@ -35,12 +35,12 @@ impl Reserve {
         Ok(Self { disk, bytes, held: Mutex::new(held) })
     }
 
-    /// Bytes that are not held and will be.
+    /// Bytes that the reserve will take from the disk when it is made again; 0 while it exists.
     pub fn missing(&self) -> u64 {
         if *lock(&self.held) { 0 } else { self.bytes }
     }
 
-    /// Does some work; when the disk is full, gives the reserve up and does it once more.
+    /// Does some work; when the disk is full, gives up the reserve and does the work once more.
     pub fn spend<T>(&self, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match work() {
             Err(error) if is_full(&error) && self.release() => work(),
@@ -48,28 +48,34 @@ impl Reserve {
         }
     }
 
-    /// Gives it up; false when there was none.
+    /// Deletes the reserve file; false when there was none.
     pub fn release(&self) -> bool {
         let mut held = lock(&self.held);
         if !*held {
             return false;
         }
         *held = false;
-        // When the name comes back with a crash, it is a reserve again.
+        // If a crash brings the file back, the next start counts it as the reserve again.
         match self.disk.remove(RESERVE).and_then(|()| sync_names(&*self.disk)) {
-            Ok(()) => tracing::warn!(bytes = self.bytes, "disk full: the reserve is given up"),
-            Err(error) => tracing::error!(%error, "the reserve could not be given up"),
+            Ok(()) => tracing::warn!(
+                bytes = self.bytes,
+                "the disk is full: the reserve file was deleted so that the journal can go on"
+            ),
+            Err(error) => tracing::error!(
+                %error,
+                "the disk is full and the reserve file cannot be deleted: free disk space now"
+            ),
         }
         true
     }
 
-    /// Makes it, when it is missing and there is plenty of room. Whether it is there now.
+    /// Makes the reserve if it is missing and enough disk space is free. Returns whether it exists now.
     pub fn restore(&self, stop: &AtomicBool) -> io::Result<bool> {
         if *lock(&self.held) {
             return Ok(true);
         }
         let Some(space) = self.disk.space()? else { return self.make(stop) };
-        match space.free > self.bytes.saturating_mul(PLENTY) {
+        match space.free > self.bytes.saturating_mul(FREE_TIMES) {
             true => self.make(stop),
             false => Ok(false),
         }
@@ -78,7 +84,7 @@ impl Reserve {
     fn make(&self, stop: &AtomicBool) -> io::Result<bool> {
         let made = self.disk.create(RESERVE_NEW).and_then(|file| fill(&*file, self.bytes, stop));
         if !matches!(made, Ok(true)) {
-            // Half of it only takes room; if even that fails, the next start sweeps it away.
+            // A half-written reserve only takes disk space; if deleting it fails as well, the next start deletes it.
             let _ = self.disk.remove(RESERVE_NEW);
             return made;
         }
@@ -101,11 +107,11 @@ mod tests {
     #[test]
     fn it_is_made_when_there_is_plenty_and_spent_when_there_is_none() {
         let disk = FaultyDisk::default();
-        disk.set_room(Some(32 << 10));
+        disk.set_bytes_max(Some(32 << 10));
         let reserve = Reserve::find(Arc::new(disk.clone()), 8 << 10).expect("readable");
         assert!(!reserve.restore(&GO).expect("no fault"), "four times its size is free, not more");
         assert!(!reserve.release());
-        disk.set_room(Some(33 << 10));
+        disk.set_bytes_max(Some(33 << 10));
         assert!(reserve.restore(&GO).expect("no fault"));
         assert_eq!((reserve.missing(), disk.size_of(RESERVE)), (0, Some(8 << 10)));
         let again = Reserve::find(Arc::new(disk.clone()), 8 << 10).expect("readable");

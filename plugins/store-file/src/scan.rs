@@ -1,8 +1,8 @@
-//! What one segment file holds: the places of its records, where it ends, what in it is damaged.
+//! Scans one segment file: the offsets of its records, where they end, which entries are damaged.
 //!
 //! In the open segment the first bad record is the end (torn by a crash, never acknowledged), unless a later record
-//! says that it was written when the bad one had been synced already. In a sealed segment every bad record is damage.
-//! What cannot be read is damage everywhere: nobody knows that nothing was there.
+//! says that the bad one had been synced before it was written. In a sealed segment every bad record is damage. Bytes
+//! that cannot be read are damage in both: they may have held entries.
 
 use crate::disk::DiskFile;
 use crate::layout::{
@@ -13,28 +13,28 @@ use crate::window::{BLOCK, Extent, Window};
 use std::io;
 use std::ops::Range;
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Scanned {
-    /// Where the records are, from the segment's first position on; 0 for a damaged one.
+    /// Offset of each record, from the segment's first position on; 0 for a damaged one.
     pub offsets: Vec<u32>,
-    /// Where the last whole record ends.
+    /// Offset behind the last undamaged record.
     pub end: u64,
-    /// Checksum of the last whole record, or of the segment before.
+    /// Checksum of the last undamaged record; without one, of the last record of the segment before.
     pub crc: u32,
     /// The highest epoch seen.
     pub epoch: u64,
     /// The highest position that some record says was synced.
     pub durable: u64,
-    /// Bytes of the whole entries.
+    /// Bytes of the undamaged entries.
     pub body_bytes: u64,
-    /// Records whose epoch or whose *durable* goes back, or whose *durable* is not before them: no writer makes any.
+    /// Records that no writer makes: the epoch or *durable* goes back, or *durable* is not before the record.
     pub odd: Vec<u64>,
-    /// Something behind the last entry cannot be read.
+    /// Bytes behind the last entry cannot be read.
     pub is_blind: bool,
-    /// Up to this position entries may have been there.
+    /// Last position that the unreadable bytes may have held.
     pub lost_to: u64,
-    /// Positions that should be there.
+    /// Positions whose entries are damaged or missing.
     pub damage: Vec<Range<u64>>,
 }
 
@@ -43,7 +43,7 @@ struct Scan<'a> {
     window: Window,
     first: u64,
     end: End,
-    /// Whether `out.crc` is known to be that of the record before.
+    /// Whether `out.crc` is known to be the checksum of the record before.
     linked: bool,
     out: Scanned,
 }
@@ -79,7 +79,7 @@ impl Scan<'_> {
         self.first.saturating_add(self.out.offsets.len() as u64)
     }
 
-    /// Takes the next record; false at the end.
+    /// Reads the next record; false at the end.
     fn step(&mut self) -> io::Result<bool> {
         let (at, next) = (self.out.end, self.next());
         if matches!(self.end, End::Sealed { last, .. } if next > last) {
@@ -113,12 +113,12 @@ impl Scan<'_> {
         self.linked = true;
     }
 
-    /// Goes on behind damage, at the next whole record that proves it; false when there is none.
+    /// Continues behind damage, at the next undamaged record that proves it; false when there is none.
     fn skip(&mut self, at: u64, next: u64) -> io::Result<bool> {
         let mut from = at + ALIGN;
         while let Some(found) = self.extent.find(&mut self.window, from)? {
             let record = self.extent.record(&mut self.window, found)?.map(|(header, _)| header);
-            // More positions than fit between are not missing: that record is not one of this journal.
+            // If more positions are missing than fit between the two, the record is not one of this journal.
             let fits = (found - at) / RECORD_HEADER as u64;
             let proves = |header: &RecordHeader| {
                 let missing = header.pos.saturating_sub(next);
@@ -137,7 +137,7 @@ impl Scan<'_> {
         Ok(false)
     }
 
-    /// Whether this record shows that the one at `next` had been stored.
+    /// Whether this record proves that the entry at `next` had been stored.
     fn proves(&self, header: &RecordHeader, next: u64) -> bool {
         match self.end {
             End::Open => header.durable >= next,
@@ -146,8 +146,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Compares a sealed segment with what it was when it was sealed; with another one, what cannot be read at its end
-    /// is taken for as many entries as there may have been.
+    /// Compares a sealed segment with its last position and checksum in the manifest. In another segment, unreadable
+    /// bytes at the end count as the largest number of entries that they may have held.
     fn finish(&mut self) {
         let next = self.next();
         let End::Sealed { last, crc } = self.end else {

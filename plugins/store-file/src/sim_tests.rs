@@ -1,8 +1,8 @@
-//! Stories: a seed says what happens to a store in several lives, on a disk that fails, fills up, dies in the middle of
-//! a call, forgets, and cannot be read in places. A model says what must be there. Everything is on one thread, so that
-//! a seed is the same story each time.
+//! Stories: a seed decides what happens to a store in several lives, on a disk that fails, fills up, stops in the
+//! middle of a call, loses unsynced writes, and has unreadable sectors. A model knows which entries must be there.
+//! Everything runs on one thread, so that a seed always gives the same story.
 //!
-//! `STORE_SEEDS` seeds are told from `STORE_SEED` on.
+//! `STORE_SEEDS` says how many seeds are run, `STORE_SEED` which is the first.
 
 use crate::catalog::lock;
 use crate::dead::Ranges;
@@ -27,28 +27,28 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// Told when nothing else is asked for: about a second of an unoptimised build.
+/// Seeds that are run by default: about a second with an unoptimised build.
 const SEEDS: u64 = 150;
 
-/// An entry as it was given to the journal.
+/// An entry as it was appended.
 #[derive(Clone, PartialEq)]
 struct Given {
     epoch: u64,
     bytes: Bytes,
 }
 
-/// What must be there.
+/// The expected contents of the store.
 #[derive(Default)]
 struct Model {
     stored: BTreeMap<u64, Given>,
-    /// Not acknowledged, and perhaps there.
+    /// Entries that were not acknowledged and may or may not be stored.
     maybe: BTreeMap<u64, Given>,
     dead: Ranges,
-    /// The newest acknowledged snapshot, and those that were tried after it.
+    /// The newest acknowledged snapshot, and those attempted after it.
     snapshot: Option<(u64, Bytes)>,
     snapshots_maybe: Vec<(u64, Bytes)>,
     snapshots_tried: Vec<(u64, Bytes)>,
-    /// Entries of the segment in which a sector cannot be read.
+    /// Entries of the segment that has an unreadable sector.
     blind: Option<Range<u64>>,
     blind_snapshot: bool,
 }
@@ -59,14 +59,14 @@ struct Story {
     disk: FaultyDisk,
     start: Start,
     model: Model,
-    /// What happened, as a hash.
+    /// A hash of all that happened.
     trace: u64,
     given: u64,
-    /// Nothing goes wrong any more.
+    /// No more faults are injected.
     is_calm: bool,
 }
 
-/// The jobs of one step; there is room again, or nobody waits for it.
+/// The jobs of one step. A pause either frees disk space or ends the wait for it.
 struct Jobs {
     waiting: VecDeque<Job>,
     disk: FaultyDisk,
@@ -91,7 +91,7 @@ impl Feed for Jobs {
             return false;
         }
         if self.dice.chance(60) {
-            self.disk.set_room(None);
+            self.disk.set_bytes_max(None);
         }
         true
     }
@@ -119,13 +119,13 @@ impl Story {
         }
     }
 
-    /// Tells it. The hash of all that happened.
+    /// Runs the story. Returns the hash of all that happened.
     fn tell(mut self) -> u64 {
         for _ in 0..2 + self.dice.below(4) {
             self.live();
             self.die();
         }
-        self.disk.set_room(None);
+        self.disk.set_bytes_max(None);
         self.is_calm = true;
         let store = self.open();
         check!(self, store.is_some(), "the last start went without a fault");
@@ -173,21 +173,21 @@ impl Story {
         }
     }
 
-    /// After a refusal another writer may go on, after a failure none.
+    /// Replaces the writer: allowed after a refusal, not after a failure.
     fn go_on(&mut self, life: &mut Life) -> bool {
         self.append(life, 1);
-        self.disk.set_room(None);
+        self.disk.set_bytes_max(None);
         let renewed = life.renew();
         if renewed {
-            // Nothing of what was refused had been written.
+            // Refused entries had not been written.
             self.model.maybe.clear();
         }
         renewed
     }
 
     fn fill_up(&mut self) {
-        let room = self.disk.used() + self.dice.below(4 * self.start.segment_bytes);
-        self.disk.set_room(Some(room));
+        let bytes_max = self.disk.used() + self.dice.below(4 * self.start.segment_bytes);
+        self.disk.set_bytes_max(Some(bytes_max));
     }
 
     fn act(&mut self, life: &mut Life) {
@@ -206,11 +206,11 @@ impl Story {
                 self.note(u64::from(made.is_ok()));
             }
             _ if self.dice.chance(50) => self.fill_up(),
-            _ => self.disk.set_room(None),
+            _ => self.disk.set_bytes_max(None),
         }
     }
 
-    /// Opens the store, and compares all that is in it. None when a fault has kept it closed.
+    /// Opens the store and compares all its contents. None if a fault kept it from opening.
     fn open(&mut self) -> Option<FileStore> {
         let seen = if self.dice.chance(25) { self.look() } else { None };
         let dir = Path::new("memory");
@@ -234,14 +234,14 @@ impl Story {
             check!(self, tail <= known, "the tail is {tail}, {known} was the last one given");
             check!(self, seen.is_none_or(|seen| seen == (tail, found)), "a look saw {seen:?}");
         }
-        // What was found stays; what was not never comes back.
+        // Entries that were found stay; entries that were not found never appear later.
         let maybe = std::mem::take(&mut self.model.maybe);
         self.model.stored.extend(maybe.into_iter().filter(|(pos, _)| *pos <= tail));
         self.note(tail);
         Some(store)
     }
 
-    /// Looks at the closed store. Its tail, and how many entries are there.
+    /// Checks the closed store. Returns its tail and the number of entries.
     fn look(&mut self) -> Option<(u64, u64)> {
         let disk = self.disk.kill();
         let dir = Path::new("memory");
@@ -261,7 +261,7 @@ impl Story {
         Some((tail, report.entries))
     }
 
-    /// Reads from here on, and compares. How many entries are there.
+    /// Reads from this position on and compares. Returns the number of entries.
     fn read_all(&mut self, shared: &Shared, from: u64) -> u64 {
         let mut cursor = Cursor::new(&shared.catalog, from);
         let (mut next, mut found) = (from.max(1), 0);
@@ -279,7 +279,7 @@ impl Story {
                     self.check_damage(at.0, &detail);
                     let whole = shared.catalog.find(at.0).is_ok_and(|s| s.offset(at.0).is_some());
                     check!(self, !whole, "entry {at:?} was whole at the start: {detail}");
-                    // The next one that comes shows how many it was.
+                    // The position of the next entry shows how many were damaged.
                     next = self.behind(shared, at.0);
                 }
                 Err(error) => panic!("seed {}: {error}", self.seed),
@@ -292,7 +292,7 @@ impl Story {
         found
     }
 
-    /// Behind the run of damaged entries that begins here.
+    /// The position behind the run of damaged entries that begins here.
     fn behind(&self, shared: &Shared, at: u64) -> u64 {
         let segments = shared.catalog.from(at);
         segments.first().map_or(at, |segment| segment.lost(at).end.max(at + 1))
@@ -348,7 +348,7 @@ impl Story {
         words.take(length).collect()
     }
 
-    /// Appends so many at once, perhaps with a trim between, and awaits them.
+    /// Appends `count` entries at once, perhaps with a trim between, and awaits them.
     fn append(&mut self, life: &mut Life, count: u64) {
         let limit = life.shared.max_entry() as u64;
         let is_over = life.failed;
@@ -396,7 +396,7 @@ impl Story {
         while let Some(job) = jobs.next() {
             journal.step(job, &mut jobs);
         }
-        // When the newest snapshot turns out damaged, the one before needs what is behind it.
+        // If the newest snapshot turns out damaged, the one before it needs the entries behind it.
         let mut uptos: Vec<u64> =
             self.disk.names().iter().filter_map(|n| snapshot_upto(n)).collect();
         uptos.sort_unstable();
@@ -414,7 +414,7 @@ impl Story {
         }
     }
 
-    /// A job that says that some are not needed any more.
+    /// A trim of some entries.
     fn dead(&mut self, shared: &Shared, done: crate::queue::Done<()>) -> Job {
         let tail = shared.catalog.tail();
         let from = 1 + self.dice.below(tail.min(20));
@@ -484,14 +484,14 @@ impl Story {
         }
     }
 
-    /// The life is over: the machine has lost power, or only the process has ended. And then a sector may be bad.
+    /// Ends the life: a power cut, or only the end of the process. After that a sector may be unreadable.
     fn die(&mut self) {
         self.disk = match self.dice.chance(60) {
             true => self.disk.crash(self.dice.roll()),
             false => self.disk.kill(),
         };
         if self.dice.chance(40) {
-            self.disk.set_room(None);
+            self.disk.set_bytes_max(None);
         }
         if self.model.blind.is_none() && !self.model.blind_snapshot && self.dice.chance(4) {
             self.spoil();
@@ -506,7 +506,7 @@ impl Story {
         };
         let at = self.dice.below(self.disk.size_of(&name).unwrap_or(0));
         if let Some(first) = segment_first(&name) {
-            // Among those that count: another one may have been begun and not used.
+            // Only among the listed segments: another one may have been made and not used.
             let looked = verify::look(Arc::new(self.disk.kill()), Path::new("memory"));
             let segments = looked.map(|looked| looked.catalog.from(first)).unwrap_or_default();
             let end = segments.get(1).map_or(u64::MAX, |next| next.first);
@@ -520,7 +520,7 @@ impl Story {
     }
 }
 
-/// A writer, and what came of its work.
+/// A writer and the outcomes of its jobs.
 struct Life {
     shared: Arc<Shared>,
     journal: Option<Journal>,
@@ -538,7 +538,7 @@ impl Life {
         self.journal.take().into_iter().for_each(Journal::leave);
     }
 
-    /// Another writer takes the place of this one; false when none may.
+    /// Replaces this writer by another; false if that is not allowed.
     fn renew(&mut self) -> bool {
         self.leave();
         let Some(tail) = lock(&self.shared.resting).take() else { return false };
@@ -559,7 +559,7 @@ fn every_story_ends_well() {
     let began = Instant::now();
     for seed in first..first.saturating_add(count) {
         let told = std::panic::catch_unwind(|| Story::new(seed).tell());
-        assert!(told.is_ok(), "STORE_SEED={seed} STORE_SEEDS=1 tells it again");
+        assert!(told.is_ok(), "STORE_SEED={seed} STORE_SEEDS=1 runs it again");
     }
     let each = began.elapsed() / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
     println!("{count} stories from {first} on in {:?}, {each:?} each", began.elapsed());

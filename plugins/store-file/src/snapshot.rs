@@ -1,5 +1,6 @@
-//! Snapshots: written aside, synced, then given their name. The last two whole ones are kept; when the newest turns
-//! out damaged, the one before stands in, and the journal behind that one is still there (see [`Snapshots::floor`]).
+//! Snapshots: written to a temporary file, synced, then renamed. The last two undamaged ones are kept; when the newest
+//! turns out damaged, the one before it is used, and the journal behind that one still exists (see
+//! [`Snapshots::floor`]).
 
 use crate::catalog::lock;
 use crate::disk::{Disk, DiskFile, QUARANTINE, is_full, refusal, sync_names};
@@ -20,9 +21,9 @@ const MAGIC: [u8; 8] = *b"XDKSNAPS";
 const HEAD: usize = 32;
 const TRAILER: u64 = 12;
 const KEPT: usize = 2;
-/// Pieces that wait for the disk.
+/// Pieces of a snapshot that may wait to be written.
 const QUEUED: usize = 4;
-/// Small pieces are written together up to this.
+/// Small pieces are gathered and written together, up to this many bytes.
 const GATHERED: usize = 256 << 10;
 
 /// The snapshots of a folder.
@@ -30,27 +31,27 @@ pub struct Snapshots {
     disk: Arc<dyn Disk>,
     reserve: Arc<Reserve>,
     known: Mutex<Known>,
-    /// Another process writes them: they are looked for each time, and nothing is changed.
+    /// Another process writes them: the folder is listed each time, and no file is changed.
     read_only: bool,
-    /// Makes temporary names unique: an abandoned write may still be at its file.
+    /// Makes temporary names unique: an abandoned write may still be using its file.
     nth: AtomicU64,
 }
 
 struct Known {
-    /// What they stand for, in order, as far as they are not known to be damaged.
+    /// Last positions that the snapshots cover, ascending; those known to be damaged are in `damaged`.
     whole: Vec<u64>,
     damaged: Vec<u64>,
 }
 
-/// What a snapshot is made of.
+/// A part of a snapshot that is being written.
 pub enum Piece {
     Body(Bytes),
-    /// It is complete. Without this it is thrown away.
+    /// The snapshot is complete. Without this it is thrown away.
     End,
 }
 
 impl Snapshots {
-    /// The snapshots that were found, in order.
+    /// The snapshots that were found, ascending.
     pub fn new(
         disk: Arc<dyn Disk>,
         reserve: Arc<Reserve>,
@@ -61,13 +62,13 @@ impl Snapshots {
         Self { disk, reserve, known, read_only, nth: AtomicU64::new(0) }
     }
 
-    /// Entries behind this position are needed, whatever the newest snapshot says: the one before it may have to
-    /// stand in.
+    /// Entries behind this position are needed even if the newest snapshot covers them: the snapshot before it may have
+    /// to be used.
     pub fn floor(&self) -> u64 {
         lock(&self.known).whole.first().copied().unwrap_or(u64::MAX)
     }
 
-    /// Stores one.
+    /// Stores a snapshot.
     pub async fn put(
         self: &Arc<Self>,
         upto: u64,
@@ -82,7 +83,7 @@ impl Snapshots {
         written.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Stores one, piece by piece, on this thread.
+    /// Stores a snapshot, piece by piece, on this thread.
     pub fn write(
         &self,
         upto: u64,
@@ -91,12 +92,12 @@ impl Snapshots {
         let temp = format!("snapshot-{}.tmp", self.nth.fetch_add(1, Ordering::Relaxed));
         let named = self.write_temp(upto, &temp, next).and_then(|()| {
             self.reserve.spend(|| self.disk.rename(&temp, &snapshot_name(upto)))?;
-            // Also when the name is not synced: it may be there after a crash, and then stand in for a newer one.
+            // Also when the rename is not synced: the file may exist after a crash, and may then have to be used.
             self.add(upto);
             sync_names(&*self.disk)
         });
         if let Err(error) = named {
-            // It may not even be there; the next start sweeps it away.
+            // The file may not exist; if deleting it fails, the next start deletes it.
             let _ = self.disk.remove(&temp);
             return Err(refusal("snapshot", &error));
         }
@@ -127,13 +128,13 @@ impl Snapshots {
             match next() {
                 Some(Piece::Body(piece)) => output.put(&piece)?,
                 Some(Piece::End) => break,
-                None => return Err(io::Error::other("its source ended early")),
+                None => return Err(io::Error::other("the snapshot's source ended early")),
             }
         }
         output.finish()
     }
 
-    /// The newest whole one.
+    /// The newest undamaged snapshot.
     pub async fn get(
         self: &Arc<Self>,
     ) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError> {
@@ -142,7 +143,7 @@ impl Snapshots {
         Ok(found.map(|(upto, body)| (Pos(upto), Box::new(body) as Box<dyn Source<Bytes>>)))
     }
 
-    /// The newest whole one, found on this thread.
+    /// The newest undamaged snapshot, looked up on this thread.
     pub fn newest(&self) -> Result<Option<(u64, Body)>, StoreError> {
         if self.read_only {
             let names = self.disk.list().map_err(|error| refusal("snapshots", &error))?;
@@ -156,17 +157,17 @@ impl Snapshots {
             match open(&*self.disk, upto) {
                 Ok(body) => return Ok(Some((upto, body))),
                 Err(error) => {
-                    tracing::error!(upto, %error, "snapshot is damaged");
+                    tracing::error!(upto, %error, "a snapshot is damaged and is not used");
                     let mut known = lock(&self.known);
                     known.whole.retain(|whole| *whole != upto);
                     known.damaged.push(upto);
                 }
             }
         }
-        Err(StoreError::Corrupt { at: Pos(newest), detail: "no snapshot is whole".into() })
+        Err(StoreError::Corrupt { at: Pos(newest), detail: "every snapshot is damaged".into() })
     }
 
-    /// Counts a new one in.
+    /// Adds a new snapshot to the known ones.
     fn add(&self, upto: u64) {
         let mut known = lock(&self.known);
         known.damaged.retain(|damaged| *damaged != upto);
@@ -175,7 +176,7 @@ impl Snapshots {
         }
     }
 
-    /// Which are too old now that the newest is stored, and which are damaged and have a successor.
+    /// Snapshots that are no longer needed now that a newer one is stored, and damaged ones that have a successor.
     fn retire(&self) -> (Vec<u64>, Vec<u64>) {
         let mut known = lock(&self.known);
         let old = known.whole.len().saturating_sub(KEPT);
@@ -184,7 +185,7 @@ impl Snapshots {
     }
 }
 
-/// Whether the snapshot is of a later version: which. One that cannot be read is damaged, not later.
+/// The format version of a snapshot if it is newer than this program's. One that cannot be read is damaged, not newer.
 pub fn newer(file: &dyn DiskFile) -> Option<u32> {
     let mut head = [0; HEAD];
     let read = file.read_at(0, &mut head).unwrap_or(0);
@@ -204,7 +205,7 @@ async fn feed(
     pieces: mpsc::Sender<Piece>,
 ) -> Result<(), StoreError> {
     while let Some(piece) = body.next().await {
-        // Whoever does not take it any more has failed, and says so itself.
+        // The receiver is gone only after an error, which it reports itself.
         if pieces.send(Piece::Body(piece?)).await.is_err() {
             return Ok(());
         }
@@ -213,7 +214,7 @@ async fn feed(
     Ok(())
 }
 
-/// A file that is written from its beginning to its end.
+/// A file that is written once, from start to end.
 struct Output<'a> {
     file: Box<dyn DiskFile>,
     reserve: &'a Reserve,
@@ -241,7 +242,7 @@ impl Output<'_> {
         self.gathered.extend_from_slice(&length);
         self.gathered.extend_from_slice(&crc.to_le_bytes());
         self.flush()?;
-        // For the next one there is room: this one is not synced twice.
+        // The space is freed for the next snapshot: a file whose sync failed is not synced again.
         self.file.sync().inspect_err(|error| {
             if is_full(error) {
                 self.reserve.release();
@@ -262,7 +263,7 @@ impl Output<'_> {
     }
 }
 
-/// Removes old snapshots and puts damaged ones aside. What fails here only takes room.
+/// Deletes old snapshots and moves damaged ones to the quarantine. A failure here only costs disk space.
 fn clean(disk: &dyn Disk, old: &[u64], damaged: &[u64]) {
     let mut cleaned = Ok(());
     if !damaged.is_empty() {
@@ -275,17 +276,17 @@ fn clean(disk: &dyn Disk, old: &[u64], damaged: &[u64]) {
         cleaned = cleaned.and(disk.remove(&snapshot_name(*upto)));
     }
     if let Err(error) = cleaned.and(disk.sync_dir("")) {
-        tracing::warn!(%error, "old snapshots could not be removed");
+        tracing::warn!(%error, "cannot delete old snapshots; they take disk space until a later try");
     }
 }
 
-/// A snapshot whose checksum was compared.
+/// Opens a snapshot and compares its checksum.
 pub fn open(disk: &dyn Disk, upto: u64) -> io::Result<Body> {
     let file = disk.open(&snapshot_name(upto))?;
     let damaged = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     let size = file.size()?;
     let Some(end) = size.checked_sub(TRAILER).filter(|end| *end >= HEAD as u64) else {
-        return damaged("it is cut off");
+        return damaged("the file is too short");
     };
     let mut trailer = [0; TRAILER as usize];
     file.read_at(end, &mut trailer)?;
@@ -295,10 +296,10 @@ pub fn open(disk: &dyn Disk, upto: u64) -> io::Result<Body> {
         let count = usize::try_from(end - at).unwrap_or(BLOCK).min(BLOCK);
         let Some(piece) = block.get_mut(..count) else { break };
         if file.read_at(at, piece)? < count {
-            return damaged("it was cut off meanwhile");
+            return damaged("the file became shorter while it was read");
         }
         if at == 0 && (head_is_whole(piece).is_none() || u64_at(piece, 16) != Some(upto)) {
-            return damaged("its head is not that of this snapshot");
+            return damaged("the header is damaged or of another snapshot");
         }
         crc = crc32c_append(crc, piece);
         at += count as u64;
@@ -306,12 +307,12 @@ pub fn open(disk: &dyn Disk, upto: u64) -> io::Result<Body> {
     let (length, sum) = trailer.split_at(8);
     let crc = crc32c_append(crc, length);
     if u64_at(length, 0) != Some(end - HEAD as u64) || u32_at(sum, 0) != Some(crc) {
-        return damaged("it fails its checksum");
+        return damaged("the checksum does not match");
     }
     Ok(Body { file: file.into(), at: HEAD as u64, end })
 }
 
-/// The bytes of a snapshot, block by block.
+/// Reads the body of a snapshot, block by block.
 pub struct Body {
     file: Arc<dyn DiskFile>,
     at: u64,
@@ -319,18 +320,20 @@ pub struct Body {
 }
 
 impl Body {
-    /// Bytes of it.
+    /// Size of the body in bytes.
     pub fn bytes(&self) -> u64 {
         self.end - HEAD as u64
     }
 
-    /// The next block; none at the end. After an error there is nothing more to come.
+    /// The next block; none at the end, and none after an error.
     pub fn block(&mut self) -> Option<Result<Bytes, StoreError>> {
         let left = self.end.checked_sub(self.at).filter(|left| *left > 0)?;
         let mut block = vec![0; usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)];
         let read = match self.file.read_at(self.at, &mut block) {
             Ok(read) if read == block.len() => Ok(Bytes::from(block)),
-            Ok(_) => Err(StoreError::Unavailable("snapshot was cut off meanwhile".into())),
+            Ok(_) => {
+                Err(StoreError::Unavailable("the snapshot became shorter while it was read".into()))
+            }
             Err(error) => Err(refusal("snapshot", &error)),
         };
         self.at = read.as_ref().map_or(self.end, |block| self.at + block.len() as u64);

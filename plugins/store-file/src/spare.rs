@@ -1,5 +1,5 @@
 //! The next segment, made before it is needed: a file of zeros that are written and synced, so that a commit changes
-//! bytes only and no metadata. A thread has one ready; when the disk is full it tries again until there is room.
+//! bytes only and no metadata. A thread keeps one ready; while the disk is full it tries again and again.
 
 use crate::catalog::{Segment, lock};
 use crate::disk::{Disk, DiskFile, is_full, sync_names};
@@ -12,27 +12,27 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const STEP: usize = 1 << 20;
-/// A segment is no smaller, however short room is.
-const LEAST: u64 = 1 << 20;
+/// The smallest segment, in bytes, that is made when the disk is nearly full.
+const SEGMENT_BYTES_LEAST: u64 = 1 << 20;
 
-/// Until a spare is tried again; tests do not wait so long.
+/// Pause before the next attempt to make a spare; short in tests.
 const RETRY: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 250 });
-/// The same, while the writer waits for it.
+/// The same pause while the writer waits for the spare.
 const RETRY_NEEDED: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 100 });
-/// Until the reserve is looked at again: while there is no room for it, and after a failure.
+/// Pause before the next attempt to make the reserve: while the disk is too full for it, and after a failure.
 const LOOK: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 2000 });
 const LOOK_FAILED: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 30_000 });
 
-/// A file of zeros that is not a segment yet.
+/// A file of zeros that has not become a segment yet.
 pub struct Spare {
     name: String,
     file: Box<dyn DiskFile>,
-    /// Bytes of it.
+    /// Size of the file in bytes.
     pub capacity: u64,
 }
 
 impl Spare {
-    /// Writes one. None when it was stopped.
+    /// Writes a spare. None when `stop` was set meanwhile.
     pub fn prepare(
         disk: &dyn Disk,
         nth: u64,
@@ -45,14 +45,14 @@ impl Spare {
         match fill(&*file, capacity, stop) {
             Ok(true) => Ok(Some(Self { name, file, capacity })),
             made => {
-                // Half a spare only takes room; if even that fails, the next start sweeps it away.
+                // A half-written spare only takes disk space; if deleting it fails as well, the next start deletes it.
                 let _ = disk.remove(&name);
                 made.map(|_| None)
             }
         }
     }
 
-    /// Makes it a segment. The manifest has to list it before anything is written to it.
+    /// Turns the file into a segment. The manifest has to list it before anything is written to it.
     pub fn begin(self, disk: &dyn Disk, header: SegmentHeader) -> io::Result<Arc<Segment>> {
         let name = segment_name(header.first);
         let header = SegmentHeader { capacity: self.capacity, ..header };
@@ -67,7 +67,7 @@ impl Spare {
     }
 }
 
-/// Writes zeros and syncs them; false when it was stopped.
+/// Writes zeros and syncs them; false when `stop` was set meanwhile.
 pub fn fill(file: &dyn DiskFile, capacity: u64, stop: &AtomicBool) -> io::Result<bool> {
     let step = usize::try_from(capacity).unwrap_or(STEP).min(STEP);
     let zeros = vec![0; step];
@@ -84,43 +84,43 @@ pub fn fill(file: &dyn DiskFile, capacity: u64, stop: &AtomicBool) -> io::Result
     Ok(true)
 }
 
-/// Where the writer gets its next segment.
+/// Source of the writer's next segment.
 pub trait Supply: Send {
-    /// The next one, which is needed now. None: it is being made. An error: it will be tried again.
+    /// The next spare, which is needed now. None: it is still being made. An error: another attempt follows.
     fn take(&mut self) -> io::Result<Option<Spare>>;
 }
 
-/// Makes spares, one after the other.
+/// Makes spares, one after another.
 pub struct Maker {
     disk: Arc<dyn Disk>,
     reserve: Arc<Reserve>,
     capacity: u64,
-    /// Bytes of a segment at least: what the largest entry needs.
+    /// Smallest usable size of a segment in bytes: what the largest entry needs.
     least: u64,
     nth: u64,
 }
 
 impl Maker {
-    /// Of this size, while there is room for it.
+    /// Makes spares of `capacity` bytes while the disk has space for them.
     pub fn new(
         disk: Arc<dyn Disk>,
         reserve: Arc<Reserve>,
         capacity: u64,
         max_entry: usize,
     ) -> Self {
-        let least = (FIRST_RECORD + record_bytes(max_entry)).max(LEAST.min(capacity));
+        let least = (FIRST_RECORD + record_bytes(max_entry)).max(SEGMENT_BYTES_LEAST.min(capacity));
         Self { disk, reserve, capacity, least, nth: 0 }
     }
 
-    /// The next. When it is needed and the disk is full, the reserve is given up, and a smaller one will do.
+    /// Makes the next spare. If it is needed and the disk is full, gives up the reserve and makes a smaller spare.
     pub fn make(&mut self, needed: bool, stop: &AtomicBool) -> io::Result<Option<Spare>> {
         let mut made = self.make_of(self.capacity, stop);
-        let no_room = |made: &io::Result<_>| made.as_ref().is_err_and(is_full);
-        if needed && no_room(&made) && self.reserve.release() {
+        let is_out_of_space = |made: &io::Result<_>| made.as_ref().is_err_and(is_full);
+        if needed && is_out_of_space(&made) && self.reserve.release() {
             made = self.make_of(self.capacity, stop);
         }
         let mut capacity = self.capacity;
-        while needed && no_room(&made) {
+        while needed && is_out_of_space(&made) {
             capacity = capacity / 2 / ALIGN * ALIGN;
             if capacity < self.least {
                 break;
@@ -131,7 +131,7 @@ impl Maker {
     }
 
     fn make_of(&mut self, capacity: u64, stop: &AtomicBool) -> io::Result<Option<Spare>> {
-        // The last bytes of a disk are not taken only to find that they do not suffice.
+        // Checked first, so that the last bytes of a disk are not used up by an attempt that cannot succeed.
         if self.disk.space()?.is_some_and(|space| space.free < capacity) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -148,7 +148,7 @@ impl Supply for Maker {
     }
 }
 
-/// A thread that always has one ready, and the reserve in place.
+/// A thread that keeps one spare ready and the reserve in place.
 pub struct Workshop {
     shelf: Arc<Shelf>,
     thread: Option<JoinHandle<()>>,
@@ -171,7 +171,7 @@ struct Stock {
 }
 
 impl Workshop {
-    /// Begins with the first one.
+    /// Starts the thread, which makes the first spare.
     pub fn start(maker: Maker) -> io::Result<Self> {
         let shelf = Arc::new(Shelf::default());
         let work = Work { maker, shelf: shelf.clone(), failing: false };
@@ -197,7 +197,7 @@ impl Supply for Workshop {
             return Err(failure);
         }
         if spare.is_none() && self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
-            return Err(io::Error::other("its thread has ended"));
+            return Err(io::Error::other("the thread that makes segments has ended"));
         }
         stock.needed &= spare.is_none();
         self.shelf.changed.notify_all();
@@ -208,13 +208,13 @@ impl Supply for Workshop {
 impl Drop for Workshop {
     fn drop(&mut self) {
         {
-            // Under the lock: who is about to wait sees it.
+            // Set under the lock, so that a thread that is about to wait sees it.
             let _stock = lock(&self.shelf.now);
             self.shelf.stop.store(true, Ordering::Release);
             self.shelf.changed.notify_all();
         }
         if let Some(thread) = self.thread.take() {
-            // It has nothing to tell: a panic in it was reported where it happened.
+            // The result is ignored: a panic in the thread was reported where it happened.
             let _ = thread.join();
         }
     }
@@ -235,7 +235,7 @@ impl Work {
             };
             let nap = if empty { self.restock(needed) } else { self.look() };
             let stock = lock(&self.shelf.now);
-            // Woken early when there is something new to do.
+            // Woken early when a spare was taken, is needed, or the thread has to stop.
             let _ = self.shelf.changed.wait_timeout_while(stock, nap, |stock| {
                 let taken = !empty && stock.ready.is_none();
                 let urgent = !needed && stock.needed;
@@ -244,12 +244,12 @@ impl Work {
         }
     }
 
-    /// Puts a spare on the shelf. How long to wait then.
+    /// Makes a spare. Returns the pause before the next attempt.
     fn restock(&mut self, needed: bool) -> Duration {
         match self.maker.make(needed, &self.shelf.stop) {
             Ok(spare) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("there is room for the next segment again");
+                    tracing::info!("the next journal segment can be created again");
                 }
                 lock(&self.shelf.now).ready = spare;
                 self.shelf.changed.notify_all();
@@ -257,7 +257,10 @@ impl Work {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(%error, "the next segment cannot be made yet; it is tried again");
+                    tracing::warn!(
+                        %error,
+                        "cannot create the next journal segment ahead of time; trying again"
+                    );
                 }
                 if !needed {
                     return RETRY;
@@ -269,12 +272,12 @@ impl Work {
         }
     }
 
-    /// Sees to the reserve. How long to wait then.
+    /// Makes the reserve if it is missing. Returns the pause before the next look.
     fn look(&self) -> Duration {
         match self.maker.reserve.restore(&self.shelf.stop) {
             Ok(_) => LOOK,
             Err(error) => {
-                tracing::debug!(%error, "the reserve could not be made");
+                tracing::debug!(%error, "cannot create the reserve file; trying again");
                 LOOK_FAILED
             }
         }

@@ -1,4 +1,4 @@
-//! The store itself: opens a folder and puts the parts behind the core's seam. No bytes here.
+//! The store itself: opens a folder and implements the core's `Store` trait with the other modules.
 
 use crate::catalog::{Catalog, Segment, lock};
 use crate::disk::{Disk, RealDisk, refusal};
@@ -26,18 +26,18 @@ use tokio::task::spawn_blocking;
 
 const SEGMENT_BYTES: u64 = 64 << 20;
 const SEGMENT_BYTES_MIN: u64 = 8 << 10;
-/// Places in a segment are kept in four bytes.
+/// The offset of an entry in its segment is kept in four bytes.
 const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 const IN_FLIGHT: usize = 256;
 
 /// Where a store is, and its limits.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder; made when it is not there.
+    /// The folder; created if it does not exist.
     pub dir: PathBuf,
-    /// Bytes of one segment file, from 8 KiB to 2 GiB; what is outside is taken to the nearer end.
+    /// Bytes of one segment file, from 8 KiB to 2 GiB; a value outside is replaced by the nearer limit.
     pub segment_bytes: u64,
-    /// Appends that may be outstanding, at least one.
+    /// Appends that may wait for their outcome at the same time; at least one.
     pub in_flight: usize,
 }
 
@@ -50,7 +50,7 @@ impl Default for Options {
 /// The embedded store: one journal, whatever the [`JournalId`]. A folder belongs to one process at a time.
 pub struct FileStore(Arc<Shared>);
 
-/// What the store, its writer and its readers have in common.
+/// What the store, its writer and its readers share.
 pub struct Shared {
     pub disk: Arc<dyn Disk>,
     pub catalog: Catalog,
@@ -59,35 +59,35 @@ pub struct Shared {
     pub figures: Mutex<Figures>,
     pub segment_bytes: u64,
     pub in_flight: usize,
-    /// There is never a writer, and nothing is changed.
+    /// No writer can be opened, and no file is changed.
     pub read_only: bool,
     /// Starts of the store so far.
     pub epoch: u64,
-    /// Where the writer goes on; none while there is one, or after it has failed.
+    /// Where the next writer continues; none while a writer is open, or after it has failed.
     pub resting: Mutex<Option<(Manifest, Tail)>>,
 }
 
 impl Shared {
     /// Bytes of one entry at most.
     pub fn max_entry(&self) -> usize {
-        let room = self.segment_bytes.saturating_sub(FIRST_RECORD + RECORD_HEADER as u64);
-        usize::try_from(room).unwrap_or(MAX_ENTRY).min(MAX_ENTRY)
+        let free = self.segment_bytes.saturating_sub(FIRST_RECORD + RECORD_HEADER as u64);
+        usize::try_from(free).unwrap_or(MAX_ENTRY).min(MAX_ENTRY)
     }
 
-    /// What makes its spare segments.
+    /// Creates this store's spare segments.
     pub fn maker(&self) -> Maker {
         let (disk, reserve) = (self.disk.clone(), self.reserve.clone());
         Maker::new(disk, reserve, self.segment_bytes, self.max_entry())
     }
 
-    /// The writer leaves, and the next one may go on here.
+    /// The writer has ended; the next one may continue from this tail.
     pub fn rest(&self, manifest: Manifest, tail: Tail) {
         *lock(&self.resting) = Some((manifest, tail));
     }
 }
 
 impl FileStore {
-    /// Opens the store in a folder, or begins one. Blocks while it reads the journal.
+    /// Opens the store in a folder, or creates one. Blocks while it reads the journal.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let Options { dir, segment_bytes, in_flight } = options;
         let disk = RealDisk::new(&dir);
@@ -131,7 +131,7 @@ impl FileStore {
         })))
     }
 
-    /// What is in a folder now, to read it; nothing there is changed, and a process may have the store open.
+    /// Opens the folder's contents for reading. No file is changed, and another process may have the store open.
     pub fn read_only(dir: &Path) -> Result<Self, OpenError> {
         Ok(Self(Arc::new(crate::verify::look(Arc::new(RealDisk::read_only(dir)), dir)?)))
     }
@@ -147,7 +147,7 @@ impl FileStore {
     }
 }
 
-/// For a store that was opened for reading.
+/// The answer to a write when the store was opened for reading.
 fn only_read() -> StoreError {
     StoreError::Unavailable("the store was opened for reading only".into())
 }
@@ -179,7 +179,9 @@ impl Store for FileStore {
         };
         match Writer::start(self.0.clone(), tail, lease.epoch.0) {
             Ok(writer) => Ok(Box::new(writer)),
-            Err(error) => Err(StoreError::Unavailable(format!("no thread for it: {error}"))),
+            Err(error) => {
+                Err(StoreError::Unavailable(format!("cannot start the journal's thread: {error}")))
+            }
         }
     }
 
@@ -218,7 +220,7 @@ impl Store for FileStore {
     async fn space(&self) -> Result<Option<Space>, StoreError> {
         let disk = self.0.disk.clone();
         let space = spawn_blocking(move || disk.space()).await.map_err(stopping)?;
-        let space = space.map_err(|error| refusal("room on the disk", &error))?;
+        let space = space.map_err(|error| refusal("cannot read the free disk space", &error))?;
         let missing = self.0.reserve.missing();
         Ok(space.map(|space| Space { free: space.free.saturating_sub(missing), ..space }))
     }

@@ -1,4 +1,4 @@
-//! What the files of a folder hold, without changing any of them. A start repairs what this finds; a check and a
+//! Reads what the files of a folder hold, without changing any of them. A start repairs what this finds; a check and a
 //! reader beside a running broker leave it as it is.
 
 use crate::catalog::{NoFile, Segment};
@@ -28,25 +28,25 @@ pub enum OpenError {
     Corrupt { file: PathBuf, reason: String },
 }
 
-/// A folder that is looked at.
+/// A folder that is being read.
 #[derive(Clone, Copy)]
 pub struct Survey<'a> {
     pub disk: &'a dyn Disk,
-    /// For messages.
+    /// Path of the folder, for error messages.
     pub dir: &'a Path,
 }
 
-/// Which segments there are.
+/// Which segments the store has, and how that is known.
 pub enum Listing {
-    /// The manifest says.
+    /// From the manifest.
     Whole(Manifest),
-    /// The segments themselves say, for this reason.
-    Anew(Manifest, String),
+    /// From the segment files, because the manifest is unusable for this reason.
+    Rebuilt(Manifest, String),
     /// There is neither a manifest nor a segment.
     Fresh,
 }
 
-/// One listed segment.
+/// A segment that the manifest lists.
 pub struct Surveyed {
     pub segment: Segment,
     pub found: Scanned,
@@ -56,7 +56,7 @@ pub struct Surveyed {
 }
 
 impl Survey<'_> {
-    /// An I/O error with its file.
+    /// Adds the file's name to an I/O error.
     pub fn at<T>(&self, name: &str, result: io::Result<T>) -> Result<T, OpenError> {
         result.map_err(|source| OpenError::Io { file: self.dir.join(name), source })
     }
@@ -65,12 +65,12 @@ impl Survey<'_> {
         OpenError::NewerFormat { file: self.dir.join(name), found, known: FORMAT }
     }
 
-    /// What the snapshots stand for, in order.
+    /// Last positions that the snapshots cover, ascending.
     pub fn snapshots(&self, names: &[String]) -> Result<Vec<u64>, OpenError> {
         let mut all = Vec::new();
         for (name, upto) in names.iter().filter_map(|name| Some((name, snapshot_upto(name)?))) {
             let file = match self.disk.open(name) {
-                // A newer one has taken its place meanwhile.
+                // The broker has replaced it by a newer one meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 file => self.at(name, file)?,
             };
@@ -94,11 +94,11 @@ impl Survey<'_> {
             Ok(None) => "manifest is missing".into(),
             Err(error) => format!("manifest cannot be read: {error}"),
         };
-        Ok(Listing::Anew(self.anew(&there, &reason)?, reason))
+        Ok(Listing::Rebuilt(self.rebuild(&there, &reason)?, reason))
     }
 
-    /// A manifest out of the segments that are there. Some of them may have been trimmed: that does no harm.
-    fn anew(&self, there: &BTreeSet<u64>, reason: &str) -> Result<Manifest, OpenError> {
+    /// Builds a manifest from the existing segments. Some of them may have been trimmed already: that does no harm.
+    fn rebuild(&self, there: &BTreeSet<u64>, reason: &str) -> Result<Manifest, OpenError> {
         let mut salt = None;
         for first in there {
             let name = segment_name(*first);
@@ -124,8 +124,8 @@ impl Survey<'_> {
         Ok(Manifest { boots: 0, salt, segments })
     }
 
-    /// The segment in this place of the manifest, unread: one that is sealed, has a good header, and is not behind
-    /// `upto`. None when it is otherwise.
+    /// The segment at this index of the manifest without reading its entries: only if it is sealed, has a good header,
+    /// and ends at or before `upto`.
     pub fn unread(&self, manifest: &Manifest, nth: usize, upto: u64) -> Option<Segment> {
         let listed = manifest.segments.get(nth)?;
         let End::Sealed { last, crc } = listed.end else { return None };
@@ -137,10 +137,10 @@ impl Survey<'_> {
         (is_it && fits && last <= upto).then(|| Segment::unread(name, file, header, (last, crc)))
     }
 
-    /// The segment in this place of the manifest, and what is in it.
+    /// The segment at this index of the manifest, with its entries.
     pub fn segment(&self, manifest: &Manifest, nth: usize) -> Result<Surveyed, OpenError> {
         let Some(listed) = manifest.segments.get(nth) else {
-            return Err(self.missing(MANIFEST, "it lists fewer segments than it should"));
+            return Err(self.missing(MANIFEST, "it lists too few segments"));
         };
         let (name, salt) = (segment_name(listed.first), manifest.salt);
         let file = match self.disk.open(&name) {
@@ -175,10 +175,10 @@ impl Survey<'_> {
         Ok(Surveyed { segment, found, header, is_missing: false })
     }
 
-    /// A segment that is not there: all its entries are lost.
+    /// A segment whose file is missing: all its entries are lost.
     fn gone(&self, name: String, listed: Listed) -> Result<Surveyed, OpenError> {
         let End::Sealed { last, .. } = listed.end else {
-            let reason = "the manifest lists it as the newest segment, and it is not there";
+            let reason = "the manifest lists it as the newest segment, and the file is missing";
             return Err(self.missing(&name, reason));
         };
         let segment = Segment::new((listed.first, name), Box::new(NoFile), 0, 0);

@@ -1,5 +1,5 @@
-//! Looking at a store without changing it: a check of every byte that has a checksum, and a view to read from. Both
-//! work beside a process that has the store open; then the end is what had been written when it was looked at.
+//! Reading a store without changing it: a check of every byte that has a checksum, and a view to read from. Both work
+//! while another process has the store open; they see what had been written when they read it.
 
 use crate::catalog::Catalog;
 use crate::disk::{Disk, RealDisk};
@@ -15,32 +15,32 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// A store may change while it is looked at: what seems damaged is so when two looks agree, or after so many.
-const LOOKS: u32 = 5;
+/// A store may change while it is read: damage counts when two passes agree on it, or after this many passes.
+const PASSES_MAX: u32 = 5;
 
-/// Something that is not as it should be, or is not needed.
+/// Something that is damaged, unfinished or not needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// The manifest is damaged or missing; the next start makes it anew from the segments.
+    /// The manifest is damaged or missing; the next start rebuilds it from the segments.
     Manifest {
         reason: String,
     },
-    /// All of a segment: it is missing, its header is damaged, it does not follow the one before.
+    /// A whole segment: it is missing, its header is damaged, or it does not follow the one before.
     Segment {
         segment: String,
         reason: String,
     },
-    /// Entries that are not whole.
+    /// Damaged entries.
     Entries {
         segment: String,
         entries: Range<Pos>,
     },
-    /// An entry that is whole and that no writer makes: its epoch or its mark of what was durable goes back.
+    /// An undamaged entry that no writer makes: its epoch, or the last position it says was synced, goes back.
     Odd {
         segment: String,
         at: Pos,
     },
-    /// The end of the last write, which was not acknowledged; the next start cuts it.
+    /// The end of the last write, which was not acknowledged; the next start clears it.
     TornTail {
         segment: String,
         at: u64,
@@ -50,20 +50,20 @@ pub enum Finding {
         upto: Pos,
         reason: String,
     },
-    /// A file that the next start removes.
+    /// A file that the next start deletes.
     Leftover {
         file: String,
     },
 }
 
 impl Finding {
-    /// Whether something is lost.
+    /// Whether something stored is lost.
     pub fn is_damage(&self) -> bool {
         !matches!(self, Self::TornTail { .. } | Self::Leftover { .. })
     }
 }
 
-/// What a check counted.
+/// The counts of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// A process has the store open.
@@ -73,28 +73,28 @@ pub struct Report {
     pub segments: u64,
     /// Bytes of their files.
     pub segment_bytes: u64,
-    /// Entries that are whole.
+    /// Undamaged entries.
     pub entries: u64,
     /// Bytes of these entries.
     pub bytes: u64,
-    /// Entries that are damaged.
+    /// Damaged entries.
     pub damaged: u64,
-    /// From the first entry to behind the last one.
+    /// Positions from the first entry to behind the last one.
     pub live: Range<Pos>,
     /// Bytes behind the last entry.
     pub torn_bytes: u64,
-    /// The snapshots that are whole stand for everything up to here, and have so many bytes.
+    /// The undamaged snapshots: the last position that each covers, and its size in bytes.
     pub snapshots: Vec<(Pos, u64)>,
     /// Findings that are damage.
     pub damages: u64,
 }
 
-/// Checks the store in a folder; tells each finding. Changes nothing there.
+/// Checks the store in a folder; calls `each` with every finding. Changes nothing.
 pub fn verify(dir: &Path, each: &mut dyn FnMut(Finding)) -> Result<Report, OpenError> {
     check(&RealDisk::read_only(dir), dir, each)
 }
 
-/// The same on any disk.
+/// Like [`verify`], on any disk.
 pub(crate) fn check(
     disk: &dyn Disk,
     dir: &Path,
@@ -103,15 +103,15 @@ pub(crate) fn check(
     let survey = Survey { disk, dir };
     let in_use = !survey.at(LOCK, disk.lock(LOCK))?;
     let mut before = None;
-    let mut looks = 0;
+    let mut passes = 0;
     let (report, findings) = loop {
-        looks += 1;
+        passes += 1;
         let mut check = Check { survey, report: Report::default(), findings: Vec::new() };
         let checked = check.run();
         let damage: Vec<Finding> =
             check.findings.iter().filter(|finding| finding.is_damage()).cloned().collect();
         let is_sure = !in_use || (checked.is_ok() && damage.is_empty());
-        if is_sure || looks == LOOKS || before.as_ref() == Some(&damage) {
+        if is_sure || passes == PASSES_MAX || before.as_ref() == Some(&damage) {
             checked?;
             break (check.report, check.findings);
         }
@@ -137,7 +137,7 @@ impl Check<'_> {
         let names = self.survey.at("", self.survey.disk.list())?;
         let manifest = match self.survey.listing(&names)? {
             Listing::Whole(manifest) => manifest,
-            Listing::Anew(manifest, reason) => {
+            Listing::Rebuilt(manifest, reason) => {
                 self.find(Finding::Manifest { reason });
                 manifest
             }
@@ -204,14 +204,14 @@ impl Check<'_> {
         if end == End::Open {
             self.tail(surveyed);
         }
-        // Behind damage the chain begins anew.
+        // After damage the checksum of the entry before is not known.
         *before = found.damage.is_empty().then(|| (segment.last(), found.crc));
     }
 
     fn tail(&mut self, surveyed: &Surveyed) {
         let Surveyed { segment, found, .. } = surveyed;
         let extent = Extent { end: segment.capacity, ..segment.extent() };
-        // What cannot be read there was told already.
+        // Bytes there that cannot be read were reported already.
         let dirty = extent.dirty_end(found.end).unwrap_or(found.end);
         let bytes = dirty.saturating_sub(found.end);
         if bytes > 0 {
@@ -233,23 +233,23 @@ impl Check<'_> {
     }
 }
 
-/// What the seam needs for reading, out of a folder that is not changed.
+/// The read-only state behind [`crate::FileStore::read_only`].
 pub fn look(disk: Arc<dyn Disk>, dir: &Path) -> Result<Shared, OpenError> {
     let survey = Survey { disk: &*disk, dir };
     let mut before = None;
-    let mut looks = 0;
+    let mut passes = 0;
     let (catalog, manifest, snapshots) = loop {
-        looks += 1;
+        passes += 1;
         let names = survey.at("", disk.list())?;
         let manifest = match survey.listing(&names)? {
-            Listing::Whole(manifest) | Listing::Anew(manifest, _) => manifest,
+            Listing::Whole(manifest) | Listing::Rebuilt(manifest, _) => manifest,
             Listing::Fresh => Manifest { boots: 0, salt: 0, segments: Vec::new() },
         };
         let snapshots = survey.snapshots(&names)?;
         let found = catalog(survey, &manifest);
         let damage = found.as_ref().map(|(_, damage)| damage.clone()).ok();
         let is_whole = damage.as_ref().is_some_and(Vec::is_empty);
-        if is_whole || looks == LOOKS || before.as_ref() == Some(&damage) {
+        if is_whole || passes == PASSES_MAX || before.as_ref() == Some(&damage) {
             break (found?.0, manifest, snapshots);
         }
         before = Some(damage);
@@ -298,13 +298,17 @@ impl std::fmt::Display for Finding {
                 write!(f, "{segment}: entries {} to {last} are damaged", entries.start.0)
             }
             Self::Odd { segment, at } => {
-                write!(f, "{segment}: entry {} has an epoch or a mark that goes back", at.0)
+                write!(
+                    f,
+                    "{segment}: entry {} has an epoch or a last synced position that goes back",
+                    at.0
+                )
             }
             Self::TornTail { segment, at, bytes } => {
                 write!(f, "{segment}: {bytes} bytes of an unfinished write at byte {at}")
             }
             Self::Snapshot { reason, .. } => f.write_str(reason),
-            Self::Leftover { file } => write!(f, "{file}: not in use, removed by the next start"),
+            Self::Leftover { file } => write!(f, "{file}: not in use; the next start deletes it"),
         }
     }
 }

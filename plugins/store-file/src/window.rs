@@ -1,5 +1,5 @@
-//! A view that moves through a file: one block in memory, read again where it is asked for more. And records in such
-//! a view. Not a cache: a jump reads a new block.
+//! A window that moves through a file: one block in memory, replaced by the next read outside of it. And the records in
+//! such a window. Not a cache: a jump reads a new block.
 
 use crate::dead::Ranges;
 use crate::disk::DiskFile;
@@ -7,10 +7,10 @@ use crate::layout::{ALIGN, MAX_ENTRY, RECORD_HEADER, RECORD_MAGIC, RecordHeader}
 use std::io;
 use std::ops::Range;
 
-/// Bytes read at once when all of a file is wanted.
+/// Bytes read at once when a whole file is read.
 pub const BLOCK: usize = 1 << 20;
 
-/// Where a block cannot be read, it is read again in pieces of this size.
+/// A block that cannot be read is read again in pieces of this many bytes.
 const PIECE: u64 = 4 << 10;
 
 /// Some bytes of a file.
@@ -18,38 +18,38 @@ pub struct Window {
     block: usize,
     start: u64,
     bytes: Vec<u8>,
-    /// What could not be read, for who goes on behind it. Without this a failed read is an error.
+    /// Byte ranges that could not be read, for callers that continue behind them. None: a failed read is an error.
     unreadable: Option<Ranges>,
 }
 
 impl Window {
-    /// An empty view that reads at least so many bytes at once.
+    /// An empty window that reads at least `block` bytes at once.
     pub fn new(block: usize) -> Self {
         Self { block, start: 0, bytes: Vec::new(), unreadable: None }
     }
 
-    /// One in which zeros stand for what cannot be read.
+    /// An empty window in which unreadable bytes are zeros.
     pub fn lenient(block: usize) -> Self {
         Self { unreadable: Some(Ranges::default()), ..Self::new(block) }
     }
 
-    /// Whether some of these bytes could not be read.
+    /// Whether part of this range could not be read.
     pub fn is_blind(&self, some: Range<u64>) -> bool {
         self.unreadable.as_ref().is_some_and(|unreadable| unreadable.touches(some))
     }
 
-    /// Forgets what was read, for another file.
+    /// Empties the window, so that it can be used for another file.
     pub fn clear(&mut self) {
         self.bytes.clear();
     }
 
-    /// Reads this part of a file, for the records in it.
+    /// Reads this part of a file.
     pub fn load(&mut self, file: &dyn DiskFile, part: Range<u64>) -> io::Result<()> {
         let len = usize::try_from(part.end.saturating_sub(part.start)).map_err(io::Error::other)?;
         self.fill(file, part.start, len).map(|_| ())
     }
 
-    /// `len` bytes from `at`; fewer at the end of the file. Nothing behind `end` is read with them.
+    /// `len` bytes from `at`; fewer at the end of the file. Does not read ahead beyond the extent.
     fn get(&mut self, extent: &Extent<'_>, at: u64, len: usize) -> io::Result<&[u8]> {
         let skip = match self.skip(at).filter(|skip| self.bytes.len() - skip >= len) {
             Some(skip) => skip,
@@ -59,7 +59,7 @@ impl Window {
         Ok(self.bytes.get(skip..end).unwrap_or_default())
     }
 
-    /// What there is from `at` without reading, or a new block when that is not even one aligned word.
+    /// The bytes from `at` that are in the window; reads a new block when they are less than one aligned word.
     fn rest(&mut self, extent: &Extent<'_>, at: u64) -> io::Result<&[u8]> {
         let word = ALIGN as usize;
         let skip = match self.skip(at).filter(|skip| self.bytes.len() - skip >= word) {
@@ -74,7 +74,7 @@ impl Window {
         (skip <= self.bytes.len()).then_some(skip)
     }
 
-    /// Reads a block that begins at `at`, so that nothing of it is to be skipped.
+    /// Reads a block that begins at `at`; the bytes to skip in it are 0.
     fn fill(&mut self, file: &dyn DiskFile, at: u64, len: usize) -> io::Result<usize> {
         self.start = at;
         self.bytes.clear();
@@ -108,23 +108,23 @@ impl Window {
     }
 }
 
-/// The part of a file in which records are.
+/// The part of a file that holds records.
 #[derive(Clone, Copy)]
 pub struct Extent<'a> {
     pub file: &'a dyn DiskFile,
     /// The store's salt.
     pub salt: u32,
-    /// Records end here at the latest.
+    /// Offset at which records end at the latest.
     pub end: u64,
 }
 
 impl Extent<'_> {
-    /// A block from `at`, or what is left of one.
+    /// Bytes from `at` to the end of the extent, at most one block.
     fn most(&self, at: u64, block: usize) -> usize {
         usize::try_from(self.end.saturating_sub(at)).unwrap_or(block).min(block)
     }
 
-    /// The record at this place with its body, when it is whole.
+    /// The record at this offset with its body, if it is undamaged.
     pub fn record<'w>(
         &self,
         window: &'w mut Window,
@@ -141,7 +141,7 @@ impl Extent<'_> {
         Ok(header.body(record, self.salt).map(|body| (header, body)))
     }
 
-    /// The next place from `from` on that begins like a record.
+    /// The next offset from `from` on that begins like a record.
     pub fn find(&self, window: &mut Window, from: u64) -> io::Result<Option<u64>> {
         let mut at = from;
         while at < self.end {
@@ -158,7 +158,7 @@ impl Extent<'_> {
         Ok(None)
     }
 
-    /// Where what is not zero ends, from `from` on; `from` itself when all is free.
+    /// Offset behind the last byte that is not zero, from `from` on; `from` itself when all are zero.
     pub fn dirty_end(&self, from: u64) -> io::Result<u64> {
         let mut window = Window::new(BLOCK);
         let (mut at, mut end) = (from, from);
@@ -168,7 +168,7 @@ impl Extent<'_> {
                 end = at + last as u64 + 1;
             }
             let count = bytes.len() as u64;
-            // Fewer than a word is only read at the end of the file.
+            // Fewer bytes than a word are only read at the end of the file.
             if count < ALIGN {
                 break;
             }

@@ -1,6 +1,5 @@
-//! The writer that the core holds: hands entries to the journal's thread through a bounded queue, and waits for what
-//! becomes of them. Dropping it lets the thread finish what it was given, and waits for that, but not for room on the
-//! disk.
+//! The writer that the core holds: hands entries to the journal's thread through a bounded queue and waits for their
+//! outcome. Dropping it waits until the thread has finished its jobs, but not until there is free disk space.
 
 use crate::journal::Journal;
 use crate::manifest::Manifest;
@@ -24,9 +23,9 @@ pub struct Writer {
     shared: Arc<Shared>,
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
-    /// Tells the thread not to wait for room any longer.
+    /// Tells the thread to stop waiting for free disk space.
     leaving: Arc<AtomicBool>,
-    /// An append was not taken; none behind it is.
+    /// An append was refused, so all later ones are refused as well.
     refused: bool,
 }
 
@@ -47,10 +46,10 @@ impl Writer {
     fn queue(&self, job: Job) -> Result<(), StoreError> {
         let refused = match self.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
             Some(Ok(())) => return Ok(()),
-            Some(Err(TrySendError::Full(_))) => "more is outstanding than may be",
-            Some(Err(TrySendError::Disconnected(_))) | None => "its thread has ended",
+            Some(Err(TrySendError::Full(_))) => "too many jobs are outstanding",
+            Some(Err(TrySendError::Disconnected(_))) | None => "the journal's thread has ended",
         };
-        Err(StoreError::Unavailable(format!("the journal takes nothing: {refused}")))
+        Err(StoreError::Unavailable(format!("the journal refuses the job: {refused}")))
     }
 }
 
@@ -79,7 +78,7 @@ impl JournalWriter for Writer {
     }
 
     async fn resync(&mut self) -> Result<Pos, StoreError> {
-        // An outcome is always known here: what failed is final.
+        // Every append has a known outcome here, because a failure is final.
         Ok(self.tail())
     }
 
@@ -100,7 +99,7 @@ impl Drop for Writer {
         self.jobs = None;
         self.leaving.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            // It has nothing to tell: a panic in it was reported where it happened.
+            // The result is ignored: a panic in the thread was reported where it happened.
             let _ = thread.join();
         }
     }

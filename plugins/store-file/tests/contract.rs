@@ -1,5 +1,5 @@
-//! What every store promises, run against each store there is: the file store and the core's store in memory. A test
-//! takes a way to open the store; when it is called again, all that was opened before is gone.
+//! The contract of a store, tested with the file store and the core's store in memory. A test gets a function that
+//! opens the store; before it is called again, everything opened before is dropped.
 
 mod folder;
 
@@ -229,7 +229,7 @@ async fn a_large_snapshot_comes_whole(open: Open<'_>) {
     assert!(upto == 0 && bytes == whole);
 }
 
-/// A source that breaks off.
+/// A source that ends with an error.
 struct Broken(u32);
 
 #[async_trait::async_trait]

@@ -1,5 +1,5 @@
-//! The file store's own promises, on real files: what is torn is cut, what is damaged is reported and kept, what is
-//! newer is refused.
+//! Promises of the file store, with real files: a torn end is cleared, damage is reported and kept, newer formats are
+//! refused.
 
 mod folder;
 
@@ -30,7 +30,7 @@ async fn append(store: &dyn Store, count: u64) {
     }
 }
 
-/// What a reader says: positions, and as errors those of damage.
+/// What a reader returns: positions, and the positions of damage as errors.
 async fn read(store: &dyn Store) -> Vec<Result<u64, u64>> {
     let mut reader = store.reader(JOURNAL, Pos(1)).await.expect("readable");
     let mut seen = Vec::new();
@@ -47,7 +47,7 @@ async fn read(store: &dyn Store) -> Vec<Result<u64, u64>> {
     seen
 }
 
-/// All up to this position, whole.
+/// All positions up to this one, undamaged.
 fn all(last: u64) -> Vec<Result<u64, u64>> {
     (1..=last).map(Ok).collect()
 }
@@ -104,7 +104,7 @@ async fn a_flipped_bit_is_reported_at_its_place_and_passed() {
     append(&*whole.open().expect("fresh"), 150).await;
     let count = segments(&whole.0).len();
     assert!(count >= 3, "{count}");
-    // In the first segment, in one between, and in the one that is written to.
+    // In the first segment, in one in between, and in the open one.
     for (nth, byte) in [(0, 3), (1, RECORD_HEADER + 4), (count - 1, 17), (count - 1, 60)] {
         let folder = Folder::new();
         copy(&whole.0, &folder.0);
@@ -189,7 +189,7 @@ async fn a_missing_segment_is_reported() {
 }
 
 #[tokio::test]
-async fn a_lost_manifest_is_made_anew() {
+async fn a_lost_manifest_is_rebuilt() {
     let folder = Folder::new();
     append(&*folder.open().expect("fresh"), 150).await;
     let manifest = folder.0.join("manifest");
@@ -214,7 +214,7 @@ async fn a_newer_format_is_refused() {
     drop(store);
     let segment = segments(&folder.0).remove(0);
     let snapshot = folder.0.join("snapshot-00000000000000000003.snap");
-    // Each with the bytes that its checksum covers, and where that stands.
+    // Each with the range that its checksum covers, and the offset of the checksum.
     for (path, covered) in
         [(folder.0.join("manifest"), None), (segment, Some(60)), (snapshot, Some(28))]
     {

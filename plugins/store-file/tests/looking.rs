@@ -1,5 +1,5 @@
-//! Looking at a store without changing it: the check and the view for reading, on real files, with and without a
-//! process that has the store open.
+//! Reading a store without changing it: the check and the read-only view, with real files, with and without a process
+//! that has the store open.
 
 mod folder;
 
@@ -237,7 +237,7 @@ async fn a_folder_that_is_no_store() {
 }
 
 #[tokio::test]
-async fn room_on_a_real_disk() {
+async fn free_space_of_a_real_disk() {
     let folder = filled().await;
     let store = folder.open().expect("opens");
     let space = store.space().await.expect("known").expect("a disk");

@@ -1,4 +1,4 @@
-//! AMQP 0-9-1 for the flows: one connection, several channels, nothing that blocks but what waits for a reply.
+//! AMQP 0-9-1 for the flows: one connection, several channels; only calls that wait for a reply block.
 
 use super::wire::{Step, Stop, Wire, wait, wrong};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -9,14 +9,14 @@ const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const FRAME_END: u8 = 0xCE;
 const FRAME_MAX: usize = 131_072 - 8;
-/// Messages asked for at once.
+/// Number of basic.get requests sent at once.
 const GETS: usize = 50;
 
 pub const DELIVER: (u16, u16) = (60, 60);
 pub const RETURN: (u16, u16) = (60, 50);
 pub const ACK: (u16, u16) = (60, 80);
 pub const NACK: (u16, u16) = (60, 120);
-/// Publishing is held back, and goes on.
+/// connection.blocked and connection.unblocked.
 pub const BLOCKED: (u16, u16) = (10, 60);
 pub const UNBLOCKED: (u16, u16) = (10, 61);
 const GET_OK: (u16, u16) = (60, 71);
@@ -24,7 +24,7 @@ const GET_EMPTY: (u16, u16) = (60, 72);
 const CHANNEL_CLOSE: (u16, u16) = (20, 40);
 const CONNECTION_CLOSE: (u16, u16) = (10, 50);
 
-/// A method with what belongs to it.
+/// A method with its content.
 #[derive(Debug)]
 pub struct Event {
     pub channel: u16,
@@ -58,7 +58,7 @@ impl Event {
     }
 }
 
-/// Content that is not complete.
+/// Content that is incomplete.
 struct Partial {
     event: Event,
     size: Option<usize>,
@@ -67,18 +67,18 @@ struct Partial {
 pub struct Link {
     pub wire: Wire,
     partial: HashMap<u16, Partial>,
-    /// Came while a reply was waited for.
+    /// Events that came while a reply was awaited.
     stash: VecDeque<Event>,
 }
 
 impl Link {
-    /// With that many channels, numbered from 1.
+    /// Opens a connection with this many channels, numbered from 1.
     pub fn open(address: SocketAddr, channels: u16) -> Step<Self> {
         let wire = Wire::connect(address)?;
         let mut link = Self { wire, partial: HashMap::new(), stash: VecDeque::new() };
         link.wire.put(b"AMQP\x00\x00\x09\x01");
         link.expect(0, (10, 10))?;
-        // Whoever can be told is told when publishing is held back.
+        // With this capability the broker sends connection.blocked.
         let capabilities = Field::Table(vec![("connection.blocked", Field::Flag(true))]);
         let login = Out::method((10, 11))
             .table(&[("capabilities", capabilities)])
@@ -95,7 +95,8 @@ impl Link {
         Ok(link)
     }
 
-    /// Asks, and waits for the reply; a closed channel is the other reply, and is open again then.
+    /// Sends a method and waits for its reply. If the broker closes the channel instead, opens it again and returns the
+    /// code and text.
     pub fn ask(
         &mut self,
         channel: u16,
@@ -106,7 +107,7 @@ impl Link {
         self.reply(channel, reply)
     }
 
-    /// Asks for what must not be refused.
+    /// Sends a method that must not be refused, and waits for its reply.
     pub fn call(&mut self, channel: u16, out: Out, reply: (u16, u16)) -> Step<Vec<u8>> {
         self.wire.put(&out.frame(channel));
         self.expect(channel, reply)
@@ -145,7 +146,7 @@ impl Link {
         Ok(Err(said))
     }
 
-    /// The next thing that came by itself.
+    /// The next event that is not a reply.
     pub fn next(&mut self) -> Step<Option<Event>> {
         let event = match self.stash.pop_front() {
             Some(event) => Some(event),
@@ -234,7 +235,7 @@ impl Link {
         self.call(1, out, (50, 11)).map(drop)
     }
 
-    /// How many messages are ready in it; none when it is not there.
+    /// Number of ready messages in the queue; none if it does not exist.
     pub fn ready(&mut self, queue: &str) -> Step<Option<u32>> {
         let out = Out::method((50, 10)).u16(0).short(queue).u8(1).table(&[]);
         match self.ask(1, out, (50, 11))? {
@@ -277,7 +278,7 @@ impl Link {
         self.call(channel, out, (60, 21)).map(drop)
     }
 
-    /// Everything that is ready, in order; none of it is acknowledged.
+    /// Gets all ready messages, in order, without acknowledging them.
     pub fn get_all(&mut self, channel: u16, queue: &str) -> Step<Vec<Delivery>> {
         let mut all = Vec::new();
         loop {
@@ -336,12 +337,12 @@ impl Link {
         self.wire.put(&Out::method(ACK).u64(tag).u8(multiple.into()).frame(channel));
     }
 
-    /// Back to its place.
+    /// Returns a message to its place in the queue.
     pub fn requeue(&mut self, channel: u16, tag: u64) {
         self.wire.put(&Out::method(NACK).u64(tag).u8(2).frame(channel));
     }
 
-    /// Persistent; `mandatory` comes back when no queue takes it.
+    /// Publishes a persistent message; a `mandatory` one is returned if no queue gets it.
     pub fn publish(&mut self, channel: u16, address: &Address<'_>, body: &[u8]) {
         let method = Out::method((60, 40)).u16(0).short(address.exchange).short(address.key);
         self.wire.put(&method.u8(address.mandatory.into()).frame(channel));
@@ -358,7 +359,7 @@ impl Link {
     }
 }
 
-/// Where a message goes, and how.
+/// The address and flags of a publish.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Address<'a> {
     pub exchange: &'a str,
@@ -367,7 +368,7 @@ pub struct Address<'a> {
     pub mandatory: bool,
 }
 
-/// The confirms of one channel: which message a tag is.
+/// The confirms of one channel: maps tags to messages.
 #[derive(Debug)]
 pub struct Confirms<T> {
     next: u64,
@@ -379,7 +380,7 @@ impl<T> Confirms<T> {
         Self::after(0)
     }
 
-    /// So many were published before, and are answered.
+    /// For a channel on which this many messages were published and confirmed before.
     pub fn after(published: u64) -> Self {
         Self { next: published + 1, open: BTreeMap::new() }
     }
@@ -393,7 +394,7 @@ impl<T> Confirms<T> {
         self.open.len()
     }
 
-    /// What an answer answers.
+    /// The messages that an answer confirms.
     pub fn answered(&mut self, (tag, multiple): (u64, bool)) -> Step<Vec<T>> {
         if !multiple {
             let one = self.open.remove(&tag).map(|what| vec![what]);
@@ -424,7 +425,7 @@ fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A method on its way out.
+/// A method to be sent.
 pub struct Out(Vec<u8>);
 
 impl Out {
@@ -483,7 +484,7 @@ impl Out {
     }
 }
 
-/// Arguments on their way in. What is missing reads as 0.
+/// Received arguments. Missing bytes read as 0.
 pub struct In<'a>(pub &'a [u8]);
 
 impl In<'_> {

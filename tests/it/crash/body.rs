@@ -1,5 +1,5 @@
-//! Message bodies that say who sent them, and that can be checked to the last byte: everything behind the head follows
-//! from seed, stream, number and length.
+//! Message bodies that name their sender and that can be checked to the last byte: all bytes behind the head are
+//! computed from seed, stream, number and length.
 
 use super::dice::Dice;
 
@@ -7,11 +7,11 @@ use super::dice::Dice;
 const HEAD: usize = 22;
 const MARK: u32 = 0x5844_4352;
 
-/// What a body says about itself.
+/// The label in the head of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     pub seed: u32,
-    /// Whoever numbers its messages.
+    /// The publisher's stream, in which messages are numbered.
     pub stream: u16,
     pub number: u32,
 }
@@ -37,7 +37,7 @@ pub fn make(label: Label, filling: usize) -> Vec<u8> {
     body
 }
 
-/// The label of a body that is whole, or what is wrong with it.
+/// The label of an undamaged body, or what is wrong with the body.
 pub fn read(body: &[u8]) -> Result<Label, String> {
     let word =
         |at: usize| body.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
@@ -54,7 +54,7 @@ pub fn read(body: &[u8]) -> Result<Label, String> {
     Ok(label)
 }
 
-/// Mostly small, some of a few pages, a few of many frames.
+/// A random length: most are small, some are a few pages, a few take many frames.
 pub fn filling(dice: &mut Dice) -> usize {
     let most = match dice.below(200) {
         0 => return 200 << 10,

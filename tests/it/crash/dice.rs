@@ -1,4 +1,4 @@
-//! Chance from a seed: the same seed makes the same choices. What the clock and the scheduler do stays theirs.
+//! Random numbers from a seed: the same seed makes the same choices. Clock and scheduler do not depend on the seed.
 
 /// SplitMix64.
 #[derive(Debug, Clone)]
@@ -9,7 +9,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// Of its own for whoever has this number.
+    /// An independent generator for this number.
     pub fn fork(&self, number: u64) -> Self {
         let mut dice = Self(self.0 ^ number.wrapping_mul(0xD6E8_FEB8_6659_FD93));
         dice.next();
@@ -24,17 +24,17 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Below `limit`, which is not 0.
+    /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    /// From `low` to `high`, both included.
+    /// A number from `low` to `high`, both included.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True in `part` of `whole` cases.
+    /// True with a probability of `part` / `whole`.
     pub fn chance(&mut self, part: u64, whole: u64) -> bool {
         self.below(whole) < part
     }

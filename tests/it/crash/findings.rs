@@ -1,10 +1,10 @@
-//! What a run found and what it counted. Shared by all flows; the first findings are kept, all are counted.
+//! The findings and counters of a run. Shared by all flows; the texts of the first findings are kept, all are counted.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// So many are kept in full.
+/// Number of findings whose texts are kept.
 const KEPT: usize = 40;
 
 #[derive(Default)]
@@ -12,19 +12,19 @@ pub struct Findings {
     pub seed: u64,
     texts: Mutex<Vec<String>>,
     count: AtomicU64,
-    /// Starts of the broker, this one included.
+    /// Starts of the broker so far, including the current one.
     pub life: AtomicU64,
     pub sent: Count,
     pub confirmed: Count,
     pub refused: Count,
     pub delivered: Count,
-    /// Delivered again, and said so.
+    /// Deliveries flagged as redelivered.
     pub redelivered: Count,
     pub settled: Count,
-    /// Settled without a reply shortly before a kill, and there again: allowed, and to be seen in the figures.
+    /// Settled without a reply shortly before a kill, and delivered again: allowed, and counted here.
     pub unsettled: Count,
     pub transactions: Count,
-    /// Transactions that a kill left open, and which turned out to be committed.
+    /// Transactions without a reply before a kill, which turned out to be committed.
     pub found_committed: Count,
     pub found_rolled_back: Count,
     pub handshakes: Count,
@@ -58,7 +58,7 @@ impl Findings {
         Self { seed, ..Self::default() }
     }
 
-    /// Notes one, and says it at once.
+    /// Records a finding and prints it.
     pub fn report(&self, text: &str) {
         let (seed, life) = (self.seed, self.life.load(Ordering::Relaxed));
         let text = format!("seed {seed}, life {life}: {text}");
@@ -77,7 +77,7 @@ impl Findings {
         self.texts.lock().expect("no holder panics").join("\n")
     }
 
-    /// The figures, in lines.
+    /// The counters as text.
     pub fn figures(&self) -> String {
         let mut times = self.recoveries.lock().expect("no holder panics").clone();
         times.sort();

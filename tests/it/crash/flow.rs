@@ -1,4 +1,4 @@
-//! What a flow is: one kind of load with its own ledger, which goes on from life to life of the broker.
+//! A flow is one kind of load with its own ledger, which continues over all lives (starts) of the broker.
 
 use super::findings::Findings;
 use super::ledger::Ledger;
@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is owed comes within this time of the last thing that came, or it is lost.
+/// A message that is owed counts as lost if nothing has come for this long.
 pub const LOST_AFTER: Duration = Duration::from_secs(10);
-/// How long a flow watches at the end for what must not come.
+/// At the end, a flow watches for this long for messages that must not come.
 pub const QUIET: Duration = Duration::from_millis(300);
-/// Messages that may be owed before the publishers of a flow pause.
+/// Owed messages at which the publishers of a flow pause.
 pub const BACKLOG: usize = 400;
 
 /// One life of the broker.
@@ -20,22 +20,22 @@ pub struct Round {
     pub amqp: SocketAddr,
     pub mqtt: SocketAddr,
     pub stomp: SocketAddr,
-    /// How many starts there were.
+    /// Number of starts so far.
     pub life: u32,
-    /// Nobody kills it: check everything, and end.
+    /// The last round, without a kill: check everything, then end.
     pub last: bool,
-    /// There is time to wait for what the broker does late.
+    /// Wait for things that the broker does late.
     pub patient: bool,
 }
 
 pub trait Flow: Send {
     fn name(&self) -> String;
 
-    /// Checks what the last life left, and makes load until the broker is gone; in the last round it ends by itself.
+    /// Checks the state after the last life, then makes load until the broker is killed; in the last round it returns.
     fn run(&mut self, round: &Round) -> Step<()>;
 }
 
-/// How to make a ledger.
+/// Creates the ledgers of a run.
 #[derive(Clone)]
 pub struct Books {
     pub findings: Arc<Findings>,
@@ -47,7 +47,7 @@ impl Books {
         Self { findings, next: 1 }
     }
 
-    /// Stream numbers are given once in a run: no flow mistakes another's message for its own.
+    /// Each stream number is used once in a run, so no flow takes another's message for its own.
     pub fn open(&mut self, name: &str, streams: usize, places: usize) -> Ledger {
         let first = self.next;
         self.next += streams as u16;
@@ -55,7 +55,7 @@ impl Books {
     }
 }
 
-/// Runs until nothing is owed; what does not come is lost. `turn` says whether anything came.
+/// Runs `turn` until nothing is owed; messages that do not come are lost. `turn` returns whether anything came.
 pub fn until_paid<T>(
     flow: &mut T,
     owed: impl Fn(&T) -> usize,
@@ -78,7 +78,7 @@ pub fn until_paid<T>(
     }
 }
 
-/// Runs for that long after the last thing that came.
+/// Runs `turn` until nothing has come for `QUIET`.
 pub fn until_quiet(mut turn: impl FnMut() -> Step<bool>) -> Step<()> {
     let mut last = Instant::now();
     while last.elapsed() < QUIET {

@@ -1,7 +1,9 @@
-//! What is known of every message of one flow: sent, answered, seen, settled. A flow has streams (a publisher that
-//! numbers its messages) and places (a queue, or a queue with its dead-letter queue) each of which gets every message.
+//! The state of every message of one flow: sent, answered, delivered, settled. A flow has streams (publishers that
+//! number their messages) and places (a queue, or a queue with its dead-letter queue), each of which gets every
+//! message.
 //!
-//! Always: what was answered with "stored", or was delivered once, is owed by every place until it is settled.
+//! Invariant: a message that was answered with "stored", or was delivered once, is owed by every place until it is
+//! settled.
 
 use super::body::{self, Label};
 use super::dice::Dice;
@@ -27,29 +29,29 @@ enum Answer {
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     answer: Answer,
-    /// Sent more than once, which the protocol allows: copies are no fault of the broker's.
+    /// Sent more than once, as the protocol allows: duplicates are then no fault of the broker.
     again: bool,
-    /// Order holds within a class.
+    /// Messages are ordered within a class.
     class: u8,
 }
 
-/// What one place did with one message.
+/// The state of one message at one place.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fate {
     seen: bool,
-    /// The life that it was settled in; 0 = it was not.
+    /// The life in which it was settled; 0: not settled.
     settled: u32,
-    /// The settling is stored for sure.
+    /// A reply shows that the settling is stored.
     sure: bool,
 }
 
-/// How a message came.
+/// Where and how a message was delivered.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
     pub place: usize,
     /// First deliveries are in the publisher's order here.
     pub ordered: bool,
-    /// The flag of the protocol; none where the way has none, as from a dead-letter queue.
+    /// The protocol's redelivered flag; none if there is none, as from a dead-letter queue.
     pub flagged: Option<bool>,
 }
 
@@ -61,11 +63,11 @@ pub struct Ledger {
     streams: Vec<Vec<Sent>>,
     /// By place, stream and number.
     fates: Vec<Vec<Vec<Fate>>>,
-    /// Of each place: what it owes.
+    /// The messages that each place owes.
     owed: Vec<usize>,
-    /// The last first delivery, by place, stream and class.
+    /// Number of the latest first delivery, by place, stream and class.
     order: HashMap<(usize, usize, u8), u32>,
-    /// Every message comes once and no second time, whatever happens between.
+    /// Every message must be delivered exactly once.
     pub once: bool,
     life: u32,
 }
@@ -126,7 +128,7 @@ impl Ledger {
         (key, body::make(label, body::filling(dice)))
     }
 
-    /// It is sent once more, because nobody knows whether it arrived.
+    /// The message is sent again, because it is not known whether it arrived.
     pub fn send_again(&mut self, key: Key) {
         self.sent(key).again = true;
     }
@@ -139,13 +141,13 @@ impl Ledger {
         &mut self.fates[place][key.stream][key.number as usize]
     }
 
-    /// The broker says that it is stored.
+    /// The broker has answered that the message is stored.
     pub fn confirm(&mut self, key: Key) {
         self.findings.confirmed.one();
         self.stored(key);
     }
 
-    /// It is known to be stored.
+    /// The message is known to be stored.
     pub fn stored(&mut self, key: Key) {
         let before = std::mem::replace(&mut self.sent(key).answer, Answer::Stored);
         if before == Answer::Stored {
@@ -157,7 +159,7 @@ impl Ledger {
         }
     }
 
-    /// The broker says that it will not have it, or it was rolled back.
+    /// The broker refused the message, or it was rolled back.
     pub fn refuse(&mut self, key: Key) {
         self.findings.refused.one();
         if self.is_seen_anywhere(key) {
@@ -174,7 +176,7 @@ impl Ledger {
         (0..self.fates.len()).any(|place| self.is_seen(place, key))
     }
 
-    /// Checks a delivery. None: it is none of ours, which was reported.
+    /// Checks a delivery. None: the message is not of this flow, which was reported.
     pub fn deliver(&mut self, arrival: Arrival, bytes: &[u8]) -> Option<Key> {
         self.findings.delivered.one();
         let key = self.identify(bytes)?;
@@ -191,7 +193,7 @@ impl Ledger {
             self.check_order(arrival.place, key, sent.class);
         }
         self.fate(arrival.place, key).seen = true;
-        // It is delivered: so it is stored, and what is stored is owed.
+        // It was delivered, so it is stored, and every place owes it.
         if sent.answer == Answer::None {
             self.stored(key);
         }
@@ -224,10 +226,10 @@ impl Ledger {
         }
     }
 
-    /// A delivery of what was delivered before.
+    /// Checks the delivery of a message that was delivered before.
     fn check_again(&mut self, arrival: Arrival, key: Key, (sent, fate): (Sent, Fate)) {
         if self.once {
-            self.found_of(key, "duplicate of what comes exactly once");
+            self.found_of(key, "duplicate, although delivery is exactly once");
         }
         if sent.again {
             return;
@@ -268,7 +270,7 @@ impl Ledger {
         }
     }
 
-    /// How much a place owes.
+    /// Number of messages that a place owes.
     pub fn owed(&self, place: usize) -> usize {
         self.owed[place]
     }
@@ -277,7 +279,7 @@ impl Ledger {
         self.owed.iter().sum()
     }
 
-    /// Everything that a place owes, in order.
+    /// The messages that a place owes, in order.
     pub fn debts(&self, place: usize) -> Vec<Key> {
         let mut debts = Vec::with_capacity(self.owed[place]);
         for (stream, sent) in self.streams.iter().enumerate() {
@@ -290,7 +292,7 @@ impl Ledger {
         debts
     }
 
-    /// Everything owed is lost: it was waited for in vain.
+    /// Reports all owed messages as lost, because they did not come.
     pub fn write_off(&mut self, why: &str) {
         for place in 0..self.owed.len() {
             for key in self.debts(place) {

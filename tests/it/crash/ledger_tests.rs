@@ -1,4 +1,4 @@
-//! Every fault of a broker is found, and what is allowed is not.
+//! The ledger reports every fault of a broker, and reports nothing that is allowed.
 
 use super::*;
 

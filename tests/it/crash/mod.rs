@@ -1,9 +1,9 @@
-//! The crash harness: the real process on one data folder, load over all protocols at once, SIGKILL at any moment,
-//! also while it recovers; then everything that was acknowledged must be there, once where once was promised, in
-//! order, whole, and nothing else.
+//! The crash harness: the real process with one data folder, load with all protocols at once, SIGKILL at any moment,
+//! also during recovery. After each kill every acknowledged message must be there, exactly once where that was
+//! promised, in order and undamaged, and nothing else.
 //!
-//! `CRASH_ROUNDS` and `CRASH_SEED` choose; `cargo xtask crash` sets them. The seed makes the choices; the moments at
-//! which the kernel runs whom are not the seed's, so that a seed repeats a kind of run and not every byte of it.
+//! `CRASH_ROUNDS` and `CRASH_SEED` set rounds and seed; `cargo xtask crash` sets them. The seed decides what the
+//! clients do, but not how the kernel schedules them, so a seed repeats the kind of run and not every byte of it.
 
 pub mod amqp;
 mod body;
@@ -32,15 +32,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use wire::Stop;
 
-/// With every run of the tests.
+/// Rounds in an ordinary test run.
 const ROUNDS: u64 = 4;
-/// After so many findings a run tells nothing new.
+/// A run ends after this many findings.
 const ENOUGH: u64 = 20;
-/// Milliseconds of load.
+/// Milliseconds of load before a kill: lowest and highest.
 const LOAD: (u64, u64) = (50, 1500);
-/// Milliseconds from start to kill, in a recovery.
+/// Largest number of milliseconds from a start to a kill during recovery.
 const RECOVERY: u64 = 60;
-/// How often the figures are said.
+/// The figures are printed after every this many rounds.
 const NEWS: u64 = 100;
 
 #[test]
@@ -103,7 +103,7 @@ fn flows(findings: &Arc<Findings>, dice: &Dice) -> Vec<Box<dyn Flow>> {
     flows
 }
 
-/// Sometimes, several times in a row: killed before it is ready, or just after.
+/// In some rounds: starts the broker and kills it before it is ready or just after, several times in a row.
 fn crash_in_recovery(node: &Node, findings: &Findings, dice: &mut Dice) {
     if !dice.chance(1, 3) {
         return;
@@ -115,34 +115,37 @@ fn crash_in_recovery(node: &Node, findings: &Findings, dice: &mut Dice) {
     }
 }
 
-/// After a SIGKILL nothing is damaged: nothing that the broker calls an error may happen.
+/// A SIGKILL damages nothing, so every ERROR line in the broker's log is a finding.
 fn report_errors(node: &Node, findings: &Findings) {
     let news = node.news();
     let errors: Vec<&str> = news.lines().filter(|line| line.contains(" ERROR ")).collect();
     if let [first, ..] = errors.as_slice() {
-        findings.report(&format!("{} errors in its log, the first: {first}", errors.len()));
+        findings.report(&format!(
+            "{} ERROR lines in the broker's log, the first: {first}",
+            errors.len()
+        ));
     }
     if news.contains("panicked at") {
-        findings.report("it panicked");
+        findings.report("the broker panicked");
     }
 }
 
-/// What a round does.
+/// The kinds of round.
 #[derive(Debug, Clone, Copy)]
 enum Load {
-    /// Load for that long, and a kill.
+    /// Load for this long, then a kill.
     Until(Duration),
-    /// Everything is checked; whether there is time to wait for what comes late.
+    /// The last round, without a kill: everything is checked. `patient`: wait for things that the broker does late.
     Last { patient: bool },
 }
 
-/// One life. With a load it ends by a kill; without, by itself. False when it did not start.
+/// Runs one life of the broker. False if it did not start.
 fn round(node: &Node, findings: &Findings, flows: &mut [Box<dyn Flow>], load: Load) -> bool {
     let life = findings.life.fetch_add(1, Ordering::Relaxed) + 1;
     let mut process = node.spawn();
     let Some(ready) = process.ready() else {
         let tail: Vec<String> = node.log().lines().rev().take(10).map(str::to_owned).collect();
-        findings.report(&format!("it did not start: {:?} {tail:?}", process.ended()));
+        findings.report(&format!("the broker did not start: {:?} {tail:?}", process.ended()));
         return false;
     };
     report_errors(node, findings);
@@ -166,7 +169,7 @@ fn round(node: &Node, findings: &Findings, flows: &mut [Box<dyn Flow>], load: Lo
         if let Load::Until(load) = load {
             std::thread::sleep(load);
             if let Some(code) = process.ended() {
-                findings.report(&format!("it ended by itself with {code:?}"));
+                findings.report(&format!("the broker ended by itself with {code:?}"));
             }
             process.kill();
         }

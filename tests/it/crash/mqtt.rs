@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 and 5 for the flows: packets, and the connection. What a session remembers is the flow's.
+//! MQTT 3.1.1 and 5 for the flows: packets and the connection. The state of a session is kept by the flow.
 
 use super::wire::{Step, Stop, Wire, wait, wrong};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ pub const PUBREL: u8 = 6;
 pub const PUBCOMP: u8 = 7;
 pub const SUBACK: u8 = 9;
 
-/// A PUBLISH that came.
+/// A received PUBLISH.
 #[derive(Debug)]
 pub struct Message {
     pub topic: String,
@@ -28,7 +28,7 @@ pub enum Packet {
     Answer(u8, u16, Vec<u8>),
 }
 
-/// How to connect.
+/// Options of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Connect<'a> {
     pub client: &'a str,
@@ -36,7 +36,7 @@ pub struct Connect<'a> {
     pub level: u8,
     /// The session outlives the connection.
     pub lasting: bool,
-    /// MQTT 5: deliveries that may be unacknowledged.
+    /// MQTT 5: largest number of unacknowledged deliveries.
     pub receive_maximum: Option<u16>,
     pub will: Option<Will<'a>>,
 }
@@ -132,7 +132,7 @@ impl Mqtt {
         self.wire.put(&packet(0x30 | flags, &rest));
     }
 
-    /// Asks for it; what comes before the SUBACK is given back.
+    /// Subscribes. Returns the messages that came before the SUBACK.
     pub fn subscribe(&mut self, filter: &str, qos: u8) -> Step<Vec<Message>> {
         let mut body = 1u16.to_be_bytes().to_vec();
         if self.level == 5 {
@@ -158,7 +158,7 @@ impl Mqtt {
         }
     }
 
-    /// Orderly: the will is forgotten. Returns when the broker has closed the connection.
+    /// Sends DISCONNECT, which discards the will. Returns when the broker has closed the connection.
     pub fn disconnect(mut self) -> Step<()> {
         self.wire.put(&[0xE0, 0]);
         wait("the end of a connection", || match self.next() {
@@ -174,7 +174,7 @@ impl Connect<'_> {
     fn packet(&self) -> Vec<u8> {
         let mut body = text(b"MQTT");
         let clean = if self.lasting && self.level == 4 { 0 } else { 2 };
-        // A lasting session of MQTT 5 goes on from where it was: no clean start, and an expiry.
+        // A persistent session of MQTT 5 is resumed: no clean start, and an expiry.
         let clean = if self.lasting { 0 } else { clean };
         let will = if self.will.is_some() { 0x0C } else { 0 };
         body.extend([self.level, clean | will, 0, 0]);
@@ -204,13 +204,13 @@ impl Connect<'_> {
     }
 }
 
-/// Bytes of the fixed header and behind it, when all are there.
+/// Lengths of the fixed header and of the rest, if the packet is complete.
 fn whole(bytes: &[u8]) -> Option<(usize, usize)> {
     let (length, digits) = varint(bytes.get(1..)?)?;
     (bytes.len() >= 1 + digits + length).then_some((1 + digits, length))
 }
 
-/// The number and how many bytes it takes.
+/// The number and the number of bytes that encode it.
 fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
     let digits = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
     let number =

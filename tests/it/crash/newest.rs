@@ -1,5 +1,5 @@
-//! A queue that keeps the newest: `x-max-length` with drop-head. What it may drop is not owed; what it must keep is the
-//! newest of what was confirmed, up to its length.
+//! A queue with `x-max-length` and drop-head. It may drop old messages, so they are not owed; it must keep the newest
+//! confirmed messages, up to its length.
 
 use super::amqp::{ACK, Address, BLOCKED, Confirms, Field, Link, UNBLOCKED};
 use super::dice::Dice;
@@ -21,7 +21,7 @@ impl Newest {
         Self { ledger: books.open("AMQP queue newest", 1, 1), dice: dice.fork(2000) }
     }
 
-    /// One message with its confirm: a limit that a crash left exceeded holds from here on.
+    /// Publishes one message and waits for its confirm: a limit that was exceeded at a crash holds from here on.
     fn publish_one(&mut self, link: &mut Link) -> Step<()> {
         let (key, body) = self.ledger.send(0, 0, &mut self.dice);
         link.publish(1, &Address { key: QUEUE, ..Address::default() }, &body);
@@ -34,7 +34,7 @@ impl Newest {
         Ok(())
     }
 
-    /// Takes everything out and compares.
+    /// Gets all messages and compares them.
     fn drain(&mut self, link: &mut Link) -> Step<()> {
         let mut got = BTreeSet::new();
         let owed: BTreeSet<Key> = self.ledger.debts(0).into_iter().collect();
@@ -50,10 +50,8 @@ impl Newest {
         let all: BTreeSet<Key> = owed.union(&got).copied().collect();
         let kept = all.iter().rev().take(LENGTH).filter(|key| !got.contains(key));
         for key in kept {
-            let text = format!(
-                "lost: message {} is among the newest {LENGTH} and is not there",
-                key.number
-            );
+            let text =
+                format!("lost: message {} is among the newest {LENGTH} and is missing", key.number);
             self.ledger.found(&text);
         }
         for key in all {

@@ -15,7 +15,7 @@ const START_TIME: Duration = Duration::from_secs(60);
 pub struct Node {
     folder: Folder,
     options: Vec<String>,
-    /// Bytes of the log that were looked at.
+    /// Bytes of the log that were read.
     seen: Cell<usize>,
 }
 
@@ -26,7 +26,7 @@ pub struct Process {
     line: Receiver<String>,
 }
 
-/// What the ready line says.
+/// The addresses in the ready line.
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
     pub amqp: SocketAddr,
@@ -45,7 +45,7 @@ impl Node {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// What it logged since the last time.
+    /// The log lines since the last call.
     pub fn news(&self) -> String {
         let log = self.log();
         let news = log.get(self.seen.get()..).unwrap_or_default().to_owned();
@@ -53,7 +53,7 @@ impl Node {
         news
     }
 
-    /// Copies data and log to where they outlive the run.
+    /// Copies data and log to a folder that is kept after the run.
     pub fn keep(&self) -> String {
         let kept = std::env::temp_dir().join(format!("crossdock-crash-{}", std::process::id()));
         let copied = Command::new("cp").arg("-r").arg(self.folder.path()).arg(&kept).status();
@@ -77,7 +77,7 @@ impl Node {
         self.spawn_under(&[])
     }
 
-    /// Under another program, which must leave the process to be a child of this one.
+    /// Starts the broker under another program, which must keep it a child of this process.
     pub fn spawn_under(&self, program: &[&str]) -> Process {
         let data = self.data_dir();
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
@@ -85,7 +85,7 @@ impl Node {
         for listener in ["amqp", "mqtt", "stomp"] {
             command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
         }
-        // Whatever room the machine has: tests that care set their own marks.
+        // Low marks, so that tests do not depend on the free disk space; tests of the marks set their own.
         command.args(["--set", "store.disk_free_alarm=64MiB"]);
         command.args(["--set", "store.disk_free_hard=32MiB"]);
         command.args(&self.options);
@@ -107,7 +107,7 @@ impl Node {
     }
 }
 
-/// The same program, its arguments and its environment, as the arguments of another.
+/// A command that runs `inner`, with its arguments and environment, under another program.
 fn wrapped(inner: Command, program: &str, arguments: &[&str]) -> Command {
     let mut outer = Command::new(program);
     outer.args(arguments).arg(inner.get_program()).args(inner.get_args());
@@ -134,7 +134,7 @@ impl Process {
         })
     }
 
-    /// Kills it after that time; whether it was not ready yet.
+    /// Kills the broker after this time. Returns whether it was not ready yet.
     pub fn kill_after(self, time: Duration) -> bool {
         match self.line.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => true,
@@ -145,7 +145,7 @@ impl Process {
         }
     }
 
-    /// The exit code, within that time.
+    /// Waits this long for the exit code.
     pub fn ends_within(&mut self, time: Duration) -> Option<Option<i32>> {
         let until = Instant::now() + time;
         while Instant::now() < until {

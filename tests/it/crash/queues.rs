@@ -1,5 +1,5 @@
-//! AMQP queues of every kind: confirmed persistent publishes by several publishers, a consumer that acknowledges most,
-//! keeps some in flight, and gives some back.
+//! AMQP queues of every kind: confirmed persistent publishes by several publishers; a consumer that acknowledges most
+//! messages, keeps some unacknowledged, and returns some.
 
 use super::amqp::{
     ACK, Address, BLOCKED, Confirms, DELIVER, Delivery, Field, Link, NACK, UNBLOCKED,
@@ -19,16 +19,16 @@ struct Outlet {
     direct: bool,
 }
 
-/// What kind of queue.
+/// The kind of queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
     Priority,
-    /// Messages die after a time, and go to the dead-letter queue.
+    /// Messages expire after a time and go to the dead-letter queue.
     TimeToLive,
-    /// Messages are given back until they go to the dead-letter queue.
+    /// Messages are returned until they go to the dead-letter queue.
     DeliveryLimit,
-    /// New ones are refused beyond a length.
+    /// New messages are refused beyond a length.
     Reject,
     Fanout,
 }
@@ -65,7 +65,7 @@ impl Queues {
         Self { kind, name: name.to_owned(), ledger, dice, outlets, is_declared: false }
     }
 
-    /// One of each kind.
+    /// One flow for each kind of queue.
     pub fn all(books: &mut Books, dice: &Dice) -> Vec<Box<dyn Flow>> {
         let kinds = [
             (Kind::Plain, "plain"),
@@ -99,13 +99,13 @@ impl Queues {
         }
     }
 
-    /// Declares everything. What was declared in an earlier life must be there, with what it owes.
+    /// Declares all queues. Queues declared in an earlier life must exist, with the messages that they owe.
     fn declare(&mut self, link: &mut Link) -> Step<()> {
         if self.is_declared {
             for outlet in &self.outlets {
                 match link.ready(&outlet.queue)? {
                     None => self.ledger.found(&format!("lost: the queue {} is gone", outlet.queue)),
-                    // With a dead-letter queue, some may be on their way.
+                    // With a dead-letter queue, some messages may be moving to it.
                     Some(count) if !self.has_dead_letters() => {
                         let owed = self.ledger.owed(outlet.place);
                         if (count as usize) < owed {
@@ -121,7 +121,7 @@ impl Queues {
             }
         }
         for outlet in &self.outlets {
-            // The same arguments again: a queue that came back with others refuses them.
+            // Declared again with the same arguments: if the queue came back with others, the broker refuses.
             link.declare(&outlet.queue, 2, &self.arguments(outlet))?;
         }
         if self.kind == Kind::Fanout && !self.is_declared {
@@ -184,12 +184,12 @@ struct Publisher {
     confirms: Confirms<Key>,
 }
 
-/// A flow with its connections.
+/// A flow and its connections in one life.
 struct Load<'a> {
     flow: &'a mut Queues,
     consumer: Link,
     publishers: Vec<Publisher>,
-    /// Delivered and neither acknowledged nor given back, by their tags.
+    /// Messages delivered and neither acknowledged nor returned, by tag.
     held: BTreeMap<u64, (usize, Key)>,
     publish: bool,
 }
@@ -219,7 +219,7 @@ impl Load<'_> {
             }
             happened = true;
         }
-        // Some stay in flight for a while; while it drains, none for long.
+        // Some stay unacknowledged for a while; in the last round only briefly.
         if !self.held.is_empty() && (!self.publish || self.flow.dice.chance(1, 12)) {
             self.release();
         }
@@ -264,7 +264,7 @@ impl Load<'_> {
                         flow.ledger.refuse(key);
                     }
                 }
-                // Publishing is held back, or goes on.
+                // connection.blocked or connection.unblocked.
                 BLOCKED | UNBLOCKED => {}
                 other => return wrong(format!("publisher got {other:?}")),
             }
@@ -278,7 +278,7 @@ impl Load<'_> {
         let Some(outlet) = flow.outlets.iter().find(|outlet| outlet.queue == delivery.queue) else {
             return wrong(format!("a delivery to consumer {:?}", delivery.queue));
         };
-        // From a queue to its dead-letter queue, a message is a new one there.
+        // A dead-lettered message is a new one in the dead-letter queue.
         let flagged = outlet.direct.then_some(delivery.redelivered);
         let arrival = Arrival { place: outlet.place, ordered: outlet.direct, flagged };
         let Some(key) = flow.ledger.deliver(arrival, &delivery.body) else {
@@ -293,7 +293,7 @@ impl Load<'_> {
             }
             40..50 => drop(self.held.insert(delivery.tag, (place, key))),
             50..90 if slow => drop(self.held.insert(delivery.tag, (place, key))),
-            // One for all before it.
+            // One acknowledgement for all messages up to this one.
             90..95 => {
                 self.consumer.ack(1, delivery.tag, true);
                 let later = self.held.split_off(&delivery.tag);

@@ -25,7 +25,7 @@ struct Sender {
     client: Stomp,
     stream: usize,
     window: usize,
-    /// By their receipts, which are the numbers.
+    /// Messages without a receipt, by receipt, which is their number.
     open: HashMap<u32, Key>,
 }
 
@@ -33,9 +33,9 @@ struct Load<'a> {
     flow: &'a mut Sends,
     senders: Vec<Sender>,
     subscriber: Stomp,
-    /// Acknowledged with a receipt that is not here yet.
+    /// Acknowledged, and the receipt has not come yet.
     settling: HashMap<String, Key>,
-    /// In flight: the id to acknowledge by.
+    /// Unacknowledged messages, with the id to acknowledge them by.
     held: Vec<(String, Key)>,
     receipts: u64,
     send: bool,

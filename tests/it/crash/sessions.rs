@@ -1,5 +1,5 @@
-//! MQTT sessions that outlive crashes: publishers that go on with their half-done handshakes, a subscriber that does
-//! the same on its side. With QoS 2 each message comes exactly once, whatever is killed when.
+//! MQTT sessions that survive crashes: publishers that continue their unfinished handshakes, and a subscriber that does
+//! the same. With QoS 2 each message is delivered exactly once, whenever the broker is killed.
 
 use super::dice::Dice;
 use super::flow::{BACKLOG, Books, Flow, Round, until_paid, until_quiet};
@@ -8,36 +8,36 @@ use super::mqtt::{Connect, Message, Mqtt, PUBACK, PUBCOMP, PUBREC, PUBREL, Packe
 use super::wire::{Step, rest, wrong};
 use std::collections::{HashMap, VecDeque};
 
-/// Handshakes that one publisher has open at most.
+/// Largest number of unfinished handshakes of one publisher.
 const WINDOW: u64 = 24;
-/// MQTT 5: packet identifier not found. A broker may say so about a handshake that it has finished.
+/// MQTT 5: packet identifier not found. A broker may answer so for a handshake that it has finished.
 const NOT_FOUND: u8 = 0x92;
 
-/// An open handshake of a publisher.
+/// An unfinished handshake of a publisher.
 #[derive(Debug)]
 struct Handshake {
     id: u16,
     key: Key,
     body: Vec<u8>,
-    /// PUBREC came.
+    /// PUBREC was received.
     received: bool,
 }
 
-/// What a publisher remembers.
+/// The session state of a publisher.
 #[derive(Debug, Default)]
 struct Outbound {
-    /// A CONNACK came, so that the session is there.
+    /// A CONNACK was received, so the session exists.
     known: bool,
     last_id: u16,
     open: VecDeque<Handshake>,
 }
 
-/// What the subscriber remembers.
+/// The session state of the subscriber.
 #[derive(Debug, Default)]
 struct Inbound {
     known: bool,
     subscribed: bool,
-    /// QoS 2: ids that are between PUBLISH and PUBREL.
+    /// QoS 2: packet ids between PUBLISH and PUBREL.
     received: HashMap<u16, Key>,
 }
 
@@ -128,14 +128,14 @@ struct Load<'a> {
     flow: &'a mut Sessions,
     subscriber: Option<Mqtt>,
     publishers: Vec<Mqtt>,
-    /// The subscriber's answers that it has not given yet.
+    /// Answers that the subscriber has not sent yet.
     held: Vec<(u8, u16, Key)>,
     publish: bool,
     window: usize,
 }
 
 impl Load<'_> {
-    /// What is owed to the subscriber, and what the publishers have to finish.
+    /// Number of messages owed to the subscriber, and of unfinished handshakes of the publishers.
     fn unpaid(&self) -> usize {
         let open: usize = self.flow.publishers.iter().map(|publisher| publisher.open.len()).sum();
         self.flow.ledger.owed(0) + open
@@ -151,7 +151,7 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// Connects a publisher, which sends everything again that has no end.
+    /// Connects a publisher, which sends the packets of all unfinished handshakes again.
     fn resume(&mut self, round: &Round, at: usize) -> Step<()> {
         let name = format!("{}-publisher-{at}", self.flow.name);
         let known = self.flow.publishers[at].known;
@@ -234,7 +234,7 @@ impl Load<'_> {
         Ok(happened)
     }
 
-    /// An answer to a publisher.
+    /// Handles an answer to a publisher.
     fn answered(&mut self, at: usize, packet: Packet) -> Step<()> {
         let Packet::Answer(kind, id, codes) = packet else {
             return wrong(format!("publisher got {packet:?}"));
@@ -270,7 +270,7 @@ impl Load<'_> {
             return wrong(format!("a message with QoS {}", message.qos));
         }
         if let Some(key) = flow.subscriber.received.get(&message.id).copied() {
-            // The same packet again: it counts as one. MQTT 3.1.1 [MQTT-4.3.3-2], MQTT 5 [MQTT-4.3.3-10]
+            // The same packet again counts once. MQTT 3.1.1 [MQTT-4.3.3-2], MQTT 5 [MQTT-4.3.3-10]
             let same =
                 super::body::read(&message.body).is_ok_and(|label| label.number == key.number);
             if !same || !message.duplicate {
@@ -286,7 +286,7 @@ impl Load<'_> {
         let flagged = (flow.qos == 1).then_some(message.duplicate);
         let arrival = Arrival { place: 0, ordered: true, flagged };
         let Some(key) = flow.ledger.deliver(arrival, &message.body) else {
-            return wrong("a message that is not ours");
+            return wrong("a message of another flow");
         };
         let kind = if flow.qos == 1 { PUBACK } else { PUBREC };
         if flow.qos == 2 {
@@ -297,7 +297,7 @@ impl Load<'_> {
     }
 
     fn released(&mut self, id: u16) {
-        // Unknown: it was released before, and the PUBCOMP was lost.
+        // Not known any more: it was released before, and the PUBCOMP was lost.
         let Some(key) = self.flow.subscriber.received.remove(&id) else {
             if let Some(mqtt) = &mut self.subscriber {
                 mqtt.answer(PUBCOMP, id);

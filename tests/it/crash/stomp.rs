@@ -60,7 +60,7 @@ impl Stomp {
         self.wire.pump()
     }
 
-    /// The next frame. ERROR is a wrong one, and so is a frame that cannot be read.
+    /// The next frame. An ERROR or a malformed frame is a failure.
     pub fn next(&mut self) -> Step<Option<Frame>> {
         if let Some(frame) = self.parse()? {
             return Ok(Some(frame));
@@ -85,7 +85,7 @@ impl Stomp {
         let mut frame = Frame { command, headers, body: Vec::new() };
         let length = match frame.header("content-length").map(str::parse) {
             Some(Ok(length)) => length,
-            Some(Err(_)) => return wrong("content-length is no number"),
+            Some(Err(_)) => return wrong("content-length is not a number"),
             None => match bytes[end..].iter().position(|b| *b == 0) {
                 Some(length) => length,
                 None => return Ok(None),

@@ -1,5 +1,5 @@
-//! Queues, exchanges and bindings that come and go: what was answered holds in the next life. What belongs to a
-//! connection is gone with it.
+//! Queues, exchanges and bindings that are declared and deleted: answered requests hold in the next life. Those that
+//! belong to a connection are gone with it.
 
 use super::amqp::{ACK, Address, Link, Out, RETURN};
 use super::dice::Dice;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 const QUEUES: u64 = 12;
 const EXCHANGES: u64 = 3;
-/// Durable, but of one connection.
+/// A durable, exclusive queue.
 const EXCLUSIVE: &str = "topology.exclusive";
-/// Gone with its last consumer.
+/// An auto-delete queue.
 const AUTO_DELETE: &str = "topology.auto-delete";
 const TRANSIENT: &str = "topology.transient";
 
@@ -25,7 +25,7 @@ enum Thing {
     Binding(u64, u64),
 }
 
-/// A request without a reply: the thing, and whether it was to be made or removed.
+/// A request without a reply: the object, and whether it was to be declared or deleted.
 type Change = (Thing, bool);
 
 pub struct Topology {
@@ -34,9 +34,9 @@ pub struct Topology {
     things: BTreeSet<Thing>,
     open: Option<Change>,
     lives: u32,
-    /// The auto-delete queue's consumer was answered in the last life: without one, the queue stays.
+    /// In the last life the auto-delete queue had a consumer; without one, the queue stays.
     consumed: bool,
-    /// What was there after a restart and must not be.
+    /// Objects that existed after a restart and must not.
     outlived: BTreeSet<&'static str>,
 }
 
@@ -65,7 +65,7 @@ impl Topology {
         self.findings.report(&format!("AMQP topology: {text}"));
     }
 
-    /// Compares everything with what was answered.
+    /// Compares all objects with the answered requests.
     fn check(&mut self, link: &mut Link) -> Step<()> {
         let queues = (0..QUEUES).map(Thing::Queue).chain((0..EXCHANGES).map(Thing::Exchange));
         for thing in queues {
@@ -92,9 +92,9 @@ impl Topology {
         for name in [EXCLUSIVE, AUTO_DELETE, TRANSIENT] {
             if link.ready(name)?.is_some() {
                 let may_stay = name == AUTO_DELETE && !self.consumed;
-                // Once in a run: what is so in one life is so in all.
+                // Reported once in a run, because it would be found again in every life.
                 if !may_stay && self.outlived.insert(name) {
-                    self.found(&format!("{name} is there after a restart"));
+                    self.found(&format!("{name} exists after a restart"));
                 }
                 link.delete(name)?;
             }
@@ -102,13 +102,14 @@ impl Topology {
         Ok(())
     }
 
-    /// An open request may have taken effect, or not.
+    /// A request without a reply may have taken effect or not.
     fn compare(&mut self, thing: Thing, there: bool) {
         if self.things.contains(&thing) == there {
             return;
         }
         if self.open.as_ref().is_none_or(|(open, make)| *open != thing || *make != there) {
-            let what = if there { "phantom: deleted or never made, and there" } else { "lost" };
+            let what =
+                if there { "phantom: deleted or never declared, and it exists" } else { "lost" };
             self.found(&format!("{what}: {thing:?}"));
         }
         self.apply(&thing, there);
@@ -120,7 +121,7 @@ impl Topology {
             return;
         }
         self.things.remove(thing);
-        // Bindings go with either end.
+        // Bindings are deleted with their source or their target.
         self.things.retain(|other| match (other, thing) {
             (Thing::Binding(number, _), Thing::Queue(gone)) => number != gone,
             (Thing::Binding(_, at), Thing::Exchange(gone)) => at != gone,
@@ -201,7 +202,7 @@ fn exists(link: &mut Link, name: &str) -> Step<bool> {
     }
 }
 
-/// Whether a publish finds a queue: a mandatory one comes back otherwise.
+/// Whether a publish reaches a queue: a mandatory one is returned otherwise.
 fn is_routed(link: &mut Link, exchange: &str, key: &str) -> Step<bool> {
     link.publish(2, &Address { exchange, key, mandatory: true, priority: None }, b"probe");
     let mut routed = true;

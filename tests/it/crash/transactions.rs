@@ -1,5 +1,6 @@
-//! Transactions over AMQP and over STOMP: each takes some messages from one queue and puts others into two, all of it
-//! or nothing. A kill between commit and its reply leaves one open; the queues tell what became of it.
+//! Transactions with AMQP and STOMP: each takes some messages from one queue and puts others into two queues,
+//! completely or not at all. After a kill between commit and reply, the queues show whether the transaction took
+//! effect.
 
 use super::amqp::{ACK, Address, BLOCKED, Confirms, DELIVER, Link, Out, UNBLOCKED};
 use super::dice::Dice;
@@ -10,9 +11,9 @@ use super::wire::{Step, rest, wait, wrong};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
-/// Messages that wait to be taken.
+/// The queue that transactions take messages from.
 const INPUTS: usize = 40;
-/// Results that wait to be looked at.
+/// The queues that transactions put messages into.
 const OUTPUTS: usize = 500;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Transactions {
         format!("{}.{which}", self.name)
     }
 
-    /// Takes all results out; then everything owed was there, and an open transaction shows what became of it.
+    /// Gets all results. Then every owed message must have come, and the fate of an open transaction is known.
     fn look(&mut self, side: &mut Link) -> Step<()> {
         for (at, which) in ["a", "b"].into_iter().enumerate() {
             let queue = self.queue(which);
@@ -152,16 +153,16 @@ impl Flow for Transactions {
 
 struct Load<'a> {
     flow: &'a mut Transactions,
-    /// Feeds the inputs on channel 1, looks at the results on channel 2.
+    /// Publishes the inputs on channel 1, reads the results on channel 2.
     side: Link,
     confirms: Confirms<Key>,
     door: Door,
-    /// Delivered and in no transaction: how to acknowledge them.
+    /// Messages delivered and not in a transaction, with the token to acknowledge them by.
     ready: BTreeMap<Key, String>,
 }
 
 impl Load<'_> {
-    /// Everything that is owed is delivered again to the new connection.
+    /// All owed messages must be delivered again to the new connection.
     fn collect(&mut self) -> Step<()> {
         let mut owed: HashSet<Key> = self.flow.inputs.debts(0).into_iter().collect();
         let until = Instant::now() + LOST_AFTER;
@@ -239,7 +240,7 @@ impl Load<'_> {
         let inputs: Vec<Key> = inputs.into_iter().map(|(key, _)| key).collect();
         flow.open = Some(Open { inputs, outputs, committing: false });
         if flow.dice.chance(1, 8) {
-            // A kill may find it before its end was said.
+            // A kill may come before commit or rollback was sent.
             self.door.wire().pump()?;
             std::thread::sleep(std::time::Duration::from_millis(3));
         }
@@ -269,7 +270,7 @@ impl Load<'_> {
 /// The connection that transactions are made on.
 enum Door {
     Amqp(Link),
-    /// With the number of the transaction.
+    /// STOMP, with the number of the transaction.
     Stomp(Stomp, u64, Vec<(String, bool, Vec<u8>)>),
 }
 
@@ -298,7 +299,7 @@ impl Door {
         }
     }
 
-    /// A delivery: how to acknowledge it, redelivered, body.
+    /// A delivery: the token to acknowledge it by, redelivered, body.
     fn next(&mut self) -> Step<Option<(String, bool, Vec<u8>)>> {
         match self {
             Self::Amqp(link) => match link.next()? {

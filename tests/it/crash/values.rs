@@ -1,5 +1,5 @@
-//! Retained values that are set, changed and cleared, and wills: one that is owed when the broker is killed, one that
-//! is not because its client comes back in time, one that is not because its client said goodbye.
+//! Retained values that are set, changed and cleared; and wills: of a client that is cut off by a kill, of one that
+//! reconnects in time, and of one that disconnects properly. Only the first is owed.
 
 use super::dice::Dice;
 use super::flow::{Books, Flow, Round, until_quiet};
@@ -10,23 +10,23 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const TOPICS: u64 = 8;
-/// Retained values come at once; what is not there then is lost.
+/// Retained values come at once; one that has not come within this time is lost.
 const VALUES_TIME: Duration = Duration::from_secs(5);
 const VALUES_QUIET: Duration = Duration::from_millis(150);
-/// An hour: nobody stays away so long.
+/// One hour, in seconds: longer than any client of the run is disconnected.
 const DELAY: u32 = 3600;
 /// After a crash the owner of a will has 30 s to come back, whatever its delay is.
 const WILLS_TIME: Duration = Duration::from_secs(45);
 
-/// A value that is set, or none.
+/// A retained value, or none.
 type Value = Option<Key>;
 
 pub struct Values {
     ledger: Ledger,
     dice: Dice,
-    /// By topic: what was answered.
+    /// Acknowledged value by topic.
     answered: BTreeMap<u64, Value>,
-    /// The one without an answer.
+    /// The publish without an acknowledgement.
     open: Option<(u64, Value)>,
 }
 
@@ -51,7 +51,7 @@ impl Values {
         Self { ledger, dice: dice.fork(7000), answered: BTreeMap::new(), open: None }
     }
 
-    /// A newcomer is given exactly what is retained.
+    /// A new subscriber must get exactly the retained values.
     fn check(&mut self, round: &Round) -> Step<()> {
         let mut reader = connect(round, "values-reader")?;
         let mut found = BTreeMap::new();
@@ -102,7 +102,7 @@ impl Values {
         }
     }
 
-    /// Topics whose value is neither what was answered nor what is open.
+    /// Topics whose value is neither the acknowledged one nor the one of the open publish.
     fn differences(&self, found: &BTreeMap<u64, Key>) -> Vec<u64> {
         let is_wrong = |topic: &u64| {
             let value = found.get(topic).copied();
@@ -154,7 +154,7 @@ pub struct Wills {
     dice: Dice,
     known: bool,
     subscribed: bool,
-    /// Wills of clients that said goodbye, until the broker shows that it stored something later.
+    /// Wills of clients that sent DISCONNECT, until a later acknowledgement shows that this was stored.
     goodbyes: Vec<Key>,
 }
 
@@ -181,13 +181,13 @@ impl Wills {
         let (key, body) = self.ledger.send(stream, 0, &mut self.dice);
         let topic = format!("wills/{client}");
         let will = Some(Will { topic: &topic, body: &body, delay });
-        // Who never comes back leaves no session.
+        // A client that never reconnects must leave no session.
         let options =
             Connect { client, level: 5, lasting: stream == NOT_DUE, receive_maximum: None, will };
         Ok((Mqtt::connect(round.mqtt, &options)?, key))
     }
 
-    /// Waits for the wills of those who did not come back.
+    /// Waits for the wills of clients that did not reconnect.
     fn wait_for_the_owed(&mut self, watcher: &mut Mqtt) -> Step<()> {
         let until = Instant::now() + WILLS_TIME;
         while self.ledger.owed(DUE_PLACE) > 0 && Instant::now() < until {
@@ -219,7 +219,7 @@ impl Wills {
         Ok(happened)
     }
 
-    /// A client that leaves in order: its will is forgotten.
+    /// A client that sends DISCONNECT: its will is discarded.
     fn goodbye(&mut self, round: &Round) -> Step<()> {
         let (mqtt, key) = self.testator(round, "leaver", NOT_DUE, 0)?;
         mqtt.disconnect()?;
@@ -235,7 +235,7 @@ impl Flow for Wills {
 
     fn run(&mut self, round: &Round) -> Step<()> {
         self.ledger.begin(round.life);
-        // Said before a crash, so that it may be lost.
+        // Sent shortly before a crash, so it may be lost.
         self.goodbyes.clear();
         let options = Connect {
             client: "watcher",
@@ -253,7 +253,7 @@ impl Flow for Wills {
             watcher.subscribe("wills/#", 1)?;
             self.subscribed = true;
         }
-        // What a client that came back in time had left must not come.
+        // The will of a client that reconnected in time must not come.
         let returner = match round.last {
             true => None,
             false => Some(self.testator(round, "returner", NOT_DUE, DELAY)?),
@@ -273,7 +273,7 @@ impl Flow for Wills {
         loop {
             self.goodbye(round)?;
             publish(&mut other, false, "elsewhere", b"x")?;
-            // Stored after the goodbyes: these are stored, too.
+            // This was stored after the DISCONNECTs, so they are stored, too.
             for key in std::mem::take(&mut self.goodbyes) {
                 self.ledger.refuse(key);
             }
@@ -282,7 +282,7 @@ impl Flow for Wills {
                 std::thread::sleep(Duration::from_millis(2));
             }
             if owing.wire.waiting() > 0 {
-                return wrong("a client with a will has nothing to say");
+                return wrong("a client with a will must not receive anything");
             }
         }
     }

@@ -1,21 +1,21 @@
-//! A connection that never blocks: bytes out wait in a buffer, bytes in wait in another. When the broker is killed
-//! every call says so; that is the normal end of a round.
+//! A connection that never blocks: output waits in one buffer, input in another. When the broker is killed every call
+//! returns `Stop::Gone`; that is the normal end of a round.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A reply takes no longer, on a slow machine.
+/// Longest wait for a reply, for slow machines.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at a socket that has nothing.
+/// Pause between two reads of a socket without input.
 const REST: Duration = Duration::from_micros(700);
 
-/// Why a flow cannot go on.
+/// Why a flow cannot continue.
 #[derive(Debug)]
 pub enum Stop {
-    /// The broker is gone.
+    /// The broker has ended.
     Gone,
-    /// It said something that it must not say, or nothing.
+    /// The broker sent something wrong, or sent nothing in time.
     Wrong(String),
 }
 
@@ -32,7 +32,7 @@ pub fn rest() {
 pub struct Wire {
     stream: TcpStream,
     bytes_in: Vec<u8>,
-    /// Bytes of `bytes_in` that were taken.
+    /// Bytes of `bytes_in` that were processed.
     taken: usize,
     bytes_out: Vec<u8>,
 }
@@ -56,7 +56,7 @@ impl Wire {
         self.bytes_out.len()
     }
 
-    /// Writes and reads what can be.
+    /// Writes and reads as much as possible without blocking.
     pub fn pump(&mut self) -> Step<()> {
         while !self.bytes_out.is_empty() {
             match self.stream.write(&self.bytes_out) {
@@ -93,7 +93,7 @@ impl Wire {
     }
 }
 
-/// Looks again and again until there is something.
+/// Calls `look` until it returns something.
 pub fn wait<T>(what: &str, mut look: impl FnMut() -> Step<Option<T>>) -> Step<T> {
     let until = Instant::now() + PATIENCE;
     loop {

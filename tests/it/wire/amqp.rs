@@ -14,13 +14,13 @@ const FRAME_END: u8 = 0xCE;
 /// Bytes of one frame's payload at most.
 const FRAME_MAX: usize = 131_072 - 8;
 
-/// A field value, as far as it matters here.
+/// A field value: the types that tests use.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Field {
     Text(String),
     Number(i64),
     Bool(bool),
-    /// Everything else.
+    /// A value of another type.
     Other,
 }
 
@@ -63,7 +63,7 @@ pub struct Delivery {
 
 pub struct Amqp {
     pub socket: Socket,
-    /// Arrived while something else was waited for.
+    /// Deliveries that came while something else was awaited.
     deliveries: VecDeque<Delivery>,
     published: u64,
     confirmed: u64,
@@ -91,7 +91,7 @@ impl Amqp {
         client
     }
 
-    /// Declares a queue; how many messages are ready in it.
+    /// Declares a queue. Returns the number of ready messages in it.
     pub fn queue(&mut self, name: &str, durable: bool) -> u32 {
         let bits = if durable { 2 } else { 0 };
         self.send(Out::method(50, 10).u16(0).short(name).u8(bits).table(&[]));
@@ -100,7 +100,7 @@ impl Amqp {
         reply.u32()
     }
 
-    /// How many messages are ready in a queue that is there.
+    /// Number of ready messages in an existing queue.
     pub fn ready(&mut self, queue: &str) -> u32 {
         self.send(Out::method(50, 10).u16(0).short(queue).u8(1).table(&[]));
         let mut reply = In::new(self.expect(50, 11));
@@ -134,7 +134,7 @@ impl Amqp {
         }
     }
 
-    /// Publishes made by another hand on the connection are waited for, too.
+    /// Adds publishes that another handle made on the connection to those that are awaited.
     pub fn count_published(&mut self, count: u64) {
         self.published += count;
     }
@@ -151,7 +151,7 @@ impl Amqp {
         self.expect(60, 21);
     }
 
-    /// One message that is ready, acknowledged by being sent.
+    /// Gets one ready message without having to acknowledge it.
     pub fn get(&mut self, queue: &str) -> Option<Delivery> {
         self.send(Out::method(60, 70).u16(0).short(queue).u8(1));
         loop {
@@ -192,7 +192,7 @@ impl Amqp {
         self.socket.send(&method.frame(CHANNEL));
     }
 
-    /// What comes without being asked for.
+    /// Handles a method that is not a reply.
     fn sort(&mut self, (kind, payload): Frame) {
         assert_eq!(kind, METHOD, "a method comes first");
         let mut method = In::new(payload[4..].to_vec());
@@ -202,10 +202,10 @@ impl Amqp {
                 let delivery = self.delivery(&mut method);
                 self.deliveries.push_back(delivery);
             }
-            // Confirms come in order, so that one for many says no more than the highest number.
+            // Confirms come in order, so the highest number covers all before.
             (60, 80) => self.confirmed = self.confirmed.max(method.u64()),
             (60, 120) => panic!("publish {} was refused", method.u64()),
-            // Publishing is held back, or goes on.
+            // connection.blocked or connection.unblocked.
             (10, 60 | 61) => {}
             (class, id) => panic!("method {class}.{id} {:?}", String::from_utf8_lossy(&payload)),
         }
@@ -234,7 +234,7 @@ impl Amqp {
         delivery
     }
 
-    /// Waits for a method; what comes before is kept. Its arguments.
+    /// Waits for a method; deliveries that come before are kept. Returns its arguments.
     fn expect(&mut self, class: u16, id: u16) -> Vec<u8> {
         loop {
             let frame = self.frame(Instant::now() + PATIENCE).expect("a reply");
@@ -258,7 +258,7 @@ impl Amqp {
             }
             let bytes = self.socket.take(7 + size + 1);
             assert_eq!(bytes[7 + size], FRAME_END);
-            // A heartbeat is not interesting.
+            // Heartbeats are ignored.
             if kind != 8 {
                 return Some((kind, bytes[7..7 + size].to_vec()));
             }
@@ -298,7 +298,7 @@ fn method_of(payload: &[u8]) -> (u16, u16) {
     (short(0), short(2))
 }
 
-/// Arguments on their way out.
+/// Encodes arguments.
 struct Out(Vec<u8>);
 
 impl Out {
@@ -382,7 +382,7 @@ impl Out {
     }
 }
 
-/// Arguments on their way in.
+/// Decodes arguments.
 struct In {
     bytes: Vec<u8>,
     at: usize,

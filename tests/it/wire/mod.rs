@@ -1,5 +1,5 @@
-//! The smallest clients that can say what a test needs, synchronous, over one socket. They are not for
-//! use: a reply that is not the expected one is a failed test.
+//! Minimal synchronous clients for tests, one socket each. They are not for general use: an unexpected reply fails the
+//! test.
 
 pub mod amqp;
 pub mod mqtt;
@@ -9,16 +9,16 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what has to come.
+/// How long a test waits for something that must come.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a test watches for what must not come.
+/// How long a test watches for something that must not come.
 pub const QUIET: Duration = Duration::from_millis(300);
 
-/// A socket with a read buffer: running out of time loses nothing that was read.
+/// A socket with a read buffer: a timeout loses no bytes.
 pub struct Socket {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Bytes of the buffer that were taken already.
+    /// Bytes of the buffer that were processed.
     start: usize,
     ended: bool,
 }
@@ -35,22 +35,22 @@ impl Socket {
         self.stream.write_all(bytes).expect("the broker reads");
     }
 
-    /// For bytes that the broker may refuse to read.
+    /// Sends bytes that the broker may refuse to read.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// A second hand on the same connection, to write with.
+    /// A second handle for writing to the same connection.
     pub fn writer(&self) -> TcpStream {
         self.stream.try_clone().expect("descriptors are left")
     }
 
-    /// Everything that was read and not taken.
+    /// The bytes that were read and not processed.
     pub fn buffered(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
-    /// Reads until `count` bytes are buffered; false when time ran out or the peer ended first.
+    /// Reads until `count` bytes are buffered; false after a timeout or the end of the connection.
     pub fn fill(&mut self, count: usize, until: Instant) -> bool {
         while self.buffered().len() < count {
             if !self.read_more(until) {
@@ -60,7 +60,7 @@ impl Socket {
         true
     }
 
-    /// Reads once; false when time ran out or the peer ended.
+    /// Reads once; false after a timeout or at the end of the connection.
     pub fn read_more(&mut self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
         if self.ended || left.is_zero() {
@@ -88,7 +88,7 @@ impl Socket {
         bytes
     }
 
-    /// Whether the peer ends the connection in time; what it says before does not matter.
+    /// Whether the peer closes the connection in time; bytes that it sends before are ignored.
     pub fn is_closed_within(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
         while self.read_more(until) {
@@ -102,7 +102,7 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// Waits for something that happens by itself.
+/// Waits until the condition becomes true.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// What a PUBLISH carries beside its body.
+/// The properties of a PUBLISH.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Properties {
     pub content_type: Option<String>,
@@ -25,14 +25,14 @@ pub struct Message {
     pub properties: Properties,
 }
 
-/// How to connect.
+/// Options of a connection.
 #[derive(Debug, Clone)]
 pub struct Connect<'a> {
     pub client: &'a str,
     /// 4 or 5.
     pub level: u8,
     pub clean: bool,
-    /// MQTT 5: how many QoS 1 and 2 deliveries may be unacknowledged.
+    /// MQTT 5: largest number of unacknowledged QoS 1 and 2 deliveries.
     pub receive_maximum: Option<u16>,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Connect<'a> {
         Self { level: 5, ..Self::v311(client) }
     }
 
-    /// A session that outlives its connection.
+    /// A persistent session.
     pub fn persistent(client: &'a str) -> Self {
         Self { clean: false, ..Self::v311(client) }
     }
@@ -76,7 +76,7 @@ pub struct Mqtt {
     pub level: u8,
     pub session_present: bool,
     next_id: u16,
-    /// Arrived while something else was waited for.
+    /// Messages that came while something else was awaited.
     messages: VecDeque<Message>,
     acks: VecDeque<u16>,
 }
@@ -115,7 +115,7 @@ impl Mqtt {
         assert_eq!(reply.last(), Some(&qos), "SUBACK was {reply:?}");
     }
 
-    /// Publishes, and waits for the acknowledgement that the level asks for.
+    /// Publishes, and waits for the acknowledgements of the QoS level.
     pub fn publish(&mut self, topic: &str, body: &[u8], qos: u8) {
         self.publish_with(topic, body, qos, &Properties::default());
     }
@@ -134,12 +134,12 @@ impl Mqtt {
         }
     }
 
-    /// The next message, acknowledged.
+    /// Receives and acknowledges the next message.
     pub fn receive(&mut self) -> Message {
         self.receive_within(PATIENCE).expect("a message")
     }
 
-    /// The next message, acknowledged, if one comes in time.
+    /// Receives and acknowledges the next message, if one comes in time.
     pub fn receive_within(&mut self, time: Duration) -> Option<Message> {
         let message = self.peek_message(Instant::now() + time)?;
         self.acknowledge(&message);
@@ -155,7 +155,7 @@ impl Mqtt {
         self.messages.pop_front()
     }
 
-    /// Waits for one PUBACK, whichever comes.
+    /// Waits for any PUBACK.
     pub fn puback(&mut self, until: Instant) -> Option<u16> {
         while self.acks.is_empty() {
             let packet = self.packet(until)?;
@@ -189,11 +189,11 @@ impl Mqtt {
 
     fn accepted(&mut self, kind: u8, id: u16) {
         let reply = self.reply(kind, id);
-        // 0x10 is a success too: nobody subscribes.
+        // 0x10 is a success, too: no matching subscribers.
         assert!(matches!(reply.get(2), None | Some(0 | 0x10)), "refused: {reply:?}");
     }
 
-    /// Waits for a packet of that kind and id; messages that come before are kept.
+    /// Waits for a packet of this kind and id; messages that come before are kept.
     fn reply(&mut self, kind: u8, id: u16) -> Vec<u8> {
         loop {
             let (found, body) = self.packet(Instant::now() + PATIENCE).expect("a reply");

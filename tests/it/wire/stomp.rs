@@ -22,7 +22,7 @@ impl Frame {
 pub struct Stomp {
     pub socket: Socket,
     next_receipt: u32,
-    /// Arrived while something else was waited for.
+    /// Messages that came while something else was awaited.
     messages: VecDeque<Frame>,
 }
 
@@ -71,7 +71,7 @@ impl Stomp {
         self.socket.send(&frame("ACK", &[("id", id)], b""));
     }
 
-    /// Any frame with a receipt, and the receipt.
+    /// Sends any frame with a receipt header, and waits for the receipt.
     pub fn request(&mut self, command: &str, headers: &[(&str, &str)], body: &[u8]) {
         self.next_receipt += 1;
         let receipt = self.next_receipt.to_string();
@@ -88,7 +88,7 @@ impl Stomp {
         }
     }
 
-    /// The next frame, whatever it is.
+    /// The next frame of any kind.
     pub fn frame(&mut self, until: Instant) -> Option<Frame> {
         let mut seen = 0;
         loop {
@@ -165,7 +165,7 @@ pub fn frame(command: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Where the blank line behind the headers ends. What stands before `from` was searched already.
+/// Offset behind the blank line after the headers. The bytes before `from` were searched already.
 fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
     let ends = (from..bytes.len()).filter(|at| bytes[*at] == b'\n');
     ends.map(|at| at + 1).find_map(|next| match &bytes[next..] {

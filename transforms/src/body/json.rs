@@ -1,13 +1,13 @@
-//! JSON paths: `$`, `.name`, `['name']`, `[n]`. The walk is a loop with a depth counter, never a recursion; values that
-//! are passed over are only skipped, so damage after the place is not noticed.
+//! JSON paths: `$`, `.name`, `['name']`, `[n]`. Reading is a loop with a depth counter, never a recursion. The text is
+//! read up to the value only, so malformed text behind it is not noticed.
 
 use super::Unreadable;
 use crossdock_core::exchange::selector::Operand;
 use std::borrow::Cow;
 
-/// Deepest nesting that is walked through.
+/// Deepest nesting that is read.
 const DEPTH_MAX: usize = 128;
-/// Most steps of a path.
+/// Largest number of steps in a path.
 const STEPS_MAX: usize = 32;
 
 /// A compiled path.
@@ -69,14 +69,14 @@ fn step(rest: &str) -> Option<(Step, &str)> {
     Some((Step::Item(number.parse().ok()?), after))
 }
 
-/// A place in the body.
+/// A position in the body.
 struct Walk<'b> {
     bytes: &'b [u8],
     at: usize,
 }
 
 impl<'b> Walk<'b> {
-    /// Goes to the member's value; of repeated members the first counts. False when there is none.
+    /// Moves to the member's value; the first one if the name is repeated. False if there is no such member.
     fn member(&mut self, name: &str) -> Result<bool, Unreadable> {
         if !self.open(b'{')? {
             return Ok(false);
@@ -113,7 +113,7 @@ impl<'b> Walk<'b> {
         self.next_entry(b']', &mut first)
     }
 
-    /// True at an opening bracket of this kind; a value of another kind is no place to go into.
+    /// True at an opening bracket of this kind; false at a value of another kind, which has no such members.
     fn open(&mut self, bracket: u8) -> Result<bool, Unreadable> {
         match self.peek() {
             Some(b) if b == bracket => {
@@ -141,7 +141,7 @@ impl<'b> Walk<'b> {
         }
     }
 
-    /// The value here: a scalar as such, an object or an array as its text.
+    /// The value at this position: a scalar as such, an object or an array as its text.
     fn value(&mut self) -> Result<Operand<'b>, Unreadable> {
         let first = self.peek().ok_or(Unreadable)?;
         let start = self.at;
@@ -164,7 +164,7 @@ impl<'b> Walk<'b> {
         }
     }
 
-    /// Passes over one value.
+    /// Skips one value.
     fn skip(&mut self) -> Result<(), Unreadable> {
         let mut depth = 0usize;
         loop {
@@ -203,7 +203,7 @@ impl<'b> Walk<'b> {
         }
     }
 
-    /// The raw bytes of the string here.
+    /// The raw bytes of the string at this position.
     fn string(&mut self) -> Result<&'b [u8], Unreadable> {
         self.need(b'"')?;
         let start = self.at;
@@ -244,7 +244,7 @@ impl<'b> Walk<'b> {
     }
 }
 
-/// The text of a string's raw bytes. The quotes belong to the grammar, so they are put back for the reader.
+/// The text of a string's raw bytes. The parser needs the quotes, so they are added again.
 fn unescaped(raw: &[u8]) -> Result<String, Unreadable> {
     let mut quoted = Vec::with_capacity(raw.len() + 2);
     quoted.push(b'"');

@@ -1,4 +1,4 @@
-//! Paths into bodies, answered by walking the body up to the place: nothing is parsed as a whole, nothing is kept.
+//! Paths into bodies: the body is read up to the value that the path names; nothing is parsed as a whole or cached.
 
 mod json;
 mod xml;
@@ -8,7 +8,7 @@ pub(crate) use xml::XmlPath;
 
 use crossdock_core::exchange::selector::{Operand, PathKind};
 
-/// The body is not what the path is for, or is damaged before the place.
+/// The body has another format than the path, or is malformed in front of the value.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
@@ -27,7 +27,7 @@ impl BodyPath {
         }
     }
 
-    /// What is at the place; NULL when there is nothing.
+    /// The value that the path names; NULL if there is none.
     pub(crate) fn find<'b>(&self, body: &'b [u8]) -> Result<Operand<'b>, Unreadable> {
         match self {
             BodyPath::Json(path) => path.find(body),

@@ -1,6 +1,6 @@
 //! XML paths: `/a/b`, `*` for any name, `[@k='v']` and `[n]` as conditions, and at the end `/@name` or `/text()`.
-//! Streaming: the document is read up to the place. Names are compared as written, prefix included. A document type
-//! makes the body unreadable, so no entity can be declared.
+//! The document is read up to the value only. Names are compared as written, prefix included. A document type makes the
+//! body unreadable, so no entity can be declared.
 
 use super::Unreadable;
 use crossdock_core::exchange::selector::Operand;
@@ -24,7 +24,7 @@ struct Step {
     name: Option<String>,
     /// An attribute and its value.
     with: Option<(String, String)>,
-    /// From 1, among the siblings that fit the rest.
+    /// Index from 1 among the siblings that fulfil the other conditions.
     nth: Option<usize>,
 }
 
@@ -100,7 +100,7 @@ impl XmlPath {
     }
 }
 
-/// Cuts at the `/` outside of quotes.
+/// Splits at each `/` outside of quotes.
 fn split_steps(text: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     text.split(move |c| {
@@ -144,17 +144,17 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || "[]@'\"()*=/<>&!".contains(c))
 }
 
-/// Where the reader is, seen from the path.
+/// The state of reading, relative to the path.
 struct Walk<'p> {
     path: &'p XmlPath,
     open: usize,
-    /// How many of the open elements, from the root on, are the path's steps.
+    /// Number of open elements, from the root on, that match the path's steps.
     matched: usize,
-    /// Per step, how many siblings fitted so far.
+    /// For each step, the number of siblings that matched so far.
     counts: Vec<usize>,
     /// The text of the element that was found, while it is open.
     found: Option<String>,
-    /// There was an element.
+    /// An element was read.
     seen: bool,
 }
 
@@ -164,7 +164,7 @@ impl<'p> Walk<'p> {
         Self { path, open: 0, matched: 0, counts, found: None, seen: false }
     }
 
-    /// An element begins; the value, if the path ends in one of its attributes.
+    /// An element begins. Returns the value if the path ends in one of its attributes.
     fn start(&mut self, start: &BytesStart<'_>) -> Result<Option<String>, Unreadable> {
         if self.open == DEPTH_MAX {
             return Err(Unreadable);
@@ -215,7 +215,7 @@ impl<'p> Walk<'p> {
         }
     }
 
-    /// An element ends; the value, if it was the one.
+    /// An element ends. Returns the value if the path names it.
     fn end(&mut self) -> Option<String> {
         let was_matched = self.matched == self.open;
         self.open = self.open.saturating_sub(1);

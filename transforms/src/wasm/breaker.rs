@@ -1,7 +1,7 @@
-//! Pauses a module that fails again and again, so that it does not take its deadline from every message.
+//! Pauses a module that keeps failing, so that it does not delay every message by its deadline.
 //!
-//! A failure is a trap, a timeout or a lack of memory. A module that refuses a message by its own word works: a row of
-//! bad messages must not stop the good ones behind them.
+//! A failure is a trap, a timeout or a lack of memory. A module that returns an error for a message works: several bad
+//! messages in a row must not stop the good ones behind them.
 //!
 //! ```text
 //! closed ──5 failures in a row──► open (1 s, doubled each time, at most 60 s) ──time is over──► one call
@@ -32,7 +32,7 @@ struct State {
     last: Option<FaultKind>,
 }
 
-/// Refused: how long still, and what the last failure was.
+/// The call is refused: the rest of the pause, and the last failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Paused {
     pub left: Duration,
@@ -40,7 +40,8 @@ pub(super) struct Paused {
 }
 
 impl Breaker {
-    /// Asks before a call. After a pause one caller is let through, and the others wait for its outcome.
+    /// To be asked before each call of the module. After a pause one call is admitted; the others are refused until it
+    /// has succeeded.
     pub(super) fn admit(&self, now: Instant) -> Result<(), Paused> {
         let mut state = self.state.lock();
         match state.open_until {
@@ -62,7 +63,7 @@ impl Breaker {
         }
     }
 
-    /// Returns the pause that begins, if one does.
+    /// Counts a failure. Returns the pause, if one begins.
     pub(super) fn failed(&self, now: Instant, kind: FaultKind) -> Option<Duration> {
         let mut state = self.state.lock();
         state.in_a_row = state.in_a_row.saturating_add(1);
@@ -78,7 +79,7 @@ impl Breaker {
         Some(state.pause)
     }
 
-    /// How long it is paused still.
+    /// The rest of the pause.
     pub(super) fn paused(&self, now: Instant) -> Option<Duration> {
         let until = self.state.lock().open_until?;
         until.checked_duration_since(now).filter(|left| !left.is_zero())
@@ -100,14 +101,14 @@ mod tests {
         assert_eq!(breaker.failed(at(0), FaultKind::Timeout), Some(Duration::from_secs(1)));
         let paused = Paused { left: Duration::from_millis(900), last: FaultKind::Timeout };
         assert_eq!(breaker.admit(at(100)), Err(paused));
-        assert_eq!(breaker.admit(at(1_000)), Ok(()), "one is let through");
+        assert_eq!(breaker.admit(at(1_000)), Ok(()), "one call is admitted");
         assert!(breaker.admit(at(1_001)).is_err(), "and only one");
         assert_eq!(breaker.failed(at(1_002), FaultKind::Trap), Some(Duration::from_secs(2)));
         assert!(breaker.admit(at(3_000)).is_err());
         assert_eq!(breaker.admit(at(3_002)), Ok(()));
         breaker.succeeded();
         assert_eq!((breaker.admit(at(3_003)), breaker.paused(at(3_003))), (Ok(()), None));
-        assert_eq!(breaker.failed(at(3_004), FaultKind::Trap), None, "counting begins anew");
+        assert_eq!(breaker.failed(at(3_004), FaultKind::Trap), None, "counting starts at zero");
     }
 
     #[test]

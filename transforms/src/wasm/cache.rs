@@ -1,8 +1,8 @@
-//! Compiled modules on disk, so that a restart does not compile again. A file is named by the module's hash and by
-//! everything that the compiled form depends on, and begins with its own hash.
+//! Compiled modules on disk, so that a restart does not compile them again. A file's name contains the hash of the
+//! module and of everything that the compiled form depends on; its content begins with a hash of the code.
 //!
-//! Loading compiled code means running it unchecked, so a file is loaded only if it lies in the cache folder itself, is
-//! no link, and neither it nor the folder can be written by anybody else; otherwise the module is compiled again.
+//! Compiled code runs unchecked, so a file is loaded only if it lies in the cache folder itself, is not a link, and
+//! neither it nor the folder can be written by other users; otherwise the module is compiled again.
 
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use wasmtime::{Engine, Result};
 
 const MAGIC: &[u8; 8] = b"XDKWASM1";
 const HEAD: usize = MAGIC.len() + 32;
-/// Largest file that is loaded.
+/// Largest file that is loaded, in bytes.
 const FILE_MAX: u64 = 512 << 20;
 
 /// The cache folder.
@@ -24,7 +24,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Makes the folder if it is not there, for its owner only.
+    /// Creates the folder, accessible for its owner only, if it does not exist.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
@@ -36,29 +36,37 @@ impl Cache {
         if !is_private(&at_folder, &at_folder) {
             let shown = folder.display();
             tracing::warn!(
-                "{shown}: others can write here, so every start compiles all modules anew"
+                "{shown}: other users may write here, so the compiled modules in it are not used"
             );
         }
         Ok(Self { folder })
     }
 
-    /// The module, compiled now or before. Trouble with the folder costs time only.
+    /// The module, loaded or compiled. Errors of the folder only cost time.
     pub(super) fn component(&self, engine: &Engine, wasm: &[u8]) -> Result<Component> {
         let path = self.folder.join(file_name(engine, wasm));
         if let Some(code) = self.load(&path) {
             match deserialize(engine, &code) {
                 Ok(component) => return Ok(component),
-                Err(e) => tracing::warn!("{}: compiled again, because: {e:#}", path.display()),
+                Err(e) => {
+                    let path = path.display();
+                    tracing::warn!(
+                        "{path}: cannot load the compiled module; compiling it again: {e:#}"
+                    );
+                }
             }
         }
         let code = engine.precompile_component(wasm)?;
         if let Err(e) = self.store(&path, &code) {
-            tracing::warn!("{}: the compiled module is not kept: {e}", path.display());
+            let path = path.display();
+            tracing::warn!(
+                "{path}: cannot store the compiled module; the next start compiles it again: {e}"
+            );
         }
         deserialize(engine, &code)
     }
 
-    /// The code in the file, if it can be trusted and is whole.
+    /// The code in the file, if it can be trusted and is complete.
     fn load(&self, path: &Path) -> Option<Vec<u8>> {
         let folder = fs::symlink_metadata(&self.folder).ok()?;
         let at_path = fs::symlink_metadata(path).ok()?;
@@ -77,19 +85,19 @@ impl Cache {
         Some(bytes)
     }
 
-    /// Whole or not at all: written beside, flushed, and moved into place.
+    /// Stores the code atomically: writes a temporary file, syncs it, renames it.
     fn store(&self, path: &Path, code: &[u8]) -> io::Result<()> {
         let beside = path.with_extension(format!("{}.new", std::process::id()));
         let written = self.write(&beside, code).and_then(|()| fs::rename(&beside, path));
         if written.is_err() {
-            // The rest of a failed write; if it cannot be removed either, the error at hand is the one to report.
+            // Deletes what a failed write left. If that fails too, the first error is the one to report.
             let _ = fs::remove_file(&beside);
         }
         written
     }
 
     fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
-        // What a process of the same id left behind when it was killed in the middle.
+        // Deletes what a killed process with the same process id may have left.
         let _ = fs::remove_file(path);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -103,7 +111,7 @@ impl Cache {
     }
 }
 
-/// Written only by the folder's owner.
+/// Whether only the folder's owner can write it.
 #[cfg(unix)]
 fn is_private(of: &fs::Metadata, folder: &fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -133,7 +141,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Unlike the standard one it is the same in every process.
+/// Unlike the standard hasher it gives the same result in every process.
 struct Sha256Hasher(Sha256);
 
 impl Hasher for Sha256Hasher {

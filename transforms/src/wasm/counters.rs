@@ -1,11 +1,11 @@
-//! What a module did: calls, faults, how long it took.
+//! Counters of a module: calls, faults, durations.
 
 use crossdock_core::transform::FaultKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets of the histogram: up to 1 µs, 2 µs, 4 µs, ... and the last without an end.
+/// Buckets of the histogram: up to 1 µs, 2 µs, 4 µs, ..., and one for all longer calls.
 pub(super) const BUCKETS: usize = 24;
 
 /// Counters of one module.
@@ -17,7 +17,7 @@ pub(super) struct Counters {
     latency: [AtomicU64; BUCKETS],
 }
 
-/// A module as the admin API and metrics show it.
+/// The counters and state of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleStatus {
     pub name: Arc<str>,
@@ -30,7 +30,7 @@ pub struct ModuleStatus {
     pub faults: [(FaultKind, u64); 4],
     /// Calls that took at most 2^i µs, not counting those of the buckets before; the last bucket has no end.
     pub latency: Vec<u64>,
-    /// How long the breaker keeps it paused still.
+    /// The rest of the breaker's pause.
     pub paused: Option<Duration>,
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Size {
 }
 
 impl Size {
-    /// The pool for modules that may use so much memory.
+    /// The pool for modules with this memory limit, in bytes.
     pub(super) fn of(memory: u64) -> Self {
         match memory <= Size::Small.memory() as u64 {
             true => Size::Small,
@@ -29,7 +29,7 @@ impl Size {
         }
     }
 
-    /// Largest memory of the pool.
+    /// Largest memory of one instance in this pool, in bytes.
     pub(super) fn memory(self) -> usize {
         match self {
             Size::Small => 16 << 20,
@@ -37,7 +37,7 @@ impl Size {
         }
     }
 
-    /// Instances that can live at the same time, of all modules together.
+    /// Instances of all modules together that can exist at the same time.
     fn instances(self) -> u32 {
         match self {
             Size::Small => 128,
@@ -46,7 +46,7 @@ impl Size {
     }
 }
 
-/// An engine and what all its modules share.
+/// An engine and the parts that all its modules share.
 pub(super) struct Runtime {
     pub engine: Engine,
     pub ticker: Ticker,
@@ -60,9 +60,11 @@ pub(super) struct Compiled {
 
 impl Runtime {
     pub(super) fn new(size: Size) -> Result<Self> {
-        // Address space may be too scarce for a pool (a container's limit): slower, but it works.
+        // A container may limit the address space too much for a pool. Without a pool it is slower, but works.
         let engine = Engine::new(&config(Some(size))).or_else(|e| {
-            tracing::warn!("wasm memories come one by one, because a pool was refused: {e:#}");
+            tracing::warn!(
+                "cannot reserve memory for a pool of modules; each call allocates its own: {e:#}"
+            );
             Engine::new(&config(None))
         })?;
         let mut linker = Linker::new(&engine);
@@ -73,7 +75,7 @@ impl Runtime {
         Ok(Self { engine, ticker, linker })
     }
 
-    /// Compiles, or loads what was compiled before; checks what the module asks for and offers.
+    /// Compiles the module or loads its compiled form; checks its imports and exports.
     pub(super) fn compile(&self, wasm: &[u8], cache: Option<&Cache>) -> Result<Compiled, String> {
         let component = match cache {
             Some(cache) => cache.component(&self.engine, wasm),
@@ -99,7 +101,7 @@ impl Runtime {
         let component_type = component.component_type();
         for (name, item) in component_type.imports(&self.engine) {
             let (interface, version) = name.split_once('@').unwrap_or((name, ""));
-            // A name for a type of an interface that is checked by itself.
+            // A name for a type of an interface; the interface itself is checked.
             if matches!(item.ty, ComponentItem::Type(_) | ComponentItem::Resource(_)) {
                 continue;
             }
@@ -110,9 +112,9 @@ impl Runtime {
             }
             return Err(match interface {
                 "crossdock:transform/types" => format!(
-                    "is made for crossdock:transform@{version}, and this broker offers 1.0.0"
+                    "is built for crossdock:transform@{version}, and this broker supports 1.0.0"
                 ),
-                _ => format!("asks for {name}, which is not granted"),
+                _ => format!("imports {name}, which modules may not use"),
             });
         }
         Ok(())
@@ -150,7 +152,7 @@ fn config(pool: Option<Size>) -> Config {
         pool.max_memory_size(size.memory());
         pool.max_component_instance_size(8 << 20);
         pool.max_core_instance_size(8 << 20);
-        // What a small module touches stays mapped between two instances, which saves the page faults.
+        // Memory that a small module uses stays mapped for the next instance, which saves page faults.
         pool.linear_memory_keep_resident(256 << 10);
         pool.table_keep_resident(16 << 10);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -1,4 +1,4 @@
-//! What crosses the border: messages as handles, values in both directions, a decision turned into drafts.
+//! The data that crosses the sandbox's border: messages as handles, values in both directions, decisions as drafts.
 
 use super::bindings::{Decision, Host, HostMessage, Origin, Output, Patch, Value as GuestValue};
 use super::instance::State;
@@ -12,11 +12,11 @@ use std::time::Duration;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
-/// Most bytes of bodies that one call may return.
+/// Largest number of bytes in the bodies that one call may return.
 pub(super) const OUTPUT_MAX: usize = 16 << 20;
-/// Most outputs of one call.
+/// Largest number of outputs of one call.
 pub(super) const OUTPUTS_MAX: usize = 1_024;
-/// Longest reason that is kept.
+/// Longest reason that is kept, in bytes; a longer one is truncated.
 const REASON_MAX: usize = 1024;
 
 impl Host for State {}
@@ -102,7 +102,7 @@ fn from_guest(value: GuestValue) -> Value {
     }
 }
 
-/// Carries the decision out; an error is the module's fault.
+/// Carries out a module's decision. An error is a fault of the module.
 pub(super) fn carry_out(
     decision: Decision,
     mut draft: Draft,
@@ -118,13 +118,18 @@ pub(super) fn carry_out(
             Outcome::One(draft)
         }
         Decision::Emit(outputs) if outputs.len() > OUTPUTS_MAX => {
-            return Err(format!("{} outputs are more than {OUTPUTS_MAX}", outputs.len()));
+            return Err(format!(
+                "the module returned {} outputs; at most {OUTPUTS_MAX} are allowed",
+                outputs.len()
+            ));
         }
         Decision::Emit(outputs) => {
             let bytes: usize =
                 outputs.iter().filter_map(|o| o.patch.body.as_ref()).map(Vec::len).sum();
             if bytes > OUTPUT_MAX {
-                return Err(format!("{bytes} bytes of output are more than {OUTPUT_MAX}"));
+                return Err(format!(
+                    "the module returned {bytes} bytes; at most {OUTPUT_MAX} are allowed"
+                ));
             }
             let drafts = outputs.into_iter().map(|output| emitted(&draft, output, topic_exchange));
             Outcome::Many(drafts.collect::<Result<_, String>>()?)
@@ -157,9 +162,10 @@ fn patch(draft: &mut Draft, patch: Patch) -> Result<(), String> {
         draft.set("content_type", Value::Text(content_type.into()))?;
     }
     match patch.body {
-        Some(body) if body.len() > OUTPUT_MAX => {
-            Err(format!("{} bytes of output are more than {OUTPUT_MAX}", body.len()))
-        }
+        Some(body) if body.len() > OUTPUT_MAX => Err(format!(
+            "the module returned {} bytes; at most {OUTPUT_MAX} are allowed",
+            body.len()
+        )),
         Some(body) => {
             draft.set_body(body);
             Ok(())

@@ -1,4 +1,4 @@
-//! The sandbox's owner: engines, the cache, and modules by their content.
+//! The host owns the sandbox: engines, the cache, and compiled modules by the hash of their content.
 
 use super::cache::{Cache, hex};
 use super::counters::ModuleStatus;
@@ -16,20 +16,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Largest module file.
+/// Largest module file, in bytes.
 const MODULE_MAX: u64 = 64 << 20;
 
-/// Why there is no host.
+/// Why the host cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    #[error("the folder for compiled modules {folder}: {error}")]
+    #[error("cannot use the folder {folder} for compiled modules: {error}")]
     Cache { folder: PathBuf, error: std::io::Error },
 }
 
 /// Hash of a module's file, and the pool that it was compiled for.
 type Content = ([u8; 32], Size);
 
-/// Compiles routes and owns what their modules run in. One for each process; routes keep what they need of it.
+/// Compiles routes and owns the engines of their modules. One for each process; a route keeps its modules alive.
 pub struct Host {
     cache: Option<Cache>,
     engines: Mutex<HashMap<Size, Arc<Runtime>>>,
@@ -38,7 +38,7 @@ pub struct Host {
     unreadable: Arc<AtomicU64>,
 }
 
-/// A module as a step asks for it.
+/// A module and its limits, as a step configures them.
 pub(crate) struct ModuleSpec {
     pub name: Arc<str>,
     pub path: PathBuf,
@@ -46,15 +46,15 @@ pub(crate) struct ModuleSpec {
     pub config: String,
     pub memory: u64,
     pub deadline: Duration,
-    /// An instance for each message.
+    /// Make a new instance for each message.
     pub fresh: bool,
     pub topic_exchange: Name,
 }
 
-/// A module that is not taken.
+/// Why a module cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// The key that the reason is about, if it is not the module's own: `with`, `limits.memory`.
+    /// The key that the reason is about, if it is not the module's name: `with`, `limits.memory`.
     pub about: Option<&'static str>,
     pub reason: String,
 }
@@ -66,7 +66,7 @@ impl Refused {
 }
 
 impl Host {
-    /// A host that keeps compiled modules in the folder, or nowhere. Costs nothing until a module is loaded.
+    /// A host that stores compiled modules in the folder, if one is given. Engines are created with the first module.
     pub fn new(cache_dir: Option<PathBuf>) -> Result<Self, HostError> {
         let cache = match cache_dir {
             None => None,
@@ -83,12 +83,12 @@ impl Host {
         })
     }
 
-    /// The modules of all routes that are alive.
+    /// The modules of all existing routes.
     pub fn modules(&self) -> Vec<ModuleStatus> {
         self.modules.lock().iter().filter_map(Weak::upgrade).map(|m| m.status()).collect()
     }
 
-    /// Bodies that a predicate or an expression had a path for and that could not be read, of all routes so far.
+    /// Number of bodies that a path of a predicate or expression could not read, of all routes so far.
     pub fn unreadable_bodies(&self) -> u64 {
         self.unreadable.load(Ordering::Relaxed)
     }
@@ -119,7 +119,7 @@ impl Host {
         };
         let module = start(blueprint, version, spec.fresh).map_err(|failure| match failure {
             Failure::Guest(reason) => Refused::new(Some("with"), reason),
-            Failure::Busy => Refused::new(None, "every instance of the pool is in use"),
+            Failure::Busy => Refused::new(None, "all instances of the pool are in use"),
             Failure::Sandbox(kind, reason) => match kind.as_str() {
                 "memory" => Refused::new(
                     Some("limits.memory"),
@@ -140,7 +140,8 @@ impl Host {
         if let Some(runtime) = engines.get(&size) {
             return Ok(runtime.clone());
         }
-        let runtime = Runtime::new(size).map_err(|e| format!("no wasm engine: {e:#}"))?;
+        let runtime = Runtime::new(size)
+            .map_err(|e| format!("cannot create the WebAssembly engine: {e:#}"))?;
         let runtime = Arc::new(runtime);
         engines.insert(size, runtime.clone());
         Ok(runtime)
@@ -165,8 +166,8 @@ impl Host {
     }
 }
 
-/// On a thread of its own: a module may print while it starts, and the caller may be a runtime's worker, which must not
-/// block on that.
+/// Starts the module on a thread of its own: a module may print while it starts, and the caller may be a worker of the
+/// runtime, which must not block on that.
 fn start(blueprint: Blueprint, version: Arc<str>, fresh: bool) -> Result<Module, Failure> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| Module::start(blueprint, version, fresh));
@@ -177,7 +178,7 @@ fn start(blueprint: Blueprint, version: Arc<str>, fresh: bool) -> Result<Module,
     })
 }
 
-/// The engine says how many bytes a memory needs; the operator has to know which key gives them.
+/// The engine's error names the bytes that the module needs; the operator also has to know which key to change.
 fn too_small(size: Size, reason: String) -> Refused {
     match size == Size::Small && reason.contains("memory") && reason.contains("limit") {
         true => Refused::new(
@@ -193,7 +194,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(|e| named(&e))?;
     let size = file.metadata().map_err(|e| named(&e))?.len();
     if size > MODULE_MAX {
-        return Err(named(&format!("{size} bytes are more than {MODULE_MAX}")));
+        return Err(named(&format!("the file has {size} bytes; at most {MODULE_MAX} are allowed")));
     }
     let mut wasm = Vec::new();
     file.take(MODULE_MAX).read_to_end(&mut wasm).map_err(|e| named(&e))?;

@@ -15,14 +15,14 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-/// Bytes that a call may hand over in all: bodies, and headers and reasons beside them.
+/// Bytes that one call may return: bodies, headers and reasons together.
 const HANDED_OVER_MAX: usize = OUTPUT_MAX + (4 << 20);
-/// Handles that a module may hold.
+/// Largest number of handles that a module may hold.
 const HANDLES_MAX: usize = 4_096;
-/// Random bytes per request.
+/// Largest number of random bytes that a module gets with one request.
 const RANDOM_MAX: u64 = 64 << 10;
 
-/// What the host keeps for an instance.
+/// The host's state of an instance.
 pub(super) struct State {
     wasi: WasiCtx,
     pub table: ResourceTable,
@@ -41,7 +41,7 @@ impl WasiView for State {
 /// A failed call.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The module's own word.
+    /// The module returned an error.
     Guest(String),
     /// The sandbox ended it; the instance must not be used again.
     Sandbox(FaultKind, String),
@@ -67,7 +67,7 @@ pub(super) struct Instance {
     pub calls: u32,
 }
 
-/// The first call may have to set up a language's runtime.
+/// Time for `init`, which may have to set up a language's runtime.
 const INIT_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Instance {
@@ -101,7 +101,7 @@ impl Instance {
         }
     }
 
-    /// Calls `handle` and gives the draft back with its decision.
+    /// Calls `handle`; returns the draft and the decision.
     pub(super) fn handle(
         &mut self,
         draft: Draft,
@@ -126,7 +126,7 @@ impl Instance {
 fn set_deadline(store: &mut Store<State>, deadline: Duration) {
     store.data_mut().until = Instant::now() + deadline;
     let ticks = deadline.as_millis().div_ceil(TICK.as_millis());
-    // The tick under way does not count: it may be nearly over.
+    // The current tick is not counted, because it may be nearly over.
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1));
 }
 
@@ -139,6 +139,6 @@ fn failure(store: &Store<State>, error: wasmtime::Error) -> Failure {
         _ if store.data().limiter.refused => FaultKind::Memory,
         _ => FaultKind::Trap,
     };
-    // The cause says more than the frames around it.
+    // The root cause is more useful than the errors around it.
     Failure::Sandbox(kind, format!("{}: {error}", error.root_cause()))
 }

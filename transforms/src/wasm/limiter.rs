@@ -1,20 +1,20 @@
-//! What an instance may grow to.
+//! Limits of an instance's memories and tables.
 
 use wasmtime::ResourceLimiter;
 
-/// Table elements: what the runtimes of scripting languages need.
+/// Largest number of table elements; runtimes of scripting languages need that many.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 60_000;
 /// Core instances, memories and tables within one component.
 pub(super) const INSTANCES_MAX: usize = 64;
 pub(super) const MEMORIES_MAX: usize = 4;
 pub(super) const TABLES_MAX: usize = 32;
 
-/// Counts all memories of an instance together.
+/// Limits all memories of an instance together.
 #[derive(Debug)]
 pub(super) struct Limiter {
     memory_max: usize,
     used: usize,
-    /// The guest was refused memory: what goes wrong afterwards is because of that.
+    /// The module was refused memory; a later failure counts as lack of memory.
     pub refused: bool,
 }
 

@@ -1,4 +1,4 @@
-//! One wasm step's module: idle instances, the breaker, and the way of a draft through it.
+//! The module of one wasm step: idle instances, the breaker, and calls with a draft.
 
 use super::breaker::Breaker;
 use super::counters::{Counters, ModuleStatus};
@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Messages after which an instance is replaced, so that what leaks does not pile up.
+/// Messages after which an instance is replaced, so that memory leaks of a module stay small.
 const CALLS_MAX: u32 = 1_000;
-/// Instances kept for the next message.
+/// Largest number of idle instances that are kept.
 const IDLE_MAX: usize = 8;
-/// When every instance of the pool is in use.
+/// Pause before the next attempt when all instances of the pool are in use.
 const BUSY_RETRY: Duration = Duration::from_millis(20);
 
 /// A module as one step uses it.
@@ -29,7 +29,7 @@ pub(crate) struct Module {
 }
 
 impl Module {
-    /// Makes the first instance: what `init` says against the configuration is said here.
+    /// Makes the first instance, so that an error of `init` about the configuration is reported now.
     pub(super) fn start(
         blueprint: Blueprint,
         version: Arc<str>,
@@ -48,12 +48,12 @@ impl Module {
         Ok(module)
     }
 
-    /// The draft's way through the module. Blocks for the module's deadline at most.
+    /// Calls the module with the draft. Blocks at most until the module's deadline.
     pub(crate) fn run(&self, draft: Draft) -> Result<Outcome, Fault> {
         let started = Instant::now();
         if let Err(paused) = self.breaker.admit(started) {
             let left = paused.left.as_millis();
-            let text = format!("paused for {left} ms more after failures in a row");
+            let text = format!("the module failed too often and is paused for another {left} ms");
             return Err(self.fault(paused.last, &text));
         }
         let result = self.call(draft);
@@ -65,7 +65,7 @@ impl Module {
             }
             Err(Failure::Busy) => Ok(Outcome::Retry(BUSY_RETRY)),
             Err(Failure::Guest(reason)) => {
-                // The sandbox held and the module answered: for the breaker that is a success.
+                // The module answered, so for the breaker the call succeeded.
                 self.breaker.succeeded();
                 Err(self.fault(FaultKind::Guest, &reason))
             }
@@ -74,7 +74,7 @@ impl Module {
                     let module = &*self.blueprint.name;
                     tracing::warn!(
                         module,
-                        "paused for {pause:?} after failures in a row: {reason}"
+                        "the module failed too often and is paused for {pause:?}; its last failure: {reason}"
                     );
                 }
                 Err(self.fault(kind, &reason))
@@ -82,7 +82,7 @@ impl Module {
         }
     }
 
-    /// The module as metrics show it.
+    /// The module's counters and state.
     pub(super) fn status(&self) -> ModuleStatus {
         let paused = self.breaker.paused(Instant::now());
         self.counters.status(&self.blueprint.name, &self.version, paused)

@@ -1,4 +1,4 @@
-//! What a module prints: lines for the log, each cut at a fixed length.
+//! The output that a module prints: lines for the log, each truncated to a fixed length.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 const LINE_MAX: usize = 1024;
-/// Accepted at once.
+/// Bytes that are accepted with one write.
 const WRITE_MAX: usize = 64 * 1024;
 
 /// One of a module's output streams.

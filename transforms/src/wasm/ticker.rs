@@ -8,7 +8,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 use wasmtime::Engine;
 
-/// One epoch.
+/// Duration of one epoch.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
 pub(super) struct Ticker {
@@ -29,7 +29,7 @@ impl Ticker {
         let tick = move || {
             while !seen.stopped.load(Ordering::SeqCst) {
                 match seen.running.load(Ordering::SeqCst) {
-                    // An unpark between the look and the park is not lost: park then returns at once.
+                    // An unpark between the check and the park is not lost: park then returns at once.
                     0 => thread::park(),
                     _ => {
                         thread::sleep(TICK);
@@ -42,7 +42,7 @@ impl Ticker {
         Ok(Self { shared, thread: handle.thread().clone() })
     }
 
-    /// Time runs while this is held.
+    /// The clock runs while this is held.
     pub(super) fn running(&self) -> Running<'_> {
         if self.shared.running.fetch_add(1, Ordering::SeqCst) == 0 {
             self.thread.unpark();

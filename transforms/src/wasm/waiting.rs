@@ -1,5 +1,5 @@
 //! Waiting within the deadline. The epoch stops a module that computes, not one that sleeps in the host, so the two
-//! functions of `wasi:io/poll` that sleep are replaced by ones that look at the deadline.
+//! functions of `wasi:io/poll` that sleep are replaced by ones that respect the deadline.
 
 use super::instance::State;
 use std::thread;
@@ -9,9 +9,9 @@ use wasmtime::{Result, Trap};
 use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::sync::io::poll::{self, Host, HostPollable};
 
-/// How often it is looked whether something is ready.
+/// Pause between two checks whether something is ready.
 const LOOK: Duration = Duration::from_millis(1);
-/// Most things waited for at once.
+/// Largest number of pollables in one call.
 const WAITED_FOR_MAX: usize = 256;
 
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
@@ -21,7 +21,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     added
 }
 
-/// Nothing was ready: sleeps a little, or ends the call.
+/// Nothing was ready: sleeps for one pause, or ends the call at its deadline.
 fn sleep(until: Instant) -> Result<()> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -34,7 +34,7 @@ fn sleep(until: Instant) -> Result<()> {
 impl Host for State {
     fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
         if pollables.is_empty() || pollables.len() > WAITED_FOR_MAX {
-            return Err(wasmtime::Error::msg("polls nothing, or too much at once"));
+            return Err(wasmtime::Error::msg("the module polls an empty or too long list"));
         }
         loop {
             let mut ready = Vec::new();

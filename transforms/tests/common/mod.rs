@@ -1,4 +1,4 @@
-//! What the tests of routes share: a host, routes from JSON, messages, and their way through.
+//! Shared by the tests of routes: a host, routes from JSON, messages, and running them.
 
 // Every test binary compiles this file and uses a part of it.
 #![allow(dead_code)]
@@ -16,7 +16,7 @@ pub fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A folder for this test binary that no other uses.
+/// A folder that only this test binary uses.
 pub fn scratch(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("crossdock-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
@@ -71,21 +71,21 @@ pub fn formats() -> Formats {
     Formats::new(Vec::new())
 }
 
-/// The message's way through the route.
+/// Runs the message through the route.
 pub fn apply(route: &ContentRoute, message: &Message) -> Result<(Verdict, Vec<Message>), Fault> {
     let mut out = Vec::new();
     let verdict = route.transform.apply(message, &formats(), &mut out)?;
     Ok((verdict, out))
 }
 
-/// The bodies of what came out.
+/// The bodies of the results.
 pub fn bodies(route: &ContentRoute, body: &str) -> Vec<String> {
     let (verdict, out) = apply(route, &message(body.to_string(), &[])).unwrap();
     assert_eq!(verdict, Verdict::Emit, "{body}");
     out.iter().map(|m| String::from_utf8_lossy(m.body()).into_owned()).collect()
 }
 
-/// How the route fails on the message.
+/// The fault with which the route fails for the message.
 pub fn fault(route: &ContentRoute, body: &str) -> (FaultKind, String) {
     let fault = apply(route, &message(body.to_string(), &[])).expect_err(body);
     assert!(fault.text.len() <= 1024, "{} bytes", fault.text.len());

@@ -1,4 +1,4 @@
-//! A broker that runs for as long as it is measured: a folder and ports of its own, ended by its number.
+//! A broker process for one measurement, with its own folder and ports; it is ended by its process id.
 
 use super::peers::{Kind, Plan};
 use super::processes::{resident_mib, signal, tree, wait_for};
@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 
 /// All ports are open within this time.
 const START_TIME: Duration = Duration::from_secs(120);
-/// It ends by itself within this time; then it is killed.
+/// After SIGTERM it gets this long to end; then it is killed.
 const STOP_TIME: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// After the start, until its memory is looked at.
+/// Time from the start to the reading of its memory.
 const REST: Duration = Duration::from_secs(1);
 
-/// A temporary folder that goes when nobody needs it any more.
+/// A temporary folder, removed when it is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("crossdock-bench-{}", std::process::id()));
-        fs::create_dir_all(&path).context("the temporary folder cannot be written")?;
+        fs::create_dir_all(&path).context("cannot create a temporary folder")?;
         Ok(Self(path))
     }
 
@@ -40,20 +40,20 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left over is in the temporary folder.
+        // If it cannot be removed, it stays in the system's folder for temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// A broker that is ready.
+/// A broker that accepts connections.
 pub struct Running {
     pub kind: Kind,
-    /// Protocol and where it is spoken.
+    /// Protocols and their addresses.
     pub addresses: Vec<(&'static str, SocketAddr)>,
-    /// From the start to the last open port.
+    /// Time from the start until the last port was open.
     pub took: Duration,
     broker: Option<Child>,
-    /// What has to run beside it.
+    /// A process that has to run beside it.
     companions: Vec<Child>,
     folder: PathBuf,
 }
@@ -100,16 +100,16 @@ impl Running {
         }
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.broker.as_ref().map(Child::id).unwrap_or_default()
     }
 
-    /// Resident memory when nothing has happened yet.
+    /// Resident memory before any client has connected.
     pub fn resident_mib_at_rest(&self) -> Result<f64> {
         thread::sleep(REST);
         let resident = resident_mib(self.pid());
-        ensure!(resident > 0.0, "{} has gone", self.kind.name());
+        ensure!(resident > 0.0, "{} has ended", self.kind.name());
         Ok(resident)
     }
 }
@@ -132,10 +132,10 @@ fn spawn(command: &mut Command, folder: &Path, output: &str) -> Result<Child> {
     let file = File::create(folder.join(output))?;
     let program = command.get_program().to_string_lossy().into_owned();
     command.current_dir(folder).stdin(Stdio::null()).stderr(file.try_clone()?).stdout(file);
-    command.spawn().with_context(|| format!("{program} cannot be run"))
+    command.spawn().with_context(|| format!("cannot run {program}"))
 }
 
-/// Ports of the loopback that nobody uses at the moment.
+/// Free ports of the loopback interface.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listeners: Vec<TcpListener> = (0..count).map(bind).collect::<Result<_, _>>()?;

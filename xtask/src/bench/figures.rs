@@ -1,4 +1,4 @@
-//! Figures by name, scenario and broker, over rounds.
+//! Measured figures by name, scenario and broker, over all rounds.
 
 use super::peers::Kind;
 use anyhow::{Context, Result};
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Names and values of one measurement.
 pub type Figures = BTreeMap<String, f64>;
 
-/// Everything that was measured.
+/// All measurements.
 #[derive(Debug, Default)]
 pub struct Results {
     cells: Vec<Cell>,
@@ -22,10 +22,10 @@ struct Cell {
     failures: Vec<String>,
 }
 
-/// The generator's line: `scenario=NAME rate=1.000 ...`
+/// Parses the generator's line: `scenario=NAME rate=1.000 ...`
 pub fn parse(text: &str) -> Result<Figures> {
     let line = text.lines().find(|line| line.starts_with("scenario="));
-    let line = line.context("the generator said nothing")?;
+    let line = line.context("the generator printed nothing")?;
     let pair = |word: &str| {
         let (name, value) = word.split_once('=')?;
         Some((name.to_owned(), value.parse().ok()?))
@@ -33,7 +33,7 @@ pub fn parse(text: &str) -> Result<Figures> {
     Ok(line.split(' ').skip(1).filter_map(pair).collect())
 }
 
-/// The figures that one wants to see while it runs.
+/// The figures that are printed during a run.
 pub fn brief(figures: &Figures) -> String {
     let names = [
         ("rate", "a second"),
@@ -52,7 +52,7 @@ pub fn brief(figures: &Figures) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// With as many digits as say something, and commas.
+/// A number with its significant digits, and commas.
 pub fn number(value: f64) -> String {
     let decimals = match value.abs() {
         _ if value.fract() == 0.0 => 0,
@@ -115,7 +115,7 @@ impl Results {
         self.values(scenario, kind, name).into_iter().max_by(f64::total_cmp)
     }
 
-    /// What went wrong with a broker: measurements that failed, and these figures where they are not 0.
+    /// Faults of a broker: failed measurements, and these figures if they are not 0.
     pub fn faults(&self, kind: Kind, names: &[&str]) -> Vec<String> {
         let mut faults = Vec::new();
         for cell in self.cells.iter().filter(|cell| cell.kind == kind) {

@@ -1,6 +1,6 @@
-//! Our broker and its peers: what each of them can do, and how it is started from its Debian package. Peers are
-//! set up so that they drop nothing and hold nobody back sooner than they must; all listen on the loopback
-//! only. User and password are guest.
+//! Our broker and its peers: the scenarios that each supports, and how it is started from its Debian package. Peers are
+//! configured to drop no messages and to hold publishers back as late as possible; all listen on the loopback only.
+//! User and password are guest.
 
 use super::Scenario;
 use crate::{command, root};
@@ -10,9 +10,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
-/// Files that a broker may have open: 5,000 connections fit.
+/// File descriptors of a broker: enough for 5,000 connections.
 const FILES: u32 = 16_384;
-/// What Debian's script passes to the virtual machine.
+/// Options that Debian's start script passes to the Java virtual machine.
 const JAVA: [&str; 18] = [
     "-Xms512M",
     "-Xmx512M",
@@ -49,11 +49,11 @@ pub enum Kind {
 
 /// How a broker is started.
 pub struct Plan {
-    /// What has to run beside it.
+    /// A process that has to run beside it.
     pub companions: Vec<Command>,
     pub broker: Command,
     pub addresses: Vec<(&'static str, SocketAddr)>,
-    /// What it says when it is ready.
+    /// Text that it prints when it is ready.
     pub says: Option<&'static str>,
 }
 
@@ -64,7 +64,7 @@ impl Kind {
             "rabbitmq" => Ok(Self::RabbitMq),
             "mosquitto" => Ok(Self::Mosquitto),
             "activemq" => Ok(Self::ActiveMq),
-            _ => bail!("there is no peer {name}: rabbitmq, mosquitto, activemq, none"),
+            _ => bail!("unknown peer {name}; the peers are rabbitmq, mosquitto, activemq and none"),
         }
     }
 
@@ -87,30 +87,30 @@ impl Kind {
             // Its AMQP is 1.0.
             Self::ActiveMq => &["mqtt", "stomp"],
         };
-        // RabbitMQ grants QoS 1 to who asks for QoS 2.
+        // RabbitMQ grants QoS 1 to subscribers that ask for QoS 2.
         let grants = self != Self::RabbitMq || scenario.name != "mqtt-qos2";
         grants && scenario.protocols.iter().all(|protocol| speaks.contains(&protocol.as_str()))
     }
 
-    /// The Debian packages that it is in.
+    /// Its Debian packages.
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Ours | Self::OursWithRoute => &[],
             Self::RabbitMq => &["rabbitmq-server"],
             Self::Mosquitto | Self::MosquittoAsInstalled => &["mosquitto"],
-            // The second one is what its MQTT adapter needs and its package does not ask for.
+            // ActiveMQ's MQTT support needs the second package, and the first does not depend on it.
             Self::ActiveMq => &["activemq", "libmqtt-client-java"],
         }
     }
 
-    /// The packages of it that are not installed.
+    /// Those of its packages that are not installed.
     pub fn missing(self) -> Option<Vec<&'static str>> {
         let missing = self.packages().iter().copied().filter(|p| version_of(p).is_none());
         let missing: Vec<&str> = missing.collect();
         (!missing.is_empty()).then_some(missing)
     }
 
-    /// What is measured.
+    /// Its version.
     pub fn version(self, ours: &Path) -> String {
         match self.packages() {
             [package, ..] => version_of(package).unwrap_or_default(),
@@ -123,7 +123,7 @@ impl Kind {
         }
     }
 
-    /// How it is started in an empty folder.
+    /// The command that starts it in an empty folder.
     pub fn plan(self, ours: &Path, folder: &Path, ports: &[u16]) -> Result<Plan> {
         let &[amqp, mqtt, stomp, internal, names] = ports else { bail!("five ports are needed") };
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -135,7 +135,7 @@ impl Kind {
                 our_broker(ours, folder, &addresses, self == Self::OursWithRoute)
             }
             Self::RabbitMq => {
-                // Our own register of names, so that it can be ended with everything else.
+                // A port mapper (epmd) of our own, so that it can be ended with the broker.
                 let mut register = Command::new("epmd");
                 register.args(["-address", "127.0.0.1", "-port", &names.to_string()]);
                 companions.push(register);
@@ -154,7 +154,7 @@ impl Kind {
     }
 }
 
-/// A program that may open many files. It takes the shell's place, process number and all.
+/// Starts a program with a higher limit of open files. It replaces the shell and keeps its process id.
 pub fn limited(program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     let script = format!("ulimit -n {FILES} 2>/dev/null; exec \"$@\"");
@@ -270,7 +270,7 @@ fn activemq(folder: &Path, mqtt: u16, stomp: u16) -> Result<Command> {
     let log = "log4j.rootLogger=ERROR, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n\
                log4j.appender.out.layout=org.apache.log4j.SimpleLayout\n";
     fs::write(folder.join("log4j.properties"), log)?;
-    // Its start reads jars from here; Debian's package leaves this one out.
+    // The start script loads jars from here; Debian's package does not contain this one.
     fs::create_dir(folder.join("lib"))?;
     let jar = "mqtt-client.jar";
     std::os::unix::fs::symlink(

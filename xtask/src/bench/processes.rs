@@ -1,4 +1,4 @@
-//! Processes by number: a process with everything it started, its memory, and its end.
+//! Processes by id: a process with all its descendants, their memory, and ending them.
 
 use anyhow::{Context, Result};
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A process and all below it.
+/// A process and all its descendants.
 pub fn tree(root: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().map_while(Result::ok);
     let parent = |entry: fs::DirEntry| {
@@ -27,12 +27,12 @@ pub fn tree(root: u32) -> Vec<u32> {
     members
 }
 
-/// The fourth field; the second, in parentheses, may hold anything.
+/// The parent's id is the fourth field; the second field, in parentheses, may contain anything.
 fn parent(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Resident memory of a process and all below it.
+/// Resident memory of a process and all its descendants.
 pub fn resident_mib(root: u32) -> f64 {
     let resident = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -49,7 +49,7 @@ pub fn signal(name: &str, pid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Waits until all of them have ended: those that have not.
+/// Waits until all of them have ended. Returns those that have not.
 pub fn wait_for(pids: &[u32], time: Duration) -> Vec<u32> {
     let started = Instant::now();
     loop {
@@ -61,7 +61,7 @@ pub fn wait_for(pids: &[u32], time: Duration) -> Vec<u32> {
     }
 }
 
-/// Whether it is there and not only waits to be collected.
+/// Whether it exists and is not a zombie.
 fn runs(pid: u32) -> bool {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(Path::new(&path)).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The tables, on the terminal and in docs/benchmarks/. They name versions, the machine's kind and the commit,
-//! and nothing that belongs to whoever ran it.
+//! The tables, on the terminal and in docs/benchmarks/. They name versions, the kind of machine and the commit, but no
+//! names or paths of the machine.
 
 use super::figures::{Results, number};
 use super::peers::Kind;
@@ -25,7 +25,7 @@ Peers come from their Debian packages, with limits that would drop messages remo
 and queue limits 0), RabbitMQ's MQTT prefetch at 1,000, and ActiveMQ's non-blocking transports. RabbitMQ
 has no QoS 2, and ActiveMQ no AMQP 0-9-1.";
 
-/// Prints the tables; writes them down too, when everything was measured.
+/// Prints the tables. If all scenarios were measured, also writes them to docs/benchmarks/.
 pub fn report(results: &Results, scenarios: &[Scenario], ours: &Path, write: bool) -> Result<()> {
     let tables = tables(results, scenarios);
     println!("\n{tables}");
@@ -42,11 +42,11 @@ pub fn report(results: &Results, scenarios: &[Scenario], ours: &Path, write: boo
     Ok(())
 }
 
-/// What was measured, where.
+/// Versions, commit and machine.
 fn setting(results: &Results, ours: &Path) -> String {
     let mut text = String::new();
     let mut say = |line: String| {
-        // Writing to memory does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "- {line}");
     };
     for kind in results.kinds() {
@@ -63,7 +63,7 @@ fn setting(results: &Results, ours: &Path) -> String {
     let model = processors.lines().find_map(field).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    // What follows the third number names a build.
+    // The text behind the third number names a build.
     let kernel = kernel.trim().split('-').next().unwrap_or_default().to_owned();
     say(format!("{cores} cores ({model}), {} memory, Linux {kernel}", memory()));
     text
@@ -76,7 +76,7 @@ fn memory() -> String {
     format!("{:.0} GiB", kib.unwrap_or_default() / 1_048_576.0)
 }
 
-/// What a command prints.
+/// The output of a command.
 fn said(program: &str, arguments: &[&str]) -> Result<String> {
     let output = command(program, arguments).output().context("it cannot be run")?;
     anyhow::ensure!(output.status.success(), "{program} failed");
@@ -117,13 +117,13 @@ fn tables(results: &Results, scenarios: &[Scenario]) -> String {
     text
 }
 
-/// Whatever was lost, came twice, late or broken, and whatever could not be measured.
+/// Lost, duplicated, reordered or damaged messages, and failed measurements.
 fn faults(results: &Results, text: &mut String) {
     text.push_str(
         "## Faults\n\nLost, duplicated, out of order, foreign, refused, unconfirmed; failures\n\n",
     );
     let mut none = true;
-    // The one whose part it is to lose messages has none.
+    // Losses in the scenario that is meant to lose messages are no faults.
     let kinds = results.kinds().into_iter().filter(|kind| *kind != Kind::MosquittoAsInstalled);
     for kind in kinds {
         for fault in results.faults(kind, &FAULTS) {
@@ -159,7 +159,7 @@ impl Table<'_> {
         text.push('\n');
     }
 
-    /// Figures as they are.
+    /// Figures without a comparison.
     fn show(&self, title: &str, scenarios: &[&Scenario], names: &[&str], text: &mut String) {
         let kinds = self.kinds(scenarios, names);
         if kinds.is_empty() {

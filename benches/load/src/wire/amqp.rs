@@ -1,4 +1,4 @@
-//! As much of AMQP 0-9-1 as measuring needs, on channel 1. A publish is built once, its three frames together;
+//! The part of AMQP 0-9-1 that the scenarios need, on channel 1. A publish is built once, its three frames together;
 //! only stamps change.
 
 use super::{Body, Client, Consume, Link, Produce, Sink, Template};
@@ -14,7 +14,7 @@ const HEARTBEAT: u8 = 8;
 const FRAME_END: u8 = 0xCE;
 const FRAME_BYTES_MAX: u32 = 131_072;
 
-/// Class and method, as they are on the wire.
+/// Class and method ids, as on the wire.
 type Method = (u16, u16);
 const START: Method = (10, 10);
 const START_OK: Method = (10, 11);
@@ -47,34 +47,34 @@ const NACK: Method = (60, 120);
 const CONFIRM_SELECT: Method = (85, 10);
 const CONFIRM_SELECT_OK: Method = (85, 11);
 
-/// Durable queues and exchanges: this bit of their declare methods.
+/// The durable bit of queue.declare and exchange.declare.
 const DURABLE: u8 = 2;
-/// Queues of one connection.
+/// The exclusive bit of queue.declare.
 const EXCLUSIVE: u8 = 4;
 
-/// What a consumer reads from, and is declared by it.
+/// The queue that a consumer reads from, and its declarations.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     pub queue: String,
-    /// Whether the queue is there already.
+    /// Whether the queue exists already.
     pub exists: bool,
     pub durable: bool,
-    /// Whether it goes with its consumer.
+    /// Whether it is removed with its consumer.
     pub exclusive: bool,
-    /// Name and type of an exchange to declare; `amq.*` ones are there already.
+    /// Name and type of an exchange to declare; `amq.*` exchanges exist already.
     pub exchange: Option<(String, &'static str)>,
     /// Binding keys.
     pub bindings: Vec<String>,
     pub prefetch: u16,
-    /// Deliveries that one acknowledgement is for.
+    /// Deliveries acknowledged with one basic.ack.
     pub ack_every: u16,
 }
 
-/// Where a publisher's messages go.
+/// The address of a publisher's messages.
 #[derive(Clone, Debug, Default)]
 pub struct Target {
     pub exchange: String,
-    /// Taken in turn.
+    /// Routing keys, used in turn.
     pub keys: Vec<String>,
     pub durable: bool,
     pub confirm: bool,
@@ -87,12 +87,12 @@ struct Publisher {
     confirm: bool,
 }
 
-/// Publishes that the broker has not answered for.
+/// Publishes without a confirm.
 #[derive(Debug, Default)]
 struct Outstanding {
     /// Delivery tag of the first of `open`.
     first: u64,
-    /// Whether each is open still.
+    /// Whether each is still unconfirmed.
     open: VecDeque<bool>,
     confirmed: u64,
     refused: u64,
@@ -103,9 +103,9 @@ struct Consumer {
     ack_every: u16,
     unacknowledged: u16,
     tag: u64,
-    /// Bytes of the body that are still to come.
+    /// Missing bytes of the body.
     missing: usize,
-    /// The body so far, when it comes in pieces.
+    /// The body so far, if it comes in several frames.
     pieces: Vec<u8>,
 }
 
@@ -145,7 +145,7 @@ pub fn consumer(at: SocketAddr, source: &Source) -> Result<Client<dyn Consume>> 
     Ok(Client { link, client: Box::new(consumer) })
 }
 
-/// Deletes queues and exchanges, whatever is in them and whether or not they are there.
+/// Deletes queues and exchanges, also if they are not empty or do not exist.
 pub fn delete(at: SocketAddr, queues: &[String], exchanges: &[String]) -> Result<()> {
     let mut link = connect(at)?;
     for queue in queues {
@@ -364,7 +364,7 @@ fn long(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// The first frame: type, payload, and its length with everything.
+/// The first frame: type, payload, and the length of the whole frame.
 fn split(input: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
     let Some(&[kind, _, _, a, b, c, d]) = input.first_chunk() else { return Ok(None) };
     let bytes = u32::from_be_bytes([a, b, c, d]);
@@ -375,7 +375,7 @@ fn split(input: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
     match input.get(end) {
         None => Ok(None),
         Some(&FRAME_END) => Ok(Some((kind, &input[7..end], end + 1))),
-        Some(_) => bail!("a frame of the broker's does not end as it should"),
+        Some(_) => bail!("the broker sent a frame without a frame end"),
     }
 }
 
@@ -388,14 +388,14 @@ fn method_of(kind: u8, payload: &[u8]) -> Result<(Method, &[u8])> {
     }
 }
 
-/// A method and its answer, on channel 1.
+/// Sends a method and waits for its answer, on channel 1.
 fn call(link: &mut Link, called: Method, arguments: &[u8], answer: Method) -> Result<()> {
     link.send(&method(1, called, arguments))?;
     expect(link, answer)?;
     Ok(())
 }
 
-/// Waits for a method: its arguments.
+/// Waits for a method. Returns its arguments.
 fn expect(link: &mut Link, wanted: Method) -> Result<Vec<u8>> {
     link.wait(&format!("method {wanted:?}"), |input| {
         let Some((kind, payload, length)) = split(input)? else { return Ok(None) };
@@ -412,7 +412,7 @@ fn unexpected(called: Method, arguments: &[u8]) -> String {
         (CLOSE | CHANNEL_CLOSE, [high, low, length, text @ ..]) => {
             let text = &text[..usize::from(*length).min(text.len())];
             let code = u16::from_be_bytes([*high, *low]);
-            format!("the broker closed: {code} {}", String::from_utf8_lossy(text))
+            format!("the broker closed the connection: {code} {}", String::from_utf8_lossy(text))
         }
         _ => format!("the broker sent method {called:?}"),
     }
@@ -509,6 +509,6 @@ mod tests {
         let close = method(1, CHANNEL_CLOSE, &arguments);
         let mut sink = Sink::new(1, Form::Binary, 0);
         let error = Consumer::default().take(&close, &mut sink, &mut Vec::new()).unwrap_err();
-        assert_eq!(error.to_string(), "the broker closed: 404 NOT_FOUND");
+        assert_eq!(error.to_string(), "the broker closed the connection: 404 NOT_FOUND");
     }
 }

@@ -1,5 +1,5 @@
-//! The generator's side of the wire: a socket with buffers, and what a client of any protocol can do. Clients
-//! turn bytes into counts and stamps into bytes, and never touch the socket once they are set up.
+//! The generator's side of the wire: a socket with buffers, and the traits of clients. Clients turn bytes into counts
+//! and stamps into bytes, and never touch the socket once they are set up.
 
 pub mod amqp;
 pub mod mqtt;
@@ -13,11 +13,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A frame is never larger.
+/// Largest frame, in bytes.
 const INBOX_BYTES: usize = 512 * 1024;
-/// A reader looks up so often, when nothing comes.
+/// Read timeout: how often a reader without input checks whether to stop.
 const LOOK_UP: Duration = Duration::from_millis(100);
-/// A broker that takes nothing for so long has failed.
+/// A broker that reads nothing for this long has failed.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// A broker answers a set-up command within this time.
 const SET_UP_TIME: Duration = Duration::from_secs(20);
@@ -26,12 +26,11 @@ const SET_UP_TIME: Duration = Duration::from_secs(20);
 pub trait Produce: Send {
     /// Appends one message.
     fn put(&mut self, stamp: Stamp, out: &mut Vec<u8>);
-    /// Takes whole frames from the start of `input`: how many bytes that was. What is to be answered goes to
-    /// `out`.
+    /// Processes the complete frames at the start of `input`; returns their length. Answers are appended to `out`.
     fn take(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize>;
-    /// Messages that the broker has answered for.
+    /// Messages that the broker has confirmed or refused.
     fn confirmed(&self) -> u64;
-    /// Those of them that it has refused.
+    /// Messages that the broker has refused.
     fn refused(&self) -> u64 {
         0
     }
@@ -39,7 +38,7 @@ pub trait Produce: Send {
 
 /// Receives messages.
 pub trait Consume: Send {
-    /// Takes whole frames from the start of `input`: how many bytes that was. Acknowledgements go to `out`.
+    /// Processes the complete frames at the start of `input`; returns their length. Appends acknowledgements to `out`.
     fn take(&mut self, input: &[u8], sink: &mut Sink, out: &mut Vec<u8>) -> Result<usize>;
 }
 
@@ -49,16 +48,16 @@ pub struct Client<C: ?Sized> {
     pub client: Box<C>,
 }
 
-/// Where deliveries go.
+/// Counts deliveries and their latencies.
 pub struct Sink {
     pub tally: Tally,
     pub latency: Histogram,
     /// Nanoseconds of the run's clock at the last read.
     pub now: u64,
-    /// Whether latencies count yet.
+    /// Whether latencies are measured yet.
     pub measuring: bool,
     form: Form,
-    /// Bytes that a body has to have; 0 where a transform changes it.
+    /// Expected size of a body; 0 if a transform changes it.
     body_bytes: usize,
 }
 
@@ -68,7 +67,7 @@ impl Sink {
         Self { tally, latency, now: 0, measuring: false, form, body_bytes }
     }
 
-    /// A delivery: as much of its body as the stamp needs, and how long the body is.
+    /// Counts a delivery: the part of its body with the stamp, and the length of the body.
     pub fn body(&mut self, body: &[u8], bytes: usize) {
         match self.form.read(body) {
             Some(stamp) if self.body_bytes == 0 || self.body_bytes == bytes => {
@@ -82,17 +81,17 @@ impl Sink {
     }
 }
 
-/// A message as it is sent, again and again: only the stamp changes.
+/// An encoded message that is sent again and again; only the stamp changes.
 #[derive(Clone, Debug)]
 pub struct Template {
     pub bytes: Vec<u8>,
-    /// Where in it the stamp is.
+    /// Offset of the stamp.
     pub stamp_at: usize,
     pub form: Form,
 }
 
 impl Template {
-    /// Appends it: where it begins in `out`.
+    /// Appends the message to `out`. Returns the offset at which it begins.
     pub fn put(&self, stamp: Stamp, out: &mut Vec<u8>) -> usize {
         let start = out.len();
         out.extend_from_slice(&self.bytes);
@@ -101,7 +100,7 @@ impl Template {
     }
 }
 
-/// What is in a body besides the stamp.
+/// A body around its stamp.
 #[derive(Clone, Debug)]
 pub struct Body {
     pub bytes: Vec<u8>,
@@ -110,7 +109,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// So many bytes, the stamp at their start.
+    /// A body of this many bytes with the stamp at its start.
     pub fn binary(bytes: usize) -> Self {
         let form = Form::Binary;
         Self { bytes: vec![b'x'; bytes.max(form.bytes())], stamp_at: 0, form }
@@ -129,14 +128,14 @@ impl Body {
         Self { bytes, stamp_at: head.len(), form }
     }
 
-    /// Between what a protocol writes before and behind a body.
+    /// The message with the bytes that a protocol writes before and behind the body.
     pub fn framed(&self, before: &[u8], behind: &[u8]) -> Template {
         let bytes = [before, &self.bytes, behind].concat();
         Template { bytes, stamp_at: before.len() + self.stamp_at, form: self.form }
     }
 }
 
-/// A socket, what came in and was not taken yet, and what is to go out.
+/// A socket, the input that was not processed yet, and the output that was not written yet.
 pub struct Link {
     socket: TcpStream,
     inbox: Vec<u8>,
@@ -150,27 +149,27 @@ impl Link {
         Self::with_inbox(address, INBOX_BYTES)
     }
 
-    /// For clients of which there are thousands.
+    /// With small buffers, for thousands of clients.
     pub fn with_inbox(address: SocketAddr, inbox_bytes: usize) -> Result<Self> {
         let socket = TcpStream::connect_timeout(&address, SET_UP_TIME);
-        let socket = socket.with_context(|| format!("{address} cannot be reached"))?;
+        let socket = socket.with_context(|| format!("cannot connect to {address}"))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(LOOK_UP))?;
         socket.set_write_timeout(Some(WRITE_TIME))?;
         Ok(Self { socket, inbox: vec![0; inbox_bytes], start: 0, end: 0, out: Vec::new() })
     }
 
-    /// From now on neither reads nor writes wait.
+    /// From now on reads and writes do not block.
     pub fn never_wait(&self) -> Result<()> {
         Ok(self.socket.set_nonblocking(true)?)
     }
 
-    /// What came in and was not taken yet.
+    /// The input that was not processed yet.
     pub fn input(&self) -> &[u8] {
         &self.inbox[self.start..self.end]
     }
 
-    /// Takes `bytes` from the front of the input.
+    /// Removes `bytes` from the front of the input.
     pub fn taken(&mut self, bytes: usize) {
         self.start += bytes;
         if self.start == self.end {
@@ -178,7 +177,7 @@ impl Link {
         }
     }
 
-    /// Reads once, and waits for that a little while: how many bytes came.
+    /// Reads once, with a timeout. Returns the number of bytes.
     pub fn read(&mut self) -> Result<usize> {
         if self.inbox.len() - self.end < self.inbox.len() / 4 {
             self.inbox.copy_within(self.start..self.end, 0);
@@ -194,20 +193,20 @@ impl Link {
                 Ok(bytes)
             }
             Err(error) if is_nothing(error.kind()) => Ok(0),
-            Err(error) => Err(error).context("reading from the broker failed"),
+            Err(error) => Err(error).context("cannot read from the broker"),
         }
     }
 
-    /// Writes what is to go out; where writes do not wait, the rest stays.
+    /// Writes the output; on a non-blocking socket the rest stays in the buffer.
     pub fn flush(&mut self) -> Result<()> {
         let mut written = 0;
         while written < self.out.len() {
             match self.socket.write(&self.out[written..]) {
-                Ok(0) => bail!("the broker takes nothing more"),
+                Ok(0) => bail!("the broker reads no more"),
                 Ok(bytes) => written += bytes,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error).context("writing to the broker failed"),
+                Err(error) => return Err(error).context("cannot write to the broker"),
             }
         }
         if written == self.out.len() {
@@ -218,13 +217,13 @@ impl Link {
         Ok(())
     }
 
-    /// Writes, for set-up commands.
+    /// Writes a set-up command.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.out.extend_from_slice(bytes);
         self.flush()
     }
 
-    /// Reads until `look` finds what it wants at the front of the input: the answer, and how long it is.
+    /// Reads until `look` finds the answer at the front of the input; it returns the answer and its length.
     pub fn wait<T>(
         &mut self,
         what: &str,

@@ -1,4 +1,4 @@
-//! As much of MQTT 3.1.1 as measuring needs. Packets are built once; only stamps and packet identifiers change.
+//! The part of MQTT 3.1.1 that the scenarios need. Packets are built once; only stamps and packet identifiers change.
 
 use super::{Body, Client, Consume, Link, Produce, Sink, Template};
 use crate::stamp::Stamp;
@@ -23,13 +23,13 @@ const CONNECT_HEAD: [u8; 10] = [0, 4, b'M', b'Q', b'T', b'T', 4, 0xC2, 0, 0];
 /// Publishes to one topic.
 struct Publisher {
     template: Template,
-    /// Where in the template the packet identifier is; none at QoS 0.
+    /// Offset of the packet identifier in the template; none at QoS 0.
     id_at: Option<usize>,
     id: u16,
     confirmed: u64,
 }
 
-/// Has subscribed.
+/// A subscriber.
 struct Subscriber;
 
 /// Connects and is ready to publish.
@@ -60,7 +60,7 @@ pub fn subscriber(at: SocketAddr, id: &str, filter: &str, qos: u8) -> Result<Cli
     Ok(Client { link, client: Box::new(Subscriber) })
 }
 
-/// Says CONNECT and waits for CONNACK.
+/// Sends CONNECT and waits for CONNACK.
 pub fn connect(mut link: Link, id: &str) -> Result<Link> {
     let mut body = CONNECT_HEAD.to_vec();
     for field in [id, "guest", "guest"] {
@@ -76,7 +76,7 @@ pub fn connect(mut link: Link, id: &str) -> Result<Link> {
     Ok(link)
 }
 
-/// One PINGREQ and its answer.
+/// Sends PINGREQ and waits for the answer.
 pub fn ping(link: &mut Link) -> Result<()> {
     link.send(&[PINGREQ, 0])?;
     link.wait("PINGRESP", |input| whole(input, PINGRESP, |_| Ok(())))
@@ -146,7 +146,7 @@ fn answer(kind: u8, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&body[..2.min(body.len())]);
 }
 
-/// A PUBLISH, and where its packet identifier is.
+/// A PUBLISH, and the offset of its packet identifier.
 fn publish(topic: &str, qos: u8, body: &Body) -> (Template, Option<usize>) {
     let mut head = vec![PUBLISH | (qos << 1)];
     let id_bytes = if qos > 0 { 2 } else { 0 };
@@ -181,7 +181,7 @@ fn length(mut length: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// The first packet: kind and flags, what follows the fixed header, and its length with the header.
+/// The first packet: kind and flags, the bytes behind the fixed header, and the length of the whole packet.
 fn split(input: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
     let Some((kind, rest)) = input.split_first() else { return Ok(None) };
     let mut length = 0;

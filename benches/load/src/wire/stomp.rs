@@ -1,4 +1,4 @@
-//! As much of STOMP 1.2 as measuring needs. SEND frames are built once; only stamps and receipt numbers change.
+//! The part of STOMP 1.2 that the scenarios need. SEND frames are built once; only stamps and receipt numbers change.
 
 use super::{Body, Client, Consume, Link, Produce, Sink, Template};
 use crate::stamp::Stamp;
@@ -20,21 +20,21 @@ pub enum Ack {
 /// Sends to one destination.
 struct Publisher {
     template: Template,
-    /// Where in the template the receipt's number is; none when no receipts are asked for.
+    /// Offset of the receipt's number in the template; none without receipts.
     receipt_at: Option<usize>,
     sent: u64,
     confirmed: u64,
 }
 
-/// Has subscribed.
+/// A subscriber.
 struct Subscriber {
     ack: Ack,
 }
 
-/// A frame of the broker's.
+/// A frame from the broker.
 struct Frame<'a> {
     command: &'a [u8],
-    /// With the newline behind the last one.
+    /// Including the newline behind the last header.
     headers: &'a [u8],
     body: &'a [u8],
 }
@@ -55,7 +55,7 @@ pub fn publisher(
 /// Connects and subscribes.
 pub fn subscriber(at: SocketAddr, destination: &str, ack: Ack) -> Result<Client<dyn Consume>> {
     let mut link = connect(at)?;
-    // Both names of the same wish. In mode auto nothing is acknowledged, so there is no limit to ask for.
+    // Both names of the prefetch header. In mode auto nothing is acknowledged, so there is no limit to ask for.
     let mode = match ack {
         Ack::Auto => "auto",
         Ack::Individual => "client-individual\nprefetch-count:1000\nactivemq.prefetchSize:1000",
@@ -128,7 +128,7 @@ impl Consume for Subscriber {
     }
 }
 
-/// A SEND frame, and where its receipt's number is.
+/// A SEND frame, and the offset of its receipt's number.
 fn send(destination: &str, receipts: bool, body: &Body) -> (Template, Option<usize>) {
     let bytes = body.bytes.len();
     let mut head =

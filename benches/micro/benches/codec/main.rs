@@ -1,14 +1,14 @@
-//! Wire bytes to messages and back, as each adapter does it for its busiest frame: one read that brought a batch of
-//! publishes, one output buffer that takes a batch of deliveries. No socket, no session, no routing.
+//! Wire bytes to messages and back, as each adapter does it for its most frequent frame: one read with a batch of
+//! publishes, one output buffer for a batch of deliveries. No socket, no session, no routing.
 //!
 //! | benchmark | from | to |
 //! |---|---|---|
-//! | `decode` | a buffer of whole frames | what the codec makes of them |
+//! | `decode` | a buffer of complete frames | decoded frames |
 //! | `receive` | the same | messages, ready to be routed |
 //! | `deliver` | messages of the same protocol | frames in the output buffer, each for its first receiver |
 //!
-//! One iteration is one batch: the time of a message is a fiftieth of it. Every run checks once that all of a batch was
-//! read, before anything is timed.
+//! One iteration is one batch of 50 messages. Every run checks once that the whole batch was read, before anything is
+//! timed.
 #![forbid(unsafe_code)]
 
 mod amqp;
@@ -22,7 +22,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The broker's own.
+/// The broker's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -33,9 +33,9 @@ const TIME: Duration = Duration::from_millis(100);
 const BATCH: usize = 50;
 /// Bytes of a body.
 const BODIES: [usize; 2] = [128, 1024];
-/// When everything happens.
+/// The time at which everything happens.
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
-/// What a batch of the largest frames fits into.
+/// Bytes of the output buffer: enough for a batch of the largest frames.
 const OUTPUT_BYTES: usize = 128 << 10;
 
 fn main() {
@@ -54,7 +54,7 @@ fn topic() -> Address {
     Address::new("amq.topic".into(), "plant/7/line/3/temperature".into())
 }
 
-/// Times reading. `read` takes everything out of the buffer, and says how many messages that was.
+/// Times reading. `read` empties the buffer and returns the number of messages.
 fn reading(bencher: Bencher, frame: &[u8], read: impl Fn(&mut BytesMut) -> usize + Sync) {
     let batch = frame.repeat(BATCH);
     let mut once = BytesMut::from(&batch[..]);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A dozen or two small entries fill one.
+/// Segment size: one or two dozen small entries fill a segment.
 const SEGMENT_BYTES: u64 = 8 << 10;
 
 /// Its path.
@@ -32,7 +32,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left is in the system's folder for temporary files.
+        // If it cannot be removed, it stays in the system's folder for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,5 +1,5 @@
-//! The store on a disk that fills up: nothing fails that has not been written, the reserve is spent on what makes room,
-//! and all goes on by itself.
+//! The store on a disk that fills up: appends wait and do not fail, the reserve is spent on what frees disk space, and
+//! the appends continue by themselves.
 
 use crate::faulty::FaultyDisk;
 use crate::layout::segment_name;
@@ -31,7 +31,7 @@ async fn writer(store: &FileStore) -> Box<dyn JournalWriter> {
     store.open(JOURNAL, &lease).await.expect("no writer yet")
 }
 
-/// Waits until the next segment and the reserve are made, and leaves this much room.
+/// Waits until the next segment and the reserve are made, and leaves this many bytes free.
 async fn fill_up(disk: &FaultyDisk, left: u64) {
     let made = |names: &[String]| {
         let spare = names.iter().any(|name| name.starts_with("spare-"));
@@ -40,20 +40,20 @@ async fn fill_up(disk: &FaultyDisk, left: u64) {
     while !made(&disk.names()) {
         sleep(Duration::from_millis(1)).await;
     }
-    // The last of its writes is over when it has nothing to do any more.
+    // The thread that makes them is idle when the number of calls no longer changes.
     let mut calls = 0;
     while calls != disk.calls() {
         calls = disk.calls();
         sleep(Duration::from_millis(20)).await;
     }
-    disk.set_room(Some(disk.used() + left));
+    disk.set_bytes_max(Some(disk.used() + left));
 }
 
 fn snapshot(bytes: usize) -> Box<dyn Source<Bytes>> {
     Box::new(Items(vec![Bytes::from(vec![7; bytes])].into_iter()))
 }
 
-/// Appends until one has to wait. That one's outcome, and how many were stored.
+/// Appends until one has to wait. Returns its outcome, and how many were stored.
 async fn append_until_full(
     writer: &mut dyn JournalWriter,
 ) -> (crossdock_core::store::Pending<Pos>, u64) {
@@ -67,7 +67,7 @@ async fn append_until_full(
 }
 
 #[tokio::test]
-async fn an_append_waits_for_room_and_those_behind_it_too() {
+async fn an_append_waits_for_disk_space_and_those_behind_it_too() {
     let disk = FaultyDisk::default();
     let store = open(&disk);
     let mut writer = writer(&store).await;
@@ -76,7 +76,7 @@ async fn an_append_waits_for_room_and_those_behind_it_too() {
     // The open segment, the spare one, and one in the place of the reserve.
     assert_eq!((stored, disk.size_of(RESERVE)), (9, None));
     let second = writer.append(vec![2; 10].into());
-    disk.set_room(None);
+    disk.set_bytes_max(None);
     assert_eq!(timeout(LONG, first).await.expect("in time").ok(), Some(Pos(10)));
     assert_eq!(timeout(LONG, second).await.expect("in time").ok(), Some(Pos(11)));
     fill_up(&disk, 0).await;
@@ -84,7 +84,7 @@ async fn an_append_waits_for_room_and_those_behind_it_too() {
 }
 
 #[tokio::test]
-async fn a_trim_overtakes_what_waits_and_makes_the_room_for_it() {
+async fn a_trim_overtakes_waiting_appends_and_frees_space_for_them() {
     let disk = FaultyDisk::default();
     let store = open(&disk);
     let mut writer = writer(&store).await;
@@ -105,7 +105,7 @@ async fn a_writer_that_leaves_waits_no_longer_and_another_goes_on() {
     let (pending, stored) = append_until_full(&mut *first).await;
     tokio::task::spawn_blocking(move || drop(first)).await.expect("it leaves");
     assert!(matches!(pending.await, Err(StoreError::Full)));
-    disk.set_room(None);
+    disk.set_bytes_max(None);
     let mut second = writer(&store).await;
     assert_eq!(second.append(vec![3; 1000].into()).await.ok(), Some(Pos(stored + 1)));
 }
@@ -179,14 +179,14 @@ fn a_smaller_segment_will_do_when_it_is_needed() {
     let capacity = 16 << 20;
     let reserve = Arc::new(Reserve::find(Arc::new(disk.clone()), capacity).expect("readable"));
     let mut maker = Maker::new(Arc::new(disk.clone()), reserve, capacity, 4 << 20);
-    disk.set_room(Some(10 << 20));
+    disk.set_bytes_max(Some(10 << 20));
     let full = |made: std::io::Result<Option<crate::spare::Spare>>| match made {
         Ok(made) => Ok(made.map(|spare| spare.capacity)),
         Err(error) => Err(error.kind()),
     };
     assert_eq!(full(maker.make(false, &GO)), Err(ErrorKind::StorageFull));
     assert_eq!(full(maker.make(true, &GO)), Ok(Some(8 << 20)));
-    disk.set_room(Some(disk.used() + (5 << 20)));
+    disk.set_bytes_max(Some(disk.used() + (5 << 20)));
     assert_eq!(full(maker.make(true, &GO)), Err(ErrorKind::StorageFull), "no entry of 4 MiB fits");
     assert_eq!(disk.names().len(), 1, "nothing is left of what failed");
 }
@@ -217,7 +217,7 @@ async fn stretches_are_what_is_removed_as_a_whole() {
     for _ in 0..10 {
         writer.append(vec![1; 1000].into()).await.expect("stored");
     }
-    let told = |store: &FileStore| -> Vec<(u64, u64, u64, bool)> {
+    let shown = |store: &FileStore| -> Vec<(u64, u64, u64, bool)> {
         let stretches = store.stretches(JOURNAL).into_iter();
         let flat = |s: crossdock_core::store::Stretch| {
             (s.entries.start.0, s.entries.end.0, s.bytes, s.sealed)
@@ -226,8 +226,8 @@ async fn stretches_are_what_is_removed_as_a_whole() {
     };
     let kib = 8 << 10;
     let all = [(1, 4, kib, true), (4, 7, kib, true), (7, 10, kib, true), (10, 11, kib, false)];
-    assert_eq!(told(&store), all);
+    assert_eq!(shown(&store), all);
     writer.trim(&[Pos(4)..Pos(7)]).await.expect("trimmed");
     drop((writer, store));
-    assert_eq!(told(&open(&disk.kill())), [all[0], all[2], all[3]]);
+    assert_eq!(shown(&open(&disk.kill())), [all[0], all[2], all[3]]);
 }
