@@ -329,16 +329,17 @@ fn the_core_names_no_protocol() {
     assert_none("the core names a protocol outside a comment", &found);
 }
 
+/// Whether a file is of the half of the core that computes and does nothing else.
+fn is_pure(source: &Source) -> bool {
+    let inside = source.path.strip_prefix("core/src/").unwrap_or_default();
+    let room = inside.split('/').next().unwrap_or_default();
+    PURE.contains(&room.trim_end_matches(".rs"))
+}
+
 #[test]
 fn the_pure_half_computes_and_does_nothing_else() {
     let mut found = Vec::new();
-    let pure = |source: &&Source| {
-        let mut parts = source.path.split('/').skip(2);
-        source.path.starts_with("core/src/")
-            && parts.next().is_some_and(|part| PURE.contains(&part.trim_end_matches(".rs")))
-            && !source.is_test()
-    };
-    for source in sources().iter().filter(pure) {
+    for source in sources().iter().filter(|source| is_pure(source) && !source.is_test()) {
         let impure = |line: &str| {
             let calls = ["SystemTime::now", "Instant::now", "tokio::", "std::fs", "std::net"];
             calls.iter().any(|call| line.contains(call))
@@ -347,6 +348,16 @@ fn the_pure_half_computes_and_does_nothing_else() {
         found.extend(lines_with(source, source.proper(), impure));
     }
     assert_none("the pure half of the core waits, spawns, or asks the world", &found);
+}
+
+#[test]
+fn the_pure_half_does_not_name_the_shell() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| is_pure(source)) {
+        let names = |line: &str| words(line).any(|word| word == "broker");
+        found.extend(lines_with(source, &source.code, names));
+    }
+    assert_none("the pure half of the core names `broker`, which is built on it", &found);
 }
 
 #[test]

@@ -15,11 +15,10 @@
 //! | `routes` | content routes: inline, and the workers of queued ones |
 //! | `committer` `entry` `ops` `specs` `messages` | what is stored, when, and its bytes |
 //! | `snapshot` `clean` `recovery` `fetch` `dump` | what of it is kept, and how it comes back |
-//! | `parked` `timer` `budget` `spill` `room` | delayed publishes and wills, time, memory, the disk |
+//! | `parked` `timer` `spill` `room` | delayed publishes and wills, time, memory, the disk |
 //!
 //! Lock order: **vhost → log → inbox**; no lock is held over an await.
 
-mod budget;
 mod clean;
 mod committer;
 mod control;
@@ -53,7 +52,6 @@ mod turn;
 mod vhost;
 
 pub use crate::subscription::{ConsumerId, Credit, Delivery, Outcome};
-pub use budget::{Budget, Charge};
 pub use dump::{Stored, dump};
 pub use events::{Confirm, Confirmed, Declared, Events, Notice, QueueStatus};
 pub use request::{
@@ -66,7 +64,7 @@ use crate::auth::{Authenticator, Login};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::ExchangeSpec;
 use crate::log::Place;
-use crate::message::{Address, Formats, Message, Name, Timestamp};
+use crate::message::{Address, Budget, Formats, Message, Name, Timestamp};
 use crate::store::{JournalId, Pos, Store};
 use crate::transform::ContentRoute;
 use committer::{Committed, Committer, Placed, Why};

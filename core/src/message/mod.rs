@@ -3,6 +3,7 @@
 //! first asks, and a foreign reader's frame is encoded once and shared.
 
 mod address;
+mod budget;
 pub mod carry;
 mod fields;
 mod json;
@@ -13,12 +14,12 @@ mod value;
 pub(crate) mod wire;
 
 pub use address::Address;
+pub use budget::{Budget, Charge};
 pub use fields::{BodyKind, Fields, Id, Properties, ReplyTo};
 pub use key::{Key, Name, SEPARATOR};
 pub use neutral::Neutral;
 pub use value::{Value, lookup, same_arguments};
 
-use crate::broker::Charge;
 use crate::error::Error;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
