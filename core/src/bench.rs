@@ -1,7 +1,7 @@
 //! What the micro-benchmarks see of the core's inside: a queue's whole way, and the bytes of a journal entry. Not an
 //! API: it is compiled with the feature `bench` only. Whole steps and no parts, so that what is inside may change.
 
-use crate::broker::ops::{self, Ops};
+use crate::broker::operations::ops::{self, Ops};
 use crate::exchange::{LogId, Tags};
 use crate::log::{Offset, Place};
 use crate::message::{Message, Timestamp};

@@ -1,64 +1,35 @@
 //! The asynchronous shell around the pure half: sessions and their inboxes, virtual hosts, the committer, timers,
 //! the memory budget.
 //!
-//! | file | what it does |
+//! | room | what is in it |
 //! |---|---|
-//! | `session` `control` `topology` `seat` | the verbs of a session; taking a seat and leaving it |
-//! | `request` `events` | what adapters ask, and what they are told |
-//! | `flush` | what was published goes, or is held |
-//! | `turn` | one flush's way: route, append, dispatch, move, store |
-//! | `vhost` `named` `queue` `inbox` | what there is, each behind its own lock |
-//! | `lane` | publishes and settles in order, and transactions |
-//! | `keep` | retained values |
-//! | `removal` | how queues and exchanges end |
-//! | `moves` | dead-lettering: what a message becomes and where it goes |
-//! | `routes` | content routes: inline, and the workers of queued ones |
-//! | `committer` `entry` `ops` `specs` `messages` | what is stored, when, and its bytes |
-//! | `snapshot` `clean` `recovery` `fetch` `dump` | what of it is kept, and how it comes back |
-//! | `parked` `timer` `spill` `room` | delayed publishes and wills, time, memory, the disk |
+//! | `door` | what adapters ask, and what they are told |
+//! | `session` | the verbs of a session: publish, settle, consume, declare |
+//! | `turn` | one flush's way: route, append, dispatch, dead-letter, one unit for the journal |
+//! | `vhost` | what a virtual host is made of, each part behind its own lock |
+//! | `journal` `operations` | what is stored and when; its bytes |
+//! | `restart` | what is kept of the journal, and how a broker comes back from it |
+//! | `tasks` | what runs in the background |
 //!
 //! Lock order: **vhost → log → inbox**; no lock is held over an await.
 
-mod clean;
-mod committer;
-mod control;
-mod dump;
-mod entry;
-mod events;
-mod fetch;
-mod flush;
-mod inbox;
-mod keep;
-mod lane;
-mod messages;
-mod moves;
-mod named;
-pub(crate) mod ops;
-mod parked;
-mod queue;
-mod recovery;
-mod removal;
-mod request;
-mod room;
-mod routes;
-mod seat;
+mod door;
+mod journal;
+pub(crate) mod operations;
+mod restart;
 mod session;
-mod snapshot;
-mod specs;
-mod spill;
-mod timer;
-mod topology;
+mod tasks;
 mod turn;
 mod vhost;
 
 pub use crate::subscription::{ConsumerId, Credit, Delivery, Outcome};
-pub use dump::{Stored, dump};
-pub use events::{Confirm, Confirmed, Declared, Events, Notice, QueueStatus};
-pub use request::{
+pub use door::events::{Confirm, Confirmed, Declared, Events, Notice, QueueStatus};
+pub use door::request::{
     Bind, Consumer, Due, Keep, LaneId, Memo, ParkId, PoolId, Publish, Replay, SessionSpec, Source,
     To, Unsettled,
 };
-pub use session::Session;
+pub use restart::dump::{Stored, dump};
+pub use session::state::Session;
 
 use crate::auth::{Authenticator, Login};
 use crate::error::{Error, ErrorKind};
@@ -67,19 +38,19 @@ use crate::log::Place;
 use crate::message::{Address, Budget, Formats, Message, Name, Timestamp};
 use crate::store::{JournalId, Pos, Store};
 use crate::transform::ContentRoute;
-use committer::{Committed, Committer, Placed, Why};
-use inbox::Inbox;
-use ops::Ops;
-use parked::Parked;
+use journal::committer::{Committed, Committer, Placed, Why};
+use operations::ops::Ops;
 use parking_lot::Mutex;
-use snapshot::Grace;
+use restart::snapshot::Grace;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use timer::{Clock, Timers};
+use tasks::timer::{Clock, Timers};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use turn::{Scene, Turn};
-use vhost::Vhost;
+use turn::run::{Scene, Turn};
+use vhost::host::Vhost;
+use vhost::inbox::Inbox;
+use vhost::parked::Parked;
 
 /// Limits and marks.
 #[derive(Debug, Clone)]
@@ -205,7 +176,7 @@ impl Broker {
         let lease = store.coord().acquire("node").await.map_err(unavailable)?;
         let lease =
             lease.ok_or_else(|| Error::new(ErrorKind::Locked, "another process owns the store"))?;
-        let recovered = recovery::read(&*store).await?;
+        let recovered = restart::recovery::read(&*store).await?;
         let damaged = recovered.damaged();
         if damaged > 0 && !settings.accept_damage {
             let first = recovered.first_damaged();
@@ -256,12 +227,12 @@ impl Broker {
         if damaged > 0 {
             tracing::error!(entries = damaged, "the journal is damaged; everything else is served");
             // The next start does not come to the damage any more.
-            snapshot::now(&inner).await.map_err(unavailable)?;
+            restart::snapshot::now(&inner).await.map_err(unavailable)?;
         }
         inner.start(writer);
         inner.catch_up();
         let broker = Broker(inner);
-        routes::start(&broker, routes).await?;
+        tasks::content_routes::start(&broker, routes).await?;
         Ok(broker)
     }
 
@@ -330,12 +301,12 @@ impl Inner {
         let committed: Arc<dyn Committed> = Arc::new(Shell(self.clone()));
         let max_entry = self.store.caps().max_entry;
         let committing =
-            committer::run(self.committer.clone(), writer, max_entry, to_trim, committed);
+            journal::committer::run(self.committer.clone(), writer, max_entry, to_trim, committed);
         *self.committing.lock() = Some(tokio::spawn(committing));
-        self.spawn(timer::run(self.clone()));
-        self.spawn(snapshot::run(self.clone(), trims));
-        self.spawn(spill::run(self.clone()));
-        self.spawn(room::run(self.clone()));
+        self.spawn(tasks::timer::run(self.clone()));
+        self.spawn(restart::snapshot::run(self.clone(), trims));
+        self.spawn(tasks::relieve::run(self.clone()));
+        self.spawn(tasks::disk_space::run(self.clone()));
     }
 
     /// What the end of the last start would have done: sessions that were to end with their connection have ended,
@@ -347,18 +318,23 @@ impl Inner {
                     let mut ops = self.end_session(vhost, &named);
                     if self.parked.lock().has_will_of(named.id) {
                         // Another crash must not make it nobody's.
-                        ops.session(&vhost.name, (named.id, &named.name), request::Keep::No, None);
+                        ops.session(
+                            &vhost.name,
+                            (named.id, &named.name),
+                            door::request::Keep::No,
+                            None,
+                        );
                     }
-                    self.committer.submit(committer::Unit::of(ops));
+                    self.committer.submit(journal::committer::Unit::of(ops));
                 }
             }
             for queue in vhost.queues() {
                 let ops = self.after_detach(vhost, &queue);
-                self.committer.submit(committer::Unit::of(ops));
+                self.committer.submit(journal::committer::Unit::of(ops));
                 let mut turn = Turn::default();
                 let (scene, grace) =
                     (Scene { core: self, vhost, now: self.now() }, self.grace.enter());
-                let step = |state: &mut queue::QueueState, effects: &mut _| {
+                let step = |state: &mut vhost::queue::QueueState, effects: &mut _| {
                     state.sub.dispatch(scene.now, effects);
                 };
                 queue.step(&mut turn.after, step);
@@ -473,7 +449,7 @@ impl Committed for Shell {
     }
 
     fn lost(&self, placed: Vec<Placed>) {
-        let mut after = queue::Aftermath::default();
+        let mut after = vhost::queue::Aftermath::default();
         for placed in placed.into_iter().filter(|p| p.why == Why::New) {
             placed.queue.step(&mut after, |state, _| state.sub.fail(placed.offset));
         }

@@ -1,0 +1,6 @@
+//! What is kept of the journal, and how a broker comes back from it.
+
+pub mod clean;
+pub mod dump;
+pub mod recovery;
+pub mod snapshot;

@@ -1,0 +1,242 @@
+//! Snapshots: all that is not a message body, so that the journal in front of them can go. A snapshot is taken while
+//! traffic flows; replaying what came after its position on top of it is idempotent.
+//!
+//! Memory may be ahead of the journal when a snapshot is taken: a record already gone from one queue whose new place
+//! is not submitted yet would be in neither. So a snapshot counts only when every turn that was open while it was
+//! taken is stored ([`Grace`]).
+
+use super::clean::{clean, has_slack};
+use crate::broker::Inner;
+use crate::broker::door::request::{Due, Keep};
+use crate::broker::journal::committer::Unit;
+use crate::broker::operations::ops::Ops;
+use crate::broker::vhost::host::Vhost;
+use crate::log::Cold;
+use crate::store::{JournalId, Pos, Source, StoreError};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A snapshot is taken after so many times its own size of journal, if that is more than the setting.
+const SNAPSHOT_TIMES: usize = 4;
+/// Cleaning writes as much as was written between two snapshots, or so much.
+const CLEAN_BYTES: u64 = 64 << 20;
+/// Between two looks at whether too much of the journal is dead while little is written.
+const IDLE: Duration = Duration::from_secs(5);
+/// Pieces are put together to about so much.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Counts open turns, in two classes, so that one can wait for all that are open now without waiting for new ones.
+#[derive(Default)]
+pub struct Grace {
+    epoch: AtomicU64,
+    open: [AtomicUsize; 2],
+}
+
+impl Grace {
+    /// A turn begins to change memory.
+    pub fn enter(&self) -> usize {
+        loop {
+            let epoch = self.epoch.load(Ordering::SeqCst);
+            let class = (epoch % 2) as usize;
+            self.open[class].fetch_add(1, Ordering::SeqCst);
+            if self.epoch.load(Ordering::SeqCst) == epoch {
+                return class;
+            }
+            self.open[class].fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What it changed is submitted.
+    pub fn leave(&self, class: usize) {
+        self.open[class].fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Resolves when every turn that is open now has left. One caller at a time.
+    pub async fn wait(&self) {
+        let class = (self.epoch.fetch_add(1, Ordering::SeqCst) % 2) as usize;
+        while self.open[class].load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Takes snapshots when enough was written, until the broker closes.
+pub async fn run(core: Arc<Inner>, trims: tokio::sync::mpsc::Sender<Vec<Range<Pos>>>) {
+    loop {
+        let due = tokio::time::timeout(IDLE, core.snapshot_due.notified()).await;
+        if due.is_err() && !has_slack(&core) {
+            continue;
+        }
+        if let Err(error) = take(&core, &trims).await {
+            // The journal still has everything; the next one may succeed.
+            tracing::warn!(%error, "snapshot failed");
+        }
+    }
+}
+
+async fn take(
+    core: &Arc<Inner>,
+    trims: &tokio::sync::mpsc::Sender<Vec<Range<Pos>>>,
+) -> Result<(), StoreError> {
+    if core.tail.load(Ordering::Acquire) == core.snapped.load(Ordering::Acquire) {
+        // What is trimmed has to be before the older of two snapshots, and two of one position are one.
+        let mut ops = Ops::default();
+        ops.ids(core.last_id());
+        if core.committer.sync(Unit::of(ops)).await.is_err() {
+            return Ok(());
+        }
+    }
+    let written = core.unsnapped.swap(0, Ordering::AcqRel);
+    let upto = Pos(core.tail.load(Ordering::Acquire));
+    let pieces = collect(core);
+    core.grace.wait().await;
+    if core.committer.sync(Unit::default()).await.is_err() {
+        return Ok(());
+    }
+    let bytes: usize = pieces.iter().map(Bytes::len).sum();
+    let body = Box::new(Pieces(pieces.into_iter()));
+    core.store.snapshot_put(JournalId::Meta, upto, body).await?;
+    core.snapped.store(upto.0, Ordering::Release);
+    core.snapshot_every
+        .store((bytes * SNAPSHOT_TIMES).max(core.settings.snapshot_bytes), Ordering::Release);
+    let dead = core.committer.dead(Pos(upto.0 + 1));
+    tracing::debug!(upto = upto.0, bytes, dead = dead.len(), "snapshot stored");
+    // The committer is gone only when the broker closes.
+    let _ = trims.send(dead).await;
+    clean(core, upto, (written as u64).max(CLEAN_BYTES)).await;
+    Ok(())
+}
+
+/// Takes a snapshot now, whether or not much was written.
+pub async fn now(core: &Inner) -> Result<(), StoreError> {
+    let upto = Pos(core.tail.load(Ordering::Acquire));
+    let body = Box::new(Pieces(collect(core).into_iter()));
+    core.store.snapshot_put(JournalId::Meta, upto, body).await
+}
+
+/// Pieces, the small ones put together.
+struct Pieces(std::vec::IntoIter<Bytes>);
+
+#[async_trait]
+impl Source<Bytes> for Pieces {
+    async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
+        let first = self.0.next()?;
+        if first.len() >= PIECE_BYTES {
+            return Some(Ok(first));
+        }
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES * 2);
+        piece.extend_from_slice(&first);
+        while piece.len() < PIECE_BYTES
+            && let Some(next) = self.0.next()
+        {
+            piece.extend_from_slice(&next);
+        }
+        Some(Ok(piece.freeze()))
+    }
+}
+
+/// The state as operations.
+fn collect(core: &Inner) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    let mut ops = Ops::default();
+    ops.ids(core.last_id());
+    for (pos, parts) in core.committer.in_parts() {
+        ops.parts(pos, parts);
+    }
+    for vhost in core.all_vhosts() {
+        topology(vhost, &mut ops);
+        flush(&mut ops, &mut pieces);
+        for queue in vhost.queues().iter().filter(|q| q.is_durable()) {
+            // Pages at rest are only referred to, so that the lock is not held for long.
+            let (next, pages, had_consumer) = queue.look(|state| {
+                let pages: Vec<(u64, Cold)> = state.sub.log.stored().collect();
+                let had_consumer = state.had_consumer && queue.spec.auto_delete;
+                (state.sub.log.next(), pages, had_consumer)
+            });
+            ops.next(queue.id, next);
+            if had_consumer {
+                ops.used(queue.id);
+            }
+            for (number, page) in pages {
+                ops.page_head(queue.id, number, page.bytes().len());
+                flush(&mut ops, &mut pieces);
+                pieces.push(page.bytes().clone());
+            }
+        }
+        for (key, message) in vhost.retained.lock().iter() {
+            ops.retain(&vhost.name, key, Some(message));
+        }
+        flush(&mut ops, &mut pieces);
+    }
+    for (id, parked) in core.parked.lock().iter().filter(|(_, p)| p.durable) {
+        // What waits for a connection to be gone still does: it may come back.
+        let due = match (parked.due, parked.at) {
+            (Due::Gone { .. }, Some(at)) => Due::Gone { delay_ms: core.now().until(at) },
+            (due, _) => due,
+        };
+        if let Some(name) = &parked.orphan_of {
+            ops.session(&parked.vhost, (parked.owner, name), Keep::No, None);
+        }
+        ops.park(*id, &parked.vhost, (due, Some(parked.owner)), &parked.message);
+    }
+    flush(&mut ops, &mut pieces);
+    pieces
+}
+
+fn topology(vhost: &Vhost, ops: &mut Ops) {
+    let topology = vhost.topology.read();
+    for exchange in topology.durable_exchanges() {
+        ops.exchange(&vhost.name, exchange);
+    }
+    for queue in topology.queues().filter(|q| q.is_durable()) {
+        ops.queue(&vhost.name, queue.id, &queue.spec);
+    }
+    for session in topology.sessions() {
+        session.with(|state| {
+            if !state.stored || state.ended {
+                return;
+            }
+            session.put(state, &vhost.name, ops);
+            for (key, value) in &state.memos {
+                ops.memo(session.id, key, Some(value));
+            }
+        });
+    }
+    for binding in topology.bindings() {
+        if topology.is_durable(binding) {
+            ops.binding(&vhost.name, binding, true);
+        }
+    }
+}
+
+/// Pieces of a few MiB, so that a store can write them one by one.
+fn flush(ops: &mut Ops, pieces: &mut Vec<Bytes>) {
+    if !ops.is_empty() {
+        pieces.push(std::mem::take(ops).into_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_turns_that_were_open_are_waited_for() {
+        let grace = Arc::new(Grace::default());
+        let old = grace.enter();
+        let waiting = tokio::spawn({
+            let grace = grace.clone();
+            async move { grace.wait().await }
+        });
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(!waiting.is_finished());
+        let new = grace.enter();
+        grace.leave(old);
+        waiting.await.expect("no panic");
+        grace.leave(new);
+    }
+}

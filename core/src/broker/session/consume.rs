@@ -1,0 +1,361 @@
+//! The control verbs of a session. They flush first, so that they never overtake a publish, and resolve when their
+//! effect is stored.
+
+use super::state::{Attachment, Session};
+use crate::broker::Ops;
+use crate::broker::door::request::{Consumer, Due, Keep, LaneId, ParkId, Source, Unsettled};
+use crate::broker::vhost::inbox::Inbox;
+use crate::broker::vhost::named::Named;
+use crate::broker::vhost::queue::{Aftermath, Queue};
+use crate::error::{Error, ErrorKind};
+use crate::message::Message;
+use crate::subscription::{Attached, ConsumerId, Credit, Delivery};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Looks of a single get at a head that has to be fetched: it may be let go again before it is taken.
+const GET_TRIES: usize = 50;
+
+/// What a verb hears whose connection has lost the name.
+pub(in crate::broker) fn taken_over() -> Error {
+    Error::new(ErrorKind::Closed, "another connection has the session")
+}
+
+impl Session {
+    /// Stores operations, behind everything submitted so far.
+    pub(in crate::broker) async fn store(&mut self, ops: Ops) -> Result<(), Error> {
+        self.turn.unit().ops.append(&mut { ops });
+        let durable = self.turn.is_durable();
+        self.flush_ops();
+        match durable {
+            true => self.sync().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Resolves when all that this session did so far is stored; confirms are in [`Session::events`] by then.
+    pub async fn sync(&mut self) -> Result<(), Error> {
+        self.flush();
+        let core = self.core();
+        for (queue, offsets) in std::mem::take(&mut self.doomed) {
+            core.gone(&queue, &offsets).await;
+        }
+        core.committer.sync(crate::broker::journal::committer::Unit::default()).await
+    }
+
+    /// What this session published before goes before the next verb, unless it is held back for want of room.
+    pub(in crate::broker) fn flush_behind(&mut self) {
+        match self.core().is_alarmed() {
+            true => self.flush(),
+            false => self.flush_all(),
+        }
+    }
+
+    /// What this session published before is in its queues before the next verb looks at them.
+    pub(in crate::broker) async fn arrived(&mut self) -> Result<(), Error> {
+        self.flush_behind();
+        match self.inbox.outstanding.load(Ordering::Acquire) {
+            0 => Ok(()),
+            _ => {
+                self.core().committer.sync(crate::broker::journal::committer::Unit::default()).await
+            }
+        }
+    }
+
+    /// Starts consuming. `NotFound`, `Locked` (exclusive queue), `InUse` (exclusive consumer).
+    pub async fn attach(&mut self, lane: LaneId, consumer: Consumer) -> Result<ConsumerId, Error> {
+        self.arrived().await?;
+        let queue = match &consumer.source {
+            Source::Queue(name) => self.own_queue_named(name)?,
+            Source::Own => {
+                let is_new = self.named.as_ref().is_some_and(|named| named.queue().is_none());
+                let queue = self.make_own_queue()?;
+                if is_new && queue.is_durable() {
+                    self.sync().await?;
+                }
+                queue
+            }
+        };
+        let is_own = matches!(consumer.source, Source::Own);
+        let id = self.new_consumer();
+        let pools: smallvec::SmallVec<[_; 2]> =
+            consumer.pools.iter().filter_map(|p| self.pools.get(p.0 as usize).cloned()).collect();
+        let (now, inbox) = (self.core().now(), self.inbox.clone());
+        self.touch();
+        let attached = queue.step(&mut self.turn.after, |state, effects| {
+            if state.deleted {
+                return Err(Error::new(ErrorKind::NotFound, "the queue is being deleted"));
+            }
+            // Whoever takes the session over lets its consumers go: none may come behind that.
+            if is_own && !self.named.as_ref().is_some_and(|named| named.is_of(&inbox)) {
+                return Err(taken_over());
+            }
+            let alone = state.sub.consumers.active_count() == 0;
+            if state.sub.consumers.has_exclusive() || consumer.exclusive && !alone {
+                let detail = format!("queue '{}' is in exclusive use", queue.name);
+                return Err(Error::new(ErrorKind::InUse, detail));
+            }
+            let is_first = queue.spec.auto_delete && queue.is_durable() && !state.had_consumer;
+            let handle = state.sub.consumers.handle();
+            let mut attached = Attached::new(handle, id, consumer.credit);
+            attached.exclusive = consumer.exclusive;
+            attached.priority = consumer.priority;
+            attached.pools = pools;
+            attached.window = Some(inbox.window.clone());
+            attached.skip_own = consumer.skip_own.then(|| inbox.origin.clone());
+            state.attach(attached, inbox);
+            state.sub.dispatch(now, effects);
+            Ok((handle, is_first))
+        });
+        let (handle, is_first) = attached?;
+        if is_first {
+            self.turn.unit().ops.used(queue.id);
+        }
+        let (settles, owned) = (consumer.settles, queue.clone());
+        self.consumers.insert(id, Attachment { queue, handle, lane, settles, is_getter: false });
+        self.flush_ops();
+        if is_first {
+            self.sync().await?;
+        }
+        if let Source::Own = consumer.source {
+            self.core().loaded(&owned).await; // They come before those of other queues.
+        }
+        Ok(id)
+    }
+
+    /// Stops consuming. An auto-delete queue goes with its last consumer.
+    pub async fn detach(&mut self, consumer: ConsumerId, unsettled: Unsettled) {
+        self.flush_behind();
+        let goes = self.consumers.get(&consumer).is_some_and(|a| a.queue.spec.auto_delete);
+        let ops = match unsettled {
+            Unsettled::Return => self.release(consumer),
+            Unsettled::Stay => self.stop(consumer),
+        };
+        // The consumer is gone whether or not the deletion of its queue could be stored.
+        let _ = self.store(ops).await;
+        if goes {
+            let _ = self.sync().await;
+        }
+    }
+
+    /// Deliveries end; what is unsettled stays with the consumer. What its connection has not taken goes back.
+    fn stop(&mut self, consumer: ConsumerId) -> Ops {
+        let Some(attachment) = self.consumers.get(&consumer) else { return Ops::default() };
+        let (queue, handle) = (attachment.queue.clone(), attachment.handle);
+        self.touch();
+        let unseen = self.inbox.take_back(consumer, &mut self.turn.after.queues);
+        let core = self.core();
+        queue.step(&mut self.turn.after, |state, effects| {
+            state.sub.consumers.stop(handle);
+            let released = crate::subscription::Outcome::Released;
+            state.sub.settle(handle, &unseen, &released, effects);
+            state.unused_since = core.now();
+            state.sub.dispatch(core.now(), effects);
+        });
+        self.settle_down();
+        core.after_detach(&self.vhost, &queue)
+    }
+
+    /// The consumer goes, and what it has goes back.
+    pub(in crate::broker) fn release(&mut self, consumer: ConsumerId) -> Ops {
+        let Some(Attachment { queue, handle, .. }) = self.forget(consumer) else {
+            return Ops::default();
+        };
+        self.touch();
+        let core = self.core();
+        queue.step(&mut self.turn.after, |state, effects| {
+            state.detach(handle, core.now(), effects);
+            state.sub.dispatch(core.now(), effects);
+        });
+        self.settle_down();
+        core.after_detach(&self.vhost, &queue)
+    }
+
+    /// Ends a lane: its consumers leave, what they had unsettled goes back, an open transaction is rolled back.
+    pub fn drop_lane(&mut self, lane: LaneId) {
+        self.flush();
+        let mut ops = Ops::default();
+        for consumer in self.consumers_of(Some(lane)) {
+            ops.append(&mut self.release(consumer));
+        }
+        self.turn.unit().ops.append(&mut ops);
+        self.lanes.retain(|(id, _)| *id != lane);
+        self.flush_ops();
+    }
+
+    /// One message now, or none; with it the number of messages still ready. With `settles` it has to be settled
+    /// like a delivery of [`Delivery::consumer`].
+    pub async fn get(
+        &mut self,
+        lane: LaneId,
+        queue: &str,
+        settles: bool,
+    ) -> Result<Option<(Delivery, u64)>, Error> {
+        self.arrived().await?;
+        let queue = self.own_queue_named(queue)?;
+        let known = self.getter(lane, queue.id, settles);
+        let consumer = known.unwrap_or_else(|| {
+            let id = self.new_consumer();
+            let handle = queue.look(|state| {
+                let handle = state.sub.consumers.handle();
+                let nothing = Credit { messages: 0, bytes: 0 };
+                let mut attached = Attached::new(handle, id, nothing);
+                attached.is_getter = true;
+                state.sub.consumers.attach(attached);
+                handle
+            });
+            let queue = queue.clone();
+            self.consumers.insert(id, Attachment { queue, handle, lane, settles, is_getter: true });
+            id
+        });
+        for _ in 0..GET_TRIES {
+            if let Some(found) = self.get_once(&queue, consumer, settles) {
+                self.flush_ops();
+                return Ok(Some(found));
+            }
+            // The head may have to be fetched first.
+            let waits = queue.look(|state| state.sub.is_loading());
+            self.flush_ops();
+            if !waits {
+                break;
+            }
+            self.core().loaded(&queue).await;
+        }
+        Ok(None)
+    }
+
+    fn get_once(
+        &mut self,
+        queue: &Arc<Queue>,
+        consumer: ConsumerId,
+        settles: bool,
+    ) -> Option<(Delivery, u64)> {
+        self.touch();
+        let handle = self.consumers.get(&consumer)?.handle;
+        let now = self.core().now();
+        let found = queue.step(&mut self.turn.after, |state, effects| {
+            if !state.sub.get(handle, now, effects) {
+                return None;
+            }
+            let at = effects.deliveries.iter().position(|(h, _)| *h == handle)?;
+            let (_, delivery) = effects.deliveries.remove(at);
+            if !settles {
+                let accepted = crate::subscription::Outcome::Accepted;
+                state.sub.settle(handle, &[delivery.offset], &accepted, effects);
+            }
+            state.unused_since = now;
+            Some((delivery, state.sub.ready().0))
+        });
+        self.settle_down();
+        found
+    }
+
+    /// A publish that is routed when due.
+    pub async fn park(&mut self, due: Due, message: Message) -> Result<ParkId, Error> {
+        self.flush_behind();
+        let core = self.core();
+        // A will is small, and refusing it would refuse the client.
+        if matches!(due, Due::At(_)) {
+            core.room()?;
+        }
+        let session = self.named.clone();
+        let id = ParkId(core.next_id());
+        let mut ops = Ops::default();
+        let stays = session.as_ref().is_some_and(|s| s.is_durable());
+        let durable = match due {
+            Due::At(_) => message.meta().durable,
+            Due::Gone { .. } => stays || message.meta().durable,
+        };
+        let is_will = matches!(due, Due::Gone { .. });
+        if durable {
+            if is_will && let Some(named) = &session {
+                // Its name tells after a crash whose will it was.
+                if !named.is_of(&self.inbox) || !named.store(&self.vhost.name, &core.committer) {
+                    return Err(taken_over());
+                }
+            }
+            let owner = session.as_ref().map(|s| s.id);
+            ops.park(id, &self.vhost.name, (due, owner), &message);
+        }
+        // Submitted before it can come due, so that its end never stands before its beginning; no snapshot in between.
+        let grace = core.grace.enter();
+        self.turn.unit().ops.append(&mut ops);
+        self.flush_ops();
+        core.park(id, &self.vhost, (due, self.id), (message, durable));
+        core.grace.leave(grace);
+        // Whoever took the session over before it was there knows nothing of it.
+        if is_will && session.is_some_and(|named| !named.is_of(&self.inbox)) {
+            self.unpark(id).await?;
+            return Err(taken_over());
+        }
+        if durable {
+            self.sync().await?;
+        }
+        Ok(id)
+    }
+
+    /// False when it is gone already.
+    pub async fn unpark(&mut self, id: ParkId) -> Result<bool, Error> {
+        self.flush_behind();
+        self.touch();
+        let Some(parked) = self.core().parked.lock().take(id) else { return Ok(false) };
+        let mut ops = Ops::default();
+        if parked.durable {
+            ops.unpark(id);
+        }
+        self.store(ops).await?;
+        Ok(true)
+    }
+
+    /// How long the session lives on.
+    pub async fn set_keep(&mut self, keep: Keep) -> Result<(), Error> {
+        self.flush_behind();
+        let Some(named) = self.named.clone() else { return Ok(()) };
+        let inbox = self.inbox.clone();
+        let (mine, raised) = named.with(|state| {
+            let mine = state.inbox.as_ref().is_some_and(|own| Arc::ptr_eq(own, &inbox));
+            let raised = keep.lasts() && !state.keep.lasts();
+            if mine && !raised {
+                state.keep = keep;
+            }
+            (mine, raised)
+        });
+        if !mine {
+            return Err(taken_over());
+        }
+        if raised {
+            let detail = "a session that ends with its connection cannot be kept";
+            return Err(Error::new(ErrorKind::Invalid, detail));
+        }
+        if !named.store(&self.vhost.name, &self.core().committer) {
+            return Err(taken_over());
+        }
+        self.sync().await
+    }
+
+    /// Leaves in order: held publishes are routed, what was stored is waited for. Wills stay parked: unpark first.
+    pub async fn close(mut self) -> Result<(), Error> {
+        self.flush_all();
+        let result =
+            self.core().committer.sync(crate::broker::journal::committer::Unit::default()).await;
+        self.leave();
+        result
+    }
+}
+
+/// The consumers of the connection that had the session leave its queue; others stay.
+pub(in crate::broker) fn resume(
+    named: &Named,
+    before: &Arc<Inbox>,
+    after: &mut Aftermath,
+    now: crate::message::Timestamp,
+) {
+    let Some(queue) = named.queue() else { return };
+    queue.step(after, |state, effects| {
+        let theirs = state.seats().filter(|(_, inbox)| Arc::ptr_eq(inbox, before));
+        let handles: Vec<_> = theirs.map(|(handle, _)| handle).collect();
+        for handle in handles {
+            state.detach(handle, now, effects);
+        }
+    });
+}

@@ -1,0 +1,399 @@
+//! Declaring, binding, and the reverse. Memory and journal change in one order: operations are submitted under the
+//! lock of the topology, so that nobody finds what is not on its way to the store.
+
+use super::consume::taken_over;
+use super::state::Session;
+use crate::broker::Ops;
+use crate::broker::door::events::{Declared, QueueStatus};
+use crate::broker::door::request::{Bind, Replay, To};
+use crate::broker::journal::committer::Unit;
+use crate::broker::turn::run::Scene;
+use crate::broker::vhost::host::Topology;
+use crate::broker::vhost::queue::Queue;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::{Binding, ExchangeSpec, LogId, Tags, Target};
+use crate::log::{Life, QueueSpec};
+use crate::message::{Message, Name};
+use std::sync::Arc;
+
+fn refused(detail: impl Into<Arc<str>>) -> Error {
+    Error::new(ErrorKind::Refused, detail)
+}
+
+impl Session {
+    fn check_owner(&self, queue: &Queue) -> Result<(), Error> {
+        match queue.owner {
+            Some(owner) if owner != self.id => {
+                let detail = format!(
+                    "cannot obtain exclusive access to locked queue '{}' in vhost '{}'",
+                    queue.name, self.vhost.name
+                );
+                Err(Error::new(ErrorKind::Locked, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(in crate::broker) fn own_queue_named(&self, name: &str) -> Result<Arc<Queue>, Error> {
+        let queue = self.vhost.queue(name)?;
+        self.check_owner(&queue)?;
+        Ok(queue)
+    }
+
+    /// An empty name asks for a generated one. `Mismatch` when it exists otherwise, `Locked` when exclusive elsewhere.
+    pub async fn declare_queue(&mut self, mut spec: QueueSpec) -> Result<Declared, Error> {
+        self.flush_behind();
+        let core = self.core();
+        if spec.name.is_empty() {
+            spec.name = format!("amq.gen-{}", core.unique()).into();
+        }
+        let (queue, created) = self.known_or_new(spec)?;
+        if created {
+            core.watch_unused(&self.vhost, &queue);
+            if queue.owner.is_some() {
+                self.exclusive.push(queue.clone());
+            }
+        }
+        if queue.is_durable() {
+            // Somebody else's declaration of it may still be on its way.
+            self.sync().await?;
+        }
+        Ok(Declared { status: status(&queue), created })
+    }
+
+    fn known_or_new(&self, spec: QueueSpec) -> Result<(Arc<Queue>, bool), Error> {
+        let core = self.core();
+        let mut topology = self.vhost.topology.write();
+        if let Some(known) = topology.queue(&spec.name).cloned() {
+            drop(topology);
+            self.check_owner(&known)?;
+            if let Some(what) = known.spec.differs(&spec) {
+                let (name, vhost) = (&spec.name, &self.vhost.name);
+                let (wanted, is) = (spec.show(what), known.spec.show(what));
+                let detail = format!(
+                    "inequivalent arg '{what}' for queue '{name}' in vhost '{vhost}': \
+                     received {wanted} but current is {is}"
+                );
+                return Err(Error::new(ErrorKind::Mismatch, detail));
+            }
+            known.look(|state| state.unused_since = core.now());
+            return Ok((known, false));
+        }
+        core.room()?;
+        let owner = (spec.life == Life::Exclusive).then_some(self.id);
+        let queue = Queue::new((LogId(core.next_id()), &self.vhost.name), spec, owner, core.now());
+        let mut ops = Ops::default();
+        if queue.is_durable() {
+            ops.queue(&self.vhost.name, queue.id, &queue.spec);
+        }
+        topology.add_queue(queue.clone(), &self.vhost.generations);
+        // Submitted under the lock: nobody can route to the queue before its declaration is on its way.
+        core.committer.submit(Unit::of(ops));
+        Ok((queue, true))
+    }
+
+    /// Passive declare: `NotFound`, `Locked`.
+    pub fn queue_status(&self, name: &str) -> Result<QueueStatus, Error> {
+        self.own_queue_named(name).map(|queue| status(&queue))
+    }
+
+    /// What the queue was declared with.
+    pub fn queue_spec(&self, name: &str) -> Result<QueueSpec, Error> {
+        self.own_queue_named(name).map(|queue| queue.spec.clone())
+    }
+
+    /// Returns how many ready messages went with it. `NotFound`, `InUse`, `Locked`.
+    pub async fn delete_queue(
+        &mut self,
+        name: &str,
+        if_unused: bool,
+        if_empty: bool,
+    ) -> Result<u64, Error> {
+        self.arrived_all().await?;
+        let queue = self.own_queue_named(name)?;
+        let now = status(&queue);
+        let in_use = |what| {
+            let detail = format!("queue '{name}' in vhost '{}' {what}", self.vhost.name);
+            Err(Error::new(ErrorKind::InUse, detail))
+        };
+        if if_unused && now.consumers > 0 {
+            return in_use("in use");
+        }
+        if if_empty && now.messages > 0 {
+            return in_use("not empty");
+        }
+        let core = self.core();
+        self.touch();
+        let (ops, count) = core.remove_queue(&self.vhost, &queue);
+        self.exclusive.retain(|q| q.id != queue.id);
+        self.store(ops).await?;
+        if queue.is_durable() {
+            self.sync().await?;
+        }
+        Ok(count)
+    }
+
+    /// Drops all ready messages.
+    pub async fn purge(&mut self, name: &str) -> Result<u64, Error> {
+        self.arrived_all().await?;
+        let queue = self.own_queue_named(name)?;
+        self.touch();
+        let count = queue.step(&mut self.turn.after, |state, effects| state.sub.purge(effects));
+        self.settle_down();
+        self.store(Ops::default()).await?;
+        Ok(count)
+    }
+
+    /// `Mismatch` when it exists otherwise.
+    pub async fn declare_exchange(&mut self, spec: ExchangeSpec) -> Result<(), Error> {
+        self.flush_behind();
+        self.make_exchange(spec)?;
+        self.sync().await
+    }
+
+    fn make_exchange(&self, spec: ExchangeSpec) -> Result<(), Error> {
+        let core = self.core();
+        let mut topology = self.vhost.topology.write();
+        if let Some(known) = topology.exchange(&spec.name) {
+            return match known.differs(&spec) {
+                Some(what) => Err(mismatch((&spec.name, what), &self.vhost.name)),
+                None => Ok(()),
+            };
+        }
+        core.room()?;
+        let mut ops = Ops::default();
+        if spec.durable {
+            ops.exchange(&self.vhost.name, &spec);
+        }
+        topology.add_exchange(spec, &self.vhost.generations);
+        core.committer.submit(Unit::of(ops));
+        Ok(())
+    }
+
+    /// Passive declare.
+    pub fn exchange(&self, name: &str) -> Result<ExchangeSpec, Error> {
+        self.vhost.exchange(name)
+    }
+
+    /// `NotFound`, `InUse` (something is bound to it), `Refused` (predeclared).
+    pub async fn delete_exchange(&mut self, name: &str, if_unused: bool) -> Result<(), Error> {
+        self.flush_all();
+        self.vhost.exchange(name)?;
+        {
+            let mut topology = self.vhost.topology.write();
+            if topology.is_predeclared(name) {
+                return Err(refused(format!("exchange '{name}' cannot be deleted")));
+            }
+            if if_unused && topology.has_bindings(name) {
+                let detail = format!("exchange '{name}' in vhost '{}' in use", self.vhost.name);
+                return Err(Error::new(ErrorKind::InUse, detail));
+            }
+            topology.remove_exchange(name, &self.vhost.generations);
+            let mut ops = Ops::default();
+            ops.exchange_gone(&self.vhost.name, name);
+            self.core().committer.submit(Unit::of(ops));
+        }
+        self.sync().await
+    }
+
+    /// What is sent before a verb that takes something away goes before it, for want of room or not.
+    async fn arrived_all(&mut self) -> Result<(), Error> {
+        self.flush_all();
+        self.arrived().await
+    }
+
+    fn target(&mut self, to: &To) -> Result<Target, Error> {
+        Ok(match to {
+            To::Queue(name) => Target::Log(self.own_queue_named(name)?.id),
+            To::Exchange(name) => {
+                self.vhost.exchange(name)?;
+                Target::Exchange(name.clone())
+            }
+            To::Own => {
+                let named = self.named.clone();
+                let named = named.ok_or_else(|| refused("the session has no name"))?;
+                if !named.is_of(&self.inbox) {
+                    return Err(taken_over());
+                }
+                Target::Session(named.id)
+            }
+        })
+    }
+
+    fn binding(&mut self, bind: Bind) -> Result<Binding, Error> {
+        self.vhost.exchange(&bind.source)?;
+        let target = self.target(&bind.to)?;
+        let Bind { source, key, arguments, tag, skip_own, .. } = bind;
+        let limits = &self.broker.inner().settings;
+        if key.bytes().len() > limits.topic_bytes_max
+            || key.separators() > limits.topic_separators_max
+        {
+            return Err(Error::new(ErrorKind::TooLarge, "the pattern is too long"));
+        }
+        Ok(Binding { source, key, arguments, target, tag, skip_own })
+    }
+
+    /// True when the binding was not there (an equal one gets the new tag).
+    pub async fn bind(&mut self, bind: Bind) -> Result<bool, Error> {
+        self.flush_behind();
+        let (replay, to) = (bind.replay, bind.to.clone());
+        let binding = self.binding(bind)?;
+        let core = self.core();
+        // What is there already takes no room.
+        if !self.vhost.topology.read().is_bound(&binding) {
+            core.room()?;
+        }
+        if to == To::Own {
+            self.make_own_queue()?;
+        }
+        self.touch();
+        let vhost = self.vhost.clone();
+        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        // Retained values are taken, and put where they go, with the topology's lock held: what is published meanwhile
+        // is seen once, as retained or live, and never before an older value.
+        let is_new = {
+            let mut topology = vhost.topology.write();
+            let mut ops = Ops::default();
+            if topology.is_durable(&binding) {
+                ops.binding(&vhost.name, &binding, true);
+            }
+            let is_new = topology
+                .bind(binding.clone(), &vhost.generations)
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, "what is to be bound is gone"))?;
+            core.committer.submit(Unit::of(ops));
+            let wanted = match replay {
+                Replay::Always => true,
+                Replay::IfNew => is_new,
+                Replay::Never => false,
+            };
+            if wanted && binding.source == vhost.topic_exchange {
+                let values = vhost.retained.lock().matching(&binding.key, scene.now);
+                self.replay(scene, &topology, &binding, values);
+            }
+            is_new
+        };
+        self.turn.run(scene);
+        self.finish(scene, None);
+        self.sync().await?;
+        Ok(is_new)
+    }
+
+    /// Retained values go where the new binding leads.
+    fn replay(
+        &mut self,
+        scene: Scene<'_>,
+        topology: &Topology,
+        binding: &Binding,
+        values: Vec<Message>,
+    ) {
+        for value in values {
+            let tags = Tags::of_retained(binding.tag);
+            match (&binding.target, &self.named) {
+                (Target::Session(_), Some(named)) => {
+                    self.turn.replay(scene, named, &value, tags);
+                }
+                (Target::Log(id), _) => {
+                    if let Some(queue) = topology.queue_by_id(*id) {
+                        self.turn.replay_into(scene, queue, &value, tags);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.turn.place(scene);
+    }
+
+    /// The named session's own queue comes with its first binding or consumer.
+    pub(in crate::broker) fn make_own_queue(&mut self) -> Result<Arc<Queue>, Error> {
+        let named = self.named.clone().ok_or_else(|| refused("the session has no name"))?;
+        if !named.is_of(&self.inbox) {
+            return Err(taken_over());
+        }
+        if let Some(queue) = named.queue() {
+            return Ok(queue);
+        }
+        let spec = named.with(|state| state.queue_spec.clone());
+        let spec = spec.ok_or_else(|| refused("the session has no queue"))?;
+        let core = self.core();
+        let mut topology = self.vhost.topology.write();
+        let mut ops = Ops::default();
+        let queue = match topology.queue(&spec.name).cloned() {
+            Some(known) => {
+                self.check_owner(&known)?;
+                known
+            }
+            None => {
+                let id = LogId(core.next_id());
+                let queue = Queue::new((id, &self.vhost.name), spec, None, core.now());
+                topology.add_queue(queue.clone(), &self.vhost.generations);
+                if queue.is_durable() {
+                    ops.queue(&self.vhost.name, queue.id, &queue.spec);
+                }
+                queue
+            }
+        };
+        // The end of a session takes its queue away before the session is out of the topology.
+        let begins = named.with(|state| {
+            let before = state.queue.as_ref().and_then(|queue| queue.gone_at());
+            let next = before.or(state.gone.map(|(_, next)| next));
+            if state.ended {
+                return None;
+            }
+            state.queue = Some(queue.clone());
+            Some(next)
+        });
+        let Some(next) = begins else {
+            core.committer.submit(Unit::of(ops));
+            drop(topology);
+            let (ops, _) = core.remove_queue(&self.vhost, &queue);
+            core.committer.submit(Unit::of(ops));
+            return Err(taken_over());
+        };
+        queue.look(|state| {
+            state.sub.rules.keeps_seen = true;
+            if let Some(next) = next {
+                // The client may still know numbers of its deleted queue.
+                state.sub.log.skip_to(next);
+                ops.next(queue.id, next);
+            }
+        });
+        core.committer.submit(Unit::of(ops));
+        if named.is_durable() {
+            named.store(&self.vhost.name, &core.committer);
+        }
+        Ok(queue)
+    }
+
+    /// True when it was there. Source, key, arguments and target count.
+    pub async fn unbind(&mut self, bind: Bind) -> Result<bool, Error> {
+        self.flush_all();
+        let binding = self.binding(bind)?;
+        let core = self.core();
+        let found = {
+            let mut topology = self.vhost.topology.write();
+            let mut ops = Ops::default();
+            if topology.is_durable(&binding) {
+                ops.binding(&self.vhost.name, &binding, false);
+            }
+            let found = topology.unbind(&binding, &self.vhost.generations);
+            core.auto_delete_exchange(&self.vhost, &mut topology, &binding.source, &mut ops);
+            core.committer.submit(Unit::of(ops));
+            found
+        };
+        self.sync().await?;
+        Ok(found)
+    }
+}
+
+pub(in crate::broker) fn status(queue: &Queue) -> QueueStatus {
+    queue.look(|state| QueueStatus {
+        name: queue.name.clone(),
+        messages: state.sub.waiting(),
+        consumers: u32::try_from(state.sub.consumers.active_count()).unwrap_or(u32::MAX),
+    })
+}
+
+fn mismatch((name, what): (&Name, &str), vhost: &Name) -> Error {
+    let detail = format!("inequivalent arg '{what}' for exchange '{name}' in vhost '{vhost}'");
+    Error::new(ErrorKind::Mismatch, detail)
+}

@@ -1,0 +1,277 @@
+//! From what a connection published to one turn: publishes are routed together, those that may not go yet are held,
+//! and what has to be stored goes to the committer with the confirms that wait for it.
+
+use super::state::Session;
+use crate::broker::door::events::{Confirm, Confirmed, Notice};
+use crate::broker::door::request::{LaneId, Memo, Publish};
+use crate::broker::journal::committer::Ticket;
+use crate::broker::turn::run::Scene;
+use crate::broker::vhost::host::{Route, Stamp};
+use crate::error::{Error, ErrorKind};
+use crate::message::Message;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Routes that one session remembers.
+const CACHE_MAX: usize = 1024;
+
+/// A publish that waits.
+pub(in crate::broker) struct Item {
+    pub lane: LaneId,
+    pub number: u64,
+    pub publish: Publish,
+    /// Stored in the same entry.
+    pub memo: Option<Memo>,
+}
+
+/// A route that is known.
+pub(in crate::broker) struct Cached {
+    stamp: Stamp,
+    route: Arc<Route>,
+}
+
+/// Confirms of one flush.
+#[derive(Default)]
+pub(in crate::broker) struct Waiting {
+    confirms: Vec<Confirm>,
+    /// The turn's index of each confirm's message.
+    indices: Vec<usize>,
+    bytes: usize,
+    /// Why one has no route at all.
+    pub astray: Option<Error>,
+    /// Memos to be stored unless their messages are refused, by index.
+    memos: Vec<(usize, Memo)>,
+}
+
+impl Session {
+    /// True while publishes are held back.
+    fn is_held(&self) -> bool {
+        if self.internal {
+            return false;
+        }
+        let core = self.broker.inner();
+        core.is_alarmed()
+            || self.inbox.uncommitted.load(Ordering::Acquire) > core.settings.session_share
+    }
+
+    /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
+    /// Call it after every turn.
+    pub fn flush(&mut self) {
+        match self.batch.is_empty() || self.is_free(Self::is_held) {
+            true => self.flush_all(),
+            false => self.flush_ops(),
+        }
+    }
+
+    /// False while there is this hold. The end of it wakes [`Session::events`].
+    pub(in crate::broker) fn is_free(&mut self, is_held: fn(&Self) -> bool) -> bool {
+        if is_held(self) {
+            // Noted before it is asked again: whoever lifts the hold in between finds the note.
+            self.inbox.held.store(true, Ordering::Release);
+            self.broker.inner().hold(&self.inbox);
+            if is_held(self) {
+                self.tell_blocked();
+                return false;
+            }
+        }
+        self.inbox.held.store(false, Ordering::Release);
+        true
+    }
+
+    fn tell_blocked(&mut self) {
+        if !self.told_blocked && self.broker.inner().is_alarmed() {
+            self.told_blocked = true;
+            self.inbox.notice(Notice::Blocked(true));
+        }
+    }
+
+    /// What settles left to be stored goes without the publishes.
+    pub(in crate::broker) fn flush_ops(&mut self) {
+        let core = self.broker.inner().clone();
+        self.touch();
+        self.note_memos();
+        let vhost = self.vhost.clone();
+        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        self.turn.run(scene);
+        self.finish(scene, None);
+    }
+
+    /// Tells snapshots, and a connection that may take the session over, that memory is ahead of the journal until
+    /// [`Session::finish`].
+    pub(in crate::broker) fn touch(&mut self) {
+        if self.open_turn.is_none() {
+            self.open_turn = Some(self.broker.inner().grace.enter());
+            self.inbox.open.store(true, Ordering::SeqCst);
+        }
+    }
+
+    pub(in crate::broker) fn finish(&mut self, scene: Scene<'_>, ticket: Option<Ticket>) {
+        self.turn.finish(scene, ticket);
+        if let Some(turn) = self.open_turn.take() {
+            self.inbox.open.store(false, Ordering::SeqCst);
+            scene.core.grace.leave(turn);
+        }
+    }
+
+    /// True while no other connection has taken the session's name. Asked once in a turn, after [`Session::touch`]:
+    /// whoever takes it waits for the end of the turn.
+    fn is_mine(&self) -> bool {
+        self.named.as_ref().is_none_or(|named| named.is_of(&self.inbox))
+    }
+
+    /// Everything queued, held back or not.
+    pub(in crate::broker) fn flush_all(&mut self) {
+        if self.batch.is_empty() {
+            return self.flush_ops();
+        }
+        self.touch();
+        let core = self.broker.inner().clone();
+        let vhost = self.vhost.clone();
+        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        let mut batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        self.note_memos();
+        let mut waiting = self.publish_all(scene, &mut batch);
+        self.batch = batch;
+        self.turn.run(scene);
+        for (index, memo) in std::mem::take(&mut waiting.memos) {
+            // What was refused was not received.
+            if self.turn.refusal(index).is_none() {
+                self.memo_one(memo);
+            }
+        }
+        self.conclude(scene, waiting);
+    }
+
+    /// Takes publishes to where their routes lead, as far as the turn.
+    pub(in crate::broker) fn publish_all(
+        &mut self,
+        scene: Scene<'_>,
+        batch: &mut Vec<Item>,
+    ) -> Waiting {
+        let mut waiting = Waiting::default();
+        let is_mine = self.is_mine();
+        for Item { lane, number, publish, memo } in batch.drain(..) {
+            if memo.is_some() && !is_mine {
+                // The connection that has the session now does not know of it, and will be sent it again.
+                continue;
+            }
+            let index = self.publish_one(scene, (lane, number), publish, &mut waiting);
+            if let (Some(index), Some(memo)) = (index, memo) {
+                waiting.memos.push((index, memo));
+            }
+        }
+        waiting
+    }
+
+    fn note_memos(&mut self) {
+        if self.memos.is_empty() {
+            return;
+        }
+        let (memos, is_mine) = (std::mem::take(&mut self.memos), self.is_mine());
+        memos.into_iter().filter(|_| is_mine).for_each(|memo| self.memo_one(memo));
+    }
+
+    fn memo_one(&mut self, memo: Memo) {
+        let Some(named) = &self.named else { return };
+        let durable = named.is_durable();
+        if durable {
+            self.turn.unit().ops.memo(named.id, &memo.key, memo.value.as_ref());
+        }
+        named.with(|state| match memo.value {
+            Some(value) => state.memos.insert(memo.key, value),
+            None => state.memos.remove(&memo.key),
+        });
+    }
+
+    /// The message's index in the turn, if it has a route.
+    fn publish_one(
+        &mut self,
+        scene: Scene<'_>,
+        (lane, number): (LaneId, u64),
+        publish: Publish,
+        waiting: &mut Waiting,
+    ) -> Option<usize> {
+        let Publish { message, confirm, mandatory } = publish;
+        waiting.bytes += message.size();
+        let (taken, index, confirmed) = match self.route(scene, &message) {
+            Ok(route) => {
+                let taken = self.turn.publish(scene, message.clone(), &route);
+                match taken.routed {
+                    true if confirm => (Some(taken.index), taken.index, Confirmed::Stored),
+                    false if confirm || mandatory => {
+                        (Some(taken.index), usize::MAX, Confirmed::Unroutable(message))
+                    }
+                    _ => return Some(taken.index),
+                }
+            }
+            Err(why) => {
+                waiting.astray.get_or_insert_with(|| why.clone());
+                if !confirm {
+                    return None;
+                }
+                (None, usize::MAX, Confirmed::Refused(why))
+            }
+        };
+        waiting.confirms.push(Confirm { lane, number, confirmed });
+        waiting.indices.push(index);
+        taken
+    }
+
+    /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
+    pub(in crate::broker) fn conclude(&mut self, scene: Scene<'_>, waiting: Waiting) {
+        let Waiting { mut confirms, indices, bytes, .. } = waiting;
+        for (confirm, index) in confirms.iter_mut().zip(indices) {
+            if let Some(why) = self.turn.refusal(index) {
+                confirm.confirmed = Confirmed::Refused(why.clone());
+            }
+        }
+        let behind = self.inbox.outstanding.load(Ordering::Acquire) > 0;
+        if self.turn.is_durable() || behind && !confirms.is_empty() {
+            let bytes = if self.turn.is_durable() { bytes } else { 0 };
+            let ticket = Ticket { inbox: self.inbox.clone(), confirms, bytes };
+            self.finish(scene, Some(ticket));
+            return;
+        }
+        if !confirms.is_empty() {
+            self.inbox.confirm(confirms);
+            self.inbox.wake();
+        }
+        self.finish(scene, None);
+    }
+
+    /// The route of an address, remembered as long as nothing that concerns it changes.
+    fn route(&mut self, scene: Scene<'_>, message: &Message) -> Result<Arc<Route>, Error> {
+        let address = message.address();
+        let keeps = scene.keeps(message) && !self.whole;
+        if !keeps
+            && let Some(cached) = self.cache.get(address)
+            && scene.vhost.generations.is_current(cached.stamp)
+        {
+            return Ok(cached.route.clone());
+        }
+        let limits = &scene.core.settings;
+        if address.key.bytes().len() > limits.topic_bytes_max
+            || !address.is_queue() && address.key.separators() > limits.topic_separators_max
+        {
+            return Err(Error::new(ErrorKind::TooLarge, "the address is too long"));
+        }
+        let stamp = scene.vhost.generations.stamp(&address.key);
+        let fields = || message.fields(&scene.core.formats).clone();
+        let turn = &mut self.turn;
+        let keep = || {
+            if keeps {
+                turn.kept(scene.keep(message));
+            }
+        };
+        let (route, cacheable) = scene.vhost.route(address, &fields, keep)?;
+        let route = Arc::new(route);
+        if cacheable {
+            if self.cache.len() >= CACHE_MAX {
+                self.cache.clear();
+            }
+            self.cache.insert(address.clone(), Cached { stamp, route: route.clone() });
+        }
+        Ok(route)
+    }
+}

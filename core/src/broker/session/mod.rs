@@ -1,0 +1,8 @@
+//! The verbs of a session: one connection's publishes, settles, consumers and declarations.
+
+pub mod consume;
+pub mod declare;
+pub mod flush;
+pub mod lane;
+pub mod opening;
+pub mod state;
