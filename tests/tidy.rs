@@ -364,7 +364,7 @@ fn the_pure_half_does_not_name_the_shell() {
 fn the_core_has_one_clock_and_no_files() {
     let mut found = Vec::new();
     for source in sources().iter().filter(|s| s.path.starts_with("core/src/") && !s.is_test()) {
-        let clock = source.path == "core/src/broker/tasks/timer.rs";
+        let clock = source.path == "core/src/broker/shared/clock.rs";
         let asks = |line: &str| {
             let world = ["std::fs", "std::net", "tokio::net", "tokio::fs", "serde_json"];
             (line.contains("SystemTime::now") && !clock) || world.iter().any(|w| line.contains(w))
@@ -372,7 +372,7 @@ fn the_core_has_one_clock_and_no_files() {
         found.extend(lines_with(source, source.proper(), asks));
     }
     assert_none(
-        "the core opens a file or a socket, or reads a clock outside broker/tasks/timer.rs",
+        "the core opens a file or a socket, or reads a clock outside broker/shared/clock.rs",
         &found,
     );
 }
@@ -380,7 +380,7 @@ fn the_core_has_one_clock_and_no_files() {
 #[test]
 fn only_the_committer_appends() {
     // The seam and its double, the committer, and the start that hands the writer over to it.
-    let name = ["store.rs", "memory.rs", "broker/journal/committer.rs", "broker/mod.rs"];
+    let name = ["store.rs", "memory.rs", "broker/journal/committer.rs", "broker/open.rs"];
     let append = ["memory.rs", "broker/journal/committer.rs"];
     let mut found = Vec::new();
     for source in sources() {

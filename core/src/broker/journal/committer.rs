@@ -3,13 +3,11 @@
 //! confirms. A failed append is final: nothing is acknowledged any more.
 
 use super::entry::encode;
-use crate::broker::Confirmed;
-use crate::broker::door::events::Confirm;
-pub use crate::broker::operations::ops::Ops;
-use crate::broker::vhost::inbox::Inbox;
-use crate::broker::vhost::queue::Queue;
+use super::unit::{Placed, Ticket, Unit};
+use crate::broker::door::events::Confirmed;
+use crate::broker::operations::ops::Ops;
 use crate::error::{Error, ErrorKind};
-use crate::log::{Offset, Place};
+use crate::log::Place;
 use crate::store::{JournalWriter, Pos, StoreError};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -21,50 +19,6 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// One append takes at most so much; the rest goes with the next.
 const BATCH_BYTES: usize = 4 << 20;
-
-/// A record of a unit and the queue it is in.
-pub struct Placed {
-    pub queue: Arc<Queue>,
-    pub offset: Offset,
-    /// Index among the unit's records.
-    pub index: u32,
-    pub why: Why,
-}
-
-/// Why a record is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// It is new.
-    New,
-    /// It is transient and has to leave memory.
-    Spilled,
-    /// Its old place is to be free.
-    Moved(Place),
-}
-
-/// Who hears of a unit's outcome.
-pub struct Ticket {
-    pub inbox: Arc<Inbox>,
-    pub confirms: Vec<Confirm>,
-    /// Bytes that count against the session's share until then.
-    pub bytes: usize,
-}
-
-/// What one flush makes durable: all of it or nothing.
-#[derive(Default)]
-pub struct Unit {
-    pub ops: Ops,
-    pub placed: Vec<Placed>,
-    pub ticket: Option<Ticket>,
-    pub done: Option<oneshot::Sender<Result<(), Error>>>,
-}
-
-impl Unit {
-    /// A unit of operations without records.
-    pub fn of(ops: Ops) -> Self {
-        Self { ops, ..Self::default() }
-    }
-}
 
 /// Where units wait, and what is known of the journal.
 pub struct Committer {
@@ -111,6 +65,11 @@ impl Committer {
         }
         self.pending.lock().units.push(unit);
         self.submitted.notify_one();
+    }
+
+    /// Hands over a unit of operations without records.
+    pub fn submit_ops(&self, ops: Ops) {
+        self.submit(Unit::of(ops));
     }
 
     /// Resolves when everything submitted so far is stored.
@@ -386,7 +345,7 @@ mod tests {
         // What frees it may be in a unit before.
         let mut ops = Ops::default();
         ops.freed.push(Place { pos: 5, index: 0 });
-        committer.submit(Unit::of(ops));
+        committer.submit_ops(ops);
         assert_eq!(committer.dead(Pos(9)), [Pos(1)..Pos(5), Pos(6)..Pos(9)]);
         let units = take_batch(&mut committer.pending.lock().units);
         committed(&committer, units, (Some(Pos(9)), 1), &Nobody);

@@ -4,7 +4,7 @@
 //! entry = kind(whole | part k of n) unit*        unit = length ops
 //! ```
 
-use super::committer::Unit;
+use super::unit::Unit;
 use crate::broker::operations::ops::{self, Op};
 use crate::message::wire::{Put, Take};
 use crate::store::{JournalEntry, Pos, StoreError};

@@ -3,3 +3,4 @@
 pub mod committer;
 pub mod entry;
 pub mod fetch;
+pub mod unit;

@@ -4,15 +4,14 @@
 //! A record that is written again keeps its queue and offset and gets a new place. Its old part is trimmed by a later
 //! snapshot, in which the new place stands.
 
-use crate::broker::Inner;
-use crate::broker::journal::committer::{Placed, Unit, Why};
 use crate::broker::journal::fetch::fetch;
+use crate::broker::journal::unit::{Placed, Unit, Why};
+use crate::broker::shared::Shared;
 use crate::broker::vhost::queue::Queue;
 use crate::log::{Offset, Place};
 use crate::store::{JournalId, Pos, Stretch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The journal may be so many times as large as what lives in it, and so many parts more.
 const SLACK_TIMES: u64 = 2;
@@ -29,18 +28,18 @@ struct Living {
 }
 
 /// More of the journal is dead than may be: a snapshot, and cleaning, would give room back.
-pub fn has_slack(core: &Inner) -> bool {
-    let mut stretches = core.store.stretches(JournalId::Meta);
+pub fn has_slack(shared: &Shared) -> bool {
+    let mut stretches = shared.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed);
-    let live = weigh(core, &stretches);
+    let live = weigh(shared, &stretches);
     is_slack(&stretches, &live)
 }
 
 /// A snapshot, and cleaning, would give some part of the journal back.
-pub fn has_gain(core: &Inner) -> bool {
-    let mut stretches = core.store.stretches(JournalId::Meta);
+pub fn has_gain(shared: &Shared) -> bool {
+    let mut stretches = shared.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed);
-    let live = weigh(core, &stretches);
+    let live = weigh(shared, &stretches);
     live.iter().zip(&stretches).any(|(live, stretch)| *live < stretch.bytes / 2)
 }
 
@@ -51,11 +50,11 @@ fn is_slack(stretches: &[Stretch], live: &[u64]) -> bool {
 }
 
 /// Empties parts of the journal before `upto`, the emptiest first, writing about `allowance` bytes.
-pub async fn clean(core: &Arc<Inner>, upto: Pos, allowance: u64) {
-    let mut stretches = core.store.stretches(JournalId::Meta);
+pub async fn clean(shared: &Arc<Shared>, upto: Pos, allowance: u64) {
+    let mut stretches = shared.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed && stretch.entries.end.0 <= upto.0 + 1);
-    let live = weigh(core, &stretches);
-    if !core.disk_alarmed.load(Ordering::Acquire) && !is_slack(&stretches, &live) {
+    let live = weigh(shared, &stretches);
+    if !shared.pressure.disk.is_low() && !is_slack(&stretches, &live) {
         return;
     }
     let mut some: Vec<(u64, &Stretch)> = live.into_iter().zip(&stretches).collect();
@@ -68,7 +67,7 @@ pub async fn clean(core: &Arc<Inner>, upto: Pos, allowance: u64) {
             return;
         }
         left -= live;
-        match empty(core, stretch).await {
+        match empty(shared, stretch).await {
             Some(records) => tracing::debug!(
                 first = stretch.entries.start.0,
                 records,
@@ -83,7 +82,7 @@ pub async fn clean(core: &Arc<Inner>, upto: Pos, allowance: u64) {
 }
 
 /// Bytes that live in each part. A record in several queues counts for each of them.
-fn weigh(core: &Inner, stretches: &[Stretch]) -> Vec<u64> {
+fn weigh(shared: &Shared, stretches: &[Stretch]) -> Vec<u64> {
     let mut live = vec![0; stretches.len()];
     let mut count = |first: u64, last: u64, size: u64| {
         let at = stretches.partition_point(|stretch| stretch.entries.end.0 <= first);
@@ -100,7 +99,7 @@ fn weigh(core: &Inner, stretches: &[Stretch]) -> Vec<u64> {
             None => true,
         }
     };
-    for vhost in core.all_vhosts() {
+    for vhost in shared.all_vhosts() {
         for queue in vhost.queues() {
             queue.look(|state| state.sub.log.weigh(&mut count));
         }
@@ -109,11 +108,11 @@ fn weigh(core: &Inner, stretches: &[Stretch]) -> Vec<u64> {
 }
 
 /// Writes again what lives there. How many records; none when the store fails.
-async fn empty(core: &Arc<Inner>, stretch: &Stretch) -> Option<usize> {
+async fn empty(shared: &Arc<Shared>, stretch: &Stretch) -> Option<usize> {
     let entries = stretch.entries.start.0..stretch.entries.end.0;
     let mut living: BTreeMap<Place, Vec<Living>> = BTreeMap::new();
     let mut queues = Vec::new();
-    for vhost in core.all_vhosts() {
+    for vhost in shared.all_vhosts() {
         for queue in vhost.queues() {
             let mut any = false;
             queue.look(|state| {
@@ -138,7 +137,7 @@ async fn empty(core: &Arc<Inner>, stretch: &Stretch) -> Option<usize> {
             bytes += next.1.first().map_or(0, |one| u64::from(one.size));
             some.push(next);
         }
-        write(core, some).await?;
+        write(shared, some).await?;
     }
     for queue in queues {
         queue.look(|state| state.sub.log.freeze());
@@ -146,9 +145,9 @@ async fn empty(core: &Arc<Inner>, stretch: &Stretch) -> Option<usize> {
     Some(count)
 }
 
-async fn write(core: &Arc<Inner>, some: Vec<(Place, Vec<Living>)>) -> Option<()> {
+async fn write(shared: &Arc<Shared>, some: Vec<(Place, Vec<Living>)>) -> Option<()> {
     let places: Vec<Place> = some.iter().map(|(place, _)| *place).collect();
-    let messages = fetch(&*core.store, &places).await;
+    let messages = fetch(&*shared.store, &places).await;
     let mut unit = Unit::default();
     for ((place, living), message) in some.into_iter().zip(messages) {
         // What cannot be read stays where it is: its part is not trimmed, and dispatch will name it.
@@ -171,5 +170,5 @@ async fn write(core: &Arc<Inner>, some: Vec<(Place, Vec<Living>)>) -> Option<()>
             put(unit.ops.spilled(&message), transient);
         }
     }
-    core.committer.sync(unit).await.ok()
+    shared.committer.sync(unit).await.ok()
 }

@@ -1,12 +1,13 @@
 //! Recovery: the newest snapshot, then every entry behind it; no other entry is read. Nothing is written, so it can be
 //! interrupted and repeated. Messages stay in the journal until they are to be delivered.
 
-use crate::broker::Inner;
 use crate::broker::door::request::{Due, Keep, ParkId};
 use crate::broker::journal::committer::Live;
 use crate::broker::journal::entry::Assembler;
 use crate::broker::operations::ops::{self, Op};
-use crate::broker::tasks::timer::Alarm;
+use crate::broker::shared::Shared;
+use crate::broker::shared::timers::TimerEvent;
+use crate::broker::turn::removal::watch_unused;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::parked::ParkedPublish;
 use crate::broker::vhost::queue::Queue;
@@ -318,9 +319,9 @@ impl Recovered {
     }
 
     /// Puts everything in its place.
-    pub fn install(self, core: &Arc<Inner>) {
-        core.raise_ids(self.next_id);
-        let now = core.now();
+    pub fn install(self, shared: &Arc<Shared>) {
+        shared.identifiers.raise(self.next_id);
+        let now = shared.now();
         // Ids are given once: what leads to a queue or session that is gone leads nowhere.
         let is_there = |target: &Target| match target {
             Target::Log(id) => self.queues.contains_key(id),
@@ -332,12 +333,12 @@ impl Recovered {
         let owned: BTreeSet<LogId> = self.sessions.values().filter_map(|s| s.queue).collect();
         let mut queues = HashMap::new();
         for ((vhost, _), spec) in self.exchanges {
-            if let Some(vhost) = core.vhost(&vhost) {
+            if let Some(vhost) = shared.vhost(&vhost) {
                 vhost.topology.write().add_exchange(spec, &vhost.generations);
             }
         }
         for (id, record) in self.queues {
-            let Some(vhost) = core.vhost(&record.vhost) else {
+            let Some(vhost) = shared.vhost(&record.vhost) else {
                 let (vhost, queue) = (&record.vhost, &record.spec.name);
                 tracing::error!(%vhost, %queue, "queue of an unknown vhost left alone");
                 continue;
@@ -345,10 +346,10 @@ impl Recovered {
             let queue = restore(id, record, now);
             vhost.topology.write().add_queue(queue.clone(), &vhost.generations);
             if !owned.contains(&id) {
-                core.watch_unused(&vhost, &queue);
+                watch_unused(shared, &vhost, &queue);
             }
             if let Some(due) = queue.look(|state| state.sub.deadline()) {
-                core.timers.set(due, Alarm::Queue(vhost.name.clone(), id));
+                shared.timers.set(due, TimerEvent::RecordExpires(vhost.name.clone(), id));
             }
             queues.insert(id, queue);
         }
@@ -357,23 +358,23 @@ impl Recovered {
             ended.map(|(id, record)| (*id, record.name.clone())).collect();
         for (id, record) in self.sessions {
             let gone = record.queue.and_then(|id| Some((id, *self.gone.get(&id)?)));
-            install_session(core, id, SessionRecord { gone, ..record }, &queues, now);
+            install_session(shared, id, SessionRecord { gone, ..record }, &queues, now);
         }
         for (vhost, binding) in bindings {
-            if let Some(vhost) = core.vhost(&vhost) {
+            if let Some(vhost) = shared.vhost(&vhost) {
                 vhost.topology.write().bind(binding, &vhost.generations);
             }
         }
         for ((vhost, key), message) in self.retained {
-            if let Some(vhost) = core.vhost(&vhost) {
-                core.charge(&message);
+            if let Some(vhost) = shared.vhost(&vhost) {
+                shared.charge(&message);
                 vhost.retained.lock().set(key, Some(message));
             }
         }
         for (id, mut publish) in self.parked {
             let owner = sessions_ended.get(&publish.owner).filter(|_| publish.due.is_gone());
             publish.orphan_of = owner.cloned();
-            install_parked(core, id, publish, now);
+            install_parked(shared, id, publish, now);
         }
     }
 }
@@ -405,13 +406,13 @@ fn restore(id: LogId, record: QueueRecord, now: Timestamp) -> Arc<Queue> {
 }
 
 fn install_session(
-    core: &Arc<Inner>,
+    shared: &Arc<Shared>,
     id: SessionId,
     record: SessionRecord,
     queues: &HashMap<LogId, Arc<Queue>>,
     now: Timestamp,
 ) {
-    let Some(vhost) = core.vhost(&record.vhost) else { return };
+    let Some(vhost) = shared.vhost(&record.vhost) else { return };
     let queue = record.queue.and_then(|id| queues.get(&id).cloned());
     let spec = queue.as_ref().map(|q| q.spec.clone());
     if let Some(queue) = &queue {
@@ -426,20 +427,20 @@ fn install_session(
         state.gone_since = Some(now);
     });
     if let Keep::For(ms) = record.keep {
-        core.timers.set(now.plus(ms), Alarm::Session(vhost.name.clone(), id));
+        shared.timers.set(now.plus(ms), TimerEvent::SessionExpires(vhost.name.clone(), id));
     }
     vhost.topology.write().add_session(named);
 }
 
 /// After a crash the owners of wills are gone; they get a moment to come back.
-fn install_parked(core: &Arc<Inner>, id: ParkId, mut publish: ParkedPublish, now: Timestamp) {
-    core.charge(&publish.message);
+fn install_parked(shared: &Arc<Shared>, id: ParkId, mut publish: ParkedPublish, now: Timestamp) {
+    shared.charge(&publish.message);
     if let Due::Gone { delay_ms } = publish.due {
-        publish.at = Some(now.plus(delay_ms.max(core.settings.will_grace_ms)));
+        publish.at = Some(now.plus(delay_ms.max(shared.settings.will_grace_ms)));
     }
-    let mut parked = core.parked.lock();
+    let mut parked = shared.parked.lock();
     let at = publish.at;
     if let Some(at) = parked.add(id, publish).or(at) {
-        core.timers.set(at, Alarm::Parked(id));
+        shared.timers.set(at, TimerEvent::Parked(id));
     }
 }

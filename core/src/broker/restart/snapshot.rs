@@ -6,10 +6,10 @@
 //! taken is stored ([`Grace`]).
 
 use super::clean::{clean, has_slack};
-use crate::broker::Inner;
 use crate::broker::door::request::{Due, Keep};
-use crate::broker::journal::committer::Unit;
+use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
+use crate::broker::shared::Shared;
 use crate::broker::vhost::host::Vhost;
 use crate::log::Cold;
 use crate::store::{JournalId, Pos, Source, StoreError};
@@ -17,7 +17,6 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A snapshot is taken after so many times its own size of journal, if that is more than the setting.
@@ -29,49 +28,14 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Pieces are put together to about so much.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Counts open turns, in two classes, so that one can wait for all that are open now without waiting for new ones.
-#[derive(Default)]
-pub struct Grace {
-    epoch: AtomicU64,
-    open: [AtomicUsize; 2],
-}
-
-impl Grace {
-    /// A turn begins to change memory.
-    pub fn enter(&self) -> usize {
-        loop {
-            let epoch = self.epoch.load(Ordering::SeqCst);
-            let class = (epoch % 2) as usize;
-            self.open[class].fetch_add(1, Ordering::SeqCst);
-            if self.epoch.load(Ordering::SeqCst) == epoch {
-                return class;
-            }
-            self.open[class].fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    /// What it changed is submitted.
-    pub fn leave(&self, class: usize) {
-        self.open[class].fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Resolves when every turn that is open now has left. One caller at a time.
-    pub async fn wait(&self) {
-        let class = (self.epoch.fetch_add(1, Ordering::SeqCst) % 2) as usize;
-        while self.open[class].load(Ordering::SeqCst) > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
 /// Takes snapshots when enough was written, until the broker closes.
-pub async fn run(core: Arc<Inner>, trims: tokio::sync::mpsc::Sender<Vec<Range<Pos>>>) {
+pub async fn run(shared: Arc<Shared>, trims: tokio::sync::mpsc::Sender<Vec<Range<Pos>>>) {
     loop {
-        let due = tokio::time::timeout(IDLE, core.snapshot_due.notified()).await;
-        if due.is_err() && !has_slack(&core) {
+        let due = tokio::time::timeout(IDLE, shared.journal.snapshot_due.notified()).await;
+        if due.is_err() && !has_slack(&shared) {
             continue;
         }
-        if let Err(error) = take(&core, &trims).await {
+        if let Err(error) = take(&shared, &trims).await {
             // The journal still has everything; the next one may succeed.
             tracing::warn!(%error, "snapshot failed");
         }
@@ -79,43 +43,42 @@ pub async fn run(core: Arc<Inner>, trims: tokio::sync::mpsc::Sender<Vec<Range<Po
 }
 
 async fn take(
-    core: &Arc<Inner>,
+    shared: &Arc<Shared>,
     trims: &tokio::sync::mpsc::Sender<Vec<Range<Pos>>>,
 ) -> Result<(), StoreError> {
-    if core.tail.load(Ordering::Acquire) == core.snapped.load(Ordering::Acquire) {
+    if shared.journal.is_at_snapshot() {
         // What is trimmed has to be before the older of two snapshots, and two of one position are one.
         let mut ops = Ops::default();
-        ops.ids(core.last_id());
-        if core.committer.sync(Unit::of(ops)).await.is_err() {
+        ops.ids(shared.identifiers.last());
+        if shared.committer.sync(Unit::of(ops)).await.is_err() {
             return Ok(());
         }
     }
-    let written = core.unsnapped.swap(0, Ordering::AcqRel);
-    let upto = Pos(core.tail.load(Ordering::Acquire));
-    let pieces = collect(core);
-    core.grace.wait().await;
-    if core.committer.sync(Unit::default()).await.is_err() {
+    let written = shared.journal.begin_snapshot();
+    let upto = shared.journal.tail();
+    let pieces = collect(shared);
+    shared.open_turns.wait().await;
+    if shared.committer.sync(Unit::default()).await.is_err() {
         return Ok(());
     }
     let bytes: usize = pieces.iter().map(Bytes::len).sum();
     let body = Box::new(Pieces(pieces.into_iter()));
-    core.store.snapshot_put(JournalId::Meta, upto, body).await?;
-    core.snapped.store(upto.0, Ordering::Release);
-    core.snapshot_every
-        .store((bytes * SNAPSHOT_TIMES).max(core.settings.snapshot_bytes), Ordering::Release);
-    let dead = core.committer.dead(Pos(upto.0 + 1));
+    shared.store.snapshot_put(JournalId::Meta, upto, body).await?;
+    let next_after_bytes = (bytes * SNAPSHOT_TIMES).max(shared.settings.snapshot_bytes);
+    shared.journal.took_snapshot(upto, next_after_bytes);
+    let dead = shared.committer.dead(Pos(upto.0 + 1));
     tracing::debug!(upto = upto.0, bytes, dead = dead.len(), "snapshot stored");
     // The committer is gone only when the broker closes.
     let _ = trims.send(dead).await;
-    clean(core, upto, (written as u64).max(CLEAN_BYTES)).await;
+    clean(shared, upto, (written as u64).max(CLEAN_BYTES)).await;
     Ok(())
 }
 
 /// Takes a snapshot now, whether or not much was written.
-pub async fn now(core: &Inner) -> Result<(), StoreError> {
-    let upto = Pos(core.tail.load(Ordering::Acquire));
-    let body = Box::new(Pieces(collect(core).into_iter()));
-    core.store.snapshot_put(JournalId::Meta, upto, body).await
+pub async fn now(shared: &Shared) -> Result<(), StoreError> {
+    let upto = shared.journal.tail();
+    let body = Box::new(Pieces(collect(shared).into_iter()));
+    shared.store.snapshot_put(JournalId::Meta, upto, body).await
 }
 
 /// Pieces, the small ones put together.
@@ -140,14 +103,14 @@ impl Source<Bytes> for Pieces {
 }
 
 /// The state as operations.
-fn collect(core: &Inner) -> Vec<Bytes> {
+fn collect(shared: &Shared) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let mut ops = Ops::default();
-    ops.ids(core.last_id());
-    for (pos, parts) in core.committer.in_parts() {
+    ops.ids(shared.identifiers.last());
+    for (pos, parts) in shared.committer.in_parts() {
         ops.parts(pos, parts);
     }
-    for vhost in core.all_vhosts() {
+    for vhost in shared.all_vhosts() {
         topology(vhost, &mut ops);
         flush(&mut ops, &mut pieces);
         for queue in vhost.queues().iter().filter(|q| q.is_durable()) {
@@ -172,10 +135,10 @@ fn collect(core: &Inner) -> Vec<Bytes> {
         }
         flush(&mut ops, &mut pieces);
     }
-    for (id, parked) in core.parked.lock().iter().filter(|(_, p)| p.durable) {
+    for (id, parked) in shared.parked.lock().iter().filter(|(_, p)| p.durable) {
         // What waits for a connection to be gone still does: it may come back.
         let due = match (parked.due, parked.at) {
-            (Due::Gone { .. }, Some(at)) => Due::Gone { delay_ms: core.now().until(at) },
+            (Due::Gone { .. }, Some(at)) => Due::Gone { delay_ms: shared.now().until(at) },
             (due, _) => due,
         };
         if let Some(name) = &parked.orphan_of {
@@ -217,26 +180,5 @@ fn topology(vhost: &Vhost, ops: &mut Ops) {
 fn flush(ops: &mut Ops, pieces: &mut Vec<Bytes>) {
     if !ops.is_empty() {
         pieces.push(std::mem::take(ops).into_bytes());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn only_turns_that_were_open_are_waited_for() {
-        let grace = Arc::new(Grace::default());
-        let old = grace.enter();
-        let waiting = tokio::spawn({
-            let grace = grace.clone();
-            async move { grace.wait().await }
-        });
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        assert!(!waiting.is_finished());
-        let new = grace.enter();
-        grace.leave(old);
-        waiting.await.expect("no panic");
-        grace.leave(new);
     }
 }

@@ -2,13 +2,14 @@
 //! effect is stored.
 
 use super::state::{Attachment, Session};
-use crate::broker::Ops;
-use crate::broker::door::request::{Consumer, Due, Keep, LaneId, ParkId, Source, Unsettled};
+use crate::broker::door::request::{Consumer, LaneId, Source, Unsettled};
+use crate::broker::journal::unit::Unit;
+use crate::broker::operations::ops::Ops;
+use crate::broker::turn::removal;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::{Aftermath, Queue};
 use crate::error::{Error, ErrorKind};
-use crate::message::Message;
 use crate::subscription::{Attached, ConsumerId, Credit, Delivery};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,16 +37,16 @@ impl Session {
     /// Resolves when all that this session did so far is stored; confirms are in [`Session::events`] by then.
     pub async fn sync(&mut self) -> Result<(), Error> {
         self.flush();
-        let core = self.core();
+        let shared = self.shared();
         for (queue, offsets) in std::mem::take(&mut self.doomed) {
-            core.gone(&queue, &offsets).await;
+            shared.loads.removed(&queue, &offsets).await;
         }
-        core.committer.sync(crate::broker::journal::committer::Unit::default()).await
+        shared.committer.sync(Unit::default()).await
     }
 
     /// What this session published before goes before the next verb, unless it is held back for want of room.
     pub(in crate::broker) fn flush_behind(&mut self) {
-        match self.core().is_alarmed() {
+        match self.shared().pressure.holds_publishers() {
             true => self.flush(),
             false => self.flush_all(),
         }
@@ -56,9 +57,7 @@ impl Session {
         self.flush_behind();
         match self.inbox.outstanding.load(Ordering::Acquire) {
             0 => Ok(()),
-            _ => {
-                self.core().committer.sync(crate::broker::journal::committer::Unit::default()).await
-            }
+            _ => self.shared().committer.sync(Unit::default()).await,
         }
     }
 
@@ -80,7 +79,7 @@ impl Session {
         let id = self.new_consumer();
         let pools: smallvec::SmallVec<[_; 2]> =
             consumer.pools.iter().filter_map(|p| self.pools.get(p.0 as usize).cloned()).collect();
-        let (now, inbox) = (self.core().now(), self.inbox.clone());
+        let (now, inbox) = (self.shared().now(), self.inbox.clone());
         self.touch();
         let attached = queue.step(&mut self.turn.after, |state, effects| {
             if state.deleted {
@@ -118,7 +117,7 @@ impl Session {
             self.sync().await?;
         }
         if let Source::Own = consumer.source {
-            self.core().loaded(&owned).await; // They come before those of other queues.
+            self.shared().loads.loaded(&owned).await; // They come before those of other queues.
         }
         Ok(id)
     }
@@ -144,16 +143,16 @@ impl Session {
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
         self.touch();
         let unseen = self.inbox.take_back(consumer, &mut self.turn.after.queues);
-        let core = self.core();
+        let shared = self.shared();
         queue.step(&mut self.turn.after, |state, effects| {
             state.sub.consumers.stop(handle);
             let released = crate::subscription::Outcome::Released;
             state.sub.settle(handle, &unseen, &released, effects);
-            state.unused_since = core.now();
-            state.sub.dispatch(core.now(), effects);
+            state.unused_since = shared.now();
+            state.sub.dispatch(shared.now(), effects);
         });
         self.settle_down();
-        core.after_detach(&self.vhost, &queue)
+        removal::after_detach(&shared, &self.vhost, &queue)
     }
 
     /// The consumer goes, and what it has goes back.
@@ -162,13 +161,13 @@ impl Session {
             return Ops::default();
         };
         self.touch();
-        let core = self.core();
+        let shared = self.shared();
         queue.step(&mut self.turn.after, |state, effects| {
-            state.detach(handle, core.now(), effects);
-            state.sub.dispatch(core.now(), effects);
+            state.detach(handle, shared.now(), effects);
+            state.sub.dispatch(shared.now(), effects);
         });
         self.settle_down();
-        core.after_detach(&self.vhost, &queue)
+        removal::after_detach(&shared, &self.vhost, &queue)
     }
 
     /// Ends a lane: its consumers leave, what they had unsettled goes back, an open transaction is rolled back.
@@ -219,7 +218,7 @@ impl Session {
             if !waits {
                 break;
             }
-            self.core().loaded(&queue).await;
+            self.shared().loads.loaded(&queue).await;
         }
         Ok(None)
     }
@@ -232,7 +231,7 @@ impl Session {
     ) -> Option<(Delivery, u64)> {
         self.touch();
         let handle = self.consumers.get(&consumer)?.handle;
-        let now = self.core().now();
+        let now = self.shared().now();
         let found = queue.step(&mut self.turn.after, |state, effects| {
             if !state.sub.get(handle, now, effects) {
                 return None;
@@ -248,98 +247,6 @@ impl Session {
         });
         self.settle_down();
         found
-    }
-
-    /// A publish that is routed when due.
-    pub async fn park(&mut self, due: Due, message: Message) -> Result<ParkId, Error> {
-        self.flush_behind();
-        let core = self.core();
-        // A will is small, and refusing it would refuse the client.
-        if matches!(due, Due::At(_)) {
-            core.room()?;
-        }
-        let session = self.named.clone();
-        let id = ParkId(core.next_id());
-        let mut ops = Ops::default();
-        let stays = session.as_ref().is_some_and(|s| s.is_durable());
-        let durable = match due {
-            Due::At(_) => message.meta().durable,
-            Due::Gone { .. } => stays || message.meta().durable,
-        };
-        let is_will = matches!(due, Due::Gone { .. });
-        if durable {
-            if is_will && let Some(named) = &session {
-                // Its name tells after a crash whose will it was.
-                if !named.is_of(&self.inbox) || !named.store(&self.vhost.name, &core.committer) {
-                    return Err(taken_over());
-                }
-            }
-            let owner = session.as_ref().map(|s| s.id);
-            ops.park(id, &self.vhost.name, (due, owner), &message);
-        }
-        // Submitted before it can come due, so that its end never stands before its beginning; no snapshot in between.
-        let grace = core.grace.enter();
-        self.turn.unit().ops.append(&mut ops);
-        self.flush_ops();
-        core.park(id, &self.vhost, (due, self.id), (message, durable));
-        core.grace.leave(grace);
-        // Whoever took the session over before it was there knows nothing of it.
-        if is_will && session.is_some_and(|named| !named.is_of(&self.inbox)) {
-            self.unpark(id).await?;
-            return Err(taken_over());
-        }
-        if durable {
-            self.sync().await?;
-        }
-        Ok(id)
-    }
-
-    /// False when it is gone already.
-    pub async fn unpark(&mut self, id: ParkId) -> Result<bool, Error> {
-        self.flush_behind();
-        self.touch();
-        let Some(parked) = self.core().parked.lock().take(id) else { return Ok(false) };
-        let mut ops = Ops::default();
-        if parked.durable {
-            ops.unpark(id);
-        }
-        self.store(ops).await?;
-        Ok(true)
-    }
-
-    /// How long the session lives on.
-    pub async fn set_keep(&mut self, keep: Keep) -> Result<(), Error> {
-        self.flush_behind();
-        let Some(named) = self.named.clone() else { return Ok(()) };
-        let inbox = self.inbox.clone();
-        let (mine, raised) = named.with(|state| {
-            let mine = state.inbox.as_ref().is_some_and(|own| Arc::ptr_eq(own, &inbox));
-            let raised = keep.lasts() && !state.keep.lasts();
-            if mine && !raised {
-                state.keep = keep;
-            }
-            (mine, raised)
-        });
-        if !mine {
-            return Err(taken_over());
-        }
-        if raised {
-            let detail = "a session that ends with its connection cannot be kept";
-            return Err(Error::new(ErrorKind::Invalid, detail));
-        }
-        if !named.store(&self.vhost.name, &self.core().committer) {
-            return Err(taken_over());
-        }
-        self.sync().await
-    }
-
-    /// Leaves in order: held publishes are routed, what was stored is waited for. Wills stay parked: unpark first.
-    pub async fn close(mut self) -> Result<(), Error> {
-        self.flush_all();
-        let result =
-            self.core().committer.sync(crate::broker::journal::committer::Unit::default()).await;
-        self.leave();
-        result
     }
 }
 

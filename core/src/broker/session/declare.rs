@@ -3,11 +3,11 @@
 
 use super::consume::taken_over;
 use super::state::Session;
-use crate::broker::Ops;
 use crate::broker::door::events::{Declared, QueueStatus};
 use crate::broker::door::request::{Bind, Replay, To};
-use crate::broker::journal::committer::Unit;
-use crate::broker::turn::run::Scene;
+use crate::broker::operations::ops::Ops;
+use crate::broker::turn::context::Context;
+use crate::broker::turn::removal;
 use crate::broker::vhost::host::Topology;
 use crate::broker::vhost::queue::Queue;
 use crate::error::{Error, ErrorKind};
@@ -43,13 +43,13 @@ impl Session {
     /// An empty name asks for a generated one. `Mismatch` when it exists otherwise, `Locked` when exclusive elsewhere.
     pub async fn declare_queue(&mut self, mut spec: QueueSpec) -> Result<Declared, Error> {
         self.flush_behind();
-        let core = self.core();
+        let shared = self.shared();
         if spec.name.is_empty() {
-            spec.name = format!("amq.gen-{}", core.unique()).into();
+            spec.name = format!("amq.gen-{}", shared.identifiers.unique_text(shared.now())).into();
         }
         let (queue, created) = self.known_or_new(spec)?;
         if created {
-            core.watch_unused(&self.vhost, &queue);
+            removal::watch_unused(&shared, &self.vhost, &queue);
             if queue.owner.is_some() {
                 self.exclusive.push(queue.clone());
             }
@@ -62,7 +62,7 @@ impl Session {
     }
 
     fn known_or_new(&self, spec: QueueSpec) -> Result<(Arc<Queue>, bool), Error> {
-        let core = self.core();
+        let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         if let Some(known) = topology.queue(&spec.name).cloned() {
             drop(topology);
@@ -76,19 +76,24 @@ impl Session {
                 );
                 return Err(Error::new(ErrorKind::Mismatch, detail));
             }
-            known.look(|state| state.unused_since = core.now());
+            known.look(|state| state.unused_since = shared.now());
             return Ok((known, false));
         }
-        core.room()?;
+        shared.check_disk_space()?;
         let owner = (spec.life == Life::Exclusive).then_some(self.id);
-        let queue = Queue::new((LogId(core.next_id()), &self.vhost.name), spec, owner, core.now());
+        let queue = Queue::new(
+            (LogId(shared.identifiers.next()), &self.vhost.name),
+            spec,
+            owner,
+            shared.now(),
+        );
         let mut ops = Ops::default();
         if queue.is_durable() {
             ops.queue(&self.vhost.name, queue.id, &queue.spec);
         }
         topology.add_queue(queue.clone(), &self.vhost.generations);
         // Submitted under the lock: nobody can route to the queue before its declaration is on its way.
-        core.committer.submit(Unit::of(ops));
+        shared.committer.submit_ops(ops);
         Ok((queue, true))
     }
 
@@ -122,9 +127,9 @@ impl Session {
         if if_empty && now.messages > 0 {
             return in_use("not empty");
         }
-        let core = self.core();
+        let shared = self.shared();
         self.touch();
-        let (ops, count) = core.remove_queue(&self.vhost, &queue);
+        let (ops, count) = removal::remove_queue(&shared, &self.vhost, &queue);
         self.exclusive.retain(|q| q.id != queue.id);
         self.store(ops).await?;
         if queue.is_durable() {
@@ -152,7 +157,7 @@ impl Session {
     }
 
     fn make_exchange(&self, spec: ExchangeSpec) -> Result<(), Error> {
-        let core = self.core();
+        let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         if let Some(known) = topology.exchange(&spec.name) {
             return match known.differs(&spec) {
@@ -160,13 +165,13 @@ impl Session {
                 None => Ok(()),
             };
         }
-        core.room()?;
+        shared.check_disk_space()?;
         let mut ops = Ops::default();
         if spec.durable {
             ops.exchange(&self.vhost.name, &spec);
         }
         topology.add_exchange(spec, &self.vhost.generations);
-        core.committer.submit(Unit::of(ops));
+        shared.committer.submit_ops(ops);
         Ok(())
     }
 
@@ -191,7 +196,7 @@ impl Session {
             topology.remove_exchange(name, &self.vhost.generations);
             let mut ops = Ops::default();
             ops.exchange_gone(&self.vhost.name, name);
-            self.core().committer.submit(Unit::of(ops));
+            self.shared().committer.submit_ops(ops);
         }
         self.sync().await
     }
@@ -224,7 +229,7 @@ impl Session {
         self.vhost.exchange(&bind.source)?;
         let target = self.target(&bind.to)?;
         let Bind { source, key, arguments, tag, skip_own, .. } = bind;
-        let limits = &self.broker.inner().settings;
+        let limits = &self.broker.shared().settings;
         if key.bytes().len() > limits.topic_bytes_max
             || key.separators() > limits.topic_separators_max
         {
@@ -238,17 +243,17 @@ impl Session {
         self.flush_behind();
         let (replay, to) = (bind.replay, bind.to.clone());
         let binding = self.binding(bind)?;
-        let core = self.core();
+        let shared = self.shared();
         // What is there already takes no room.
         if !self.vhost.topology.read().is_bound(&binding) {
-            core.room()?;
+            shared.check_disk_space()?;
         }
         if to == To::Own {
             self.make_own_queue()?;
         }
         self.touch();
         let vhost = self.vhost.clone();
-        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         // Retained values are taken, and put where they go, with the topology's lock held: what is published meanwhile
         // is seen once, as retained or live, and never before an older value.
         let is_new = {
@@ -260,20 +265,20 @@ impl Session {
             let is_new = topology
                 .bind(binding.clone(), &vhost.generations)
                 .ok_or_else(|| Error::new(ErrorKind::NotFound, "what is to be bound is gone"))?;
-            core.committer.submit(Unit::of(ops));
+            shared.committer.submit_ops(ops);
             let wanted = match replay {
                 Replay::Always => true,
                 Replay::IfNew => is_new,
                 Replay::Never => false,
             };
             if wanted && binding.source == vhost.topic_exchange {
-                let values = vhost.retained.lock().matching(&binding.key, scene.now);
-                self.replay(scene, &topology, &binding, values);
+                let values = vhost.retained.lock().matching(&binding.key, context.now);
+                self.replay(context, &topology, &binding, values);
             }
             is_new
         };
-        self.turn.run(scene);
-        self.finish(scene, None);
+        self.turn.run(context);
+        self.finish(context, None);
         self.sync().await?;
         Ok(is_new)
     }
@@ -281,7 +286,7 @@ impl Session {
     /// Retained values go where the new binding leads.
     fn replay(
         &mut self,
-        scene: Scene<'_>,
+        context: Context<'_>,
         topology: &Topology,
         binding: &Binding,
         values: Vec<Message>,
@@ -290,17 +295,17 @@ impl Session {
             let tags = Tags::of_retained(binding.tag);
             match (&binding.target, &self.named) {
                 (Target::Session(_), Some(named)) => {
-                    self.turn.replay(scene, named, &value, tags);
+                    self.turn.replay(context, named, &value, tags);
                 }
                 (Target::Log(id), _) => {
                     if let Some(queue) = topology.queue_by_id(*id) {
-                        self.turn.replay_into(scene, queue, &value, tags);
+                        self.turn.replay_into(context, queue, &value, tags);
                     }
                 }
                 _ => {}
             }
         }
-        self.turn.place(scene);
+        self.turn.place(context);
     }
 
     /// The named session's own queue comes with its first binding or consumer.
@@ -314,7 +319,7 @@ impl Session {
         }
         let spec = named.with(|state| state.queue_spec.clone());
         let spec = spec.ok_or_else(|| refused("the session has no queue"))?;
-        let core = self.core();
+        let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         let mut ops = Ops::default();
         let queue = match topology.queue(&spec.name).cloned() {
@@ -323,8 +328,8 @@ impl Session {
                 known
             }
             None => {
-                let id = LogId(core.next_id());
-                let queue = Queue::new((id, &self.vhost.name), spec, None, core.now());
+                let id = LogId(shared.identifiers.next());
+                let queue = Queue::new((id, &self.vhost.name), spec, None, shared.now());
                 topology.add_queue(queue.clone(), &self.vhost.generations);
                 if queue.is_durable() {
                     ops.queue(&self.vhost.name, queue.id, &queue.spec);
@@ -343,10 +348,10 @@ impl Session {
             Some(next)
         });
         let Some(next) = begins else {
-            core.committer.submit(Unit::of(ops));
+            shared.committer.submit_ops(ops);
             drop(topology);
-            let (ops, _) = core.remove_queue(&self.vhost, &queue);
-            core.committer.submit(Unit::of(ops));
+            let (ops, _) = removal::remove_queue(&shared, &self.vhost, &queue);
+            shared.committer.submit_ops(ops);
             return Err(taken_over());
         };
         queue.look(|state| {
@@ -357,9 +362,9 @@ impl Session {
                 ops.next(queue.id, next);
             }
         });
-        core.committer.submit(Unit::of(ops));
+        shared.committer.submit_ops(ops);
         if named.is_durable() {
-            named.store(&self.vhost.name, &core.committer);
+            named.store(&self.vhost.name, |ops| shared.committer.submit_ops(ops));
         }
         Ok(queue)
     }
@@ -368,7 +373,7 @@ impl Session {
     pub async fn unbind(&mut self, bind: Bind) -> Result<bool, Error> {
         self.flush_all();
         let binding = self.binding(bind)?;
-        let core = self.core();
+        let shared = self.shared();
         let found = {
             let mut topology = self.vhost.topology.write();
             let mut ops = Ops::default();
@@ -376,8 +381,8 @@ impl Session {
                 ops.binding(&self.vhost.name, &binding, false);
             }
             let found = topology.unbind(&binding, &self.vhost.generations);
-            core.auto_delete_exchange(&self.vhost, &mut topology, &binding.source, &mut ops);
-            core.committer.submit(Unit::of(ops));
+            removal::auto_delete_exchange(&self.vhost, &mut topology, &binding.source, &mut ops);
+            shared.committer.submit_ops(ops);
             found
         };
         self.sync().await?;

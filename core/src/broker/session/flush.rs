@@ -4,8 +4,8 @@
 use super::state::Session;
 use crate::broker::door::events::{Confirm, Confirmed, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
-use crate::broker::journal::committer::Ticket;
-use crate::broker::turn::run::Scene;
+use crate::broker::journal::unit::Ticket;
+use crate::broker::turn::context::Context;
 use crate::broker::vhost::host::{Route, Stamp};
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
@@ -49,9 +49,9 @@ impl Session {
         if self.internal {
             return false;
         }
-        let core = self.broker.inner();
-        core.is_alarmed()
-            || self.inbox.uncommitted.load(Ordering::Acquire) > core.settings.session_share
+        let shared = self.broker.shared();
+        shared.pressure.holds_publishers()
+            || self.inbox.uncommitted.load(Ordering::Acquire) > shared.settings.session_share
     }
 
     /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
@@ -68,7 +68,7 @@ impl Session {
         if is_held(self) {
             // Noted before it is asked again: whoever lifts the hold in between finds the note.
             self.inbox.held.store(true, Ordering::Release);
-            self.broker.inner().hold(&self.inbox);
+            self.broker.shared().pressure.hold(&self.inbox);
             if is_held(self) {
                 self.tell_blocked();
                 return false;
@@ -79,7 +79,7 @@ impl Session {
     }
 
     fn tell_blocked(&mut self) {
-        if !self.told_blocked && self.broker.inner().is_alarmed() {
+        if !self.told_blocked && self.broker.shared().pressure.holds_publishers() {
             self.told_blocked = true;
             self.inbox.notice(Notice::Blocked(true));
         }
@@ -87,29 +87,29 @@ impl Session {
 
     /// What settles left to be stored goes without the publishes.
     pub(in crate::broker) fn flush_ops(&mut self) {
-        let core = self.broker.inner().clone();
+        let shared = self.broker.shared().clone();
         self.touch();
         self.note_memos();
         let vhost = self.vhost.clone();
-        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
-        self.turn.run(scene);
-        self.finish(scene, None);
+        let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
+        self.turn.run(context);
+        self.finish(context, None);
     }
 
     /// Tells snapshots, and a connection that may take the session over, that memory is ahead of the journal until
     /// [`Session::finish`].
     pub(in crate::broker) fn touch(&mut self) {
         if self.open_turn.is_none() {
-            self.open_turn = Some(self.broker.inner().grace.enter());
+            self.open_turn = Some(self.broker.shared().open_turns.enter());
             self.inbox.open.store(true, Ordering::SeqCst);
         }
     }
 
-    pub(in crate::broker) fn finish(&mut self, scene: Scene<'_>, ticket: Option<Ticket>) {
-        self.turn.finish(scene, ticket);
+    pub(in crate::broker) fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
+        self.turn.finish(context, ticket);
         if let Some(turn) = self.open_turn.take() {
             self.inbox.open.store(false, Ordering::SeqCst);
-            scene.core.grace.leave(turn);
+            context.shared.open_turns.leave(turn);
         }
     }
 
@@ -125,28 +125,28 @@ impl Session {
             return self.flush_ops();
         }
         self.touch();
-        let core = self.broker.inner().clone();
+        let shared = self.broker.shared().clone();
         let vhost = self.vhost.clone();
-        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         self.note_memos();
-        let mut waiting = self.publish_all(scene, &mut batch);
+        let mut waiting = self.publish_all(context, &mut batch);
         self.batch = batch;
-        self.turn.run(scene);
+        self.turn.run(context);
         for (index, memo) in std::mem::take(&mut waiting.memos) {
             // What was refused was not received.
             if self.turn.refusal(index).is_none() {
                 self.memo_one(memo);
             }
         }
-        self.conclude(scene, waiting);
+        self.conclude(context, waiting);
     }
 
     /// Takes publishes to where their routes lead, as far as the turn.
     pub(in crate::broker) fn publish_all(
         &mut self,
-        scene: Scene<'_>,
+        context: Context<'_>,
         batch: &mut Vec<Item>,
     ) -> Waiting {
         let mut waiting = Waiting::default();
@@ -156,7 +156,7 @@ impl Session {
                 // The connection that has the session now does not know of it, and will be sent it again.
                 continue;
             }
-            let index = self.publish_one(scene, (lane, number), publish, &mut waiting);
+            let index = self.publish_one(context, (lane, number), publish, &mut waiting);
             if let (Some(index), Some(memo)) = (index, memo) {
                 waiting.memos.push((index, memo));
             }
@@ -187,16 +187,16 @@ impl Session {
     /// The message's index in the turn, if it has a route.
     fn publish_one(
         &mut self,
-        scene: Scene<'_>,
+        context: Context<'_>,
         (lane, number): (LaneId, u64),
         publish: Publish,
         waiting: &mut Waiting,
     ) -> Option<usize> {
         let Publish { message, confirm, mandatory } = publish;
         waiting.bytes += message.size();
-        let (taken, index, confirmed) = match self.route(scene, &message) {
+        let (taken, index, confirmed) = match self.route(context, &message) {
             Ok(route) => {
-                let taken = self.turn.publish(scene, message.clone(), &route);
+                let taken = self.turn.publish(context, message.clone(), &route);
                 match taken.routed {
                     true if confirm => (Some(taken.index), taken.index, Confirmed::Stored),
                     false if confirm || mandatory => {
@@ -219,7 +219,7 @@ impl Session {
     }
 
     /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
-    pub(in crate::broker) fn conclude(&mut self, scene: Scene<'_>, waiting: Waiting) {
+    pub(in crate::broker) fn conclude(&mut self, context: Context<'_>, waiting: Waiting) {
         let Waiting { mut confirms, indices, bytes, .. } = waiting;
         for (confirm, index) in confirms.iter_mut().zip(indices) {
             if let Some(why) = self.turn.refusal(index) {
@@ -230,41 +230,41 @@ impl Session {
         if self.turn.is_durable() || behind && !confirms.is_empty() {
             let bytes = if self.turn.is_durable() { bytes } else { 0 };
             let ticket = Ticket { inbox: self.inbox.clone(), confirms, bytes };
-            self.finish(scene, Some(ticket));
+            self.finish(context, Some(ticket));
             return;
         }
         if !confirms.is_empty() {
             self.inbox.confirm(confirms);
             self.inbox.wake();
         }
-        self.finish(scene, None);
+        self.finish(context, None);
     }
 
     /// The route of an address, remembered as long as nothing that concerns it changes.
-    fn route(&mut self, scene: Scene<'_>, message: &Message) -> Result<Arc<Route>, Error> {
+    fn route(&mut self, context: Context<'_>, message: &Message) -> Result<Arc<Route>, Error> {
         let address = message.address();
-        let keeps = scene.keeps(message) && !self.whole;
+        let keeps = context.keeps(message) && !self.whole;
         if !keeps
             && let Some(cached) = self.cache.get(address)
-            && scene.vhost.generations.is_current(cached.stamp)
+            && context.vhost.generations.is_current(cached.stamp)
         {
             return Ok(cached.route.clone());
         }
-        let limits = &scene.core.settings;
+        let limits = &context.shared.settings;
         if address.key.bytes().len() > limits.topic_bytes_max
             || !address.is_queue() && address.key.separators() > limits.topic_separators_max
         {
             return Err(Error::new(ErrorKind::TooLarge, "the address is too long"));
         }
-        let stamp = scene.vhost.generations.stamp(&address.key);
-        let fields = || message.fields(&scene.core.formats).clone();
+        let stamp = context.vhost.generations.stamp(&address.key);
+        let fields = || message.fields(&context.shared.formats).clone();
         let turn = &mut self.turn;
         let keep = || {
             if keeps {
-                turn.kept(scene.keep(message));
+                turn.kept(context.keep(message));
             }
         };
-        let (route, cacheable) = scene.vhost.route(address, &fields, keep)?;
+        let (route, cacheable) = context.vhost.route(address, &fields, keep)?;
         let route = Arc::new(route);
         if cacheable {
             if self.cache.len() >= CACHE_MAX {

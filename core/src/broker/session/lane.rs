@@ -4,12 +4,11 @@ use super::flush::Item;
 use super::state::Session;
 use crate::broker::door::request::{LaneId, Publish};
 use crate::broker::journal::fetch::fetch;
-use crate::broker::turn::run::Scene;
+use crate::broker::turn::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, Place};
 use crate::message::Message;
 use crate::subscription::{ConsumerId, Outcome};
-use std::sync::atomic::Ordering;
 
 /// Bytes of publishes in all open transactions of a session at most.
 const TRANSACTION_BYTES_MAX: usize = 64 << 20;
@@ -84,7 +83,7 @@ impl Session {
 
     /// Counts a message that is kept for later against the memory budget.
     pub fn charge(&self, message: &Message) {
-        self.broker().inner().charge(message);
+        self.broker().shared().charge(message);
     }
 
     /// False while the lane's transaction would publish to a disk that is nearly full. It is to be asked again after
@@ -97,7 +96,7 @@ impl Session {
     /// False while the disk is nearly full. What a transaction has in memory is no reason to hold it back when memory
     /// is short: once it is committed, it can leave.
     pub fn has_room(&mut self) -> bool {
-        let is_full = |s: &Self| s.broker().inner().disk_alarmed.load(Ordering::Acquire);
+        let is_full = |s: &Self| s.broker().shared().pressure.disk.is_low();
         self.is_free(is_full)
     }
 
@@ -126,7 +125,7 @@ impl Session {
 
     /// Messages that are not in memory and have to move: with them, they move in the transaction's own entry.
     async fn fetch_absent(&mut self, settles: &[Settlement]) -> Vec<Vec<(Offset, Message)>> {
-        let core = self.core();
+        let shared = self.shared();
         let mut all = Vec::with_capacity(settles.len());
         for (consumer, offsets, outcome) in settles {
             let mut found: Vec<(Offset, Message)> = Vec::new();
@@ -136,7 +135,7 @@ impl Session {
                 let mut absent = queue.look(|s| s.sub.absent(*handle, offsets, outcome));
                 absent.retain(|(offset, _)| !found.iter().any(|(known, _)| known == offset));
                 let places: Vec<Place> = absent.iter().map(|(_, place)| *place).collect();
-                let fetched = fetch(&*core.store, &places).await;
+                let fetched = fetch(&*shared.store, &places).await;
                 let before = found.len();
                 let pairs = absent.into_iter().zip(fetched);
                 found.extend(pairs.filter_map(|((offset, _), message)| Some((offset, message?))));
@@ -145,7 +144,7 @@ impl Session {
                     break;
                 }
             }
-            found.iter().for_each(|(_, message)| core.charge(message));
+            found.iter().for_each(|(_, message)| shared.charge(message));
             all.push(found);
         }
         all
@@ -162,21 +161,21 @@ impl Session {
         mut transaction: Transaction,
         messages: Vec<Vec<(Offset, Message)>>,
     ) -> Result<(), Error> {
-        let core = self.core();
+        let shared = self.shared();
         let vhost = self.vhost().clone();
-        let scene = Scene { core: &core, vhost: &vhost, now: core.now() };
+        let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         self.touch();
         self.whole = true;
-        let mut waiting = self.publish_all(scene, &mut transaction.publishes);
+        let mut waiting = self.publish_all(context, &mut transaction.publishes);
         self.whole = false;
         if let Err(why) = self.turn.admit(waiting.astray.take()) {
-            self.finish(scene, None);
+            self.finish(context, None);
             return Err(why);
         }
-        self.turn.keep_admitted(scene);
+        self.turn.keep_admitted(context);
         self.settle_all(&transaction, messages);
-        self.turn.run(scene);
-        self.conclude(scene, waiting);
+        self.turn.run(context);
+        self.conclude(context, waiting);
         Ok(())
     }
 }

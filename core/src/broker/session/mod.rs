@@ -4,5 +4,7 @@ pub mod consume;
 pub mod declare;
 pub mod flush;
 pub mod lane;
+pub mod leaving;
 pub mod opening;
+pub mod park;
 pub mod state;

@@ -6,12 +6,13 @@ use super::flush::{Cached, Item};
 use super::lane::Lane;
 use crate::broker::door::events::{Events, Notice};
 use crate::broker::door::request::{LaneId, Memo, PoolId, Publish};
-use crate::broker::turn::run::{Scene, Turn};
+use crate::broker::shared::{Broker, Shared};
+use crate::broker::turn::context::Context;
+use crate::broker::turn::run::Turn;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
-use crate::broker::{Broker, Inner};
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
 use crate::log::Offset;
 use crate::message::{Address, Key, Message, Name, Origin};
@@ -233,7 +234,7 @@ impl Session {
         messages: Vec<(Offset, Message)>,
     ) -> usize {
         self.touch();
-        let now = self.broker.inner().now();
+        let now = self.broker.shared().now();
         let Some(attachment) = self.attachment(consumer) else { return 0 };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
         let moves = !matches!(outcome, Outcome::Accepted | Outcome::Released);
@@ -260,9 +261,9 @@ impl Session {
 
     /// Carries out what steps left; what has to be stored waits for the next flush.
     pub(in crate::broker) fn settle_down(&mut self) {
-        let core = self.broker.inner().clone();
-        let scene = Scene { core: &core, vhost: &self.vhost, now: core.now() };
-        self.turn.run(scene);
+        let shared = self.broker.shared().clone();
+        let context = Context { shared: &shared, vhost: &self.vhost, now: shared.now() };
+        self.turn.run(context);
         for inbox in self.turn.after.wake.drain(..) {
             inbox.wake();
         }
@@ -286,7 +287,7 @@ impl Session {
     /// Sets a consumer's own credit.
     pub fn set_credit(&mut self, consumer: ConsumerId, credit: Credit) {
         self.touch();
-        let now = self.broker.inner().now();
+        let now = self.broker.shared().now();
         let Some(attachment) = self.attachment(consumer) else { return };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
         queue.step(&mut self.turn.after, |state, effects| {
@@ -307,7 +308,7 @@ impl Session {
             self.inbox.woken().await;
             self.inbox.take(events);
         }
-        if self.told_blocked && !self.broker.inner().is_alarmed() {
+        if self.told_blocked && !self.broker.shared().pressure.holds_publishers() {
             self.told_blocked = false;
             events.notices.push(Notice::Blocked(false));
         }
@@ -363,7 +364,7 @@ impl Session {
 
     /// False while so many publishes are held back that reading has to stop. Wakes through [`Session::events`].
     pub fn may_read(&self) -> bool {
-        self.batch_bytes < self.broker.inner().settings.session_share
+        self.batch_bytes < self.broker.shared().settings.session_share
     }
 
     /// What a named session noted.
@@ -410,7 +411,7 @@ impl Session {
         self.consumers.iter().find(|(_, a)| same(a)).map(|(id, _)| *id)
     }
 
-    pub(in crate::broker) fn core(&self) -> Arc<Inner> {
-        self.broker.inner().clone()
+    pub(in crate::broker) fn shared(&self) -> Arc<Shared> {
+        self.broker.shared().clone()
     }
 }

@@ -1,8 +1,8 @@
 //! Retained values as they are published: memory and journal change in one order, and a subscription that is made at
 //! the same time sees each value once, as retained or live.
 
-use super::run::Scene;
-use crate::broker::journal::committer::{Ops, Unit};
+use super::context::Context;
+use crate::broker::operations::ops::Ops;
 use crate::exchange::Retained;
 use crate::message::{Key, Message};
 
@@ -12,7 +12,7 @@ pub struct Kept {
     before: Option<Message>,
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     /// The message becomes its topic's retained value.
     pub fn keeps(&self, message: &Message) -> bool {
         message.meta().retain && *message.address().exchange == *self.vhost.topic_exchange
@@ -20,7 +20,7 @@ impl Scene<'_> {
 
     /// Sets it.
     pub fn keep(&self, message: &Message) -> Kept {
-        self.core.charge(message);
+        self.shared.charge(message);
         let mut retained = self.vhost.retained.lock();
         let before = self.set(&mut retained, &message.address().key, value_of(message));
         Kept { message: message.clone(), before }
@@ -44,7 +44,7 @@ impl Scene<'_> {
     fn set(&self, retained: &mut Retained, key: &Key, value: Option<Message>) -> Option<Message> {
         let mut ops = Ops::default();
         ops.retain(&self.vhost.name, key, value.as_ref());
-        self.core.committer.submit(Unit::of(ops));
+        self.shared.committer.submit_ops(ops);
         retained.set(key.clone(), value)
     }
 }

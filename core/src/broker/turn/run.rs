@@ -3,11 +3,13 @@
 //!
 //! No lock is held between the steps, and each queue is locked once for all of a flush's messages to it.
 
+use super::context::Context;
 use super::dead_letter;
 use super::retained::Kept;
-use crate::broker::Inner;
-use crate::broker::journal::committer::{Placed, Ticket, Unit, Why};
-use crate::broker::vhost::host::{ContentHit, Route, SessionHit, Vhost};
+use crate::broker::journal::unit::{Placed, Ticket, Unit, Why};
+use crate::broker::shared::loads::Load;
+use crate::broker::shared::timers::TimerEvent;
+use crate::broker::vhost::host::{ContentHit, Route, SessionHit};
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::{Aftermath, Queue, QueueState};
@@ -22,14 +24,6 @@ use std::sync::Arc;
 
 /// Messages go through so many routes and moves at most.
 pub const HOPS_MAX: u8 = 32;
-
-/// Where a turn takes place.
-#[derive(Clone, Copy)]
-pub struct Scene<'a> {
-    pub core: &'a Arc<Inner>,
-    pub vhost: &'a Arc<Vhost>,
-    pub now: Timestamp,
-}
 
 /// Messages for one queue: index in the turn, and tags.
 type Arriving = Vec<(usize, Tags)>;
@@ -63,16 +57,16 @@ pub struct Taken {
 
 impl Turn {
     /// Takes a message to where its route leads.
-    pub fn publish(&mut self, scene: Scene<'_>, message: Message, route: &Route) -> Taken {
+    pub fn publish(&mut self, context: Context<'_>, message: Message, route: &Route) -> Taken {
         let index = self.messages.len();
-        scene.core.charge(&message);
+        context.shared.charge(&message);
         self.messages.push(message.clone());
         let mut routed = false;
         let mut diverted: Vec<&ContentHit> = Vec::new();
         for hit in &route.content {
-            if hit.path.wants(&message, &scene.core.formats) {
+            if hit.path.wants(&message, &context.shared.formats) {
                 routed = true;
-                self.enter(scene, hit, index, &message);
+                self.enter(context, hit, index, &message);
                 diverted.push(hit);
             }
         }
@@ -133,8 +127,8 @@ impl Turn {
     }
 
     /// A retained value for a session that just bound.
-    pub fn replay(&mut self, scene: Scene<'_>, session: &Named, message: &Message, tags: Tags) {
-        scene.core.charge(message);
+    pub fn replay(&mut self, context: Context<'_>, session: &Named, message: &Message, tags: Tags) {
+        context.shared.charge(message);
         let index = self.messages.len();
         self.messages.push(message.clone());
         self.give(session, session.inbox(), index, (message, tags));
@@ -143,19 +137,19 @@ impl Turn {
     /// A retained value for a queue that was just bound.
     pub fn replay_into(
         &mut self,
-        scene: Scene<'_>,
+        context: Context<'_>,
         queue: &Arc<Queue>,
         message: &Message,
         tags: Tags,
     ) {
-        scene.core.charge(message);
+        context.shared.charge(message);
         let index = self.messages.len();
         self.messages.push(message.clone());
         self.arrive(queue, index, tags);
     }
 
     /// The message goes into a content route: now, or through the route's queue.
-    fn enter(&mut self, scene: Scene<'_>, hit: &ContentHit, index: usize, message: &Message) {
+    fn enter(&mut self, context: Context<'_>, hit: &ContentHit, index: usize, message: &Message) {
         let path = hit.path.clone();
         match path.route.transform.cost() {
             Cost::Queued => {
@@ -164,44 +158,45 @@ impl Turn {
                 }
             }
             Cost::Inline => {
-                let step = path.run(scene, message);
-                if let Some(why) = step.refused {
+                let shared = context.shared;
+                let result = path.run(message, &shared.formats, &shared.settings.dead_letter);
+                if let Some(why) = result.refused {
                     self.refused.push((index, why));
                 }
-                let pass = step.keep && path.route.mode != Mode::Tap;
-                let original = pass.then(|| path.marked(message));
-                for output in step.outputs.into_iter().chain(original) {
-                    self.send(scene, output);
+                let passes = result.passes && path.route.mode != Mode::Tap;
+                let original = passes.then(|| path.marked(message));
+                for output in result.outputs.into_iter().chain(original) {
+                    self.send(context, output);
                 }
             }
         }
     }
 
     /// A message of the broker's own making: routed by its address.
-    pub fn send(&mut self, scene: Scene<'_>, message: Message) {
+    pub fn send(&mut self, context: Context<'_>, message: Message) {
         if message.meta().hops >= HOPS_MAX {
             tracing::warn!(address = %message.address(), "message dropped: too many hops");
             return;
         }
-        if let Some((route, kept)) = route_of(scene, message.address(), &message) {
+        if let Some((route, kept)) = route_of(context, message.address(), &message) {
             self.kept.extend(kept);
-            self.publish(scene, message, &route);
+            self.publish(context, message, &route);
         }
     }
 
     /// Appends and dispatches until nothing is left to do.
-    pub fn run(&mut self, scene: Scene<'_>) {
+    pub fn run(&mut self, context: Context<'_>) {
         loop {
-            self.place(scene);
-            self.encode(scene.now);
+            self.place(context);
+            self.encode(context.now);
             let mut ops = std::mem::take(&mut self.after.ops);
             self.unit.ops.append(&mut ops);
             for (queue, left) in std::mem::take(&mut self.after.moves) {
-                self.moved(scene, &queue, left);
+                self.moved(context, &queue, left);
             }
             for id in std::mem::take(&mut self.after.queues) {
-                if let Some(queue) = scene.vhost.queue_by_id(id) {
-                    let now = scene.now;
+                if let Some(queue) = context.vhost.queue_by_id(id) {
+                    let now = context.now;
                     queue.step(&mut self.after, |state, effects| state.sub.dispatch(now, effects));
                 }
             }
@@ -217,14 +212,14 @@ impl Turn {
     }
 
     /// Hands over and appends what was routed so far; what comes of that is for [`Turn::run`]. It looks at no topology.
-    pub fn place(&mut self, scene: Scene<'_>) {
+    pub fn place(&mut self, context: Context<'_>) {
         // Level 0 goes first: it never waits, so nothing of a higher level that was published behind it in this flush
         // overtakes it.
         for (inbox, list) in self.direct.drain(..) {
             inbox.deliver_direct(list.into_iter());
             self.after.wake(&inbox);
         }
-        self.append(scene);
+        self.append(context);
     }
 
     /// Lets all in that was published in this turn so far, whatever the queues' limits will be by then; or says why
@@ -263,9 +258,9 @@ impl Turn {
     }
 
     /// What was admitted becomes retained values, where it asks for that.
-    pub fn keep_admitted(&mut self, scene: Scene<'_>) {
-        for message in self.messages.iter().take(self.admitted).filter(|m| scene.keeps(m)) {
-            scene.keep(message);
+    pub fn keep_admitted(&mut self, context: Context<'_>) {
+        for message in self.messages.iter().take(self.admitted).filter(|m| context.keeps(m)) {
+            context.keep(message);
         }
     }
 
@@ -275,19 +270,19 @@ impl Turn {
     }
 
     /// Values whose messages were refused are set back.
-    fn unkeep_refused(&mut self, scene: Scene<'_>) {
+    fn unkeep_refused(&mut self, context: Context<'_>) {
         // The newest first: each is set back to the one before it.
         for kept in std::mem::take(&mut self.kept).into_iter().rev() {
             let mut refused =
                 self.refused.iter().filter_map(|(index, _)| self.messages.get(*index));
             if refused.any(|message| message.is(&kept.message)) {
-                scene.unkeep(kept);
+                context.unkeep(kept);
             }
         }
     }
 
-    fn append(&mut self, scene: Scene<'_>) {
-        let (now, admitted) = (scene.now, self.admitted);
+    fn append(&mut self, context: Context<'_>) {
+        let (now, admitted) = (context.now, self.admitted);
         let mut arrivals = std::mem::take(&mut self.arrivals);
         for (queue, list) in arrivals.drain(..) {
             let (messages, placed, refused) = (&self.messages, &mut self.placed, &mut self.refused);
@@ -350,14 +345,14 @@ impl Turn {
     }
 
     /// A record left its queue: its removal and, if it has somewhere to go, its new place are in the same unit.
-    fn moved(&mut self, scene: Scene<'_>, queue: &Queue, left: Move) {
+    fn moved(&mut self, context: Context<'_>, queue: &Queue, left: Move) {
         if left.durable {
             self.unit.ops.settle(queue.id, &[left.offset]);
         }
-        let Some(message) = dead_letter::dead_letter(queue, &left, scene.now) else { return };
-        let Some((mut route, _)) = route_of(scene, message.address(), &message) else { return };
+        let Some(message) = dead_letter::dead_letter(queue, &left, context.now) else { return };
+        let Some((mut route, _)) = route_of(context, message.address(), &message) else { return };
         route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
-        self.publish(scene, message, &route);
+        self.publish(context, message, &route);
     }
 
     /// Why that message was refused.
@@ -376,9 +371,9 @@ impl Turn {
     }
 
     /// Submits the unit, with its ticket, wakes whom this turn reached, and is ready for the next one.
-    pub fn finish(&mut self, scene: Scene<'_>, ticket: Option<Ticket>) {
+    pub fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
         if !self.kept.is_empty() {
-            self.unkeep_refused(scene);
+            self.unkeep_refused(context);
         }
         self.messages.clear();
         self.refused.clear();
@@ -386,15 +381,15 @@ impl Turn {
         let mut unit = std::mem::take(&mut self.unit);
         unit.ticket = ticket;
         unit.ops.freed.append(&mut self.after.freed);
-        scene.core.committer.submit(unit);
-        for (queue, places) in self.after.loads.drain(..) {
-            scene.core.load(scene.vhost, queue, places);
+        context.shared.committer.submit(unit);
+        for (queue, wanted) in self.after.loads.drain(..) {
+            context.shared.loads.ask(Load { vhost: context.vhost.clone(), queue, wanted });
         }
         for (queue, due) in self.after.alarms.drain(..) {
-            scene.core.timers.set(
-                due,
-                crate::broker::tasks::timer::Alarm::Queue(scene.vhost.name.clone(), queue),
-            );
+            context
+                .shared
+                .timers
+                .set(due, TimerEvent::RecordExpires(context.vhost.name.clone(), queue));
         }
         for inbox in self.after.wake.drain(..) {
             inbox.wake();
@@ -405,14 +400,14 @@ impl Turn {
 /// Where an address leads, without a cache, and the retained value that the message became; none when its exchange is
 /// gone.
 pub fn route_of(
-    scene: Scene<'_>,
+    context: Context<'_>,
     address: &Address,
     message: &Message,
 ) -> Option<(Route, Option<Kept>)> {
-    let fields = || message.fields(&scene.core.formats).clone();
+    let fields = || message.fields(&context.shared.formats).clone();
     let mut kept = None;
-    let keep = || kept = scene.keeps(message).then(|| scene.keep(message));
-    let (route, _) = scene.vhost.route(address, &fields, keep).ok()?;
+    let keep = || kept = context.keeps(message).then(|| context.keep(message));
+    let (route, _) = context.vhost.route(address, &fields, keep).ok()?;
     Some((route, kept))
 }
 

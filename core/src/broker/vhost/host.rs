@@ -2,9 +2,9 @@
 //!
 //! Lock order: **vhost → log → inbox**; nothing here waits while holding one.
 
+use super::content_path::ContentPath;
 use super::named::Named;
 use super::queue::Queue;
-use crate::broker::tasks::content_routes::ContentPath;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::filter::{self, Word};
 use crate::exchange::{
@@ -75,13 +75,6 @@ pub struct ContentHit {
     pub path: Arc<ContentPath>,
     /// Only this queue is watched, not the whole address.
     pub queue: Option<LogId>,
-}
-
-impl Route {
-    /// True when nothing is reached.
-    pub fn is_empty(&self) -> bool {
-        self.queues.is_empty() && self.sessions.is_empty() && self.content.is_empty()
-    }
 }
 
 /// When routes of a key may have changed: one count for each class of first words and one for patterns that begin

@@ -1,5 +1,6 @@
 //! What a virtual host is made of: exchanges, queues, named sessions, inboxes and routes, each behind its own lock.
 
+pub mod content_path;
 pub mod host;
 pub mod inbox;
 pub mod named;

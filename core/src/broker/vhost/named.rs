@@ -4,7 +4,7 @@
 use super::inbox::Inbox;
 use super::queue::Queue;
 use crate::broker::door::request::Keep;
-use crate::broker::journal::committer::{Committer, Ops, Unit};
+use crate::broker::operations::ops::Ops;
 use crate::exchange::{LogId, SessionId};
 use crate::log::{Offset, QueueSpec};
 use crate::message::{Name, Timestamp};
@@ -85,7 +85,7 @@ impl Named {
 
     /// What the journal is to know of it. Submitted under its lock, so that nothing of it comes behind its end; false
     /// when it has ended.
-    pub fn store(&self, vhost: &Name, committer: &Committer) -> bool {
+    pub fn store(&self, vhost: &Name, submit: impl FnOnce(Ops)) -> bool {
         let mut ops = Ops::default();
         let mut state = self.state.lock();
         if state.ended {
@@ -93,7 +93,7 @@ impl Named {
         }
         state.stored = true;
         self.put(&state, vhost, &mut ops);
-        committer.submit(Unit::of(ops));
+        submit(ops);
         true
     }
 

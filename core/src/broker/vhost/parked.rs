@@ -1,15 +1,10 @@
 //! Parked publishes: routed when due, or cancelled before. Two kinds: due at a time, and due some time after their
 //! session's connection is gone (wills).
 
-use super::host::Vhost;
-use crate::broker::Inner;
 use crate::broker::door::request::{Due, ParkId};
-use crate::broker::tasks::timer::Alarm;
-use crate::broker::turn::run::{Scene, Turn};
 use crate::exchange::SessionId;
 use crate::message::{Message, Name, Timestamp};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// One parked publish.
 pub struct ParkedPublish {
@@ -126,40 +121,5 @@ impl Parked {
     /// All, for snapshots.
     pub fn iter(&self) -> impl Iterator<Item = (&ParkId, &ParkedPublish)> {
         self.all.iter()
-    }
-}
-
-impl Inner {
-    pub(in crate::broker) fn park(
-        &self,
-        id: ParkId,
-        vhost: &Vhost,
-        (due, owner): (Due, SessionId),
-        (message, durable): (Message, bool),
-    ) {
-        self.charge(&message);
-        let vhost = vhost.name.clone();
-        let publish =
-            ParkedPublish { vhost, message, due, owner, at: None, durable, orphan_of: None };
-        if let Some(at) = self.parked.lock().add(id, publish) {
-            self.timers.set(at, Alarm::Parked(id));
-        }
-    }
-
-    /// Routes a parked publish whose time has come: its routing and its removal are one unit.
-    pub(in crate::broker) fn unpark_due(self: &Arc<Self>, id: ParkId, now: Timestamp) {
-        let Some(parked) = self.parked.lock().take_due(id, now) else { return };
-        let Some(vhost) = self.vhost(&parked.vhost) else { return };
-        let scene = Scene { core: self, vhost: &vhost, now };
-        let mut turn = Turn::default();
-        turn.send(scene, parked.message);
-        if parked.durable {
-            turn.unit().ops.unpark(id);
-        }
-        turn.run(scene);
-        if let Some(why) = turn.refusal(0) {
-            tracing::warn!(%why, "a publish that was due is refused and dropped");
-        }
-        turn.finish(scene, None);
     }
 }

@@ -2,13 +2,14 @@
 //! change is a [`Queue::step`]; what a step leaves to be done without the lock is collected in an [`Aftermath`].
 
 use super::inbox::Inbox;
-use crate::broker::journal::committer::Ops;
+use crate::broker::operations::ops::Ops;
 use crate::exchange::{LogId, SessionId};
-use crate::log::{Life, Offset, Place, QueueSpec};
+use crate::log::{Life, Offset, Place, QueueSpec, State};
 use crate::message::{Name, Timestamp};
 use crate::subscription::{Attached, Effects, Handle, Move, Rules, Subscription};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 /// A declared queue.
@@ -193,9 +194,18 @@ impl QueueState {
         self.unused_since = now;
     }
 
-    /// Forgets all consumers: the queue is gone.
-    pub fn clear_seats(&mut self) {
+    /// Lets go of everything, credit included (`waiting`: who waited for that); the places that were taken.
+    pub fn empty(&mut self, waiting: &mut Vec<LogId>) -> Vec<Place> {
+        let mut places = Vec::new();
+        self.sub.log.visit(Offset(0), |_, record| {
+            places.extend(record.place.filter(|_| record.state != State::Uncommitted));
+            ControlFlow::Continue(())
+        });
+        self.sub.consumers.give_all_back(waiting);
+        let rules = self.sub.rules.clone();
+        self.sub = Subscription::new(self.sub.id, rules);
         self.seats.clear();
+        places
     }
 
     /// Handles and inboxes of all consumers.
