@@ -18,13 +18,13 @@ use std::sync::atomic::Ordering;
 const GET_TRIES: usize = 50;
 
 /// What a verb hears whose connection has lost the name.
-pub(in crate::broker) fn taken_over() -> Error {
+pub(super) fn taken_over() -> Error {
     Error::new(ErrorKind::Closed, "another connection has the session")
 }
 
 impl Session {
     /// Stores operations, behind everything submitted so far.
-    pub(in crate::broker) async fn store(&mut self, ops: Ops) -> Result<(), Error> {
+    pub(super) async fn store(&mut self, ops: Ops) -> Result<(), Error> {
         self.turn.unit().ops.append(&mut { ops });
         let durable = self.turn.is_durable();
         self.flush_ops();
@@ -38,14 +38,14 @@ impl Session {
     pub async fn sync(&mut self) -> Result<(), Error> {
         self.flush();
         let shared = self.shared();
-        for (queue, offsets) in std::mem::take(&mut self.doomed) {
+        for (queue, offsets) in std::mem::take(&mut self.consumers.pending_removals) {
             shared.loads.removed(&queue, &offsets).await;
         }
         shared.committer.sync(Unit::default()).await
     }
 
     /// What this session published before goes before the next verb, unless it is held back for want of room.
-    pub(in crate::broker) fn flush_behind(&mut self) {
+    pub(super) fn flush_behind(&mut self) {
         match self.shared().pressure.holds_publishers() {
             true => self.flush(),
             false => self.flush_all(),
@@ -53,7 +53,7 @@ impl Session {
     }
 
     /// What this session published before is in its queues before the next verb looks at them.
-    pub(in crate::broker) async fn arrived(&mut self) -> Result<(), Error> {
+    pub(super) async fn arrived(&mut self) -> Result<(), Error> {
         self.flush_behind();
         match self.inbox.outstanding.load(Ordering::Acquire) {
             0 => Ok(()),
@@ -77,8 +77,11 @@ impl Session {
         };
         let is_own = matches!(consumer.source, Source::Own);
         let id = self.new_consumer();
-        let pools: smallvec::SmallVec<[_; 2]> =
-            consumer.pools.iter().filter_map(|p| self.pools.get(p.0 as usize).cloned()).collect();
+        let pools: smallvec::SmallVec<[_; 2]> = consumer
+            .pools
+            .iter()
+            .filter_map(|p| self.consumers.pools.get(p.0 as usize).cloned())
+            .collect();
         let (now, inbox) = (self.shared().now(), self.inbox.clone());
         self.touch();
         let attached = queue.step(&mut self.turn.after, |state, effects| {
@@ -111,7 +114,9 @@ impl Session {
             self.turn.unit().ops.used(queue.id);
         }
         let (settles, owned) = (consumer.settles, queue.clone());
-        self.consumers.insert(id, Attachment { queue, handle, lane, settles, is_getter: false });
+        self.consumers
+            .by_id
+            .insert(id, Attachment { queue, handle, lane, settles, is_getter: false });
         self.flush_ops();
         if is_first {
             self.sync().await?;
@@ -125,7 +130,7 @@ impl Session {
     /// Stops consuming. An auto-delete queue goes with its last consumer.
     pub async fn detach(&mut self, consumer: ConsumerId, unsettled: Unsettled) {
         self.flush_behind();
-        let goes = self.consumers.get(&consumer).is_some_and(|a| a.queue.spec.auto_delete);
+        let goes = self.consumers.by_id.get(&consumer).is_some_and(|a| a.queue.spec.auto_delete);
         let ops = match unsettled {
             Unsettled::Return => self.release(consumer),
             Unsettled::Stay => self.stop(consumer),
@@ -139,7 +144,7 @@ impl Session {
 
     /// Deliveries end; what is unsettled stays with the consumer. What its connection has not taken goes back.
     fn stop(&mut self, consumer: ConsumerId) -> Ops {
-        let Some(attachment) = self.consumers.get(&consumer) else { return Ops::default() };
+        let Some(attachment) = self.consumers.by_id.get(&consumer) else { return Ops::default() };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
         self.touch();
         let unseen = self.inbox.take_back(consumer, &mut self.turn.after.queues);
@@ -156,7 +161,7 @@ impl Session {
     }
 
     /// The consumer goes, and what it has goes back.
-    pub(in crate::broker) fn release(&mut self, consumer: ConsumerId) -> Ops {
+    pub(super) fn release(&mut self, consumer: ConsumerId) -> Ops {
         let Some(Attachment { queue, handle, .. }) = self.forget(consumer) else {
             return Ops::default();
         };
@@ -178,7 +183,7 @@ impl Session {
             ops.append(&mut self.release(consumer));
         }
         self.turn.unit().ops.append(&mut ops);
-        self.lanes.retain(|(id, _)| *id != lane);
+        self.lanes.list.retain(|(id, _)| *id != lane);
         self.flush_ops();
     }
 
@@ -204,7 +209,9 @@ impl Session {
                 handle
             });
             let queue = queue.clone();
-            self.consumers.insert(id, Attachment { queue, handle, lane, settles, is_getter: true });
+            self.consumers
+                .by_id
+                .insert(id, Attachment { queue, handle, lane, settles, is_getter: true });
             id
         });
         for _ in 0..GET_TRIES {
@@ -230,7 +237,7 @@ impl Session {
         settles: bool,
     ) -> Option<(Delivery, u64)> {
         self.touch();
-        let handle = self.consumers.get(&consumer)?.handle;
+        let handle = self.consumers.by_id.get(&consumer)?.handle;
         let now = self.shared().now();
         let found = queue.step(&mut self.turn.after, |state, effects| {
             if !state.sub.get(handle, now, effects) {
@@ -251,7 +258,7 @@ impl Session {
 }
 
 /// The consumers of the connection that had the session leave its queue; others stay.
-pub(in crate::broker) fn resume(
+pub(super) fn resume(
     named: &Named,
     before: &Arc<Inbox>,
     after: &mut Aftermath,

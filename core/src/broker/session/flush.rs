@@ -6,7 +6,8 @@ use crate::broker::door::events::{Confirm, Confirmed, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::Ticket;
 use crate::broker::turn::context::Context;
-use crate::broker::vhost::host::{Route, Stamp};
+use crate::broker::vhost::generations::Stamp;
+use crate::broker::vhost::route::Route;
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering;
 const CACHE_MAX: usize = 1024;
 
 /// A publish that waits.
-pub(in crate::broker) struct Item {
+pub(super) struct QueuedPublish {
     pub lane: LaneId,
     pub number: u64,
     pub publish: Publish,
@@ -25,14 +26,14 @@ pub(in crate::broker) struct Item {
 }
 
 /// A route that is known.
-pub(in crate::broker) struct Cached {
+pub(super) struct CachedRoute {
     stamp: Stamp,
     route: Arc<Route>,
 }
 
 /// Confirms of one flush.
 #[derive(Default)]
-pub(in crate::broker) struct Waiting {
+pub(super) struct Waiting {
     confirms: Vec<Confirm>,
     /// The turn's index of each confirm's message.
     indices: Vec<usize>,
@@ -46,7 +47,7 @@ pub(in crate::broker) struct Waiting {
 impl Session {
     /// True while publishes are held back.
     fn is_held(&self) -> bool {
-        if self.internal {
+        if self.status.internal {
             return false;
         }
         let shared = self.broker.shared();
@@ -57,14 +58,14 @@ impl Session {
     /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
     /// Call it after every turn.
     pub fn flush(&mut self) {
-        match self.batch.is_empty() || self.is_free(Self::is_held) {
+        match self.batch.publishes.is_empty() || self.is_free(Self::is_held) {
             true => self.flush_all(),
             false => self.flush_ops(),
         }
     }
 
     /// False while there is this hold. The end of it wakes [`Session::events`].
-    pub(in crate::broker) fn is_free(&mut self, is_held: fn(&Self) -> bool) -> bool {
+    pub(super) fn is_free(&mut self, is_held: fn(&Self) -> bool) -> bool {
         if is_held(self) {
             // Noted before it is asked again: whoever lifts the hold in between finds the note.
             self.inbox.held.store(true, Ordering::Release);
@@ -79,14 +80,14 @@ impl Session {
     }
 
     fn tell_blocked(&mut self) {
-        if !self.told_blocked && self.broker.shared().pressure.holds_publishers() {
-            self.told_blocked = true;
+        if !self.status.told_blocked && self.broker.shared().pressure.holds_publishers() {
+            self.status.told_blocked = true;
             self.inbox.notice(Notice::Blocked(true));
         }
     }
 
     /// What settles left to be stored goes without the publishes.
-    pub(in crate::broker) fn flush_ops(&mut self) {
+    pub(super) fn flush_ops(&mut self) {
         let shared = self.broker.shared().clone();
         self.touch();
         self.note_memos();
@@ -98,14 +99,14 @@ impl Session {
 
     /// Tells snapshots, and a connection that may take the session over, that memory is ahead of the journal until
     /// [`Session::finish`].
-    pub(in crate::broker) fn touch(&mut self) {
+    pub(super) fn touch(&mut self) {
         if self.open_turn.is_none() {
             self.open_turn = Some(self.broker.shared().open_turns.enter());
             self.inbox.open.store(true, Ordering::SeqCst);
         }
     }
 
-    pub(in crate::broker) fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
+    pub(super) fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
         self.turn.finish(context, ticket);
         if let Some(turn) = self.open_turn.take() {
             self.inbox.open.store(false, Ordering::SeqCst);
@@ -120,19 +121,19 @@ impl Session {
     }
 
     /// Everything queued, held back or not.
-    pub(in crate::broker) fn flush_all(&mut self) {
-        if self.batch.is_empty() {
+    pub(super) fn flush_all(&mut self) {
+        if self.batch.publishes.is_empty() {
             return self.flush_ops();
         }
         self.touch();
         let shared = self.broker.shared().clone();
         let vhost = self.vhost.clone();
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
-        let mut batch = std::mem::take(&mut self.batch);
-        self.batch_bytes = 0;
+        let mut batch = std::mem::take(&mut self.batch.publishes);
+        self.batch.bytes = 0;
         self.note_memos();
         let mut waiting = self.publish_all(context, &mut batch);
-        self.batch = batch;
+        self.batch.publishes = batch;
         self.turn.run(context);
         for (index, memo) in std::mem::take(&mut waiting.memos) {
             // What was refused was not received.
@@ -144,14 +145,14 @@ impl Session {
     }
 
     /// Takes publishes to where their routes lead, as far as the turn.
-    pub(in crate::broker) fn publish_all(
+    pub(super) fn publish_all(
         &mut self,
         context: Context<'_>,
-        batch: &mut Vec<Item>,
+        batch: &mut Vec<QueuedPublish>,
     ) -> Waiting {
         let mut waiting = Waiting::default();
         let is_mine = self.is_mine();
-        for Item { lane, number, publish, memo } in batch.drain(..) {
+        for QueuedPublish { lane, number, publish, memo } in batch.drain(..) {
             if memo.is_some() && !is_mine {
                 // The connection that has the session now does not know of it, and will be sent it again.
                 continue;
@@ -165,10 +166,10 @@ impl Session {
     }
 
     fn note_memos(&mut self) {
-        if self.memos.is_empty() {
+        if self.batch.memos.is_empty() {
             return;
         }
-        let (memos, is_mine) = (std::mem::take(&mut self.memos), self.is_mine());
+        let (memos, is_mine) = (std::mem::take(&mut self.batch.memos), self.is_mine());
         memos.into_iter().filter(|_| is_mine).for_each(|memo| self.memo_one(memo));
     }
 
@@ -219,7 +220,7 @@ impl Session {
     }
 
     /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
-    pub(in crate::broker) fn conclude(&mut self, context: Context<'_>, waiting: Waiting) {
+    pub(super) fn conclude(&mut self, context: Context<'_>, waiting: Waiting) {
         let Waiting { mut confirms, indices, bytes, .. } = waiting;
         for (confirm, index) in confirms.iter_mut().zip(indices) {
             if let Some(why) = self.turn.refusal(index) {
@@ -243,9 +244,9 @@ impl Session {
     /// The route of an address, remembered as long as nothing that concerns it changes.
     fn route(&mut self, context: Context<'_>, message: &Message) -> Result<Arc<Route>, Error> {
         let address = message.address();
-        let keeps = context.keeps(message) && !self.whole;
+        let keeps = context.keeps(message) && !self.batch.all_or_nothing;
         if !keeps
-            && let Some(cached) = self.cache.get(address)
+            && let Some(cached) = self.route_cache.get(address)
             && context.vhost.generations.is_current(cached.stamp)
         {
             return Ok(cached.route.clone());
@@ -267,10 +268,10 @@ impl Session {
         let (route, cacheable) = context.vhost.route(address, &fields, keep)?;
         let route = Arc::new(route);
         if cacheable {
-            if self.cache.len() >= CACHE_MAX {
-                self.cache.clear();
+            if self.route_cache.len() >= CACHE_MAX {
+                self.route_cache.clear();
             }
-            self.cache.insert(address.clone(), Cached { stamp, route: route.clone() });
+            self.route_cache.insert(address.clone(), CachedRoute { stamp, route: route.clone() });
         }
         Ok(route)
     }

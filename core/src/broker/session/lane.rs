@@ -1,6 +1,6 @@
 //! Lanes: ordered streams of publishes and settles, each with its own confirm numbers and its own transaction.
 
-use super::flush::Item;
+use super::flush::QueuedPublish;
 use super::state::Session;
 use crate::broker::door::request::{LaneId, Publish};
 use crate::broker::journal::fetch::fetch;
@@ -15,16 +15,25 @@ const TRANSACTION_BYTES_MAX: usize = 64 << 20;
 
 /// One ordered stream of publishes and settles.
 #[derive(Default)]
-pub(in crate::broker) struct Lane {
+pub(super) struct Lane {
     pub number: u64,
     pub transaction: Option<Transaction>,
+}
+
+/// The lanes of a session.
+#[derive(Default)]
+pub(super) struct Lanes {
+    /// By id, which grow.
+    pub list: Vec<(LaneId, Lane)>,
+    /// Ids are never reused: a confirm may still be on its way to a lane that is gone.
+    next: u32,
 }
 
 type Settlement = (ConsumerId, Vec<Offset>, Outcome);
 
 #[derive(Default)]
-pub(in crate::broker) struct Transaction {
-    publishes: Vec<Item>,
+pub(super) struct Transaction {
+    publishes: Vec<QueuedPublish>,
     bytes: usize,
     pub settles: Vec<Settlement>,
     /// It grew beyond the limit: the commit is refused.
@@ -34,19 +43,19 @@ pub(in crate::broker) struct Transaction {
 impl Session {
     /// A new lane.
     pub fn lane(&mut self) -> LaneId {
-        let id = LaneId(self.next_lane);
-        self.next_lane = self.next_lane.wrapping_add(1);
-        if self.lanes.is_empty() {
+        let id = LaneId(self.lanes.next);
+        self.lanes.next = self.lanes.next.wrapping_add(1);
+        if self.lanes.list.is_empty() {
             // Most sessions have one.
-            self.lanes.reserve_exact(1);
+            self.lanes.list.reserve_exact(1);
         }
-        self.lanes.push((id, Lane::default()));
+        self.lanes.list.push((id, Lane::default()));
         id
     }
 
-    pub(in crate::broker) fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
-        let at = self.lanes.binary_search_by_key(&lane, |(id, _)| *id).ok()?;
-        self.lanes.get_mut(at).map(|(_, lane)| lane)
+    pub(super) fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
+        let at = self.lanes.list.binary_search_by_key(&lane, |(id, _)| *id).ok()?;
+        self.lanes.list.get_mut(at).map(|(_, lane)| lane)
     }
 
     /// Publishes and settles of the lane wait for the commit from now on.
@@ -64,8 +73,8 @@ impl Session {
     }
 
     /// Keeps a publish for the commit. What it takes counts against the memory budget already.
-    pub(in crate::broker) fn publish_later(&mut self, lane: LaneId, number: u64, publish: Publish) {
-        let open = self.lanes.iter().filter_map(|(_, lane)| lane.transaction.as_ref());
+    pub(super) fn publish_later(&mut self, lane: LaneId, number: u64, publish: Publish) {
+        let open = self.lanes.list.iter().filter_map(|(_, lane)| lane.transaction.as_ref());
         let bytes = open.map(|t| t.bytes).sum::<usize>() + publish.message.size();
         self.charge(&publish.message);
         let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.as_mut()) else {
@@ -78,7 +87,7 @@ impl Session {
             return;
         }
         transaction.bytes += publish.message.size();
-        transaction.publishes.push(Item { lane, number, publish, memo: None });
+        transaction.publishes.push(QueuedPublish { lane, number, publish, memo: None });
     }
 
     /// Counts a message that is kept for later against the memory budget.
@@ -129,7 +138,7 @@ impl Session {
         let mut all = Vec::with_capacity(settles.len());
         for (consumer, offsets, outcome) in settles {
             let mut found: Vec<(Offset, Message)> = Vec::new();
-            let attachment = self.consumers.get(consumer);
+            let attachment = self.consumers.by_id.get(consumer);
             let seat = attachment.map(|a| (a.queue.clone(), a.handle));
             while let Some((queue, handle)) = &seat {
                 let mut absent = queue.look(|s| s.sub.absent(*handle, offsets, outcome));
@@ -165,9 +174,9 @@ impl Session {
         let vhost = self.vhost().clone();
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         self.touch();
-        self.whole = true;
+        self.batch.all_or_nothing = true;
         let mut waiting = self.publish_all(context, &mut transaction.publishes);
-        self.whole = false;
+        self.batch.all_or_nothing = false;
         if let Err(why) = self.turn.admit(waiting.astray.take()) {
             self.finish(context, None);
             return Err(why);

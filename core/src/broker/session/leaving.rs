@@ -48,13 +48,13 @@ impl Session {
     }
 
     /// The connection is gone, in order or not.
-    pub(in crate::broker) fn leave(&mut self) {
-        if std::mem::replace(&mut self.left, true) {
+    pub(super) fn leave(&mut self) {
+        if std::mem::replace(&mut self.status.left, true) {
             return;
         }
         let shared = self.shared();
         let open_turn = shared.open_turns.enter();
-        self.lanes.iter_mut().for_each(|(_, lane)| lane.transaction = None);
+        self.lanes.list.iter_mut().for_each(|(_, lane)| lane.transaction = None);
         // What was read before the end counts; it is at most the session's share.
         self.flush_all();
         let mut ops = Ops::default();

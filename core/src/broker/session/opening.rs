@@ -50,7 +50,7 @@ struct Opened {
 /// Opens a session of the broker itself, which is never held back.
 pub fn open_internal(broker: &Broker, spec: &SessionSpec) -> Result<Session, Error> {
     let (mut session, _) = open(broker, spec)?;
-    session.internal = true;
+    session.status.internal = true;
     Ok(session)
 }
 
@@ -76,7 +76,7 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
         },
     };
     let mut session = Session::new(broker.clone(), vhost, opened.id, inbox);
-    (session.named, session.resumed) = (opened.named.clone(), opened.resumed);
+    (session.named, session.status.resumed) = (opened.named.clone(), opened.resumed);
     Ok((session, opened))
 }
 

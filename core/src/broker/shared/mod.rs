@@ -1,4 +1,13 @@
 //! What all rooms of the broker share: one [`Shared`], and the [`Broker`] handle on it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `handle` | the handle that adapters and the program hold |
+//! | `pressure` | memory, disk space, and publishers that are held back |
+//! | `journal_position` `open_turns` | how far the journal and snapshots are; turns that are ahead of them |
+//! | `loads` `timers` | what is asked of `tasks::load` and `tasks::due` |
+//! | `identifiers` `clock` | ids, generated names, time |
+//! | `background` | the tasks |
 
 pub mod background;
 pub mod clock;

@@ -3,20 +3,17 @@
 //! Lock order: **vhost → log → inbox**; nothing here waits while holding one.
 
 use super::content_path::ContentPath;
+use super::generations::Generations;
 use super::named::Named;
 use super::queue::Queue;
+use super::route::{ContentHit, Route};
+use super::topology::Topology;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::filter::{self, Word};
-use crate::exchange::{
-    Binding, BindingTag, ExchangeSpec, Hit, Kind, LogId, Matcher, Retained, SessionId, Tags, Target,
-};
-use crate::message::{Address, Fields, Key, Name};
-use crate::transform::{Mode, Watch};
+use crate::exchange::{ExchangeSpec, LogId, Retained, SessionId, filter};
+use crate::message::{Address, Fields, Name};
+use crate::transform::Watch;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A virtual host.
 pub struct Vhost {
@@ -31,108 +28,6 @@ pub struct Vhost {
     pub content: RwLock<Arc<[Arc<ContentPath>]>>,
 }
 
-/// What is declared.
-#[derive(Default)]
-pub struct Topology {
-    exchanges: BTreeMap<Name, Exchange>,
-    queues: HashMap<Name, Arc<Queue>>,
-    queues_by_id: HashMap<LogId, Arc<Queue>>,
-    sessions: HashMap<Name, Arc<Named>>,
-    sessions_by_id: HashMap<SessionId, Arc<Named>>,
-    /// The same bindings that the matchers hold, by where they lead.
-    bound: HashMap<Target, Vec<Arc<Binding>>>,
-}
-
-struct Exchange {
-    spec: ExchangeSpec,
-    matcher: Box<dyn Matcher>,
-    /// Predeclared ones cannot be deleted.
-    predeclared: bool,
-}
-
-/// Where a key leads, as far as it depends on bindings only.
-#[derive(Clone, Default)]
-pub struct Route {
-    pub queues: Vec<Arc<Queue>>,
-    pub sessions: Vec<SessionHit>,
-    /// Content routes that watch the address or one of the queues.
-    pub content: Vec<ContentHit>,
-}
-
-/// A session that is reached.
-#[derive(Clone)]
-pub struct SessionHit {
-    pub session: Arc<Named>,
-    /// Tags for what others publish.
-    pub tags: Tags,
-    /// Tags for what the session itself publishes; none: nothing comes back.
-    pub own_tags: Option<Tags>,
-}
-
-/// A content route that watches.
-#[derive(Clone)]
-pub struct ContentHit {
-    pub path: Arc<ContentPath>,
-    /// Only this queue is watched, not the whole address.
-    pub queue: Option<LogId>,
-}
-
-/// When routes of a key may have changed: one count for each class of first words and one for patterns that begin
-/// with a wildcard and everything that is not a topic. A subscribe elsewhere leaves a hot topic's cache alone.
-pub struct Generations {
-    words: [AtomicU64; 64],
-    wild: AtomicU64,
-    hasher: RandomState,
-}
-
-/// The counts that a cached route was resolved at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    class: usize,
-    word: u64,
-    wild: u64,
-}
-
-impl Generations {
-    fn new() -> Self {
-        let words = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { words, wild: AtomicU64::new(0), hasher: RandomState::new() }
-    }
-
-    fn class(&self, word: &[u8]) -> usize {
-        (self.hasher.hash_one(word) % 64) as usize
-    }
-
-    /// The stamp of a key now.
-    pub fn stamp(&self, key: &Key) -> Stamp {
-        self.stamp_of(self.class(key.first_word()))
-    }
-
-    fn stamp_of(&self, class: usize) -> Stamp {
-        let word = self.words[class].load(Ordering::Acquire);
-        Stamp { class, word, wild: self.wild.load(Ordering::Acquire) }
-    }
-
-    /// True when nothing changed since.
-    pub fn is_current(&self, stamp: Stamp) -> bool {
-        self.stamp_of(stamp.class) == stamp
-    }
-
-    /// Everything may have changed.
-    pub fn bump(&self) {
-        self.wild.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn bump_for(&self, pattern: &Key) {
-        match filter::words(pattern).next() {
-            Some(Word::Is(word)) => {
-                self.words[self.class(word)].fetch_add(1, Ordering::AcqRel);
-            }
-            _ => self.bump(),
-        }
-    }
-}
-
 fn not_found(what: &str, name: &str, vhost: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("no {what} '{name}' in vhost '{vhost}'"))
 }
@@ -140,13 +35,7 @@ fn not_found(what: &str, name: &str, vhost: &str) -> Error {
 impl Vhost {
     /// An empty virtual host with the default exchange and these predeclared ones.
     pub fn new(name: Name, topic_exchange: Name, predeclared: &[ExchangeSpec]) -> Arc<Self> {
-        let mut topology = Topology::default();
-        for spec in predeclared {
-            let shared_tree = spec.name == topic_exchange;
-            let matcher = spec.kind.matcher(shared_tree);
-            let exchange = Exchange { spec: spec.clone(), matcher, predeclared: true };
-            topology.exchanges.entry(spec.name.clone()).or_insert(exchange);
-        }
+        let topology = Topology::with_predeclared(predeclared, &topic_exchange);
         Arc::new(Self {
             name,
             topic_exchange,
@@ -161,33 +50,33 @@ impl Vhost {
     /// The queue of that name.
     pub fn queue(&self, name: &str) -> Result<Arc<Queue>, Error> {
         let topology = self.topology.read();
-        topology.queues.get(name).cloned().ok_or_else(|| not_found("queue", name, &self.name))
+        topology.queue(name).cloned().ok_or_else(|| not_found("queue", name, &self.name))
     }
 
     /// The queue of that id, if it is still there.
     pub fn queue_by_id(&self, id: LogId) -> Option<Arc<Queue>> {
-        self.topology.read().queues_by_id.get(&id).cloned()
+        self.topology.read().queue_by_id(id).cloned()
     }
 
     /// All queues.
     pub fn queues(&self) -> Vec<Arc<Queue>> {
-        self.topology.read().queues_by_id.values().cloned().collect()
+        self.topology.read().queues().cloned().collect()
     }
 
     /// All named sessions.
     pub fn sessions(&self) -> Vec<Arc<Named>> {
-        self.topology.read().sessions_by_id.values().cloned().collect()
+        self.topology.read().sessions().cloned().collect()
     }
 
     /// The session of that id.
     pub fn session_by_id(&self, id: SessionId) -> Option<Arc<Named>> {
-        self.topology.read().sessions_by_id.get(&id).cloned()
+        self.topology.read().session_by_id(id).cloned()
     }
 
     /// The exchange of that name, as declared.
     pub fn exchange(&self, name: &str) -> Result<ExchangeSpec, Error> {
         let topology = self.topology.read();
-        let found = topology.exchanges.get(name).map(|e| e.spec.clone());
+        let found = topology.exchange(name).cloned();
         found.ok_or_else(|| not_found("exchange", name, &self.name))
     }
 
@@ -200,17 +89,9 @@ impl Vhost {
         meanwhile: impl FnOnce(),
     ) -> Result<(Route, bool), Error> {
         let topology = self.topology.read();
-        let mut found = Found::default();
-        let mut cacheable = true;
-        if address.is_queue() {
-            let name = std::str::from_utf8(address.key.bytes()).unwrap_or_default();
-            found.queues.extend(topology.queues.get(name).map(|q| q.id));
-        } else {
-            let Some(first) = topology.exchanges.get(&address.exchange) else {
-                return Err(not_found("exchange", &address.exchange, &self.name));
-            };
-            cacheable = topology.walk(first, &address.key, fields, &mut found);
-        }
+        let (found, cacheable) = topology
+            .find(address, fields)
+            .ok_or_else(|| not_found("exchange", &address.exchange, &self.name))?;
         meanwhile();
         let mut route = topology.targets(found);
         self.watchers(address, &mut route);
@@ -245,275 +126,5 @@ impl Vhost {
             let same = next.path.route.name == kept.path.route.name;
             same && (kept.queue.is_none() || kept.queue == next.queue)
         });
-    }
-}
-
-impl ContentHit {
-    /// The original does not go on to that queue.
-    pub fn diverts(&self, queue: &Queue) -> bool {
-        self.path.route.mode != Mode::Tap && self.queue.is_none_or(|id| id == queue.id)
-    }
-
-    /// The original does not go on to sessions either.
-    pub fn diverts_all(&self) -> bool {
-        self.path.route.mode != Mode::Tap && self.queue.is_none()
-    }
-}
-
-#[derive(Default)]
-struct Found {
-    queues: Vec<LogId>,
-    /// Tags with whether the session's own publishes are skipped.
-    sessions: Vec<(SessionId, BindingTag, bool)>,
-}
-
-impl Topology {
-    /// Follows bindings from exchange to exchange, each exchange once. True when only the key was looked at.
-    fn walk(
-        &self,
-        first: &Exchange,
-        key: &Key,
-        fields: &dyn Fn() -> Fields,
-        found: &mut Found,
-    ) -> bool {
-        let mut cacheable = true;
-        let mut visited = vec![&first.spec.name];
-        let mut next = vec![first];
-        let mut hits: Vec<Hit> = Vec::new();
-        while let Some(exchange) = next.pop() {
-            cacheable &= !exchange.matcher.reads_fields();
-            hits.clear();
-            exchange.matcher.route(key, fields, &mut hits);
-            let nothing = hits.is_empty();
-            for hit in hits.drain(..) {
-                match hit.target {
-                    Target::Log(id) => found.queues.push(id),
-                    Target::Session(id) => found.sessions.push((id, hit.tag, hit.skip_own)),
-                    Target::Exchange(name) => {
-                        self.enter(&name, &mut visited, &mut next);
-                    }
-                }
-            }
-            if nothing && let Some(alternate) = exchange.spec.alternate() {
-                self.enter(alternate, &mut visited, &mut next);
-            }
-        }
-        cacheable
-    }
-
-    fn enter<'a>(&'a self, name: &str, visited: &mut Vec<&'a Name>, next: &mut Vec<&'a Exchange>) {
-        if let Some(exchange) = self.exchanges.get(name)
-            && !visited.contains(&&exchange.spec.name)
-        {
-            visited.push(&exchange.spec.name);
-            next.push(exchange);
-        }
-    }
-
-    /// Each target once, the tags of its bindings joined.
-    fn targets(&self, mut found: Found) -> Route {
-        found.queues.sort_unstable();
-        found.queues.dedup();
-        found.sessions.sort_by_key(|(id, ..)| *id);
-        let queues =
-            found.queues.iter().filter_map(|id| self.queues_by_id.get(id).cloned()).collect();
-        let sessions = found
-            .sessions
-            .chunk_by(|a, b| a.0 == b.0)
-            .filter_map(|group| {
-                let session = self.sessions_by_id.get(&group.first()?.0)?.clone();
-                let all: Vec<BindingTag> = group.iter().map(|(_, tag, _)| *tag).collect();
-                let own: Vec<BindingTag> =
-                    group.iter().filter(|(.., skip)| !skip).map(|(_, tag, _)| *tag).collect();
-                let own_tags = (!own.is_empty()).then(|| Tags::new(&own));
-                Some(SessionHit { session, tags: Tags::new(&all), own_tags })
-            })
-            .collect();
-        Route { queues, sessions, content: Vec::new() }
-    }
-
-    /// The queue of that name.
-    pub fn queue(&self, name: &str) -> Option<&Arc<Queue>> {
-        self.queues.get(name)
-    }
-
-    /// The queue of that id.
-    pub fn queue_by_id(&self, id: LogId) -> Option<&Arc<Queue>> {
-        self.queues_by_id.get(&id)
-    }
-
-    /// Adds a queue.
-    pub fn add_queue(&mut self, queue: Arc<Queue>, generations: &Generations) {
-        generations.bump();
-        self.queues.insert(queue.name.clone(), queue.clone());
-        self.queues_by_id.insert(queue.id, queue);
-    }
-
-    /// Takes a queue and its bindings out; the bindings that are gone.
-    pub fn remove_queue(&mut self, queue: &Queue, generations: &Generations) -> Vec<Arc<Binding>> {
-        generations.bump();
-        if self.queues.get(&queue.name).is_some_and(|q| q.id == queue.id) {
-            self.queues.remove(&queue.name);
-        }
-        self.queues_by_id.remove(&queue.id);
-        self.unbind_target(&Target::Log(queue.id))
-    }
-
-    /// The session of that name.
-    pub fn session(&self, name: &str) -> Option<&Arc<Named>> {
-        self.sessions.get(name)
-    }
-
-    /// Adds a named session.
-    pub fn add_session(&mut self, session: Arc<Named>) {
-        self.sessions.insert(session.name.clone(), session.clone());
-        self.sessions_by_id.insert(session.id, session);
-    }
-
-    /// Takes a session and its bindings out.
-    pub fn remove_session(&mut self, session: &Named, generations: &Generations) {
-        generations.bump();
-        if self.sessions.get(&session.name).is_some_and(|s| s.id == session.id) {
-            self.sessions.remove(&session.name);
-        }
-        self.sessions_by_id.remove(&session.id);
-        self.unbind_target(&Target::Session(session.id));
-    }
-
-    fn unbind_target(&mut self, target: &Target) -> Vec<Arc<Binding>> {
-        let gone = self.bound.remove(target).unwrap_or_default();
-        for binding in &gone {
-            if let Some(exchange) = self.exchanges.get_mut(&binding.source) {
-                exchange.matcher.unbind(binding);
-            }
-        }
-        gone
-    }
-
-    /// The exchange of that name, as declared.
-    pub fn exchange(&self, name: &str) -> Option<&ExchangeSpec> {
-        self.exchanges.get(name).map(|e| &e.spec)
-    }
-
-    /// Adds an exchange.
-    pub fn add_exchange(&mut self, spec: ExchangeSpec, generations: &Generations) {
-        generations.bump();
-        let matcher = spec.kind.matcher(false);
-        let exchange = Exchange { spec, matcher, predeclared: false };
-        self.exchanges.entry(exchange.spec.name.clone()).or_insert(exchange);
-    }
-
-    /// True for exchanges that every virtual host has.
-    pub fn is_predeclared(&self, name: &str) -> bool {
-        self.exchanges.get(name).is_some_and(|e| e.predeclared)
-    }
-
-    /// True when something is bound to that exchange.
-    pub fn has_bindings(&self, name: &str) -> bool {
-        self.exchanges.get(name).is_some_and(|e| !e.matcher.is_empty())
-    }
-
-    /// Takes an exchange out, with the bindings from and to it.
-    pub fn remove_exchange(&mut self, name: &str, generations: &Generations) {
-        generations.bump();
-        self.unbind_target(&Target::Exchange(name.into()));
-        self.exchanges.remove(name);
-        self.bound.retain(|_, list| {
-            list.retain(|binding| *binding.source != *name);
-            !list.is_empty()
-        });
-    }
-
-    /// Adds a binding, or gives the equal one this tag. True when it was not there; none: no such exchange.
-    pub fn bind(&mut self, binding: Binding, generations: &Generations) -> Option<bool> {
-        if let Target::Session(id) = &binding.target
-            && !self.sessions_by_id.contains_key(id)
-        {
-            return None;
-        }
-        if let Target::Log(id) = &binding.target
-            && !self.queues_by_id.contains_key(id)
-        {
-            return None;
-        }
-        let exchange = self.exchanges.get_mut(&binding.source)?;
-        bump(generations, exchange, &binding.key);
-        let list = self.bound.entry(binding.target.clone()).or_default();
-        let old = list.iter().position(|b| b.is(&binding));
-        if let Some(at) = old {
-            exchange.matcher.unbind(&binding);
-            list.swap_remove(at);
-        }
-        let binding = Arc::new(binding);
-        list.push(binding.clone());
-        exchange.matcher.bind(binding);
-        Some(old.is_none())
-    }
-
-    /// Removes a binding. False when there is none.
-    pub fn unbind(&mut self, binding: &Binding, generations: &Generations) -> bool {
-        match self.exchanges.get(&binding.source) {
-            Some(exchange) => bump(generations, exchange, &binding.key),
-            None => generations.bump(),
-        }
-        let Some(list) = self.bound.get_mut(&binding.target) else { return false };
-        let Some(at) = list.iter().position(|b| b.is(binding)) else { return false };
-        list.swap_remove(at);
-        if list.is_empty() {
-            self.bound.remove(&binding.target);
-        }
-        match self.exchanges.get_mut(&binding.source) {
-            Some(exchange) => exchange.matcher.unbind(binding),
-            None => false,
-        }
-    }
-
-    /// That binding is there.
-    pub fn is_bound(&self, binding: &Binding) -> bool {
-        self.bindings_to(&binding.target).iter().any(|known| known.is(binding))
-    }
-
-    /// Bindings that lead to that target.
-    pub fn bindings_to(&self, target: &Target) -> &[Arc<Binding>] {
-        self.bound.get(target).map(Vec::as_slice).unwrap_or_default()
-    }
-
-    /// True when that binding survives a restart: what it leads from and to does.
-    pub fn is_durable(&self, binding: &Binding) -> bool {
-        let from = self.exchanges.get(&binding.source).is_some_and(|e| e.spec.durable);
-        from && match &binding.target {
-            Target::Exchange(name) => self.exchanges.get(name).is_some_and(|e| e.spec.durable),
-            Target::Log(id) => self.queues_by_id.get(id).is_some_and(|q| q.is_durable()),
-            Target::Session(id) => self.sessions_by_id.get(id).is_some_and(|s| s.is_durable()),
-        }
-    }
-
-    /// Declared exchanges that survive a restart.
-    pub fn durable_exchanges(&self) -> impl Iterator<Item = &ExchangeSpec> {
-        self.exchanges.values().filter(|e| e.spec.durable && !e.predeclared).map(|e| &e.spec)
-    }
-
-    /// All queues.
-    pub fn queues(&self) -> impl Iterator<Item = &Arc<Queue>> {
-        self.queues_by_id.values()
-    }
-
-    /// All named sessions.
-    pub fn sessions(&self) -> impl Iterator<Item = &Arc<Named>> {
-        self.sessions_by_id.values()
-    }
-
-    /// All bindings.
-    pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
-        self.bound.values().flatten()
-    }
-}
-
-/// Bindings changed: of which keys the routes may have changed.
-fn bump(generations: &Generations, exchange: &Exchange, key: &Key) {
-    match exchange.spec.kind {
-        Kind::Direct | Kind::Topic => generations.bump_for(key),
-        // The key says nothing about what is routed.
-        _ => generations.bump(),
     }
 }
