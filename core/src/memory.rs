@@ -26,7 +26,7 @@ pub struct Faults {
 }
 
 #[derive(Default)]
-struct State {
+struct StoreState {
     entries: BTreeMap<u64, (Epoch, Bytes)>,
     tail: u64,
     snapshots: Vec<(Pos, Bytes)>,
@@ -43,7 +43,7 @@ pub struct MemoryStore(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<StoreState>,
     released: Notify,
 }
 
@@ -76,12 +76,12 @@ impl MemoryStore {
     /// A copy of what is stored now, without faults: what a restart after a crash at this moment finds.
     pub fn crashed(&self) -> MemoryStore {
         let state = self.0.state.lock();
-        let copy = State {
+        let copy = StoreState {
             entries: state.entries.clone(),
             tail: state.tail,
             snapshots: state.snapshots.clone(),
             epoch: state.epoch,
-            ..State::default()
+            ..StoreState::default()
         };
         MemoryStore(Arc::new(Inner { state: Mutex::new(copy), released: Notify::new() }))
     }

@@ -187,9 +187,9 @@ const RECORD_BYTES: usize = 160;
 
 /// An immutable message; a clone is one reference count.
 #[derive(Clone)]
-pub struct Message(Arc<Inner>);
+pub struct Message(Arc<Parts>);
 
-struct Inner {
+struct Parts {
     meta: Meta,
     address: Address,
     body: Bytes,
@@ -238,7 +238,7 @@ impl Message {
     }
 
     fn assemble(address: Address, meta: Meta, native: Native, body: Bytes) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(Parts {
             meta,
             address,
             body,
@@ -296,7 +296,7 @@ impl Message {
 
     /// Bytes of memory that it takes while it waits, its record and what the allocator adds included.
     pub(crate) fn footprint(&self) -> usize {
-        self.size() + size_of::<Inner>() + RECORD_BYTES
+        self.size() + size_of::<Parts>() + RECORD_BYTES
     }
 
     /// The same message in memory.

@@ -18,7 +18,7 @@ mod settle;
 
 pub use consumers::{Attached, Consumers, Handle};
 pub use dispatch::Arrival;
-pub use effects::{ConsumerId, Delivery, Effects, Move, Outcome};
+pub use effects::{ConsumerId, Delivery, Departure, Effects, Outcome};
 pub use pool::{Credit, Pool};
 pub use ready::Ready;
 
@@ -69,7 +69,7 @@ pub struct Subscription {
     /// Records that are stored but not in memory and are being fetched.
     loading: bool,
     /// Records that leave as soon as their messages are fetched.
-    doomed: Vec<Offset>,
+    pending_removals: Vec<Offset>,
 }
 
 impl Subscription {
@@ -85,7 +85,7 @@ impl Subscription {
             ready_count: 0,
             ready_bytes: 0,
             loading: false,
-            doomed: Vec::new(),
+            pending_removals: Vec::new(),
         }
     }
 

@@ -24,15 +24,15 @@ pub fn encode(units: &[Unit], max_entry: usize, batch_no: u64) -> Vec<Bytes> {
     for unit in units.iter().filter(|unit| !unit.ops.is_empty()) {
         out.bytes(unit.ops.as_bytes());
     }
-    let whole = Bytes::from(out);
-    if whole.len() <= max_entry {
-        return vec![whole];
+    let entry = Bytes::from(out);
+    if entry.len() <= max_entry {
+        return vec![entry];
     }
-    let room = max_entry.saturating_sub(40).max(1);
-    let count = (whole.len() - 1).div_ceil(room);
+    let part_bytes = max_entry.saturating_sub(40).max(1);
+    let count = (entry.len() - 1).div_ceil(part_bytes);
     (0..count)
         .map(|k| {
-            let piece = whole.slice(1 + k * room..whole.len().min(1 + (k + 1) * room));
+            let piece = entry.slice(1 + k * part_bytes..entry.len().min(1 + (k + 1) * part_bytes));
             let mut part = Vec::with_capacity(piece.len() + 40);
             part.u8(PART);
             part.varint(batch_no);
@@ -80,10 +80,10 @@ impl Assembler {
                 if self.next < n {
                     return Ok(None);
                 }
-                let whole = std::mem::take(self);
-                let ops = units(whole.parts.freeze());
+                let complete = std::mem::take(self);
+                let ops = units(complete.parts.freeze());
                 let ops = ops.ok_or_else(|| damaged("operations cannot be read"))?;
-                Ok(Some((whole.first, u32::try_from(n).unwrap_or(u32::MAX), ops)))
+                Ok(Some((complete.first, u32::try_from(n).unwrap_or(u32::MAX), ops)))
             }
             _ => Err(damaged("unknown kind of entry")),
         }

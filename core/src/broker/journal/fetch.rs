@@ -25,7 +25,7 @@ pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> 
         let mut entries = store.fetch(JournalId::Meta, &positions).await.unwrap_or_default();
         entries.resize(some.len(), Bytes::new());
         for ((pos, records), bytes) in some.iter().zip(entries) {
-            match whole(store, Pos(*pos), bytes).await {
+            match read_entry(store, Pos(*pos), bytes).await {
                 Ok(messages) => pick(messages, records, &mut found),
                 Err(error) => tracing::error!(%error, "a journal entry cannot be read"),
             }
@@ -35,7 +35,7 @@ pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> 
 }
 
 /// The records of an entry. `bytes` are its first part's, when they are known.
-async fn whole(store: &dyn Store, pos: Pos, bytes: Bytes) -> Result<Vec<Message>, StoreError> {
+async fn read_entry(store: &dyn Store, pos: Pos, bytes: Bytes) -> Result<Vec<Message>, StoreError> {
     let (mut assembler, mut at, mut known) = (Assembler::default(), pos, bytes);
     let ops = loop {
         if known.is_empty() {
@@ -49,7 +49,7 @@ async fn whole(store: &dyn Store, pos: Pos, bytes: Bytes) -> Result<Vec<Message>
         }
     };
     let message = |op| match op {
-        Op::Record { message, .. } | Op::Spilled { message } | Op::Moved { message, .. } => {
+        Op::Record { message, .. } | Op::Spilled { message } | Op::Rewritten { message, .. } => {
             Some(message)
         }
         _ => None,

@@ -15,18 +15,18 @@ pub struct Placed {
     pub offset: Offset,
     /// Index among the unit's records.
     pub index: u32,
-    pub why: Why,
+    pub reason: WriteReason,
 }
 
-/// Why a record is written.
+/// WriteReason a record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum WriteReason {
     /// It is new.
     New,
     /// It is transient and has to leave memory.
     Spilled,
     /// Its old place is to be free.
-    Moved(Place),
+    Rewritten(Place),
 }
 
 /// Who hears of a unit's outcome.

@@ -75,7 +75,7 @@ pub enum Op {
         vhost: Name,
         id: SessionId,
         name: Name,
-        keep: Keep,
+        life: Keep,
         queue: Option<LogId>,
     },
     SessionGone {
@@ -116,7 +116,7 @@ pub enum Op {
         queue: LogId,
     },
     /// A message that was written again, so that its old entry can go: a new place for records that still live.
-    Moved {
+    Rewritten {
         message: Message,
         records: Vec<(LogId, Offset)>,
     },
@@ -282,14 +282,14 @@ impl Ops {
         &mut self,
         vhost: &str,
         (id, name): (SessionId, &str),
-        keep: Keep,
+        life: Keep,
         queue: Option<LogId>,
     ) {
         self.bytes.u8(13);
         self.bytes.text(vhost);
         self.bytes.varint(id.0);
         self.bytes.text(name);
-        match keep {
+        match life {
             Keep::No => self.bytes.u8(0),
             Keep::For(ms) => (self.bytes.u8(1), self.bytes.varint(ms)).1,
             Keep::Forever => self.bytes.u8(2),
@@ -356,7 +356,7 @@ impl Ops {
     }
 
     /// A message that is written again for these records. Its index among the records.
-    pub fn moved(
+    pub fn rewritten(
         &mut self,
         message: &Message,
         records: impl ExactSizeIterator<Item = (LogId, Offset)>,
@@ -445,7 +445,7 @@ fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
             for _ in 0..count {
                 records.push((take_log(input)?, take_offset(input)?));
             }
-            Op::Moved { message, records }
+            Op::Rewritten { message, records }
         }
         21 => Op::Parts { pos: input.take_varint()?, parts: input.take_number()? },
         22 => Op::Used { queue: take_log(input)? },
@@ -490,13 +490,13 @@ fn take_settle(input: &mut Bytes) -> Option<Op> {
 fn take_session(input: &mut Bytes) -> Option<Op> {
     let (vhost, id) = (input.take_name()?, SessionId(input.take_varint()?));
     let name = input.take_name()?;
-    let keep = match input.take_u8()? {
+    let life = match input.take_u8()? {
         0 => Keep::No,
         1 => Keep::For(input.take_varint()?),
         2 => Keep::Forever,
         _ => return None,
     };
-    Some(Op::Session { vhost, id, name, keep, queue: input.take_optional(take_log)? })
+    Some(Op::Session { vhost, id, name, life, queue: input.take_optional(take_log)? })
 }
 
 fn take_park(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {

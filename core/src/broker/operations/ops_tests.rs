@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::exchange::{BindingTag, Kind, Target};
-use crate::log::{Place, Record, State};
+use crate::log::{Place, Record, RecordState};
 use crate::message::{Address, Death, Meta, Reason};
 use crate::message::{Fields, Value};
 
@@ -50,7 +50,7 @@ fn all() -> Ops {
     let record = Record {
         message: None,
         tags: tags.clone(),
-        state: State::Ready,
+        state: RecordState::Ready,
         attempts: 4,
         seen: true,
         place: Some(Place { pos: 2, index: 3 }),
@@ -58,7 +58,7 @@ fn all() -> Ops {
         priority: 1,
         size: 100,
         expires: None,
-        doom: None,
+        removal_reason: None,
     };
     assert_eq!(ops.record((&message(), Timestamp(5)), [(queue, Offset(9), &tags)].into_iter()), 0);
     assert_eq!(ops.spilled(&message()), 1);
@@ -81,7 +81,7 @@ fn all() -> Ops {
     let page = Cold::write([(3, &record)].into_iter()).expect("it has a place");
     ops.page_head(queue, 5, page.bytes().len());
     ops.bytes.extend_from_slice(page.bytes());
-    assert_eq!(ops.moved(&message(), [(queue, Offset(9))].into_iter()), 2);
+    assert_eq!(ops.rewritten(&message(), [(queue, Offset(9))].into_iter()), 2);
     ops.parts(7, 3);
     ops.used(queue);
     ops.next(queue, Offset(10));

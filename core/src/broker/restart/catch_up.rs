@@ -24,7 +24,8 @@ pub fn catch_up(shared: &Arc<Shared>) {
             let mut turn = Turn::default();
             let context = Context { shared, vhost, now: shared.now() };
             let open_turn = shared.open_turns.enter();
-            queue.step(&mut turn.after, |state, effects| state.sub.dispatch(context.now, effects));
+            queue
+                .change(&mut turn.after, |state, effects| state.sub.dispatch(context.now, effects));
             turn.run(context);
             turn.finish(context, None);
             shared.open_turns.leave(open_turn);

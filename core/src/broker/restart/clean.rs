@@ -5,7 +5,7 @@
 //! snapshot, in which the new place stands.
 
 use crate::broker::journal::fetch::fetch;
-use crate::broker::journal::unit::{Placed, Unit, Why};
+use crate::broker::journal::unit::{Placed, Unit, WriteReason};
 use crate::broker::shared::Shared;
 use crate::broker::vhost::queue::Queue;
 use crate::log::{Offset, Place};
@@ -159,12 +159,12 @@ async fn write(shared: &Arc<Shared>, some: Vec<(Place, Vec<Living>)>) -> Option<
                 queue,
                 offset,
                 index,
-                why: Why::Moved(place),
+                reason: WriteReason::Rewritten(place),
             }));
         };
         if !durable.is_empty() {
             let records = durable.iter().map(|one| (one.queue.id, one.offset));
-            put(unit.ops.moved(&message, records), durable);
+            put(unit.ops.rewritten(&message, records), durable);
         }
         if !transient.is_empty() {
             put(unit.ops.spilled(&message), transient);

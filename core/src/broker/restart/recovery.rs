@@ -13,7 +13,7 @@ use crate::broker::vhost::parked::ParkedPublish;
 use crate::broker::vhost::queue::Queue;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags, Target};
-use crate::log::{Offset, Place, QueueSpec, State};
+use crate::log::{Offset, Place, QueueSpec, RecordState};
 use crate::message::{Key, Message, Name, Timestamp};
 use crate::store::{JournalId, Pos, Store, StoreError};
 use crate::subscription::{Arrival, Rules, Subscription};
@@ -61,7 +61,7 @@ const QUIET: Duration = Duration::from_secs(1);
 struct SessionRecord {
     vhost: Name,
     name: Name,
-    keep: Keep,
+    life: Keep,
     queue: Option<LogId>,
     /// That queue, when it was deleted, and where its offsets ended.
     gone: Option<(LogId, Offset)>,
@@ -150,7 +150,7 @@ impl Recovered {
                     }
                 }
             }
-            Op::Moved { records, .. } => {
+            Op::Rewritten { records, .. } => {
                 let place = Place { pos: pos.0, index: *index };
                 *index += 1;
                 for (queue, offset) in records {
@@ -243,10 +243,10 @@ impl Recovered {
 
     fn apply_session(&mut self, op: Op) {
         match op {
-            Op::Session { vhost, id, name, keep, queue } => {
+            Op::Session { vhost, id, name, life, queue } => {
                 self.next_id = self.next_id.max(id.0);
                 let memos = self.sessions.remove(&id).map(|s| s.memos).unwrap_or_default();
-                let record = SessionRecord { vhost, name, keep, queue, gone: None, memos };
+                let record = SessionRecord { vhost, name, life, queue, gone: None, memos };
                 self.sessions.insert(id, record);
             }
             Op::SessionGone { id } => {
@@ -353,7 +353,7 @@ impl Recovered {
             }
             queues.insert(id, queue);
         }
-        let ended = self.sessions.iter().filter(|(_, record)| !record.keep.lasts());
+        let ended = self.sessions.iter().filter(|(_, record)| !record.life.lasts());
         let sessions_ended: HashMap<SessionId, Name> =
             ended.map(|(id, record)| (*id, record.name.clone())).collect();
         for (id, record) in self.sessions {
@@ -389,7 +389,7 @@ impl QueueRecord {
     ) {
         let arrival = Arrival { message: message.clone(), tags, durable: true };
         let mut record = self.sub.record(arrival, arrived);
-        (record.message, record.state, record.place) = (None, State::Ready, Some(place));
+        (record.message, record.state, record.place) = (None, RecordState::Ready, Some(place));
         self.sub.log.put(offset, record);
     }
 }
@@ -418,7 +418,7 @@ fn install_session(
     if let Some(queue) = &queue {
         queue.look(|state| state.sub.rules.keeps_seen = true);
     }
-    let named = Named::new(id, record.name, record.keep, spec);
+    let named = Named::new(id, record.name, record.life, spec);
     named.with(|state| {
         state.queue = queue;
         state.stored = true;
@@ -426,7 +426,7 @@ fn install_session(
         state.memos = record.memos;
         state.gone_since = Some(now);
     });
-    if let Keep::For(ms) = record.keep {
+    if let Keep::For(ms) = record.life {
         shared.timers.set(now.plus(ms), TimerEvent::SessionExpires(vhost.name.clone(), id));
     }
     vhost.topology.write().add_session(named);

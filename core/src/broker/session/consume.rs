@@ -84,7 +84,7 @@ impl Session {
             .collect();
         let (now, inbox) = (self.shared().now(), self.inbox.clone());
         self.touch();
-        let attached = queue.step(&mut self.turn.after, |state, effects| {
+        let attached = queue.change(&mut self.turn.after, |state, effects| {
             if state.deleted {
                 return Err(Error::new(ErrorKind::NotFound, "the queue is being deleted"));
             }
@@ -149,7 +149,7 @@ impl Session {
         self.touch();
         let unseen = self.inbox.take_back(consumer, &mut self.turn.after.queues);
         let shared = self.shared();
-        queue.step(&mut self.turn.after, |state, effects| {
+        queue.change(&mut self.turn.after, |state, effects| {
             state.sub.consumers.stop(handle);
             let released = crate::subscription::Outcome::Released;
             state.sub.settle(handle, &unseen, &released, effects);
@@ -167,7 +167,7 @@ impl Session {
         };
         self.touch();
         let shared = self.shared();
-        queue.step(&mut self.turn.after, |state, effects| {
+        queue.change(&mut self.turn.after, |state, effects| {
             state.detach(handle, shared.now(), effects);
             state.sub.dispatch(shared.now(), effects);
         });
@@ -239,7 +239,7 @@ impl Session {
         self.touch();
         let handle = self.consumers.by_id.get(&consumer)?.handle;
         let now = self.shared().now();
-        let found = queue.step(&mut self.turn.after, |state, effects| {
+        let found = queue.change(&mut self.turn.after, |state, effects| {
             if !state.sub.get(handle, now, effects) {
                 return None;
             }
@@ -265,8 +265,8 @@ pub(super) fn resume(
     now: crate::message::Timestamp,
 ) {
     let Some(queue) = named.queue() else { return };
-    queue.step(after, |state, effects| {
-        let theirs = state.seats().filter(|(_, inbox)| Arc::ptr_eq(inbox, before));
+    queue.change(after, |state, effects| {
+        let theirs = state.consumer_inboxes().filter(|(_, inbox)| Arc::ptr_eq(inbox, before));
         let handles: Vec<_> = theirs.map(|(handle, _)| handle).collect();
         for handle in handles {
             state.detach(handle, now, effects);

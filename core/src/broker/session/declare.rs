@@ -139,7 +139,7 @@ impl Session {
         self.arrived_all().await?;
         let queue = self.own_queue_named(name)?;
         self.touch();
-        let count = queue.step(&mut self.turn.after, |state, effects| state.sub.purge(effects));
+        let count = queue.change(&mut self.turn.after, |state, effects| state.sub.purge(effects));
         self.settle_down();
         self.store(Ops::default()).await?;
         Ok(count)

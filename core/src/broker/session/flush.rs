@@ -38,7 +38,7 @@ pub(super) struct Waiting {
     /// The turn's index of each confirm's message.
     indices: Vec<usize>,
     bytes: usize,
-    /// Why one has no route at all.
+    /// WriteReason one has no route at all.
     pub astray: Option<Error>,
     /// Memos to be stored unless their messages are refused, by index.
     memos: Vec<(usize, Memo)>,
@@ -244,8 +244,8 @@ impl Session {
     /// The route of an address, remembered as long as nothing that concerns it changes.
     fn route(&mut self, context: Context<'_>, message: &Message) -> Result<Arc<Route>, Error> {
         let address = message.address();
-        let keeps = context.keeps(message) && !self.batch.all_or_nothing;
-        if !keeps
+        let retains = context.retains(message) && !self.batch.all_or_nothing;
+        if !retains
             && let Some(cached) = self.route_cache.get(address)
             && context.vhost.generations.is_current(cached.stamp)
         {
@@ -260,12 +260,12 @@ impl Session {
         let stamp = context.vhost.generations.stamp(&address.key);
         let fields = || message.fields(&context.shared.formats).clone();
         let turn = &mut self.turn;
-        let keep = || {
-            if keeps {
-                turn.kept(context.keep(message));
+        let retain = || {
+            if retains {
+                turn.note_retained(context.retain(message));
             }
         };
-        let (route, cacheable) = context.vhost.route(address, &fields, keep)?;
+        let (route, cacheable) = context.vhost.route(address, &fields, retain)?;
         let route = Arc::new(route);
         if cacheable {
             if self.route_cache.len() >= CACHE_MAX {

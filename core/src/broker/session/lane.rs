@@ -181,7 +181,7 @@ impl Session {
             self.finish(context, None);
             return Err(why);
         }
-        self.turn.keep_admitted(context);
+        self.turn.retain_admitted(context);
         self.settle_all(&transaction, messages);
         self.turn.run(context);
         self.conclude(context, waiting);

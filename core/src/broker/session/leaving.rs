@@ -14,22 +14,22 @@ use std::sync::Arc;
 
 impl Session {
     /// How long the session lives on.
-    pub async fn set_keep(&mut self, keep: Keep) -> Result<(), Error> {
+    pub async fn set_keep(&mut self, life: Keep) -> Result<(), Error> {
         self.flush_behind();
         let Some(named) = self.named.clone() else { return Ok(()) };
         let inbox = self.inbox.clone();
-        let (mine, raised) = named.with(|state| {
-            let mine = state.inbox.as_ref().is_some_and(|own| Arc::ptr_eq(own, &inbox));
-            let raised = keep.lasts() && !state.keep.lasts();
-            if mine && !raised {
-                state.keep = keep;
+        let (is_ours, is_longer) = named.with(|state| {
+            let is_ours = state.inbox.as_ref().is_some_and(|own| Arc::ptr_eq(own, &inbox));
+            let is_longer = life.lasts() && !state.life.lasts();
+            if is_ours && !is_longer {
+                state.life = life;
             }
-            (mine, raised)
+            (is_ours, is_longer)
         });
-        if !mine {
+        if !is_ours {
             return Err(taken_over());
         }
-        if raised {
+        if is_longer {
             let detail = "a session that ends with its connection cannot be kept";
             return Err(Error::new(ErrorKind::Invalid, detail));
         }
@@ -82,15 +82,15 @@ impl Session {
         let Some(named) = self.named.clone() else { return Some(true) };
         let vhost = self.vhost.clone();
         let _one = vhost.opening.lock();
-        let mine = named.with(|state| {
-            let mine = state.inbox.as_ref().is_some_and(|i| Arc::ptr_eq(i, &self.inbox));
-            if mine {
+        let is_ours = named.with(|state| {
+            let is_ours = state.inbox.as_ref().is_some_and(|i| Arc::ptr_eq(i, &self.inbox));
+            if is_ours {
                 state.inbox = None;
                 state.gone_since = Some(now);
             }
-            mine.then_some(state.keep)
+            is_ours.then_some(state.life)
         });
-        match mine? {
+        match is_ours? {
             Keep::No | Keep::For(0) => {
                 ops.append(&mut removal::end_session(shared, &self.vhost, &named));
                 Some(true)

@@ -103,7 +103,7 @@ fn open_named(
                 resume(&old, inbox, &mut turn.after, shared.now());
             }
             // One that was to end with its connection has ended with it.
-            let ended = spec.clean || old.with(|state| state.ended || !state.keep.lasts());
+            let ended = spec.clean || old.with(|state| state.ended || !state.life.lasts());
             wills(shared, old.id, (ended, taken_from.is_some()), &mut turn);
             if ended {
                 turn.unit().ops.append(&mut removal::end_session(shared, vhost, &old));
@@ -126,12 +126,12 @@ fn open_named(
     };
     let is_stored = named.with(|state| {
         state.inbox = Some(inbox.clone());
-        state.keep = spec.keep;
+        state.life = spec.keep;
         state.gone_since = None;
         if state.queue_spec.is_none() {
             state.queue_spec = spec.queue.clone();
         }
-        state.stored || state.keep.lasts()
+        state.stored || state.life.lasts()
     });
     let is_stored = is_stored && named.store(&vhost.name, |ops| shared.committer.submit_ops(ops));
     let context = Context { shared, vhost, now: shared.now() };

@@ -8,7 +8,7 @@ use crate::message::Message;
 use crate::subscription::{ConsumerId, Outcome};
 
 /// Settlements whose records still have to leave are looked through after so many.
-const DOOMED_MAX: usize = 100;
+const PENDING_REMOVALS_MAX: usize = 100;
 
 impl Session {
     /// Settles records of one consumer. Unknown or settled offsets are ignored; the number settled is returned.
@@ -51,23 +51,24 @@ impl Session {
         let Some(attachment) = self.attachment(consumer) else { return 0 };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
         let moves = !matches!(outcome, Outcome::Accepted | Outcome::Released);
-        let mut doomed = Vec::new();
-        let settled = queue.step(&mut self.turn.after, |state, effects| {
+        let mut pending = Vec::new();
+        let settled = queue.change(&mut self.turn.after, |state, effects| {
             state.sub.remember(messages);
             let settled = state.sub.settle(handle, offsets, outcome, effects);
             if moves {
-                doomed.extend(offsets.iter().copied().filter(|o| state.sub.is_doomed(*o)));
+                pending
+                    .extend(offsets.iter().copied().filter(|o| state.sub.is_pending_removal(*o)));
             }
             state.sub.dispatch(now, effects);
             settled
         });
-        if !doomed.is_empty() {
-            if self.consumers.pending_removals.len() >= DOOMED_MAX {
+        if !pending.is_empty() {
+            if self.consumers.pending_removals.len() >= PENDING_REMOVALS_MAX {
                 self.consumers.pending_removals.retain(|(queue, offsets)| {
-                    queue.look(|s| offsets.iter().any(|offset| s.sub.is_doomed(*offset)))
+                    queue.look(|s| offsets.iter().any(|offset| s.sub.is_pending_removal(*offset)))
                 });
             }
-            self.consumers.pending_removals.push((queue, doomed));
+            self.consumers.pending_removals.push((queue, pending));
         }
         settled
     }

@@ -182,10 +182,10 @@ impl Session {
 
     /// The consumer that serves single gets of that queue on that lane.
     pub(super) fn getter(&self, lane: LaneId, queue: LogId, settles: bool) -> Option<ConsumerId> {
-        let same = |a: &Attachment| {
+        let serves = |a: &Attachment| {
             a.is_getter && a.lane == lane && a.queue.id == queue && a.settles == settles
         };
-        self.consumers.by_id.iter().find(|(_, a)| same(a)).map(|(id, _)| *id)
+        self.consumers.by_id.iter().find(|(_, a)| serves(a)).map(|(id, _)| *id)
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {

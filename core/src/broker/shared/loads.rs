@@ -65,7 +65,8 @@ impl Loads {
         loop {
             let answered = self.answered.notified();
             let waits = queue.look(|state| {
-                state.moving > 0 || offsets.iter().any(|offset| state.sub.is_doomed(*offset))
+                state.unsubmitted_departures > 0
+                    || offsets.iter().any(|offset| state.sub.is_pending_removal(*offset))
             });
             if !waits {
                 return;

@@ -60,7 +60,7 @@ fn expire_records(shared: &Arc<Shared>, vhost: &Arc<Vhost>, id: LogId, now: Time
     let Some(queue) = vhost.queue_by_id(id) else { return };
     let context = Context { shared, vhost, now };
     let mut turn = Turn::default();
-    queue.step(&mut turn.after, |state, effects| {
+    queue.change(&mut turn.after, |state, effects| {
         state.alarm = None;
         state.sub.dispatch(now, effects);
     });
@@ -71,7 +71,7 @@ fn expire_records(shared: &Arc<Shared>, vhost: &Arc<Vhost>, id: LogId, now: Time
 fn expire_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, id: SessionId, now: Timestamp) {
     let Some(named) = vhost.session_by_id(id) else { return };
     let _one = vhost.opening.lock();
-    let over = named.with(|state| match (state.gone_since, state.keep) {
+    let over = named.with(|state| match (state.gone_since, state.life) {
         (Some(since), Keep::For(ms)) => !state.ended && since.plus(ms) <= now,
         _ => false,
     });

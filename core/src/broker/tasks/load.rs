@@ -35,9 +35,9 @@ async fn carry_out(shared: Arc<Shared>, load: Load) {
     let mut turn = Turn::default();
     let now = shared.now();
     let mut lost = Vec::new();
-    queue.step(&mut turn.after, |state, effects| {
+    queue.change(&mut turn.after, |state, effects| {
         found.iter().for_each(|(_, message)| shared.charge(message));
-        state.moving += 1;
+        state.unsubmitted_departures += 1;
         state.sub.loaded(found);
         if !missing.is_empty() {
             lost = state.sub.lost(&missing);
@@ -50,7 +50,7 @@ async fn carry_out(shared: Arc<Shared>, load: Load) {
     turn.run(context);
     turn.finish(context, None);
     shared.open_turns.leave(open_turn);
-    queue.look(|state| state.moving -= 1);
+    queue.look(|state| state.unsubmitted_departures -= 1);
     shared.loads.answered();
 }
 

@@ -3,7 +3,7 @@
 //! are written to the journal first, marked so that recovery drops them: so the alarm always ends, with or without a
 //! consumer.
 
-use crate::broker::journal::unit::{Placed, Unit, Why};
+use crate::broker::journal::unit::{Placed, Unit, WriteReason};
 use crate::broker::shared::Shared;
 use crate::broker::vhost::queue::Queue;
 use std::sync::Arc;
@@ -66,7 +66,12 @@ async fn relieve(shared: &Arc<Shared>) {
         for (offset, message) in &spill {
             let index = unit.ops.spilled(message);
             let queue = queue.clone();
-            unit.placed.push(Placed { queue, offset: *offset, index, why: Why::Spilled });
+            unit.placed.push(Placed {
+                queue,
+                offset: *offset,
+                index,
+                reason: WriteReason::Spilled,
+            });
         }
         if shared.committer.sync(unit).await.is_err() {
             return;

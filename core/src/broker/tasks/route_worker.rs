@@ -190,7 +190,7 @@ impl Worker {
                 text: Arc::from(why.detail()),
             };
             let shared = self.session.broker().shared();
-            self.path.failed(input, &fault, &shared.formats, &shared.settings.dead_letter)
+            self.path.with_fault(input, &fault, &shared.formats, &shared.settings.dead_letter)
         });
         for message in result.outputs.into_iter().chain(original).chain(refused) {
             self.session.publish(lane, Publish { message, confirm: false, mandatory: false });

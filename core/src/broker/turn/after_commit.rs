@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::run::Turn;
 use crate::broker::journal::committer::Committed;
-use crate::broker::journal::unit::{Placed, Why};
+use crate::broker::journal::unit::{Placed, WriteReason};
 use crate::broker::shared::Shared;
 use crate::broker::vhost::queue::Aftermath;
 use crate::log::Place;
@@ -39,8 +39,8 @@ impl Committed for AfterCommit {
 
     fn lost(&self, placed: Vec<Placed>) {
         let mut after = Aftermath::default();
-        for placed in placed.into_iter().filter(|p| p.why == Why::New) {
-            placed.queue.step(&mut after, |state, _| state.sub.fail(placed.offset));
+        for placed in placed.into_iter().filter(|p| p.reason == WriteReason::New) {
+            placed.queue.change(&mut after, |state, _| state.sub.fail(placed.offset));
         }
     }
 
@@ -57,15 +57,15 @@ fn commit(shared: &Shared, placed: Vec<(Placed, Place)>, now: Timestamp, turn: &
     let mut gone = Vec::new();
     while let Some((first, place)) = rest.next() {
         let queue = first.queue.clone();
-        queue.step(&mut turn.after, |state, effects| {
+        queue.change(&mut turn.after, |state, effects| {
             let mut one = |placed: &Placed, place: Place| {
-                let kept = match placed.why {
-                    Why::New => state.sub.commit(placed.offset, place),
-                    Why::Spilled => state.sub.spilled(placed.offset, place),
-                    Why::Moved(from) => state.sub.moved(placed.offset, from, place),
+                let is_living = match placed.reason {
+                    WriteReason::New => state.sub.commit(placed.offset, place),
+                    WriteReason::Spilled => state.sub.spilled(placed.offset, place),
+                    WriteReason::Rewritten(from) => state.sub.rewritten(placed.offset, from, place),
                 };
-                match (kept, placed.why) {
-                    (true, Why::Moved(from)) => gone.push(from),
+                match (is_living, placed.reason) {
+                    (true, WriteReason::Rewritten(from)) => gone.push(from),
                     (true, _) => {}
                     (false, _) => gone.push(place),
                 }

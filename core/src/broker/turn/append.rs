@@ -2,13 +2,13 @@
 
 use super::context::Context;
 use super::run::Turn;
-use crate::broker::journal::unit::{Placed, Why};
+use crate::broker::journal::unit::{Placed, WriteReason};
 use crate::broker::vhost::queue::{Queue, QueueState};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::LogId;
 use crate::log::{Offset, Overflow};
 use crate::message::{Reason, Timestamp};
-use crate::subscription::{Arrival, Move};
+use crate::subscription::{Arrival, Departure};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,9 +60,9 @@ impl Turn {
     }
 
     /// What was admitted becomes retained values, where it asks for that.
-    pub fn keep_admitted(&mut self, context: Context<'_>) {
-        for message in self.messages.iter().take(self.admitted).filter(|m| context.keeps(m)) {
-            context.keep(message);
+    pub fn retain_admitted(&mut self, context: Context<'_>) {
+        for message in self.messages.iter().take(self.admitted).filter(|m| context.retains(m)) {
+            context.retain(message);
         }
     }
 
@@ -72,7 +72,7 @@ impl Turn {
         for (queue, list) in arrivals.drain(..) {
             let (messages, placed, refused) = (&self.messages, &mut self.placed, &mut self.refused);
             let is_durable = queue.is_durable();
-            queue.step(&mut self.after, |state, effects| {
+            queue.change(&mut self.after, |state, effects| {
                 if state.deleted {
                     return;
                 }
@@ -81,7 +81,7 @@ impl Turn {
                     let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
                     if index >= admitted && !state.sub.admits(1, u64::from(size)) {
                         if state.sub.rules.limits.overflow == Overflow::RejectNewDeadLetter {
-                            effects.moves.push(Move {
+                            effects.departures.push(Departure {
                                 offset: Offset(u64::MAX),
                                 message,
                                 reason: Reason::MaxLength,
@@ -95,9 +95,9 @@ impl Turn {
                     // Level 2 is once only, also after a crash: its number must not be given again.
                     let once = message.meta().level.min(tags.level()) > 1;
                     let durable = is_durable && (message.meta().durable || once);
-                    let kept = durable.then(|| tags.clone());
+                    let stored_tags = durable.then(|| tags.clone());
                     let offset = state.sub.append(Arrival { message, tags, durable }, now);
-                    if let Some(tags) = kept {
+                    if let Some(tags) = stored_tags {
                         placed.push((index, queue.clone(), offset, tags));
                     }
                 }
@@ -123,7 +123,7 @@ impl Turn {
                 queue: queue.clone(),
                 offset: *offset,
                 index,
-                why: Why::New,
+                reason: WriteReason::New,
             }));
         }
         self.placed.clear();

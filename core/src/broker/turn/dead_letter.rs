@@ -4,11 +4,11 @@
 use super::run::HOPS_MAX;
 use crate::broker::vhost::queue::Queue;
 use crate::message::{Death, Message, Name, Reason, Timestamp};
-use crate::subscription::Move;
+use crate::subscription::Departure;
 
 /// The message as it goes to the queue's dead-letter address: its death is noted, its expiry is gone. None when
 /// there is no address, or it went through too many hands.
-pub fn dead_letter(queue: &Queue, left: &Move, now: Timestamp) -> Option<Message> {
+pub fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Message> {
     let message = &left.message;
     let address = queue.spec.dead_letter_address(message.address())?;
     let mut meta = message.meta().clone();
@@ -76,8 +76,8 @@ mod tests {
         Message::from_fields(Address::queue("q"), meta, &Fields::default(), Bytes::new())
     }
 
-    fn left(message: Message, reason: Reason) -> Move {
-        Move { offset: Offset(0), message, reason, detail: None, durable: false }
+    fn left(message: Message, reason: Reason) -> Departure {
+        Departure { offset: Offset(0), message, reason, detail: None, durable: false }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
     let (count, seats) = queue.look(|state| {
         state.deleted = true;
         queue.set_gone(state.sub.log.next());
-        let seats: Vec<_> = state.seats().map(|(h, inbox)| (h, inbox.clone())).collect();
+        let seats: Vec<_> = state.consumer_inboxes().map(|(h, inbox)| (h, inbox.clone())).collect();
         let seats: Vec<_> = seats
             .into_iter()
             .filter_map(|(h, inbox)| state.sub.consumers.get_mut(h).map(|c| (c.id, inbox)))

@@ -7,36 +7,36 @@ use crate::exchange::Retained;
 use crate::message::{Key, Message};
 
 /// A value that was set and the one before, in case the message is refused.
-pub struct Kept {
+pub struct RetainedChange {
     pub message: Message,
     before: Option<Message>,
 }
 
 impl Context<'_> {
     /// The message becomes its topic's retained value.
-    pub fn keeps(&self, message: &Message) -> bool {
+    pub fn retains(&self, message: &Message) -> bool {
         message.meta().retain && *message.address().exchange == *self.vhost.topic_exchange
     }
 
     /// Sets it.
-    pub fn keep(&self, message: &Message) -> Kept {
+    pub fn retain(&self, message: &Message) -> RetainedChange {
         self.shared.charge(message);
         let mut retained = self.vhost.retained.lock();
         let before = self.set(&mut retained, &message.address().key, value_of(message));
-        Kept { message: message.clone(), before }
+        RetainedChange { message: message.clone(), before }
     }
 
     /// Sets it back, unless somebody has set another since.
-    pub fn unkeep(&self, kept: Kept) {
-        let key = &kept.message.address().key;
+    pub fn restore(&self, change: RetainedChange) {
+        let key = &change.message.address().key;
         let mut retained = self.vhost.retained.lock();
-        let is_last = match (retained.get(key), value_of(&kept.message)) {
+        let is_last = match (retained.get(key), value_of(&change.message)) {
             (Some(now), Some(set)) => now.is(&set),
             (None, None) => true,
             _ => false,
         };
         if is_last {
-            self.set(&mut retained, key, kept.before);
+            self.set(&mut retained, key, change.before);
         }
     }
 

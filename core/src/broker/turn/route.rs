@@ -1,7 +1,7 @@
 //! The first step of a turn: messages are taken to where their routes lead.
 
 use super::context::Context;
-use super::retained::Kept;
+use super::retained::RetainedChange;
 use super::run::{HOPS_MAX, Taken, Turn};
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
@@ -137,8 +137,8 @@ impl Turn {
             tracing::warn!(address = %message.address(), "message dropped: too many hops");
             return;
         }
-        if let Some((route, kept)) = route_of(context, message.address(), &message) {
-            self.kept.extend(kept);
+        if let Some((route, retained)) = route_of(context, message.address(), &message) {
+            self.retained.extend(retained);
             self.publish(context, message, &route);
         }
     }
@@ -150,12 +150,12 @@ pub fn route_of(
     context: Context<'_>,
     address: &Address,
     message: &Message,
-) -> Option<(Route, Option<Kept>)> {
+) -> Option<(Route, Option<RetainedChange>)> {
     let fields = || message.fields(&context.shared.formats).clone();
-    let mut kept = None;
-    let keep = || kept = context.keeps(message).then(|| context.keep(message));
-    let (route, _) = context.vhost.route(address, &fields, keep).ok()?;
-    Some((route, kept))
+    let mut retained = None;
+    let retain = || retained = context.retains(message).then(|| context.retain(message));
+    let (route, _) = context.vhost.route(address, &fields, retain).ok()?;
+    Some((route, retained))
 }
 
 fn direct(message: &Message, tags: Tags) -> Delivery {

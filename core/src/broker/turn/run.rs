@@ -5,7 +5,7 @@
 
 use super::context::Context;
 use super::dead_letter;
-use super::retained::Kept;
+use super::retained::RetainedChange;
 use super::route::route_of;
 use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::shared::loads::Load;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exchange::Tags;
 use crate::log::Offset;
 use crate::message::Message;
-use crate::subscription::{Delivery, Move};
+use crate::subscription::{Delivery, Departure};
 use std::sync::Arc;
 
 /// Messages go through so many routes and moves at most.
@@ -36,7 +36,7 @@ pub struct Turn {
     /// Refused messages and why.
     pub(super) refused: Vec<(usize, Error)>,
     /// Retained values that messages of this turn became.
-    pub(super) kept: Vec<Kept>,
+    pub(super) retained: Vec<RetainedChange>,
     /// So many messages were let in as a whole before: queues take them whatever their limits.
     pub(super) admitted: usize,
     pub(super) unit: Unit,
@@ -60,18 +60,19 @@ impl Turn {
             self.encode(context.now);
             let mut ops = std::mem::take(&mut self.after.ops);
             self.unit.ops.append(&mut ops);
-            for (queue, left) in std::mem::take(&mut self.after.moves) {
-                self.moved(context, &queue, left);
+            for (queue, left) in std::mem::take(&mut self.after.departures) {
+                self.leave(context, &queue, left);
             }
             for id in std::mem::take(&mut self.after.queues) {
                 if let Some(queue) = context.vhost.queue_by_id(id) {
                     let now = context.now;
-                    queue.step(&mut self.after, |state, effects| state.sub.dispatch(now, effects));
+                    queue
+                        .change(&mut self.after, |state, effects| state.sub.dispatch(now, effects));
                 }
             }
             let more = !self.arrivals.is_empty()
                 || !self.direct.is_empty()
-                || !self.after.moves.is_empty()
+                || !self.after.departures.is_empty()
                 || !self.after.queues.is_empty()
                 || !self.after.ops.is_empty();
             if !more {
@@ -81,7 +82,7 @@ impl Turn {
     }
 
     /// A record left its queue: its removal and, if it has somewhere to go, its new place are in the same unit.
-    fn moved(&mut self, context: Context<'_>, queue: &Queue, left: Move) {
+    fn leave(&mut self, context: Context<'_>, queue: &Queue, left: Departure) {
         if left.durable {
             self.unit.ops.settle(queue.id, &[left.offset]);
         }
@@ -92,23 +93,23 @@ impl Turn {
     }
 
     /// A message that is about to be published has become a retained value.
-    pub fn kept(&mut self, kept: Kept) {
-        self.kept.push(kept);
+    pub fn note_retained(&mut self, change: RetainedChange) {
+        self.retained.push(change);
     }
 
     /// Values whose messages were refused are set back.
-    fn unkeep_refused(&mut self, context: Context<'_>) {
+    fn restore_refused(&mut self, context: Context<'_>) {
         // The newest first: each is set back to the one before it.
-        for kept in std::mem::take(&mut self.kept).into_iter().rev() {
+        for change in std::mem::take(&mut self.retained).into_iter().rev() {
             let mut refused =
                 self.refused.iter().filter_map(|(index, _)| self.messages.get(*index));
-            if refused.any(|message| message.is(&kept.message)) {
-                context.unkeep(kept);
+            if refused.any(|message| message.is(&change.message)) {
+                context.restore(change);
             }
         }
     }
 
-    /// Why that message was refused.
+    /// WriteReason that message was refused.
     pub fn refusal(&self, index: usize) -> Option<&Error> {
         self.refused.iter().find(|(i, _)| *i == index).map(|(_, why)| why)
     }
@@ -120,13 +121,13 @@ impl Turn {
 
     /// True when something of this turn has to be stored; retained values are on their way already.
     pub fn is_durable(&self) -> bool {
-        !self.unit.ops.is_empty() || !self.kept.is_empty()
+        !self.unit.ops.is_empty() || !self.retained.is_empty()
     }
 
     /// Submits the unit, with its ticket, wakes whom this turn reached, and is ready for the next one.
     pub fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
-        if !self.kept.is_empty() {
-            self.unkeep_refused(context);
+        if !self.retained.is_empty() {
+            self.restore_refused(context);
         }
         self.messages.clear();
         self.refused.clear();

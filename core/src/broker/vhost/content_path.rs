@@ -118,8 +118,8 @@ impl ContentPath {
                 ..RouteResult::default()
             },
             Then::DeadLetter => {
-                let failed = self.failed(message, fault, formats, dead_letter);
-                RouteResult { outputs: vec![failed], ..RouteResult::default() }
+                let message = self.with_fault(message, fault, formats, dead_letter);
+                RouteResult { outputs: vec![message], ..RouteResult::default() }
             }
         }
     }
@@ -130,7 +130,7 @@ impl ContentPath {
     }
 
     /// The original with what went wrong in its headers, on its way to the dead-letter address.
-    pub fn failed(
+    pub fn with_fault(
         &self,
         message: &Message,
         fault: &Fault,

@@ -80,19 +80,19 @@ impl Vhost {
         found.ok_or_else(|| not_found("exchange", name, &self.name))
     }
 
-    /// Resolves an address. The flag: the result depends on the address alone and may be cached. `meanwhile` is done
+    /// Resolves an address. The flag: the result depends on the address alone and may be cached. `under_lock` is done
     /// while no binding is made.
     pub fn route(
         &self,
         address: &Address,
         fields: &dyn Fn() -> Fields,
-        meanwhile: impl FnOnce(),
+        under_lock: impl FnOnce(),
     ) -> Result<(Route, bool), Error> {
         let topology = self.topology.read();
         let (found, cacheable) = topology
             .find(address, fields)
             .ok_or_else(|| not_found("exchange", &address.exchange, &self.name))?;
-        meanwhile();
+        under_lock();
         let mut route = topology.targets(found);
         self.watchers(address, &mut route);
         Ok((route, cacheable))
@@ -123,8 +123,8 @@ impl Vhost {
         // A route that watches the whole address takes the message once, whatever else it watches.
         route.content.sort_by_key(|hit| (hit.path.route.name.clone(), hit.queue));
         route.content.dedup_by(|next, kept| {
-            let same = next.path.route.name == kept.path.route.name;
-            same && (kept.queue.is_none() || kept.queue == next.queue)
+            let is_same_route = next.path.route.name == kept.path.route.name;
+            is_same_route && (kept.queue.is_none() || kept.queue == next.queue)
         });
     }
 }

@@ -21,7 +21,7 @@ pub struct Inbox {
     pub origin: Arc<Origin>,
     /// Credit for what is on its way to the socket; shared by all consumers of the connection.
     pub window: Arc<Pool>,
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     notify: Notify,
     /// Bytes of level-0 deliveries that were not written yet, and their limit.
     direct_bytes: AtomicUsize,
@@ -38,7 +38,7 @@ pub struct Inbox {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct InboxState {
     events: Events,
     closed: bool,
 }
@@ -49,7 +49,7 @@ impl Inbox {
         Arc::new(Self {
             origin,
             window: Arc::new(Pool::new(WINDOW)),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(InboxState::default()),
             notify: Notify::new(),
             direct_bytes: AtomicUsize::new(0),
             direct_bytes_max,
@@ -129,12 +129,12 @@ impl Inbox {
         let mut state = self.state.lock();
         let (mut back, mut bytes) = (Vec::new(), 0);
         state.events.deliveries.retain(|delivery| {
-            let keep = delivery.consumer != consumer;
-            if !keep {
+            let stays = delivery.consumer != consumer;
+            if !stays {
                 back.push(delivery.offset);
                 bytes += delivery.message.size() as u64;
             }
-            keep
+            stays
         });
         drop(state);
         self.window.release(back.len() as u64, bytes, wake);

@@ -24,7 +24,7 @@ pub struct Named {
 pub struct NamedState {
     /// The connection it has now.
     pub inbox: Option<Arc<Inbox>>,
-    pub keep: Keep,
+    pub life: Keep,
     pub memos: BTreeMap<Bytes, Bytes>,
     /// Its own queue, made with its first binding.
     pub queue: Option<Arc<Queue>>,
@@ -42,10 +42,10 @@ pub struct NamedState {
 
 impl Named {
     /// A session without a connection.
-    pub fn new(id: SessionId, name: Name, keep: Keep, queue_spec: Option<QueueSpec>) -> Arc<Self> {
+    pub fn new(id: SessionId, name: Name, life: Keep, queue_spec: Option<QueueSpec>) -> Arc<Self> {
         let state = NamedState {
             inbox: None,
-            keep,
+            life,
             memos: BTreeMap::new(),
             queue: None,
             queue_spec,
@@ -59,7 +59,7 @@ impl Named {
 
     /// It survives a restart.
     pub fn is_durable(&self) -> bool {
-        self.state.lock().keep.lasts()
+        self.state.lock().life.lasts()
     }
 
     /// A look at its state, or a change of it.
@@ -105,7 +105,7 @@ impl Named {
             (None, Some((id, next))) => (Some(id), Some(next)),
             (None, None) => (None, None),
         };
-        ops.session(vhost, (self.id, &self.name), state.keep, id);
+        ops.session(vhost, (self.id, &self.name), state.life, id);
         if let (Some(id), Some(next)) = (id, next) {
             ops.next(id, next);
         }

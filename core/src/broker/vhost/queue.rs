@@ -1,12 +1,12 @@
 //! A queue in the shell: the pure subscription behind its lock, and whom its consumers' deliveries go to. Every
-//! change is a [`Queue::step`]; what a step leaves to be done without the lock is collected in an [`Aftermath`].
+//! change is a [`Queue::change`]; what a step leaves to be done without the lock is collected in an [`Aftermath`].
 
 use super::inbox::Inbox;
 use crate::broker::operations::ops::Ops;
 use crate::exchange::{LogId, SessionId};
-use crate::log::{Life, Offset, Place, QueueSpec, State};
+use crate::log::{Life, Offset, Place, QueueSpec, RecordState};
 use crate::message::{Name, Timestamp};
-use crate::subscription::{Attached, Effects, Handle, Move, Rules, Subscription};
+use crate::subscription::{Attached, Departure, Effects, Handle, Rules, Subscription};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::ops::ControlFlow;
@@ -29,7 +29,7 @@ pub struct Queue {
 /// What is behind a queue's lock.
 pub struct QueueState {
     pub sub: Subscription,
-    seats: Vec<Seat>,
+    consumer_inboxes: Vec<ConsumerInbox>,
     effects: Effects,
     /// It is deleted: nothing goes in any more.
     pub deleted: bool,
@@ -38,12 +38,12 @@ pub struct QueueState {
     /// When its last consumer left or its last use was.
     pub unused_since: Timestamp,
     /// What was fetched has left it and is not submitted yet: so many times.
-    pub moving: u32,
+    pub unsubmitted_departures: u32,
     /// It had a consumer: from then on auto-delete counts.
     pub had_consumer: bool,
 }
 
-struct Seat {
+struct ConsumerInbox {
     handle: Handle,
     inbox: Arc<Inbox>,
 }
@@ -57,7 +57,7 @@ pub struct Aftermath {
     /// Connections to wake.
     pub wake: SmallVec<[Arc<Inbox>; 4]>,
     /// Records that left otherwise than by being accepted.
-    pub moves: Vec<(Arc<Queue>, Move)>,
+    pub departures: Vec<(Arc<Queue>, Departure)>,
     /// Removals and attempts to be stored.
     pub ops: Ops,
     /// Stored records that are done with.
@@ -90,10 +90,10 @@ impl Queue {
         let sub = Subscription::new(id, Rules::of(&spec));
         let state = QueueState {
             sub,
-            seats: Vec::new(),
+            consumer_inboxes: Vec::new(),
             effects: Effects::default(),
             deleted: false,
-            moving: 0,
+            unsubmitted_departures: 0,
             alarm: None,
             unused_since: now,
             had_consumer: false,
@@ -126,7 +126,7 @@ impl Queue {
 
     /// One change under the lock; its deliveries are handed over before the lock is let go, so that they arrive in
     /// the order they were dispatched in.
-    pub fn step<R>(
+    pub fn change<R>(
         self: &Arc<Self>,
         after: &mut Aftermath,
         change: impl FnOnce(&mut QueueState, &mut Effects) -> R,
@@ -160,7 +160,7 @@ impl Queue {
         for (offset, attempts) in effects.attempts.drain(..) {
             after.ops.attempts(self.id, offset, attempts);
         }
-        after.moves.extend(effects.moves.drain(..).map(|m| (self.clone(), m)));
+        after.departures.extend(effects.departures.drain(..).map(|m| (self.clone(), m)));
         if !effects.load.is_empty() {
             after.loads.push((self.clone(), std::mem::take(&mut effects.load)));
         }
@@ -176,15 +176,15 @@ impl Queue {
 impl QueueState {
     /// Adds a consumer whose deliveries go to `inbox`.
     pub fn attach(&mut self, consumer: Attached, inbox: Arc<Inbox>) {
-        self.seats.push(Seat { handle: consumer.handle, inbox });
+        self.consumer_inboxes.push(ConsumerInbox { handle: consumer.handle, inbox });
         self.had_consumer = true;
         self.sub.consumers.attach(consumer);
     }
 
     /// The consumer leaves and what it has goes back. What its connection has not taken counts as never delivered.
     pub fn detach(&mut self, handle: Handle, now: Timestamp, effects: &mut Effects) {
-        let seat = self.seats.iter().position(|seat| seat.handle == handle);
-        let seat = seat.map(|at| self.seats.remove(at));
+        let seat = self.consumer_inboxes.iter().position(|seat| seat.handle == handle);
+        let seat = seat.map(|at| self.consumer_inboxes.remove(at));
         let id = self.sub.consumers.get_mut(handle).map(|c| c.id);
         let unseen = match (seat, id) {
             (Some(seat), Some(id)) => seat.inbox.take_back(id, &mut effects.wake),
@@ -198,19 +198,19 @@ impl QueueState {
     pub fn empty(&mut self, waiting: &mut Vec<LogId>) -> Vec<Place> {
         let mut places = Vec::new();
         self.sub.log.visit(Offset(0), |_, record| {
-            places.extend(record.place.filter(|_| record.state != State::Uncommitted));
+            places.extend(record.place.filter(|_| record.state != RecordState::Uncommitted));
             ControlFlow::Continue(())
         });
         self.sub.consumers.give_all_back(waiting);
         let rules = self.sub.rules.clone();
         self.sub = Subscription::new(self.sub.id, rules);
-        self.seats.clear();
+        self.consumer_inboxes.clear();
         places
     }
 
     /// Handles and inboxes of all consumers.
-    pub fn seats(&self) -> impl Iterator<Item = (Handle, &Arc<Inbox>)> {
-        self.seats.iter().map(|seat| (seat.handle, &seat.inbox))
+    pub fn consumer_inboxes(&self) -> impl Iterator<Item = (Handle, &Arc<Inbox>)> {
+        self.consumer_inboxes.iter().map(|seat| (seat.handle, &seat.inbox))
     }
 
     /// Each inbox is locked once: order matters within a consumer, not between two.
@@ -219,7 +219,7 @@ impl QueueState {
             let handle = *first;
             // Whoever takes these has to take all: what is left in the list would be handed over again.
             let theirs = effects.deliveries.extract_if(.., |(h, _)| *h == handle).map(|(_, d)| d);
-            match self.seats.iter().find(|seat| seat.handle == handle) {
+            match self.consumer_inboxes.iter().find(|seat| seat.handle == handle) {
                 Some(seat) => {
                     seat.inbox.deliver(theirs);
                     after.wake(&seat.inbox);

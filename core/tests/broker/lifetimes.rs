@@ -142,3 +142,22 @@ async fn virtual_hosts_share_nothing() {
     pass(150).await;
     assert_eq!((a.ready("dead"), b.ready("dead")), (0, 1));
 }
+
+#[tokio::test]
+async fn a_time_to_live_counts_from_the_arrival_also_after_a_crash() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(dead_lettering("a", "b", &[])).await;
+    c.declare(queue("b", &[("x-message-ttl", Value::I32(1500))])).await;
+    c.durable(Address::queue("a"), "m").await;
+    c.consume("a", 1, true).await;
+    let got = c.take(1).await;
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    c.settle(&got, Outcome::Rejected { reason: None });
+    c.session.sync().await.expect("stored");
+    let stage = stage.crash().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(stage.client().await.ready("b"), 1, "it came half a second ago");
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    assert_eq!(stage.client().await.ready("b"), 0, "and it does expire");
+}

@@ -1,4 +1,4 @@
-//! Keeping: memory of deep queues, room on the disk, parts of the journal that few still need, damage.
+//! Memory of deep queues, free disk space, parts of the journal that few records still need, damage.
 
 use crate::stage::*;
 use crossdock_core::memory::MemoryStore;
@@ -109,7 +109,7 @@ async fn a_deep_queue_does_not_stay_in_memory() {
     assert_eq!(c.ready("q"), 0);
 }
 
-/// A disk with some room above its marks, and a message in queue `q`.
+/// A disk with a little free space above its marks, and a message in queue `q`.
 async fn on_a_small_disk() -> (Stage, Client) {
     let settings =
         Settings { disk_free_alarm: Some(1000), disk_free_hard: 500, ..Settings::default() };
