@@ -54,7 +54,7 @@ impl MemoryStore {
         self.0.released.notify_waiters();
     }
 
-    /// Says how much room there is.
+    /// Sets the free space that the store reports.
     pub fn set_space(&self, space: Option<Space>) {
         self.0.state.lock().space = space;
     }

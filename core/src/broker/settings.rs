@@ -18,7 +18,7 @@ pub struct Settings {
     pub disk_free_alarm: Option<u64>,
     /// Free bytes under which nothing new is declared either.
     pub disk_free_hard: u64,
-    /// A snapshot is taken after so many bytes of journal at the earliest.
+    /// Bytes of journal after which a snapshot is taken, at the earliest.
     pub snapshot_bytes: usize,
     /// Open although entries of the journal are damaged that may have held anything.
     pub accept_damage: bool,
@@ -31,11 +31,11 @@ pub struct Settings {
     /// Bytes and separators of a topic at most.
     pub topic_bytes_max: usize,
     pub topic_separators_max: usize,
-    /// After a crash, wills of sessions that were connected wait at least so long, in milliseconds.
+    /// After a crash: milliseconds that wills of sessions that were connected wait at least.
     pub will_grace_ms: u64,
     /// The exchange whose bindings are the shared topic tree.
     pub topic_exchange: Name,
-    /// Where failures go that have no address of their own.
+    /// Where content routes without an address of their own send messages that failed.
     pub dead_letter: Address,
     /// Virtual hosts; the first is the default one.
     pub vhosts: Vec<Name>,

@@ -50,7 +50,7 @@ pub struct Record {
     pub state: RecordState,
     /// Failed deliveries.
     pub attempts: u16,
-    /// Somebody may have seen it.
+    /// A consumer may have seen it.
     pub seen: bool,
     /// Set when stored.
     pub place: Option<Place>,
@@ -61,7 +61,7 @@ pub struct Record {
     /// Bytes that limits and credit count.
     pub size: u32,
     pub expires: Option<Timestamp>,
-    /// Of a doomed record.
+    /// Of a pending removal.
     pub removal_reason: Option<RemovalReason>,
 }
 
@@ -132,7 +132,7 @@ pub struct Log {
     bytes: u64,
     /// Living records that will expire.
     expiring: u64,
-    /// Records before it were there at the last start: somebody may have seen them.
+    /// Records before it were there at the last start: consumers may have seen them.
     old: u64,
 }
 
@@ -328,7 +328,7 @@ impl Log {
         None
     }
 
-    /// Shows living records from `from` on, in order, until it is told to stop. What is at rest stays there.
+    /// Calls `visit` with living records from `from` on, in order, until it breaks. Pages at rest stay at rest.
     pub fn visit(&self, from: Offset, mut see: impl FnMut(Offset, &Record) -> ControlFlow<()>) {
         let skip = (from.0 / PAGE_RECORDS).saturating_sub(self.first);
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);

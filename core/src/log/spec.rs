@@ -40,7 +40,7 @@ pub struct QueueSpec {
     pub life: Life,
     /// Goes with its last consumer.
     pub auto_delete: bool,
-    /// Goes when unused for so many milliseconds.
+    /// Milliseconds without a use after which it is deleted.
     pub expires_ms: Option<u64>,
     /// Time to live of its messages, milliseconds.
     pub ttl_ms: Option<u64>,

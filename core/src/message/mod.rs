@@ -129,7 +129,7 @@ pub struct Death {
     pub address: Address,
     /// Its time to live in milliseconds, when it had one; dead-lettering removes it.
     pub ttl_ms: Option<u64>,
-    /// The consumer's words on why, if its protocol has room for them.
+    /// The consumer's words on why, if its protocol has a field for them.
     pub detail: Option<Arc<str>>,
 }
 
@@ -144,7 +144,7 @@ pub struct Meta {
     pub published: Timestamp,
     /// When it expires, absolute.
     pub expires: Option<Timestamp>,
-    /// The sender asked to keep it as the topic's retained value.
+    /// The sender asked for it to become the topic's retained value.
     pub retain: bool,
     /// Delivery level 0, 1 or 2 (at most, at least, exactly once at the hop).
     pub level: u8,
@@ -227,7 +227,7 @@ impl Message {
         Self::assemble(address, meta, self.0.native.clone(), self.0.body.clone())
     }
 
-    /// The same in memory of its own: of what it was read from nothing is kept.
+    /// The same message in memory of its own: the buffer that it was read from is not kept.
     pub(crate) fn detached(&self) -> Self {
         let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
         let Address { exchange, key } = &self.0.address;

@@ -21,7 +21,7 @@ pub struct Arrival {
 }
 
 impl Subscription {
-    /// False when the queue's limits refuse so many messages of so many bytes.
+    /// False when the queue's limits refuse this many messages with this many bytes together.
     pub fn admits(&self, messages: u64, bytes: u64) -> bool {
         let limits = &self.rules.limits;
         if limits.overflow == Overflow::DropHead {
@@ -92,7 +92,7 @@ impl Subscription {
         }
     }
 
-    /// Gives ready records to consumers as far as credit goes, expires what is due at the head, then holds the
+    /// Gives ready records to consumers as far as their credit allows, expires what is due at the head, then holds the
     /// length limit.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Effects) {
         self.leave_pending(out);
@@ -253,7 +253,7 @@ impl Subscription {
         dropped
     }
 
-    /// Drops all ready records. How many.
+    /// Drops all ready records. Returns how many.
     pub fn purge(&mut self, out: &mut Effects) -> u64 {
         let mut ready = Vec::new();
         self.log.visit(Offset(0), |offset, record| {
@@ -340,8 +340,8 @@ impl Subscription {
         self.loading
     }
 
-    /// Records that could not be read back from these places are given up, unless they were moved meanwhile: the
-    /// offsets become holes. Their places.
+    /// Gives up records that could not be read back from these places, unless they were written again elsewhere
+    /// meanwhile: their offsets become holes. Returns their places.
     pub fn lost(&mut self, wanted: &[(Offset, Place)]) -> Vec<Place> {
         self.loading = false;
         let mut places = Vec::new();

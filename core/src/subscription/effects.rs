@@ -38,7 +38,7 @@ pub struct Delivery {
     pub message: Message,
     /// Failed deliveries before this one.
     pub attempts: u16,
-    /// Somebody may have seen it already.
+    /// A consumer may have seen it already.
     pub redelivered: bool,
     /// It is a retained value, delivered because of a new binding.
     pub retained: bool,
@@ -46,7 +46,7 @@ pub struct Delivery {
     pub tags: Tags,
 }
 
-/// A record that left otherwise than by being accepted.
+/// A record that left its queue otherwise than by being accepted.
 #[derive(Debug)]
 pub struct Departure {
     pub offset: Offset,

@@ -68,7 +68,7 @@ pub struct Subscription {
     ready_bytes: u64,
     /// Records that are stored but not in memory and are being fetched.
     loading: bool,
-    /// Records that leave as soon as their messages are fetched.
+    /// Rejected records that leave as soon as their messages are read back.
     pending_removals: Vec<Offset>,
 }
 
@@ -106,7 +106,7 @@ impl Subscription {
         self.log.bytes().saturating_sub(in_flight)
     }
 
-    /// The log was recovered: everything in it is ready, and somebody may have seen it.
+    /// The log was recovered: everything in it is ready, and consumers may have seen it.
     pub fn recover(&mut self) {
         self.log.freeze();
         self.log.grow_old();

@@ -6,7 +6,7 @@ use crate::message::{Message, Reason};
 use std::sync::Arc;
 
 impl Subscription {
-    /// Settles records in flight with that consumer; others are ignored. How many were settled.
+    /// Settles records in flight with that consumer; others are ignored. Returns how many were settled.
     pub fn settle(
         &mut self,
         handle: Handle,
@@ -66,7 +66,7 @@ impl Subscription {
         }
     }
 
-    /// It is to leave as soon as its message is fetched.
+    /// True when it was rejected and leaves as soon as its message is read back.
     pub fn is_pending_removal(&mut self, offset: Offset) -> bool {
         self.log.get(offset).is_some_and(|record| record.state == RecordState::PendingRemoval)
     }

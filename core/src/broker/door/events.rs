@@ -1,4 +1,4 @@
-//! What the broker tells a session: deliveries, confirms, notices.
+//! What a session's connection gets from the broker: deliveries, confirms, notices.
 
 use super::request::LaneId;
 use crate::error::Error;
@@ -8,11 +8,11 @@ use crate::subscription::{ConsumerId, Delivery};
 /// What became of a publish.
 #[derive(Debug, Clone)]
 pub enum Confirmed {
-    /// Stored at the level of every queue it was routed to.
+    /// Every queue that it was routed to has it: stored, where queue and message are durable.
     Stored,
-    /// Nothing was bound for it. The message is there to be returned.
+    /// No binding led anywhere. The message comes with it, so that it can be returned to its publisher.
     Unroutable(Message),
-    /// Refused; nothing of it was kept.
+    /// Refused, and why: no queue has it.
     Refused(Error),
 }
 
@@ -25,7 +25,7 @@ pub struct Confirm {
     pub confirmed: Confirmed,
 }
 
-/// Something a session has to know.
+/// Something that happened to a session.
 #[derive(Debug, Clone)]
 pub enum Notice {
     /// The broker ended a consumer (its queue was deleted). What it had unsettled is gone.
@@ -38,7 +38,7 @@ pub enum Notice {
     Blocked(bool),
 }
 
-/// All that was ready.
+/// Everything that was ready for a connection when it asked.
 #[derive(Debug, Default)]
 pub struct Events {
     pub deliveries: Vec<Delivery>,
@@ -66,6 +66,6 @@ pub struct QueueStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {
     pub status: QueueStatus,
-    /// It was not there before.
+    /// The declaration created it.
     pub created: bool,
 }

@@ -34,7 +34,7 @@ pub struct Publish {
 pub struct Memo {
     /// At most 64 bytes.
     pub key: Bytes,
-    /// At most 4 KiB; none forgets.
+    /// At most 4 KiB; none removes the memo.
     pub value: Option<Bytes>,
 }
 
@@ -46,13 +46,13 @@ pub enum Source {
     Own,
 }
 
-/// A consumer to be.
+/// A consumer that is to be attached.
 #[derive(Debug, Clone)]
 pub struct Consumer {
     pub source: Source,
     /// Deliveries have to be settled. Otherwise they are accepted when they were written to the socket.
     pub settles: bool,
-    /// Nobody else may consume.
+    /// No other consumer may consume the queue.
     pub exclusive: bool,
     /// Higher ones are served first while they have credit.
     pub priority: i16,
@@ -92,13 +92,13 @@ impl Keep {
     }
 }
 
-/// A connection's seat.
+/// What a connection's session is opened with.
 #[derive(Debug, Clone)]
 pub struct SessionSpec {
     pub vhost: Name,
     /// Named sessions are unique in their vhost: opening one again detaches the old owner.
     pub name: Option<Name>,
-    /// Forget what a session of that name left.
+    /// Nothing is kept of an earlier session of that name.
     pub clean: bool,
     pub keep: Keep,
     pub origin: Origin,
@@ -107,7 +107,7 @@ pub struct SessionSpec {
 }
 
 impl SessionSpec {
-    /// A seat without a name.
+    /// A session without a name.
     pub fn anonymous(vhost: impl Into<Name>, origin: Origin) -> Self {
         let (name, clean, keep, queue) = (None, true, Keep::No, None);
         Self { vhost: vhost.into(), name, clean, keep, origin, queue }
@@ -167,7 +167,7 @@ impl Bind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     At(Timestamp),
-    /// So many milliseconds after this session's connection is gone; a named session that comes back cancels it.
+    /// `delay_ms` milliseconds after this session's connection is gone; a named session that comes back cancels it.
     /// The end of the session makes it due at once.
     Gone {
         delay_ms: u64,

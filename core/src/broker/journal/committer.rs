@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-/// One append takes at most so much; the rest goes with the next.
+/// Bytes that one append takes at most; the rest goes with the next.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Where units wait, and what is known of the journal.
+/// Units that wait to be written, and how many living records each entry of the journal has.
 pub struct Committer {
     pending: Mutex<Pending>,
     submitted: Notify,
@@ -79,13 +79,13 @@ impl Committer {
         stored.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// The run ends when all that was submitted is stored.
+    /// Ends the committer's task as soon as all that was submitted is stored.
     pub fn close(&self) {
         self.pending.lock().closing = true;
         self.submitted.notify_one();
     }
 
-    /// Records of these entries are done with.
+    /// Records at these places are not needed any more.
     pub fn free(&self, places: &[Place]) {
         if places.is_empty() {
             return;
@@ -160,7 +160,7 @@ pub trait Committed: Send + Sync {
     fn stored(&self, placed: Vec<(Placed, Place)>);
     /// Records could not be stored.
     fn lost(&self, placed: Vec<Placed>);
-    /// So many bytes are in the journal after position `upto`'s entry; a snapshot may be due.
+    /// `bytes` were appended to the journal, whose last entry is at `upto` now; a snapshot may be due.
     fn wrote(&self, upto: Pos, bytes: usize);
 }
 
@@ -204,7 +204,7 @@ pub async fn run(
 
 /// All parts one after another; the position of the first. Nothing to write has no position.
 ///
-/// Trims go on meanwhile: an append may be waiting for the room that they give back.
+/// Trims go on meanwhile: an append may be waiting for the disk space that they give back.
 async fn append(
     writer: &mut dyn JournalWriter,
     entries: Vec<Bytes>,
@@ -226,7 +226,11 @@ async fn append(
 
 async fn trim(writer: &mut dyn JournalWriter, dead: &[Range<Pos>]) {
     if let Err(error) = writer.trim(dead).await {
-        tracing::warn!(%error, "dead journal segments could not be removed");
+        tracing::warn!(
+            %error,
+            "cannot remove parts of the journal that nothing needs any more: they take disk space until the \
+             next trim, after a snapshot, succeeds"
+        );
     }
 }
 
@@ -278,7 +282,7 @@ fn committed(
             resolve(ticket);
         }
         if let Some(done) = done {
-            // Whoever asked may be gone.
+            // An error: whoever waited for it is gone.
             let _ = done.send(Ok(()));
         }
     }
@@ -308,7 +312,7 @@ fn failed(committer: &Committer, units: Vec<Unit>, error: &StoreError, to: &dyn 
         to.lost(unit.placed);
         if let Some(mut ticket) = unit.ticket {
             for confirm in &mut ticket.confirms {
-                // What would have come back comes back: nothing of it was to be stored.
+                // An unroutable message is still returned: nothing of it was to be stored.
                 if matches!(confirm.confirmed, Confirmed::Stored) {
                     confirm.confirmed = Confirmed::Refused(error.clone());
                 }
@@ -316,7 +320,7 @@ fn failed(committer: &Committer, units: Vec<Unit>, error: &StoreError, to: &dyn 
             resolve(ticket);
         }
         if let Some(done) = unit.done {
-            // Whoever asked may be gone.
+            // An error: whoever waited for it is gone.
             let _ = done.send(Err(error.clone()));
         }
     }

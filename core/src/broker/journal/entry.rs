@@ -44,7 +44,7 @@ pub fn encode(units: &[Unit], max_entry: usize, batch_no: u64) -> Vec<Bytes> {
         .collect()
 }
 
-/// Puts entries together again: whole ones pass, parts are kept until all are there.
+/// Puts entries together again: a whole one is returned at once, parts are held until the last one has come.
 #[derive(Default)]
 pub struct Assembler {
     first: Pos,

@@ -1,4 +1,4 @@
-//! Messages that are read back from the journal. What cannot be read is named, and does not keep the rest back.
+//! Messages that are read back from the journal. An entry that cannot be read is logged, and the others are still read.
 
 use super::entry::Assembler;
 use crate::broker::operations::ops::Op;
@@ -8,7 +8,7 @@ use crate::store::{Epoch, JournalEntry, JournalId, Pos, Store, StoreError};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// Entries that are in memory at once.
+/// Journal entries that are in memory at once.
 const ENTRIES: usize = 4;
 
 /// The messages at these places, in the order asked for; none for those that cannot be read.
@@ -21,13 +21,18 @@ pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> 
     let wanted: Vec<(u64, Vec<(u32, usize)>)> = wanted.into_iter().collect();
     for some in wanted.chunks(ENTRIES) {
         let positions: Vec<Pos> = some.iter().map(|(pos, _)| Pos(*pos)).collect();
-        // One that is damaged fails them all: then they are asked for one by one.
+        // One damaged entry fails the whole call: then each is read on its own.
         let mut entries = store.fetch(JournalId::Meta, &positions).await.unwrap_or_default();
         entries.resize(some.len(), Bytes::new());
         for ((pos, records), bytes) in some.iter().zip(entries) {
             match read_entry(store, Pos(*pos), bytes).await {
                 Ok(messages) => pick(messages, records, &mut found),
-                Err(error) => tracing::error!(%error, "a journal entry cannot be read"),
+                Err(error) => {
+                    tracing::error!(
+                        %error,
+                        "cannot read an entry of the journal: the messages in it cannot be delivered"
+                    );
+                }
             }
         }
     }

@@ -18,18 +18,18 @@ pub struct Placed {
     pub reason: WriteReason,
 }
 
-/// WriteReason a record is written.
+/// Why a record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteReason {
     /// It is new.
     New,
-    /// It is transient and has to leave memory.
+    /// It is transient, and its message has to leave memory.
     Spilled,
-    /// Its old place is to be free.
+    /// The part of the journal with its old place is to be emptied.
     Rewritten(Place),
 }
 
-/// Who hears of a unit's outcome.
+/// The connection that is answered when a unit is stored or could not be.
 pub struct Ticket {
     pub inbox: Arc<Inbox>,
     pub confirms: Vec<Confirm>,
@@ -37,7 +37,7 @@ pub struct Ticket {
     pub bytes: usize,
 }
 
-/// What one flush makes durable: all of it or nothing.
+/// What one flush makes durable: all of it or nothing is stored.
 #[derive(Default)]
 pub struct Unit {
     pub ops: Ops,

@@ -40,7 +40,7 @@ pub fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.bytes(message.body());
 }
 
-/// It again; neighbours share their `origin`.
+/// Reads a message; those of one connection that follow each other share their `origin`.
 pub fn take_message(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Message> {
     let flags = input.take_u8()?;
     let mut meta = Meta::new(origin.clone(), Timestamp(0));

@@ -91,7 +91,7 @@ pub enum Op {
     Unpark {
         id: ParkId,
     },
-    /// No id up to this one is free.
+    /// Ids up to this one were given out.
     Ids {
         next: u64,
     },
@@ -106,7 +106,7 @@ pub enum Op {
         queue: LogId,
         offset: Offset,
     },
-    /// Of a snapshot: a living entry has so many parts.
+    /// Of a snapshot: how many parts an entry with living records has.
     Parts {
         pos: u64,
         parts: u32,
@@ -122,7 +122,8 @@ pub enum Op {
     },
 }
 
-/// A message that comes to a queue so long after it was published says when it came: times to live count from then.
+/// Milliseconds after its publishing: a message that comes to a queue later is stored with the time when it came, from
+/// which times to live count.
 const LATE_MS: u64 = 100;
 
 /// Operations as bytes.
@@ -131,7 +132,7 @@ pub struct Ops {
     bytes: Vec<u8>,
     /// How many of them hold a message that is fetched by its index.
     records: u32,
-    /// Places that nothing needs any more once these are stored, and not before.
+    /// Places that nothing needs any more once these operations are stored, and not before.
     pub freed: Vec<Place>,
 }
 
@@ -156,7 +157,7 @@ impl Ops {
         &self.bytes
     }
 
-    /// The bytes, for good.
+    /// The bytes, without the operations around them.
     pub fn into_bytes(self) -> Bytes {
         self.bytes.into()
     }
@@ -328,7 +329,7 @@ impl Ops {
         self.bytes.varint(id.0);
     }
 
-    /// No id below is free.
+    /// Ids up to this one were given out.
     pub fn ids(&mut self, next: u64) {
         self.bytes.u8(17);
         self.bytes.varint(next);

@@ -13,10 +13,10 @@ use crate::store::{JournalId, Pos, Stretch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The journal may be so many times as large as what lives in it, and so many parts more.
+/// The journal may be this many times as large as what lives in it, and this many parts larger.
 const SLACK_TIMES: u64 = 2;
 const SLACK_PARTS: u64 = 4;
-/// Bytes that are read and written in one go.
+/// Bytes that are read and written again at once.
 const BATCH_BYTES: u64 = 2 << 20;
 
 /// A record that lives in an entry.
@@ -27,7 +27,7 @@ struct Living {
     size: u32,
 }
 
-/// More of the journal is dead than may be: a snapshot, and cleaning, would give room back.
+/// True when more of the journal is dead than may be: a snapshot and cleaning would give disk space back.
 pub fn has_slack(shared: &Shared) -> bool {
     let mut stretches = shared.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed);
@@ -35,7 +35,7 @@ pub fn has_slack(shared: &Shared) -> bool {
     is_slack(&stretches, &live)
 }
 
-/// A snapshot, and cleaning, would give some part of the journal back.
+/// True when a snapshot and cleaning would give some part of the journal back to the disk.
 pub fn has_gain(shared: &Shared) -> bool {
     let mut stretches = shared.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed);
@@ -107,7 +107,7 @@ fn weigh(shared: &Shared, stretches: &[Stretch]) -> Vec<u64> {
     live
 }
 
-/// Writes again what lives there. How many records; none when the store fails.
+/// Writes the living records of a part of the journal again. Returns how many; none when the store failed.
 async fn empty(shared: &Arc<Shared>, stretch: &Stretch) -> Option<usize> {
     let entries = stretch.entries.start.0..stretch.entries.end.0;
     let mut living: BTreeMap<Place, Vec<Living>> = BTreeMap::new();

@@ -22,8 +22,8 @@ pub struct Stored {
     pub message: Option<Message>,
 }
 
-/// Tells every message that is stored in that queue, in its order. `NotFound` when there is no such queue. Damaged
-/// entries are passed over.
+/// Calls `each` with every message that is stored in that queue, in its order, and returns how many there are.
+/// `NotFound` when there is no such queue. Damaged entries are skipped.
 pub async fn dump(
     store: &dyn Store,
     (vhost, queue): (&str, &str),

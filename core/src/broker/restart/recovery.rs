@@ -1,5 +1,5 @@
 //! Recovery: the newest snapshot, then every entry behind it; no other entry is read. Nothing is written, so it can be
-//! interrupted and repeated. Messages stay in the journal until they are to be delivered.
+//! interrupted and repeated. Message bodies stay in the journal until they are to be delivered.
 
 use crate::broker::door::request::{Due, Keep, ParkId};
 use crate::broker::journal::committer::Live;
@@ -23,7 +23,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the journal says.
+/// The state that the snapshot and the journal describe.
 #[derive(Default)]
 pub struct Recovered {
     queues: BTreeMap<LogId, QueueRecord>,
@@ -40,7 +40,7 @@ pub struct Recovered {
     unrested: usize,
     next_id: u64,
     tail: Pos,
-    /// Damaged entries that were passed over, and the first of them.
+    /// Damaged entries that were skipped, and what is wrong with the first.
     damaged: u64,
     first_damaged: Option<String>,
 }
@@ -53,9 +53,9 @@ struct QueueRecord {
     used: bool,
 }
 
-/// Records are put to rest after so many, so that memory holds few as they are read.
+/// Records that are read before pages are put to rest, so that few are in memory at a time.
 const REST_RECORDS: usize = 100_000;
-/// Reading goes on for so long before it is said how far it is.
+/// Time between two log lines that say how far reading is.
 const QUIET: Duration = Duration::from_secs(1);
 
 struct SessionRecord {
@@ -72,7 +72,7 @@ fn unavailable(error: &StoreError) -> Error {
     Error::new(ErrorKind::Unavailable, error.to_string())
 }
 
-/// Reads it all.
+/// Reads the newest snapshot and the journal behind it.
 pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
     let mut all = Recovered::default();
     let mut upto = Pos(0);
@@ -108,13 +108,20 @@ pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
             Ok(None) => {}
             Err(error) => {
                 all.damaged += 1;
-                tracing::error!(%error, "damaged journal entry passed over");
+                tracing::error!(
+                    %error,
+                    "an entry of the journal is damaged and skipped: what it held is lost"
+                );
                 all.first_damaged.get_or_insert_with(|| error.to_string());
             }
         }
         if said.elapsed() > QUIET {
             said = Instant::now();
-            tracing::info!(snapshot = upto.0, entry = all.tail.0, "the journal is being read");
+            tracing::info!(
+                snapshot_position = upto.0,
+                position = all.tail.0,
+                "still reading the journal: connections are accepted when its last entry is read"
+            );
         }
     }
     all.tail = all.tail.max(upto);
@@ -127,7 +134,7 @@ impl Recovered {
         self.tail
     }
 
-    /// Damaged entries that were passed over.
+    /// Damaged entries that were skipped.
     pub fn damaged(&self) -> u64 {
         self.damaged
     }
@@ -318,11 +325,11 @@ impl Recovered {
         live
     }
 
-    /// Puts everything in its place.
+    /// Puts what was read into the virtual hosts of a broker, and sets its timers.
     pub fn install(self, shared: &Arc<Shared>) {
         shared.identifiers.raise(self.next_id);
         let now = shared.now();
-        // Ids are given once: what leads to a queue or session that is gone leads nowhere.
+        // Ids are given once: a binding to the id of a deleted queue or session leads nowhere.
         let is_there = |target: &Target| match target {
             Target::Log(id) => self.queues.contains_key(id),
             Target::Session(id) => self.sessions.contains_key(id),
@@ -340,7 +347,11 @@ impl Recovered {
         for (id, record) in self.queues {
             let Some(vhost) = shared.vhost(&record.vhost) else {
                 let (vhost, queue) = (&record.vhost, &record.spec.name);
-                tracing::error!(%vhost, %queue, "queue of an unknown vhost left alone");
+                tracing::error!(
+                    %vhost, %queue,
+                    "a stored queue belongs to a virtual host that is not configured: it is not served, and \
+                     the next snapshot forgets it; to keep it, stop the broker and configure the virtual host"
+                );
                 continue;
             };
             let queue = restore(id, record, now);
@@ -380,7 +391,7 @@ impl Recovered {
 }
 
 impl QueueRecord {
-    /// A record that is not in memory. One that is there already stays as it is.
+    /// Adds a record whose message is not in memory. A record that is known already stays as it is.
     fn put(
         &mut self,
         (offset, place): (Offset, Place),
@@ -432,7 +443,7 @@ fn install_session(
     vhost.topology.write().add_session(named);
 }
 
-/// After a crash the owners of wills are gone; they get a moment to come back.
+/// After a crash the owners of wills are gone; they get `will_grace_ms` to come back.
 fn install_parked(shared: &Arc<Shared>, id: ParkId, mut publish: ParkedPublish, now: Timestamp) {
     shared.charge(&publish.message);
     if let Due::Gone { delay_ms } = publish.due {

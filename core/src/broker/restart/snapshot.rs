@@ -3,7 +3,7 @@
 //!
 //! Memory may be ahead of the journal when a snapshot is taken: a record already gone from one queue whose new place
 //! is not submitted yet would be in neither. So a snapshot counts only when every turn that was open while it was
-//! taken is stored ([`Grace`]).
+//! taken is stored ([`OpenTurns`](crate::broker::shared::open_turns::OpenTurns)).
 
 use super::clean::{clean, has_slack};
 use crate::broker::door::request::{Due, Keep};
@@ -19,13 +19,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A snapshot is taken after so many times its own size of journal, if that is more than the setting.
+/// A snapshot is due when the journal behind it has this many times its size, if that is more than the setting.
 const SNAPSHOT_TIMES: usize = 4;
-/// Cleaning writes as much as was written between two snapshots, or so much.
+/// Bytes that cleaning may write after a snapshot, or as many as were written since the last one if those are more.
 const CLEAN_BYTES: u64 = 64 << 20;
-/// Between two looks at whether too much of the journal is dead while little is written.
+/// While little is written: time between two checks whether too much of the journal is dead.
 const IDLE: Duration = Duration::from_secs(5);
-/// Pieces are put together to about so much.
+/// Bytes to which small pieces are put together, about.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Takes snapshots when enough was written, until the broker closes.
@@ -37,7 +37,11 @@ pub async fn run(shared: Arc<Shared>, trims: tokio::sync::mpsc::Sender<Vec<Range
         }
         if let Err(error) = take(&shared, &trims).await {
             // The journal still has everything; the next one may succeed.
-            tracing::warn!(%error, "snapshot failed");
+            tracing::warn!(
+                %error,
+                "cannot store a snapshot: nothing is lost, but the journal grows, and a start reads more of \
+                 it, until the next snapshot succeeds"
+            );
         }
     }
 }
@@ -81,7 +85,7 @@ pub async fn now(shared: &Shared) -> Result<(), StoreError> {
     shared.store.snapshot_put(JournalId::Meta, upto, body).await
 }
 
-/// Pieces, the small ones put together.
+/// The pieces of a snapshot, small ones put together.
 struct Pieces(std::vec::IntoIter<Bytes>);
 
 #[async_trait]
@@ -102,7 +106,7 @@ impl Source<Bytes> for Pieces {
     }
 }
 
-/// The state as operations.
+/// The state of the broker as operations.
 fn collect(shared: &Shared) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let mut ops = Ops::default();
@@ -176,7 +180,7 @@ fn topology(vhost: &Vhost, ops: &mut Ops) {
     }
 }
 
-/// Pieces of a few MiB, so that a store can write them one by one.
+/// Ends a piece: a store writes them one by one.
 fn flush(ops: &mut Ops, pieces: &mut Vec<Bytes>) {
     if !ops.is_empty() {
         pieces.push(std::mem::take(ops).into_bytes());

@@ -52,7 +52,7 @@ impl Session {
         let (replay, to) = (bind.replay, bind.to.clone());
         let binding = self.binding(bind)?;
         let shared = self.shared();
-        // What is there already takes no room.
+        // A binding that exists already takes no disk space.
         if !self.vhost.topology.read().is_bound(&binding) {
             shared.check_disk_space()?;
         }

@@ -1,5 +1,4 @@
-//! The control verbs of a session. They flush first, so that they never overtake a publish, and resolve when their
-//! effect is stored.
+//! Consumers: attached, detached, and single gets; and what all control verbs begin or end with.
 
 use super::state::{Attachment, Session};
 use crate::broker::door::request::{Consumer, LaneId, Source, Unsettled};
@@ -14,10 +13,10 @@ use crate::subscription::{Attached, ConsumerId, Credit, Delivery};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Looks of a single get at a head that has to be fetched: it may be let go again before it is taken.
+/// Attempts of a single get whose record has to be read back: it may leave memory again before it is taken.
 const GET_TRIES: usize = 50;
 
-/// What a verb hears whose connection has lost the name.
+/// The error of a verb whose connection has lost the session to another one.
 pub(super) fn taken_over() -> Error {
     Error::new(ErrorKind::Closed, "another connection has the session")
 }
@@ -44,7 +43,8 @@ impl Session {
         shared.committer.sync(Unit::default()).await
     }
 
-    /// What this session published before goes before the next verb, unless it is held back for want of room.
+    /// Flushes what this session published, so that the next verb comes behind it; what is held back because memory or
+    /// disk space is short stays held back.
     pub(super) fn flush_behind(&mut self) {
         match self.shared().pressure.holds_publishers() {
             true => self.flush(),
@@ -88,7 +88,7 @@ impl Session {
             if state.deleted {
                 return Err(Error::new(ErrorKind::NotFound, "the queue is being deleted"));
             }
-            // Whoever takes the session over lets its consumers go: none may come behind that.
+            // A connection that takes the session over detaches its consumers: none may be attached behind that.
             if is_own && !self.named.as_ref().is_some_and(|named| named.is_of(&inbox)) {
                 return Err(taken_over());
             }
@@ -142,7 +142,7 @@ impl Session {
         }
     }
 
-    /// Deliveries end; what is unsettled stays with the consumer. What its connection has not taken goes back.
+    /// Ends deliveries. What is unsettled stays with the consumer; what its connection has not taken goes back.
     fn stop(&mut self, consumer: ConsumerId) -> Ops {
         let Some(attachment) = self.consumers.by_id.get(&consumer) else { return Ops::default() };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
@@ -160,7 +160,7 @@ impl Session {
         removal::after_detach(&shared, &self.vhost, &queue)
     }
 
-    /// The consumer goes, and what it has goes back.
+    /// Detaches the consumer; what it has unsettled goes back.
     pub(super) fn release(&mut self, consumer: ConsumerId) -> Ops {
         let Some(Attachment { queue, handle, .. }) = self.forget(consumer) else {
             return Ops::default();

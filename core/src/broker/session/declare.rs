@@ -1,5 +1,5 @@
-//! Declaring, binding, and the reverse. Memory and journal change in one order: operations are submitted under the
-//! lock of the topology, so that nobody finds what is not on its way to the store.
+//! Declaring and deleting queues and exchanges. Memory and journal change in one order: operations are submitted under
+//! the lock of the topology, so that nobody finds what is not on its way to the store.
 
 use super::state::Session;
 use crate::broker::door::events::{Declared, QueueStatus};
@@ -51,7 +51,7 @@ impl Session {
             }
         }
         if queue.is_durable() {
-            // Somebody else's declaration of it may still be on its way.
+            // Another session's declaration of it may still be on its way to the store.
             self.sync().await?;
         }
         Ok(Declared { status: status(&queue), created })
@@ -197,7 +197,7 @@ impl Session {
         self.sync().await
     }
 
-    /// What is sent before a verb that takes something away goes before it, for want of room or not.
+    /// Flushes everything, held back or not: a verb that takes something away comes behind what was published before.
     pub(super) async fn arrived_all(&mut self) -> Result<(), Error> {
         self.flush_all();
         self.arrived().await

@@ -16,16 +16,16 @@ use std::sync::atomic::Ordering;
 /// Routes that one session remembers.
 const CACHE_MAX: usize = 1024;
 
-/// A publish that waits.
+/// A publish that waits for the flush.
 pub(super) struct QueuedPublish {
     pub lane: LaneId,
     pub number: u64,
     pub publish: Publish,
-    /// Stored in the same entry.
+    /// State that is stored in the same entry as the message.
     pub memo: Option<Memo>,
 }
 
-/// A route that is known.
+/// A route that was resolved before, and when.
 pub(super) struct CachedRoute {
     stamp: Stamp,
     route: Arc<Route>,
@@ -38,7 +38,7 @@ pub(super) struct Waiting {
     /// The turn's index of each confirm's message.
     indices: Vec<usize>,
     bytes: usize,
-    /// WriteReason one has no route at all.
+    /// Why one has no route at all.
     pub astray: Option<Error>,
     /// Memos to be stored unless their messages are refused, by index.
     memos: Vec<(usize, Memo)>,
@@ -64,10 +64,10 @@ impl Session {
         }
     }
 
-    /// False while there is this hold. The end of it wakes [`Session::events`].
+    /// True when `is_held` does not hold this session back. Otherwise the end of that wakes [`Session::events`].
     pub(super) fn is_free(&mut self, is_held: fn(&Self) -> bool) -> bool {
         if is_held(self) {
-            // Noted before it is asked again: whoever lifts the hold in between finds the note.
+            // Noted before it is checked again: whoever ends the hold in between finds the note.
             self.inbox.held.store(true, Ordering::Release);
             self.broker.shared().pressure.hold(&self.inbox);
             if is_held(self) {
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// What settles left to be stored goes without the publishes.
+    /// Submits what settles left to be stored, without the publishes.
     pub(super) fn flush_ops(&mut self) {
         let shared = self.broker.shared().clone();
         self.touch();
@@ -120,7 +120,7 @@ impl Session {
         self.named.as_ref().is_none_or(|named| named.is_of(&self.inbox))
     }
 
-    /// Everything queued, held back or not.
+    /// Flushes everything that is queued, held back or not.
     pub(super) fn flush_all(&mut self) {
         if self.batch.publishes.is_empty() {
             return self.flush_ops();
@@ -144,7 +144,7 @@ impl Session {
         self.conclude(context, waiting);
     }
 
-    /// Takes publishes to where their routes lead, as far as the turn.
+    /// Takes publishes to where their routes lead; nothing is appended before the turn runs.
     pub(super) fn publish_all(
         &mut self,
         context: Context<'_>,
@@ -154,7 +154,7 @@ impl Session {
         let is_mine = self.is_mine();
         for QueuedPublish { lane, number, publish, memo } in batch.drain(..) {
             if memo.is_some() && !is_mine {
-                // The connection that has the session now does not know of it, and will be sent it again.
+                // The connection that has the session now does not know of it: its client will send it again.
                 continue;
             }
             let index = self.publish_one(context, (lane, number), publish, &mut waiting);

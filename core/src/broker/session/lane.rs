@@ -23,7 +23,7 @@ pub(super) struct Lane {
 /// The lanes of a session.
 #[derive(Default)]
 pub(super) struct Lanes {
-    /// By id, which grow.
+    /// Sorted: a new lane has the highest id.
     pub list: Vec<(LaneId, Lane)>,
     /// Ids are never reused: a confirm may still be on its way to a lane that is gone.
     next: u32,

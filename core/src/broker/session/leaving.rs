@@ -77,7 +77,8 @@ impl Session {
         shared.open_turns.leave(open_turn);
     }
 
-    /// Gives the name back; whether the session has ended with that. None when somebody else has it by now.
+    /// Gives the name back. Returns whether the session has ended with that; none when another connection has the name
+    /// by now.
     fn leave_name(&mut self, shared: &Arc<Shared>, now: Timestamp, ops: &mut Ops) -> Option<bool> {
         let Some(named) = self.named.clone() else { return Some(true) };
         let vhost = self.vhost.clone();

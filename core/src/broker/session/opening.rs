@@ -143,8 +143,7 @@ fn open_named(
     Opened { id: named.id, named: Some(named), resumed: resumed.is_some(), must_sync, taken_from }
 }
 
-/// A client that is back does not leave its will, unless its session ended with that, or nothing was to be waited
-/// for when its connection was taken over.
+/// Withdraws the wills of a client that is back, but for those that are due nevertheless: see `Parked::back`.
 fn wills(shared: &Shared, owner: SessionId, how: (bool, bool), turn: &mut Turn) {
     let (forgotten, due) = shared.parked.lock().back(owner, shared.now(), how);
     for id in forgotten {
@@ -155,7 +154,7 @@ fn wills(shared: &Shared, owner: SessionId, how: (bool, bool), turn: &mut Turn) 
     }
 }
 
-/// The same for a session that did not outlive the last start, whose client is back now.
+/// Makes wills due whose owner did not outlive the last start, and whose client is back now.
 fn orphaned_wills(shared: &Shared, vhost: &Vhost, name: &Name) {
     for id in shared.parked.lock().orphans(&vhost.name, name, shared.now()) {
         shared.timers.set(shared.now(), TimerEvent::Parked(id));

@@ -52,7 +52,7 @@ impl Session {
             shared.timers.set(at, TimerEvent::Parked(id));
         }
         shared.open_turns.leave(grace);
-        // Whoever took the session over before it was there knows nothing of it.
+        // A connection that took the session over before it was parked does not know of it.
         if is_will && session.is_some_and(|named| !named.is_of(&self.inbox)) {
             self.unpark(id).await?;
             return Err(taken_over());

@@ -43,7 +43,8 @@ impl Session {
         self.batch.memos.push(memo);
     }
 
-    /// False while so many publishes are held back that reading has to stop. Wakes through [`Session::events`].
+    /// False while the publishes that are held back have reached `session_share` bytes: reading has to stop. The end of
+    /// that wakes [`Session::events`].
     pub fn may_read(&self) -> bool {
         self.batch.bytes < self.broker.shared().settings.session_share
     }

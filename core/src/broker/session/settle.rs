@@ -7,7 +7,7 @@ use crate::log::Offset;
 use crate::message::Message;
 use crate::subscription::{ConsumerId, Outcome};
 
-/// Settlements whose records still have to leave are looked through after so many.
+/// After this many settlements with pending removals, those whose records have left are forgotten.
 const PENDING_REMOVALS_MAX: usize = 100;
 
 impl Session {
@@ -27,7 +27,7 @@ impl Session {
         self.settle_at_once(consumer, offsets, &outcome)
     }
 
-    /// The same, whether or not the lane is in a transaction.
+    /// Settles at once, whether or not the lane is in a transaction.
     pub fn settle_at_once(
         &mut self,
         consumer: ConsumerId,
@@ -73,7 +73,7 @@ impl Session {
         settled
     }
 
-    /// Carries out what steps left; what has to be stored waits for the next flush.
+    /// Carries out what changes of queues left to be done; what has to be stored waits for the next flush.
     pub(super) fn settle_down(&mut self) {
         let shared = self.broker.shared().clone();
         let context = Context { shared: &shared, vhost: &self.vhost, now: shared.now() };

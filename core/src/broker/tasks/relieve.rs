@@ -1,7 +1,7 @@
-//! Messages leave memory and come back. Over the resident mark, bodies of stored records that wait are let go: they
-//! come back when they are to be delivered. Over the high mark, publishers are held back as well, and transient records
-//! are written to the journal first, marked so that recovery drops them: so the alarm always ends, with or without a
-//! consumer.
+//! Messages leave memory. Over the resident mark, messages of stored records that wait are let go: they are read back
+//! when they are to be delivered (`load`). Over the high mark, publishers are held back as well, and transient records
+//! are written to the journal first, marked so that recovery drops them: so memory always falls below the mark again,
+//! with or without a consumer.
 
 use crate::broker::journal::unit::{Placed, Unit, WriteReason};
 use crate::broker::shared::Shared;
@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Transient records written in one go.
+/// Bytes of transient records that are written in one pass over a queue, about.
 const SPILL_BYTES: u64 = 4 << 20;
-/// Between two looks at what was not enough, at least and at most.
+/// Pause between two passes while memory is over a mark, at least and at most.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Works as long as memory is over a mark, whenever that happens, until the broker closes.
+/// Lets messages leave memory whenever they take more than a mark, until the broker closes.
 pub async fn run(shared: Arc<Shared>) {
     loop {
         shared.pressure.memory.exceeded.notified().await;
@@ -29,7 +29,10 @@ pub async fn run(shared: Arc<Shared>) {
                 && !shared.pressure.memory.budget.is_over_low()
             {
                 shared.pressure.memory.is_over_high.store(false, Ordering::Release);
-                tracing::info!(used, "memory is below its mark again");
+                tracing::info!(
+                    used_bytes = used,
+                    "messages take less memory than memory.high allows again: publishers go on"
+                );
                 shared.pressure.release_held();
             }
             if !shared.pressure.memory.budget.is_over_resident()
@@ -37,7 +40,7 @@ pub async fn run(shared: Arc<Shared>) {
             {
                 break;
             }
-            // Where little can be let go, looking for it all the time would only cost.
+            // Where little can be let go, passes one after another would only cost time.
             let is_alarmed = shared.pressure.memory.is_over_high.load(Ordering::Acquire);
             let little = used > before / 10 * 9 && !is_alarmed;
             pause = if little { (pause * 2).min(PAUSE_MAX) } else { PAUSE };
@@ -47,14 +50,14 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// One pass over all queues. Each keeps its share of what is next in memory.
+/// One pass over all queues. In each, the records that are delivered next stay in memory, up to its share.
 async fn relieve(shared: &Arc<Shared>) {
     let mut queues: Vec<Arc<Queue>> = Vec::new();
     for vhost in shared.all_vhosts() {
         queues.extend(vhost.queues().into_iter().filter(|q| q.look(|s| !s.sub.log.is_empty())));
     }
     let share = (shared.pressure.memory.budget.resident() / 4 / queues.len().max(1)) as u64;
-    // As long as the alarm lasts, which is longer than the mark is exceeded.
+    // As long as publishers are held back, which is longer than the mark is exceeded.
     let spill_bytes =
         if shared.pressure.memory.is_over_high.load(Ordering::Acquire) { SPILL_BYTES } else { 0 };
     for queue in queues {

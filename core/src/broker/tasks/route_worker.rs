@@ -14,7 +14,7 @@ use crate::transform::{ContentRoute, Cost, Fault, FaultKind, Mode, Then, Verdict
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A worker takes so many messages at once; they wait while one of them is retried.
+/// Messages that a worker takes at once; the others wait while one of them is retried.
 const WORK_CREDIT: u32 = 64;
 /// No back-off is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -89,7 +89,11 @@ impl Worker {
         let consumer = match self.session.attach(lane, consumer).await {
             Ok(consumer) => consumer,
             Err(error) => {
-                tracing::error!(route = %self.path.route.name, %error, "route cannot consume its queue");
+                tracing::error!(
+                    route = %self.path.route.name, %error,
+                    "a content route cannot consume its queue: messages wait there until the broker is \
+                     started again"
+                );
                 return;
             }
         };

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Turn {
-    /// Hands over and appends what was routed so far; what comes of that is for [`Turn::run`]. It looks at no topology.
+    /// Hands over and appends what was routed so far; [`Turn::run`] does what follows from that. It may be called with
+    /// the topology locked.
     pub fn place(&mut self, context: Context<'_>) {
         // Level 0 goes first: it never waits, so nothing of a higher level that was published behind it in this flush
         // overtakes it.
@@ -24,8 +25,9 @@ impl Turn {
         self.append(context);
     }
 
-    /// Lets all in that was published in this turn so far, whatever the queues' limits will be by then; or says why
-    /// that cannot be (`astray`: one has no route), and forgets it. Nobody has seen any of it before [`Turn::run`].
+    /// Admits all that was published in this turn so far, whatever the queues' limits will be when it is appended; or
+    /// returns why that cannot be (`astray`: a message has no route), and forgets it. No queue has any of it before
+    /// [`Turn::run`].
     pub fn admit(&mut self, astray: Option<Error>) -> Result<(), Error> {
         let refused = astray.or_else(|| self.refused.first().map(|(_, why)| why.clone()));
         let admitted = match refused {

@@ -7,18 +7,22 @@ use crate::message::{Death, Message, Name, Reason, Timestamp};
 use crate::subscription::Departure;
 
 /// The message as it goes to the queue's dead-letter address: its death is noted, its expiry is gone. None when
-/// there is no address, or it went through too many hands.
+/// there is no address, or it was moved on [`HOPS_MAX`] times.
 pub fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Message> {
     let message = &left.message;
     let address = queue.spec.dead_letter_address(message.address())?;
     let mut meta = message.meta().clone();
     meta.hops = match left.reason {
-        // Somebody saw it, and decided: that may happen any number of times.
+        // A consumer saw it, and decided: that may happen any number of times.
         Reason::Rejected | Reason::DeliveryLimit => 1,
         _ => meta.hops.saturating_add(1),
     };
     if meta.hops >= HOPS_MAX {
-        tracing::warn!(queue = %queue.name, "message dropped: too many hops");
+        tracing::warn!(
+            vhost = %queue.vhost, queue = %queue.name, hops_max = HOPS_MAX,
+            "a message was moved on too often without reaching a consumer: it is dropped; look for \
+             dead-letter addresses that lead in a circle"
+        );
         return None;
     }
     let mut deaths = meta.deaths().to_vec();

@@ -17,8 +17,8 @@ use crate::exchange::{LogId, SessionId};
 use crate::message::Timestamp;
 use std::sync::Arc;
 
-/// Takes a queue out of everything: its bindings, its consumers, its records. What has to be stored, and how many
-/// ready messages it had.
+/// Deletes a queue with its bindings, consumers and records. Returns what has to be stored, and how many ready messages
+/// it had.
 pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>) -> (Ops, u64) {
     let mut ops = Ops::default();
     {
@@ -27,7 +27,7 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
         for binding in gone {
             auto_delete_exchange(vhost, &mut topology, &binding.source, &mut ops);
         }
-        // Under the lock: a queue that is declared anew, or an exchange, comes behind it in the journal.
+        // Under the lock: a queue or exchange of the same name that is declared next comes behind it in the journal.
         if queue.is_durable() {
             ops.queue_gone(queue.id);
         }
@@ -55,7 +55,7 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
     (ops, count)
 }
 
-/// Queues that waited for credit that came back go on.
+/// Queues that waited for credit dispatch again: it has come back.
 fn go_on(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queues: Vec<LogId>) {
     if queues.is_empty() {
         return;
@@ -107,7 +107,7 @@ pub fn watch_unused(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
     }
 }
 
-/// Nothing of a named session is kept; what has to be stored.
+/// Ends a named session: nothing of it is kept. Returns what has to be stored.
 pub fn end_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, named: &Arc<Named>) -> Ops {
     let mut ops = Ops::default();
     let (queue, durable) = named.with(|state| {

@@ -6,19 +6,19 @@ use crate::broker::operations::ops::Ops;
 use crate::exchange::Retained;
 use crate::message::{Key, Message};
 
-/// A value that was set and the one before, in case the message is refused.
+/// A retained value that was set and the one before, which is set back when the message is refused.
 pub struct RetainedChange {
     pub message: Message,
     before: Option<Message>,
 }
 
 impl Context<'_> {
-    /// The message becomes its topic's retained value.
+    /// True when the message becomes its topic's retained value.
     pub fn retains(&self, message: &Message) -> bool {
         message.meta().retain && *message.address().exchange == *self.vhost.topic_exchange
     }
 
-    /// Sets it.
+    /// Makes the message its topic's retained value.
     pub fn retain(&self, message: &Message) -> RetainedChange {
         self.shared.charge(message);
         let mut retained = self.vhost.retained.lock();
@@ -26,7 +26,7 @@ impl Context<'_> {
         RetainedChange { message: message.clone(), before }
     }
 
-    /// Sets it back, unless somebody has set another since.
+    /// Sets the value back to the one before, unless another message has set it since.
     pub fn restore(&self, change: RetainedChange) {
         let key = &change.message.address().key;
         let mut retained = self.vhost.retained.lock();
@@ -40,7 +40,7 @@ impl Context<'_> {
         }
     }
 
-    /// Submitted under the lock: what memory has at last is what the journal says at last.
+    /// Submitted under the lock, so that memory and journal agree on which value is the last.
     fn set(&self, retained: &mut Retained, key: &Key, value: Option<Message>) -> Option<Message> {
         let mut ops = Ops::default();
         ops.retain(&self.vhost.name, key, value.as_ref());
@@ -49,7 +49,7 @@ impl Context<'_> {
     }
 }
 
-/// An empty body clears.
+/// The value that a message sets: none when its body is empty, which clears the value.
 fn value_of(message: &Message) -> Option<Message> {
     (!message.body().is_empty()).then(|| message.clone())
 }

@@ -134,7 +134,11 @@ impl Turn {
     /// A message of the broker's own making: routed by its address.
     pub fn send(&mut self, context: Context<'_>, message: Message) {
         if message.meta().hops >= HOPS_MAX {
-            tracing::warn!(address = %message.address(), "message dropped: too many hops");
+            tracing::warn!(
+                vhost = %context.vhost.name, address = %message.address(), hops_max = HOPS_MAX,
+                "a message went through too many content routes and queues: it is dropped; look for routes \
+                 that lead in a circle"
+            );
             return;
         }
         if let Some((route, retained)) = route_of(context, message.address(), &message) {

@@ -19,7 +19,7 @@ use crate::message::Message;
 use crate::subscription::{Delivery, Departure};
 use std::sync::Arc;
 
-/// Messages go through so many routes and moves at most.
+/// Routes and dead-letterings that a message goes through at most.
 pub const HOPS_MAX: u8 = 32;
 
 /// Messages for one queue: index in the turn, and tags.
@@ -37,18 +37,18 @@ pub struct Turn {
     pub(super) refused: Vec<(usize, Error)>,
     /// Retained values that messages of this turn became.
     pub(super) retained: Vec<RetainedChange>,
-    /// So many messages were let in as a whole before: queues take them whatever their limits.
+    /// This many messages, the first ones, were admitted together: queues take them whatever their limits are by then.
     pub(super) admitted: usize,
     pub(super) unit: Unit,
     pub after: Aftermath,
 }
 
-/// What became of a message as far as routing goes.
+/// What routing made of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
-    /// Its index in this turn.
+    /// Its index among the messages of this turn.
     pub index: usize,
-    /// Something was bound for it.
+    /// At least one binding or content route led somewhere.
     pub routed: bool,
 }
 
@@ -81,7 +81,7 @@ impl Turn {
         }
     }
 
-    /// A record left its queue: its removal and, if it has somewhere to go, its new place are in the same unit.
+    /// A record left its queue: its removal and, if it has a dead-letter address, its new record are in the same unit.
     fn leave(&mut self, context: Context<'_>, queue: &Queue, left: Departure) {
         if left.durable {
             self.unit.ops.settle(queue.id, &[left.offset]);
@@ -99,7 +99,7 @@ impl Turn {
 
     /// Values whose messages were refused are set back.
     fn restore_refused(&mut self, context: Context<'_>) {
-        // The newest first: each is set back to the one before it.
+        // The newest first: each value is set back to the one before it.
         for change in std::mem::take(&mut self.retained).into_iter().rev() {
             let mut refused =
                 self.refused.iter().filter_map(|(index, _)| self.messages.get(*index));
@@ -109,7 +109,7 @@ impl Turn {
         }
     }
 
-    /// WriteReason that message was refused.
+    /// Why that message was refused.
     pub fn refusal(&self, index: usize) -> Option<&Error> {
         self.refused.iter().find(|(i, _)| *i == index).map(|(_, why)| why)
     }
@@ -124,7 +124,7 @@ impl Turn {
         !self.unit.ops.is_empty() || !self.retained.is_empty()
     }
 
-    /// Submits the unit, with its ticket, wakes whom this turn reached, and is ready for the next one.
+    /// Submits the unit, with its ticket, wakes the connections that this turn reached, and is ready for the next one.
     pub fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
         if !self.retained.is_empty() {
             self.restore_refused(context);

@@ -21,7 +21,7 @@ pub struct RouteResult {
     pub outputs: Vec<Message>,
     /// The original goes on as it was.
     pub passes: bool,
-    /// The publisher is to be told.
+    /// The publish is to be refused, and why.
     pub refused: Option<Error>,
 }
 
@@ -46,7 +46,7 @@ impl ContentPath {
         *self.queue.write() = Some(queue);
     }
 
-    /// Whether it takes that message; its own results never.
+    /// True when it takes that message. It never takes its own results.
     pub fn wants(&self, message: &Message, formats: &Formats) -> bool {
         let been_here = message.meta().through.as_deref().unwrap_or_default();
         !been_here.contains(&self.route.name) && self.route.transform.wants(message, formats)
@@ -68,7 +68,7 @@ impl ContentPath {
         let verdict = self.route.transform.apply(message, formats, &mut outputs);
         match self.judge(verdict, outputs) {
             Ok(result) => result,
-            // There is nowhere to wait in somebody's turn, so a failure is final at once.
+            // A publisher's turn cannot wait for another attempt, so a failure is final at once.
             Err(fault) => self.give_up(message, &fault, formats, dead_letter),
         }
     }
@@ -100,7 +100,7 @@ impl ContentPath {
         }
     }
 
-    /// The route's policy for what failed for good.
+    /// What the route's policy makes of a failure after the last attempt.
     pub fn give_up(
         &self,
         message: &Message,
@@ -109,7 +109,7 @@ impl ContentPath {
         dead_letter: &Address,
     ) -> RouteResult {
         let (route, kind) = (&self.route.name, fault.kind.as_str());
-        tracing::debug!(%route, module = %fault.module, kind, "step failed");
+        tracing::debug!(%route, module = %fault.module, kind, "a step of a content route failed for good");
         match self.route.on_error.then {
             Then::Pass => RouteResult { passes: true, ..RouteResult::default() },
             Then::Drop => RouteResult::default(),

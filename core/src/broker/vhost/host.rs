@@ -80,8 +80,8 @@ impl Vhost {
         found.ok_or_else(|| not_found("exchange", name, &self.name))
     }
 
-    /// Resolves an address. The flag: the result depends on the address alone and may be cached. `under_lock` is done
-    /// while no binding is made.
+    /// Resolves an address. The flag: the result depends on the address alone and may be cached. `under_lock` is called
+    /// while the topology is locked, so that no binding is made meanwhile.
     pub fn route(
         &self,
         address: &Address,
@@ -105,7 +105,7 @@ impl Vhost {
                 match watch {
                     Watch::Queue(name) => {
                         let queue = route.queues.iter().find(|q| q.name == *name).map(|q| q.id);
-                        // An address of a queue that nobody declared is watched all the same.
+                        // The address of a queue that is not declared is watched, too.
                         let addressed =
                             address.is_queue() && **address.key.bytes() == *name.as_bytes();
                         if queue.is_some() || addressed {

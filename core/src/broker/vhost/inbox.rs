@@ -31,7 +31,7 @@ pub struct Inbox {
     /// Units with the committer, and the bytes of their messages.
     pub outstanding: AtomicUsize,
     pub uncommitted: AtomicUsize,
-    /// The connection holds publishes back and wants to know when it may go on.
+    /// The connection holds publishes back and is to be woken when it may go on.
     pub held: AtomicBool,
     /// The connection has changed something that is not submitted yet.
     pub open: AtomicBool,
@@ -66,7 +66,7 @@ impl Inbox {
         self.notify.notify_one();
     }
 
-    /// Waits until somebody woke this inbox. Cancel-safe: a wake-up that nobody waits for is kept.
+    /// Waits until this inbox is woken. Cancel-safe: a wake-up that comes while nobody waits is not lost.
     pub async fn woken(&self) {
         self.notify.notified().await;
     }
@@ -80,7 +80,7 @@ impl Inbox {
         }
     }
 
-    /// Puts level-0 deliveries in as far as there is room; the newest that do not fit are dropped and counted.
+    /// Puts level-0 deliveries in up to the limit in bytes; the newest that do not fit are dropped and counted.
     pub fn deliver_direct(&self, deliveries: impl Iterator<Item = Delivery>) {
         let mut state = self.state.lock();
         if state.closed {
@@ -98,7 +98,7 @@ impl Inbox {
         }
     }
 
-    /// Level-0 deliveries of so many bytes were written.
+    /// Level-0 deliveries of `bytes` were written to the socket.
     pub fn direct_written(&self, bytes: usize) {
         self.direct_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }

@@ -30,9 +30,9 @@ pub struct NamedState {
     pub queue: Option<Arc<Queue>>,
     /// What that queue is declared with.
     pub queue_spec: Option<QueueSpec>,
-    /// When its connection went.
+    /// When it lost its connection; none while it has one.
     pub gone_since: Option<Timestamp>,
-    /// It ended: nothing of it is kept.
+    /// It has ended: nothing of it is kept.
     pub ended: bool,
     /// Its queue that was deleted before the last start, and the offset after that queue's last.
     pub gone: Option<(LogId, Offset)>,
@@ -57,12 +57,12 @@ impl Named {
         Arc::new(Self { id, name, state: Mutex::new(state) })
     }
 
-    /// It survives a restart.
+    /// True when it survives a restart.
     pub fn is_durable(&self) -> bool {
         self.state.lock().life.lasts()
     }
 
-    /// A look at its state, or a change of it.
+    /// Reads or changes its state under its lock.
     pub fn with<R>(&self, with: impl FnOnce(&mut NamedState) -> R) -> R {
         with(&mut self.state.lock())
     }
@@ -72,19 +72,19 @@ impl Named {
         self.state.lock().inbox.clone()
     }
 
-    /// Its own queue, if it has one. One that somebody deleted it has no more.
+    /// Its own queue, if it has one that was not deleted.
     pub fn queue(&self) -> Option<Arc<Queue>> {
         self.state.lock().queue.clone().filter(|queue| !queue.is_gone())
     }
 
-    /// That connection has it, and it has not ended.
+    /// True when that connection has it, and it has not ended.
     pub fn is_of(&self, inbox: &Arc<Inbox>) -> bool {
         let state = self.state.lock();
         !state.ended && state.inbox.as_ref().is_some_and(|own| Arc::ptr_eq(own, inbox))
     }
 
-    /// What the journal is to know of it. Submitted under its lock, so that nothing of it comes behind its end; false
-    /// when it has ended.
+    /// Has its settings stored. They are submitted under its lock, so that nothing of it comes behind its end in the
+    /// journal; false when it has ended.
     pub fn store(&self, vhost: &Name, submit: impl FnOnce(Ops)) -> bool {
         let mut ops = Ops::default();
         let mut state = self.state.lock();
@@ -97,7 +97,7 @@ impl Named {
         true
     }
 
-    /// The operations that say what it is.
+    /// Writes the operations that describe it.
     pub fn put(&self, state: &NamedState, vhost: &Name, ops: &mut Ops) {
         let queue = state.queue.as_ref().filter(|q| q.is_durable());
         let (id, next) = match (queue, state.gone) {

@@ -20,11 +20,11 @@ pub struct ParkedPublish {
     pub orphan_of: Option<Name>,
 }
 
-/// All of them.
+/// All parked publishes.
 #[derive(Default)]
 pub struct Parked {
     all: BTreeMap<ParkId, ParkedPublish>,
-    /// How many of them are orphans: there are none but shortly after a start.
+    /// How many of them are orphans. There are some only shortly after a start.
     orphans: usize,
 }
 
@@ -53,7 +53,8 @@ impl Parked {
         if due { self.take(id) } else { None }
     }
 
-    /// The owner's connection is gone (or, when `ended`, its session): what waits for that, and when it is due.
+    /// The owner's connection is gone (or, when `ended`, its session). Returns what waited for that, and when that is
+    /// due.
     pub fn gone(
         &mut self,
         owner: SessionId,
@@ -71,9 +72,9 @@ impl Parked {
         due
     }
 
-    /// The owner is back. What waited for it to be gone is forgotten (the first list: what was stored of that), but
-    /// for what is due all the same (the second list): everything when its session ended with this, and what was to
-    /// wait for no time when the owner had been connected until now.
+    /// The owner is back. Returns the stored publishes that waited for it to be gone and are forgotten now, and those
+    /// that are due nevertheless: all when its session `ended` with this, and those without a delay when the owner was
+    /// still `connected`.
     pub fn back(
         &mut self,
         owner: SessionId,
@@ -95,8 +96,8 @@ impl Parked {
         (forgotten, due)
     }
 
-    /// The client of that name is back, whose session did not outlive the last start: what waited for it to be gone is
-    /// due.
+    /// The client of that name is back, whose session did not outlive the last start. Returns what waited for it to be
+    /// gone: that is due now.
     pub fn orphans(&mut self, vhost: &Name, name: &Name, now: Timestamp) -> Vec<ParkId> {
         let theirs =
             |p: &&mut ParkedPublish| p.vhost == *vhost && p.orphan_of.as_ref() == Some(name);

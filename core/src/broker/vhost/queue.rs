@@ -1,5 +1,5 @@
 //! A queue in the shell: the pure subscription behind its lock, and whom its consumers' deliveries go to. Every
-//! change is a [`Queue::change`]; what a step leaves to be done without the lock is collected in an [`Aftermath`].
+//! change is a [`Queue::change`]; what it leaves to be done without the lock is collected in an [`Aftermath`].
 
 use super::inbox::Inbox;
 use crate::broker::operations::ops::Ops;
@@ -21,7 +21,7 @@ pub struct Queue {
     pub spec: QueueSpec,
     /// The session that it is exclusive to.
     pub owner: Option<SessionId>,
-    /// It was deleted, and the offset after its last one; known without its lock.
+    /// Set when it is deleted: the offset after its last record. Read without its lock.
     gone: OnceLock<Offset>,
     state: Mutex<QueueState>,
 }
@@ -31,15 +31,15 @@ pub struct QueueState {
     pub sub: Subscription,
     consumer_inboxes: Vec<ConsumerInbox>,
     effects: Effects,
-    /// It is deleted: nothing goes in any more.
+    /// It is deleted: nothing is appended any more.
     pub deleted: bool,
     /// The timer is set for this moment.
     pub alarm: Option<Timestamp>,
     /// When its last consumer left or its last use was.
     pub unused_since: Timestamp,
-    /// What was fetched has left it and is not submitted yet: so many times.
+    /// Departures of records that were read back and that are not submitted to the committer yet.
     pub unsubmitted_departures: u32,
-    /// It had a consumer: from then on auto-delete counts.
+    /// It had a consumer: it goes with its last one if it is declared auto-delete.
     pub had_consumer: bool,
 }
 
@@ -51,7 +51,7 @@ struct ConsumerInbox {
 /// Records of one queue that have to be fetched.
 pub type Wanted = Vec<(Offset, Place)>;
 
-/// What steps left to be done with no lock held.
+/// What changes of queues left to be done with no lock held.
 #[derive(Default)]
 pub struct Aftermath {
     /// Connections to wake.
@@ -103,12 +103,12 @@ impl Queue {
         Arc::new(Self { id, name, vhost, spec, owner, gone, state: Mutex::new(state) })
     }
 
-    /// It and its durable records survive a restart.
+    /// True when it and its durable records survive a restart.
     pub fn is_durable(&self) -> bool {
         self.spec.durable && self.spec.life == Life::Permanent
     }
 
-    /// It was deleted.
+    /// True when it was deleted.
     pub fn is_gone(&self) -> bool {
         self.gone.get().is_some()
     }
@@ -118,9 +118,9 @@ impl Queue {
         self.gone.get().copied()
     }
 
-    /// It is deleted.
+    /// Notes that it is deleted, and the offset after its last record.
     pub fn set_gone(&self, next: Offset) {
-        // Whoever deletes it first says where it ended.
+        // An error: somebody else deleted it before, and has set where it ended.
         let _ = self.gone.set(next);
     }
 
@@ -140,7 +140,7 @@ impl Queue {
         result
     }
 
-    /// A look at the state without a change that has effects.
+    /// Reads the state, or changes it in a way that has no effects on others.
     pub fn look<R>(&self, look: impl FnOnce(&mut QueueState) -> R) -> R {
         look(&mut self.state.lock())
     }
@@ -194,7 +194,8 @@ impl QueueState {
         self.unused_since = now;
     }
 
-    /// Lets go of everything, credit included (`waiting`: who waited for that); the places that were taken.
+    /// Drops all records and consumers. Adds queues that waited for their shared credit to `waiting`, and returns the
+    /// places of the records in the journal.
     pub fn empty(&mut self, waiting: &mut Vec<LogId>) -> Vec<Place> {
         let mut places = Vec::new();
         self.sub.log.visit(Offset(0), |_, record| {
@@ -217,7 +218,7 @@ impl QueueState {
     fn hand_over(&mut self, effects: &mut Effects, after: &mut Aftermath) {
         while let Some((first, _)) = effects.deliveries.first() {
             let handle = *first;
-            // Whoever takes these has to take all: what is left in the list would be handed over again.
+            // All have to be taken out: what is left in the list would be handed over again.
             let theirs = effects.deliveries.extract_if(.., |(h, _)| *h == handle).map(|(_, d)| d);
             match self.consumer_inboxes.iter().find(|seat| seat.handle == handle) {
                 Some(seat) => {
