@@ -1,6 +1,7 @@
 //! From what a connection published to one turn: publishes are routed together, those that may not go yet are held,
 //! and what has to be stored goes to the committer with the confirms that wait for it.
 
+use super::batch::QueuedPublish;
 use super::state::Session;
 use crate::broker::door::events::{Confirm, Confirmed, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
@@ -15,15 +16,6 @@ use std::sync::atomic::Ordering;
 
 /// Routes that one session remembers.
 const CACHE_MAX: usize = 1024;
-
-/// A publish that waits for the flush.
-pub(super) struct QueuedPublish {
-    pub lane: LaneId,
-    pub number: u64,
-    pub publish: Publish,
-    /// State that is stored in the same entry as the message.
-    pub memo: Option<Memo>,
-}
 
 /// A route that was resolved before, and when.
 pub(super) struct CachedRoute {

@@ -1,6 +1,6 @@
 //! Lanes: ordered streams of publishes and settles, each with its own confirm numbers and its own transaction.
 
-use super::flush::QueuedPublish;
+use super::batch::QueuedPublish;
 use super::state::Session;
 use crate::broker::door::request::{LaneId, Publish};
 use crate::broker::journal::fetch::fetch;

@@ -4,7 +4,7 @@
 //! | file | verbs |
 //! |---|---|
 //! | `opening` `leaving` | a session begins, resumes, is taken over, ends; how long it outlives its connection |
-//! | `publish` `flush` | what was published goes through the broker in one turn, or is held back |
+//! | `publish` `batch` `flush` | what was published goes through the broker in one turn, or is held back |
 //! | `lane` | lanes and their transactions |
 //! | `consume` `credit` `settle` | consumers and single gets; their credit; outcomes |
 //! | `output` | deliveries, confirms and notices are taken, and written |
@@ -12,6 +12,7 @@
 //! | `park` | delayed publishes and wills |
 //! | `state` | the session itself |
 
+pub mod batch;
 pub mod bind;
 pub mod consume;
 pub mod credit;

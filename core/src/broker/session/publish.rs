@@ -1,7 +1,7 @@
 //! Publishing: what a connection read in one turn is queued by [`Session::publish`] and goes through the broker in one
 //! [`Session::flush`], on the connection's own task.
 
-use super::flush::QueuedPublish;
+use super::batch::QueuedPublish;
 use super::state::Session;
 use crate::broker::door::request::{LaneId, Memo, Publish};
 

@@ -1,6 +1,7 @@
 //! A session as its verbs see it: one connection's, from its opening until it leaves.
 
-use super::flush::{CachedRoute, QueuedPublish};
+use super::batch::Batch;
+use super::flush::CachedRoute;
 use super::lane::Lanes;
 use super::output::Output;
 use crate::broker::door::request::{LaneId, Memo};
@@ -50,18 +51,6 @@ pub(super) struct Status {
     pub told_blocked: bool,
     /// It has left its queues and its name.
     pub left: bool,
-}
-
-/// What waits for the next flush.
-#[derive(Default)]
-pub(super) struct Batch {
-    pub publishes: Vec<QueuedPublish>,
-    /// Bytes of their messages.
-    pub bytes: usize,
-    /// They are not held back with the publishes.
-    pub memos: Vec<Memo>,
-    /// What is being routed is a transaction, which can still be refused as a whole.
-    pub all_or_nothing: bool,
 }
 
 /// The consumers of a session, and the credit they share.
