@@ -1,6 +1,10 @@
 //! The law: what docs/STYLE.md and docs/ARCHITECTURE.md promise and no compiler checks. Every law is one
 //! test, and says what it found and where. Limits may be tightened; the tables of exceptions only shrink.
 
+#[path = "tidy/graph.rs"]
+mod graph;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +17,30 @@ const CODE_CHARS_MAX: usize = 110;
 /// Characters of a line of comment, tables apart: their rows cannot be broken.
 const COMMENT_CHARS_MAX: usize = 120;
 
+/// Fields of a struct that is no test.
+const FIELDS_MAX: usize = 15;
+/// Parameters of a function that is no test, `self` included.
+const PARAMETERS_MAX: usize = 5;
+
 /// Longer files: path, lines, why. A pure table or a table-driven match may be longer.
 const LONG_FILES: &[(&str, usize, &str)] = &[];
 
 /// Longer functions: path, name, lines, why.
 const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[];
+
+/// Structs with more fields: path, name, fields, why.
+const WIDE_STRUCTS: &[(&str, &str, usize, &str)] =
+    &[("protocols/amqp091/src/connection/channel.rs", "Channel", 16, "before this law")];
+
+/// Functions with more parameters: path, name, parameters, why.
+const WIDE_FUNCTIONS: &[(&str, &str, usize, &str)] =
+    &[("protocols/net/src/listen.rs", "connection", 6, "before this law")];
+
+/// Methods that a room of the broker gives to the type of another room: file, type, why. Nobody below may call them.
+const FOREIGN_IMPLS: &[(&str, &str, &str)] = &[
+    ("core/src/broker/open.rs", "Broker", "`Broker::open`: called from outside of the core only"),
+    ("core/src/broker/session/opening.rs", "Broker", "`Broker::session`: for adapters only"),
+];
 
 /// Names say what a thing is; these say nothing.
 const EMPTY_WORDS: [&str; 8] =
@@ -329,16 +352,17 @@ fn the_core_names_no_protocol() {
     assert_none("the core names a protocol outside a comment", &found);
 }
 
+/// Whether a file is of the half of the core that computes and does nothing else.
+fn is_pure(source: &Source) -> bool {
+    let inside = source.path.strip_prefix("core/src/").unwrap_or_default();
+    let room = inside.split('/').next().unwrap_or_default();
+    PURE.contains(&room.trim_end_matches(".rs"))
+}
+
 #[test]
 fn the_pure_half_computes_and_does_nothing_else() {
     let mut found = Vec::new();
-    let pure = |source: &&Source| {
-        let mut parts = source.path.split('/').skip(2);
-        source.path.starts_with("core/src/")
-            && parts.next().is_some_and(|part| PURE.contains(&part.trim_end_matches(".rs")))
-            && !source.is_test()
-    };
-    for source in sources().iter().filter(pure) {
+    for source in sources().iter().filter(|source| is_pure(source) && !source.is_test()) {
         let impure = |line: &str| {
             let calls = ["SystemTime::now", "Instant::now", "tokio::", "std::fs", "std::net"];
             calls.iter().any(|call| line.contains(call))
@@ -350,10 +374,20 @@ fn the_pure_half_computes_and_does_nothing_else() {
 }
 
 #[test]
+fn the_pure_half_does_not_name_the_shell() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| is_pure(source)) {
+        let names = |line: &str| words(line).any(|word| word == "broker");
+        found.extend(lines_with(source, &source.code, names));
+    }
+    assert_none("the pure half of the core names `broker`, which is built on it", &found);
+}
+
+#[test]
 fn the_core_has_one_clock_and_no_files() {
     let mut found = Vec::new();
     for source in sources().iter().filter(|s| s.path.starts_with("core/src/") && !s.is_test()) {
-        let clock = source.path == "core/src/broker/timer.rs";
+        let clock = source.path == "core/src/broker/shared/clock.rs";
         let asks = |line: &str| {
             let world = ["std::fs", "std::net", "tokio::net", "tokio::fs", "serde_json"];
             (line.contains("SystemTime::now") && !clock) || world.iter().any(|w| line.contains(w))
@@ -361,16 +395,87 @@ fn the_core_has_one_clock_and_no_files() {
         found.extend(lines_with(source, source.proper(), asks));
     }
     assert_none(
-        "the core opens a file or a socket, or reads a clock outside broker/timer.rs",
+        "the core opens a file or a socket, or reads a clock outside broker/shared/clock.rs",
         &found,
     );
+}
+
+/// The modules of the core without their tests.
+fn core_modules() -> graph::Crate {
+    let is_core = |source: &Source| source.path.starts_with("core/src/") && !source.is_test();
+    let read = |source: Source| {
+        let inside = source.path.trim_start_matches("core/src/").trim_end_matches(".rs");
+        let mut path: Vec<&str> = inside.split('/').collect();
+        if matches!(path.last(), Some(&"mod" | &"lib")) {
+            path.pop();
+        }
+        graph::Module::read(&source.path, &path, source.proper())
+    };
+    graph::Crate::new(sources().into_iter().filter(is_core).map(read).collect())
+}
+
+/// The room of a module: the folder, or the file, in core/src/broker. The pure half and the seams are rooms, too. None
+/// for the maps: the roots of the core and of the broker, which show what lives elsewhere.
+fn room(path: &[String]) -> Option<String> {
+    match path {
+        [] => None,
+        [broker] if broker == "broker" => None,
+        [broker, room, ..] if broker == "broker" => Some(format!("broker/{room}")),
+        [room, ..] => Some(room.clone()),
+    }
+}
+
+/// Which room imports which, with the first place where it does.
+fn room_imports(core: &graph::Crate) -> BTreeMap<(String, String), String> {
+    let mut edges = BTreeMap::new();
+    for import in core.imports() {
+        if let (Some(from), Some(to)) = (room(&import.from), room(&import.to))
+            && from != to
+        {
+            edges.entry((from, to)).or_insert(import.at);
+        }
+    }
+    edges
+}
+
+#[test]
+fn the_rooms_of_the_core_import_each_other_in_no_circle() {
+    let edges = room_imports(&core_modules());
+    let rooms = edges.keys().filter(|(from, _)| from.starts_with("broker/")).count();
+    assert!(rooms > 20, "the rooms were not read: {edges:?}");
+    let found: Vec<String> = graph::circle(&edges).into_iter().collect();
+    assert_none("rooms of the core import each other in a circle", &found);
+}
+
+#[test]
+fn a_room_gives_no_methods_to_another_rooms_types() {
+    let mut found = Vec::new();
+    for (import, name) in core_modules().foreign_impls() {
+        let file = import.at.split(':').next().unwrap_or_default();
+        let may = FOREIGN_IMPLS.iter().any(|(path, of, _)| *path == file && *of == name);
+        if room(&import.from) != room(&import.to) && !may {
+            found.push(format!("{}: impl {name}", import.at));
+        }
+    }
+    assert_none("a room gives methods to another room's type: an import that nobody sees", &found);
+}
+
+#[test]
+fn the_brokers_map_has_no_code() {
+    let all = sources();
+    let map = all.iter().find(|source| source.path == "core/src/broker/mod.rs");
+    let map = map.expect("the map of the broker");
+    let items = ["fn", "struct", "enum", "impl", "trait", "const", "static", "type"];
+    let is_item = |line: &str| words(line).any(|word| items.contains(&word));
+    let found = lines_with(map, &map.code, is_item);
+    assert_none("core/src/broker/mod.rs has code, and is no room", &found);
 }
 
 #[test]
 fn only_the_committer_appends() {
     // The seam and its double, the committer, and the start that hands the writer over to it.
-    let name = ["store.rs", "memory.rs", "broker/committer.rs", "broker/mod.rs"];
-    let append = ["memory.rs", "broker/committer.rs"];
+    let name = ["store.rs", "memory.rs", "broker/journal/committer.rs", "broker/open.rs"];
+    let append = ["memory.rs", "broker/journal/committer.rs"];
     let mut found = Vec::new();
     for source in sources() {
         if source.path.starts_with("plugins/") || source.is_test() {
@@ -428,6 +533,90 @@ fn functions_are_short() {
         }
     }
     assert_none("a function has too many lines, or its exception is out of date", &found);
+}
+
+#[test]
+fn functions_have_few_parameters() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        for (name, line, count) in parameters(source.proper()) {
+            let known = WIDE_FUNCTIONS.iter().find(|(p, n, ..)| *p == source.path && *n == name);
+            let limit = known.map_or(PARAMETERS_MAX, |(_, _, limit, _)| *limit);
+            if count > limit || known.is_some() && count < limit {
+                found.push(format!("{}:{line}: {name}: {count}", source.path));
+            }
+        }
+    }
+    assert_none("a function has too many parameters, or its exception is out of date", &found);
+}
+
+#[test]
+fn structs_have_few_fields() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        for (name, line, count) in fields(source.proper()) {
+            let known = WIDE_STRUCTS.iter().find(|(p, n, ..)| *p == source.path && *n == name);
+            let limit = known.map_or(FIELDS_MAX, |(_, _, limit, _)| *limit);
+            if count > limit || known.is_some() && count < limit {
+                found.push(format!("{}:{line}: {name}: {count}", source.path));
+            }
+        }
+    }
+    assert_none("a struct has too many fields, or its exception is out of date", &found);
+}
+
+/// Name, line and number of parameters of every function, those of traits included.
+fn parameters(code: &str) -> Vec<(String, usize, usize)> {
+    lists(code, "fn", '(')
+}
+
+/// Name, line and number of fields of every struct with named fields.
+fn fields(code: &str) -> Vec<(String, usize, usize)> {
+    lists(code, "struct", '{')
+}
+
+/// Every item of that kind: its name, its line, and how long the list is that `open` begins.
+fn lists(code: &str, kind: &str, open: char) -> Vec<(String, usize, usize)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(at) = code[from..].find(kind).map(|at| from + at) {
+        from = at + kind.len();
+        let is_whole = !code[..at].ends_with(is_word) && code[from..].starts_with(' ');
+        let name: String = code[from..].trim_start().chars().take_while(|c| is_word(*c)).collect();
+        if !is_whole || name.is_empty() {
+            continue;
+        }
+        let head = from + code[from..].find(&name).unwrap_or(0) + name.len();
+        if let Some(count) = list_length(&code[head..], open) {
+            found.push((name, code[..at].matches('\n').count() + 1, count));
+        }
+    }
+    found
+}
+
+/// How many things stand in the list that follows a name and its generics. None when the item has no such list.
+fn list_length(code: &str, open: char) -> Option<usize> {
+    let (mut angles, mut depth, mut count, mut any) = (0usize, 0usize, 0, false);
+    let mut before = ' ';
+    for c in code.chars() {
+        match c {
+            '<' => angles += 1,
+            // The point of an arrow closes nothing.
+            '>' if !matches!(before, '-' | '=') => angles = angles.saturating_sub(1),
+            ';' if depth == 0 => return None,
+            '(' | '[' | '{' if depth > 0 => depth += 1,
+            // Bounds may have brackets of their own: `F: Fn(u8)`.
+            c if c == open && angles == 0 => depth = 1,
+            '{' if angles == 0 => return None,
+            ')' | ']' | '}' if depth == 1 => return Some(count + usize::from(any)),
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 1 && angles == 0 => (count, any) = (count + 1, false),
+            _ => {}
+        }
+        any |= depth > 0 && !c.is_whitespace() && c != ',' && !(depth == 1 && c == open);
+        before = c;
+    }
+    None
 }
 
 /// Name, first line and number of lines of every function that has a body.
@@ -570,7 +759,7 @@ fn every_file_is_part_of_something() {
     for source in &all {
         let own = matches!(source.name(), "lib.rs" | "main.rs" | "build.rs");
         let binary =
-            source.folder().ends_with("/src/bin") || source.folder().ends_with("/examples");
+            ["/src/bin", "/examples", "/fuzz_targets"].iter().any(|f| source.folder().ends_with(f));
         let test = source.folder() == "tests" || source.folder().ends_with("/tests");
         let bench = source.folder().ends_with("benches");
         if own || binary || test || bench {
@@ -596,6 +785,42 @@ fn every_file_is_part_of_something() {
         }
     }
     assert_none("a file belongs to no crate", &found);
+}
+
+#[test]
+fn source_files_named_in_the_docs_exist() {
+    let mut paths = Vec::new();
+    collect(&root().join("docs"), &["md"], &mut paths);
+    let (mut found, mut named) = (Vec::new(), 0);
+    for path in paths.iter().filter(|path| !path.components().any(|part| part.as_os_str() == "adr"))
+    {
+        let text = fs::read_to_string(path).expect("a text file");
+        for (at, line) in text.lines().enumerate() {
+            // The first column of the table of moved files is about what was.
+            let line = line
+                .strip_prefix("| broker/")
+                .map_or(line, |row| row.split_once('|').map_or("", |(_, new)| new));
+            let is_path = |c: char| is_word(c) || matches!(c, '/' | '.' | '-');
+            for name in line.split(|c| !is_path(c)).map(|name| name.trim_start_matches("../")) {
+                let inside =
+                    ["broker/", "log/", "message/"].iter().any(|room| name.starts_with(room));
+                let whole = name.starts_with("core/src/") || name.starts_with("tests/");
+                if !name.ends_with(".rs") || !(inside || whole) {
+                    continue;
+                }
+                named += 1;
+                let is_there = match inside {
+                    true => root().join("core/src").join(name).exists(),
+                    false => root().join(name).exists(),
+                };
+                if !is_there {
+                    found.push(format!("{}:{}: {name}", shown(path), at + 1));
+                }
+            }
+        }
+    }
+    assert!(named > 40, "the names were not found: {named}");
+    assert_none("a page names a file that is not there", &found);
 }
 
 #[test]
@@ -625,6 +850,12 @@ fn the_reader_of_code_reads_code() {
     let code = "fn one() -> [u8; 2] {\n  x\n}\ntrait T { fn two(&self); }\nfn three() {}\n";
     let names: Vec<(String, usize)> = functions(code).into_iter().map(|(n, _, l)| (n, l)).collect();
     assert_eq!(names, [("one".to_owned(), 3), ("three".to_owned(), 1)]);
+    let code = "fn f<F: Fn(u8, u8) -> u8>(&self, a: (u8, u8), b: Vec<(u8, u8)>,) -> u8 { g(1, 2) }\n\
+                trait T { fn none(); }\nstruct S<A> where A: Fn(u8) { a: A, pub b: [u8; 2] }\nstruct U(u8);";
+    let count = |list: Vec<(String, usize, usize)>| list.into_iter().map(|(n, _, c)| (n, c));
+    let expected = [("f".to_owned(), 3), ("none".to_owned(), 0)];
+    assert_eq!(count(parameters(code)).collect::<Vec<_>>(), expected);
+    assert_eq!(count(fields(code)).collect::<Vec<_>>(), [("S".to_owned(), 2)]);
     let manifest = "[dependencies]\na.workspace = true\nb = \"1\"\n[dev-dependencies]\nc = \"1\"\n";
     assert_eq!(imports(manifest), ["a", "b"]);
 }

@@ -1,7 +1,7 @@
 //! What the micro-benchmarks see of the core's inside: a queue's whole way, and the bytes of a journal entry. Not an
 //! API: it is compiled with the feature `bench` only. Whole steps and no parts, so that what is inside may change.
 
-use crate::broker::ops::{self, Ops};
+use crate::broker::operations::ops::{self, Ops};
 use crate::exchange::{LogId, Tags};
 use crate::log::{Offset, Place};
 use crate::message::{Message, Timestamp};
@@ -20,13 +20,13 @@ pub struct BenchQueue {
     effects: Effects,
     /// Position of the next journal entry.
     pos: u64,
-    /// Room for what one pass appends, and for what one consumer settles.
+    /// Reused: what one pass appends, and what one consumer settles.
     appended: Vec<Offset>,
     given: Vec<(Handle, Offset)>,
     settled: Vec<Offset>,
 }
 
-/// A queue with so many consumers that take turns, each without a limit to its credit.
+/// A queue with `consumers` consumers that take turns, each without a limit to its credit.
 pub fn queue(consumers: u32) -> BenchQueue {
     let rules = Rules { durable: true, ..Rules::default() };
     let mut subscription = Subscription::new(LogId(1), rules);
@@ -46,7 +46,7 @@ pub fn queue(consumers: u32) -> BenchQueue {
 }
 
 impl BenchQueue {
-    /// Takes the message in so many times, stored in one entry if it is durable, gives all of them out in one dispatch,
+    /// Takes the message in `count` times, stored in one entry if it is durable, gives all of them out in one dispatch,
     /// and settles what each consumer got at once. How many were settled.
     pub fn append_dispatch_settle(&mut self, message: &Message, count: usize) -> usize {
         let durable = message.meta().durable;
@@ -86,7 +86,7 @@ impl BenchQueue {
     }
 }
 
-/// An entry of so many records, each in so many queues.
+/// An entry of `records` records, each in `queues` queues.
 pub fn encode_records(message: &Message, records: u64, queues: u64) -> Bytes {
     let (mut ops, tags) = (Ops::default(), Tags::default());
     let first = 1_000_000;
@@ -97,7 +97,7 @@ pub fn encode_records(message: &Message, records: u64, queues: u64) -> Bytes {
     ops.into_bytes()
 }
 
-/// An entry that settles so many records of one queue.
+/// An entry that settles `records` records of one queue.
 pub fn encode_settles(records: u64) -> Bytes {
     let mut ops = Ops::default();
     let offsets: Vec<Offset> = (0..records).map(|n| Offset(1_000_000 + n)).collect();

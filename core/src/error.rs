@@ -13,7 +13,7 @@ pub enum ErrorKind {
     Mismatch,
     /// The user may not do this.
     Refused,
-    /// It belongs exclusively to somebody else.
+    /// It belongs exclusively to another connection, or another process.
     Locked,
     /// It is in use (consumers, messages, bindings), and the request said "only if unused".
     InUse,

@@ -1,7 +1,7 @@
 //! The body that every fuzzer of the journal's entries runs: proptest in the tests, libFuzzer by hand (tests/fuzz). Not
 //! an API: it is compiled with the feature `fuzz` and in tests only.
 
-use crate::broker::ops;
+use crate::broker::operations::ops;
 use bytes::Bytes;
 
 /// What must hold for any bytes that a disk may hold: reading answers, and reads no more operations than bytes.

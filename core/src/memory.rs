@@ -26,7 +26,7 @@ pub struct Faults {
 }
 
 #[derive(Default)]
-struct State {
+struct StoreState {
     entries: BTreeMap<u64, (Epoch, Bytes)>,
     tail: u64,
     snapshots: Vec<(Pos, Bytes)>,
@@ -43,7 +43,7 @@ pub struct MemoryStore(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<StoreState>,
     released: Notify,
 }
 
@@ -54,7 +54,7 @@ impl MemoryStore {
         self.0.released.notify_waiters();
     }
 
-    /// Says how much room there is.
+    /// Sets the free space that the store reports.
     pub fn set_space(&self, space: Option<Space>) {
         self.0.state.lock().space = space;
     }
@@ -76,12 +76,12 @@ impl MemoryStore {
     /// A copy of what is stored now, without faults: what a restart after a crash at this moment finds.
     pub fn crashed(&self) -> MemoryStore {
         let state = self.0.state.lock();
-        let copy = State {
+        let copy = StoreState {
             entries: state.entries.clone(),
             tail: state.tail,
             snapshots: state.snapshots.clone(),
             epoch: state.epoch,
-            ..State::default()
+            ..StoreState::default()
         };
         MemoryStore(Arc::new(Inner { state: Mutex::new(copy), released: Notify::new() }))
     }

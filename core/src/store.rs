@@ -151,8 +151,8 @@ pub trait JournalWriter: Send {
     fn append(&mut self, entry: Bytes) -> Pending<Pos>;
     /// After [`StoreError::Unknown`]: the last position that is in.
     async fn resync(&mut self) -> Result<Pos, StoreError>;
-    /// A hint: nothing in these ranges is needed any more. It overtakes appends that wait for room; who trims because
-    /// of an append awaits that append first.
+    /// A hint: nothing in these ranges is needed any more. It overtakes appends that wait for disk space; who trims
+    /// because of an append awaits that append first.
     async fn trim(&mut self, dead: &[Range<Pos>]) -> Result<(), StoreError>;
     /// Position of the last entry.
     fn tail(&self) -> Pos;

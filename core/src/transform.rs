@@ -25,14 +25,14 @@ pub enum Mode {
     Filter,
 }
 
-/// What happens when a step failed for good.
+/// What happens when a step failed and is not tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     DeadLetter,
     /// The original is routed on as it was.
     Pass,
     Drop,
-    /// The publisher is told (inline routes only).
+    /// The publish is refused (inline routes only).
     Reject,
 }
 
@@ -66,7 +66,7 @@ pub enum Verdict {
     Emit,
     /// Nothing goes on, on purpose.
     Drop(Arc<str>),
-    /// The publisher is to be told no.
+    /// The publish is to be refused.
     Reject(Arc<str>),
     Retry(Duration),
 }

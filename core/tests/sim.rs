@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use crossdock_core::exchange::LogId;
-use crossdock_core::log::{Limits, Offset, Overflow, Place, State};
+use crossdock_core::log::{Limits, Offset, Overflow, Place, RecordState};
 use crossdock_core::subscription::{
     Arrival, Attached, ConsumerId, Credit, Effects, Handle, Outcome, Pool, Rules, Subscription,
 };
@@ -342,7 +342,7 @@ impl World {
             let mut record = fresh.record(arrival, at);
             record.place = Some(Place { pos: *offset, index: 0 });
             record.attempts = known.attempts;
-            record.state = State::Ready;
+            record.state = RecordState::Ready;
             if self.dice.chance(50) {
                 record.message = None;
             }
@@ -401,7 +401,7 @@ impl World {
 
     /// Moves first: what the dispatch loop expired was at the head before the deliveries behind it.
     fn take_effects(&mut self) {
-        for left in std::mem::take(&mut self.effects.moves) {
+        for left in std::mem::take(&mut self.effects.departures) {
             match left.reason {
                 // The model has let these go already.
                 Reason::Rejected | Reason::DeliveryLimit => continue,

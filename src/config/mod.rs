@@ -6,6 +6,7 @@ mod keys;
 mod layers;
 mod meant;
 #[cfg(test)]
+#[path = "reference_tests.rs"]
 mod reference;
 mod schema;
 #[cfg(test)]

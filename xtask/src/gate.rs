@@ -15,9 +15,9 @@ const TOLERANCE: f64 = 1.0;
 
 /// What budgets.txt says above its rows.
 const HEAD: &str = "\
-# Instructions for one message. Columns: scenario, the lowest count ever recorded, the budget, and the number of the
-# page in docs/adr that allows a budget above the lowest count. `cargo xtask bench --gate --record` lowers budgets and
-# adds scenarios; it never raises one.
+# Instructions for one message. Columns: scenario, the lowest count ever recorded, the budget, and the
+# number of the page in docs/adr that allows a budget above the lowest count. `cargo xtask bench --gate
+# --record` lowers budgets and adds scenarios; it never raises one.
 ";
 
 /// One row of budgets.txt.
@@ -61,8 +61,8 @@ pub fn gate(record: bool) -> Result<()> {
     }
     if !over.is_empty() {
         bail!(
-            "over budget by more than {TOLERANCE} %, or without a budget: {}. A budget is raised by hand, by a \
-             commit that also adds the decision in docs/adr which says why",
+            "over budget by more than {TOLERANCE} %, or without a budget: {}. A budget is raised by \
+             hand, by a commit that also adds the decision in docs/adr which says why",
             over.join(", ")
         );
     }
@@ -129,7 +129,8 @@ fn allowed(rows: &[Budget], decisions: &[String]) -> Result<()> {
         let known = row.decision.as_ref().is_some_and(|number| decisions.contains(number));
         ensure!(
             known,
-            "budgets.txt: the budget of {} is above its lowest count, {}, and its row names no page of docs/adr",
+            "budgets.txt: the budget of {} is above its lowest count, {}, and its row names no page \
+             of docs/adr",
             row.scenario,
             row.lowest
         );

@@ -19,8 +19,8 @@ examples/README.md has programs for every protocol. Ctrl-C stops the broker.
 /// Does not come back unless something is wrong.
 pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     println!(
-        "building the broker in the profile 'quick': without link-time optimisation, so that a first build takes \
-         minutes less; `cargo build --release` builds the one to measure and to keep"
+        "building the broker in the profile 'quick': without link-time optimisation, so that a first \
+         build takes minutes less; `cargo build --release` builds the one to measure and to keep"
     );
     let status = cargo(&["build", "--profile", "quick", "--bin", "crossdock"]).status();
     if !status.context("cargo cannot be run")?.success() {

@@ -1,7 +1,7 @@
 //! Pages at rest: all that lives in them is stored, waits, and is not in memory. They are kept as the bytes that a
 //! snapshot stores too (docs/STORE.md, operation 18), about six for a record.
 
-use super::page::{Place, Record, State};
+use super::page::{Place, Record, RecordState};
 use crate::exchange::{BindingTag, Tags};
 use crate::message::Timestamp;
 use crate::message::wire::{Put, Take};
@@ -166,7 +166,7 @@ impl Records {
         let record = Record {
             message: None,
             tags,
-            state: State::Ready,
+            state: RecordState::Ready,
             attempts,
             seen: has(SEEN),
             place: Some(Place { pos, index: index.try_into().ok()? }),
@@ -174,7 +174,7 @@ impl Records {
             priority,
             size: size.try_into().ok()?,
             expires,
-            doom: None,
+            removal_reason: None,
         };
         Some((usize::try_from(slot).ok()?, record))
     }
@@ -220,7 +220,7 @@ mod tests {
         Record {
             message: None,
             tags: if n.is_multiple_of(3) { Tags::new(&[tag]) } else { Tags::default() },
-            state: State::Ready,
+            state: RecordState::Ready,
             attempts: (n % 4) as u16,
             seen: n.is_multiple_of(2),
             place: Some(Place { pos: 1000 - n / 10, index: (n % 10) as u32 }),
@@ -228,7 +228,7 @@ mod tests {
             priority: (n % 5) as u8,
             size: 100 + (n * 37 % 11) as u32,
             expires: n.is_multiple_of(7).then_some(Timestamp(1 << 40 | n)),
-            doom: None,
+            removal_reason: None,
         }
     }
 

@@ -9,7 +9,7 @@ mod spec;
 
 pub use cold::Cold;
 pub(crate) use cold::{put_tag, put_tags, take_tag, take_tags};
-pub use page::{Doom, Log, PAGE_RECORDS, Place, Record, State};
+pub use page::{Log, PAGE_RECORDS, Place, Record, RecordState, RemovalReason};
 pub use spec::{Life, Limits, Overflow, QueueSpec};
 
 /// Place of a record in its log: dense, from 0, never reused.

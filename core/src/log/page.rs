@@ -6,8 +6,8 @@
 //!      │ failed             │ dispatched            │
 //!      ▼                    ▼                       │
 //!    (gone)              InFlight ──────────────────┘
-//!                           │ settled, moved            (moved without its message in memory: Doomed, then gone)
-//!                           ▼
+//!                           │ settled, moved            (rejected, and its message not in memory:
+//!                           ▼                        PendingRemoval until that is fetched)
 //!                         (gone)
 //! ```
 
@@ -31,14 +31,14 @@ pub struct Place {
 
 /// What may happen to a record next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum RecordState {
     /// Its store entry is on the way: not to be delivered.
     Uncommitted,
     Ready,
     /// With that consumer.
     InFlight(u32),
     /// Rejected while its message was not in memory: it leaves as soon as that is back.
-    Doomed,
+    PendingRemoval,
 }
 
 /// One record.
@@ -47,10 +47,10 @@ pub struct Record {
     /// None: evicted; it comes back from its place.
     pub message: Option<Message>,
     pub tags: Tags,
-    pub state: State,
+    pub state: RecordState,
     /// Failed deliveries.
     pub attempts: u16,
-    /// Somebody may have seen it.
+    /// A consumer may have seen it.
     pub seen: bool,
     /// Set when stored.
     pub place: Option<Place>,
@@ -61,8 +61,8 @@ pub struct Record {
     /// Bytes that limits and credit count.
     pub size: u32,
     pub expires: Option<Timestamp>,
-    /// Of a doomed record.
-    pub doom: Option<Doom>,
+    /// Of a pending removal.
+    pub removal_reason: Option<RemovalReason>,
 }
 
 impl Record {
@@ -73,7 +73,7 @@ impl Record {
 }
 
 /// Why a record has to leave, and the consumer's words.
-pub type Doom = Box<(Reason, Option<Arc<str>>)>;
+pub type RemovalReason = Box<(Reason, Option<Arc<str>>)>;
 
 #[derive(Debug)]
 enum Page {
@@ -116,7 +116,7 @@ impl Hot {
     /// All that lives in it is stored, waits, and is not in memory.
     fn rests(&self) -> bool {
         self.records().all(|(_, record)| {
-            record.message.is_none() && record.place.is_some() && record.state == State::Ready
+            record.message.is_none() && record.place.is_some() && record.state == RecordState::Ready
         })
     }
 }
@@ -132,7 +132,7 @@ pub struct Log {
     bytes: u64,
     /// Living records that will expire.
     expiring: u64,
-    /// Records before it were there at the last start: somebody may have seen them.
+    /// Records before it were there at the last start: consumers may have seen them.
     old: u64,
 }
 
@@ -303,7 +303,7 @@ impl Log {
     }
 
     /// The first living record at `from` or behind it, and its state.
-    pub fn next_from(&mut self, from: Offset) -> Option<(Offset, State)> {
+    pub fn next_from(&mut self, from: Offset) -> Option<(Offset, RecordState)> {
         if let Some(record) = self.get(from) {
             return Some((from, record.state));
         }
@@ -328,7 +328,7 @@ impl Log {
         None
     }
 
-    /// Shows living records from `from` on, in order, until it is told to stop. What is at rest stays there.
+    /// Calls `visit` with living records from `from` on, in order, until it breaks. Pages at rest stay at rest.
     pub fn visit(&self, from: Offset, mut see: impl FnMut(Offset, &Record) -> ControlFlow<()>) {
         let skip = (from.0 / PAGE_RECORDS).saturating_sub(self.first);
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -380,7 +380,7 @@ impl Log {
     /// The stored durable records, page by page with its number: what a snapshot keeps.
     pub fn stored(&self) -> impl Iterator<Item = (u64, Cold)> {
         let stored = |record: &Record| {
-            record.durable && record.place.is_some() && record.state != State::Uncommitted
+            record.durable && record.place.is_some() && record.state != RecordState::Uncommitted
         };
         self.pages.iter().enumerate().filter_map(move |(index, page)| {
             let page = match page {
@@ -449,7 +449,7 @@ mod tests {
         Record {
             message: None,
             tags: Tags::default(),
-            state: State::Ready,
+            state: RecordState::Ready,
             attempts: 0,
             seen: false,
             place: None,
@@ -457,7 +457,7 @@ mod tests {
             priority: 0,
             size,
             expires: None,
-            doom: None,
+            removal_reason: None,
         }
     }
 
@@ -517,7 +517,7 @@ mod tests {
         for n in 0..count {
             log.push(stored(n));
         }
-        log.get_mut(Offset(3 * PAGE_RECORDS)).expect("living").state = State::InFlight(1);
+        log.get_mut(Offset(3 * PAGE_RECORDS)).expect("living").state = RecordState::InFlight(1);
         let before = (log.len(), log.bytes(), log.expiring);
         log.freeze();
         let cold = |log: &Log| log.pages.iter().filter(|p| matches!(p, Page::Cold(_))).count();

@@ -40,7 +40,7 @@ pub struct QueueSpec {
     pub life: Life,
     /// Goes with its last consumer.
     pub auto_delete: bool,
-    /// Goes when unused for so many milliseconds.
+    /// Milliseconds without a use after which it is deleted.
     pub expires_ms: Option<u64>,
     /// Time to live of its messages, milliseconds.
     pub ttl_ms: Option<u64>,
@@ -135,7 +135,7 @@ impl QueueSpec {
             ("auto_delete", self.auto_delete == other.auto_delete),
             ("exclusive", self.life == other.life),
         ];
-        if let Some((name, _)) = checks.iter().find(|(_, same)| !same) {
+        if let Some((name, _)) = checks.iter().find(|(_, is_same)| !is_same) {
             return Some(name);
         }
         const KNOWN: [&str; 11] = [
@@ -152,11 +152,11 @@ impl QueueSpec {
             "x-queue-type",
         ];
         let (a, b) = (&self.arguments, &other.arguments);
-        let same = |name: &&&str| match (lookup(a, name), lookup(b, name)) {
+        let is_same = |name: &&&str| match (lookup(a, name), lookup(b, name)) {
             (Some(x), Some(y)) => x.equals(y),
             (x, y) => x.is_none() && y.is_none(),
         };
-        let differs = KNOWN.iter().find(|name| !same(name));
+        let differs = KNOWN.iter().find(|name| !is_same(name));
         differs.copied().or((!same_arguments(a, b)).then_some("arguments"))
     }
 }

@@ -3,6 +3,7 @@
 //! first asks, and a foreign reader's frame is encoded once and shared.
 
 mod address;
+mod budget;
 pub mod carry;
 mod fields;
 mod json;
@@ -13,12 +14,12 @@ mod value;
 pub(crate) mod wire;
 
 pub use address::Address;
+pub use budget::{Budget, Charge};
 pub use fields::{BodyKind, Fields, Id, Properties, ReplyTo};
 pub use key::{Key, Name, SEPARATOR};
 pub use neutral::Neutral;
 pub use value::{Value, lookup, same_arguments};
 
-use crate::broker::Charge;
 use crate::error::Error;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -128,7 +129,7 @@ pub struct Death {
     pub address: Address,
     /// Its time to live in milliseconds, when it had one; dead-lettering removes it.
     pub ttl_ms: Option<u64>,
-    /// The consumer's words on why, if its protocol has room for them.
+    /// The consumer's words on why, if its protocol has a field for them.
     pub detail: Option<Arc<str>>,
 }
 
@@ -143,7 +144,7 @@ pub struct Meta {
     pub published: Timestamp,
     /// When it expires, absolute.
     pub expires: Option<Timestamp>,
-    /// The sender asked to keep it as the topic's retained value.
+    /// The sender asked for it to become the topic's retained value.
     pub retain: bool,
     /// Delivery level 0, 1 or 2 (at most, at least, exactly once at the hop).
     pub level: u8,
@@ -186,9 +187,9 @@ const RECORD_BYTES: usize = 160;
 
 /// An immutable message; a clone is one reference count.
 #[derive(Clone)]
-pub struct Message(Arc<Inner>);
+pub struct Message(Arc<Parts>);
 
-struct Inner {
+struct Parts {
     meta: Meta,
     address: Address,
     body: Bytes,
@@ -226,7 +227,7 @@ impl Message {
         Self::assemble(address, meta, self.0.native.clone(), self.0.body.clone())
     }
 
-    /// The same in memory of its own: of what it was read from nothing is kept.
+    /// The same message in memory of its own: the buffer that it was read from is not kept.
     pub(crate) fn detached(&self) -> Self {
         let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
         let Address { exchange, key } = &self.0.address;
@@ -237,7 +238,7 @@ impl Message {
     }
 
     fn assemble(address: Address, meta: Meta, native: Native, body: Bytes) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(Parts {
             meta,
             address,
             body,
@@ -295,7 +296,7 @@ impl Message {
 
     /// Bytes of memory that it takes while it waits, its record and what the allocator adds included.
     pub(crate) fn footprint(&self) -> usize {
-        self.size() + size_of::<Inner>() + RECORD_BYTES
+        self.size() + size_of::<Parts>() + RECORD_BYTES
     }
 
     /// The same message in memory.

@@ -96,7 +96,7 @@ pub(super) enum Choice {
 pub struct Consumers {
     list: Vec<Attached>,
     /// Advances with every delivery, so that equals take turns.
-    turn: usize,
+    rotation: usize,
     next: u32,
     /// With a single active consumer: which.
     active: Option<Handle>,
@@ -180,7 +180,7 @@ impl Consumers {
         let consumer = self.list.get_mut(index)?;
         consumer.in_flight += 1;
         consumer.in_flight_bytes += u64::from(size);
-        self.turn = self.turn.wrapping_add(1);
+        self.rotation = self.rotation.wrapping_add(1);
         Some((consumer.handle, consumer.id))
     }
 
@@ -201,7 +201,7 @@ impl Consumers {
             let priority = self.list[start].priority;
             let len = self.list[start..].iter().take_while(|c| c.priority == priority).count();
             for i in 0..len {
-                let index = start + (self.turn + i) % len;
+                let index = start + (self.rotation + i) % len;
                 let consumer = &self.list[index];
                 if consumer.is_own(message) {
                     continue;

@@ -1,9 +1,9 @@
 //! Giving out: arrivals, commits, the dispatch loop, limits, expiry.
 
 use super::consumers::Choice;
-use super::{Delivery, Effects, Handle, Move, Subscription};
+use super::{Delivery, Departure, Effects, Handle, Subscription};
 use crate::exchange::Tags;
-use crate::log::{Offset, Overflow, Place, Record, State};
+use crate::log::{Offset, Overflow, Place, Record, RecordState};
 use crate::message::{Message, Reason, Timestamp};
 use std::ops::ControlFlow;
 
@@ -21,7 +21,7 @@ pub struct Arrival {
 }
 
 impl Subscription {
-    /// False when the queue's limits refuse so many messages of so many bytes.
+    /// False when the queue's limits refuse this many messages with this many bytes together.
     pub fn admits(&self, messages: u64, bytes: u64) -> bool {
         let limits = &self.rules.limits;
         if limits.overflow == Overflow::DropHead {
@@ -36,7 +36,7 @@ impl Subscription {
         let record = self.record(arrival, now);
         let (priority, size, state) = (record.priority, record.size, record.state);
         let offset = self.log.push(record);
-        if state == State::Ready {
+        if state == RecordState::Ready {
             self.ready.push(offset, priority);
             self.count_in(size);
         }
@@ -58,7 +58,7 @@ impl Subscription {
         };
         Record {
             tags,
-            state: if durable { State::Uncommitted } else { State::Ready },
+            state: if durable { RecordState::Uncommitted } else { RecordState::Ready },
             attempts: 0,
             seen: false,
             place: None,
@@ -66,7 +66,7 @@ impl Subscription {
             priority,
             size: u32::try_from(message.size()).unwrap_or(u32::MAX),
             expires,
-            doom: None,
+            removal_reason: None,
             message: Some(message),
         }
     }
@@ -75,10 +75,10 @@ impl Subscription {
     pub fn commit(&mut self, offset: Offset, place: Place) -> bool {
         let Some(record) = self.log.get_mut(offset) else { return false };
         record.place = Some(place);
-        if record.state != State::Uncommitted {
+        if record.state != RecordState::Uncommitted {
             return true;
         }
-        record.state = State::Ready;
+        record.state = RecordState::Ready;
         let (priority, size) = (record.priority, record.size);
         self.ready.push(offset, priority);
         self.count_in(size);
@@ -87,15 +87,15 @@ impl Subscription {
 
     /// A durable record could not be stored: its offset becomes a hole.
     pub fn fail(&mut self, offset: Offset) {
-        if self.log.get(offset).is_some_and(|r| r.state == State::Uncommitted) {
+        if self.log.get(offset).is_some_and(|r| r.state == RecordState::Uncommitted) {
             self.log.remove(offset);
         }
     }
 
-    /// Gives ready records to consumers as far as credit goes, expires what is due at the head, then holds the
+    /// Gives ready records to consumers as far as their credit allows, expires what is due at the head, then holds the
     /// length limit.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Effects) {
-        self.leave_doomed(out);
+        self.leave_pending(out);
         while let Some(offset) = self.ready.peek(&mut self.log) {
             let keeps_seen = self.rules.keeps_seen;
             let Some(record) = self.log.get(offset) else { break };
@@ -133,20 +133,20 @@ impl Subscription {
     }
 
     /// Moves out what was rejected while its message was not in memory, and fetches what still is not.
-    fn leave_doomed(&mut self, out: &mut Effects) {
+    fn leave_pending(&mut self, out: &mut Effects) {
         let mut absent = None;
-        for offset in std::mem::take(&mut self.doomed) {
+        for offset in std::mem::take(&mut self.pending_removals) {
             let is_here = self.log.get(offset).is_some_and(|record| record.message.is_some());
             if !is_here {
                 absent.get_or_insert(offset);
-                self.doomed.push(offset);
+                self.pending_removals.push(offset);
                 continue;
             }
             let Some(record) = self.log.remove(offset) else { continue };
             out.freed.extend(record.place);
-            if let (Some(message), Some(doom)) = (record.message, record.doom) {
-                let ((reason, detail), durable) = (*doom, record.durable);
-                out.moves.push(Move { offset, message, reason, detail, durable });
+            if let (Some(message), Some(removal_reason)) = (record.message, record.removal_reason) {
+                let ((reason, detail), durable) = (*removal_reason, record.durable);
+                out.departures.push(Departure { offset, message, reason, detail, durable });
             }
         }
         if let Some(offset) = absent {
@@ -158,7 +158,7 @@ impl Subscription {
         let is_old = self.log.is_old(offset);
         let Some(record) = self.log.get_mut(offset) else { return };
         let Some((handle, consumer)) = self.consumers.gave(index, record.size) else { return };
-        record.state = State::InFlight(handle.0);
+        record.state = RecordState::InFlight(handle.0);
         let (priority, size) = (record.priority, record.size);
         let delivery = Delivery {
             consumer,
@@ -197,7 +197,7 @@ impl Subscription {
         let Some(record) = self.remove_ready(offset) else { return };
         out.freed.extend(record.place);
         let durable = record.durable;
-        out.moves.push(Move { offset, message, reason, detail: None, durable });
+        out.departures.push(Departure { offset, message, reason, detail: None, durable });
     }
 
     fn drop_own(&mut self, offset: Offset, out: &mut Effects) {
@@ -253,11 +253,11 @@ impl Subscription {
         dropped
     }
 
-    /// Drops all ready records. How many.
+    /// Drops all ready records. Returns how many.
     pub fn purge(&mut self, out: &mut Effects) -> u64 {
         let mut ready = Vec::new();
         self.log.visit(Offset(0), |offset, record| {
-            if record.state == State::Ready {
+            if record.state == RecordState::Ready {
                 ready.push(offset);
             }
             ControlFlow::Continue(())
@@ -275,7 +275,7 @@ impl Subscription {
         }
         let mut bytes = 0;
         self.log.visit(offset, |offset, record| {
-            let wanted = !matches!(record.state, State::InFlight(_));
+            let wanted = !matches!(record.state, RecordState::InFlight(_));
             if let (None, Some(place), true) = (&record.message, record.place, wanted) {
                 out.load.push((offset, place));
                 bytes += u64::from(record.size);
@@ -298,18 +298,23 @@ impl Subscription {
         }
     }
 
-    /// Lets go of the messages of stored records: those in flight, and ready ones behind the first `keep` bytes. How
-    /// many bytes that frees, and which transient records would have to be stored first (about `spill` bytes of them).
-    pub fn evict(&mut self, keep: u64, spill: u64) -> (u64, Vec<(Offset, Message)>) {
+    /// Lets go of the messages of stored records: those in flight, and ready ones behind the first `keep_bytes`. How
+    /// many bytes that frees, and which transient records would have to be stored first, about `spill_bytes_max` of
+    /// them.
+    pub fn evict(
+        &mut self,
+        keep_bytes: u64,
+        spill_bytes_max: u64,
+    ) -> (u64, Vec<(Offset, Message)>) {
         let (mut freed, mut to_spill, mut spill_bytes, mut seen) = (0, Vec::new(), 0, 0);
         self.log.visit_hot(|offset, record| {
             let is_near = match record.state {
-                State::Uncommitted | State::Doomed => true,
-                State::InFlight(_) => false,
-                State::Ready if record.message.is_none() => true,
-                State::Ready => {
+                RecordState::Uncommitted | RecordState::PendingRemoval => true,
+                RecordState::InFlight(_) => false,
+                RecordState::Ready if record.message.is_none() => true,
+                RecordState::Ready => {
                     seen += u64::from(record.size);
-                    seen <= keep
+                    seen <= keep_bytes
                 }
             };
             if is_near {
@@ -320,7 +325,7 @@ impl Subscription {
                     freed += u64::from(record.size);
                 }
             } else if let Some(message) = &record.message
-                && spill_bytes < spill
+                && spill_bytes < spill_bytes_max
             {
                 spill_bytes += u64::from(record.size);
                 to_spill.push((offset, message.clone()));
@@ -335,26 +340,26 @@ impl Subscription {
         self.loading
     }
 
-    /// Records that could not be read back from these places are given up, unless they were moved meanwhile: the
-    /// offsets become holes. Their places.
+    /// Gives up records that could not be read back from these places, unless they were written again elsewhere
+    /// meanwhile: their offsets become holes. Returns their places.
     pub fn lost(&mut self, wanted: &[(Offset, Place)]) -> Vec<Place> {
         self.loading = false;
         let mut places = Vec::new();
         for (offset, from) in wanted {
             let record = self.log.get(*offset).filter(|r| r.place == Some(*from));
             let removed = match record.map(|r| r.state) {
-                Some(State::Ready) => self.remove_ready(*offset),
-                Some(State::Doomed) => self.log.remove(*offset),
+                Some(RecordState::Ready) => self.remove_ready(*offset),
+                Some(RecordState::PendingRemoval) => self.log.remove(*offset),
                 _ => None,
             };
             places.extend(removed.and_then(|record| record.place));
         }
-        self.doomed.retain(|offset| self.log.get(*offset).is_some());
+        self.pending_removals.retain(|offset| self.log.get(*offset).is_some());
         places
     }
 
     /// A stored record was written again. False when it is gone, or somewhere else by now.
-    pub fn moved(&mut self, offset: Offset, from: Place, to: Place) -> bool {
+    pub fn rewritten(&mut self, offset: Offset, from: Place, to: Place) -> bool {
         match self.log.get_mut(offset) {
             Some(record) if record.place == Some(from) => {
                 record.place = Some(to);

@@ -38,7 +38,7 @@ pub struct Delivery {
     pub message: Message,
     /// Failed deliveries before this one.
     pub attempts: u16,
-    /// Somebody may have seen it already.
+    /// A consumer may have seen it already.
     pub redelivered: bool,
     /// It is a retained value, delivered because of a new binding.
     pub retained: bool,
@@ -46,9 +46,9 @@ pub struct Delivery {
     pub tags: Tags,
 }
 
-/// A record that left otherwise than by being accepted.
+/// A record that left its queue otherwise than by being accepted.
 #[derive(Debug)]
-pub struct Move {
+pub struct Departure {
     pub offset: Offset,
     pub message: Message,
     pub reason: Reason,
@@ -63,7 +63,7 @@ pub struct Move {
 pub struct Effects {
     /// In order; the handle says which consumer of the queue.
     pub deliveries: Vec<(Handle, Delivery)>,
-    pub moves: Vec<Move>,
+    pub departures: Vec<Departure>,
     /// Stored records that are done with: their removal has to be stored.
     pub settled: Vec<Offset>,
     /// Journal entries that hold one living record less.
@@ -80,7 +80,7 @@ impl Effects {
     /// True when there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
-            && self.moves.is_empty()
+            && self.departures.is_empty()
             && self.settled.is_empty()
             && self.freed.is_empty()
             && self.attempts.is_empty()

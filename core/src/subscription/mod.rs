@@ -18,7 +18,7 @@ mod settle;
 
 pub use consumers::{Attached, Consumers, Handle};
 pub use dispatch::Arrival;
-pub use effects::{ConsumerId, Delivery, Effects, Move, Outcome};
+pub use effects::{ConsumerId, Delivery, Departure, Effects, Outcome};
 pub use pool::{Credit, Pool};
 pub use ready::Ready;
 
@@ -68,8 +68,8 @@ pub struct Subscription {
     ready_bytes: u64,
     /// Records that are stored but not in memory and are being fetched.
     loading: bool,
-    /// Records that leave as soon as their messages are fetched.
-    doomed: Vec<Offset>,
+    /// Rejected records that leave as soon as their messages are read back.
+    pending_removals: Vec<Offset>,
 }
 
 impl Subscription {
@@ -85,7 +85,7 @@ impl Subscription {
             ready_count: 0,
             ready_bytes: 0,
             loading: false,
-            doomed: Vec::new(),
+            pending_removals: Vec::new(),
         }
     }
 
@@ -106,7 +106,7 @@ impl Subscription {
         self.log.bytes().saturating_sub(in_flight)
     }
 
-    /// The log was recovered: everything in it is ready, and somebody may have seen it.
+    /// The log was recovered: everything in it is ready, and consumers may have seen it.
     pub fn recover(&mut self) {
         self.log.freeze();
         self.log.grow_old();

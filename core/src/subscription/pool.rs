@@ -16,7 +16,7 @@ impl Credit {
     /// No limit.
     pub const UNLIMITED: Credit = Credit { messages: u32::MAX, bytes: u64::MAX };
 
-    /// So many messages, whatever their size.
+    /// This many messages, of any size.
     pub fn messages(messages: u32) -> Self {
         Self { messages, bytes: u64::MAX }
     }
@@ -37,7 +37,7 @@ pub struct Pool {
     bytes: AtomicI64,
     /// The settings that `messages` and `bytes` count down from.
     limit: Mutex<(i64, i64)>,
-    /// Queues that were refused and have to be told when credit comes back.
+    /// Queues that were refused credit, to be dispatched again when it comes back.
     waiting: Mutex<Vec<LogId>>,
     /// `waiting` is not empty: spares its lock.
     is_waited_for: AtomicBool,

@@ -3,7 +3,7 @@
 //! Without priorities the log itself is the order: a cursor walks it, and what came back stands in a small set in
 //! front of the cursor. With priorities there is one ordered set of offsets for each priority in use.
 
-use crate::log::{Log, Offset, State};
+use crate::log::{Log, Offset, RecordState};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The order of ready records.
@@ -51,15 +51,17 @@ impl Ready {
                 loop {
                     let (found, state) = log.next_from(*cursor)?;
                     match state {
-                        State::Ready => {
+                        RecordState::Ready => {
                             *cursor = found;
                             return Some(found);
                         }
-                        State::Uncommitted => {
+                        RecordState::Uncommitted => {
                             *cursor = found;
                             return None;
                         }
-                        State::InFlight(_) | State::Doomed => *cursor = Offset(found.0 + 1),
+                        RecordState::InFlight(_) | RecordState::PendingRemoval => {
+                            *cursor = Offset(found.0 + 1)
+                        }
                     }
                 }
             }
@@ -105,9 +107,11 @@ impl Ready {
                 let walked = loop {
                     let Some((found, state)) = log.next_from(at) else { break None };
                     match state {
-                        State::Ready => break Some(found),
-                        State::Uncommitted => break None,
-                        State::InFlight(_) | State::Doomed => at = Offset(found.0 + 1),
+                        RecordState::Ready => break Some(found),
+                        RecordState::Uncommitted => break None,
+                        RecordState::InFlight(_) | RecordState::PendingRemoval => {
+                            at = Offset(found.0 + 1)
+                        }
                     }
                 };
                 returned.first().copied().into_iter().chain(walked).collect()

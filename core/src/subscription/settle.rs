@@ -1,12 +1,12 @@
 //! What consumers say of what they got, and what happens when they leave.
 
-use super::{Effects, Handle, Move, Outcome, Subscription};
-use crate::log::{Offset, Place, State};
+use super::{Departure, Effects, Handle, Outcome, Subscription};
+use crate::log::{Offset, Place, RecordState};
 use crate::message::{Message, Reason};
 use std::sync::Arc;
 
 impl Subscription {
-    /// Settles records in flight with that consumer; others are ignored. How many were settled.
+    /// Settles records in flight with that consumer; others are ignored. Returns how many were settled.
     pub fn settle(
         &mut self,
         handle: Handle,
@@ -17,7 +17,7 @@ impl Subscription {
         let (mut count, mut bytes) = (0u32, 0u64);
         for offset in offsets {
             let Some(record) = self.log.get(*offset) else { continue };
-            if record.state != State::InFlight(handle.0) {
+            if record.state != RecordState::InFlight(handle.0) {
                 continue;
             }
             count += 1;
@@ -49,7 +49,7 @@ impl Subscription {
         let mut absent = Vec::new();
         for offset in offsets {
             let Some(record) = self.log.get(*offset) else { continue };
-            let is_theirs = record.state == State::InFlight(handle.0);
+            let is_theirs = record.state == RecordState::InFlight(handle.0);
             if is_theirs && record.message.is_none() && leaves(record.attempts) {
                 absent.extend(record.place.map(|place| (*offset, place)));
             }
@@ -66,9 +66,9 @@ impl Subscription {
         }
     }
 
-    /// It is to leave as soon as its message is fetched.
-    pub fn is_doomed(&mut self, offset: Offset) -> bool {
-        self.log.get(offset).is_some_and(|record| record.state == State::Doomed)
+    /// True when it was rejected and leaves as soon as its message is read back.
+    pub fn is_pending_removal(&mut self, offset: Offset) -> bool {
+        self.log.get(offset).is_some_and(|record| record.state == RecordState::PendingRemoval)
     }
 
     fn settle_one(&mut self, offset: Offset, outcome: &Outcome, out: &mut Effects) {
@@ -93,7 +93,7 @@ impl Subscription {
 
     fn put_back(&mut self, offset: Offset, seen: bool) {
         let Some(record) = self.log.get_mut(offset) else { return };
-        record.state = State::Ready;
+        record.state = RecordState::Ready;
         record.seen |= seen;
         let (priority, size) = (record.priority, record.size);
         self.ready.push(offset, priority);
@@ -115,7 +115,7 @@ impl Subscription {
     }
 
     /// Takes a record in flight out for another reason than being accepted. Without its message in memory it
-    /// stays, doomed, until dispatch has fetched that.
+    /// stays, as a pending removal, until dispatch has fetched that.
     fn move_out(
         &mut self,
         offset: Offset,
@@ -126,16 +126,16 @@ impl Subscription {
         if let Some(record) = self.log.get_mut(offset)
             && record.message.is_none()
         {
-            record.doom = Some(Box::new((reason, detail)));
-            record.state = State::Doomed;
-            self.doomed.push(offset);
+            record.removal_reason = Some(Box::new((reason, detail)));
+            record.state = RecordState::PendingRemoval;
+            self.pending_removals.push(offset);
             return;
         }
         let Some(record) = self.log.remove(offset) else { return };
         out.freed.extend(record.place);
         if let Some(message) = record.message {
             let durable = record.durable;
-            out.moves.push(Move { offset, message, reason, detail, durable });
+            out.departures.push(Departure { offset, message, reason, detail, durable });
         }
     }
 
@@ -159,7 +159,7 @@ impl Subscription {
         if left > 0 {
             let mut theirs = Vec::with_capacity(left as usize);
             self.log.visit_hot(|offset, record| {
-                if record.state == State::InFlight(handle.0) {
+                if record.state == RecordState::InFlight(handle.0) {
                     theirs.push(offset);
                 }
             });

@@ -187,3 +187,31 @@ async fn own_messages_are_skipped_when_asked() {
     assert_eq!(bodies(&a.take(1).await), ["other"]);
     assert_eq!(a.ready("q"), 0);
 }
+
+#[tokio::test]
+async fn credit_of_a_deleted_queue_comes_back() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("a")).await;
+    c.declare(QueueSpec::durable("b")).await;
+    for name in ["a", "a", "b"] {
+        c.durable(Address::queue(name), name).await;
+    }
+    let pool = c.session.pool(Credit::messages(2));
+    for name in ["a", "b"] {
+        let consumer = Consumer {
+            source: Source::Queue(name.into()),
+            settles: true,
+            exclusive: false,
+            priority: 0,
+            credit: Credit::UNLIMITED,
+            pools: [pool].into_iter().collect(),
+            skip_own: false,
+            tag: name.into(),
+        };
+        c.session.attach(c.lane, consumer).await.expect("attached");
+    }
+    assert_eq!(bodies(&c.take(2).await), ["a", "a"]);
+    stage.client().await.session.delete_queue("a", false, false).await.expect("deleted");
+    assert_eq!(bodies(&c.take(1).await), ["b"]);
+}

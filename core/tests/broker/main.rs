@@ -1,10 +1,12 @@
 //! The broker through its public API, on the memory store.
 
+mod bindings;
 mod delivery;
+mod disk_and_memory;
 mod durability;
-mod life;
+mod lifetimes;
 mod limits;
-mod mended;
-mod room;
+mod session_ends;
 mod sessions;
 mod stage;
+mod storing_together;

@@ -234,3 +234,18 @@ pub async fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
     panic!("it never happened: {what}");
 }
+
+/// Durable, and delivered at least once.
+pub fn at_level_1(meta: &mut Meta) {
+    meta.durable = true;
+    meta.level = 1;
+}
+
+/// A queue that dead-letters to another.
+pub fn dead_lettering(name: &str, to: &str, more: &[(&str, Value)]) -> QueueSpec {
+    let dead = [
+        ("x-dead-letter-exchange", Value::text("")),
+        ("x-dead-letter-routing-key", Value::text(to)),
+    ];
+    queue(name, &[&dead[..], more].concat())
+}

@@ -59,6 +59,16 @@ pub fn mix_text(hash: u64, text: &str) -> u64 {
 #[derive(Clone, Default)]
 pub struct FaultyDisk(Arc<Mutex<State>>);
 
+/// How often the disk was asked for something.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    /// Calls that change something.
+    calls: u64,
+    writes: u64,
+    reads: u64,
+    syncs: u64,
+}
+
 #[derive(Clone, Default)]
 struct State {
     files: Vec<Content>,
@@ -70,10 +80,7 @@ struct State {
     fault: Option<Fault>,
     /// All calls that change something fail: the process is as good as dead.
     dead: bool,
-    calls: u64,
-    writes: u64,
-    reads: u64,
-    syncs: u64,
+    counts: Counts,
     failed: bool,
     sync_time: Duration,
     /// Limit for the bytes of all files together.
@@ -163,13 +170,13 @@ impl FaultyDisk {
 
     /// Calls so far that change something.
     pub fn calls(&self) -> u64 {
-        lock(&self.0).calls
+        lock(&self.0).counts.calls
     }
 
     /// Writes and reads so far.
     pub fn writes_and_reads(&self) -> (u64, u64) {
         let state = lock(&self.0);
-        (state.writes, state.reads)
+        (state.counts.writes, state.counts.reads)
     }
 
     /// From now on every sync takes this long.
@@ -179,7 +186,7 @@ impl FaultyDisk {
 
     /// Syncs of files so far.
     pub fn syncs(&self) -> u64 {
-        lock(&self.0).syncs
+        lock(&self.0).counts.syncs
     }
 
     /// Limits the bytes of all files together; none removes the limit.
@@ -325,7 +332,7 @@ impl State {
         if self.dead {
             return Fate::Void;
         }
-        self.calls += 1;
+        self.counts.calls += 1;
         let fate = match &mut self.fault {
             Some(Fault { after: 0, kind, kills }) => {
                 let (kind, kills) = (*kind, *kills);
@@ -443,7 +450,7 @@ impl DiskFile for FaultyFile {
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
         let mut state = lock(&self.disk.0);
-        state.reads += 1;
+        state.counts.reads += 1;
         let begin = state.files[self.id].now.len().min(at as usize);
         let count = into.len().min(state.files[self.id].now.len() - begin);
         let sectors = (self.id, begin / SECTOR)..(self.id, (begin + count).div_ceil(SECTOR));
@@ -458,7 +465,7 @@ impl DiskFile for FaultyFile {
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = lock(&self.disk.0);
-        state.writes += 1;
+        state.counts.writes += 1;
         let sum = u64::from(crc32c::crc32c(bytes));
         let mut fate = state.call("write", [self.id as u64, at, bytes.len() as u64 ^ sum << 32]);
         let mut count = bytes.len() as u64;
@@ -500,7 +507,7 @@ impl DiskFile for FaultyFile {
             std::thread::sleep(time);
         }
         let mut state = lock(&self.disk.0);
-        state.syncs += 1;
+        state.counts.syncs += 1;
         let fate = state.call("sync", [self.id as u64, 0, 0]);
         let dead = state.dead;
         let file = &mut state.files[self.id];

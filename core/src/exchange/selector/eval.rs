@@ -209,7 +209,7 @@ impl<'a> Eval<'a> {
             Property::DeliveryMode => {
                 return Operand::text(if meta.durable { "PERSISTENT" } else { "NON_PERSISTENT" });
             }
-            Property::Expiration => return whole(meta.expires.map_or(0, |t| t.0)),
+            Property::Expiration => return integer(meta.expires.map_or(0, |t| t.0)),
             Property::GroupSeq => {
                 return p.group_seq.map_or(Operand::Null, |n| Operand::Int(i64::from(n)));
             }
@@ -220,7 +220,7 @@ impl<'a> Eval<'a> {
                 return Operand::Int(meta.priority.map_or(PRIORITY_DEFAULT, i64::from));
             }
             Property::Timestamp => {
-                return p.created_at.map_or_else(|| whole(meta.published.0), Operand::Int);
+                return p.created_at.map_or_else(|| integer(meta.published.0), Operand::Int);
             }
         };
         name.as_deref().map_or(Operand::Null, Operand::text)
@@ -295,7 +295,7 @@ fn calculate(arithmetic: Arithmetic, left: &Operand<'_>, right: &Operand<'_>) ->
     })
 }
 
-fn whole(n: u64) -> Operand<'static> {
+fn integer(n: u64) -> Operand<'static> {
     i64::try_from(n).map_or(Operand::Float(n as f64), Operand::Int)
 }
 

@@ -102,7 +102,7 @@ impl<'a> Lexer<'a> {
             let digits = rest.get(2..).unwrap_or_default();
             let length = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
             self.at += 2 + length;
-            return self.whole(at, digits.get(..length).unwrap_or_default(), 16);
+            return self.integer(at, digits.get(..length).unwrap_or_default(), 16);
         }
         let length = number_length(rest);
         let text = rest.get(..length).unwrap_or_default();
@@ -119,12 +119,12 @@ impl<'a> Lexer<'a> {
                 .ok_or_else(|| Mistake::new(at, format!("'{text}' is not a number")));
         }
         match text.len() > 1 && text.starts_with('0') {
-            true => self.whole(at, text, 8),
-            false => self.whole(at, text, 10),
+            true => self.integer(at, text, 8),
+            false => self.integer(at, text, 10),
         }
     }
 
-    fn whole(&mut self, at: usize, digits: &str, radix: u32) -> Result<Token<'a>, Mistake> {
+    fn integer(&mut self, at: usize, digits: &str, radix: u32) -> Result<Token<'a>, Mistake> {
         self.suffix(b"lL");
         self.no_name_follows(at)?;
         let number = u64::from_str_radix(digits, radix).ok();

@@ -1,0 +1,71 @@
+//! What a session's connection gets from the broker: deliveries, confirms, notices.
+
+use super::request::LaneId;
+use crate::error::Error;
+use crate::message::{Message, Name};
+use crate::subscription::{ConsumerId, Delivery};
+
+/// What became of a publish.
+#[derive(Debug, Clone)]
+pub enum Confirmed {
+    /// Every queue that it was routed to has it: stored, where queue and message are durable.
+    Stored,
+    /// No binding led anywhere. The message comes with it, so that it can be returned to its publisher.
+    Unroutable(Message),
+    /// Refused, and why: no queue has it.
+    Refused(Error),
+}
+
+/// The answer to one publish, in the order of the publishes of its lane.
+#[derive(Debug, Clone)]
+pub struct Confirm {
+    pub lane: LaneId,
+    /// What [`Session::publish`](crate::broker::Session::publish) returned.
+    pub number: u64,
+    pub confirmed: Confirmed,
+}
+
+/// Something that happened to a session.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// The broker ended a consumer (its queue was deleted). What it had unsettled is gone.
+    Detached { consumer: ConsumerId, why: Error },
+    /// Another connection opened the session of this name.
+    TakenOver,
+    /// An operator or the broker ends this connection.
+    Closed(Error),
+    /// Publishing is held back (true) or goes on (false).
+    Blocked(bool),
+}
+
+/// Everything that was ready for a connection when it asked.
+#[derive(Debug, Default)]
+pub struct Events {
+    pub deliveries: Vec<Delivery>,
+    pub confirms: Vec<Confirm>,
+    pub notices: Vec<Notice>,
+}
+
+impl Events {
+    /// True when there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.deliveries.is_empty() && self.confirms.is_empty() && self.notices.is_empty()
+    }
+}
+
+/// A queue as a client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueStatus {
+    pub name: Name,
+    /// Records that no consumer has.
+    pub messages: u64,
+    pub consumers: u32,
+}
+
+/// The answer to a declaration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    pub status: QueueStatus,
+    /// The declaration created it.
+    pub created: bool,
+}

@@ -1,0 +1,182 @@
+//! What adapters ask of the broker: publishes, consumers, declarations, memos.
+
+use crate::exchange::BindingTag;
+use crate::log::QueueSpec;
+use crate::message::{Key, Message, Name, Origin, Timestamp, Value};
+use crate::subscription::Credit;
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// One ordered stream of publishes and settles of a session, with confirm numbers and a transaction of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId(pub u32);
+
+/// Credit shared by consumers of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PoolId(pub u32);
+
+/// A parked publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParkId(pub u64);
+
+/// A message on its way in.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    pub message: Message,
+    /// A [`Confirm`](super::events::Confirm) is wanted.
+    pub confirm: bool,
+    /// Without a route it comes back, `confirm` or not, as [`Confirmed::Unroutable`](super::events::Confirmed).
+    pub mandatory: bool,
+}
+
+/// Opaque state of a named session, stored in the same entry as the flush that carries it. The core never reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memo {
+    /// At most 64 bytes.
+    pub key: Bytes,
+    /// At most 4 KiB; none removes the memo.
+    pub value: Option<Bytes>,
+}
+
+/// What a consumer reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Queue(Name),
+    /// The named session's own queue.
+    Own,
+}
+
+/// A consumer that is to be attached.
+#[derive(Debug, Clone)]
+pub struct Consumer {
+    pub source: Source,
+    /// Deliveries have to be settled. Otherwise they are accepted when they were written to the socket.
+    pub settles: bool,
+    /// No other consumer may consume the queue.
+    pub exclusive: bool,
+    /// Higher ones are served first while they have credit.
+    pub priority: i16,
+    /// Its own credit.
+    pub credit: Credit,
+    /// Credit it shares.
+    pub pools: SmallVec<[PoolId; 2]>,
+    /// Messages that this session published are not for it.
+    pub skip_own: bool,
+    /// Shown to operators.
+    pub tag: Name,
+}
+
+/// Whether records in flight go back when their consumer leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsettled {
+    /// They stay in flight and can be settled as long as the lane lives.
+    Stay,
+    /// What was handed out counts as failed, what was not as released.
+    Return,
+}
+
+/// How long a named session outlives its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It ends with the connection.
+    No,
+    /// Milliseconds.
+    For(u64),
+    Forever,
+}
+
+impl Keep {
+    /// The session outlives its connection.
+    pub fn lasts(self) -> bool {
+        !matches!(self, Keep::No | Keep::For(0))
+    }
+}
+
+/// What a connection's session is opened with.
+#[derive(Debug, Clone)]
+pub struct SessionSpec {
+    pub vhost: Name,
+    /// Named sessions are unique in their vhost: opening one again detaches the old owner.
+    pub name: Option<Name>,
+    /// Nothing is kept of an earlier session of that name.
+    pub clean: bool,
+    pub keep: Keep,
+    pub origin: Origin,
+    /// A named session's own queue, for deliveries of level 1 and 2. Made with its first binding.
+    pub queue: Option<QueueSpec>,
+}
+
+impl SessionSpec {
+    /// A session without a name.
+    pub fn anonymous(vhost: impl Into<Name>, origin: Origin) -> Self {
+        let (name, clean, keep, queue) = (None, true, Keep::No, None);
+        Self { vhost: vhost.into(), name, clean, keep, origin, queue }
+    }
+}
+
+/// Where a binding leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum To {
+    Queue(Name),
+    Exchange(Name),
+    /// This session: level 0 straight to it, higher levels through its own queue.
+    Own,
+}
+
+/// Retained values of the bound exchange that a new binding of a session delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replay {
+    Always,
+    /// Only when the binding was not there.
+    IfNew,
+    #[default]
+    Never,
+}
+
+/// A binding to be made or removed.
+#[derive(Debug, Clone)]
+pub struct Bind {
+    pub source: Name,
+    /// In the exchange's form: topic form for every exchange but the default one.
+    pub key: Key,
+    pub arguments: Vec<(Name, Value)>,
+    pub to: To,
+    pub tag: BindingTag,
+    /// The session's own publishes do not come back by this binding.
+    pub skip_own: bool,
+    pub replay: Replay,
+}
+
+impl Bind {
+    /// A plain binding.
+    pub fn new(source: impl Into<Name>, key: Key, to: To) -> Self {
+        let (arguments, tag) = (Vec::new(), BindingTag::default());
+        Self {
+            source: source.into(),
+            key,
+            arguments,
+            to,
+            tag,
+            skip_own: false,
+            replay: Replay::Never,
+        }
+    }
+}
+
+/// When a parked publish is routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    At(Timestamp),
+    /// `delay_ms` milliseconds after this session's connection is gone; a named session that comes back cancels it.
+    /// The end of the session makes it due at once.
+    Gone {
+        delay_ms: u64,
+    },
+}
+
+impl Due {
+    /// It waits for a connection to be gone.
+    pub fn is_gone(self) -> bool {
+        matches!(self, Due::Gone { .. })
+    }
+}

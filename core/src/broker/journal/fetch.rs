@@ -1,0 +1,75 @@
+//! Messages that are read back from the journal. An entry that cannot be read is logged, and the others are still read.
+
+use super::entry::Assembler;
+use crate::broker::operations::ops::Op;
+use crate::log::Place;
+use crate::message::Message;
+use crate::store::{Epoch, JournalEntry, JournalId, Pos, Store, StoreError};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// Journal entries that are in memory at once.
+const ENTRIES: usize = 4;
+
+/// The messages at these places, in the order asked for; none for those that cannot be read.
+pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> {
+    let mut wanted: BTreeMap<u64, Vec<(u32, usize)>> = BTreeMap::new();
+    for (at, place) in places.iter().enumerate() {
+        wanted.entry(place.pos).or_default().push((place.index, at));
+    }
+    let mut found = vec![None; places.len()];
+    let wanted: Vec<(u64, Vec<(u32, usize)>)> = wanted.into_iter().collect();
+    for some in wanted.chunks(ENTRIES) {
+        let positions: Vec<Pos> = some.iter().map(|(pos, _)| Pos(*pos)).collect();
+        // One damaged entry fails the whole call: then each is read on its own.
+        let mut entries = store.fetch(JournalId::Meta, &positions).await.unwrap_or_default();
+        entries.resize(some.len(), Bytes::new());
+        for ((pos, records), bytes) in some.iter().zip(entries) {
+            match read_entry(store, Pos(*pos), bytes).await {
+                Ok(messages) => pick(messages, records, &mut found),
+                Err(error) => {
+                    tracing::error!(
+                        %error,
+                        "cannot read an entry of the journal: the messages in it cannot be delivered"
+                    );
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The records of an entry. `bytes` are its first part's, when they are known.
+async fn read_entry(store: &dyn Store, pos: Pos, bytes: Bytes) -> Result<Vec<Message>, StoreError> {
+    let (mut assembler, mut at, mut known) = (Assembler::default(), pos, bytes);
+    let ops = loop {
+        if known.is_empty() {
+            let read = store.fetch(JournalId::Meta, &[at]).await?.into_iter().next();
+            known = read.ok_or(StoreError::Truncated { first: Pos(at.0 + 1) })?;
+        }
+        let bytes = std::mem::take(&mut known);
+        match assembler.take(JournalEntry { pos: at, epoch: Epoch(0), bytes })? {
+            Some((_, _, ops)) => break ops,
+            None => at = Pos(at.0 + 1),
+        }
+    };
+    let message = |op| match op {
+        Op::Record { message, .. } | Op::Spilled { message } | Op::Rewritten { message, .. } => {
+            Some(message)
+        }
+        _ => None,
+    };
+    Ok(ops.into_iter().filter_map(message).collect())
+}
+
+/// Takes the records that are wanted. Few of many are copied, so that they do not keep the whole entry in memory.
+fn pick(messages: Vec<Message>, records: &[(u32, usize)], found: &mut [Option<Message>]) {
+    let few = records.len() < messages.len() / 2;
+    for (index, at) in records {
+        let message = messages.get(*index as usize);
+        let message = message.map(|m| if few { m.detached() } else { m.clone() });
+        if let Some(place) = found.get_mut(*at) {
+            *place = message;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Opening a broker: the only file that knows every room.
+
+use super::journal::committer::{self, Committed};
+use super::restart::{catch_up, recovery, snapshot};
+use super::settings::Setup;
+use super::shared::{Broker, Shared, Start};
+use super::tasks::{disk_space, due, load, relieve, route_worker};
+use super::turn::after_commit::AfterCommit;
+use crate::error::{Error, ErrorKind};
+use crate::store::{JournalId, JournalWriter, StoreError};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Lists of journal ranges that wait to be trimmed. Trims are hints: a few that wait are enough.
+const TRIMS: usize = 4;
+
+impl Broker {
+    /// Opens the store, recovers, declares the topology and starts the background tasks.
+    pub async fn open(mut setup: Setup) -> Result<Broker, Error> {
+        let (store, routes) = (setup.store.clone(), std::mem::take(&mut setup.routes));
+        let lease = store.coord().acquire("node").await.map_err(unavailable)?;
+        let lease =
+            lease.ok_or_else(|| Error::new(ErrorKind::Locked, "another process owns the store"))?;
+        let recovered = recovery::read(&*store).await?;
+        let damaged = recovered.damaged();
+        if damaged > 0 && !setup.settings.accept_damage {
+            let first = recovered.first_damaged();
+            let why = format!(
+                "{damaged} entries of the journal are damaged, what they held is lost, acknowledgements and \
+                 declarations perhaps: {first}; start once with --accept-damage to go on without them"
+            );
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        let writer = store.open(JournalId::Meta, &lease).await.map_err(unavailable)?;
+        let live = recovered.live();
+        let start = Start { live, tail: recovered.tail(), epoch: lease.epoch.0 };
+        let (shared, load_asked) = Shared::new(setup, start);
+        recovered.install(&shared);
+        if damaged > 0 {
+            tracing::error!(
+                entries = damaged,
+                "entries of the journal are damaged, and --accept-damage was given: what they held is lost, \
+                 everything else is served"
+            );
+            // With a snapshot behind the damage, the next start does not read that far back.
+            snapshot::now(&shared).await.map_err(unavailable)?;
+        }
+        start_tasks(&shared, writer, load_asked);
+        catch_up::catch_up(&shared);
+        let broker = Broker::new(shared);
+        route_worker::start(&broker, routes).await?;
+        Ok(broker)
+    }
+}
+
+fn unavailable(error: StoreError) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("the store cannot be opened: {error}"))
+}
+
+fn start_tasks(
+    shared: &Arc<Shared>,
+    writer: Box<dyn JournalWriter>,
+    load_asked: mpsc::Receiver<()>,
+) {
+    let (trims, to_trim) = mpsc::channel(TRIMS);
+    let committed: Arc<dyn Committed> = Arc::new(AfterCommit(shared.clone()));
+    let max_entry = shared.store.caps().max_entry;
+    let background = &shared.background;
+    background.spawn_committer(committer::run(
+        shared.committer.clone(),
+        writer,
+        max_entry,
+        to_trim,
+        committed,
+    ));
+    background.spawn(due::run(shared.clone()));
+    background.spawn(snapshot::run(shared.clone(), trims));
+    background.spawn(relieve::run(shared.clone()));
+    background.spawn(disk_space::run(shared.clone()));
+    // It ends with the broker, not before: whoever waits for a record while the broker closes is answered.
+    tokio::spawn(load::run(Arc::downgrade(shared), load_asked));
+}

@@ -1,0 +1,12 @@
+//! What the journal says: operations and their bytes (docs/STORE.md). It knows no queue, no store and no session: those
+//! know it.
+//!
+//! | file | the bytes of |
+//! |---|---|
+//! | `ops` | operations |
+//! | `specs` | what is declared |
+//! | `messages` | a message |
+
+pub mod messages;
+pub mod ops;
+pub mod specs;

@@ -1,0 +1,516 @@
+//! What the journal's entries say: operations, one after another. docs/STORE.md has the byte tables.
+//!
+//! [`Ops`] writes, [`read`] reads; nothing else knows the bytes. Lengths are LEB128, numbers little-endian varints.
+
+use super::messages::{put_message, take_message};
+use super::specs::{
+    put_binding, put_queue_spec, take_binding, take_exchange_spec, take_queue_spec,
+};
+use crate::broker::door::request::{Due, Keep, ParkId};
+use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags};
+use crate::log::{Cold, Offset, Place, QueueSpec, put_tags, take_tags};
+use crate::message::wire::{Put, Take, put_pairs};
+use crate::message::{Key, Message, Name, Origin, Timestamp};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// One operation.
+#[derive(Debug)]
+pub enum Op {
+    /// A message and where it was put.
+    Record {
+        message: Message,
+        /// When it came to these queues, if that was well after it was published.
+        arrived: Option<Timestamp>,
+        placed: Vec<(LogId, Offset, Tags)>,
+    },
+    /// A transient message that had to leave memory; nothing at recovery.
+    Spilled {
+        message: Message,
+    },
+    Settle {
+        queue: LogId,
+        offsets: Vec<Offset>,
+    },
+    Attempts {
+        queue: LogId,
+        offset: Offset,
+        attempts: u16,
+    },
+    Retain {
+        vhost: Name,
+        key: Key,
+        message: Option<Message>,
+    },
+    Memo {
+        session: SessionId,
+        key: Bytes,
+        value: Option<Bytes>,
+    },
+    Queue {
+        vhost: Name,
+        id: LogId,
+        spec: QueueSpec,
+    },
+    QueueGone {
+        id: LogId,
+    },
+    Exchange {
+        vhost: Name,
+        spec: ExchangeSpec,
+    },
+    ExchangeGone {
+        vhost: Name,
+        name: Name,
+    },
+    Bind {
+        vhost: Name,
+        binding: Binding,
+    },
+    Unbind {
+        vhost: Name,
+        binding: Binding,
+    },
+    Session {
+        vhost: Name,
+        id: SessionId,
+        name: Name,
+        life: Keep,
+        queue: Option<LogId>,
+    },
+    SessionGone {
+        id: SessionId,
+    },
+    Park {
+        id: ParkId,
+        vhost: Name,
+        due: Due,
+        session: Option<SessionId>,
+        message: Message,
+    },
+    Unpark {
+        id: ParkId,
+    },
+    /// Ids up to this one were given out.
+    Ids {
+        next: u64,
+    },
+    /// Of a snapshot: a page of records that live in the journal.
+    Page {
+        queue: LogId,
+        number: u64,
+        page: Cold,
+    },
+    /// Of a snapshot: the next offset of a queue.
+    Next {
+        queue: LogId,
+        offset: Offset,
+    },
+    /// Of a snapshot: how many parts an entry with living records has.
+    Parts {
+        pos: u64,
+        parts: u32,
+    },
+    /// An auto-delete queue had a consumer: it goes when there is none any more.
+    Used {
+        queue: LogId,
+    },
+    /// A message that was written again, so that its old entry can go: a new place for records that still live.
+    Rewritten {
+        message: Message,
+        records: Vec<(LogId, Offset)>,
+    },
+}
+
+/// Milliseconds after its publishing: a message that comes to a queue later is stored with the time when it came, from
+/// which times to live count.
+const LATE_MS: u64 = 100;
+
+/// Operations as bytes.
+#[derive(Debug, Default)]
+pub struct Ops {
+    bytes: Vec<u8>,
+    /// How many of them hold a message that is fetched by its index.
+    records: u32,
+    /// Places that nothing needs any more once these operations are stored, and not before.
+    pub freed: Vec<Place>,
+}
+
+impl Ops {
+    /// True without operations.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Records so far: the index of the next one.
+    pub fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes, without the operations around them.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes.into()
+    }
+
+    /// Moves the operations of `other` behind these.
+    pub fn append(&mut self, other: &mut Ops) {
+        match self.bytes.is_empty() {
+            true => std::mem::swap(self, other),
+            false => {
+                self.bytes.append(&mut other.bytes);
+                self.records += std::mem::take(&mut other.records);
+            }
+        }
+        self.freed.append(&mut other.freed);
+    }
+
+    /// A message and its places in durable queues, and when it came to them. Its index among the records.
+    pub fn record<'a>(
+        &mut self,
+        (message, arrived): (&Message, Timestamp),
+        placed: impl ExactSizeIterator<Item = (LogId, Offset, &'a Tags)>,
+    ) -> u32 {
+        match message.meta().published.until(arrived) > LATE_MS {
+            true => (self.bytes.u8(23), self.bytes.varint(arrived.0)).1,
+            false => self.bytes.u8(1),
+        }
+        put_message(&mut self.bytes, message);
+        self.bytes.varint(placed.len() as u64);
+        for (queue, offset, tags) in placed {
+            self.bytes.varint(queue.0);
+            self.bytes.varint(offset.0);
+            put_tags(&mut self.bytes, tags);
+        }
+        self.records += 1;
+        self.records - 1
+    }
+
+    /// A transient message on its way out of memory. Its index among the records.
+    pub fn spilled(&mut self, message: &Message) -> u32 {
+        self.bytes.u8(2);
+        put_message(&mut self.bytes, message);
+        self.records += 1;
+        self.records - 1
+    }
+
+    /// Records that are done with.
+    pub fn settle(&mut self, queue: LogId, offsets: &[Offset]) {
+        self.bytes.u8(3);
+        self.bytes.varint(queue.0);
+        self.bytes.varint(offsets.len() as u64);
+        let mut last = 0;
+        for offset in offsets {
+            self.bytes.signed(offset.0.wrapping_sub(last) as i64);
+            last = offset.0;
+        }
+    }
+
+    /// Failed deliveries of a record.
+    pub fn attempts(&mut self, queue: LogId, offset: Offset, attempts: u16) {
+        self.bytes.u8(4);
+        self.bytes.varint(queue.0);
+        self.bytes.varint(offset.0);
+        self.bytes.varint(u64::from(attempts));
+    }
+
+    /// A topic's retained value; none clears it.
+    pub fn retain(&mut self, vhost: &str, key: &Key, message: Option<&Message>) {
+        self.bytes.u8(5);
+        self.bytes.text(vhost);
+        self.bytes.bytes(key.bytes());
+        self.bytes.optional(message, put_message);
+    }
+
+    /// A session's memo; none forgets it.
+    pub fn memo(&mut self, session: SessionId, key: &[u8], value: Option<&Bytes>) {
+        self.bytes.u8(6);
+        self.bytes.varint(session.0);
+        self.bytes.bytes(key);
+        self.bytes.optional(value, |o, v| o.bytes(v));
+    }
+
+    /// A declared queue.
+    pub fn queue(&mut self, vhost: &str, id: LogId, spec: &QueueSpec) {
+        self.bytes.u8(7);
+        self.bytes.text(vhost);
+        self.bytes.varint(id.0);
+        put_queue_spec(&mut self.bytes, spec);
+    }
+
+    /// A deleted queue, with all that is in it.
+    pub fn queue_gone(&mut self, id: LogId) {
+        self.bytes.u8(8);
+        self.bytes.varint(id.0);
+    }
+
+    /// A declared exchange.
+    pub fn exchange(&mut self, vhost: &str, spec: &ExchangeSpec) {
+        self.bytes.u8(9);
+        self.bytes.text(vhost);
+        self.bytes.text(&spec.name);
+        self.bytes.text(spec.kind.as_str());
+        self.bytes.flag(spec.auto_delete);
+        self.bytes.flag(spec.internal);
+        put_pairs(&mut self.bytes, &spec.arguments);
+    }
+
+    /// A deleted exchange, with its bindings.
+    pub fn exchange_gone(&mut self, vhost: &str, name: &str) {
+        self.bytes.u8(10);
+        self.bytes.text(vhost);
+        self.bytes.text(name);
+    }
+
+    /// A binding made (or its tag replaced) or removed.
+    pub fn binding(&mut self, vhost: &str, binding: &Binding, made: bool) {
+        self.bytes.u8(if made { 11 } else { 12 });
+        self.bytes.text(vhost);
+        put_binding(&mut self.bytes, binding);
+    }
+
+    /// A named session, new or with other settings.
+    pub fn session(
+        &mut self,
+        vhost: &str,
+        (id, name): (SessionId, &str),
+        life: Keep,
+        queue: Option<LogId>,
+    ) {
+        self.bytes.u8(13);
+        self.bytes.text(vhost);
+        self.bytes.varint(id.0);
+        self.bytes.text(name);
+        match life {
+            Keep::No => self.bytes.u8(0),
+            Keep::For(ms) => (self.bytes.u8(1), self.bytes.varint(ms)).1,
+            Keep::Forever => self.bytes.u8(2),
+        }
+        self.bytes.optional(queue, |o, q| o.varint(q.0));
+    }
+
+    /// The end of a named session.
+    pub fn session_gone(&mut self, id: SessionId) {
+        self.bytes.u8(14);
+        self.bytes.varint(id.0);
+    }
+
+    /// A parked publish.
+    pub fn park(
+        &mut self,
+        id: ParkId,
+        vhost: &str,
+        (due, session): (Due, Option<SessionId>),
+        message: &Message,
+    ) {
+        self.bytes.u8(15);
+        self.bytes.varint(id.0);
+        self.bytes.text(vhost);
+        match due {
+            Due::At(at) => (self.bytes.u8(0), self.bytes.varint(at.0)).1,
+            Due::Gone { delay_ms } => (self.bytes.u8(1), self.bytes.varint(delay_ms)).1,
+        }
+        self.bytes.optional(session, |o, s| o.varint(s.0));
+        put_message(&mut self.bytes, message);
+    }
+
+    /// A parked publish that was routed or cancelled.
+    pub fn unpark(&mut self, id: ParkId) {
+        self.bytes.u8(16);
+        self.bytes.varint(id.0);
+    }
+
+    /// Ids up to this one were given out.
+    pub fn ids(&mut self, next: u64) {
+        self.bytes.u8(17);
+        self.bytes.varint(next);
+    }
+
+    /// Of a snapshot: the head of a page of living records. The page's own bytes follow.
+    pub fn page_head(&mut self, queue: LogId, number: u64, len: usize) {
+        self.bytes.u8(18);
+        self.bytes.varint(queue.0);
+        self.bytes.varint(number);
+        self.bytes.varint(len as u64);
+    }
+
+    /// Of a snapshot: an entry of several parts.
+    pub fn parts(&mut self, pos: u64, parts: u32) {
+        self.bytes.u8(21);
+        self.bytes.varint(pos);
+        self.bytes.varint(u64::from(parts));
+    }
+
+    /// An auto-delete queue that has its first consumer.
+    pub fn used(&mut self, queue: LogId) {
+        self.bytes.u8(22);
+        self.bytes.varint(queue.0);
+    }
+
+    /// A message that is written again for these records. Its index among the records.
+    pub fn rewritten(
+        &mut self,
+        message: &Message,
+        records: impl ExactSizeIterator<Item = (LogId, Offset)>,
+    ) -> u32 {
+        self.bytes.u8(20);
+        put_message(&mut self.bytes, message);
+        self.bytes.varint(records.len() as u64);
+        for (queue, offset) in records {
+            self.bytes.varint(queue.0);
+            self.bytes.varint(offset.0);
+        }
+        self.records += 1;
+        self.records - 1
+    }
+
+    /// Of a snapshot: the next offset.
+    pub fn next(&mut self, queue: LogId, offset: Offset) {
+        self.bytes.u8(19);
+        self.bytes.varint(queue.0);
+        self.bytes.varint(offset.0);
+    }
+}
+
+/// Reads operations in order; the first one that cannot be read ends it with `None`.
+pub fn read(mut input: Bytes) -> impl Iterator<Item = Option<Op>> {
+    let (mut origin, mut broken) = (Arc::default(), false);
+    std::iter::from_fn(move || {
+        if input.is_empty() || broken {
+            return None;
+        }
+        let op = take_op(&mut input, &mut origin);
+        broken = op.is_none();
+        Some(op)
+    })
+}
+
+fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
+    Some(match input.take_u8()? {
+        1 => take_record(input, None, origin)?,
+        23 => {
+            let arrived = Timestamp(input.take_varint()?);
+            take_record(input, Some(arrived), origin)?
+        }
+        2 => Op::Spilled { message: take_message(input, origin)? },
+        3 => take_settle(input)?,
+        4 => Op::Attempts {
+            queue: take_log(input)?,
+            offset: take_offset(input)?,
+            attempts: input.take_number()?,
+        },
+        5 => Op::Retain {
+            vhost: input.take_name()?,
+            key: Key::new(input.take_bytes()?),
+            message: input.take_optional(|i| take_message(i, origin))?,
+        },
+        6 => Op::Memo {
+            session: SessionId(input.take_varint()?),
+            key: input.take_bytes()?,
+            value: input.take_optional(Take::take_bytes)?,
+        },
+        7 => Op::Queue {
+            vhost: input.take_name()?,
+            id: take_log(input)?,
+            spec: take_queue_spec(input)?,
+        },
+        8 => Op::QueueGone { id: take_log(input)? },
+        9 => Op::Exchange { vhost: input.take_name()?, spec: take_exchange_spec(input)? },
+        10 => Op::ExchangeGone { vhost: input.take_name()?, name: input.take_name()? },
+        11 => Op::Bind { vhost: input.take_name()?, binding: take_binding(input)? },
+        12 => Op::Unbind { vhost: input.take_name()?, binding: take_binding(input)? },
+        13 => take_session(input)?,
+        14 => Op::SessionGone { id: SessionId(input.take_varint()?) },
+        15 => take_park(input, origin)?,
+        16 => Op::Unpark { id: ParkId(input.take_varint()?) },
+        17 => Op::Ids { next: input.take_varint()? },
+        18 => Op::Page {
+            queue: take_log(input)?,
+            number: input.take_varint()?,
+            page: Cold::read(input.take_bytes()?)?,
+        },
+        19 => Op::Next { queue: take_log(input)?, offset: take_offset(input)? },
+        20 => {
+            let message = take_message(input, origin)?;
+            let count: usize = input.take_number()?;
+            let mut records = Vec::with_capacity(count.min(input.len() / 2));
+            for _ in 0..count {
+                records.push((take_log(input)?, take_offset(input)?));
+            }
+            Op::Rewritten { message, records }
+        }
+        21 => Op::Parts { pos: input.take_varint()?, parts: input.take_number()? },
+        22 => Op::Used { queue: take_log(input)? },
+        _ => return None,
+    })
+}
+
+fn take_record(
+    input: &mut Bytes,
+    arrived: Option<Timestamp>,
+    origin: &mut Arc<Origin>,
+) -> Option<Op> {
+    let message = take_message(input, origin)?;
+    let count: usize = input.take_number()?;
+    let mut placed = Vec::with_capacity(count.min(input.len() / 2));
+    for _ in 0..count {
+        placed.push((take_log(input)?, take_offset(input)?, take_tags(input)?));
+    }
+    Some(Op::Record { message, arrived, placed })
+}
+
+fn take_log(input: &mut Bytes) -> Option<LogId> {
+    input.take_varint().map(LogId)
+}
+
+fn take_offset(input: &mut Bytes) -> Option<Offset> {
+    input.take_varint().map(Offset)
+}
+
+fn take_settle(input: &mut Bytes) -> Option<Op> {
+    let queue = take_log(input)?;
+    let count: usize = input.take_number()?;
+    let mut offsets = Vec::with_capacity(count.min(input.len()));
+    let mut last = 0u64;
+    for _ in 0..count {
+        last = last.wrapping_add(input.take_signed()? as u64);
+        offsets.push(Offset(last));
+    }
+    Some(Op::Settle { queue, offsets })
+}
+
+fn take_session(input: &mut Bytes) -> Option<Op> {
+    let (vhost, id) = (input.take_name()?, SessionId(input.take_varint()?));
+    let name = input.take_name()?;
+    let life = match input.take_u8()? {
+        0 => Keep::No,
+        1 => Keep::For(input.take_varint()?),
+        2 => Keep::Forever,
+        _ => return None,
+    };
+    Some(Op::Session { vhost, id, name, life, queue: input.take_optional(take_log)? })
+}
+
+fn take_park(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
+    let (id, vhost) = (ParkId(input.take_varint()?), input.take_name()?);
+    let due = match input.take_u8()? {
+        0 => Due::At(Timestamp(input.take_varint()?)),
+        1 => Due::Gone { delay_ms: input.take_varint()? },
+        _ => return None,
+    };
+    let session = input.take_optional(|i| i.take_varint().map(SessionId))?;
+    Some(Op::Park { id, vhost, due, session, message: take_message(input, origin)? })
+}
+
+#[cfg(test)]
+#[path = "ops_tests.rs"]
+mod tests;

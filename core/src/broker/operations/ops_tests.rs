@@ -1,0 +1,129 @@
+//! Operations written and read back.
+
+use super::*;
+use crate::exchange::{BindingTag, Kind, Target};
+use crate::log::{Place, Record, RecordState};
+use crate::message::{Address, Death, Meta, Reason};
+use crate::message::{Fields, Value};
+
+fn message() -> Message {
+    let origin = Origin { user: "u".into(), client: "c".into(), listener: "l".into() };
+    let mut meta = Meta::new(Arc::new(origin), Timestamp(5));
+    meta.durable = true;
+    meta.level = 2;
+    meta.priority = Some(0);
+    meta.expires = Some(Timestamp(99));
+    meta.through = Some(["r".into()].into());
+    meta.deaths = Some(
+        [Death {
+            queue: "q".into(),
+            reason: Reason::MaxLength,
+            count: 3,
+            time: Timestamp(4),
+            address: Address::queue("q"),
+            ttl_ms: Some(7),
+            detail: Some("why".into()),
+        }]
+        .into(),
+    );
+    Message::from_fields(
+        Address::new("x".into(), "a/b".into()),
+        meta,
+        &Fields::default(),
+        "body".into(),
+    )
+}
+
+fn spec() -> QueueSpec {
+    QueueSpec::durable("q")
+        .with_arguments(vec![
+            ("x-max-length".into(), Value::I32(5)),
+            ("x-dead-letter-exchange".into(), Value::text("dlx")),
+        ])
+        .expect("valid")
+}
+
+fn all() -> Ops {
+    let mut ops = Ops::default();
+    let tags = Tags::new(&[BindingTag { level: 1, flags: 2, id: 300 }]);
+    let (queue, session) = (LogId(3), SessionId(4));
+    let record = Record {
+        message: None,
+        tags: tags.clone(),
+        state: RecordState::Ready,
+        attempts: 4,
+        seen: true,
+        place: Some(Place { pos: 2, index: 3 }),
+        durable: true,
+        priority: 1,
+        size: 100,
+        expires: None,
+        removal_reason: None,
+    };
+    assert_eq!(ops.record((&message(), Timestamp(5)), [(queue, Offset(9), &tags)].into_iter()), 0);
+    assert_eq!(ops.spilled(&message()), 1);
+    ops.settle(queue, &[Offset(5), Offset(3), Offset(1 << 40)]);
+    ops.attempts(queue, Offset(3), 2);
+    ops.retain("/", &"t".into(), Some(&message()));
+    ops.retain("/", &"t".into(), None);
+    ops.memo(session, b"k", Some(&Bytes::from_static(b"v")));
+    ops.queue("/", queue, &spec());
+    ops.queue_gone(queue);
+    ops.exchange("/", &ExchangeSpec::new("x", Kind::Headers));
+    ops.exchange_gone("/", "x");
+    ops.binding("/", &Binding::new("x", "k".into(), Target::Session(session)), true);
+    ops.binding("/", &Binding::new("x", "k".into(), Target::Exchange("y".into())), false);
+    ops.session("/", (session, "s"), Keep::For(8), Some(queue));
+    ops.session_gone(session);
+    ops.park(ParkId(1), "/", (Due::Gone { delay_ms: 5 }, Some(session)), &message());
+    ops.unpark(ParkId(1));
+    ops.ids(77);
+    let page = Cold::write([(3, &record)].into_iter()).expect("it has a place");
+    ops.page_head(queue, 5, page.bytes().len());
+    ops.bytes.extend_from_slice(page.bytes());
+    assert_eq!(ops.rewritten(&message(), [(queue, Offset(9))].into_iter()), 2);
+    ops.parts(7, 3);
+    ops.used(queue);
+    ops.next(queue, Offset(10));
+    ops
+}
+
+#[test]
+fn operations_come_back() {
+    let ops = all();
+    let bytes = Bytes::copy_from_slice(ops.as_bytes());
+    let back: Vec<Op> = read(bytes.clone()).map(|op| op.expect("whole")).collect();
+    assert_eq!(back.len(), 23);
+    let Op::Record { message: m, arrived: None, placed } = &back[0] else {
+        panic!("{:?}", back[0])
+    };
+    assert_eq!((m.body(), m.address()), (message().body(), message().address()));
+    assert_eq!((m.meta().deaths(), m.meta().level), (message().meta().deaths(), 2));
+    assert_eq!(m.meta().origin, message().meta().origin);
+    assert_eq!((m.meta().expires, m.meta().priority), (Some(Timestamp(99)), Some(0)));
+    assert_eq!(placed[0].2.as_slice()[0].id, 300);
+    let Op::Settle { offsets, .. } = &back[2] else { panic!("{:?}", back[2]) };
+    assert_eq!(*offsets, [Offset(5), Offset(3), Offset(1 << 40)]);
+    let Op::Queue { spec: s, .. } = &back[7] else { panic!("{:?}", back[7]) };
+    assert_eq!(*s, spec());
+    let Op::Park { due, .. } = &back[15] else { panic!("{:?}", back[15]) };
+    assert_eq!(*due, Due::Gone { delay_ms: 5 });
+}
+
+#[test]
+fn a_cut_is_noticed_at_every_byte() {
+    let whole = Bytes::copy_from_slice(all().as_bytes());
+    let ends: Vec<usize> = {
+        let mut ends = vec![0];
+        let (mut rest, mut origin) = (whole.clone(), Arc::default());
+        while !rest.is_empty() {
+            take_op(&mut rest, &mut origin).expect("whole");
+            ends.push(whole.len() - rest.len());
+        }
+        ends
+    };
+    for cut in 0..whole.len() {
+        let broken = read(whole.slice(..cut)).any(|op| op.is_none());
+        assert_eq!(broken, !ends.contains(&cut), "cut at {cut}");
+    }
+}

@@ -1,0 +1,34 @@
+//! What the end of the last start would have done.
+
+use crate::broker::door::request::Keep;
+use crate::broker::shared::Shared;
+use crate::broker::turn::context::Context;
+use crate::broker::turn::removal::{after_detach, end_session};
+use crate::broker::turn::run::Turn;
+use std::sync::Arc;
+
+/// Sessions that were to end with their connection have ended, auto-delete queues lose their last consumer, and queues
+/// hold their limits, whose drops are stored lazily.
+pub fn catch_up(shared: &Arc<Shared>) {
+    for vhost in shared.all_vhosts() {
+        for named in vhost.sessions().iter().filter(|named| !named.is_durable()) {
+            let mut ops = end_session(shared, vhost, named);
+            if shared.parked.lock().has_will_of(named.id) {
+                // After another crash its will must still name its owner.
+                ops.session(&vhost.name, (named.id, &named.name), Keep::No, None);
+            }
+            shared.committer.submit_ops(ops);
+        }
+        for queue in vhost.queues() {
+            shared.committer.submit_ops(after_detach(shared, vhost, &queue));
+            let mut turn = Turn::default();
+            let context = Context { shared, vhost, now: shared.now() };
+            let open_turn = shared.open_turns.enter();
+            queue
+                .change(&mut turn.after, |state, effects| state.sub.dispatch(context.now, effects));
+            turn.run(context);
+            turn.finish(context, None);
+            shared.open_turns.leave(open_turn);
+        }
+    }
+}

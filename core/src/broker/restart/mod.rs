@@ -1,0 +1,15 @@
+//! What is kept of the journal, and how a broker comes back from it.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `snapshot` | stores all but message bodies, so that the journal in front of that can go |
+//! | `clean` | writes again what little lives in a part of the journal, so that the part can go |
+//! | `recovery` | reads the newest snapshot and the journal behind it |
+//! | `catch_up` | does what the end of the last start would have done |
+//! | `dump` | reads a stored queue, for tools |
+
+pub mod catch_up;
+pub mod clean;
+pub mod dump;
+pub mod recovery;
+pub mod snapshot;

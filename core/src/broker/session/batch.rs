@@ -1,0 +1,24 @@
+//! What a session has queued for its next flush.
+
+use crate::broker::door::request::{LaneId, Memo, Publish};
+
+/// What waits for the next flush.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub publishes: Vec<QueuedPublish>,
+    /// Bytes of their messages.
+    pub bytes: usize,
+    /// They are not held back with the publishes.
+    pub memos: Vec<Memo>,
+    /// What is being routed is a transaction, which can still be refused as a whole.
+    pub all_or_nothing: bool,
+}
+
+/// A publish that waits for the flush.
+pub(super) struct QueuedPublish {
+    pub lane: LaneId,
+    pub number: u64,
+    pub publish: Publish,
+    /// State that is stored in the same entry as the message.
+    pub memo: Option<Memo>,
+}

@@ -1,0 +1,275 @@
+//! Consumers: attached, detached, and single gets; and what all control verbs begin or end with.
+
+use super::state::{Attachment, Session};
+use crate::broker::door::request::{Consumer, LaneId, Source, Unsettled};
+use crate::broker::journal::unit::Unit;
+use crate::broker::operations::ops::Ops;
+use crate::broker::turn::removal;
+use crate::broker::vhost::inbox::Inbox;
+use crate::broker::vhost::named::Named;
+use crate::broker::vhost::queue::{Aftermath, Queue};
+use crate::error::{Error, ErrorKind};
+use crate::subscription::{Attached, ConsumerId, Credit, Delivery};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Attempts of a single get whose record has to be read back: it may leave memory again before it is taken.
+const GET_TRIES: usize = 50;
+
+/// The error of a verb whose connection has lost the session to another one.
+pub(super) fn taken_over() -> Error {
+    Error::new(ErrorKind::Closed, "another connection has the session")
+}
+
+impl Session {
+    /// Stores operations, behind everything submitted so far.
+    pub(super) async fn store(&mut self, ops: Ops) -> Result<(), Error> {
+        self.turn.unit().ops.append(&mut { ops });
+        let durable = self.turn.is_durable();
+        self.flush_ops();
+        match durable {
+            true => self.sync().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Resolves when all that this session did so far is stored; confirms are in [`Session::events`] by then.
+    pub async fn sync(&mut self) -> Result<(), Error> {
+        self.flush();
+        let shared = self.shared();
+        for (queue, offsets) in std::mem::take(&mut self.consumers.pending_removals) {
+            shared.loads.removed(&queue, &offsets).await;
+        }
+        shared.committer.sync(Unit::default()).await
+    }
+
+    /// Flushes what this session published, so that the next verb comes behind it; what is held back because memory or
+    /// disk space is short stays held back.
+    pub(super) fn flush_behind(&mut self) {
+        match self.shared().pressure.holds_publishers() {
+            true => self.flush(),
+            false => self.flush_all(),
+        }
+    }
+
+    /// What this session published before is in its queues before the next verb looks at them.
+    pub(super) async fn arrived(&mut self) -> Result<(), Error> {
+        self.flush_behind();
+        match self.inbox.outstanding.load(Ordering::Acquire) {
+            0 => Ok(()),
+            _ => self.shared().committer.sync(Unit::default()).await,
+        }
+    }
+
+    /// Starts consuming. `NotFound`, `Locked` (exclusive queue), `InUse` (exclusive consumer).
+    pub async fn attach(&mut self, lane: LaneId, consumer: Consumer) -> Result<ConsumerId, Error> {
+        self.arrived().await?;
+        let queue = match &consumer.source {
+            Source::Queue(name) => self.own_queue_named(name)?,
+            Source::Own => {
+                let is_new = self.named.as_ref().is_some_and(|named| named.queue().is_none());
+                let queue = self.make_own_queue()?;
+                if is_new && queue.is_durable() {
+                    self.sync().await?;
+                }
+                queue
+            }
+        };
+        let is_own = matches!(consumer.source, Source::Own);
+        let id = self.new_consumer();
+        let pools: smallvec::SmallVec<[_; 2]> = consumer
+            .pools
+            .iter()
+            .filter_map(|p| self.consumers.pools.get(p.0 as usize).cloned())
+            .collect();
+        let (now, inbox) = (self.shared().now(), self.inbox.clone());
+        self.touch();
+        let attached = queue.change(&mut self.turn.after, |state, effects| {
+            if state.deleted {
+                return Err(Error::new(ErrorKind::NotFound, "the queue is being deleted"));
+            }
+            // A connection that takes the session over detaches its consumers: none may be attached behind that.
+            if is_own && !self.named.as_ref().is_some_and(|named| named.is_of(&inbox)) {
+                return Err(taken_over());
+            }
+            let alone = state.sub.consumers.active_count() == 0;
+            if state.sub.consumers.has_exclusive() || consumer.exclusive && !alone {
+                let detail = format!("queue '{}' is in exclusive use", queue.name);
+                return Err(Error::new(ErrorKind::InUse, detail));
+            }
+            let is_first = queue.spec.auto_delete && queue.is_durable() && !state.had_consumer;
+            let handle = state.sub.consumers.handle();
+            let mut attached = Attached::new(handle, id, consumer.credit);
+            attached.exclusive = consumer.exclusive;
+            attached.priority = consumer.priority;
+            attached.pools = pools;
+            attached.window = Some(inbox.window.clone());
+            attached.skip_own = consumer.skip_own.then(|| inbox.origin.clone());
+            state.attach(attached, inbox);
+            state.sub.dispatch(now, effects);
+            Ok((handle, is_first))
+        });
+        let (handle, is_first) = attached?;
+        if is_first {
+            self.turn.unit().ops.used(queue.id);
+        }
+        let (settles, owned) = (consumer.settles, queue.clone());
+        self.consumers
+            .by_id
+            .insert(id, Attachment { queue, handle, lane, settles, is_getter: false });
+        self.flush_ops();
+        if is_first {
+            self.sync().await?;
+        }
+        if let Source::Own = consumer.source {
+            self.shared().loads.loaded(&owned).await; // They come before those of other queues.
+        }
+        Ok(id)
+    }
+
+    /// Stops consuming. An auto-delete queue goes with its last consumer.
+    pub async fn detach(&mut self, consumer: ConsumerId, unsettled: Unsettled) {
+        self.flush_behind();
+        let goes = self.consumers.by_id.get(&consumer).is_some_and(|a| a.queue.spec.auto_delete);
+        let ops = match unsettled {
+            Unsettled::Return => self.release(consumer),
+            Unsettled::Stay => self.stop(consumer),
+        };
+        // The consumer is gone whether or not the deletion of its queue could be stored.
+        let _ = self.store(ops).await;
+        if goes {
+            let _ = self.sync().await;
+        }
+    }
+
+    /// Ends deliveries. What is unsettled stays with the consumer; what its connection has not taken goes back.
+    fn stop(&mut self, consumer: ConsumerId) -> Ops {
+        let Some(attachment) = self.consumers.by_id.get(&consumer) else { return Ops::default() };
+        let (queue, handle) = (attachment.queue.clone(), attachment.handle);
+        self.touch();
+        let unseen = self.inbox.take_back(consumer, &mut self.turn.after.queues);
+        let shared = self.shared();
+        queue.change(&mut self.turn.after, |state, effects| {
+            state.sub.consumers.stop(handle);
+            let released = crate::subscription::Outcome::Released;
+            state.sub.settle(handle, &unseen, &released, effects);
+            state.unused_since = shared.now();
+            state.sub.dispatch(shared.now(), effects);
+        });
+        self.settle_down();
+        removal::after_detach(&shared, &self.vhost, &queue)
+    }
+
+    /// Detaches the consumer; what it has unsettled goes back.
+    pub(super) fn release(&mut self, consumer: ConsumerId) -> Ops {
+        let Some(Attachment { queue, handle, .. }) = self.forget(consumer) else {
+            return Ops::default();
+        };
+        self.touch();
+        let shared = self.shared();
+        queue.change(&mut self.turn.after, |state, effects| {
+            state.detach(handle, shared.now(), effects);
+            state.sub.dispatch(shared.now(), effects);
+        });
+        self.settle_down();
+        removal::after_detach(&shared, &self.vhost, &queue)
+    }
+
+    /// Ends a lane: its consumers leave, what they had unsettled goes back, an open transaction is rolled back.
+    pub fn drop_lane(&mut self, lane: LaneId) {
+        self.flush();
+        let mut ops = Ops::default();
+        for consumer in self.consumers_of(Some(lane)) {
+            ops.append(&mut self.release(consumer));
+        }
+        self.turn.unit().ops.append(&mut ops);
+        self.lanes.list.retain(|(id, _)| *id != lane);
+        self.flush_ops();
+    }
+
+    /// One message now, or none; with it the number of messages still ready. With `settles` it has to be settled
+    /// like a delivery of [`Delivery::consumer`].
+    pub async fn get(
+        &mut self,
+        lane: LaneId,
+        queue: &str,
+        settles: bool,
+    ) -> Result<Option<(Delivery, u64)>, Error> {
+        self.arrived().await?;
+        let queue = self.own_queue_named(queue)?;
+        let known = self.getter(lane, queue.id, settles);
+        let consumer = known.unwrap_or_else(|| {
+            let id = self.new_consumer();
+            let handle = queue.look(|state| {
+                let handle = state.sub.consumers.handle();
+                let nothing = Credit { messages: 0, bytes: 0 };
+                let mut attached = Attached::new(handle, id, nothing);
+                attached.is_getter = true;
+                state.sub.consumers.attach(attached);
+                handle
+            });
+            let queue = queue.clone();
+            self.consumers
+                .by_id
+                .insert(id, Attachment { queue, handle, lane, settles, is_getter: true });
+            id
+        });
+        for _ in 0..GET_TRIES {
+            if let Some(found) = self.get_once(&queue, consumer, settles) {
+                self.flush_ops();
+                return Ok(Some(found));
+            }
+            // The head may have to be fetched first.
+            let waits = queue.look(|state| state.sub.is_loading());
+            self.flush_ops();
+            if !waits {
+                break;
+            }
+            self.shared().loads.loaded(&queue).await;
+        }
+        Ok(None)
+    }
+
+    fn get_once(
+        &mut self,
+        queue: &Arc<Queue>,
+        consumer: ConsumerId,
+        settles: bool,
+    ) -> Option<(Delivery, u64)> {
+        self.touch();
+        let handle = self.consumers.by_id.get(&consumer)?.handle;
+        let now = self.shared().now();
+        let found = queue.change(&mut self.turn.after, |state, effects| {
+            if !state.sub.get(handle, now, effects) {
+                return None;
+            }
+            let at = effects.deliveries.iter().position(|(h, _)| *h == handle)?;
+            let (_, delivery) = effects.deliveries.remove(at);
+            if !settles {
+                let accepted = crate::subscription::Outcome::Accepted;
+                state.sub.settle(handle, &[delivery.offset], &accepted, effects);
+            }
+            state.unused_since = now;
+            Some((delivery, state.sub.ready().0))
+        });
+        self.settle_down();
+        found
+    }
+}
+
+/// The consumers of the connection that had the session leave its queue; others stay.
+pub(super) fn resume(
+    named: &Named,
+    before: &Arc<Inbox>,
+    after: &mut Aftermath,
+    now: crate::message::Timestamp,
+) {
+    let Some(queue) = named.queue() else { return };
+    queue.change(after, |state, effects| {
+        let theirs = state.consumer_inboxes().filter(|(_, inbox)| Arc::ptr_eq(inbox, before));
+        let handles: Vec<_> = theirs.map(|(handle, _)| handle).collect();
+        for handle in handles {
+            state.detach(handle, now, effects);
+        }
+    });
+}

@@ -1,0 +1,218 @@
+//! Declaring and deleting queues and exchanges. Memory and journal change in one order: operations are submitted under
+//! the lock of the topology, so that nobody finds what is not on its way to the store.
+
+use super::state::Session;
+use crate::broker::door::events::{Declared, QueueStatus};
+use crate::broker::operations::ops::Ops;
+use crate::broker::turn::removal;
+use crate::broker::vhost::queue::Queue;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::{ExchangeSpec, LogId};
+use crate::log::{Life, QueueSpec};
+use crate::message::Name;
+use std::sync::Arc;
+
+pub(super) fn refused(detail: impl Into<Arc<str>>) -> Error {
+    Error::new(ErrorKind::Refused, detail)
+}
+
+impl Session {
+    pub(super) fn check_owner(&self, queue: &Queue) -> Result<(), Error> {
+        match queue.owner {
+            Some(owner) if owner != self.id => {
+                let detail = format!(
+                    "cannot obtain exclusive access to locked queue '{}' in vhost '{}'",
+                    queue.name, self.vhost.name
+                );
+                Err(Error::new(ErrorKind::Locked, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn own_queue_named(&self, name: &str) -> Result<Arc<Queue>, Error> {
+        let queue = self.vhost.queue(name)?;
+        self.check_owner(&queue)?;
+        Ok(queue)
+    }
+
+    /// An empty name asks for a generated one. `Mismatch` when it exists otherwise, `Locked` when exclusive elsewhere.
+    pub async fn declare_queue(&mut self, mut spec: QueueSpec) -> Result<Declared, Error> {
+        self.flush_behind();
+        let shared = self.shared();
+        if spec.name.is_empty() {
+            spec.name = format!("amq.gen-{}", shared.identifiers.unique_text(shared.now())).into();
+        }
+        let (queue, created) = self.known_or_new(spec)?;
+        if created {
+            removal::watch_unused(&shared, &self.vhost, &queue);
+            if queue.owner.is_some() {
+                self.exclusive.push(queue.clone());
+            }
+        }
+        if queue.is_durable() {
+            // Another session's declaration of it may still be on its way to the store.
+            self.sync().await?;
+        }
+        Ok(Declared { status: status(&queue), created })
+    }
+
+    fn known_or_new(&self, spec: QueueSpec) -> Result<(Arc<Queue>, bool), Error> {
+        let shared = self.shared();
+        let mut topology = self.vhost.topology.write();
+        if let Some(known) = topology.queue(&spec.name).cloned() {
+            drop(topology);
+            self.check_owner(&known)?;
+            if let Some(what) = known.spec.differs(&spec) {
+                let (name, vhost) = (&spec.name, &self.vhost.name);
+                let (wanted, is) = (spec.show(what), known.spec.show(what));
+                let detail = format!(
+                    "inequivalent arg '{what}' for queue '{name}' in vhost '{vhost}': \
+                     received {wanted} but current is {is}"
+                );
+                return Err(Error::new(ErrorKind::Mismatch, detail));
+            }
+            known.look(|state| state.unused_since = shared.now());
+            return Ok((known, false));
+        }
+        shared.check_disk_space()?;
+        let owner = (spec.life == Life::Exclusive).then_some(self.id);
+        let queue = Queue::new(
+            (LogId(shared.identifiers.next()), &self.vhost.name),
+            spec,
+            owner,
+            shared.now(),
+        );
+        let mut ops = Ops::default();
+        if queue.is_durable() {
+            ops.queue(&self.vhost.name, queue.id, &queue.spec);
+        }
+        topology.add_queue(queue.clone(), &self.vhost.generations);
+        // Submitted under the lock: nobody can route to the queue before its declaration is on its way.
+        shared.committer.submit_ops(ops);
+        Ok((queue, true))
+    }
+
+    /// Passive declare: `NotFound`, `Locked`.
+    pub fn queue_status(&self, name: &str) -> Result<QueueStatus, Error> {
+        self.own_queue_named(name).map(|queue| status(&queue))
+    }
+
+    /// What the queue was declared with.
+    pub fn queue_spec(&self, name: &str) -> Result<QueueSpec, Error> {
+        self.own_queue_named(name).map(|queue| queue.spec.clone())
+    }
+
+    /// Returns how many ready messages went with it. `NotFound`, `InUse`, `Locked`.
+    pub async fn delete_queue(
+        &mut self,
+        name: &str,
+        if_unused: bool,
+        if_empty: bool,
+    ) -> Result<u64, Error> {
+        self.arrived_all().await?;
+        let queue = self.own_queue_named(name)?;
+        let now = status(&queue);
+        let in_use = |what| {
+            let detail = format!("queue '{name}' in vhost '{}' {what}", self.vhost.name);
+            Err(Error::new(ErrorKind::InUse, detail))
+        };
+        if if_unused && now.consumers > 0 {
+            return in_use("in use");
+        }
+        if if_empty && now.messages > 0 {
+            return in_use("not empty");
+        }
+        let shared = self.shared();
+        self.touch();
+        let (ops, count) = removal::remove_queue(&shared, &self.vhost, &queue);
+        self.exclusive.retain(|q| q.id != queue.id);
+        self.store(ops).await?;
+        if queue.is_durable() {
+            self.sync().await?;
+        }
+        Ok(count)
+    }
+
+    /// Drops all ready messages.
+    pub async fn purge(&mut self, name: &str) -> Result<u64, Error> {
+        self.arrived_all().await?;
+        let queue = self.own_queue_named(name)?;
+        self.touch();
+        let count = queue.change(&mut self.turn.after, |state, effects| state.sub.purge(effects));
+        self.settle_down();
+        self.store(Ops::default()).await?;
+        Ok(count)
+    }
+
+    /// `Mismatch` when it exists otherwise.
+    pub async fn declare_exchange(&mut self, spec: ExchangeSpec) -> Result<(), Error> {
+        self.flush_behind();
+        self.make_exchange(spec)?;
+        self.sync().await
+    }
+
+    fn make_exchange(&self, spec: ExchangeSpec) -> Result<(), Error> {
+        let shared = self.shared();
+        let mut topology = self.vhost.topology.write();
+        if let Some(known) = topology.exchange(&spec.name) {
+            return match known.differs(&spec) {
+                Some(what) => Err(mismatch((&spec.name, what), &self.vhost.name)),
+                None => Ok(()),
+            };
+        }
+        shared.check_disk_space()?;
+        let mut ops = Ops::default();
+        if spec.durable {
+            ops.exchange(&self.vhost.name, &spec);
+        }
+        topology.add_exchange(spec, &self.vhost.generations);
+        shared.committer.submit_ops(ops);
+        Ok(())
+    }
+
+    /// Passive declare.
+    pub fn exchange(&self, name: &str) -> Result<ExchangeSpec, Error> {
+        self.vhost.exchange(name)
+    }
+
+    /// `NotFound`, `InUse` (something is bound to it), `Refused` (predeclared).
+    pub async fn delete_exchange(&mut self, name: &str, if_unused: bool) -> Result<(), Error> {
+        self.flush_all();
+        self.vhost.exchange(name)?;
+        {
+            let mut topology = self.vhost.topology.write();
+            if topology.is_predeclared(name) {
+                return Err(refused(format!("exchange '{name}' cannot be deleted")));
+            }
+            if if_unused && topology.has_bindings(name) {
+                let detail = format!("exchange '{name}' in vhost '{}' in use", self.vhost.name);
+                return Err(Error::new(ErrorKind::InUse, detail));
+            }
+            topology.remove_exchange(name, &self.vhost.generations);
+            let mut ops = Ops::default();
+            ops.exchange_gone(&self.vhost.name, name);
+            self.shared().committer.submit_ops(ops);
+        }
+        self.sync().await
+    }
+
+    /// Flushes everything, held back or not: a verb that takes something away comes behind what was published before.
+    pub(super) async fn arrived_all(&mut self) -> Result<(), Error> {
+        self.flush_all();
+        self.arrived().await
+    }
+}
+
+pub(super) fn status(queue: &Queue) -> QueueStatus {
+    queue.look(|state| QueueStatus {
+        name: queue.name.clone(),
+        messages: state.sub.waiting(),
+        consumers: u32::try_from(state.sub.consumers.active_count()).unwrap_or(u32::MAX),
+    })
+}
+
+fn mismatch((name, what): (&Name, &str), vhost: &Name) -> Error {
+    let detail = format!("inequivalent arg '{what}' for exchange '{name}' in vhost '{vhost}'");
+    Error::new(ErrorKind::Mismatch, detail)
+}

@@ -1,0 +1,270 @@
+//! From what a connection published to one turn: publishes are routed together, those that may not go yet are held,
+//! and what has to be stored goes to the committer with the confirms that wait for it.
+
+use super::batch::QueuedPublish;
+use super::state::Session;
+use crate::broker::door::events::{Confirm, Confirmed, Notice};
+use crate::broker::door::request::{LaneId, Memo, Publish};
+use crate::broker::journal::unit::Ticket;
+use crate::broker::turn::context::Context;
+use crate::broker::vhost::generations::Stamp;
+use crate::broker::vhost::route::Route;
+use crate::error::{Error, ErrorKind};
+use crate::message::Message;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Routes that one session remembers.
+const CACHE_MAX: usize = 1024;
+
+/// A route that was resolved before, and when.
+pub(super) struct CachedRoute {
+    stamp: Stamp,
+    route: Arc<Route>,
+}
+
+/// Confirms of one flush.
+#[derive(Default)]
+pub(super) struct Waiting {
+    confirms: Vec<Confirm>,
+    /// The turn's index of each confirm's message.
+    indices: Vec<usize>,
+    bytes: usize,
+    /// Why one has no route at all.
+    pub astray: Option<Error>,
+    /// Memos to be stored unless their messages are refused, by index.
+    memos: Vec<(usize, Memo)>,
+}
+
+impl Session {
+    /// True while publishes are held back.
+    fn is_held(&self) -> bool {
+        if self.status.internal {
+            return false;
+        }
+        let shared = self.broker.shared();
+        shared.pressure.holds_publishers()
+            || self.inbox.uncommitted.load(Ordering::Acquire) > shared.settings.session_share
+    }
+
+    /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
+    /// Call it after every turn.
+    pub fn flush(&mut self) {
+        match self.batch.publishes.is_empty() || self.is_free(Self::is_held) {
+            true => self.flush_all(),
+            false => self.flush_ops(),
+        }
+    }
+
+    /// True when `is_held` does not hold this session back. Otherwise the end of that wakes [`Session::events`].
+    pub(super) fn is_free(&mut self, is_held: fn(&Self) -> bool) -> bool {
+        if is_held(self) {
+            // Noted before it is checked again: whoever ends the hold in between finds the note.
+            self.inbox.held.store(true, Ordering::Release);
+            self.broker.shared().pressure.hold(&self.inbox);
+            if is_held(self) {
+                self.tell_blocked();
+                return false;
+            }
+        }
+        self.inbox.held.store(false, Ordering::Release);
+        true
+    }
+
+    fn tell_blocked(&mut self) {
+        if !self.status.told_blocked && self.broker.shared().pressure.holds_publishers() {
+            self.status.told_blocked = true;
+            self.inbox.notice(Notice::Blocked(true));
+        }
+    }
+
+    /// Submits what settles left to be stored, without the publishes.
+    pub(super) fn flush_ops(&mut self) {
+        let shared = self.broker.shared().clone();
+        self.touch();
+        self.note_memos();
+        let vhost = self.vhost.clone();
+        let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
+        self.turn.run(context);
+        self.finish(context, None);
+    }
+
+    /// Tells snapshots, and a connection that may take the session over, that memory is ahead of the journal until
+    /// [`Session::finish`].
+    pub(super) fn touch(&mut self) {
+        if self.open_turn.is_none() {
+            self.open_turn = Some(self.broker.shared().open_turns.enter());
+            self.inbox.open.store(true, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
+        self.turn.finish(context, ticket);
+        if let Some(turn) = self.open_turn.take() {
+            self.inbox.open.store(false, Ordering::SeqCst);
+            context.shared.open_turns.leave(turn);
+        }
+    }
+
+    /// True while no other connection has taken the session's name. Asked once in a turn, after [`Session::touch`]:
+    /// whoever takes it waits for the end of the turn.
+    fn is_mine(&self) -> bool {
+        self.named.as_ref().is_none_or(|named| named.is_of(&self.inbox))
+    }
+
+    /// Flushes everything that is queued, held back or not.
+    pub(super) fn flush_all(&mut self) {
+        if self.batch.publishes.is_empty() {
+            return self.flush_ops();
+        }
+        self.touch();
+        let shared = self.broker.shared().clone();
+        let vhost = self.vhost.clone();
+        let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
+        let mut batch = std::mem::take(&mut self.batch.publishes);
+        self.batch.bytes = 0;
+        self.note_memos();
+        let mut waiting = self.publish_all(context, &mut batch);
+        self.batch.publishes = batch;
+        self.turn.run(context);
+        for (index, memo) in std::mem::take(&mut waiting.memos) {
+            // What was refused was not received.
+            if self.turn.refusal(index).is_none() {
+                self.memo_one(memo);
+            }
+        }
+        self.conclude(context, waiting);
+    }
+
+    /// Takes publishes to where their routes lead; nothing is appended before the turn runs.
+    pub(super) fn publish_all(
+        &mut self,
+        context: Context<'_>,
+        batch: &mut Vec<QueuedPublish>,
+    ) -> Waiting {
+        let mut waiting = Waiting::default();
+        let is_mine = self.is_mine();
+        for QueuedPublish { lane, number, publish, memo } in batch.drain(..) {
+            if memo.is_some() && !is_mine {
+                // The connection that has the session now does not know of it: its client will send it again.
+                continue;
+            }
+            let index = self.publish_one(context, (lane, number), publish, &mut waiting);
+            if let (Some(index), Some(memo)) = (index, memo) {
+                waiting.memos.push((index, memo));
+            }
+        }
+        waiting
+    }
+
+    fn note_memos(&mut self) {
+        if self.batch.memos.is_empty() {
+            return;
+        }
+        let (memos, is_mine) = (std::mem::take(&mut self.batch.memos), self.is_mine());
+        memos.into_iter().filter(|_| is_mine).for_each(|memo| self.memo_one(memo));
+    }
+
+    fn memo_one(&mut self, memo: Memo) {
+        let Some(named) = &self.named else { return };
+        let durable = named.is_durable();
+        if durable {
+            self.turn.unit().ops.memo(named.id, &memo.key, memo.value.as_ref());
+        }
+        named.with(|state| match memo.value {
+            Some(value) => state.memos.insert(memo.key, value),
+            None => state.memos.remove(&memo.key),
+        });
+    }
+
+    /// The message's index in the turn, if it has a route.
+    fn publish_one(
+        &mut self,
+        context: Context<'_>,
+        (lane, number): (LaneId, u64),
+        publish: Publish,
+        waiting: &mut Waiting,
+    ) -> Option<usize> {
+        let Publish { message, confirm, mandatory } = publish;
+        waiting.bytes += message.size();
+        let (taken, index, confirmed) = match self.route(context, &message) {
+            Ok(route) => {
+                let taken = self.turn.publish(context, message.clone(), &route);
+                match taken.routed {
+                    true if confirm => (Some(taken.index), taken.index, Confirmed::Stored),
+                    false if confirm || mandatory => {
+                        (Some(taken.index), usize::MAX, Confirmed::Unroutable(message))
+                    }
+                    _ => return Some(taken.index),
+                }
+            }
+            Err(why) => {
+                waiting.astray.get_or_insert_with(|| why.clone());
+                if !confirm {
+                    return None;
+                }
+                (None, usize::MAX, Confirmed::Refused(why))
+            }
+        };
+        waiting.confirms.push(Confirm { lane, number, confirmed });
+        waiting.indices.push(index);
+        taken
+    }
+
+    /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
+    pub(super) fn conclude(&mut self, context: Context<'_>, waiting: Waiting) {
+        let Waiting { mut confirms, indices, bytes, .. } = waiting;
+        for (confirm, index) in confirms.iter_mut().zip(indices) {
+            if let Some(why) = self.turn.refusal(index) {
+                confirm.confirmed = Confirmed::Refused(why.clone());
+            }
+        }
+        let behind = self.inbox.outstanding.load(Ordering::Acquire) > 0;
+        if self.turn.is_durable() || behind && !confirms.is_empty() {
+            let bytes = if self.turn.is_durable() { bytes } else { 0 };
+            let ticket = Ticket { inbox: self.inbox.clone(), confirms, bytes };
+            self.finish(context, Some(ticket));
+            return;
+        }
+        if !confirms.is_empty() {
+            self.inbox.confirm(confirms);
+            self.inbox.wake();
+        }
+        self.finish(context, None);
+    }
+
+    /// The route of an address, remembered as long as nothing that concerns it changes.
+    fn route(&mut self, context: Context<'_>, message: &Message) -> Result<Arc<Route>, Error> {
+        let address = message.address();
+        let retains = context.retains(message) && !self.batch.all_or_nothing;
+        if !retains
+            && let Some(cached) = self.route_cache.get(address)
+            && context.vhost.generations.is_current(cached.stamp)
+        {
+            return Ok(cached.route.clone());
+        }
+        let limits = &context.shared.settings;
+        if address.key.bytes().len() > limits.topic_bytes_max
+            || !address.is_queue() && address.key.separators() > limits.topic_separators_max
+        {
+            return Err(Error::new(ErrorKind::TooLarge, "the address is too long"));
+        }
+        let stamp = context.vhost.generations.stamp(&address.key);
+        let fields = || message.fields(&context.shared.formats).clone();
+        let turn = &mut self.turn;
+        let retain = || {
+            if retains {
+                turn.note_retained(context.retain(message));
+            }
+        };
+        let (route, cacheable) = context.vhost.route(address, &fields, retain)?;
+        let route = Arc::new(route);
+        if cacheable {
+            if self.route_cache.len() >= CACHE_MAX {
+                self.route_cache.clear();
+            }
+            self.route_cache.insert(address.clone(), CachedRoute { stamp, route: route.clone() });
+        }
+        Ok(route)
+    }
+}

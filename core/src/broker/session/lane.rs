@@ -1,0 +1,190 @@
+//! Lanes: ordered streams of publishes and settles, each with its own confirm numbers and its own transaction.
+
+use super::batch::QueuedPublish;
+use super::state::Session;
+use crate::broker::door::request::{LaneId, Publish};
+use crate::broker::journal::fetch::fetch;
+use crate::broker::turn::context::Context;
+use crate::error::{Error, ErrorKind};
+use crate::log::{Offset, Place};
+use crate::message::Message;
+use crate::subscription::{ConsumerId, Outcome};
+
+/// Bytes of publishes in all open transactions of a session at most.
+const TRANSACTION_BYTES_MAX: usize = 64 << 20;
+
+/// One ordered stream of publishes and settles.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub number: u64,
+    pub transaction: Option<Transaction>,
+}
+
+/// The lanes of a session.
+#[derive(Default)]
+pub(super) struct Lanes {
+    /// Sorted: a new lane has the highest id.
+    pub list: Vec<(LaneId, Lane)>,
+    /// Ids are never reused: a confirm may still be on its way to a lane that is gone.
+    next: u32,
+}
+
+type Settlement = (ConsumerId, Vec<Offset>, Outcome);
+
+#[derive(Default)]
+pub(super) struct Transaction {
+    publishes: Vec<QueuedPublish>,
+    bytes: usize,
+    pub settles: Vec<Settlement>,
+    /// It grew beyond the limit: the commit is refused.
+    too_large: bool,
+}
+
+impl Session {
+    /// A new lane.
+    pub fn lane(&mut self) -> LaneId {
+        let id = LaneId(self.lanes.next);
+        self.lanes.next = self.lanes.next.wrapping_add(1);
+        if self.lanes.list.is_empty() {
+            // Most sessions have one.
+            self.lanes.list.reserve_exact(1);
+        }
+        self.lanes.list.push((id, Lane::default()));
+        id
+    }
+
+    pub(super) fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
+        let at = self.lanes.list.binary_search_by_key(&lane, |(id, _)| *id).ok()?;
+        self.lanes.list.get_mut(at).map(|(_, lane)| lane)
+    }
+
+    /// Publishes and settles of the lane wait for the commit from now on.
+    pub fn begin(&mut self, lane: LaneId) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.transaction = Some(Transaction::default());
+        }
+    }
+
+    /// What waited for the commit is forgotten.
+    pub fn rollback(&mut self, lane: LaneId) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.transaction = None;
+        }
+    }
+
+    /// Keeps a publish for the commit. What it takes counts against the memory budget already.
+    pub(super) fn publish_later(&mut self, lane: LaneId, number: u64, publish: Publish) {
+        let open = self.lanes.list.iter().filter_map(|(_, lane)| lane.transaction.as_ref());
+        let bytes = open.map(|t| t.bytes).sum::<usize>() + publish.message.size();
+        self.charge(&publish.message);
+        let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.as_mut()) else {
+            return;
+        };
+        transaction.too_large |= bytes > TRANSACTION_BYTES_MAX;
+        if transaction.too_large {
+            transaction.publishes.clear();
+            transaction.bytes = 0;
+            return;
+        }
+        transaction.bytes += publish.message.size();
+        transaction.publishes.push(QueuedPublish { lane, number, publish, memo: None });
+    }
+
+    /// Counts a message that is kept for later against the memory budget.
+    pub fn charge(&self, message: &Message) {
+        self.broker().shared().charge(message);
+    }
+
+    /// False while the lane's transaction would publish to a disk that is nearly full. It is to be asked again after
+    /// [`Session::events`].
+    pub fn may_commit(&mut self, lane: LaneId) -> bool {
+        let transaction = self.lane_mut(lane).and_then(|l| l.transaction.as_ref());
+        transaction.is_none_or(|t| t.publishes.is_empty()) || self.has_room()
+    }
+
+    /// False while the disk is nearly full. What a transaction has in memory is no reason to hold it back when memory
+    /// is short: once it is committed, it can leave.
+    pub fn has_room(&mut self) -> bool {
+        let is_full = |s: &Self| s.broker().shared().pressure.disk.is_low();
+        self.is_free(is_full)
+    }
+
+    /// All or nothing, in one entry; resolves when stored. When one of its messages has nowhere to go any more or is
+    /// refused by a queue, nothing of it happens. The lane is then outside a transaction.
+    pub async fn commit(&mut self, lane: LaneId) -> Result<(), Error> {
+        let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.take()) else {
+            return Ok(());
+        };
+        if transaction.too_large {
+            let detail =
+                format!("open transactions hold at most {TRANSACTION_BYTES_MAX} bytes together");
+            return Err(Error::new(ErrorKind::TooLarge, detail));
+        }
+        let messages = self.fetch_absent(&transaction.settles).await;
+        if transaction.publishes.is_empty() {
+            self.flush();
+            self.settle_all(&transaction, messages);
+            self.flush_ops();
+        } else {
+            self.flush_all();
+            self.play(transaction, messages)?;
+        }
+        self.sync().await
+    }
+
+    /// Messages that are not in memory and have to move: with them, they move in the transaction's own entry.
+    async fn fetch_absent(&mut self, settles: &[Settlement]) -> Vec<Vec<(Offset, Message)>> {
+        let shared = self.shared();
+        let mut all = Vec::with_capacity(settles.len());
+        for (consumer, offsets, outcome) in settles {
+            let mut found: Vec<(Offset, Message)> = Vec::new();
+            let attachment = self.consumers.by_id.get(consumer);
+            let seat = attachment.map(|a| (a.queue.clone(), a.handle));
+            while let Some((queue, handle)) = &seat {
+                let mut absent = queue.look(|s| s.sub.absent(*handle, offsets, outcome));
+                absent.retain(|(offset, _)| !found.iter().any(|(known, _)| known == offset));
+                let places: Vec<Place> = absent.iter().map(|(_, place)| *place).collect();
+                let fetched = fetch(&*shared.store, &places).await;
+                let before = found.len();
+                let pairs = absent.into_iter().zip(fetched);
+                found.extend(pairs.filter_map(|((offset, _), message)| Some((offset, message?))));
+                // One that was moved meanwhile is found at its new place; one that is damaged never.
+                if found.len() == before {
+                    break;
+                }
+            }
+            found.iter().for_each(|(_, message)| shared.charge(message));
+            all.push(found);
+        }
+        all
+    }
+
+    fn settle_all(&mut self, transaction: &Transaction, messages: Vec<Vec<(Offset, Message)>>) {
+        for ((consumer, offsets, outcome), messages) in transaction.settles.iter().zip(messages) {
+            self.settle_now(*consumer, offsets, outcome, messages);
+        }
+    }
+
+    fn play(
+        &mut self,
+        mut transaction: Transaction,
+        messages: Vec<Vec<(Offset, Message)>>,
+    ) -> Result<(), Error> {
+        let shared = self.shared();
+        let vhost = self.vhost().clone();
+        let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
+        self.touch();
+        self.batch.all_or_nothing = true;
+        let mut waiting = self.publish_all(context, &mut transaction.publishes);
+        self.batch.all_or_nothing = false;
+        if let Err(why) = self.turn.admit(waiting.astray.take()) {
+            self.finish(context, None);
+            return Err(why);
+        }
+        self.turn.retain_admitted(context);
+        self.settle_all(&transaction, messages);
+        self.turn.run(context);
+        self.conclude(context, waiting);
+        Ok(())
+    }
+}

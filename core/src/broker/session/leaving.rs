@@ -1,0 +1,113 @@
+//! How a session ends, and how long it outlives its connection.
+
+use super::consume::taken_over;
+use super::state::Session;
+use crate::broker::door::request::Keep;
+use crate::broker::journal::unit::Unit;
+use crate::broker::operations::ops::Ops;
+use crate::broker::shared::Shared;
+use crate::broker::shared::timers::TimerEvent;
+use crate::broker::turn::removal;
+use crate::error::{Error, ErrorKind};
+use crate::message::Timestamp;
+use std::sync::Arc;
+
+impl Session {
+    /// How long the session lives on.
+    pub async fn set_keep(&mut self, life: Keep) -> Result<(), Error> {
+        self.flush_behind();
+        let Some(named) = self.named.clone() else { return Ok(()) };
+        let inbox = self.inbox.clone();
+        let (is_ours, is_longer) = named.with(|state| {
+            let is_ours = state.inbox.as_ref().is_some_and(|own| Arc::ptr_eq(own, &inbox));
+            let is_longer = life.lasts() && !state.life.lasts();
+            if is_ours && !is_longer {
+                state.life = life;
+            }
+            (is_ours, is_longer)
+        });
+        if !is_ours {
+            return Err(taken_over());
+        }
+        if is_longer {
+            let detail = "a session that ends with its connection cannot be kept";
+            return Err(Error::new(ErrorKind::Invalid, detail));
+        }
+        if !named.store(&self.vhost.name, |ops| self.shared().committer.submit_ops(ops)) {
+            return Err(taken_over());
+        }
+        self.sync().await
+    }
+
+    /// Leaves in order: held publishes are routed, what was stored is waited for. Wills stay parked: unpark first.
+    pub async fn close(mut self) -> Result<(), Error> {
+        self.flush_all();
+        let result = self.shared().committer.sync(Unit::default()).await;
+        self.leave();
+        result
+    }
+
+    /// The connection is gone, in order or not.
+    pub(super) fn leave(&mut self) {
+        if std::mem::replace(&mut self.status.left, true) {
+            return;
+        }
+        let shared = self.shared();
+        let open_turn = shared.open_turns.enter();
+        self.lanes.list.iter_mut().for_each(|(_, lane)| lane.transaction = None);
+        // What was read before the end counts; it is at most the session's share.
+        self.flush_all();
+        let mut ops = Ops::default();
+        for consumer in self.consumers_of(None) {
+            ops.append(&mut self.release(consumer));
+        }
+        for queue in std::mem::take(&mut self.exclusive) {
+            ops.append(&mut removal::remove_queue(&shared, &self.vhost, &queue).0);
+        }
+        let now = shared.now();
+        let left = self.leave_name(&shared, now, &mut ops);
+        self.inbox.close();
+        if let Some(ended) = left {
+            for (id, at) in shared.parked.lock().gone(self.id, now, ended) {
+                shared.timers.set(at, TimerEvent::Parked(id));
+            }
+        }
+        self.turn.unit().ops.append(&mut ops);
+        self.flush_ops();
+        shared.open_turns.leave(open_turn);
+    }
+
+    /// Gives the name back. Returns whether the session has ended with that; none when another connection has the name
+    /// by now.
+    fn leave_name(&mut self, shared: &Arc<Shared>, now: Timestamp, ops: &mut Ops) -> Option<bool> {
+        let Some(named) = self.named.clone() else { return Some(true) };
+        let vhost = self.vhost.clone();
+        let _one = vhost.opening.lock();
+        let is_ours = named.with(|state| {
+            let is_ours = state.inbox.as_ref().is_some_and(|i| Arc::ptr_eq(i, &self.inbox));
+            if is_ours {
+                state.inbox = None;
+                state.gone_since = Some(now);
+            }
+            is_ours.then_some(state.life)
+        });
+        match is_ours? {
+            Keep::No | Keep::For(0) => {
+                ops.append(&mut removal::end_session(shared, &self.vhost, &named));
+                Some(true)
+            }
+            Keep::For(ms) => {
+                let event = TimerEvent::SessionExpires(self.vhost.name.clone(), named.id);
+                shared.timers.set(now.plus(ms), event);
+                Some(false)
+            }
+            Keep::Forever => Some(false),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

@@ -1,0 +1,28 @@
+//! A session: one connection's verbs. The data verbs (publish, settle, flush) are synchronous and batched; the control
+//! verbs flush first, so that they never overtake a publish, and resolve when their effect is stored.
+//!
+//! | file | verbs |
+//! |---|---|
+//! | `opening` `leaving` | a session begins, resumes, is taken over, ends; how long it outlives its connection |
+//! | `publish` `batch` `flush` | what was published goes through the broker in one turn, or is held back |
+//! | `lane` | lanes and their transactions |
+//! | `consume` `credit` `settle` | consumers and single gets; their credit; outcomes |
+//! | `output` | deliveries, confirms and notices are taken, and written |
+//! | `declare` `bind` | queues, exchanges, bindings |
+//! | `park` | delayed publishes and wills |
+//! | `state` | the session itself |
+
+pub mod batch;
+pub mod bind;
+pub mod consume;
+pub mod credit;
+pub mod declare;
+pub mod flush;
+pub mod lane;
+pub mod leaving;
+pub mod opening;
+pub mod output;
+pub mod park;
+pub mod publish;
+pub mod settle;
+pub mod state;

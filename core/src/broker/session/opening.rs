@@ -1,0 +1,162 @@
+//! Opening a session: new ones, and named ones that are resumed or taken over from another connection.
+
+use super::consume::resume;
+use super::state::Session;
+use crate::broker::door::events::Notice;
+use crate::broker::door::request::SessionSpec;
+use crate::broker::shared::timers::TimerEvent;
+use crate::broker::shared::{Broker, Shared};
+use crate::broker::turn::context::Context;
+use crate::broker::turn::removal;
+use crate::broker::turn::run::Turn;
+use crate::broker::vhost::host::Vhost;
+use crate::broker::vhost::inbox::Inbox;
+use crate::broker::vhost::named::Named;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::SessionId;
+use crate::message::Name;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+impl Broker {
+    /// Opens a session for a connection.
+    pub async fn session(&self, spec: SessionSpec) -> Result<Session, Error> {
+        let (mut session, opened) = open(self, &spec)?;
+        if let Some(before) = opened.taken_from {
+            // What the connection before has begun to change is submitted before this one goes on from there.
+            while before.open.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        if opened.must_sync {
+            session.sync().await?;
+        }
+        Ok(session)
+    }
+}
+
+/// What opening a session led to.
+struct Opened {
+    id: SessionId,
+    named: Option<Arc<Named>>,
+    resumed: bool,
+    /// Something about it is on its way to the store.
+    must_sync: bool,
+    /// The connection that had the session until now.
+    taken_from: Option<Arc<Inbox>>,
+}
+
+/// Opens a session of the broker itself, which is never held back.
+pub fn open_internal(broker: &Broker, spec: &SessionSpec) -> Result<Session, Error> {
+    let (mut session, _) = open(broker, spec)?;
+    session.status.internal = true;
+    Ok(session)
+}
+
+/// Opens a session; what has to be stored for it is submitted, not waited for.
+fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error> {
+    let shared = broker.shared();
+    let vhost = shared.vhost(&spec.vhost).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("vhost '{}' not found", spec.vhost))
+    })?;
+    if shared.committer.has_failed() {
+        return Err(Error::new(ErrorKind::Unavailable, "the store has failed"));
+    }
+    let origin = Arc::new(spec.origin.clone());
+    let inbox = Inbox::new(origin, shared.settings.inbox_bytes_max);
+    let opened = match &spec.name {
+        Some(_) => open_named(shared, &vhost, spec, &inbox),
+        None => Opened {
+            id: shared.identifiers.next_anonymous(),
+            named: None,
+            resumed: false,
+            must_sync: false,
+            taken_from: None,
+        },
+    };
+    let mut session = Session::new(broker.clone(), vhost, opened.id, inbox);
+    (session.named, session.status.resumed) = (opened.named.clone(), opened.resumed);
+    Ok((session, opened))
+}
+
+/// Opens a named session, or takes it over from the connection that has it.
+fn open_named(
+    shared: &Arc<Shared>,
+    vhost: &Arc<Vhost>,
+    spec: &SessionSpec,
+    inbox: &Arc<Inbox>,
+) -> Opened {
+    let name = spec.name.clone().unwrap_or_default();
+    let mut turn = Turn::default();
+    let open_turn = shared.open_turns.enter();
+    // One at a time: two connections that open one name at once must not both find it free.
+    let _one = vhost.opening.lock();
+    let old = vhost.topology.read().session(&name).cloned();
+    let was_there = old.is_some();
+    let mut taken_from = None;
+    let resumed = match old {
+        Some(old) => {
+            taken_from = old.with(|state| state.inbox.take());
+            if let Some(inbox) = &taken_from {
+                inbox.notice(Notice::TakenOver);
+                resume(&old, inbox, &mut turn.after, shared.now());
+            }
+            // One that was to end with its connection has ended with it.
+            let ended = spec.clean || old.with(|state| state.ended || !state.life.lasts());
+            wills(shared, old.id, (ended, taken_from.is_some()), &mut turn);
+            if ended {
+                turn.unit().ops.append(&mut removal::end_session(shared, vhost, &old));
+            }
+            (!ended).then_some(old)
+        }
+        None => {
+            orphaned_wills(shared, vhost, &name);
+            None
+        }
+    };
+    let named = match &resumed {
+        Some(named) => named.clone(),
+        None => {
+            let id = SessionId(shared.identifiers.next());
+            let named = Named::new(id, name.clone(), spec.keep, spec.queue.clone());
+            vhost.topology.write().add_session(named.clone());
+            named
+        }
+    };
+    let is_stored = named.with(|state| {
+        state.inbox = Some(inbox.clone());
+        state.life = spec.keep;
+        state.gone_since = None;
+        if state.queue_spec.is_none() {
+            state.queue_spec = spec.queue.clone();
+        }
+        state.stored || state.life.lasts()
+    });
+    let is_stored = is_stored && named.store(&vhost.name, |ops| shared.committer.submit_ops(ops));
+    let context = Context { shared, vhost, now: shared.now() };
+    turn.run(context);
+    // Where an old session was, its end may still be on its way to the store.
+    let must_sync = is_stored || turn.is_durable() || was_there;
+    turn.finish(context, None);
+    shared.open_turns.leave(open_turn);
+    Opened { id: named.id, named: Some(named), resumed: resumed.is_some(), must_sync, taken_from }
+}
+
+/// Withdraws the wills of a client that is back, but for those that are due nevertheless: see `Parked::back`.
+fn wills(shared: &Shared, owner: SessionId, how: (bool, bool), turn: &mut Turn) {
+    let (forgotten, due) = shared.parked.lock().back(owner, shared.now(), how);
+    for id in forgotten {
+        turn.unit().ops.unpark(id);
+    }
+    for id in due {
+        shared.timers.set(shared.now(), TimerEvent::Parked(id));
+    }
+}
+
+/// Makes wills due whose owner did not outlive the last start, and whose client is back now.
+fn orphaned_wills(shared: &Shared, vhost: &Vhost, name: &Name) {
+    for id in shared.parked.lock().orphans(&vhost.name, name, shared.now()) {
+        shared.timers.set(shared.now(), TimerEvent::Parked(id));
+    }
+}

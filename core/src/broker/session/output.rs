@@ -1,0 +1,94 @@
+//! What goes out to the connection: deliveries, confirms and notices are taken, and what was written is noted.
+
+use super::state::Session;
+use crate::broker::door::events::{Events, Notice};
+use crate::log::Offset;
+use crate::subscription::{ConsumerId, Outcome};
+use std::collections::VecDeque;
+
+/// Deliveries that were taken and are not written yet.
+#[derive(Default)]
+pub(super) struct Output {
+    /// Taken, and not encoded yet.
+    taken: Written,
+    encoded: VecDeque<Written>,
+}
+
+/// Deliveries that stand in the output before a position.
+#[derive(Default)]
+struct Written {
+    position: u64,
+    messages: u64,
+    bytes: u64,
+    /// Bytes of level-0 deliveries, which have no consumer.
+    direct_bytes: usize,
+    /// Of consumers that do not settle: accepted when written.
+    accepted: Vec<(ConsumerId, Vec<Offset>)>,
+}
+
+impl Session {
+    /// Waits until something is ready, then moves everything ready into `events` (cleared first). Cancel-safe.
+    /// May return with nothing in it: then flush and go on.
+    pub async fn events(&mut self, events: &mut Events) {
+        events.deliveries.clear();
+        events.confirms.clear();
+        events.notices.clear();
+        self.inbox.take(events);
+        if events.is_empty() {
+            self.inbox.woken().await;
+            self.inbox.take(events);
+        }
+        if self.status.told_blocked && !self.broker.shared().pressure.holds_publishers() {
+            self.status.told_blocked = false;
+            events.notices.push(Notice::Blocked(false));
+        }
+        self.note_taken(events);
+    }
+
+    fn note_taken(&mut self, events: &Events) {
+        for delivery in &events.deliveries {
+            let size = delivery.message.size();
+            if delivery.consumer == ConsumerId::DIRECT {
+                self.output.taken.direct_bytes += size;
+                continue;
+            }
+            self.output.taken.messages += 1;
+            self.output.taken.bytes += size as u64;
+            if self.attachment(delivery.consumer).is_none_or(|a| a.settles) {
+                continue;
+            }
+            match self.output.taken.accepted.last_mut() {
+                Some((consumer, list)) if *consumer == delivery.consumer => {
+                    list.push(delivery.offset);
+                }
+                _ => self.output.taken.accepted.push((delivery.consumer, vec![delivery.offset])),
+            }
+        }
+    }
+
+    /// All deliveries taken by [`Session::events`] so far stand in the output before this position.
+    pub fn encoded(&mut self, position: u64) {
+        if self.output.taken.messages > 0 || self.output.taken.direct_bytes > 0 {
+            let current = std::mem::take(&mut self.output.taken);
+            self.output.encoded.push_back(Written { position, ..current });
+        }
+    }
+
+    /// The output was written up to this position: what need not be settled is accepted, its credit comes back.
+    pub fn flushed(&mut self, position: u64) {
+        let mut any = false;
+        while self.output.encoded.front().is_some_and(|written| written.position <= position) {
+            let Some(written) = self.output.encoded.pop_front() else { break };
+            any = true;
+            self.inbox.direct_written(written.direct_bytes);
+            for (consumer, offsets) in &written.accepted {
+                self.settle_now(*consumer, offsets, &Outcome::Accepted, Vec::new());
+            }
+            let wake = &mut self.turn.after.queues;
+            self.inbox.window.release(written.messages, written.bytes, wake);
+        }
+        if any {
+            self.flush_ops();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Parked publishes: delayed ones and wills.
+
+use super::consume::taken_over;
+use super::state::Session;
+use crate::broker::door::request::{Due, ParkId};
+use crate::broker::operations::ops::Ops;
+use crate::broker::shared::timers::TimerEvent;
+use crate::broker::vhost::parked::ParkedPublish;
+use crate::error::Error;
+use crate::message::Message;
+
+impl Session {
+    /// A publish that is routed when due.
+    pub async fn park(&mut self, due: Due, message: Message) -> Result<ParkId, Error> {
+        self.flush_behind();
+        let shared = self.shared();
+        // A will is small, and refusing it would refuse the client.
+        if matches!(due, Due::At(_)) {
+            shared.check_disk_space()?;
+        }
+        let session = self.named.clone();
+        let id = ParkId(shared.identifiers.next());
+        let mut ops = Ops::default();
+        let stays = session.as_ref().is_some_and(|s| s.is_durable());
+        let durable = match due {
+            Due::At(_) => message.meta().durable,
+            Due::Gone { .. } => stays || message.meta().durable,
+        };
+        let is_will = matches!(due, Due::Gone { .. });
+        if durable {
+            if is_will && let Some(named) = &session {
+                // Its name tells after a crash whose will it was.
+                if !named.is_of(&self.inbox)
+                    || !named.store(&self.vhost.name, |ops| shared.committer.submit_ops(ops))
+                {
+                    return Err(taken_over());
+                }
+            }
+            let owner = session.as_ref().map(|s| s.id);
+            ops.park(id, &self.vhost.name, (due, owner), &message);
+        }
+        // Submitted before it can come due, so that its end never stands before its beginning; no snapshot in between.
+        let grace = shared.open_turns.enter();
+        self.turn.unit().ops.append(&mut ops);
+        self.flush_ops();
+        shared.charge(&message);
+        let vhost = self.vhost.name.clone();
+        let owner = self.id;
+        let publish =
+            ParkedPublish { vhost, message, due, owner, at: None, durable, orphan_of: None };
+        if let Some(at) = shared.parked.lock().add(id, publish) {
+            shared.timers.set(at, TimerEvent::Parked(id));
+        }
+        shared.open_turns.leave(grace);
+        // A connection that took the session over before it was parked does not know of it.
+        if is_will && session.is_some_and(|named| !named.is_of(&self.inbox)) {
+            self.unpark(id).await?;
+            return Err(taken_over());
+        }
+        if durable {
+            self.sync().await?;
+        }
+        Ok(id)
+    }
+
+    /// False when it is gone already.
+    pub async fn unpark(&mut self, id: ParkId) -> Result<bool, Error> {
+        self.flush_behind();
+        self.touch();
+        let Some(parked) = self.shared().parked.lock().take(id) else { return Ok(false) };
+        let mut ops = Ops::default();
+        if parked.durable {
+            ops.unpark(id);
+        }
+        self.store(ops).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,183 @@
+//! A session as its verbs see it: one connection's, from its opening until it leaves.
+
+use super::batch::Batch;
+use super::flush::CachedRoute;
+use super::lane::Lanes;
+use super::output::Output;
+use crate::broker::door::request::{LaneId, Memo};
+use crate::broker::shared::{Broker, Shared};
+use crate::broker::turn::run::Turn;
+use crate::broker::vhost::host::Vhost;
+use crate::broker::vhost::inbox::Inbox;
+use crate::broker::vhost::named::Named;
+use crate::broker::vhost::queue::Queue;
+use crate::exchange::{BindingTag, LogId, SessionId, Target};
+use crate::log::Offset;
+use crate::message::{Address, Key, Name, Origin};
+use crate::subscription::{ConsumerId, Handle, Pool};
+use rustc_hash::FxHashMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One connection's session. Dropping it is losing the connection.
+pub struct Session {
+    pub(super) broker: Broker,
+    pub(super) vhost: Arc<Vhost>,
+    pub(super) id: SessionId,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) named: Option<Arc<Named>>,
+    pub(super) status: Status,
+    pub(super) lanes: Lanes,
+    pub(super) batch: Batch,
+    pub(super) turn: Turn,
+    /// This turn has changed something that is not submitted yet: its class in
+    /// [`OpenTurns`](crate::broker::shared::open_turns::OpenTurns).
+    pub(super) open_turn: Option<usize>,
+    pub(super) route_cache: HashMap<Address, CachedRoute>,
+    pub(super) consumers: SessionConsumers,
+    pub(super) output: Output,
+    /// Queues that go with this session.
+    pub(super) exclusive: Vec<Arc<Queue>>,
+}
+
+/// What a session was opened as, and how far it has come.
+#[derive(Default)]
+pub(super) struct Status {
+    /// A named session of that name was there.
+    pub resumed: bool,
+    /// Of the broker itself: never held back.
+    pub internal: bool,
+    /// The client was told that publishing is held back.
+    pub told_blocked: bool,
+    /// It has left its queues and its name.
+    pub left: bool,
+}
+
+/// The consumers of a session, and the credit they share.
+#[derive(Default)]
+pub(super) struct SessionConsumers {
+    pub by_id: FxHashMap<ConsumerId, Attachment>,
+    /// Ids are never reused.
+    pub last_id: u32,
+    pub pools: Vec<Arc<Pool>>,
+    /// Records that this session rejected and that leave their queue when their messages are fetched.
+    pub pending_removals: Vec<(Arc<Queue>, Vec<Offset>)>,
+}
+
+/// A consumer as its session knows it.
+pub(super) struct Attachment {
+    pub queue: Arc<Queue>,
+    pub handle: Handle,
+    pub lane: LaneId,
+    pub settles: bool,
+    /// It serves single gets and gets nothing by itself.
+    pub is_getter: bool,
+}
+
+impl Session {
+    /// The broker.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Its id.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Who publishes here: give it to every message's [`Meta`](crate::Meta).
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.inbox.origin
+    }
+
+    /// A named session of that name was there.
+    pub fn resumed(&self) -> bool {
+        self.status.resumed
+    }
+
+    pub(super) fn vhost(&self) -> &Arc<Vhost> {
+        &self.vhost
+    }
+
+    pub(super) fn new(
+        broker: Broker,
+        vhost: Arc<Vhost>,
+        id: SessionId,
+        inbox: Arc<Inbox>,
+    ) -> Session {
+        Session {
+            broker,
+            vhost,
+            id,
+            inbox,
+            named: None,
+            status: Status::default(),
+            lanes: Lanes::default(),
+            batch: Batch::default(),
+            turn: Turn::default(),
+            open_turn: None,
+            route_cache: HashMap::new(),
+            consumers: SessionConsumers::default(),
+            output: Output::default(),
+            exclusive: Vec::new(),
+        }
+    }
+
+    /// The session's own queue has a record of that number.
+    pub fn has_own(&self, offset: Offset) -> bool {
+        let queue = self.named.as_ref().and_then(|named| named.queue());
+        queue.is_some_and(|queue| queue.look(|state| state.sub.log.get(offset).is_some()))
+    }
+
+    pub(super) fn new_consumer(&mut self) -> ConsumerId {
+        self.consumers.last_id = self.consumers.last_id.wrapping_add(1).max(1);
+        ConsumerId(self.consumers.last_id)
+    }
+
+    pub(super) fn attachment(&self, consumer: ConsumerId) -> Option<&Attachment> {
+        self.consumers.by_id.get(&consumer)
+    }
+
+    /// What a named session noted.
+    pub fn memos(&self) -> Vec<Memo> {
+        let Some(named) = &self.named else { return Vec::new() };
+        named.with(|state| {
+            let memos = state.memos.iter();
+            memos.map(|(k, v)| Memo { key: k.clone(), value: Some(v.clone()) }).collect()
+        })
+    }
+
+    /// Bindings that lead to this session (resumed ones included): exchange, key and tag.
+    pub fn own_bindings(&self) -> Vec<(Name, Key, BindingTag)> {
+        let Some(named) = &self.named else { return Vec::new() };
+        let topology = self.vhost.topology.read();
+        let bindings = topology.bindings_to(&Target::Session(named.id));
+        bindings.iter().map(|b| (b.source.clone(), b.key.clone(), b.tag)).collect()
+    }
+
+    /// Ends a consumer's entry here; its queue has let go of it already.
+    pub(super) fn forget(&mut self, consumer: ConsumerId) -> Option<Attachment> {
+        self.consumers.by_id.remove(&consumer)
+    }
+
+    /// Consumers of a lane, or of all, oldest first.
+    pub(super) fn consumers_of(&self, lane: Option<LaneId>) -> Vec<ConsumerId> {
+        let of_lane = |a: &Attachment| lane.is_none_or(|lane| a.lane == lane);
+        let theirs = self.consumers.by_id.iter().filter(|(_, a)| of_lane(a));
+        let mut ids: Vec<ConsumerId> = theirs.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The consumer that serves single gets of that queue on that lane.
+    pub(super) fn getter(&self, lane: LaneId, queue: LogId, settles: bool) -> Option<ConsumerId> {
+        let serves = |a: &Attachment| {
+            a.is_getter && a.lane == lane && a.queue.id == queue && a.settles == settles
+        };
+        self.consumers.by_id.iter().find(|(_, a)| serves(a)).map(|(id, _)| *id)
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.broker.shared().clone()
+    }
+}

@@ -1,0 +1,75 @@
+//! Limits and marks of a broker, and what it is made of.
+
+use crate::auth::Authenticator;
+use crate::exchange::ExchangeSpec;
+use crate::message::{Address, Formats, Name};
+use crate::store::Store;
+use crate::transform::ContentRoute;
+use std::sync::Arc;
+
+/// Limits and marks.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes of resident messages over which publishers are held back.
+    pub memory_high: usize,
+    /// Bytes of resident messages over which those that are stored leave memory while they wait.
+    pub memory_resident: usize,
+    /// Free bytes of the disk under which publishers are held back; none: 1 GiB, or 5 % if that is more.
+    pub disk_free_alarm: Option<u64>,
+    /// Free bytes under which nothing new is declared either.
+    pub disk_free_hard: u64,
+    /// Bytes of journal after which a snapshot is taken, at the earliest.
+    pub snapshot_bytes: usize,
+    /// Open although entries of the journal are damaged that may have held anything.
+    pub accept_damage: bool,
+    /// Bytes of publishes that one session may have held or uncommitted.
+    pub session_share: usize,
+    /// Bytes of level-0 deliveries that wait for one session; what comes beyond is dropped and counted.
+    pub inbox_bytes_max: usize,
+    /// Bytes of one message at most.
+    pub message_bytes_max: usize,
+    /// Bytes and separators of a topic at most.
+    pub topic_bytes_max: usize,
+    pub topic_separators_max: usize,
+    /// After a crash: milliseconds that wills of sessions that were connected wait at least.
+    pub will_grace_ms: u64,
+    /// The exchange whose bindings are the shared topic tree.
+    pub topic_exchange: Name,
+    /// Where content routes without an address of their own send messages that failed.
+    pub dead_letter: Address,
+    /// Virtual hosts; the first is the default one.
+    pub vhosts: Vec<Name>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            memory_high: 1 << 30,
+            memory_resident: 128 << 20,
+            disk_free_alarm: None,
+            disk_free_hard: 256 << 20,
+            snapshot_bytes: 64 << 20,
+            accept_damage: false,
+            session_share: 1 << 20,
+            inbox_bytes_max: 8 << 20,
+            message_bytes_max: 16 << 20,
+            topic_bytes_max: 65_535,
+            topic_separators_max: 200,
+            will_grace_ms: 30_000,
+            topic_exchange: "amq.topic".into(),
+            dead_letter: Address::queue("dead-letters"),
+            vhosts: vec!["/".into()],
+        }
+    }
+}
+
+/// All that a broker is made of.
+pub struct Setup {
+    pub settings: Settings,
+    pub formats: Formats,
+    /// Predeclared exchanges.
+    pub topology: Vec<ExchangeSpec>,
+    pub store: Arc<dyn Store>,
+    pub authenticator: Arc<dyn Authenticator>,
+    pub routes: Vec<ContentRoute>,
+}

@@ -1,0 +1,75 @@
+//! The handle on a broker that adapters and the program hold. Opening one is in `open`, opening a session in
+//! `session`.
+
+use super::Shared;
+use crate::auth::Login;
+use crate::broker::settings::Settings;
+use crate::error::{Error, ErrorKind};
+use crate::message::{Formats, Name, Timestamp};
+use std::sync::Arc;
+
+/// The broker. A clone is another handle on the same one.
+#[derive(Clone)]
+pub struct Broker(Arc<Shared>);
+
+impl Broker {
+    /// A handle on it.
+    pub(in crate::broker) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Limits and marks.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Every known header format.
+    pub fn formats(&self) -> &Formats {
+        &self.0.formats
+    }
+
+    /// Milliseconds since the epoch; never goes back.
+    pub fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    /// Who is this? [`ErrorKind::Refused`] when nobody.
+    pub async fn login(&self, login: &Login) -> Result<Name, Error> {
+        self.0.authenticator.login(login).await
+    }
+
+    /// True when there is a virtual host of that name.
+    pub fn has_vhost(&self, name: &str) -> bool {
+        self.0.vhost(name).is_some()
+    }
+
+    /// Bytes of resident messages now.
+    pub fn memory_used(&self) -> usize {
+        self.0.pressure.memory.budget.used()
+    }
+
+    /// Stores what is pending and closes the store.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.0.background.abort();
+        self.0.committer.close();
+        let committing = self.0.background.take_committer();
+        if let Some(committing) = committing
+            && committing.await.is_err()
+        {
+            return Err(Error::new(ErrorKind::Internal, "the committer panicked"));
+        }
+        match self.0.committer.has_failed() {
+            true => Err(self.0.committer.failed().await),
+            false => Ok(()),
+        }
+    }
+
+    /// Resolves when the store has failed: nothing is acknowledged any more, the process has to end.
+    pub async fn failed(&self) -> Error {
+        self.0.committer.failed().await
+    }
+
+    pub(in crate::broker) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}

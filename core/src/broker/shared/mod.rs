@@ -1,0 +1,139 @@
+//! What all rooms of the broker share: one [`Shared`], and the [`Broker`] handle on it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `handle` | the handle that adapters and the program hold |
+//! | `pressure` | memory, disk space, and publishers that are held back |
+//! | `journal_position` `open_turns` | how far the journal and snapshots are; turns that are ahead of them |
+//! | `loads` `timers` | what is asked of `tasks::load` and `tasks::due` |
+//! | `identifiers` `clock` | ids, generated names, time |
+//! | `background` | the tasks |
+
+pub mod background;
+pub mod clock;
+pub mod handle;
+pub mod identifiers;
+pub mod journal_position;
+pub mod loads;
+pub mod open_turns;
+pub mod pressure;
+pub mod timers;
+
+use super::journal::committer::{Committer, Live};
+use super::settings::{Settings, Setup};
+use super::vhost::host::Vhost;
+use super::vhost::parked::Parked;
+use crate::auth::Authenticator;
+use crate::error::{Error, ErrorKind};
+use crate::message::{Budget, Formats, Message, Timestamp};
+use crate::store::{Pos, Store};
+use background::Background;
+use clock::WallClock;
+use identifiers::Identifiers;
+use journal_position::JournalPosition;
+use loads::Loads;
+use open_turns::OpenTurns;
+use parking_lot::Mutex;
+use pressure::BackPressure;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use timers::Timers;
+use tokio::sync::mpsc;
+
+pub use handle::Broker;
+
+/// What all parts of the broker share.
+pub struct Shared {
+    pub settings: Settings,
+    pub formats: Formats,
+    authenticator: Arc<dyn Authenticator>,
+    vhosts: Vec<Arc<Vhost>>,
+    pub store: Arc<dyn Store>,
+    pub committer: Arc<Committer>,
+    pub journal: JournalPosition,
+    pub open_turns: OpenTurns,
+    pub loads: Loads,
+    /// Parked publishes; its lock is taken alone.
+    pub parked: Mutex<Parked>,
+    pub timers: Timers,
+    clock: WallClock,
+    pub identifiers: Identifiers,
+    pub pressure: BackPressure,
+    pub background: Background,
+}
+
+/// What a start begins with.
+pub struct Start {
+    /// Living records of each entry of the journal.
+    pub live: BTreeMap<u64, Live>,
+    /// Position of the last entry.
+    pub tail: Pos,
+    /// Counts the starts.
+    pub epoch: u64,
+}
+
+impl Shared {
+    /// Empty virtual hosts, nothing running. The receiver wakes the task that reads records back.
+    pub fn new(setup: Setup, start: Start) -> (Arc<Self>, mpsc::Receiver<()>) {
+        let Setup { settings, formats, topology, store, authenticator, .. } = setup;
+        let vhosts = settings
+            .vhosts
+            .iter()
+            .map(|name| Vhost::new(name.clone(), settings.topic_exchange.clone(), &topology))
+            .collect();
+        let budget = Budget::new(settings.memory_resident, settings.memory_high);
+        let (loads, load_asked) = Loads::new();
+        let shared = Self {
+            authenticator,
+            vhosts,
+            store,
+            committer: Arc::new(Committer::new(start.live)),
+            journal: JournalPosition::new(start.tail, settings.snapshot_bytes),
+            open_turns: OpenTurns::default(),
+            loads,
+            parked: Mutex::default(),
+            timers: Timers::default(),
+            clock: WallClock::start(),
+            identifiers: Identifiers::new(start.epoch),
+            pressure: BackPressure::new(budget),
+            background: Background::default(),
+            settings,
+            formats,
+        };
+        (Arc::new(shared), load_asked)
+    }
+
+    /// Milliseconds since the epoch; never goes back.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The virtual host of that name.
+    pub fn vhost(&self, name: &str) -> Option<Arc<Vhost>> {
+        self.vhosts.iter().find(|v| *v.name == *name).cloned()
+    }
+
+    /// The first virtual host.
+    pub fn default_vhost(&self) -> Option<Arc<Vhost>> {
+        self.vhosts.first().cloned()
+    }
+
+    /// All virtual hosts.
+    pub fn all_vhosts(&self) -> &[Arc<Vhost>] {
+        &self.vhosts
+    }
+
+    /// Counts a message against the memory budget as long as it lives.
+    pub fn charge(&self, message: &Message) {
+        self.pressure.memory.charge(message);
+    }
+
+    /// An error while the disk is so full that not even a declaration can be stored.
+    pub fn check_disk_space(&self) -> Result<(), Error> {
+        match self.pressure.disk.is_exhausted.load(Ordering::Acquire) {
+            false => Ok(()),
+            true => Err(Error::new(ErrorKind::Full, "the disk is nearly full")),
+        }
+    }
+}

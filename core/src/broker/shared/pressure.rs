@@ -1,0 +1,110 @@
+//! Back-pressure: memory and disk space, their marks, and the publishers that are held back over them.
+
+use crate::broker::vhost::inbox::Inbox;
+use crate::message::{Budget, Message};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use tokio::sync::Notify;
+
+/// What may hold publishers back, and whom it holds back.
+pub struct BackPressure {
+    pub memory: Memory,
+    pub disk: DiskSpace,
+    /// Inboxes of sessions whose publishes are held back, to be woken when that ends.
+    held: Mutex<Vec<Weak<Inbox>>>,
+}
+
+/// Memory that messages take.
+pub struct Memory {
+    pub budget: Arc<Budget>,
+    /// Over the high mark: publishers are held back.
+    pub is_over_high: AtomicBool,
+    /// Over the resident mark: stored messages are leaving memory.
+    pub is_evicting: AtomicBool,
+    /// One of the two was set.
+    pub exceeded: Notify,
+}
+
+/// Free space of the disk that the store writes to. All false and 0 until it was first read.
+#[derive(Default)]
+pub struct DiskSpace {
+    /// Below the alarm mark: publishers are held back.
+    pub is_low: AtomicBool,
+    /// Below the hard mark: nothing new is declared either.
+    pub is_exhausted: AtomicBool,
+    /// Bytes that can still be written before the alarm mark, as far as is known.
+    pub bytes_to_mark: AtomicU64,
+    /// Much was written: the free space is to be read before its time.
+    pub check_due: Notify,
+}
+
+impl BackPressure {
+    /// Memory with that budget, and a disk whose free space is not known yet.
+    pub fn new(budget: Budget) -> Self {
+        let memory = Memory {
+            budget: Arc::new(budget),
+            is_over_high: AtomicBool::new(false),
+            is_evicting: AtomicBool::new(false),
+            exceeded: Notify::new(),
+        };
+        Self { memory, disk: DiskSpace::default(), held: Mutex::default() }
+    }
+
+    /// True while publishers are held back.
+    pub fn holds_publishers(&self) -> bool {
+        self.memory.is_over_high.load(Ordering::Acquire) || self.disk.is_low()
+    }
+
+    /// Wakes that session when publishers are not held back any more.
+    pub fn hold(&self, inbox: &Arc<Inbox>) {
+        let mut held = self.held.lock();
+        held.retain(|h| h.strong_count() > 0 && h.as_ptr() != Arc::as_ptr(inbox));
+        held.push(Arc::downgrade(inbox));
+    }
+
+    /// Wakes the sessions that were held back: each looks whether it may go on.
+    pub fn release_held(&self) {
+        let held = std::mem::take(&mut *self.held.lock());
+        held.iter().filter_map(Weak::upgrade).for_each(|inbox| inbox.wake());
+    }
+}
+
+impl Memory {
+    /// Counts a message against the budget as long as it lives.
+    pub fn charge(&self, message: &Message) {
+        message.charge(|| self.budget.charge(message.footprint()));
+        if !self.budget.is_over_resident() {
+            return;
+        }
+        if self.budget.is_over() && !self.is_over_high.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                used_bytes = self.budget.used(),
+                "messages take more memory than memory.high allows: publishers are held back until consumers \
+                 or the journal have taken enough of them"
+            );
+            self.exceeded.notify_one();
+        }
+        if !self.is_evicting.swap(true, Ordering::AcqRel) {
+            self.exceeded.notify_one();
+        }
+    }
+}
+
+impl DiskSpace {
+    /// True below the alarm mark.
+    pub fn is_low(&self) -> bool {
+        self.is_low.load(Ordering::Acquire)
+    }
+
+    /// Notes that `bytes` were written. Asks for a look at the disk before the space that was seen last is used up.
+    pub fn wrote(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        let left = self.bytes_to_mark.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+            Some(left.saturating_sub(bytes))
+        });
+        if left.is_ok_and(|left| left < bytes.saturating_mul(4)) {
+            self.check_due.notify_one();
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Free disk space: below the alarm mark publishers are held back, below the hard mark nothing new is declared either;
+//! consumers and their acknowledgements always go on, and what they free goes back to the disk.
+
+use crate::broker::restart::clean::has_gain;
+use crate::broker::shared::Shared;
+use crate::store::Space;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Between two looks at the disk, far from the alarm mark and near it.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_NEAR: Duration = Duration::from_millis(100);
+/// The alarm mark without a setting: bytes, or this part of the disk if that is more.
+const ALARM_BYTES: u64 = 1 << 30;
+const ALARM_PART: u64 = 20;
+/// Less free space than this many times the alarm mark is near it.
+const NEAR: u64 = 2;
+/// Snapshots under the alarm: what consumers have freed is given back to the disk in time.
+const LOOKS_PER_SNAPSHOT: u32 = 5;
+
+/// Watches the free disk space until the broker closes.
+pub async fn run(shared: Arc<Shared>) {
+    let mut looks = 0;
+    loop {
+        let pause = match shared.store.space().await {
+            Ok(None) => return,
+            Ok(Some(space)) => judge(&shared, space),
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    "cannot read the free disk space of the store: publishers are not held back when the \
+                     disk fills up"
+                );
+                PAUSE
+            }
+        };
+        if shared.pressure.disk.is_low() {
+            looks += 1;
+            if looks % LOOKS_PER_SNAPSHOT == 0 && has_gain(&shared) {
+                shared.journal.snapshot_due.notify_one();
+            }
+        }
+        // Who writes much asks for a look before it is due.
+        let _ = tokio::time::timeout(pause, shared.pressure.disk.check_due.notified()).await;
+    }
+}
+
+/// Raises or ends the alarm; how long to wait before the next look.
+fn judge(shared: &Shared, space: Space) -> Duration {
+    let Space { free, total } = space;
+    let (settings, disk) = (&shared.settings, &shared.pressure.disk);
+    let mark = settings.disk_free_alarm.unwrap_or((total / ALARM_PART).max(ALARM_BYTES));
+    let was_low = disk.is_low();
+    // A little more than the mark ends the alarm, so that it does not flicker.
+    let is_low = free < if was_low { mark + mark / 8 } else { mark };
+    disk.is_low.store(is_low, Ordering::Release);
+    disk.is_exhausted.store(is_low && free < settings.disk_free_hard, Ordering::Release);
+    disk.bytes_to_mark.store(free.saturating_sub(mark), Ordering::Release);
+    if is_low && !was_low {
+        tracing::warn!(
+            free_bytes = free,
+            alarm_bytes = mark,
+            "the disk of the store is nearly full: publishers are held back until consumers, or you, \
+             free space on it"
+        );
+    }
+    if was_low && !is_low {
+        tracing::info!(
+            free_bytes = free,
+            alarm_bytes = mark,
+            "the disk of the store has enough free space again: publishers go on"
+        );
+        shared.pressure.release_held();
+    }
+    if free < mark.saturating_mul(NEAR) { PAUSE_NEAR } else { PAUSE }
+}

@@ -1,0 +1,14 @@
+//! Where and when a turn takes place.
+
+use crate::broker::shared::Shared;
+use crate::broker::vhost::host::Vhost;
+use crate::message::Timestamp;
+use std::sync::Arc;
+
+/// The broker and the virtual host in which a turn takes place, and its time.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub shared: &'a Arc<Shared>,
+    pub vhost: &'a Arc<Vhost>,
+    pub now: Timestamp,
+}

@@ -1,0 +1,119 @@
+//! Dead-lettering: what a message becomes when it leaves a queue otherwise than by being accepted, and the rule that
+//! ends circles. Where it goes is the queue's setting; putting it there is the turn's work.
+
+use super::run::HOPS_MAX;
+use crate::broker::vhost::queue::Queue;
+use crate::message::{Death, Message, Name, Reason, Timestamp};
+use crate::subscription::Departure;
+
+/// The message as it goes to the queue's dead-letter address: its death is noted, its expiry is gone. None when
+/// there is no address, or it was moved on [`HOPS_MAX`] times.
+pub fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Message> {
+    let message = &left.message;
+    let address = queue.spec.dead_letter_address(message.address())?;
+    let mut meta = message.meta().clone();
+    meta.hops = match left.reason {
+        // A consumer saw it, and decided: that may happen any number of times.
+        Reason::Rejected | Reason::DeliveryLimit => 1,
+        _ => meta.hops.saturating_add(1),
+    };
+    if meta.hops >= HOPS_MAX {
+        tracing::warn!(
+            vhost = %queue.vhost, queue = %queue.name, hops_max = HOPS_MAX,
+            "a message was moved on too often without reaching a consumer: it is dropped; look for \
+             dead-letter addresses that lead in a circle"
+        );
+        return None;
+    }
+    let mut deaths = meta.deaths().to_vec();
+    let known = deaths.iter().position(|d| d.queue == queue.name && d.reason == left.reason);
+    let death = match known {
+        Some(at) => {
+            let old = deaths.remove(at);
+            Death { count: old.count.saturating_add(1), detail: left.detail.clone(), ..old }
+        }
+        None => Death {
+            queue: queue.name.clone(),
+            reason: left.reason,
+            count: 1,
+            time: now,
+            address: message.address().clone(),
+            ttl_ms: meta.expires.map(|at| meta.published.until(at)),
+            detail: left.detail.clone(),
+        },
+    };
+    deaths.insert(0, death);
+    meta.deaths = Some(deaths.into());
+    meta.expires = None;
+    // It was retained, if so, when it was published.
+    meta.retain = false;
+    Some(message.with(address, meta))
+}
+
+/// A queue may not meet a message again that went round without anybody rejecting it in between.
+pub fn is_cycle(queue: &Name, message: &Message) -> bool {
+    let deaths = message.meta().deaths();
+    match deaths.iter().position(|death| death.queue == *queue) {
+        Some(last) => deaths.iter().take(last + 1).all(|death| death.reason != Reason::Rejected),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::LogId;
+    use crate::log::{Offset, QueueSpec};
+    use crate::message::{Address, Fields, Meta};
+    use bytes::Bytes;
+    use std::sync::Arc;
+
+    fn queue(name: &str) -> Arc<Queue> {
+        let mut spec = QueueSpec::durable(name);
+        spec.dead_letter = Some(("dlx".into(), None));
+        Queue::new((LogId(1), &"/".into()), spec, None, Timestamp(0))
+    }
+
+    fn message() -> Message {
+        let mut meta = Meta::new(Arc::default(), Timestamp(100));
+        meta.expires = Some(Timestamp(600));
+        Message::from_fields(Address::queue("q"), meta, &Fields::default(), Bytes::new())
+    }
+
+    fn left(message: Message, reason: Reason) -> Departure {
+        Departure { offset: Offset(0), message, reason, detail: None, durable: false }
+    }
+
+    #[test]
+    fn deaths_are_noted_and_counted_up() {
+        let q = queue("q");
+        let once = dead_letter(&q, &left(message(), Reason::Expired), Timestamp(700)).unwrap();
+        assert_eq!((once.meta().expires, once.meta().hops), (None, 1));
+        let death = &once.meta().deaths()[0];
+        assert_eq!((death.count, death.ttl_ms, death.time), (1, Some(500), Timestamp(700)));
+        let other =
+            dead_letter(&queue("r"), &left(once, Reason::Rejected), Timestamp(800)).unwrap();
+        let again = dead_letter(&q, &left(other, Reason::Expired), Timestamp(900)).unwrap();
+        let list: Vec<_> = again.meta().deaths().iter().map(|d| (&*d.queue, d.count)).collect();
+        assert_eq!(list, [("q", 2), ("r", 1)]);
+        assert_eq!(again.meta().deaths()[0].time, Timestamp(700));
+    }
+
+    #[test]
+    fn circles_end_unless_somebody_rejected() {
+        let expired =
+            dead_letter(&queue("q"), &left(message(), Reason::Expired), Timestamp(1)).unwrap();
+        assert!(is_cycle(&"q".into(), &expired) && !is_cycle(&"r".into(), &expired));
+        let rejected =
+            dead_letter(&queue("q"), &left(message(), Reason::Rejected), Timestamp(1)).unwrap();
+        assert!(!is_cycle(&"q".into(), &rejected));
+        let moved = |reason: fn(u32) -> Reason| {
+            (0..40).try_fold(message(), |message, n| {
+                dead_letter(&queue("q"), &left(message, reason(n)), Timestamp(1))
+            })
+        };
+        assert!(moved(|_| Reason::Expired).is_none(), "by itself it goes so far");
+        let retried = moved(|n| if n % 2 == 0 { Reason::Rejected } else { Reason::Expired });
+        assert_eq!(retried.expect("somebody looks at it each time").meta().hops, 2);
+    }
+}

@@ -1,0 +1,21 @@
+//! One flush's way through the broker.
+//!
+//! | file | step |
+//! |---|---|
+//! | `run` | the turn itself: its steps, until nothing is left to do, and one unit for the journal |
+//! | `route` | messages are taken to where their routes lead |
+//! | `append` | they become records of their queues, and are dispatched |
+//! | `dead_letter` | what a message becomes when it leaves a queue otherwise than by being accepted |
+//! | `retained` | retained values as they are published |
+//! | `removal` | how queues, exchanges and named sessions end |
+//! | `after_commit` | what a commit leads to |
+//! | `context` | where and when a turn takes place |
+
+pub mod after_commit;
+pub mod append;
+pub mod context;
+pub mod dead_letter;
+pub mod removal;
+pub mod retained;
+pub mod route;
+pub mod run;

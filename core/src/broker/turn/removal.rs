@@ -1,0 +1,133 @@
+//! How queues, exchanges and named sessions end: deleted, with their last consumer, binding or connection, or unused
+//! for their time.
+
+use super::context::Context;
+use super::run::Turn;
+use crate::broker::door::events::Notice;
+use crate::broker::journal::unit::Unit;
+use crate::broker::operations::ops::Ops;
+use crate::broker::shared::Shared;
+use crate::broker::shared::timers::TimerEvent;
+use crate::broker::vhost::host::Vhost;
+use crate::broker::vhost::named::Named;
+use crate::broker::vhost::queue::Queue;
+use crate::broker::vhost::topology::Topology;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::{LogId, SessionId};
+use crate::message::Timestamp;
+use std::sync::Arc;
+
+/// Deletes a queue with its bindings, consumers and records. Returns what has to be stored, and how many ready messages
+/// it had.
+pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>) -> (Ops, u64) {
+    let mut ops = Ops::default();
+    {
+        let mut topology = vhost.topology.write();
+        let gone = topology.remove_queue(queue, &vhost.generations);
+        for binding in gone {
+            auto_delete_exchange(vhost, &mut topology, &binding.source, &mut ops);
+        }
+        // Under the lock: a queue or exchange of the same name that is declared next comes behind it in the journal.
+        if queue.is_durable() {
+            ops.queue_gone(queue.id);
+        }
+        shared.committer.submit(Unit::of(std::mem::take(&mut ops)));
+    }
+    let mut waiting = Vec::new();
+    let (count, seats) = queue.look(|state| {
+        state.deleted = true;
+        queue.set_gone(state.sub.log.next());
+        let seats: Vec<_> = state.consumer_inboxes().map(|(h, inbox)| (h, inbox.clone())).collect();
+        let seats: Vec<_> = seats
+            .into_iter()
+            .filter_map(|(h, inbox)| state.sub.consumers.get_mut(h).map(|c| (c.id, inbox)))
+            .collect();
+        let count = state.sub.ready().0;
+        ops.freed = state.empty(&mut waiting);
+        (count, seats)
+    });
+    for (consumer, inbox) in seats {
+        inbox.take_back(consumer, &mut waiting);
+        let why = format!("queue '{}' was deleted", queue.name);
+        inbox.notice(Notice::Detached { consumer, why: Error::new(ErrorKind::NotFound, why) });
+    }
+    go_on(shared, vhost, waiting);
+    (ops, count)
+}
+
+/// Queues that waited for credit dispatch again: it has come back.
+fn go_on(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queues: Vec<LogId>) {
+    if queues.is_empty() {
+        return;
+    }
+    let context = Context { shared, vhost, now: shared.now() };
+    let mut turn = Turn::default();
+    turn.after.queues = queues;
+    turn.run(context);
+    turn.finish(context, None);
+}
+
+/// An auto-delete exchange goes with its last binding.
+pub fn auto_delete_exchange(vhost: &Vhost, topology: &mut Topology, name: &str, ops: &mut Ops) {
+    let goes = topology.exchange(name).is_some_and(|e| e.auto_delete);
+    if goes && !topology.has_bindings(name) {
+        topology.remove_exchange(name, &vhost.generations);
+        ops.exchange_gone(&vhost.name, name);
+    }
+}
+
+/// An auto-delete queue goes with its last consumer; an expiring one begins to wait.
+pub fn after_detach(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>) -> Ops {
+    let unused = queue.look(|state| {
+        !state.deleted && state.had_consumer && state.sub.consumers.active_count() == 0
+    });
+    if unused && queue.spec.auto_delete {
+        return remove_queue(shared, vhost, queue).0;
+    }
+    if unused {
+        watch_unused(shared, vhost, queue);
+    }
+    Ops::default()
+}
+
+/// Deletes an expiring queue that was unused for its time, or sets the timer for when that will be.
+pub fn watch_unused(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>) {
+    let Some(ms) = queue.spec.expires_ms else { return };
+    let at = queue.look(|state| {
+        let used = state.deleted || state.sub.consumers.active_count() > 0;
+        (!used).then(|| state.unused_since.plus(ms))
+    });
+    match at {
+        Some(at) if at <= shared.now() => {
+            let (ops, _) = remove_queue(shared, vhost, queue);
+            shared.committer.submit_ops(ops);
+        }
+        Some(at) => shared.timers.set(at, TimerEvent::QueueUnused(vhost.name.clone(), queue.id)),
+        None => {}
+    }
+}
+
+/// Ends a named session: nothing of it is kept. Returns what has to be stored.
+pub fn end_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, named: &Arc<Named>) -> Ops {
+    let mut ops = Ops::default();
+    let (queue, durable) = named.with(|state| {
+        state.ended = true;
+        state.memos.clear();
+        (state.queue.take(), state.stored)
+    });
+    vhost.topology.write().remove_session(named, &vhost.generations);
+    if let Some(queue) = queue.filter(|queue| !queue.is_gone()) {
+        ops.append(&mut remove_queue(shared, vhost, &queue).0);
+    }
+    if durable {
+        ops.session_gone(named.id);
+    }
+    ops
+}
+
+/// The end of a session makes what it parked due at once.
+pub fn end_parked(shared: &Shared, owner: SessionId, now: Timestamp) {
+    for (id, at) in shared.parked.lock().gone(owner, now, true) {
+        shared.timers.set(at, TimerEvent::Parked(id));
+    }
+}

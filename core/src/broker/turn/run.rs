@@ -1,0 +1,152 @@
+//! One flush's way through the broker: routes are followed, records appended queue by queue, deliveries handed over,
+//! what left queues is moved, and what has to be durable becomes one [`Unit`].
+//!
+//! No lock is held between the steps, and each queue is locked once for all of a flush's messages to it.
+
+use super::context::Context;
+use super::dead_letter;
+use super::retained::RetainedChange;
+use super::route::route_of;
+use crate::broker::journal::unit::{Ticket, Unit};
+use crate::broker::shared::loads::Load;
+use crate::broker::shared::timers::TimerEvent;
+use crate::broker::vhost::inbox::Inbox;
+use crate::broker::vhost::queue::{Aftermath, Queue};
+use crate::error::Error;
+use crate::exchange::Tags;
+use crate::log::Offset;
+use crate::message::Message;
+use crate::subscription::{Delivery, Departure};
+use std::sync::Arc;
+
+/// Routes and dead-letterings that a message goes through at most.
+pub const HOPS_MAX: u8 = 32;
+
+/// Messages for one queue: index in the turn, and tags.
+pub(super) type Arriving = Vec<(usize, Tags)>;
+
+/// A turn's working set; reused, so that the steady state allocates little.
+#[derive(Default)]
+pub struct Turn {
+    pub(super) messages: Vec<Message>,
+    pub(super) arrivals: Vec<(Arc<Queue>, Arriving)>,
+    pub(super) direct: Vec<(Arc<Inbox>, Vec<Delivery>)>,
+    /// Messages in durable queues: index, queue, offset, tags.
+    pub(super) placed: Vec<(usize, Arc<Queue>, Offset, Tags)>,
+    /// Refused messages and why.
+    pub(super) refused: Vec<(usize, Error)>,
+    /// Retained values that messages of this turn became.
+    pub(super) retained: Vec<RetainedChange>,
+    /// This many messages, the first ones, were admitted together: queues take them whatever their limits are by then.
+    pub(super) admitted: usize,
+    pub(super) unit: Unit,
+    pub after: Aftermath,
+}
+
+/// What routing made of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Its index among the messages of this turn.
+    pub index: usize,
+    /// At least one binding or content route led somewhere.
+    pub routed: bool,
+}
+
+impl Turn {
+    /// Appends and dispatches until nothing is left to do.
+    pub fn run(&mut self, context: Context<'_>) {
+        loop {
+            self.place(context);
+            self.encode(context.now);
+            let mut ops = std::mem::take(&mut self.after.ops);
+            self.unit.ops.append(&mut ops);
+            for (queue, left) in std::mem::take(&mut self.after.departures) {
+                self.leave(context, &queue, left);
+            }
+            for id in std::mem::take(&mut self.after.queues) {
+                if let Some(queue) = context.vhost.queue_by_id(id) {
+                    let now = context.now;
+                    queue
+                        .change(&mut self.after, |state, effects| state.sub.dispatch(now, effects));
+                }
+            }
+            let more = !self.arrivals.is_empty()
+                || !self.direct.is_empty()
+                || !self.after.departures.is_empty()
+                || !self.after.queues.is_empty()
+                || !self.after.ops.is_empty();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// A record left its queue: its removal and, if it has a dead-letter address, its new record are in the same unit.
+    fn leave(&mut self, context: Context<'_>, queue: &Queue, left: Departure) {
+        if left.durable {
+            self.unit.ops.settle(queue.id, &[left.offset]);
+        }
+        let Some(message) = dead_letter::dead_letter(queue, &left, context.now) else { return };
+        let Some((mut route, _)) = route_of(context, message.address(), &message) else { return };
+        route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
+        self.publish(context, message, &route);
+    }
+
+    /// A message that is about to be published has become a retained value.
+    pub fn note_retained(&mut self, change: RetainedChange) {
+        self.retained.push(change);
+    }
+
+    /// Values whose messages were refused are set back.
+    fn restore_refused(&mut self, context: Context<'_>) {
+        // The newest first: each value is set back to the one before it.
+        for change in std::mem::take(&mut self.retained).into_iter().rev() {
+            let mut refused =
+                self.refused.iter().filter_map(|(index, _)| self.messages.get(*index));
+            if refused.any(|message| message.is(&change.message)) {
+                context.restore(change);
+            }
+        }
+    }
+
+    /// Why that message was refused.
+    pub fn refusal(&self, index: usize) -> Option<&Error> {
+        self.refused.iter().find(|(i, _)| *i == index).map(|(_, why)| why)
+    }
+
+    /// Operations of this turn's unit.
+    pub fn unit(&mut self) -> &mut Unit {
+        &mut self.unit
+    }
+
+    /// True when something of this turn has to be stored; retained values are on their way already.
+    pub fn is_durable(&self) -> bool {
+        !self.unit.ops.is_empty() || !self.retained.is_empty()
+    }
+
+    /// Submits the unit, with its ticket, wakes the connections that this turn reached, and is ready for the next one.
+    pub fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
+        if !self.retained.is_empty() {
+            self.restore_refused(context);
+        }
+        self.messages.clear();
+        self.refused.clear();
+        self.admitted = 0;
+        let mut unit = std::mem::take(&mut self.unit);
+        unit.ticket = ticket;
+        unit.ops.freed.append(&mut self.after.freed);
+        context.shared.committer.submit(unit);
+        for (queue, wanted) in self.after.loads.drain(..) {
+            context.shared.loads.ask(Load { vhost: context.vhost.clone(), queue, wanted });
+        }
+        for (queue, due) in self.after.alarms.drain(..) {
+            context
+                .shared
+                .timers
+                .set(due, TimerEvent::RecordExpires(context.vhost.name.clone(), queue));
+        }
+        for inbox in self.after.wake.drain(..) {
+            inbox.wake();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! When cached routes are out of date.
+
+use crate::exchange::filter::{self, Word};
+use crate::message::Key;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// When routes of a key may have changed: one count for each class of first words and one for patterns that begin
+/// with a wildcard and everything that is not a topic. A subscribe elsewhere leaves a hot topic's cache alone.
+pub struct Generations {
+    words: [AtomicU64; 64],
+    wild: AtomicU64,
+    hasher: RandomState,
+}
+
+/// The counts that a cached route was resolved at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    class: usize,
+    word: u64,
+    wild: u64,
+}
+
+impl Generations {
+    /// Nothing has changed yet.
+    pub fn new() -> Self {
+        let words = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { words, wild: AtomicU64::new(0), hasher: RandomState::new() }
+    }
+
+    fn class(&self, word: &[u8]) -> usize {
+        (self.hasher.hash_one(word) % 64) as usize
+    }
+
+    /// The stamp of a key now.
+    pub fn stamp(&self, key: &Key) -> Stamp {
+        self.stamp_of(self.class(key.first_word()))
+    }
+
+    fn stamp_of(&self, class: usize) -> Stamp {
+        let word = self.words[class].load(Ordering::Acquire);
+        Stamp { class, word, wild: self.wild.load(Ordering::Acquire) }
+    }
+
+    /// True when nothing changed since.
+    pub fn is_current(&self, stamp: Stamp) -> bool {
+        self.stamp_of(stamp.class) == stamp
+    }
+
+    /// Everything may have changed.
+    pub fn bump(&self) {
+        self.wild.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Routes of keys that this pattern matches may have changed.
+    pub fn bump_for(&self, pattern: &Key) {
+        match filter::words(pattern).next() {
+            Some(Word::Is(word)) => {
+                self.words[self.class(word)].fetch_add(1, Ordering::AcqRel);
+            }
+            _ => self.bump(),
+        }
+    }
+}

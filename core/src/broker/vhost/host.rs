@@ -1,0 +1,130 @@
+//! A virtual host: exchanges, queues, named sessions and bindings under one lock, and routes resolved from them.
+//!
+//! Lock order: **vhost → log → inbox**; nothing here waits while holding one.
+
+use super::content_path::ContentPath;
+use super::generations::Generations;
+use super::named::Named;
+use super::queue::Queue;
+use super::route::{ContentHit, Route};
+use super::topology::Topology;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::{ExchangeSpec, LogId, Retained, SessionId, filter};
+use crate::message::{Address, Fields, Name};
+use crate::transform::Watch;
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+
+/// A virtual host.
+pub struct Vhost {
+    pub name: Name,
+    pub topic_exchange: Name,
+    pub topology: RwLock<Topology>,
+    pub retained: Mutex<Retained>,
+    /// Held while a named session is opened or ended; before every other lock.
+    pub opening: Mutex<()>,
+    pub generations: Generations,
+    /// Content routes; only the default virtual host has any.
+    pub content: RwLock<Arc<[Arc<ContentPath>]>>,
+}
+
+fn not_found(what: &str, name: &str, vhost: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no {what} '{name}' in vhost '{vhost}'"))
+}
+
+impl Vhost {
+    /// An empty virtual host with the default exchange and these predeclared ones.
+    pub fn new(name: Name, topic_exchange: Name, predeclared: &[ExchangeSpec]) -> Arc<Self> {
+        let topology = Topology::with_predeclared(predeclared, &topic_exchange);
+        Arc::new(Self {
+            name,
+            topic_exchange,
+            topology: RwLock::new(topology),
+            retained: Mutex::default(),
+            opening: Mutex::default(),
+            generations: Generations::new(),
+            content: RwLock::new(Arc::new([])),
+        })
+    }
+
+    /// The queue of that name.
+    pub fn queue(&self, name: &str) -> Result<Arc<Queue>, Error> {
+        let topology = self.topology.read();
+        topology.queue(name).cloned().ok_or_else(|| not_found("queue", name, &self.name))
+    }
+
+    /// The queue of that id, if it is still there.
+    pub fn queue_by_id(&self, id: LogId) -> Option<Arc<Queue>> {
+        self.topology.read().queue_by_id(id).cloned()
+    }
+
+    /// All queues.
+    pub fn queues(&self) -> Vec<Arc<Queue>> {
+        self.topology.read().queues().cloned().collect()
+    }
+
+    /// All named sessions.
+    pub fn sessions(&self) -> Vec<Arc<Named>> {
+        self.topology.read().sessions().cloned().collect()
+    }
+
+    /// The session of that id.
+    pub fn session_by_id(&self, id: SessionId) -> Option<Arc<Named>> {
+        self.topology.read().session_by_id(id).cloned()
+    }
+
+    /// The exchange of that name, as declared.
+    pub fn exchange(&self, name: &str) -> Result<ExchangeSpec, Error> {
+        let topology = self.topology.read();
+        let found = topology.exchange(name).cloned();
+        found.ok_or_else(|| not_found("exchange", name, &self.name))
+    }
+
+    /// Resolves an address. The flag: the result depends on the address alone and may be cached. `under_lock` is called
+    /// while the topology is locked, so that no binding is made meanwhile.
+    pub fn route(
+        &self,
+        address: &Address,
+        fields: &dyn Fn() -> Fields,
+        under_lock: impl FnOnce(),
+    ) -> Result<(Route, bool), Error> {
+        let topology = self.topology.read();
+        let (found, cacheable) = topology
+            .find(address, fields)
+            .ok_or_else(|| not_found("exchange", &address.exchange, &self.name))?;
+        under_lock();
+        let mut route = topology.targets(found);
+        self.watchers(address, &mut route);
+        Ok((route, cacheable))
+    }
+
+    fn watchers(&self, address: &Address, route: &mut Route) {
+        let content = self.content.read().clone();
+        for path in content.iter() {
+            for watch in &path.route.watches {
+                match watch {
+                    Watch::Queue(name) => {
+                        let queue = route.queues.iter().find(|q| q.name == *name).map(|q| q.id);
+                        // The address of a queue that is not declared is watched, too.
+                        let addressed =
+                            address.is_queue() && **address.key.bytes() == *name.as_bytes();
+                        if queue.is_some() || addressed {
+                            route.content.push(ContentHit { path: path.clone(), queue });
+                        }
+                    }
+                    Watch::Exchange(name, pattern) => {
+                        if address.exchange == *name && filter::matches(pattern, &address.key) {
+                            route.content.push(ContentHit { path: path.clone(), queue: None });
+                        }
+                    }
+                }
+            }
+        }
+        // A route that watches the whole address takes the message once, whatever else it watches.
+        route.content.sort_by_key(|hit| (hit.path.route.name.clone(), hit.queue));
+        route.content.dedup_by(|next, kept| {
+            let is_same_route = next.path.route.name == kept.path.route.name;
+            is_same_route && (kept.queue.is_none() || kept.queue == next.queue)
+        });
+    }
+}

@@ -1,0 +1,22 @@
+//! What a virtual host is made of. Lock order: **vhost → log → inbox**.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `host` | a virtual host: what is declared, behind one lock |
+//! | `topology` | exchanges, queues, named sessions and their bindings |
+//! | `route` `generations` | where a message goes; when a cached route is out of date |
+//! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
+//! | `inbox` | what waits for one connection |
+//! | `named` | what outlives a connection |
+//! | `content_path` | a content route and its queue |
+//! | `parked` | delayed publishes and wills that wait |
+
+pub mod content_path;
+pub mod generations;
+pub mod host;
+pub mod inbox;
+pub mod named;
+pub mod parked;
+pub mod queue;
+pub mod route;
+pub mod topology;

@@ -1,0 +1,232 @@
+//! A queue in the shell: the pure subscription behind its lock, and whom its consumers' deliveries go to. Every
+//! change is a [`Queue::change`]; what it leaves to be done without the lock is collected in an [`Aftermath`].
+
+use super::inbox::Inbox;
+use crate::broker::operations::ops::Ops;
+use crate::exchange::{LogId, SessionId};
+use crate::log::{Life, Offset, Place, QueueSpec, RecordState};
+use crate::message::{Name, Timestamp};
+use crate::subscription::{Attached, Departure, Effects, Handle, Rules, Subscription};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+
+/// A declared queue.
+pub struct Queue {
+    pub id: LogId,
+    pub name: Name,
+    /// The virtual host that it is in.
+    pub vhost: Name,
+    pub spec: QueueSpec,
+    /// The session that it is exclusive to.
+    pub owner: Option<SessionId>,
+    /// Set when it is deleted: the offset after its last record. Read without its lock.
+    gone: OnceLock<Offset>,
+    state: Mutex<QueueState>,
+}
+
+/// What is behind a queue's lock.
+pub struct QueueState {
+    pub sub: Subscription,
+    consumer_inboxes: Vec<ConsumerInbox>,
+    effects: Effects,
+    /// It is deleted: nothing is appended any more.
+    pub deleted: bool,
+    /// The timer is set for this moment.
+    pub alarm: Option<Timestamp>,
+    /// When its last consumer left or its last use was.
+    pub unused_since: Timestamp,
+    /// Departures of records that were read back and that are not submitted to the committer yet.
+    pub unsubmitted_departures: u32,
+    /// It had a consumer: it goes with its last one if it is declared auto-delete.
+    pub had_consumer: bool,
+}
+
+struct ConsumerInbox {
+    handle: Handle,
+    inbox: Arc<Inbox>,
+}
+
+/// Records of one queue that have to be fetched.
+pub type Wanted = Vec<(Offset, Place)>;
+
+/// What changes of queues left to be done with no lock held.
+#[derive(Default)]
+pub struct Aftermath {
+    /// Connections to wake.
+    pub wake: SmallVec<[Arc<Inbox>; 4]>,
+    /// Records that left otherwise than by being accepted.
+    pub departures: Vec<(Arc<Queue>, Departure)>,
+    /// Removals and attempts to be stored.
+    pub ops: Ops,
+    /// Stored records that are done with.
+    pub freed: Vec<Place>,
+    /// Queues that waited for credit that came back.
+    pub queues: Vec<LogId>,
+    /// Records to be fetched.
+    pub loads: Vec<(Arc<Queue>, Wanted)>,
+    /// Queues whose head expires earlier than their timer is set for.
+    pub alarms: Vec<(LogId, Timestamp)>,
+}
+
+impl Aftermath {
+    /// Wakes a connection once.
+    pub fn wake(&mut self, inbox: &Arc<Inbox>) {
+        if !self.wake.iter().any(|i| Arc::ptr_eq(i, inbox)) {
+            self.wake.push(inbox.clone());
+        }
+    }
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(
+        (id, vhost): (LogId, &Name),
+        spec: QueueSpec,
+        owner: Option<SessionId>,
+        now: Timestamp,
+    ) -> Arc<Self> {
+        let sub = Subscription::new(id, Rules::of(&spec));
+        let state = QueueState {
+            sub,
+            consumer_inboxes: Vec::new(),
+            effects: Effects::default(),
+            deleted: false,
+            unsubmitted_departures: 0,
+            alarm: None,
+            unused_since: now,
+            had_consumer: false,
+        };
+        let (name, vhost) = (spec.name.clone(), vhost.clone());
+        let gone = OnceLock::new();
+        Arc::new(Self { id, name, vhost, spec, owner, gone, state: Mutex::new(state) })
+    }
+
+    /// True when it and its durable records survive a restart.
+    pub fn is_durable(&self) -> bool {
+        self.spec.durable && self.spec.life == Life::Permanent
+    }
+
+    /// True when it was deleted.
+    pub fn is_gone(&self) -> bool {
+        self.gone.get().is_some()
+    }
+
+    /// Where its offsets ended, if it was deleted.
+    pub fn gone_at(&self) -> Option<Offset> {
+        self.gone.get().copied()
+    }
+
+    /// Notes that it is deleted, and the offset after its last record.
+    pub fn set_gone(&self, next: Offset) {
+        // An error: somebody else deleted it before, and has set where it ended.
+        let _ = self.gone.set(next);
+    }
+
+    /// One change under the lock; its deliveries are handed over before the lock is let go, so that they arrive in
+    /// the order they were dispatched in.
+    pub fn change<R>(
+        self: &Arc<Self>,
+        after: &mut Aftermath,
+        change: impl FnOnce(&mut QueueState, &mut Effects) -> R,
+    ) -> R {
+        let mut state = self.state.lock();
+        let mut effects = std::mem::take(&mut state.effects);
+        let result = change(&mut state, &mut effects);
+        state.hand_over(&mut effects, after);
+        self.collect(&mut state, &mut effects, after);
+        state.effects = effects;
+        result
+    }
+
+    /// Reads the state, or changes it in a way that has no effects on others.
+    pub fn look<R>(&self, look: impl FnOnce(&mut QueueState) -> R) -> R {
+        look(&mut self.state.lock())
+    }
+
+    fn collect(
+        self: &Arc<Self>,
+        state: &mut QueueState,
+        effects: &mut Effects,
+        after: &mut Aftermath,
+    ) {
+        after.queues.append(&mut effects.wake);
+        after.freed.append(&mut effects.freed);
+        if !effects.settled.is_empty() {
+            after.ops.settle(self.id, &effects.settled);
+            effects.settled.clear();
+        }
+        for (offset, attempts) in effects.attempts.drain(..) {
+            after.ops.attempts(self.id, offset, attempts);
+        }
+        after.departures.extend(effects.departures.drain(..).map(|m| (self.clone(), m)));
+        if !effects.load.is_empty() {
+            after.loads.push((self.clone(), std::mem::take(&mut effects.load)));
+        }
+        if let Some(due) = state.sub.deadline()
+            && state.alarm.is_none_or(|set| due < set)
+        {
+            state.alarm = Some(due);
+            after.alarms.push((self.id, due));
+        }
+    }
+}
+
+impl QueueState {
+    /// Adds a consumer whose deliveries go to `inbox`.
+    pub fn attach(&mut self, consumer: Attached, inbox: Arc<Inbox>) {
+        self.consumer_inboxes.push(ConsumerInbox { handle: consumer.handle, inbox });
+        self.had_consumer = true;
+        self.sub.consumers.attach(consumer);
+    }
+
+    /// The consumer leaves and what it has goes back. What its connection has not taken counts as never delivered.
+    pub fn detach(&mut self, handle: Handle, now: Timestamp, effects: &mut Effects) {
+        let seat = self.consumer_inboxes.iter().position(|seat| seat.handle == handle);
+        let seat = seat.map(|at| self.consumer_inboxes.remove(at));
+        let id = self.sub.consumers.get_mut(handle).map(|c| c.id);
+        let unseen = match (seat, id) {
+            (Some(seat), Some(id)) => seat.inbox.take_back(id, &mut effects.wake),
+            _ => Vec::new(),
+        };
+        self.sub.leave_all(handle, &unseen, effects);
+        self.unused_since = now;
+    }
+
+    /// Drops all records and consumers. Adds queues that waited for their shared credit to `waiting`, and returns the
+    /// places of the records in the journal.
+    pub fn empty(&mut self, waiting: &mut Vec<LogId>) -> Vec<Place> {
+        let mut places = Vec::new();
+        self.sub.log.visit(Offset(0), |_, record| {
+            places.extend(record.place.filter(|_| record.state != RecordState::Uncommitted));
+            ControlFlow::Continue(())
+        });
+        self.sub.consumers.give_all_back(waiting);
+        let rules = self.sub.rules.clone();
+        self.sub = Subscription::new(self.sub.id, rules);
+        self.consumer_inboxes.clear();
+        places
+    }
+
+    /// Handles and inboxes of all consumers.
+    pub fn consumer_inboxes(&self) -> impl Iterator<Item = (Handle, &Arc<Inbox>)> {
+        self.consumer_inboxes.iter().map(|seat| (seat.handle, &seat.inbox))
+    }
+
+    /// Each inbox is locked once: order matters within a consumer, not between two.
+    fn hand_over(&mut self, effects: &mut Effects, after: &mut Aftermath) {
+        while let Some((first, _)) = effects.deliveries.first() {
+            let handle = *first;
+            // All have to be taken out: what is left in the list would be handed over again.
+            let theirs = effects.deliveries.extract_if(.., |(h, _)| *h == handle).map(|(_, d)| d);
+            match self.consumer_inboxes.iter().find(|seat| seat.handle == handle) {
+                Some(seat) => {
+                    seat.inbox.deliver(theirs);
+                    after.wake(&seat.inbox);
+                }
+                None => theirs.for_each(drop),
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Bindings: what they lead to is deleted or declared again, and keys that do not count.
+
+use crate::stage::*;
+use crossdock_core::*;
+
+#[tokio::test]
+async fn bindings_to_what_was_deleted_stay_away() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    let alternate = [("alternate-exchange".into(), Value::text("amq.fanout"))];
+    let main =
+        ExchangeSpec { arguments: alternate.into(), ..ExchangeSpec::new("main", Kind::Topic) };
+    c.session.declare_exchange(main).await.expect("declared");
+    c.session.declare_exchange(ExchangeSpec::new("other", Kind::Topic)).await.expect("declared");
+    c.declare(QueueSpec::durable("gone")).await;
+    c.declare(QueueSpec::durable("rest")).await;
+    c.bind("amq.fanout", "", "rest").await;
+    c.bind("main", "k", "gone").await;
+    c.session
+        .bind(Bind::new("main", "e".into(), To::Exchange("other".into())))
+        .await
+        .expect("bound");
+    c.session.delete_queue("gone", false, false).await.expect("deleted");
+    c.session.delete_exchange("other", false).await.expect("deleted");
+    c.session.declare_exchange(ExchangeSpec::new("other", Kind::Topic)).await.expect("declared");
+    c.declare(QueueSpec::durable("q")).await;
+    c.bind("other", "e", "q").await;
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    for key in ["k", "e"] {
+        c.durable(Address::new("main".into(), key.into()), key).await;
+    }
+    assert_eq!((c.ready("rest"), c.ready("q")), (2, 0), "both go to the alternate exchange");
+    c.session
+        .unbind(Bind::new("amq.fanout", "".into(), To::Queue("rest".into())))
+        .await
+        .expect("was there");
+    c.session.delete_exchange("main", true).await.expect("nothing is bound to it");
+}
+
+#[tokio::test]
+async fn a_fanout_exchange_is_seen_whatever_the_key_of_its_binding() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    let to = || Address::new("amq.fanout".into(), "order/created".into());
+    assert!(matches!(c.durable(to(), "0").await, Confirmed::Unroutable(_)));
+    c.bind("amq.fanout", "", "q").await;
+    assert!(matches!(c.durable(to(), "1").await, Confirmed::Stored));
+    c.session
+        .unbind(Bind::new("amq.fanout", "".into(), To::Queue("q".into())))
+        .await
+        .expect("was there");
+    assert!(matches!(c.durable(to(), "2").await, Confirmed::Unroutable(_)));
+    assert_eq!(c.ready("q"), 1);
+}
