@@ -54,6 +54,8 @@ enum Command {
         /// The configuration file.
         file: PathBuf,
     },
+    /// Print every configuration key with its built-in value and what it means, as Markdown.
+    ConfigKeys,
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +99,10 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(options) => run(&options, started),
         Command::CheckConfig { file } => check(&file).map(|()| ExitCode::SUCCESS),
+        Command::ConfigKeys => {
+            print!("{}", config::reference());
+            return ExitCode::SUCCESS;
+        }
         Command::Store { command: StoreCommand::Verify { dir } } => return inspect::verify(&dir),
         Command::Store { command: StoreCommand::Dump { dir, queue, vhost } } => {
             return inspect::dump(&dir, &vhost, &queue);

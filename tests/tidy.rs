@@ -824,6 +824,50 @@ fn source_files_named_in_the_docs_exist() {
 }
 
 #[test]
+fn every_warning_and_error_is_explained_to_operators() {
+    let page = fs::read_to_string(root().join("docs/OPERATING.md")).expect("the operators' page");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let rows: Vec<(&str, &str)> = rows
+        .filter(|(_, rest)| rest.starts_with("ERROR |") || rest.starts_with("WARN |"))
+        .collect();
+    let mut found = Vec::new();
+    let mut lines = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        for level in ["warn", "error"] {
+            for (at, _) in source.text.match_indices(&format!("tracing::{level}!(")) {
+                match first_text(&source.text[at..]) {
+                    Some(text) => lines.push((text, level.to_uppercase(), source.path.clone())),
+                    None => found.push(format!("{}: a {level}! without a text", source.path)),
+                }
+            }
+        }
+    }
+    for (text, level, path) in &lines {
+        if !rows.iter().any(|(row, rest)| row == text && rest.starts_with(level.as_str())) {
+            found.push(format!("{path}: no row says what this {level} means: {text}"));
+        }
+    }
+    for (row, _) in &rows {
+        if !lines.iter().any(|(text, ..)| text == row) {
+            found.push(format!("docs/OPERATING.md: nothing logs: {row}"));
+        }
+    }
+    assert!(lines.len() > 20, "the log lines were not found");
+    assert_none("docs/OPERATING.md and what is logged differ", &found);
+}
+
+/// What the first string of a macro's arguments holds.
+fn first_text(call: &str) -> Option<String> {
+    let begin = call.find('"')? + 1;
+    let inside = call.get(begin..)?;
+    let inside = inside.get(..string_end(inside).checked_sub(1)?)?;
+    // A backslash at the end of a line takes the line's end and the next one's indentation away.
+    let mut lines = inside.split("\\\n");
+    let first = lines.next()?.to_owned();
+    Some(lines.fold(first, |text, line| text + line.trim_start()))
+}
+
+#[test]
 fn nobodys_machine_is_mentioned() {
     let mut paths = Vec::new();
     collect(root(), &["rs", "toml", "md", "py", "mjs", "json", "sh", "txt", "wit"], &mut paths);

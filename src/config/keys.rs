@@ -1,6 +1,6 @@
 //! Every key that a configuration may hold: its name, the form of its value, what holds where it is not set, and
 //! what it means. The checks (schema.rs), the built-in values (layers.rs) and docs/CONFIGURATION.md
-//! (reference_tests.rs) all read this table; a test compares it with the types that values are read into (meant.rs).
+//! (reference.rs) all read this table; a test compares it with the types that values are read into (meant.rs).
 
 use crossdock_core::Kind;
 

@@ -5,8 +5,6 @@
 mod keys;
 mod layers;
 mod meant;
-#[cfg(test)]
-#[path = "reference_tests.rs"]
 mod reference;
 mod schema;
 #[cfg(test)]
@@ -16,6 +14,7 @@ mod tree;
 mod units;
 
 pub use meant::{Config, LogFormat, values};
+pub use reference::page as reference;
 pub use schema::suggestion;
 pub use tree::Mistake;
 pub use units::address;

@@ -1,121 +1,11 @@
-//! docs/CONFIGURATION.md, written from the table of keys, and the tests that the page and the types are true to it.
-//! `UPDATE_EXPECT=1 cargo test -p crossdock --bin crossdock reference` writes the page again.
+//! The page and the types that values are read into are true to the table of keys.
 
-use super::keys::{Form, Key, ROOT};
-use super::meant;
+use super::super::meant;
+use super::*;
 use expect_test::expect_file;
 use figment::Figment;
 use figment::error::Kind;
 use serde::de::DeserializeOwned;
-use std::fmt::Write;
-
-const HEAD: &str = "\
-# Configuration
-
-This page is written from the table of keys in src/config/keys.rs, and a test compares it with that table.
-
-Keys come from, the later one winning: the built-in values below, a file (`crossdock serve --config FILE`, TOML), the environment
-(`CROSSDOCK_MEMORY__HIGH=512MiB` for `memory.high`: two underscores stand for the dot) and the command line
-(`--set memory.high=512MiB`; `--data-dir DIR` for `data_dir`). Keys that hold several values (tables, lists of tables) can only be set in
-the file; lists of texts are written `a,b` in the environment and on the command line.
-
-`crossdock check-config FILE` reads a file as `serve` would, compiles its routes and their modules, and prints every mistake as
-`file:line:column key: reason` without starting anything. A name in the environment that begins with `CROSSDOCK_` and names no key is
-reported as a warning and ignored.
-
-A **size** is a number of bytes, or a text with a unit: `\"64KiB\"`, `\"16MiB\"`, `\"1GiB\"`. A **duration** is a text: `\"200ms\"`, `\"5s\"`. An
-**address** is `queue:NAME`, `topic:a/b` or `exchange:NAME/KEY` (docs/SEMANTICS.md §1).
-";
-
-fn page() -> String {
-    let mut page = HEAD.to_owned();
-    section("At the top", ROOT, "", &mut page);
-    page
-}
-
-fn section(title: &str, keys: &'static [Key], path: &str, page: &mut String) {
-    let rows: Vec<&Key> = keys.iter().filter(|key| is_row(key)).collect();
-    let heading = if path.contains("route.") { "###" } else { "##" };
-    write!(page, "\n{heading} {title}\n").expect("a text takes everything");
-    let about = keys_of_parent(path).map_or("", |key| key.meaning);
-    if !about.is_empty() {
-        write!(page, "\n{about}\n").expect("a text takes everything");
-    }
-    page.push_str("\n| key | value | built-in | meaning |\n|---|---|---|---|\n");
-    for key in rows {
-        let (name, form, meaning) = (key.name, form(&key.form), key.meaning);
-        let default = match (key.required, key.default) {
-            (true, _) => "required".to_owned(),
-            (_, Some(default)) => format!("`{default}`"),
-            (_, None) => String::new(),
-        };
-        writeln!(page, "| `{name}` | {form} | {default} | {meaning} |").expect("a text");
-    }
-    for key in keys {
-        let under = match path {
-            "" => key.name.to_owned(),
-            path => format!("{path}.{}", key.name),
-        };
-        let title = match key.form {
-            Form::Table(_) => format!("`[{under}]`"),
-            Form::Named(_) => format!("`[{under}.NAME]`"),
-            Form::Tables(_) | Form::Routes(_) => format!("`[[{under}]]`"),
-            _ => continue,
-        };
-        section(&title, key.inner().unwrap_or_default(), &under, page);
-        if let (Form::Named(_), Some(default)) = (&key.form, key.default) {
-            write!(page, "\nBuilt in:\n\n```toml\n{} = {default}\n```\n", key.name)
-                .expect("a text");
-        }
-    }
-}
-
-/// Tables have a section of their own instead of a row.
-fn is_row(key: &Key) -> bool {
-    key.inner().is_none()
-}
-
-/// The key that a path of names leads to.
-fn keys_of_parent(path: &str) -> Option<&'static Key> {
-    let (mut keys, mut found) = (ROOT, None);
-    for name in path.split('.').filter(|name| !name.is_empty()) {
-        let key = keys.iter().find(|key| key.name == name)?;
-        keys = key.inner().unwrap_or_default();
-        found = Some(key);
-    }
-    found
-}
-
-fn form(form: &Form) -> String {
-    let text = match form {
-        Form::Text => "text",
-        Form::Word(words) => {
-            return words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-        }
-        Form::Bool => "`true` or `false`",
-        Form::Count { min, max } => return format!("whole number, {min} to {max}"),
-        Form::Size { min: 0 } => "size",
-        Form::Size { min } => return format!("size, at least {}", bytes(*min)),
-        Form::Share => "size, at least 1 MiB, or a percentage",
-        Form::Duration => "duration",
-        Form::Bind => "`HOST:PORT` or `off`",
-        Form::Address => "address",
-        Form::Target => "`queue:NAME` or `exchange:NAME`",
-        Form::Texts => "list of texts",
-        Form::Arguments => "table",
-        Form::Steps => "list of tables",
-        Form::Table(_) | Form::Named(_) | Form::Tables(_) | Form::Routes(_) => "table",
-    };
-    text.to_owned()
-}
-
-fn bytes(bytes: u64) -> String {
-    match (bytes >> 20, bytes >> 10) {
-        (1.., _) => format!("{} MiB", bytes >> 20),
-        (_, 1..) => format!("{} KiB", bytes >> 10),
-        _ => format!("{bytes} B"),
-    }
-}
 
 #[test]
 fn the_page_is_written_from_the_table() {
@@ -153,7 +43,7 @@ fn the_table_and_the_types_have_the_same_keys() {
         ("route.limits", fields::<LimitSpec>()),
     ];
     for (path, known) in types {
-        let table = keys_of_parent(path).and_then(Key::inner).unwrap_or_default();
+        let table = key_at(path).and_then(Key::inner).unwrap_or_default();
         let mut names: Vec<&str> = table.iter().map(|key| key.name).collect();
         names.sort_unstable();
         assert_eq!(names, known, "{path}");
