@@ -52,7 +52,11 @@ pub struct Amqp {
 
 impl Amqp {
     pub fn connect(address: SocketAddr) -> Result<Self, String> {
-        let socket = Plain::connect(address).socket;
+        Self::with_frame_max(address, 131_072)
+    }
+
+    pub fn with_frame_max(address: SocketAddr, frame_max: u32) -> Result<Self, String> {
+        let socket = Plain::with_frame_max(address, frame_max).socket;
         let mut client = Self { socket, deliveries: VecDeque::new() };
         client.ask((85, 10), &[0], (85, 11))?;
         Ok(client)

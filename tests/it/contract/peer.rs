@@ -7,7 +7,7 @@ use super::stomp::Stomp;
 use crate::broker::Broker;
 use std::time::Duration;
 
-/// A protocol and its version.
+/// A protocol and its version; short names, because every line of the table has two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     A,

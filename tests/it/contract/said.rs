@@ -29,7 +29,7 @@ impl Said {
         values.collect::<Vec<_>>().join(" | ")
     }
 
-    /// The names that begin so, in order, without their beginning.
+    /// The names that begin with `start`, in order, without that beginning.
     fn names(&self, start: &str) -> String {
         let names = self.0.iter().filter_map(|(name, _)| name.strip_prefix(start));
         names.collect::<Vec<_>>().join(" ")

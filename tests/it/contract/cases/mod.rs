@@ -4,6 +4,7 @@ mod dollar;
 mod fields;
 mod names;
 mod outcomes;
+mod pairs;
 mod publish;
 mod replies;
 mod retained;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Case> {
         replies::CASES,
         retained::CASES,
         subscriptions::CASES,
+        &pairs::cases(),
     ]
     .concat()
 }

@@ -1,6 +1,6 @@
 //! §1, names: what one protocol calls an address, and what another calls it.
 
-use crate::contract::case::{Case, Scene, Seen, case, next, script};
+use crate::contract::case::{Case, Scene, Seen, case, next, quiet, script};
 use crate::contract::peer::Wire::{A, M3, M5, S};
 
 /// 305 octets with dots; its words are `long` and 300 times `x`.
@@ -43,6 +43,8 @@ pub const CASES: &[Case] = &[
         scene.publish(S, &[("destination", "/queue/made{n}")])?;
         Ok(scene.said(&[("ready", &scene.waiting("made{n}"))]))
     }, &[("ready", "1")]),
+    case("n6", S, A, &[("destination", "/queue/%2525{n}")], &[("key", "%25{n}")]).given(&["queue %25{n} durable"])
+        .at("queue %25{n}"),
     case("n7", S, A, &[("destination", "/amq/queue/q{n}")], &[("key", "q{n}")]).given(&["queue q{n}"]).at("queue q{n}"),
     case("n7", S, A, &[("destination", "/amq/queue/missing{n}")], &[("sender", "error not_found…closed")]).at("nowhere"),
     case("n8", S, M5, &[("destination", "/topic/s{n}/city.1/temp")], &[("topic", "s{n}/city.1/temp")]).at("s{n}/#"),
@@ -57,6 +59,10 @@ pub const CASES: &[Case] = &[
     case("n8", S, M5, &[("destination", "/topic/s{n}.a%25b%3E%2A")], &[("topic", "s{n}/a%b>*")]).at("s{n}/#"),
     case("n8", S, M5, &[("destination", "/topic/s{n}.a%41")], &[("topic", "s{n}/a%41")]).at("s{n}/#"),
     case("n8", M5, S, &[("topic", "s{n}/*")], &[("destination", "/topic/s{n}.%2A")]).at("/topic/s{n}.%2A"),
+    case("n8", S, A, &[("destination", "/topic/s{n}.%2B.%23")], &[("key", "s{n}.*.#")]).at("amq.topic s{n}.#"),
+    case("n8", S, S, &[("destination", "/topic/s{n}.a.b")], &[("received", "nothing")]).at("/topic/s{n}.%3E"),
+    case("n9", S, A, &[("destination", "/exchange/x%2Fy{n}/k")], &[("exchange", "x/y{n}"), ("key", "k")])
+        .given(&["exchange x/y{n} direct"]).at("x/y{n} k"),
     case("n9", S, A, &[("destination", "/exchange/x{n}/k.l")], &[("exchange", "x{n}"), ("key", "k.l")])
         .given(&["exchange x{n} topic"]).at("x{n} k.*"),
     script(("n10", S, S), "a temporary queue", |scene| {
@@ -64,6 +70,11 @@ pub const CASES: &[Case] = &[
         owner.publish(&scene.said(&[("destination", "/temp-queue/mine"), ("body", "x")]));
         next(&mut owner)
     }, &[("body", "x")]),
+    script(("n10", S, S), "a temporary queue of the same name elsewhere", |scene| {
+        let mut owner = scene.reader(S, "/temp-queue/mine")?;
+        scene.publish(S, &[("destination", "/temp-queue/mine"), ("body", "x")])?;
+        Ok(scene.said(&[("quiet", &quiet(&mut owner)?.to_string())]))
+    }, &[("quiet", "true")]),
     script(("n11", S, S), "a temporary topic", |scene| {
         let mut owner = scene.reader(S, "/temp-topic/mine")?;
         owner.publish(&scene.said(&[("destination", "/temp-topic/mine"), ("body", "x")]));
@@ -78,6 +89,8 @@ pub const CASES: &[Case] = &[
         scene.publish(S, &[("destination", "/amq/queue/one{n},/amq/queue/two{n}")])?;
         Ok(scene.said(&[("one", &scene.waiting("one{n}")), ("two", &scene.waiting("two{n}"))]))
     }, &[("one", "1"), ("two", "1")]),
+    case("n13", S, A, &[("destination", "/queue/a,b{n}")], &[("key", "a,b{n}")]).given(&["queue a,b{n} durable"])
+        .at("queue a,b{n}"),
     case("n14", S, A, &[("destination", "q{n}"), ("destination-type", "ANYCAST")], &[("key", "q{n}")])
         .given(&["queue q{n} durable"]).at("queue q{n}"),
     case("n14", S, M5, &[("destination", "m.{n}"), ("destination-type", "MULTICAST")], &[("topic", "m/{n}")]).at("m/{n}"),

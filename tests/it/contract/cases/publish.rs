@@ -1,4 +1,4 @@
-//! §2, what a publish is worth, and what its publisher is told.
+//! §2, publishing: durability, QoS and order, and what the broker answers to the publisher.
 
 use crate::contract::case::{Case, Scene, Seen, case, next, quiet, script};
 use crate::contract::peer::Wire::{self, A, M3, M5, S};
@@ -45,6 +45,7 @@ pub const CASES: &[Case] = &[
     case("p2.a", A, A, &[("exchange", ""), ("key", "missing{n}"), ("mandatory", "true")], &[("sender", "return 312, ack")]).at("nowhere"),
     case("p2.3", M3, A, &[], &[("sender", "puback 0x00")]).at("nowhere"),
     case("p2.5", M5, A, &[], &[("sender", "puback 0x10")]).at("nowhere"),
+    case("p2.5", M5, A, &[("qos", "2")], &[("sender", "pubrec 0x10, pubcomp")]).at("nowhere"),
     case("p2.5", M5, A, &[("topic", "$q/missing{n}")], &[("sender", "puback 0x10")]).at("nowhere"),
     case("p2.s", S, A, &[], &[("sender", "receipt, mq-unroutable:true")]).at("nowhere"),
     // Denied.
@@ -59,6 +60,8 @@ pub const CASES: &[Case] = &[
     case("p4.a", A, A, &[("exchange", ""), ("key", "full{n}")], &[("sender", "nack")]).given(FULL).at("nowhere"),
     case("p4.3", M3, A, &[("topic", "$q/full{n}")], &[("sender", "connection ended")]).given(FULL).at("nowhere"),
     case("p4.5", M5, A, &[("topic", "$q/full{n}")], &[("sender", "puback 0x97")]).given(FULL).at("nowhere"),
+    case("p4.5", M5, A, &[("topic", "$q/full{n}"), ("qos", "2")], &[("sender", "pubrec 0x97")]).given(FULL).at("nowhere"),
+    case("p4.3", M3, A, &[("topic", "$q/full{n}"), ("qos", "2")], &[("sender", "connection ended")]).given(FULL).at("nowhere"),
     case("p4.s", S, A, &[("destination", "/amq/queue/full{n}")], &[("sender", "error resource_limit_exceeded…closed")])
         .given(FULL).at("nowhere"),
     case("p4.s", S, A, &[("destination", "/amq/queue/full{n}"), ("mq-soft-errors", "true")],

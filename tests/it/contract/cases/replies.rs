@@ -62,7 +62,7 @@ pub const CASES: &[Case] = &[
     case("y12", S, M5, &[("amqp-message-id", "m-1"), ("reply-to", "/queue/r{n}"), ("correlation-id", "c")], &[("correlation", "c")]),
 ];
 
-/// Longer than what base64url leaves room for.
+/// In base64url, with its prefix, it has more than the 255 bytes of a routing key.
 const LONG_TOPIC: &str = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr\
 rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr";
 

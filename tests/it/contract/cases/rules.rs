@@ -1,6 +1,8 @@
 //! §0, the rules: what readers of the sender's own protocol see, and what is carried for the others.
 
+use crate::contract::amqp::Amqp;
 use crate::contract::case::{Case, Scene, Seen, case, next, quiet, script};
+use crate::contract::peer::Peer;
 use crate::contract::peer::Wire::{self, A, M3, M5, S, S11};
 use crate::contract::said::Said;
 
@@ -38,6 +40,14 @@ pub const CASES: &[Case] = &[
     // Size.
     script(("r10", A, M5), "a header that is larger than the client takes", |scene| sized(scene, A), &[("body", "x"), ("u.big", "–")]),
     script(("r10", M5, M5), "a message that is larger than the client takes", |scene| sized(scene, M5), &[("received", "nothing")]),
+    script(("r10", M5, A), "headers that fit into no frame", |scene| {
+        let mut reader = Peer::Amqp(Amqp::with_frame_max(scene.broker.amqp, 4096)?);
+        reader.subscribe(&scene.fill("amq.topic t.{n}"))?;
+        let (large, medium) = ("l".repeat(3000), "m".repeat(1500));
+        scene.publish(M5, &[("topic", "t/{n}"), ("body", "x"), ("u.large", &large), ("u.medium", &medium), ("u.small", "s"),
+            ("u.mq.subject", &medium)])?;
+        next(&mut reader)
+    }, &[("body", "x"), ("h.large", "–"), ("h.medium", "mmm…"), ("h.small", "s")]),
     // Order.
     case("r11", A, A, &[("h.c", "1"), ("h.a", "2"), ("h.b", "3")], &[("h.[]", "c a b")]),
     case("r11", S, A, &[("c", "1"), ("a", "2"), ("b", "3")], &[("h.[]", "c a b…")]),

@@ -37,6 +37,7 @@ pub const CASES: &[Case] = &[
     script(("s3", A, M5), "members of a shared subscription", |s| shared(s, M5, "$share/g{n}/t/{n}"), &[("got", "one each")]),
     script(("s3", M5, A), "an AMQP consumer joins the group", |s| shared(s, A, "queue share/g{n}/t/{n}"), &[("got", "one each")]),
     script(("s3", M5, M3), "an MQTT 3.1.1 member joins the group", |s| shared(s, M3, "$share/g{n}/t/{n}"), &[("got", "one each")]),
+    script(("s3", A, S), "a STOMP consumer joins the group", |s| shared(s, S, "/amq/queue/share/g{n}/t/{n}"), &[("got", "one each")]),
     script(("s4", A, S), "a durable subscription, ActiveMQ style", |s| sleeper(s, "activemq.subscriptionName:news", "me{n}.news"),
         &[("body", "x")]),
     script(("s4", A, S), "a durable subscription, Artemis style", |s| sleeper(s, "durable-subscription-name:news", "me{n}.news"),

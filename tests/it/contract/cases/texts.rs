@@ -47,6 +47,8 @@ pub const CASES: &[Case] = &[
     case("t7", A, S, SCALARS, &[("b", "true"), ("i", "-5"), ("f", "0.1"), ("ts", "1700000000000"), ("n", ""),
         ("x", "AP8="), ("l", "[\"1\",\"2\"]"), ("d", "123.45"), ("mq.types", "b=b,i=i32,f=f64,ts=ts,n=null,x=bin,l=json,d=dec")]),
     case("t7", A, M5, &[("h.a,=%", "i8:1")], &[("u.mq.types", "a%2C%3D%25=i8")]),
+    case("t7", A, M5, &[("h.a", "f64:NaN"), ("h.b", "f64:-inf")], &[("u.a", "NaN"), ("u.b", "-inf"), ("u.mq.types", "a=f64,b=f64")]),
+    case("t8", M5, A, &[("u.a", "NaN"), ("u.b", "-inf"), ("u.mq.types", "a=f64,b=f64")], &[("h.a", "f64:NaN"), ("h.b", "f64:-inf")]),
     case("t7", A, M5, &[("h.a", "text")], &[("u.a", "text"), ("u.mq.types", "–")]),
     case("t8", M5, A, &[("u.i", "-5"), ("u.t", "5"), ("u.mq.types", "i=i32")], &[("h.i", "i32:-5"), ("h.t", "5"), ("h.mq.types", "–")]),
     case("t8", S, A, &[("b", "true"), ("ts", "1700000000000"), ("d", "123.45"), ("mq.types", "b=b,ts=ts,d=dec")],
@@ -59,6 +61,8 @@ pub const CASES: &[Case] = &[
     case("t10", A, A, &[("exchange", "x{n}"), ("h.k", "5")], &[("received", "nothing")])
         .given(&["exchange x{n} headers"]).at("x{n} any x-match=all k=i32:5"),
     case("t10", S, A, &[("destination", "/exchange/x{n}/any"), ("k", "5")], &[("received", "nothing")])
+        .given(&["exchange x{n} headers"]).at("x{n} any x-match=all k=i32:5"),
+    case("t10", S, A, &[("destination", "/exchange/x{n}/any"), ("k", "5"), ("mq.types", "k=i32")], &[("received", "a message")])
         .given(&["exchange x{n} headers"]).at("x{n} any x-match=all k=i32:5"),
     script(("t11", A, S), "SUBSCRIBE with a selector", |scene| {
         let refused = scene.reader(S, "/topic/t.{n} selector:a=1").err().unwrap_or_else(|| "granted".to_owned());
