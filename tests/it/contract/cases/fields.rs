@@ -1,7 +1,7 @@
 //! §3, the field map: each field from its slot in one protocol to its slot in the others.
 
 use crate::contract::case::{Case, Scene, Seen, case, next, quiet, script};
-use crate::contract::peer::Wire::{A, M3, M5, S};
+use crate::contract::peer::Wire::{A, M3, M5, S, S10, S11};
 
 const BINARY: &str = "hex:0001ff0a00";
 
@@ -17,6 +17,10 @@ pub const CASES: &[Case] = &[
     case("f1.5 f1.s", M5, S, &[("body", "")], &[("body", ""), ("content-length", "0")]),
     case("f1.s f1.5", S, M5, &[("body", BINARY)], &[("body", BINARY)]),
     case("f1.s f1.a", S, A, &[("body", "fill:1048576")], &[("size", "1048576")]),
+    case("f1.s f1.5", S10, M5, &[("body", BINARY), ("k", "v")], &[("body", BINARY), ("u.k", "v")]),
+    case("f1.s f1.a", S11, A, &[("body", BINARY), ("k", "v")], &[("body", BINARY), ("h.k", "v")]),
+    case("f1.a f1.s", A, S10, &[("body", BINARY), ("h.k", "v")], &[("body", BINARY), ("k", "v"), ("content-length", "5")]),
+    case("f1.5 f1.s", M5, S11, &[("body", BINARY), ("u.k", "v:w")], &[("body", BINARY), ("k", "v:w")]),
     // That the body is text.
     case("f2.a f2.5", A, M5, &[("content_type", "text/x-any"), ("body", "é")], &[("payload_format", "1")]),
     case("f2.a f2.5", A, M5, &[("content_type", "a/b; charset=utf-8"), ("body", "é")], &[("payload_format", "1")]),

@@ -89,6 +89,8 @@ pub const CASES: &[Case] = &[
         scene.publish(S, &[("destination", "/amq/queue/one{n},/amq/queue/two{n}")])?;
         Ok(scene.said(&[("one", &scene.waiting("one{n}")), ("two", &scene.waiting("two{n}"))]))
     }, &[("one", "1"), ("two", "1")]),
+    case("n13", S, S, &[("destination", "/queue/one{n},/topic/two.{n}")], &[("destination", "/topic/two.{n}")]).at("/topic/two.{n}"),
+    case("n13", S, S, &[("destination", "/queue/one{n},/topic/two.{n}")], &[("destination", "/queue/one{n}")]).at("/queue/one{n}"),
     case("n13", S, A, &[("destination", "/queue/a,b{n}")], &[("key", "a,b{n}")]).given(&["queue a,b{n} durable"])
         .at("queue a,b{n}"),
     case("n14", S, A, &[("destination", "q{n}"), ("destination-type", "ANYCAST")], &[("key", "q{n}")])

@@ -1,8 +1,10 @@
 //! §3 and §5 once more, from each protocol to each: one value of each field, and one reply to each request.
 
 use crate::contract::case::{Case, Pairs, Scene, Seen, case, next, script};
+use crate::contract::peer::Peer;
 use crate::contract::peer::Wire::{self, A, M3, M5, S};
 use crate::contract::said::Said;
+use std::time::Duration;
 
 /// A field in the places of AMQP, MQTT 5 and STOMP: what is sent there, and seen there, whoever the other one is.
 const fn three(cells: [&'static str; 9], places: [Pairs; 3]) -> [Case; 9] {
@@ -101,6 +103,11 @@ const REPLIES: &[Case] = &[
     script(("y6.a", S, A), "a request from a temporary queue", |s| answered(s, "/temp-queue/r", "/temp-queue/r"), ANSWERED),
     script(("y6.5", S, M5), "a request from a temporary queue", |s| answered(s, "/temp-queue/r", "/temp-queue/r"), ANSWERED),
     script(("y6.s", S, S), "a request from a temporary queue", |s| answered(s, "/temp-queue/r", "/temp-queue/r"), ANSWERED),
+    script(("y14b.a", S, A), "a request whose reply goes to an exchange", at_exchange, &[("answered", "true")])
+        .planned(&[("answered", "false")]),
+    script(("y14b.5", S, M5), "a request whose reply goes to an exchange", at_exchange, &[("answered", "true")])
+        .planned(&[("answered", "false")]),
+    script(("y14.s", S, S), "a request whose reply goes to an exchange", at_exchange, &[("answered", "true")]),
 ];
 
 pub fn cases() -> Vec<Case> {
@@ -118,7 +125,7 @@ fn names(wire: Wire) -> [&'static str; 3] {
 
 /// A request that wants its reply at `reply_to`, which the requester reads at `at`; the responder publishes the reply
 /// to the address that its own protocol showed it.
-fn answered(scene: &Scene<'_>, reply_to: &str, at: &str) -> Seen {
+fn reply(scene: &Scene<'_>, reply_to: &str, at: &str) -> Result<Peer, String> {
     if let Some(queue) = at.strip_prefix("queue ") {
         scene.prepare(&format!("queue {queue}"))?;
     }
@@ -148,8 +155,21 @@ fn answered(scene: &Scene<'_>, reply_to: &str, at: &str) -> Seen {
     reply.put(correlation, asked.text(correlation));
     reply.put("body", "!");
     responder.publish(&reply);
-    let mut answer = next(&mut requester)?;
-    let correlation = answer.text(ask[2]).to_owned();
+    Ok(requester)
+}
+
+/// The reply as the requester sees it.
+fn answered(scene: &Scene<'_>, reply_to: &str, at: &str) -> Seen {
+    let mut answer = next(&mut reply(scene, reply_to, at)?)?;
+    let correlation = answer.text(names(scene.from)[2]).to_owned();
     answer.put("correlation", correlation);
     Ok(answer)
+}
+
+/// Whether a reply comes that was wanted at an exchange.
+fn at_exchange(scene: &Scene<'_>) -> Seen {
+    scene.prepare("exchange x{n} topic")?;
+    let mut requester = reply(scene, "/exchange/x{n}/k", "/exchange/x{n}/k")?;
+    let answered = requester.receive(Duration::from_secs(2))?.is_some();
+    Ok(scene.said(&[("answered", &answered.to_string())]))
 }

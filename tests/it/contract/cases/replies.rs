@@ -28,6 +28,14 @@ pub const CASES: &[Case] = &[
     case("y6.a", S, A, &[("reply-to", "/temp-queue/mine")], &[("reply_to", "amq.gen-…")]),
     case("y6.5", S, M5, &[("reply-to", "/temp-queue/mine")], &[("response_topic", "$reply/q/amq.gen-…")]),
     case("y6.s", S, S, &[("reply-to", "/temp-queue/mine")], &[("reply-to", "/reply-queue/amq.gen-…")]),
+    case("y3.5", A, M5, &[("reply_to", "mq.reply.t.cmVwbGllcw")], &[("response_topic", "replies")]),
+    case("y13.a", M5, A, &[("response_topic", "$q/r/{n}")], &[("reply_to", "r/{n}"), ("h.x-reply-to-topic", "–")]),
+    case("y13.a", M5, A, &[("response_topic", "$reply/q/r%2F{n}")], &[("reply_to", "r/{n}"), ("h.x-reply-to-topic", "–")]),
+    case("y13.5", M5, M5, &[("response_topic", "$q/r{n}")], &[("response_topic", "$q/r{n}")]),
+    case("y13.s", M5, S, &[("response_topic", "$q/r/{n}")], &[("reply-to", "/amq/queue/r/{n}")]),
+    case("y14.a", S, A, &[("reply-to", "/exchange/x/k")], &[("reply_to", "/exchange/x/k"), ("h.x-reply-to-topic", "–")]),
+    case("y14.5", S, M5, &[("reply-to", "/exchange/x/k")], &[("response_topic", "/exchange/x/k")]),
+    case("y14.s", S, S, &[("reply-to", "/exchange/x/k")], &[("reply-to", "/exchange/x/k")]),
     // Replies arrive where they were asked for.
     script(("y7", A, M5), "an AMQP responder answers an MQTT requester", |scene| {
         let mut requester = scene.reader(M5, "r/{n}")?;
