@@ -4,6 +4,7 @@
 mod blocking;
 mod broker;
 mod config;
+mod contract;
 mod crash;
 mod crossing;
 mod disk;

@@ -74,6 +74,11 @@ type Frame = (u8, Vec<u8>);
 
 impl Amqp {
     pub fn connect(address: SocketAddr) -> Self {
+        Self::with_frame_max(address, 131_072)
+    }
+
+    /// `frame_max`: octets of a frame at most, its eight octets of overhead included.
+    pub fn with_frame_max(address: SocketAddr, frame_max: u32) -> Self {
         let socket = Socket::connect(address);
         let mut client = Self { socket, deliveries: VecDeque::new(), published: 0, confirmed: 0 };
         client.socket.send(b"AMQP\x00\x00\x09\x01");
@@ -82,7 +87,7 @@ impl Amqp {
         let start_ok = Out::method(10, 11).table(&[]).short("PLAIN").long(login).short("en_US");
         client.socket.send(&start_ok.frame(0));
         client.expect(10, 30);
-        let tune_ok = Out::method(10, 31).u16(2047).u32(131_072).u16(0);
+        let tune_ok = Out::method(10, 31).u16(2047).u32(frame_max).u16(0);
         client.socket.send(&tune_ok.frame(0));
         client.socket.send(&Out::method(10, 40).short("/").short("").u8(0).frame(0));
         client.expect(10, 41);

@@ -28,10 +28,15 @@ pub struct Stomp {
 
 impl Stomp {
     pub fn connect(address: SocketAddr) -> Self {
-        let mut socket = Socket::connect(address);
         let headers =
             [("accept-version", "1.2"), ("host", "/"), ("login", "guest"), ("passcode", "guest")];
-        socket.send(&frame("CONNECT", &headers, b""));
+        Self::connect_with(address, &headers)
+    }
+
+    /// With a CONNECT frame of these headers.
+    pub fn connect_with(address: SocketAddr, headers: &[(&str, &str)]) -> Self {
+        let mut socket = Socket::connect(address);
+        socket.send(&frame("CONNECT", headers, b""));
         let mut client = Self { socket, next_receipt: 0, messages: VecDeque::new() };
         let reply = client.frame(Instant::now() + PATIENCE).expect("CONNECTED");
         assert_eq!(reply.command, "CONNECTED", "{reply:?}");
