@@ -10,8 +10,6 @@ pub(super) struct Batch {
     pub bytes: usize,
     /// They are not held back with the publishes.
     pub memos: Vec<Memo>,
-    /// What is being routed is a transaction, which can still be refused as a whole.
-    pub all_or_nothing: bool,
 }
 
 /// A publish that waits for the flush.

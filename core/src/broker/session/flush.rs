@@ -31,7 +31,7 @@ pub(super) struct Waiting {
     indices: Vec<usize>,
     bytes: usize,
     /// Why one has no route at all.
-    pub astray: Option<Error>,
+    pub no_route: Option<Error>,
     /// Memos to be stored unless their messages are refused, by index.
     memos: Vec<(usize, Memo)>,
 }
@@ -199,7 +199,7 @@ impl Session {
                 }
             }
             Err(why) => {
-                waiting.astray.get_or_insert_with(|| why.clone());
+                waiting.no_route.get_or_insert_with(|| why.clone());
                 if !confirm {
                     return None;
                 }
@@ -236,7 +236,7 @@ impl Session {
     /// The route of an address, remembered as long as nothing that concerns it changes.
     fn route(&mut self, context: Context<'_>, message: &Message) -> Result<Arc<Route>, Error> {
         let address = message.address();
-        let retains = context.retains(message) && !self.batch.all_or_nothing;
+        let retains = context.retains(message) && !self.status.all_or_nothing;
         if !retains
             && let Some(cached) = self.route_cache.get(address)
             && context.vhost.generations.is_current(cached.stamp)
