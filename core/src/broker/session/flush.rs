@@ -2,12 +2,11 @@
 //! and what has to be stored goes to the committer with the confirms that wait for it.
 
 use super::batch::QueuedPublish;
-use super::state::Session;
+use super::state::{CachedRoute, Session};
 use crate::broker::door::events::{Confirm, Confirmed, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::Ticket;
 use crate::broker::turn::context::Context;
-use crate::broker::vhost::generations::Stamp;
 use crate::broker::vhost::route::Route;
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
@@ -16,12 +15,6 @@ use std::sync::atomic::Ordering;
 
 /// Routes that one session remembers.
 const CACHE_MAX: usize = 1024;
-
-/// A route that was resolved before, and when.
-pub(super) struct CachedRoute {
-    stamp: Stamp,
-    route: Arc<Route>,
-}
 
 /// Confirms of one flush.
 #[derive(Default)]

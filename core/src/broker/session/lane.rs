@@ -1,6 +1,6 @@
 //! Lanes: ordered streams of publishes and settles, each with its own confirm numbers and its own transaction.
 
-use super::batch::QueuedPublish;
+use super::batch::{Lane, QueuedPublish, Settlement, Transaction};
 use super::state::Session;
 use crate::broker::door::request::{LaneId, Publish};
 use crate::broker::journal::fetch::fetch;
@@ -8,28 +8,9 @@ use crate::broker::turn::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, Place};
 use crate::message::Message;
-use crate::subscription::{ConsumerId, Outcome};
 
 /// Bytes of publishes in all open transactions of a session at most.
 const TRANSACTION_BYTES_MAX: usize = 64 << 20;
-
-/// One ordered stream of publishes and settles.
-#[derive(Default)]
-pub(super) struct Lane {
-    pub number: u64,
-    pub transaction: Option<Transaction>,
-}
-
-type Settlement = (ConsumerId, Vec<Offset>, Outcome);
-
-#[derive(Default)]
-pub(super) struct Transaction {
-    publishes: Vec<QueuedPublish>,
-    bytes: usize,
-    pub settles: Vec<Settlement>,
-    /// It grew beyond the limit: the commit is refused.
-    too_large: bool,
-}
 
 impl Session {
     /// A new lane.

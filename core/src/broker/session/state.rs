@@ -1,16 +1,16 @@
 //! A session as its verbs see it: one connection's, from its opening until it leaves.
 
-use super::batch::Batch;
-use super::flush::CachedRoute;
-use super::lane::Lane;
-use super::output::Output;
+use super::batch::{Batch, Lane};
+use super::written::Output;
 use crate::broker::door::request::{LaneId, Memo};
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::run::Turn;
+use crate::broker::vhost::generations::Stamp;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
+use crate::broker::vhost::route::Route;
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
 use crate::log::Offset;
 use crate::message::{Address, Key, Name, Origin};
@@ -63,6 +63,12 @@ pub(super) struct Status {
 pub(super) struct SessionIds {
     pub next_lane: u32,
     pub last_consumer: u32,
+}
+
+/// A route that was resolved before, and when.
+pub(super) struct CachedRoute {
+    pub stamp: Stamp,
+    pub route: Arc<Route>,
 }
 
 /// The consumers of a session, and the credit they share.
