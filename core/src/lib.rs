@@ -6,7 +6,7 @@
 //! | [`exchange`] | routing, pure: kinds of exchange, patterns, selectors, retained values |
 //! | [`log`] | keeping, pure: records in pages, and what a queue is declared with |
 //! | [`subscription`] | delivering, pure: ready records, credit, settling, expiry |
-//! | [`broker`] | the asynchronous shell: sessions, vhosts, the committer, timers, the budget |
+//! | [`broker`] | the asynchronous shell, in rooms: sessions, turns, virtual hosts, the journal, background tasks |
 //! | `protocol` `transform` `store` `auth` | the seams to adapters, content routes, stores and logins |
 //!
 //! Absent on purpose: the name of any wire protocol, a codec, a socket, a file, JSON.

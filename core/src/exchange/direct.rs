@@ -1,6 +1,6 @@
 //! The direct matcher: equal keys.
 
-use super::{Binding, Hit, Matcher, same};
+use super::{Binding, Hit, Matcher, lists};
 use crate::message::{Fields, Key};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl Matcher for Direct {
 
     fn unbind(&mut self, binding: &Binding) -> bool {
         let Some(list) = self.by_key.get_mut(&binding.key) else { return false };
-        let found = same::remove(list, binding);
+        let found = lists::remove(list, binding);
         if list.is_empty() {
             self.by_key.remove(&binding.key);
         }

@@ -1,6 +1,6 @@
 //! The fanout matcher: every binding, whatever the key.
 
-use super::{Binding, Hit, Matcher, same};
+use super::{Binding, Hit, Matcher, lists};
 use crate::message::{Fields, Key};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ impl Matcher for Fanout {
     }
 
     fn unbind(&mut self, binding: &Binding) -> bool {
-        same::remove(&mut self.0, binding)
+        lists::remove(&mut self.0, binding)
     }
 
     fn route(&self, _key: &Key, _fields: &dyn Fn() -> Fields, out: &mut Vec<Hit>) {

@@ -1,7 +1,7 @@
 //! The headers matcher: a binding's arguments against a message's headers. `x-match` is `all` (default), `any`,
 //! `all-with-x` or `any-with-x`; without "-with-x", arguments whose name begins with `x-` take no part.
 
-use super::{Binding, Hit, Matcher, same};
+use super::{Binding, Hit, Matcher, lists};
 use crate::message::{Fields, Key, Value, lookup};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Matcher for Headers {
     }
 
     fn unbind(&mut self, binding: &Binding) -> bool {
-        same::remove(&mut self.0, binding)
+        lists::remove(&mut self.0, binding)
     }
 
     fn route(&self, _key: &Key, fields: &dyn Fn() -> Fields, out: &mut Vec<Hit>) {

@@ -145,8 +145,8 @@ pub trait Matcher: Send + Sync {
     }
 }
 
-mod same {
-    //! What every matcher does with its lists.
+mod lists {
+    //! What every matcher does with its lists of bindings.
     use super::Binding;
     use std::sync::Arc;
 

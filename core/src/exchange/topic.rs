@@ -2,7 +2,7 @@
 //! set and never a backtrack.
 
 use super::filter::{Word, hidden, words};
-use super::{Binding, Hit, Matcher, same};
+use super::{Binding, Hit, Matcher, lists};
 use crate::message::{Fields, Key};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ impl Matcher for Topic {
     fn unbind(&mut self, binding: &Binding) -> bool {
         let Some(path) = self.path(&binding.key) else { return false };
         let Some(last) = path.last() else { return false };
-        let found = same::remove(&mut self.nodes[*last].bindings, binding);
+        let found = lists::remove(&mut self.nodes[*last].bindings, binding);
         if found {
             self.count -= 1;
             self.prune(&binding.key, &path);

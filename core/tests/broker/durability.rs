@@ -108,11 +108,11 @@ async fn a_transaction_that_a_queue_refuses_leaves_nothing() {
             c.put(Address::queue(name), body, |meta| meta.durable = true);
         }
         c.settle(&got, Outcome::Accepted);
-        let refused = c.session.commit(c.lane).await.expect_err("there is no room");
+        let refused = c.session.commit(c.lane).await.expect_err("the queue has no space for it");
         assert_eq!(refused.kind(), ErrorKind::Full, "{refused}");
         assert!(refused.detail().contains(name), "{refused}");
     }
-    // Just enough room is room, and what was refused before holds nothing back.
+    // Just enough space is enough, and what was refused before holds nothing back.
     c.session.begin(c.lane);
     c.put(Address::queue("few"), "1", |meta| meta.durable = true);
     c.put(Address::queue("few"), "2", |meta| meta.durable = true);
@@ -162,7 +162,7 @@ async fn open_transactions_are_bounded_together() {
     assert_eq!(c.ready("a"), 1);
     c.session.begin(second);
     c.put(Address::queue("a"), &large, |_| {});
-    c.session.commit(second).await.expect("there is room again");
+    c.session.commit(second).await.expect("the queue has space again");
     assert_eq!(c.ready("a"), 2);
 }
 

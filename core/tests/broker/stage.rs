@@ -50,7 +50,7 @@ impl Stage {
 
     pub async fn client_in(&self, vhost: &str) -> Client {
         let origin = Origin { user: "guest".into(), ..Origin::default() };
-        self.seat(SessionSpec::anonymous(vhost, origin)).await
+        self.open(SessionSpec::anonymous(vhost, origin)).await
     }
 
     /// A named session with a queue of its own.
@@ -64,11 +64,11 @@ impl Stage {
             queue: Some(queue),
             ..SessionSpec::anonymous("/", origin)
         };
-        self.seat(spec).await
+        self.open(spec).await
     }
 
-    async fn seat(&self, spec: SessionSpec) -> Client {
-        let mut session = self.broker.session(spec).await.expect("a seat");
+    async fn open(&self, spec: SessionSpec) -> Client {
+        let mut session = self.broker.session(spec).await.expect("a session opens");
         let lane = session.lane();
         Client { session, lane, position: 0, deliveries: Vec::new(), confirms: Vec::new() }
     }

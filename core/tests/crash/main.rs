@@ -85,7 +85,7 @@ impl World {
                 }
             }
         }
-        self.hear().await;
+        self.take_events().await;
     }
 
     fn settle(&mut self, outcome: Outcome, then: Known) {
@@ -97,7 +97,7 @@ impl World {
         self.client.settle(&done, outcome);
     }
 
-    async fn hear(&mut self) {
+    async fn take_events(&mut self) {
         tokio::task::yield_now().await;
         let mut events = Events::default();
         let ready = self.client.session.events(&mut events);

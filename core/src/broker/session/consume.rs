@@ -183,7 +183,7 @@ impl Session {
             ops.append(&mut self.release(consumer));
         }
         self.turn.unit().ops.append(&mut ops);
-        self.lanes.list.retain(|(id, _)| *id != lane);
+        self.lanes.retain(|(id, _)| *id != lane);
         self.flush_ops();
     }
 

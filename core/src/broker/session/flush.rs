@@ -2,12 +2,11 @@
 //! and what has to be stored goes to the committer with the confirms that wait for it.
 
 use super::batch::QueuedPublish;
-use super::state::Session;
+use super::state::{CachedRoute, Session};
 use crate::broker::door::events::{Confirm, Confirmed, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::Ticket;
 use crate::broker::turn::context::Context;
-use crate::broker::vhost::generations::Stamp;
 use crate::broker::vhost::route::Route;
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
@@ -17,12 +16,6 @@ use std::sync::atomic::Ordering;
 /// Routes that one session remembers.
 const CACHE_MAX: usize = 1024;
 
-/// A route that was resolved before, and when.
-pub(super) struct CachedRoute {
-    stamp: Stamp,
-    route: Arc<Route>,
-}
-
 /// Confirms of one flush.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -31,7 +24,7 @@ pub(super) struct Waiting {
     indices: Vec<usize>,
     bytes: usize,
     /// Why one has no route at all.
-    pub astray: Option<Error>,
+    pub no_route: Option<Error>,
     /// Memos to be stored unless their messages are refused, by index.
     memos: Vec<(usize, Memo)>,
 }
@@ -199,7 +192,7 @@ impl Session {
                 }
             }
             Err(why) => {
-                waiting.astray.get_or_insert_with(|| why.clone());
+                waiting.no_route.get_or_insert_with(|| why.clone());
                 if !confirm {
                     return None;
                 }
@@ -236,7 +229,7 @@ impl Session {
     /// The route of an address, remembered as long as nothing that concerns it changes.
     fn route(&mut self, context: Context<'_>, message: &Message) -> Result<Arc<Route>, Error> {
         let address = message.address();
-        let retains = context.retains(message) && !self.batch.all_or_nothing;
+        let retains = context.retains(message) && !self.status.all_or_nothing;
         if !retains
             && let Some(cached) = self.route_cache.get(address)
             && context.vhost.generations.is_current(cached.stamp)

@@ -1,6 +1,6 @@
 //! Lanes: ordered streams of publishes and settles, each with its own confirm numbers and its own transaction.
 
-use super::batch::QueuedPublish;
+use super::batch::{Lane, QueuedPublish, Settlement, Transaction};
 use super::state::Session;
 use crate::broker::door::request::{LaneId, Publish};
 use crate::broker::journal::fetch::fetch;
@@ -8,54 +8,26 @@ use crate::broker::turn::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, Place};
 use crate::message::Message;
-use crate::subscription::{ConsumerId, Outcome};
 
 /// Bytes of publishes in all open transactions of a session at most.
 const TRANSACTION_BYTES_MAX: usize = 64 << 20;
 
-/// One ordered stream of publishes and settles.
-#[derive(Default)]
-pub(super) struct Lane {
-    pub number: u64,
-    pub transaction: Option<Transaction>,
-}
-
-/// The lanes of a session.
-#[derive(Default)]
-pub(super) struct Lanes {
-    /// Sorted: a new lane has the highest id.
-    pub list: Vec<(LaneId, Lane)>,
-    /// Ids are never reused: a confirm may still be on its way to a lane that is gone.
-    next: u32,
-}
-
-type Settlement = (ConsumerId, Vec<Offset>, Outcome);
-
-#[derive(Default)]
-pub(super) struct Transaction {
-    publishes: Vec<QueuedPublish>,
-    bytes: usize,
-    pub settles: Vec<Settlement>,
-    /// It grew beyond the limit: the commit is refused.
-    too_large: bool,
-}
-
 impl Session {
     /// A new lane.
     pub fn lane(&mut self) -> LaneId {
-        let id = LaneId(self.lanes.next);
-        self.lanes.next = self.lanes.next.wrapping_add(1);
-        if self.lanes.list.is_empty() {
+        let id = LaneId(self.ids.next_lane);
+        self.ids.next_lane = self.ids.next_lane.wrapping_add(1);
+        if self.lanes.is_empty() {
             // Most sessions have one.
-            self.lanes.list.reserve_exact(1);
+            self.lanes.reserve_exact(1);
         }
-        self.lanes.list.push((id, Lane::default()));
+        self.lanes.push((id, Lane::default()));
         id
     }
 
     pub(super) fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
-        let at = self.lanes.list.binary_search_by_key(&lane, |(id, _)| *id).ok()?;
-        self.lanes.list.get_mut(at).map(|(_, lane)| lane)
+        let at = self.lanes.binary_search_by_key(&lane, |(id, _)| *id).ok()?;
+        self.lanes.get_mut(at).map(|(_, lane)| lane)
     }
 
     /// Publishes and settles of the lane wait for the commit from now on.
@@ -74,7 +46,7 @@ impl Session {
 
     /// Keeps a publish for the commit. What it takes counts against the memory budget already.
     pub(super) fn publish_later(&mut self, lane: LaneId, number: u64, publish: Publish) {
-        let open = self.lanes.list.iter().filter_map(|(_, lane)| lane.transaction.as_ref());
+        let open = self.lanes.iter().filter_map(|(_, lane)| lane.transaction.as_ref());
         let bytes = open.map(|t| t.bytes).sum::<usize>() + publish.message.size();
         self.charge(&publish.message);
         let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.as_mut()) else {
@@ -174,10 +146,10 @@ impl Session {
         let vhost = self.vhost().clone();
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         self.touch();
-        self.batch.all_or_nothing = true;
+        self.status.all_or_nothing = true;
         let mut waiting = self.publish_all(context, &mut transaction.publishes);
-        self.batch.all_or_nothing = false;
-        if let Err(why) = self.turn.admit(waiting.astray.take()) {
+        self.status.all_or_nothing = false;
+        if let Err(why) = self.turn.admit(waiting.no_route.take()) {
             self.finish(context, None);
             return Err(why);
         }

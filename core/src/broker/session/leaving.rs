@@ -54,7 +54,7 @@ impl Session {
         }
         let shared = self.shared();
         let open_turn = shared.open_turns.enter();
-        self.lanes.list.iter_mut().for_each(|(_, lane)| lane.transaction = None);
+        self.lanes.iter_mut().for_each(|(_, lane)| lane.transaction = None);
         // What was read before the end counts; it is at most the session's share.
         self.flush_all();
         let mut ops = Ops::default();

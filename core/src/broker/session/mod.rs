@@ -7,7 +7,7 @@
 //! | `publish` `batch` `flush` | what was published goes through the broker in one turn, or is held back |
 //! | `lane` | lanes and their transactions |
 //! | `consume` `credit` `settle` | consumers and single gets; their credit; outcomes |
-//! | `output` | deliveries, confirms and notices are taken, and written |
+//! | `output` `written` | deliveries, confirms and notices are taken, and written |
 //! | `declare` `bind` | queues, exchanges, bindings |
 //! | `park` | delayed publishes and wills |
 //! | `state` | the session itself |
@@ -26,3 +26,4 @@ pub mod park;
 pub mod publish;
 pub mod settle;
 pub mod state;
+pub mod written;

@@ -1,30 +1,9 @@
 //! What goes out to the connection: deliveries, confirms and notices are taken, and what was written is noted.
 
 use super::state::Session;
+use super::written::Written;
 use crate::broker::door::events::{Events, Notice};
-use crate::log::Offset;
 use crate::subscription::{ConsumerId, Outcome};
-use std::collections::VecDeque;
-
-/// Deliveries that were taken and are not written yet.
-#[derive(Default)]
-pub(super) struct Output {
-    /// Taken, and not encoded yet.
-    taken: Written,
-    encoded: VecDeque<Written>,
-}
-
-/// Deliveries that stand in the output before a position.
-#[derive(Default)]
-struct Written {
-    position: u64,
-    messages: u64,
-    bytes: u64,
-    /// Bytes of level-0 deliveries, which have no consumer.
-    direct_bytes: usize,
-    /// Of consumers that do not settle: accepted when written.
-    accepted: Vec<(ConsumerId, Vec<Offset>)>,
-}
 
 impl Session {
     /// Waits until something is ready, then moves everything ready into `events` (cleared first). Cancel-safe.

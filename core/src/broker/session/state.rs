@@ -1,16 +1,16 @@
 //! A session as its verbs see it: one connection's, from its opening until it leaves.
 
-use super::batch::Batch;
-use super::flush::CachedRoute;
-use super::lane::Lanes;
-use super::output::Output;
+use super::batch::{Batch, Lane};
+use super::written::Output;
 use crate::broker::door::request::{LaneId, Memo};
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::run::Turn;
+use crate::broker::vhost::generations::Stamp;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
+use crate::broker::vhost::route::Route;
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
 use crate::log::Offset;
 use crate::message::{Address, Key, Name, Origin};
@@ -27,7 +27,9 @@ pub struct Session {
     pub(super) inbox: Arc<Inbox>,
     pub(super) named: Option<Arc<Named>>,
     pub(super) status: Status,
-    pub(super) lanes: Lanes,
+    /// Sorted: a new lane has the highest id.
+    pub(super) lanes: Vec<(LaneId, Lane)>,
+    pub(super) ids: SessionIds,
     pub(super) batch: Batch,
     pub(super) turn: Turn,
     /// This turn has changed something that is not submitted yet: its class in
@@ -40,7 +42,7 @@ pub struct Session {
     pub(super) exclusive: Vec<Arc<Queue>>,
 }
 
-/// What a session was opened as, and how far it has come.
+/// What a session was opened as, and what it is doing.
 #[derive(Default)]
 pub(super) struct Status {
     /// A named session of that name was there.
@@ -51,14 +53,28 @@ pub(super) struct Status {
     pub told_blocked: bool,
     /// It has left its queues and its name.
     pub left: bool,
+    /// What is being routed is a transaction, which can still be refused as a whole.
+    pub all_or_nothing: bool,
+}
+
+/// Numbers that were given to lanes and consumers. They are never reused: a confirm may still be on its way to a lane
+/// that is gone.
+#[derive(Default)]
+pub(super) struct SessionIds {
+    pub next_lane: u32,
+    pub last_consumer: u32,
+}
+
+/// A route that was resolved before, and when.
+pub(super) struct CachedRoute {
+    pub stamp: Stamp,
+    pub route: Arc<Route>,
 }
 
 /// The consumers of a session, and the credit they share.
 #[derive(Default)]
 pub(super) struct SessionConsumers {
     pub by_id: FxHashMap<ConsumerId, Attachment>,
-    /// Ids are never reused.
-    pub last_id: u32,
     pub pools: Vec<Arc<Pool>>,
     /// Records that this session rejected and that leave their queue when their messages are fetched.
     pub pending_removals: Vec<(Arc<Queue>, Vec<Offset>)>,
@@ -112,7 +128,8 @@ impl Session {
             inbox,
             named: None,
             status: Status::default(),
-            lanes: Lanes::default(),
+            lanes: Vec::new(),
+            ids: SessionIds::default(),
             batch: Batch::default(),
             turn: Turn::default(),
             open_turn: None,
@@ -130,8 +147,8 @@ impl Session {
     }
 
     pub(super) fn new_consumer(&mut self) -> ConsumerId {
-        self.consumers.last_id = self.consumers.last_id.wrapping_add(1).max(1);
-        ConsumerId(self.consumers.last_id)
+        self.ids.last_consumer = self.ids.last_consumer.wrapping_add(1).max(1);
+        ConsumerId(self.ids.last_consumer)
     }
 
     pub(super) fn attachment(&self, consumer: ConsumerId) -> Option<&Attachment> {

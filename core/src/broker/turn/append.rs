@@ -26,10 +26,10 @@ impl Turn {
     }
 
     /// Admits all that was published in this turn so far, whatever the queues' limits will be when it is appended; or
-    /// returns why that cannot be (`astray`: a message has no route), and forgets it. No queue has any of it before
+    /// returns why that cannot be (`no_route`: a message has no route), and forgets it. No queue has any of it before
     /// [`Turn::run`].
-    pub fn admit(&mut self, astray: Option<Error>) -> Result<(), Error> {
-        let refused = astray.or_else(|| self.refused.first().map(|(_, why)| why.clone()));
+    pub fn admit(&mut self, no_route: Option<Error>) -> Result<(), Error> {
+        let refused = no_route.or_else(|| self.refused.first().map(|(_, why)| why.clone()));
         let admitted = match refused {
             Some(why) => Err(why),
             None => self.wanted().into_iter().try_for_each(|(queue, messages, bytes)| {

@@ -1,9 +1,12 @@
-//! Where and when a turn takes place.
+//! Where and when a turn takes place, and how often a message may be moved on.
 
 use crate::broker::shared::Shared;
 use crate::broker::vhost::host::Vhost;
 use crate::message::Timestamp;
 use std::sync::Arc;
+
+/// Routes and dead-letterings that a message goes through at most.
+pub const HOPS_MAX: u8 = 32;
 
 /// The broker and the virtual host in which a turn takes place, and its time.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Dead-lettering: what a message becomes when it leaves a queue otherwise than by being accepted, and the rule that
 //! ends circles. Where it goes is the queue's setting; putting it there is the turn's work.
 
-use super::run::HOPS_MAX;
+use super::context::HOPS_MAX;
 use crate::broker::vhost::queue::Queue;
 use crate::message::{Death, Message, Name, Reason, Timestamp};
 use crate::subscription::Departure;

@@ -1,8 +1,9 @@
 //! The first step of a turn: messages are taken to where their routes lead.
 
-use super::context::Context;
+use super::context::{Context, HOPS_MAX};
+use super::dead_letter;
 use super::retained::RetainedChange;
-use super::run::{HOPS_MAX, Taken, Turn};
+use super::run::{Taken, Turn};
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
@@ -10,7 +11,7 @@ use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
 use crate::exchange::Tags;
 use crate::log::Offset;
 use crate::message::{Address, Message};
-use crate::subscription::{ConsumerId, Delivery};
+use crate::subscription::{ConsumerId, Delivery, Departure};
 use crate::transform::{Cost, Mode};
 use std::sync::Arc;
 
@@ -146,11 +147,22 @@ impl Turn {
             self.publish(context, message, &route);
         }
     }
+
+    /// A record left its queue: its removal and, if it has a dead-letter address, its new record are in the same unit.
+    pub(super) fn leave(&mut self, context: Context<'_>, queue: &Queue, left: Departure) {
+        if left.durable {
+            self.unit.ops.settle(queue.id, &[left.offset]);
+        }
+        let Some(message) = dead_letter::dead_letter(queue, &left, context.now) else { return };
+        let Some((mut route, _)) = route_of(context, message.address(), &message) else { return };
+        route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
+        self.publish(context, message, &route);
+    }
 }
 
 /// Where an address leads, without a cache, and the retained value that the message became; none when its exchange is
 /// gone.
-pub fn route_of(
+fn route_of(
     context: Context<'_>,
     address: &Address,
     message: &Message,

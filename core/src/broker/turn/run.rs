@@ -4,9 +4,7 @@
 //! No lock is held between the steps, and each queue is locked once for all of a flush's messages to it.
 
 use super::context::Context;
-use super::dead_letter;
 use super::retained::RetainedChange;
-use super::route::route_of;
 use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::shared::loads::Load;
 use crate::broker::shared::timers::TimerEvent;
@@ -16,11 +14,8 @@ use crate::error::Error;
 use crate::exchange::Tags;
 use crate::log::Offset;
 use crate::message::Message;
-use crate::subscription::{Delivery, Departure};
+use crate::subscription::Delivery;
 use std::sync::Arc;
-
-/// Routes and dead-letterings that a message goes through at most.
-pub const HOPS_MAX: u8 = 32;
 
 /// Messages for one queue: index in the turn, and tags.
 pub(super) type Arriving = Vec<(usize, Tags)>;
@@ -79,17 +74,6 @@ impl Turn {
                 return;
             }
         }
-    }
-
-    /// A record left its queue: its removal and, if it has a dead-letter address, its new record are in the same unit.
-    fn leave(&mut self, context: Context<'_>, queue: &Queue, left: Departure) {
-        if left.durable {
-            self.unit.ops.settle(queue.id, &[left.offset]);
-        }
-        let Some(message) = dead_letter::dead_letter(queue, &left, context.now) else { return };
-        let Some((mut route, _)) = route_of(context, message.address(), &message) else { return };
-        route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
-        self.publish(context, message, &route);
     }
 
     /// A message that is about to be published has become a retained value.
