@@ -35,11 +35,15 @@ impl Input {
 
     /// Reads once; 0 is the end of the stream. Cancel-safe.
     pub async fn read(&mut self) -> io::Result<usize> {
-        poll_fn(|context| match self.buffer.len() > COPY_MAX {
+        poll_fn(|context| self.poll_read(context)).await
+    }
+
+    /// The same, for whoever waits for several things.
+    pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self.buffer.len() > COPY_MAX {
             true => self.poll_behind(context),
             false => self.poll_room(context),
-        })
-        .await
+        }
     }
 
     /// Into the thread's room; what is there already goes in front.

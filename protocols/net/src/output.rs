@@ -98,7 +98,7 @@ impl Output {
         poll_fn(|context| self.poll_write_some(context)).await
     }
 
-    fn poll_write_some(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write_some(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if !self.pieces.is_empty() {
             self.finish_tail();
         }

@@ -1,8 +1,8 @@
 //! Methods that the server sends, and how each is written. Writing only.
 
-use super::fault::MethodId;
 use super::frame::put_method;
 use super::method::Tune;
+use super::refusal::MethodId;
 use super::table::{Pairs, put_table};
 use super::wire::{put_long, put_short};
 use bytes::{BufMut, BytesMut};

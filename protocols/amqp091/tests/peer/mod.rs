@@ -12,7 +12,7 @@ pub use text::{Arguments, arguments, matches, show};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crossdock_amqp091::codec::properties::Properties;
-use crossdock_amqp091::codec::{frame, table, wire};
+use crossdock_amqp091::codec::{table, wire};
 use crossdock_core::{Name, Value};
 use methods::{Kind, method_named, method_numbered};
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Peer {
                 Ok(())
             }
             "heartbeat" => {
-                frame::put_heartbeat(&mut self.output);
+                self.put_frame(8, 0, &[]);
                 Ok(())
             }
             _ => self.put_method(channel, name, arguments),

@@ -1,0 +1,421 @@
+//! One connection's line to its peer, and the loop that every adapter runs on it: both directions of the socket, the
+//! deadlines, the drain. It knows no protocol: what a heartbeat looks like it is told.
+//!
+//! ```text
+//! more (login) ─► agreed ─► next ⟲ ─┬─ the adapter ends it ──────────────► farewell
+//!                  while_waiting ⟲  ├─ end of stream ─► next ⟲ ─ answered ► farewell
+//!                                   └─ lost
+//! ```
+//!
+//! Invariants: nothing but `next`, `more`, `while_waiting` and the farewell waits for the peer's socket; each of them
+//! writes what waits. Every wait can be cancelled. Time in which the peer is not read is not its silence.
+
+use crate::deadlines::{Deadlines, Due};
+use crate::{Input, Output};
+use crossdock_core::{Accepted, Error, ErrorKind, Events, Name, Session};
+use std::future::{Future, pending, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, timeout_at};
+
+/// While more output than this waits, in bytes, no deliveries are taken.
+const OUT_HIGH: usize = 256 << 10;
+/// While more output than this waits, in bytes, nothing is read: answers to what is read would add to it.
+const OUT_MAX: usize = 4 << 20;
+/// After its end of stream a peer still gets the answers that are ready within this time.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// Bytes of a peer that are discarded after the last word to it, at most.
+const DISCARD_MAX: usize = 4 << 20;
+
+/// What the loop woke up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// More bytes are in the input.
+    Bytes,
+    /// The session's events were taken.
+    Events,
+    /// The peer sends nothing more, but may still read: it gets the answers that it asked for, for a limited time.
+    EndOfStream,
+    /// What [`Line::retry_later`] asked for is to be tried again.
+    Retry,
+    /// The process begins to stop.
+    Stopping,
+}
+
+/// Why there is nobody left to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    #[error("the peer sent nothing for longer than was agreed")]
+    Silent,
+    #[error("the peer does not read")]
+    NotReading,
+    #[error("the login took too long")]
+    LoginTooLong,
+    #[error("the peer closed the connection during the login")]
+    ClosedInLogin,
+    #[error("the broker began to stop during the login")]
+    StoppedInLogin,
+    #[error("the peer closed its side, and its answers were not ready in time")]
+    NotAnswered,
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+impl From<Lost> for Error {
+    fn from(lost: Lost) -> Self {
+        Error::new(ErrorKind::Closed, lost.to_string())
+    }
+}
+
+/// What keeps a connection alive, as agreed in the login.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeepAlive {
+    /// A peer that sends nothing for this long is gone; none: it may be silent for ever.
+    pub silence: Option<Duration>,
+    /// After this long without output a heartbeat is written; none: never.
+    pub beat: Option<Duration>,
+    /// The bytes of a heartbeat.
+    pub beat_bytes: &'static [u8],
+}
+
+/// Where a connection came in.
+#[derive(Debug)]
+pub struct Entrance {
+    pub listener: Name,
+    /// The peer is on this machine.
+    pub loopback: bool,
+}
+
+/// The line to one peer.
+pub struct Line {
+    pub input: Input,
+    pub output: Output,
+    deadlines: Deadlines,
+    beat_bytes: &'static [u8],
+    /// Resolves when the process begins to stop; none when it has.
+    stopping: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    /// What ended the connection while the adapter waited for something else.
+    lost: Option<Lost>,
+    /// Bytes of output that the session knows to be written.
+    credited: u64,
+    /// Which side is asked first: the one that was taken last is asked last.
+    events_first: bool,
+    /// The peer sends nothing more.
+    ended: bool,
+    protocol: &'static str,
+    /// The peer's address.
+    peer: String,
+}
+
+/// What may be taken in this round.
+#[derive(Clone, Copy)]
+struct Wants {
+    bytes: bool,
+    events: bool,
+}
+
+/// What a round of waiting ended with.
+enum Woken {
+    Stopping,
+    Deadline,
+    Wrote(io::Result<usize>),
+    Read(io::Result<usize>),
+    Events,
+}
+
+impl Line {
+    /// The line to a peer that has `login_time` to log in. Output that does not move for `write_time` ends it.
+    pub fn new(
+        protocol: &'static str,
+        accepted: Accepted,
+        login_time: Duration,
+        write_time: Duration,
+    ) -> (Self, Entrance) {
+        let Accepted { reader, writer, head, peer, loopback, listener, mut drain } = accepted;
+        let line = Self {
+            input: Input::new(reader, head),
+            output: Output::new(writer),
+            deadlines: Deadlines::new(login_time, write_time),
+            beat_bytes: b"",
+            stopping: Some(Box::pin(async move { drain.started().await })),
+            lost: None,
+            credited: 0,
+            events_first: true,
+            ended: false,
+            protocol,
+            peer,
+        };
+        (line, Entrance { listener, loopback })
+    }
+
+    /// Waits for more input during the login.
+    pub async fn more(&mut self) -> Result<(), Lost> {
+        let wants = Wants { bytes: true, events: false };
+        loop {
+            match self.wake(pending(), wants).await {
+                Woken::Stopping => return Err(Lost::StoppedInLogin),
+                Woken::Read(read) => {
+                    return if read? > 0 { Ok(()) } else { Err(Lost::ClosedInLogin) };
+                }
+                Woken::Wrote(wrote) => self.wrote(wrote)?,
+                Woken::Deadline => drop(self.on_deadline(wants).await?),
+                Woken::Events => {}
+            }
+        }
+    }
+
+    /// The login is complete; this is what was agreed on.
+    pub fn agreed(&mut self, keep_alive: KeepAlive) {
+        self.deadlines.agreed(keep_alive.silence, keep_alive.beat);
+        self.beat_bytes = keep_alive.beat_bytes;
+    }
+
+    /// Writes until there is something for the adapter to do. `reads`: it can take more input. Cancel-safe.
+    pub async fn next(
+        &mut self,
+        session: &mut Session,
+        events: &mut Events,
+        reads: bool,
+    ) -> Result<Ready, Lost> {
+        loop {
+            if let Some(lost) = self.lost.take() {
+                return Err(lost);
+            }
+            self.credit(session);
+            let waiting = self.output.len();
+            let bytes = reads && !self.ended && waiting < OUT_MAX && session.may_read();
+            let wants = Wants { bytes, events: waiting < OUT_HIGH };
+            match self.wake(session.events(events), wants).await {
+                Woken::Wrote(wrote) => self.wrote(wrote)?,
+                Woken::Events => {
+                    self.events_first = false;
+                    return Ok(Ready::Events);
+                }
+                Woken::Read(read) => return Ok(self.heard(read?)),
+                Woken::Stopping => {
+                    self.stopping = None;
+                    return Ok(Ready::Stopping);
+                }
+                Woken::Deadline => {
+                    if let Some(ready) = self.on_deadline(wants).await? {
+                        return Ok(ready);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for whatever comes first: the drain, a deadline, a write, or one of the two sides in turn.
+    async fn wake(&mut self, events: impl Future<Output = ()>, wants: Wants) -> Woken {
+        let Self { input, output, deadlines, stopping, events_first, .. } = self;
+        let mut events = pin!(events);
+        poll_fn(|context| {
+            if let Some(stopping) = stopping
+                && stopping.as_mut().poll(context).is_ready()
+            {
+                return Poll::Ready(Woken::Stopping);
+            }
+            if deadlines.poll(context).is_ready() {
+                return Poll::Ready(Woken::Deadline);
+            }
+            if !output.is_empty() {
+                match output.poll_write_some(context) {
+                    Poll::Ready(wrote) => return Poll::Ready(Woken::Wrote(wrote)),
+                    Poll::Pending => deadlines.output_waits(context),
+                }
+            }
+            if *events_first && wants.events && events.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Woken::Events);
+            }
+            if wants.bytes
+                && let Poll::Ready(read) = input.poll_read(context)
+            {
+                return Poll::Ready(Woken::Read(read));
+            }
+            if !*events_first && wants.events && events.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Woken::Events);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn wrote(&mut self, wrote: io::Result<usize>) -> Result<(), Lost> {
+        wrote?;
+        self.deadlines.wrote();
+        Ok(())
+    }
+
+    /// So many bytes were read.
+    fn heard(&mut self, bytes: usize) -> Ready {
+        self.events_first = true;
+        if bytes == 0 {
+            self.ended = true;
+            self.deadlines.limit(ANSWER_TIME);
+            return Ready::EndOfStream;
+        }
+        self.deadlines.heard();
+        Ready::Bytes
+    }
+
+    async fn on_deadline(&mut self, wants: Wants) -> Result<Option<Ready>, Lost> {
+        match self.deadlines.due(wants.bytes) {
+            None => Ok(None),
+            Some(Due::Retry) => Ok(Some(Ready::Retry)),
+            Some(Due::Beat) => {
+                self.put_beat();
+                Ok(None)
+            }
+            Some(Due::Silent) => {
+                // What lies unread was said before the time was over.
+                let input = &mut self.input;
+                let unread = poll_fn(|context| match input.poll_read(context) {
+                    Poll::Ready(read) => Poll::Ready(Some(read)),
+                    Poll::Pending => Poll::Ready(None),
+                });
+                // Were the task's budget used up, this would look like silence.
+                match unconstrained(unread).await {
+                    Some(read) => Ok(Some(self.heard(read?))),
+                    None => Err(Lost::Silent),
+                }
+            }
+            Some(due) => Err(self.lost_by(due)),
+        }
+    }
+
+    fn lost_by(&self, due: Due) -> Lost {
+        match due {
+            Due::Limit if self.ended => Lost::NotAnswered,
+            Due::Limit => Lost::LoginTooLong,
+            _ => Lost::NotReading,
+        }
+    }
+
+    /// Where output waits, that is what keeps the connection alive.
+    fn put_beat(&mut self) {
+        if self.output.is_empty() {
+            self.output.tail().extend_from_slice(self.beat_bytes);
+        }
+    }
+
+    /// Tells the session what was written since it was last told.
+    fn credit(&mut self, session: &mut Session) {
+        let written = self.output.written();
+        if self.credited != written {
+            self.credited = written;
+            session.flushed(written);
+        }
+    }
+
+    /// Waits for a verb that may wait for the store. Meanwhile output is written and heartbeats go out; what the peer
+    /// sends lies unread, which is not its silence.
+    pub async fn while_waiting<F: Future>(&mut self, verb: F) -> F::Output {
+        let mut verb = pin!(verb);
+        let mut waited = false;
+        let done = poll_fn(|context| match verb.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => {
+                waited = true;
+                self.keep_writing(context);
+                Poll::Pending
+            }
+        })
+        .await;
+        if waited {
+            self.deadlines.heard();
+        }
+        done
+    }
+
+    /// Writes as much as the peer takes now, and what is due. What ends the connection is found by the next wait.
+    fn keep_writing(&mut self, context: &mut Context<'_>) {
+        loop {
+            if self.lost.is_none() && !self.output.is_empty() {
+                match self.output.poll_write_some(context) {
+                    Poll::Ready(Ok(_)) => {
+                        self.deadlines.wrote();
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => self.lost = Some(error.into()),
+                    Poll::Pending => self.deadlines.output_waits(context),
+                }
+            }
+            if self.deadlines.poll(context).is_pending() {
+                return;
+            }
+            match self.deadlines.due(false) {
+                Some(Due::Beat) => self.put_beat(),
+                Some(Due::Retry) => self.deadlines.retry_later(),
+                Some(due @ (Due::Limit | Due::NotReading)) => {
+                    let lost = self.lost_by(due);
+                    self.lost.get_or_insert(lost);
+                }
+                Some(Due::Silent) | None => {}
+            }
+        }
+    }
+
+    /// Has [`Line::next`] say [`Ready::Retry`] in a second.
+    pub fn retry_later(&mut self) {
+        self.deadlines.retry_later();
+    }
+
+    /// True when the peer sends nothing more.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Writes what waits, as far as the peer takes it in this time, and tells the session.
+    pub async fn write_out(&mut self, session: &mut Session, time: Duration) {
+        let output = &mut self.output;
+        let written = async { while !output.is_empty() && output.write_some().await.is_ok() {} };
+        // What is left then is lost with the connection.
+        let _ = timeout_at(Instant::now() + time, written).await;
+        self.credit(session);
+    }
+
+    /// The end: writes what waits, closes the sending side, and discards what the peer still sends until it closes,
+    /// all in this time. A socket that is closed with unread input is reset, which can destroy what was just written.
+    pub async fn farewell(mut self, time: Duration) {
+        self.farewell_until(Instant::now() + time).await;
+    }
+
+    /// The same, up to a point in time.
+    pub async fn farewell_until(&mut self, deadline: Instant) {
+        let last = async {
+            self.output.finish().await?;
+            let mut discarded = 0;
+            while discarded < DISCARD_MAX {
+                match self.input.read().await? {
+                    0 => break,
+                    n => discarded += n,
+                }
+                self.input.buffer().clear();
+            }
+            Ok::<(), io::Error>(())
+        };
+        // However it ends, the socket is closed next.
+        let _ = timeout_at(deadline, last).await;
+    }
+
+    /// Notes in the log that a client has logged in.
+    pub fn log_opened(&self, user: &Name, client: &Name) {
+        let (protocol, peer) = (self.protocol, &self.peer);
+        tracing::debug!(protocol, %client, %user, %peer, "connection opened");
+    }
+
+    /// Notes in the log that a client's connection ends, and why.
+    pub fn log_closing(&self, user: &Name, client: &Name, why: &str) {
+        let (protocol, peer) = (self.protocol, &self.peer);
+        tracing::debug!(protocol, %client, %user, %peer, why, "connection closed");
+    }
+
+    /// Notes in the log that a login failed, and why.
+    pub fn log_refused(&self, why: &str) {
+        let (protocol, peer) = (self.protocol, &self.peer);
+        tracing::debug!(protocol, %peer, why, "login failed");
+    }
+}
