@@ -8,6 +8,6 @@ mod listen;
 mod output;
 
 pub use input::Input;
-pub use line::{Entrance, KeepAlive, Line, Lost, Ready};
+pub use line::{Dialect, Entrance, KeepAlive, Line, Lost, Ready};
 pub use listen::{Listener, bind, serve};
 pub use output::Output;

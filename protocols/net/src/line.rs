@@ -16,7 +16,7 @@ use crossdock_core::{Accepted, Error, ErrorKind, Events, Name, Session};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
@@ -77,8 +77,15 @@ pub struct KeepAlive {
     pub silence: Option<Duration>,
     /// After this long without output a heartbeat is written; none: never.
     pub beat: Option<Duration>,
-    /// The bytes of a heartbeat.
-    pub beat_bytes: &'static [u8],
+}
+
+/// What a line has to know of its protocol.
+#[derive(Debug)]
+pub struct Dialect {
+    /// The protocol's name, for logs.
+    pub protocol: &'static str,
+    /// The bytes of a heartbeat; none where the broker sends none.
+    pub heartbeat: &'static [u8],
 }
 
 /// Where a connection came in.
@@ -94,7 +101,7 @@ pub struct Line {
     pub input: Input,
     pub output: Output,
     deadlines: Deadlines,
-    beat_bytes: &'static [u8],
+    dialect: &'static Dialect,
     /// Resolves when the process begins to stop; none when it has.
     stopping: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     /// What ended the connection while the adapter waited for something else.
@@ -105,9 +112,8 @@ pub struct Line {
     events_first: bool,
     /// The peer sends nothing more.
     ended: bool,
-    protocol: &'static str,
     /// The peer's address.
-    peer: String,
+    peer: Box<str>,
 }
 
 /// What may be taken in this round.
@@ -129,7 +135,7 @@ enum Woken {
 impl Line {
     /// The line to a peer that has `login_time` to log in. Output that does not move for `write_time` ends it.
     pub fn new(
-        protocol: &'static str,
+        dialect: &'static Dialect,
         accepted: Accepted,
         login_time: Duration,
         write_time: Duration,
@@ -139,14 +145,13 @@ impl Line {
             input: Input::new(reader, head),
             output: Output::new(writer),
             deadlines: Deadlines::new(login_time, write_time),
-            beat_bytes: b"",
+            dialect,
             stopping: Some(Box::pin(async move { drain.started().await })),
             lost: None,
             credited: 0,
             events_first: true,
             ended: false,
-            protocol,
-            peer,
+            peer: peer.into_boxed_str(),
         };
         (line, Entrance { listener, loopback })
     }
@@ -155,13 +160,13 @@ impl Line {
     pub async fn more(&mut self) -> Result<(), Lost> {
         let wants = Wants { bytes: true, events: false };
         loop {
-            match self.wake(pending(), wants).await {
+            match self.wake(pin!(pending()), wants).await {
                 Woken::Stopping => return Err(Lost::StoppedInLogin),
                 Woken::Read(read) => {
                     return if read? > 0 { Ok(()) } else { Err(Lost::ClosedInLogin) };
                 }
                 Woken::Wrote(wrote) => self.wrote(wrote)?,
-                Woken::Deadline => drop(self.on_deadline(wants).await?),
+                Woken::Deadline => drop(self.on_deadline(wants)?),
                 Woken::Events => {}
             }
         }
@@ -170,7 +175,6 @@ impl Line {
     /// The login is complete; this is what was agreed on.
     pub fn agreed(&mut self, keep_alive: KeepAlive) {
         self.deadlines.agreed(keep_alive.silence, keep_alive.beat);
-        self.beat_bytes = keep_alive.beat_bytes;
     }
 
     /// Writes until there is something for the adapter to do. `reads`: it can take more input. Cancel-safe.
@@ -188,7 +192,8 @@ impl Line {
             let waiting = self.output.len();
             let bytes = reads && !self.ended && waiting < OUT_MAX && session.may_read();
             let wants = Wants { bytes, events: waiting < OUT_HIGH };
-            match self.wake(session.events(events), wants).await {
+            let woken = self.wake(pin!(session.events(events)), wants).await;
+            match woken {
                 Woken::Wrote(wrote) => self.wrote(wrote)?,
                 Woken::Events => {
                     self.events_first = false;
@@ -200,7 +205,7 @@ impl Line {
                     return Ok(Ready::Stopping);
                 }
                 Woken::Deadline => {
-                    if let Some(ready) = self.on_deadline(wants).await? {
+                    if let Some(ready) = self.on_deadline(wants)? {
                         return Ok(ready);
                     }
                 }
@@ -209,9 +214,12 @@ impl Line {
     }
 
     /// Waits for whatever comes first: the drain, a deadline, a write, or one of the two sides in turn.
-    async fn wake(&mut self, events: impl Future<Output = ()>, wants: Wants) -> Woken {
+    async fn wake(
+        &mut self,
+        mut events: Pin<&mut impl Future<Output = ()>>,
+        wants: Wants,
+    ) -> Woken {
         let Self { input, output, deadlines, stopping, events_first, .. } = self;
-        let mut events = pin!(events);
         poll_fn(|context| {
             if let Some(stopping) = stopping
                 && stopping.as_mut().poll(context).is_ready()
@@ -261,7 +269,7 @@ impl Line {
         Ready::Bytes
     }
 
-    async fn on_deadline(&mut self, wants: Wants) -> Result<Option<Ready>, Lost> {
+    fn on_deadline(&mut self, wants: Wants) -> Result<Option<Ready>, Lost> {
         match self.deadlines.due(wants.bytes) {
             None => Ok(None),
             Some(Due::Retry) => Ok(Some(Ready::Retry)),
@@ -270,16 +278,13 @@ impl Line {
                 Ok(None)
             }
             Some(Due::Silent) => {
-                // What lies unread was said before the time was over.
-                let input = &mut self.input;
-                let unread = poll_fn(|context| match input.poll_read(context) {
-                    Poll::Ready(read) => Poll::Ready(Some(read)),
-                    Poll::Pending => Poll::Ready(None),
-                });
-                // Were the task's budget used up, this would look like silence.
-                match unconstrained(unread).await {
-                    Some(read) => Ok(Some(self.heard(read?))),
-                    None => Err(Lost::Silent),
+                // What lies unread was said before the time was over. Were the task's budget used up, it would not
+                // be seen.
+                let mut context = Context::from_waker(Waker::noop());
+                let unread = pin!(unconstrained(self.input.read())).poll(&mut context);
+                match unread {
+                    Poll::Ready(read) => Ok(Some(self.heard(read?))),
+                    Poll::Pending => Err(Lost::Silent),
                 }
             }
             Some(due) => Err(self.lost_by(due)),
@@ -297,7 +302,7 @@ impl Line {
     /// Where output waits, that is what keeps the connection alive.
     fn put_beat(&mut self) {
         if self.output.is_empty() {
-            self.output.tail().extend_from_slice(self.beat_bytes);
+            self.output.tail().extend_from_slice(self.dialect.heartbeat);
         }
     }
 
@@ -403,19 +408,19 @@ impl Line {
 
     /// Notes in the log that a client has logged in.
     pub fn log_opened(&self, user: &Name, client: &Name) {
-        let (protocol, peer) = (self.protocol, &self.peer);
+        let (protocol, peer) = (self.dialect.protocol, &self.peer);
         tracing::debug!(protocol, %client, %user, %peer, "connection opened");
     }
 
     /// Notes in the log that a client's connection ends, and why.
     pub fn log_closing(&self, user: &Name, client: &Name, why: &str) {
-        let (protocol, peer) = (self.protocol, &self.peer);
+        let (protocol, peer) = (self.dialect.protocol, &self.peer);
         tracing::debug!(protocol, %client, %user, %peer, why, "connection closed");
     }
 
     /// Notes in the log that a login failed, and why.
     pub fn log_refused(&self, why: &str) {
-        let (protocol, peer) = (self.protocol, &self.peer);
+        let (protocol, peer) = (self.dialect.protocol, &self.peer);
         tracing::debug!(protocol, %peer, why, "login failed");
     }
 }

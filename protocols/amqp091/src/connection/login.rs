@@ -3,7 +3,7 @@
 
 use super::Closing;
 use crate::Options;
-use crate::codec::frame::{self, HEARTBEAT, PROTOCOL_HEADER, SIZE_MIN};
+use crate::codec::frame::{self, PROTOCOL_HEADER, SIZE_MIN};
 use crate::codec::method::{StartOk, Tune};
 use crate::codec::table::{self, Pairs};
 use crate::codec::{FrameKind, Method, MethodId, Refusal, Reply, ReplyCode, method};
@@ -114,7 +114,7 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
 fn keep_alive(interval: u16) -> KeepAlive {
     let interval = (interval > 0).then(|| Duration::from_secs(u64::from(interval)));
     let (silence, beat) = (interval.map(|interval| interval * 2), interval.map(|i| i / 2));
-    KeepAlive { silence, beat, beat_bytes: HEARTBEAT }
+    KeepAlive { silence, beat }
 }
 
 async fn protocol_header(line: &mut Line) -> Result<(), Closing> {

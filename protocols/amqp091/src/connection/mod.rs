@@ -43,7 +43,7 @@ use crossdock_core::{
     Accepted, Broker, ConsumerId, Error, ErrorKind, Events, LaneId, Name, PoolId, Session,
     Timestamp,
 };
-use crossdock_net::{Line, Lost, Ready};
+use crossdock_net::{Dialect, Line, Lost, Ready};
 use deliver::Subscriber;
 use login::{Capabilities, LoggedIn, LoginContext};
 use rustc_hash::FxHashMap;
@@ -52,6 +52,9 @@ use std::convert::Infallible;
 use std::io;
 use subscribe::NO_CREDIT;
 use tokio::time::{Instant, timeout, timeout_at};
+
+/// What the line knows of AMQP.
+const DIALECT: Dialect = Dialect { protocol: "amqp", heartbeat: frame::HEARTBEAT };
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -74,12 +77,25 @@ impl From<Lost> for Closing {
 
 /// Serves one connection to its end.
 pub async fn serve(accepted: Accepted, broker: Broker, options: &Options) -> Result<(), Error> {
-    let (mut line, entrance) = Line::new("amqp", accepted, options.login_time, options.write_time);
-    let context = LoginContext { options, broker: &broker, entrance };
     // What is rare or large lives in boxes, so that a connection at rest is small.
-    match Box::pin(login::log_in(&mut line, &context)).await {
-        Ok(logged_in) => Connection::new(logged_in, line, options).run(options).await,
-        Err(closing) => Box::pin(refuse(line, closing, options)).await,
+    match Box::pin(open(accepted, broker, options)).await? {
+        Some(connection) => connection.run(options).await,
+        None => Ok(()),
+    }
+}
+
+/// The login; none when there is nothing to serve after it.
+async fn open(
+    accepted: Accepted,
+    broker: Broker,
+    options: &Options,
+) -> Result<Option<Box<Connection>>, Error> {
+    let (mut line, entrance) =
+        Line::new(&DIALECT, accepted, options.login_time, options.write_time);
+    let context = LoginContext { options, broker: &broker, entrance };
+    match login::log_in(&mut line, &context).await {
+        Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
+        Err(closing) => refuse(line, closing, options).await.map(|()| None),
     }
 }
 
@@ -230,7 +246,7 @@ impl Connection {
         }
     }
 
-    async fn run(mut self, options: &Options) -> Result<(), Error> {
+    async fn run(mut self: Box<Self>, options: &Options) -> Result<(), Error> {
         let closing = match self.turns(options).await {
             Ok(never) => match never {},
             Err(closing) => closing,
@@ -314,10 +330,10 @@ impl Connection {
         self.receive_all().await
     }
 
-    async fn close(mut self, closing: Closing, options: &Options) -> Result<(), Error> {
+    async fn close(mut self: Box<Self>, closing: Closing, options: &Options) -> Result<(), Error> {
         self.settles.flush(&mut self.session);
         self.session.flush();
-        let Self { mut session, mut line, limits, .. } = self;
+        let Self { mut session, mut line, limits, .. } = *self;
         let (origin, time) = (session.origin().clone(), options.close_time);
         let log = |line: &Line, why: &str| line.log_closing(&origin.user, &origin.client, why);
         match closing {

@@ -18,7 +18,7 @@ mod wire;
 mod write;
 
 pub use ack::{Ack, AckKind};
-pub use connect::{Connect, Refusal, Will, decode as decode_connect};
+pub use connect::{BadConnect, Connect, Will, decode as decode_connect};
 pub use disconnect::Disconnect;
 pub use properties::id;
 pub use properties::{Place, Property, read as read_properties};

@@ -1,11 +1,11 @@
 //! Deliveries to the client.
 
-use super::{Connection, Outcome};
+use super::Connection;
 use crate::codec::{AckKind, PublishHead, Reason, Version};
 use crate::mapping::{Rendered, Renderer, remaining_seconds};
 use crate::state::{Awaited, Outbound, Sent};
 use bytes::Bytes;
-use crossdock_core::{ConsumerId, Delivery};
+use crossdock_core::{ConsumerId, Delivery, Outcome};
 use smallvec::SmallVec;
 
 /// The bit of a binding tag's flags for Retain As Published.
@@ -28,7 +28,7 @@ impl Connection<'_> {
             any = true;
             if delivery.consumer == ConsumerId::DIRECT {
                 self.send_direct(&delivery);
-            } else if delivery.consumer != self.seat.own {
+            } else if delivery.consumer != self.opened.own {
                 self.send_from_queue(&delivery);
             } else if self.outbound.is_holding()
                 || self.outbound.is_taken(Outbound::derived(delivery.offset))
@@ -45,10 +45,28 @@ impl Connection<'_> {
 
     /// All deliveries taken so far stand in the output, or were settled without a word.
     pub(super) fn encoded(&mut self) {
-        self.session.encoded(self.peer.out.position());
-        if self.peer.out.is_empty() {
+        self.session.encoded(self.line.output.position());
+        if self.line.output.is_empty() {
             // Nothing of them is left to be written.
-            self.session.flushed(self.peer.out.written());
+            self.session.flushed(self.line.output.written());
+        }
+    }
+
+    /// Deliveries that waited for an identifier go out as soon as it is free.
+    pub(super) fn send_held(&mut self) {
+        let mut moved = false;
+        while let Some(delivery) = self.outbound.unhold() {
+            if self.outbound.is_taken(Outbound::derived(delivery.offset)) {
+                self.outbound.hold_first(delivery);
+                break;
+            }
+            self.send_own(delivery);
+            moved = true;
+        }
+        if moved {
+            self.settle_gathered();
+            self.session.flush();
+            self.encoded();
         }
     }
 
@@ -75,7 +93,12 @@ impl Connection<'_> {
                 packet_id,
                 Sent { consumer: Some(consumer), offset, awaited: Awaited::PubComp },
             );
-            self.peer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
+            self.client.to(&mut self.line.output).ack(
+                AckKind::PubRel,
+                packet_id,
+                Reason::SUCCESS,
+                None,
+            );
             return;
         }
         if !delivery.redelivered && self.is_expired(&delivery) {
@@ -100,7 +123,7 @@ impl Connection<'_> {
         let (consumer, offset) = (delivery.consumer, delivery.offset);
         let Some(subscription) = self.subscriptions.of(consumer) else {
             // It was unsubscribed while this was on the way: somebody else's turn.
-            self.session.settle(self.seat.lane, consumer, &[offset], Outcome::Released);
+            self.session.settle(self.opened.lane, consumer, &[offset], Outcome::Released);
             return;
         };
         let (qos, id) = (subscription.qos, subscription.id);
@@ -125,7 +148,7 @@ impl Connection<'_> {
     /// Writes the PUBLISH. False when it cannot be sent to this client: then it is settled.
     fn send(&mut self, delivery: &Delivery, how: &How) -> bool {
         let message = &delivery.message;
-        let version = self.peer.version;
+        let version = self.client.version;
         let broker = self.session.broker().clone();
         let carry = self.options.carry;
         let renderer = Renderer { version, formats: broker.formats(), carry };
@@ -153,10 +176,10 @@ impl Connection<'_> {
             payload: message.body().len(),
         };
         let mut chosen: Bytes = properties;
-        if !self.peer.takes(&head) {
+        if !self.client.takes(&head) {
             let smaller = renderer.smaller(message).into_iter().find(|block| {
                 head.properties = block.len();
-                self.peer.takes(&head)
+                self.client.takes(&head)
             });
             let Some(smaller) = smaller else {
                 // [MQTT-3.1.2-25]: as if it had been sent.
@@ -166,7 +189,7 @@ impl Connection<'_> {
             };
             chosen = smaller;
         }
-        self.peer.publish(&head, &chosen, message.body());
+        self.client.to(&mut self.line.output).publish(&head, &chosen, message.body());
         true
     }
 
@@ -175,7 +198,7 @@ impl Connection<'_> {
         tracing::trace!(why, "a message cannot be sent");
         if delivery.consumer != ConsumerId::DIRECT {
             let outcome = Outcome::Rejected { reason: Some(why.into()) };
-            let lane = self.seat.lane;
+            let lane = self.opened.lane;
             self.session.settle(lane, delivery.consumer, &[delivery.offset], outcome);
         }
     }

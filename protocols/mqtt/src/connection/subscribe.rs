@@ -2,7 +2,7 @@
 //! session. `$share/g/f` and `$q/<queue>` consume a queue of their own; that they exist is noted in a memo.
 
 use super::deliver::RETAIN_AS_PUBLISHED;
-use super::{Connection, End, Seat, receive};
+use super::{Closing, Connection, Opened, publish};
 use crate::codec::{Handling, Reason, Shared, Subscribe, Subscription, Text, Unsubscribe, shared};
 use crate::mapping;
 use crate::options::Options;
@@ -15,7 +15,6 @@ use crossdock_core::{
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// A filter that a memo can hold beside its options (a memo's value has at most 4 KiB).
 const NOTED_FILTER_MAX: usize = 4000;
@@ -56,7 +55,7 @@ enum Asked {
     Reserved,
 }
 
-fn asked(filter: &Text) -> Result<Asked, End> {
+fn asked(filter: &Text) -> Result<Asked, Closing> {
     if let Some(shared) = shared(filter)? {
         return Ok(Asked::Share(shared));
     }
@@ -96,10 +95,15 @@ impl Subscriptions {
     }
 
     /// Takes up what waits. Only what can never be taken up is not noted any more; a full disk, say, passes.
-    pub(super) async fn take_up(&mut self, session: &mut Session, seat: &Seat, options: &Options) {
+    pub(super) async fn take_up(
+        &mut self,
+        session: &mut Session,
+        opened: &Opened,
+        options: &Options,
+    ) {
         let waiting: Vec<_> = self.queues.extract_if(.., |s| s.consumer.is_none()).collect();
         for subscription in waiting {
-            match consume(session, seat, options, subscription.clone()).await {
+            match consume(session, opened, options, subscription.clone()).await {
                 Ok(taken_up) => self.queues.push(taken_up),
                 Err(error) => {
                     tracing::debug!(%error, "a subscription to a queue was not taken up again");
@@ -120,6 +124,11 @@ impl Subscriptions {
     /// The subscription that a consumer belongs to.
     pub(super) fn of(&self, consumer: ConsumerId) -> Option<&QueueSubscription> {
         self.queues.iter().find(|subscription| subscription.consumer == Some(consumer))
+    }
+
+    /// Consumers of queues.
+    pub(super) fn consumers(&self) -> impl Iterator<Item = ConsumerId> {
+        self.queues.iter().filter_map(|subscription| subscription.consumer)
     }
 
     /// The broker ended a consumer.
@@ -144,7 +153,7 @@ impl Subscriptions {
 }
 
 impl Connection<'_> {
-    pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+    pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Closing> {
         let Subscribe { packet_id, id, filters } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut why: Option<Arc<str>> = None;
@@ -162,12 +171,12 @@ impl Connection<'_> {
                 }
             });
         }
-        self.peer.suback(packet_id, &codes, why.as_deref());
+        self.client.to(&mut self.line.output).suback(packet_id, &codes, why.as_deref());
         Ok(())
     }
 
     fn check_new(&self, filter: &Text, known: bool) -> Result<(), Error> {
-        if !receive::within_limits(filter.bytes(), self.session.broker().settings()) {
+        if !publish::within_limits(filter.bytes(), self.session.broker().settings()) {
             return Err(Error::new(ErrorKind::Invalid, "the topic filter is too long"));
         }
         match known || self.subscriptions.len() < self.options.subscriptions_max {
@@ -197,7 +206,7 @@ impl Connection<'_> {
             Handling::SendIfNew => Replay::IfNew,
             Handling::DoNotSend => Replay::Never,
         };
-        self.session.bind(bind).await?;
+        self.line.while_waiting(self.session.bind(bind)).await?;
         self.subscriptions.filters.insert(key);
         Ok(asked.qos)
     }
@@ -210,7 +219,7 @@ impl Connection<'_> {
     ) -> Result<u8, Error> {
         let old = self.subscriptions.position(&asked.filter);
         self.check_new(&asked.filter, old.is_some())?;
-        if self.seat.persistent && asked.filter.bytes().len() > NOTED_FILTER_MAX {
+        if self.opened.persistent && asked.filter.bytes().len() > NOTED_FILTER_MAX {
             return Err(Error::new(ErrorKind::Invalid, "the topic filter is too long"));
         }
         let subscription = QueueSubscription {
@@ -230,24 +239,25 @@ impl Connection<'_> {
             if let Some(at) = old {
                 self.end_consumer(at).await;
             }
-            let begun = consume(&mut self.session, &self.seat, self.options, subscription).await;
+            let begun = consume(&mut self.session, &self.opened, self.options, subscription);
+            let begun = self.line.while_waiting(begun).await;
             if begun.is_err() {
                 // What there was before is taken up again.
                 self.retry_later();
             }
             self.subscriptions.replace(begun?);
         }
-        if self.seat.persistent
+        if self.opened.persistent
             && let Some(at) = self.subscriptions.position(&asked.filter)
             && let Some(subscription) = self.subscriptions.queues.get(at)
         {
             self.session.memo(note(subscription));
-            self.session.sync().await?;
+            self.line.while_waiting(self.session.sync()).await?;
         }
         Ok(asked.qos.min(1))
     }
 
-    pub(super) async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), End> {
+    pub(super) async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), Closing> {
         let Unsubscribe { packet_id, filters } = unsubscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut why: Option<Arc<str>> = None;
@@ -266,14 +276,15 @@ impl Connection<'_> {
                 }
             });
         }
-        self.peer.unsuback(packet_id, &codes, why.as_deref());
+        self.client.to(&mut self.line.output).unsuback(packet_id, &codes, why.as_deref());
         Ok(())
     }
 
     async fn unsubscribe_topic(&mut self, filter: &Text) -> Result<bool, Error> {
         let key = Key::new(filter.bytes().clone());
         let exchange = self.session.broker().settings().topic_exchange.clone();
-        let existed = self.session.unbind(Bind::new(exchange, key.clone(), To::Own)).await?;
+        let bind = Bind::new(exchange, key.clone(), To::Own);
+        let existed = self.line.while_waiting(self.session.unbind(bind)).await?;
         self.subscriptions.filters.remove(&key);
         Ok(existed)
     }
@@ -282,9 +293,9 @@ impl Connection<'_> {
         let Some(at) = self.subscriptions.position(filter) else { return Ok(false) };
         self.end_consumer(at).await;
         self.subscriptions.queues.swap_remove(at);
-        if self.seat.persistent {
+        if self.opened.persistent {
             self.session.memo(forgotten(filter.bytes()));
-            self.session.sync().await?;
+            self.line.while_waiting(self.session.sync()).await?;
         }
         Ok(true)
     }
@@ -295,21 +306,20 @@ impl Connection<'_> {
         let Some(consumer) = subscription.and_then(|s| s.consumer.take()) else { return };
         self.outbound.forget(consumer);
         self.fit_pool();
-        self.session.detach(consumer, Unsettled::Return).await;
+        self.line.while_waiting(self.session.detach(consumer, Unsettled::Return)).await;
     }
 
     /// Tries again to take up what waits.
     pub(super) async fn take_up(&mut self) {
-        let since = Instant::now();
-        self.subscriptions.take_up(&mut self.session, &self.seat, self.options).await;
+        let taken = self.subscriptions.take_up(&mut self.session, &self.opened, self.options);
+        self.line.while_waiting(taken).await;
         self.session.flush();
-        self.clock.away(since);
         self.retry_later();
     }
 
     fn retry_later(&mut self) {
         if self.subscriptions.is_waiting() {
-            self.clock.retry();
+            self.line.retry_later();
         }
     }
 }
@@ -317,7 +327,7 @@ impl Connection<'_> {
 /// Declares what the filter needs and attaches a consumer.
 async fn consume(
     session: &mut Session,
-    seat: &Seat,
+    opened: &Opened,
     options: &Options,
     mut subscription: QueueSubscription,
 ) -> Result<QueueSubscription, Error> {
@@ -342,11 +352,11 @@ async fn consume(
                 bytes: options.in_flight_bytes_max,
             },
         },
-        pools: settles.then_some(seat.pool).into_iter().collect(),
+        pools: settles.then_some(opened.pool).into_iter().collect(),
         skip_own: false,
-        tag: seat.incoming.origin.client.clone(),
+        tag: opened.incoming.origin.client.clone(),
     };
-    subscription.consumer = Some(session.attach(seat.lane, consumer).await?);
+    subscription.consumer = Some(session.attach(opened.lane, consumer).await?);
     Ok(subscription)
 }
 
