@@ -149,6 +149,11 @@ impl Subscriptions {
         self.ids.get(id).copied()
     }
 
+    /// The consumers of all of them.
+    pub(super) fn consumers(&self) -> impl Iterator<Item = ConsumerId> {
+        self.active.keys().copied()
+    }
+
     pub(super) fn add(&mut self, consumer: ConsumerId, subscribed: Subscribed<'_>) {
         let Subscribed { id, named, mode, kept, drops_own } = subscribed;
         let mut head = BytesMut::new();

@@ -13,23 +13,23 @@ const BYTES_MAX: usize = 16 << 20;
 
 /// One frame of a transaction.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum Operation {
     Publish(Message),
     Settle(Token, Outcome),
 }
 
-impl Step {
+impl Operation {
     fn size(&self) -> usize {
         match self {
-            Step::Publish(message) => message.size(),
-            Step::Settle(..) => 0,
+            Operation::Publish(message) => message.size(),
+            Operation::Settle(..) => 0,
         }
     }
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    steps: Vec<Step>,
+    steps: Vec<Operation>,
     bytes: usize,
 }
 
@@ -51,7 +51,7 @@ impl Transactions {
         Ok(())
     }
 
-    pub(super) fn add(&mut self, name: &str, step: Step) -> Result<(), Error> {
+    pub(super) fn add(&mut self, name: &str, step: Operation) -> Result<(), Error> {
         let size = step.size();
         if !self.open.contains_key(name) {
             return Err(unknown(name));
@@ -67,11 +67,11 @@ impl Transactions {
     /// It has messages to send.
     pub(super) fn publishes(&self, name: &str) -> bool {
         let steps = self.open.get(name).map(|open| &open.steps);
-        steps.is_some_and(|steps| steps.iter().any(|step| matches!(step, Step::Publish(_))))
+        steps.is_some_and(|steps| steps.iter().any(|step| matches!(step, Operation::Publish(_))))
     }
 
     /// Ends it; its steps in order.
-    pub(super) fn end(&mut self, name: &str) -> Result<Vec<Step>, Error> {
+    pub(super) fn end(&mut self, name: &str) -> Result<Vec<Operation>, Error> {
         let open = self.open.remove(name).ok_or_else(|| unknown(name))?;
         self.steps -= open.steps.len() + 1;
         self.bytes -= open.bytes;
@@ -100,14 +100,19 @@ mod tests {
     use crossdock_core::{Address, ConsumerId, Fields, Meta, Timestamp};
     use std::sync::Arc;
 
-    fn message(bytes: usize) -> Step {
+    fn message(bytes: usize) -> Operation {
         let meta = Meta::new(Arc::default(), Timestamp(1));
         let body = Bytes::from(vec![0; bytes]);
-        Step::Publish(Message::from_fields(Address::queue("q"), meta, &Fields::default(), body))
+        Operation::Publish(Message::from_fields(
+            Address::queue("q"),
+            meta,
+            &Fields::default(),
+            body,
+        ))
     }
 
-    fn ack() -> Step {
-        Step::Settle(Token { consumer: ConsumerId(1), number: 1 }, Outcome::Accepted)
+    fn ack() -> Operation {
+        Operation::Settle(Token { consumer: ConsumerId(1), number: 1 }, Outcome::Accepted)
     }
 
     #[test]
