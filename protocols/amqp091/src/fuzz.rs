@@ -2,7 +2,7 @@
 //! is compiled with the feature `fuzz` and in tests only.
 
 use crate::codec::properties::fitted;
-use crate::codec::{ContentHeader, Fault, Frame, FrameKind, Properties, frame, method, table};
+use crate::codec::{ContentHeader, Frame, FrameKind, Properties, Refusal, frame, method, table};
 use bytes::BytesMut;
 
 /// What a connection agrees on when the client leaves it to us.
@@ -45,7 +45,7 @@ fn properties(encoded: &bytes::Bytes) {
 }
 
 /// All frames of bytes that arrive in pieces of `piece` bytes, and the fault that ends them.
-fn frames(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<Fault>) {
+fn frames(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<Refusal>) {
     let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
     for piece in bytes.chunks(piece) {
         buffer.extend_from_slice(piece);

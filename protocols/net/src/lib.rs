@@ -1,10 +1,13 @@
-//! Sockets: listening, telling protocols apart on a shared port, and the two buffers of a connection. It knows no
-//! protocol and no message.
+//! Sockets: listening, recognising protocols on a shared port, and the loop of a connection with its two buffers and
+//! its deadlines. It knows no protocol and no message.
 
+mod deadlines;
 mod input;
+mod line;
 mod listen;
 mod output;
 
 pub use input::Input;
+pub use line::{Dialect, Entrance, KeepAlive, Line, Lost, Ready};
 pub use listen::{Listener, bind, serve};
 pub use output::Output;

@@ -34,6 +34,8 @@ fn comes_back((command, headers, body): &Said) {
             written.push((name.clone(), value.clone()));
         }
     }
+    // STOMP 1.0 lets every frame have a body, later versions let three.
+    let body = if command.may_have_body() { &body[..] } else { &[] };
     match command.may_have_body() {
         true => writer.body(body),
         false => writer.end(),
@@ -42,7 +44,7 @@ fn comes_back((command, headers, body): &Said) {
     assert_eq!((again.len(), has_fault), (1, false), "what was written is not one frame");
     for (command_again, mut headers, body_again) in again {
         headers.retain(|(name, _)| name != "content-length");
-        assert_eq!((&command_again, &headers, &body_again), (command, &written, body));
+        assert_eq!((&command_again, &headers, &body_again[..]), (command, &written, body));
     }
 }
 

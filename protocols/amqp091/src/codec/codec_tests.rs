@@ -17,7 +17,7 @@ fn theirs(frame: &AMQPFrame) -> Vec<u8> {
     gen_frame(frame)(WriteContext::from(Vec::new())).expect("generates").into_inner().0
 }
 
-fn method_of(class: AMQPClass) -> Result<Method, Fault> {
+fn method_of(class: AMQPClass) -> Result<Method, Refusal> {
     let bytes = theirs(&AMQPFrame::Method(7, class));
     let mut buffer = BytesMut::from(&bytes[..]);
     let frame = frame::decode(&mut buffer, FRAME_MAX).expect("valid").expect("whole");
@@ -308,8 +308,9 @@ fn a_connection_cut_at_every_octet_asks_for_more() {
 
 #[test]
 fn a_promised_length_is_refused_by_the_head() {
-    let code =
-        |bytes: &[u8]| frame::decode(&mut BytesMut::from(bytes), 8192).map_err(|fault| fault.code);
+    let code = |bytes: &[u8]| {
+        frame::decode(&mut BytesMut::from(bytes), 8192).map_err(|refusal| refusal.code)
+    };
     assert_eq!(code(b"\x01\0\0\xff\xff\xff\xff"), Err(ReplyCode::FrameError));
     assert_eq!(code(b"\x01\0\0\x00\x00\x1f\xf9"), Err(ReplyCode::FrameError));
     assert_eq!(code(b"\x01\0\0\x00\x00\x1f\xf8"), Ok(None));

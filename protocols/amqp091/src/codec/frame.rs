@@ -1,7 +1,7 @@
 //! Frames (AMQP 0-9-1 §2.3.5): type, channel, size, payload, end octet. Decoding takes whole frames off a read
 //! buffer; payloads are slices of it.
 
-use super::fault::{Fault, ReplyCode};
+use super::refusal::{Refusal, ReplyCode};
 use super::wire::{Reader, sized};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -17,7 +17,7 @@ pub const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
-const HEARTBEAT: u8 = 8;
+const BEAT: u8 = 8;
 
 /// The four types of frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Frame {
 }
 
 /// Takes one whole frame off the front; none when more bytes are needed. `size_max` counts the whole frame.
-pub fn decode(buffer: &mut BytesMut, size_max: usize) -> Result<Option<Frame>, Fault> {
+pub fn decode(buffer: &mut BytesMut, size_max: usize) -> Result<Option<Frame>, Refusal> {
     let mut reader = Reader::new(buffer);
     let (Ok(kind), Ok(channel), Ok(size)) = (reader.u8(), reader.u16(), reader.u32()) else {
         return Ok(None);
@@ -46,11 +46,11 @@ pub fn decode(buffer: &mut BytesMut, size_max: usize) -> Result<Option<Frame>, F
         METHOD => FrameKind::Method,
         HEADER => FrameKind::Header,
         BODY => FrameKind::Body,
-        HEARTBEAT => FrameKind::Heartbeat,
+        BEAT => FrameKind::Heartbeat,
         other => return Err(frame_error(format!("frames of type {other} are not known"))),
     };
     let size = usize::try_from(size).unwrap_or(usize::MAX);
-    // Told by the head alone: nothing is gathered for a frame that will not be taken.
+    // The head alone decides: nothing is gathered for a frame that will be refused.
     if size > size_max.saturating_sub(OVERHEAD) {
         return Err(frame_error(format!("a frame of {size} octets is over the limit {size_max}")));
     }
@@ -69,8 +69,8 @@ pub fn decode(buffer: &mut BytesMut, size_max: usize) -> Result<Option<Frame>, F
     Ok(Some(Frame { kind, channel, payload: whole }))
 }
 
-fn frame_error(text: impl std::fmt::Display) -> Fault {
-    Fault::new(ReplyCode::FrameError, text)
+fn frame_error(text: impl std::fmt::Display) -> Refusal {
+    Refusal::new(ReplyCode::FrameError, text)
 }
 
 /// Writes a method frame; `write` appends class, method and arguments.
@@ -103,10 +103,8 @@ pub fn put_body_head(out: &mut BytesMut, channel: u16, size: usize) {
     out.put_u32(u32::try_from(size).unwrap_or(u32::MAX));
 }
 
-/// Writes a heartbeat.
-pub fn put_heartbeat(out: &mut BytesMut) {
-    out.put_slice(&[HEARTBEAT, 0, 0, 0, 0, 0, 0, END]);
-}
+/// A whole heartbeat frame (§4.2.7).
+pub const HEARTBEAT: &[u8] = &[BEAT, 0, 0, 0, 0, 0, 0, END];
 
 /// Class, weight and body size of a content header.
 pub const CONTENT_HEADER_FIXED: usize = 12;
@@ -123,12 +121,12 @@ pub struct ContentHeader {
 
 impl ContentHeader {
     /// Reads a header frame's payload; the properties stay encoded.
-    pub fn decode(payload: &Bytes) -> Result<Self, Fault> {
+    pub fn decode(payload: &Bytes) -> Result<Self, Refusal> {
         let mut reader = Reader::new(payload);
         let (class, weight, body_size) = (reader.u16()?, reader.u16()?, reader.u64()?);
         if class != BASIC || weight != 0 {
             let text = format!("content of class {class} was not expected");
-            return Err(Fault::new(ReplyCode::UnexpectedFrame, text));
+            return Err(Refusal::new(ReplyCode::UnexpectedFrame, text));
         }
         Ok(Self { body_size, properties: payload.slice_ref(reader.rest()) })
     }

@@ -1,8 +1,8 @@
 //! Methods that a client may send (AMQP 0-9-1 §1.4 and RabbitMQ's extensions: confirm, basic.nack, exchange.bind).
-//! Reading only; what the server says is in [`reply`](super::reply). A method of the server, of a class that is not
-//! served or of no class at all is a [`Fault`] with the code that the specification gives it.
+//! Reading only; methods of the server are in [`reply`](super::reply). A method of the server, of a class that is not
+//! served or of no class at all is a [`Refusal`] with the code that the specification gives it.
 
-use super::fault::{Fault, MethodId, ReplyCode};
+use super::refusal::{MethodId, Refusal, ReplyCode};
 use super::table::{self, Pairs};
 use super::wire::{Malformed, Reader};
 use bytes::Bytes;
@@ -55,7 +55,7 @@ pub enum Method {
         consumer_tag: Bytes,
         no_wait: bool,
     },
-    /// The answer to a cancel of ours.
+    /// The answer to the broker's basic.cancel.
     BasicCancelOk,
     BasicPublish(Publish),
     BasicGet {
@@ -166,13 +166,13 @@ const fn bit(bits: u8, n: u8) -> bool {
 }
 
 /// The class and method of a payload, without its arguments.
-pub fn id(payload: &[u8]) -> Result<MethodId, Fault> {
+pub fn id(payload: &[u8]) -> Result<MethodId, Refusal> {
     let mut reader = Reader::new(payload);
     Ok((reader.u16()?, reader.u16()?))
 }
 
 /// Reads a method frame's payload. All of it must be used up.
-pub fn decode(payload: &Bytes) -> Result<Method, Fault> {
+pub fn decode(payload: &Bytes) -> Result<Method, Refusal> {
     let mut reader = Reader::new(payload);
     let id = (reader.u16()?, reader.u16()?);
     let mut arguments = Arguments { reader, payload };
@@ -188,19 +188,19 @@ pub fn decode(payload: &Bytes) -> Result<Method, Fault> {
     };
     match arguments.reader.is_empty() {
         true => method,
-        // A method that is not ours was not read to its end.
+        // A method that clients do not send was not read to its end.
         false => method.and_then(|_| Err(Malformed.into())),
     }
 }
 
 /// Classes access, file, stream and dtx are in the specification or its predecessors, but not here.
-fn unknown(id: MethodId) -> Fault {
+fn unknown(id: MethodId) -> Refusal {
     let (class, method) = id;
     let code = match class {
         30 | 70 | 80 | 100 | 110 => ReplyCode::NotImplemented,
         _ => ReplyCode::CommandInvalid,
     };
-    Fault::new(code, format!("method {method} of class {class} is not served"))
+    Refusal::new(code, format!("method {method} of class {class} is not served"))
 }
 
 struct Arguments<'a> {
@@ -208,7 +208,7 @@ struct Arguments<'a> {
     payload: &'a Bytes,
 }
 
-type Decoded = Result<Method, Fault>;
+type Decoded = Result<Method, Refusal>;
 
 impl Arguments<'_> {
     fn bits(&mut self) -> Result<u8, Malformed> {
@@ -227,7 +227,7 @@ impl Arguments<'_> {
         table::decode(self.reader.long()?)
     }
 
-    /// The ticket of class access, which nobody uses any more.
+    /// The ticket of class access, which is out of use.
     fn ticket(&mut self) -> Result<(), Malformed> {
         self.reader.u16().map(|_| ())
     }
@@ -267,7 +267,7 @@ impl Arguments<'_> {
             51 => Method::ConnectionCloseOk,
             70 => {
                 let text = "a secret cannot be renewed: log in again";
-                return Err(Fault::new(ReplyCode::NotImplemented, text));
+                return Err(Refusal::new(ReplyCode::NotImplemented, text));
             }
             _ => return Err(unknown(id)),
         })
@@ -316,8 +316,8 @@ impl Arguments<'_> {
         })
     }
 
-    /// Steps over the ticket, if the method is one of a class that is known.
-    fn ticket_of(&mut self, id: MethodId, known: &[u16]) -> Result<(), Fault> {
+    /// Skips the ticket, if the method is of a known class.
+    fn ticket_of(&mut self, id: MethodId, known: &[u16]) -> Result<(), Refusal> {
         match known.contains(&id.1) {
             true => Ok(self.ticket()?),
             false => Err(unknown(id)),

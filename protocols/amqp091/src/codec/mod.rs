@@ -4,18 +4,18 @@
 //! Invariants: nothing is allocated for a length that was only promised; nesting is limited; every octet of a payload
 //! has to be used.
 
-pub mod fault;
 pub mod frame;
 pub mod method;
 pub mod properties;
+pub mod refusal;
 pub mod reply;
 pub mod table;
 pub mod wire;
 
-pub use fault::{Fault, MethodId, ReplyCode};
 pub use frame::{ContentHeader, Frame, FrameKind};
 pub use method::Method;
 pub use properties::Properties;
+pub use refusal::{MethodId, Refusal, ReplyCode};
 pub use reply::{Reply, Sent};
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 
 use super::channel::Slot;
 use super::unsettled::Tag;
-use super::{Connection, End};
+use super::{Closing, Connection};
 use crate::codec::frame::{self, END, OVERHEAD};
-use crate::codec::{Fault, Reply, ReplyCode, Sent};
+use crate::codec::{Refusal, Reply, ReplyCode, Sent};
 use crate::mapping::address::wire_key;
 use crate::mapping::{errors, outbound};
 use bytes::{BufMut, Bytes};
@@ -41,7 +41,7 @@ type Runs = SmallVec<[(u16, u64, u64); 4]>;
 
 impl Connection {
     /// Encodes what is ready, without waiting for more.
-    pub(super) async fn encode_ready(&mut self) -> Result<(), Fault> {
+    pub(super) async fn encode_ready(&mut self) -> Result<(), Refusal> {
         let (session, events) = (&mut self.session, &mut self.events);
         let ready = std::future::poll_fn(|cx| {
             let wait = pin!(session.events(events));
@@ -50,23 +50,24 @@ impl Connection {
         if !ready.await {
             return Ok(());
         }
-        self.encode_events().map_err(|end| match end {
-            End::Fault(fault, _) => fault,
-            End::Lost(error) => Fault::new(ReplyCode::ConnectionForced, error.detail()),
-            End::ClosedByClient => Fault::new(ReplyCode::ConnectionForced, "closed"),
+        self.encode_events().map_err(|closing| match closing {
+            Closing::Refused(refusal, _) => refusal,
+            Closing::ByClient | Closing::Quiet(_) | Closing::Lost(_) => {
+                Refusal::new(ReplyCode::ConnectionForced, "the connection ends")
+            }
         })
     }
 
     /// Encodes the events that were taken.
-    pub(super) fn encode_events(&mut self) -> Result<(), End> {
+    pub(super) fn encode_events(&mut self) -> Result<(), Closing> {
         let mut events = std::mem::take(&mut self.events);
         self.now = self.session.broker().now();
         let Events { deliveries, confirms, notices } = &mut events;
         deliveries.drain(..).for_each(|delivery| self.deliver(&delivery));
-        self.session.encoded(self.output.position());
+        self.session.encoded(self.line.output.position());
         let confirmed = self.encode_confirms(confirms);
         let noticed = notices.drain(..).try_for_each(|notice| self.notice(notice));
-        // The vectors keep their room for the next time.
+        // The vectors keep their allocations for the next time.
         self.events = events;
         confirmed.and(noticed)
     }
@@ -101,7 +102,7 @@ impl Connection {
                 Reply::BasicGetOk { sent: sent(delivery_tag), messages }
             }
         };
-        reply.put(self.output.tail(), channel);
+        reply.put(self.line.output.tail(), channel);
         let properties = outbound::properties(delivery, &self.reader());
         self.put_content(channel, &properties, delivery.message.body());
     }
@@ -118,16 +119,16 @@ impl Connection {
     /// Header and body frames (AMQP 0-9-1 §4.2.6); a body longer than a frame is divided.
     fn put_content(&mut self, channel: u16, properties: &[u8], body: &Bytes) {
         let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        frame::put_content_header(self.output.tail(), channel, size, properties);
+        frame::put_content_header(self.line.output.tail(), channel, size, properties);
         let most = self.limits.frame_max.saturating_sub(OVERHEAD).max(1);
         let mut rest = body.clone();
         while !rest.is_empty() {
             let piece = rest.split_to(most.min(rest.len()));
-            put_body(&mut self.output, channel, &piece);
+            put_body(&mut self.line.output, channel, &piece);
         }
     }
 
-    fn encode_confirms(&mut self, confirms: &mut Vec<Confirm>) -> Result<(), End> {
+    fn encode_confirms(&mut self, confirms: &mut Vec<Confirm>) -> Result<(), Closing> {
         let mut runs = Runs::new();
         for Confirm { lane, number, confirmed } in confirms.drain(..) {
             if number > 0 && self.is_stale(lane) {
@@ -148,10 +149,10 @@ impl Connection {
                     match error.kind() {
                         // The exchange went, or may not be published to: the same as at the publish.
                         ErrorKind::NotFound | ErrorKind::Refused => {
-                            self.fail_later(channel, errors::fault(&error))?;
+                            self.fail_later(channel, errors::refusal(&error))?;
                         }
                         _ => {
-                            tracing::debug!(channel, %error, "publish refused");
+                            tracing::debug!(channel, number, %error, "publish refused with basic.nack");
                             self.put_nack(channel, number);
                         }
                     }
@@ -179,7 +180,7 @@ impl Connection {
     fn put_nack(&mut self, channel: u16, number: u64) {
         if number > 0 {
             Reply::BasicNack { delivery_tag: number, multiple: false }
-                .put(self.output.tail(), channel);
+                .put(self.line.output.tail(), channel);
         }
     }
 
@@ -187,7 +188,7 @@ impl Connection {
     fn put_acks(&mut self, runs: &mut Runs) {
         for (channel, first, last) in runs.drain(..) {
             Reply::BasicAck { delivery_tag: last, multiple: first < last }
-                .put(self.output.tail(), channel);
+                .put(self.line.output.tail(), channel);
         }
     }
 
@@ -199,17 +200,18 @@ impl Connection {
             exchange: message.address().exchange.as_bytes(),
             routing_key: &key.routing_key,
         };
-        reply.put(self.output.tail(), channel);
+        reply.put(self.line.output.tail(), channel);
         let properties = outbound::returned(message, &self.reader());
         self.put_content(channel, &properties, message.body());
     }
 
-    fn notice(&mut self, notice: Notice) -> Result<(), End> {
-        let forced =
-            |text: &str| Err(End::Fault(Fault::new(ReplyCode::ConnectionForced, text), (0, 0)));
+    fn notice(&mut self, notice: Notice) -> Result<(), Closing> {
+        let forced = |text: &str| {
+            Err(Closing::Refused(Refusal::new(ReplyCode::ConnectionForced, text), (0, 0)))
+        };
         match notice {
             Notice::Detached { consumer, why } => {
-                tracing::debug!(%why, "consumer ended");
+                tracing::debug!(?consumer, %why, "the broker ended a consumer");
                 self.consumer_ended(consumer);
                 Ok(())
             }
@@ -219,7 +221,7 @@ impl Connection {
                         true => Reply::ConnectionBlocked { reason: "publishes are held back" },
                         false => Reply::ConnectionUnblocked,
                     };
-                    reply.put(self.output.tail(), 0);
+                    reply.put(self.line.output.tail(), 0);
                 }
                 Ok(())
             }
@@ -236,7 +238,7 @@ impl Connection {
         let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { return };
         state.consumers.remove(&tag);
         if self.client.consumer_cancel_notify {
-            Reply::BasicCancel { consumer_tag: &tag }.put(self.output.tail(), channel);
+            Reply::BasicCancel { consumer_tag: &tag }.put(self.line.output.tail(), channel);
         }
     }
 }

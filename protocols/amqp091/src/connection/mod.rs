@@ -1,141 +1,141 @@
-//! One connection, one task: handshake, loop, farewell (docs/ARCHITECTURE.md, "an adapter's whole loop").
+//! One connection, one task: login, loop, farewell. The loop itself is [`Line`]'s (docs/ARCHITECTURE.md, "The loop of
+//! a connection"); here is what AMQP does with what it wakes up for.
 //!
 //! ```text
-//! handshake ─► running ─┬─ client's close ──────────────► session closed ─► close-ok ─► end
-//!                       ├─ fault, drain, operator ─► close ─► wait for close-ok ─► end
-//!                       └─ lost, silent, stuck ──────────────────────────────────► end
+//! login ─► running ─┬─ client's close ──────────────► session closed ─► close-ok ─► end
+//!                   ├─ refusal, drain, operator ─► close ─► wait for close-ok ─► end
+//!                   ├─ end of stream ─► answers that are due ───────────────────► end
+//!                   └─ lost, silent, stuck ─────────────────────────────────────► end
 //! ```
 //!
 //! | file | topic |
 //! |---|---|
-//! | `handshake` | from the protocol header to connection.open-ok |
-//! | `receive` | frames → methods and contents; channels; faults |
+//! | `login` | from the protocol header to connection.open-ok |
+//! | `receive` | frames → methods and contents; channels; refusals |
 //! | `publish` | basic.publish and its content |
 //! | `topology` | exchanges, queues, bindings |
-//! | `consume` | consumers, prefetch, get |
+//! | `subscribe` | consumers, prefetch, get |
 //! | `settle` | ack, nack, reject, recover, transactions |
 //! | `deliver` | deliveries, confirms, returns, notices → frames |
-//! | `channel` `unsettled` `clock` `random` | state |
+//! | `channel` `unsettled` `random` | state |
 //!
-//! Invariants: no await waits for the peer's socket outside the loop's select (and the handshake, which has a
-//! deadline); the session is gone before the farewell begins.
+//! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited
+//! with [`Line::while_waiting`]; the session is gone before the farewell begins.
 
 mod channel;
-mod clock;
-mod consume;
 mod deliver;
-mod handshake;
+mod login;
 mod publish;
 mod random;
 mod receive;
 mod settle;
+mod subscribe;
 mod topology;
 mod unsettled;
 
 use crate::Options;
-use crate::codec::frame::{self, put_heartbeat};
-use crate::codec::method::Tune;
-use crate::codec::{Fault, FrameKind, Method, MethodId, Reply, ReplyCode, method};
-use channel::Slot;
-use clock::{Clock, Due};
+use crate::codec::frame;
+use crate::codec::{FrameKind, Method, MethodId, Refusal, Reply, ReplyCode, method};
+use bytes::BytesMut;
+use channel::{Mode, Slot};
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{
-    Accepted, Broker, ConsumerId, Drain, Error, ErrorKind, Events, LaneId, Name, Origin, PoolId,
-    Session, SessionSpec, Timestamp,
+    Accepted, Broker, ConsumerId, Error, ErrorKind, Events, LaneId, Name, PoolId, Session,
+    Timestamp,
 };
-use crossdock_net::{Input, Output};
+use crossdock_net::{Dialect, Line, Lost, Ready};
 use deliver::Subscriber;
-use handshake::{Agreed, Capabilities, Failed, Wires};
+use login::{Capabilities, LoggedIn, LoginContext};
 use rustc_hash::FxHashMap;
 use settle::Settles;
+use std::convert::Infallible;
 use std::io;
-use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use subscribe::NO_CREDIT;
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// While more output than this waits, no deliveries are taken.
-const OUT_HIGH: usize = 256 << 10;
-/// While more output than this waits, nothing is read: a peer that asks and never reads the answers.
-const OUT_MAX: usize = 4 << 20;
+/// What the line knows of AMQP.
+const DIALECT: Dialect = Dialect { protocol: "amqp", heartbeat: frame::HEARTBEAT };
 
-/// Why the loop ended.
+/// Why a connection ends.
 #[derive(Debug)]
-enum End {
+enum Closing {
     /// connection.close came.
-    ClosedByClient,
-    /// The peer is to be told.
-    Fault(Fault, MethodId),
-    /// Nobody is there to be told.
-    Lost(Error),
+    ByClient,
+    /// The peer gets connection.close.
+    Refused(Refusal, MethodId),
+    /// The socket is closed without connection.close, after what waits is written.
+    Quiet(Error),
+    /// The peer cannot be reached any more.
+    Lost(Lost),
 }
 
-impl From<io::Error> for End {
-    fn from(error: io::Error) -> Self {
-        End::Lost(Error::new(ErrorKind::Closed, error.to_string()))
+impl From<Lost> for Closing {
+    fn from(lost: Lost) -> Self {
+        Closing::Lost(lost)
     }
 }
 
 /// Serves one connection to its end.
 pub async fn serve(accepted: Accepted, broker: Broker, options: &Options) -> Result<(), Error> {
-    let Accepted { reader, writer, head, loopback, listener, mut drain, .. } = accepted;
-    let mut wires = Wires { input: Input::new(reader, head), output: Output::new(writer) };
-    let login = async {
-        let login = handshake::handshake(&mut wires, &broker, options, loopback);
-        timeout(options.login_time, login).await
-    };
-    let agreed = tokio::select! { biased;
-        () = drain.started() => return Ok(()),
-        agreed = login => match agreed {
-            Err(_) => return Err(Error::new(ErrorKind::Closed, "the login took too long")),
-            Ok(Ok(agreed)) => agreed,
-            Ok(Err(failed)) => return refuse(wires, failed, options).await,
-        },
-    };
-    let origin = Origin { user: agreed.user.clone(), client: Name::default(), listener };
-    let spec = SessionSpec::anonymous(agreed.vhost.clone(), origin);
-    let session = match broker.session(spec).await {
-        Ok(session) => session,
-        Err(error) => {
-            let failed = Failed::Fault(crate::mapping::errors::fault(&error), (10, 40));
-            return refuse(wires, failed, options).await;
-        }
-    };
-    Connection::new(session, &agreed, wires.output, options)
-        .run(wires.input, drain, agreed.tune, options)
-        .await
+    // What is rare or large lives in boxes, so that a connection at rest is small.
+    match Box::pin(open(accepted, broker, options)).await? {
+        Some(connection) => connection.run(options).await,
+        None => Ok(()),
+    }
 }
 
-/// Ends a connection that did not come to be.
-async fn refuse(mut wires: Wires, failed: Failed, options: &Options) -> Result<(), Error> {
-    match failed {
-        Failed::Quiet(error) => {
-            finish(wires.output, options.close_time).await;
+/// The login; none when there is nothing to serve after it.
+async fn open(
+    accepted: Accepted,
+    broker: Broker,
+    options: &Options,
+) -> Result<Option<Box<Connection>>, Error> {
+    let (mut line, entrance) =
+        Line::new(&DIALECT, accepted, options.login_time, options.write_time);
+    let context = LoginContext { options, broker: &broker, entrance };
+    match login::log_in(&mut line, &context).await {
+        Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
+        Err(closing) => refuse(line, closing, options).await.map(|()| None),
+    }
+}
+
+/// Ends a connection whose login failed.
+async fn refuse(mut line: Line, closing: Closing, options: &Options) -> Result<(), Error> {
+    match closing {
+        Closing::Lost(Lost::StoppedInLogin) => Ok(()),
+        Closing::Lost(lost) => {
+            line.log_refused(&lost.to_string());
+            Err(lost.into())
+        }
+        Closing::Quiet(error) => {
+            line.log_refused(error.detail());
+            line.farewell(options.close_time).await;
             Err(error)
         }
-        Failed::ClosedByClient => {
-            Reply::ConnectionCloseOk.put(wires.output.tail(), 0);
-            finish(wires.output, options.close_time).await;
+        Closing::ByClient => {
+            Reply::ConnectionCloseOk.put(line.output.tail(), 0);
+            line.farewell(options.close_time).await;
             Ok(())
         }
-        Failed::Fault(fault, cause) => {
-            put_close(&mut wires.output, &fault, cause);
-            farewell(wires.input, wires.output, options, options.login_frame_max).await;
-            Err(Error::new(ErrorKind::Invalid, fault.to_string()))
+        Closing::Refused(refusal, cause) => {
+            line.log_refused(&refusal.to_string());
+            tell_close(line, (&refusal, cause), options, options.login_frame_max).await;
+            Err(Error::new(ErrorKind::Invalid, refusal.to_string()))
         }
     }
 }
 
-fn put_close(output: &mut Output, fault: &Fault, cause: MethodId) {
-    let (code, text) = (fault.code.number(), fault.reply_text());
-    Reply::ConnectionClose { code, text: &text, cause }.put(output.tail(), 0);
-}
-
-async fn finish(mut output: Output, limit: Duration) {
-    // The peer may be gone; there is nobody left to tell.
-    let _ = timeout(limit, output.finish()).await;
-}
-
-/// Sends what waits and discards what comes until the peer's close-ok, for a limited time (§1.4.2.10).
-async fn farewell(mut input: Input, mut output: Output, options: &Options, frame_max: usize) {
+/// Writes connection.close and what waits before it, and discards what comes until the peer's close-ok, for a limited
+/// time (§1.4.2.10).
+async fn tell_close(
+    mut line: Line,
+    (refusal, cause): (&Refusal, MethodId),
+    options: &Options,
+    frame_max: usize,
+) {
+    let (code, text) = (refusal.code.number(), refusal.reply_text());
+    Reply::ConnectionClose { code, text: &text, cause }.put(line.output.tail(), 0);
+    let Line { input, output, .. } = &mut line;
     let exchange = async {
         loop {
             let read = tokio::select! { biased;
@@ -148,7 +148,7 @@ async fn farewell(mut input: Input, mut output: Output, options: &Options, frame
             if read == 0 {
                 return Ok::<(), io::Error>(());
             }
-            while let Some(method) = next_method(&mut input, frame_max) {
+            while let Some(method) = next_method(input.buffer(), frame_max) {
                 match method {
                     Method::ConnectionCloseOk => return Ok(()),
                     Method::ConnectionClose => {
@@ -162,13 +162,13 @@ async fn farewell(mut input: Input, mut output: Output, options: &Options, frame
     // However it ends, the socket is closed next, in what is left of the time.
     let deadline = Instant::now() + options.close_time;
     let _ = timeout_at(deadline, exchange).await;
-    let _ = timeout_at(deadline, output.finish()).await;
+    line.farewell_until(deadline).await;
 }
 
 /// The next method on channel 0 of input that is otherwise discarded.
-fn next_method(input: &mut Input, frame_max: usize) -> Option<Method> {
+fn next_method(buffer: &mut BytesMut, frame_max: usize) -> Option<Method> {
     loop {
-        match frame::decode(input.buffer(), frame_max) {
+        match frame::decode(buffer, frame_max) {
             Ok(Some(frame)) if frame.channel == 0 && frame.kind == FrameKind::Method => {
                 if let Ok(method) = method::decode(&frame.payload) {
                     return Some(method);
@@ -178,17 +178,17 @@ fn next_method(input: &mut Input, frame_max: usize) -> Option<Method> {
             Ok(None) => return None,
             // Frames cannot be told apart any more: everything is discarded.
             Err(_) => {
-                input.buffer().clear();
+                buffer.clear();
                 return None;
             }
         }
     }
 }
 
-/// A connection after its handshake.
+/// A connection after its login.
 struct Connection {
     session: Session,
-    output: Output,
+    line: Line,
     vhost: Name,
     client: Capabilities,
     limits: Limits,
@@ -200,7 +200,7 @@ struct Connection {
     /// Pools of closed channels, for channels to come.
     spare_pools: Vec<PoolId>,
     settles: Settles,
-    /// The channel whose tx.commit waits for room on the disk. Nothing behind it is looked at meanwhile.
+    /// The channel whose tx.commit waits for free disk space. Frames behind it are not decoded meanwhile.
     held_commit: Option<u16>,
     events: Events,
     /// Counts reads; from 1 on.
@@ -217,26 +217,21 @@ struct Limits {
     carry: Carry,
 }
 
-/// What the loop woke up for.
-enum Wake {
-    Events,
-    Read(io::Result<usize>),
-}
-
 impl Connection {
-    fn new(session: Session, agreed: &Agreed, output: Output, options: &Options) -> Self {
+    fn new(logged_in: LoggedIn, line: Line, options: &Options) -> Self {
+        let LoggedIn { session, vhost, tune, client } = logged_in;
         let limits = Limits {
-            channel_max: agreed.tune.channel_max,
-            frame_max: usize::try_from(agreed.tune.frame_max).unwrap_or(usize::MAX),
+            channel_max: tune.channel_max,
+            frame_max: usize::try_from(tune.frame_max).unwrap_or(usize::MAX),
             consumers_max: options.consumers_max,
             carry: options.carry,
         };
         let now = session.broker().now();
         Self {
             session,
-            output,
-            vhost: agreed.vhost.clone(),
-            client: agreed.client,
+            line,
+            vhost,
+            client,
             limits,
             channels: FxHashMap::default(),
             lanes: FxHashMap::default(),
@@ -251,122 +246,75 @@ impl Connection {
         }
     }
 
-    async fn run(
-        mut self,
-        mut input: Input,
-        drain: Drain,
-        tune: Tune,
-        options: &Options,
-    ) -> Result<(), Error> {
-        let clock = Clock::new(tune.heartbeat, options.write_time, Instant::now());
-        let end = match self.turns(&mut input, drain, clock).await {
+    async fn run(mut self: Box<Self>, options: &Options) -> Result<(), Error> {
+        let closing = match self.turns(options).await {
             Ok(never) => match never {},
-            Err(end) => end,
+            Err(closing) => closing,
         };
-        self.settles.flush(&mut self.session);
-        self.session.flush();
-        let Self { session, mut output, limits, .. } = self;
-        match end {
-            End::ClosedByClient => {
-                // What was published before the close is stored, then the close is answered.
-                let closed = timeout(options.close_time, session.close()).await;
-                Reply::ConnectionCloseOk.put(output.tail(), 0);
-                finish(output, options.close_time).await;
-                closed.unwrap_or(Ok(()))
-            }
-            End::Fault(fault, cause) => {
-                drop(session);
-                put_close(&mut output, &fault, cause);
-                farewell(input, output, options, limits.frame_max).await;
-                match fault.code {
-                    ReplyCode::ConnectionForced => Ok(()),
-                    _ => Err(Error::new(ErrorKind::Invalid, fault.to_string())),
-                }
-            }
-            End::Lost(error) => Err(error),
-        }
+        Box::pin(self.close(closing, options)).await
     }
 
     /// The loop. It only ends with a reason.
-    async fn turns(
-        &mut self,
-        input: &mut Input,
-        mut drain: Drain,
-        mut clock: Clock,
-    ) -> Result<std::convert::Infallible, End> {
-        let mut look = std::pin::pin!(sleep_until(clock.next_look(Instant::now())));
-        let mut events_first = false;
+    async fn turns(&mut self, options: &Options) -> Result<Infallible, Closing> {
         // Frames that the client sent along with connection.open are here already.
-        self.receive_all(input).await?;
+        self.receive_all().await?;
         loop {
-            let waiting = self.output.len();
-            clock.output(waiting > 0, Instant::now());
-            let may_read =
-                waiting < OUT_MAX && self.held_commit.is_none() && self.session.may_read();
-            tokio::select! { biased;
-                () = drain.started() => {
-                    let fault = Fault::new(ReplyCode::ConnectionForced, "broker is shutting down");
-                    return Err(End::Fault(fault, (0, 0)));
-                }
-                () = &mut look => {
-                    let now = Instant::now();
-                    if !may_read {
-                        clock.read(now);
+            let reads = self.held_commit.is_none();
+            match self.line.next(&mut self.session, &mut self.events, reads).await? {
+                Ready::Bytes => self.receive_all().await?,
+                Ready::Events => {
+                    self.encode_events()?;
+                    match self.held_commit.take() {
+                        Some(channel) => self.resume(channel).await?,
+                        None => self.session.flush(),
                     }
-                    self.on_deadline(clock.look(now))?;
-                    look.as_mut().reset(clock.next_look(now));
                 }
-                written = self.output.write_some(), if waiting > 0 => {
-                    written?;
-                    clock.wrote(Instant::now());
-                    self.session.flushed(self.output.written());
+                Ready::EndOfStream => Box::pin(self.end_of_stream(options)).await?,
+                Ready::Stopping => {
+                    let text = "broker is shutting down";
+                    let refusal = Refusal::new(ReplyCode::ConnectionForced, text);
+                    return Err(Closing::Refused(refusal, (0, 0)));
                 }
-                wake = wake(
-                    &mut self.session, &mut self.events, input,
-                    Ready { events: waiting < OUT_HIGH, read: may_read, events_first },
-                ) => match wake {
-                    Wake::Events => {
-                        events_first = false;
-                        self.encode_events()?;
-                        match self.held_commit {
-                            Some(channel) => self.resume(channel, input).await?,
-                            None => self.session.flush(),
-                        }
-                    }
-                    Wake::Read(read) => {
-                        events_first = true;
-                        if read? == 0 {
-                            let error = Error::new(ErrorKind::Closed, "the peer closed the socket");
-                            return Err(End::Lost(error));
-                        }
-                        clock.read(Instant::now());
-                        self.receive_all(input).await?;
-                    }
-                },
+                Ready::Retry => {}
+            }
+            if self.line.is_ended() && !self.owes_answers() {
+                let error = Error::new(ErrorKind::Closed, "the peer closed the connection");
+                return Err(Closing::Quiet(error));
             }
         }
     }
 
-    fn on_deadline(&mut self, due: Due) -> Result<(), End> {
-        let lost = |text: &'static str| Err(End::Lost(Error::new(ErrorKind::Closed, text)));
-        match due {
-            Due::Nothing => Ok(()),
-            Due::Heartbeat => {
-                put_heartbeat(self.output.tail());
-                Ok(())
-            }
-            Due::PeerSilent => lost("no heartbeat for two intervals"),
-            Due::OutputStuck => lost("the peer does not read"),
+    /// The client sends nothing more, but may read. It gets the answers to what it asked for, and no deliveries.
+    async fn end_of_stream(&mut self, options: &Options) -> Result<(), Closing> {
+        for consumer in self.subscribers.keys() {
+            self.session.set_credit(*consumer, NO_CREDIT);
         }
+        // Mandatory messages come back when they were stored, also on channels without confirms.
+        let synced = timeout(options.close_time, self.session.sync());
+        if let Err(error) = self.line.while_waiting(synced).await.unwrap_or(Ok(())) {
+            tracing::debug!(%error, "the store failed: a half-closed client gets no returns");
+        }
+        self.encode_ready().await.map_err(|refusal| Closing::Refused(refusal, (0, 0)))
+    }
+
+    /// True while answers that the client asked for are not ready.
+    fn owes_answers(&self) -> bool {
+        let waits = |slot: &Slot| match slot {
+            Slot::Open(channel) => {
+                channel.mode == Mode::Confirm && channel.confirmed < channel.published
+            }
+            Slot::Closing => false,
+        };
+        self.held_commit.is_some() || self.channels.values().any(waits)
     }
 
     /// Everything that can be decoded, as one batch.
-    async fn receive_all(&mut self, input: &mut Input) -> Result<(), End> {
+    async fn receive_all(&mut self) -> Result<(), Closing> {
         self.turn += 1;
         self.now = self.session.broker().now();
         while self.held_commit.is_none() {
-            let decoded = frame::decode(input.buffer(), self.limits.frame_max);
-            match decoded.map_err(|fault| End::Fault(fault, (0, 0)))? {
+            let decoded = frame::decode(self.line.input.buffer(), self.limits.frame_max);
+            match decoded.map_err(|refusal| Closing::Refused(refusal, (0, 0)))? {
                 Some(frame) => self.receive(frame).await?,
                 None => break,
             }
@@ -377,32 +325,46 @@ impl Connection {
     }
 
     /// Tries the commit again that was held back, and goes on behind it.
-    async fn resume(&mut self, channel: u16, input: &mut Input) -> Result<(), End> {
-        self.held_commit = None;
+    async fn resume(&mut self, channel: u16) -> Result<(), Closing> {
         self.commit(channel).await?;
-        self.receive_all(input).await
+        self.receive_all().await
     }
-}
 
-/// Which sides may be taken, and which is asked first.
-struct Ready {
-    events: bool,
-    read: bool,
-    events_first: bool,
-}
-
-/// Waits for either side. The one that was taken last is asked last, so that neither starves.
-async fn wake(session: &mut Session, events: &mut Events, input: &mut Input, ready: Ready) -> Wake {
-    match ready.events_first {
-        true => tokio::select! { biased;
-            () = session.events(events), if ready.events => Wake::Events,
-            read = input.read(), if ready.read => Wake::Read(read),
-            else => std::future::pending().await,
-        },
-        false => tokio::select! { biased;
-            read = input.read(), if ready.read => Wake::Read(read),
-            () = session.events(events), if ready.events => Wake::Events,
-            else => std::future::pending().await,
-        },
+    async fn close(mut self: Box<Self>, closing: Closing, options: &Options) -> Result<(), Error> {
+        self.settles.flush(&mut self.session);
+        self.session.flush();
+        let Self { mut session, mut line, limits, .. } = *self;
+        let (origin, time) = (session.origin().clone(), options.close_time);
+        let log = |line: &Line, why: &str| line.log_closing(&origin.user, &origin.client, why);
+        match closing {
+            Closing::ByClient => {
+                log(&line, "connection.close of the client");
+                // What was published before the close is stored, then the close is answered.
+                let closed = line.while_waiting(timeout(time, session.close())).await;
+                Reply::ConnectionCloseOk.put(line.output.tail(), 0);
+                line.farewell(time).await;
+                closed.unwrap_or(Ok(()))
+            }
+            Closing::Refused(refusal, cause) => {
+                log(&line, &refusal.to_string());
+                drop(session);
+                tell_close(line, (&refusal, cause), options, limits.frame_max).await;
+                match refusal.code {
+                    ReplyCode::ConnectionForced => Ok(()),
+                    _ => Err(Error::new(ErrorKind::Invalid, refusal.to_string())),
+                }
+            }
+            Closing::Quiet(error) => {
+                log(&line, error.detail());
+                line.write_out(&mut session, time).await;
+                drop(session);
+                line.farewell(time).await;
+                Err(error)
+            }
+            Closing::Lost(lost) => {
+                log(&line, &lost.to_string());
+                Err(lost.into())
+            }
+        }
     }
 }

@@ -3,16 +3,20 @@
 
 use super::Connection;
 use super::channel::{Content, Incoming, Mode};
-use crate::codec::{ContentHeader, Fault, ReplyCode, method};
+use crate::codec::{ContentHeader, Refusal, ReplyCode, method};
 use crate::mapping::{FORMAT, errors, inbound};
 use bytes::{Bytes, BytesMut};
 use crossdock_core::{Address, Message, Meta, Native, Publish};
 
 impl Connection {
-    /// The method: where it goes. What comes of it is known when the content is complete.
-    pub(super) fn publish(&mut self, channel: u16, publish: &method::Publish) -> Result<(), Fault> {
+    /// The method: the address is found here; the message is published when its content is complete.
+    pub(super) fn publish(
+        &mut self,
+        channel: u16,
+        publish: &method::Publish,
+    ) -> Result<(), Refusal> {
         if publish.immediate {
-            return Err(Fault::new(ReplyCode::NotImplemented, "immediate publishes"));
+            return Err(Refusal::new(ReplyCode::NotImplemented, "immediate publishes"));
         }
         let turn = self.turn;
         let last = &self.channel(channel)?.last_address;
@@ -31,8 +35,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The exchange is there and takes publishes of clients.
-    fn check_exchange(&self, name: &[u8]) -> Result<(), Fault> {
+    /// Refuses an exchange that does not exist or takes no publishes of clients.
+    fn check_exchange(&self, name: &[u8]) -> Result<(), Refusal> {
         if name.is_empty() {
             return Ok(());
         }
@@ -45,15 +49,15 @@ impl Connection {
             true => {
                 let vhost = &self.vhost;
                 let text = format!("exchange '{name}' in vhost '{vhost}' is internal");
-                Err(Fault::new(ReplyCode::AccessRefused, text))
+                Err(Refusal::new(ReplyCode::AccessRefused, text))
             }
         }
     }
 
-    pub(super) fn content_header(&mut self, channel: u16, payload: &Bytes) -> Result<(), Fault> {
+    pub(super) fn content_header(&mut self, channel: u16, payload: &Bytes) -> Result<(), Refusal> {
         let state = self.channel(channel)?;
         let Content::Method { address, mandatory } = std::mem::take(&mut state.content) else {
-            return Err(Fault::new(
+            return Err(Refusal::new(
                 ReplyCode::UnexpectedFrame,
                 "a content header without a method",
             ));
@@ -64,7 +68,7 @@ impl Connection {
         let body_size = usize::try_from(header.body_size).unwrap_or(usize::MAX);
         if body_size > max {
             let text = format!("message size {body_size} is larger than the maximum size {max}");
-            return Err(Fault::new(ReplyCode::PreconditionFailed, text));
+            return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
         }
         let meta = inbound::meta(&header.properties, self.session.origin(), self.now)?;
         let (properties, body) = (header.properties, BytesMut::new());
@@ -78,15 +82,15 @@ impl Connection {
         }
     }
 
-    pub(super) fn content_body(&mut self, channel: u16, payload: Bytes) -> Result<(), Fault> {
+    pub(super) fn content_body(&mut self, channel: u16, payload: Bytes) -> Result<(), Refusal> {
         let state = self.channel(channel)?;
         let Content::Body(incoming) = &mut state.content else {
-            return Err(Fault::new(ReplyCode::UnexpectedFrame, "a body frame without a header"));
+            return Err(Refusal::new(ReplyCode::UnexpectedFrame, "a body frame without a header"));
         };
         let arrived = incoming.body.len() + payload.len();
         if arrived > incoming.body_size {
             let text = format!("a body of {} octets got {arrived}", incoming.body_size);
-            return Err(Fault::new(ReplyCode::FrameError, text));
+            return Err(Refusal::new(ReplyCode::FrameError, text));
         }
         if arrived < incoming.body_size {
             incoming.body.extend_from_slice(&payload);
@@ -106,7 +110,7 @@ impl Connection {
         self.complete(channel, incoming, body)
     }
 
-    fn complete(&mut self, channel: u16, incoming: Incoming, body: Bytes) -> Result<(), Fault> {
+    fn complete(&mut self, channel: u16, incoming: Incoming, body: Bytes) -> Result<(), Refusal> {
         let Incoming { address, mandatory, meta, properties, .. } = incoming;
         let message = message(address, meta, properties, body);
         let state = self.channel(channel)?;

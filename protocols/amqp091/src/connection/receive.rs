@@ -1,23 +1,24 @@
-//! Frames → methods → what they ask for. Channels open and close here, and faults find out what they end.
+//! Frames → methods → the file of their topic. Channels open and close here; a refusal closes its channel or the
+//! connection.
 
 use super::channel::{Channel, Content, Slot};
-use super::{Connection, End};
-use crate::codec::{Fault, Frame, FrameKind, Method, MethodId, Reply, ReplyCode, method};
+use super::{Closing, Connection};
+use crate::codec::{Frame, FrameKind, Method, MethodId, Refusal, Reply, ReplyCode, method};
 
-fn unexpected(text: impl std::fmt::Display) -> Fault {
-    Fault::new(ReplyCode::UnexpectedFrame, text)
+fn unexpected(text: impl std::fmt::Display) -> Refusal {
+    Refusal::new(ReplyCode::UnexpectedFrame, text)
 }
 
 impl Connection {
-    /// One frame. Faults of a channel are dealt with here; what comes back ends the connection.
-    pub(super) async fn receive(&mut self, frame: Frame) -> Result<(), End> {
+    /// One frame. Refusals that close a channel are dealt with here; an error ends the connection.
+    pub(super) async fn receive(&mut self, frame: Frame) -> Result<(), Closing> {
         if frame.kind == FrameKind::Heartbeat {
             return Ok(());
         }
         let channel = frame.channel;
         let cause = match frame.kind {
             FrameKind::Method => {
-                method::id(&frame.payload).map_err(|fault| End::Fault(fault, (0, 0)))?
+                method::id(&frame.payload).map_err(|refusal| Closing::Refused(refusal, (0, 0)))?
             }
             _ => (0, 0),
         };
@@ -30,22 +31,22 @@ impl Connection {
             }
             None => self.open_channel(&frame, cause),
         };
-        outcome.or_else(|fault| self.fail(channel, fault, cause))
+        outcome.or_else(|refusal| self.fail(channel, refusal, cause))
     }
 
-    fn receive_on_zero(&mut self, frame: &Frame, cause: MethodId) -> Result<(), End> {
-        let end = |fault| Err(End::Fault(fault, cause));
+    fn receive_on_zero(&mut self, frame: &Frame, cause: MethodId) -> Result<(), Closing> {
+        let end = |refusal| Err(Closing::Refused(refusal, cause));
         if frame.kind != FrameKind::Method {
             return end(unexpected("channel 0 has no contents"));
         }
         match method::decode(&frame.payload) {
-            Ok(Method::ConnectionClose) => Err(End::ClosedByClient),
+            Ok(Method::ConnectionClose) => Err(Closing::ByClient),
             // §1.4: all methods but those of class connection have a channel; the login is over.
             Ok(_) => {
                 let text = format!("method {} of class {} on channel 0", cause.1, cause.0);
-                end(Fault::new(ReplyCode::ChannelError, text))
+                end(Refusal::new(ReplyCode::ChannelError, text))
             }
-            Err(fault) => end(fault),
+            Err(refusal) => end(refusal),
         }
     }
 
@@ -56,32 +57,32 @@ impl Connection {
                 self.channels.remove(&frame.channel);
             }
             (FrameKind::Method, (20, 40)) => {
-                Reply::ChannelCloseOk.put(self.output.tail(), frame.channel);
+                Reply::ChannelCloseOk.put(self.line.output.tail(), frame.channel);
             }
             _ => {}
         }
     }
 
-    fn open_channel(&mut self, frame: &Frame, cause: MethodId) -> Result<(), Fault> {
+    fn open_channel(&mut self, frame: &Frame, cause: MethodId) -> Result<(), Refusal> {
         let channel = frame.channel;
         if frame.kind != FrameKind::Method || cause != (20, 10) {
             let text = format!("channel {channel} is not open");
-            return Err(Fault::new(ReplyCode::ChannelError, text));
+            return Err(Refusal::new(ReplyCode::ChannelError, text));
         }
         method::decode(&frame.payload)?;
         if channel > self.limits.channel_max {
             let max = self.limits.channel_max;
             let text = format!("channel number {channel} is above the agreed maximum {max}");
-            return Err(Fault::new(ReplyCode::NotAllowed, text));
+            return Err(Refusal::new(ReplyCode::NotAllowed, text));
         }
         let lane = self.session.lane();
         self.lanes.insert(lane, channel);
         self.channels.insert(channel, Slot::Open(Box::new(Channel::new(lane))));
-        Reply::ChannelOpenOk.put(self.output.tail(), channel);
+        Reply::ChannelOpenOk.put(self.line.output.tail(), channel);
         Ok(())
     }
 
-    /// Forgets a channel: its consumers leave, what it had unsettled goes back.
+    /// Removes a channel: its consumers end, and what it had unsettled goes back to the queues.
     fn drop_channel(&mut self, channel: u16) {
         self.settles.flush(&mut self.session);
         if let Some(Slot::Open(state)) = self.channels.remove(&channel) {
@@ -90,7 +91,7 @@ impl Connection {
                 self.subscribers.remove(&consumer.id);
             }
             self.session.drop_lane(state.lane);
-            // Confirms that are still to come belong to nobody, also when the lane's id is given to a new channel.
+            // Confirms that are still to come are dropped: no channel is left for them.
             let to_come = state.published.saturating_sub(state.confirmed);
             if to_come > 0 {
                 *self.stale_confirms.entry(state.lane).or_default() += to_come;
@@ -99,62 +100,62 @@ impl Connection {
         }
     }
 
-    /// The client closes a channel: what is known of its publishes is told first.
-    async fn close_channel(&mut self, channel: u16) -> Result<(), Fault> {
+    /// The client closes a channel: confirms that are ready are sent first.
+    async fn close_channel(&mut self, channel: u16) -> Result<(), Refusal> {
         self.session.flush();
         self.encode_ready().await?;
         // A late refusal may have closed it from this side: then the peer's close-ok is still to come.
         if let Some(Slot::Open(_)) = self.channels.get(&channel) {
             self.drop_channel(channel);
         }
-        Reply::ChannelCloseOk.put(self.output.tail(), channel);
+        Reply::ChannelCloseOk.put(self.line.output.tail(), channel);
         Ok(())
     }
 
-    /// Closes the channel, or says that the connection has to be closed (§1.2: soft and hard errors).
-    fn fail(&mut self, channel: u16, fault: Fault, cause: MethodId) -> Result<(), End> {
-        if !fault.code.ends_channel_only() {
-            return Err(End::Fault(fault, cause));
+    /// Closes the channel, or returns why the connection has to be closed (§1.2: soft and hard errors).
+    fn fail(&mut self, channel: u16, refusal: Refusal, cause: MethodId) -> Result<(), Closing> {
+        if !refusal.code.ends_channel_only() {
+            return Err(Closing::Refused(refusal, cause));
         }
-        tracing::debug!(channel, %fault, "channel closed");
-        // What was published before is routed, and counts, though its confirms have nowhere to go.
+        tracing::debug!(channel, %refusal, "the broker closes a channel");
+        // What was published before is routed, although its confirms cannot be sent any more.
         self.session.flush();
         self.drop_channel(channel);
         self.channels.insert(channel, Slot::Closing);
-        let (code, text) = (fault.code.number(), fault.reply_text());
-        Reply::ChannelClose { code, text: &text, cause }.put(self.output.tail(), channel);
+        let (code, text) = (refusal.code.number(), refusal.reply_text());
+        Reply::ChannelClose { code, text: &text, cause }.put(self.line.output.tail(), channel);
         Ok(())
     }
 
     /// A commit that was held back.
-    pub(super) async fn commit(&mut self, channel: u16) -> Result<(), End> {
+    pub(super) async fn commit(&mut self, channel: u16) -> Result<(), Closing> {
         if !matches!(self.channels.get(&channel), Some(Slot::Open(_))) {
             return Ok(());
         }
         let committed = self.tx_commit(channel).await;
-        committed.or_else(|fault| self.fail(channel, fault, (90, 20)))
+        committed.or_else(|refusal| self.fail(channel, refusal, (90, 20)))
     }
 
-    /// Ends a channel for a fault that shows after its frame, such as a publish that was refused late.
-    pub(super) fn fail_later(&mut self, channel: u16, fault: Fault) -> Result<(), End> {
+    /// Ends a channel for a refusal that shows after its frame, such as a publish that was refused late.
+    pub(super) fn fail_later(&mut self, channel: u16, refusal: Refusal) -> Result<(), Closing> {
         match self.channels.get(&channel) {
-            Some(Slot::Open(_)) => self.fail(channel, fault, (60, 40)),
+            Some(Slot::Open(_)) => self.fail(channel, refusal, (60, 40)),
             _ => Ok(()),
         }
     }
 
     /// The state of an open channel. A channel can vanish only by its own frames.
-    pub(super) fn channel(&mut self, channel: u16) -> Result<&mut Channel, Fault> {
+    pub(super) fn channel(&mut self, channel: u16) -> Result<&mut Channel, Refusal> {
         match self.channels.get_mut(&channel) {
             Some(Slot::Open(state)) => Ok(state),
             _ => {
                 let text = format!("channel {channel} is not open");
-                Err(Fault::new(ReplyCode::ChannelError, text))
+                Err(Refusal::new(ReplyCode::ChannelError, text))
             }
         }
     }
 
-    async fn receive_on(&mut self, frame: Frame) -> Result<(), Fault> {
+    async fn receive_on(&mut self, frame: Frame) -> Result<(), Refusal> {
         let channel = frame.channel;
         match frame.kind {
             FrameKind::Header => self.content_header(channel, &frame.payload),
@@ -171,7 +172,7 @@ impl Connection {
     }
 
     /// Any method on an open channel.
-    async fn method(&mut self, channel: u16, method: Method) -> Result<(), Fault> {
+    async fn method(&mut self, channel: u16, method: Method) -> Result<(), Refusal> {
         match method {
             Method::BasicPublish(publish) => self.publish(channel, &publish),
             Method::BasicAck { delivery_tag, multiple } => {
@@ -194,18 +195,18 @@ impl Connection {
             }
             Method::ChannelOpen => {
                 let text = format!("channel {channel} is open already");
-                Err(Fault::new(ReplyCode::ChannelError, text))
+                Err(Refusal::new(ReplyCode::ChannelError, text))
             }
             waits => {
                 // What was settled before a request takes effect before it.
                 self.settles.flush(&mut self.session);
-                self.request(channel, waits).await
+                Box::pin(self.request(channel, waits)).await
             }
         }
     }
 
     /// Methods whose effect may be waited for.
-    async fn request(&mut self, channel: u16, method: Method) -> Result<(), Fault> {
+    async fn request(&mut self, channel: u16, method: Method) -> Result<(), Refusal> {
         match method {
             Method::QueueDeclare(declare) => self.queue_declare(channel, declare).await,
             Method::QueueBind(binding) => self.queue_bind(channel, binding).await,
@@ -230,10 +231,10 @@ impl Connection {
             Method::ChannelClose => self.close_channel(channel).await,
             Method::TxCommit => self.tx_commit(channel).await,
             Method::TxRollback => self.tx_rollback(channel),
-            // What such a method says is not shown: it may be a secret.
+            // The arguments of such a method are not shown: they may be a secret.
             _ => {
                 let text = "methods of class connection do not belong on a channel";
-                Err(Fault::new(ReplyCode::CommandInvalid, text))
+                Err(Refusal::new(ReplyCode::CommandInvalid, text))
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::Connection;
 use super::channel::{Mode, Slot};
 use super::unsettled::Tag;
-use crate::codec::{Fault, Reply, ReplyCode};
+use crate::codec::{Refusal, Reply, ReplyCode};
 use crate::mapping::errors;
 use crossdock_core::{ConsumerId, LaneId, Offset, Outcome, Session};
 
@@ -54,7 +54,7 @@ impl Settles {
 }
 
 impl Connection {
-    pub(super) fn ack(&mut self, channel: u16, tag: u64, multiple: bool) -> Result<(), Fault> {
+    pub(super) fn ack(&mut self, channel: u16, tag: u64, multiple: bool) -> Result<(), Refusal> {
         self.settle(channel, tag, multiple, How::Accept)
     }
 
@@ -64,12 +64,12 @@ impl Connection {
         tag: u64,
         multiple: bool,
         requeue: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let how = if requeue { How::Requeue } else { How::Reject };
         self.settle(channel, tag, multiple, how)
     }
 
-    fn settle(&mut self, channel: u16, tag: u64, multiple: bool, how: How) -> Result<(), Fault> {
+    fn settle(&mut self, channel: u16, tag: u64, multiple: bool, how: How) -> Result<(), Refusal> {
         let Self { channels, session, settles, .. } = self;
         let Some(Slot::Open(state)) = channels.get_mut(&channel) else { return Ok(()) };
         let (lane, in_tx) = (state.lane, state.mode == Mode::Tx);
@@ -93,7 +93,7 @@ impl Connection {
             true => Ok(()),
             false => {
                 let text = format!("unknown delivery tag {tag}");
-                Err(Fault::new(ReplyCode::PreconditionFailed, text))
+                Err(Refusal::new(ReplyCode::PreconditionFailed, text))
             }
         }
     }
@@ -103,11 +103,11 @@ impl Connection {
         channel: u16,
         requeue: bool,
         answer: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         if !requeue {
-            return Err(Fault::new(ReplyCode::NotImplemented, "recover without requeue"));
+            return Err(Refusal::new(ReplyCode::NotImplemented, "recover without requeue"));
         }
-        // Not part of a transaction: what is unsettled, rolled-back acknowledgements included, comes again at once.
+        // Not part of a transaction: what is unsettled is redelivered at once, rolled-back acknowledgements included.
         self.settles.flush(&mut self.session);
         let mut all = Vec::new();
         self.channel(channel)?.unsettled.take_all(|tag| all.push(tag));
@@ -118,30 +118,30 @@ impl Connection {
             }
         }
         if answer {
-            Reply::BasicRecoverOk.put(self.output.tail(), channel);
+            Reply::BasicRecoverOk.put(self.line.output.tail(), channel);
         }
         Ok(())
     }
 
-    pub(super) fn confirm_select(&mut self, channel: u16, no_wait: bool) -> Result<(), Fault> {
+    pub(super) fn confirm_select(&mut self, channel: u16, no_wait: bool) -> Result<(), Refusal> {
         let state = self.channel(channel)?;
         if state.mode == Mode::Tx {
             let text = "a transactional channel cannot have confirms";
-            return Err(Fault::new(ReplyCode::PreconditionFailed, text));
+            return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
         }
         state.mode = Mode::Confirm;
         if !no_wait {
-            Reply::ConfirmSelectOk.put(self.output.tail(), channel);
+            Reply::ConfirmSelectOk.put(self.line.output.tail(), channel);
         }
         Ok(())
     }
 
-    pub(super) fn tx_select(&mut self, channel: u16) -> Result<(), Fault> {
+    pub(super) fn tx_select(&mut self, channel: u16) -> Result<(), Refusal> {
         let state = self.channel(channel)?;
         match state.mode {
             Mode::Confirm => {
                 let text = "a channel with confirms cannot be transactional";
-                return Err(Fault::new(ReplyCode::PreconditionFailed, text));
+                return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
             }
             Mode::Tx => {}
             Mode::Plain => {
@@ -153,35 +153,38 @@ impl Connection {
                 self.session.begin(lane);
             }
         }
-        Reply::TxSelectOk.put(self.output.tail(), channel);
+        Reply::TxSelectOk.put(self.line.output.tail(), channel);
         Ok(())
     }
 
     /// The lane of a transactional channel.
-    fn tx_lane(&mut self, channel: u16) -> Result<LaneId, Fault> {
+    fn tx_lane(&mut self, channel: u16) -> Result<LaneId, Refusal> {
         let state = self.channel(channel)?;
         match state.mode {
             Mode::Tx => Ok(state.lane),
-            _ => Err(Fault::new(ReplyCode::PreconditionFailed, "channel is not transactional")),
+            _ => Err(Refusal::new(ReplyCode::PreconditionFailed, "channel is not transactional")),
         }
     }
 
-    pub(super) async fn tx_commit(&mut self, channel: u16) -> Result<(), Fault> {
+    pub(super) async fn tx_commit(&mut self, channel: u16) -> Result<(), Refusal> {
         let lane = self.tx_lane(channel)?;
         if !self.session.may_commit(lane) {
             self.held_commit = Some(channel);
             return Ok(());
         }
-        self.session.commit(lane).await.map_err(|error| errors::fault(&error))?;
+        self.line
+            .while_waiting(self.session.commit(lane))
+            .await
+            .map_err(|error| errors::refusal(&error))?;
         self.session.begin(lane);
         self.channel(channel)?.settled_in_tx.clear();
-        // Messages that were returned are told before the end of the commit.
+        // Returned messages are sent before the answer to the commit.
         self.encode_ready().await?;
-        Reply::TxCommitOk.put(self.output.tail(), channel);
+        Reply::TxCommitOk.put(self.line.output.tail(), channel);
         Ok(())
     }
 
-    pub(super) fn tx_rollback(&mut self, channel: u16) -> Result<(), Fault> {
+    pub(super) fn tx_rollback(&mut self, channel: u16) -> Result<(), Refusal> {
         let lane = self.tx_lane(channel)?;
         self.session.rollback(lane);
         self.session.begin(lane);
@@ -189,7 +192,7 @@ impl Connection {
         // §1.9.2.6: what was acknowledged is not, and waits for its acknowledgement again.
         let tags = std::mem::take(&mut state.settled_in_tx);
         state.unsettled.put_back(tags);
-        Reply::TxRollbackOk.put(self.output.tail(), channel);
+        Reply::TxRollbackOk.put(self.line.output.tail(), channel);
         Ok(())
     }
 }

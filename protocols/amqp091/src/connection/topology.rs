@@ -3,7 +3,7 @@
 use super::Connection;
 use super::random::random_name;
 use crate::codec::method::{Binding, ExchangeDeclare, QueueDeclare};
-use crate::codec::{Fault, Reply, ReplyCode};
+use crate::codec::{Refusal, Reply, ReplyCode};
 use crate::mapping::errors::{self, Subject};
 use crate::mapping::{ROUTING_KEY, address};
 use crossdock_core::message::lookup;
@@ -11,23 +11,23 @@ use crossdock_core::{
     Bind, Error, ErrorKind, ExchangeSpec, Kind, Life, Name, QueueSpec, Replay, To, Value,
 };
 
-/// Names that begin so are the server's (§1.6.2.1, §1.7.2.1).
+/// Names that begin like this are the server's (§1.6.2.1, §1.7.2.1).
 const RESERVED: &str = "amq.";
 /// Binding argument: deliver what is retained under the key.
 const RETAINED: &str = "x-retained";
 
-fn refused(text: String) -> Fault {
-    Fault::new(ReplyCode::AccessRefused, text)
+fn refused(text: String) -> Refusal {
+    Refusal::new(ReplyCode::AccessRefused, text)
 }
 
-fn not_the_default_exchange(name: &str) -> Result<(), Fault> {
+fn not_the_default_exchange(name: &str) -> Result<(), Refusal> {
     match name.is_empty() {
         true => Err(refused("the default exchange cannot be changed".into())),
         false => Ok(()),
     }
 }
 
-fn reserved(kind: &str, name: &str) -> Fault {
+fn reserved(kind: &str, name: &str) -> Refusal {
     refused(format!("{kind} name '{name}' begins with the reserved prefix '{RESERVED}'"))
 }
 
@@ -37,7 +37,7 @@ fn inequivalent(
     wanted: &ExchangeSpec,
     current: &ExchangeSpec,
     vhost: &str,
-) -> Fault {
+) -> Refusal {
     let show = |spec: &ExchangeSpec| match setting {
         "type" => spec.kind.as_str().to_owned(),
         "durable" => spec.durable.to_string(),
@@ -50,15 +50,15 @@ fn inequivalent(
         "inequivalent arg '{setting}' for exchange '{name}' in vhost '{vhost}': received \
          '{received}' but current is '{is}'"
     );
-    Fault::new(ReplyCode::PreconditionFailed, text)
+    Refusal::new(ReplyCode::PreconditionFailed, text)
 }
 
 impl Connection {
-    fn about_queue(&self, error: &Error, queue: &str) -> Fault {
+    fn about_queue(&self, error: &Error, queue: &str) -> Refusal {
         errors::about(error, Subject::Queue(queue), &self.vhost)
     }
 
-    fn about_exchange(&self, error: &Error, exchange: &str) -> Fault {
+    fn about_exchange(&self, error: &Error, exchange: &str) -> Refusal {
         errors::about(error, Subject::Exchange(exchange), &self.vhost)
     }
 
@@ -66,7 +66,7 @@ impl Connection {
         &mut self,
         channel: u16,
         declare: QueueDeclare,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let no_wait = declare.no_wait;
         let status = match declare.passive {
             true => {
@@ -79,7 +79,7 @@ impl Connection {
         if !no_wait {
             let (messages, consumers) = (status.messages, status.consumers);
             Reply::QueueDeclareOk { queue: &status.name, messages, consumers }
-                .put(self.output.tail(), channel);
+                .put(self.line.output.tail(), channel);
         }
         Ok(())
     }
@@ -87,10 +87,10 @@ impl Connection {
     async fn queue_declare_active(
         &mut self,
         declare: QueueDeclare,
-    ) -> Result<crossdock_core::QueueStatus, Fault> {
+    ) -> Result<crossdock_core::QueueStatus, Refusal> {
         let name = match declare.queue.is_empty() {
             true => Name::from(random_name("amq.gen-")),
-            // The prefix is reserved for names that are not there yet: a client may redeclare what it was given.
+            // The prefix is reserved for new names only: a client may redeclare a queue that it was given.
             false if declare.queue.starts_with(RESERVED) && self.is_no_queue(&declare.queue) => {
                 return Err(reserved("queue", &declare.queue));
             }
@@ -103,8 +103,8 @@ impl Connection {
             life: if declare.exclusive { Life::Exclusive } else { Life::Permanent },
             ..QueueSpec::default()
         };
-        let spec = spec.with_arguments(declare.arguments).map_err(|e| errors::fault(&e))?;
-        let declared = self.session.declare_queue(spec).await;
+        let spec = spec.with_arguments(declare.arguments).map_err(|e| errors::refusal(&e))?;
+        let declared = self.line.while_waiting(self.session.declare_queue(spec)).await;
         Ok(declared.map_err(|error| self.about_queue(&error, &name))?.status)
     }
 
@@ -117,12 +117,12 @@ impl Connection {
         channel: u16,
         queue: Name,
         no_wait: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let queue = self.queue_named(channel, queue)?;
-        let purged = self.session.purge(&queue).await;
+        let purged = self.line.while_waiting(self.session.purge(&queue)).await;
         let messages = purged.map_err(|error| self.about_queue(&error, &queue))?;
         if !no_wait {
-            Reply::QueuePurgeOk { messages }.put(self.output.tail(), channel);
+            Reply::QueuePurgeOk { messages }.put(self.line.output.tail(), channel);
         }
         Ok(())
     }
@@ -133,16 +133,20 @@ impl Connection {
         queue: Name,
         (if_unused, if_empty): (bool, bool),
         no_wait: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let queue = self.queue_named(channel, queue)?;
-        let messages = match self.session.delete_queue(&queue, if_unused, if_empty).await {
+        let messages = match self
+            .line
+            .while_waiting(self.session.delete_queue(&queue, if_unused, if_empty))
+            .await
+        {
             Ok(messages) => messages,
-            // Deleting what is not there is done (RabbitMQ).
+            // Deleting a queue that does not exist succeeds (RabbitMQ).
             Err(error) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => return Err(self.about_queue(&error, &queue)),
         };
         if !no_wait {
-            Reply::QueueDeleteOk { messages }.put(self.output.tail(), channel);
+            Reply::QueueDeleteOk { messages }.put(self.line.output.tail(), channel);
         }
         Ok(())
     }
@@ -151,13 +155,13 @@ impl Connection {
         &mut self,
         channel: u16,
         mut binding: Binding,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let no_wait = binding.no_wait;
         let bind = self.queue_binding(channel, &mut binding)?;
-        let bound = self.session.bind(bind).await;
+        let bound = self.line.while_waiting(self.session.bind(bind)).await;
         bound.map_err(|error| self.about_binding(&error, &binding, true))?;
         if !no_wait {
-            Reply::QueueBindOk.put(self.output.tail(), channel);
+            Reply::QueueBindOk.put(self.line.output.tail(), channel);
         }
         Ok(())
     }
@@ -166,19 +170,19 @@ impl Connection {
         &mut self,
         channel: u16,
         mut binding: Binding,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let bind = self.queue_binding(channel, &mut binding)?;
-        match self.session.unbind(bind).await {
-            // Unbinding what is not bound is done (RabbitMQ).
+        match self.line.while_waiting(self.session.unbind(bind)).await {
+            // Removing a binding that does not exist succeeds (RabbitMQ).
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(self.about_binding(&error, &binding, true));
             }
-            _ => Reply::QueueUnbindOk.put(self.output.tail(), channel),
+            _ => Reply::QueueUnbindOk.put(self.line.output.tail(), channel),
         }
         Ok(())
     }
 
-    fn queue_binding(&mut self, channel: u16, binding: &mut Binding) -> Result<Bind, Fault> {
+    fn queue_binding(&mut self, channel: u16, binding: &mut Binding) -> Result<Bind, Refusal> {
         // §1.7.2.3: without a queue's name and a key, the last declared queue's name is both.
         if binding.destination.is_empty() && binding.routing_key.is_empty() {
             let queue = self.queue_named(channel, Name::default())?;
@@ -194,13 +198,15 @@ impl Connection {
         channel: u16,
         binding: Binding,
         add: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         not_the_default_exchange(&binding.source)?;
         not_the_default_exchange(&binding.destination)?;
         let bind = bind(&binding, To::Exchange(binding.destination.clone()));
         let (done, reply) = match add {
-            true => (self.session.bind(bind).await, Reply::ExchangeBindOk),
-            false => (self.session.unbind(bind).await, Reply::ExchangeUnbindOk),
+            true => (self.line.while_waiting(self.session.bind(bind)).await, Reply::ExchangeBindOk),
+            false => {
+                (self.line.while_waiting(self.session.unbind(bind)).await, Reply::ExchangeUnbindOk)
+            }
         };
         match done {
             Err(error) if add || error.kind() != ErrorKind::NotFound => {
@@ -209,13 +215,13 @@ impl Connection {
             _ => {}
         }
         if !binding.no_wait {
-            reply.put(self.output.tail(), channel);
+            reply.put(self.line.output.tail(), channel);
         }
         Ok(())
     }
 
-    /// Which end of a binding was wrong.
-    fn about_binding(&self, error: &Error, binding: &Binding, to_queue: bool) -> Fault {
+    /// The refusal, about that end of the binding which was wrong.
+    fn about_binding(&self, error: &Error, binding: &Binding, to_queue: bool) -> Refusal {
         let no_source = self.session.exchange(&binding.source).is_err();
         match to_queue && !(error.kind() == ErrorKind::NotFound && no_source) {
             true => self.about_queue(error, &binding.destination),
@@ -228,7 +234,7 @@ impl Connection {
         &mut self,
         channel: u16,
         declare: ExchangeDeclare,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let (name, no_wait) = (declare.exchange.clone(), declare.no_wait);
         not_the_default_exchange(&name)?;
         let current = self.session.exchange(&name);
@@ -249,12 +255,12 @@ impl Connection {
                     }
                     Err(_) => {}
                 }
-                let declared = self.session.declare_exchange(spec).await;
+                let declared = self.line.while_waiting(self.session.declare_exchange(spec)).await;
                 declared.map_err(|error| self.about_exchange(&error, &name))?;
             }
         }
         if !no_wait {
-            Reply::ExchangeDeclareOk.put(self.output.tail(), channel);
+            Reply::ExchangeDeclareOk.put(self.line.output.tail(), channel);
         }
         Ok(())
     }
@@ -265,12 +271,12 @@ impl Connection {
         exchange: Name,
         if_unused: bool,
         no_wait: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         not_the_default_exchange(&exchange)?;
         if exchange.starts_with(RESERVED) {
             return Err(reserved("exchange", &exchange));
         }
-        match self.session.delete_exchange(&exchange, if_unused).await {
+        match self.line.while_waiting(self.session.delete_exchange(&exchange, if_unused)).await {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(self.about_exchange(&error, &exchange));
             }
@@ -279,15 +285,15 @@ impl Connection {
         // Publishes that follow in this turn have to look it up again.
         self.turn += 1;
         if !no_wait {
-            Reply::ExchangeDeleteOk.put(self.output.tail(), channel);
+            Reply::ExchangeDeleteOk.put(self.line.output.tail(), channel);
         }
         Ok(())
     }
 }
 
-fn exchange_spec(declare: ExchangeDeclare) -> Result<ExchangeSpec, Fault> {
+fn exchange_spec(declare: ExchangeDeclare) -> Result<ExchangeSpec, Refusal> {
     let kind = Kind::parse(&declare.kind)
-        .map_err(|error| Fault::new(ReplyCode::CommandInvalid, error.detail()))?;
+        .map_err(|error| Refusal::new(ReplyCode::CommandInvalid, error.detail()))?;
     Ok(ExchangeSpec {
         name: declare.exchange,
         kind,

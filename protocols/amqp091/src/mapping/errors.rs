@@ -1,6 +1,6 @@
 //! The core's errors as reply codes. The texts name what the error is about, because that is all a client shows.
 
-use crate::codec::{Fault, ReplyCode};
+use crate::codec::{Refusal, ReplyCode};
 use crossdock_core::{Error, ErrorKind};
 
 /// What a request was about, for the text.
@@ -42,13 +42,13 @@ pub fn code(kind: ErrorKind) -> ReplyCode {
     }
 }
 
-/// The fault of a request that was about nothing by name.
-pub fn fault(error: &Error) -> Fault {
-    Fault::new(code(error.kind()), error.detail())
+/// The refusal of a request that named neither a queue nor an exchange.
+pub fn refusal(error: &Error) -> Refusal {
+    Refusal::new(code(error.kind()), error.detail())
 }
 
-/// The fault of a request about a queue or an exchange.
-pub fn about(error: &Error, subject: Subject<'_>, vhost: &str) -> Fault {
+/// The refusal of a request about a queue or an exchange.
+pub fn about(error: &Error, subject: Subject<'_>, vhost: &str) -> Refusal {
     let (kind, name) = (subject.kind(), subject.name());
     let text = match error.kind() {
         ErrorKind::NotFound => format!("no {kind} '{name}' in vhost '{vhost}'"),
@@ -58,5 +58,5 @@ pub fn about(error: &Error, subject: Subject<'_>, vhost: &str) -> Fault {
         ErrorKind::InUse => format!("{kind} '{name}' in vhost '{vhost}': {}", error.detail()),
         _ => error.detail().to_owned(),
     };
-    Fault::new(code(error.kind()), text)
+    Refusal::new(code(error.kind()), text)
 }

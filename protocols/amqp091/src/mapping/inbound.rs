@@ -1,7 +1,7 @@
 //! What the broker acts on, out of the properties of a publish. The rest stays encoded.
 
 use super::names;
-use crate::codec::{Fault, Properties, ReplyCode};
+use crate::codec::{Properties, Refusal, ReplyCode};
 use crossdock_core::{Meta, Origin, Timestamp, Value};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub const PERSISTENT: u8 = 2;
 
 /// Reads and checks the properties of one publish.
-pub fn meta(encoded: &[u8], origin: &Arc<Origin>, now: Timestamp) -> Result<Meta, Fault> {
+pub fn meta(encoded: &[u8], origin: &Arc<Origin>, now: Timestamp) -> Result<Meta, Refusal> {
     let properties = Properties::decode(encoded)?;
     let mut meta = Meta::new(origin.clone(), now);
     meta.durable = properties.delivery_mode == Some(PERSISTENT);
@@ -23,7 +23,7 @@ pub fn meta(encoded: &[u8], origin: &Arc<Origin>, now: Timestamp) -> Result<Meta
             String::from_utf8_lossy(user),
             origin.user
         );
-        return Err(Fault::new(ReplyCode::PreconditionFailed, text));
+        return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
     }
     if let Some(text) = properties.expiration {
         meta.expires = Some(now.plus(expiration(text)?));
@@ -45,12 +45,12 @@ fn level(value: &Value) -> Option<u8> {
     (level <= 2).then_some(level)
 }
 
-/// Milliseconds as text. Anything else would be a message that never expires against its sender's will.
-fn expiration(text: &[u8]) -> Result<u64, Fault> {
+/// Milliseconds as text. Anything else is refused: the message would never expire, against its sender's will.
+fn expiration(text: &[u8]) -> Result<u64, Refusal> {
     let digits = std::str::from_utf8(text).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
     digits.and_then(|t| t.parse().ok()).ok_or_else(|| {
         let text = String::from_utf8_lossy(text);
         let text = format!("invalid expiration '{text}': not a number of milliseconds");
-        Fault::new(ReplyCode::PreconditionFailed, text)
+        Refusal::new(ReplyCode::PreconditionFailed, text)
     })
 }

@@ -12,7 +12,7 @@ pub use text::{Arguments, arguments, matches, show};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crossdock_amqp091::codec::properties::Properties;
-use crossdock_amqp091::codec::{frame, table, wire};
+use crossdock_amqp091::codec::{table, wire};
 use crossdock_core::{Name, Value};
 use methods::{Kind, method_named, method_numbered};
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Peer {
                 Ok(())
             }
             "heartbeat" => {
-                frame::put_heartbeat(&mut self.output);
+                self.put_frame(8, 0, &[]);
                 Ok(())
             }
             _ => self.put_method(channel, name, arguments),
@@ -184,6 +184,11 @@ impl Peer {
         let bytes = self.output.split();
         let written = timeout(PATIENCE, self.socket.write_all(&bytes)).await;
         written.map_err(|_| "the adapter does not read".to_owned())?.map_err(|e| e.to_string())
+    }
+
+    /// Sends nothing more, and goes on reading.
+    pub async fn shut_down(&mut self) -> Result<(), String> {
+        self.socket.shutdown().await.map_err(|e| e.to_string())
     }
 
     /// The two directions of the socket, for tests that do not care for frames.

@@ -15,7 +15,7 @@ fn decode_bytes(bytes: &[u8], version: Version) -> Result<Packet, Fault> {
     decode(frame, version)
 }
 
-fn connect_bytes(bytes: &[u8]) -> Result<Connect, Refusal> {
+fn connect_bytes(bytes: &[u8]) -> Result<Connect, BadConnect> {
     let mut buffer = BytesMut::from(bytes);
     let frame = cut(&mut buffer, 1 << 20, false).expect("a frame").expect("a whole packet");
     decode_connect(frame)

@@ -7,7 +7,7 @@ use super::wire::{Reader, Text};
 use super::{Frame, Version, kind};
 use bytes::Bytes;
 
-/// A decoded CONNECT. What the packet does not say has the specification's default.
+/// A decoded CONNECT. Fields that the packet leaves out have the specification's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
     pub version: Version,
@@ -45,14 +45,14 @@ pub struct Will {
     pub has_user: bool,
 }
 
-/// A CONNECT that cannot be accepted; without a version there is nobody to answer.
+/// A CONNECT that cannot be accepted; without a version it cannot be answered either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
+pub struct BadConnect {
     pub version: Option<Version>,
     pub fault: Fault,
 }
 
-impl From<Fault> for Refusal {
+impl From<Fault> for BadConnect {
     fn from(fault: Fault) -> Self {
         Self { version: None, fault }
     }
@@ -67,7 +67,7 @@ const PASSWORD: u8 = 0x40;
 const USER: u8 = 0x80;
 
 /// Decodes the first packet of a connection.
-pub fn decode(frame: Frame) -> Result<Connect, Refusal> {
+pub fn decode(frame: Frame) -> Result<Connect, BadConnect> {
     if frame.first >> 4 != kind::CONNECT {
         // [MQTT-3.1.0-1]
         return Err(Fault::protocol("the first packet is not CONNECT").into());
@@ -79,15 +79,15 @@ pub fn decode(frame: Frame) -> Result<Connect, Refusal> {
     if frame.first & 0x0F != 0 {
         return Err(Fault::malformed("reserved flags of the fixed header").into());
     }
-    body(reader, version).map_err(|fault| Refusal { version: Some(version), fault })
+    body(reader, version).map_err(|fault| BadConnect { version: Some(version), fault })
 }
 
 /// [MQTT-3.1.2-1], [MQTT-3.1.2-2]
-fn version(name: &str, level: u8) -> Result<Version, Refusal> {
+fn version(name: &str, level: u8) -> Result<Version, BadConnect> {
     let unsupported = |version| {
         let what = "the protocol version is not supported";
         let fault = Fault::new(Reason::UNSUPPORTED_VERSION, what);
-        Err(Refusal { version: Some(version), fault })
+        Err(BadConnect { version: Some(version), fault })
     };
     match (name, level) {
         ("MQTT", 4) => Ok(Version::V311),

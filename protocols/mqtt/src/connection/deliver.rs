@@ -1,11 +1,11 @@
 //! Deliveries to the client.
 
-use super::{Connection, Outcome};
+use super::Connection;
 use crate::codec::{AckKind, PublishHead, Reason, Version};
 use crate::mapping::{Rendered, Renderer, remaining_seconds};
 use crate::state::{Awaited, Outbound, Sent};
 use bytes::Bytes;
-use crossdock_core::{ConsumerId, Delivery};
+use crossdock_core::{ConsumerId, Delivery, Outcome};
 use smallvec::SmallVec;
 
 /// The bit of a binding tag's flags for Retain As Published.
@@ -28,7 +28,7 @@ impl Connection<'_> {
             any = true;
             if delivery.consumer == ConsumerId::DIRECT {
                 self.send_direct(&delivery);
-            } else if delivery.consumer != self.seat.own {
+            } else if delivery.consumer != self.opened.own {
                 self.send_from_queue(&delivery);
             } else if self.outbound.is_holding()
                 || self.outbound.is_taken(Outbound::derived(delivery.offset))
@@ -43,16 +43,34 @@ impl Connection<'_> {
         }
     }
 
-    /// All deliveries taken so far stand in the output, or were settled without a word.
+    /// All deliveries taken so far are in the output, or were settled without being sent.
     pub(super) fn encoded(&mut self) {
-        self.session.encoded(self.peer.out.position());
-        if self.peer.out.is_empty() {
+        self.session.encoded(self.line.output.position());
+        if self.line.output.is_empty() {
             // Nothing of them is left to be written.
-            self.session.flushed(self.peer.out.written());
+            self.session.flushed(self.line.output.written());
         }
     }
 
-    /// QoS 0: now or never.
+    /// Deliveries that waited for an identifier go out as soon as it is free.
+    pub(super) fn send_held(&mut self) {
+        let mut moved = false;
+        while let Some(delivery) = self.outbound.unhold() {
+            if self.outbound.is_taken(Outbound::derived(delivery.offset)) {
+                self.outbound.hold_first(delivery);
+                break;
+            }
+            self.send_own(delivery);
+            moved = true;
+        }
+        if moved {
+            self.settle_gathered();
+            self.session.flush();
+            self.encoded();
+        }
+    }
+
+    /// QoS 0: sent now, or dropped.
     fn send_direct(&mut self, delivery: &Delivery) {
         if !self.is_expired(delivery) {
             let how = how(delivery, 0, 0);
@@ -75,14 +93,19 @@ impl Connection<'_> {
                 packet_id,
                 Sent { consumer: Some(consumer), offset, awaited: Awaited::PubComp },
             );
-            self.peer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
+            self.client.to(&mut self.line.output).ack(
+                AckKind::PubRel,
+                packet_id,
+                Reason::SUCCESS,
+                None,
+            );
             return;
         }
         if !delivery.redelivered && self.is_expired(&delivery) {
             self.gather(consumer, offset);
             return;
         }
-        // What another protocol put into the queue itself carries no tag; it has to be acknowledged all the same.
+        // A message that another protocol published to the queue itself has no tag; it has to be acknowledged as well.
         let level = match delivery.tags.as_slice().is_empty() {
             true => 1,
             false => delivery.message.meta().level.min(delivery.tags.level()),
@@ -99,8 +122,8 @@ impl Connection<'_> {
     fn send_from_queue(&mut self, delivery: &Delivery) {
         let (consumer, offset) = (delivery.consumer, delivery.offset);
         let Some(subscription) = self.subscriptions.of(consumer) else {
-            // It was unsubscribed while this was on the way: somebody else's turn.
-            self.session.settle(self.seat.lane, consumer, &[offset], Outcome::Released);
+            // The client unsubscribed while this was on the way: another consumer gets it.
+            self.session.settle(self.opened.lane, consumer, &[offset], Outcome::Released);
             return;
         };
         let (qos, id) = (subscription.qos, subscription.id);
@@ -109,8 +132,8 @@ impl Connection<'_> {
             0 => 0,
             _ => match self.outbound.free() {
                 Some(packet_id) => packet_id,
-                // Cannot be, with so little credit. If it were released, it would come again at once, for ever; the
-                // end of the connection gives it back.
+                // Cannot happen: the credit is far below the number of identifiers. A release would bring it again at
+                // once, for ever; so it goes back with the end of the connection.
                 None => return,
             },
         };
@@ -125,7 +148,7 @@ impl Connection<'_> {
     /// Writes the PUBLISH. False when it cannot be sent to this client: then it is settled.
     fn send(&mut self, delivery: &Delivery, how: &How) -> bool {
         let message = &delivery.message;
-        let version = self.peer.version;
+        let version = self.client.version;
         let broker = self.session.broker().clone();
         let carry = self.options.carry;
         let renderer = Renderer { version, formats: broker.formats(), carry };
@@ -153,29 +176,31 @@ impl Connection<'_> {
             payload: message.body().len(),
         };
         let mut chosen: Bytes = properties;
-        if !self.peer.takes(&head) {
+        if !self.client.takes(&head) {
             let smaller = renderer.smaller(message).into_iter().find(|block| {
                 head.properties = block.len();
-                self.peer.takes(&head)
+                self.client.takes(&head)
             });
             let Some(smaller) = smaller else {
                 // [MQTT-3.1.2-25]: as if it had been sent.
-                tracing::trace!("a message is larger than the client takes");
+                tracing::trace!(
+                    "a message was skipped: it is larger than the client's maximum packet size"
+                );
                 self.settle_unsent(delivery);
                 return false;
             };
             chosen = smaller;
         }
-        self.peer.publish(&head, &chosen, message.body());
+        self.client.to(&mut self.line.output).publish(&head, &chosen, message.body());
         true
     }
 
     /// docs/SEMANTICS.md R9: what cannot be framed at all is dead-lettered.
     fn give_up(&mut self, delivery: &Delivery, why: &str) {
-        tracing::trace!(why, "a message cannot be sent");
+        tracing::trace!(why, "a message cannot be put into a packet and is dead-lettered");
         if delivery.consumer != ConsumerId::DIRECT {
             let outcome = Outcome::Rejected { reason: Some(why.into()) };
-            let lane = self.seat.lane;
+            let lane = self.opened.lane;
             self.session.settle(lane, delivery.consumer, &[delivery.offset], outcome);
         }
     }

@@ -1,108 +1,117 @@
 //! From the first byte to CONNACK. Nothing of a connection takes effect before its login is complete; packets that
 //! came behind CONNECT wait in the input.
 
-use super::peer::Peer;
 use super::subscribe::Subscriptions;
-use super::{Clock, Connection, Seat, Turn, receive};
+use super::write::Client;
+use super::{Closing, Opened};
 use crate::codec::{
-    AckKind, Block, Connect, Fault, Reason, Refusal, Version, connack, cut, decode_connect, id,
+    AckKind, BadConnect, Block, Connect, Fault, Reason, Version, connack, cut, decode_connect, id,
     kind,
 };
 use crate::mapping::{self, Incoming};
 use crate::options::Options;
 use crate::state::{IN_FLIGHT_MAX, Inbound, Outbound, memo};
 use crossdock_core::{
-    Broker, Consumer, Credentials, Credit, Due, Error, ErrorKind, Events, Keep, Login, Name,
-    Origin, ParkId, QueueSpec, Secret, Session, SessionSpec, Source,
+    Broker, Consumer, Credentials, Credit, Due, Error, ErrorKind, Keep, Login, Name, Origin,
+    QueueSpec, Secret, Session, SessionSpec, Source,
 };
-use crossdock_net::{Input, Output};
+use crossdock_net::{Entrance, KeepAlive, Line};
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
-/// Room for a topic and properties beside the largest body.
-const HEADER_ROOM: usize = 128 << 10;
+/// Bytes for a topic and properties beside the largest body.
+const HEADER_BYTES: usize = 128 << 10;
 
-/// Why there is no CONNECT.
-pub(super) enum NoConnect {
-    Gone(String),
-    Refused(Refusal),
-}
-
-/// Reads the first packet. The caller limits the time, in all and not for each byte.
-pub(super) async fn first(input: &mut Input, options: &Options) -> Result<Connect, NoConnect> {
-    let refused = |fault: Fault| NoConnect::Refused(fault.into());
-    loop {
-        let buffer = input.buffer();
-        if buffer.first().is_some_and(|first| first >> 4 != kind::CONNECT) {
-            return Err(refused(Fault::protocol("the first packet is not CONNECT")));
-        }
-        if let Some(frame) = cut(buffer, options.login_bytes_max, false).map_err(refused)? {
-            return decode_connect(frame).map_err(NoConnect::Refused);
-        }
-        match input.read().await {
-            Ok(0) => return Err(NoConnect::Gone("closed before CONNECT".into())),
-            Ok(_) => (),
-            Err(error) => return Err(NoConnect::Gone(error.to_string())),
-        }
-    }
-}
-
-/// Answers a CONNECT that was none, where the protocol has an answer to it.
-pub(super) async fn refuse(out: &mut Output, refusal: &Refusal) {
-    let Refusal { version: Some(version), fault } = refusal else { return };
-    // 3.1.1 §3.1.4: only an unsupported version is answered; what is malformed is closed.
-    if version.is_5() || fault.reason == Reason::UNSUPPORTED_VERSION {
-        let mut block = Block::new();
-        block.reason_string(fault.what);
-        connack(out.tail(), *version, false, fault.reason, &block);
-        let _ = tokio::time::timeout(super::LINGER, out.finish()).await;
-    }
-}
-
-/// Who asks to come in, and where.
-pub(super) struct Visitor<'a> {
+/// Where a client logs in.
+pub(super) struct LoginContext<'a> {
     pub options: &'a Options,
     pub broker: &'a Broker,
-    pub loopback: bool,
-    pub listener: Name,
+    pub entrance: Entrance,
 }
 
-/// A refused login: the code and the words.
-struct No {
+/// A client that has logged in.
+pub(super) struct LoggedIn {
+    pub session: Session,
+    pub client: Client,
+    pub opened: Opened,
+    pub inbound: Inbound,
+    pub outbound: Outbound,
+    pub subscriptions: Subscriptions,
+    /// Bytes of one packet from the client, at most.
+    pub packet_max: usize,
+}
+
+/// A refused login: the code and the reason string of its CONNACK.
+struct Refusal {
     reason: Reason,
     why: String,
 }
 
-impl No {
+impl Refusal {
     fn new(reason: Reason, why: impl Into<String>) -> Self {
         Self { reason, why: why.into() }
     }
 }
 
-/// Opens the session and says CONNACK, or refuses and closes.
-pub(super) async fn open(
-    connect: Connect,
-    visitor: Visitor<'_>,
-    input: Input,
-    out: Output,
-) -> Result<Box<Connection<'_>>, Error> {
-    let mut peer = Peer::new(out, connect.version);
-    peer.limit(connect.packet_size_max, connect.problem_information);
-    match enter(&connect, &visitor).await {
-        Ok(entered) => Ok(Box::new(entered.connection(&connect, &visitor, input, peer))),
-        Err(No { reason, why }) => {
+/// The whole login, up to a CONNACK in the output.
+pub(super) async fn log_in(
+    line: &mut Line,
+    context: &LoginContext<'_>,
+) -> Result<LoggedIn, Closing> {
+    let connect = first(line, context.options).await?;
+    // The login time is for the client to send its CONNECT. What follows depends on the broker.
+    line.agreed(KeepAlive::default());
+    let client = Client::new(&connect);
+    match enter(&connect, context).await {
+        Ok(entered) => Ok(entered.acknowledged(line, &connect, client, context)),
+        Err(Refusal { reason, why }) => {
             let mut block = Block::new();
             block.reason_string(&why);
-            peer.connack(false, reason, &block);
-            let _ = tokio::time::timeout(super::LINGER, peer.out.finish()).await;
-            Err(Error::new(ErrorKind::Refused, why))
+            client.to(&mut line.output).connack(false, reason, &block);
+            Err(Closing::Quiet(Error::new(ErrorKind::Refused, why)))
         }
     }
+}
+
+/// Reads the first packet.
+async fn first(line: &mut Line, options: &Options) -> Result<Connect, Closing> {
+    loop {
+        let buffer = line.input.buffer();
+        let found = match buffer.first() {
+            Some(first) if first >> 4 != kind::CONNECT => {
+                Err(Fault::protocol("the first packet is not CONNECT").into())
+            }
+            _ => match cut(buffer, options.login_bytes_max, false) {
+                Ok(None) => {
+                    line.more().await?;
+                    continue;
+                }
+                Ok(Some(frame)) => decode_connect(frame),
+                Err(fault) => Err(fault.into()),
+            },
+        };
+        return found.map_err(|bad| refuse(line, &bad));
+    }
+}
+
+/// Answers a CONNECT that cannot be accepted, if the protocol has an answer.
+fn refuse(line: &mut Line, bad: &BadConnect) -> Closing {
+    let BadConnect { version, fault } = bad;
+    // 3.1.1 §3.1.4: only an unsupported version is answered; what is malformed is closed.
+    if let Some(version) = version
+        && (version.is_5() || fault.reason == Reason::UNSUPPORTED_VERSION)
+    {
+        let mut block = Block::new();
+        block.reason_string(fault.what);
+        connack(line.output.tail(), *version, false, fault.reason, &block);
+    }
+    Closing::Quiet(Error::new(ErrorKind::Invalid, fault.what))
 }
 
 /// A session that was opened.
 struct Entered {
     session: Session,
-    seat: Seat,
+    opened: Opened,
     inbound: Inbound,
     outbound: Outbound,
     /// PUBRELs that go out at once.
@@ -111,33 +120,33 @@ struct Entered {
     assigned: Option<String>,
 }
 
-async fn enter(connect: &Connect, visitor: &Visitor<'_>) -> Result<Entered, No> {
-    let Visitor { options, broker, .. } = visitor;
+async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered, Refusal> {
+    let LoginContext { options, broker, entrance } = context;
     if connect.enhanced_authentication {
-        return Err(No::new(Reason::BAD_AUTH_METHOD, "no authentication method is supported"));
+        let why = "no authentication method is supported";
+        return Err(Refusal::new(Reason::BAD_AUTH_METHOD, why));
     }
     let (client, assigned) = client_id(connect, options)?;
-    let user = login(connect, visitor).await?;
-    let origin = Origin { user, client: client.clone(), listener: visitor.listener.clone() };
+    let user = check_login(connect, context).await?;
+    let origin = Origin { user, client: client.clone(), listener: entrance.listener.clone() };
     // The will's address is checked before anything takes effect.
     let exchange = &broker.settings().topic_exchange;
     let will = match &connect.will {
         None => None,
         Some(will) => {
             let address = mapping::target(will.topic.bytes(), exchange).ok_or_else(|| {
-                No::new(Reason::NOT_AUTHORIZED, "nobody may publish to the will's topic")
+                Refusal::new(Reason::NOT_AUTHORIZED, "nobody may publish to the will's topic")
             })?;
             Some((will, address))
         }
     };
     let keep = keep(capped(connect.session_expiry, options));
-    let refused = |error: Error| No::new(mapping::connack_reason(&error), error.detail());
-    let spec = session_spec(connect, visitor, (&client, origin), keep);
+    let refused = |error: Error| Refusal::new(mapping::connack_reason(&error), error.detail());
+    let spec = session_spec(connect, context, (&client, origin), keep);
     let mut session = broker.session(spec).await.map_err(refused)?;
     let incoming = Incoming { version: connect.version, origin: session.origin().clone() };
-    let persistent = keep != Keep::No;
-    let mut seat = take_seat(&mut session, connect, visitor, incoming).await.map_err(refused)?;
-    seat.persistent = persistent;
+    let mut opened = open(&mut session, connect, options, incoming).await.map_err(refused)?;
+    opened.persistent = keep != Keep::No;
     let (mut inbound, mut outbound) = (Inbound::default(), Outbound::default());
     let mut subscriptions = Subscriptions::resumed(session.own_bindings());
     for noted in session.memos() {
@@ -145,29 +154,30 @@ async fn enter(connect: &Connect, visitor: &Visitor<'_>) -> Result<Entered, No> 
             Some(memo::Key::Inbound(packet_id)) => inbound.restore(packet_id),
             Some(memo::Key::Outbound(offset)) => outbound.restore(offset),
             Some(memo::Key::Subscription) => subscriptions.noted(&mut session, noted),
-            None => tracing::debug!("a note of the session is not understood"),
+            None => {
+                tracing::debug!(%client, "a stored memo is skipped: its kind is not known")
+            }
         }
     }
     let releases = outbound.release_lost(|offset| session.has_own(offset));
     if !releases.is_empty() {
-        let messages = seat.credit.messages.saturating_sub(outbound.orphans());
-        session.set_pool(seat.pool, Credit { messages, ..seat.credit });
+        let messages = opened.credit.messages.saturating_sub(outbound.orphans());
+        session.set_pool(opened.pool, Credit { messages, ..opened.credit });
     }
-    subscriptions.take_up(&mut session, &seat, options).await;
+    subscriptions.take_up(&mut session, &opened, options).await;
     if let Some((will, address)) = will {
-        let message = mapping::will(will, address, &seat.incoming, broker.now());
+        let message = mapping::will(will, address, &opened.incoming, broker.now());
         let due = Due::Gone { delay_ms: u64::from(will.delay) * 1000 };
-        let parked: ParkId = session.park(due, message).await.map_err(refused)?;
-        seat.will = Some(parked);
+        opened.will = Some(session.park(due, message).await.map_err(refused)?);
     }
-    Ok(Entered { session, seat, inbound, outbound, releases, subscriptions, assigned })
+    Ok(Entered { session, opened, inbound, outbound, releases, subscriptions, assigned })
 }
 
 /// The identifier, and the one that was made up when the client left it to the server.
-fn client_id(connect: &Connect, options: &Options) -> Result<(Name, Option<String>), No> {
+fn client_id(connect: &Connect, options: &Options) -> Result<(Name, Option<String>), Refusal> {
     let id = connect.client_id.as_str();
     if id.len() > options.client_id_bytes_max {
-        return Err(No::new(Reason::CLIENT_ID_NOT_VALID, "the client identifier is too long"));
+        return Err(Refusal::new(Reason::CLIENT_ID_NOT_VALID, "the client identifier is too long"));
     }
     if !id.is_empty() {
         return Ok((id.into(), None));
@@ -175,7 +185,7 @@ fn client_id(connect: &Connect, options: &Options) -> Result<(Name, Option<Strin
     if connect.version == Version::V311 && !connect.clean {
         // 3.1.1 [MQTT-3.1.3-8]
         let why = "an empty client identifier needs a clean session";
-        return Err(No::new(Reason::CLIENT_ID_NOT_VALID, why));
+        return Err(Refusal::new(Reason::CLIENT_ID_NOT_VALID, why));
     }
     // Nobody may guess it: the keys of `RandomState` come from the system's randomness.
     let (high, low) = (RandomState::new().hash_one(0u8), RandomState::new().hash_one(1u8));
@@ -183,25 +193,25 @@ fn client_id(connect: &Connect, options: &Options) -> Result<(Name, Option<Strin
     Ok((made_up.as_str().into(), Some(made_up)))
 }
 
-async fn login(connect: &Connect, visitor: &Visitor<'_>) -> Result<Name, No> {
+async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Name, Refusal> {
     let credentials = match (&connect.user, &connect.password) {
         (Some(user), password) => Credentials::Password {
             user: user.as_str().into(),
             password: Secret(password.clone().unwrap_or_default()),
         },
-        // A password alone is a token of a scheme that there is none of.
-        (None, Some(_)) => return Err(No::new(Reason::BAD_CREDENTIALS, "no user name")),
+        // A password alone is a token of a scheme; none is supported.
+        (None, Some(_)) => return Err(Refusal::new(Reason::BAD_CREDENTIALS, "no user name")),
         (None, None) => Credentials::Anonymous,
     };
     let anonymous = matches!(credentials, Credentials::Anonymous);
-    let login = Login { credentials, loopback: visitor.loopback };
-    visitor.broker.login(&login).await.map_err(|error| {
+    let login = Login { credentials, loopback: context.entrance.loopback };
+    context.broker.login(&login).await.map_err(|error| {
         let reason = match error.kind() {
             ErrorKind::Refused if anonymous => Reason::NOT_AUTHORIZED,
             ErrorKind::Refused => Reason::BAD_CREDENTIALS,
             _ => Reason::SERVER_UNAVAILABLE,
         };
-        No::new(reason, error.detail())
+        Refusal::new(reason, error.detail())
     })
 }
 
@@ -221,7 +231,7 @@ pub(super) fn keep(seconds: u32) -> Keep {
 
 fn session_spec(
     connect: &Connect,
-    visitor: &Visitor<'_>,
+    context: &LoginContext<'_>,
     (client, origin): (&Name, Origin),
     keep: Keep,
 ) -> SessionSpec {
@@ -229,11 +239,11 @@ fn session_spec(
     let queue = QueueSpec {
         name: name.clone(),
         durable: keep != Keep::No,
-        limits: visitor.options.queue_limits,
+        limits: context.options.queue_limits,
         ..QueueSpec::default()
     };
     SessionSpec {
-        vhost: visitor.broker.settings().vhosts.first().cloned().unwrap_or_default(),
+        vhost: context.broker.settings().vhosts.first().cloned().unwrap_or_default(),
         name: Some(name),
         clean: connect.clean,
         keep,
@@ -242,13 +252,13 @@ fn session_spec(
     }
 }
 
-async fn take_seat(
+/// The lane, the credit and the consumer of the session's own queue.
+async fn open(
     session: &mut Session,
     connect: &Connect,
-    visitor: &Visitor<'_>,
+    options: &Options,
     incoming: Incoming,
-) -> Result<Seat, Error> {
-    let options = visitor.options;
+) -> Result<Opened, Error> {
     let lane = session.lane();
     let credit = Credit {
         messages: connect.receive_maximum.min(options.in_flight_max).min(IN_FLIGHT_MAX).into(),
@@ -266,20 +276,21 @@ async fn take_seat(
         tag: incoming.origin.client.clone(),
     };
     let own = session.attach(lane, consumer).await?;
-    Ok(Seat { lane, pool, credit, own, persistent: false, will: None, incoming })
+    Ok(Opened { lane, pool, credit, own, persistent: false, will: None, incoming })
 }
 
 impl Entered {
-    fn connection<'a>(
+    /// Writes CONNACK, and the PUBRELs that the session owes the client.
+    fn acknowledged(
         self,
+        line: &mut Line,
         connect: &Connect,
-        visitor: &Visitor<'a>,
-        input: Input,
-        mut peer: Peer,
-    ) -> Connection<'a> {
-        let options = visitor.options;
-        let packet_max = visitor.broker.settings().message_bytes_max.saturating_add(HEADER_ROOM);
-        // [MQTT-3.2.2-2], [MQTT-3.2.2-3]: only what is really there is said to be.
+        client: Client,
+        context: &LoginContext<'_>,
+    ) -> LoggedIn {
+        let LoginContext { options, broker, .. } = context;
+        let packet_max = broker.settings().message_bytes_max.saturating_add(HEADER_BYTES);
+        // [MQTT-3.2.2-2], [MQTT-3.2.2-3]: session present only if the session really existed.
         let present = !connect.clean && self.session.resumed();
         let mut block = Block::new();
         if capped(connect.session_expiry, options) != connect.session_expiry {
@@ -291,29 +302,24 @@ impl Entered {
             block.bytes(id::ASSIGNED_CLIENT_ID, assigned.as_bytes());
         }
         block.u16(id::TOPIC_ALIAS_MAXIMUM, options.topic_alias_maximum);
-        peer.connack(present, Reason::SUCCESS, &block);
+        let mut writer = client.to(&mut line.output);
+        writer.connack(present, Reason::SUCCESS, &block);
         for packet_id in self.releases {
-            peer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
+            writer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
         }
-        let mut clock = Clock::new(connect.keep_alive, options.write_time);
+        line.agreed(keep_alive(connect.keep_alive));
         if self.subscriptions.is_waiting() {
-            clock.retry();
+            line.retry_later();
         }
-        Connection {
-            options,
-            session: self.session,
-            input,
-            peer,
-            clock,
-            events: Events::default(),
-            events_first: true,
-            seat: self.seat,
-            inbound: self.inbound,
-            outbound: self.outbound,
-            subscriptions: self.subscriptions,
-            aliases: receive::Aliases::default(),
-            turn: Turn::default(),
-            packet_max,
-        }
+        let Self { session, opened, inbound, outbound, subscriptions, .. } = self;
+        line.log_opened(&session.origin().user, &session.origin().client);
+        LoggedIn { session, client, opened, inbound, outbound, subscriptions, packet_max }
     }
+}
+
+/// `seconds` is the client's keep-alive; 0 is off. MQTT 5 [MQTT-3.1.2-22]: a client that sends nothing for one and a
+/// half times as long is silent.
+fn keep_alive(seconds: u16) -> KeepAlive {
+    let silence = (seconds > 0).then(|| Duration::from_millis(u64::from(seconds) * 1500));
+    KeepAlive { silence, ..KeepAlive::default() }
 }

@@ -1,45 +1,59 @@
-//! One connection, one task: the loop that reads packets, takes the broker's events, and writes.
+//! One connection, one task: login, loop, farewell. The loop itself is [`Line`]'s (docs/ARCHITECTURE.md, "The loop of
+//! a connection"); here is what MQTT does with what it wakes up for.
 //!
 //! ```text
-//! serve ── login (CONNECT … CONNACK) ── run (turns) ── leave (DISCONNECT, session ends, output is written out)
+//! login (CONNECT … CONNACK) ─► running ─┬─ DISCONNECT ───────────────► session closed ─► end
+//!                                       ├─ refused, drain ─► DISCONNECT, session left ─► end
+//!                                       ├─ end of stream ─► answers that are due ──────► end
+//!                                       └─ lost, stuck ────────────────────────────────► end
 //! ```
 //!
-//! Invariants: no await waits for the peer's socket but the reads and writes of the loop; deliveries are taken only
-//! while little output waits; acknowledgements of publishes are written only from the core's confirms.
+//! | file | topic |
+//! |---|---|
+//! | `login` | CONNECT to CONNACK |
+//! | `receive` | packets, each to its file; DISCONNECT |
+//! | `publish` | PUBLISH, and PUBACK and PUBREC for it |
+//! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE |
+//! | `settle` | PUBACK, PUBREC, PUBREL, PUBCOMP of the client |
+//! | `deliver` | deliveries → PUBLISH |
+//! | `write` | packets to the client, within what it takes |
+//!
+//! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited
+//! with [`Line::while_waiting`]; acknowledgements of publishes are written only from the core's confirms.
 
-mod clock;
 mod deliver;
 mod login;
-mod peer;
+mod publish;
 mod receive;
+mod settle;
 mod subscribe;
+mod write;
 
 use crate::codec::{Fault, Reason, kind};
 use crate::mapping::Incoming;
 use crate::options::Options;
 use crate::state::{Inbound, Outbound};
-use clock::{Clock, Expired};
 use crossdock_core::{
-    Accepted, Address, Broker, ConsumerId, Credit, Drain, Error, ErrorKind, Events, LaneId, Notice,
-    Offset, Outcome, ParkId, PoolId, Session, Sniff,
+    Accepted, Broker, ConsumerId, Credit, Error, ErrorKind, Events, LaneId, Notice, Outcome,
+    ParkId, PoolId, Session, Sniff,
 };
-use crossdock_net::{Input, Output};
-use peer::Peer;
+use crossdock_net::{Dialect, Line, Lost, Ready};
+use login::{LoggedIn, LoginContext};
+use settle::Batch;
 use std::borrow::Cow;
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::convert::Infallible;
 use std::time::Duration;
 use subscribe::Subscriptions;
-use tokio::time::Instant;
+use write::Client;
 
-/// Waiting output over which no further events are taken.
-const OUT_HIGH: usize = 256 << 10;
-/// Waiting output over which nothing is read: answers to packets would add to it.
-const OUT_MAX: usize = 1 << 20;
-/// More unacknowledged publishes than there are packet identifiers cannot be told apart.
+/// What the line knows of MQTT. The broker sends no heartbeats: pings are the client's.
+const DIALECT: Dialect = Dialect { protocol: "mqtt", heartbeat: b"" };
+/// There are this many packet identifiers: more unacknowledged publishes could not be told apart.
 const WAITING_MAX: usize = 65_535;
-/// After the last word to a client, for it to be written.
-const LINGER: Duration = Duration::from_secs(2);
+/// For the last packet to be written, and for the client to close after it.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+/// While more output than this waits for a client that cannot be written to any more, its last packets are not read.
+const LAST_OUT_MAX: usize = 1 << 20;
 
 /// Whether the first bytes of a connection are a CONNECT.
 pub fn sniff(head: &[u8]) -> Sniff {
@@ -60,41 +74,49 @@ pub fn sniff(head: &[u8]) -> Sniff {
     }
 }
 
-/// How a connection ends.
+/// Why a connection ends.
 #[derive(Debug)]
-enum End {
-    /// The client said DISCONNECT.
-    Disconnect { reason: Reason, expiry: Option<u32> },
-    /// The stream ended or failed.
-    Gone(String),
-    /// The broker ends it, with the code and the words for the client.
-    Refuse { reason: Reason, why: Cow<'static, str> },
+enum Closing {
+    /// The client sent DISCONNECT.
+    ByClient { reason: Reason, expiry: Option<u32> },
+    /// The client gets a DISCONNECT with this code and reason string.
+    Refused { reason: Reason, why: Cow<'static, str> },
+    /// The socket is closed without DISCONNECT, after what waits is written.
+    Quiet(Error),
+    /// The client cannot be reached any more.
+    Lost(Lost),
 }
 
-impl End {
-    fn refuse(reason: Reason, why: impl Into<Cow<'static, str>>) -> Self {
-        End::Refuse { reason, why: why.into() }
+impl Closing {
+    fn refused(reason: Reason, why: impl Into<Cow<'static, str>>) -> Self {
+        Closing::Refused { reason, why: why.into() }
     }
 }
 
-impl From<Fault> for End {
+impl From<Fault> for Closing {
     fn from(fault: Fault) -> Self {
-        End::refuse(fault.reason, fault.what)
+        Closing::refused(fault.reason, fault.what)
     }
 }
 
-impl From<Error> for End {
+impl From<Lost> for Closing {
+    fn from(lost: Lost) -> Self {
+        Closing::Lost(lost)
+    }
+}
+
+impl From<Error> for Closing {
     fn from(error: Error) -> Self {
         let reason = match error.kind() {
             ErrorKind::Closed => Reason::SHUTTING_DOWN,
             _ => Reason::UNSPECIFIED,
         };
-        End::refuse(reason, error.detail().to_owned())
+        Closing::refused(reason, error.detail().to_owned())
     }
 }
 
 /// What the session was opened with.
-struct Seat {
+struct Opened {
     lane: LaneId,
     pool: PoolId,
     /// What the pool began with.
@@ -107,182 +129,152 @@ struct Seat {
     incoming: Incoming,
 }
 
-/// What a read turn leaves to be done at its end, all at once.
-#[derive(Default)]
-struct Turn {
-    /// Accepted records of `settling`.
-    settled: Vec<Offset>,
-    settling: Option<ConsumerId>,
-    /// PUBCOMPs that may be sent once the release is stored.
-    releases: Vec<u16>,
-    /// PUBRELs that may be sent once the PUBREC is stored.
-    received: Vec<u16>,
-}
-
+/// A connection that logged in.
 struct Connection<'a> {
     options: &'a Options,
     session: Session,
-    input: Input,
-    peer: Peer,
-    clock: Clock,
+    line: Line,
+    client: Client,
     events: Events,
-    /// Whose turn is first when both sides are ready.
-    events_first: bool,
-    seat: Seat,
+    opened: Opened,
     inbound: Inbound,
     outbound: Outbound,
     subscriptions: Subscriptions,
-    aliases: receive::Aliases,
-    turn: Turn,
-    /// Bytes of one packet from the client.
+    aliases: publish::Aliases,
+    batch: Batch,
+    /// Bytes of one packet from the client, at most.
     packet_max: usize,
 }
 
 /// Serves one connection to its end.
 pub async fn serve(options: &Options, accepted: Accepted, broker: Broker) -> Result<(), Error> {
-    let Accepted { reader, writer, head, loopback, listener, mut drain, .. } = accepted;
-    let (mut input, mut out) = (Input::new(reader, head), Output::new(writer));
-    let first = tokio::select! { biased;
-        () = drain.started() => return Ok(()),
-        first = tokio::time::timeout(options.login_time, login::first(&mut input, options)) => first,
-    };
-    let connect = match first {
-        Err(_) => return Err(Error::new(ErrorKind::Closed, "no CONNECT in time")),
-        Ok(Err(login::NoConnect::Gone(why))) => return Err(Error::new(ErrorKind::Closed, why)),
-        Ok(Err(login::NoConnect::Refused(refusal))) => {
-            Box::pin(login::refuse(&mut out, &refusal)).await;
-            return Err(Error::new(ErrorKind::Invalid, refusal.fault.what));
-        }
-        Ok(Ok(connect)) => connect,
-    };
-    let visitor = login::Visitor { options, broker: &broker, loopback, listener };
     // What is rare or large lives in boxes, so that a connection at rest is small.
-    let connection = Box::pin(login::open(connect, visitor, input, out)).await?;
-    connection.serve(&mut drain).await
+    match Box::pin(open(options, accepted, broker)).await? {
+        Some(connection) => connection.run().await,
+        None => Ok(()),
+    }
 }
 
-impl Connection<'_> {
-    async fn serve(mut self: Box<Self>, drain: &mut Drain) -> Result<(), Error> {
-        let end = self.run(drain).await;
-        let result = match &end {
-            End::Disconnect { .. } => Ok(()),
-            End::Gone(why) => Err(Error::new(ErrorKind::Closed, &**why)),
-            End::Refuse { why, .. } => Err(Error::new(ErrorKind::Invalid, &**why)),
-        };
-        Box::pin(self.leave(end)).await;
-        result
+/// The login; none when there is nothing to serve after it.
+async fn open(
+    options: &Options,
+    accepted: Accepted,
+    broker: Broker,
+) -> Result<Option<Box<Connection<'_>>>, Error> {
+    let (mut line, entrance) =
+        Line::new(&DIALECT, accepted, options.login_time, options.write_time);
+    let context = LoginContext { options, broker: &broker, entrance };
+    match login::log_in(&mut line, &context).await {
+        Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
+        Err(closing) => refuse(line, closing).await.map(|()| None),
+    }
+}
+
+/// Ends a connection whose login failed.
+async fn refuse(line: Line, closing: Closing) -> Result<(), Error> {
+    let error = match closing {
+        Closing::Lost(Lost::StoppedInLogin) => return Ok(()),
+        Closing::Lost(lost) => {
+            line.log_refused(&lost.to_string());
+            return Err(lost.into());
+        }
+        Closing::Quiet(error) => error,
+        Closing::Refused { why, .. } => Error::new(ErrorKind::Invalid, why),
+        Closing::ByClient { .. } => return Ok(()),
+    };
+    line.log_refused(error.detail());
+    line.farewell(FAREWELL_TIME).await;
+    Err(error)
+}
+
+impl<'a> Connection<'a> {
+    fn new(logged_in: LoggedIn, line: Line, options: &'a Options) -> Self {
+        let LoggedIn { session, client, opened, inbound, outbound, subscriptions, packet_max } =
+            logged_in;
+        Self {
+            options,
+            session,
+            line,
+            client,
+            events: Events::default(),
+            opened,
+            inbound,
+            outbound,
+            subscriptions,
+            aliases: publish::Aliases::default(),
+            batch: Batch::default(),
+            packet_max,
+        }
     }
 
-    async fn run(&mut self, drain: &mut Drain) -> End {
-        let mut stopping = pin!(drain.started());
+    async fn run(mut self: Box<Self>) -> Result<(), Error> {
+        let closing = match self.turns().await {
+            Ok(never) => match never {},
+            Err(closing) => closing,
+        };
+        Box::pin(self.close(closing)).await
+    }
+
+    /// The loop. It only ends with a reason.
+    async fn turns(&mut self) -> Result<Infallible, Closing> {
         // What came with CONNECT in one read is decoded before anything is waited for.
-        if let Err(end) = self.packets().await {
-            return end;
-        }
+        self.packets().await?;
         loop {
-            if let Err(end) = self.step(stopping.as_mut()).await {
-                return end;
+            let reads = self.inbound.waiting() < WAITING_MAX;
+            match self.line.next(&mut self.session, &mut self.events, reads).await {
+                Ok(Ready::Bytes) => self.packets().await?,
+                Ok(Ready::Events) => self.on_events().await?,
+                Ok(Ready::EndOfStream) => self.end_of_stream(),
+                Ok(Ready::Retry) => Box::pin(self.take_up()).await,
+                Ok(Ready::Stopping) => {
+                    return Err(Closing::refused(Reason::SHUTTING_DOWN, "the broker is stopping"));
+                }
+                Err(lost) => return Err(Box::pin(self.on_lost(lost)).await),
+            }
+            if self.line.is_ended() && self.inbound.waiting() == 0 {
+                let error = Error::new(ErrorKind::Closed, "the client closed the connection");
+                return Err(Closing::Quiet(error));
             }
         }
     }
 
-    /// True while packets may be read.
-    fn is_reading(&self) -> bool {
-        self.session.may_read()
-            && self.peer.out.len() < OUT_MAX
-            && self.inbound.waiting() < WAITING_MAX
-    }
-
-    async fn step(&mut self, stopping: Pin<&mut impl Future<Output = ()>>) -> Result<(), End> {
-        let wants = Wants {
-            bytes: self.is_reading(),
-            events: self.peer.out.len() < OUT_HIGH,
-            events_first: self.events_first,
-        };
-        self.clock.waiting(!self.peer.out.is_empty());
-        tokio::select! { biased;
-            () = stopping => Err(End::refuse(Reason::SHUTTING_DOWN, "the broker is stopping")),
-            () = self.clock.tick() => {
-                if !wants.bytes {
-                    // The client may be talking, it is only not listened to.
-                    self.clock.heard();
-                }
-                self.on_deadline().await
-            }
-            written = self.peer.out.write_some(), if !self.peer.out.is_empty() => {
-                match written {
-                    Ok(_) => {
-                        self.clock.moved();
-                        self.session.flushed(self.peer.out.written());
-                        Ok(())
-                    }
-                    Err(error) => Err(Box::pin(self.last_words(error.to_string())).await),
-                }
-            }
-            ready = turn(&mut self.session, &mut self.input, &mut self.events, wants) => match ready {
-                Ready::Events => {
-                    self.events_first = false;
-                    self.on_events().await
-                }
-                Ready::Bytes(read) => {
-                    self.events_first = true;
-                    self.on_bytes(read).await
-                }
-            },
+    /// The client sends nothing more, but may read. Its publishes are still acknowledged; it gets no more deliveries
+    /// that it would have to acknowledge.
+    fn end_of_stream(&mut self) {
+        self.fit_pool();
+        for consumer in self.subscriptions.consumers() {
+            self.session.set_credit(consumer, Credit { messages: 0, bytes: u64::MAX });
         }
     }
 
-    async fn on_bytes(&mut self, read: std::io::Result<usize>) -> Result<(), End> {
-        match read {
-            Ok(0) => Err(End::Gone("the client closed the connection".into())),
-            Ok(_) => {
-                self.clock.heard();
-                self.packets().await
+    async fn on_lost(&mut self, lost: Lost) -> Closing {
+        match lost {
+            Lost::Silent => {
+                Closing::refused(Reason::KEEP_ALIVE_TIMEOUT, "nothing was heard in time")
             }
-            Err(error) => Err(End::Gone(error.to_string())),
+            Lost::Broken(_) => self.last_words(lost).await,
+            lost => Closing::Lost(lost),
         }
     }
 
-    /// The client cannot be written to any more. What it had said before, a DISCONNECT perhaps, still counts.
-    async fn last_words(&mut self, why: String) -> End {
+    /// The client cannot be written to any more. What it had sent before, a DISCONNECT perhaps, still counts.
+    async fn last_words(&mut self, lost: Lost) -> Closing {
         let listening = async {
-            while self.peer.out.len() < OUT_MAX {
-                match self.input.read().await {
+            while self.line.output.len() < LAST_OUT_MAX {
+                match self.line.input.read().await {
                     Ok(n) if n > 0 => self.packets().await?,
                     _ => break,
                 }
             }
             Ok(())
         };
-        match tokio::time::timeout(LINGER, listening).await {
-            Ok(Err(end)) => end,
-            _ => End::Gone(why),
+        match tokio::time::timeout(FAREWELL_TIME, listening).await {
+            Ok(Err(closing)) => closing,
+            _ => Closing::Lost(lost),
         }
     }
 
-    async fn on_deadline(&mut self) -> Result<(), End> {
-        match self.clock.expired() {
-            None => Ok(()),
-            Some(Expired::Retry) => {
-                Box::pin(self.take_up()).await;
-                Ok(())
-            }
-            Some(Expired::Write) => Err(End::Gone("the client does not read".into())),
-            Some(Expired::KeepAlive) => Box::pin(self.on_silence()).await,
-        }
-    }
-
-    /// The time is over, unless there is something that lies unread: it was said before.
-    async fn on_silence(&mut self) -> Result<(), End> {
-        tokio::select! { biased;
-            read = self.input.read() => self.on_bytes(read).await,
-            () = std::future::ready(()) => {
-                Err(End::refuse(Reason::KEEP_ALIVE_TIMEOUT, "nothing was heard in time"))
-            }
-        }
-    }
-
-    async fn on_events(&mut self) -> Result<(), End> {
+    async fn on_events(&mut self) -> Result<(), Closing> {
         let mut events = std::mem::take(&mut self.events);
         for confirm in events.confirms.drain(..) {
             self.confirmed(confirm);
@@ -297,43 +289,40 @@ impl Connection<'_> {
         noticed
     }
 
-    fn noticed(&mut self, notice: Notice) -> Result<(), End> {
+    fn noticed(&mut self, notice: Notice) -> Result<(), Closing> {
         match notice {
-            Notice::TakenOver => Err(End::refuse(
+            Notice::TakenOver => Err(Closing::refused(
                 Reason::TAKEN_OVER,
                 "another connection took over this client identifier",
             )),
             Notice::Closed(error) if error.kind() == ErrorKind::Closed => {
-                Err(End::refuse(Reason::SHUTTING_DOWN, error.detail().to_owned()))
+                Err(Closing::refused(Reason::SHUTTING_DOWN, error.detail().to_owned()))
             }
             Notice::Closed(error) => {
-                Err(End::refuse(Reason::ADMINISTRATIVE, error.detail().to_owned()))
+                Err(Closing::refused(Reason::ADMINISTRATIVE, error.detail().to_owned()))
             }
-            Notice::Detached { consumer, .. } if consumer == self.seat.own => {
-                Err(End::refuse(Reason::ADMINISTRATIVE, "the session's queue was deleted"))
+            Notice::Detached { consumer, .. } if consumer == self.opened.own => {
+                Err(Closing::refused(Reason::ADMINISTRATIVE, "the session's queue was deleted"))
             }
             Notice::Detached { consumer, why } => {
-                tracing::debug!(%why, "a subscription to a queue ended");
+                tracing::debug!(?consumer, %why, "the broker ended a subscription to a queue");
                 self.outbound.forget(consumer);
                 self.fit_pool();
                 self.subscriptions.detached(consumer);
                 Ok(())
             }
-            // There is no word for it; the unread socket says it.
+            // MQTT has no packet for it; publishes simply stay unacknowledged.
             Notice::Blocked(_) => Ok(()),
         }
     }
 
     /// What a turn gathered: settles, one flush, and the packets that wait for something stored.
-    async fn end_turn(&mut self) -> Result<(), End> {
+    async fn end_turn(&mut self) -> Result<(), Closing> {
         self.settle_gathered();
         self.session.flush();
-        let Turn { releases, received, .. } = &self.turn;
-        if !releases.is_empty() || !received.is_empty() {
-            if self.seat.persistent {
-                let since = Instant::now();
-                self.session.sync().await?;
-                self.clock.away(since);
+        if self.batch.is_to_be_stored() {
+            if self.opened.persistent {
+                Box::pin(self.line.while_waiting(self.session.sync())).await?;
             }
             self.finish_handshakes();
         }
@@ -341,105 +330,71 @@ impl Connection<'_> {
         Ok(())
     }
 
-    fn settle_gathered(&mut self) {
-        if let Some(consumer) = self.turn.settling.take() {
-            let lane = self.seat.lane;
-            self.session.settle(lane, consumer, &self.turn.settled, Outcome::Accepted);
-            self.turn.settled.clear();
-        }
-    }
-
-    /// Says goodbye, gives the session up, and writes what waits.
-    async fn leave(mut self: Box<Self>, end: End) {
-        let mut orderly = false;
+    /// Sends DISCONNECT where it is due, ends or leaves the session, and writes what waits.
+    async fn close(mut self: Box<Self>, closing: Closing) -> Result<(), Error> {
+        let (mut orderly, mut result) = (false, Ok(()));
         self.settle_gathered();
-        match &end {
-            End::Disconnect { reason, expiry } => {
+        match &closing {
+            Closing::ByClient { reason, expiry } => {
+                self.log_closing("DISCONNECT of the client");
                 orderly = self.on_disconnect(*reason, *expiry).await;
             }
-            End::Gone(_) => (),
-            End::Refuse { reason, why } => {
+            Closing::Quiet(error) => {
+                self.log_closing(error.detail());
+                result = Err(error.clone());
+            }
+            Closing::Lost(lost) => {
+                self.log_closing(&lost.to_string());
+                result = Err(Error::new(ErrorKind::Closed, lost.to_string()));
+            }
+            Closing::Refused { reason, why } => {
+                self.log_closing(why);
                 orderly = *reason == Reason::SHUTTING_DOWN;
-                self.peer.disconnect(*reason, why);
+                result = Err(Error::new(ErrorKind::Invalid, &**why));
+                self.client.to(&mut self.line.output).disconnect(*reason, why);
             }
         }
         while let Some(delivery) = self.outbound.unhold() {
             // The client has not seen it.
-            let (lane, own) = (self.seat.lane, self.seat.own);
+            let (lane, own) = (self.opened.lane, self.opened.own);
             self.session.settle(lane, own, &[delivery.offset], Outcome::Released);
         }
         self.session.flush();
-        let Self { session, mut peer, mut input, .. } = *self;
+        let Self { mut session, mut line, .. } = *self;
+        if let Closing::Quiet(_) = closing {
+            line.write_out(&mut session, FAREWELL_TIME).await;
+        }
         if orderly {
-            if let Err(error) = session.close().await {
-                tracing::debug!(%error, "the session did not close in order");
+            if let Err(error) = line.while_waiting(session.close()).await {
+                tracing::debug!(%error, "the store failed: the last publishes of a session may be lost");
             }
         } else {
             drop(session);
         }
-        if !matches!(end, End::Gone(_)) {
+        if !matches!(closing, Closing::Lost(_)) {
             // A client that does not read its last packet is not waited for.
-            let _ = tokio::time::timeout(LINGER, farewell(&mut peer, &mut input)).await;
+            line.farewell(FAREWELL_TIME).await;
         }
+        result
+    }
+
+    fn log_closing(&self, why: &str) {
+        let origin = self.session.origin();
+        self.line.log_closing(&origin.user, &origin.client, why);
     }
 
     /// True when the connection ends in order.
     async fn on_disconnect(&mut self, reason: Reason, expiry: Option<u32>) -> bool {
         if let Some(seconds) = expiry {
             let keep = login::keep(login::capped(seconds, self.options));
-            if let Err(error) = self.session.set_keep(keep).await {
-                tracing::debug!(%error, "the session expiry was not changed");
+            let changed = self.line.while_waiting(self.session.set_keep(keep)).await;
+            if let Err(error) = changed {
+                tracing::debug!(%error, "the session keeps its expiry: the new one was refused");
             }
         }
         reason == Reason::SUCCESS
     }
 }
-
-/// Writes what waits, then reads until the client closes: a socket closed with unread input may be reset, and the
-/// client would not see why.
-async fn farewell(peer: &mut Peer, input: &mut Input) -> std::io::Result<()> {
-    peer.out.finish().await?;
-    while input.read().await? > 0 {
-        input.buffer().clear();
-    }
-    Ok(())
-}
-
-/// What this turn may take.
-#[derive(Clone, Copy)]
-struct Wants {
-    bytes: bool,
-    events: bool,
-    events_first: bool,
-}
-
-enum Ready {
-    Events,
-    Bytes(std::io::Result<usize>),
-}
-
-/// The next thing that is ready, from alternating sides. Cancel-safe, because both sides are.
-async fn turn(
-    session: &mut Session,
-    input: &mut Input,
-    events: &mut Events,
-    wants: Wants,
-) -> Ready {
-    match wants {
-        Wants { bytes: false, events: false, .. } => std::future::pending().await,
-        Wants { events_first: true, .. } => tokio::select! { biased;
-            () = session.events(events), if wants.events => Ready::Events,
-            read = input.read(), if wants.bytes => Ready::Bytes(read),
-        },
-        Wants { events_first: false, .. } => tokio::select! { biased;
-            read = input.read(), if wants.bytes => Ready::Bytes(read),
-            () = session.events(events), if wants.events => Ready::Events,
-        },
-    }
-}
-
-/// The address of a topic that a client publishes to, kept from one publish to the next.
-type Resolved = Option<Address>;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 //! session. `$share/g/f` and `$q/<queue>` consume a queue of their own; that they exist is noted in a memo.
 
 use super::deliver::RETAIN_AS_PUBLISHED;
-use super::{Connection, End, Seat, receive};
+use super::{Closing, Connection, Opened, publish};
 use crate::codec::{Handling, Reason, Shared, Subscribe, Subscription, Text, Unsubscribe, shared};
 use crate::mapping;
 use crate::options::Options;
@@ -15,7 +15,6 @@ use crossdock_core::{
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// A filter that a memo can hold beside its options (a memo's value has at most 4 KiB).
 const NOTED_FILTER_MAX: usize = 4000;
@@ -24,7 +23,7 @@ const NOTED_FILTER_MAX: usize = 4000;
 #[derive(Debug, Clone)]
 pub(super) struct QueueSubscription {
     filter: Bytes,
-    /// None while something is in the way: it is tried again.
+    /// None while the queue could not be consumed from: it is tried again.
     pub consumer: Option<ConsumerId>,
     /// 0 or 1.
     pub qos: u8,
@@ -33,7 +32,8 @@ pub(super) struct QueueSubscription {
 }
 
 impl QueueSubscription {
-    /// Whether an error means that it can never be taken up: the queue it names is gone. A group's is made again.
+    /// Whether an error means that the subscription can never be resumed: its queue was deleted. The queue of a group
+    /// is declared again.
     fn is_over(&self, error: &Error) -> bool {
         let named = self.filter.starts_with(b"$q/");
         error.kind() == ErrorKind::Invalid || named && error.kind() == ErrorKind::NotFound
@@ -56,7 +56,7 @@ enum Asked {
     Reserved,
 }
 
-fn asked(filter: &Text) -> Result<Asked, End> {
+fn asked(filter: &Text) -> Result<Asked, Closing> {
     if let Some(shared) = shared(filter)? {
         return Ok(Asked::Share(shared));
     }
@@ -69,7 +69,7 @@ fn asked(filter: &Text) -> Result<Asked, End> {
     })
 }
 
-/// The queue of a group: its name is docs/SEMANTICS.md §7's.
+/// The name of a group's queue (docs/SEMANTICS.md §7).
 fn share_name(shared: &Shared) -> Name {
     // Both are parts of a checked string.
     let (group, filter) =
@@ -84,25 +84,31 @@ impl Subscriptions {
         Self { filters, queues: Vec::new() }
     }
 
-    /// A subscription that was noted on an earlier connection: it waits to be taken up.
+    /// A subscription from a memo of an earlier connection: it waits to be resumed.
     pub(super) fn noted(&mut self, session: &mut Session, noted: Memo) {
         match noted.value.as_ref().and_then(read_note) {
             Some(subscription) => self.queues.push(subscription),
             None => {
-                tracing::debug!("a damaged note of a subscription");
+                tracing::debug!("a stored subscription is dropped: its memo cannot be decoded");
                 session.memo(Memo { key: noted.key, value: None });
             }
         }
     }
 
-    /// Takes up what waits. Only what can never be taken up is not noted any more; a full disk, say, passes.
-    pub(super) async fn take_up(&mut self, session: &mut Session, seat: &Seat, options: &Options) {
+    /// Resumes the subscriptions that wait. The memo of one that can never be resumed is deleted; others stay, because
+    /// a full disk, for instance, passes.
+    pub(super) async fn take_up(
+        &mut self,
+        session: &mut Session,
+        opened: &Opened,
+        options: &Options,
+    ) {
         let waiting: Vec<_> = self.queues.extract_if(.., |s| s.consumer.is_none()).collect();
         for subscription in waiting {
-            match consume(session, seat, options, subscription.clone()).await {
+            match consume(session, opened, options, subscription.clone()).await {
                 Ok(taken_up) => self.queues.push(taken_up),
                 Err(error) => {
-                    tracing::debug!(%error, "a subscription to a queue was not taken up again");
+                    tracing::debug!(%error, "a subscription to a queue could not be resumed");
                     match subscription.is_over(&error) {
                         true => session.memo(forgotten(&subscription.filter)),
                         false => self.queues.push(subscription),
@@ -112,7 +118,7 @@ impl Subscriptions {
         }
     }
 
-    /// True while something is to be taken up.
+    /// True while a subscription waits to be resumed.
     pub(super) fn is_waiting(&self) -> bool {
         self.queues.iter().any(|subscription| subscription.consumer.is_none())
     }
@@ -120,6 +126,11 @@ impl Subscriptions {
     /// The subscription that a consumer belongs to.
     pub(super) fn of(&self, consumer: ConsumerId) -> Option<&QueueSubscription> {
         self.queues.iter().find(|subscription| subscription.consumer == Some(consumer))
+    }
+
+    /// Consumers of queues.
+    pub(super) fn consumers(&self) -> impl Iterator<Item = ConsumerId> {
+        self.queues.iter().filter_map(|subscription| subscription.consumer)
     }
 
     /// The broker ended a consumer.
@@ -144,7 +155,7 @@ impl Subscriptions {
 }
 
 impl Connection<'_> {
-    pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+    pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Closing> {
         let Subscribe { packet_id, id, filters } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut why: Option<Arc<str>> = None;
@@ -162,12 +173,12 @@ impl Connection<'_> {
                 }
             });
         }
-        self.peer.suback(packet_id, &codes, why.as_deref());
+        self.client.to(&mut self.line.output).suback(packet_id, &codes, why.as_deref());
         Ok(())
     }
 
     fn check_new(&self, filter: &Text, known: bool) -> Result<(), Error> {
-        if !receive::within_limits(filter.bytes(), self.session.broker().settings()) {
+        if !publish::within_limits(filter.bytes(), self.session.broker().settings()) {
             return Err(Error::new(ErrorKind::Invalid, "the topic filter is too long"));
         }
         match known || self.subscriptions.len() < self.options.subscriptions_max {
@@ -197,7 +208,7 @@ impl Connection<'_> {
             Handling::SendIfNew => Replay::IfNew,
             Handling::DoNotSend => Replay::Never,
         };
-        self.session.bind(bind).await?;
+        self.line.while_waiting(self.session.bind(bind)).await?;
         self.subscriptions.filters.insert(key);
         Ok(asked.qos)
     }
@@ -210,7 +221,7 @@ impl Connection<'_> {
     ) -> Result<u8, Error> {
         let old = self.subscriptions.position(&asked.filter);
         self.check_new(&asked.filter, old.is_some())?;
-        if self.seat.persistent && asked.filter.bytes().len() > NOTED_FILTER_MAX {
+        if self.opened.persistent && asked.filter.bytes().len() > NOTED_FILTER_MAX {
             return Err(Error::new(ErrorKind::Invalid, "the topic filter is too long"));
         }
         let subscription = QueueSubscription {
@@ -230,24 +241,25 @@ impl Connection<'_> {
             if let Some(at) = old {
                 self.end_consumer(at).await;
             }
-            let begun = consume(&mut self.session, &self.seat, self.options, subscription).await;
+            let begun = consume(&mut self.session, &self.opened, self.options, subscription);
+            let begun = self.line.while_waiting(begun).await;
             if begun.is_err() {
-                // What there was before is taken up again.
+                // The subscription that was there before is resumed.
                 self.retry_later();
             }
             self.subscriptions.replace(begun?);
         }
-        if self.seat.persistent
+        if self.opened.persistent
             && let Some(at) = self.subscriptions.position(&asked.filter)
             && let Some(subscription) = self.subscriptions.queues.get(at)
         {
             self.session.memo(note(subscription));
-            self.session.sync().await?;
+            self.line.while_waiting(self.session.sync()).await?;
         }
         Ok(asked.qos.min(1))
     }
 
-    pub(super) async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), End> {
+    pub(super) async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), Closing> {
         let Unsubscribe { packet_id, filters } = unsubscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut why: Option<Arc<str>> = None;
@@ -266,14 +278,15 @@ impl Connection<'_> {
                 }
             });
         }
-        self.peer.unsuback(packet_id, &codes, why.as_deref());
+        self.client.to(&mut self.line.output).unsuback(packet_id, &codes, why.as_deref());
         Ok(())
     }
 
     async fn unsubscribe_topic(&mut self, filter: &Text) -> Result<bool, Error> {
         let key = Key::new(filter.bytes().clone());
         let exchange = self.session.broker().settings().topic_exchange.clone();
-        let existed = self.session.unbind(Bind::new(exchange, key.clone(), To::Own)).await?;
+        let bind = Bind::new(exchange, key.clone(), To::Own);
+        let existed = self.line.while_waiting(self.session.unbind(bind)).await?;
         self.subscriptions.filters.remove(&key);
         Ok(existed)
     }
@@ -282,9 +295,9 @@ impl Connection<'_> {
         let Some(at) = self.subscriptions.position(filter) else { return Ok(false) };
         self.end_consumer(at).await;
         self.subscriptions.queues.swap_remove(at);
-        if self.seat.persistent {
+        if self.opened.persistent {
             self.session.memo(forgotten(filter.bytes()));
-            self.session.sync().await?;
+            self.line.while_waiting(self.session.sync()).await?;
         }
         Ok(true)
     }
@@ -295,21 +308,20 @@ impl Connection<'_> {
         let Some(consumer) = subscription.and_then(|s| s.consumer.take()) else { return };
         self.outbound.forget(consumer);
         self.fit_pool();
-        self.session.detach(consumer, Unsettled::Return).await;
+        self.line.while_waiting(self.session.detach(consumer, Unsettled::Return)).await;
     }
 
-    /// Tries again to take up what waits.
+    /// Tries again to resume the subscriptions that wait.
     pub(super) async fn take_up(&mut self) {
-        let since = Instant::now();
-        self.subscriptions.take_up(&mut self.session, &self.seat, self.options).await;
+        let taken = self.subscriptions.take_up(&mut self.session, &self.opened, self.options);
+        self.line.while_waiting(taken).await;
         self.session.flush();
-        self.clock.away(since);
         self.retry_later();
     }
 
     fn retry_later(&mut self) {
         if self.subscriptions.is_waiting() {
-            self.clock.retry();
+            self.line.retry_later();
         }
     }
 }
@@ -317,7 +329,7 @@ impl Connection<'_> {
 /// Declares what the filter needs and attaches a consumer.
 async fn consume(
     session: &mut Session,
-    seat: &Seat,
+    opened: &Opened,
     options: &Options,
     mut subscription: QueueSubscription,
 ) -> Result<QueueSubscription, Error> {
@@ -342,16 +354,16 @@ async fn consume(
                 bytes: options.in_flight_bytes_max,
             },
         },
-        pools: settles.then_some(seat.pool).into_iter().collect(),
+        pools: settles.then_some(opened.pool).into_iter().collect(),
         skip_own: false,
-        tag: seat.incoming.origin.client.clone(),
+        tag: opened.incoming.origin.client.clone(),
     };
-    subscription.consumer = Some(session.attach(seat.lane, consumer).await?);
+    subscription.consumer = Some(session.attach(opened.lane, consumer).await?);
     Ok(subscription)
 }
 
-/// The queue of a group, bound to its filter. Whoever came first, it outlives its consumers: a member that is away may
-/// come back for what waits. It goes when nobody has consumed from it for a long time.
+/// The queue of a group, bound to its filter. It outlives its consumers: a member that is away may come back for what
+/// waits. It is deleted when it had no consumer for a long time.
 async fn declare_share(
     session: &mut Session,
     options: &Options,
@@ -367,7 +379,7 @@ async fn declare_share(
     };
     match session.declare_queue(spec).await {
         Ok(_) => (),
-        // Somebody else declared it, with other limits, say: that is the operator's affair.
+        // The queue exists with other settings, other limits for instance: the operator's choice holds.
         Err(error) if error.kind() == ErrorKind::Mismatch => keeps(&session.queue_spec(&name)?)?,
         Err(error) => return Err(error),
     }

@@ -1,5 +1,5 @@
-//! Frames out of a stream of bytes, whatever the pieces it arrives in. A frame that is not whole yet costs what its
-//! new bytes cost: where reading stopped is remembered, so that no octet is looked at twice.
+//! Frames out of a stream of bytes, whatever pieces it arrives in. The position where decoding stopped is remembered,
+//! so that no octet of an unfinished frame is looked at twice.
 
 use super::headers::{Spans, span_of};
 use super::{Command, Fault, Frame, Headers, Rules, Version};
@@ -15,7 +15,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Before login: what no CONNECT needs more of.
+    /// Before the login: no CONNECT needs more.
     pub const STRANGER: Limits = Limits { headers: 100, head_bytes: 8 << 10, body_bytes: 8 << 10 };
     /// After login.
     pub const GUEST: Limits = Limits { headers: 100, head_bytes: 16 << 10, body_bytes: 16 << 20 };
@@ -27,15 +27,15 @@ pub struct Decoder {
     limits: Limits,
     /// None until CONNECT was understood.
     version: Option<Version>,
-    state: State,
+    progress: Progress,
 }
 
 /// How far the frame at the front of the input is known. Offsets count from its first octet.
 #[derive(Debug)]
-enum State {
+enum Progress {
     Command,
     Headers(Head),
-    Body { head: Head, body: usize, end: End },
+    Body { head: Head, body: usize, end: BodyEnd },
 }
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ struct Head {
 }
 
 #[derive(Debug)]
-enum End {
+enum BodyEnd {
     /// The body's length is known.
     Length(usize),
     /// It ends at the first NUL, and there is none before this offset.
@@ -60,9 +60,9 @@ enum End {
 }
 
 impl Decoder {
-    /// A decoder for a connection nobody has logged in on.
+    /// A decoder for a connection before its login.
     pub fn new() -> Self {
-        Self { limits: Limits::STRANGER, version: None, state: State::Command }
+        Self { limits: Limits::STRANGER, version: None, progress: Progress::Command }
     }
 
     /// From the next frame on, these rules and limits hold.
@@ -74,7 +74,7 @@ impl Decoder {
     /// The next whole frame, taken out of `input`; `None`: more bytes are needed. After a fault the input is as it
     /// was, and the connection has to end.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Fault> {
-        if matches!(self.state, State::Command) {
+        if matches!(self.progress, Progress::Command) {
             self.skip_line_ends(input);
         }
         let Some(length) = self.scan(input)? else { return Ok(None) };
@@ -84,17 +84,17 @@ impl Decoder {
 
     /// How many bytes the frame at the front has in all, where its header says so.
     pub fn expected(&self) -> Option<usize> {
-        match &self.state {
-            State::Body { body, end: End::Length(length), .. } => Some(body + length + 1),
+        match &self.progress {
+            Progress::Body { body, end: BodyEnd::Length(length), .. } => Some(body + length + 1),
             _ => None,
         }
     }
 
     /// The receipt that the broken frame at the front of `input` asked for, if reading came that far.
     pub fn receipt(&self, input: &[u8]) -> Option<String> {
-        let head = match &self.state {
-            State::Command => return None,
-            State::Headers(head) | State::Body { head, .. } => head,
+        let head = match &self.progress {
+            Progress::Command => return None,
+            Progress::Headers(head) | Progress::Body { head, .. } => head,
         };
         let block = input.get(head.block..head.line)?;
         let headers = Headers::parse(Bytes::copy_from_slice(block), head.rules).ok()?;
@@ -126,19 +126,20 @@ impl Decoder {
 
     /// The length of the frame at the front, when it is whole.
     fn scan(&mut self, input: &[u8]) -> Result<Option<usize>, Fault> {
-        if let State::Command = self.state {
+        if let Progress::Command = self.progress {
             let Some(head) = self.command(input)? else { return Ok(None) };
-            self.state = State::Headers(head);
+            self.progress = Progress::Headers(head);
         }
-        if let State::Headers(head) = &mut self.state {
+        if let Progress::Headers(head) = &mut self.progress {
             let Some(body) = lines(head, &self.limits, input)? else { return Ok(None) };
             let end = body_end(head, &self.limits, input, body)?;
-            let State::Headers(head) = std::mem::replace(&mut self.state, State::Command) else {
+            let Progress::Headers(head) = std::mem::replace(&mut self.progress, Progress::Command)
+            else {
                 return Ok(None);
             };
-            self.state = State::Body { head, body, end };
+            self.progress = Progress::Body { head, body, end };
         }
-        let State::Body { body, end, .. } = &mut self.state else { return Ok(None) };
+        let Progress::Body { body, end, .. } = &mut self.progress else { return Ok(None) };
         body_whole(*body, end, &self.limits, input)
     }
 
@@ -161,12 +162,13 @@ impl Decoder {
 
     /// The frame of those bytes, which [`Decoder::scan`] has measured.
     fn take(&mut self, bytes: Bytes) -> Result<Frame, Fault> {
-        let State::Body { head, body, end } = std::mem::replace(&mut self.state, State::Command)
+        let Progress::Body { head, body, end } =
+            std::mem::replace(&mut self.progress, Progress::Command)
         else {
             return Err(Fault::NoNul);
         };
         let length = match end {
-            End::Length(length) | End::Nul(length) => length,
+            BodyEnd::Length(length) | BodyEnd::Nul(length) => length,
         };
         let block = bytes.slice(head.block..head.line);
         let headers = Headers::of_spans(block, head.spans, head.rules)?;
@@ -221,7 +223,7 @@ fn lines(head: &mut Head, limits: &Limits, input: &[u8]) -> Result<Option<usize>
 }
 
 /// How the body's end is found: by the first content-length, else by the first NUL.
-fn body_end(head: &Head, limits: &Limits, input: &[u8], body: usize) -> Result<End, Fault> {
+fn body_end(head: &Head, limits: &Limits, input: &[u8], body: usize) -> Result<BodyEnd, Fault> {
     let block = input.get(head.block..head.line).unwrap_or_default();
     for span in &head.spans {
         if block.get(span.start as usize..span.colon as usize) != Some(b"content-length") {
@@ -231,10 +233,10 @@ fn body_end(head: &Head, limits: &Limits, input: &[u8], body: usize) -> Result<E
         let length = digits(value).ok_or(Fault::BadContentLength)?;
         return match length > limits.body_bytes {
             true => Err(Fault::BodyTooLong(limits.body_bytes)),
-            false => Ok(End::Length(length)),
+            false => Ok(BodyEnd::Length(length)),
         };
     }
-    Ok(End::Nul(body))
+    Ok(BodyEnd::Nul(body))
 }
 
 /// Padding is tolerated here in every version: a number has no spaces that could matter.
@@ -252,18 +254,18 @@ fn digits(value: &[u8]) -> Option<usize> {
 /// The frame's length when its final NUL is there. On the way out `end` holds the body's length.
 fn body_whole(
     body: usize,
-    end: &mut End,
+    end: &mut BodyEnd,
     limits: &Limits,
     input: &[u8],
 ) -> Result<Option<usize>, Fault> {
     match end {
-        End::Length(length) => match input.get(body + *length) {
+        BodyEnd::Length(length) => match input.get(body + *length) {
             None => Ok(None),
             // STOMP 1.2 §Header content-length: the frame still needs to be terminated with a NULL octet.
             Some(0) => Ok(Some(body + *length + 1)),
             Some(_) => Err(Fault::NoNul),
         },
-        End::Nul(scanned) => {
+        BodyEnd::Nul(scanned) => {
             let rest = input.get(*scanned..).unwrap_or_default();
             let found = memchr::memchr(0, rest);
             let length = *scanned + found.unwrap_or(rest.len()) - body;
@@ -272,7 +274,7 @@ fn body_whole(
             }
             match found {
                 Some(_) => {
-                    *end = End::Length(length);
+                    *end = BodyEnd::Length(length);
                     Ok(Some(body + length + 1))
                 }
                 None => {

@@ -1,8 +1,8 @@
 //! Events of the session into frames. A MESSAGE is a head of this delivery and a tail that all its receivers share.
 
+use super::Connection;
 use super::receipts::ReceiptId;
-use super::wire::Refusal;
-use super::{Connection, Phase};
+use super::refusal::Refusal;
 use crate::codec::{FRAME_END, decimal};
 use crate::mapping::{self, Look};
 use bytes::{BufMut, Bytes};
@@ -15,7 +15,7 @@ impl Connection<'_> {
         let mut events = std::mem::take(&mut self.events);
         for confirm in events.confirms.drain(..) {
             if confirm.lane == self.lane {
-                let (out, rules) = (self.wire.output.tail(), self.peer.rules);
+                let (out, rules) = (self.line.output.tail(), self.client.rules);
                 let confirmed = self.receipts.confirmed(confirm.confirmed, out, rules);
                 confirmed.map_err(refused)?;
             }
@@ -24,11 +24,11 @@ impl Connection<'_> {
             self.notice(notice)?;
         }
         // Who is leaving takes no more messages; not being written, they go back.
-        if matches!(self.phase, Phase::Open) {
+        if self.leaving.is_none() {
             for delivery in events.deliveries.drain(..) {
                 self.deliver(&delivery);
             }
-            self.session.encoded(self.wire.output.position());
+            self.session.encoded(self.line.output.position());
         }
         self.events = events;
         Ok(())
@@ -36,7 +36,7 @@ impl Connection<'_> {
 
     fn notice(&mut self, notice: Notice) -> Result<(), Refusal> {
         match notice {
-            // STOMP has no word for it; what is held back shows as receipts that do not come.
+            // STOMP has no frame for it; held publishes simply get no receipts.
             Notice::Blocked(_) => {}
             Notice::Detached { consumer, why } => {
                 if self.subscriptions.remove(consumer).is_some() {
@@ -63,7 +63,7 @@ impl Connection<'_> {
         let tail = self.tail(message);
         let noted = self.subscriptions.delivered(delivery.consumer, delivery.offset);
         let Some((number, subscription)) = noted else { return };
-        let out = self.wire.output.tail();
+        let out = self.line.output.tail();
         out.put_slice(&subscription.head);
         decimal(out, number);
         out.put_u8(b'\n');
@@ -91,22 +91,22 @@ impl Connection<'_> {
             decimal(out, self.now.until(expires).max(1));
             out.put_u8(b'\n');
         }
-        self.wire.output.push(&tail);
+        self.line.output.push(&tail);
         if !mapping::holds_body(message) {
-            self.wire.output.push(message.body());
-            self.wire.output.tail().put_slice(FRAME_END);
+            self.line.output.push(message.body());
+            self.line.output.tail().put_slice(FRAME_END);
         }
     }
 
     fn tail(&self, message: &Message) -> Bytes {
         let look = Look {
-            version: self.peer.version,
-            topic_exchange: &self.peer.topic_exchange,
-            formats: &self.peer.formats,
+            version: self.client.version,
+            topic_exchange: &self.client.topic_exchange,
+            formats: &self.client.formats,
             options: self.options,
         };
-        match self.peer.common_look || mapping::is_native(message) {
-            true => message.frame(self.peer.format, || mapping::tail(message, look)),
+        match self.client.common_look || mapping::is_native(message) {
+            true => message.frame(self.client.format, || mapping::tail(message, look)),
             false => mapping::tail(message, look),
         }
     }

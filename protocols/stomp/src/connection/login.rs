@@ -1,44 +1,64 @@
 //! CONNECT to CONNECTED: version, login, virtual host, heart-beats. Nothing of a connection takes effect before.
 
-use super::clock::Beats;
-use super::wire::{Refusal, Wire};
-use crate::codec::{Command, Headers, Limits, Rules, Version, Writer};
+use super::Closing;
+use super::receive::next_frame;
+use super::refusal::Refusal;
+use crate::codec::{Command, Decoder, Headers, Limits, Rules, Version, Writer};
 use crate::mapping::invalid;
 use crate::options::Options;
 use crossdock_core::{
     Broker, Credentials, Error, ErrorKind, Login, Name, Origin, Secret, Session, SessionSpec,
 };
+use crossdock_net::{Entrance, KeepAlive, Line};
 use std::time::Duration;
 
 /// Bytes of a client id.
 const CLIENT_ID_MAX: usize = 1024;
 const SERVER: &str = concat!("crossdock/", env!("CARGO_PKG_VERSION"));
 
-/// Where the peer came in.
-pub(super) struct Door<'a> {
+/// Where a client logs in.
+pub(super) struct LoginContext<'a> {
     pub options: &'a Options,
     pub broker: &'a Broker,
-    pub listener: Name,
-    pub loopback: bool,
+    pub entrance: Entrance,
 }
 
-/// Somebody who logged in.
-pub(super) struct Seat {
+/// A client that has logged in.
+pub(super) struct LoggedIn {
     pub session: Session,
     pub version: Version,
-    pub client: Name,
-    pub user: Name,
-    pub beats: Beats,
 }
 
-/// Waits for CONNECT and answers it. None: the peer left before.
-pub(super) async fn open(door: &Door<'_>, wire: &mut Wire) -> Result<Option<Seat>, Refusal> {
-    let frame = loop {
-        if let Some(frame) = wire.frame(Rules::CONNECT)? {
-            break frame;
+/// Heart-beat intervals as agreed in CONNECTED; none: no beats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct HeartBeats {
+    /// The longest time between two of ours.
+    sent: Option<Duration>,
+    /// The same of the client's.
+    expected: Option<Duration>,
+}
+
+impl HeartBeats {
+    /// Ours come in half the time, so that a late wake-up is still in time; the client's may take twice as long.
+    fn keep_alive(self) -> KeepAlive {
+        KeepAlive {
+            silence: self.expected.map(|interval| interval.saturating_mul(2)),
+            beat: self.sent.map(|interval| interval / 2),
         }
-        if !matches!(wire.input.read().await, Ok(1..)) {
-            return Ok(None);
+    }
+}
+
+/// Waits for CONNECT and answers it.
+pub(super) async fn log_in(
+    line: &mut Line,
+    decoder: &mut Decoder,
+    context: &LoginContext<'_>,
+) -> Result<LoggedIn, Closing> {
+    let LoginContext { options, broker, entrance } = context;
+    let frame = loop {
+        match next_frame(&mut line.input, decoder, Rules::CONNECT)? {
+            Some(frame) => break frame,
+            None => line.more().await?,
         }
     };
     if !matches!(frame.command, Command::Connect | Command::Stomp) {
@@ -46,22 +66,22 @@ pub(super) async fn open(door: &Door<'_>, wire: &mut Wire) -> Result<Option<Seat
     }
     let headers = &frame.headers;
     let version = version(headers)?;
-    let beats = beats(headers, door.options.heart_beat_min)?;
+    let beats = beats(headers, options.heart_beat_min)?;
     let text = |name| value(headers, name, version);
-    let user = door.broker.login(&credentials(&text, door.loopback)).await?;
+    let user = broker.login(&credentials(&text, entrance.loopback)).await?;
     let client = text("client-id").unwrap_or_default();
     if client.len() > CLIENT_ID_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
     }
-    let client = Name::from(client);
-    let origin =
-        Origin { user: user.clone(), client: client.clone(), listener: door.listener.clone() };
-    let vhost = vhost(door.broker, text("host"));
-    let session = door.broker.session(SessionSpec::anonymous(vhost, origin)).await?;
-    let body_bytes = door.broker.settings().message_bytes_max;
-    wire.decoder.settle(version, Limits { body_bytes, ..Limits::GUEST });
-    connected(wire, version, &session, beats);
-    Ok(Some(Seat { session, version, client, user, beats }))
+    let origin = Origin { user, client: client.into(), listener: entrance.listener.clone() };
+    let vhost = vhost(broker, text("host"));
+    let session = broker.session(SessionSpec::anonymous(vhost, origin)).await?;
+    let body_bytes = broker.settings().message_bytes_max;
+    decoder.settle(version, Limits { body_bytes, ..Limits::GUEST });
+    connected(line, version, &session, beats);
+    line.agreed(beats.keep_alive());
+    line.log_opened(&session.origin().user, &session.origin().client);
+    Ok(LoggedIn { session, version })
 }
 
 /// 1.0 peers pad values, and so they are trimmed once it is known to be one.
@@ -84,8 +104,8 @@ fn version(headers: &Headers) -> Result<Version, Refusal> {
 }
 
 /// STOMP 1.2 §Heart-beating: of what one can do and the other wants, the larger; 0 on either side is none.
-fn beats(headers: &Headers, min: Duration) -> Result<Beats, Error> {
-    let Some(text) = headers.get("heart-beat") else { return Ok(Beats::default()) };
+fn beats(headers: &Headers, min: Duration) -> Result<HeartBeats, Error> {
+    let Some(text) = headers.get("heart-beat") else { return Ok(HeartBeats::default()) };
     let bad = || invalid("heart-beat is two numbers of milliseconds");
     let (can, wants) = text.split_once(',').ok_or_else(bad)?;
     let interval = |text: &str| match text.trim().parse::<u32>() {
@@ -93,7 +113,7 @@ fn beats(headers: &Headers, min: Duration) -> Result<Beats, Error> {
         Ok(ms) => Ok(Some(Duration::from_millis(u64::from(ms)).max(min))),
         Err(_) => Err(bad()),
     };
-    Ok(Beats { sent: interval(wants)?, expected: interval(can)? })
+    Ok(HeartBeats { sent: interval(wants)?, expected: interval(can)? })
 }
 
 fn credentials(text: &impl Fn(&'static str) -> Option<String>, loopback: bool) -> Login {
@@ -114,9 +134,9 @@ fn vhost(broker: &Broker, host: Option<String>) -> Name {
     }
 }
 
-fn connected(wire: &mut Wire, version: Version, session: &Session, beats: Beats) {
+fn connected(line: &mut Line, version: Version, session: &Session, beats: HeartBeats) {
     let ms = |interval: Option<Duration>| interval.map_or(0, |interval| interval.as_millis());
-    let mut writer = Writer::begin(wire.output.tail(), Command::Connected, Rules::CONNECT);
+    let mut writer = Writer::begin(line.output.tail(), Command::Connected, Rules::CONNECT);
     writer.line(b"version", version.text().as_bytes());
     writer.line(b"server", SERVER.as_bytes());
     writer.number("session", session.id().0);

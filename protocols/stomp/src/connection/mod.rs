@@ -1,54 +1,93 @@
-//! One connection: one task that owns both halves of the socket and the seat in the broker. It translates a turn's
-//! frames into the session's verbs and a turn's events into frames; nothing waits for the peer but the select below.
+//! One connection, one task: login, loop, farewell. The loop itself is [`Line`]'s (docs/ARCHITECTURE.md, "The loop of
+//! a connection"); here is what STOMP does with what it wakes up for.
 //!
 //! ```text
-//! login ─► open ── DISCONNECT ─► leaving (reads nothing, waits for confirms) ─► left
-//!   └───────┴── refused: ERROR ─► closed
+//! login ─► running ─┬─ DISCONNECT ─► waits for confirms, reads nothing ─► session closed ─► RECEIPT ─► end
+//!                   ├─ refused, drain, silent ─► ERROR ──────────────────────────────────────────────► end
+//!                   ├─ end of stream ─► answers that are due ────────────────────────────────────────► end
+//!                   └─ lost, stuck ──────────────────────────────────────────────────────────────────► end
 //! ```
 //!
-//! | file | what is in it |
+//! | file | topic |
 //! |---|---|
 //! | `login` | CONNECT to CONNECTED |
+//! | `receive` | frames, each to its file; receipts |
 //! | `publish` | SEND: destinations resolved, temporary queues, delays |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE and the queues behind topics |
 //! | `settle` | ACK, NACK and transactions |
 //! | `deliver` | events: MESSAGE, RECEIPT, what the broker has to say |
-//! | `receipts` `subscriptions` `transactions` `clock` `wire` | state, without the broker |
+//! | `refusal` | ERROR |
+//! | `receipts` `subscriptions` `transactions` | state, without the broker |
+//!
+//! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited
+//! with [`Line::while_waiting`].
 
-mod clock;
 mod deliver;
 mod login;
 mod publish;
 mod receipts;
+mod receive;
+mod refusal;
 mod settle;
 mod subscribe;
 mod subscriptions;
 mod transactions;
-mod wire;
 
-use crate::codec::{Command, Frame, Headers, Rules, Version};
-use crate::mapping::{format_id, invalid};
+use crate::codec::{Decoder, Frame, Rules, Version};
+use crate::mapping::format_id;
 use crate::options::{Options, TimeUnit};
-use clock::{Clock, Due};
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{
-    Accepted, Broker, Drain, Error, ErrorKind, Events, FormatId, Formats, LaneId, Name, Session,
+    Accepted, Broker, Credit, Error, ErrorKind, Events, FormatId, Formats, LaneId, Name, Session,
     Timestamp,
 };
-use crossdock_net::Input;
-use login::{Door, Seat};
+use crossdock_net::{Dialect, Line, Lost, Ready};
+use login::{LoggedIn, LoginContext};
 use publish::Targets;
-use receipts::{ReceiptId, Receipts, Sent};
-use std::io;
+use receipts::{ReceiptId, Receipts};
+use refusal::Refusal;
+use std::convert::Infallible;
+use std::time::Duration;
 use subscriptions::Subscriptions;
-use tokio::time::timeout;
 use transactions::Transactions;
-use wire::{Refusal, Wire};
 
-/// Output over which no more deliveries are taken.
-const OUT_HIGH: usize = 256 << 10;
-/// Output over which nothing is read: receipts are answers to what was read, and their peer does not take them.
-const OUT_FULL: usize = 4 << 20;
+/// What the line knows of STOMP: a heart-beat is an end of line (STOMP 1.2 §Heart-beating).
+const DIALECT: Dialect = Dialect { protocol: "stomp", heartbeat: b"\n" };
+/// For the last frame to be written, and for the client to close after it.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// Why a connection ends.
+enum Closing {
+    /// DISCONNECT came, and all receipts before its own are sent; its own waits for the end of the session.
+    ByClient(Option<ReceiptId>),
+    /// The client gets ERROR.
+    Refused(Refusal),
+    /// The socket is closed without ERROR, after what waits is written.
+    Quiet(Error),
+    /// The client cannot be reached any more.
+    Lost(Lost),
+}
+
+impl From<Refusal> for Closing {
+    fn from(refusal: Refusal) -> Self {
+        Closing::Refused(refusal)
+    }
+}
+
+impl From<Error> for Closing {
+    fn from(error: Error) -> Self {
+        Closing::Refused(error.into())
+    }
+}
+
+impl From<Lost> for Closing {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Silent => Error::new(ErrorKind::Closed, "no heart-beat in time").into(),
+            lost => Closing::Lost(lost),
+        }
+    }
+}
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(
@@ -56,349 +95,224 @@ pub(crate) async fn serve(
     accepted: Accepted,
     broker: Broker,
 ) -> Result<(), Error> {
-    let Accepted { reader, writer, head, loopback, listener, mut drain, .. } = accepted;
-    let mut wire = Wire::new(reader, writer, head);
-    let door = Door { options, broker: &broker, listener, loopback };
-    let opened = tokio::select! { biased;
-        () = drain.started() => return Ok(()),
-        opened = timeout(options.login_time, login::open(&door, &mut wire)) => opened,
-    };
-    let late = |_| Err(Error::new(ErrorKind::Closed, "no login in time").into());
-    match opened.unwrap_or_else(late) {
-        Ok(Some(seat)) => Connection::new(options, &broker, seat, wire, drain).run().await,
-        Ok(None) => Ok(()),
-        Err(refusal) => {
-            wire.error(&refusal, Rules::CONNECT);
-            wire.finish().await;
-            Err(refusal.error)
-        }
+    // What is rare or large lives in boxes, so that a connection at rest is small.
+    match Box::pin(open(options, accepted, broker)).await? {
+        Some(connection) => connection.run().await,
+        None => Ok(()),
     }
 }
 
-/// What is known of the peer, and does not change.
-struct Peer {
+/// The login; none when there is nothing to serve after it.
+async fn open(
+    options: &Options,
+    accepted: Accepted,
+    broker: Broker,
+) -> Result<Option<Box<Connection<'_>>>, Error> {
+    let (mut line, entrance) =
+        Line::new(&DIALECT, accepted, options.login_time, options.write_time);
+    let context = LoginContext { options, broker: &broker, entrance };
+    let mut decoder = Decoder::new();
+    match login::log_in(&mut line, &mut decoder, &context).await {
+        Ok(logged_in) => {
+            let connection = Connection::new(options, logged_in, (line, decoder));
+            Ok(Some(Box::new(connection)))
+        }
+        Err(closing) => refuse(line, closing).await.map(|()| None),
+    }
+}
+
+/// Ends a connection whose login failed.
+async fn refuse(mut line: Line, closing: Closing) -> Result<(), Error> {
+    let error = match closing {
+        Closing::Lost(Lost::StoppedInLogin) => return Ok(()),
+        Closing::Lost(lost) => {
+            line.log_refused(&lost.to_string());
+            return Err(lost.into());
+        }
+        Closing::Refused(refusal) => {
+            refusal.put(line.output.tail(), Rules::CONNECT);
+            refusal.error
+        }
+        Closing::Quiet(error) => error,
+        Closing::ByClient(_) => return Ok(()),
+    };
+    line.log_refused(error.detail());
+    line.farewell(FAREWELL_TIME).await;
+    Err(error)
+}
+
+/// What is known of the client, and does not change.
+struct Client {
     version: Version,
     rules: Rules,
     format: FormatId,
-    user: Name,
-    client: Name,
-    /// Headers of other protocols are written in the way that all listeners share.
+    /// The listener's options are those under which encoded messages are shared with other listeners.
     common_look: bool,
     topic_exchange: Name,
     formats: Formats,
 }
 
-enum Phase {
-    Open,
-    /// After DISCONNECT, with the receipt it asked for.
-    Leaving(Option<ReceiptId>),
-}
-
-/// What a frame's receipt waits for.
-enum Answer {
-    Done,
-    /// As many confirms.
-    Confirms {
-        count: usize,
-        soft: bool,
-    },
-    /// Everything so far being stored.
-    Stored,
-    /// The end of the connection.
-    Left,
-}
-
-/// Why the loop ends.
-enum Stop {
-    Refused(Refusal),
-    /// The socket is gone, or of no use.
-    Gone(Error),
-    /// The peer closed without DISCONNECT.
-    Lost,
-    /// All that DISCONNECT's receipt waits for, but the end of the session, is there.
-    Left(Option<ReceiptId>),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Stop::Refused(refusal)
-    }
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Stop::Refused(error.into())
-    }
-}
-
-/// What the loop woke up for.
-enum Wake {
-    Drain,
-    Timer,
-    Wrote(io::Result<usize>),
-    Read(io::Result<usize>),
-    Events,
+/// DISCONNECT came.
+struct Leaving {
+    /// The receipt it asked for.
+    receipt: Option<ReceiptId>,
 }
 
 /// A connection that logged in.
 struct Connection<'a> {
     options: &'a Options,
-    peer: Peer,
-    wire: Wire,
-    drain: Drain,
+    client: Client,
+    line: Line,
+    decoder: Decoder,
     session: Session,
     lane: LaneId,
     events: Events,
-    clock: Clock,
     subscriptions: Subscriptions,
     receipts: Receipts,
     transactions: Transactions,
-    /// A COMMIT that waits for room on the disk. Nothing behind it is looked at meanwhile.
+    /// A COMMIT that waits for free disk space. Frames behind it are not decoded meanwhile.
     held_commit: Option<Frame>,
     targets: Targets,
     /// The broker's time at the start of the turn.
     now: Timestamp,
-    phase: Phase,
+    /// Nothing is read any more.
+    leaving: Option<Leaving>,
 }
 
 impl<'a> Connection<'a> {
-    fn new(options: &'a Options, broker: &Broker, seat: Seat, wire: Wire, drain: Drain) -> Self {
-        let Seat { mut session, version, client, user, beats } = seat;
+    fn new(options: &'a Options, logged_in: LoggedIn, (line, decoder): (Line, Decoder)) -> Self {
+        let LoggedIn { mut session, version } = logged_in;
         let common_look =
             options.carry == Carry::Full && options.timestamps == TimeUnit::Milliseconds;
-        let peer = Peer {
+        let broker = session.broker();
+        let client = Client {
             version,
             rules: version.rules(),
             format: format_id(version),
-            user,
-            client,
             common_look,
             topic_exchange: broker.settings().topic_exchange.clone(),
             formats: broker.formats().clone(),
         };
         Self {
             options,
-            peer,
-            wire,
-            drain,
+            client,
+            line,
+            decoder,
+            now: broker.now(),
             lane: session.lane(),
             subscriptions: Subscriptions::new(session.id().0, version),
             session,
             events: Events::default(),
-            clock: Clock::new(beats, options.write_time),
             receipts: Receipts::default(),
             transactions: Transactions::default(),
             held_commit: None,
             targets: Targets::default(),
-            now: broker.now(),
-            phase: Phase::Open,
+            leaving: None,
         }
     }
 
-    async fn run(mut self) -> Result<(), Error> {
+    async fn run(mut self: Box<Self>) -> Result<(), Error> {
+        let closing = match self.turns().await {
+            Ok(never) => match never {},
+            Err(closing) => closing,
+        };
+        Box::pin(self.close(closing)).await
+    }
+
+    /// The loop. It only ends with a reason.
+    async fn turns(&mut self) -> Result<Infallible, Closing> {
         // Frames may have come with CONNECT in one piece.
-        let mut turn = self.frames().await;
-        let stop = loop {
-            if let Err(stop) = turn {
-                break stop;
-            }
-            let waiting = !self.wire.output.is_empty();
-            let (read, take) = (self.reads(), self.wire.output.len() < OUT_HIGH);
-            self.clock.arm(waiting);
-            let wake = tokio::select! { biased;
-                () = self.drain.started() => Wake::Drain,
-                () = self.clock.timer() => Wake::Timer,
-                wrote = self.wire.output.write_some(), if waiting => Wake::Wrote(wrote),
-                wake = either(
-                    &mut self.session,
-                    &mut self.events,
-                    &mut self.wire.input,
-                    read,
-                    take,
-                ) => wake,
-            };
-            turn = self.turn(wake).await;
-        };
-        self.end(stop).await
-    }
-
-    /// True while the peer is listened to.
-    fn reads(&self) -> bool {
-        matches!(self.phase, Phase::Open)
-            && self.held_commit.is_none()
-            && self.session.may_read()
-            && self.receipts.has_room()
-            && self.wire.output.len() < OUT_FULL
-    }
-
-    async fn turn(&mut self, wake: Wake) -> Result<(), Stop> {
-        match wake {
-            Wake::Drain => Err(Error::new(ErrorKind::Closed, "broker is shutting down").into()),
-            Wake::Timer => self.timer(),
-            Wake::Wrote(wrote) => {
-                wrote.map_err(gone)?;
-                self.clock.wrote();
-                self.session.flushed(self.wire.output.written());
-                Ok(())
-            }
-            Wake::Read(read) => match read.map_err(gone)? {
-                0 => Err(Stop::Lost),
-                _ => {
-                    let turn = self.frames().await;
-                    // While the store was waited for, nobody listened.
-                    self.clock.read();
-                    turn
-                }
-            },
-            Wake::Events => {
-                self.take_events()?;
-                match self.held_commit.take() {
-                    Some(commit) => {
-                        self.frame(commit).await?;
-                        self.frames().await
+        self.frames().await?;
+        loop {
+            let reads = self.reads();
+            match self.line.next(&mut self.session, &mut self.events, reads).await? {
+                Ready::Bytes => self.frames().await?,
+                Ready::Events => {
+                    self.take_events()?;
+                    match self.held_commit.take() {
+                        Some(commit) => self.resume(commit).await?,
+                        None => self.end_turn().await?,
                     }
-                    None => self.after_turn().await,
                 }
-            }
-        }
-    }
-
-    fn timer(&mut self) -> Result<(), Stop> {
-        let closed = |why| Error::new(ErrorKind::Closed, why);
-        match self.clock.due(self.reads()) {
-            Due::Nothing => Ok(()),
-            Due::Beat => {
-                // STOMP 1.2 §Heart-beating: any data counts, so a beat is only for an idle wire.
-                if self.wire.output.is_empty() {
-                    self.wire.output.tail().extend_from_slice(b"\n");
+                Ready::EndOfStream => self.end_of_stream(),
+                Ready::Stopping => {
+                    let error = Error::new(ErrorKind::Closed, "broker is shutting down");
+                    return Err(error.into());
                 }
-                Ok(())
+                Ready::Retry => {}
             }
-            Due::Silence => Err(closed("no heart-beat in time").into()),
-            Due::Stuck => Err(Stop::Gone(closed("the peer does not read"))),
-        }
-    }
-
-    /// All whole frames of the input.
-    async fn frames(&mut self) -> Result<(), Stop> {
-        self.now = self.session.broker().now();
-        self.targets.next_turn();
-        while matches!(self.phase, Phase::Open) && self.held_commit.is_none() {
-            let Some(frame) = self.wire.frame(self.peer.rules)? else { break };
-            self.frame(frame).await?;
-        }
-        self.after_turn().await
-    }
-
-    async fn frame(&mut self, frame: Frame) -> Result<(), Refusal> {
-        if frame.command == Command::Commit && !self.may_commit(&frame.headers) {
-            self.held_commit = Some(frame);
-            return Ok(());
-        }
-        let receipt = ReceiptId::asked(&frame.headers);
-        let answer = match self.receive(&frame, receipt.is_some()).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(Refusal { error, receipt, versions: false }),
-        };
-        match (answer, receipt) {
-            (Answer::Left, receipt) => self.phase = Phase::Leaving(receipt),
-            (_, None) => {}
-            (Answer::Done, Some(receipt)) => {
-                receipts::write(self.wire.output.tail(), self.peer.rules, &receipt, None);
-            }
-            (Answer::Confirms { count, soft }, Some(receipt)) => {
-                self.receipts.with_confirms(Sent { receipt, left: count, soft });
-            }
-            (Answer::Stored, Some(receipt)) => self.receipts.when_stored(receipt),
-        }
-        Ok(())
-    }
-
-    async fn receive(&mut self, frame: &Frame, receipt: bool) -> Result<Answer, Error> {
-        let headers: &Headers = &frame.headers;
-        match frame.command {
-            Command::Send => self.send(frame, receipt).await,
-            Command::Ack => self.ack(headers),
-            Command::Nack => self.nack(headers),
-            Command::Subscribe => self.subscribe(headers).await,
-            Command::Unsubscribe => self.unsubscribe(headers).await,
-            Command::Begin => self.begin(headers),
-            Command::Commit => self.commit(headers, receipt).await,
-            Command::Abort => self.abort(headers),
-            Command::Disconnect => Ok(Answer::Left),
-            Command::Connect | Command::Stomp => Err(invalid("already connected")),
-            Command::Connected | Command::Message | Command::Receipt | Command::Error => {
-                Err(invalid(format!("{} is a server's frame", frame.command.text())))
+            if self.line.is_ended() && !self.owes_receipts() {
+                let error = Error::new(ErrorKind::Closed, "the client closed the connection");
+                return Err(Closing::Quiet(error));
             }
         }
     }
 
-    /// What every turn ends with: publishes are routed, and what was asked to be stored is waited for.
-    async fn after_turn(&mut self) -> Result<(), Stop> {
-        self.session.flush();
-        if self.receipts.waits_for_store() {
-            self.session.sync().await?;
-            self.clock.read();
-            self.receipts.answer_stored(self.wire.output.tail(), self.peer.rules);
-        }
-        match &mut self.phase {
-            Phase::Leaving(receipt) if self.receipts.all_confirmed() => {
-                Err(Stop::Left(receipt.take()))
-            }
-            _ => Ok(()),
+    /// True while more frames can be taken.
+    fn reads(&self) -> bool {
+        self.leaving.is_none() && self.held_commit.is_none() && self.receipts.has_room()
+    }
+
+    /// Tries the COMMIT again that was held back, and goes on behind it.
+    async fn resume(&mut self, commit: Frame) -> Result<(), Closing> {
+        self.frame(commit).await?;
+        self.frames().await
+    }
+
+    /// The client sends nothing more, but may read. It gets the receipts that it asked for, and no more messages.
+    fn end_of_stream(&mut self) {
+        for consumer in self.subscriptions.consumers() {
+            self.session.set_credit(consumer, Credit { messages: 0, bytes: u64::MAX });
         }
     }
 
-    async fn end(self, stop: Stop) -> Result<(), Error> {
-        let Connection { mut session, mut wire, peer, .. } = self;
-        match stop {
-            Stop::Lost => Ok(()),
-            Stop::Gone(error) => Err(error),
-            Stop::Refused(refusal) => {
-                // What came before the refused frame counts.
-                session.flush();
-                wire.error(&refusal, peer.rules);
-                wire.finish().await;
-                session.flushed(wire.output.written());
+    fn owes_receipts(&self) -> bool {
+        self.held_commit.is_some() || !self.receipts.all_confirmed()
+    }
+
+    async fn close(self: Box<Self>, closing: Closing) -> Result<(), Error> {
+        let Self { mut session, mut line, client, .. } = *self;
+        let (origin, rules) = (session.origin().clone(), client.rules);
+        let log = |line: &Line, why: &str| line.log_closing(&origin.user, &origin.client, why);
+        // What came before the end counts.
+        session.flush();
+        let result = match closing {
+            Closing::Lost(lost) => {
+                log(&line, &lost.to_string());
+                return Err(lost.into());
+            }
+            Closing::Quiet(error) => {
+                log(&line, error.detail());
+                line.write_out(&mut session, FAREWELL_TIME).await;
+                drop(session);
+                Err(error)
+            }
+            Closing::Refused(refusal) => {
+                log(&line, refusal.error.detail());
+                refusal.put(line.output.tail(), rules);
+                line.write_out(&mut session, FAREWELL_TIME).await;
+                drop(session);
                 Err(refusal.error)
             }
-            Stop::Left(receipt) => {
+            Closing::ByClient(receipt) => {
+                log(&line, "DISCONNECT of the client");
                 // What was delivered and is not written when the session ends would go back.
-                wire.drain().await;
-                session.flushed(wire.output.written());
-                let closed = session.close().await;
+                line.write_out(&mut session, FAREWELL_TIME).await;
+                let closed = line.while_waiting(session.close()).await;
                 match (&closed, receipt) {
                     (Ok(()), None) => {}
                     (Ok(()), Some(receipt)) => {
-                        receipts::write(wire.output.tail(), peer.rules, &receipt, None);
+                        receipts::write(line.output.tail(), rules, &receipt, None);
                     }
                     (Err(error), receipt) => {
                         let refusal = Refusal { error: error.clone(), receipt, versions: false };
-                        wire.error(&refusal, peer.rules);
+                        refusal.put(line.output.tail(), rules);
                     }
                 }
-                wire.finish().await;
                 closed
             }
-        }
+        };
+        line.farewell(FAREWELL_TIME).await;
+        result
     }
-}
-
-/// The next read or the next events: by chance where both are ready, so that neither side starves.
-async fn either(
-    session: &mut Session,
-    events: &mut Events,
-    input: &mut Input,
-    read: bool,
-    take: bool,
-) -> Wake {
-    tokio::select! {
-        read = input.read(), if read => Wake::Read(read),
-        () = session.events(events), if take => Wake::Events,
-        else => std::future::pending().await,
-    }
-}
-
-fn gone(error: io::Error) -> Stop {
-    Stop::Gone(Error::new(ErrorKind::Closed, error.to_string()))
 }

@@ -1,9 +1,10 @@
 //! SEND. Its destination becomes one or several addresses, with queues that are declared when missing and temporary
 //! ones of this connection; then the message is published, parked until it is due, or kept for its transaction.
 
+use super::Connection;
+use super::receive::Answer;
 use super::subscriptions::Subscribed;
-use super::transactions::Step;
-use super::{Answer, Connection};
+use super::transactions::Operation;
 use crate::codec::{Frame, Headers};
 use crate::mapping::destination::{self, Destination, Usage};
 use crate::mapping::{self, AckMode, SendRequest, invalid};
@@ -16,16 +17,16 @@ use crossdock_core::{
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
-/// Names of queues that are not there and can be sent to all the same.
+/// Prefix of pseudo-queues: they do not exist, and can be sent to all the same.
 const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
-/// In front of a topic, in base64url, that is shown as a queue's name to those who can answer to queues only.
+/// Prefix of the queue name that stands for a topic (in base64url), for clients that can reply to queues only.
 const REPLY_TOPIC: &str = "mq.reply.t.";
 
 /// Where one part of a SEND goes.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     address: Address,
-    /// Not before.
+    /// Not to be published before this time.
     due: Option<Timestamp>,
 }
 
@@ -39,13 +40,13 @@ impl Target {
 #[derive(Debug)]
 struct Temporary {
     queue: Name,
-    /// Somebody has subscribed to it.
+    /// It has a subscription.
     watched: bool,
     /// The subscription that a reply-to made.
     implicit: Option<ConsumerId>,
 }
 
-/// What destinations were found to name: the last one, and the temporary queues.
+/// Destinations that were resolved: the last one, and the temporary queues.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     /// The header's octets, the address, and the turn it was looked up in: a queue can be deleted between turns.
@@ -73,10 +74,10 @@ impl Connection<'_> {
     /// `receipt`: one was asked for.
     pub(super) async fn send(&mut self, frame: &Frame, receipt: bool) -> Result<Answer, Error> {
         let headers = &frame.headers;
-        let request = SendRequest::read(headers, self.now, &self.peer.user)?;
+        let request = SendRequest::read(headers, self.now, &self.session.origin().user)?;
         let targets = self.targets_of(&request, headers).await?;
         let bytes = self.native_block(&request, headers).await?;
-        let native = Native { format: self.peer.format, bytes };
+        let native = Native { format: self.client.format, bytes };
         let meta = request.meta(self.session.origin(), self.now);
         let mut count = 0;
         for Target { address, due } in targets {
@@ -88,10 +89,11 @@ impl Connection<'_> {
                 }
                 (Some(name), None) => {
                     self.session.charge(&message);
-                    self.transactions.add(&name.value(), Step::Publish(message))?;
+                    self.transactions.add(&name.value(), Operation::Publish(message))?;
                 }
                 (None, Some(due)) => {
-                    self.session.park(Due::At(due), message).await?;
+                    Box::pin(self.line.while_waiting(self.session.park(Due::At(due), message)))
+                        .await?;
                 }
                 (None, None) => {
                     let publish = Publish { message, confirm: receipt, mandatory: false };
@@ -120,7 +122,7 @@ impl Connection<'_> {
         let mut targets = SmallVec::new();
         for part in destination::parts(&text)? {
             let destination = destination::parse(part, Usage::Send, request.cast, self.options)?;
-            targets.push(self.target(destination, headers).await?);
+            targets.push(Box::pin(self.target(destination, headers)).await?);
         }
         if let [Target { address, due: None }] = &*targets
             && plain
@@ -176,7 +178,7 @@ impl Connection<'_> {
 
     fn topic(&self, key: Key) -> Result<Address, Error> {
         within(&key, self.session.broker().settings())?;
-        Ok(Address::new(self.peer.topic_exchange.clone(), key))
+        Ok(Address::new(self.client.topic_exchange.clone(), key))
     }
 
     /// The queue as it is, or declared when missing. Arguments that were sent have to be the queue's.
@@ -187,7 +189,8 @@ impl Connection<'_> {
     ) -> Result<Name, Error> {
         let name = spec.name.clone();
         if !arguments.is_empty() || !is_there(&self.session, &name)? {
-            self.session.declare_queue(spec.with_arguments(arguments)?).await?;
+            let spec = spec.with_arguments(arguments)?;
+            self.line.while_waiting(self.session.declare_queue(spec)).await?;
         }
         Ok(name)
     }
@@ -201,8 +204,11 @@ impl Connection<'_> {
         let Some(reply_to) = request.reply_to.filter(|h| h.raw_value.starts_with(b"/temp-")) else {
             return Ok(headers.block().clone());
         };
-        let text = reply_to.value();
-        let real = match destination::parse(&text, Usage::Send, None, self.options)? {
+        Box::pin(self.real_reply_to(&reply_to.value(), headers)).await
+    }
+
+    async fn real_reply_to(&mut self, text: &str, headers: &Headers) -> Result<Bytes, Error> {
+        let real = match destination::parse(text, Usage::Send, None, self.options)? {
             Destination::TempQueue(name) => {
                 let queue = self.temporary_queue(&name).await?;
                 self.watch(&name, &queue).await?;
@@ -225,7 +231,7 @@ impl Connection<'_> {
             return Err(Error::new(ErrorKind::Full, "too many temporary queues"));
         }
         let spec = QueueSpec { life: Life::Exclusive, ..QueueSpec::default() };
-        let queue = self.session.declare_queue(spec).await?.status.name;
+        let queue = self.line.while_waiting(self.session.declare_queue(spec)).await?.status.name;
         let temporary = Temporary { queue: queue.clone(), watched: false, implicit: None };
         self.targets.temporary.insert(name.to_owned(), temporary);
         Ok(queue)
@@ -251,7 +257,7 @@ impl Connection<'_> {
             skip_own: false,
             tag: Name::from(&*id),
         };
-        let consumer = self.session.attach(self.lane, consumer).await?;
+        let consumer = self.line.while_waiting(self.session.attach(self.lane, consumer)).await?;
         let (mode, kept, drops_own) = (AckMode::Auto, None, false);
         let subscribed = Subscribed { id: &id, named: true, mode, kept, drops_own };
         self.subscriptions.add(consumer, subscribed);
@@ -261,19 +267,19 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// The peer subscribes itself: what its reply-to did is taken back.
+    /// The peer subscribes itself: the subscription that its reply-to made is ended.
     pub(super) async fn watched_by_peer(&mut self, name: &str) {
         let Some(temporary) = self.targets.temporary.get_mut(name) else { return };
         temporary.watched = true;
         if let Some(consumer) = temporary.implicit.take()
             && self.subscriptions.remove(consumer).is_some()
         {
-            self.session.detach(consumer, Unsettled::Return).await;
+            self.line.while_waiting(self.session.detach(consumer, Unsettled::Return)).await;
         }
     }
 }
 
-/// A queue that is somebody's alone can be sent to all the same.
+/// Whether the queue exists. A queue that is exclusive to another connection can be sent to all the same.
 fn is_there(session: &Session, name: &str) -> Result<bool, Error> {
     match session.queue_status(name) {
         Ok(_) => Ok(true),

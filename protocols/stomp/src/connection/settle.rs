@@ -1,9 +1,10 @@
 //! ACK and NACK, alone or in a transaction, and the transactions themselves. A transaction's frames are kept until
 //! COMMIT and then played into the lane between `begin` and `commit`: several may be open at once, the lane has one.
 
+use super::Connection;
+use super::receive::Answer;
 use super::subscriptions::Token;
-use super::transactions::Step;
-use super::{Answer, Connection};
+use super::transactions::Operation;
 use crate::codec::{Headers, Version};
 use crate::mapping::{invalid, required, truth};
 use crate::options::NackDefault;
@@ -16,7 +17,7 @@ impl Connection<'_> {
 
     /// docs/SEMANTICS.md §2, consumer outcome.
     pub(super) fn nack(&mut self, headers: &Headers) -> Result<Answer, Error> {
-        if self.peer.version == Version::V10 {
+        if self.client.version == Version::V10 {
             return Err(invalid("STOMP 1.0 has no NACK"));
         }
         let requeue = match headers.find("requeue") {
@@ -31,7 +32,7 @@ impl Connection<'_> {
         let token = self.token(headers)?;
         match headers.get("transaction") {
             Some(name) => {
-                self.transactions.add(&name, Step::Settle(token, outcome))?;
+                self.transactions.add(&name, Operation::Settle(token, outcome))?;
                 Ok(Answer::Done)
             }
             None => {
@@ -43,7 +44,7 @@ impl Connection<'_> {
 
     /// What is meant: `id` since 1.2, before it `message-id`, which 1.1 wants the subscription with.
     fn token(&self, headers: &Headers) -> Result<Token, Error> {
-        let text = match self.peer.version {
+        let text = match self.client.version {
             Version::V12 => required(headers, "id")?,
             Version::V10 | Version::V11 => required(headers, "message-id")?,
         };
@@ -51,7 +52,7 @@ impl Connection<'_> {
             let detail = format!("no message '{text}' was delivered here");
             Error::new(ErrorKind::NotFound, detail)
         })?;
-        if self.peer.version == Version::V11 {
+        if self.client.version == Version::V11 {
             let id = required(headers, "subscription")?;
             let consumer = self.subscriptions.consumer(&id);
             if consumer.is_some_and(|consumer| consumer != token.consumer) {
@@ -91,31 +92,31 @@ impl Connection<'_> {
         headers: &Headers,
         receipt: bool,
     ) -> Result<Answer, Error> {
-        let steps = self.transactions.end(&required(headers, "transaction")?)?;
-        let went_back = |step: &Step| match step {
-            Step::Settle(token, _) => !self.subscriptions.is_active(*token),
-            Step::Publish(_) => false,
+        let operations = self.transactions.end(&required(headers, "transaction")?)?;
+        let went_back = |operation: &Operation| match operation {
+            Operation::Settle(token, _) => !self.subscriptions.is_active(*token),
+            Operation::Publish(_) => false,
         };
-        if steps.iter().any(went_back) {
+        if operations.iter().any(went_back) {
             let detail =
                 "a message that the transaction acknowledges went back with its subscription";
             return Err(Error::new(ErrorKind::NotFound, detail));
         }
-        // What was sent outside of it before goes before it.
+        // Publishes from before the commit go first.
         self.session.flush();
         self.session.begin(self.lane);
         let mut count = 0;
-        for step in steps {
-            match step {
-                Step::Publish(message) => {
+        for operation in operations {
+            match operation {
+                Operation::Publish(message) => {
                     let publish = Publish { message, confirm: receipt, mandatory: false };
                     self.session.publish(self.lane, publish);
                     count += 1;
                 }
-                Step::Settle(token, outcome) => self.settle_now(token, outcome),
+                Operation::Settle(token, outcome) => self.settle_now(token, outcome),
             }
         }
-        self.session.commit(self.lane).await?;
+        self.line.while_waiting(self.session.commit(self.lane)).await?;
         Ok(match count {
             0 => Answer::Done,
             count => Answer::Confirms { count, soft: false },

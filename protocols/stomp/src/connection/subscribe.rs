@@ -1,9 +1,10 @@
 //! SUBSCRIBE and UNSUBSCRIBE. What is subscribed to is always a queue: a named one, or one that is bound to the topic
 //! or the exchange (docs/SEMANTICS.md §7).
 
+use super::Connection;
 use super::publish::{temporary_topic, within};
+use super::receive::Answer;
 use super::subscriptions::Subscribed;
-use super::{Answer, Connection};
 use crate::codec::{Headers, Version};
 use crate::mapping::destination::{self, Destination, Usage};
 use crate::mapping::{self, AckMode, Plan, SubscribeRequest, forgotten_queue, invalid, required};
@@ -15,11 +16,11 @@ use smallvec::SmallVec;
 /// The queue that a subscription reads.
 struct Feed {
     queue: Name,
-    /// It was made for this subscription, and goes if that does not come about.
+    /// It was declared for this subscription, and is deleted if that fails.
     made: bool,
     /// UNSUBSCRIBE with `durable:true` deletes it.
     kept: bool,
-    /// Nobody else has reason to read it.
+    /// No other consumer has reason to read it.
     alone: bool,
 }
 
@@ -50,7 +51,8 @@ impl Connection<'_> {
             skip_own: request.no_local && !feed.alone,
             tag: Name::from(&*id),
         };
-        let consumer = match self.session.attach(self.lane, consumer).await {
+        let attached = self.session.attach(self.lane, consumer);
+        let consumer = match self.line.while_waiting(attached).await {
             Ok(consumer) => consumer,
             Err(error) => return Err(self.unmade(&feed, error).await),
         };
@@ -64,7 +66,7 @@ impl Connection<'_> {
 
     /// STOMP 1.2 §SUBSCRIBE id Header: required, and unique in the connection. In 1.0 the destination stands for it.
     fn new_id(&self, request: &SubscribeRequest<'_>) -> Result<String, Error> {
-        let id = match (&request.id, self.peer.version) {
+        let id = match (&request.id, self.client.version) {
             (Some(id), _) => id.to_string(),
             (None, Version::V10) => request.destination.to_string(),
             (None, _) => return Err(invalid("the header 'id' is missing")),
@@ -89,11 +91,11 @@ impl Connection<'_> {
             Destination::Existing(name) | Destination::Reply(name) => Ok(Feed::of(name.into())),
             Destination::TempQueue(name) => Ok(Feed::of(self.temporary_queue(&name).await?)),
             Destination::Topic(key) => {
-                let exchange = self.peer.topic_exchange.clone();
+                let exchange = self.client.topic_exchange.clone();
                 self.bound(exchange, key, request, headers).await
             }
             Destination::TempTopic(name) => {
-                let exchange = self.peer.topic_exchange.clone();
+                let exchange = self.client.topic_exchange.clone();
                 let key = temporary_topic(self.session.id(), &name);
                 self.bound(exchange, key, request, headers).await
             }
@@ -120,8 +122,9 @@ impl Connection<'_> {
         let queue = self.queue(spec, mapping::arguments(headers)?).await?;
         if let Some(topic) = virtual_topic(name) {
             let key = destination::topic_key(topic, Usage::Subscribe)?;
-            let exchange = self.peer.topic_exchange.clone();
-            self.session.bind(Bind::new(exchange, key, To::Queue(queue.clone()))).await?;
+            let exchange = self.client.topic_exchange.clone();
+            let bind = Bind::new(exchange, key, To::Queue(queue.clone()));
+            self.line.while_waiting(self.session.bind(bind)).await?;
         }
         Ok(Feed::of(queue))
     }
@@ -136,7 +139,7 @@ impl Connection<'_> {
     ) -> Result<Feed, Error> {
         within(&key, self.session.broker().settings())?;
         let arguments = mapping::arguments(headers)?;
-        let (spec, kept) = match request.plan(headers, &self.peer.client)? {
+        let (spec, kept) = match request.plan(headers, &self.session.origin().client)? {
             Plan::Transient => {
                 let (life, auto_delete) = (Life::Exclusive, true);
                 let spec = QueueSpec { life, auto_delete, ..QueueSpec::default() };
@@ -150,29 +153,30 @@ impl Connection<'_> {
                 (spec.with_arguments(arguments)?, true)
             }
         };
-        let declared = self.session.declare_queue(spec).await?;
+        let declared = self.line.while_waiting(self.session.declare_queue(spec)).await?;
         let alone = headers.find("x-queue-name").is_none();
         let feed = Feed { queue: declared.status.name, made: declared.created, kept, alone };
         let mut bind = Bind::new(exchange, key, To::Queue(feed.queue.clone()));
         bind.replay = mapping::replay(headers);
-        match self.session.bind(bind).await {
+        match self.line.while_waiting(self.session.bind(bind)).await {
             Ok(_) => Ok(feed),
             Err(error) => Err(self.unmade(&feed, error).await),
         }
     }
 
-    /// Takes back the queue of a subscription that failed; the failure that the peer is told.
+    /// Deletes the queue of a subscription that failed. Returns the failure, for the peer.
     async fn unmade(&mut self, feed: &Feed, error: Error) -> Error {
         if feed.made
-            && let Err(left) = self.session.delete_queue(&feed.queue, true, false).await
+            && let Err(left) =
+                self.line.while_waiting(self.session.delete_queue(&feed.queue, true, false)).await
         {
-            tracing::debug!(queue = %feed.queue, error = %left, "a queue without subscription stays");
+            tracing::debug!(queue = %feed.queue, error = %left, "the queue of a failed subscription stays");
         }
         error
     }
 
     pub(super) async fn unsubscribe(&mut self, headers: &Headers) -> Result<Answer, Error> {
-        let id = match (headers.get("id"), self.peer.version) {
+        let id = match (headers.get("id"), self.client.version) {
             (Some(id), _) => id,
             (None, Version::V10) => required(headers, "destination")?,
             // STOMP 1.2 §UNSUBSCRIBE: the id is required.
@@ -181,16 +185,16 @@ impl Connection<'_> {
         let consumer = self.subscriptions.consumer(&id);
         let ended = consumer.and_then(|consumer| self.subscriptions.remove(consumer));
         let kept = ended.as_ref().and_then(|subscription| subscription.kept.as_ref());
-        let forgotten = forgotten_queue(headers, &self.peer.client, kept)?;
+        let forgotten = forgotten_queue(headers, &self.session.origin().client, kept)?;
         if ended.is_none() && forgotten.is_none() {
             let detail = format!("there is no subscription '{id}'");
             return Err(Error::new(ErrorKind::NotFound, detail));
         }
         if let Some(consumer) = consumer {
-            self.session.detach(consumer, Unsettled::Return).await;
+            self.line.while_waiting(self.session.detach(consumer, Unsettled::Return)).await;
         }
         if let Some(queue) = forgotten {
-            match self.session.delete_queue(&queue, false, false).await {
+            match self.line.while_waiting(self.session.delete_queue(&queue, false, false)).await {
                 // An auto-delete queue went with its consumer.
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}

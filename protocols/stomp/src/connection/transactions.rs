@@ -6,30 +6,30 @@ use crate::mapping::invalid;
 use crossdock_core::{Error, ErrorKind, Message, Outcome};
 use rustc_hash::FxHashMap;
 
-/// Steps of all open transactions, BEGIN included.
-const STEPS_MAX: usize = 10_000;
-/// Bytes of their messages.
+/// Operations of all open transactions, at most; BEGIN counts as one.
+const OPERATIONS_MAX: usize = 10_000;
+/// Bytes of their messages, at most.
 const BYTES_MAX: usize = 16 << 20;
 
 /// One frame of a transaction.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum Operation {
     Publish(Message),
     Settle(Token, Outcome),
 }
 
-impl Step {
+impl Operation {
     fn size(&self) -> usize {
         match self {
-            Step::Publish(message) => message.size(),
-            Step::Settle(..) => 0,
+            Operation::Publish(message) => message.size(),
+            Operation::Settle(..) => 0,
         }
     }
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    steps: Vec<Step>,
+    operations: Vec<Operation>,
     bytes: usize,
 }
 
@@ -37,7 +37,7 @@ struct Open {
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
     open: FxHashMap<String, Open>,
-    steps: usize,
+    operations: usize,
     bytes: usize,
 }
 
@@ -51,7 +51,7 @@ impl Transactions {
         Ok(())
     }
 
-    pub(super) fn add(&mut self, name: &str, step: Step) -> Result<(), Error> {
+    pub(super) fn add(&mut self, name: &str, step: Operation) -> Result<(), Error> {
         let size = step.size();
         if !self.open.contains_key(name) {
             return Err(unknown(name));
@@ -59,31 +59,33 @@ impl Transactions {
         self.count(size)?;
         if let Some(open) = self.open.get_mut(name) {
             open.bytes += size;
-            open.steps.push(step);
+            open.operations.push(step);
         }
         Ok(())
     }
 
     /// It has messages to send.
     pub(super) fn publishes(&self, name: &str) -> bool {
-        let steps = self.open.get(name).map(|open| &open.steps);
-        steps.is_some_and(|steps| steps.iter().any(|step| matches!(step, Step::Publish(_))))
+        let operations = self.open.get(name).map(|open| &open.operations);
+        operations.is_some_and(|operations| {
+            operations.iter().any(|step| matches!(step, Operation::Publish(_)))
+        })
     }
 
-    /// Ends it; its steps in order.
-    pub(super) fn end(&mut self, name: &str) -> Result<Vec<Step>, Error> {
+    /// Ends it; its operations in order.
+    pub(super) fn end(&mut self, name: &str) -> Result<Vec<Operation>, Error> {
         let open = self.open.remove(name).ok_or_else(|| unknown(name))?;
-        self.steps -= open.steps.len() + 1;
+        self.operations -= open.operations.len() + 1;
         self.bytes -= open.bytes;
-        Ok(open.steps)
+        Ok(open.operations)
     }
 
     fn count(&mut self, size: usize) -> Result<(), Error> {
-        if self.steps >= STEPS_MAX || self.bytes.saturating_add(size) > BYTES_MAX {
+        if self.operations >= OPERATIONS_MAX || self.bytes.saturating_add(size) > BYTES_MAX {
             let detail = "the open transactions of this connection are too large";
             return Err(Error::new(ErrorKind::Full, detail));
         }
-        self.steps += 1;
+        self.operations += 1;
         self.bytes += size;
         Ok(())
     }
@@ -100,14 +102,19 @@ mod tests {
     use crossdock_core::{Address, ConsumerId, Fields, Meta, Timestamp};
     use std::sync::Arc;
 
-    fn message(bytes: usize) -> Step {
+    fn message(bytes: usize) -> Operation {
         let meta = Meta::new(Arc::default(), Timestamp(1));
         let body = Bytes::from(vec![0; bytes]);
-        Step::Publish(Message::from_fields(Address::queue("q"), meta, &Fields::default(), body))
+        Operation::Publish(Message::from_fields(
+            Address::queue("q"),
+            meta,
+            &Fields::default(),
+            body,
+        ))
     }
 
-    fn ack() -> Step {
-        Step::Settle(Token { consumer: ConsumerId(1), number: 1 }, Outcome::Accepted)
+    fn ack() -> Operation {
+        Operation::Settle(Token { consumer: ConsumerId(1), number: 1 }, Outcome::Accepted)
     }
 
     #[test]
@@ -122,7 +129,7 @@ mod tests {
         assert_eq!(all.end("a").unwrap().len(), 1);
         assert_eq!(all.end("a").unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(all.end("b").unwrap().len(), 1);
-        assert_eq!((all.steps, all.bytes), (0, 0));
+        assert_eq!((all.operations, all.bytes), (0, 0));
     }
 
     #[test]
@@ -131,12 +138,12 @@ mod tests {
         all.begin("a").unwrap();
         all.add("a", message(10 << 20)).unwrap();
         assert_eq!(all.add("a", message(7 << 20)).unwrap_err().kind(), ErrorKind::Full);
-        for _ in 2..STEPS_MAX {
+        for _ in 2..OPERATIONS_MAX {
             all.add("a", ack()).unwrap();
         }
         assert_eq!(all.add("a", ack()).unwrap_err().kind(), ErrorKind::Full);
         assert_eq!(all.begin("b").unwrap_err().kind(), ErrorKind::Full);
-        assert_eq!(all.end("a").unwrap().len(), STEPS_MAX - 1);
+        assert_eq!(all.end("a").unwrap().len(), OPERATIONS_MAX - 1);
         assert!(all.begin("b").is_ok());
     }
 }

@@ -31,7 +31,7 @@ impl ReplyCode {
         self as u16
     }
 
-    /// The constant's name: clients show it, and some look for it.
+    /// The constant's name: clients show it, and some search the text for it.
     pub fn word(self) -> &'static str {
         match self {
             ReplyCode::Success => "SUCCESS",
@@ -72,12 +72,12 @@ pub type MethodId = (u16, u16);
 /// Why a channel or the connection has to be closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {text}", code.word())]
-pub struct Fault {
+pub struct Refusal {
     pub code: ReplyCode,
     pub text: String,
 }
 
-impl Fault {
+impl Refusal {
     pub fn new(code: ReplyCode, text: impl Display) -> Self {
         Self { code, text: text.to_string() }
     }
@@ -88,8 +88,8 @@ impl Fault {
     }
 }
 
-impl From<Malformed> for Fault {
+impl From<Malformed> for Refusal {
     fn from(_: Malformed) -> Self {
-        Fault::new(ReplyCode::SyntaxError, "the arguments of a method could not be read")
+        Refusal::new(ReplyCode::SyntaxError, "the arguments of a method could not be read")
     }
 }

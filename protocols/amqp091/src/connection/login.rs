@@ -1,26 +1,37 @@
 //! From the first octet to connection.open-ok (AMQP 0-9-1 §2.2.4): protocol header, start, tune, open. Nothing of the
-//! connection has an effect before the login; the whole takes place under one deadline of the caller.
+//! connection has an effect before the login; the whole takes place under the line's deadline for logins.
 
+use super::Closing;
 use crate::Options;
 use crate::codec::frame::{self, PROTOCOL_HEADER, SIZE_MIN};
 use crate::codec::method::{StartOk, Tune};
 use crate::codec::table::{self, Pairs};
-use crate::codec::{Fault, FrameKind, Method, MethodId, Reply, ReplyCode, method};
+use crate::codec::{FrameKind, Method, MethodId, Refusal, Reply, ReplyCode, method};
+use crate::mapping::errors;
 use bytes::{Buf, Bytes};
 use crossdock_core::message::lookup;
-use crossdock_core::{Broker, Credentials, Error, ErrorKind, Login, Name, Secret, Value};
-use crossdock_net::{Input, Output};
+use crossdock_core::{
+    Broker, Credentials, Error, ErrorKind, Login, Name, Origin, Secret, Session, SessionSpec, Value,
+};
+use crossdock_net::{Entrance, KeepAlive, Line};
+use std::time::Duration;
 
-/// What client and server agreed on.
-#[derive(Debug, Clone)]
-pub struct Agreed {
-    pub user: Name,
+/// Where a client logs in.
+pub struct LoginContext<'a> {
+    pub options: &'a Options,
+    pub broker: &'a Broker,
+    pub entrance: Entrance,
+}
+
+/// A client that has logged in.
+pub struct LoggedIn {
+    pub session: Session,
     pub vhost: Name,
     pub tune: Tune,
     pub client: Capabilities,
 }
 
-/// Extensions that a client said it understands.
+/// Extensions of the protocol that the client understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
     pub consumer_cancel_notify: bool,
@@ -42,109 +53,85 @@ impl Capabilities {
     }
 }
 
-/// Why there is no connection.
-#[derive(Debug)]
-pub enum Failed {
-    /// The peer is told with connection.close.
-    Fault(Fault, MethodId),
-    /// The socket is closed, after what waits in the output.
-    Quiet(Error),
-    /// The client closed properly.
-    ClosedByClient,
+/// Puts a method into the output; the next wait for the client writes it.
+fn send(line: &mut Line, reply: Reply<'_>) {
+    reply.put(line.output.tail(), 0);
 }
 
-impl From<std::io::Error> for Failed {
-    fn from(error: std::io::Error) -> Self {
-        Failed::Quiet(Error::new(ErrorKind::Closed, error.to_string()))
-    }
-}
-
-fn ended() -> Failed {
-    Failed::Quiet(Error::new(ErrorKind::Closed, "the peer left during the login"))
-}
-
-/// The two ends of a socket.
-pub struct Wires {
-    pub input: Input,
-    pub output: Output,
-}
-
-impl Wires {
-    async fn send(&mut self, reply: Reply<'_>) -> Result<(), Failed> {
-        reply.put(self.output.tail(), 0);
-        while !self.output.is_empty() {
-            self.output.write_some().await?;
-        }
-        Ok(())
-    }
-
-    async fn receive(&mut self, frame_max: usize) -> Result<(Method, MethodId), Failed> {
-        loop {
-            let decoded = frame::decode(self.input.buffer(), frame_max);
-            match decoded.map_err(|fault| Failed::Fault(fault, (0, 0)))? {
-                Some(frame) if frame.kind == FrameKind::Heartbeat => {}
-                Some(frame) if frame.channel != 0 || frame.kind != FrameKind::Method => {
-                    let text = "only methods on channel 0 are expected before connection.open";
-                    let fault = Fault::new(ReplyCode::UnexpectedFrame, text);
-                    return Err(Failed::Fault(fault, (0, 0)));
-                }
-                Some(frame) => {
-                    let id = method::id(&frame.payload).unwrap_or_default();
-                    let method = method::decode(&frame.payload);
-                    return match method.map_err(|fault| Failed::Fault(fault, id))? {
-                        Method::ConnectionClose => Err(Failed::ClosedByClient),
-                        method => Ok((method, id)),
-                    };
-                }
-                None if self.input.read().await? == 0 => return Err(ended()),
-                None => {}
+async fn receive(line: &mut Line, frame_max: usize) -> Result<(Method, MethodId), Closing> {
+    loop {
+        let decoded = frame::decode(line.input.buffer(), frame_max);
+        match decoded.map_err(|refusal| Closing::Refused(refusal, (0, 0)))? {
+            Some(frame) if frame.kind == FrameKind::Heartbeat => {}
+            Some(frame) if frame.channel != 0 || frame.kind != FrameKind::Method => {
+                let text = "only methods on channel 0 are expected before connection.open";
+                let refusal = Refusal::new(ReplyCode::UnexpectedFrame, text);
+                return Err(Closing::Refused(refusal, (0, 0)));
             }
+            Some(frame) => {
+                let id = method::id(&frame.payload).unwrap_or_default();
+                let method = method::decode(&frame.payload);
+                return match method.map_err(|refusal| Closing::Refused(refusal, id))? {
+                    Method::ConnectionClose => Err(Closing::ByClient),
+                    method => Ok((method, id)),
+                };
+            }
+            None => line.more().await?,
         }
     }
 }
 
 /// The whole login.
-pub async fn handshake(
-    wires: &mut Wires,
-    broker: &Broker,
-    options: &Options,
-    loopback: bool,
-) -> Result<Agreed, Failed> {
-    protocol_header(wires).await?;
+pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<LoggedIn, Closing> {
+    let LoginContext { options, broker, entrance } = context;
+    protocol_header(line).await?;
     let properties = server_properties();
     let start = Reply::ConnectionStart { properties: &properties, mechanisms: "PLAIN AMQPLAIN" };
-    wires.send(start).await?;
-    let (method, id) = wires.receive(options.login_frame_max).await?;
+    send(line, start);
+    let (method, id) = receive(line, options.login_frame_max).await?;
     let Method::ConnectionStartOk(start_ok) = method else { return Err(unexpected(id)) };
     let client = Capabilities::of(&start_ok.client_properties);
-    let user = login(&start_ok, broker, client, loopback).await.map_err(|e| e.or_close(id))?;
-    let tune = tune(wires, options).await?;
-    let (method, id) = wires.receive(options.login_frame_max).await?;
+    let user = check_login(&start_ok, context, client, id).await?;
+    let tune = tune(line, options).await?;
+    let (method, id) = receive(line, options.login_frame_max).await?;
     let Method::ConnectionOpen { vhost } = method else { return Err(unexpected(id)) };
     if !broker.has_vhost(&vhost) {
-        let fault = Fault::new(ReplyCode::NotAllowed, format!("vhost '{vhost}' not found"));
-        return Err(Failed::Fault(fault, id));
+        let refusal = Refusal::new(ReplyCode::NotAllowed, format!("vhost '{vhost}' not found"));
+        return Err(Closing::Refused(refusal, id));
     }
-    wires.send(Reply::ConnectionOpenOk).await?;
-    Ok(Agreed { user, vhost, tune, client })
+    let listener = entrance.listener.clone();
+    let origin = Origin { user, client: Name::default(), listener };
+    let session = broker.session(SessionSpec::anonymous(vhost.clone(), origin)).await;
+    let session = session.map_err(|error| Closing::Refused(errors::refusal(&error), id))?;
+    line.agreed(keep_alive(tune.heartbeat));
+    line.log_opened(&session.origin().user, &session.origin().client);
+    send(line, Reply::ConnectionOpenOk);
+    Ok(LoggedIn { session, vhost, tune, client })
 }
 
-async fn protocol_header(wires: &mut Wires) -> Result<(), Failed> {
-    while wires.input.buffer().len() < PROTOCOL_HEADER.len() {
-        if !PROTOCOL_HEADER.starts_with(wires.input.buffer()) {
+/// §4.2.7: `interval` in seconds; 0 is none. Twice that is silence, and beats come in half of it, so that delays on
+/// neither side end a connection.
+fn keep_alive(interval: u16) -> KeepAlive {
+    let interval = (interval > 0).then(|| Duration::from_secs(u64::from(interval)));
+    let (silence, beat) = (interval.map(|interval| interval * 2), interval.map(|i| i / 2));
+    KeepAlive { silence, beat }
+}
+
+async fn protocol_header(line: &mut Line) -> Result<(), Closing> {
+    while line.input.buffer().len() < PROTOCOL_HEADER.len() {
+        if !PROTOCOL_HEADER.starts_with(line.input.buffer()) {
             break;
         }
-        if wires.input.read().await? == 0 {
-            return Err(ended());
-        }
+        line.more().await?;
     }
-    if wires.input.buffer().starts_with(&PROTOCOL_HEADER) {
-        wires.input.buffer().advance(PROTOCOL_HEADER.len());
+    if line.input.buffer().starts_with(&PROTOCOL_HEADER) {
+        line.input.buffer().advance(PROTOCOL_HEADER.len());
         return Ok(());
     }
     // §4.2.2: the answer to a wrong header is the right one, and the end.
-    wires.output.push(&Bytes::from_static(&PROTOCOL_HEADER));
-    Err(Failed::Quiet(Error::new(ErrorKind::Invalid, "the protocol header is of another version")))
+    line.output.push(&Bytes::from_static(&PROTOCOL_HEADER));
+    let error = Error::new(ErrorKind::Invalid, "the protocol header is of another version");
+    Err(Closing::Quiet(error))
 }
 
 fn server_properties() -> Pairs {
@@ -167,56 +154,45 @@ fn server_properties() -> Pairs {
     ]
 }
 
-fn unexpected(id: MethodId) -> Failed {
+fn unexpected(id: MethodId) -> Closing {
     let text = format!("method {} of class {} does not come here in a login", id.1, id.0);
-    Failed::Fault(Fault::new(ReplyCode::CommandInvalid, text), id)
+    Closing::Refused(Refusal::new(ReplyCode::CommandInvalid, text), id)
 }
 
-enum LoginError {
-    Fault(Fault),
-    Quiet(Error),
-}
-
-impl LoginError {
-    fn or_close(self, id: MethodId) -> Failed {
-        match self {
-            LoginError::Fault(fault) => Failed::Fault(fault, id),
-            LoginError::Quiet(error) => Failed::Quiet(error),
-        }
-    }
-}
-
-async fn login(
+/// The user's name; `id` is of the method that the credentials came with.
+async fn check_login(
     start_ok: &StartOk,
-    broker: &Broker,
+    context: &LoginContext<'_>,
     client: Capabilities,
-    loopback: bool,
-) -> Result<Name, LoginError> {
-    let credentials = credentials(start_ok).map_err(LoginError::Fault)?;
-    match broker.login(&Login { credentials, loopback }).await {
+    id: MethodId,
+) -> Result<Name, Closing> {
+    let refused = |refusal| Closing::Refused(refusal, id);
+    let credentials = credentials(start_ok).map_err(refused)?;
+    let login = Login { credentials, loopback: context.entrance.loopback };
+    match context.broker.login(&login).await {
         Ok(user) => Ok(user),
         // RabbitMQ "authentication_failure_close": others take a closed socket for the refusal.
         Err(error) if client.authentication_failure_close => {
             let text = format!("{} (mechanism {})", error.detail(), start_ok.mechanism);
-            Err(LoginError::Fault(Fault::new(ReplyCode::AccessRefused, text)))
+            Err(refused(Refusal::new(ReplyCode::AccessRefused, text)))
         }
-        Err(error) => Err(LoginError::Quiet(error)),
+        Err(error) => Err(Closing::Quiet(error)),
     }
 }
 
-fn credentials(start_ok: &StartOk) -> Result<Credentials, Fault> {
+fn credentials(start_ok: &StartOk) -> Result<Credentials, Refusal> {
     let mechanism = &*start_ok.mechanism;
     let found = match mechanism {
         "PLAIN" => plain(&start_ok.response.0),
         "AMQPLAIN" => amqplain(&start_ok.response.0),
         _ => {
             let text = format!("mechanism '{mechanism}' is not one of those offered");
-            return Err(Fault::new(ReplyCode::CommandInvalid, text));
+            return Err(Refusal::new(ReplyCode::CommandInvalid, text));
         }
     };
     found.ok_or_else(|| {
         let text = format!("the response is not of mechanism {mechanism}");
-        Fault::new(ReplyCode::SyntaxError, text)
+        Refusal::new(ReplyCode::SyntaxError, text)
     })
 }
 
@@ -244,16 +220,16 @@ fn password_of(user: &[u8], password: &[u8]) -> Option<Credentials> {
 }
 
 /// Proposes and checks (§1.4.2.5, §1.4.2.6): a client may go below the limits, not above.
-async fn tune(wires: &mut Wires, options: &Options) -> Result<Tune, Failed> {
+async fn tune(line: &mut Line, options: &Options) -> Result<Tune, Closing> {
     let ours = Tune {
         channel_max: options.channel_max,
         frame_max: options.frame_max,
         heartbeat: options.heartbeat,
     };
-    wires.send(Reply::ConnectionTune(ours)).await?;
-    let (method, id) = wires.receive(options.login_frame_max).await?;
+    send(line, Reply::ConnectionTune(ours));
+    let (method, id) = receive(line, options.login_frame_max).await?;
     let Method::ConnectionTuneOk(theirs) = method else { return Err(unexpected(id)) };
-    let refused = |text: String| Failed::Fault(Fault::new(ReplyCode::NotAllowed, text), id);
+    let refused = |text: String| Closing::Refused(Refusal::new(ReplyCode::NotAllowed, text), id);
     let frame_max = match theirs.frame_max {
         0 => ours.frame_max,
         n if n > ours.frame_max => {

@@ -1,15 +1,15 @@
-//! The client as the receiver of packets: its version, what it can take, and the output to it.
+//! Packets to the client: what it can take, and writing within that.
 
 use crate::codec::{
-    AckKind, Block, PublishHead, Reason, Version, connack, pingresp, publish_head, suback,
+    AckKind, Block, Connect, PublishHead, Reason, Version, connack, pingresp, publish_head, suback,
     unsuback, write_ack, write_disconnect,
 };
 use bytes::{Bytes, BytesMut};
 use crossdock_net::Output;
 
-/// The sending side of a connection.
-pub struct Peer {
-    pub out: Output,
+/// The client as the receiver of packets.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
     pub version: Version,
     /// Bytes of one packet that the client takes.
     packet_max: usize,
@@ -17,20 +17,37 @@ pub struct Peer {
     problem_information: bool,
 }
 
-impl Peer {
-    pub fn new(out: Output, version: Version) -> Self {
-        Self { out, version, packet_max: usize::MAX, problem_information: true }
+impl Client {
+    /// From what CONNECT says about the client.
+    pub fn new(connect: &Connect) -> Self {
+        Self {
+            version: connect.version,
+            packet_max: connect.packet_size_max.map_or(usize::MAX, |n| n as usize),
+            problem_information: connect.problem_information,
+        }
     }
 
-    /// What CONNECT said about it.
-    pub fn limit(&mut self, packet_max: Option<u32>, problem_information: bool) {
-        self.packet_max = packet_max.map_or(usize::MAX, |n| n as usize);
-        self.problem_information = problem_information;
+    /// True when the client takes a packet of that size.
+    pub fn takes(&self, head: &PublishHead<'_>) -> bool {
+        head.packet_len() <= self.packet_max
     }
 
+    /// A writer of packets to this client.
+    pub fn to<'a>(&'a self, out: &'a mut Output) -> Writer<'a> {
+        Writer { client: self, out }
+    }
+}
+
+/// Writes packets to one client.
+pub struct Writer<'a> {
+    client: &'a Client,
+    out: &'a mut Output,
+}
+
+impl Writer<'_> {
     /// Writes one packet, or nothing when it is larger than the client takes [MQTT-3.1.2-24].
     fn packet(&mut self, write: impl FnOnce(&mut BytesMut)) -> bool {
-        let packet_max = self.packet_max;
+        let packet_max = self.client.packet_max;
         let tail = self.out.tail();
         let start = tail.len();
         write(tail);
@@ -54,28 +71,28 @@ impl Peer {
     }
 
     fn wanted<'a>(&self, why: Option<&'a str>) -> Option<&'a str> {
-        why.filter(|_| self.problem_information && self.version.is_5())
+        why.filter(|_| self.client.problem_information && self.client.version.is_5())
     }
 
     pub fn connack(&mut self, present: bool, reason: Reason, block: &Block) {
-        let version = self.version;
+        let version = self.client.version;
         self.packet(|out| connack(out, version, present, reason, block));
     }
 
     pub fn ack(&mut self, kind: AckKind, packet_id: u16, reason: Reason, why: Option<&str>) {
-        let (version, why) = (self.version, self.wanted(why));
+        let (version, why) = (self.client.version, self.wanted(why));
         self.explained(why, |out, block| {
             write_ack(out, kind, version, packet_id, (reason, block));
         });
     }
 
     pub fn suback(&mut self, packet_id: u16, codes: &[Reason], why: Option<&str>) {
-        let (version, why) = (self.version, self.wanted(why));
+        let (version, why) = (self.client.version, self.wanted(why));
         self.explained(why, |out, block| suback(out, version, packet_id, codes, block));
     }
 
     pub fn unsuback(&mut self, packet_id: u16, codes: &[Reason], why: Option<&str>) {
-        let (version, why) = (self.version, self.wanted(why));
+        let (version, why) = (self.client.version, self.wanted(why));
         self.explained(why, |out, block| unsuback(out, version, packet_id, codes, block));
     }
 
@@ -83,16 +100,11 @@ impl Peer {
         self.packet(pingresp);
     }
 
-    /// DISCONNECT; 3.1.1 has no word for it, the closed socket says it.
+    /// DISCONNECT; in 3.1.1 the server has no such packet and only closes the socket.
     pub fn disconnect(&mut self, reason: Reason, why: &str) {
-        if self.version.is_5() {
+        if self.client.version.is_5() {
             self.explained(Some(why), |out, block| write_disconnect(out, reason, block));
         }
-    }
-
-    /// True when the client takes a packet of that size.
-    pub fn takes(&self, head: &PublishHead<'_>) -> bool {
-        head.packet_len() <= self.packet_max
     }
 
     /// PUBLISH. Properties and payload are shared with other receivers and not copied when they are large.

@@ -6,15 +6,15 @@ use super::deliver::{Head, Subscriber};
 use super::random::random_name;
 use super::unsettled::Tag;
 use crate::codec::method::Consume;
-use crate::codec::{Fault, Reply, ReplyCode};
+use crate::codec::{Refusal, Reply, ReplyCode};
 use crate::mapping::errors::{self, Subject};
 use bytes::Bytes;
 use crossdock_core::message::lookup;
 use crossdock_core::{Consumer, Credit, Error, ErrorKind, Name, PoolId, Source, Unsettled, Value};
 use smallvec::SmallVec;
 
-/// No deliveries: the flow is off.
-const NOTHING: Credit = Credit { messages: 0, bytes: u64::MAX };
+/// No deliveries.
+pub(super) const NO_CREDIT: Credit = Credit { messages: 0, bytes: u64::MAX };
 
 impl Connection {
     pub(super) fn qos(
@@ -23,9 +23,9 @@ impl Connection {
         prefetch_size: u32,
         prefetch_count: u16,
         global: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         if prefetch_size != 0 {
-            return Err(Fault::new(ReplyCode::NotImplemented, "a prefetch size"));
+            return Err(Refusal::new(ReplyCode::NotImplemented, "a prefetch size"));
         }
         let credit = match prefetch_count {
             0 => Credit::UNLIMITED,
@@ -33,7 +33,7 @@ impl Connection {
         };
         let state = self.channel(channel)?;
         match global {
-            // Consumers that are there keep what they began with.
+            // Existing consumers keep the credit they began with.
             false => state.prefetch = credit,
             true => {
                 state.global_prefetch = credit;
@@ -42,35 +42,35 @@ impl Connection {
                 }
             }
         }
-        Reply::BasicQosOk.put(self.output.tail(), channel);
+        Reply::BasicQosOk.put(self.line.output.tail(), channel);
         Ok(())
     }
 
     /// channel.flow of a client: whether it wants deliveries.
-    pub(super) fn flow(&mut self, channel: u16, active: bool) -> Result<(), Fault> {
+    pub(super) fn flow(&mut self, channel: u16, active: bool) -> Result<(), Refusal> {
         let state = self.channel(channel)?;
         state.flow = active;
         let consumers: Vec<OwnConsumer> = state.consumers.values().copied().collect();
         for consumer in consumers {
-            let credit = if active { consumer.credit } else { NOTHING };
+            let credit = if active { consumer.credit } else { NO_CREDIT };
             self.session.set_credit(consumer.id, credit);
         }
-        Reply::ChannelFlowOk { active }.put(self.output.tail(), channel);
+        Reply::ChannelFlowOk { active }.put(self.line.output.tail(), channel);
         Ok(())
     }
 
     /// The queue that a method means: an empty name is the last one declared (§1.7.2.3 and others).
-    pub(super) fn queue_named(&mut self, channel: u16, name: Name) -> Result<Name, Fault> {
+    pub(super) fn queue_named(&mut self, channel: u16, name: Name) -> Result<Name, Refusal> {
         match name.is_empty() {
             false => Ok(name),
             true => self.channel(channel)?.last_queue.clone().ok_or_else(|| {
-                Fault::new(ReplyCode::NotFound, "no queue was declared on this channel")
+                Refusal::new(ReplyCode::NotFound, "no queue was declared on this channel")
             }),
         }
     }
 
     /// The pool that the channel's settling consumers share.
-    fn pool(&mut self, channel: u16) -> Result<PoolId, Fault> {
+    fn pool(&mut self, channel: u16) -> Result<PoolId, Refusal> {
         let state = self.channel(channel)?;
         if let Some(pool) = state.pool {
             return Ok(pool);
@@ -87,7 +87,7 @@ impl Connection {
         Ok(pool)
     }
 
-    pub(super) async fn consume(&mut self, channel: u16, consume: Consume) -> Result<(), Fault> {
+    pub(super) async fn consume(&mut self, channel: u16, consume: Consume) -> Result<(), Refusal> {
         let queue = self.queue_named(channel, consume.queue.clone())?;
         let tag = match consume.consumer_tag.is_empty() {
             true => Bytes::from(random_name("amq.ctag-")),
@@ -96,18 +96,18 @@ impl Connection {
         self.check_tag(channel, &tag)?;
         let (consumer, credit) = self.consumer(channel, &consume, &queue, &tag)?;
         let lane = self.channel(channel)?.lane;
-        let attached = self.session.attach(lane, consumer).await;
-        let id = attached.map_err(|error| consume_fault(&error, &queue, &self.vhost))?;
+        let attached = self.line.while_waiting(self.session.attach(lane, consumer)).await;
+        let id = attached.map_err(|error| consume_refusal(&error, &queue, &self.vhost))?;
         self.channel(channel)?.consumers.insert(tag.clone(), OwnConsumer { id, credit });
         let settles = !consume.no_ack;
         self.subscribers.insert(id, Subscriber { channel, tag: tag.clone(), settles });
         if !consume.no_wait {
-            Reply::BasicConsumeOk { consumer_tag: &tag }.put(self.output.tail(), channel);
+            Reply::BasicConsumeOk { consumer_tag: &tag }.put(self.line.output.tail(), channel);
         }
         Ok(())
     }
 
-    fn check_tag(&mut self, channel: u16, tag: &Bytes) -> Result<(), Fault> {
+    fn check_tag(&mut self, channel: u16, tag: &Bytes) -> Result<(), Refusal> {
         let max = self.limits.consumers_max;
         let consumers = &self.channel(channel)?.consumers;
         let text = if consumers.contains_key(tag) {
@@ -118,7 +118,7 @@ impl Connection {
         } else {
             return Ok(());
         };
-        Err(Fault::new(ReplyCode::NotAllowed, text))
+        Err(Refusal::new(ReplyCode::NotAllowed, text))
     }
 
     /// The core's consumer, and its own credit while the flow is on.
@@ -128,13 +128,13 @@ impl Connection {
         consume: &Consume,
         queue: &Name,
         tag: &[u8],
-    ) -> Result<(Consumer, Credit), Fault> {
+    ) -> Result<(Consumer, Credit), Refusal> {
         let priority = match lookup(&consume.arguments, "x-priority").map(Value::as_i64) {
             None => 0,
             Some(Some(n)) => i16::try_from(n.clamp(-32_768, 32_767)).unwrap_or(0),
             Some(None) => {
                 let text = "invalid arg 'x-priority': not a whole number";
-                return Err(Fault::new(ReplyCode::PreconditionFailed, text));
+                return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
             }
         };
         // Prefetch limits what is unsettled, so it does not concern consumers that do not settle.
@@ -149,7 +149,7 @@ impl Connection {
             settles: !consume.no_ack,
             exclusive: consume.exclusive,
             priority,
-            credit: if self.channel(channel)?.flow { credit } else { NOTHING },
+            credit: if self.channel(channel)?.flow { credit } else { NO_CREDIT },
             pools,
             skip_own: consume.no_local,
             tag: Name::from(&*String::from_utf8_lossy(tag)),
@@ -162,14 +162,15 @@ impl Connection {
         channel: u16,
         consumer_tag: Bytes,
         no_wait: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         if let Some(consumer) = self.channel(channel)?.consumers.remove(&consumer_tag) {
             // What it has can still be settled; what was not taken out of the inbox goes back to the queue.
-            self.session.detach(consumer.id, Unsettled::Stay).await;
+            self.line.while_waiting(self.session.detach(consumer.id, Unsettled::Stay)).await;
             self.subscribers.remove(&consumer.id);
         }
         if !no_wait {
-            Reply::BasicCancelOk { consumer_tag: &consumer_tag }.put(self.output.tail(), channel);
+            Reply::BasicCancelOk { consumer_tag: &consumer_tag }
+                .put(self.line.output.tail(), channel);
         }
         Ok(())
     }
@@ -179,13 +180,13 @@ impl Connection {
         channel: u16,
         queue: Name,
         no_ack: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let queue = self.queue_named(channel, queue)?;
         let lane = self.channel(channel)?.lane;
-        let got = self.session.get(lane, &queue, !no_ack).await;
-        let got = got.map_err(|error| consume_fault(&error, &queue, &self.vhost))?;
+        let got = self.line.while_waiting(self.session.get(lane, &queue, !no_ack)).await;
+        let got = got.map_err(|error| consume_refusal(&error, &queue, &self.vhost))?;
         let Some((delivery, messages)) = got else {
-            Reply::BasicGetEmpty.put(self.output.tail(), channel);
+            Reply::BasicGetEmpty.put(self.line.output.tail(), channel);
             return Ok(());
         };
         let state = self.channel(channel)?;
@@ -196,16 +197,16 @@ impl Connection {
         }
         self.now = self.session.broker().now();
         self.put_delivery(channel, &delivery, Head::Got { delivery_tag: tag, messages });
-        self.session.encoded(self.output.position());
+        self.session.encoded(self.line.output.position());
         Ok(())
     }
 }
 
-fn consume_fault(error: &Error, queue: &str, vhost: &str) -> Fault {
+fn consume_refusal(error: &Error, queue: &str, vhost: &str) -> Refusal {
     match error.kind() {
         ErrorKind::InUse => {
             let text = format!("queue '{queue}' in vhost '{vhost}' in exclusive use");
-            Fault::new(ReplyCode::AccessRefused, text)
+            Refusal::new(ReplyCode::AccessRefused, text)
         }
         _ => errors::about(error, Subject::Queue(queue), vhost),
     }

@@ -1,0 +1,183 @@
+//! PUBLISH from the client, and the acknowledgements that the core's confirms turn into.
+
+use super::{Closing, Connection};
+use crate::codec::{AckKind, Publish, Reason, Version};
+use crate::mapping;
+use crate::state::{Seen, memo};
+use bytes::Bytes;
+use crossdock_core::{Address, Confirm, Confirmed, Key, Memo, Publish as CorePublish, Settings};
+use std::sync::Arc;
+
+/// The address of a topic that a client publishes to, kept from one publish to the next.
+type Resolved = Option<Address>;
+
+/// Topics that were resolved: the last one, and those the client gave a number.
+#[derive(Debug, Default)]
+pub(super) struct Aliases {
+    last: Option<(Bytes, Resolved)>,
+    /// By alias, from 1 on. Grows to the highest one used, at most the announced maximum.
+    numbered: Vec<Option<(Bytes, Resolved)>>,
+}
+
+impl Connection<'_> {
+    pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Closing> {
+        let resolved = self.resolve(&publish)?;
+        if publish.payload.len() > self.session.broker().settings().message_bytes_max {
+            return Err(Closing::refused(Reason::PACKET_TOO_LARGE, "the message is too large"));
+        }
+        if publish.qos == 2 {
+            match self.inbound.seen(publish.packet_id) {
+                Seen::New => (),
+                Seen::Waiting => return Ok(()),
+                Seen::Stored => {
+                    self.client.to(&mut self.line.output).ack(
+                        AckKind::PubRec,
+                        publish.packet_id,
+                        Reason::SUCCESS,
+                        None,
+                    );
+                    return self.within_receive_maximum();
+                }
+            }
+        }
+        let (packet_id, qos) = (publish.packet_id, publish.qos);
+        let Some(address) = resolved else { return self.refuse_publish(packet_id, qos) };
+        let now = self.session.broker().now();
+        let message = mapping::message(publish, address, &self.opened.incoming, now);
+        let publish = CorePublish { message, confirm: qos > 0, mandatory: false };
+        let lane = self.opened.lane;
+        let number = match qos == 2 && self.opened.persistent {
+            // The identifier is stored in the entry of its message.
+            true => {
+                let memo = Memo { key: memo::inbound(packet_id), value: Some(Bytes::new()) };
+                self.session.publish_with(lane, publish, memo)
+            }
+            false => self.session.publish(lane, publish),
+        };
+        if qos > 0 {
+            self.inbound.routed(packet_id, qos, number);
+            self.within_receive_maximum()?;
+        }
+        Ok(())
+    }
+
+    /// MQTT 5 §3.3.4: more than announced is an error; 3.1.1 knows no limit.
+    fn within_receive_maximum(&self) -> Result<(), Closing> {
+        let within = self.inbound.open() <= usize::from(self.options.receive_maximum);
+        match within || self.client.version == Version::V311 {
+            true => Ok(()),
+            false => {
+                let why = "more publishes in flight than the receive maximum";
+                Err(Closing::refused(Reason::RECEIVE_MAXIMUM_EXCEEDED, why))
+            }
+        }
+    }
+
+    /// A topic that nobody may publish to. 3.1.1 has no way to say so: acknowledged and dropped (docs/SEMANTICS.md §1).
+    fn refuse_publish(&mut self, packet_id: u16, qos: u8) -> Result<(), Closing> {
+        tracing::trace!(packet_id, "a publish to a reserved topic was dropped");
+        if qos == 0 {
+            return Ok(());
+        }
+        let (reason, why) = match self.client.version {
+            Version::V5 => (Reason::NOT_AUTHORIZED, Some(Arc::from("a reserved topic"))),
+            Version::V311 => (Reason::SUCCESS, None),
+        };
+        self.inbound.decided(packet_id, qos, reason, why);
+        self.within_receive_maximum()?;
+        self.answers()
+    }
+
+    /// The address of a publish; `None` when nobody may publish there.
+    fn resolve(&mut self, publish: &Publish) -> Result<Resolved, Closing> {
+        let Some(alias) = publish.alias else { return self.resolve_topic(publish.topic.bytes()) };
+        // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
+        if alias == 0 || alias > self.options.topic_alias_maximum {
+            return Err(Closing::refused(
+                Reason::TOPIC_ALIAS_INVALID,
+                "a topic alias out of range",
+            ));
+        }
+        let at = usize::from(alias) - 1;
+        if publish.topic.is_empty() {
+            let known = self.aliases.numbered.get(at).and_then(Option::as_ref);
+            return match known {
+                Some((_, resolved)) => Ok(resolved.clone()),
+                None => {
+                    Err(Closing::refused(Reason::PROTOCOL_ERROR, "an alias that was never set"))
+                }
+            };
+        }
+        let resolved = self.resolve_topic(publish.topic.bytes())?;
+        if self.aliases.numbered.len() <= at {
+            self.aliases.numbered.resize(at + 1, None);
+        }
+        if let (Some(slot), Some(last)) =
+            (self.aliases.numbered.get_mut(at), self.aliases.last.as_ref())
+        {
+            *slot = Some(last.clone());
+        }
+        Ok(resolved)
+    }
+
+    fn resolve_topic(&mut self, topic: &Bytes) -> Result<Resolved, Closing> {
+        if let Some((last, resolved)) = &self.aliases.last
+            && last == topic
+        {
+            return Ok(resolved.clone());
+        }
+        let settings = self.session.broker().settings();
+        if !within_limits(topic, settings) {
+            return Err(Closing::refused(Reason::TOPIC_NAME_INVALID, "the topic is too long"));
+        }
+        let resolved = mapping::target(topic, &settings.topic_exchange);
+        // A copy: the topic is a slice of the read buffer.
+        let kept = match &resolved {
+            Some(address) if !address.is_queue() => address.key.bytes().clone(),
+            _ => Bytes::copy_from_slice(topic),
+        };
+        self.aliases.last = Some((kept, resolved.clone()));
+        Ok(resolved)
+    }
+
+    /// The core's answer to a publish.
+    pub(super) fn confirmed(&mut self, confirm: Confirm) {
+        let reason = mapping::publish_reason(&confirm.confirmed);
+        let why = match &confirm.confirmed {
+            Confirmed::Refused(error) => Some(Arc::from(error.detail())),
+            Confirmed::Stored | Confirmed::Unroutable(_) => None,
+        };
+        self.inbound.confirmed(confirm.number, reason, why);
+    }
+
+    /// Writes the acknowledgements that are decided, in the order of the publishes.
+    pub(super) fn answers(&mut self) -> Result<(), Closing> {
+        while let Some(answer) = self.inbound.next() {
+            if answer.reason.is_failure() && self.client.version == Version::V311 {
+                // 3.1.1 has no negative PUBACK, and a positive one would be a lie.
+                let why = answer.why.as_deref().unwrap_or("a publish was refused").to_owned();
+                return Err(Closing::refused(answer.reason, why));
+            }
+            let kind = match answer.qos {
+                2 => AckKind::PubRec,
+                _ => AckKind::PubAck,
+            };
+            if answer.qos == 2 && answer.reason.is_failure() && self.opened.persistent {
+                self.session.memo(Memo { key: memo::inbound(answer.packet_id), value: None });
+            }
+            self.client.to(&mut self.line.output).ack(
+                kind,
+                answer.packet_id,
+                answer.reason,
+                answer.why.as_deref(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// docs/SEMANTICS.md §1: longer topics are refused.
+pub(super) fn within_limits(topic: &Bytes, settings: &Settings) -> bool {
+    topic.len() <= settings.topic_bytes_max
+        && Key::new(topic.clone()).separators() <= settings.topic_separators_max
+}

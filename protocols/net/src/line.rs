@@ -1,0 +1,431 @@
+//! One connection's line to its peer, and the loop that every adapter runs on it: both directions of the socket, the
+//! deadlines, the drain. It knows no protocol: the bytes of a heartbeat come from the adapter.
+//!
+//! ```text
+//! more (login) ─► agreed ─► next ⟲ ─┬─ the adapter ends it ──────────────► farewell
+//!                  while_waiting ⟲  ├─ end of stream ─► next ⟲ ─ answered ► farewell
+//!                                   └─ lost
+//! ```
+//!
+//! Invariants: nothing but `next`, `more`, `while_waiting` and the farewell waits for the peer's socket; each of them
+//! writes what waits. Every wait can be cancelled. Time in which the peer is not read is not its silence.
+
+use crate::deadlines::{Deadlines, Due};
+use crate::{Input, Output};
+use crossdock_core::{Accepted, Error, ErrorKind, Events, Name, Session};
+use std::future::{Future, pending, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, timeout_at};
+
+/// While more output than this waits, in bytes, no deliveries are taken.
+const OUT_HIGH: usize = 256 << 10;
+/// While more output than this waits, in bytes, nothing is read: answers to what is read would add to it.
+const OUT_MAX: usize = 4 << 20;
+/// After its end of stream a peer still gets the answers that are ready within this time.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// At most this many bytes of a peer are discarded after the last frame to it.
+const DISCARD_MAX: usize = 4 << 20;
+
+/// What the loop woke up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// More bytes are in the input.
+    Bytes,
+    /// The session's events were taken.
+    Events,
+    /// The peer sends nothing more, but may still read: it gets the answers that it asked for, for a limited time.
+    EndOfStream,
+    /// What [`Line::retry_later`] asked for is to be tried again.
+    Retry,
+    /// The process begins to stop: the peer is to be told.
+    Stopping,
+}
+
+/// Why there is nobody left to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    #[error("the peer sent nothing for longer than was agreed")]
+    Silent,
+    #[error("the peer does not read")]
+    NotReading,
+    #[error("the login took too long")]
+    LoginTooLong,
+    #[error("the peer closed the connection during the login")]
+    ClosedInLogin,
+    #[error("the broker began to stop during the login")]
+    StoppedInLogin,
+    #[error("the peer closed its side, and its answers were not ready in time")]
+    NotAnswered,
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+impl From<Lost> for Error {
+    fn from(lost: Lost) -> Self {
+        Error::new(ErrorKind::Closed, lost.to_string())
+    }
+}
+
+/// What keeps a connection alive, as agreed in the login.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeepAlive {
+    /// A peer that sends nothing for this long is given up; none: it may be silent for ever.
+    pub silence: Option<Duration>,
+    /// After this long without output a heartbeat is written; none: never.
+    pub beat: Option<Duration>,
+}
+
+/// What a line has to know of its protocol.
+#[derive(Debug)]
+pub struct Dialect {
+    /// The protocol's name, for logs.
+    pub protocol: &'static str,
+    /// The bytes of a heartbeat; none where the broker sends none.
+    pub heartbeat: &'static [u8],
+}
+
+/// Where a connection came in.
+#[derive(Debug)]
+pub struct Entrance {
+    pub listener: Name,
+    /// The peer is on this machine.
+    pub loopback: bool,
+}
+
+/// The line to one peer.
+pub struct Line {
+    pub input: Input,
+    pub output: Output,
+    deadlines: Deadlines,
+    dialect: &'static Dialect,
+    /// Resolves when the process begins to stop; none when that was reported.
+    stopping: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    /// What ended the connection while the adapter waited for something else.
+    lost: Option<Lost>,
+    /// Bytes of output that the session knows to be written.
+    credited: u64,
+    /// Events are asked for before input: whichever was taken last is asked last, so that neither starves.
+    events_first: bool,
+    /// The peer sends nothing more.
+    ended: bool,
+    /// The peer's address.
+    peer: Box<str>,
+}
+
+/// What may be taken in this round.
+#[derive(Clone, Copy)]
+struct Wants {
+    bytes: bool,
+    events: bool,
+}
+
+/// What a round of waiting ended with.
+enum Woken {
+    Stopping,
+    Deadline,
+    Wrote(io::Result<usize>),
+    Read(io::Result<usize>),
+    Events,
+}
+
+impl Line {
+    /// The line to a peer that has `login_time` to log in. Output that does not move for `write_time` ends it.
+    pub fn new(
+        dialect: &'static Dialect,
+        accepted: Accepted,
+        login_time: Duration,
+        write_time: Duration,
+    ) -> (Self, Entrance) {
+        let Accepted { reader, writer, head, peer, loopback, listener, mut drain } = accepted;
+        let line = Self {
+            input: Input::new(reader, head),
+            output: Output::new(writer),
+            deadlines: Deadlines::new(login_time, write_time),
+            dialect,
+            stopping: Some(Box::pin(async move { drain.started().await })),
+            lost: None,
+            credited: 0,
+            events_first: true,
+            ended: false,
+            peer: peer.into_boxed_str(),
+        };
+        (line, Entrance { listener, loopback })
+    }
+
+    /// Waits for more input during the login.
+    pub async fn more(&mut self) -> Result<(), Lost> {
+        let wants = Wants { bytes: true, events: false };
+        loop {
+            match self.wake(pin!(pending()), wants).await {
+                Woken::Stopping => return Err(Lost::StoppedInLogin),
+                Woken::Read(read) => {
+                    return if read? > 0 { Ok(()) } else { Err(Lost::ClosedInLogin) };
+                }
+                Woken::Wrote(wrote) => self.wrote(wrote)?,
+                Woken::Deadline => drop(self.on_deadline(wants)?),
+                Woken::Events => {}
+            }
+        }
+    }
+
+    /// The login is complete; this is what was agreed on.
+    pub fn agreed(&mut self, keep_alive: KeepAlive) {
+        self.deadlines.agreed(keep_alive.silence, keep_alive.beat);
+    }
+
+    /// Writes until there is something for the adapter to do. `reads`: it can take more input. Cancel-safe.
+    pub async fn next(
+        &mut self,
+        session: &mut Session,
+        events: &mut Events,
+        reads: bool,
+    ) -> Result<Ready, Lost> {
+        loop {
+            if let Some(lost) = self.lost.take() {
+                return Err(lost);
+            }
+            self.credit(session);
+            let waiting = self.output.len();
+            let bytes = reads && !self.ended && waiting < OUT_MAX && session.may_read();
+            let wants = Wants { bytes, events: waiting < OUT_HIGH };
+            let woken = self.wake(pin!(session.events(events)), wants).await;
+            match woken {
+                Woken::Wrote(wrote) => self.wrote(wrote)?,
+                Woken::Events => {
+                    self.events_first = false;
+                    return Ok(Ready::Events);
+                }
+                Woken::Read(read) => return Ok(self.heard(read?)),
+                Woken::Stopping => {
+                    self.stopping = None;
+                    return Ok(Ready::Stopping);
+                }
+                Woken::Deadline => {
+                    if let Some(ready) = self.on_deadline(wants)? {
+                        return Ok(ready);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for whatever comes first: the drain, a deadline, a write, or input and events in turn.
+    async fn wake(
+        &mut self,
+        mut events: Pin<&mut impl Future<Output = ()>>,
+        wants: Wants,
+    ) -> Woken {
+        let Self { input, output, deadlines, stopping, events_first, .. } = self;
+        poll_fn(|context| {
+            if let Some(stopping) = stopping
+                && stopping.as_mut().poll(context).is_ready()
+            {
+                return Poll::Ready(Woken::Stopping);
+            }
+            if deadlines.poll(context).is_ready() {
+                return Poll::Ready(Woken::Deadline);
+            }
+            if !output.is_empty() {
+                match output.poll_write_some(context) {
+                    Poll::Ready(wrote) => return Poll::Ready(Woken::Wrote(wrote)),
+                    Poll::Pending => deadlines.output_waits(context),
+                }
+            }
+            if *events_first && wants.events && events.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Woken::Events);
+            }
+            if wants.bytes
+                && let Poll::Ready(read) = input.poll_read(context)
+            {
+                return Poll::Ready(Woken::Read(read));
+            }
+            if !*events_first && wants.events && events.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Woken::Events);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn wrote(&mut self, wrote: io::Result<usize>) -> Result<(), Lost> {
+        wrote?;
+        self.deadlines.wrote();
+        Ok(())
+    }
+
+    /// A read brought this many bytes.
+    fn heard(&mut self, bytes: usize) -> Ready {
+        self.events_first = true;
+        if bytes == 0 {
+            self.ended = true;
+            self.deadlines.limit(ANSWER_TIME);
+            return Ready::EndOfStream;
+        }
+        self.deadlines.heard();
+        Ready::Bytes
+    }
+
+    fn on_deadline(&mut self, wants: Wants) -> Result<Option<Ready>, Lost> {
+        match self.deadlines.due(wants.bytes) {
+            None => Ok(None),
+            Some(Due::Retry) => Ok(Some(Ready::Retry)),
+            Some(Due::Beat) => {
+                self.put_beat();
+                Ok(None)
+            }
+            Some(Due::Silent) => {
+                // What lies unread was sent in time. A task that has used up its budget would not see it: hence
+                // `unconstrained`.
+                let mut context = Context::from_waker(Waker::noop());
+                let unread = pin!(unconstrained(self.input.read())).poll(&mut context);
+                match unread {
+                    Poll::Ready(read) => Ok(Some(self.heard(read?))),
+                    Poll::Pending => Err(Lost::Silent),
+                }
+            }
+            Some(due) => Err(self.lost_by(due)),
+        }
+    }
+
+    fn lost_by(&self, due: Due) -> Lost {
+        match due {
+            Due::Limit if self.ended => Lost::NotAnswered,
+            Due::Limit => Lost::LoginTooLong,
+            _ => Lost::NotReading,
+        }
+    }
+
+    /// Waiting output keeps the connection alive as well as a heartbeat does.
+    fn put_beat(&mut self) {
+        if self.output.is_empty() {
+            self.output.tail().extend_from_slice(self.dialect.heartbeat);
+        }
+    }
+
+    /// Tells the session what was written since it was last told.
+    fn credit(&mut self, session: &mut Session) {
+        let written = self.output.written();
+        if self.credited != written {
+            self.credited = written;
+            session.flushed(written);
+        }
+    }
+
+    /// Awaits a verb that may wait for the store. Meanwhile output is written and heartbeats go out. The peer is not
+    /// read, so this time does not count as its silence.
+    pub async fn while_waiting<F: Future>(&mut self, verb: F) -> F::Output {
+        let mut verb = pin!(verb);
+        let mut waited = false;
+        let done = poll_fn(|context| match verb.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => {
+                waited = true;
+                self.keep_writing(context);
+                Poll::Pending
+            }
+        })
+        .await;
+        if waited {
+            self.deadlines.heard();
+        }
+        done
+    }
+
+    /// Writes as much as the peer takes now, and heartbeats that are due. What ends the connection is kept for
+    /// [`Line::next`] to report.
+    fn keep_writing(&mut self, context: &mut Context<'_>) {
+        loop {
+            if self.lost.is_none() && !self.output.is_empty() {
+                match self.output.poll_write_some(context) {
+                    Poll::Ready(Ok(_)) => {
+                        self.deadlines.wrote();
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => self.lost = Some(error.into()),
+                    Poll::Pending => self.deadlines.output_waits(context),
+                }
+            }
+            if self.deadlines.poll(context).is_pending() {
+                return;
+            }
+            match self.deadlines.due(false) {
+                Some(Due::Beat) => self.put_beat(),
+                Some(Due::Retry) => self.deadlines.retry_later(),
+                Some(due @ (Due::Limit | Due::NotReading)) => {
+                    let lost = self.lost_by(due);
+                    self.lost.get_or_insert(lost);
+                }
+                Some(Due::Silent) | None => {}
+            }
+        }
+    }
+
+    /// Has [`Line::next`] say [`Ready::Retry`] in a second.
+    pub fn retry_later(&mut self) {
+        self.deadlines.retry_later();
+    }
+
+    /// True when the peer sends nothing more.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Writes what waits, as far as the peer takes it in this time, and tells the session.
+    pub async fn write_out(&mut self, session: &mut Session, time: Duration) {
+        let output = &mut self.output;
+        let written = async { while !output.is_empty() && output.write_some().await.is_ok() {} };
+        // What is left then is lost with the connection.
+        let _ = timeout_at(Instant::now() + time, written).await;
+        self.credit(session);
+    }
+
+    /// The end: writes what waits, closes the sending side, and discards what the peer still sends until it closes,
+    /// all in this time. A socket that is closed with unread input is reset, which can destroy what was just written.
+    pub async fn farewell(mut self, time: Duration) {
+        self.farewell_until(Instant::now() + time).await;
+    }
+
+    /// The same, with a deadline.
+    pub async fn farewell_until(&mut self, deadline: Instant) {
+        let last = async {
+            self.output.finish().await?;
+            let mut discarded = 0;
+            while discarded < DISCARD_MAX {
+                match self.input.read().await? {
+                    0 => break,
+                    n => discarded += n,
+                }
+                self.input.buffer().clear();
+            }
+            Ok::<(), io::Error>(())
+        };
+        // However it ends, the socket is closed next.
+        let _ = timeout_at(deadline, last).await;
+    }
+
+    /// Notes in the log that a client has logged in.
+    pub fn log_opened(&self, user: &Name, client: &Name) {
+        let (protocol, peer) = (self.dialect.protocol, &self.peer);
+        tracing::debug!(protocol, %client, %user, %peer, "connection opened");
+    }
+
+    /// Notes in the log that a client's connection ends, and why.
+    pub fn log_closing(&self, user: &Name, client: &Name, why: &str) {
+        let (protocol, peer) = (self.dialect.protocol, &self.peer);
+        tracing::debug!(protocol, %client, %user, %peer, why, "connection closed");
+    }
+
+    /// Notes in the log that a login failed, and why.
+    pub fn log_refused(&self, why: &str) {
+        let (protocol, peer) = (self.dialect.protocol, &self.peer);
+        tracing::debug!(protocol, %peer, why, "login failed");
+    }
+}
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! Frames from the client: each goes to the file of its topic, and gets its receipt.
+
+use super::receipts::{self, ReceiptId, Sent};
+use super::refusal::Refusal;
+use super::{Closing, Connection, Leaving};
+use crate::codec::{Command, Decoder, Fault, Frame, Headers, Rules};
+use crate::mapping::invalid;
+use crossdock_core::{Error, ErrorKind};
+use crossdock_net::Input;
+
+/// What a frame's receipt waits for.
+pub(super) enum Answer {
+    Done,
+    /// This many confirms.
+    Confirms {
+        count: usize,
+        soft: bool,
+    },
+    /// Everything that the session did so far being stored.
+    Stored,
+    /// The end of the connection.
+    Left,
+}
+
+impl Connection<'_> {
+    /// All whole frames of the input.
+    pub(super) async fn frames(&mut self) -> Result<(), Closing> {
+        self.now = self.session.broker().now();
+        self.targets.next_turn();
+        while self.leaving.is_none() && self.held_commit.is_none() {
+            let rules = self.client.rules;
+            let Some(frame) = next_frame(&mut self.line.input, &mut self.decoder, rules)? else {
+                break;
+            };
+            self.frame(frame).await?;
+        }
+        self.end_turn().await
+    }
+
+    pub(super) async fn frame(&mut self, frame: Frame) -> Result<(), Refusal> {
+        if frame.command == Command::Commit && !self.may_commit(&frame.headers) {
+            self.held_commit = Some(frame);
+            return Ok(());
+        }
+        let receipt = ReceiptId::asked(&frame.headers);
+        let answer = match self.receive(&frame, receipt.is_some()).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(Refusal { error, receipt, versions: false }),
+        };
+        match (answer, receipt) {
+            (Answer::Left, receipt) => self.leaving = Some(Leaving { receipt }),
+            (_, None) => {}
+            (Answer::Done, Some(receipt)) => {
+                receipts::write(self.line.output.tail(), self.client.rules, &receipt, None);
+            }
+            (Answer::Confirms { count, soft }, Some(receipt)) => {
+                self.receipts.with_confirms(Sent { receipt, left: count, soft });
+            }
+            (Answer::Stored, Some(receipt)) => self.receipts.when_stored(receipt),
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, frame: &Frame, receipt: bool) -> Result<Answer, Error> {
+        let headers: &Headers = &frame.headers;
+        match frame.command {
+            Command::Send => self.send(frame, receipt).await,
+            Command::Ack => self.ack(headers),
+            Command::Nack => self.nack(headers),
+            // Boxed: rare, and large futures.
+            _ => Box::pin(self.control(frame, receipt)).await,
+        }
+    }
+
+    /// Frames that are rare; the handling of most of them waits for the store.
+    async fn control(&mut self, frame: &Frame, receipt: bool) -> Result<Answer, Error> {
+        let headers: &Headers = &frame.headers;
+        match frame.command {
+            Command::Subscribe => self.subscribe(headers).await,
+            Command::Unsubscribe => self.unsubscribe(headers).await,
+            Command::Begin => self.begin(headers),
+            Command::Commit => self.commit(headers, receipt).await,
+            Command::Abort => self.abort(headers),
+            Command::Disconnect => Ok(Answer::Left),
+            Command::Connect | Command::Stomp => Err(invalid("already connected")),
+            other => Err(invalid(format!("{} is a server's frame", other.text()))),
+        }
+    }
+
+    /// What every turn ends with: publishes are routed, and what was asked to be stored is waited for.
+    pub(super) async fn end_turn(&mut self) -> Result<(), Closing> {
+        self.session.flush();
+        if self.receipts.waits_for_store() {
+            Box::pin(self.line.while_waiting(self.session.sync())).await?;
+            self.receipts.answer_stored(self.line.output.tail(), self.client.rules);
+        }
+        match &mut self.leaving {
+            Some(Leaving { receipt }) if self.receipts.all_confirmed() => {
+                Err(Closing::ByClient(receipt.take()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The next frame that arrived whole. `rules`: how the peer reads the receipt id of a broken one.
+pub(super) fn next_frame(
+    input: &mut Input,
+    decoder: &mut Decoder,
+    rules: Rules,
+) -> Result<Option<Frame>, Refusal> {
+    let fault = match decoder.decode(input.buffer()) {
+        Ok(frame) => return Ok(frame),
+        Err(fault) => fault,
+    };
+    let receipt = decoder.receipt(input.buffer());
+    let receipt = receipt.and_then(|text| ReceiptId::of_text(&text, rules));
+    let error = match fault {
+        Fault::TooManyHeaders(_) | Fault::HeadersTooLong(_) | Fault::BodyTooLong(_) => {
+            Error::new(ErrorKind::TooLarge, fault.to_string())
+        }
+        _ => invalid(fault.to_string()),
+    };
+    Err(Refusal { error, receipt, versions: false })
+}
