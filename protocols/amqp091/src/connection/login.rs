@@ -109,8 +109,8 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
     Ok(LoggedIn { session, vhost, tune, client })
 }
 
-/// §4.2.7: `interval` in seconds; 0 is none. Twice that is silence, and beats come in half of it, so that neither side's
-/// delays end a connection.
+/// §4.2.7: `interval` in seconds; 0 is none. Twice that is silence, and beats come in half of it, so that delays on
+/// neither side end a connection.
 fn keep_alive(interval: u16) -> KeepAlive {
     let interval = (interval > 0).then(|| Duration::from_secs(u64::from(interval)));
     let (silence, beat) = (interval.map(|interval| interval * 2), interval.map(|i| i / 2));

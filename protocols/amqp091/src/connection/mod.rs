@@ -1,5 +1,5 @@
-//! One connection, one task: login, loop, farewell. The loop itself is [`Line`]'s (docs/ARCHITECTURE.md, "The loop of a
-//! connection"); here is what AMQP does with what it wakes up for.
+//! One connection, one task: login, loop, farewell. The loop itself is [`Line`]'s (docs/ARCHITECTURE.md, "The loop of
+//! a connection"); here is what AMQP does with what it wakes up for.
 //!
 //! ```text
 //! login ─► running ─┬─ client's close ──────────────► session closed ─► close-ok ─► end
@@ -19,8 +19,8 @@
 //! | `deliver` | deliveries, confirms, returns, notices → frames |
 //! | `channel` `unsettled` `random` | state |
 //!
-//! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited with
-//! [`Line::while_waiting`]; the session is gone before the farewell begins.
+//! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited
+//! with [`Line::while_waiting`]; the session is gone before the farewell begins.
 
 mod channel;
 mod deliver;

@@ -186,6 +186,11 @@ impl Peer {
         written.map_err(|_| "the adapter does not read".to_owned())?.map_err(|e| e.to_string())
     }
 
+    /// Sends nothing more, and goes on reading.
+    pub async fn shut_down(&mut self) -> Result<(), String> {
+        self.socket.shutdown().await.map_err(|e| e.to_string())
+    }
+
     /// The two directions of the socket, for tests that do not care for frames.
     pub fn into_socket(self) -> DuplexStream {
         self.socket

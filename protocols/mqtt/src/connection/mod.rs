@@ -1,5 +1,5 @@
-//! One connection, one task: login, loop, farewell. The loop itself is [`Line`]'s (docs/ARCHITECTURE.md, "The loop of a
-//! connection"); here is what MQTT does with what it wakes up for.
+//! One connection, one task: login, loop, farewell. The loop itself is [`Line`]'s (docs/ARCHITECTURE.md, "The loop of
+//! a connection"); here is what MQTT does with what it wakes up for.
 //!
 //! ```text
 //! login (CONNECT … CONNACK) ─► running ─┬─ DISCONNECT ───────────────► session closed ─► end
@@ -18,8 +18,8 @@
 //! | `deliver` | deliveries → PUBLISH |
 //! | `write` | packets to the client, within what it takes |
 //!
-//! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited with
-//! [`Line::while_waiting`]; acknowledgements of publishes are written only from the core's confirms.
+//! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited
+//! with [`Line::while_waiting`]; acknowledgements of publishes are written only from the core's confirms.
 
 mod deliver;
 mod login;

@@ -1,5 +1,5 @@
-//! One connection, one task: login, loop, farewell. The loop itself is [`Line`]'s (docs/ARCHITECTURE.md, "The loop of a
-//! connection"); here is what STOMP does with what it wakes up for.
+//! One connection, one task: login, loop, farewell. The loop itself is [`Line`]'s (docs/ARCHITECTURE.md, "The loop of
+//! a connection"); here is what STOMP does with what it wakes up for.
 //!
 //! ```text
 //! login ─► running ─┬─ DISCONNECT ─► waits for confirms, reads nothing ─► session closed ─► RECEIPT ─► end
@@ -19,8 +19,8 @@
 //! | `refusal` | ERROR |
 //! | `receipts` `subscriptions` `transactions` | state, without the broker |
 //!
-//! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited with
-//! [`Line::while_waiting`].
+//! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited
+//! with [`Line::while_waiting`].
 
 mod deliver;
 mod login;
