@@ -68,6 +68,6 @@ pub trait Protocol: Send + Sync {
     /// Whether a connection that begins so speaks it.
     fn sniff(&self, head: &[u8]) -> Sniff;
 
-    /// Serves one connection to its end. An error is what ended it, for the log.
+    /// Serves one connection to its end. An error is what ended it; the adapter has logged it.
     async fn serve(&self, accepted: Accepted, broker: Broker) -> Result<(), Error>;
 }

@@ -424,3 +424,7 @@ impl Line {
         tracing::debug!(protocol, %peer, why, "login failed");
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

@@ -1,8 +1,8 @@
-//! Listeners: bind, accept, tell the protocol by the first bytes where several share a port, and hand the
+//! Listeners: bind, accept, recognise the protocol by the first bytes where several share a port, and hand the
 //! connection to its adapter.
 
 use bytes::BytesMut;
-use crossdock_core::{Accepted, Broker, Drain, Error, ErrorKind, Name, Protocol, Sniff};
+use crossdock_core::{Accepted, Broker, Drain, Name, Protocol, Sniff};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::task::JoinSet;
 
-/// A peer that shares a port has so long to say which protocol it speaks.
+/// Within this time the first bytes on a shared port have to show which protocol the peer speaks.
 const SNIFF_TIME: Duration = Duration::from_secs(10);
-/// No protocol needs more bytes to be told.
+/// More bytes than this are needed to recognise no protocol.
 const SNIFF_BYTES: usize = 64;
 /// After an accept that failed (out of descriptors), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -67,23 +67,31 @@ pub async fn serve(listener: Listener, broker: Broker, mut drain: Drain) {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(listener = %name, %error, "accept failed");
+                let what =
+                    "cannot accept a connection: is the limit of open files reached? trying again";
+                tracing::warn!(listener = %name, %error, "{what}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         if open.fetch_add(1, Ordering::Relaxed) >= connections_max {
             open.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!(listener = %name, %peer, connections_max, "connection refused: too many");
+            let what = "connection closed at once: the listener has as many as it may have";
+            tracing::warn!(listener = %name, %peer, connections_max, "{what}");
             continue;
         }
         let (protocols, broker, drain) = (protocols.clone(), broker.clone(), drain.clone());
-        let (slot, listener) = (Slot(open.clone()), name.clone());
+        let (counted, listener) = (Counted(open.clone()), name.clone());
         connections.spawn(async move {
             // Held to the connection's end, whichever way it ends.
-            let _slot = slot;
-            if let Err(error) = connection(stream, peer, listener, &protocols, broker, drain).await {
-                tracing::info!(%peer, kind = ?error.kind(), detail = ?error.detail(), "connection ended");
+            let _counted = counted;
+            // How a connection of a known protocol ended, its adapter has logged with the client's name.
+            match accept(stream, peer, listener.clone(), &protocols, drain).await {
+                Ok((protocol, accepted)) => drop(protocol.serve(accepted, broker).await),
+                Err(error) => {
+                    let what = "connection closed: its protocol is not known";
+                    tracing::debug!(%listener, %peer, %error, "{what}");
+                }
             }
         });
     }
@@ -91,34 +99,34 @@ pub async fn serve(listener: Listener, broker: Broker, mut drain: Drain) {
     while connections.join_next().await.is_some() {}
 }
 
-/// One of a listener's connections.
-struct Slot(Arc<AtomicUsize>);
+/// Counts a connection as long as it lives.
+struct Counted(Arc<AtomicUsize>);
 
-impl Drop for Slot {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-async fn connection(
+/// Finds out which protocol the peer speaks.
+async fn accept(
     stream: TcpStream,
     peer: SocketAddr,
     listener: Name,
     protocols: &[Arc<dyn Protocol>],
-    broker: Broker,
     drain: Drain,
-) -> Result<(), Error> {
-    let failed = |error: io::Error| Error::new(ErrorKind::Closed, error.to_string());
-    stream.set_nodelay(true).map_err(failed)?;
+) -> io::Result<(&Arc<dyn Protocol>, Accepted)> {
+    stream.set_nodelay(true)?;
     let (mut reader, writer) = stream.into_split();
     let mut head = BytesMut::new();
     let protocol = match protocols {
         [only] => only,
         several => {
-            let told =
-                tokio::time::timeout(SNIFF_TIME, tell(&mut reader, &mut head, several)).await;
-            told.map_err(|_| Error::new(ErrorKind::Closed, "the peer said nothing"))?
-                .map_err(failed)?
+            let sniffed = sniff(&mut reader, &mut head, several);
+            tokio::time::timeout(SNIFF_TIME, sniffed).await.unwrap_or_else(|_| {
+                let detail = "the first bytes did not come in time";
+                Err(io::Error::new(io::ErrorKind::TimedOut, detail))
+            })?
         }
     };
     let accepted = Accepted {
@@ -130,10 +138,11 @@ async fn connection(
         listener,
         drain,
     };
-    protocol.serve(accepted, broker).await
+    Ok((protocol, accepted))
 }
 
-async fn tell<'a>(
+/// Reads until the first bytes show the protocol; they stay in `head`.
+async fn sniff<'a>(
     reader: &mut (impl AsyncRead + Unpin),
     head: &mut BytesMut,
     protocols: &'a [Arc<dyn Protocol>],

@@ -1,0 +1,210 @@
+//! The loop, on a session of a real broker and a pipe in memory.
+
+use super::*;
+use bytes::BytesMut;
+use crossdock_core::memory::MemoryStore;
+use crossdock_core::{
+    Address, Broker, Drain, Fields, Formats, LoopbackGuest, Message, Meta, Origin, Publish,
+    SessionSpec, Settings, Setup,
+};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DIALECT: Dialect = Dialect { protocol: "test", heartbeat: b"!" };
+
+struct Scene {
+    line: Line,
+    session: Session,
+    events: Events,
+    peer: DuplexStream,
+    stop: watch::Sender<bool>,
+}
+
+impl Scene {
+    /// A line to a peer that has logged in, with a pipe of that many bytes.
+    async fn new(pipe: usize, keep_alive: KeepAlive) -> Self {
+        let setup = Setup {
+            settings: Settings::default(),
+            formats: Formats::new(Vec::new()),
+            topology: Vec::new(),
+            store: Arc::new(MemoryStore::default()),
+            authenticator: Arc::new(LoopbackGuest),
+            routes: Vec::new(),
+        };
+        let broker = Broker::open(setup).await.expect("opens");
+        let session = broker.session(SessionSpec::anonymous("/", Origin::default())).await;
+        let (mut line, peer, stop) = line(pipe);
+        line.agreed(keep_alive);
+        let session = session.expect("a session");
+        Self { line, session, events: Events::default(), peer, stop }
+    }
+
+    async fn next(&mut self) -> Result<Ready, Lost> {
+        self.line.next(&mut self.session, &mut self.events, true).await
+    }
+
+    /// Makes an event: the confirm of a publish that nothing is bound for.
+    fn publish(&mut self) {
+        let meta = Meta::new(self.session.origin().clone(), self.session.broker().now());
+        let body = bytes::Bytes::from_static(b"x");
+        let message = Message::from_fields(Address::queue("none"), meta, &Fields::default(), body);
+        let lane = self.session.lane();
+        self.session.publish(lane, Publish { message, confirm: true, mandatory: false });
+        self.session.flush();
+    }
+}
+
+/// A line to a peer that has ten seconds to log in.
+fn line(pipe: usize) -> (Line, DuplexStream, watch::Sender<bool>) {
+    let (peer, far) = duplex(pipe);
+    let (reader, writer) = split(far);
+    let (stop, drain) = Drain::channel();
+    let accepted = Accepted {
+        reader: Box::new(reader),
+        writer: Box::new(writer),
+        head: BytesMut::new(),
+        peer: "test".into(),
+        loopback: true,
+        listener: "test".into(),
+        drain,
+    };
+    let (line, _) = Line::new(&DIALECT, accepted, SECOND * 10, SECOND * 15);
+    (line, peer, stop)
+}
+
+fn alive(silence: Option<u32>, beat: Option<u32>) -> KeepAlive {
+    let seconds = |n| SECOND * n;
+    KeepAlive { silence: silence.map(seconds), beat: beat.map(seconds) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_side_that_was_taken_last_is_asked_last() {
+    let mut scene = Scene::new(64, KeepAlive::default()).await;
+    let mut taken = Vec::new();
+    for _ in 0..6 {
+        scene.peer.write_all(b"x").await.unwrap();
+        scene.publish();
+        taken.push(scene.next().await.unwrap());
+    }
+    assert_eq!(taken, [Ready::Events, Ready::Bytes].repeat(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_a_line_unless_something_lies_unread() {
+    let mut scene = Scene::new(64, alive(Some(2), None)).await;
+    scene.peer.write_all(b"x").await.unwrap();
+    // Nobody reads for a long time, and then the deadline is looked at first.
+    sleep(SECOND * 10).await;
+    assert_eq!(scene.next().await.unwrap(), Ready::Bytes);
+    let started = Instant::now();
+    assert!(matches!(scene.next().await, Err(Lost::Silent)));
+    assert_eq!(started.elapsed(), SECOND * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_and_output_go_out_while_a_verb_waits() {
+    let mut scene = Scene::new(64, alive(Some(2), Some(1))).await;
+    scene.line.output.tail().extend_from_slice(b"output");
+    scene.line.while_waiting(sleep(Duration::from_millis(3500))).await;
+    let mut got = [0; 9];
+    scene.peer.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"output!!!");
+    // The peer had no chance to be heard; from now on it has.
+    let started = Instant::now();
+    assert!(matches!(scene.next().await, Err(Lost::Silent)));
+    assert_eq!(started.elapsed(), SECOND * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_a_line_while_a_verb_waits_is_found_after_it() {
+    let mut scene = Scene::new(4, KeepAlive::default()).await;
+    scene.line.output.tail().extend_from_slice(b"more than the pipe holds");
+    let done = scene.line.while_waiting(async {
+        sleep(SECOND * 20).await;
+        "done"
+    });
+    assert_eq!(done.await, "done");
+    assert!(matches!(scene.next().await, Err(Lost::NotReading)));
+
+    let mut scene = Scene::new(4, KeepAlive::default()).await;
+    drop(scene.peer);
+    scene.line.output.tail().extend_from_slice(b"into nothing");
+    scene.line.while_waiting(sleep(SECOND)).await;
+    let next = scene.line.next(&mut scene.session, &mut scene.events, true).await;
+    assert!(matches!(next, Err(Lost::Broken(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_is_due_while_a_verb_waits_comes_later() {
+    let mut scene = Scene::new(64, KeepAlive::default()).await;
+    scene.line.retry_later();
+    scene.line.while_waiting(sleep(SECOND * 5)).await;
+    let started = Instant::now();
+    assert_eq!(scene.next().await.unwrap(), Ready::Retry);
+    assert!(started.elapsed() <= SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_stream_is_not_the_end_of_the_line() {
+    let mut scene = Scene::new(64, alive(Some(2), None)).await;
+    scene.peer.shutdown().await.unwrap();
+    assert_eq!(scene.next().await.unwrap(), Ready::EndOfStream);
+    assert!(scene.line.is_ended());
+    scene.publish();
+    scene.line.output.tail().extend_from_slice(b"answer");
+    assert_eq!(scene.next().await.unwrap(), Ready::Events);
+    let mut got = [0; 6];
+    scene.peer.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"answer");
+    // It is not silence, and it has a limit.
+    let started = Instant::now();
+    let lost = loop {
+        match scene.next().await {
+            // They may be without content.
+            Ok(ready) => assert_eq!(ready, Ready::Events),
+            Err(lost) => break lost,
+        }
+    };
+    assert!(matches!(lost, Lost::NotAnswered));
+    assert_eq!(started.elapsed(), ANSWER_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_has_its_time_and_the_drain_ends_it() {
+    let (mut new, mut peer, _stop) = line(64);
+    peer.write_all(b"x").await.unwrap();
+    assert!(new.more().await.is_ok());
+    assert!(matches!(new.more().await, Err(Lost::LoginTooLong)));
+    let (mut new, _peer, stop) = line(64);
+    stop.send(true).unwrap();
+    assert!(matches!(new.more().await, Err(Lost::StoppedInLogin)));
+    let (mut new, peer, _stop) = line(64);
+    drop(peer);
+    assert!(matches!(new.more().await, Err(Lost::ClosedInLogin)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_drain_is_said_once() {
+    let mut scene = Scene::new(64, KeepAlive::default()).await;
+    scene.stop.send(true).unwrap();
+    assert_eq!(scene.next().await.unwrap(), Ready::Stopping);
+    scene.publish();
+    assert_eq!(scene.next().await.unwrap(), Ready::Events);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_farewell_discards_what_still_comes() {
+    let mut scene = Scene::new(64, KeepAlive::default()).await;
+    scene.line.output.tail().extend_from_slice(b"bye");
+    let farewell = tokio::spawn(scene.line.farewell(SECOND * 5));
+    // More than the pipe holds: it is read although nobody wants it.
+    scene.peer.write_all(&[0; 1000]).await.unwrap();
+    let mut got = Vec::new();
+    scene.peer.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"bye");
+    drop(scene.peer);
+    farewell.await.unwrap();
+}
