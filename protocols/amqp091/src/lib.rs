@@ -80,7 +80,7 @@ impl Protocol for Amqp091 {
     }
 
     fn sniff(&self, head: &[u8]) -> Sniff {
-        // "AMQP" is enough: a client of another version is told which one is spoken here (§4.2.2).
+        // "AMQP" is enough: a client of another version gets this version's header as the answer (§4.2.2).
         let word = PROTOCOL_HEADER.get(..4).unwrap_or_default();
         match head.len() < word.len() {
             true if word.starts_with(head) => Sniff::More,

@@ -6,23 +6,23 @@ use std::time::Duration;
 /// Settings of AMQP connections.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How much of what has no place in the properties is carried as `mq.…` headers.
+    /// Which fields without a property of their own travel as `mq.…` headers.
     pub carry: Carry,
-    /// Total time from the connection to connection.open-ok.
+    /// Time for the whole login, from the accepted socket to connection.open-ok.
     pub login_time: Duration,
-    /// Octets of a frame before the login.
+    /// Octets of one frame before the login, at most.
     pub login_frame_max: usize,
-    /// Channels of one connection.
+    /// Channels of one connection, at most.
     pub channel_max: u16,
-    /// Octets of a frame after the login.
+    /// Octets of one frame after the login, at most.
     pub frame_max: u32,
     /// The interval that is proposed, in seconds; clients may choose another.
     pub heartbeat: u16,
-    /// Consumers of one channel.
+    /// Consumers of one channel, at most.
     pub consumers_max: usize,
-    /// Waiting output that does not move for so long ends the connection.
+    /// A peer that takes nothing of the waiting output for this long is given up.
     pub write_time: Duration,
-    /// Time for the peer to answer connection.close.
+    /// Time for the peer to answer connection.close, and for the session to be closed after the client's.
     pub close_time: Duration,
 }
 

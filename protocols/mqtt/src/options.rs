@@ -7,13 +7,13 @@ use std::time::Duration;
 /// Settings of MQTT connections.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How much of what has no place in a PUBLISH is carried as `mq.…` user properties.
+    /// Which fields without a place of their own in a PUBLISH travel as `mq.…` user properties.
     pub carry: Carry,
-    /// Total time from the connection to the end of its CONNECT.
+    /// Time from the accepted socket to the end of the CONNECT.
     pub login_time: Duration,
-    /// Bytes of a CONNECT.
+    /// Bytes of a CONNECT, at most.
     pub login_bytes_max: usize,
-    /// Bytes of a client identifier.
+    /// Bytes of a client identifier, at most.
     pub client_id_bytes_max: usize,
     /// QoS 1 and 2 publishes that a client may have unacknowledged: the Receive Maximum of CONNACK.
     pub receive_maximum: u16,
@@ -22,18 +22,18 @@ pub struct Options {
     /// Deliveries of QoS 1 and 2 that a client may have unacknowledged, whatever Receive Maximum it allows; never more
     /// than 16,384.
     pub in_flight_max: u16,
-    /// Bytes of them.
+    /// Bytes of these deliveries, at most.
     pub in_flight_bytes_max: u64,
-    /// Filters of one session.
+    /// Filters of one session, at most.
     pub subscriptions_max: usize,
-    /// Seconds that a session may outlive its connection; none: what the client asks for.
+    /// A session outlives its connection for at most this many seconds; none: for as long as the client asks.
     pub session_expiry_max: Option<u32>,
     /// Limits of session queues and of the queues of shared subscriptions: a sleeping subscriber never refuses a
     /// publisher.
     pub queue_limits: Limits,
     /// Milliseconds that the queue of a shared subscription is kept without a consumer, with what waits in it.
     pub share_expires_ms: u64,
-    /// Waiting output that does not move for so long ends the connection.
+    /// A client that takes nothing of the waiting output for this long is given up.
     pub write_time: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! What the protocol itself remembers of messages: acknowledgements owed to the client, QoS 2 identifiers, and the
-//! packet identifiers of deliveries. Pure; what has to outlive the connection is named by [`memo`] keys.
+//! The protocol's own state: acknowledgements that the client is owed, QoS 2 identifiers, and the packet identifiers of
+//! deliveries. Pure; state that has to outlive the connection has keys in [`memo`].
 //!
 //! Identifiers of the two directions are separate spaces. From the client:
 //!
@@ -35,9 +35,9 @@ struct Pending {
     resolved: Option<(Reason, Option<Arc<str>>)>,
 }
 
-/// Where a QoS 2 identifier of the client stands.
+/// The progress of a QoS 2 publish of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage2 {
+enum Qos2 {
     /// Its publish is not confirmed.
     Waiting,
     /// PUBREC was sent. `counted`: by this connection's Receive Maximum.
@@ -47,11 +47,11 @@ enum Stage2 {
 /// What to do about a QoS 2 PUBLISH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// It is new: route it.
+    /// The identifier is new: route the message.
     New,
-    /// It was routed and stored: only acknowledge.
+    /// The message was routed and stored: acknowledge it again.
     Stored,
-    /// It was routed, its acknowledgement is on the way.
+    /// The message was routed; its acknowledgement follows when it is stored.
     Waiting,
 }
 
@@ -59,7 +59,7 @@ pub enum Seen {
 #[derive(Debug, Default)]
 pub struct Inbound {
     pending: VecDeque<Pending>,
-    ids: FxHashMap<u16, Stage2>,
+    ids: FxHashMap<u16, Qos2>,
     /// QoS 1 and 2 publishes that count against the Receive Maximum.
     open: usize,
 }
@@ -67,7 +67,7 @@ pub struct Inbound {
 impl Inbound {
     /// An identifier that an earlier connection of the session left.
     pub fn restore(&mut self, packet_id: u16) {
-        self.ids.insert(packet_id, Stage2::Received { counted: false });
+        self.ids.insert(packet_id, Qos2::Received { counted: false });
     }
 
     /// Publishes that the client has not seen acknowledged to the end.
@@ -84,8 +84,8 @@ impl Inbound {
     pub fn seen(&mut self, packet_id: u16) -> Seen {
         match self.ids.get_mut(&packet_id) {
             None => Seen::New,
-            Some(Stage2::Waiting) => Seen::Waiting,
-            Some(Stage2::Received { counted }) => {
+            Some(Qos2::Waiting) => Seen::Waiting,
+            Some(Qos2::Received { counted }) => {
                 self.open += usize::from(!*counted);
                 *counted = true;
                 Seen::Stored
@@ -106,7 +106,7 @@ impl Inbound {
     fn push(&mut self, pending: Pending) {
         self.open += 1;
         if pending.qos == 2 {
-            self.ids.insert(pending.packet_id, Stage2::Waiting);
+            self.ids.insert(pending.packet_id, Qos2::Waiting);
         }
         self.pending.push_back(pending);
     }
@@ -125,7 +125,7 @@ impl Inbound {
         let Pending { packet_id, qos, resolved, .. } = self.pending.pop_front()?;
         let (reason, why) = resolved?;
         if qos == 2 && !reason.is_failure() {
-            self.ids.insert(packet_id, Stage2::Received { counted: true });
+            self.ids.insert(packet_id, Qos2::Received { counted: true });
         } else {
             self.open = self.open.saturating_sub(1);
             if qos == 2 {
@@ -139,13 +139,13 @@ impl Inbound {
     /// PUBREL: frees the identifier. False when it was not in use.
     pub fn release(&mut self, packet_id: u16) -> bool {
         match self.ids.get(&packet_id) {
-            Some(Stage2::Received { counted }) => {
+            Some(Qos2::Received { counted }) => {
                 self.open = self.open.saturating_sub(usize::from(*counted));
                 self.ids.remove(&packet_id);
                 true
             }
             // Before PUBREC there is nothing to release.
-            Some(Stage2::Waiting) | None => false,
+            Some(Qos2::Waiting) | None => false,
         }
     }
 }
@@ -162,7 +162,7 @@ pub enum Awaited {
 /// A delivery that the client has not acknowledged to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    /// None when the consumer is gone: the record is nobody's here, but the client still holds the identifier.
+    /// None when the consumer has ended: the record went back, but the client still holds the identifier.
     pub consumer: Option<ConsumerId>,
     pub offset: Offset,
     pub awaited: Awaited,
@@ -172,7 +172,7 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Outbound {
     sent: FxHashMap<u16, Sent>,
-    /// How many of them have no consumer any more.
+    /// How many of `sent` have no consumer any more.
     orphans: u32,
     /// Deliveries of the session's own queue whose identifier is still taken, in order.
     held: VecDeque<Delivery>,
@@ -186,7 +186,7 @@ pub struct Outbound {
 /// has to know which ones of the other kind an earlier connection may have left with the client.
 const OWN_IDS: u16 = 32_767;
 /// How many deliveries the client may be given at once, so that there is always an identifier: when a queue is
-/// deleted, the core gives its credit out again before we hear that what it had is an orphan.
+/// deleted, the core hands its credit out again before this side learns that its deliveries have no consumer.
 pub const IN_FLIGHT_MAX: u16 = (u16::MAX - OWN_IDS) / 2;
 
 impl Default for Outbound {
@@ -214,12 +214,12 @@ impl Outbound {
         None
     }
 
-    /// Notes that this record's next word from the client is PUBCOMP, by an earlier connection's memo.
+    /// Notes, from an earlier connection's memo, that the client's next packet about this record is PUBCOMP.
     pub fn restore(&mut self, offset: u64) {
         self.received.insert(offset);
     }
 
-    /// Restored records that are not there any more, expired for instance: their release is owed all the same
+    /// Restored records that do not exist any more, expired ones for instance: their PUBREL is owed all the same
     /// [MQTT-4.4.0-1]. Their identifiers, in order.
     pub fn release_lost(&mut self, is_there: impl Fn(Offset) -> bool) -> Vec<u16> {
         let lost = self.received.iter().map(|offset| Offset(*offset)).filter(|o| !is_there(*o));
@@ -258,7 +258,7 @@ impl Outbound {
         }
     }
 
-    /// A consumer is gone: what it had is nobody's any more. The identifiers stay taken until the client
+    /// A consumer has ended: its deliveries have none any more. The identifiers stay taken until the client
     /// acknowledges them [MQTT-2.2.1-3].
     pub fn forget(&mut self, consumer: ConsumerId) {
         for sent in self.sent.values_mut().filter(|sent| sent.consumer == Some(consumer)) {
@@ -267,7 +267,7 @@ impl Outbound {
         }
     }
 
-    /// Deliveries of consumers that are gone, which the client has not acknowledged.
+    /// Deliveries of ended consumers that the client has not acknowledged.
     pub fn orphans(&self) -> u32 {
         self.orphans
     }

@@ -30,7 +30,7 @@ pub(crate) enum Due {
 /// The deadlines of one connection.
 pub(crate) struct Deadlines {
     timer: Pin<Box<Sleep>>,
-    /// A peer that sends nothing for this long is gone; none: it may be silent for ever.
+    /// A peer that sends nothing for this long is given up; none: it may be silent for ever.
     silence: Option<Duration>,
     /// After this long without output a heartbeat is written; none: never.
     beat: Option<Duration>,
@@ -71,7 +71,7 @@ impl Deadlines {
         self.timer.as_mut().reset(next);
     }
 
-    /// From now on there is this much time in all.
+    /// Whatever is going on now has to end within this time.
     pub(crate) fn limit(&mut self, time: Duration) {
         let at = Instant::now() + time;
         self.limit = Some(at);
@@ -99,7 +99,8 @@ impl Deadlines {
             let now = Instant::now();
             self.stuck = Some(now);
             self.ring(now + self.write_time);
-            // Asked again, or the timer that was moved would wake nobody. A write time of nothing fires next time.
+            // A timer that was moved has to be polled before it can wake the task. One that fired meanwhile is looked
+            // at in the next round.
             if self.poll(context).is_ready() {
                 context.waker().wake_by_ref();
             }
@@ -124,7 +125,8 @@ impl Deadlines {
         self.timer.as_mut().poll(context)
     }
 
-    /// What is due, each once; the timer is set to what comes next. `reading`: the peer is listened to.
+    /// What is due: each thing is reported once. The timer is set to the next deadline. `reading`: the peer is read, so
+    /// that silence is its own.
     pub(crate) fn due(&mut self, reading: bool) -> Option<Due> {
         let now = Instant::now();
         if !reading {

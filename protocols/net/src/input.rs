@@ -1,5 +1,6 @@
-//! The read side of a connection: one read at a time, out of whose bytes frames are sliced. Room to read into belongs
-//! to the thread, not to the connection: one that waits for its peer holds nothing but an unfinished frame.
+//! The read side of a connection: one read at a time; frames are slices of the bytes that it brought. The memory to
+//! read into belongs to the thread, not to the connection: a connection that waits for its peer holds nothing but an
+//! unfinished frame.
 
 use bytes::BytesMut;
 use std::cell::Cell;
@@ -9,15 +10,15 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Room that is made for one read. Frames sliced from the buffer keep it alive, so it is not larger.
+/// Bytes of memory that are allocated for reads. Frames sliced from the buffer keep it alive, so it is not larger.
 const READ_BYTES: usize = 64 << 10;
-/// Below this the rest of a buffer is not worth a system call of its own.
+/// With fewer free bytes than this a buffer is not worth a system call of its own.
 const ROOM_MIN: usize = 4 << 10;
-/// Unfinished frames up to this size are copied in front of the bytes that follow.
+/// Unfinished frames of up to this many bytes are copied in front of the bytes that follow.
 const COPY_MAX: usize = 4 << 10;
 
 thread_local! {
-    /// Room that no read has filled yet.
+    /// Memory that no read has filled yet.
     static ROOM: Cell<BytesMut> = Cell::default();
 }
 
@@ -28,7 +29,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Input that begins with what was read already.
+    /// `head` was read from the connection before.
     pub fn new(reader: Box<dyn AsyncRead + Send + Sync + Unpin>, head: BytesMut) -> Self {
         Self { reader, buffer: head }
     }
@@ -38,7 +39,7 @@ impl Input {
         poll_fn(|context| self.poll_read(context)).await
     }
 
-    /// The same, for whoever waits for several things.
+    /// The same, for loops that wait for several things at once.
     pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match self.buffer.len() > COPY_MAX {
             true => self.poll_behind(context),
@@ -46,7 +47,7 @@ impl Input {
         }
     }
 
-    /// Into the thread's room; what is there already goes in front.
+    /// Reads into the thread's memory, behind a copy of the unfinished frame.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut room = ROOM.take();
         if room.capacity() < ROOM_MIN + self.buffer.len() {
@@ -63,7 +64,7 @@ impl Input {
         read
     }
 
-    /// Behind a large unfinished frame. It grows by the bytes that arrive, never by a promised length.
+    /// Reads behind a large unfinished frame. The buffer grows by the bytes that arrive, never by a promised length.
     fn poll_behind(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() - self.buffer.len() < ROOM_MIN {
             self.buffer.reserve(READ_BYTES.max(self.buffer.len()));

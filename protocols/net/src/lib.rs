@@ -1,4 +1,4 @@
-//! Sockets: listening, telling protocols apart on a shared port, and the loop of a connection with its two buffers and
+//! Sockets: listening, recognising protocols on a shared port, and the loop of a connection with its two buffers and
 //! its deadlines. It knows no protocol and no message.
 
 mod deadlines;

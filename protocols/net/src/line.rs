@@ -1,5 +1,5 @@
 //! One connection's line to its peer, and the loop that every adapter runs on it: both directions of the socket, the
-//! deadlines, the drain. It knows no protocol: what a heartbeat looks like it is told.
+//! deadlines, the drain. It knows no protocol: the bytes of a heartbeat come from the adapter.
 //!
 //! ```text
 //! more (login) ─► agreed ─► next ⟲ ─┬─ the adapter ends it ──────────────► farewell
@@ -27,7 +27,7 @@ const OUT_HIGH: usize = 256 << 10;
 const OUT_MAX: usize = 4 << 20;
 /// After its end of stream a peer still gets the answers that are ready within this time.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// Bytes of a peer that are discarded after the last word to it, at most.
+/// At most this many bytes of a peer are discarded after the last frame to it.
 const DISCARD_MAX: usize = 4 << 20;
 
 /// What the loop woke up for.
@@ -41,7 +41,7 @@ pub enum Ready {
     EndOfStream,
     /// What [`Line::retry_later`] asked for is to be tried again.
     Retry,
-    /// The process begins to stop.
+    /// The process begins to stop: the peer is to be told.
     Stopping,
 }
 
@@ -73,7 +73,7 @@ impl From<Lost> for Error {
 /// What keeps a connection alive, as agreed in the login.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KeepAlive {
-    /// A peer that sends nothing for this long is gone; none: it may be silent for ever.
+    /// A peer that sends nothing for this long is given up; none: it may be silent for ever.
     pub silence: Option<Duration>,
     /// After this long without output a heartbeat is written; none: never.
     pub beat: Option<Duration>,
@@ -102,13 +102,13 @@ pub struct Line {
     pub output: Output,
     deadlines: Deadlines,
     dialect: &'static Dialect,
-    /// Resolves when the process begins to stop; none when it has.
+    /// Resolves when the process begins to stop; none when that was reported.
     stopping: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     /// What ended the connection while the adapter waited for something else.
     lost: Option<Lost>,
     /// Bytes of output that the session knows to be written.
     credited: u64,
-    /// Which side is asked first: the one that was taken last is asked last.
+    /// Events are asked for before input: whichever was taken last is asked last, so that neither starves.
     events_first: bool,
     /// The peer sends nothing more.
     ended: bool,
@@ -213,7 +213,7 @@ impl Line {
         }
     }
 
-    /// Waits for whatever comes first: the drain, a deadline, a write, or one of the two sides in turn.
+    /// Waits for whatever comes first: the drain, a deadline, a write, or input and events in turn.
     async fn wake(
         &mut self,
         mut events: Pin<&mut impl Future<Output = ()>>,
@@ -257,7 +257,7 @@ impl Line {
         Ok(())
     }
 
-    /// So many bytes were read.
+    /// A read brought this many bytes.
     fn heard(&mut self, bytes: usize) -> Ready {
         self.events_first = true;
         if bytes == 0 {
@@ -278,8 +278,8 @@ impl Line {
                 Ok(None)
             }
             Some(Due::Silent) => {
-                // What lies unread was said before the time was over. Were the task's budget used up, it would not
-                // be seen.
+                // What lies unread was sent in time. A task that has used up its budget would not see it: hence
+                // `unconstrained`.
                 let mut context = Context::from_waker(Waker::noop());
                 let unread = pin!(unconstrained(self.input.read())).poll(&mut context);
                 match unread {
@@ -299,7 +299,7 @@ impl Line {
         }
     }
 
-    /// Where output waits, that is what keeps the connection alive.
+    /// Waiting output keeps the connection alive as well as a heartbeat does.
     fn put_beat(&mut self) {
         if self.output.is_empty() {
             self.output.tail().extend_from_slice(self.dialect.heartbeat);
@@ -315,8 +315,8 @@ impl Line {
         }
     }
 
-    /// Waits for a verb that may wait for the store. Meanwhile output is written and heartbeats go out; what the peer
-    /// sends lies unread, which is not its silence.
+    /// Awaits a verb that may wait for the store. Meanwhile output is written and heartbeats go out. The peer is not
+    /// read, so this time does not count as its silence.
     pub async fn while_waiting<F: Future>(&mut self, verb: F) -> F::Output {
         let mut verb = pin!(verb);
         let mut waited = false;
@@ -335,7 +335,8 @@ impl Line {
         done
     }
 
-    /// Writes as much as the peer takes now, and what is due. What ends the connection is found by the next wait.
+    /// Writes as much as the peer takes now, and heartbeats that are due. What ends the connection is kept for
+    /// [`Line::next`] to report.
     fn keep_writing(&mut self, context: &mut Context<'_>) {
         loop {
             if self.lost.is_none() && !self.output.is_empty() {
@@ -388,7 +389,7 @@ impl Line {
         self.farewell_until(Instant::now() + time).await;
     }
 
-    /// The same, up to a point in time.
+    /// The same, with a deadline.
     pub async fn farewell_until(&mut self, deadline: Instant) {
         let last = async {
             self.output.finish().await?;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 const SNIFF_TIME: Duration = Duration::from_secs(10);
 /// More bytes than this are needed to recognise no protocol.
 const SNIFF_BYTES: usize = 64;
-/// After an accept that failed (out of descriptors), before the next.
+/// Pause after an accept that failed, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound socket and the protocols that are spoken on it.
@@ -24,7 +24,7 @@ pub struct Listener {
     pub name: Name,
     pub protocols: Vec<Arc<dyn Protocol>>,
     socket: TcpListener,
-    /// Connections that may be open at once; more are closed at accept.
+    /// At most this many connections are open at once; more are closed when they are accepted.
     connections_max: usize,
 }
 
@@ -42,7 +42,10 @@ pub async fn bind(
     protocols: Vec<Arc<dyn Protocol>>,
     connections_max: usize,
 ) -> io::Result<Listener> {
-    let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    let mut failure = io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the name of the listener's host has no address",
+    );
     for address in lookup_host(address).await? {
         match TcpListener::bind(address).await {
             Ok(socket) => return Ok(Listener { name, protocols, socket, connections_max }),

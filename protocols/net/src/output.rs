@@ -1,5 +1,5 @@
 //! The write side of a connection: small pieces are gathered in one buffer, large shared ones stay as they are, and
-//! one vectored write sends what is there. A connection that has nothing to say holds no buffer.
+//! one vectored write sends all of it. A connection without output holds no buffer.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::cell::Cell;
@@ -10,17 +10,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// Up to this size copying a piece costs less than one more slice of the vectored write (docs/adr/0002).
+/// Copying a piece of up to this many bytes costs less than one more slice of the vectored write (docs/adr/0002).
 const COPY_MAX: usize = 2 << 10;
-/// Room for small pieces at first.
+/// Bytes that are allocated for small pieces at first.
 const TAIL_BYTES: usize = 8 << 10;
-/// A buffer that grew larger than this is given back to the allocator.
+/// A buffer that grew beyond this many bytes is given back to the allocator.
 const TAIL_MAX: usize = 512 << 10;
-/// Slices of one write at most.
+/// One write has at most this many slices.
 const SLICES: usize = 64;
 
 thread_local! {
-    /// A buffer that a connection of this thread has emptied.
+    /// An empty buffer that a connection of this thread has left for the next one.
     static TAIL: Cell<BytesMut> = Cell::default();
 }
 
@@ -82,7 +82,7 @@ impl Output {
         self.len() == 0
     }
 
-    /// Bytes since the start, written or waiting: where what is encoded next will stand.
+    /// Bytes since the start, written or waiting: the position of what is encoded next.
     pub fn position(&self) -> u64 {
         self.written + self.len() as u64
     }
@@ -92,7 +92,7 @@ impl Output {
         self.written
     }
 
-    /// One vectored write of what waits; how many bytes went. Cancel-safe: what was not written still waits.
+    /// One vectored write of what waits; returns the bytes written. Cancel-safe: what was not written still waits.
     pub async fn write_some(&mut self) -> io::Result<usize> {
         // By hand, so that the slices are not part of every connection's future.
         poll_fn(|context| self.poll_write_some(context)).await

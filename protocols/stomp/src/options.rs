@@ -1,4 +1,4 @@
-//! What a listener can be set to. The defaults are the documented ones.
+//! What can be set for the connections of one listener.
 
 use crossdock_core::Name;
 use crossdock_core::message::carry::Carry;
@@ -24,19 +24,19 @@ pub enum NackDefault {
 /// Options of one listener.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// From accept to a complete login.
+    /// Time for the whole login, from the accepted socket to CONNECTED.
     pub login_time: Duration,
-    /// Output that waits so long without any progress ends the connection.
+    /// A client that takes nothing of the waiting output for this long is given up.
     pub write_time: Duration,
     /// The shortest heart-beat interval that is agreed to, either way.
     pub heart_beat_min: Duration,
     /// Messages that a subscription with `ack` client or client-individual may have unsettled.
     pub prefetch: u32,
-    /// Subscriptions and temporary queues of one connection, each.
+    /// Subscriptions of one connection, at most; and temporary queues of one connection, at most.
     pub subscriptions_max: usize,
     pub nack_default: NackDefault,
     pub timestamps: TimeUnit,
-    /// What travels as `mq.<field>` to readers here (docs/SEMANTICS.md R6).
+    /// Which fields without a header of their own travel as `mq.<field>` (docs/SEMANTICS.md R6).
     pub carry: Carry,
     /// Without a content-type and an `amq-msg-type`, a SEND without a content-length is text.
     pub text_by_length: bool,

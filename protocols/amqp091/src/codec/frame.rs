@@ -50,7 +50,7 @@ pub fn decode(buffer: &mut BytesMut, size_max: usize) -> Result<Option<Frame>, R
         other => return Err(frame_error(format!("frames of type {other} are not known"))),
     };
     let size = usize::try_from(size).unwrap_or(usize::MAX);
-    // Told by the head alone: nothing is gathered for a frame that will not be taken.
+    // The head alone decides: nothing is gathered for a frame that will be refused.
     if size > size_max.saturating_sub(OVERHEAD) {
         return Err(frame_error(format!("a frame of {size} octets is over the limit {size_max}")));
     }

@@ -1,5 +1,5 @@
 //! Methods that a client may send (AMQP 0-9-1 §1.4 and RabbitMQ's extensions: confirm, basic.nack, exchange.bind).
-//! Reading only; what the server says is in [`reply`](super::reply). A method of the server, of a class that is not
+//! Reading only; methods of the server are in [`reply`](super::reply). A method of the server, of a class that is not
 //! served or of no class at all is a [`Refusal`] with the code that the specification gives it.
 
 use super::refusal::{MethodId, Refusal, ReplyCode};
@@ -55,7 +55,7 @@ pub enum Method {
         consumer_tag: Bytes,
         no_wait: bool,
     },
-    /// The answer to a cancel of ours.
+    /// The answer to the broker's basic.cancel.
     BasicCancelOk,
     BasicPublish(Publish),
     BasicGet {
@@ -188,7 +188,7 @@ pub fn decode(payload: &Bytes) -> Result<Method, Refusal> {
     };
     match arguments.reader.is_empty() {
         true => method,
-        // A method that is not ours was not read to its end.
+        // A method that clients do not send was not read to its end.
         false => method.and_then(|_| Err(Malformed.into())),
     }
 }
@@ -227,7 +227,7 @@ impl Arguments<'_> {
         table::decode(self.reader.long()?)
     }
 
-    /// The ticket of class access, which nobody uses any more.
+    /// The ticket of class access, which is out of use.
     fn ticket(&mut self) -> Result<(), Malformed> {
         self.reader.u16().map(|_| ())
     }
@@ -316,7 +316,7 @@ impl Arguments<'_> {
         })
     }
 
-    /// Steps over the ticket, if the method is one of a class that is known.
+    /// Skips the ticket, if the method is of a known class.
     fn ticket_of(&mut self, id: MethodId, known: &[u16]) -> Result<(), Refusal> {
         match known.contains(&id.1) {
             true => Ok(self.ticket()?),

@@ -31,7 +31,7 @@ impl ReplyCode {
         self as u16
     }
 
-    /// The constant's name: clients show it, and some look for it.
+    /// The constant's name: clients show it, and some search the text for it.
     pub fn word(self) -> &'static str {
         match self {
             ReplyCode::Success => "SUCCESS",

@@ -7,7 +7,7 @@ use super::table::{Pairs, put_table};
 use super::wire::{put_long, put_short};
 use bytes::{BufMut, BytesMut};
 
-/// A method of ours.
+/// A method of the server.
 #[derive(Debug, Clone, Copy)]
 pub enum Reply<'a> {
     ConnectionStart {
@@ -94,7 +94,7 @@ pub enum Reply<'a> {
     ConfirmSelectOk,
 }
 
-/// What basic.deliver and basic.get-ok say about a message.
+/// The fields that basic.deliver and basic.get-ok have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent<'a> {
     pub delivery_tag: u64,

@@ -1,5 +1,5 @@
-//! What one channel remembers: its lane, the content that is arriving, delivery tags, consumers, prefetch. State
-//! only; what is done with it is in the files beside.
+//! The state of one channel: its lane, the content that is arriving, delivery tags, consumers, prefetch. What is done
+//! with it is in the other files of the connection.
 
 use super::unsettled::{Tag, Unsettled};
 use crate::codec::method::Publish;
@@ -19,7 +19,7 @@ pub enum Mode {
 }
 
 /// A publish between its method and the end of its body (AMQP 0-9-1 §4.2.6).
-// One for each channel, which is boxed: an allocation for each publish would be dearer than the room.
+// There is one for each channel, and channels are boxed: an allocation for each publish would cost more than the bytes.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Default)]
 pub enum Content {
@@ -40,7 +40,7 @@ pub struct Incoming {
     pub properties: Bytes,
     /// Octets that the header promised.
     pub body_size: usize,
-    /// What arrived; grows with it, not with the promise.
+    /// What arrived so far: it grows by arriving octets, not by the promised size.
     pub body: BytesMut,
 }
 
@@ -50,7 +50,7 @@ pub struct LastAddress {
     exchange: Bytes,
     routing_key: Bytes,
     address: Address,
-    /// The turn in which the exchange was seen to be there.
+    /// The turn in which the exchange was last looked up and existed.
     turn: u64,
 }
 
@@ -63,7 +63,7 @@ impl LastAddress {
         same.then(|| self.address.clone())
     }
 
-    /// True when the exchange was seen in this turn.
+    /// True when the exchange was looked up in this turn, and existed.
     pub fn knows_exchange(&self, exchange: &[u8], turn: u64) -> bool {
         self.turn == turn && self.exchange == exchange
     }
@@ -94,7 +94,7 @@ impl LastAddress {
 #[derive(Debug, Clone, Copy)]
 pub struct OwnConsumer {
     pub id: ConsumerId,
-    /// Its own credit while the flow is on.
+    /// The consumer's own credit while channel.flow is on.
     pub credit: Credit,
 }
 
@@ -117,7 +117,7 @@ pub struct Channel {
     pub consumers: FxHashMap<Bytes, OwnConsumer>,
     /// Queue of the last declare, for methods that name none.
     pub last_queue: Option<Name>,
-    /// Credit of consumers to come.
+    /// Credit of later consumers.
     pub prefetch: Credit,
     /// Shared by all settling consumers: basic.qos with `global`.
     pub pool: Option<PoolId>,

@@ -67,7 +67,7 @@ impl Connection {
         self.session.encoded(self.line.output.position());
         let confirmed = self.encode_confirms(confirms);
         let noticed = notices.drain(..).try_for_each(|notice| self.notice(notice));
-        // The vectors keep their room for the next time.
+        // The vectors keep their allocations for the next time.
         self.events = events;
         confirmed.and(noticed)
     }
@@ -152,7 +152,7 @@ impl Connection {
                             self.fail_later(channel, errors::refusal(&error))?;
                         }
                         _ => {
-                            tracing::debug!(channel, %error, "publish refused");
+                            tracing::debug!(channel, number, %error, "publish refused with basic.nack");
                             self.put_nack(channel, number);
                         }
                     }
@@ -211,7 +211,7 @@ impl Connection {
         };
         match notice {
             Notice::Detached { consumer, why } => {
-                tracing::debug!(%why, "consumer ended");
+                tracing::debug!(?consumer, %why, "the broker ended a consumer");
                 self.consumer_ended(consumer);
                 Ok(())
             }

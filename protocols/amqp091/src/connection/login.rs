@@ -31,7 +31,7 @@ pub struct LoggedIn {
     pub client: Capabilities,
 }
 
-/// Extensions that a client said it understands.
+/// Extensions of the protocol that the client understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
     pub consumer_cancel_notify: bool,
@@ -53,7 +53,7 @@ impl Capabilities {
     }
 }
 
-/// Sent with the next wait for the client.
+/// Puts a method into the output; the next wait for the client writes it.
 fn send(line: &mut Line, reply: Reply<'_>) {
     reply.put(line.output.tail(), 0);
 }

@@ -61,11 +61,11 @@ const DIALECT: Dialect = Dialect { protocol: "amqp", heartbeat: frame::HEARTBEAT
 enum Closing {
     /// connection.close came.
     ByClient,
-    /// The peer is told with connection.close.
+    /// The peer gets connection.close.
     Refused(Refusal, MethodId),
-    /// Nothing is said, but what waits is written.
+    /// The socket is closed without connection.close, after what waits is written.
     Quiet(Error),
-    /// Nobody is there to be told.
+    /// The peer cannot be reached any more.
     Lost(Lost),
 }
 
@@ -200,7 +200,7 @@ struct Connection {
     /// Pools of closed channels, for channels to come.
     spare_pools: Vec<PoolId>,
     settles: Settles,
-    /// The channel whose tx.commit waits for room on the disk. Nothing behind it is looked at meanwhile.
+    /// The channel whose tx.commit waits for free disk space. Frames behind it are not decoded meanwhile.
     held_commit: Option<u16>,
     events: Events,
     /// Counts reads; from 1 on.
@@ -292,7 +292,7 @@ impl Connection {
         // Mandatory messages come back when they were stored, also on channels without confirms.
         let synced = timeout(options.close_time, self.session.sync());
         if let Err(error) = self.line.while_waiting(synced).await.unwrap_or(Ok(())) {
-            tracing::debug!(%error, "a client that closed its side does not get all answers");
+            tracing::debug!(%error, "the store failed: a half-closed client gets no returns");
         }
         self.encode_ready().await.map_err(|refusal| Closing::Refused(refusal, (0, 0)))
     }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use crossdock_core::{Address, Message, Meta, Native, Publish};
 
 impl Connection {
-    /// The method: where it goes. What comes of it is known when the content is complete.
+    /// The method: the address is found here; the message is published when its content is complete.
     pub(super) fn publish(
         &mut self,
         channel: u16,
@@ -35,7 +35,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The exchange is there and takes publishes of clients.
+    /// Refuses an exchange that does not exist or takes no publishes of clients.
     fn check_exchange(&self, name: &[u8]) -> Result<(), Refusal> {
         if name.is_empty() {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Frames → methods → what they ask for. Channels open and close here, and refusals find out what they end.
+//! Frames → methods → the file of their topic. Channels open and close here; a refusal closes its channel or the
+//! connection.
 
 use super::channel::{Channel, Content, Slot};
 use super::{Closing, Connection};
@@ -9,7 +10,7 @@ fn unexpected(text: impl std::fmt::Display) -> Refusal {
 }
 
 impl Connection {
-    /// One frame. Refusals of a channel are dealt with here; what comes back ends the connection.
+    /// One frame. Refusals that close a channel are dealt with here; an error ends the connection.
     pub(super) async fn receive(&mut self, frame: Frame) -> Result<(), Closing> {
         if frame.kind == FrameKind::Heartbeat {
             return Ok(());
@@ -81,7 +82,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Forgets a channel: its consumers leave, what it had unsettled goes back.
+    /// Removes a channel: its consumers end, and what it had unsettled goes back to the queues.
     fn drop_channel(&mut self, channel: u16) {
         self.settles.flush(&mut self.session);
         if let Some(Slot::Open(state)) = self.channels.remove(&channel) {
@@ -90,7 +91,7 @@ impl Connection {
                 self.subscribers.remove(&consumer.id);
             }
             self.session.drop_lane(state.lane);
-            // Confirms that are still to come belong to nobody, also when the lane's id is given to a new channel.
+            // Confirms that are still to come are dropped: no channel is left for them.
             let to_come = state.published.saturating_sub(state.confirmed);
             if to_come > 0 {
                 *self.stale_confirms.entry(state.lane).or_default() += to_come;
@@ -99,7 +100,7 @@ impl Connection {
         }
     }
 
-    /// The client closes a channel: what is known of its publishes is told first.
+    /// The client closes a channel: confirms that are ready are sent first.
     async fn close_channel(&mut self, channel: u16) -> Result<(), Refusal> {
         self.session.flush();
         self.encode_ready().await?;
@@ -111,13 +112,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Closes the channel, or says that the connection has to be closed (§1.2: soft and hard errors).
+    /// Closes the channel, or returns why the connection has to be closed (§1.2: soft and hard errors).
     fn fail(&mut self, channel: u16, refusal: Refusal, cause: MethodId) -> Result<(), Closing> {
         if !refusal.code.ends_channel_only() {
             return Err(Closing::Refused(refusal, cause));
         }
-        tracing::debug!(channel, %refusal, "channel closed");
-        // What was published before is routed, and counts, though its confirms have nowhere to go.
+        tracing::debug!(channel, %refusal, "the broker closes a channel");
+        // What was published before is routed, although its confirms cannot be sent any more.
         self.session.flush();
         self.drop_channel(channel);
         self.channels.insert(channel, Slot::Closing);
@@ -230,7 +231,7 @@ impl Connection {
             Method::ChannelClose => self.close_channel(channel).await,
             Method::TxCommit => self.tx_commit(channel).await,
             Method::TxRollback => self.tx_rollback(channel),
-            // What such a method says is not shown: it may be a secret.
+            // The arguments of such a method are not shown: they may be a secret.
             _ => {
                 let text = "methods of class connection do not belong on a channel";
                 Err(Refusal::new(ReplyCode::CommandInvalid, text))

@@ -107,7 +107,7 @@ impl Connection {
         if !requeue {
             return Err(Refusal::new(ReplyCode::NotImplemented, "recover without requeue"));
         }
-        // Not part of a transaction: what is unsettled, rolled-back acknowledgements included, comes again at once.
+        // Not part of a transaction: what is unsettled is redelivered at once, rolled-back acknowledgements included.
         self.settles.flush(&mut self.session);
         let mut all = Vec::new();
         self.channel(channel)?.unsettled.take_all(|tag| all.push(tag));
@@ -178,7 +178,7 @@ impl Connection {
             .map_err(|error| errors::refusal(&error))?;
         self.session.begin(lane);
         self.channel(channel)?.settled_in_tx.clear();
-        // Messages that were returned are told before the end of the commit.
+        // Returned messages are sent before the answer to the commit.
         self.encode_ready().await?;
         Reply::TxCommitOk.put(self.line.output.tail(), channel);
         Ok(())

@@ -33,7 +33,7 @@ impl Connection {
         };
         let state = self.channel(channel)?;
         match global {
-            // Consumers that are there keep what they began with.
+            // Existing consumers keep the credit they began with.
             false => state.prefetch = credit,
             true => {
                 state.global_prefetch = credit;

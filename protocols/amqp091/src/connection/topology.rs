@@ -11,7 +11,7 @@ use crossdock_core::{
     Bind, Error, ErrorKind, ExchangeSpec, Kind, Life, Name, QueueSpec, Replay, To, Value,
 };
 
-/// Names that begin so are the server's (§1.6.2.1, §1.7.2.1).
+/// Names that begin like this are the server's (§1.6.2.1, §1.7.2.1).
 const RESERVED: &str = "amq.";
 /// Binding argument: deliver what is retained under the key.
 const RETAINED: &str = "x-retained";
@@ -90,7 +90,7 @@ impl Connection {
     ) -> Result<crossdock_core::QueueStatus, Refusal> {
         let name = match declare.queue.is_empty() {
             true => Name::from(random_name("amq.gen-")),
-            // The prefix is reserved for names that are not there yet: a client may redeclare what it was given.
+            // The prefix is reserved for new names only: a client may redeclare a queue that it was given.
             false if declare.queue.starts_with(RESERVED) && self.is_no_queue(&declare.queue) => {
                 return Err(reserved("queue", &declare.queue));
             }
@@ -141,7 +141,7 @@ impl Connection {
             .await
         {
             Ok(messages) => messages,
-            // Deleting what is not there is done (RabbitMQ).
+            // Deleting a queue that does not exist succeeds (RabbitMQ).
             Err(error) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => return Err(self.about_queue(&error, &queue)),
         };
@@ -173,7 +173,7 @@ impl Connection {
     ) -> Result<(), Refusal> {
         let bind = self.queue_binding(channel, &mut binding)?;
         match self.line.while_waiting(self.session.unbind(bind)).await {
-            // Unbinding what is not bound is done (RabbitMQ).
+            // Removing a binding that does not exist succeeds (RabbitMQ).
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(self.about_binding(&error, &binding, true));
             }
@@ -220,7 +220,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Which end of a binding was wrong.
+    /// The refusal, about that end of the binding which was wrong.
     fn about_binding(&self, error: &Error, binding: &Binding, to_queue: bool) -> Refusal {
         let no_source = self.session.exchange(&binding.source).is_err();
         match to_queue && !(error.kind() == ErrorKind::NotFound && no_source) {

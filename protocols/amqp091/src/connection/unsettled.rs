@@ -1,5 +1,5 @@
 //! Delivery tags of one channel that wait for an acknowledgement: tag → consumer and offset. Tags are dense and
-//! grow, so it is a sorted deque; settled ones in the middle are holes until they are swept.
+//! grow, so it is a sorted deque; settled ones in the middle are holes until they are removed.
 
 use crossdock_core::{ConsumerId, Offset};
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ pub struct Tag {
     pub offset: Offset,
 }
 
-/// Holes are swept when they are more than half, and at least so many.
+/// Holes are removed when they are more than half of the entries, and at least this many.
 const HOLES_MIN: usize = 64;
 
 /// All of a channel. Invariant: sorted by tag; the first entry is no hole.
@@ -37,7 +37,7 @@ impl Unsettled {
     fn find(&self, tag: u64) -> Option<usize> {
         let first = self.tags.front()?.0.tag;
         let guess = usize::try_from(tag.checked_sub(first)?).ok()?;
-        // Without no-ack deliveries between them the place is the distance.
+        // Without no-ack deliveries in between, the index is the distance from the first tag.
         match self.tags.get(guess) {
             Some((found, _)) if found.tag == tag => Some(guess),
             _ => self.tags.binary_search_by_key(&tag, |(t, _)| t.tag).ok(),

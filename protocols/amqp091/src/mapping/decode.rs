@@ -47,7 +47,7 @@ fn text(bytes: Option<&[u8]>) -> Option<Name> {
     bytes.map(|bytes| Name::from(&*String::from_utf8_lossy(bytes)))
 }
 
-/// Correlation ids are often binary, whatever the slot's type says.
+/// Correlation ids are often binary, although the property's type is text.
 fn correlation_id(bytes: &[u8]) -> Id {
     match std::str::from_utf8(bytes) {
         Ok(text) => carry::id_from_text(text),

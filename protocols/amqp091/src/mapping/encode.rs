@@ -51,7 +51,7 @@ fn fits(text: &str) -> bool {
     text.len() <= SHORT_MAX
 }
 
-/// A field that does not fit its slot is lost (R5): cut, it would be another value.
+/// A field that does not fit its property is lost (R5): shortened, it would be another value.
 fn short(field: Option<&Name>) -> Option<&[u8]> {
     field.filter(|text| fits(text)).map(|text| text.as_bytes())
 }
@@ -91,7 +91,8 @@ fn message_id(id: Option<&Id>, headers: &mut Pairs) -> Option<String> {
     }
 }
 
-/// What the slot cannot hold stands there as an alias, because responders copy the slot only; a header has the bytes.
+/// A value that the property cannot hold is replaced by an alias, because responders copy the property only; a header
+/// has the bytes.
 fn correlation_id(id: Option<&Id>, headers: &mut Pairs) -> Option<String> {
     let id = id?;
     let text = carry::id_to_text(id, SHORT_MAX);

@@ -42,7 +42,7 @@ pub fn code(kind: ErrorKind) -> ReplyCode {
     }
 }
 
-/// The refusal of a request that was about nothing by name.
+/// The refusal of a request that named neither a queue nor an exchange.
 pub fn refusal(error: &Error) -> Refusal {
     Refusal::new(code(error.kind()), error.detail())
 }

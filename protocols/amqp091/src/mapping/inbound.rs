@@ -45,7 +45,7 @@ fn level(value: &Value) -> Option<u8> {
     (level <= 2).then_some(level)
 }
 
-/// Milliseconds as text. Anything else would be a message that never expires against its sender's will.
+/// Milliseconds as text. Anything else is refused: the message would never expire, against its sender's will.
 fn expiration(text: &[u8]) -> Result<u64, Refusal> {
     let digits = std::str::from_utf8(text).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
     digits.and_then(|t| t.parse().ok()).ok_or_else(|| {

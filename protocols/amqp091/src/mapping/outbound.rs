@@ -56,11 +56,15 @@ fn fit(base: Bytes, message: &Message, reader: &Reader<'_>) -> Bytes {
         return base;
     }
     let (fitted, dropped) = fitted(&base, max);
-    tracing::trace!(?message, dropped, "headers were left out: they fit into no frame");
+    tracing::trace!(
+        ?message,
+        dropped,
+        "headers were left out of a delivery: it would not have fitted into the agreed frame size"
+    );
     fitted
 }
 
-/// What is alike for all receivers: encoded once, unless time changes it.
+/// The part that is the same for all receivers: encoded once, unless it changes with time.
 fn base(message: &Message, reader: &Reader<'_>) -> Bytes {
     let native = message.native();
     let (own, meta) = (native.format == FORMAT, message.meta());

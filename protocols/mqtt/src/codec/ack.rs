@@ -51,7 +51,7 @@ pub(super) fn decode(kind: AckKind, body: Bytes, version: Version) -> Result<Ack
     let mut reader = Reader::new(body);
     let packet_id = reader.packet_id()?;
     let mut ack = Ack { kind, packet_id, reason: Reason::SUCCESS, text: None };
-    // 3.1.1 has neither code nor properties; 5 leaves out what says nothing.
+    // 3.1.1 has neither code nor properties; in 5 a success without properties is left out.
     if version.is_5() && !reader.is_empty() {
         ack.reason = Reason(reader.u8()?);
         if !kind.allows(ack.reason) {

@@ -7,7 +7,7 @@ use super::wire::{Reader, Text};
 use super::{Frame, Version, kind};
 use bytes::Bytes;
 
-/// A decoded CONNECT. What the packet does not say has the specification's default.
+/// A decoded CONNECT. Fields that the packet leaves out have the specification's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
     pub version: Version,
@@ -45,7 +45,7 @@ pub struct Will {
     pub has_user: bool,
 }
 
-/// A CONNECT that cannot be accepted; without a version there is nobody to answer.
+/// A CONNECT that cannot be accepted; without a version it cannot be answered either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadConnect {
     pub version: Option<Version>,

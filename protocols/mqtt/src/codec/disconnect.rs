@@ -10,7 +10,7 @@ use bytes::Bytes;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disconnect {
     pub reason: Reason,
-    /// Replaces what CONNECT said, in seconds.
+    /// Seconds; replaces the session expiry of CONNECT.
     pub session_expiry: Option<u32>,
     pub text: Option<Text>,
 }

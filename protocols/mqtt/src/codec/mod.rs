@@ -1,8 +1,8 @@
 //! Bytes ⇄ control packets, MQTT 3.1.1 and 5, the server's side. Pure: no broker types, no clock, no socket.
 //!
 //! Strict: what the specification calls malformed is refused with its reason code. Zero-copy: topics, properties and
-//! payloads are slices of the frame. Every length is compared with what is there before anything is allocated; nothing
-//! recurses.
+//! payloads are slices of the frame. Every length is compared with the bytes that arrived before anything is allocated;
+//! nothing recurses.
 //!
 //! Absent: encoders of packets that only clients send, and decoders of packets that only servers send.
 

@@ -57,7 +57,7 @@ impl fmt::Debug for Reason {
     }
 }
 
-/// A packet that has to end the connection, with the code that says why.
+/// Why a packet of the client ends the connection: bytes that are no packet, or a packet that must not come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct Fault {
@@ -76,7 +76,7 @@ impl Fault {
         Self::new(Reason::MALFORMED, what)
     }
 
-    /// A packet that must not be sent so, or not now (0x82).
+    /// A packet that must not be sent like this, or not now (0x82).
     pub fn protocol(what: &'static str) -> Self {
         Self::new(Reason::PROTOCOL_ERROR, what)
     }

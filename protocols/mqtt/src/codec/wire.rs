@@ -95,7 +95,7 @@ impl Reader {
         Err(Fault::malformed("a variable byte integer has more than four bytes"))
     }
 
-    /// So many bytes, as a slice of the frame.
+    /// The next `n` bytes, as a slice of the frame.
     pub fn take(&mut self, length: usize) -> Result<Bytes, Fault> {
         match length <= self.0.len() {
             true => Ok(self.0.split_to(length)),

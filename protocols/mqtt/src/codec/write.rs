@@ -115,7 +115,7 @@ pub fn connack(out: &mut BytesMut, version: Version, present: bool, reason: Reas
     }
 }
 
-/// One of the four acknowledgements; what says nothing is left out.
+/// One of the four acknowledgements; a success without properties is left out.
 pub fn ack(
     out: &mut BytesMut,
     kind: AckKind,

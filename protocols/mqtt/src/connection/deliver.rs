@@ -43,7 +43,7 @@ impl Connection<'_> {
         }
     }
 
-    /// All deliveries taken so far stand in the output, or were settled without a word.
+    /// All deliveries taken so far are in the output, or were settled without being sent.
     pub(super) fn encoded(&mut self) {
         self.session.encoded(self.line.output.position());
         if self.line.output.is_empty() {
@@ -70,7 +70,7 @@ impl Connection<'_> {
         }
     }
 
-    /// QoS 0: now or never.
+    /// QoS 0: sent now, or dropped.
     fn send_direct(&mut self, delivery: &Delivery) {
         if !self.is_expired(delivery) {
             let how = how(delivery, 0, 0);
@@ -105,7 +105,7 @@ impl Connection<'_> {
             self.gather(consumer, offset);
             return;
         }
-        // What another protocol put into the queue itself carries no tag; it has to be acknowledged all the same.
+        // A message that another protocol published to the queue itself has no tag; it has to be acknowledged as well.
         let level = match delivery.tags.as_slice().is_empty() {
             true => 1,
             false => delivery.message.meta().level.min(delivery.tags.level()),
@@ -122,7 +122,7 @@ impl Connection<'_> {
     fn send_from_queue(&mut self, delivery: &Delivery) {
         let (consumer, offset) = (delivery.consumer, delivery.offset);
         let Some(subscription) = self.subscriptions.of(consumer) else {
-            // It was unsubscribed while this was on the way: somebody else's turn.
+            // The client unsubscribed while this was on the way: another consumer gets it.
             self.session.settle(self.opened.lane, consumer, &[offset], Outcome::Released);
             return;
         };
@@ -132,8 +132,8 @@ impl Connection<'_> {
             0 => 0,
             _ => match self.outbound.free() {
                 Some(packet_id) => packet_id,
-                // Cannot be, with so little credit. If it were released, it would come again at once, for ever; the
-                // end of the connection gives it back.
+                // Cannot happen: the credit is far below the number of identifiers. A release would bring it again at
+                // once, for ever; so it goes back with the end of the connection.
                 None => return,
             },
         };
@@ -183,7 +183,9 @@ impl Connection<'_> {
             });
             let Some(smaller) = smaller else {
                 // [MQTT-3.1.2-25]: as if it had been sent.
-                tracing::trace!("a message is larger than the client takes");
+                tracing::trace!(
+                    "a message was skipped: it is larger than the client's maximum packet size"
+                );
                 self.settle_unsent(delivery);
                 return false;
             };
@@ -195,7 +197,7 @@ impl Connection<'_> {
 
     /// docs/SEMANTICS.md R9: what cannot be framed at all is dead-lettered.
     fn give_up(&mut self, delivery: &Delivery, why: &str) {
-        tracing::trace!(why, "a message cannot be sent");
+        tracing::trace!(why, "a message cannot be put into a packet and is dead-lettered");
         if delivery.consumer != ConsumerId::DIRECT {
             let outcome = Outcome::Rejected { reason: Some(why.into()) };
             let lane = self.opened.lane;

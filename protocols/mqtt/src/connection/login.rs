@@ -41,7 +41,7 @@ pub(super) struct LoggedIn {
     pub packet_max: usize,
 }
 
-/// A refused login: the code and the words of its CONNACK.
+/// A refused login: the code and the reason string of its CONNACK.
 struct Refusal {
     reason: Reason,
     why: String,
@@ -59,7 +59,7 @@ pub(super) async fn log_in(
     context: &LoginContext<'_>,
 ) -> Result<LoggedIn, Closing> {
     let connect = first(line, context.options).await?;
-    // The time for the login was the client's; what follows takes ours.
+    // The login time is for the client to send its CONNECT. What follows depends on the broker.
     line.agreed(KeepAlive::default());
     let client = Client::new(&connect);
     match enter(&connect, context).await {
@@ -94,7 +94,7 @@ async fn first(line: &mut Line, options: &Options) -> Result<Connect, Closing> {
     }
 }
 
-/// Answers a CONNECT that is none, where the protocol has an answer to it.
+/// Answers a CONNECT that cannot be accepted, if the protocol has an answer.
 fn refuse(line: &mut Line, bad: &BadConnect) -> Closing {
     let BadConnect { version, fault } = bad;
     // 3.1.1 §3.1.4: only an unsupported version is answered; what is malformed is closed.
@@ -155,7 +155,7 @@ async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered,
             Some(memo::Key::Outbound(offset)) => outbound.restore(offset),
             Some(memo::Key::Subscription) => subscriptions.noted(&mut session, noted),
             None => {
-                tracing::debug!(%client, "a stored note of the session is skipped: unknown kind")
+                tracing::debug!(%client, "a stored memo is skipped: its kind is not known")
             }
         }
     }
@@ -199,7 +199,7 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Na
             user: user.as_str().into(),
             password: Secret(password.clone().unwrap_or_default()),
         },
-        // A password alone is a token of a scheme that there is none of.
+        // A password alone is a token of a scheme; none is supported.
         (None, Some(_)) => return Err(Refusal::new(Reason::BAD_CREDENTIALS, "no user name")),
         (None, None) => Credentials::Anonymous,
     };
@@ -280,7 +280,7 @@ async fn open(
 }
 
 impl Entered {
-    /// Writes CONNACK, and what the session owes the client.
+    /// Writes CONNACK, and the PUBRELs that the session owes the client.
     fn acknowledged(
         self,
         line: &mut Line,
@@ -290,7 +290,7 @@ impl Entered {
     ) -> LoggedIn {
         let LoginContext { options, broker, .. } = context;
         let packet_max = broker.settings().message_bytes_max.saturating_add(HEADER_BYTES);
-        // [MQTT-3.2.2-2], [MQTT-3.2.2-3]: only what is really there is said to be.
+        // [MQTT-3.2.2-2], [MQTT-3.2.2-3]: session present only if the session really existed.
         let present = !connect.clean && self.session.resumed();
         let mut block = Block::new();
         if capped(connect.session_expiry, options) != connect.session_expiry {
@@ -317,7 +317,8 @@ impl Entered {
     }
 }
 
-/// `seconds` as the client said; 0 is off. MQTT 5 [MQTT-3.1.2-22]: one and a half times that is silence.
+/// `seconds` is the client's keep-alive; 0 is off. MQTT 5 [MQTT-3.1.2-22]: a client that sends nothing for one and a
+/// half times as long is silent.
 fn keep_alive(seconds: u16) -> KeepAlive {
     let silence = (seconds > 0).then(|| Duration::from_millis(u64::from(seconds) * 1500));
     KeepAlive { silence, ..KeepAlive::default() }

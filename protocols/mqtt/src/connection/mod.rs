@@ -48,7 +48,7 @@ use write::Client;
 
 /// What the line knows of MQTT. The broker sends no heartbeats: pings are the client's.
 const DIALECT: Dialect = Dialect { protocol: "mqtt", heartbeat: b"" };
-/// More unacknowledged publishes than there are packet identifiers cannot be told apart.
+/// There are this many packet identifiers: more unacknowledged publishes could not be told apart.
 const WAITING_MAX: usize = 65_535;
 /// For the last packet to be written, and for the client to close after it.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
@@ -77,13 +77,13 @@ pub fn sniff(head: &[u8]) -> Sniff {
 /// Why a connection ends.
 #[derive(Debug)]
 enum Closing {
-    /// The client said DISCONNECT.
+    /// The client sent DISCONNECT.
     ByClient { reason: Reason, expiry: Option<u32> },
-    /// The client is told with this code and these words.
+    /// The client gets a DISCONNECT with this code and reason string.
     Refused { reason: Reason, why: Cow<'static, str> },
-    /// Nothing is said, but what waits is written.
+    /// The socket is closed without DISCONNECT, after what waits is written.
     Quiet(Error),
-    /// Nobody is there to be told.
+    /// The client cannot be reached any more.
     Lost(Lost),
 }
 
@@ -257,7 +257,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// The client cannot be written to any more. What it had said before, a DISCONNECT perhaps, still counts.
+    /// The client cannot be written to any more. What it had sent before, a DISCONNECT perhaps, still counts.
     async fn last_words(&mut self, lost: Lost) -> Closing {
         let listening = async {
             while self.line.output.len() < LAST_OUT_MAX {
@@ -305,13 +305,13 @@ impl<'a> Connection<'a> {
                 Err(Closing::refused(Reason::ADMINISTRATIVE, "the session's queue was deleted"))
             }
             Notice::Detached { consumer, why } => {
-                tracing::debug!(%why, "a subscription to a queue ended");
+                tracing::debug!(?consumer, %why, "the broker ended a subscription to a queue");
                 self.outbound.forget(consumer);
                 self.fit_pool();
                 self.subscriptions.detached(consumer);
                 Ok(())
             }
-            // There is no word for it; the unread socket says it.
+            // MQTT has no packet for it; publishes simply stay unacknowledged.
             Notice::Blocked(_) => Ok(()),
         }
     }
@@ -330,7 +330,7 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Says goodbye, gives the session up, and writes what waits.
+    /// Sends DISCONNECT where it is due, ends or leaves the session, and writes what waits.
     async fn close(mut self: Box<Self>, closing: Closing) -> Result<(), Error> {
         let (mut orderly, mut result) = (false, Ok(()));
         self.settle_gathered();
@@ -366,7 +366,7 @@ impl<'a> Connection<'a> {
         }
         if orderly {
             if let Err(error) = line.while_waiting(session.close()).await {
-                tracing::debug!(%error, "what the session left may not be stored: the store failed");
+                tracing::debug!(%error, "the store failed: the last publishes of a session may be lost");
             }
         } else {
             drop(session);

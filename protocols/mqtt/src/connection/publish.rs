@@ -75,7 +75,7 @@ impl Connection<'_> {
 
     /// A topic that nobody may publish to. 3.1.1 has no way to say so: acknowledged and dropped (docs/SEMANTICS.md §1).
     fn refuse_publish(&mut self, packet_id: u16, qos: u8) -> Result<(), Closing> {
-        tracing::trace!("a publish to a reserved topic was dropped");
+        tracing::trace!(packet_id, "a publish to a reserved topic was dropped");
         if qos == 0 {
             return Ok(());
         }
@@ -154,7 +154,7 @@ impl Connection<'_> {
     pub(super) fn answers(&mut self) -> Result<(), Closing> {
         while let Some(answer) = self.inbound.next() {
             if answer.reason.is_failure() && self.client.version == Version::V311 {
-                // 3.1.1 cannot say no, and must not say yes (reliability: never a lying PUBACK).
+                // 3.1.1 has no negative PUBACK, and a positive one would be a lie.
                 let why = answer.why.as_deref().unwrap_or("a publish was refused").to_owned();
                 return Err(Closing::refused(answer.reason, why));
             }

@@ -28,7 +28,7 @@ impl Connection<'_> {
                 self.client.to(&mut self.line.output).pingresp();
                 Ok(())
             }
-            // Rare, and large futures.
+            // Boxed: rare, and large futures.
             rare => Box::pin(self.control(rare)).await,
         }
     }

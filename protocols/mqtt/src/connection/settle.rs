@@ -31,7 +31,7 @@ impl Connection<'_> {
             return self.released(ack.packet_id);
         }
         let Some(sent) = self.outbound.get(ack.packet_id) else {
-            // Only PUBREC has an answer: there is nothing to go on with [MQTT-4.3.3-7].
+            // Only PUBREC has an answer: PUBREL with the code that the identifier is unknown [MQTT-4.3.3-7].
             if ack.kind == AckKind::PubRec && !ack.reason.is_failure() {
                 let reason = Reason::PACKET_ID_NOT_FOUND;
                 self.client.to(&mut self.line.output).ack(
@@ -87,7 +87,7 @@ impl Connection<'_> {
         }
     }
 
-    /// What the client holds of consumers that are gone counts against its Receive Maximum [MQTT-3.3.4-9].
+    /// Unacknowledged deliveries of ended consumers count against the client's Receive Maximum [MQTT-3.3.4-9].
     pub(super) fn fit_pool(&mut self) {
         let Credit { messages, bytes } = self.opened.credit;
         let messages = match self.line.is_ended() {
@@ -128,7 +128,7 @@ impl Connection<'_> {
             }
             self.batch.releases.push(packet_id);
         } else {
-            // Released before: 3.1.1 knows no code and answers all the same.
+            // Released before. 3.1.1 has no code for it; the answer is the same.
             self.client.to(&mut self.line.output).ack(
                 AckKind::PubComp,
                 packet_id,

@@ -23,7 +23,7 @@ const NOTED_FILTER_MAX: usize = 4000;
 #[derive(Debug, Clone)]
 pub(super) struct QueueSubscription {
     filter: Bytes,
-    /// None while something is in the way: it is tried again.
+    /// None while the queue could not be consumed from: it is tried again.
     pub consumer: Option<ConsumerId>,
     /// 0 or 1.
     pub qos: u8,
@@ -32,7 +32,8 @@ pub(super) struct QueueSubscription {
 }
 
 impl QueueSubscription {
-    /// Whether an error means that it can never be taken up: the queue it names is gone. A group's is made again.
+    /// Whether an error means that the subscription can never be resumed: its queue was deleted. The queue of a group
+    /// is declared again.
     fn is_over(&self, error: &Error) -> bool {
         let named = self.filter.starts_with(b"$q/");
         error.kind() == ErrorKind::Invalid || named && error.kind() == ErrorKind::NotFound
@@ -68,7 +69,7 @@ fn asked(filter: &Text) -> Result<Asked, Closing> {
     })
 }
 
-/// The queue of a group: its name is docs/SEMANTICS.md §7's.
+/// The name of a group's queue (docs/SEMANTICS.md §7).
 fn share_name(shared: &Shared) -> Name {
     // Both are parts of a checked string.
     let (group, filter) =
@@ -83,18 +84,19 @@ impl Subscriptions {
         Self { filters, queues: Vec::new() }
     }
 
-    /// A subscription that was noted on an earlier connection: it waits to be taken up.
+    /// A subscription from a memo of an earlier connection: it waits to be resumed.
     pub(super) fn noted(&mut self, session: &mut Session, noted: Memo) {
         match noted.value.as_ref().and_then(read_note) {
             Some(subscription) => self.queues.push(subscription),
             None => {
-                tracing::debug!("a damaged note of a subscription");
+                tracing::debug!("a stored subscription is dropped: its memo cannot be decoded");
                 session.memo(Memo { key: noted.key, value: None });
             }
         }
     }
 
-    /// Takes up what waits. Only what can never be taken up is not noted any more; a full disk, say, passes.
+    /// Resumes the subscriptions that wait. The memo of one that can never be resumed is deleted; others stay, because
+    /// a full disk, for instance, passes.
     pub(super) async fn take_up(
         &mut self,
         session: &mut Session,
@@ -106,7 +108,7 @@ impl Subscriptions {
             match consume(session, opened, options, subscription.clone()).await {
                 Ok(taken_up) => self.queues.push(taken_up),
                 Err(error) => {
-                    tracing::debug!(%error, "a subscription to a queue was not taken up again");
+                    tracing::debug!(%error, "a subscription to a queue could not be resumed");
                     match subscription.is_over(&error) {
                         true => session.memo(forgotten(&subscription.filter)),
                         false => self.queues.push(subscription),
@@ -116,7 +118,7 @@ impl Subscriptions {
         }
     }
 
-    /// True while something is to be taken up.
+    /// True while a subscription waits to be resumed.
     pub(super) fn is_waiting(&self) -> bool {
         self.queues.iter().any(|subscription| subscription.consumer.is_none())
     }
@@ -242,7 +244,7 @@ impl Connection<'_> {
             let begun = consume(&mut self.session, &self.opened, self.options, subscription);
             let begun = self.line.while_waiting(begun).await;
             if begun.is_err() {
-                // What there was before is taken up again.
+                // The subscription that was there before is resumed.
                 self.retry_later();
             }
             self.subscriptions.replace(begun?);
@@ -309,7 +311,7 @@ impl Connection<'_> {
         self.line.while_waiting(self.session.detach(consumer, Unsettled::Return)).await;
     }
 
-    /// Tries again to take up what waits.
+    /// Tries again to resume the subscriptions that wait.
     pub(super) async fn take_up(&mut self) {
         let taken = self.subscriptions.take_up(&mut self.session, &self.opened, self.options);
         self.line.while_waiting(taken).await;
@@ -360,8 +362,8 @@ async fn consume(
     Ok(subscription)
 }
 
-/// The queue of a group, bound to its filter. Whoever came first, it outlives its consumers: a member that is away may
-/// come back for what waits. It goes when nobody has consumed from it for a long time.
+/// The queue of a group, bound to its filter. It outlives its consumers: a member that is away may come back for what
+/// waits. It is deleted when it had no consumer for a long time.
 async fn declare_share(
     session: &mut Session,
     options: &Options,
@@ -377,7 +379,7 @@ async fn declare_share(
     };
     match session.declare_queue(spec).await {
         Ok(_) => (),
-        // Somebody else declared it, with other limits, say: that is the operator's affair.
+        // The queue exists with other settings, other limits for instance: the operator's choice holds.
         Err(error) if error.kind() == ErrorKind::Mismatch => keeps(&session.queue_spec(&name)?)?,
         Err(error) => return Err(error),
     }

@@ -18,7 +18,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// What CONNECT says about it.
+    /// From what CONNECT says about the client.
     pub fn new(connect: &Connect) -> Self {
         Self {
             version: connect.version,
@@ -100,7 +100,7 @@ impl Writer<'_> {
         self.packet(pingresp);
     }
 
-    /// DISCONNECT; 3.1.1 has no word for it, the closed socket says it.
+    /// DISCONNECT; in 3.1.1 the server has no such packet and only closes the socket.
     pub fn disconnect(&mut self, reason: Reason, why: &str) {
         if self.client.version.is_5() {
             self.explained(Some(why), |out, block| write_disconnect(out, reason, block));

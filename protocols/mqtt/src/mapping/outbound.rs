@@ -115,7 +115,7 @@ fn block(message: &Message, fields: &Fields, carry: Carry) -> Bytes {
 /// docs/SEMANTICS.md R5: what can neither be mapped nor carried is not hidden.
 fn loss(written: bool, field: &str) {
     if !written {
-        tracing::trace!(field, "lost in conversion");
+        tracing::trace!(field, "a field was left out of a PUBLISH: it has no place there");
     }
 }
 

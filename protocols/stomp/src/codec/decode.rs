@@ -1,5 +1,5 @@
-//! Frames out of a stream of bytes, whatever the pieces it arrives in. A frame that is not whole yet costs what its
-//! new bytes cost: where reading stopped is remembered, so that no octet is looked at twice.
+//! Frames out of a stream of bytes, whatever pieces it arrives in. The position where decoding stopped is remembered,
+//! so that no octet of an unfinished frame is looked at twice.
 
 use super::headers::{Spans, span_of};
 use super::{Command, Fault, Frame, Headers, Rules, Version};
@@ -15,7 +15,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Before login: what no CONNECT needs more of.
+    /// Before the login: no CONNECT needs more.
     pub const STRANGER: Limits = Limits { headers: 100, head_bytes: 8 << 10, body_bytes: 8 << 10 };
     /// After login.
     pub const GUEST: Limits = Limits { headers: 100, head_bytes: 16 << 10, body_bytes: 16 << 20 };
@@ -60,7 +60,7 @@ enum BodyEnd {
 }
 
 impl Decoder {
-    /// A decoder for a connection nobody has logged in on.
+    /// A decoder for a connection before its login.
     pub fn new() -> Self {
         Self { limits: Limits::STRANGER, version: None, progress: Progress::Command }
     }

@@ -36,7 +36,7 @@ impl Connection<'_> {
 
     fn notice(&mut self, notice: Notice) -> Result<(), Refusal> {
         match notice {
-            // STOMP has no word for it; what is held back shows as receipts that do not come.
+            // STOMP has no frame for it; held publishes simply get no receipts.
             Notice::Blocked(_) => {}
             Notice::Detached { consumer, why } => {
                 if self.subscriptions.remove(consumer).is_some() {

@@ -58,13 +58,13 @@ const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
 /// Why a connection ends.
 enum Closing {
-    /// DISCONNECT came, and all that its receipt waits for is there, but the end of the session.
+    /// DISCONNECT came, and all receipts before its own are sent; its own waits for the end of the session.
     ByClient(Option<ReceiptId>),
-    /// The client is told with ERROR.
+    /// The client gets ERROR.
     Refused(Refusal),
-    /// Nothing is said, but what waits is written.
+    /// The socket is closed without ERROR, after what waits is written.
     Quiet(Error),
-    /// Nobody is there to be told.
+    /// The client cannot be reached any more.
     Lost(Lost),
 }
 
@@ -146,7 +146,7 @@ struct Client {
     version: Version,
     rules: Rules,
     format: FormatId,
-    /// Headers of other protocols are written in the way that all listeners share.
+    /// The listener's options are those under which encoded messages are shared with other listeners.
     common_look: bool,
     topic_exchange: Name,
     formats: Formats,
@@ -170,7 +170,7 @@ struct Connection<'a> {
     subscriptions: Subscriptions,
     receipts: Receipts,
     transactions: Transactions,
-    /// A COMMIT that waits for space on the disk. Nothing behind it is looked at meanwhile.
+    /// A COMMIT that waits for free disk space. Frames behind it are not decoded meanwhile.
     held_commit: Option<Frame>,
     targets: Targets,
     /// The broker's time at the start of the turn.

@@ -17,16 +17,16 @@ use crossdock_core::{
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
-/// Names of queues that are not there and can be sent to all the same.
+/// Prefix of pseudo-queues: they do not exist, and can be sent to all the same.
 const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
-/// In front of a topic, in base64url, that is shown as a queue's name to those who can answer to queues only.
+/// Prefix of the queue name that stands for a topic (in base64url), for clients that can reply to queues only.
 const REPLY_TOPIC: &str = "mq.reply.t.";
 
 /// Where one part of a SEND goes.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     address: Address,
-    /// Not before.
+    /// Not to be published before this time.
     due: Option<Timestamp>,
 }
 
@@ -40,13 +40,13 @@ impl Target {
 #[derive(Debug)]
 struct Temporary {
     queue: Name,
-    /// Somebody has subscribed to it.
+    /// It has a subscription.
     watched: bool,
     /// The subscription that a reply-to made.
     implicit: Option<ConsumerId>,
 }
 
-/// What destinations were found to name: the last one, and the temporary queues.
+/// Destinations that were resolved: the last one, and the temporary queues.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     /// The header's octets, the address, and the turn it was looked up in: a queue can be deleted between turns.
@@ -267,7 +267,7 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// The peer subscribes itself: what its reply-to did is taken back.
+    /// The peer subscribes itself: the subscription that its reply-to made is ended.
     pub(super) async fn watched_by_peer(&mut self, name: &str) {
         let Some(temporary) = self.targets.temporary.get_mut(name) else { return };
         temporary.watched = true;
@@ -279,7 +279,7 @@ impl Connection<'_> {
     }
 }
 
-/// A queue that is somebody's alone can be sent to all the same.
+/// Whether the queue exists. A queue that is exclusive to another connection can be sent to all the same.
 fn is_there(session: &Session, name: &str) -> Result<bool, Error> {
     match session.queue_status(name) {
         Ok(_) => Ok(true),

@@ -23,9 +23,9 @@ impl ReceiptId {
     /// Of an id whose escapes are undone.
     pub(super) fn of_text(text: &str, rules: Rules) -> Option<Self> {
         let mut line = BytesMut::new();
-        let said = Writer::go_on(&mut line, rules).header("r", text);
+        let written = Writer::go_on(&mut line, rules).header("r", text);
         let octets = line.strip_prefix(b"r:")?.strip_suffix(b"\n")?;
-        said.then(|| Self(octets.into()))
+        written.then(|| Self(octets.into()))
     }
 
     /// The octets.
@@ -82,7 +82,7 @@ impl Receipts {
         self.confirms.is_empty()
     }
 
-    /// True when somebody waits for the store.
+    /// True when a receipt waits for the store.
     pub(super) fn waits_for_store(&self) -> bool {
         !self.stored.is_empty()
     }

@@ -11,12 +11,12 @@ use crossdock_net::Input;
 /// What a frame's receipt waits for.
 pub(super) enum Answer {
     Done,
-    /// As many confirms.
+    /// This many confirms.
     Confirms {
         count: usize,
         soft: bool,
     },
-    /// Everything so far being stored.
+    /// Everything that the session did so far being stored.
     Stored,
     /// The end of the connection.
     Left,
@@ -67,7 +67,7 @@ impl Connection<'_> {
             Command::Send => self.send(frame, receipt).await,
             Command::Ack => self.ack(headers),
             Command::Nack => self.nack(headers),
-            // Rare, and large futures.
+            // Boxed: rare, and large futures.
             _ => Box::pin(self.control(frame, receipt)).await,
         }
     }

@@ -11,7 +11,7 @@ use crossdock_core::Error;
 pub(super) struct Refusal {
     pub error: Error,
     pub receipt: Option<ReceiptId>,
-    /// The versions that would do are told.
+    /// The supported versions are listed in the frame.
     pub versions: bool,
 }
 

@@ -92,22 +92,22 @@ impl Connection<'_> {
         headers: &Headers,
         receipt: bool,
     ) -> Result<Answer, Error> {
-        let steps = self.transactions.end(&required(headers, "transaction")?)?;
-        let went_back = |step: &Operation| match step {
+        let operations = self.transactions.end(&required(headers, "transaction")?)?;
+        let went_back = |operation: &Operation| match operation {
             Operation::Settle(token, _) => !self.subscriptions.is_active(*token),
             Operation::Publish(_) => false,
         };
-        if steps.iter().any(went_back) {
+        if operations.iter().any(went_back) {
             let detail =
                 "a message that the transaction acknowledges went back with its subscription";
             return Err(Error::new(ErrorKind::NotFound, detail));
         }
-        // What was sent outside of it before goes before it.
+        // Publishes from before the commit go first.
         self.session.flush();
         self.session.begin(self.lane);
         let mut count = 0;
-        for step in steps {
-            match step {
+        for operation in operations {
+            match operation {
                 Operation::Publish(message) => {
                     let publish = Publish { message, confirm: receipt, mandatory: false };
                     self.session.publish(self.lane, publish);

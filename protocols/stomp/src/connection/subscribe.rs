@@ -16,11 +16,11 @@ use smallvec::SmallVec;
 /// The queue that a subscription reads.
 struct Feed {
     queue: Name,
-    /// It was made for this subscription, and goes if that does not come about.
+    /// It was declared for this subscription, and is deleted if that fails.
     made: bool,
     /// UNSUBSCRIBE with `durable:true` deletes it.
     kept: bool,
-    /// Nobody else has reason to read it.
+    /// No other consumer has reason to read it.
     alone: bool,
 }
 
@@ -164,13 +164,13 @@ impl Connection<'_> {
         }
     }
 
-    /// Takes back the queue of a subscription that failed; the failure that the peer is told.
+    /// Deletes the queue of a subscription that failed. Returns the failure, for the peer.
     async fn unmade(&mut self, feed: &Feed, error: Error) -> Error {
         if feed.made
             && let Err(left) =
                 self.line.while_waiting(self.session.delete_queue(&feed.queue, true, false)).await
         {
-            tracing::debug!(queue = %feed.queue, error = %left, "a queue without subscription stays");
+            tracing::debug!(queue = %feed.queue, error = %left, "the queue of a failed subscription stays");
         }
         error
     }

@@ -1,5 +1,4 @@
-//! A connection's subscriptions, and what each of them has unsettled. State only: what it says to the session is
-//! elsewhere.
+//! A connection's subscriptions, and what each of them has unsettled. State only: the session is called elsewhere.
 //!
 //! A delivery's `message-id` and `ack` are one token, `T_<consumer>@@<session>@@<number>`; numbers count the
 //! connection's deliveries, so that within a subscription they ascend.
@@ -13,7 +12,7 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Below so many entries holes are not worth closing.
+/// With fewer holes than this, closing them is not worth the work.
 const HOLES_MIN: usize = 64;
 
 /// One delivery, as its receiver names it.
@@ -104,11 +103,11 @@ pub(super) struct Subscription {
     mode: AckMode,
     /// Its queue, when that outlives it.
     pub kept: Option<Name>,
-    /// What its own connection sent is thrown away: nobody else reads its queue.
+    /// Messages of its own connection are dropped: no other consumer reads its queue.
     drops_own: bool,
     /// A delivery's first lines, up to the number of the message-id.
     pub head: Bytes,
-    /// The line that says what to acknowledge, up to the number.
+    /// The `ack` header line, up to the number.
     pub ack: Option<Bytes>,
     unsettled: Unsettled,
 }
@@ -158,8 +157,8 @@ impl Subscriptions {
         let Subscribed { id, named, mode, kept, drops_own } = subscribed;
         let mut head = BytesMut::new();
         let mut writer = Writer::begin(&mut head, Command::Message, self.version.rules());
-        // What came in a header of this version can be said in one.
-        let _said = !named || writer.header("subscription", id);
+        // An id that came in a header of this version can be written into one.
+        let _written = !named || writer.header("subscription", id);
         head.put_slice(b"message-id:");
         Token::put(&mut head, consumer, self.session);
         // STOMP 1.2 §MESSAGE: an ack header where acknowledgment is explicit.

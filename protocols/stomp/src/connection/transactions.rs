@@ -6,9 +6,9 @@ use crate::mapping::invalid;
 use crossdock_core::{Error, ErrorKind, Message, Outcome};
 use rustc_hash::FxHashMap;
 
-/// Steps of all open transactions, BEGIN included.
-const STEPS_MAX: usize = 10_000;
-/// Bytes of their messages.
+/// Operations of all open transactions, at most; BEGIN counts as one.
+const OPERATIONS_MAX: usize = 10_000;
+/// Bytes of their messages, at most.
 const BYTES_MAX: usize = 16 << 20;
 
 /// One frame of a transaction.
@@ -29,7 +29,7 @@ impl Operation {
 
 #[derive(Debug, Default)]
 struct Open {
-    steps: Vec<Operation>,
+    operations: Vec<Operation>,
     bytes: usize,
 }
 
@@ -37,7 +37,7 @@ struct Open {
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
     open: FxHashMap<String, Open>,
-    steps: usize,
+    operations: usize,
     bytes: usize,
 }
 
@@ -59,31 +59,33 @@ impl Transactions {
         self.count(size)?;
         if let Some(open) = self.open.get_mut(name) {
             open.bytes += size;
-            open.steps.push(step);
+            open.operations.push(step);
         }
         Ok(())
     }
 
     /// It has messages to send.
     pub(super) fn publishes(&self, name: &str) -> bool {
-        let steps = self.open.get(name).map(|open| &open.steps);
-        steps.is_some_and(|steps| steps.iter().any(|step| matches!(step, Operation::Publish(_))))
+        let operations = self.open.get(name).map(|open| &open.operations);
+        operations.is_some_and(|operations| {
+            operations.iter().any(|step| matches!(step, Operation::Publish(_)))
+        })
     }
 
-    /// Ends it; its steps in order.
+    /// Ends it; its operations in order.
     pub(super) fn end(&mut self, name: &str) -> Result<Vec<Operation>, Error> {
         let open = self.open.remove(name).ok_or_else(|| unknown(name))?;
-        self.steps -= open.steps.len() + 1;
+        self.operations -= open.operations.len() + 1;
         self.bytes -= open.bytes;
-        Ok(open.steps)
+        Ok(open.operations)
     }
 
     fn count(&mut self, size: usize) -> Result<(), Error> {
-        if self.steps >= STEPS_MAX || self.bytes.saturating_add(size) > BYTES_MAX {
+        if self.operations >= OPERATIONS_MAX || self.bytes.saturating_add(size) > BYTES_MAX {
             let detail = "the open transactions of this connection are too large";
             return Err(Error::new(ErrorKind::Full, detail));
         }
-        self.steps += 1;
+        self.operations += 1;
         self.bytes += size;
         Ok(())
     }
@@ -127,7 +129,7 @@ mod tests {
         assert_eq!(all.end("a").unwrap().len(), 1);
         assert_eq!(all.end("a").unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(all.end("b").unwrap().len(), 1);
-        assert_eq!((all.steps, all.bytes), (0, 0));
+        assert_eq!((all.operations, all.bytes), (0, 0));
     }
 
     #[test]
@@ -136,12 +138,12 @@ mod tests {
         all.begin("a").unwrap();
         all.add("a", message(10 << 20)).unwrap();
         assert_eq!(all.add("a", message(7 << 20)).unwrap_err().kind(), ErrorKind::Full);
-        for _ in 2..STEPS_MAX {
+        for _ in 2..OPERATIONS_MAX {
             all.add("a", ack()).unwrap();
         }
         assert_eq!(all.add("a", ack()).unwrap_err().kind(), ErrorKind::Full);
         assert_eq!(all.begin("b").unwrap_err().kind(), ErrorKind::Full);
-        assert_eq!(all.end("a").unwrap().len(), STEPS_MAX - 1);
+        assert_eq!(all.end("a").unwrap().len(), OPERATIONS_MAX - 1);
         assert!(all.begin("b").is_ok());
     }
 }

@@ -18,9 +18,9 @@ const PARTS_MAX: usize = 32;
 pub(crate) enum Destination {
     /// Declared when missing.
     Queue(String),
-    /// Has to be there.
+    /// Has to exist.
     Existing(String),
-    /// Somewhere to answer to; nobody is told when it is gone.
+    /// A queue to reply to; a reply to one that does not exist any more is dropped without an error.
     Reply(String),
     /// In topic form; of a SUBSCRIBE: a pattern.
     Topic(Key),

@@ -7,7 +7,7 @@ use crossdock_core::Error;
 use std::borrow::Cow;
 use std::str::FromStr;
 
-/// The first header of that name, which has to be there.
+/// The first header of that name; it is required.
 pub(crate) fn required<'a>(headers: &'a Headers, name: &str) -> Result<Cow<'a, str>, Error> {
     headers.get(name).ok_or_else(|| invalid(format!("the header '{name}' is missing")))
 }

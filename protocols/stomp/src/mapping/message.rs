@@ -13,7 +13,7 @@ use crossdock_core::{Formats, Message, ReplyTo};
 
 /// Bodies up to this size are copied into the shared tail.
 const SMALL_BODY: usize = 2 << 10;
-/// Words under `mq.` that are the broker's alone: a sender's are not passed on (docs/SEMANTICS.md R4).
+/// Names under `mq.` that only the broker sets: those of a sender are not passed on (docs/SEMANTICS.md R4).
 const BROKER_WORDS: [&[u8]; 6] =
     [b"mq.death", b"mq.retained", b"mq.delivery-count", b"mq.user-id", b"mq.origin", b"mq.error"];
 
@@ -62,7 +62,7 @@ fn native_headers(message: &Message) -> Option<(Version, Headers)> {
 /// One header, or nothing where this version cannot say it (docs/SEMANTICS.md R5).
 fn say(writer: &mut Writer<'_>, name: &str, value: &str) {
     if !writer.header(name, value) {
-        tracing::trace!(name, "a header cannot be said in this version");
+        tracing::trace!(name, "a header was left out: this version of STOMP cannot write it");
     }
 }
 

@@ -35,7 +35,7 @@ fn slots() -> Slots {
         | Slots::REPLY_TO
 }
 
-/// The `message` header of the ERROR frame that says it.
+/// The `message` header of the ERROR frame for an error of that kind.
 pub(crate) fn error_code(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::NotFound => "not_found",

@@ -17,7 +17,7 @@ pub(crate) struct SendRequest<'a> {
     pub reply_to: Option<Header<'a>>,
     /// Some headers are arguments of the queue, if it is one that is declared.
     pub arguments: bool,
-    /// A refusal is told on the RECEIPT instead of ending the connection.
+    /// A refusal is reported on the RECEIPT instead of ending the connection.
     pub soft: bool,
     durable: bool,
     retain: bool,

@@ -28,7 +28,7 @@ pub(crate) enum AckMode {
 /// The queue behind a subscription to a topic or an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Nobody else's, and gone with the subscription.
+    /// For this subscription alone, and deleted with it.
     Transient,
     Named {
         name: Name,
