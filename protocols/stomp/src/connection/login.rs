@@ -68,8 +68,10 @@ pub(super) async fn log_in(
     let version = version(headers)?;
     let beats = beats(headers, options.heart_beat_min)?;
     let text = |name| value(headers, name, version);
+    let (claimed, client) = (text("login"), text("client-id").unwrap_or_default());
+    // There is one login: nothing is lost if names were noted.
+    let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
     let user = broker.login(&credentials(&text, entrance.loopback)).await?;
-    let client = text("client-id").unwrap_or_default();
     if client.len() > CLIENT_ID_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
     }
