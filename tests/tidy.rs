@@ -29,12 +29,10 @@ const LONG_FILES: &[(&str, usize, &str)] = &[];
 const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[];
 
 /// Structs with more fields: path, name, fields, why.
-const WIDE_STRUCTS: &[(&str, &str, usize, &str)] =
-    &[("protocols/amqp091/src/connection/channel.rs", "Channel", 16, "before this law")];
+const WIDE_STRUCTS: &[(&str, &str, usize, &str)] = &[];
 
 /// Functions with more parameters: path, name, parameters, why.
-const WIDE_FUNCTIONS: &[(&str, &str, usize, &str)] =
-    &[("protocols/net/src/listen.rs", "connection", 6, "before this law")];
+const WIDE_FUNCTIONS: &[(&str, &str, usize, &str)] = &[];
 
 /// Methods that a room of the broker gives to the type of another room: file, type, why. Nobody below may call them.
 const FOREIGN_IMPLS: &[(&str, &str, &str)] = &[

@@ -16,6 +16,7 @@ use crossdock_core::{Accepted, Error, ErrorKind, Events, Name, Session};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::task::unconstrained;
@@ -94,6 +95,8 @@ pub struct Entrance {
     pub listener: Name,
     /// The peer is on this machine.
     pub loopback: bool,
+    /// User and client id that the peer gave, true or not: for the log of a login that failed.
+    pub claimed: OnceLock<(Name, Name)>,
 }
 
 /// The line to one peer.
@@ -153,7 +156,7 @@ impl Line {
             ended: false,
             peer: peer.into_boxed_str(),
         };
-        (line, Entrance { listener, loopback })
+        (line, Entrance { listener, loopback, claimed: OnceLock::new() })
     }
 
     /// Waits for more input during the login.
@@ -410,19 +413,20 @@ impl Line {
     /// Notes in the log that a client has logged in.
     pub fn log_opened(&self, user: &Name, client: &Name) {
         let (protocol, peer) = (self.dialect.protocol, &self.peer);
-        tracing::debug!(protocol, %client, %user, %peer, "connection opened");
+        tracing::debug!(protocol, client = ?&**client, user = ?&**user, %peer, "connection opened");
     }
 
     /// Notes in the log that a client's connection ends, and why.
     pub fn log_closing(&self, user: &Name, client: &Name, why: &str) {
         let (protocol, peer) = (self.dialect.protocol, &self.peer);
-        tracing::debug!(protocol, %client, %user, %peer, why, "connection closed");
+        tracing::debug!(protocol, client = ?&**client, user = ?&**user, %peer, why, "connection closed");
     }
 
     /// Notes in the log that a login failed, and why.
-    pub fn log_refused(&self, why: &str) {
+    pub fn log_refused(&self, entrance: &Entrance, why: &str) {
         let (protocol, peer) = (self.dialect.protocol, &self.peer);
-        tracing::debug!(protocol, %peer, why, "login failed");
+        let (user, client) = entrance.claimed.get().cloned().unwrap_or_default();
+        tracing::debug!(protocol, client = ?&*client, user = ?&*user, %peer, why, "login failed");
     }
 }
 

@@ -52,7 +52,7 @@ fn comes_back((command, headers, body): &Said) {
 /// depend on the pieces: an unknown command is shown as far as it has arrived.
 fn frames(bytes: &[u8], piece: usize, version: Version) -> (Vec<Said>, bool) {
     let (mut decoder, mut buffer, mut frames) = (Decoder::new(), BytesMut::new(), Vec::new());
-    decoder.settle(version, Limits::GUEST);
+    decoder.settle(version, Limits::AFTER_LOGIN);
     for piece in bytes.chunks(piece) {
         buffer.extend_from_slice(piece);
         loop {

@@ -156,6 +156,7 @@ impl Reply<'_> {
     }
 
     /// The arguments: what concerns messages first, because it is written most.
+    #[inline]
     fn put_arguments(&self, out: &mut BytesMut) {
         match *self {
             Reply::BasicDeliver { consumer_tag, sent } => {

@@ -105,6 +105,7 @@ pub fn cut(text: &[u8], max: usize) -> &[u8] {
 }
 
 /// Writes a length of four octets in front of what `write` appends.
+#[inline]
 pub fn sized(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     let at = out.len();
     out.put_u32(0);

@@ -98,6 +98,13 @@ pub struct OwnConsumer {
     pub credit: Credit,
 }
 
+/// Credit that all settling consumers of a channel share: basic.qos with `global`.
+pub struct SharedPrefetch {
+    /// None until a consumer needs it.
+    pub pool: Option<PoolId>,
+    pub credit: Credit,
+}
+
 /// An open channel.
 pub struct Channel {
     pub lane: LaneId,
@@ -119,9 +126,7 @@ pub struct Channel {
     pub last_queue: Option<Name>,
     /// Credit of later consumers.
     pub prefetch: Credit,
-    /// Shared by all settling consumers: basic.qos with `global`.
-    pub pool: Option<PoolId>,
-    pub global_prefetch: Credit,
+    pub shared_prefetch: SharedPrefetch,
     /// channel.flow: deliveries are wanted.
     pub flow: bool,
 }
@@ -142,8 +147,7 @@ impl Channel {
             consumers: FxHashMap::default(),
             last_queue: None,
             prefetch: Credit::UNLIMITED,
-            pool: None,
-            global_prefetch: Credit::UNLIMITED,
+            shared_prefetch: SharedPrefetch { pool: None, credit: Credit::UNLIMITED },
             flow: true,
         }
     }

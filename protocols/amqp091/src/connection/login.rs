@@ -168,6 +168,10 @@ async fn check_login(
 ) -> Result<Name, Closing> {
     let refused = |refusal| Closing::Refused(refusal, id);
     let credentials = credentials(start_ok).map_err(refused)?;
+    if let Credentials::Password { user, .. } = &credentials {
+        // There is one login: nothing is lost if a name was noted.
+        let _ = context.entrance.claimed.set((user.clone(), Name::default()));
+    }
     let login = Login { credentials, loopback: context.entrance.loopback };
     match context.broker.login(&login).await {
         Ok(user) => Ok(user),

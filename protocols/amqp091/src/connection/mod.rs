@@ -43,7 +43,7 @@ use crossdock_core::{
     Accepted, Broker, ConsumerId, Error, ErrorKind, Events, LaneId, Name, PoolId, Session,
     Timestamp,
 };
-use crossdock_net::{Dialect, Line, Lost, Ready};
+use crossdock_net::{Dialect, Entrance, Line, Lost, Ready};
 use deliver::Subscriber;
 use login::{Capabilities, LoggedIn, LoginContext};
 use rustc_hash::FxHashMap;
@@ -95,20 +95,24 @@ async fn open(
     let context = LoginContext { options, broker: &broker, entrance };
     match login::log_in(&mut line, &context).await {
         Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
-        Err(closing) => refuse(line, closing, options).await.map(|()| None),
+        Err(closing) => refuse(line, &context.entrance, (closing, options)).await.map(|()| None),
     }
 }
 
 /// Ends a connection whose login failed.
-async fn refuse(mut line: Line, closing: Closing, options: &Options) -> Result<(), Error> {
+async fn refuse(
+    mut line: Line,
+    entrance: &Entrance,
+    (closing, options): (Closing, &Options),
+) -> Result<(), Error> {
     match closing {
         Closing::Lost(Lost::StoppedInLogin) => Ok(()),
         Closing::Lost(lost) => {
-            line.log_refused(&lost.to_string());
+            line.log_refused(entrance, &lost.to_string());
             Err(lost.into())
         }
         Closing::Quiet(error) => {
-            line.log_refused(error.detail());
+            line.log_refused(entrance, error.detail());
             line.farewell(options.close_time).await;
             Err(error)
         }
@@ -118,7 +122,7 @@ async fn refuse(mut line: Line, closing: Closing, options: &Options) -> Result<(
             Ok(())
         }
         Closing::Refused(refusal, cause) => {
-            line.log_refused(&refusal.to_string());
+            line.log_refused(entrance, &refusal.to_string());
             tell_close(line, (&refusal, cause), options, options.login_frame_max).await;
             Err(Error::new(ErrorKind::Invalid, refusal.to_string()))
         }

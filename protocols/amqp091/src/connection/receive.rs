@@ -96,7 +96,7 @@ impl Connection {
             if to_come > 0 {
                 *self.stale_confirms.entry(state.lane).or_default() += to_come;
             }
-            self.spare_pools.extend(state.pool);
+            self.spare_pools.extend(state.shared_prefetch.pool);
         }
     }
 

@@ -36,8 +36,8 @@ impl Connection {
             // Existing consumers keep the credit they began with.
             false => state.prefetch = credit,
             true => {
-                state.global_prefetch = credit;
-                if let Some(pool) = state.pool {
+                state.shared_prefetch.credit = credit;
+                if let Some(pool) = state.shared_prefetch.pool {
                     self.session.set_pool(pool, credit);
                 }
             }
@@ -72,10 +72,10 @@ impl Connection {
     /// The pool that the channel's settling consumers share.
     fn pool(&mut self, channel: u16) -> Result<PoolId, Refusal> {
         let state = self.channel(channel)?;
-        if let Some(pool) = state.pool {
+        if let Some(pool) = state.shared_prefetch.pool {
             return Ok(pool);
         }
-        let credit = state.global_prefetch;
+        let credit = state.shared_prefetch.credit;
         let pool = match self.spare_pools.pop() {
             Some(pool) => {
                 self.session.set_pool(pool, credit);
@@ -83,7 +83,7 @@ impl Connection {
             }
             None => self.session.pool(credit),
         };
-        self.channel(channel)?.pool = Some(pool);
+        self.channel(channel)?.shared_prefetch.pool = Some(pool);
         Ok(pool)
     }
 

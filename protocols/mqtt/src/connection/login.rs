@@ -62,6 +62,9 @@ pub(super) async fn log_in(
     // The login time is for the client to send its CONNECT. What follows depends on the broker.
     line.agreed(KeepAlive::default());
     let client = Client::new(&connect);
+    let user = connect.user.as_ref().map_or("", |user| user.as_str());
+    // There is one login: nothing is lost if names were noted.
+    let _ = context.entrance.claimed.set((user.into(), connect.client_id.as_str().into()));
     match enter(&connect, context).await {
         Ok(entered) => Ok(entered.acknowledged(line, &connect, client, context)),
         Err(Refusal { reason, why }) => {

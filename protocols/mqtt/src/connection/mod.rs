@@ -37,7 +37,7 @@ use crossdock_core::{
     Accepted, Broker, ConsumerId, Credit, Error, ErrorKind, Events, LaneId, Notice, Outcome,
     ParkId, PoolId, Session, Sniff,
 };
-use crossdock_net::{Dialect, Line, Lost, Ready};
+use crossdock_net::{Dialect, Entrance, Line, Lost, Ready};
 use login::{LoggedIn, LoginContext};
 use settle::Batch;
 use std::borrow::Cow;
@@ -166,23 +166,23 @@ async fn open(
     let context = LoginContext { options, broker: &broker, entrance };
     match login::log_in(&mut line, &context).await {
         Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
-        Err(closing) => refuse(line, closing).await.map(|()| None),
+        Err(closing) => refuse(line, &context.entrance, closing).await.map(|()| None),
     }
 }
 
 /// Ends a connection whose login failed.
-async fn refuse(line: Line, closing: Closing) -> Result<(), Error> {
+async fn refuse(line: Line, entrance: &Entrance, closing: Closing) -> Result<(), Error> {
     let error = match closing {
         Closing::Lost(Lost::StoppedInLogin) => return Ok(()),
         Closing::Lost(lost) => {
-            line.log_refused(&lost.to_string());
+            line.log_refused(entrance, &lost.to_string());
             return Err(lost.into());
         }
         Closing::Quiet(error) => error,
         Closing::Refused { why, .. } => Error::new(ErrorKind::Invalid, why),
         Closing::ByClient { .. } => return Ok(()),
     };
-    line.log_refused(error.detail());
+    line.log_refused(entrance, error.detail());
     line.farewell(FAREWELL_TIME).await;
     Err(error)
 }

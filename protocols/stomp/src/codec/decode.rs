@@ -16,9 +16,11 @@ pub struct Limits {
 
 impl Limits {
     /// Before the login: no CONNECT needs more.
-    pub const STRANGER: Limits = Limits { headers: 100, head_bytes: 8 << 10, body_bytes: 8 << 10 };
+    pub const BEFORE_LOGIN: Limits =
+        Limits { headers: 100, head_bytes: 8 << 10, body_bytes: 8 << 10 };
     /// After login.
-    pub const GUEST: Limits = Limits { headers: 100, head_bytes: 16 << 10, body_bytes: 16 << 20 };
+    pub const AFTER_LOGIN: Limits =
+        Limits { headers: 100, head_bytes: 16 << 10, body_bytes: 16 << 20 };
 }
 
 /// Cuts frames out of a connection's input.
@@ -62,7 +64,7 @@ enum BodyEnd {
 impl Decoder {
     /// A decoder for a connection before its login.
     pub fn new() -> Self {
-        Self { limits: Limits::STRANGER, version: None, progress: Progress::Command }
+        Self { limits: Limits::BEFORE_LOGIN, version: None, progress: Progress::Command }
     }
 
     /// From the next frame on, these rules and limits hold.
@@ -82,7 +84,7 @@ impl Decoder {
         self.take(bytes).map(Some)
     }
 
-    /// How many bytes the frame at the front has in all, where its header says so.
+    /// Bytes of the whole frame at the front, where its content-length says so.
     pub fn expected(&self) -> Option<usize> {
         match &self.progress {
             Progress::Body { body, end: BodyEnd::Length(length), .. } => Some(body + length + 1),
@@ -146,14 +148,14 @@ impl Decoder {
     fn command(&self, input: &[u8]) -> Result<Option<Head>, Fault> {
         let reach = input.get(..Command::LONGEST + 2).unwrap_or(input);
         let Some(end) = memchr::memchr(b'\n', reach) else {
-            // What is no beginning of a command is refused before its line ends: it may never end.
+            // Bytes that begin no command are refused at once: their line might never end.
             let starts = reach.strip_suffix(b"\r").unwrap_or(reach);
             let open =
                 starts.len() <= Command::LONGEST && starts.iter().all(u8::is_ascii_uppercase);
             return if open { Ok(None) } else { Err(unknown(reach)) };
         };
         let line = reach.get(..end).unwrap_or_default();
-        // The command decides the rules of its own line only by being CONNECT, which allows the most.
+        // Only CONNECT changes the rules of its own line: they allow the most.
         let name = self.rules(Command::Send).line(line);
         let command = Command::parse(name).ok_or_else(|| unknown(line))?;
         let (rules, block) = (self.rules(command), end + 1);

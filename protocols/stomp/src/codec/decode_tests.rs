@@ -7,7 +7,7 @@ use stomp_parser::headers::HeaderValue;
 
 fn decoder(version: Version) -> Decoder {
     let mut decoder = Decoder::new();
-    decoder.settle(version, Limits::GUEST);
+    decoder.settle(version, Limits::AFTER_LOGIN);
     decoder
 }
 

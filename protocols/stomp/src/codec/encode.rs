@@ -1,9 +1,9 @@
-//! Frames into bytes. A header that a version has no way to write is refused, never bent.
+//! Frames into bytes. A header that a version cannot write is refused, never changed.
 
 use super::{Command, Escapes, Rules};
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// What ends every frame we send: the NUL, and the EOL that readers of single lines wait for.
+/// The end of every frame of the broker: the NUL, and the EOL that clients that read by lines wait for.
 pub const FRAME_END: &[u8] = b"\0\n";
 
 /// Writes one frame: command, headers, then the blank line with or without a body.
@@ -21,12 +21,12 @@ impl<'a> Writer<'a> {
         Self::go_on(out, rules)
     }
 
-    /// Goes on with header lines of a frame begun elsewhere.
+    /// Continues a frame that was begun elsewhere with more header lines.
     pub fn go_on(out: &'a mut BytesMut, rules: Rules) -> Self {
         Self { out, escapes: rules.escapes }
     }
 
-    /// One header. False, and nothing written, when this version cannot say it.
+    /// One header. False, and nothing written, when this version cannot write it.
     #[must_use]
     pub fn header(&mut self, name: &str, value: &str) -> bool {
         let start = self.out.len();
@@ -94,7 +94,7 @@ pub fn decimal(out: &mut BytesMut, mut value: u64) {
 }
 
 /// False when an octet cannot be written in this version. Before STOMP 1.2 there is no `\r`, in 1.0 no escape at
-/// all, though its values may hold a colon. A NUL would end the frame in most clients, whatever the grammar says.
+/// all, though its values may hold a colon. A NUL would end the frame in most clients, although the grammar allows it.
 fn escape(out: &mut BytesMut, text: &[u8], escapes: Escapes, is_name: bool) -> bool {
     if memchr::memchr3(b'\n', b'\r', 0, text).is_none()
         && (escapes == Escapes::None && !is_name || memchr::memchr2(b':', b'\\', text).is_none())

@@ -1,5 +1,5 @@
-//! The header block of one frame: where each name and value stands, and the text behind the escapes.
-//! It keeps the block as it came; what a header means is not known here.
+//! The header block of one frame: the position of each name and value, and their text without escapes. It keeps the
+//! block as it came and does not know what headers mean.
 
 use super::{Escapes, Fault, Rules};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ pub(super) struct Span {
     pub end: u32,
 }
 
-/// Nearly all frames have at most so many headers and need no allocation for them.
+/// Nearly all frames have at most this many headers, which need no allocation.
 pub(super) type Spans = SmallVec<[Span; 12]>;
 
 /// All headers of a frame, in the order they came, repeated ones too.
@@ -24,7 +24,7 @@ pub struct Headers {
     block: Bytes,
     spans: Spans,
     rules: Rules,
-    /// There is a backslash in the block, and it means something.
+    /// The block has a backslash, and this version has escapes.
     escaped: bool,
 }
 
@@ -137,7 +137,7 @@ impl Rules {
     }
 }
 
-/// Where name and value stand in a line that begins at `start` of its block.
+/// The positions of name and value in a line that begins at `start` of its block.
 pub(super) fn span_of(line: &[u8], start: usize) -> Result<Span, Fault> {
     let colon = memchr::memchr(b':', line).ok_or(Fault::NoColon)?;
     if colon == 0 {

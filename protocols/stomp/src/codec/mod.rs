@@ -1,8 +1,8 @@
 //! STOMP bytes ⇄ frames, for all three versions. Pure: no socket, no clock, no broker types.
 //!
 //! A frame is one slice of the read buffer: header block and body are views of it, and an escape is undone only
-//! where a backslash stands. Two vocabularies of limits exist, before and after login ([`Limits`]), and every
-//! length is held against them before anything is kept.
+//! where a backslash stands. There are limits for before and after the login ([`Limits`]), and every length is compared
+//! with them before anything is kept.
 //!
 //! ```text
 //! COMMAND EOL *(name ":" value EOL) EOL  body  NUL *EOL
@@ -27,7 +27,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// All that this broker speaks, oldest first.
+    /// All versions that this broker speaks, oldest first.
     pub const ALL: [Version; 3] = [Version::V10, Version::V11, Version::V12];
 
     /// As in `accept-version` and `version`.
@@ -173,7 +173,7 @@ pub struct Frame {
     pub body: Bytes,
 }
 
-/// Why a peer's bytes are no frame. Every one of them ends the connection.
+/// Why a peer's bytes are no frame. Each of these ends the connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     #[error("unknown command {0:?}")]

@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes};
 use crossdock_core::{Delivery, Error, ErrorKind, Message, Notice, Outcome};
 
 impl Connection<'_> {
-    /// All that the session had ready.
+    /// Handles the events that were taken from the session.
     pub(super) fn take_events(&mut self) -> Result<(), Refusal> {
         self.now = self.session.broker().now();
         let mut events = std::mem::take(&mut self.events);
@@ -23,7 +23,7 @@ impl Connection<'_> {
         for notice in events.notices.drain(..) {
             self.notice(notice)?;
         }
-        // Who is leaving takes no more messages; not being written, they go back.
+        // After DISCONNECT no more messages are sent; what is not written goes back with the end of the session.
         if self.leaving.is_none() {
             for delivery in events.deliveries.drain(..) {
                 self.deliver(&delivery);
@@ -56,7 +56,7 @@ impl Connection<'_> {
         let message = &delivery.message;
         if self.subscriptions.is_unwanted(delivery, self.session.origin()) {
             let (consumer, offset) = (delivery.consumer, delivery.offset);
-            // Where deliveries are accepted when written, this only comes earlier.
+            // In a subscription without acknowledgements it would be accepted when written; this is only earlier.
             self.session.settle(self.lane, consumer, &[offset], Outcome::Accepted);
             return;
         }
@@ -86,7 +86,7 @@ impl Connection<'_> {
         if let Some(expires) = message.meta().expires
             && !mapping::is_native(message)
         {
-            // docs/SEMANTICS.md R7: a positive rest is never shown as 0.
+            // docs/SEMANTICS.md R7: time that is left is never shown as 0.
             out.put_slice(b"expiration:");
             decimal(out, self.now.until(expires).max(1));
             out.put_u8(b'\n');

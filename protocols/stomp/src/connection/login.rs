@@ -12,7 +12,7 @@ use crossdock_core::{
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::time::Duration;
 
-/// Bytes of a client id.
+/// Bytes of a client id, at most.
 const CLIENT_ID_MAX: usize = 1024;
 const SERVER: &str = concat!("crossdock/", env!("CARGO_PKG_VERSION"));
 
@@ -32,14 +32,14 @@ pub(super) struct LoggedIn {
 /// Heart-beat intervals as agreed in CONNECTED; none: no beats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct HeartBeats {
-    /// The longest time between two of ours.
+    /// The longest time between two heart-beats of the broker.
     sent: Option<Duration>,
-    /// The same of the client's.
+    /// The longest time between two heart-beats of the client.
     expected: Option<Duration>,
 }
 
 impl HeartBeats {
-    /// Ours come in half the time, so that a late wake-up is still in time; the client's may take twice as long.
+    /// The broker's come in half the time, so that a late wake-up is in time. The client's may take twice as long.
     fn keep_alive(self) -> KeepAlive {
         KeepAlive {
             silence: self.expected.map(|interval| interval.saturating_mul(2)),
@@ -68,8 +68,10 @@ pub(super) async fn log_in(
     let version = version(headers)?;
     let beats = beats(headers, options.heart_beat_min)?;
     let text = |name| value(headers, name, version);
+    let (claimed, client) = (text("login"), text("client-id").unwrap_or_default());
+    // There is one login: nothing is lost if names were noted.
+    let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
     let user = broker.login(&credentials(&text, entrance.loopback)).await?;
-    let client = text("client-id").unwrap_or_default();
     if client.len() > CLIENT_ID_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
     }
@@ -77,14 +79,14 @@ pub(super) async fn log_in(
     let vhost = vhost(broker, text("host"));
     let session = broker.session(SessionSpec::anonymous(vhost, origin)).await?;
     let body_bytes = broker.settings().message_bytes_max;
-    decoder.settle(version, Limits { body_bytes, ..Limits::GUEST });
+    decoder.settle(version, Limits { body_bytes, ..Limits::AFTER_LOGIN });
     connected(line, version, &session, beats);
     line.agreed(beats.keep_alive());
     line.log_opened(&session.origin().user, &session.origin().client);
     Ok(LoggedIn { session, version })
 }
 
-/// 1.0 peers pad values, and so they are trimmed once it is known to be one.
+/// Clients of 1.0 pad values with spaces, which are removed once the version is known.
 fn value(headers: &Headers, name: &str, version: Version) -> Option<String> {
     let value = headers.get(name)?;
     Some(match version {

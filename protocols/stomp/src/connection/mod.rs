@@ -41,7 +41,7 @@ use crossdock_core::{
     Accepted, Broker, Credit, Error, ErrorKind, Events, FormatId, Formats, LaneId, Name, Session,
     Timestamp,
 };
-use crossdock_net::{Dialect, Line, Lost, Ready};
+use crossdock_net::{Dialect, Entrance, Line, Lost, Ready};
 use login::{LoggedIn, LoginContext};
 use publish::Targets;
 use receipts::{ReceiptId, Receipts};
@@ -117,16 +117,16 @@ async fn open(
             let connection = Connection::new(options, logged_in, (line, decoder));
             Ok(Some(Box::new(connection)))
         }
-        Err(closing) => refuse(line, closing).await.map(|()| None),
+        Err(closing) => refuse(line, &context.entrance, closing).await.map(|()| None),
     }
 }
 
 /// Ends a connection whose login failed.
-async fn refuse(mut line: Line, closing: Closing) -> Result<(), Error> {
+async fn refuse(mut line: Line, entrance: &Entrance, closing: Closing) -> Result<(), Error> {
     let error = match closing {
         Closing::Lost(Lost::StoppedInLogin) => return Ok(()),
         Closing::Lost(lost) => {
-            line.log_refused(&lost.to_string());
+            line.log_refused(entrance, &lost.to_string());
             return Err(lost.into());
         }
         Closing::Refused(refusal) => {
@@ -136,7 +136,7 @@ async fn refuse(mut line: Line, closing: Closing) -> Result<(), Error> {
         Closing::Quiet(error) => error,
         Closing::ByClient(_) => return Ok(()),
     };
-    line.log_refused(error.detail());
+    line.log_refused(entrance, error.detail());
     line.farewell(FAREWELL_TIME).await;
     Err(error)
 }

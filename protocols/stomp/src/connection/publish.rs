@@ -122,7 +122,7 @@ impl Connection<'_> {
         let mut targets = SmallVec::new();
         for part in destination::parts(&text)? {
             let destination = destination::parse(part, Usage::Send, request.cast, self.options)?;
-            targets.push(Box::pin(self.target(destination, headers)).await?);
+            targets.push(self.target(destination, headers).await?);
         }
         if let [Target { address, due: None }] = &*targets
             && plain
@@ -190,7 +190,8 @@ impl Connection<'_> {
         let name = spec.name.clone();
         if !arguments.is_empty() || !is_there(&self.session, &name)? {
             let spec = spec.with_arguments(arguments)?;
-            self.line.while_waiting(self.session.declare_queue(spec)).await?;
+            // Boxed: rare, and a large future.
+            Box::pin(self.line.while_waiting(self.session.declare_queue(spec))).await?;
         }
         Ok(name)
     }
@@ -231,7 +232,8 @@ impl Connection<'_> {
             return Err(Error::new(ErrorKind::Full, "too many temporary queues"));
         }
         let spec = QueueSpec { life: Life::Exclusive, ..QueueSpec::default() };
-        let queue = self.line.while_waiting(self.session.declare_queue(spec)).await?.status.name;
+        let declared = self.session.declare_queue(spec);
+        let queue = Box::pin(self.line.while_waiting(declared)).await?.status.name;
         let temporary = Temporary { queue: queue.clone(), watched: false, implicit: None };
         self.targets.temporary.insert(name.to_owned(), temporary);
         Ok(queue)
