@@ -3,8 +3,8 @@
 
 use crate::config::{Loaded, Mistake, values};
 use crossdock_core::{
-    Bind, Broker, Error, ErrorKind, ExchangeSpec, Key, Kind, Origin, QueueSpec, Session,
-    SessionSpec, To,
+    Bind, BindTarget, Broker, Error, ErrorKind, ExchangeSpec, Key, Kind, Origin, QueueSpec,
+    Session, SessionSpec,
 };
 
 /// The declarations, each with its key in the configuration.
@@ -115,10 +115,10 @@ fn check_name(name: &str, key: &str, loaded: &Loaded, mistakes: &mut Vec<Mistake
     }
 }
 
-fn target(to: &str) -> Option<To> {
+fn target(to: &str) -> Option<BindTarget> {
     match to.split_once(':')? {
-        ("queue", name) => Some(To::Queue(name.into())),
-        ("exchange", name) => Some(To::Exchange(name.into())),
+        ("queue", name) => Some(BindTarget::Queue(name.into())),
+        ("exchange", name) => Some(BindTarget::Exchange(name.into())),
         _ => None,
     }
 }

@@ -32,9 +32,9 @@ pub mod transform;
 
 pub use auth::{Authenticator, Credentials, Login, LoopbackGuest, Secret};
 pub use broker::{
-    Bind, Broker, Confirm, Confirmed, Consumer, Declared, Due, Events, Keep, LaneId, Memo, Notice,
-    ParkId, PoolId, Publish, QueueStatus, Replay, Session, SessionSpec, Settings, Setup, Source,
-    To, Unsettled,
+    Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer, ConsumerSource, Declared, Events,
+    LaneId, Memo, Notice, OnDetach, ParkId, ParkUntil, PoolId, Publish, QueueStatus, Replay,
+    Session, SessionLife, SessionSpec, Settings, Setup,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

@@ -27,7 +27,7 @@ pub enum Mode {
 
 /// What happens when a step failed and is not tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum AfterFailure {
     DeadLetter,
     /// The original is routed on as it was.
     Pass,
@@ -43,7 +43,7 @@ pub struct OnError {
     pub retry: u16,
     /// Before the first retry; doubled for each further one.
     pub backoff: Duration,
-    pub then: Then,
+    pub then: AfterFailure,
     /// Where `DeadLetter` sends to; none: the vhost's.
     pub dead_letter: Option<Address>,
 }
@@ -61,7 +61,7 @@ pub enum Watch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The original goes on unchanged, as if the route had not taken it.
-    Keep,
+    Pass,
     /// What was put into `out` goes where it is addressed.
     Emit,
     /// Nothing goes on, on purpose.

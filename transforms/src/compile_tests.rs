@@ -2,7 +2,7 @@
 
 use super::*;
 use crossdock_core::Key;
-use crossdock_core::transform::Then;
+use crossdock_core::transform::AfterFailure;
 use serde_json::json;
 
 fn compile(spec: Json) -> Result<ContentRoute, Vec<String>> {
@@ -53,7 +53,7 @@ fn a_whole_route() {
     let on_error = OnError {
         retry: 3,
         backoff: Duration::from_millis(200),
-        then: Then::DeadLetter,
+        then: AfterFailure::DeadLetter,
         dead_letter: Some(Address::queue("bad")),
     };
     assert_eq!(route.on_error, on_error);

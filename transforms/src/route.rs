@@ -104,7 +104,7 @@ fn through(
                 *split = true;
                 made.add(parts);
             }
-            Outcome::Keep(draft) if was_split => made.add([draft]),
+            Outcome::Pass(draft) if was_split => made.add([draft]),
             Outcome::Drop(_) if was_split => {}
             _ => {
                 if let Some(verdict) = verdict {

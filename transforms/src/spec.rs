@@ -1,7 +1,7 @@
 //! A route as it is written in the configuration file. Only its shape is checked here; its meaning is checked in
 //! `compile`, where all mistakes are collected.
 
-use crossdock_core::transform::{Mode, Then};
+use crossdock_core::transform::{AfterFailure, Mode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -81,13 +81,13 @@ pub enum ThenSpec {
     Reject,
 }
 
-impl From<ThenSpec> for Then {
+impl From<ThenSpec> for AfterFailure {
     fn from(then: ThenSpec) -> Self {
         match then {
-            ThenSpec::DeadLetter => Then::DeadLetter,
-            ThenSpec::Pass => Then::Pass,
-            ThenSpec::Drop => Then::Drop,
-            ThenSpec::Reject => Then::Reject,
+            ThenSpec::DeadLetter => AfterFailure::DeadLetter,
+            ThenSpec::Pass => AfterFailure::Pass,
+            ThenSpec::Drop => AfterFailure::Drop,
+            ThenSpec::Reject => AfterFailure::Reject,
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Setting {
 pub(crate) enum Outcome {
     One(Draft),
     Many(Vec<Draft>),
-    Keep(Draft),
+    Pass(Draft),
     Drop(Arc<str>),
     Reject(Arc<str>),
     Retry(Duration),
@@ -36,7 +36,7 @@ impl Outcome {
     /// The verdict, if it applies to the whole message.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         match self {
-            Outcome::Keep(_) => Some(Verdict::Keep),
+            Outcome::Pass(_) => Some(Verdict::Pass),
             Outcome::Drop(reason) => Some(Verdict::Drop(reason.clone())),
             Outcome::Reject(reason) => Some(Verdict::Reject(reason.clone())),
             Outcome::Retry(after) => Some(Verdict::Retry(*after)),

@@ -99,14 +99,14 @@ fn the_surroundings_are_empty() {
     let order = format!("files {}", listener.local_addr().unwrap());
     assert_eq!(bodies(&route, &order), ["false 0 0 false"], "files, variables, arguments, sockets");
     let (verdict, out) = apply(&route, &message("print a line\nand another", &[])).unwrap();
-    assert_eq!((verdict, out.len()), (Verdict::Keep, 0));
+    assert_eq!((verdict, out.len()), (Verdict::Pass, 0));
 }
 
 #[test]
 fn every_decision_becomes_a_verdict() {
     let route = misbehave(json!({}));
     let verdict = |body: &str| apply(&route, &message(body.to_string(), &[])).unwrap().0;
-    assert_eq!(verdict("keep"), Verdict::Keep);
+    assert_eq!(verdict("keep"), Verdict::Pass);
     assert_eq!(verdict("drop too old"), Verdict::Drop("too old".into()));
     assert_eq!(verdict("reject no"), Verdict::Reject("no".into()));
     assert_eq!(verdict("retry 250"), Verdict::Retry(Duration::from_millis(250)));
@@ -352,5 +352,5 @@ async fn modules_print_inside_a_runtime() {
     let ran = tokio::task::spawn_blocking(move || {
         apply(&route, &message("print something", &[])).map(|(verdict, _)| verdict)
     });
-    assert_eq!(ran.await.unwrap(), Ok(Verdict::Keep));
+    assert_eq!(ran.await.unwrap(), Ok(Verdict::Pass));
 }

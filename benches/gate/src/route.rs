@@ -4,7 +4,7 @@
 use anyhow::Result;
 use crossdock_core::exchange::selector::{Input, Selector};
 use crossdock_core::transform::{
-    ContentRoute, Cost, Fault, Mode, OnError, Then, Transform, Verdict, Watch,
+    AfterFailure, ContentRoute, Cost, Fault, Mode, OnError, Transform, Verdict, Watch,
 };
 use crossdock_core::{Formats, Key, Message};
 use std::sync::Arc;
@@ -26,15 +26,19 @@ impl Transform for Predicate {
     }
 
     fn apply(&self, _: &Message, _: &Formats, _: &mut Vec<Message>) -> Result<Verdict, Fault> {
-        Ok(Verdict::Keep)
+        Ok(Verdict::Pass)
     }
 }
 
 /// The route.
 pub fn of_others() -> Result<ContentRoute> {
     let selector = Selector::parse("region = 'eu' AND content_type LIKE '%xml%'")?;
-    let on_error =
-        OnError { retry: 0, backoff: Duration::ZERO, then: Then::DeadLetter, dead_letter: None };
+    let on_error = OnError {
+        retry: 0,
+        backoff: Duration::ZERO,
+        then: AfterFailure::DeadLetter,
+        dead_letter: None,
+    };
     Ok(ContentRoute {
         name: "others".into(),
         watches: vec![Watch::Exchange("amq.topic".into(), Key::from("gate/+"))],

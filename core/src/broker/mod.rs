@@ -28,10 +28,10 @@ mod turn;
 mod vhost;
 
 pub use crate::subscription::{ConsumerId, Credit, Delivery, Outcome};
-pub use door::events::{Confirm, Confirmed, Declared, Events, Notice, QueueStatus};
+pub use door::events::{Confirm, ConfirmOutcome, Declared, Events, Notice, QueueStatus};
 pub use door::request::{
-    Bind, Consumer, Due, Keep, LaneId, Memo, ParkId, PoolId, Publish, Replay, SessionSpec, Source,
-    To, Unsettled,
+    Bind, BindTarget, Consumer, ConsumerSource, LaneId, Memo, OnDetach, ParkId, ParkUntil, PoolId,
+    Publish, Replay, SessionLife, SessionSpec,
 };
 pub use restart::dump::{Stored, dump};
 pub use session::state::Session;

@@ -17,7 +17,7 @@ async fn bindings_to_what_was_deleted_stay_away() {
     c.bind("amq.fanout", "", "rest").await;
     c.bind("main", "k", "gone").await;
     c.session
-        .bind(Bind::new("main", "e".into(), To::Exchange("other".into())))
+        .bind(Bind::new("main", "e".into(), BindTarget::Exchange("other".into())))
         .await
         .expect("bound");
     c.session.delete_queue("gone", false, false).await.expect("deleted");
@@ -32,7 +32,7 @@ async fn bindings_to_what_was_deleted_stay_away() {
     }
     assert_eq!((c.ready("rest"), c.ready("q")), (2, 0), "both go to the alternate exchange");
     c.session
-        .unbind(Bind::new("amq.fanout", "".into(), To::Queue("rest".into())))
+        .unbind(Bind::new("amq.fanout", "".into(), BindTarget::Queue("rest".into())))
         .await
         .expect("was there");
     c.session.delete_exchange("main", true).await.expect("nothing is bound to it");
@@ -44,13 +44,13 @@ async fn a_fanout_exchange_is_seen_whatever_the_key_of_its_binding() {
     let mut c = stage.client().await;
     c.declare(QueueSpec::durable("q")).await;
     let to = || Address::new("amq.fanout".into(), "order/created".into());
-    assert!(matches!(c.durable(to(), "0").await, Confirmed::Unroutable(_)));
+    assert!(matches!(c.durable(to(), "0").await, ConfirmOutcome::Unroutable(_)));
     c.bind("amq.fanout", "", "q").await;
-    assert!(matches!(c.durable(to(), "1").await, Confirmed::Stored));
+    assert!(matches!(c.durable(to(), "1").await, ConfirmOutcome::Stored));
     c.session
-        .unbind(Bind::new("amq.fanout", "".into(), To::Queue("q".into())))
+        .unbind(Bind::new("amq.fanout", "".into(), BindTarget::Queue("q".into())))
         .await
         .expect("was there");
-    assert!(matches!(c.durable(to(), "2").await, Confirmed::Unroutable(_)));
+    assert!(matches!(c.durable(to(), "2").await, ConfirmOutcome::Unroutable(_)));
     assert_eq!(c.ready("q"), 1);
 }

@@ -17,7 +17,7 @@ async fn a_message_goes_from_publisher_to_consumer() {
     assert!(got.iter().all(|d| !d.redelivered && d.attempts == 0));
     c.settle(&got, Outcome::Accepted);
     c.nothing().await;
-    assert!(matches!(p.confirmed(3).await, Confirmed::Stored));
+    assert!(matches!(p.confirmed(3).await, ConfirmOutcome::Stored));
 }
 
 #[tokio::test]
@@ -29,15 +29,15 @@ async fn topics_reach_queues_and_exchanges_once() {
     c.bind(TOPICS, "a/#", "q").await;
     c.bind(TOPICS, "a/+", "q").await;
     c.bind("x", "", "q").await;
-    let e2e = Bind::new(TOPICS, "a/b".into(), To::Exchange("x".into()));
+    let e2e = Bind::new(TOPICS, "a/b".into(), BindTarget::Exchange("x".into()));
     c.session.bind(e2e).await.expect("bound");
     c.publish(topic("a/b"), "one");
     assert_eq!(c.ready("q"), 1);
     let number = c.publish(topic("b"), "none");
-    assert!(matches!(c.confirmed(number).await, Confirmed::Unroutable(_)));
+    assert!(matches!(c.confirmed(number).await, ConfirmOutcome::Unroutable(_)));
     let number = c.publish(Address::new("nowhere".into(), "k".into()), "none");
     assert!(
-        matches!(c.confirmed(number).await, Confirmed::Refused(e) if e.kind() == ErrorKind::NotFound)
+        matches!(c.confirmed(number).await, ConfirmOutcome::Refused(e) if e.kind() == ErrorKind::NotFound)
     );
 }
 
@@ -123,7 +123,7 @@ async fn pools_are_shared_by_consumers() {
     for name in ["a", "b"] {
         c.declare(QueueSpec::durable(name)).await;
         let consumer = Consumer {
-            source: Source::Queue(name.into()),
+            source: ConsumerSource::Queue(name.into()),
             settles: true,
             exclusive: false,
             priority: 0,
@@ -172,7 +172,7 @@ async fn own_messages_are_skipped_when_asked() {
     let (mut a, mut b) = (stage.client().await, stage.client().await);
     a.declare(QueueSpec::durable("q")).await;
     let consumer = Consumer {
-        source: Source::Queue("q".into()),
+        source: ConsumerSource::Queue("q".into()),
         settles: true,
         exclusive: false,
         priority: 0,
@@ -200,7 +200,7 @@ async fn credit_of_a_deleted_queue_comes_back() {
     let pool = c.session.pool(Credit::messages(2));
     for name in ["a", "b"] {
         let consumer = Consumer {
-            source: Source::Queue(name.into()),
+            source: ConsumerSource::Queue(name.into()),
             settles: true,
             exclusive: false,
             priority: 0,

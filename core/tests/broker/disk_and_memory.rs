@@ -21,11 +21,11 @@ async fn one_old_message_does_not_keep_the_journal() {
     c.bind("amq.fanout", "", "slow").await;
     c.bind("amq.fanout", "", "other").await;
     let all = Address::new("amq.fanout".into(), "".into());
-    assert!(matches!(c.durable(all, "first").await, Confirmed::Stored));
+    assert!(matches!(c.durable(all, "first").await, ConfirmOutcome::Stored));
     // Somebody has failed with it.
     let slow = c.consume("slow", 1, true).await;
     let got = c.take(1).await;
-    c.session.detach(slow, Unsettled::Return).await;
+    c.session.detach(slow, OnDetach::Return).await;
     assert_eq!(bodies(&got), ["first"]);
     c.consume("busy", 100, true).await;
     let body = "x".repeat(200);
@@ -57,7 +57,7 @@ async fn parts_of_a_large_message_stay_as_long_as_it() {
     c.declare(QueueSpec::durable("q")).await;
     c.declare(QueueSpec::durable("busy")).await;
     let large = "y".repeat(9 << 20);
-    assert!(matches!(c.durable(Address::queue("q"), &large).await, Confirmed::Stored));
+    assert!(matches!(c.durable(Address::queue("q"), &large).await, ConfirmOutcome::Stored));
     c.consume("busy", 100, false).await;
     for _ in 0..200 {
         c.durable(Address::queue("busy"), &"x".repeat(200)).await;
@@ -118,7 +118,7 @@ async fn on_a_small_disk() -> (Stage, Client) {
     let stage = Stage::with(store, settings, Vec::new()).await;
     let mut c = stage.client().await;
     c.declare(QueueSpec::durable("q")).await;
-    assert!(matches!(c.durable(Address::queue("q"), "before").await, Confirmed::Stored));
+    assert!(matches!(c.durable(Address::queue("q"), "before").await, ConfirmOutcome::Stored));
     (stage, c)
 }
 
@@ -146,7 +146,7 @@ async fn a_full_disk_holds_publishers_back_and_consumers_go_on() {
     stage.store.set_space(Some(Space { free: 1050, total: 10_000 }));
     c.nothing().await;
     stage.store.set_space(Some(Space { free: 3000, total: 10_000 }));
-    assert!(matches!(c.confirmed(held).await, Confirmed::Stored));
+    assert!(matches!(c.confirmed(held).await, ConfirmOutcome::Stored));
     assert_eq!(bodies(&c.take(1).await), ["held"]);
 }
 

@@ -11,7 +11,7 @@ async fn confirmed_messages_survive_in_order() {
     c.declare(QueueSpec::durable("q")).await;
     c.bind(TOPICS, "a/#", "q").await;
     for i in 0..5 {
-        assert!(matches!(c.durable(topic("a/b"), &i.to_string()).await, Confirmed::Stored));
+        assert!(matches!(c.durable(topic("a/b"), &i.to_string()).await, ConfirmOutcome::Stored));
     }
     c.publish(topic("a"), "transient");
     let stage = stage.crash().await;
@@ -22,7 +22,7 @@ async fn confirmed_messages_survive_in_order() {
     assert!(got.iter().all(|d| d.redelivered), "nobody knows who saw them");
     c.settle(&got[..2], Outcome::Accepted);
     c.session.sync().await.expect("stored");
-    assert!(matches!(c.durable(topic("a"), "5").await, Confirmed::Stored));
+    assert!(matches!(c.durable(topic("a"), "5").await, ConfirmOutcome::Stored));
     let stage = stage.crash().await;
     let mut c = stage.client().await;
     c.consume("q", 10, true).await;
@@ -52,8 +52,8 @@ async fn a_failed_append_is_final_and_nothing_of_it_is_seen() {
     c.declare(QueueSpec::durable("q")).await;
     c.consume("q", 10, true).await;
     stage.store.set_faults(Faults { append_fails_at: Some(0), ..Faults::default() });
-    assert!(matches!(c.durable(Address::queue("q"), "a").await, Confirmed::Refused(_)));
-    assert!(matches!(c.durable(Address::queue("q"), "b").await, Confirmed::Refused(_)));
+    assert!(matches!(c.durable(Address::queue("q"), "a").await, ConfirmOutcome::Refused(_)));
+    assert!(matches!(c.durable(Address::queue("q"), "b").await, ConfirmOutcome::Refused(_)));
     c.nothing().await;
     assert_eq!(stage.broker.failed().await.kind(), ErrorKind::Unavailable);
     let stage = stage.crash().await;
@@ -67,7 +67,7 @@ async fn a_transaction_is_one_entry() {
     for name in ["a", "b"] {
         c.declare(QueueSpec::durable(name)).await;
     }
-    assert!(matches!(c.durable(Address::queue("a"), "in").await, Confirmed::Stored));
+    assert!(matches!(c.durable(Address::queue("a"), "in").await, ConfirmOutcome::Stored));
     c.consume("a", 10, true).await;
     let got = c.take(1).await;
     c.session.begin(c.lane);
@@ -97,7 +97,7 @@ async fn a_transaction_that_a_queue_refuses_leaves_nothing() {
         c.declare(QueueSpec::durable(name)).await;
     }
     c.bind(TOPICS, "kept", "free").await;
-    assert!(matches!(c.durable(Address::queue("a"), "in").await, Confirmed::Stored));
+    assert!(matches!(c.durable(Address::queue("a"), "in").await, ConfirmOutcome::Stored));
     c.consume("a", 10, true).await;
     let got = c.take(1).await;
     let (half, large) = ("x".repeat(120), "x".repeat(201));
@@ -177,7 +177,7 @@ async fn topology_comes_back() {
     c.declare(QueueSpec { durable: false, ..QueueSpec::durable("t") }).await;
     c.bind("x", "a/+", "q").await;
     c.bind("x", "gone", "q").await;
-    let gone = Bind::new("x", "gone".into(), To::Queue("q".into()));
+    let gone = Bind::new("x", "gone".into(), BindTarget::Queue("q".into()));
     assert!(c.session.unbind(gone.clone()).await.expect("known"));
     assert!(!c.session.unbind(gone).await.expect("known"));
     let stage = stage.crash().await;
@@ -239,7 +239,7 @@ async fn a_message_larger_than_an_entry_is_written_in_parts() {
     let mut c = stage.client().await;
     c.declare(QueueSpec::durable("q")).await;
     let large = "x".repeat(9 << 20);
-    assert!(matches!(c.durable(Address::queue("q"), &large).await, Confirmed::Stored));
+    assert!(matches!(c.durable(Address::queue("q"), &large).await, ConfirmOutcome::Stored));
     let stage = stage.crash().await;
     let mut c = stage.client().await;
     c.consume("q", 1, true).await;

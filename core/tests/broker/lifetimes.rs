@@ -15,7 +15,7 @@ async fn exclusive_queues_belong_to_their_connection() {
     let spec = QueueSpec { life: Life::Exclusive, durable: false, ..QueueSpec::default() };
     let name = a.declare(spec.clone()).await.status.name;
     assert!(name.starts_with("amq.gen-"));
-    let locked = b.try_consume(Source::Queue(name.clone()), 1, true).await;
+    let locked = b.try_consume(ConsumerSource::Queue(name.clone()), 1, true).await;
     assert_eq!(locked.map_err(|e| e.kind()), Err(ErrorKind::Locked));
     let locked = b.session.declare_queue(QueueSpec { name: name.clone(), ..spec }).await;
     assert_eq!(locked.map_err(|e| e.kind()), Err(ErrorKind::Locked));
@@ -31,9 +31,9 @@ async fn auto_delete_goes_with_the_last_consumer() {
     let mut c = stage.client().await;
     c.declare(QueueSpec { auto_delete: true, ..QueueSpec::durable("q") }).await;
     let (one, two) = (c.consume("q", 1, true).await, c.consume("q", 1, true).await);
-    c.session.detach(one, Unsettled::Stay).await;
+    c.session.detach(one, OnDetach::Stay).await;
     assert!(c.session.queue_status("q").is_ok());
-    c.session.detach(two, Unsettled::Stay).await;
+    c.session.detach(two, OnDetach::Stay).await;
     assert!(c.session.queue_status("q").is_err());
 }
 
@@ -52,7 +52,7 @@ async fn consumers_hear_of_a_deleted_queue() {
     let notices = b.events().await.notices;
     assert!(matches!(&notices[..], [Notice::Detached { consumer: c, .. }] if *c == consumer));
     let number = a.publish(Address::queue("q"), "late");
-    assert!(matches!(a.confirmed(number).await, Confirmed::Unroutable(_)));
+    assert!(matches!(a.confirmed(number).await, ConfirmOutcome::Unroutable(_)));
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn unused_queues_expire() {
     let consumer = c.consume("q", 1, true).await;
     pass(150).await;
     assert!(c.session.queue_status("q").is_ok(), "it is in use");
-    c.session.detach(consumer, Unsettled::Return).await;
+    c.session.detach(consumer, OnDetach::Return).await;
     pass(200).await;
     assert!(c.session.queue_status("q").is_err());
 }
@@ -111,8 +111,8 @@ async fn parked_publishes_come_when_due() {
     c.declare(QueueSpec::durable("q")).await;
     let message = c.message(Address::queue("q"), "later", |meta| meta.durable = true);
     let due = c.session.broker().now().plus(100);
-    let cancelled = c.session.park(Due::At(due), message.clone()).await.expect("parked");
-    c.session.park(Due::At(due), message).await.expect("parked");
+    let cancelled = c.session.park(ParkUntil::At(due), message.clone()).await.expect("parked");
+    c.session.park(ParkUntil::At(due), message).await.expect("parked");
     assert!(c.session.unpark(cancelled).await.expect("stored"));
     assert!(!c.session.unpark(cancelled).await.expect("stored"));
     assert_eq!(c.ready("q"), 0);

@@ -31,15 +31,18 @@ async fn reject_new_refuses_the_publisher() {
         [("x-max-length", Value::I32(2)), ("x-overflow", Value::text("reject-publish"))];
     c.declare(queue("q", &arguments)).await;
     for i in 0..2 {
-        assert!(matches!(c.durable(Address::queue("q"), &i.to_string()).await, Confirmed::Stored));
+        assert!(matches!(
+            c.durable(Address::queue("q"), &i.to_string()).await,
+            ConfirmOutcome::Stored
+        ));
     }
     let refused = c.durable(Address::queue("q"), "2").await;
-    assert!(matches!(refused, Confirmed::Refused(e) if e.kind() == ErrorKind::Full));
+    assert!(matches!(refused, ConfirmOutcome::Refused(e) if e.kind() == ErrorKind::Full));
     c.consume("q", 1, true).await;
     let got = c.take(1).await;
     c.settle(&got, Outcome::Accepted);
     let number = c.publish(Address::queue("q"), "3");
-    assert!(matches!(c.confirmed(number).await, Confirmed::Stored));
+    assert!(matches!(c.confirmed(number).await, ConfirmOutcome::Stored));
 }
 
 #[tokio::test]
@@ -54,9 +57,9 @@ async fn a_limit_in_bytes_counts_what_is_being_stored() {
     let numbers = [send(&mut c), send(&mut c), send(&mut c)];
     c.session.flush();
     for number in &numbers[..2] {
-        assert!(matches!(c.confirmed(*number).await, Confirmed::Stored));
+        assert!(matches!(c.confirmed(*number).await, ConfirmOutcome::Stored));
     }
-    assert!(matches!(c.confirmed(numbers[2]).await, Confirmed::Refused(_)));
+    assert!(matches!(c.confirmed(numbers[2]).await, ConfirmOutcome::Refused(_)));
     assert_eq!(c.ready("q"), 2);
 }
 
@@ -79,7 +82,7 @@ async fn a_backlog_over_the_memory_mark_leaves_memory_and_comes_back() {
     // The loop above threw confirms away, and the last one may have been among them.
     let barrier = c.put(Address::queue("nowhere"), "", |_| {});
     c.session.flush();
-    assert!(matches!(c.confirmed(barrier).await, Confirmed::Unroutable(_)) && barrier > last);
+    assert!(matches!(c.confirmed(barrier).await, ConfirmOutcome::Unroutable(_)) && barrier > last);
     assert!(blocked, "the publisher was told");
     assert!(stage.broker.memory_used() < 8 << 20, "{} bytes", stage.broker.memory_used());
     c.consume("q", 10, true).await;
@@ -106,7 +109,7 @@ async fn a_stalled_store_holds_publishers_back() {
     assert!(!c.session.may_read());
     stage.store.release();
     let confirmed = c.confirmed(6).await;
-    assert!(matches!(confirmed, Confirmed::Stored));
+    assert!(matches!(confirmed, ConfirmOutcome::Stored));
     assert!(c.session.may_read());
 }
 
@@ -169,7 +172,7 @@ async fn what_a_consumer_holds_leaves_memory_too() {
 async fn memos_are_not_held_back_with_publishes() {
     let settings = Settings { session_share: 1, ..Settings::default() };
     let stage = Stage::with(MemoryStore::default(), settings, Vec::new()).await;
-    let mut s = stage.named("s", false, Keep::Forever).await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
     s.declare(QueueSpec::durable("q")).await;
     stage.store.set_faults(Faults { stalled: true, ..Faults::default() });
     for _ in 0..3 {
@@ -185,6 +188,6 @@ async fn memos_are_not_held_back_with_publishes() {
     s.session.flush();
     assert_eq!(s.session.memos(), [memo(Some("v".into()))]);
     stage.store.release();
-    assert!(matches!(s.confirmed(4).await, Confirmed::Stored));
+    assert!(matches!(s.confirmed(4).await, ConfirmOutcome::Stored));
     assert_eq!(s.session.memos(), [memo(Some("v".into())), tied]);
 }

@@ -8,21 +8,21 @@ use std::time::Duration;
 #[tokio::test]
 async fn a_session_that_was_to_end_with_its_connection_does_not_come_back() {
     let stage = Stage::new().await;
-    let mut s = stage.named("lasts", false, Keep::Forever).await;
+    let mut s = stage.named("lasts", false, SessionLife::Forever).await;
     s.subscribe("t", 1).await;
     drop(s);
-    let s = stage.named("lasts", false, Keep::No).await;
+    let s = stage.named("lasts", false, SessionLife::No).await;
     assert!(s.session.resumed());
-    let mut kept = stage.named("ended", false, Keep::Forever).await;
+    let mut kept = stage.named("ended", false, SessionLife::Forever).await;
     kept.subscribe("t", 1).await;
-    kept.session.set_keep(Keep::No).await.expect("stored");
+    kept.session.set_life(SessionLife::No).await.expect("stored");
     drop(kept);
     let stage = stage.crash().await;
     let mut p = stage.client().await;
-    assert!(matches!(p.durable(topic("t"), "for nobody").await, Confirmed::Unroutable(_)));
+    assert!(matches!(p.durable(topic("t"), "for nobody").await, ConfirmOutcome::Unroutable(_)));
     for name in ["lasts", "ended"] {
         assert!(p.session.queue_status(name).is_err(), "the queue of {name} went with it");
-        let s = stage.named(name, false, Keep::Forever).await;
+        let s = stage.named(name, false, SessionLife::Forever).await;
         assert!(!s.session.resumed() && s.session.own_bindings().is_empty(), "{name}");
     }
     drop(s);
@@ -31,17 +31,17 @@ async fn a_session_that_was_to_end_with_its_connection_does_not_come_back() {
 #[tokio::test]
 async fn a_session_taken_from_a_connection_with_which_it_ends_is_a_new_one() {
     let stage = Stage::new().await;
-    let mut passing = stage.named("s", false, Keep::No).await;
+    let mut passing = stage.named("s", false, SessionLife::No).await;
     passing.subscribe("old", 1).await;
-    let mut s = stage.named("s", false, Keep::Forever).await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
     assert!(!s.session.resumed() && s.session.own_bindings().is_empty());
     s.subscribe("new", 1).await;
     drop(s);
     stage.client().await.durable(topic("new"), "m").await;
     let stage = stage.crash().await;
-    let mut s = stage.named("s", false, Keep::Forever).await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
     assert!(s.session.resumed());
-    s.try_consume(Source::Own, 10, true).await.expect("attached");
+    s.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
     assert_eq!(bodies(&s.take(1).await), ["m"]);
     drop(passing);
 }
@@ -49,8 +49,8 @@ async fn a_session_taken_from_a_connection_with_which_it_ends_is_a_new_one() {
 #[tokio::test]
 async fn a_connection_that_lost_its_name_changes_nothing_of_the_session() {
     let stage = Stage::new().await;
-    let mut old = stage.named("s", false, Keep::Forever).await;
-    let mut new = stage.named("s", false, Keep::Forever).await;
+    let mut old = stage.named("s", false, SessionLife::Forever).await;
+    let mut new = stage.named("s", false, SessionLife::Forever).await;
     let memo = |key: &'static [u8]| Memo {
         key: Bytes::from_static(key),
         value: Some(Bytes::from_static(b"x")),
@@ -62,23 +62,23 @@ async fn a_connection_that_lost_its_name_changes_nothing_of_the_session() {
     old.session.publish_with(old.lane, publish, memo(b"q5"));
     old.session.flush();
     assert_eq!(old.ready("q"), 0, "the new connection will be sent it again");
-    let refused = old.session.set_keep(Keep::No).await.expect_err("not its session");
+    let refused = old.session.set_life(SessionLife::No).await.expect_err("not its session");
     assert_eq!(refused.kind(), ErrorKind::Closed);
     let will = old.message(topic("will"), "of the old one", at_level_1);
-    let parked = old.session.park(Due::Gone { delay_ms: 0 }, will).await;
+    let parked = old.session.park(ParkUntil::Disconnected { delay_ms: 0 }, will).await;
     assert_eq!(parked.map_err(|e| e.kind()), Err(ErrorKind::Closed));
-    let attached = old.try_consume(Source::Own, 10, true).await;
+    let attached = old.try_consume(ConsumerSource::Own, 10, true).await;
     assert_eq!(attached.map_err(|e| e.kind()), Err(ErrorKind::Closed));
-    let bind = Bind::new(TOPICS, "t".into(), To::Own);
+    let bind = Bind::new(TOPICS, "t".into(), BindTarget::Own);
     assert_eq!(old.session.bind(bind).await.map_err(|e| e.kind()), Err(ErrorKind::Closed));
     let will = new.message(topic("will"), "gone", at_level_1);
-    new.session.park(Due::Gone { delay_ms: 0 }, will).await.expect("parked");
+    new.session.park(ParkUntil::Disconnected { delay_ms: 0 }, will).await.expect("parked");
     new.subscribe("will", 1).await;
     drop(old);
     new.nothing().await;
     assert!(new.session.memos().is_empty());
     let stage = stage.crash().await;
-    assert!(stage.named("s", false, Keep::Forever).await.session.memos().is_empty());
+    assert!(stage.named("s", false, SessionLife::Forever).await.session.memos().is_empty());
 }
 
 #[tokio::test]
@@ -86,25 +86,28 @@ async fn a_sessions_queue_that_somebody_else_made_or_deleted() {
     let stage = Stage::new().await;
     let mut c = stage.client().await;
     c.declare(QueueSpec::durable("made")).await;
-    let mut s = stage.named("made", false, Keep::Forever).await;
+    let mut s = stage.named("made", false, SessionLife::Forever).await;
     s.subscribe("t", 1).await;
     drop(s);
-    let mut deleted = stage.named("deleted", false, Keep::Forever).await;
+    let mut deleted = stage.named("deleted", false, SessionLife::Forever).await;
     deleted.subscribe("u", 1).await;
     drop(deleted);
     c.durable(topic("u"), "goes with the queue").await;
     c.session.delete_queue("deleted", false, false).await.expect("deleted");
-    assert!(matches!(c.durable(topic("u"), "has nowhere to go").await, Confirmed::Unroutable(_)));
+    assert!(matches!(
+        c.durable(topic("u"), "has nowhere to go").await,
+        ConfirmOutcome::Unroutable(_)
+    ));
     let stage = stage.crash().await;
-    let mut deleted = stage.named("deleted", false, Keep::Forever).await;
-    deleted.try_consume(Source::Own, 10, true).await.expect("it is made again");
+    let mut deleted = stage.named("deleted", false, SessionLife::Forever).await;
+    deleted.try_consume(ConsumerSource::Own, 10, true).await.expect("it is made again");
     let stage = stage.crash().await;
     let mut c = stage.client().await;
     for (key, name) in [("t", "made"), ("u", "deleted")] {
-        assert!(matches!(c.durable(topic(key), name).await, Confirmed::Stored));
-        let mut s = stage.named(name, false, Keep::Forever).await;
+        assert!(matches!(c.durable(topic(key), name).await, ConfirmOutcome::Stored));
+        let mut s = stage.named(name, false, SessionLife::Forever).await;
         assert!(s.session.resumed());
-        s.try_consume(Source::Own, 10, true).await.expect("attached");
+        s.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
         let got = s.take(1).await;
         assert_eq!(bodies(&got), [name]);
         assert_eq!(
@@ -119,10 +122,10 @@ async fn a_sessions_queue_that_somebody_else_made_or_deleted() {
 async fn a_will_that_waits_is_withdrawn_by_who_comes_back_after_a_snapshot_and_a_crash() {
     let settings = || Settings { snapshot_bytes: 2_000, will_grace_ms: 100, ..Settings::default() };
     let stage = Stage::with(memory::MemoryStore::default(), settings(), Vec::new()).await;
-    let mut s = stage.named("s", false, Keep::Forever).await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
     s.subscribe("will", 1).await;
     let will = s.message(topic("will"), "gone", at_level_1);
-    s.session.park(Due::Gone { delay_ms: 1500 }, will).await.expect("parked");
+    s.session.park(ParkUntil::Disconnected { delay_ms: 1500 }, will).await.expect("parked");
     drop(s);
     let mut c = stage.client().await;
     c.declare(QueueSpec::durable("q")).await;
@@ -133,9 +136,9 @@ async fn a_will_that_waits_is_withdrawn_by_who_comes_back_after_a_snapshot_and_a
     c.session.purge("q").await.expect("purged");
     until("a snapshot", || stage.store.entries() < before + 40).await;
     let stage = Stage::with(stage.store.crashed(), settings(), Vec::new()).await;
-    let mut s = stage.named("s", false, Keep::Forever).await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
     assert!(s.session.resumed());
-    s.try_consume(Source::Own, 10, true).await.expect("attached");
+    s.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
     tokio::time::sleep(Duration::from_millis(2000)).await;
     s.nothing().await;
 }
@@ -143,17 +146,17 @@ async fn a_will_that_waits_is_withdrawn_by_who_comes_back_after_a_snapshot_and_a
 #[tokio::test]
 async fn a_will_of_a_session_that_ended_with_the_broker_comes_before_its_client_goes_on() {
     let stage = Stage::new().await;
-    let passing = stage.named("passing", true, Keep::No).await;
+    let passing = stage.named("passing", true, SessionLife::No).await;
     let mut passing = passing;
     let will = passing.message(topic("state"), "offline", at_level_1);
-    passing.session.park(Due::Gone { delay_ms: 0 }, will).await.expect("parked");
+    passing.session.park(ParkUntil::Disconnected { delay_ms: 0 }, will).await.expect("parked");
     // Twice: nobody forgets whose it was.
     let stage = stage.crash().await.crash().await;
-    let mut watcher = stage.named("watcher", true, Keep::Forever).await;
+    let mut watcher = stage.named("watcher", true, SessionLife::Forever).await;
     watcher.subscribe("state", 1).await;
-    watcher.try_consume(Source::Own, 10, true).await.expect("attached");
+    watcher.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
     watcher.nothing().await;
-    let mut passing = stage.named("passing", true, Keep::No).await;
+    let mut passing = stage.named("passing", true, SessionLife::No).await;
     assert_eq!(bodies(&watcher.take(1).await), ["offline"]);
     passing.durable(topic("state"), "online").await;
     assert_eq!(bodies(&watcher.take(1).await), ["online"]);

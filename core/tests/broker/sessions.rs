@@ -12,10 +12,10 @@ use std::time::Duration;
 async fn level_0_is_now_or_never_and_level_1_waits() {
     let stage = Stage::new().await;
     let mut p = stage.client().await;
-    let mut s = stage.named("s/1", false, Keep::Forever).await;
+    let mut s = stage.named("s/1", false, SessionLife::Forever).await;
     s.subscribe("a/#", 1).await;
     s.subscribe("zero", 0).await;
-    s.try_consume(Source::Own, 10, true).await.expect("attached");
+    s.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
     p.publish(topic("a/x"), "zero");
     let got = s.take(1).await;
     assert_eq!((got[0].consumer, got[0].tags.level()), (ConsumerId::DIRECT, 1));
@@ -27,12 +27,12 @@ async fn level_0_is_now_or_never_and_level_1_waits() {
     p.publish(topic("a/x"), "never");
     p.durable(topic("a/x"), "kept").await;
     let stage = stage.crash().await;
-    let mut s = stage.named("s/1", false, Keep::Forever).await;
+    let mut s = stage.named("s/1", false, SessionLife::Forever).await;
     assert!(s.session.resumed());
     assert_eq!(s.session.own_bindings().len(), 2);
-    s.try_consume(Source::Own, 10, true).await.expect("attached");
+    s.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
     assert_eq!(bodies(&s.take(1).await), ["kept"]);
-    let clean = stage.named("s/1", true, Keep::Forever).await;
+    let clean = stage.named("s/1", true, SessionLife::Forever).await;
     assert!(!clean.session.resumed() && clean.session.own_bindings().is_empty());
 }
 
@@ -40,16 +40,16 @@ async fn level_0_is_now_or_never_and_level_1_waits() {
 async fn opening_a_name_again_takes_it_over() {
     let stage = Stage::new().await;
     let mut p = stage.client().await;
-    let mut old = stage.named("s", false, Keep::Forever).await;
+    let mut old = stage.named("s", false, SessionLife::Forever).await;
     old.subscribe("t", 1).await;
-    old.try_consume(Source::Own, 10, true).await.expect("attached");
+    old.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
     p.durable(topic("t"), "m").await;
     assert_eq!(old.take(1).await.len(), 1);
-    let mut new = stage.named("s", false, Keep::Forever).await;
+    let mut new = stage.named("s", false, SessionLife::Forever).await;
     assert!(new.session.resumed());
     assert!(matches!(old.events().await.notices[..], [Notice::TakenOver]));
     drop(old);
-    new.try_consume(Source::Own, 10, true).await.expect("attached");
+    new.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
     let got = new.take(1).await;
     assert!(got[0].redelivered);
     p.publish(topic("t"), "direct");
@@ -59,13 +59,13 @@ async fn opening_a_name_again_takes_it_over() {
 #[tokio::test]
 async fn sessions_end_when_they_should() {
     let stage = Stage::new().await;
-    let mut s = stage.named("short", false, Keep::For(80)).await;
+    let mut s = stage.named("short", false, SessionLife::For(80)).await;
     s.subscribe("t", 1).await;
     drop(s);
-    assert!(stage.named("short", false, Keep::For(80)).await.session.resumed());
+    assert!(stage.named("short", false, SessionLife::For(80)).await.session.resumed());
     tokio::time::sleep(Duration::from_millis(250)).await;
-    assert!(!stage.named("short", false, Keep::No).await.session.resumed());
-    assert!(!stage.named("short", false, Keep::No).await.session.resumed());
+    assert!(!stage.named("short", false, SessionLife::No).await.session.resumed());
+    assert!(!stage.named("short", false, SessionLife::No).await.session.resumed());
     let c = stage.client().await;
     assert!(c.session.queue_status("short").is_err(), "its queue went with it");
 }
@@ -79,8 +79,8 @@ async fn retained_values_are_replayed_and_cleared() {
     }
     p.session.sync().await.expect("stored");
     let stage = stage.crash().await;
-    let mut s = stage.named("s", true, Keep::No).await;
-    let mut bind = Bind::new(TOPICS, "r/+".into(), To::Own);
+    let mut s = stage.named("s", true, SessionLife::No).await;
+    let mut bind = Bind::new(TOPICS, "r/+".into(), BindTarget::Own);
     bind.replay = Replay::IfNew;
     assert!(s.session.bind(bind.clone()).await.expect("bound"));
     let got = s.take(2).await;
@@ -100,7 +100,7 @@ async fn retained_values_are_replayed_and_cleared() {
 #[tokio::test]
 async fn memos_are_stored_with_their_flush() {
     let stage = Stage::new().await;
-    let mut s = stage.named("s", false, Keep::Forever).await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
     s.declare(QueueSpec::durable("q")).await;
     let memo = |key: &'static [u8], value: Option<&'static [u8]>| Memo {
         key: Bytes::from_static(key),
@@ -111,9 +111,9 @@ async fn memos_are_stored_with_their_flush() {
     s.session.memo(memo(b"1", None));
     s.durable(Address::queue("q"), "m").await;
     let stage = stage.crash().await;
-    let s = stage.named("s", false, Keep::Forever).await;
+    let s = stage.named("s", false, SessionLife::Forever).await;
     assert_eq!(s.session.memos(), [memo(b"2", Some(b"y"))]);
-    let s = stage.named("s", true, Keep::Forever).await;
+    let s = stage.named("s", true, SessionLife::Forever).await;
     assert!(s.session.memos().is_empty());
 }
 
@@ -123,21 +123,21 @@ async fn wills_come_when_the_connection_is_lost() {
     let mut c = stage.client().await;
     c.declare(QueueSpec::durable("q")).await;
     c.bind(TOPICS, "will/#", "q").await;
-    let mut s = stage.named("s", false, Keep::Forever).await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
     let will = s.message(topic("will/1"), "lost", |meta| meta.durable = true);
-    s.session.park(Due::Gone { delay_ms: 0 }, will.clone()).await.expect("parked");
+    s.session.park(ParkUntil::Disconnected { delay_ms: 0 }, will.clone()).await.expect("parked");
     drop(s);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(c.ready("q"), 1);
-    let mut s = stage.named("s", false, Keep::Forever).await;
-    s.session.park(Due::Gone { delay_ms: 100 }, will.clone()).await.expect("parked");
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
+    s.session.park(ParkUntil::Disconnected { delay_ms: 100 }, will.clone()).await.expect("parked");
     drop(s);
-    let back = stage.named("s", false, Keep::Forever).await;
+    let back = stage.named("s", false, SessionLife::Forever).await;
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert_eq!(c.ready("q"), 1, "it came back in time");
     drop(back);
-    let mut s = stage.named("ending", true, Keep::No).await;
-    s.session.park(Due::Gone { delay_ms: 60_000 }, will).await.expect("parked");
+    let mut s = stage.named("ending", true, SessionLife::No).await;
+    s.session.park(ParkUntil::Disconnected { delay_ms: 60_000 }, will).await.expect("parked");
     drop(s);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(c.ready("q"), 2, "the end of a session does not wait");
@@ -189,7 +189,7 @@ fn route(cost: Cost, mode: Mode) -> ContentRoute {
         on_error: OnError {
             retry: 1,
             backoff: Duration::from_millis(5),
-            then: Then::DeadLetter,
+            then: AfterFailure::DeadLetter,
             dead_letter: None,
         },
         transform: Arc::new(Upper(cost, true.into())),
@@ -204,7 +204,7 @@ async fn run_route(cost: Cost, mode: Mode, want_original: bool) {
     c.declare(QueueSpec::durable("plain")).await;
     c.bind(TOPICS, "in/#", "plain").await;
     for body in ["a", "bad", "skip", "b"] {
-        assert!(matches!(c.durable(topic("in/x"), body).await, Confirmed::Stored));
+        assert!(matches!(c.durable(topic("in/x"), body).await, ConfirmOutcome::Stored));
     }
     c.consume("out", 10, false).await;
     assert_eq!(bodies(&c.take(2).await), ["A", "B"]);
@@ -251,10 +251,10 @@ async fn a_take_over_leaves_a_will_that_was_not_to_wait() {
     c.declare(QueueSpec::durable("q")).await;
     c.bind(TOPICS, "will", "q").await;
     for (delay_ms, clean, wills) in [(0, false, 1), (60_000, false, 1), (60_000, true, 2)] {
-        let mut old = stage.named("s", false, Keep::Forever).await;
+        let mut old = stage.named("s", false, SessionLife::Forever).await;
         let will = old.message(topic("will"), "lost", |meta| meta.durable = true);
-        old.session.park(Due::Gone { delay_ms }, will).await.expect("parked");
-        let new = stage.named("s", clean, Keep::Forever).await;
+        old.session.park(ParkUntil::Disconnected { delay_ms }, will).await.expect("parked");
+        let new = stage.named("s", clean, SessionLife::Forever).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(c.ready("q"), wills, "delay {delay_ms}, clean {clean}");
         drop((old, new));

@@ -54,13 +54,13 @@ impl Stage {
     }
 
     /// A named session with a queue of its own.
-    pub async fn named(&self, name: &str, clean: bool, keep: Keep) -> Client {
-        let queue = QueueSpec { durable: keep != Keep::No, ..QueueSpec::durable(name) };
+    pub async fn named(&self, name: &str, clean: bool, life: SessionLife) -> Client {
+        let queue = QueueSpec { durable: life != SessionLife::No, ..QueueSpec::durable(name) };
         let origin = Origin { client: name.into(), ..Origin::default() };
         let spec = SessionSpec {
             name: Some(name.into()),
             clean,
-            keep,
+            life,
             queue: Some(queue),
             ..SessionSpec::anonymous("/", origin)
         };
@@ -108,7 +108,7 @@ impl Client {
         number
     }
 
-    pub async fn durable(&mut self, address: Address, body: &str) -> Confirmed {
+    pub async fn durable(&mut self, address: Address, body: &str) -> ConfirmOutcome {
         let number = self.put(address, body, |meta| {
             meta.durable = true;
             meta.level = 1;
@@ -122,23 +122,25 @@ impl Client {
     }
 
     pub async fn bind(&mut self, source: &str, key: &str, queue: &str) {
-        let bind = Bind::new(source, key.into(), To::Queue(queue.into()));
+        let bind = Bind::new(source, key.into(), BindTarget::Queue(queue.into()));
         self.session.bind(bind).await.expect("bound");
     }
 
     pub async fn subscribe(&mut self, pattern: &str, level: u8) {
-        let mut bind = Bind::new(TOPICS, pattern.into(), To::Own);
+        let mut bind = Bind::new(TOPICS, pattern.into(), BindTarget::Own);
         bind.tag.level = level;
         self.session.bind(bind).await.expect("bound");
     }
 
     pub async fn consume(&mut self, queue: &str, prefetch: u32, settles: bool) -> ConsumerId {
-        self.try_consume(Source::Queue(queue.into()), prefetch, settles).await.expect("attached")
+        self.try_consume(ConsumerSource::Queue(queue.into()), prefetch, settles)
+            .await
+            .expect("attached")
     }
 
     pub async fn try_consume(
         &mut self,
-        source: Source,
+        source: ConsumerSource,
         prefetch: u32,
         settles: bool,
     ) -> Result<ConsumerId, Error> {
@@ -192,7 +194,7 @@ impl Client {
         }
     }
 
-    pub async fn confirmed(&mut self, number: u64) -> Confirmed {
+    pub async fn confirmed(&mut self, number: u64) -> ConfirmOutcome {
         for _ in 0..50 {
             if let Some(at) = self.confirms.iter().position(|c| c.number == number) {
                 return self.confirms.drain(..=at).next_back().expect("found").confirmed;

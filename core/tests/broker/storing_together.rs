@@ -8,7 +8,7 @@ use std::time::Duration;
 #[tokio::test]
 async fn what_was_refused_is_neither_noted_nor_retained() {
     let stage = Stage::new().await;
-    let mut s = stage.named("s", false, Keep::Forever).await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
     let arguments =
         [("x-max-length", Value::I32(1)), ("x-overflow", Value::text("reject-publish"))];
     s.declare(queue("full", &arguments)).await;
@@ -29,18 +29,18 @@ async fn what_was_refused_is_neither_noted_nor_retained() {
     };
     let taken = publish("first", b"q1", true);
     let refused = [publish("second", b"q2", false), publish("third", b"q3", true)];
-    assert!(matches!(s.confirmed(taken).await, Confirmed::Stored));
+    assert!(matches!(s.confirmed(taken).await, ConfirmOutcome::Stored));
     for number in refused {
-        assert!(matches!(s.confirmed(number).await, Confirmed::Refused(_)));
+        assert!(matches!(s.confirmed(number).await, ConfirmOutcome::Refused(_)));
     }
     let stage = stage.crash().await;
-    let s = stage.named("s", false, Keep::Forever).await;
+    let s = stage.named("s", false, SessionLife::Forever).await;
     let keys: Vec<_> = s.session.memos().into_iter().map(|memo| memo.key).collect();
     assert_eq!(keys, ["q1"]);
-    let mut late = stage.named("late", true, Keep::No).await;
+    let mut late = stage.named("late", true, SessionLife::No).await;
     let replay = Replay::Always;
     late.session
-        .bind(Bind { replay, ..Bind::new(TOPICS, "t".into(), To::Own) })
+        .bind(Bind { replay, ..Bind::new(TOPICS, "t".into(), BindTarget::Own) })
         .await
         .expect("bound");
     assert_eq!(bodies(&late.take(1).await), ["first"]);
@@ -96,7 +96,7 @@ async fn a_verb_does_not_overtake_what_was_published_before_it() {
         c.session.flush();
     }
     c.session
-        .unbind(Bind::new(TOPICS, "t".into(), To::Queue("q".into())))
+        .unbind(Bind::new(TOPICS, "t".into(), BindTarget::Queue("q".into())))
         .await
         .expect("was there");
     assert_eq!(c.ready("q"), 20);
@@ -124,11 +124,11 @@ async fn answers_wait_for_what_was_submitted_on_its_own() {
     c.session.flush();
     assert!(c.events().await.confirms.is_empty(), "the value is not stored");
     stage.store.release();
-    assert!(matches!(c.confirmed(number).await, Confirmed::Unroutable(_)));
+    assert!(matches!(c.confirmed(number).await, ConfirmOutcome::Unroutable(_)));
     stage.store.set_faults(stalled());
     let deleted = c.session.delete_queue("auto-false", false, false);
     assert!(tokio::time::timeout(soon, deleted).await.is_err(), "the queue is not deleted");
-    let detached = c.session.detach(consumer, Unsettled::Return);
+    let detached = c.session.detach(consumer, OnDetach::Return);
     assert!(tokio::time::timeout(soon, detached).await.is_err(), "its queue is not deleted");
     stage.store.release();
     c.session.sync().await.expect("stored");

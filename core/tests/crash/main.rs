@@ -106,7 +106,9 @@ impl World {
         }
         for confirm in events.confirms {
             let sent = self.numbers[&confirm.number];
-            if matches!(confirm.confirmed, Confirmed::Stored) && self.known[&sent] == Known::Sent {
+            if matches!(confirm.confirmed, ConfirmOutcome::Stored)
+                && self.known[&sent] == Known::Sent
+            {
                 self.known.insert(sent, Known::Confirmed);
             }
         }

@@ -109,7 +109,7 @@ pub(super) fn carry_out(
     topic_exchange: &Name,
 ) -> Result<Outcome, String> {
     Ok(match decision {
-        Decision::Keep => Outcome::Keep(draft),
+        Decision::Keep => Outcome::Pass(draft),
         Decision::Drop(reason) => Outcome::Drop(bounded(&reason).into()),
         Decision::Reject(reason) => Outcome::Reject(bounded(&reason).into()),
         Decision::RetryAfterMs(ms) => Outcome::Retry(Duration::from_millis(ms)),

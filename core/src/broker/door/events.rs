@@ -7,7 +7,7 @@ use crate::subscription::{ConsumerId, Delivery};
 
 /// What became of a publish.
 #[derive(Debug, Clone)]
-pub enum Confirmed {
+pub enum ConfirmOutcome {
     /// Every queue that it was routed to has it: stored, where queue and message are durable.
     Stored,
     /// No binding led anywhere. The message comes with it, so that it can be returned to its publisher.
@@ -22,7 +22,7 @@ pub struct Confirm {
     pub lane: LaneId,
     /// What [`Session::publish`](crate::broker::Session::publish) returned.
     pub number: u64,
-    pub confirmed: Confirmed,
+    pub confirmed: ConfirmOutcome,
 }
 
 /// Something that happened to a session.

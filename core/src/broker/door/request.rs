@@ -25,7 +25,8 @@ pub struct Publish {
     pub message: Message,
     /// A [`Confirm`](super::events::Confirm) is wanted.
     pub confirm: bool,
-    /// Without a route it comes back, `confirm` or not, as [`Confirmed::Unroutable`](super::events::Confirmed).
+    /// Without a route it comes back, `confirm` or not, as
+    /// [`ConfirmOutcome::Unroutable`](super::events::ConfirmOutcome).
     pub mandatory: bool,
 }
 
@@ -40,7 +41,7 @@ pub struct Memo {
 
 /// What a consumer reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ConsumerSource {
     Queue(Name),
     /// The named session's own queue.
     Own,
@@ -49,7 +50,7 @@ pub enum Source {
 /// A consumer that is to be attached.
 #[derive(Debug, Clone)]
 pub struct Consumer {
-    pub source: Source,
+    pub source: ConsumerSource,
     /// Deliveries have to be settled. Otherwise they are accepted when they were written to the socket.
     pub settles: bool,
     /// No other consumer may consume the queue.
@@ -68,7 +69,7 @@ pub struct Consumer {
 
 /// Whether records in flight go back when their consumer leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unsettled {
+pub enum OnDetach {
     /// They stay in flight and can be settled as long as the lane lives.
     Stay,
     /// What was handed out counts as failed, what was not as released.
@@ -77,7 +78,7 @@ pub enum Unsettled {
 
 /// How long a named session outlives its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
+pub enum SessionLife {
     /// It ends with the connection.
     No,
     /// Milliseconds.
@@ -85,10 +86,10 @@ pub enum Keep {
     Forever,
 }
 
-impl Keep {
+impl SessionLife {
     /// The session outlives its connection.
     pub fn lasts(self) -> bool {
-        !matches!(self, Keep::No | Keep::For(0))
+        !matches!(self, SessionLife::No | SessionLife::For(0))
     }
 }
 
@@ -100,7 +101,7 @@ pub struct SessionSpec {
     pub name: Option<Name>,
     /// Nothing is kept of an earlier session of that name.
     pub clean: bool,
-    pub keep: Keep,
+    pub life: SessionLife,
     pub origin: Origin,
     /// A named session's own queue, for deliveries of level 1 and 2. Made with its first binding.
     pub queue: Option<QueueSpec>,
@@ -109,14 +110,14 @@ pub struct SessionSpec {
 impl SessionSpec {
     /// A session without a name.
     pub fn anonymous(vhost: impl Into<Name>, origin: Origin) -> Self {
-        let (name, clean, keep, queue) = (None, true, Keep::No, None);
-        Self { vhost: vhost.into(), name, clean, keep, origin, queue }
+        let (name, clean, life, queue) = (None, true, SessionLife::No, None);
+        Self { vhost: vhost.into(), name, clean, life, origin, queue }
     }
 }
 
 /// Where a binding leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum To {
+pub enum BindTarget {
     Queue(Name),
     Exchange(Name),
     /// This session: level 0 straight to it, higher levels through its own queue.
@@ -140,7 +141,7 @@ pub struct Bind {
     /// In the exchange's form: topic form for every exchange but the default one.
     pub key: Key,
     pub arguments: Vec<(Name, Value)>,
-    pub to: To,
+    pub to: BindTarget,
     pub tag: BindingTag,
     /// The session's own publishes do not come back by this binding.
     pub skip_own: bool,
@@ -149,7 +150,7 @@ pub struct Bind {
 
 impl Bind {
     /// A plain binding.
-    pub fn new(source: impl Into<Name>, key: Key, to: To) -> Self {
+    pub fn new(source: impl Into<Name>, key: Key, to: BindTarget) -> Self {
         let (arguments, tag) = (Vec::new(), BindingTag::default());
         Self {
             source: source.into(),
@@ -165,18 +166,18 @@ impl Bind {
 
 /// When a parked publish is routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub enum ParkUntil {
     At(Timestamp),
     /// `delay_ms` milliseconds after this session's connection is gone; a named session that comes back cancels it.
     /// The end of the session makes it due at once.
-    Gone {
+    Disconnected {
         delay_ms: u64,
     },
 }
 
-impl Due {
+impl ParkUntil {
     /// It waits for a connection to be gone.
     pub fn is_gone(self) -> bool {
-        matches!(self, Due::Gone { .. })
+        matches!(self, ParkUntil::Disconnected { .. })
     }
 }

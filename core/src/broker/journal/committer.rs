@@ -4,7 +4,7 @@
 
 use super::entry::encode;
 use super::unit::{Placed, Ticket, Unit};
-use crate::broker::door::events::Confirmed;
+use crate::broker::door::events::ConfirmOutcome;
 use crate::broker::operations::ops::Ops;
 use crate::error::{Error, ErrorKind};
 use crate::log::Place;
@@ -313,8 +313,8 @@ fn failed(committer: &Committer, units: Vec<Unit>, error: &StoreError, to: &dyn 
         if let Some(mut ticket) = unit.ticket {
             for confirm in &mut ticket.confirms {
                 // An unroutable message is still returned: nothing of it was to be stored.
-                if matches!(confirm.confirmed, Confirmed::Stored) {
-                    confirm.confirmed = Confirmed::Refused(error.clone());
+                if matches!(confirm.confirmed, ConfirmOutcome::Stored) {
+                    confirm.confirmed = ConfirmOutcome::Refused(error.clone());
                 }
             }
             resolve(ticket);

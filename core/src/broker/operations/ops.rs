@@ -6,7 +6,7 @@ use super::messages::{put_message, take_message};
 use super::specs::{
     put_binding, put_queue_spec, take_binding, take_exchange_spec, take_queue_spec,
 };
-use crate::broker::door::request::{Due, Keep, ParkId};
+use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
 use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags};
 use crate::log::{Cold, Offset, Place, QueueSpec, put_tags, take_tags};
 use crate::message::wire::{Put, Take, put_pairs};
@@ -75,7 +75,7 @@ pub enum Op {
         vhost: Name,
         id: SessionId,
         name: Name,
-        life: Keep,
+        life: SessionLife,
         queue: Option<LogId>,
     },
     SessionGone {
@@ -84,7 +84,7 @@ pub enum Op {
     Park {
         id: ParkId,
         vhost: Name,
-        due: Due,
+        due: ParkUntil,
         session: Option<SessionId>,
         message: Message,
     },
@@ -283,7 +283,7 @@ impl Ops {
         &mut self,
         vhost: &str,
         (id, name): (SessionId, &str),
-        life: Keep,
+        life: SessionLife,
         queue: Option<LogId>,
     ) {
         self.bytes.u8(13);
@@ -291,9 +291,9 @@ impl Ops {
         self.bytes.varint(id.0);
         self.bytes.text(name);
         match life {
-            Keep::No => self.bytes.u8(0),
-            Keep::For(ms) => (self.bytes.u8(1), self.bytes.varint(ms)).1,
-            Keep::Forever => self.bytes.u8(2),
+            SessionLife::No => self.bytes.u8(0),
+            SessionLife::For(ms) => (self.bytes.u8(1), self.bytes.varint(ms)).1,
+            SessionLife::Forever => self.bytes.u8(2),
         }
         self.bytes.optional(queue, |o, q| o.varint(q.0));
     }
@@ -309,15 +309,17 @@ impl Ops {
         &mut self,
         id: ParkId,
         vhost: &str,
-        (due, session): (Due, Option<SessionId>),
+        (due, session): (ParkUntil, Option<SessionId>),
         message: &Message,
     ) {
         self.bytes.u8(15);
         self.bytes.varint(id.0);
         self.bytes.text(vhost);
         match due {
-            Due::At(at) => (self.bytes.u8(0), self.bytes.varint(at.0)).1,
-            Due::Gone { delay_ms } => (self.bytes.u8(1), self.bytes.varint(delay_ms)).1,
+            ParkUntil::At(at) => (self.bytes.u8(0), self.bytes.varint(at.0)).1,
+            ParkUntil::Disconnected { delay_ms } => {
+                (self.bytes.u8(1), self.bytes.varint(delay_ms)).1
+            }
         }
         self.bytes.optional(session, |o, s| o.varint(s.0));
         put_message(&mut self.bytes, message);
@@ -492,9 +494,9 @@ fn take_session(input: &mut Bytes) -> Option<Op> {
     let (vhost, id) = (input.take_name()?, SessionId(input.take_varint()?));
     let name = input.take_name()?;
     let life = match input.take_u8()? {
-        0 => Keep::No,
-        1 => Keep::For(input.take_varint()?),
-        2 => Keep::Forever,
+        0 => SessionLife::No,
+        1 => SessionLife::For(input.take_varint()?),
+        2 => SessionLife::Forever,
         _ => return None,
     };
     Some(Op::Session { vhost, id, name, life, queue: input.take_optional(take_log)? })
@@ -503,8 +505,8 @@ fn take_session(input: &mut Bytes) -> Option<Op> {
 fn take_park(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
     let (id, vhost) = (ParkId(input.take_varint()?), input.take_name()?);
     let due = match input.take_u8()? {
-        0 => Due::At(Timestamp(input.take_varint()?)),
-        1 => Due::Gone { delay_ms: input.take_varint()? },
+        0 => ParkUntil::At(Timestamp(input.take_varint()?)),
+        1 => ParkUntil::Disconnected { delay_ms: input.take_varint()? },
         _ => return None,
     };
     let session = input.take_optional(|i| i.take_varint().map(SessionId))?;

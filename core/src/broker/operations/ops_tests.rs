@@ -73,9 +73,9 @@ fn all() -> Ops {
     ops.exchange_gone("/", "x");
     ops.binding("/", &Binding::new("x", "k".into(), Target::Session(session)), true);
     ops.binding("/", &Binding::new("x", "k".into(), Target::Exchange("y".into())), false);
-    ops.session("/", (session, "s"), Keep::For(8), Some(queue));
+    ops.session("/", (session, "s"), SessionLife::For(8), Some(queue));
     ops.session_gone(session);
-    ops.park(ParkId(1), "/", (Due::Gone { delay_ms: 5 }, Some(session)), &message());
+    ops.park(ParkId(1), "/", (ParkUntil::Disconnected { delay_ms: 5 }, Some(session)), &message());
     ops.unpark(ParkId(1));
     ops.ids(77);
     let page = Cold::write([(3, &record)].into_iter()).expect("it has a place");
@@ -107,7 +107,7 @@ fn operations_come_back() {
     let Op::Queue { spec: s, .. } = &back[7] else { panic!("{:?}", back[7]) };
     assert_eq!(*s, spec());
     let Op::Park { due, .. } = &back[15] else { panic!("{:?}", back[15]) };
-    assert_eq!(*due, Due::Gone { delay_ms: 5 });
+    assert_eq!(*due, ParkUntil::Disconnected { delay_ms: 5 });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the end of the last start would have done.
 
-use crate::broker::door::request::Keep;
+use crate::broker::door::request::SessionLife;
 use crate::broker::shared::Shared;
 use crate::broker::turn::context::Context;
 use crate::broker::turn::removal::{after_detach, end_session};
@@ -15,7 +15,7 @@ pub fn catch_up(shared: &Arc<Shared>) {
             let mut ops = end_session(shared, vhost, named);
             if shared.parked.lock().has_will_of(named.id) {
                 // After another crash its will must still name its owner.
-                ops.session(&vhost.name, (named.id, &named.name), Keep::No, None);
+                ops.session(&vhost.name, (named.id, &named.name), SessionLife::No, None);
             }
             shared.committer.submit_ops(ops);
         }

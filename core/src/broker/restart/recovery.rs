@@ -1,7 +1,7 @@
 //! Recovery: the newest snapshot, then every entry behind it; no other entry is read. Nothing is written, so it can be
 //! interrupted and repeated. Message bodies stay in the journal until they are to be delivered.
 
-use crate::broker::door::request::{Due, Keep, ParkId};
+use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
 use crate::broker::journal::committer::Live;
 use crate::broker::journal::entry::Assembler;
 use crate::broker::operations::ops::{self, Op};
@@ -61,7 +61,7 @@ const QUIET: Duration = Duration::from_secs(1);
 struct SessionRecord {
     vhost: Name,
     name: Name,
-    life: Keep,
+    life: SessionLife,
     queue: Option<LogId>,
     /// That queue, when it was deleted, and where its offsets ended.
     gone: Option<(LogId, Offset)>,
@@ -437,7 +437,7 @@ fn install_session(
         state.memos = record.memos;
         state.gone_since = Some(now);
     });
-    if let Keep::For(ms) = record.life {
+    if let SessionLife::For(ms) = record.life {
         shared.timers.set(now.plus(ms), TimerEvent::SessionExpires(vhost.name.clone(), id));
     }
     vhost.topology.write().add_session(named);
@@ -446,7 +446,7 @@ fn install_session(
 /// After a crash the owners of wills are gone; they get `will_grace_ms` to come back.
 fn install_parked(shared: &Arc<Shared>, id: ParkId, mut publish: ParkedPublish, now: Timestamp) {
     shared.charge(&publish.message);
-    if let Due::Gone { delay_ms } = publish.due {
+    if let ParkUntil::Disconnected { delay_ms } = publish.due {
         publish.at = Some(now.plus(delay_ms.max(shared.settings.will_grace_ms)));
     }
     let mut parked = shared.parked.lock();

@@ -6,7 +6,7 @@
 //! taken is stored ([`OpenTurns`](crate::broker::shared::open_turns::OpenTurns)).
 
 use super::clean::{clean, has_slack};
-use crate::broker::door::request::{Due, Keep};
+use crate::broker::door::request::{ParkUntil, SessionLife};
 use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
 use crate::broker::shared::Shared;
@@ -142,11 +142,13 @@ fn collect(shared: &Shared) -> Vec<Bytes> {
     for (id, parked) in shared.parked.lock().iter().filter(|(_, p)| p.durable) {
         // What waits for a connection to be gone still does: it may come back.
         let due = match (parked.due, parked.at) {
-            (Due::Gone { .. }, Some(at)) => Due::Gone { delay_ms: shared.now().until(at) },
+            (ParkUntil::Disconnected { .. }, Some(at)) => {
+                ParkUntil::Disconnected { delay_ms: shared.now().until(at) }
+            }
             (due, _) => due,
         };
         if let Some(name) = &parked.orphan_of {
-            ops.session(&parked.vhost, (parked.owner, name), Keep::No, None);
+            ops.session(&parked.vhost, (parked.owner, name), SessionLife::No, None);
         }
         ops.park(*id, &parked.vhost, (due, Some(parked.owner)), &parked.message);
     }

@@ -3,7 +3,7 @@
 use super::consume::taken_over;
 use super::declare::refused;
 use super::state::Session;
-use crate::broker::door::request::{Bind, Replay, To};
+use crate::broker::door::request::{Bind, BindTarget, Replay};
 use crate::broker::operations::ops::Ops;
 use crate::broker::turn::context::Context;
 use crate::broker::turn::removal;
@@ -15,14 +15,14 @@ use crate::message::Message;
 use std::sync::Arc;
 
 impl Session {
-    fn target(&mut self, to: &To) -> Result<Target, Error> {
+    fn target(&mut self, to: &BindTarget) -> Result<Target, Error> {
         Ok(match to {
-            To::Queue(name) => Target::Log(self.own_queue_named(name)?.id),
-            To::Exchange(name) => {
+            BindTarget::Queue(name) => Target::Log(self.own_queue_named(name)?.id),
+            BindTarget::Exchange(name) => {
                 self.vhost.exchange(name)?;
                 Target::Exchange(name.clone())
             }
-            To::Own => {
+            BindTarget::Own => {
                 let named = self.named.clone();
                 let named = named.ok_or_else(|| refused("the session has no name"))?;
                 if !named.is_of(&self.inbox) {
@@ -56,7 +56,7 @@ impl Session {
         if !self.vhost.topology.read().is_bound(&binding) {
             shared.check_disk_space()?;
         }
-        if to == To::Own {
+        if to == BindTarget::Own {
             self.make_own_queue()?;
         }
         self.touch();

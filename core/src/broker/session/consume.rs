@@ -1,7 +1,7 @@
 //! Consumers: attached, detached, and single gets; and what all control verbs begin or end with.
 
 use super::state::{Attachment, Session};
-use crate::broker::door::request::{Consumer, LaneId, Source, Unsettled};
+use crate::broker::door::request::{Consumer, ConsumerSource, LaneId, OnDetach};
 use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
 use crate::broker::turn::removal;
@@ -65,8 +65,8 @@ impl Session {
     pub async fn attach(&mut self, lane: LaneId, consumer: Consumer) -> Result<ConsumerId, Error> {
         self.arrived().await?;
         let queue = match &consumer.source {
-            Source::Queue(name) => self.own_queue_named(name)?,
-            Source::Own => {
+            ConsumerSource::Queue(name) => self.own_queue_named(name)?,
+            ConsumerSource::Own => {
                 let is_new = self.named.as_ref().is_some_and(|named| named.queue().is_none());
                 let queue = self.make_own_queue()?;
                 if is_new && queue.is_durable() {
@@ -75,7 +75,7 @@ impl Session {
                 queue
             }
         };
-        let is_own = matches!(consumer.source, Source::Own);
+        let is_own = matches!(consumer.source, ConsumerSource::Own);
         let id = self.new_consumer();
         let pools: smallvec::SmallVec<[_; 2]> = consumer
             .pools
@@ -121,19 +121,19 @@ impl Session {
         if is_first {
             self.sync().await?;
         }
-        if let Source::Own = consumer.source {
+        if let ConsumerSource::Own = consumer.source {
             self.shared().loads.loaded(&owned).await; // They come before those of other queues.
         }
         Ok(id)
     }
 
     /// Stops consuming. An auto-delete queue goes with its last consumer.
-    pub async fn detach(&mut self, consumer: ConsumerId, unsettled: Unsettled) {
+    pub async fn detach(&mut self, consumer: ConsumerId, unsettled: OnDetach) {
         self.flush_behind();
         let goes = self.consumers.by_id.get(&consumer).is_some_and(|a| a.queue.spec.auto_delete);
         let ops = match unsettled {
-            Unsettled::Return => self.release(consumer),
-            Unsettled::Stay => self.stop(consumer),
+            OnDetach::Return => self.release(consumer),
+            OnDetach::Stay => self.stop(consumer),
         };
         // The consumer is gone whether or not the deletion of its queue could be stored.
         let _ = self.store(ops).await;

@@ -3,7 +3,7 @@
 
 use super::batch::QueuedPublish;
 use super::state::{CachedRoute, Session};
-use crate::broker::door::events::{Confirm, Confirmed, Notice};
+use crate::broker::door::events::{Confirm, ConfirmOutcome, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::Ticket;
 use crate::broker::turn::context::Context;
@@ -184,9 +184,9 @@ impl Session {
             Ok(route) => {
                 let taken = self.turn.publish(context, message.clone(), &route);
                 match taken.routed {
-                    true if confirm => (Some(taken.index), taken.index, Confirmed::Stored),
+                    true if confirm => (Some(taken.index), taken.index, ConfirmOutcome::Stored),
                     false if confirm || mandatory => {
-                        (Some(taken.index), usize::MAX, Confirmed::Unroutable(message))
+                        (Some(taken.index), usize::MAX, ConfirmOutcome::Unroutable(message))
                     }
                     _ => return Some(taken.index),
                 }
@@ -196,7 +196,7 @@ impl Session {
                 if !confirm {
                     return None;
                 }
-                (None, usize::MAX, Confirmed::Refused(why))
+                (None, usize::MAX, ConfirmOutcome::Refused(why))
             }
         };
         waiting.confirms.push(Confirm { lane, number, confirmed });
@@ -209,7 +209,7 @@ impl Session {
         let Waiting { mut confirms, indices, bytes, .. } = waiting;
         for (confirm, index) in confirms.iter_mut().zip(indices) {
             if let Some(why) = self.turn.refusal(index) {
-                confirm.confirmed = Confirmed::Refused(why.clone());
+                confirm.confirmed = ConfirmOutcome::Refused(why.clone());
             }
         }
         let behind = self.inbox.outstanding.load(Ordering::Acquire) > 0;

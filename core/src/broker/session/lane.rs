@@ -71,12 +71,12 @@ impl Session {
     /// [`Session::events`].
     pub fn may_commit(&mut self, lane: LaneId) -> bool {
         let transaction = self.lane_mut(lane).and_then(|l| l.transaction.as_ref());
-        transaction.is_none_or(|t| t.publishes.is_empty()) || self.has_room()
+        transaction.is_none_or(|t| t.publishes.is_empty()) || self.has_disk_space()
     }
 
     /// False while the disk is nearly full. What a transaction has in memory is no reason to hold it back when memory
     /// is short: once it is committed, it can leave.
-    pub fn has_room(&mut self) -> bool {
+    pub fn has_disk_space(&mut self) -> bool {
         let is_full = |s: &Self| s.broker().shared().pressure.disk.is_low();
         self.is_free(is_full)
     }

@@ -2,7 +2,7 @@
 
 use super::consume::taken_over;
 use super::state::Session;
-use crate::broker::door::request::Keep;
+use crate::broker::door::request::SessionLife;
 use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
 use crate::broker::shared::Shared;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 impl Session {
     /// How long the session lives on.
-    pub async fn set_keep(&mut self, life: Keep) -> Result<(), Error> {
+    pub async fn set_life(&mut self, life: SessionLife) -> Result<(), Error> {
         self.flush_behind();
         let Some(named) = self.named.clone() else { return Ok(()) };
         let inbox = self.inbox.clone();
@@ -92,16 +92,16 @@ impl Session {
             is_ours.then_some(state.life)
         });
         match is_ours? {
-            Keep::No | Keep::For(0) => {
+            SessionLife::No | SessionLife::For(0) => {
                 ops.append(&mut removal::end_session(shared, &self.vhost, &named));
                 Some(true)
             }
-            Keep::For(ms) => {
+            SessionLife::For(ms) => {
                 let event = TimerEvent::SessionExpires(self.vhost.name.clone(), named.id);
                 shared.timers.set(now.plus(ms), event);
                 Some(false)
             }
-            Keep::Forever => Some(false),
+            SessionLife::Forever => Some(false),
         }
     }
 }

@@ -119,14 +119,14 @@ fn open_named(
         Some(named) => named.clone(),
         None => {
             let id = SessionId(shared.identifiers.next());
-            let named = Named::new(id, name.clone(), spec.keep, spec.queue.clone());
+            let named = Named::new(id, name.clone(), spec.life, spec.queue.clone());
             vhost.topology.write().add_session(named.clone());
             named
         }
     };
     let is_stored = named.with(|state| {
         state.inbox = Some(inbox.clone());
-        state.life = spec.keep;
+        state.life = spec.life;
         state.gone_since = None;
         if state.queue_spec.is_none() {
             state.queue_spec = spec.queue.clone();

@@ -2,7 +2,7 @@
 
 use super::consume::taken_over;
 use super::state::Session;
-use crate::broker::door::request::{Due, ParkId};
+use crate::broker::door::request::{ParkId, ParkUntil};
 use crate::broker::operations::ops::Ops;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::vhost::parked::ParkedPublish;
@@ -11,11 +11,11 @@ use crate::message::Message;
 
 impl Session {
     /// A publish that is routed when due.
-    pub async fn park(&mut self, due: Due, message: Message) -> Result<ParkId, Error> {
+    pub async fn park(&mut self, due: ParkUntil, message: Message) -> Result<ParkId, Error> {
         self.flush_behind();
         let shared = self.shared();
         // A will is small, and refusing it would refuse the client.
-        if matches!(due, Due::At(_)) {
+        if matches!(due, ParkUntil::At(_)) {
             shared.check_disk_space()?;
         }
         let session = self.named.clone();
@@ -23,10 +23,10 @@ impl Session {
         let mut ops = Ops::default();
         let stays = session.as_ref().is_some_and(|s| s.is_durable());
         let durable = match due {
-            Due::At(_) => message.meta().durable,
-            Due::Gone { .. } => stays || message.meta().durable,
+            ParkUntil::At(_) => message.meta().durable,
+            ParkUntil::Disconnected { .. } => stays || message.meta().durable,
         };
-        let is_will = matches!(due, Due::Gone { .. });
+        let is_will = matches!(due, ParkUntil::Disconnected { .. });
         if durable {
             if is_will && let Some(named) = &session {
                 // Its name tells after a crash whose will it was.

@@ -1,6 +1,6 @@
 //! What timers lead to: records, queues and sessions expire, parked publishes are routed.
 
-use crate::broker::door::request::{Keep, ParkId};
+use crate::broker::door::request::{ParkId, SessionLife};
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::turn::context::Context;
@@ -72,7 +72,7 @@ fn expire_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, id: SessionId, now: 
     let Some(named) = vhost.session_by_id(id) else { return };
     let _one = vhost.opening.lock();
     let over = named.with(|state| match (state.gone_since, state.life) {
-        (Some(since), Keep::For(ms)) => !state.ended && since.plus(ms) <= now,
+        (Some(since), SessionLife::For(ms)) => !state.ended && since.plus(ms) <= now,
         _ => false,
     });
     if over {

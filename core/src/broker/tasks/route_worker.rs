@@ -1,7 +1,7 @@
 //! Content routes that run from a queue of their own: one worker for each consumes that queue.
 
 use crate::broker::door::events::Events;
-use crate::broker::door::request::{Consumer, LaneId, Publish, SessionSpec, Source};
+use crate::broker::door::request::{Consumer, ConsumerSource, LaneId, Publish, SessionSpec};
 use crate::broker::session::opening::open_internal;
 use crate::broker::session::state::Session;
 use crate::broker::shared::Broker;
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::log::{Offset, QueueSpec};
 use crate::message::{Message, Name, Origin};
 use crate::subscription::{Credit, Outcome};
-use crate::transform::{ContentRoute, Cost, Fault, FaultKind, Mode, Then, Verdict};
+use crate::transform::{AfterFailure, ContentRoute, Cost, Fault, FaultKind, Mode, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub async fn start(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Err
     let dead_letter = &broker.shared().settings.dead_letter;
     for path in &paths {
         let on_error = path.dead_letter_address(dead_letter);
-        let dead = (path.route.on_error.then == Then::DeadLetter && on_error.is_queue())
+        let dead = (path.route.on_error.then == AfterFailure::DeadLetter && on_error.is_queue())
             .then(|| Name::from(on_error.key.to_string()));
         for name in path.route.queues.iter().chain(&dead) {
             if session.queue_status(name).is_err() {
@@ -77,7 +77,7 @@ impl Worker {
     async fn run(mut self) {
         let lane = self.session.lane();
         let consumer = Consumer {
-            source: Source::Queue(self.path.queue_name()),
+            source: ConsumerSource::Queue(self.path.queue_name()),
             settles: true,
             exclusive: true,
             priority: 0,

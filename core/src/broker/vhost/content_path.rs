@@ -4,7 +4,7 @@
 use super::queue::Queue;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Address, Formats, Message, Name, Value};
-use crate::transform::{ContentRoute, Fault, FaultKind, Then, Verdict};
+use crate::transform::{AfterFailure, ContentRoute, Fault, FaultKind, Verdict};
 use parking_lot::RwLock;
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ impl ContentPath {
             text: Arc::from(text),
         };
         match verdict? {
-            Verdict::Keep => Ok(RouteResult { passes: true, ..RouteResult::default() }),
+            Verdict::Pass => Ok(RouteResult { passes: true, ..RouteResult::default() }),
             Verdict::Emit => {
                 let outputs = outputs.iter().map(|m| self.marked(m)).collect();
                 Ok(RouteResult { outputs, ..RouteResult::default() })
@@ -111,13 +111,13 @@ impl ContentPath {
         let (route, kind) = (&self.route.name, fault.kind.as_str());
         tracing::debug!(%route, module = %fault.module, kind, "a step of a content route failed for good");
         match self.route.on_error.then {
-            Then::Pass => RouteResult { passes: true, ..RouteResult::default() },
-            Then::Drop => RouteResult::default(),
-            Then::Reject => RouteResult {
+            AfterFailure::Pass => RouteResult { passes: true, ..RouteResult::default() },
+            AfterFailure::Drop => RouteResult::default(),
+            AfterFailure::Reject => RouteResult {
                 refused: Some(Error::new(ErrorKind::Invalid, fault.text.clone())),
                 ..RouteResult::default()
             },
-            Then::DeadLetter => {
+            AfterFailure::DeadLetter => {
                 let message = self.with_fault(message, fault, formats, dead_letter);
                 RouteResult { outputs: vec![message], ..RouteResult::default() }
             }

@@ -3,7 +3,7 @@
 
 use super::inbox::Inbox;
 use super::queue::Queue;
-use crate::broker::door::request::Keep;
+use crate::broker::door::request::SessionLife;
 use crate::broker::operations::ops::Ops;
 use crate::exchange::{LogId, SessionId};
 use crate::log::{Offset, QueueSpec};
@@ -24,7 +24,7 @@ pub struct Named {
 pub struct NamedState {
     /// The connection it has now.
     pub inbox: Option<Arc<Inbox>>,
-    pub life: Keep,
+    pub life: SessionLife,
     pub memos: BTreeMap<Bytes, Bytes>,
     /// Its own queue, made with its first binding.
     pub queue: Option<Arc<Queue>>,
@@ -42,7 +42,12 @@ pub struct NamedState {
 
 impl Named {
     /// A session without a connection.
-    pub fn new(id: SessionId, name: Name, life: Keep, queue_spec: Option<QueueSpec>) -> Arc<Self> {
+    pub fn new(
+        id: SessionId,
+        name: Name,
+        life: SessionLife,
+        queue_spec: Option<QueueSpec>,
+    ) -> Arc<Self> {
         let state = NamedState {
             inbox: None,
             life,

@@ -1,7 +1,7 @@
 //! Parked publishes: routed when due, or cancelled before. Two kinds: due at a time, and due some time after their
 //! session's connection is gone (wills).
 
-use crate::broker::door::request::{Due, ParkId};
+use crate::broker::door::request::{ParkId, ParkUntil};
 use crate::exchange::SessionId;
 use crate::message::{Message, Name, Timestamp};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub struct ParkedPublish {
     pub vhost: Name,
     pub message: Message,
-    pub due: Due,
+    pub due: ParkUntil,
     pub owner: SessionId,
     /// When it is due, once that is known.
     pub at: Option<Timestamp>,
@@ -31,7 +31,7 @@ pub struct Parked {
 impl Parked {
     /// Adds one; when it is due, if that is known.
     pub fn add(&mut self, id: ParkId, mut publish: ParkedPublish) -> Option<Timestamp> {
-        if let Due::At(at) = publish.due {
+        if let ParkUntil::At(at) = publish.due {
             publish.at = Some(at);
         }
         let at = publish.at;
@@ -63,7 +63,7 @@ impl Parked {
     ) -> Vec<(ParkId, Timestamp)> {
         let mut due = Vec::new();
         for (id, publish) in self.all.iter_mut().filter(|(_, p)| p.owner == owner) {
-            if let Due::Gone { delay_ms } = publish.due {
+            if let ParkUntil::Disconnected { delay_ms } = publish.due {
                 let at = if ended { now } else { now.plus(delay_ms) };
                 publish.at = Some(publish.at.map_or(at, |known| known.min(at)));
                 due.push((*id, at));
@@ -84,12 +84,12 @@ impl Parked {
         let (mut forgotten, mut due) = (Vec::new(), Vec::new());
         for (id, publish) in self.all.iter_mut().filter(|(_, p)| p.owner == owner) {
             match publish.due {
-                Due::Gone { delay_ms } if ended || connected && delay_ms == 0 => {
+                ParkUntil::Disconnected { delay_ms } if ended || connected && delay_ms == 0 => {
                     publish.at = Some(now);
                     due.push(*id);
                 }
-                Due::Gone { .. } => forgotten.push(*id),
-                Due::At(_) => {}
+                ParkUntil::Disconnected { .. } => forgotten.push(*id),
+                ParkUntil::At(_) => {}
             }
         }
         forgotten.retain(|id| self.take(*id).is_some_and(|p| p.durable));

@@ -10,7 +10,7 @@ use crate::mapping::address::wire_key;
 use crate::mapping::{errors, outbound};
 use bytes::{BufMut, Bytes};
 use crossdock_core::{
-    Confirm, Confirmed, ConsumerId, Delivery, ErrorKind, Events, LaneId, Message, Notice,
+    Confirm, ConfirmOutcome, ConsumerId, Delivery, ErrorKind, Events, LaneId, Message, Notice,
 };
 use crossdock_net::Output;
 use smallvec::SmallVec;
@@ -140,11 +140,13 @@ impl Connection {
             state.confirmed = state.confirmed.max(number);
             let returned = number == 0 || state.was_mandatory(number);
             match confirmed {
-                Confirmed::Stored => {}
+                ConfirmOutcome::Stored => {}
                 // The return goes before the confirm (docs/RELIABILITY.md §1).
-                Confirmed::Unroutable(message) if returned => self.put_return(channel, &message),
-                Confirmed::Unroutable(_) => {}
-                Confirmed::Refused(error) => {
+                ConfirmOutcome::Unroutable(message) if returned => {
+                    self.put_return(channel, &message)
+                }
+                ConfirmOutcome::Unroutable(_) => {}
+                ConfirmOutcome::Refused(error) => {
                     self.put_acks(&mut runs);
                     match error.kind() {
                         // The exchange went, or may not be published to: the same as at the publish.

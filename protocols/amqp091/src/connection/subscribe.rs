@@ -10,7 +10,9 @@ use crate::codec::{Refusal, Reply, ReplyCode};
 use crate::mapping::errors::{self, Subject};
 use bytes::Bytes;
 use crossdock_core::message::lookup;
-use crossdock_core::{Consumer, Credit, Error, ErrorKind, Name, PoolId, Source, Unsettled, Value};
+use crossdock_core::{
+    Consumer, ConsumerSource, Credit, Error, ErrorKind, Name, OnDetach, PoolId, Value,
+};
 use smallvec::SmallVec;
 
 /// No deliveries.
@@ -145,7 +147,7 @@ impl Connection {
             }
         };
         let consumer = Consumer {
-            source: Source::Queue(queue.clone()),
+            source: ConsumerSource::Queue(queue.clone()),
             settles: !consume.no_ack,
             exclusive: consume.exclusive,
             priority,
@@ -165,7 +167,7 @@ impl Connection {
     ) -> Result<(), Refusal> {
         if let Some(consumer) = self.channel(channel)?.consumers.remove(&consumer_tag) {
             // What it has can still be settled; what was not taken out of the inbox goes back to the queue.
-            self.line.while_waiting(self.session.detach(consumer.id, Unsettled::Stay)).await;
+            self.line.while_waiting(self.session.detach(consumer.id, OnDetach::Stay)).await;
             self.subscribers.remove(&consumer.id);
         }
         if !no_wait {

@@ -8,7 +8,7 @@ use crate::mapping::errors::{self, Subject};
 use crate::mapping::{ROUTING_KEY, address};
 use crossdock_core::message::lookup;
 use crossdock_core::{
-    Bind, Error, ErrorKind, ExchangeSpec, Kind, Life, Name, QueueSpec, Replay, To, Value,
+    Bind, BindTarget, Error, ErrorKind, ExchangeSpec, Kind, Life, Name, QueueSpec, Replay, Value,
 };
 
 /// Names that begin like this are the server's (§1.6.2.1, §1.7.2.1).
@@ -190,7 +190,7 @@ impl Connection {
         }
         binding.destination = self.queue_named(channel, binding.destination.clone())?;
         not_the_default_exchange(&binding.source)?;
-        Ok(bind(binding, To::Queue(binding.destination.clone())))
+        Ok(bind(binding, BindTarget::Queue(binding.destination.clone())))
     }
 
     pub(super) async fn exchange_bind(
@@ -201,7 +201,7 @@ impl Connection {
     ) -> Result<(), Refusal> {
         not_the_default_exchange(&binding.source)?;
         not_the_default_exchange(&binding.destination)?;
-        let bind = bind(&binding, To::Exchange(binding.destination.clone()));
+        let bind = bind(&binding, BindTarget::Exchange(binding.destination.clone()));
         let (done, reply) = match add {
             true => (self.line.while_waiting(self.session.bind(bind)).await, Reply::ExchangeBindOk),
             false => {
@@ -304,7 +304,7 @@ fn exchange_spec(declare: ExchangeDeclare) -> Result<ExchangeSpec, Refusal> {
     })
 }
 
-fn bind(binding: &Binding, to: To) -> Bind {
+fn bind(binding: &Binding, to: BindTarget) -> Bind {
     // docs/SEMANTICS.md §1: a key that is too long for a short string comes as an argument.
     let long = lookup(&binding.arguments, ROUTING_KEY).and_then(Value::as_str);
     let text = long.map_or(&*binding.routing_key, str::as_bytes);

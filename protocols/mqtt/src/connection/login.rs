@@ -12,8 +12,8 @@ use crate::mapping::{self, Incoming};
 use crate::options::Options;
 use crate::state::{IN_FLIGHT_MAX, Inbound, Outbound, memo};
 use crossdock_core::{
-    Broker, Consumer, Credentials, Credit, Due, Error, ErrorKind, Keep, Login, Name, Origin,
-    QueueSpec, Secret, Session, SessionSpec, Source,
+    Broker, Consumer, ConsumerSource, Credentials, Credit, Error, ErrorKind, Login, Name, Origin,
+    ParkUntil, QueueSpec, Secret, Session, SessionLife, SessionSpec,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::hash::{BuildHasher, RandomState};
@@ -143,13 +143,13 @@ async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered,
             Some((will, address))
         }
     };
-    let keep = keep(capped(connect.session_expiry, options));
+    let life = life(capped(connect.session_expiry, options));
     let refused = |error: Error| Refusal::new(mapping::connack_reason(&error), error.detail());
-    let spec = session_spec(connect, context, (&client, origin), keep);
+    let spec = session_spec(connect, context, (&client, origin), life);
     let mut session = broker.session(spec).await.map_err(refused)?;
     let incoming = Incoming { version: connect.version, origin: session.origin().clone() };
     let mut opened = open(&mut session, connect, options, incoming).await.map_err(refused)?;
-    opened.persistent = keep != Keep::No;
+    opened.persistent = life != SessionLife::No;
     let (mut inbound, mut outbound) = (Inbound::default(), Outbound::default());
     let mut subscriptions = Subscriptions::resumed(session.own_bindings());
     for noted in session.memos() {
@@ -170,7 +170,7 @@ async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered,
     subscriptions.take_up(&mut session, &opened, options).await;
     if let Some((will, address)) = will {
         let message = mapping::will(will, address, &opened.incoming, broker.now());
-        let due = Due::Gone { delay_ms: u64::from(will.delay) * 1000 };
+        let due = ParkUntil::Disconnected { delay_ms: u64::from(will.delay) * 1000 };
         opened.will = Some(session.park(due, message).await.map_err(refused)?);
     }
     Ok(Entered { session, opened, inbound, outbound, releases, subscriptions, assigned })
@@ -224,11 +224,11 @@ pub(super) fn capped(seconds: u32, options: &Options) -> u32 {
 }
 
 /// MQTT 5 §3.1.2.11.2: 0 ends with the connection, the maximum never ends.
-pub(super) fn keep(seconds: u32) -> Keep {
+pub(super) fn life(seconds: u32) -> SessionLife {
     match seconds {
-        0 => Keep::No,
-        u32::MAX => Keep::Forever,
-        seconds => Keep::For(u64::from(seconds) * 1000),
+        0 => SessionLife::No,
+        u32::MAX => SessionLife::Forever,
+        seconds => SessionLife::For(u64::from(seconds) * 1000),
     }
 }
 
@@ -236,12 +236,12 @@ fn session_spec(
     connect: &Connect,
     context: &LoginContext<'_>,
     (client, origin): (&Name, Origin),
-    keep: Keep,
+    life: SessionLife,
 ) -> SessionSpec {
     let name = Name::from(format!("mqtt/{client}"));
     let queue = QueueSpec {
         name: name.clone(),
-        durable: keep != Keep::No,
+        durable: life != SessionLife::No,
         limits: context.options.queue_limits,
         ..QueueSpec::default()
     };
@@ -249,7 +249,7 @@ fn session_spec(
         vhost: context.broker.settings().vhosts.first().cloned().unwrap_or_default(),
         name: Some(name),
         clean: connect.clean,
-        keep,
+        life,
         origin,
         queue: Some(queue),
     }
@@ -269,7 +269,7 @@ async fn open(
     };
     let pool = session.pool(credit);
     let consumer = Consumer {
-        source: Source::Own,
+        source: ConsumerSource::Own,
         settles: true,
         exclusive: false,
         priority: 0,

@@ -386,8 +386,8 @@ impl<'a> Connection<'a> {
     /// True when the connection ends in order.
     async fn on_disconnect(&mut self, reason: Reason, expiry: Option<u32>) -> bool {
         if let Some(seconds) = expiry {
-            let keep = login::keep(login::capped(seconds, self.options));
-            let changed = self.line.while_waiting(self.session.set_keep(keep)).await;
+            let life = login::life(login::capped(seconds, self.options));
+            let changed = self.line.while_waiting(self.session.set_life(life)).await;
             if let Err(error) = changed {
                 tracing::debug!(%error, "the session keeps its expiry: the new one was refused");
             }

@@ -5,7 +5,9 @@ use crate::codec::{AckKind, Publish, Reason, Version};
 use crate::mapping;
 use crate::state::{Seen, memo};
 use bytes::Bytes;
-use crossdock_core::{Address, Confirm, Confirmed, Key, Memo, Publish as CorePublish, Settings};
+use crossdock_core::{
+    Address, Confirm, ConfirmOutcome, Key, Memo, Publish as CorePublish, Settings,
+};
 use std::sync::Arc;
 
 /// The address of a topic that a client publishes to, kept from one publish to the next.
@@ -144,8 +146,8 @@ impl Connection<'_> {
     pub(super) fn confirmed(&mut self, confirm: Confirm) {
         let reason = mapping::publish_reason(&confirm.confirmed);
         let why = match &confirm.confirmed {
-            Confirmed::Refused(error) => Some(Arc::from(error.detail())),
-            Confirmed::Stored | Confirmed::Unroutable(_) => None,
+            ConfirmOutcome::Refused(error) => Some(Arc::from(error.detail())),
+            ConfirmOutcome::Stored | ConfirmOutcome::Unroutable(_) => None,
         };
         self.inbound.confirmed(confirm.number, reason, why);
     }

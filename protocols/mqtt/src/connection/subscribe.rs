@@ -9,8 +9,8 @@ use crate::options::Options;
 use crate::state::memo;
 use bytes::{BufMut, Bytes, BytesMut};
 use crossdock_core::{
-    Bind, BindingTag, Consumer, ConsumerId, Credit, Error, ErrorKind, Key, Life, Memo, Name,
-    QueueSpec, Replay, Session, Source, To, Unsettled,
+    Bind, BindTarget, BindingTag, Consumer, ConsumerId, ConsumerSource, Credit, Error, ErrorKind,
+    Key, Life, Memo, Name, OnDetach, QueueSpec, Replay, Session,
 };
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
@@ -196,7 +196,7 @@ impl Connection<'_> {
         let key = Key::new(Bytes::copy_from_slice(asked.filter.bytes()));
         self.check_new(&asked.filter, self.subscriptions.filters.contains(&key))?;
         let exchange = self.session.broker().settings().topic_exchange.clone();
-        let mut bind = Bind::new(exchange, key.clone(), To::Own);
+        let mut bind = Bind::new(exchange, key.clone(), BindTarget::Own);
         bind.tag = BindingTag {
             level: asked.qos,
             flags: if asked.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 },
@@ -285,7 +285,7 @@ impl Connection<'_> {
     async fn unsubscribe_topic(&mut self, filter: &Text) -> Result<bool, Error> {
         let key = Key::new(filter.bytes().clone());
         let exchange = self.session.broker().settings().topic_exchange.clone();
-        let bind = Bind::new(exchange, key.clone(), To::Own);
+        let bind = Bind::new(exchange, key.clone(), BindTarget::Own);
         let existed = self.line.while_waiting(self.session.unbind(bind)).await?;
         self.subscriptions.filters.remove(&key);
         Ok(existed)
@@ -308,7 +308,7 @@ impl Connection<'_> {
         let Some(consumer) = subscription.and_then(|s| s.consumer.take()) else { return };
         self.outbound.forget(consumer);
         self.fit_pool();
-        self.line.while_waiting(self.session.detach(consumer, Unsettled::Return)).await;
+        self.line.while_waiting(self.session.detach(consumer, OnDetach::Return)).await;
     }
 
     /// Tries again to resume the subscriptions that wait.
@@ -342,7 +342,7 @@ async fn consume(
     };
     let settles = subscription.qos > 0;
     let consumer = Consumer {
-        source: Source::Queue(queue),
+        source: ConsumerSource::Queue(queue),
         settles,
         exclusive: false,
         priority: 0,
@@ -385,7 +385,7 @@ async fn declare_share(
     }
     let exchange = session.broker().settings().topic_exchange.clone();
     let key = Key::new(Bytes::copy_from_slice(&shared.filter));
-    session.bind(Bind::new(exchange, key, To::Queue(name.clone()))).await?;
+    session.bind(Bind::new(exchange, key, BindTarget::Queue(name.clone()))).await?;
     Ok(name)
 }
 

@@ -1,14 +1,14 @@
 //! The core's outcomes and errors as reason codes. docs/SEMANTICS.md §2, "Publisher outcome".
 
 use crate::codec::Reason;
-use crossdock_core::{Confirmed, Error, ErrorKind};
+use crossdock_core::{ConfirmOutcome, Error, ErrorKind};
 
 /// The code of PUBACK and PUBREC.
-pub fn publish_reason(confirmed: &Confirmed) -> Reason {
+pub fn publish_reason(confirmed: &ConfirmOutcome) -> Reason {
     match confirmed {
-        Confirmed::Stored => Reason::SUCCESS,
-        Confirmed::Unroutable(_) => Reason::NO_MATCHING_SUBSCRIBERS,
-        Confirmed::Refused(error) => match error.kind() {
+        ConfirmOutcome::Stored => Reason::SUCCESS,
+        ConfirmOutcome::Unroutable(_) => Reason::NO_MATCHING_SUBSCRIBERS,
+        ConfirmOutcome::Refused(error) => match error.kind() {
             ErrorKind::Refused | ErrorKind::Locked => Reason::NOT_AUTHORIZED,
             ErrorKind::Full | ErrorKind::TooLarge => Reason::QUOTA_EXCEEDED,
             ErrorKind::Invalid => Reason::PAYLOAD_FORMAT_INVALID,

@@ -6,7 +6,7 @@ use crate::codec::{Packet, Publish, Reason, Version, cut, decode};
 use bytes::{Bytes, BytesMut};
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{
-    Address, BodyKind, Confirmed, Death, Error, ErrorKind, Fields, Format, Formats, Id, Key,
+    Address, BodyKind, ConfirmOutcome, Death, Error, ErrorKind, Fields, Format, Formats, Id, Key,
     Message, Meta, Name, Origin, Properties, Reason as Why, ReplyTo, Timestamp, Value,
 };
 use std::sync::Arc;
@@ -281,10 +281,10 @@ fn a_death_is_shown_with_what_was_sent() {
 
 #[test]
 fn reason_codes() {
-    let refused = |kind| publish_reason(&Confirmed::Refused(Error::new(kind, "no")));
-    assert_eq!(publish_reason(&Confirmed::Stored), Reason::SUCCESS);
+    let refused = |kind| publish_reason(&ConfirmOutcome::Refused(Error::new(kind, "no")));
+    assert_eq!(publish_reason(&ConfirmOutcome::Stored), Reason::SUCCESS);
     let back = foreign(&Fields::default(), meta(), b"");
-    assert_eq!(publish_reason(&Confirmed::Unroutable(back)), Reason(0x10));
+    assert_eq!(publish_reason(&ConfirmOutcome::Unroutable(back)), Reason(0x10));
     assert_eq!(refused(ErrorKind::Full), Reason(0x97));
     assert_eq!(refused(ErrorKind::Refused), Reason(0x87));
     assert_eq!(refused(ErrorKind::Invalid), Reason(0x99));

@@ -11,8 +11,9 @@ use crate::mapping::{self, AckMode, SendRequest, invalid};
 use bytes::Bytes;
 use crossdock_core::message::carry;
 use crossdock_core::{
-    Address, Consumer, ConsumerId, Credit, Due, Error, ErrorKind, Key, Life, Message, Name, Native,
-    Publish, QueueSpec, Session, SessionId, Settings, Source, Timestamp, Unsettled, Value,
+    Address, Consumer, ConsumerId, ConsumerSource, Credit, Error, ErrorKind, Key, Life, Message,
+    Name, Native, OnDetach, ParkUntil, Publish, QueueSpec, Session, SessionId, Settings, Timestamp,
+    Value,
 };
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
@@ -92,8 +93,10 @@ impl Connection<'_> {
                     self.transactions.add(&name.value(), Operation::Publish(message))?;
                 }
                 (None, Some(due)) => {
-                    Box::pin(self.line.while_waiting(self.session.park(Due::At(due), message)))
-                        .await?;
+                    Box::pin(
+                        self.line.while_waiting(self.session.park(ParkUntil::At(due), message)),
+                    )
+                    .await?;
                 }
                 (None, None) => {
                     let publish = Publish { message, confirm: receipt, mandatory: false };
@@ -250,7 +253,7 @@ impl Connection<'_> {
             return Err(invalid(format!("the id '{id}' is in use by another subscription")));
         }
         let consumer = Consumer {
-            source: Source::Queue(queue.clone()),
+            source: ConsumerSource::Queue(queue.clone()),
             settles: false,
             exclusive: false,
             priority: 0,
@@ -276,7 +279,7 @@ impl Connection<'_> {
         if let Some(consumer) = temporary.implicit.take()
             && self.subscriptions.remove(consumer).is_some()
         {
-            self.line.while_waiting(self.session.detach(consumer, Unsettled::Return)).await;
+            self.line.while_waiting(self.session.detach(consumer, OnDetach::Return)).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::codec::{Command, Headers, Rules, Writer};
 use crate::mapping::error_code;
 use bytes::BytesMut;
-use crossdock_core::{Confirmed, Error};
+use crossdock_core::{ConfirmOutcome, Error};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
@@ -90,15 +90,15 @@ impl Receipts {
     /// The next confirm in order.
     pub(super) fn confirmed(
         &mut self,
-        confirmed: Confirmed,
+        confirmed: ConfirmOutcome,
         out: &mut BytesMut,
         rules: Rules,
     ) -> Result<(), Refused> {
         let Some(waiting) = self.confirms.front_mut() else { return Ok(()) };
         match confirmed {
-            Confirmed::Stored => waiting.routed = true,
-            Confirmed::Unroutable(_) => {}
-            Confirmed::Refused(error) => waiting.refused = Some(error),
+            ConfirmOutcome::Stored => waiting.routed = true,
+            ConfirmOutcome::Unroutable(_) => {}
+            ConfirmOutcome::Refused(error) => waiting.refused = Some(error),
         }
         waiting.sent.left = waiting.sent.left.saturating_sub(1);
         if waiting.sent.left > 0 {
@@ -164,7 +164,7 @@ mod tests {
         receipts
     }
 
-    fn answered(receipts: &mut Receipts, confirmed: Confirmed) -> Result<String, Refused> {
+    fn answered(receipts: &mut Receipts, confirmed: ConfirmOutcome) -> Result<String, Refused> {
         let mut out = BytesMut::new();
         receipts.confirmed(confirmed, &mut out, Version::V12.rules())?;
         Ok(String::from_utf8(out.to_vec()).unwrap())
@@ -173,17 +173,17 @@ mod tests {
     #[test]
     fn one_receipt_for_all_parts() {
         let mut receipts = receipts(&[("a:1", 2, false), ("b", 1, false)]);
-        assert_eq!(answered(&mut receipts, Confirmed::Stored).unwrap(), "");
-        let text = answered(&mut receipts, Confirmed::Stored).unwrap();
+        assert_eq!(answered(&mut receipts, ConfirmOutcome::Stored).unwrap(), "");
+        let text = answered(&mut receipts, ConfirmOutcome::Stored).unwrap();
         assert_eq!(text, "RECEIPT\nreceipt-id:a\\c1\n\n\0\n");
-        let text = answered(&mut receipts, Confirmed::Stored).unwrap();
+        let text = answered(&mut receipts, ConfirmOutcome::Stored).unwrap();
         assert_eq!(text, "RECEIPT\nreceipt-id:b\n\n\0\n");
         assert!(receipts.all_confirmed());
     }
 
     #[test]
     fn refusals_end_the_connection_unless_asked_not_to() {
-        let refused = || Confirmed::Refused(Error::new(ErrorKind::Full, "no room"));
+        let refused = || ConfirmOutcome::Refused(Error::new(ErrorKind::Full, "no room"));
         let mut receipts = receipts(&[("soft", 1, true), ("hard", 1, false)]);
         let text = answered(&mut receipts, refused()).unwrap();
         let want = "RECEIPT\nreceipt-id:soft\nmq-rejected:resource_limit_exceeded\n\n\0\n";

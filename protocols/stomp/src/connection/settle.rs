@@ -83,7 +83,7 @@ impl Connection<'_> {
     /// False while the disk is nearly full and the transaction has something to send.
     pub(super) fn may_commit(&mut self, headers: &Headers) -> bool {
         let publishes = headers.get("transaction").is_some_and(|t| self.transactions.publishes(&t));
-        !publishes || self.session.has_room()
+        !publishes || self.session.has_disk_space()
     }
 
     /// `receipt`: one was asked for. It waits for the confirms, too: a queue can refuse a message.

@@ -9,7 +9,8 @@ use crate::codec::{Headers, Version};
 use crate::mapping::destination::{self, Destination, Usage};
 use crate::mapping::{self, AckMode, Plan, SubscribeRequest, forgotten_queue, invalid, required};
 use crossdock_core::{
-    Bind, Consumer, Error, ErrorKind, Key, Life, Name, QueueSpec, Source, To, Unsettled,
+    Bind, BindTarget, Consumer, ConsumerSource, Error, ErrorKind, Key, Life, Name, OnDetach,
+    QueueSpec,
 };
 use smallvec::SmallVec;
 
@@ -42,7 +43,7 @@ impl Connection<'_> {
         let id = self.new_id(&request)?;
         let feed = self.feed(destination, &request, headers).await?;
         let consumer = Consumer {
-            source: Source::Queue(feed.queue.clone()),
+            source: ConsumerSource::Queue(feed.queue.clone()),
             settles: request.mode != AckMode::Auto,
             exclusive: request.exclusive,
             priority: request.priority,
@@ -123,7 +124,7 @@ impl Connection<'_> {
         if let Some(topic) = virtual_topic(name) {
             let key = destination::topic_key(topic, Usage::Subscribe)?;
             let exchange = self.client.topic_exchange.clone();
-            let bind = Bind::new(exchange, key, To::Queue(queue.clone()));
+            let bind = Bind::new(exchange, key, BindTarget::Queue(queue.clone()));
             self.line.while_waiting(self.session.bind(bind)).await?;
         }
         Ok(Feed::of(queue))
@@ -156,7 +157,7 @@ impl Connection<'_> {
         let declared = self.line.while_waiting(self.session.declare_queue(spec)).await?;
         let alone = headers.find("x-queue-name").is_none();
         let feed = Feed { queue: declared.status.name, made: declared.created, kept, alone };
-        let mut bind = Bind::new(exchange, key, To::Queue(feed.queue.clone()));
+        let mut bind = Bind::new(exchange, key, BindTarget::Queue(feed.queue.clone()));
         bind.replay = mapping::replay(headers);
         match self.line.while_waiting(self.session.bind(bind)).await {
             Ok(_) => Ok(feed),
@@ -191,7 +192,7 @@ impl Connection<'_> {
             return Err(Error::new(ErrorKind::NotFound, detail));
         }
         if let Some(consumer) = consumer {
-            self.line.while_waiting(self.session.detach(consumer, Unsettled::Return)).await;
+            self.line.while_waiting(self.session.detach(consumer, OnDetach::Return)).await;
         }
         if let Some(queue) = forgotten {
             match self.line.while_waiting(self.session.delete_queue(&queue, false, false)).await {
