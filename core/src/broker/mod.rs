@@ -3,7 +3,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | `door` | what adapters ask, and what they are told |
+//! | `door` | what adapters ask, and what the broker answers |
 //! | `session` | the verbs of a session: publish, settle, consume, declare |
 //! | `turn` | one flush's way: route, append, dispatch, dead-letter, one unit for the journal |
 //! | `vhost` | what a virtual host is made of, each part behind its own lock |

@@ -174,7 +174,7 @@ pub struct Outbound {
     sent: FxHashMap<u16, Sent>,
     /// How many of `sent` have no consumer any more.
     orphans: u32,
-    /// Deliveries of the session's own queue whose identifier is still taken, in order.
+    /// Deliveries that wait, in order: for an identifier that is still taken, or for the client's Receive Maximum.
     held: VecDeque<Delivery>,
     /// Offsets of the own queue for which an earlier connection got PUBREC.
     received: FxHashSet<u64>,
@@ -285,6 +285,11 @@ impl Outbound {
     /// Puts back what [`Outbound::unhold`] took.
     pub fn hold_first(&mut self, delivery: Delivery) {
         self.held.push_front(delivery);
+    }
+
+    /// Deliveries that the client has not acknowledged to the end.
+    pub fn in_flight(&self) -> usize {
+        self.sent.len()
     }
 
     /// True while deliveries are kept back: later ones have to wait behind them.

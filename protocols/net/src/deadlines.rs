@@ -23,7 +23,7 @@ pub(crate) enum Due {
     Silent,
     /// Something that failed is to be tried again.
     Retry,
-    /// Nothing was written for so long that a heartbeat has to be.
+    /// Nothing was written for the heartbeat interval: a heartbeat has to go out.
     Beat,
 }
 

@@ -42,7 +42,7 @@ pub enum Ready {
     EndOfStream,
     /// What [`Line::retry_later`] asked for is to be tried again.
     Retry,
-    /// The process begins to stop: the peer is to be told.
+    /// The process begins to stop: the adapter says goodbye to the peer.
     Stopping,
 }
 

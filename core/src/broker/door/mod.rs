@@ -1,4 +1,4 @@
-//! What adapters ask of the broker, and what they are told: plain data. The verbs are those of
+//! What adapters ask of the broker, and what it answers: plain data. The verbs are those of
 //! [`Session`](crate::Session).
 
 pub mod events;

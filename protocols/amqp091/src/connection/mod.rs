@@ -180,7 +180,7 @@ fn next_method(buffer: &mut BytesMut, frame_max: usize) -> Option<Method> {
             }
             Ok(Some(_)) => {}
             Ok(None) => return None,
-            // Frames cannot be told apart any more: everything is discarded.
+            // Where the next frame begins is not known any more: everything is discarded.
             Err(_) => {
                 buffer.clear();
                 return None;

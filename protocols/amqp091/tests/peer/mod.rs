@@ -223,7 +223,7 @@ impl Peer {
         Err(format!("{:?} instead of the end", self.input))
     }
 
-    /// No frame comes for so long.
+    /// No frame comes for this time.
     pub async fn get_nothing(&mut self, patience: Duration) -> Result<(), String> {
         match self.input.is_empty() && self.read(patience).await.is_err() {
             true => Ok(()),

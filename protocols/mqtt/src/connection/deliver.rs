@@ -29,10 +29,11 @@ impl Connection<'_> {
             if delivery.consumer == ConsumerId::DIRECT {
                 self.send_direct(&delivery);
             } else if delivery.consumer != self.opened.own {
-                self.send_from_queue(&delivery);
-            } else if self.outbound.is_holding()
-                || self.outbound.is_taken(Outbound::derived(delivery.offset))
-            {
+                match self.is_window_full() && self.has_identifier(delivery.consumer) {
+                    true => self.outbound.hold(delivery),
+                    false => self.send_from_queue(&delivery),
+                }
+            } else if self.outbound.is_holding() || self.has_to_wait(&delivery) {
                 self.outbound.hold(delivery);
             } else {
                 self.send_own(delivery);
@@ -52,15 +53,35 @@ impl Connection<'_> {
         }
     }
 
-    /// Deliveries that waited for an identifier go out as soon as it is free.
+    /// True when the client has as many unacknowledged deliveries as it allows [MQTT-3.3.4-9]. Credit keeps within that,
+    /// but when a queue is deleted, the core hands its credit out again before this side learns of it.
+    fn is_window_full(&self) -> bool {
+        self.outbound.in_flight() as u64 >= self.opened.credit.messages
+    }
+
+    /// Whether deliveries of that queue's consumer have packet identifiers: those of QoS 0 have none.
+    fn has_identifier(&self, consumer: ConsumerId) -> bool {
+        self.subscriptions.of(consumer).is_some_and(|subscription| subscription.qos > 0)
+    }
+
+    /// Whether a delivery of the session's own queue has to wait.
+    fn has_to_wait(&self, delivery: &Delivery) -> bool {
+        self.is_window_full() || self.outbound.is_taken(Outbound::derived(delivery.offset))
+    }
+
+    /// Deliveries that waited for an identifier or for the client's acknowledgements go out as soon as they can.
     pub(super) fn send_held(&mut self) {
         let mut moved = false;
         while let Some(delivery) = self.outbound.unhold() {
-            if self.outbound.is_taken(Outbound::derived(delivery.offset)) {
+            let is_own = delivery.consumer == self.opened.own;
+            if self.is_window_full() || (is_own && self.has_to_wait(&delivery)) {
                 self.outbound.hold_first(delivery);
                 break;
             }
-            self.send_own(delivery);
+            match is_own {
+                true => self.send_own(delivery),
+                false => self.send_from_queue(&delivery),
+            }
             moved = true;
         }
         if moved {

@@ -48,7 +48,7 @@ use write::Client;
 
 /// What the line knows of MQTT. The broker sends no heartbeats: pings are the client's.
 const DIALECT: Dialect = Dialect { protocol: "mqtt", heartbeat: b"" };
-/// There are this many packet identifiers: more unacknowledged publishes could not be told apart.
+/// There are this many packet identifiers: more unacknowledged publishes could not be distinguished.
 const WAITING_MAX: usize = 65_535;
 /// For the last packet to be written, and for the client to close after it.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
