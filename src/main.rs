@@ -12,7 +12,7 @@ mod wiring;
 
 use clap::{Args, Parser, Subcommand};
 use config::{Config, Loaded, LogFormat, Mistake, Request};
-use serve::End;
+use serve::Stopped;
 use std::fs::DirBuilder;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
@@ -146,8 +146,8 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     let end = runtime.block_on(serve::serve(plan, store, &loaded, started));
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     Ok(match end? {
-        End::Asked => ExitCode::SUCCESS,
-        End::StoreFailed => ExitCode::from(EXIT_STORE),
+        Stopped::Asked => ExitCode::SUCCESS,
+        Stopped::StoreFailed => ExitCode::from(EXIT_STORE),
     })
 }
 

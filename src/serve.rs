@@ -20,7 +20,7 @@ const CLOSE_TIME: Duration = Duration::from_millis(400);
 
 /// Why serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum Stopped {
     /// A signal asked for it.
     Asked,
     /// The store failed: nothing could be acknowledged any more.
@@ -33,7 +33,7 @@ pub async fn serve(
     store: Arc<dyn Store>,
     loaded: &Loaded,
     started: Instant,
-) -> Result<End, Vec<Mistake>> {
+) -> Result<Stopped, Vec<Mistake>> {
     let broker = plan.open(store, loaded).await?;
     let listeners = bind(&plan.ports, loaded).await;
     let listeners = match listeners {
@@ -62,7 +62,7 @@ pub async fn serve(
             detail = error.detail(),
             "the store failed: nothing can be acknowledged any more, and the broker stops with exit code 3"
         );
-        return Ok(End::StoreFailed);
+        return Ok(Stopped::StoreFailed);
     }
     tracing::info!("stopping: a signal asked for it");
     switch.send_replace(true);
@@ -80,7 +80,7 @@ pub async fn serve(
     close(&broker).await;
     // The plan owns the host of the routes' modules, which has to outlive the broker.
     drop(plan);
-    Ok(End::Asked)
+    Ok(Stopped::Asked)
 }
 
 async fn close(broker: &Broker) {

@@ -73,18 +73,18 @@ pub enum Verdict {
 
 /// Why a step failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct StepFailure {
     /// Name of the step or module, and its version.
     pub module: Arc<str>,
     pub version: Arc<str>,
-    pub kind: FaultKind,
+    pub kind: FailureKind,
     /// At most 1 KiB.
     pub text: Arc<str>,
 }
 
 /// The kinds of failure, as dead-letter headers show them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
+pub enum FailureKind {
     /// The module broke a rule of its sandbox.
     Trap,
     Timeout,
@@ -93,14 +93,14 @@ pub enum FaultKind {
     Guest,
 }
 
-impl FaultKind {
+impl FailureKind {
     /// The word in headers.
     pub fn as_str(self) -> &'static str {
         match self {
-            FaultKind::Trap => "trap",
-            FaultKind::Timeout => "timeout",
-            FaultKind::Memory => "memory",
-            FaultKind::Guest => "guest",
+            FailureKind::Trap => "trap",
+            FailureKind::Timeout => "timeout",
+            FailureKind::Memory => "memory",
+            FailureKind::Guest => "guest",
         }
     }
 }
@@ -117,7 +117,7 @@ pub trait Transform: Send + Sync {
         input: &Message,
         formats: &Formats,
         out: &mut Vec<Message>,
-    ) -> Result<Verdict, Fault>;
+    ) -> Result<Verdict, StepFailure>;
 }
 
 /// A route as the broker runs it.

@@ -117,15 +117,15 @@ impl Node {
     }
 
     /// Follows a key's path as far as it goes: how many steps were found, and the place of the last.
-    pub fn locate(&self, path: &[Step<'_>]) -> (usize, &Place) {
+    pub fn locate(&self, path: &[PathStep<'_>]) -> (usize, &Place) {
         let (mut node, mut place) = (self, &self.place);
         for (found, step) in path.iter().enumerate() {
             let next = match (step, &node.what) {
-                (Step::Name(name), What::Table(fields)) => {
+                (PathStep::Name(name), What::Table(fields)) => {
                     let field = fields.iter().find(|field| field.name == *name);
                     field.map(|field| (&field.node, &field.place))
                 }
-                (Step::Index(index), What::List(nodes)) => {
+                (PathStep::Index(index), What::List(nodes)) => {
                     nodes.get(*index).map(|node| (node, &node.place))
                 }
                 _ => None,
@@ -154,20 +154,20 @@ impl Node {
 
 /// One step of a key's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum PathStep<'a> {
     Name(&'a str),
     Index(usize),
 }
 
 /// The steps of a key as mistakes show it: `route[0].with.rename` is a name, an index and two names.
-pub fn steps(key: &str) -> Vec<Step<'_>> {
+pub fn steps(key: &str) -> Vec<PathStep<'_>> {
     let mut steps = Vec::new();
     for part in key.split('.') {
         let mut pieces = part.split('[');
-        steps.extend(pieces.next().filter(|name| !name.is_empty()).map(Step::Name));
+        steps.extend(pieces.next().filter(|name| !name.is_empty()).map(PathStep::Name));
         for piece in pieces {
             let inner = piece.trim_end_matches(']');
-            steps.push(inner.parse().map_or(Step::Name(inner), Step::Index));
+            steps.push(inner.parse().map_or(PathStep::Name(inner), PathStep::Index));
         }
     }
     steps

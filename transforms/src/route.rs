@@ -4,7 +4,7 @@ use crate::destination::Destination;
 use crate::draft::Draft;
 use crate::expression::Expression;
 use crate::step::{Outcome, Step, fault};
-use crossdock_core::transform::{Cost, Fault, Mode, Transform, Verdict};
+use crossdock_core::transform::{Cost, Mode, StepFailure, Transform, Verdict};
 use crossdock_core::{Formats, Message};
 
 /// Largest number of results of one message.
@@ -42,7 +42,7 @@ impl Transform for Route {
         input: &Message,
         formats: &Formats,
         out: &mut Vec<Message>,
-    ) -> Result<Verdict, Fault> {
+    ) -> Result<Verdict, StepFailure> {
         let mut drafts = vec![Draft::of(input, formats)];
         let mut split = false;
         for step in &self.steps {
@@ -63,7 +63,7 @@ impl Transform for Route {
 }
 
 impl Route {
-    fn send(&self, draft: &Draft, out: &mut Vec<Message>) -> Result<(), Fault> {
+    fn send(&self, draft: &Draft, out: &mut Vec<Message>) -> Result<(), StepFailure> {
         if let Some(target) = draft.target() {
             out.push(draft.message(target.clone()));
             return Ok(());
@@ -92,7 +92,7 @@ fn through(
     step: &Step,
     drafts: Vec<Draft>,
     split: &mut bool,
-) -> Result<Result<Vec<Draft>, Verdict>, Fault> {
+) -> Result<Result<Vec<Draft>, Verdict>, StepFailure> {
     let was_split = *split;
     let mut made = Made::default();
     for draft in drafts {

@@ -4,7 +4,7 @@ use crate::draft::Draft;
 use crate::expression::Expression;
 use crate::wasm::Module;
 use crossdock_core::Value;
-use crossdock_core::transform::{Fault, FaultKind, Verdict};
+use crossdock_core::transform::{FailureKind, StepFailure, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Outcome {
 }
 
 impl Step {
-    pub(crate) fn run(&self, mut draft: Draft) -> Result<Outcome, Fault> {
+    pub(crate) fn run(&self, mut draft: Draft) -> Result<Outcome, StepFailure> {
         match self {
             Step::Set(settings) => {
                 let values: Vec<Value> = settings
@@ -76,11 +76,11 @@ impl Step {
 const FAULT_TEXT_MAX: usize = 1024;
 
 /// A failure of a built-in part of a route.
-pub(crate) fn fault(part: &str, reason: &str) -> Fault {
-    Fault {
+pub(crate) fn fault(part: &str, reason: &str) -> StepFailure {
+    StepFailure {
         module: part.into(),
         version: env!("CARGO_PKG_VERSION").into(),
-        kind: FaultKind::Guest,
+        kind: FailureKind::Guest,
         text: bounded(reason).into(),
     }
 }

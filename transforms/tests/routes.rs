@@ -3,7 +3,7 @@
 mod common;
 
 use common::{apply, fault, formats, message, message_with, route};
-use crossdock_core::transform::{Cost, FaultKind, Verdict};
+use crossdock_core::transform::{Cost, FailureKind, Verdict};
 use crossdock_core::{Address, Key, Timestamp, Value};
 use serde_json::json;
 
@@ -109,7 +109,7 @@ fn destinations_are_literal_and_computed() {
 #[test]
 fn computed_destinations_can_fail() {
     let missing = route(json!({ "to": ["queue:ok", "topic:{json('$.id')}"] }));
-    let null = (FaultKind::Guest, "a computed part of the address is NULL".into());
+    let null = (FailureKind::Guest, "a computed part of the address is NULL".into());
     assert_eq!(fault(&missing, "{}"), null);
     let mut out = vec![message("before", &[])];
     let failed = missing.transform.apply(&message("{}", &[]), &formats(), &mut out);

@@ -7,7 +7,7 @@ use common::{
     apply, bodies, compile, compile_on, fault, formats, here, host, message, message_with, route,
     scratch,
 };
-use crossdock_core::transform::{ContentRoute, FaultKind, Verdict};
+use crossdock_core::transform::{ContentRoute, FailureKind, Verdict};
 use crossdock_core::{Id, Value};
 use crossdock_transforms::Host;
 use serde_json::{Value as Json, json};
@@ -28,7 +28,7 @@ fn a_loop_and_a_sleep_end_at_the_deadline() {
         let route = misbehave(json!({ "limits": { "deadline": "20ms" } }));
         let started = Instant::now();
         let (kind, text) = fault(&route, body);
-        assert_eq!(kind, FaultKind::Timeout, "{text}");
+        assert_eq!(kind, FailureKind::Timeout, "{text}");
         assert!(started.elapsed() >= Duration::from_millis(19), "{:?}", started.elapsed());
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
         assert_eq!(bodies(&route, "calls"), ["1"], "the next message gets a new instance");
@@ -42,7 +42,7 @@ fn traps_cost_the_instance_and_nothing_else() {
     assert_eq!(bodies(&route, "calls"), ["2"], "instances are reused");
     for body in ["panic", "deep", "exit"] {
         let (kind, text) = fault(&route, body);
-        assert_eq!(kind, FaultKind::Trap, "{body}: {text}");
+        assert_eq!(kind, FailureKind::Trap, "{body}: {text}");
         assert_eq!(bodies(&route, "calls"), ["1"], "after {body}");
     }
 }
@@ -51,11 +51,11 @@ fn traps_cost_the_instance_and_nothing_else() {
 fn memory_is_limited() {
     let route = misbehave(json!({ "limits": { "memory": "8MiB", "deadline": "2s" } }));
     let (kind, text) = fault(&route, "eat");
-    assert_eq!(kind, FaultKind::Memory, "{text}");
+    assert_eq!(kind, FailureKind::Memory, "{text}");
     assert_eq!(bodies(&route, "calls"), ["1"]);
     let large = misbehave(json!({ "limits": { "memory": "64MiB", "deadline": "5s" } }));
     let (kind, text) = fault(&large, "flood 20");
-    assert_eq!(kind, FaultKind::Trap, "more than the output's limit: {text}");
+    assert_eq!(kind, FailureKind::Trap, "more than the output's limit: {text}");
     let (_, out) = apply(&large, &message("flood 16", &[])).unwrap();
     assert_eq!(out.len(), 16);
 }
@@ -112,7 +112,7 @@ fn every_decision_becomes_a_verdict() {
     assert_eq!(verdict("retry 250"), Verdict::Retry(Duration::from_millis(250)));
     assert_eq!(bodies(&route, "anything"), ["anything"]);
     let (kind, text) = fault(&route, "error words");
-    assert_eq!((kind, &text[..10]), (FaultKind::Guest, "wordswords"));
+    assert_eq!((kind, &text[..10]), (FailureKind::Guest, "wordswords"));
     assert_eq!(text.len(), 1024, "cut to 1 KiB");
 }
 
@@ -129,7 +129,7 @@ fn outputs_have_addresses_of_their_own() {
         ["queue:out one", "queue:copy one", "exchange:topics/x/y two", "queue:q three"]
     );
     let (kind, text) = fault(&route, "split nowhere=x");
-    assert_eq!(kind, FaultKind::Guest);
+    assert_eq!(kind, FailureKind::Guest);
     assert!(text.starts_with("address of an output: 'nowhere'"), "{text}");
     assert!(fault(&route, "late x").1.contains("cannot be delayed"));
     let none = apply(&route, &message("flood 0", &[])).unwrap();
@@ -222,18 +222,18 @@ fn the_breaker_stops_calling_a_module_that_fails() {
     let route =
         misbehave(json!({ "name": "breaker", "steps": [{ "wasm": "./tests/misbehave.wasm" }] }));
     for _ in 0..10 {
-        assert_eq!(fault(&route, "error x").0, FaultKind::Guest);
+        assert_eq!(fault(&route, "error x").0, FailureKind::Guest);
     }
     assert_eq!(bodies(&route, "keep-going"), ["keep-going"], "refusing messages is no failure");
     for _ in 0..5 {
-        assert_eq!(fault(&route, "panic").0, FaultKind::Trap);
+        assert_eq!(fault(&route, "panic").0, FailureKind::Trap);
     }
     let status =
         || host().modules().into_iter().find(|m| &*m.name == "./tests/misbehave.wasm").unwrap();
     let before = status();
     assert!(before.paused.is_some());
     let (kind, text) = fault(&route, "anything");
-    assert_eq!(kind, FaultKind::Trap);
+    assert_eq!(kind, FailureKind::Trap);
     assert!(text.contains("is paused for another"), "{text}");
     assert_eq!(status().calls, before.calls, "it was not called");
     std::thread::sleep(before.paused.unwrap());

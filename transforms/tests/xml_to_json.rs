@@ -4,7 +4,7 @@ mod common;
 
 use common::{apply, bodies, compile, fault, formats, message, message_with, route};
 use crossdock_core::Value;
-use crossdock_core::transform::{ContentRoute, Cost, FaultKind, Verdict};
+use crossdock_core::transform::{ContentRoute, Cost, FailureKind, Verdict};
 use serde_json::{Value as Json, json};
 
 /// The committed module, or a fresh build named by the environment.
@@ -65,7 +65,7 @@ fn bad_documents_are_the_messages_fault() {
         (&"<a>".repeat(200), "nested deeper than 100"),
     ] {
         let (kind, text) = fault(&route, body);
-        assert_eq!(kind, FaultKind::Guest, "{body}");
+        assert_eq!(kind, FailureKind::Guest, "{body}");
         assert!(text.contains(reason), "{body}: {text}");
     }
     let binary = apply(&route, &message(vec![b'<', 0xff], &[])).unwrap_err();

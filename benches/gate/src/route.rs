@@ -4,7 +4,7 @@
 use anyhow::Result;
 use crossdock_core::exchange::selector::{Input, Selector};
 use crossdock_core::transform::{
-    AfterFailure, ContentRoute, Cost, Fault, Mode, OnError, Transform, Verdict, Watch,
+    AfterFailure, ContentRoute, Cost, Mode, OnError, StepFailure, Transform, Verdict, Watch,
 };
 use crossdock_core::{Formats, Key, Message};
 use std::sync::Arc;
@@ -25,7 +25,12 @@ impl Transform for Predicate {
         self.0.matches(&Input::of(message, formats)) == Some(true)
     }
 
-    fn apply(&self, _: &Message, _: &Formats, _: &mut Vec<Message>) -> Result<Verdict, Fault> {
+    fn apply(
+        &self,
+        _: &Message,
+        _: &Formats,
+        _: &mut Vec<Message>,
+    ) -> Result<Verdict, StepFailure> {
         Ok(Verdict::Pass)
     }
 }

@@ -161,12 +161,17 @@ impl Transform for Upper {
         input: &Message,
         formats: &Formats,
         out: &mut Vec<Message>,
-    ) -> Result<Verdict, Fault> {
+    ) -> Result<Verdict, StepFailure> {
         let text = String::from_utf8_lossy(input.body()).to_uppercase();
         let first = self.1.swap(false, std::sync::atomic::Ordering::Relaxed);
         if text == "BAD" || text == "ONCE" && first {
             let (module, version) = (Arc::from("upper"), Arc::from("1"));
-            return Err(Fault { module, version, kind: FaultKind::Guest, text: "no".into() });
+            return Err(StepFailure {
+                module,
+                version,
+                kind: FailureKind::Guest,
+                text: "no".into(),
+            });
         }
         let fields = input.fields(formats).clone();
         for address in [Address::queue("out"), topic("in/again")] {

@@ -4,7 +4,7 @@
 
 use crate::disk::DiskFile;
 use crate::layout::{MAX_ENTRY, SegmentHeader, record_bytes};
-use crate::manifest::End;
+use crate::manifest::SegmentEnd;
 use crate::scan::scan;
 use crate::window::{Extent, Window};
 use bytes::Bytes;
@@ -42,7 +42,7 @@ struct Places {
     /// Positions behind those in `offsets`, up to and including this one, are lost.
     lost_to: u64,
     /// Set while the segment was not read yet.
-    unread: Option<(SegmentHeader, End)>,
+    unread: Option<(SegmentHeader, SegmentEnd)>,
     /// Damage was found after the start, so the start made no copy of the file.
     is_evidence: bool,
 }
@@ -69,7 +69,7 @@ impl Segment {
         {
             let mut places = lock(&segment.places);
             places.lost_to = last;
-            places.unread = Some((header, End::Sealed { last, crc }));
+            places.unread = Some((header, SegmentEnd::Sealed { last, crc }));
         }
         segment
     }

@@ -57,7 +57,7 @@ pub fn mix_text(hash: u64, text: &str) -> u64 {
 
 /// The disk. A clone is another handle on the same one.
 #[derive(Clone, Default)]
-pub struct FaultyDisk(Arc<Mutex<State>>);
+pub struct FaultyDisk(Arc<Mutex<DiskState>>);
 
 /// How often the disk was asked for something.
 #[derive(Clone, Copy, Default)]
@@ -70,14 +70,14 @@ struct Counts {
 }
 
 #[derive(Clone, Default)]
-struct State {
+struct DiskState {
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
     synced_names: BTreeMap<String, usize>,
     /// Changes of names since the last sync of the folder.
     changes: Vec<Change>,
     locked: bool,
-    fault: Option<Fault>,
+    fault: Option<PlannedFault>,
     /// All calls that change something fail: the process is as good as dead.
     dead: bool,
     counts: Counts,
@@ -93,7 +93,7 @@ struct State {
 }
 
 #[derive(Clone, Copy)]
-struct Fault {
+struct PlannedFault {
     /// Calls that succeed before.
     after: u64,
     kind: io::ErrorKind,
@@ -139,13 +139,13 @@ impl Change {
 impl FaultyDisk {
     /// The call that changes something after this many more such calls fails.
     pub fn fail_after(&self, calls: u64, kind: io::ErrorKind) {
-        lock(&self.0).fault = Some(Fault { after: calls, kind, kills: false });
+        lock(&self.0).fault = Some(PlannedFault { after: calls, kind, kills: false });
     }
 
     /// The call that changes something after this many more such calls is done in part, and none after it.
     pub fn die_after(&self, calls: u64) {
         let kind = io::ErrorKind::Interrupted;
-        lock(&self.0).fault = Some(Fault { after: calls, kind, kills: true });
+        lock(&self.0).fault = Some(PlannedFault { after: calls, kind, kills: true });
     }
 
     /// From now on no file whose name has this prefix can be created.
@@ -237,21 +237,21 @@ impl FaultyDisk {
             let found = if there.contains(&id) { landed(file, &mut dice) } else { Vec::new() };
             files.push(Content { now: found.clone(), synced: found, dirty: BTreeSet::new() });
         }
-        FaultyDisk(Arc::new(Mutex::new(State {
+        FaultyDisk(Arc::new(Mutex::new(DiskState {
             files,
             names: names.clone(),
             synced_names: names,
             bytes_max: state.bytes_max,
             bad: state.bad.clone(),
             trace: state.trace,
-            ..State::default()
+            ..DiskState::default()
         })))
     }
 
     /// The disk after only the process has ended: everything written can be read.
     pub fn kill(&self) -> FaultyDisk {
         let state = lock(&self.0).clone();
-        let state = State { locked: false, fault: None, dead: false, failed: false, ..state };
+        let state = DiskState { locked: false, fault: None, dead: false, failed: false, ..state };
         FaultyDisk(Arc::new(Mutex::new(state)))
     }
 
@@ -326,7 +326,7 @@ impl Fate {
     }
 }
 
-impl State {
+impl DiskState {
     /// Counts a call that changes something, and says whether it is the one to fail.
     fn call(&mut self, what: &str, numbers: [u64; 3]) -> Fate {
         if self.dead {
@@ -334,7 +334,7 @@ impl State {
         }
         self.counts.calls += 1;
         let fate = match &mut self.fault {
-            Some(Fault { after: 0, kind, kills }) => {
+            Some(PlannedFault { after: 0, kind, kills }) => {
                 let (kind, kills) = (*kind, *kills);
                 self.fault = None;
                 self.failed = true;

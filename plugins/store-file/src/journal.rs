@@ -9,7 +9,7 @@ use crate::catalog::{Segment, lock};
 use crate::dead::Ranges;
 use crate::disk::{Disk, QUARANTINE, is_full, refusal};
 use crate::layout::{FIRST_RECORD, RecordHeader, SegmentHeader, record_bytes};
-use crate::manifest::{End, Listed, Manifest};
+use crate::manifest::{Listed, Manifest, SegmentEnd};
 use crate::queue::{Done, Feed, Job, Queue, answer};
 use crate::recovery::{Tail, seal};
 use crate::spare::Supply;
@@ -274,7 +274,7 @@ impl Journal {
         if !self.tail.active.is_empty() {
             let mut manifest = self.manifest.clone();
             seal(&mut manifest, &self.tail.active, self.tail.crc);
-            manifest.segments.push(Listed { first, end: End::Open });
+            manifest.segments.push(Listed { first, end: SegmentEnd::Open });
             if let Err(error) = self.shared.reserve.spend(|| manifest.store(disk)) {
                 *begun = Some(active);
                 return Err(error.into());

@@ -17,7 +17,7 @@ const BYTES_MAX: u64 = 64 << 20;
 
 /// How a segment ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum SegmentEnd {
     /// It is the segment that is written to.
     Open,
     /// It is sealed; `last` is its last position, `crc` the checksum of its last record.
@@ -31,7 +31,7 @@ pub enum End {
 pub struct Listed {
     /// Position of its first record.
     pub first: u64,
-    pub end: End,
+    pub end: SegmentEnd,
 }
 
 /// The contents of the file.
@@ -87,9 +87,9 @@ impl Manifest {
         out.resize(HEAD, 0);
         for listed in &self.segments {
             let (state, last, crc) = match listed.end {
-                End::Open => (0u32, 0, 0),
-                End::Sealed { last, crc } => (1, last, crc),
-                End::Unknown => (2, 0, 0),
+                SegmentEnd::Open => (0u32, 0, 0),
+                SegmentEnd::Sealed { last, crc } => (1, last, crc),
+                SegmentEnd::Unknown => (2, 0, 0),
             };
             out.extend_from_slice(&listed.first.to_le_bytes());
             out.extend_from_slice(&last.to_le_bytes());
@@ -134,9 +134,9 @@ impl Manifest {
 fn read_listed(bytes: &[u8]) -> Option<Listed> {
     let (first, last, crc) = (u64_at(bytes, 0)?, u64_at(bytes, 8)?, u32_at(bytes, 16)?);
     let end = match u32_at(bytes, 20)? {
-        0 => End::Open,
-        1 => End::Sealed { last, crc },
-        2 => End::Unknown,
+        0 => SegmentEnd::Open,
+        1 => SegmentEnd::Sealed { last, crc },
+        2 => SegmentEnd::Unknown,
         _ => return None,
     };
     Some(Listed { first, end })
@@ -149,9 +149,9 @@ mod tests {
 
     fn manifest() -> Manifest {
         let segments = vec![
-            Listed { first: 1, end: End::Sealed { last: 9, crc: 77 } },
-            Listed { first: 10, end: End::Unknown },
-            Listed { first: 20, end: End::Open },
+            Listed { first: 1, end: SegmentEnd::Sealed { last: 9, crc: 77 } },
+            Listed { first: 10, end: SegmentEnd::Unknown },
+            Listed { first: 20, end: SegmentEnd::Open },
         ];
         Manifest { boots: 3, salt: 4, segments }
     }

@@ -13,7 +13,7 @@ use crate::disk::{Disk, DiskFile, QUARANTINE, sync_names};
 use crate::layout::{
     FIRST_RECORD, RECORD_HEADER, RecordHeader, SegmentHeader, segment_first, segment_name,
 };
-use crate::manifest::{End, Listed, MANIFEST, Manifest};
+use crate::manifest::{Listed, MANIFEST, Manifest, SegmentEnd};
 use crate::reserve::Reserve;
 use crate::spare::Spare;
 use crate::survey::{LOCK, Listing, OpenError, Survey, Surveyed};
@@ -94,7 +94,8 @@ impl Recovery<'_> {
                 continue;
             }
             let surveyed = self.survey.segment(&manifest, nth)?;
-            let is_open = manifest.segments.get(nth).is_some_and(|listed| listed.end == End::Open);
+            let is_open =
+                manifest.segments.get(nth).is_some_and(|listed| listed.end == SegmentEnd::Open);
             let writable = self.repair(&surveyed, is_open)?;
             let Surveyed { segment, found, .. } = surveyed;
             let active = Arc::new(segment);
@@ -274,7 +275,7 @@ impl Recovery<'_> {
             salt: manifest.salt,
         };
         let active = self.at(&segment_name(first), self.begin(header))?;
-        manifest.segments.push(Listed { first, end: End::Open });
+        manifest.segments.push(Listed { first, end: SegmentEnd::Open });
         catalog.insert(active.clone());
         Ok(Tail { active, used: FIRST_RECORD, crc })
     }
@@ -292,7 +293,7 @@ pub fn seal(manifest: &mut Manifest, active: &Segment, crc: u32) {
     if active.is_empty() {
         manifest.segments.retain(|listed| listed.first != active.first);
     } else if let Some(listed) = manifest.segments.last_mut() {
-        listed.end = End::Sealed { last: active.last(), crc };
+        listed.end = SegmentEnd::Sealed { last: active.last(), crc };
     }
 }
 

@@ -8,7 +8,7 @@ use crate::disk::DiskFile;
 use crate::layout::{
     ALIGN, FIRST_RECORD, RECORD_HEADER, RecordHeader, SegmentHeader, record_bytes,
 };
-use crate::manifest::End;
+use crate::manifest::SegmentEnd;
 use crate::window::{BLOCK, Extent, Window};
 use std::io;
 use std::ops::Range;
@@ -42,7 +42,7 @@ struct Scan<'a> {
     extent: Extent<'a>,
     window: Window,
     first: u64,
-    end: End,
+    end: SegmentEnd,
     /// Whether `out.crc` is known to be the checksum of the record before.
     linked: bool,
     out: Scanned,
@@ -53,7 +53,7 @@ pub fn scan(
     file: &dyn DiskFile,
     header: &SegmentHeader,
     linked: bool,
-    end: End,
+    end: SegmentEnd,
 ) -> io::Result<Scanned> {
     let out = Scanned {
         end: FIRST_RECORD,
@@ -82,7 +82,7 @@ impl Scan<'_> {
     /// Reads the next record; false at the end.
     fn step(&mut self) -> io::Result<bool> {
         let (at, next) = (self.out.end, self.next());
-        if matches!(self.end, End::Sealed { last, .. } if next > last) {
+        if matches!(self.end, SegmentEnd::Sealed { last, .. } if next > last) {
             return Ok(false);
         }
         let record = self.extent.record(&mut self.window, at)?.map(|(header, _)| header);
@@ -140,9 +140,9 @@ impl Scan<'_> {
     /// Whether this record proves that the entry at `next` had been stored.
     fn proves(&self, header: &RecordHeader, next: u64) -> bool {
         match self.end {
-            End::Open => header.durable >= next,
-            End::Sealed { last, .. } => header.pos <= last,
-            End::Unknown => true,
+            SegmentEnd::Open => header.durable >= next,
+            SegmentEnd::Sealed { last, .. } => header.pos <= last,
+            SegmentEnd::Unknown => true,
         }
     }
 
@@ -150,7 +150,7 @@ impl Scan<'_> {
     /// bytes at the end count as the largest number of entries that they may have held.
     fn finish(&mut self) {
         let next = self.next();
-        let End::Sealed { last, crc } = self.end else {
+        let SegmentEnd::Sealed { last, crc } = self.end else {
             let rest = self.out.end..self.extent.end;
             let most = rest.end.saturating_sub(rest.start) / RECORD_HEADER as u64;
             self.out.is_blind = self.window.is_blind(rest);
@@ -197,7 +197,7 @@ mod tests {
         (bytes, places, prev_crc)
     }
 
-    fn scanned(bytes: &[u8], end: End) -> Scanned {
+    fn scanned(bytes: &[u8], end: SegmentEnd) -> Scanned {
         let disk = FaultyDisk::default();
         let file = disk.create("x").expect("created");
         file.write_at(0, bytes).expect("written");
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_whole_segment() {
         let (bytes, places, crc) = segment(&[4, 5, 6]);
-        for end in [End::Open, End::Unknown, End::Sealed { last: 7, crc }] {
+        for end in [SegmentEnd::Open, SegmentEnd::Unknown, SegmentEnd::Sealed { last: 7, crc }] {
             let found = scanned(&bytes, end);
             let offsets: Vec<u32> = places.iter().map(|place| *place as u32).collect();
             assert_eq!((found.offsets, found.crc, found.epoch), (offsets, crc, 2));
@@ -223,7 +223,7 @@ mod tests {
     fn damage_that_a_later_record_proves() {
         let (mut bytes, places, crc) = segment(&[4, 4, 6, 7]);
         bytes[places[1] + 50] ^= 1;
-        for end in [End::Open, End::Unknown, End::Sealed { last: 8, crc }] {
+        for end in [SegmentEnd::Open, SegmentEnd::Unknown, SegmentEnd::Sealed { last: 8, crc }] {
             let found = scanned(&bytes, end);
             assert_eq!(damage(&found), [(6, 7)]);
             assert_eq!(found.offsets[1], 0);
@@ -237,26 +237,29 @@ mod tests {
         // 6, 7 and 8 were written at once, and the pages of 6 did not land.
         let (mut bytes, places, crc) = segment(&[4, 5, 5, 5]);
         bytes[places[1]..places[2]].fill(0);
-        let found = scanned(&bytes, End::Open);
+        let found = scanned(&bytes, SegmentEnd::Open);
         assert_eq!((found.offsets.len(), found.end), (1, places[1] as u64));
         assert!(found.damage.is_empty());
-        assert_eq!(damage(&scanned(&bytes, End::Sealed { last: 8, crc })), [(6, 7)]);
+        assert_eq!(damage(&scanned(&bytes, SegmentEnd::Sealed { last: 8, crc })), [(6, 7)]);
     }
 
     #[test]
     fn what_is_missing_at_the_end_of_a_sealed_segment() {
         let (mut bytes, places, crc) = segment(&[4, 5, 6]);
-        assert_eq!(damage(&scanned(&bytes, End::Sealed { last: 7, crc: crc ^ 1 })), [(7, 8)]);
-        assert_eq!(damage(&scanned(&bytes, End::Sealed { last: 9, crc })), [(8, 10)]);
+        assert_eq!(
+            damage(&scanned(&bytes, SegmentEnd::Sealed { last: 7, crc: crc ^ 1 })),
+            [(7, 8)]
+        );
+        assert_eq!(damage(&scanned(&bytes, SegmentEnd::Sealed { last: 9, crc })), [(8, 10)]);
         bytes.truncate(places[1] + 20);
-        assert_eq!(damage(&scanned(&bytes, End::Sealed { last: 7, crc })), [(6, 8)]);
-        assert_eq!(damage(&scanned(&bytes[..10], End::Sealed { last: 7, crc })), [(5, 8)]);
+        assert_eq!(damage(&scanned(&bytes, SegmentEnd::Sealed { last: 7, crc })), [(6, 8)]);
+        assert_eq!(damage(&scanned(&bytes[..10], SegmentEnd::Sealed { last: 7, crc })), [(5, 8)]);
     }
 
     #[test]
     fn a_record_that_no_writer_makes() {
         let (bytes, _, _) = segment(&[4, 5, 4, 8]);
-        assert_eq!(scanned(&bytes, End::Open).odd, [7, 8]);
+        assert_eq!(scanned(&bytes, SegmentEnd::Open).odd, [7, 8]);
     }
 
     #[test]
@@ -267,7 +270,7 @@ mod tests {
         file.write_at(0, &bytes).expect("written");
         disk.spoil("x", places[1] as u64);
         // All three are in that sector.
-        let found = scan(&*file, &HEADER, true, End::Open).expect("readable");
+        let found = scan(&*file, &HEADER, true, SegmentEnd::Open).expect("readable");
         let most = (HEADER.capacity - FIRST_RECORD) / RECORD_HEADER as u64;
         assert_eq!((damage(&found), found.lost_to), (vec![(5, 5 + most)], 4 + most));
         assert_eq!((found.offsets.len(), found.end), (0, FIRST_RECORD));
@@ -280,9 +283,9 @@ mod tests {
         let file = disk.create("x").expect("created");
         file.write_at(0, &bytes).expect("written");
         let other = SegmentHeader { prev_crc: 4, ..HEADER };
-        let found = scan(&*file, &other, true, End::Open).expect("readable");
+        let found = scan(&*file, &other, true, SegmentEnd::Open).expect("readable");
         assert_eq!((found.offsets.len(), found.end), (0, FIRST_RECORD));
-        let found = scan(&*file, &other, false, End::Open).expect("readable");
+        let found = scan(&*file, &other, false, SegmentEnd::Open).expect("readable");
         assert_eq!(found.offsets.len(), 2);
     }
 }

@@ -4,7 +4,7 @@
 use crate::catalog::{NoFile, Segment};
 use crate::disk::{Disk, DiskFile};
 use crate::layout::{Bad, FORMAT, SegmentHeader, segment_first, segment_name, snapshot_upto};
-use crate::manifest::{End, Listed, MANIFEST, Manifest};
+use crate::manifest::{Listed, MANIFEST, Manifest, SegmentEnd};
 use crate::scan::{Scanned, scan};
 use crate::snapshot;
 use std::collections::BTreeSet;
@@ -117,7 +117,8 @@ impl Survey<'_> {
         let segments = there
             .iter()
             .map(|first| {
-                let end = if Some(first) == newest { End::Open } else { End::Unknown };
+                let end =
+                    if Some(first) == newest { SegmentEnd::Open } else { SegmentEnd::Unknown };
                 Listed { first: *first, end }
             })
             .collect();
@@ -128,7 +129,7 @@ impl Survey<'_> {
     /// and ends at or before `upto`.
     pub fn unread(&self, manifest: &Manifest, nth: usize, upto: u64) -> Option<Segment> {
         let listed = manifest.segments.get(nth)?;
-        let End::Sealed { last, crc } = listed.end else { return None };
+        let SegmentEnd::Sealed { last, crc } = listed.end else { return None };
         let name = segment_name(listed.first);
         let file = self.disk.open(&name).ok()?;
         let header = read_header(&*file).ok()?;
@@ -169,7 +170,7 @@ impl Survey<'_> {
         let segment = Segment::new((listed.first, name), file, taken.capacity, salt);
         segment.push(&found.offsets, found.end);
         segment.lose_to(match listed.end {
-            End::Sealed { last, .. } => last,
+            SegmentEnd::Sealed { last, .. } => last,
             _ => found.lost_to,
         });
         Ok(Surveyed { segment, found, header, is_missing: false })
@@ -177,7 +178,7 @@ impl Survey<'_> {
 
     /// A segment whose file is missing: all its entries are lost.
     fn gone(&self, name: String, listed: Listed) -> Result<Surveyed, OpenError> {
-        let End::Sealed { last, .. } = listed.end else {
+        let SegmentEnd::Sealed { last, .. } = listed.end else {
             let reason = "the manifest lists it as the newest segment, and the file is missing";
             return Err(self.missing(&name, reason));
         };

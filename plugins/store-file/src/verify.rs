@@ -4,7 +4,7 @@
 use crate::catalog::Catalog;
 use crate::disk::{Disk, RealDisk};
 use crate::layout::{segment_first, snapshot_name};
-use crate::manifest::{End, MANIFEST, Manifest};
+use crate::manifest::{MANIFEST, Manifest, SegmentEnd};
 use crate::reserve::Reserve;
 use crate::snapshot::{self, Snapshots};
 use crate::store::{Options, Shared};
@@ -149,7 +149,7 @@ impl Check<'_> {
         let mut before = None;
         for nth in 0..manifest.segments.len() {
             let surveyed = self.survey.segment(&manifest, nth)?;
-            let end = manifest.segments.get(nth).map_or(End::Unknown, |listed| listed.end);
+            let end = manifest.segments.get(nth).map_or(SegmentEnd::Unknown, |listed| listed.end);
             self.segment(&surveyed, end, &mut before);
         }
         for upto in self.survey.snapshots(&names)? {
@@ -169,7 +169,7 @@ impl Check<'_> {
     }
 
     /// Counts a segment. `before` is where the one before ended: its last position and the checksum of that entry.
-    fn segment(&mut self, surveyed: &Surveyed, end: End, before: &mut Option<(u64, u32)>) {
+    fn segment(&mut self, surveyed: &Surveyed, end: SegmentEnd, before: &mut Option<(u64, u32)>) {
         let Surveyed { segment, found, header, is_missing } = surveyed;
         let name = || segment.name.clone();
         let broken = match (header, *before) {
@@ -201,7 +201,7 @@ impl Check<'_> {
         report.segment_bytes += segment.capacity;
         report.entries += found.offsets.iter().filter(|offset| **offset > 0).count() as u64;
         report.bytes += found.body_bytes;
-        if end == End::Open {
+        if end == SegmentEnd::Open {
             self.tail(surveyed);
         }
         // After damage the checksum of the entry before is not known.

@@ -13,11 +13,11 @@ const STEPS_MAX: usize = 32;
 /// A compiled path.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct JsonPath {
-    steps: Vec<Step>,
+    steps: Vec<JsonStep>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Step {
+enum JsonStep {
     Member(String),
     Item(usize),
 }
@@ -42,8 +42,8 @@ impl JsonPath {
         let mut walk = Walk { bytes: body, at: 0 };
         for step in &self.steps {
             let found = match step {
-                Step::Member(name) => walk.member(name)?,
-                Step::Item(index) => walk.item(*index)?,
+                JsonStep::Member(name) => walk.member(name)?,
+                JsonStep::Item(index) => walk.item(*index)?,
             };
             if !found {
                 return Ok(Operand::Null);
@@ -53,20 +53,20 @@ impl JsonPath {
     }
 }
 
-fn step(rest: &str) -> Option<(Step, &str)> {
+fn step(rest: &str) -> Option<(JsonStep, &str)> {
     if let Some(rest) = rest.strip_prefix('.') {
         let end = rest.find(['.', '[']).unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
-        return (!name.is_empty()).then(|| (Step::Member(name.to_string()), after));
+        return (!name.is_empty()).then(|| (JsonStep::Member(name.to_string()), after));
     }
     let rest = rest.strip_prefix('[')?;
     if let Some(mark @ ('\'' | '"')) = rest.chars().next() {
         let rest = rest.strip_prefix(mark)?;
         let (name, after) = rest.split_once(mark)?;
-        return Some((Step::Member(name.to_string()), after.strip_prefix(']')?));
+        return Some((JsonStep::Member(name.to_string()), after.strip_prefix(']')?));
     }
     let (number, after) = rest.split_once(']')?;
-    Some((Step::Item(number.parse().ok()?), after))
+    Some((JsonStep::Item(number.parse().ok()?), after))
 }
 
 /// A position in the body.

@@ -14,12 +14,12 @@ const STEPS_MAX: usize = 32;
 /// A compiled path.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct XmlPath {
-    steps: Vec<Step>,
-    end: End,
+    steps: Vec<XmlStep>,
+    end: Selected,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Step {
+struct XmlStep {
     /// `None` is `*`.
     name: Option<String>,
     /// An attribute and its value.
@@ -29,7 +29,7 @@ struct Step {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum End {
+enum Selected {
     /// All text below the element.
     All,
     /// The element's own text.
@@ -41,14 +41,14 @@ impl XmlPath {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix('/').ok_or("an XML path begins with /")?;
         let mut steps = Vec::new();
-        let mut end = End::All;
+        let mut end = Selected::All;
         for part in split_steps(rest) {
-            if end != End::All {
+            if end != Selected::All {
                 return Err("nothing can follow an attribute or text()".into());
             }
             match (part, part.strip_prefix('@')) {
-                (_, Some(name)) if is_name(name) => end = End::Attribute(name.to_string()),
-                ("text()", _) => end = End::Own,
+                (_, Some(name)) if is_name(name) => end = Selected::Attribute(name.to_string()),
+                ("text()", _) => end = Selected::Own,
                 _ => steps.push(step(part).ok_or_else(|| {
                     format!("'{part}' is not a name, *, @name or text(), with [@name='value'] or [number]")
                 })?),
@@ -109,7 +109,7 @@ fn split_steps(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn step(text: &str) -> Option<Step> {
+fn step(text: &str) -> Option<XmlStep> {
     let (name, mut conditions) = match text.find('[') {
         Some(at) => text.split_at(at),
         None => (text, ""),
@@ -118,7 +118,7 @@ fn step(text: &str) -> Option<Step> {
         return None;
     }
     let name = (name != "*").then(|| name.to_string());
-    let mut step = Step { name, with: None, nth: None };
+    let mut step = XmlStep { name, with: None, nth: None };
     while let Some(rest) = conditions.strip_prefix('[') {
         if let Some(rest) = rest.strip_prefix('@') {
             let (name, rest) = rest.split_once("='")?;
@@ -181,8 +181,8 @@ impl<'p> Walk<'p> {
             return Ok(None);
         }
         match &self.path.end {
-            End::Attribute(name) => attribute(start, name),
-            End::All | End::Own => {
+            Selected::Attribute(name) => attribute(start, name),
+            Selected::All | Selected::Own => {
                 self.found = Some(String::new());
                 Ok(None)
             }
@@ -209,7 +209,7 @@ impl<'p> Walk<'p> {
     fn text(&mut self, text: &str) {
         let own = self.open == self.path.steps.len();
         if let Some(found) = &mut self.found
-            && (own || self.path.end == End::All)
+            && (own || self.path.end == Selected::All)
         {
             found.push_str(text);
         }

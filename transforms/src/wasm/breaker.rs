@@ -10,7 +10,7 @@
 //!                                     └──────────────failure──────────────────────────────────────────┘
 //! ```
 
-use crossdock_core::transform::FaultKind;
+use crossdock_core::transform::FailureKind;
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
@@ -21,22 +21,22 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The breaker of one module.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
-    state: Mutex<State>,
+    state: Mutex<Failures>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Failures {
     in_a_row: u32,
     open_until: Option<Instant>,
     pause: Duration,
-    last: Option<FaultKind>,
+    last: Option<FailureKind>,
 }
 
 /// The call is refused: the rest of the pause, and the last failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Paused {
     pub left: Duration,
-    pub last: FaultKind,
+    pub last: FailureKind,
 }
 
 impl Breaker {
@@ -46,7 +46,7 @@ impl Breaker {
         let mut state = self.state.lock();
         match state.open_until {
             Some(until) if now < until => {
-                Err(Paused { left: until - now, last: state.last.unwrap_or(FaultKind::Trap) })
+                Err(Paused { left: until - now, last: state.last.unwrap_or(FailureKind::Trap) })
             }
             Some(_) => {
                 state.open_until = Some(now + state.pause);
@@ -59,12 +59,12 @@ impl Breaker {
     pub(super) fn succeeded(&self) {
         let mut state = self.state.lock();
         if state.in_a_row > 0 {
-            *state = State::default();
+            *state = Failures::default();
         }
     }
 
     /// Counts a failure. Returns the pause, if one begins.
-    pub(super) fn failed(&self, now: Instant, kind: FaultKind) -> Option<Duration> {
+    pub(super) fn failed(&self, now: Instant, kind: FailureKind) -> Option<Duration> {
         let mut state = self.state.lock();
         state.in_a_row = state.in_a_row.saturating_add(1);
         state.last = Some(kind);
@@ -95,20 +95,20 @@ mod tests {
         let (breaker, start) = (Breaker::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         for _ in 0..4 {
-            assert_eq!(breaker.failed(at(0), FaultKind::Trap), None);
+            assert_eq!(breaker.failed(at(0), FailureKind::Trap), None);
             assert_eq!(breaker.admit(at(0)), Ok(()));
         }
-        assert_eq!(breaker.failed(at(0), FaultKind::Timeout), Some(Duration::from_secs(1)));
-        let paused = Paused { left: Duration::from_millis(900), last: FaultKind::Timeout };
+        assert_eq!(breaker.failed(at(0), FailureKind::Timeout), Some(Duration::from_secs(1)));
+        let paused = Paused { left: Duration::from_millis(900), last: FailureKind::Timeout };
         assert_eq!(breaker.admit(at(100)), Err(paused));
         assert_eq!(breaker.admit(at(1_000)), Ok(()), "one call is admitted");
         assert!(breaker.admit(at(1_001)).is_err(), "and only one");
-        assert_eq!(breaker.failed(at(1_002), FaultKind::Trap), Some(Duration::from_secs(2)));
+        assert_eq!(breaker.failed(at(1_002), FailureKind::Trap), Some(Duration::from_secs(2)));
         assert!(breaker.admit(at(3_000)).is_err());
         assert_eq!(breaker.admit(at(3_002)), Ok(()));
         breaker.succeeded();
         assert_eq!((breaker.admit(at(3_003)), breaker.paused(at(3_003))), (Ok(()), None));
-        assert_eq!(breaker.failed(at(3_004), FaultKind::Trap), None, "counting starts at zero");
+        assert_eq!(breaker.failed(at(3_004), FailureKind::Trap), None, "counting starts at zero");
     }
 
     #[test]
@@ -116,11 +116,11 @@ mod tests {
         let (breaker, now) = (Breaker::default(), Instant::now());
         for _ in 0..20 {
             for _ in 0..4 {
-                assert_eq!(breaker.failed(now, FaultKind::Trap), None);
+                assert_eq!(breaker.failed(now, FailureKind::Trap), None);
             }
             breaker.succeeded();
         }
-        let longest = (0..20).filter_map(|_| breaker.failed(now, FaultKind::Trap)).max();
+        let longest = (0..20).filter_map(|_| breaker.failed(now, FailureKind::Trap)).max();
         assert_eq!(longest, Some(PAUSE_MAX));
     }
 }

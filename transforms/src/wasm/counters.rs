@@ -1,6 +1,6 @@
 //! Counters of a module: calls, faults, durations.
 
-use crossdock_core::transform::FaultKind;
+use crossdock_core::transform::FailureKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,15 +27,15 @@ pub struct ModuleStatus {
     /// Instances made so far.
     pub instances: u64,
     /// Failed calls by kind: trap, timeout, memory, guest.
-    pub faults: [(FaultKind, u64); 4],
+    pub faults: [(FailureKind, u64); 4],
     /// Calls that took at most 2^i µs, not counting those of the buckets before; the last bucket has no end.
     pub latency: Vec<u64>,
     /// The rest of the breaker's pause.
     pub paused: Option<Duration>,
 }
 
-const KINDS: [FaultKind; 4] =
-    [FaultKind::Trap, FaultKind::Timeout, FaultKind::Memory, FaultKind::Guest];
+const KINDS: [FailureKind; 4] =
+    [FailureKind::Trap, FailureKind::Timeout, FailureKind::Memory, FailureKind::Guest];
 
 impl Counters {
     pub(super) fn call(&self, took: Duration) {
@@ -50,7 +50,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn fault(&self, kind: FaultKind) {
+    pub(super) fn fault(&self, kind: FailureKind) {
         let of_kind = KINDS.iter().zip(&self.faults).find(|(known, _)| **known == kind);
         if let Some((_, counter)) = of_kind {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -94,10 +94,10 @@ mod tests {
         for us in [0, 1, 2, 3, 4, 5, 1_000_000_000] {
             counters.call(Duration::from_micros(us));
         }
-        counters.fault(FaultKind::Memory);
+        counters.fault(FailureKind::Memory);
         let status = counters.status(&"m".into(), &"v".into(), None);
         assert_eq!(status.latency[..4], [2, 1, 2, 1]);
         assert_eq!(status.latency[BUCKETS - 1], 1);
-        assert_eq!((status.calls, status.faults[2]), (7, (FaultKind::Memory, 1)));
+        assert_eq!((status.calls, status.faults[2]), (7, (FailureKind::Memory, 1)));
     }
 }

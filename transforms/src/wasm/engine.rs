@@ -2,7 +2,7 @@
 
 use super::bindings::{Transform, TransformPre};
 use super::cache::Cache;
-use super::instance::State;
+use super::instance::InstanceState;
 use super::limiter::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use super::ticker::Ticker;
 use super::{TYPES, waiting};
@@ -50,12 +50,12 @@ impl Size {
 pub(super) struct Runtime {
     pub engine: Engine,
     pub ticker: Ticker,
-    linker: Linker<State>,
+    linker: Linker<InstanceState>,
 }
 
 /// Compiled, linked, and ready to be instantiated.
 pub(super) struct Compiled {
-    pub pre: TransformPre<State>,
+    pub pre: TransformPre<InstanceState>,
 }
 
 impl Runtime {
@@ -70,7 +70,9 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
         waiting::add_to_linker(&mut linker)?;
-        Transform::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+        Transform::add_to_linker::<InstanceState, HasSelf<InstanceState>>(&mut linker, |state| {
+            state
+        })?;
         let ticker = Ticker::start(engine.clone())?;
         Ok(Self { engine, ticker, linker })
     }

@@ -1,7 +1,7 @@
 //! The data that crosses the sandbox's border: messages as handles, values in both directions, decisions as drafts.
 
 use super::bindings::{Decision, Host, HostMessage, Origin, Output, Patch, Value as GuestValue};
-use super::instance::State;
+use super::instance::InstanceState;
 use crate::destination;
 use crate::draft::Draft;
 use crate::step::Outcome;
@@ -19,9 +19,9 @@ pub(super) const OUTPUTS_MAX: usize = 1_024;
 /// Longest reason that is kept, in bytes; a longer one is truncated.
 const REASON_MAX: usize = 1024;
 
-impl Host for State {}
+impl Host for InstanceState {}
 
-impl HostMessage for State {
+impl HostMessage for InstanceState {
     fn address(&mut self, message: Resource<Draft>) -> Result<String> {
         let address = self.table.get(&message)?.address();
         Ok(match address.exchange == self.topic_exchange && !address.is_queue() {

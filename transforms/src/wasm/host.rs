@@ -173,7 +173,7 @@ fn start(blueprint: Blueprint, version: Arc<str>, fresh: bool) -> Result<Module,
         let thread = scope.spawn(|| Module::start(blueprint, version, fresh));
         thread.join().unwrap_or_else(|_| {
             let reason = "the host panicked while the module started".to_string();
-            Err(Failure::Sandbox(crossdock_core::transform::FaultKind::Trap, reason))
+            Err(Failure::Sandbox(crossdock_core::transform::FailureKind::Trap, reason))
         })
     })
 }

@@ -8,7 +8,7 @@ use super::output::Log;
 use super::ticker::TICK;
 use crate::draft::Draft;
 use crossdock_core::Name;
-use crossdock_core::transform::FaultKind;
+use crossdock_core::transform::FailureKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{Resource, ResourceTable};
@@ -23,7 +23,7 @@ const HANDLES_MAX: usize = 4_096;
 const RANDOM_MAX: u64 = 64 << 10;
 
 /// The host's state of an instance.
-pub(super) struct State {
+pub(super) struct InstanceState {
     wasi: WasiCtx,
     pub table: ResourceTable,
     limiter: Limiter,
@@ -32,7 +32,7 @@ pub(super) struct State {
     pub until: Instant,
 }
 
-impl WasiView for State {
+impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
@@ -44,7 +44,7 @@ pub(super) enum Failure {
     /// The module returned an error.
     Guest(String),
     /// The sandbox ended it; the instance must not be used again.
-    Sandbox(FaultKind, String),
+    Sandbox(FailureKind, String),
     /// All instances of the pool are in use.
     Busy,
 }
@@ -62,7 +62,7 @@ pub(super) struct Blueprint {
 
 /// A live instance.
 pub(super) struct Instance {
-    store: Store<State>,
+    store: Store<InstanceState>,
     exports: Transform,
     pub calls: u32,
 }
@@ -79,7 +79,7 @@ impl Instance {
         wasi.max_random_size(RANDOM_MAX);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
-        let state = State {
+        let state = InstanceState {
             wasi: wasi.build(),
             table,
             limiter: Limiter::new(blueprint.memory),
@@ -109,7 +109,7 @@ impl Instance {
     ) -> Result<(Draft, Decision), Failure> {
         self.calls = self.calls.saturating_add(1);
         let lent = self.store.data_mut().table.push(draft);
-        let lent = lent.map_err(|e| Failure::Sandbox(FaultKind::Memory, e.to_string()))?;
+        let lent = lent.map_err(|e| Failure::Sandbox(FailureKind::Memory, e.to_string()))?;
         set_deadline(&mut self.store, blueprint.deadline);
         let time = blueprint.runtime.ticker.running();
         let borrowed = Resource::new_borrow(lent.rep());
@@ -118,26 +118,26 @@ impl Instance {
         let result = result.map_err(|e| failure(&self.store, e));
         let draft = self.store.data_mut().table.delete(lent);
         let decision = result?.map_err(Failure::Guest)?;
-        let draft = draft.map_err(|e| Failure::Sandbox(FaultKind::Trap, e.to_string()))?;
+        let draft = draft.map_err(|e| Failure::Sandbox(FailureKind::Trap, e.to_string()))?;
         Ok((draft, decision))
     }
 }
 
-fn set_deadline(store: &mut Store<State>, deadline: Duration) {
+fn set_deadline(store: &mut Store<InstanceState>, deadline: Duration) {
     store.data_mut().until = Instant::now() + deadline;
     let ticks = deadline.as_millis().div_ceil(TICK.as_millis());
     // The current tick is not counted, because it may be nearly over.
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1));
 }
 
-fn failure(store: &Store<State>, error: wasmtime::Error) -> Failure {
+fn failure(store: &Store<InstanceState>, error: wasmtime::Error) -> Failure {
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return Failure::Busy;
     }
     let kind = match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => FaultKind::Timeout,
-        _ if store.data().limiter.refused => FaultKind::Memory,
-        _ => FaultKind::Trap,
+        Some(Trap::Interrupt) => FailureKind::Timeout,
+        _ if store.data().limiter.refused => FailureKind::Memory,
+        _ => FailureKind::Trap,
     };
     // The root cause is more useful than the errors around it.
     Failure::Sandbox(kind, format!("{}: {error}", error.root_cause()))

@@ -6,7 +6,7 @@ use super::exchange::carry_out;
 use super::instance::{Blueprint, Failure, Instance};
 use crate::draft::Draft;
 use crate::step::{Outcome, bounded};
-use crossdock_core::transform::{Fault, FaultKind};
+use crossdock_core::transform::{FailureKind, StepFailure};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ impl Module {
     }
 
     /// Calls the module with the draft. Blocks at most until the module's deadline.
-    pub(crate) fn run(&self, draft: Draft) -> Result<Outcome, Fault> {
+    pub(crate) fn run(&self, draft: Draft) -> Result<Outcome, StepFailure> {
         let started = Instant::now();
         if let Err(paused) = self.breaker.admit(started) {
             let left = paused.left.as_millis();
@@ -67,7 +67,7 @@ impl Module {
             Err(Failure::Guest(reason)) => {
                 // The module answered, so for the breaker the call succeeded.
                 self.breaker.succeeded();
-                Err(self.fault(FaultKind::Guest, &reason))
+                Err(self.fault(FailureKind::Guest, &reason))
             }
             Err(Failure::Sandbox(kind, reason)) => {
                 if let Some(pause) = self.breaker.failed(Instant::now(), kind) {
@@ -117,9 +117,9 @@ impl Module {
         }
     }
 
-    fn fault(&self, kind: FaultKind, text: &str) -> Fault {
+    fn fault(&self, kind: FailureKind, text: &str) -> StepFailure {
         self.counters.fault(kind);
-        Fault {
+        StepFailure {
             module: self.blueprint.name.clone(),
             version: self.version.clone(),
             kind,

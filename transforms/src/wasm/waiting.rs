@@ -1,7 +1,7 @@
 //! Waiting within the deadline. The epoch stops a module that computes, not one that sleeps in the host, so the two
 //! functions of `wasi:io/poll` that sleep are replaced by ones that respect the deadline.
 
-use super::instance::State;
+use super::instance::InstanceState;
 use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::component::{HasSelf, Linker, Resource};
@@ -14,9 +14,9 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Largest number of pollables in one call.
 const WAITED_FOR_MAX: usize = 256;
 
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> Result<()> {
     linker.allow_shadowing(true);
-    let added = poll::add_to_linker::<State, HasSelf<State>>(linker, |state| state);
+    let added = poll::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state);
     linker.allow_shadowing(false);
     added
 }
@@ -31,7 +31,7 @@ fn sleep(until: Instant) -> Result<()> {
     Ok(())
 }
 
-impl Host for State {
+impl Host for InstanceState {
     fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
         if pollables.is_empty() || pollables.len() > WAITED_FOR_MAX {
             return Err(wasmtime::Error::msg("the module polls an empty or too long list"));
@@ -51,7 +51,7 @@ impl Host for State {
     }
 }
 
-impl HostPollable for State {
+impl HostPollable for InstanceState {
     fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
         HostPollable::ready(&mut self.table, pollable)
     }

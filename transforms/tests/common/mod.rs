@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use bytes::Bytes;
-use crossdock_core::transform::{ContentRoute, Fault, FaultKind, Verdict};
+use crossdock_core::transform::{ContentRoute, FailureKind, StepFailure, Verdict};
 use crossdock_core::{Address, Fields, Formats, Key, Message, Meta, Origin, Timestamp, Value};
 use crossdock_transforms::{Host, RouteSpec};
 use serde_json::{Value as Json, json};
@@ -72,7 +72,10 @@ pub fn formats() -> Formats {
 }
 
 /// Runs the message through the route.
-pub fn apply(route: &ContentRoute, message: &Message) -> Result<(Verdict, Vec<Message>), Fault> {
+pub fn apply(
+    route: &ContentRoute,
+    message: &Message,
+) -> Result<(Verdict, Vec<Message>), StepFailure> {
     let mut out = Vec::new();
     let verdict = route.transform.apply(message, &formats(), &mut out)?;
     Ok((verdict, out))
@@ -86,7 +89,7 @@ pub fn bodies(route: &ContentRoute, body: &str) -> Vec<String> {
 }
 
 /// The fault with which the route fails for the message.
-pub fn fault(route: &ContentRoute, body: &str) -> (FaultKind, String) {
+pub fn fault(route: &ContentRoute, body: &str) -> (FailureKind, String) {
     let fault = apply(route, &message(body.to_string(), &[])).expect_err(body);
     assert!(fault.text.len() <= 1024, "{} bytes", fault.text.len());
     (fault.kind, fault.text.to_string())

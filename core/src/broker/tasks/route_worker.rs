@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::log::{Offset, QueueSpec};
 use crate::message::{Message, Name, Origin};
 use crate::subscription::{Credit, Outcome};
-use crate::transform::{AfterFailure, ContentRoute, Cost, Fault, FaultKind, Mode, Verdict};
+use crate::transform::{AfterFailure, ContentRoute, Cost, FailureKind, Mode, StepFailure, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ struct Worker {
 struct Done {
     offset: Offset,
     input: Message,
-    result: Result<RouteResult, Fault>,
+    result: Result<RouteResult, StepFailure>,
     wait: Option<Duration>,
 }
 
@@ -143,10 +143,10 @@ impl Worker {
             all
         });
         // A transform that panics has failed on all of them; the flow goes on.
-        let trap = || Fault {
+        let trap = || StepFailure {
             module: Arc::from(self.path.route.transform.name()),
             version: Arc::from(""),
-            kind: FaultKind::Trap,
+            kind: FailureKind::Trap,
             text: Arc::from("the transform panicked"),
         };
         run.await.unwrap_or_else(|_| {
@@ -158,9 +158,9 @@ impl Worker {
     async fn retry(
         &self,
         input: &Message,
-        mut fault: Fault,
+        mut fault: StepFailure,
         mut wait: Option<Duration>,
-    ) -> Result<RouteResult, Fault> {
+    ) -> Result<RouteResult, StepFailure> {
         let on_error = &self.path.route.on_error;
         let mut backoff = on_error.backoff;
         for _ in 0..on_error.retry {
@@ -177,7 +177,7 @@ impl Worker {
         Err(fault)
     }
 
-    fn give_up(&self, input: &Message, fault: &Fault) -> RouteResult {
+    fn give_up(&self, input: &Message, fault: &StepFailure) -> RouteResult {
         let shared = self.session.broker().shared();
         self.path.give_up(input, fault, &shared.formats, &shared.settings.dead_letter)
     }
@@ -187,10 +187,10 @@ impl Worker {
         let original = passes.then(|| self.path.marked(input));
         // The publisher was confirmed long ago; a refusal can only be kept as a dead letter.
         let refused = result.refused.map(|why| {
-            let fault = Fault {
+            let fault = StepFailure {
                 module: Arc::from(self.path.route.transform.name()),
                 version: Arc::from(""),
-                kind: FaultKind::Guest,
+                kind: FailureKind::Guest,
                 text: Arc::from(why.detail()),
             };
             let shared = self.session.broker().shared();

@@ -4,7 +4,7 @@
 use super::queue::Queue;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Address, Formats, Message, Name, Value};
-use crate::transform::{AfterFailure, ContentRoute, Fault, FaultKind, Verdict};
+use crate::transform::{AfterFailure, ContentRoute, FailureKind, StepFailure, Verdict};
 use parking_lot::RwLock;
 use std::sync::Arc;
 
@@ -76,13 +76,13 @@ impl ContentPath {
     /// What the verdict means; a fault or a wish to retry is for the caller.
     pub fn judge(
         &self,
-        verdict: Result<Verdict, Fault>,
+        verdict: Result<Verdict, StepFailure>,
         outputs: Vec<Message>,
-    ) -> Result<RouteResult, Fault> {
-        let own = |text: &str| Fault {
+    ) -> Result<RouteResult, StepFailure> {
+        let own = |text: &str| StepFailure {
             module: Arc::from(self.route.transform.name()),
             version: Arc::from(""),
-            kind: FaultKind::Guest,
+            kind: FailureKind::Guest,
             text: Arc::from(text),
         };
         match verdict? {
@@ -104,7 +104,7 @@ impl ContentPath {
     pub fn give_up(
         &self,
         message: &Message,
-        fault: &Fault,
+        fault: &StepFailure,
         formats: &Formats,
         dead_letter: &Address,
     ) -> RouteResult {
@@ -133,7 +133,7 @@ impl ContentPath {
     pub fn with_fault(
         &self,
         message: &Message,
-        fault: &Fault,
+        fault: &StepFailure,
         formats: &Formats,
         dead_letter: &Address,
     ) -> Message {

@@ -56,7 +56,7 @@ impl Connection<'_> {
     /// True when the client has as many unacknowledged deliveries as it allows [MQTT-3.3.4-9]. Credit keeps within that,
     /// but when a queue is deleted, the core hands its credit out again before this side learns of it.
     fn is_window_full(&self) -> bool {
-        self.outbound.in_flight() as u64 >= self.opened.credit.messages
+        self.outbound.in_flight() >= self.opened.credit.messages as usize
     }
 
     /// Whether deliveries of that queue's consumer have packet identifiers: those of QoS 0 have none.
