@@ -117,3 +117,27 @@ async fn deliveries_stop_and_the_wait_has_an_end() {
     let took = start.elapsed().as_secs();
     assert!((2..=20).contains(&took), "{took} s");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_confirm_that_is_ready_does_not_wait_for_one_that_is_not() {
+    let stage = Stage::open(Settings::default()).await;
+    let (mut peer, served) = connected(&stage).await;
+    ask(&mut peer, "queue.declare queue=q durable=true", "queue.declare-ok").await;
+    stall(&stage);
+    put(&mut peer, "basic.publish routing-key=q");
+    put(&mut peer, "content body=one delivery-mode=2");
+    peer.flush().await.expect("written");
+    // The first is on its way to the store when the second comes.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    put(&mut peer, "basic.publish routing-key=q");
+    put(&mut peer, "content body=two delivery-mode=2");
+    peer.flush().await.expect("written");
+    peer.shut_down().await.expect("shut down");
+    let start = Instant::now();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stage.store.release_one();
+    wait_for(&mut peer, "basic.ack", "delivery-tag=1").await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    peer.get_eof().await.expect("the end, after the time for answers");
+    served.await.expect("no panic").expect_err("a lost connection");
+}

@@ -72,6 +72,16 @@ impl Input {
         poll_once(&mut *self.reader, &mut self.buffer, context)
     }
 
+    /// How many bytes were read and not decoded yet.
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// True when everything that was read is decoded.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// The bytes to decode from; a decoder takes whole frames off the front.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer

@@ -28,6 +28,9 @@ const OUT_HIGH: usize = 256 << 10;
 const OUT_MAX: usize = 4 << 20;
 /// After its end of stream a peer still gets the answers that are ready within this time.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// Input that the adapter cannot take at the moment is read ahead up to this many bytes, so that a heartbeat or the end
+/// of the stream behind it is seen. What is more stays in the socket, and holds the peer back.
+const READ_AHEAD: usize = 16 << 10;
 /// At most this many bytes of a peer are discarded after the last frame to it.
 const DISCARD_MAX: usize = 4 << 20;
 
@@ -113,8 +116,12 @@ pub struct Line {
     credited: u64,
     /// Events are asked for before input: whichever was taken last is asked last, so that neither starves.
     events_first: bool,
+    /// Input was read that the adapter was not told of yet.
+    unread: bool,
     /// The peer sends nothing more.
     ended: bool,
+    /// The adapter knows that.
+    end_reported: bool,
     /// The peer's address.
     peer: Box<str>,
 }
@@ -153,7 +160,9 @@ impl Line {
             lost: None,
             credited: 0,
             events_first: true,
+            unread: false,
             ended: false,
+            end_reported: false,
             peer: peer.into_boxed_str(),
         };
         (line, Entrance { listener, loopback, claimed: OnceLock::new() })
@@ -193,7 +202,16 @@ impl Line {
             }
             self.credit(session);
             let waiting = self.output.len();
-            let bytes = reads && !self.ended && waiting < OUT_MAX && session.may_read();
+            let takes = reads && waiting < OUT_MAX && session.may_read();
+            if self.unread && takes {
+                self.unread = false;
+                return Ok(Ready::Bytes);
+            }
+            if self.ended && !self.unread && !self.end_reported {
+                self.end_reported = true;
+                return Ok(Ready::EndOfStream);
+            }
+            let bytes = !self.ended && (takes || self.input.len() < READ_AHEAD);
             let wants = Wants { bytes, events: waiting < OUT_HIGH };
             let woken = self.wake(pin!(session.events(events)), wants).await;
             match woken {
@@ -202,7 +220,7 @@ impl Line {
                     self.events_first = false;
                     return Ok(Ready::Events);
                 }
-                Woken::Read(read) => return Ok(self.heard(read?)),
+                Woken::Read(read) => self.heard(read?),
                 Woken::Stopping => {
                     self.stopping = None;
                     return Ok(Ready::Stopping);
@@ -261,15 +279,15 @@ impl Line {
     }
 
     /// A read brought this many bytes.
-    fn heard(&mut self, bytes: usize) -> Ready {
+    fn heard(&mut self, bytes: usize) {
         self.events_first = true;
         if bytes == 0 {
             self.ended = true;
             self.deadlines.limit(ANSWER_TIME);
-            return Ready::EndOfStream;
+        } else {
+            self.unread = true;
+            self.deadlines.heard();
         }
-        self.deadlines.heard();
-        Ready::Bytes
     }
 
     fn on_deadline(&mut self, wants: Wants) -> Result<Option<Ready>, Lost> {
@@ -286,7 +304,10 @@ impl Line {
                 let mut context = Context::from_waker(Waker::noop());
                 let unread = pin!(unconstrained(self.input.read())).poll(&mut context);
                 match unread {
-                    Poll::Ready(read) => Ok(Some(self.heard(read?))),
+                    Poll::Ready(read) => {
+                        self.heard(read?);
+                        Ok(None)
+                    }
                     Poll::Pending => Err(Lost::Silent),
                 }
             }
@@ -374,7 +395,7 @@ impl Line {
 
     /// True when the peer sends nothing more.
     pub fn is_ended(&self) -> bool {
-        self.ended
+        self.end_reported
     }
 
     /// Writes what waits, as far as the peer takes it in this time, and tells the session.

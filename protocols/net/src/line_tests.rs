@@ -10,7 +10,7 @@ use crossdock_core::{
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DIALECT: Dialect = Dialect { protocol: "test", heartbeat: b"!" };
@@ -170,6 +170,37 @@ async fn the_end_of_the_stream_is_not_the_end_of_the_line() {
     };
     assert!(matches!(lost, Lost::NotAnswered));
     assert_eq!(started.elapsed(), ANSWER_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn input_that_cannot_be_taken_hides_neither_heartbeats_nor_the_end() {
+    let mut scene = Scene::new(64, alive(Some(2), None)).await;
+    let started = Instant::now();
+    for _ in 0..3 {
+        scene.peer.write_all(b"beat").await.unwrap();
+        let next = scene.line.next(&mut scene.session, &mut scene.events, false);
+        assert!(timeout(SECOND, next).await.is_err(), "nothing is taken, and nobody is silent");
+    }
+    let next = scene.line.next(&mut scene.session, &mut scene.events, false).await;
+    assert!(matches!(next, Err(Lost::Silent)));
+    assert!(started.elapsed() >= SECOND * 4);
+
+    let mut scene = Scene::new(64, KeepAlive::default()).await;
+    scene.peer.write_all(b"frame").await.unwrap();
+    scene.peer.shutdown().await.unwrap();
+    let next = scene.line.next(&mut scene.session, &mut scene.events, false);
+    assert!(timeout(SECOND, next).await.is_err());
+    assert!(!scene.line.is_ended(), "the adapter has not seen all of it");
+    assert_eq!(scene.next().await.unwrap(), Ready::Bytes);
+    assert_eq!(&scene.line.input.buffer()[..], b"frame");
+    assert_eq!(scene.next().await.unwrap(), Ready::EndOfStream);
+    assert!(scene.line.is_ended());
+
+    let mut scene = Scene::new(64, KeepAlive::default()).await;
+    scene.peer.write_all(b"frame").await.unwrap();
+    drop(scene.peer);
+    let next = scene.line.next(&mut scene.session, &mut scene.events, false).await;
+    assert!(matches!(next, Err(Lost::NotAnswered)), "not longer than the answers have");
 }
 
 #[tokio::test(start_paused = true)]

@@ -293,10 +293,15 @@ impl Connection {
         for consumer in self.subscribers.keys() {
             self.session.set_credit(*consumer, NO_CREDIT);
         }
-        // Mandatory messages come back when they were stored, also on channels without confirms.
-        let synced = timeout(options.close_time, self.session.sync());
-        if let Err(error) = self.line.while_waiting(synced).await.unwrap_or(Ok(())) {
-            tracing::debug!(%error, "the store failed: a half-closed client gets no returns");
+        // What is mandatory and has no route comes back when what was published before it is stored. On channels with
+        // confirms the confirms tell when that is.
+        let without_confirms =
+            |slot: &Slot| matches!(slot, Slot::Open(channel) if channel.mode == Mode::Plain);
+        if self.channels.values().any(without_confirms) {
+            let synced = timeout(options.close_time, self.session.sync());
+            if let Err(error) = self.line.while_waiting(synced).await.unwrap_or(Ok(())) {
+                tracing::debug!(%error, "the store failed: a half-closed client gets no returns");
+            }
         }
         self.encode_ready().await.map_err(|refusal| Closing::Refused(refusal, (0, 0)))
     }
@@ -367,6 +372,10 @@ impl Connection {
             }
             Closing::Lost(lost) => {
                 log(&line, &lost.to_string());
+                if line.is_ended() {
+                    // The answers that were ready in time.
+                    line.write_out(&mut session, time).await;
+                }
                 Err(lost.into())
             }
         }
