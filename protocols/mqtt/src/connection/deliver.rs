@@ -53,8 +53,8 @@ impl Connection<'_> {
         }
     }
 
-    /// True when the client has as many unacknowledged deliveries as it allows [MQTT-3.3.4-9]. Credit keeps within that,
-    /// but when a queue is deleted, the core hands its credit out again before this side learns of it.
+    /// True when the client has as many unacknowledged deliveries as it allows [MQTT-3.3.4-9]. Credit keeps within
+    /// that, but when a queue is deleted, the core hands its credit out again before this side learns of it.
     fn is_window_full(&self) -> bool {
         self.outbound.in_flight() >= self.opened.credit.messages as usize
     }
