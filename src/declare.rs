@@ -6,6 +6,7 @@ use crossdock_core::{
     Bind, BindTarget, Broker, Error, ErrorKind, ExchangeSpec, Key, Kind, Origin, QueueSpec,
     Session, SessionSpec,
 };
+use std::collections::BTreeSet;
 
 /// The declarations, each with its key in the configuration.
 #[derive(Debug, Default)]
@@ -19,6 +20,7 @@ impl Declarations {
     /// Reads them from the configuration. What only the broker can check is left to [`Declarations::apply`].
     pub fn read(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Self {
         let mut all = Self::default();
+        let mut names = BTreeSet::new();
         for (index, queue) in loaded.config.queues.iter().enumerate() {
             let key = format!("queue[{index}]");
             let name = queue.name.as_str();
@@ -27,7 +29,7 @@ impl Declarations {
                 auto_delete: queue.auto_delete,
                 ..QueueSpec::durable(name)
             };
-            check_name(name, &key, loaded, mistakes);
+            check_name(name, &key, &mut names, loaded, mistakes);
             match plain.with_arguments(values(&queue.arguments)) {
                 Ok(spec) => all.queues.push((key, spec)),
                 Err(error) => {
@@ -35,9 +37,10 @@ impl Declarations {
                 }
             }
         }
+        names.clear();
         for (index, exchange) in loaded.config.exchanges.iter().enumerate() {
             let key = format!("exchange[{index}]");
-            check_name(&exchange.name, &key, loaded, mistakes);
+            check_name(&exchange.name, &key, &mut names, loaded, mistakes);
             match Kind::parse(&exchange.kind) {
                 Ok(kind) => {
                     let spec = ExchangeSpec {
@@ -109,9 +112,18 @@ impl Declarations {
     }
 }
 
-fn check_name(name: &str, key: &str, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+fn check_name<'a>(
+    name: &'a str,
+    key: &str,
+    names: &mut BTreeSet<&'a str>,
+    loaded: &Loaded,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let key = format!("{key}.name");
     if name.is_empty() {
-        mistakes.push(loaded.mistake(format!("{key}.name"), "must not be empty"));
+        mistakes.push(loaded.mistake(key, "must not be empty"));
+    } else if !names.insert(name) {
+        mistakes.push(loaded.mistake(key, format!("'{name}' stands twice")));
     }
 }
 
@@ -127,5 +139,32 @@ fn refused(error: &Error) -> String {
     match error.kind() {
         ErrorKind::Mismatch => format!("already exists with other settings: {error}"),
         _ => format!("cannot be declared: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Request, load};
+
+    #[test]
+    fn a_name_that_stands_twice_is_a_mistake() {
+        let file =
+            std::env::temp_dir().join(format!("crossdock-twice-{}.toml", std::process::id()));
+        let text = "[[queue]]\nname = \"a\"\n[[queue]]\nname = \"a\"\ndurable = false\n\
+                    [[exchange]]\nname = \"a\"\ntype = \"topic\"\n\
+                    [[exchange]]\nname = \"a\"\ntype = \"fanout\"\n";
+        std::fs::write(&file, text).expect("the temporary folder is writable");
+        let loaded = load(&Request { file: Some(&file), ..Request::default() });
+        std::fs::remove_file(&file).expect("it was written");
+        let mut mistakes = Vec::new();
+        Declarations::read(&loaded.expect("well-formed"), &mut mistakes);
+        let shown: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
+        let file = file.display();
+        let expected = [
+            format!("{file}:4:1 queue[1].name: 'a' stands twice"),
+            format!("{file}:10:1 exchange[1].name: 'a' stands twice"),
+        ];
+        assert_eq!(shown, expected);
     }
 }

@@ -19,6 +19,10 @@ const CONNECTIONS_PERCENT: usize = 80;
 /// Largest number of journal bytes between two snapshots; two segments, if that is less.
 const SNAPSHOT_BYTES: usize = 64 << 20;
 
+/// What is wrong with a listener that is not built in and says nothing of its protocols.
+const NO_PROTOCOLS: &str = "`protocols` is missing: a listener other than amqp, mqtt and stomp has to say \
+     which protocols it speaks";
+
 /// Everything that is needed to open a broker.
 pub struct Plan {
     pub settings: Settings,
@@ -143,7 +147,7 @@ fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistak
             mistakes.push(loaded.mistake(format!("listeners.{name}"), reason));
         }
         let mut protocols = Vec::new();
-        for (index, protocol) in listener.protocols.iter().enumerate() {
+        for (index, protocol) in listener.protocols.iter().flatten().enumerate() {
             match known.iter().find(|known| known.name() == protocol) {
                 Some(known) => protocols.push(known.clone()),
                 None => {
@@ -152,8 +156,12 @@ fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistak
                 }
             }
         }
-        if listener.protocols.is_empty() {
-            mistakes.push(loaded.mistake(key("protocols"), "names no protocol"));
+        match &listener.protocols {
+            None => mistakes.push(loaded.mistake(format!("listeners.{name}"), NO_PROTOCOLS)),
+            Some(list) if list.is_empty() => {
+                mistakes.push(loaded.mistake(key("protocols"), "names no protocol"));
+            }
+            Some(_) => {}
         }
         let address = listener.bind.clone();
         match check_address(&address, &mut taken) {
@@ -252,7 +260,9 @@ mod tests {
         let found = mistakes(&["listeners.mqtt.bind=0.0.0.0:1883"]);
         assert!(found[0].starts_with("listeners.mqtt.bind: '0.0.0.0:1883' can be reached"));
         let found = mistakes(&["listeners.more.bind=127.0.0.1:0"]);
-        assert_eq!(found, ["listeners.more.protocols: names no protocol"]);
+        assert_eq!(found, [format!("listeners.more: {NO_PROTOCOLS}")]);
+        let found = mistakes(&["listeners.mqtt.protocols=[]"]);
+        assert_eq!(found, ["listeners.mqtt.protocols: names no protocol"]);
         let found = mistakes(&["listeners.more.protocols=amqp"]);
         assert_eq!(found, ["listeners.more.bind: is missing"]);
     }

@@ -866,6 +866,30 @@ fn first_text(call: &str) -> Option<String> {
 }
 
 #[test]
+fn no_page_says_a_thing_twice() {
+    let mut found = Vec::new();
+    let mut pages = Vec::new();
+    collect(&root().join("docs"), &["md"], &mut pages);
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a text file");
+        let (mut code, mut seen) = (false, BTreeMap::new());
+        for (line, at) in text.lines().zip(1..) {
+            code ^= line.trim_start().starts_with("```");
+            let telling =
+                line.starts_with('#') || line.starts_with("**") || line.chars().count() > 60;
+            if code || !telling || line.starts_with('|') {
+                continue;
+            }
+            let first = *seen.entry(line).or_insert(at);
+            if first != at {
+                found.push(format!("{}:{at}: stands in line {first} too: {line}", shown(&page)));
+            }
+        }
+    }
+    assert_none("a heading or a long line of a page stands in it once", &found);
+}
+
+#[test]
 fn nobodys_machine_is_mentioned() {
     let mut paths = Vec::new();
     collect(root(), &["rs", "toml", "md", "py", "mjs", "json", "sh", "txt", "wit"], &mut paths);

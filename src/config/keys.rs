@@ -145,7 +145,7 @@ const LIMITS: &[Key] = &[
 ];
 
 const QUEUE: &[Key] = &[
-    required("name", Form::Text, "Its name."),
+    required("name", Form::Text, "Its name; no other queue here has it."),
     key("durable", Form::Bool, "It survives a restart. Not set: true."),
     key("auto_delete", Form::Bool, "It is deleted when its last consumer leaves. Not set: false."),
     key(
@@ -157,7 +157,7 @@ const QUEUE: &[Key] = &[
 ];
 
 const EXCHANGE: &[Key] = &[
-    required("name", Form::Text, "Its name."),
+    required("name", Form::Text, "Its name; no other exchange here has it."),
     required("type", Form::Word(&Kind::NAMES), "Its type."),
     key("durable", Form::Bool, "It survives a restart. Not set: true."),
     key("auto_delete", Form::Bool, "It is deleted with its last binding. Not set: false."),

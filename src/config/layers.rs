@@ -5,6 +5,7 @@
 use super::keys::{Form, Key, ROOT};
 use super::schema;
 use super::tree::{self, Mistake, Node, Place, What};
+use super::units;
 use std::path::Path;
 
 /// What every variable of the environment begins with.
@@ -17,7 +18,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub fn built_in() -> Result<Node, Mistake> {
     let mut text = String::new();
     defaults(ROOT, "", &mut text);
-    tree::parse("built-in defaults", &text)
+    tree::parse_inner("built-in", &text)
 }
 
 /// As TOML: the table's own values in front of the tables inside it.
@@ -40,11 +41,12 @@ fn defaults(keys: &[Key], table: &str, text: &mut String) {
 pub fn file(path: &Path) -> Result<Node, Mistake> {
     let name = path.display().to_string();
     let failed = |reason: String| Mistake::new(&Place::from(name.as_str()), "", reason);
-    let length = std::fs::metadata(path).map_err(|error| failed(format!("unreadable: {error}")))?;
+    let length =
+        std::fs::metadata(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
     if length.len() > FILE_BYTES_MAX {
-        return Err(failed(format!("more than {FILE_BYTES_MAX} bytes")));
+        return Err(failed(format!("has more than {}", units::shown(FILE_BYTES_MAX))));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| failed(format!("unreadable: {e}")))?;
+    let text = std::fs::read_to_string(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
     tree::parse(&name, &text)
 }
 
@@ -62,7 +64,12 @@ pub fn environment(variables: &[(String, String)]) -> (Node, Vec<String>) {
                 let place = Place::from(format!("environment {name}"));
                 root.set(&path, Node { what: read(form, text), place });
             }
-            None => warnings.push(format!("{name} in the environment names no key; it is ignored")),
+            None => {
+                let meant = meant(&path).map(|key| format!(" (did you mean '{key}'?)"));
+                let meant = meant.unwrap_or_default();
+                warnings
+                    .push(format!("{name} in the environment names no key{meant}; it is ignored"));
+            }
         }
     }
     (root, warnings)
@@ -74,7 +81,7 @@ pub fn command_line(settings: &[String], mistakes: &mut Vec<Mistake>) -> Node {
     for setting in settings {
         let place = Place::from(format!("--set {setting}"));
         let Some((key, text)) = setting.split_once('=') else {
-            mistakes.push(Mistake::new(&place, "", "not of the form key=value"));
+            mistakes.push(Mistake::new(&place, "", "is not of the form KEY=VALUE"));
             continue;
         };
         let path: Vec<&str> = key.trim().split('.').collect();
@@ -108,15 +115,24 @@ fn leaf(path: &[&str]) -> Option<&'static Form> {
 }
 
 fn not_a_leaf(path: &[&str]) -> String {
-    match (path, schema::find(path)) {
-        (_, Some(_)) => "holds more than one value: set it in the file".to_owned(),
-        ([name], None) => schema::unknown(name, ROOT.iter().map(|key| key.name)),
-        ([.., name], None) => {
-            let under = path.split_last().and_then(|(_, table)| schema::keys(table));
-            schema::unknown(name, under.unwrap_or_default().iter().map(|key| key.name))
-        }
-        _ => "unknown key".to_owned(),
+    match (schema::find(path), meant(path)) {
+        (Some(_), _) => "holds more than one value: set it in the file".to_owned(),
+        (None, Some(meant)) => format!("unknown key; did you mean '{meant}'?"),
+        (None, None) => "unknown key".to_owned(),
     }
+}
+
+/// The whole key that was probably meant by a path that leads to none.
+fn meant(path: &[&str]) -> Option<String> {
+    let mut meant: Vec<&str> = Vec::new();
+    for name in path {
+        let known = match schema::find(&meant) {
+            Some(Form::Named(_)) => name,
+            _ => schema::suggestion(name, schema::keys(&meant)?.iter().map(|key| key.name))?,
+        };
+        meant.push(known);
+    }
+    schema::find(&meant).map(|_| meant.join("."))
 }
 
 /// Text is what its key's form makes of it: a text key takes `5` as text, a size as a number.

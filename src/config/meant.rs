@@ -35,8 +35,7 @@ pub struct Listener {
     /// `host:port` or `off`.
     #[serde(default)]
     pub bind: String,
-    #[serde(default)]
-    pub protocols: Vec<String>,
+    pub protocols: Option<Vec<String>>,
     pub connections_max: Option<usize>,
 }
 

@@ -2,6 +2,7 @@
 //! holds. `UPDATE_EXPECT=1 cargo test -p crossdock --bin crossdock reference` writes the page again.
 
 use super::keys::{Form, Key, ROOT};
+use super::units;
 
 const HEAD: &str = r#"# Configuration
 
@@ -15,8 +16,10 @@ that hold several values (tables, lists of tables) can only be set in the file; 
 written `a,b` in the environment and on the command line.
 
 `crossdock check-config FILE` reads a file as `serve` would, compiles its routes and their modules, and
-prints every mistake as `file:line:column key: reason` without starting anything. A name in the
-environment that begins with `CROSSDOCK_` and names no key is reported as a warning and ignored.
+prints one line for each mistake, `file:line:column key: reason`, without starting anything. It checks in
+two steps: whether all values are well-formed, and only when they are, what they mean together
+(addresses, predicates, modules); so the last mistake mended may bring further ones to light. A name in
+the environment that begins with `CROSSDOCK_` and names no key is reported as a warning and ignored.
 
 A **size** is a number of bytes, or a text with a unit: `"64KiB"`, `"16MiB"`, `"1GiB"`. A **duration** is
 a text: `"200ms"`, `"5s"`. An **address** is `queue:NAME`, `topic:a/b` or `exchange:NAME/KEY`
@@ -91,7 +94,7 @@ fn form(form: &Form) -> String {
         Form::Bool => "`true` or `false`",
         Form::Count { min, max } => return format!("whole number, {min} to {max}"),
         Form::Size { min: 0 } => "size",
-        Form::Size { min } => return format!("size, at least {}", bytes(*min)),
+        Form::Size { min } => return format!("size, at least {}", units::shown(*min)),
         Form::Share => "size, at least 1 MiB, or a percentage",
         Form::Duration => "duration",
         Form::Bind => "`HOST:PORT` or `off`",
@@ -103,14 +106,6 @@ fn form(form: &Form) -> String {
         Form::Table(_) | Form::Named(_) | Form::Tables(_) | Form::Routes(_) => "table",
     };
     text.to_owned()
-}
-
-fn bytes(bytes: u64) -> String {
-    match (bytes >> 20, bytes >> 10) {
-        (1.., _) => format!("{} MiB", bytes >> 20),
-        (_, 1..) => format!("{} KiB", bytes >> 10),
-        _ => format!("{bytes} B"),
-    }
 }
 
 #[cfg(test)]

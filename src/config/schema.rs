@@ -3,7 +3,7 @@
 
 use super::keys::{Form, Key, ROOT};
 use super::tree::{Field, Mistake, Node, What};
-use super::units::{Share, Size, address};
+use super::units::{self, Share, Size, address};
 
 const MIB: u64 = 1 << 20;
 
@@ -149,7 +149,7 @@ fn scalar(what: &What, form: &Form, kind: &str) -> Result<(), String> {
 fn size(bytes: Option<u64>, min: u64) -> Result<(), String> {
     match bytes {
         Some(bytes) if bytes >= min => Ok(()),
-        _ => Err(format!("must be at least {min} bytes")),
+        _ => Err(format!("must be at least {}", units::shown(min))),
     }
 }
 

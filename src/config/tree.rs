@@ -30,14 +30,20 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.place.is_empty() {
-            write!(f, "{} ", self.place)?;
+        match (&*self.place, self.key.as_str()) {
+            ("", "") => f.write_str(&self.reason),
+            ("", key) => write!(f, "{key}: {}", self.reason),
+            (place, key) if key.is_empty() || is_option(place) => {
+                write!(f, "{place}: {}", self.reason)
+            }
+            (place, key) => write!(f, "{place} {key}: {}", self.reason),
         }
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        f.write_str(&self.reason)
     }
+}
+
+/// Whether a place is an option that sets one key only, as `--data-dir`: it names the key well enough.
+fn is_option(place: &str) -> bool {
+    place.starts_with("--") && !place.contains(' ')
 }
 
 /// A value and its place.
@@ -186,8 +192,16 @@ impl Provider for Node {
 /// Parses TOML; `name` is how the file is called in places.
 pub fn parse(name: &str, text: &str) -> Result<Node, Mistake> {
     let newlines = text.match_indices('\n').map(|(at, _)| at).collect();
-    let source = Source { name, text, newlines };
-    match Document::parse(text) {
+    read(&Source { name, text, newlines: Some(newlines) })
+}
+
+/// Parses TOML that is in no file: every place is `name` alone.
+pub fn parse_inner(name: &str, text: &str) -> Result<Node, Mistake> {
+    read(&Source { name, text, newlines: None })
+}
+
+fn read(source: &Source<'_>) -> Result<Node, Mistake> {
+    match Document::parse(source.text) {
         Ok(document) => Ok(source.table(document.as_table(), source.place(0))),
         Err(error) => {
             let place = source.place(error.span().map_or(0, |span| span.start));
@@ -201,14 +215,15 @@ pub fn parse(name: &str, text: &str) -> Result<Node, Mistake> {
 struct Source<'a> {
     name: &'a str,
     text: &'a str,
-    /// Offsets of the line ends, ascending.
-    newlines: Vec<usize>,
+    /// Offsets of the line ends, ascending; none where nobody can look at the lines.
+    newlines: Option<Vec<usize>>,
 }
 
 impl Source<'_> {
     fn place(&self, offset: usize) -> Place {
-        let line = self.newlines.partition_point(|end| *end < offset);
-        let start = line.checked_sub(1).and_then(|i| self.newlines.get(i)).map_or(0, |end| end + 1);
+        let Some(newlines) = &self.newlines else { return Place::from(self.name) };
+        let line = newlines.partition_point(|end| *end < offset);
+        let start = line.checked_sub(1).and_then(|i| newlines.get(i)).map_or(0, |end| end + 1);
         let column = self.text.get(start..offset).map_or(0, |before| before.chars().count());
         Place::from(format!("{}:{}:{}", self.name, line + 1, column + 1))
     }

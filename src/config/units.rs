@@ -73,6 +73,15 @@ impl Share {
     }
 }
 
+/// A number of bytes in the largest unit that fits, for people.
+pub fn shown(bytes: u64) -> String {
+    match (bytes >> 20, bytes >> 10) {
+        (1.., _) => format!("{} MiB", bytes >> 20),
+        (_, 1..) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} B"),
+    }
+}
+
 impl TryFrom<Written> for Size {
     type Error = String;
     fn try_from(written: Written) -> Result<Self, String> {

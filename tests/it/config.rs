@@ -130,6 +130,8 @@ fn a_file_can_be_checked_without_a_start() {
     assert_eq!(said.lines().count(), 2, "all mistakes at once: {said}");
     let missing = crossdock(&["check-config", "/nonexistent.toml"]).output().expect("it runs");
     assert_eq!(missing.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(said.starts_with("/nonexistent.toml: cannot be read: "), "{said}");
 }
 
 #[test]

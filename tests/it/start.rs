@@ -81,7 +81,7 @@ fn a_data_directory_belongs_to_one_process() {
     let output = second.output().expect("the binary is there");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("data_dir"), "{said}");
+    assert!(said.contains("--data-dir: the store cannot be opened: "), "{said}");
     assert!(output.stdout.is_empty(), "it must not say that it is ready");
     // The first process is not affected.
     Amqp::connect(broker.amqp).queue("q", true);
