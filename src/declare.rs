@@ -1,12 +1,12 @@
 //! Queues, exchanges and bindings of the configuration, declared at every start as a client would declare them. One
 //! that exists with other settings is a mistake and is not changed.
 
-use crate::config::{Loaded, Mistake, values};
+use crate::config::{Argument, Loaded, Mistake, suggestion, values};
 use crossdock_core::{
     Bind, BindTarget, Broker, Error, ErrorKind, ExchangeSpec, Key, Kind, Origin, QueueSpec,
     Session, SessionSpec,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The declarations, each with its key in the configuration.
 #[derive(Debug, Default)]
@@ -30,6 +30,7 @@ impl Declarations {
                 ..QueueSpec::durable(name)
             };
             check_name(name, &key, &mut names, loaded, mistakes);
+            check_arguments(&queue.arguments, &QueueSpec::ARGUMENTS, (&key, loaded), mistakes);
             match plain.with_arguments(values(&queue.arguments)) {
                 Ok(spec) => all.queues.push((key, spec)),
                 Err(error) => {
@@ -41,6 +42,8 @@ impl Declarations {
         for (index, exchange) in loaded.config.exchanges.iter().enumerate() {
             let key = format!("exchange[{index}]");
             check_name(&exchange.name, &key, &mut names, loaded, mistakes);
+            let known = &ExchangeSpec::ARGUMENTS;
+            check_arguments(&exchange.arguments, known, (&key, loaded), mistakes);
             match Kind::parse(&exchange.kind) {
                 Ok(kind) => {
                     let spec = ExchangeSpec {
@@ -112,6 +115,23 @@ impl Declarations {
     }
 }
 
+/// An argument that has no effect is mostly a misspelt one. A client may give such; in the configuration it is a mistake.
+fn check_arguments(
+    arguments: &BTreeMap<String, Argument>,
+    known: &[&str],
+    (key, loaded): (&str, &Loaded),
+    mistakes: &mut Vec<Mistake>,
+) {
+    for name in arguments.keys().filter(|name| !known.contains(&name.as_str())) {
+        let hint = match suggestion(name, known.iter().copied()) {
+            Some(meant) => format!("; did you mean '{meant}'?"),
+            None => format!("; those that have one are {}", known.join(", ")),
+        };
+        let reason = format!("this argument has no effect{hint}");
+        mistakes.push(loaded.mistake(format!("{key}.arguments.{name}"), reason));
+    }
+}
+
 fn check_name<'a>(
     name: &'a str,
     key: &str,
@@ -146,25 +166,47 @@ fn refused(error: &Error) -> String {
 mod tests {
     use super::*;
     use crate::config::{Request, load};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-    #[test]
-    fn a_name_that_stands_twice_is_a_mistake() {
-        let file =
-            std::env::temp_dir().join(format!("crossdock-twice-{}.toml", std::process::id()));
-        let text = "[[queue]]\nname = \"a\"\n[[queue]]\nname = \"a\"\ndurable = false\n\
-                    [[exchange]]\nname = \"a\"\ntype = \"topic\"\n\
-                    [[exchange]]\nname = \"a\"\ntype = \"fanout\"\n";
+    /// The mistakes of a configuration file, without the file's name.
+    fn mistakes(text: &str) -> Vec<String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("crossdock-declare-{}-{number}.toml", std::process::id());
+        let file = std::env::temp_dir().join(name);
         std::fs::write(&file, text).expect("the temporary folder is writable");
         let loaded = load(&Request { file: Some(&file), ..Request::default() });
         std::fs::remove_file(&file).expect("it was written");
         let mut mistakes = Vec::new();
         Declarations::read(&loaded.expect("well-formed"), &mut mistakes);
-        let shown: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
-        let file = file.display();
+        let prefix = format!("{}:", file.display());
+        mistakes.iter().map(|mistake| mistake.to_string().replace(&prefix, "")).collect()
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_a_mistake() {
+        let found = mistakes(
+            "[[queue]]\nname = \"a\"\n[[queue]]\nname = \"a\"\ndurable = false\n\
+             [[exchange]]\nname = \"a\"\ntype = \"topic\"\n\
+             [[exchange]]\nname = \"a\"\ntype = \"fanout\"\n",
+        );
+        let expected =
+            ["4:1 queue[1].name: 'a' stands twice", "10:1 exchange[1].name: 'a' stands twice"];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn an_argument_without_effect_is_a_mistake() {
+        let found = mistakes(
+            "[[queue]]\nname = \"a\"\narguments = { x-max-lenght = 5, x-max-length = 5 }\n\
+             [[exchange]]\nname = \"x\"\ntype = \"topic\"\narguments = { hash-header = \"h\" }\n",
+        );
         let expected = [
-            format!("{file}:4:1 queue[1].name: 'a' stands twice"),
-            format!("{file}:10:1 exchange[1].name: 'a' stands twice"),
+            "3:15 queue[0].arguments.x-max-lenght: this argument has no effect; did you mean \
+             'x-max-length'?",
+            "7:15 exchange[0].arguments.hash-header: this argument has no effect; those that have \
+             one are alternate-exchange",
         ];
-        assert_eq!(shown, expected);
+        assert_eq!(found, expected);
     }
 }

@@ -151,8 +151,10 @@ const QUEUE: &[Key] = &[
     key(
         "arguments",
         Form::Arguments,
-        "Arguments of the declaration, as AMQP clients write them: `x-max-length`, \
-         `x-message-ttl`, `x-dead-letter-exchange` and so on.",
+        "Arguments of the declaration, as AMQP clients write them: `x-message-ttl`, `x-expires`, \
+         `x-max-length`, `x-max-length-bytes`, `x-max-priority`, `x-overflow`, \
+         `x-dead-letter-exchange`, `x-dead-letter-routing-key`, `x-single-active-consumer`, \
+         `x-delivery-limit`, `x-queue-type`. Others would have no effect, and are a mistake.",
     ),
 ];
 
@@ -169,7 +171,7 @@ const EXCHANGE: &[Key] = &[
     key(
         "arguments",
         Form::Arguments,
-        "Arguments of the declaration, for example `alternate-exchange`.",
+        "Arguments of the declaration: `alternate-exchange`. Others are a mistake.",
     ),
 ];
 

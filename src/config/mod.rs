@@ -13,7 +13,7 @@ mod tests;
 mod tree;
 mod units;
 
-pub use meant::{Config, LogFormat, values};
+pub use meant::{Argument, Config, LogFormat, values};
 pub use reference::page as reference;
 pub use schema::suggestion;
 pub use tree::Mistake;

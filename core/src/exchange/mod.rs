@@ -264,6 +264,9 @@ pub struct ExchangeSpec {
 }
 
 impl ExchangeSpec {
+    /// The arguments that have an effect. Clients may give others, which are kept and compared.
+    pub const ARGUMENTS: [&str; 1] = ["alternate-exchange"];
+
     /// A durable exchange without arguments.
     pub fn new(name: impl Into<Name>, kind: Kind) -> Self {
         let (durable, auto_delete, internal) = (true, false, false);

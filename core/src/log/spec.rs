@@ -61,6 +61,21 @@ pub struct QueueSpec {
 const DELIVERY_LIMIT_DEFAULT: u16 = 20;
 
 impl QueueSpec {
+    /// The arguments that have an effect. Clients may give others, which are kept and compared.
+    pub const ARGUMENTS: [&str; 11] = [
+        "x-message-ttl",
+        "x-expires",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-priority",
+        "x-overflow",
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-single-active-consumer",
+        "x-delivery-limit",
+        "x-queue-type",
+    ];
+
     /// A durable queue that stays.
     pub fn durable(name: impl Into<Name>) -> Self {
         Self { name: name.into(), durable: true, ..Self::default() }
@@ -138,25 +153,12 @@ impl QueueSpec {
         if let Some((name, _)) = checks.iter().find(|(_, is_same)| !is_same) {
             return Some(name);
         }
-        const KNOWN: [&str; 11] = [
-            "x-message-ttl",
-            "x-expires",
-            "x-max-length",
-            "x-max-length-bytes",
-            "x-max-priority",
-            "x-overflow",
-            "x-dead-letter-exchange",
-            "x-dead-letter-routing-key",
-            "x-single-active-consumer",
-            "x-delivery-limit",
-            "x-queue-type",
-        ];
         let (a, b) = (&self.arguments, &other.arguments);
         let is_same = |name: &&&str| match (lookup(a, name), lookup(b, name)) {
             (Some(x), Some(y)) => x.equals(y),
             (x, y) => x.is_none() && y.is_none(),
         };
-        let differs = KNOWN.iter().find(|name| !is_same(name));
+        let differs = Self::ARGUMENTS.iter().find(|name| !is_same(name));
         differs.copied().or((!same_arguments(a, b)).then_some("arguments"))
     }
 }
