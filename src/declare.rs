@@ -115,7 +115,7 @@ impl Declarations {
     }
 }
 
-/// An argument that has no effect is mostly a misspelt one. A client may give such; in the configuration it is a mistake.
+/// An argument that has no effect is mostly a misspelt one. A client may give it; in the configuration it is a mistake.
 fn check_arguments(
     arguments: &BTreeMap<String, Argument>,
     known: &[&str],
