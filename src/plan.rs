@@ -5,7 +5,7 @@ use crate::config::{self, Loaded, Mistake};
 use crate::declare::Declarations;
 use crate::{machine, wiring};
 use crossdock_core::transform::ContentRoute;
-use crossdock_core::{Broker, Protocol, Settings};
+use crossdock_core::{Broker, Protocol, Settings, TopicRules};
 use crossdock_net::Listener;
 use crossdock_transforms::Host;
 use std::collections::BTreeSet;
@@ -94,12 +94,16 @@ impl Plan {
             topology,
             store,
             authenticator: wiring::authenticator(),
-            routes: self.routes.clone(),
         };
         let broker = Broker::open(setup).await.map_err(|error| {
             vec![loaded.mistake("data_dir", format!("the store cannot be recovered: {error}"))]
         })?;
-        let mistakes = self.declarations.apply(&broker, loaded).await;
+        let mut mistakes = self.declarations.apply(&broker, loaded).await;
+        if mistakes.is_empty()
+            && let Err(error) = broker.start_routes(self.routes.clone()).await
+        {
+            mistakes.push(loaded.mistake("route", error.detail()));
+        }
         if mistakes.is_empty() {
             return Ok(broker);
         }
@@ -125,8 +129,11 @@ fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
         session_share: bytes(config.limits.session_share_bytes.0),
         inbox_bytes_max: bytes(config.limits.inbox_bytes.0),
         message_bytes_max: bytes(config.limits.message_bytes.0),
-        topic_bytes_max: config.limits.topic_bytes,
-        topic_separators_max: config.limits.topic_separators,
+        topics: TopicRules {
+            bytes_max: config.limits.topic_bytes,
+            separators_max: config.limits.topic_separators,
+            dollar: Vec::new(),
+        },
         ..Settings::default()
     };
     match config::address(&config.vhost.dead_letter, &settings.topic_exchange) {

@@ -34,7 +34,7 @@ pub use auth::{Authenticator, Credentials, Login, LoopbackGuest, Secret};
 pub use broker::{
     Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer, ConsumerSource, Declared, Events,
     LaneId, Memo, Notice, OnDetach, ParkId, ParkUntil, PoolId, Publish, QueueStatus, Replay,
-    Session, SessionLife, SessionSpec, Settings, Setup,
+    Session, SessionLife, SessionSpec, Settings, Setup, TopicRules,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

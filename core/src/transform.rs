@@ -32,14 +32,14 @@ pub enum AfterFailure {
     /// The original is routed on as it was.
     Pass,
     Drop,
-    /// The publish is refused (inline routes only).
+    /// The publish is refused (inline routes only): its publisher is told why.
     Reject,
 }
 
 /// What a route does about failures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnError {
-    /// Further attempts after the first.
+    /// Further attempts after the first, for failures that [may pass](FailureKind::may_pass).
     pub retry: u16,
     /// Before the first retry; doubled for each further one.
     pub backoff: Duration,
@@ -68,7 +68,11 @@ pub enum Verdict {
     Drop(Arc<str>),
     /// The publish is to be refused.
     Reject(Arc<str>),
+    /// A step asks to be called again with this message after that time. This is no failure.
     Retry(Duration),
+    /// The message was not looked at: a module is paused for its source, is still being compiled, or all its
+    /// instances are busy. It is to be offered again after that time, and this was no attempt.
+    Wait(Duration),
 }
 
 /// Why a step failed.
@@ -89,8 +93,12 @@ pub enum FailureKind {
     Trap,
     Timeout,
     Memory,
-    /// The step itself said that it could not.
+    /// The step itself said that it could not: it will say so again.
     Guest,
+    /// A result is addressed to a queue or exchange that is not there, or was to reach somebody and reached nobody.
+    Unroutable,
+    /// The message went through too many content routes.
+    Hops,
 }
 
 impl FailureKind {
@@ -101,8 +109,53 @@ impl FailureKind {
             FailureKind::Timeout => "timeout",
             FailureKind::Memory => "memory",
             FailureKind::Guest => "guest",
+            FailureKind::Unroutable => "unroutable",
+            FailureKind::Hops => "hops",
         }
     }
+
+    /// False when the same message would fail in the same way again.
+    pub fn may_pass(self) -> bool {
+        !matches!(self, FailureKind::Guest | FailureKind::Hops)
+    }
+}
+
+/// Whether a route can work at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// A module is being compiled.
+    Starting,
+    /// It cannot work until the broker is started with another configuration or module; why.
+    Down(Arc<str>),
+}
+
+/// What happens to the order of one source's messages when one of them has to be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// It gives up its place: those behind it go on.
+    #[default]
+    Relaxed,
+    /// Those of the same source wait behind it.
+    Strict,
+}
+
+/// Who sent a message, and where to: messages of one source keep their order, and a module that fails is paused for
+/// that source only. The same number in every process and after every restart.
+pub fn source(message: &Message) -> u64 {
+    let origin = &message.meta().origin;
+    let address = message.address();
+    let parts: [&[u8]; 4] = [
+        origin.user.as_bytes(),
+        origin.client.as_bytes(),
+        address.exchange.as_bytes(),
+        address.key.bytes(),
+    ];
+    // FNV-1a, with a byte between the parts that no UTF-8 text has.
+    let bytes = parts.iter().flat_map(|part| part.iter().copied().chain([0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// A compiled chain of steps. Exactly one verdict per input.
@@ -111,10 +164,16 @@ pub trait Transform: Send + Sync {
     fn cost(&self) -> Cost;
     /// The route's predicate, asked in the publisher's turn: never slow, never fails.
     fn wants(&self, message: &Message, formats: &Formats) -> bool;
-    /// Runs the steps; outputs are complete messages with their addresses. Blocking when [`Cost::Queued`].
+    /// Whether it can work now; asked before each batch of a queued route.
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
+    /// Runs the steps; outputs are complete messages with their addresses, and their hops as the input's. Blocking when
+    /// [`Cost::Queued`]. `attempt` is 0 the first time, and one more after each failure or [`Verdict::Retry`].
     fn apply(
         &self,
         input: &Message,
+        attempt: u32,
         formats: &Formats,
         out: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure>;
@@ -126,8 +185,52 @@ pub struct ContentRoute {
     pub name: Name,
     pub watches: Vec<Watch>,
     pub mode: Mode,
+    /// Of several filters that watch one address the one with the highest comes first; equals in the order they are
+    /// configured in.
+    pub priority: i32,
+    /// A result that reaches nobody is a failure.
+    pub required: bool,
+    pub order: Order,
+    /// Workers that take messages from a queued route's queue; at least 1.
+    pub concurrency: u16,
     pub on_error: OnError,
     pub transform: Arc<dyn Transform>,
     /// Durable queues that it sends to by name; declared at start when nothing else declares them.
     pub queues: Vec<Name>,
+    /// Topics that it sends to: a publish that clears a retained value clears theirs.
+    pub topics: Topics,
+}
+
+impl ContentRoute {
+    /// A route with nothing configured but this; failures are dead-lettered at once.
+    pub fn new(name: Name, watches: Vec<Watch>, mode: Mode, transform: Arc<dyn Transform>) -> Self {
+        let on_error = OnError {
+            retry: 0,
+            backoff: Duration::from_millis(200),
+            then: AfterFailure::DeadLetter,
+            dead_letter: None,
+        };
+        Self {
+            name,
+            watches,
+            mode,
+            priority: 0,
+            required: false,
+            order: Order::Relaxed,
+            concurrency: 1,
+            on_error,
+            transform,
+            queues: Vec::new(),
+            topics: Topics::default(),
+        }
+    }
+}
+
+/// Topics among a route's destinations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topics {
+    /// Those that are the same for every message.
+    pub constant: Vec<Address>,
+    /// How many are computed from the message: their retained values cannot be cleared through the route.
+    pub computed: usize,
 }

@@ -112,7 +112,7 @@ impl Compiler<'_> {
         queues.dedup();
         let transform = Arc::new(route);
         let name = Name::from(spec.name.as_str());
-        ContentRoute { name, watches, mode, on_error, transform, queues }
+        ContentRoute { on_error, queues, ..ContentRoute::new(name, watches, mode, transform) }
     }
 
     fn name(&mut self) {

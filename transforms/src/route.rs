@@ -40,6 +40,7 @@ impl Transform for Route {
     fn apply(
         &self,
         input: &Message,
+        _attempt: u32,
         formats: &Formats,
         out: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure> {

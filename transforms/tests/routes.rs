@@ -112,7 +112,7 @@ fn computed_destinations_can_fail() {
     let null = (FailureKind::Guest, "a computed part of the address is NULL".into());
     assert_eq!(fault(&missing, "{}"), null);
     let mut out = vec![message("before", &[])];
-    let failed = missing.transform.apply(&message("{}", &[]), &formats(), &mut out);
+    let failed = missing.transform.apply(&message("{}", &[]), 0, &formats(), &mut out);
     assert!(failed.is_err());
     assert_eq!(out.len(), 1, "no half of the outputs is left");
     let wild = route(json!({ "to": ["topic:{json('$.id')}"] }));

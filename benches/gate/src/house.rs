@@ -43,10 +43,11 @@ impl House {
             topology: protocols.iter().flat_map(|p| p.topology()).collect(),
             store: Arc::new(MemoryStore::default()),
             authenticator: Arc::new(LoopbackGuest),
-            routes,
         };
         let (switch, drain) = Drain::channel();
-        Ok(Self { broker: Broker::open(setup).await?, drain, _switch: switch })
+        let broker = Broker::open(setup).await?;
+        broker.start_routes(routes).await?;
+        Ok(Self { broker, drain, _switch: switch })
     }
 
     /// A connection to that protocol.

@@ -3,12 +3,9 @@
 
 use anyhow::Result;
 use crossdock_core::exchange::selector::{Input, Selector};
-use crossdock_core::transform::{
-    AfterFailure, ContentRoute, Cost, Mode, OnError, StepFailure, Transform, Verdict, Watch,
-};
+use crossdock_core::transform::{ContentRoute, Cost, Mode, StepFailure, Transform, Verdict, Watch};
 use crossdock_core::{Formats, Key, Message};
 use std::sync::Arc;
-use std::time::Duration;
 
 struct Predicate(Selector);
 
@@ -28,6 +25,7 @@ impl Transform for Predicate {
     fn apply(
         &self,
         _: &Message,
+        _: u32,
         _: &Formats,
         _: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure> {
@@ -38,18 +36,7 @@ impl Transform for Predicate {
 /// The route.
 pub fn of_others() -> Result<ContentRoute> {
     let selector = Selector::parse("region = 'eu' AND content_type LIKE '%xml%'")?;
-    let on_error = OnError {
-        retry: 0,
-        backoff: Duration::ZERO,
-        then: AfterFailure::DeadLetter,
-        dead_letter: None,
-    };
-    Ok(ContentRoute {
-        name: "others".into(),
-        watches: vec![Watch::Exchange("amq.topic".into(), Key::from("gate/+"))],
-        mode: Mode::Divert,
-        on_error,
-        transform: Arc::new(Predicate(selector)),
-        queues: Vec::new(),
-    })
+    let watches = vec![Watch::Exchange("amq.topic".into(), Key::from("gate/+"))];
+    let transform = Arc::new(Predicate(selector));
+    Ok(ContentRoute::new("others".into(), watches, Mode::Divert, transform))
 }

@@ -35,5 +35,5 @@ pub use door::request::{
 };
 pub use restart::dump::{Stored, dump};
 pub use session::state::Session;
-pub use settings::{Settings, Setup};
+pub use settings::{Settings, Setup, TopicRules};
 pub use shared::Broker;

@@ -8,6 +8,7 @@ use super::tasks::{disk_space, due, load, relieve, route_worker};
 use super::turn::after_commit::AfterCommit;
 use crate::error::{Error, ErrorKind};
 use crate::store::{JournalId, JournalWriter, StoreError};
+use crate::transform::ContentRoute;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -16,8 +17,8 @@ const TRIMS: usize = 4;
 
 impl Broker {
     /// Opens the store, recovers, declares the topology and starts the background tasks.
-    pub async fn open(mut setup: Setup) -> Result<Broker, Error> {
-        let (store, routes) = (setup.store.clone(), std::mem::take(&mut setup.routes));
+    pub async fn open(setup: Setup) -> Result<Broker, Error> {
+        let store = setup.store.clone();
         let lease = store.coord().acquire("node").await.map_err(unavailable)?;
         let lease =
             lease.ok_or_else(|| Error::new(ErrorKind::Locked, "another process owns the store"))?;
@@ -47,9 +48,12 @@ impl Broker {
         }
         start_tasks(&shared, writer, load_asked);
         catch_up::catch_up(&shared);
-        let broker = Broker::new(shared);
-        route_worker::start(&broker, routes).await?;
-        Ok(broker)
+        Ok(Broker::new(shared))
+    }
+
+    /// Starts the content routes of the default virtual host, after everything else is declared. Call it once.
+    pub async fn start_routes(&self, routes: Vec<ContentRoute>) -> Result<(), Error> {
+        route_worker::start(self, routes).await
     }
 }
 

@@ -2,9 +2,8 @@
 
 use crate::auth::Authenticator;
 use crate::exchange::ExchangeSpec;
-use crate::message::{Address, Formats, Name};
+use crate::message::{Address, Formats, Key, Name};
 use crate::store::Store;
-use crate::transform::ContentRoute;
 use std::sync::Arc;
 
 /// Limits and marks.
@@ -28,9 +27,7 @@ pub struct Settings {
     pub inbox_bytes_max: usize,
     /// Bytes of one message at most.
     pub message_bytes_max: usize,
-    /// Bytes and separators of a topic at most.
-    pub topic_bytes_max: usize,
-    pub topic_separators_max: usize,
+    pub topics: TopicRules,
     /// After a crash: milliseconds that wills of sessions that were connected wait at least.
     pub will_grace_ms: u64,
     /// The exchange whose bindings are the shared topic tree.
@@ -39,6 +36,23 @@ pub struct Settings {
     pub dead_letter: Address,
     /// Virtual hosts; the first is the default one.
     pub vhosts: Vec<Name>,
+}
+
+/// What is a topic.
+#[derive(Debug, Clone)]
+pub struct TopicRules {
+    /// Bytes of a topic at most.
+    pub bytes_max: usize,
+    /// Separators in a topic at most.
+    pub separators_max: usize,
+    /// Filters of topics that begin with `$` and are ordinary topics nevertheless (docs/SEMANTICS.md §1).
+    pub dollar: Vec<Key>,
+}
+
+impl Default for TopicRules {
+    fn default() -> Self {
+        Self { bytes_max: 65_535, separators_max: 200, dollar: Vec::new() }
+    }
 }
 
 impl Default for Settings {
@@ -53,8 +67,7 @@ impl Default for Settings {
             session_share: 1 << 20,
             inbox_bytes_max: 8 << 20,
             message_bytes_max: 16 << 20,
-            topic_bytes_max: 65_535,
-            topic_separators_max: 200,
+            topics: TopicRules::default(),
             will_grace_ms: 30_000,
             topic_exchange: "amq.topic".into(),
             dead_letter: Address::queue("dead-letters"),
@@ -71,5 +84,4 @@ pub struct Setup {
     pub topology: Vec<ExchangeSpec>,
     pub store: Arc<dyn Store>,
     pub authenticator: Arc<dyn Authenticator>,
-    pub routes: Vec<ContentRoute>,
 }

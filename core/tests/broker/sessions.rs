@@ -159,6 +159,7 @@ impl Transform for Upper {
     fn apply(
         &self,
         input: &Message,
+        _: u32,
         formats: &Formats,
         out: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure> {
@@ -187,19 +188,13 @@ impl Transform for Upper {
 }
 
 fn route(cost: Cost, mode: Mode) -> ContentRoute {
-    ContentRoute {
-        name: "upper".into(),
-        watches: vec![Watch::Exchange(TOPICS.into(), "in/#".into())],
-        mode,
-        on_error: OnError {
-            retry: 1,
-            backoff: Duration::from_millis(5),
-            then: AfterFailure::DeadLetter,
-            dead_letter: None,
-        },
-        transform: Arc::new(Upper(cost, true.into())),
-        queues: vec!["out".into()],
-    }
+    let watches = vec![Watch::Exchange(TOPICS.into(), "in/#".into())];
+    let transform = Arc::new(Upper(cost, true.into()));
+    let mut route = ContentRoute::new("upper".into(), watches, mode, transform);
+    route.on_error.retry = 1;
+    route.on_error.backoff = Duration::from_millis(5);
+    route.queues = vec!["out".into()];
+    route
 }
 
 async fn run_route(cost: Cost, mode: Mode, want_original: bool) {

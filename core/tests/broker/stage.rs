@@ -33,9 +33,10 @@ impl Stage {
             ],
             store: Arc::new(store.clone()),
             authenticator: Arc::new(LoopbackGuest),
-            routes,
         };
-        Self { store, broker: Broker::open(setup).await.expect("opens") }
+        let broker = Broker::open(setup).await.expect("opens");
+        broker.start_routes(routes).await.expect("the routes start");
+        Self { store, broker }
     }
 
     /// Kills the broker without a goodbye and starts another on what was stored.

@@ -32,7 +32,6 @@ impl Scene {
             topology: Vec::new(),
             store: Arc::new(MemoryStore::default()),
             authenticator: Arc::new(LoopbackGuest),
-            routes: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("opens");
         let session = broker.session(SessionSpec::anonymous("/", Origin::default())).await;

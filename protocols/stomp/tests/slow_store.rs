@@ -37,7 +37,6 @@ impl House {
             topology: stomp.topology(),
             store: Arc::new(store.clone()),
             authenticator: Arc::new(LoopbackGuest),
-            routes: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("an empty store opens");
         let (switch, drain) = Drain::channel();

@@ -214,7 +214,6 @@ async fn broker() -> Broker {
         topology: stomp.topology(),
         store: Arc::new(MemoryStore::default()),
         authenticator: Arc::new(LoopbackGuest),
-        routes: Vec::new(),
     };
     Broker::open(setup).await.expect("an empty store opens")
 }

@@ -77,7 +77,7 @@ pub fn apply(
     message: &Message,
 ) -> Result<(Verdict, Vec<Message>), StepFailure> {
     let mut out = Vec::new();
-    let verdict = route.transform.apply(message, &formats(), &mut out)?;
+    let verdict = route.transform.apply(message, 0, &formats(), &mut out)?;
     Ok((verdict, out))
 }
 

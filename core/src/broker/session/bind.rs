@@ -38,8 +38,8 @@ impl Session {
         let target = self.target(&bind.to)?;
         let Bind { source, key, arguments, tag, skip_own, .. } = bind;
         let limits = &self.broker.shared().settings;
-        if key.bytes().len() > limits.topic_bytes_max
-            || key.separators() > limits.topic_separators_max
+        if key.bytes().len() > limits.topics.bytes_max
+            || key.separators() > limits.topics.separators_max
         {
             return Err(Error::new(ErrorKind::TooLarge, "the pattern is too long"));
         }

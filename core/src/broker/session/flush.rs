@@ -237,8 +237,8 @@ impl Session {
             return Ok(cached.route.clone());
         }
         let limits = &context.shared.settings;
-        if address.key.bytes().len() > limits.topic_bytes_max
-            || !address.is_queue() && address.key.separators() > limits.topic_separators_max
+        if address.key.bytes().len() > limits.topics.bytes_max
+            || !address.is_queue() && address.key.separators() > limits.topics.separators_max
         {
             return Err(Error::new(ErrorKind::TooLarge, "the address is too long"));
         }

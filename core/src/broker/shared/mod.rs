@@ -76,7 +76,7 @@ pub struct Start {
 impl Shared {
     /// Empty virtual hosts, nothing running. The receiver wakes the task that reads records back.
     pub fn new(setup: Setup, start: Start) -> (Arc<Self>, mpsc::Receiver<()>) {
-        let Setup { settings, formats, topology, store, authenticator, .. } = setup;
+        let Setup { settings, formats, topology, store, authenticator } = setup;
         let vhosts = settings
             .vhosts
             .iter()

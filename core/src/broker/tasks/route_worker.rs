@@ -133,9 +133,9 @@ impl Worker {
             let mut all = Vec::with_capacity(inputs.len());
             for (offset, input) in inputs {
                 let mut outputs = Vec::new();
-                let verdict = path.route.transform.apply(&input, &formats, &mut outputs);
+                let verdict = path.route.transform.apply(&input, 0, &formats, &mut outputs);
                 let wait = match &verdict {
-                    Ok(Verdict::Retry(wait)) => Some(*wait),
+                    Ok(Verdict::Retry(wait) | Verdict::Wait(wait)) => Some(*wait),
                     _ => None,
                 };
                 all.push(Done { offset, input, result: path.judge(verdict, outputs), wait });

@@ -65,7 +65,7 @@ impl ContentPath {
     /// Runs the steps once, in the publisher's turn.
     pub fn run(&self, message: &Message, formats: &Formats, dead_letter: &Address) -> RouteResult {
         let mut outputs = Vec::new();
-        let verdict = self.route.transform.apply(message, formats, &mut outputs);
+        let verdict = self.route.transform.apply(message, 0, formats, &mut outputs);
         match self.judge(verdict, outputs) {
             Ok(result) => result,
             // A publisher's turn cannot wait for another attempt, so a failure is final at once.
@@ -96,7 +96,7 @@ impl ContentPath {
                 refused: Some(Error::new(ErrorKind::Invalid, why)),
                 ..RouteResult::default()
             }),
-            Verdict::Retry(_) => Err(own("the step asked for another attempt")),
+            Verdict::Retry(_) | Verdict::Wait(_) => Err(own("the step asked for another attempt")),
         }
     }
 

@@ -32,7 +32,6 @@ impl Stage {
             topology: protocol.topology(),
             store: Arc::new(store.clone()),
             authenticator: Arc::new(LoopbackGuest),
-            routes: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("the broker opens");
         let (switch, drain) = Drain::channel();

@@ -180,6 +180,6 @@ impl Connection<'_> {
 
 /// docs/SEMANTICS.md §1: longer topics are refused.
 pub(super) fn within_limits(topic: &Bytes, settings: &Settings) -> bool {
-    topic.len() <= settings.topic_bytes_max
-        && Key::new(topic.clone()).separators() <= settings.topic_separators_max
+    topic.len() <= settings.topics.bytes_max
+        && Key::new(topic.clone()).separators() <= settings.topics.separators_max
 }

@@ -62,7 +62,6 @@ pub async fn open(store: &MemoryStore, settings: Settings) -> (Broker, Session) 
         topology: mqtt.topology(),
         store: Arc::new(store.clone()),
         authenticator: Arc::new(LoopbackGuest),
-        routes: Vec::new(),
     };
     let broker = Broker::open(setup).await.expect("opens");
     let other = broker.session(SessionSpec::anonymous("/", Origin::default())).await;
