@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The session, connection or broker is closing.
     Closed,
+    /// A message has nowhere to go, because of what a content route made of it.
+    Unroutable,
     /// A fault of ours.
     Internal,
 }

@@ -32,16 +32,17 @@ pub mod transform;
 
 pub use auth::{Authenticator, Credentials, Login, LoopbackGuest, Secret};
 pub use broker::{
-    Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer, ConsumerSource, Declared, Events,
-    LaneId, Memo, Notice, OnDetach, ParkId, ParkUntil, PoolId, Publish, QueueStatus, Replay,
-    Session, SessionLife, SessionSpec, Settings, Setup, TopicRules,
+    Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer, ConsumerSource, Declared,
+    DropReason, Events, LaneId, LastFailure, Memo, Notice, OnDetach, ParkId, ParkUntil, PoolId,
+    Publish, QueueStatus, Replay, RouteDrained, RouteStatus, Session, SessionLife, SessionSpec,
+    Settings, Setup, TopicRules,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};
 pub use log::{Life, Limits, Offset, Overflow, QueueSpec};
 pub use message::{
-    Address, BodyKind, Death, Fields, Format, FormatId, Formats, Id, Key, Message, Meta, Name,
-    Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
+    Address, BodyKind, Death, Fields, Format, FormatId, Formats, Id, Journey, Key, Message, Meta,
+    Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
 };
 pub use protocol::{Accepted, Drain, Protocol, Sniff};
 pub use subscription::{ConsumerId, Credit, Delivery, Outcome};

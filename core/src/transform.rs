@@ -102,6 +102,16 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// All kinds.
+    pub const ALL: [FailureKind; 6] = [
+        FailureKind::Trap,
+        FailureKind::Timeout,
+        FailureKind::Memory,
+        FailureKind::Guest,
+        FailureKind::Unroutable,
+        FailureKind::Hops,
+    ];
+
     /// The word in headers.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -143,19 +153,7 @@ pub enum Order {
 /// Who sent a message, and where to: messages of one source keep their order, and a module that fails is paused for
 /// that source only. The same number in every process and after every restart.
 pub fn source(message: &Message) -> u64 {
-    let origin = &message.meta().origin;
-    let address = message.address();
-    let parts: [&[u8]; 4] = [
-        origin.user.as_bytes(),
-        origin.client.as_bytes(),
-        address.exchange.as_bytes(),
-        address.key.bytes(),
-    ];
-    // FNV-1a, with a byte between the parts that no UTF-8 text has.
-    let bytes = parts.iter().flat_map(|part| part.iter().copied().chain([0xff]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    message.source()
 }
 
 /// A compiled chain of steps. Exactly one verdict per input.

@@ -86,6 +86,7 @@ fn rules(dice: &mut Dice) -> Rules {
         single_active: dice.chance(15),
         durable: true,
         keeps_seen: false,
+        by_source: false,
     }
 }
 

@@ -37,3 +37,6 @@ pub use restart::dump::{Stored, dump};
 pub use session::state::Session;
 pub use settings::{Settings, Setup, TopicRules};
 pub use shared::Broker;
+pub use tasks::routes::RouteDrained;
+pub use vhost::drops::DropReason;
+pub use vhost::route_counters::{LastFailure, RouteStatus};

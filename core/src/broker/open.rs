@@ -4,11 +4,10 @@ use super::journal::committer::{self, Committed};
 use super::restart::{catch_up, recovery, snapshot};
 use super::settings::Setup;
 use super::shared::{Broker, Shared, Start};
-use super::tasks::{disk_space, due, load, relieve, route_worker};
+use super::tasks::{disk_space, due, load, relieve};
 use super::turn::after_commit::AfterCommit;
 use crate::error::{Error, ErrorKind};
 use crate::store::{JournalId, JournalWriter, StoreError};
-use crate::transform::ContentRoute;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -49,11 +48,6 @@ impl Broker {
         start_tasks(&shared, writer, load_asked);
         catch_up::catch_up(&shared);
         Ok(Broker::new(shared))
-    }
-
-    /// Starts the content routes of the default virtual host, after everything else is declared. Call it once.
-    pub async fn start_routes(&self, routes: Vec<ContentRoute>) -> Result<(), Error> {
-        route_worker::start(self, routes).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Limits and marks of a broker, and what it is made of.
 
 use crate::auth::Authenticator;
-use crate::exchange::ExchangeSpec;
+use crate::exchange::{ExchangeSpec, filter};
 use crate::message::{Address, Formats, Key, Name};
 use crate::store::Store;
 use std::sync::Arc;
@@ -47,6 +47,14 @@ pub struct TopicRules {
     pub separators_max: usize,
     /// Filters of topics that begin with `$` and are ordinary topics nevertheless (docs/SEMANTICS.md §1).
     pub dollar: Vec<Key>,
+}
+
+impl TopicRules {
+    /// True for a topic that begins with `$` and is not said to be an ordinary one: nobody publishes there.
+    pub fn is_reserved(&self, topic: &Key) -> bool {
+        topic.bytes().first() == Some(&b'$')
+            && !self.dollar.iter().any(|filter| filter::matches(filter, topic))
+    }
 }
 
 impl Default for TopicRules {

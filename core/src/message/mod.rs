@@ -148,15 +148,47 @@ pub struct Meta {
     pub retain: bool,
     /// Delivery level 0, 1 or 2 (at most, at least, exactly once at the hop).
     pub level: u8,
-    /// How many moves and routes it went through; bounded.
+    /// How many content routes sent it on to another address; bounded.
     pub hops: u8,
-    /// Content routes it went through: it does not enter them again.
-    pub through: Option<Arc<[Name]>>,
+    /// How often it was dead-lettered without a consumer's decision in between; bounded.
+    pub moves: u8,
+    /// What content routes have to know of it; none: it met none.
+    pub journey: Option<Arc<Journey>>,
     pub deaths: Option<Arc<[Death]>>,
     pub origin: Arc<Origin>,
 }
 
+/// A message's way through content routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Journey {
+    /// Routes that it went through: it does not enter them again.
+    pub through: Vec<Name>,
+    /// While it waits in a route's queue: how it goes on from there.
+    pub onward: Option<Onward>,
+}
+
+/// How a message goes on behind the route in whose queue it waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Onward {
+    /// The queue that it was on its way into; none: it was met at its address.
+    pub queue: Option<Name>,
+    /// Routes that had their turn with it already, whether or not they took it.
+    pub asked: Vec<Name>,
+    /// A divert has it: it does not go into its queue or to its address any more.
+    pub taken: bool,
+}
+
 impl Meta {
+    /// Content routes that it went through.
+    pub fn through(&self) -> &[Name] {
+        self.journey.as_ref().map(|journey| journey.through.as_slice()).unwrap_or_default()
+    }
+
+    /// How it goes on behind the route in whose queue it waits.
+    pub fn onward(&self) -> Option<&Onward> {
+        self.journey.as_ref()?.onward.as_ref()
+    }
+
     /// A transient message of this origin, without priority or expiry.
     pub fn new(origin: Arc<Origin>, published: Timestamp) -> Self {
         Self {
@@ -167,7 +199,8 @@ impl Meta {
             retain: false,
             level: 0,
             hops: 0,
-            through: None,
+            moves: 0,
+            journey: None,
             deaths: None,
             origin,
         }
@@ -297,6 +330,22 @@ impl Message {
     /// Bytes of memory that it takes while it waits, its record and what the allocator adds included.
     pub(crate) fn footprint(&self) -> usize {
         self.size() + size_of::<Parts>() + RECORD_BYTES
+    }
+
+    /// Who sent it, and where to, as a number that is the same in every process and after every restart.
+    pub fn source(&self) -> u64 {
+        let (origin, address) = (&self.0.meta.origin, &self.0.address);
+        let parts: [&[u8]; 4] = [
+            origin.user.as_bytes(),
+            origin.client.as_bytes(),
+            address.exchange.as_bytes(),
+            address.key.bytes(),
+        ];
+        // FNV-1a, with a byte between the parts that no UTF-8 text has.
+        let bytes = parts.iter().flat_map(|part| part.iter().copied().chain([0xff]));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
     }
 
     /// The same message in memory.

@@ -1,5 +1,6 @@
 //! Who may have a record: consumers by priority, in turn, as far as their credit and their pools go.
 
+use super::buckets::Buckets;
 use super::{ConsumerId, Credit, Pool};
 use crate::exchange::LogId;
 use crate::message::{Message, Origin};
@@ -100,6 +101,8 @@ pub struct Consumers {
     next: u32,
     /// With a single active consumer: which.
     active: Option<Handle>,
+    /// Which consumer has the messages of which sources, in queues that care.
+    buckets: Buckets,
 }
 
 impl Consumers {
@@ -117,6 +120,7 @@ impl Consumers {
 
     /// Removes a consumer.
     pub fn remove(&mut self, handle: Handle) -> Option<Attached> {
+        self.buckets.forget(handle);
         if self.active == Some(handle) {
             self.active = None;
         }
@@ -135,6 +139,7 @@ impl Consumers {
 
     /// Stops deliveries to a consumer that still has to settle.
     pub fn stop(&mut self, handle: Handle) {
+        self.buckets.forget(handle);
         if self.active == Some(handle) {
             self.active = None;
         }
@@ -220,6 +225,28 @@ impl Consumers {
         match others {
             true => Choice::Wait(refused),
             false => Choice::NobodysOwn,
+        }
+    }
+
+    /// As [`Consumers::choose`], where all messages of one source go to one consumer.
+    pub(super) fn choose_by_source(
+        &mut self,
+        message: &Message,
+        size: u32,
+        wake: &mut Vec<LogId>,
+    ) -> Choice {
+        let active = self.list.iter().filter(|c| c.is_active());
+        let owner = self.buckets.owner(message.source(), active);
+        let Some(index) = self.list.iter().position(|c| Some(c.handle) == owner) else {
+            return Choice::Wait(SmallVec::new());
+        };
+        let consumer = &self.list[index];
+        if !consumer.has_credit() {
+            return Choice::Wait(SmallVec::new());
+        }
+        match consumer.reserve(size, wake) {
+            Ok(()) => Choice::Take(index),
+            Err(pool) => Choice::Wait(SmallVec::from_iter([pool])),
         }
     }
 

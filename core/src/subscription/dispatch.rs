@@ -112,8 +112,11 @@ impl Subscription {
                 continue;
             }
             let size = record.size;
-            let single = self.rules.single_active;
-            match self.consumers.choose(&message, size, single, &mut out.wake) {
+            let choice = match (self.rules.by_source, self.rules.single_active) {
+                (true, _) => self.consumers.choose_by_source(&message, size, &mut out.wake),
+                (false, single) => self.consumers.choose(&message, size, single, &mut out.wake),
+            };
+            match choice {
                 Choice::Take(index) => self.give(offset, index, message, out),
                 Choice::NobodysOwn => self.drop_own(offset, out),
                 Choice::Wait(pools) => {

@@ -4,11 +4,12 @@
 //! | file | question |
 //! |---|---|
 //! | `ready` | which record is next |
-//! | `consumers` | who may have it |
+//! | `consumers` `buckets` | who may have it; what belongs together goes to one consumer |
 //! | `pool` | credit that consumers of a session share |
 //! | `dispatch` | giving out, limits, expiry |
 //! | `settle` | what consumers say of what they got |
 
+mod buckets;
 mod consumers;
 mod dispatch;
 mod effects;
@@ -38,6 +39,9 @@ pub struct Rules {
     pub durable: bool,
     /// A session's own queue: what its client has been sent is owed to it and does not expire (MQTT 5 §3.3.2.3.3).
     pub keeps_seen: bool,
+    /// Records of one source ([`Message::source`](crate::message::Message::source)) go to one consumer, so that they keep
+    /// their order.
+    pub by_source: bool,
 }
 
 impl Rules {
@@ -51,6 +55,7 @@ impl Rules {
             single_active: spec.single_active,
             durable: spec.durable,
             keeps_seen: false,
+            by_source: false,
         }
     }
 }

@@ -182,7 +182,7 @@ async fn memos_are_not_held_back_with_publishes() {
     let memo = |value| Memo { key: "k".into(), value };
     s.session.memo(memo(Some("v".into())));
     let message = s.message(Address::queue("q"), "tied", |meta| meta.durable = true);
-    let publish = Publish { message, confirm: true, mandatory: false };
+    let publish = Publish::new(message, true);
     let tied = Memo { key: "tied".into(), value: Some("v".into()) };
     s.session.publish_with(s.lane, publish, tied.clone());
     s.session.flush();

@@ -58,7 +58,7 @@ async fn a_connection_that_lost_its_name_changes_nothing_of_the_session() {
     old.declare(QueueSpec::durable("q")).await;
     old.session.memo(memo(b"m"));
     let message = old.message(Address::queue("q"), "once", at_level_1);
-    let publish = Publish { message, confirm: true, mandatory: false };
+    let publish = Publish::new(message, true);
     old.session.publish_with(old.lane, publish, memo(b"q5"));
     old.session.flush();
     assert_eq!(old.ready("q"), 0, "the new connection will be sent it again");

@@ -167,12 +167,9 @@ impl Transform for Upper {
         let first = self.1.swap(false, std::sync::atomic::Ordering::Relaxed);
         if text == "BAD" || text == "ONCE" && first {
             let (module, version) = (Arc::from("upper"), Arc::from("1"));
-            return Err(StepFailure {
-                module,
-                version,
-                kind: FailureKind::Guest,
-                text: "no".into(),
-            });
+            // What the step itself refuses is not tried again.
+            let kind = if text == "BAD" { FailureKind::Guest } else { FailureKind::Timeout };
+            return Err(StepFailure { module, version, kind, text: "no".into() });
         }
         let fields = input.fields(formats).clone();
         for address in [Address::queue("out"), topic("in/again")] {

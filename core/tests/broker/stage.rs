@@ -100,7 +100,7 @@ impl Client {
     /// Queues a publish; flush follows.
     pub fn put(&mut self, address: Address, body: &str, change: impl FnOnce(&mut Meta)) -> u64 {
         let message = self.message(address, body, change);
-        self.session.publish(self.lane, Publish { message, confirm: true, mandatory: false })
+        self.session.publish(self.lane, Publish::new(message, true))
     }
 
     pub fn publish(&mut self, address: Address, body: &str) -> u64 {

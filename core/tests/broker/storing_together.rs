@@ -20,7 +20,7 @@ async fn what_was_refused_is_neither_noted_nor_retained() {
         });
         let value = Some(Bytes::from_static(b"x"));
         let memo = Memo { key: Bytes::from_static(key), value };
-        let publish = Publish { message, confirm: true, mandatory: false };
+        let publish = Publish::new(message, true);
         let number = s.session.publish_with(s.lane, publish, memo);
         if last {
             s.session.flush();

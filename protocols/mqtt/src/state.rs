@@ -98,11 +98,6 @@ impl Inbound {
         self.push(Pending { number, packet_id, qos, resolved: None });
     }
 
-    /// A publish is answered without the core.
-    pub fn decided(&mut self, packet_id: u16, qos: u8, reason: Reason, why: Option<Arc<str>>) {
-        self.push(Pending { number: 0, packet_id, qos, resolved: Some((reason, why)) });
-    }
-
     fn push(&mut self, pending: Pending) {
         self.open += 1;
         if pending.qos == 2 {

@@ -10,14 +10,15 @@ fn next(inbound: &mut Inbound) -> Option<(u16, u8)> {
 fn acknowledgements_leave_in_order() {
     let mut inbound = Inbound::default();
     inbound.routed(5, 1, 1);
-    inbound.decided(6, 1, Reason::NOT_AUTHORIZED, None);
-    inbound.routed(7, 2, 2);
-    assert_eq!(next(&mut inbound), None, "the second waits for the first");
+    inbound.routed(6, 1, 2);
+    inbound.routed(7, 2, 3);
+    assert_eq!(next(&mut inbound), None, "nothing is decided");
     inbound.confirmed(1, Reason::SUCCESS, None);
+    inbound.confirmed(2, Reason::NOT_AUTHORIZED, None);
     assert_eq!(next(&mut inbound), Some((5, 0)));
     assert_eq!(next(&mut inbound), Some((6, 0x87)));
     assert_eq!((next(&mut inbound), inbound.open(), inbound.waiting()), (None, 1, 1));
-    inbound.confirmed(2, Reason::SUCCESS, None);
+    inbound.confirmed(3, Reason::SUCCESS, None);
     assert_eq!(next(&mut inbound), Some((7, 0)));
     assert_eq!(inbound.open(), 1, "QoS 2 is open until it is released");
     assert!(inbound.release(7));

@@ -44,7 +44,7 @@ impl House {
         let message = Message::from_fields(address, meta, &Fields::default(), body);
         for at in 0..count {
             let message = message.clone();
-            self.other.publish(lane, Publish { message, confirm: false, mandatory: false });
+            self.other.publish(lane, Publish::new(message, false));
             if at % 1000 == 0 {
                 self.other.sync().await.expect("stored");
             }

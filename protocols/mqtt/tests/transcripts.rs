@@ -128,7 +128,7 @@ impl Stage {
         let body = body.trim_matches('"').as_bytes().to_vec();
         let message = Message::from_fields(address, meta, &Fields::default(), body.into());
         let lane = self.other.lane();
-        self.other.publish(lane, Publish { message, confirm: false, mandatory: false });
+        self.other.publish(lane, Publish::new(message, false));
         self.other.sync().await.expect("stored");
     }
 

@@ -51,7 +51,7 @@ impl Scene {
         let body = bytes::Bytes::from_static(b"x");
         let message = Message::from_fields(Address::queue("none"), meta, &Fields::default(), body);
         let lane = self.session.lane();
-        self.session.publish(lane, Publish { message, confirm: true, mandatory: false });
+        self.session.publish(lane, Publish::new(message, true));
         self.session.flush();
     }
 }

@@ -28,6 +28,16 @@ pub struct Publish {
     /// Without a route it comes back, `confirm` or not, as
     /// [`ConfirmOutcome::Unroutable`](super::events::ConfirmOutcome).
     pub mandatory: bool,
+    /// The confirm can say no. Otherwise, and without one, a message that is refused goes to a dead-letter address if
+    /// there is one.
+    pub can_refuse: bool,
+}
+
+impl Publish {
+    /// A publish whose confirm, if one is wanted, can say no.
+    pub fn new(message: Message, confirm: bool) -> Self {
+        Self { message, confirm, mandatory: false, can_refuse: true }
+    }
 }
 
 /// Opaque state of a named session, stored in the same entry as the flush that carries it. The core never reads it.

@@ -2,10 +2,14 @@
 
 use crate::message::wire::{Put, Take};
 use crate::message::{
-    Address, Death, FormatId, Key, Message, Meta, Native, Origin, Reason, Timestamp,
+    Address, Death, FormatId, Journey, Key, Message, Meta, Name, Native, Onward, Origin, Reason,
+    Timestamp,
 };
 use bytes::Bytes;
 use std::sync::Arc;
+
+/// Flag: moves, and how the message goes on behind a content route, follow the route names.
+const HAS_MORE: u8 = 1 << 4;
 
 fn put_address(out: &mut Vec<u8>, address: &Address) {
     out.text(&address.exchange);
@@ -21,14 +25,19 @@ fn take_address(input: &mut Bytes) -> Option<Address> {
 pub fn put_message(out: &mut Vec<u8>, message: &Message) {
     let meta = message.meta();
     out.reserve(message.size() + 64);
-    out.u8(u8::from(meta.durable) | u8::from(meta.retain) << 1 | meta.level << 2);
+    let onward = meta.onward();
+    let has_more = onward.is_some() || meta.moves > 0;
+    let flags = u8::from(meta.durable) | u8::from(meta.retain) << 1 | meta.level << 2;
+    out.u8(flags | if has_more { HAS_MORE } else { 0 });
     out.optional(meta.priority, Put::u8);
     out.varint(meta.published.0);
     out.optional(meta.expires, |o, at| o.varint(at.0));
     out.u8(meta.hops);
-    let through = meta.through.as_deref().unwrap_or_default();
-    out.varint(through.len() as u64);
-    through.iter().for_each(|name| out.text(name));
+    put_names(out, meta.through());
+    if has_more {
+        out.u8(meta.moves);
+        out.optional(onward, put_onward);
+    }
     out.varint(meta.deaths().len() as u64);
     meta.deaths().iter().for_each(|death| put_death(out, death));
     for name in [&meta.origin.user, &meta.origin.client, &meta.origin.listener] {
@@ -46,13 +55,19 @@ pub fn take_message(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Messa
     let mut meta = Meta::new(origin.clone(), Timestamp(0));
     meta.durable = flags & 1 != 0;
     meta.retain = flags & 2 != 0;
-    meta.level = flags >> 2;
+    meta.level = flags >> 2 & 3;
     meta.priority = input.take_optional(Take::take_u8)?;
     meta.published = Timestamp(input.take_varint()?);
     meta.expires = input.take_optional(|i| i.take_varint().map(Timestamp))?;
     meta.hops = input.take_u8()?;
     let through = take_list(input, Take::take_name)?;
-    meta.through = (!through.is_empty()).then(|| through.into());
+    let mut onward = None;
+    if flags & HAS_MORE != 0 {
+        meta.moves = input.take_u8()?;
+        onward = input.take_optional(take_onward)?;
+    }
+    let met_routes = !through.is_empty() || onward.is_some();
+    meta.journey = met_routes.then(|| Arc::new(Journey { through, onward }));
     let deaths = take_list(input, take_death)?;
     meta.deaths = (!deaths.is_empty()).then(|| deaths.into());
     let who = Origin {
@@ -69,6 +84,25 @@ pub fn take_message(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Messa
     let native = Native { format: FormatId(input.take_number()?), bytes: input.take_bytes()? };
     let body = input.take_bytes()?;
     Some(Message::new(address, meta, native, body))
+}
+
+fn put_names(out: &mut Vec<u8>, names: &[Name]) {
+    out.varint(names.len() as u64);
+    names.iter().for_each(|name| out.text(name));
+}
+
+fn put_onward(out: &mut Vec<u8>, onward: &Onward) {
+    out.optional(onward.queue.as_deref(), Put::text);
+    put_names(out, &onward.asked);
+    out.u8(u8::from(onward.taken));
+}
+
+fn take_onward(input: &mut Bytes) -> Option<Onward> {
+    Some(Onward {
+        queue: input.take_optional(Take::take_name)?,
+        asked: take_list(input, Take::take_name)?,
+        taken: input.take_u8()? != 0,
+    })
 }
 
 fn take_list<T>(input: &mut Bytes, take: impl Fn(&mut Bytes) -> Option<T>) -> Option<Vec<T>> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::exchange::{BindingTag, Kind, Target};
 use crate::log::{Place, Record, RecordState};
-use crate::message::{Address, Death, Meta, Reason};
+use crate::message::{Address, Death, Journey, Meta, Onward, Reason};
 use crate::message::{Fields, Value};
 
 fn message() -> Message {
@@ -13,7 +13,10 @@ fn message() -> Message {
     meta.level = 2;
     meta.priority = Some(0);
     meta.expires = Some(Timestamp(99));
-    meta.through = Some(["r".into()].into());
+    meta.moves = 3;
+    let onward =
+        Onward { queue: Some("q".into()), asked: vec!["r".into(), "s".into()], taken: true };
+    meta.journey = Some(Arc::new(Journey { through: vec!["r".into()], onward: Some(onward) }));
     meta.deaths = Some(
         [Death {
             queue: "q".into(),

@@ -127,6 +127,7 @@ impl Session {
         }
         let spec = named.with(|state| state.queue_spec.clone());
         let spec = spec.ok_or_else(|| refused("the session has no queue"))?;
+        self.check_spec(&spec)?;
         let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         let mut ops = Ops::default();

@@ -5,6 +5,8 @@ use super::state::Session;
 use crate::broker::door::events::{Declared, QueueStatus};
 use crate::broker::operations::ops::Ops;
 use crate::broker::turn::removal;
+use crate::broker::vhost::content_path::is_route_queue;
+use crate::broker::vhost::host::reserved_queue;
 use crate::broker::vhost::queue::Queue;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, LogId};
@@ -30,7 +32,27 @@ impl Session {
         }
     }
 
+    /// The queues in front of content routes are for no client, by no verb.
+    fn check_name(&self, name: &str) -> Result<(), Error> {
+        match is_route_queue(name) && !self.status.internal {
+            true => Err(reserved_queue(name)),
+            false => Ok(()),
+        }
+    }
+
+    /// What leaves a client's queue does not go into one of those either.
+    pub(super) fn check_spec(&self, spec: &QueueSpec) -> Result<(), Error> {
+        self.check_name(&spec.name)?;
+        match &spec.dead_letter {
+            Some((exchange, Some(key))) if exchange.is_empty() => {
+                self.check_name(std::str::from_utf8(key.bytes()).unwrap_or_default())
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn own_queue_named(&self, name: &str) -> Result<Arc<Queue>, Error> {
+        self.check_name(name)?;
         let queue = self.vhost.queue(name)?;
         self.check_owner(&queue)?;
         Ok(queue)
@@ -43,6 +65,7 @@ impl Session {
         if spec.name.is_empty() {
             spec.name = format!("amq.gen-{}", shared.identifiers.unique_text(shared.now())).into();
         }
+        self.check_spec(&spec)?;
         let (queue, created) = self.known_or_new(spec)?;
         if created {
             removal::watch_unused(&shared, &self.vhost, &queue);

@@ -7,6 +7,8 @@ use crate::broker::door::events::{Confirm, ConfirmOutcome, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::Ticket;
 use crate::broker::turn::context::Context;
+use crate::broker::turn::run::Terms;
+use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::route::Route;
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
@@ -37,6 +39,7 @@ impl Session {
         }
         let shared = self.broker.shared();
         shared.pressure.holds_publishers()
+            || self.status.waits_for.as_ref().is_some_and(|route| route.is_full())
             || self.inbox.uncommitted.load(Ordering::Acquire) > shared.settings.session_share
     }
 
@@ -55,6 +58,9 @@ impl Session {
             // Noted before it is checked again: whoever ends the hold in between finds the note.
             self.inbox.held.store(true, Ordering::Release);
             self.broker.shared().pressure.hold(&self.inbox);
+            if let Some(route) = &self.status.waits_for {
+                route.hold(&self.inbox);
+            }
             if is_held(self) {
                 self.tell_blocked();
                 return false;
@@ -62,6 +68,14 @@ impl Session {
         }
         self.inbox.held.store(false, Ordering::Release);
         true
+    }
+
+    /// Publishes of this session filled the queue of a content route: it is held back until there is room.
+    fn note_full_routes(&mut self) {
+        let full = self.turn.fed().iter().find(|route| route.is_full());
+        if !self.turn.fed().is_empty() {
+            self.status.waits_for = full.cloned();
+        }
     }
 
     fn tell_blocked(&mut self) {
@@ -178,12 +192,20 @@ impl Session {
         publish: Publish,
         waiting: &mut Waiting,
     ) -> Option<usize> {
-        let Publish { message, confirm, mandatory } = publish;
+        let Publish { message, confirm, mandatory, can_refuse } = publish;
         waiting.bytes += message.size();
+        let terms = match self.turn.all_or_nothing || confirm && can_refuse {
+            true => Terms::Refusable,
+            false => Terms::Untold,
+        };
         let (taken, index, confirmed) = match self.route(context, &message) {
             Ok(route) => {
-                let taken = self.turn.publish(context, message.clone(), &route);
+                let taken = self.turn.publish(context, message.clone(), &route, terms);
+                let refusal = self.turn.refusal(taken.index).map(Error::kind);
                 match taken.routed {
+                    _ if mandatory && refusal == Some(ErrorKind::Unroutable) => {
+                        (Some(taken.index), taken.index, ConfirmOutcome::Unroutable(message))
+                    }
                     true if confirm => (Some(taken.index), taken.index, ConfirmOutcome::Stored),
                     false if confirm || mandatory => {
                         (Some(taken.index), usize::MAX, ConfirmOutcome::Unroutable(message))
@@ -193,10 +215,16 @@ impl Session {
             }
             Err(why) => {
                 waiting.no_route.get_or_insert_with(|| why.clone());
-                if !confirm {
-                    return None;
+                let is_denied = why.kind() == ErrorKind::Refused;
+                if terms == Terms::Untold && is_denied {
+                    context.vhost.note_drop(DropReason::Denied, message.address(), &why);
                 }
-                (None, usize::MAX, ConfirmOutcome::Refused(why))
+                match (confirm, can_refuse || !is_denied) {
+                    (false, _) => return None,
+                    (true, true) => (None, usize::MAX, ConfirmOutcome::Refused(why)),
+                    // Its protocol has no word for no: it is taken, and dropped.
+                    (true, false) => (None, usize::MAX, ConfirmOutcome::Stored),
+                }
             }
         };
         waiting.confirms.push(Confirm { lane, number, confirmed });
@@ -207,11 +235,18 @@ impl Session {
     /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
     pub(super) fn conclude(&mut self, context: Context<'_>, waiting: Waiting) {
         let Waiting { mut confirms, indices, bytes, .. } = waiting;
-        for (confirm, index) in confirms.iter_mut().zip(indices) {
-            if let Some(why) = self.turn.refusal(index) {
-                confirm.confirmed = ConfirmOutcome::Refused(why.clone());
+        if self.turn.refusals() > 0 {
+            for (confirm, index) in confirms.iter_mut().zip(&indices) {
+                let is_returned = matches!(confirm.confirmed, ConfirmOutcome::Unroutable(_));
+                if let Some(why) = self.turn.refusal(*index)
+                    && !is_returned
+                {
+                    confirm.confirmed = ConfirmOutcome::Refused(why.clone());
+                }
             }
+            self.turn.told(&indices);
         }
+        self.note_full_routes();
         let behind = self.inbox.outstanding.load(Ordering::Acquire) > 0;
         if self.turn.is_durable() || behind && !confirms.is_empty() {
             let bytes = if self.turn.is_durable() { bytes } else { 0 };
@@ -229,7 +264,7 @@ impl Session {
     /// The route of an address, remembered as long as nothing that concerns it changes.
     fn route(&mut self, context: Context<'_>, message: &Message) -> Result<Arc<Route>, Error> {
         let address = message.address();
-        let retains = context.retains(message) && !self.status.all_or_nothing;
+        let retains = context.retains(message) && !self.turn.all_or_nothing;
         if !retains
             && let Some(cached) = self.route_cache.get(address)
             && context.vhost.generations.is_current(cached.stamp)
@@ -245,8 +280,9 @@ impl Session {
         let stamp = context.vhost.generations.stamp(&address.key);
         let fields = || message.fields(&context.shared.formats).clone();
         let turn = &mut self.turn;
-        let retain = || {
-            if retains {
+        let retain = |route: &Route| {
+            // Routes that watch the address have their turn before anything is retained there.
+            if retains && !route.is_watched() {
                 turn.note_retained(context.retain(message));
             }
         };

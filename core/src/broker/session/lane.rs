@@ -146,14 +146,13 @@ impl Session {
         let vhost = self.vhost().clone();
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         self.touch();
-        self.status.all_or_nothing = true;
+        self.turn.all_or_nothing = true;
         let mut waiting = self.publish_all(context, &mut transaction.publishes);
-        self.status.all_or_nothing = false;
-        if let Err(why) = self.turn.admit(waiting.no_route.take()) {
+        self.turn.all_or_nothing = false;
+        if let Err(why) = self.turn.admit(context, waiting.no_route.take()) {
             self.finish(context, None);
             return Err(why);
         }
-        self.turn.retain_admitted(context);
         self.settle_all(&transaction, messages);
         self.turn.run(context);
         self.conclude(context, waiting);

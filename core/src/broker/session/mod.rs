@@ -9,12 +9,14 @@
 //! | `consume` `credit` `settle` | consumers and single gets; their credit; outcomes |
 //! | `output` `written` | deliveries, confirms and notices are taken, and written |
 //! | `declare` `bind` | queues, exchanges, bindings |
+//! | `content` | what the workers of content routes do |
 //! | `park` | delayed publishes and wills |
 //! | `state` | the session itself |
 
 pub mod batch;
 pub mod bind;
 pub mod consume;
+pub mod content;
 pub mod credit;
 pub mod declare;
 pub mod flush;

@@ -14,6 +14,7 @@ impl Session {
     pub async fn park(&mut self, due: ParkUntil, message: Message) -> Result<ParkId, Error> {
         self.flush_behind();
         let shared = self.shared();
+        self.vhost.check(message.address())?;
         // A will is small, and refusing it would refuse the client.
         if matches!(due, ParkUntil::At(_)) {
             shared.check_disk_space()?;

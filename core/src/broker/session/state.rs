@@ -5,6 +5,7 @@ use super::written::Output;
 use crate::broker::door::request::{LaneId, Memo};
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::run::Turn;
+use crate::broker::vhost::content_path::ContentPath;
 use crate::broker::vhost::generations::Stamp;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
@@ -53,8 +54,8 @@ pub(super) struct Status {
     pub told_blocked: bool,
     /// It has left its queues and its name.
     pub left: bool,
-    /// What is being routed is a transaction, which can still be refused as a whole.
-    pub all_or_nothing: bool,
+    /// A content route whose queue this session's publishes filled: it is held back while there is no room.
+    pub waits_for: Option<Arc<ContentPath>>,
 }
 
 /// Numbers that were given to lanes and consumers. They are never reused: a confirm may still be on its way to a lane

@@ -4,8 +4,9 @@
 use super::Shared;
 use crate::auth::Login;
 use crate::broker::settings::Settings;
+use crate::broker::vhost::drops::DropReason;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Formats, Name, Timestamp};
+use crate::message::{Address, Formats, Name, Timestamp};
 use std::sync::Arc;
 
 /// The broker. A clone is another handle on the same one.
@@ -43,9 +44,20 @@ impl Broker {
         self.0.vhost(name).is_some()
     }
 
+    /// `Refused`: nobody publishes to that address, it is the broker's own.
+    pub fn may_publish(&self, address: &Address) -> Result<(), Error> {
+        // All virtual hosts have the same rules.
+        self.0.default_vhost().map_or(Ok(()), |vhost| vhost.check(address))
+    }
+
     /// Bytes of resident messages now.
     pub fn memory_used(&self) -> usize {
         self.0.pressure.memory.budget.used()
+    }
+
+    /// How many messages were dropped since the start because nobody could be told, by reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.0.all_vhosts().iter().map(|vhost| vhost.drops.count(reason)).sum()
     }
 
     /// Stores what is pending and closes the store.

@@ -80,7 +80,7 @@ impl Shared {
         let vhosts = settings
             .vhosts
             .iter()
-            .map(|name| Vhost::new(name.clone(), settings.topic_exchange.clone(), &topology))
+            .map(|name| Vhost::new(name.clone(), &settings, &topology))
             .collect();
         let budget = Budget::new(settings.memory_resident, settings.memory_high);
         let (loads, load_asked) = Loads::new();

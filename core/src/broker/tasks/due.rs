@@ -88,16 +88,10 @@ fn route_parked(shared: &Arc<Shared>, id: ParkId, now: Timestamp) {
     let Some(vhost) = shared.vhost(&parked.vhost) else { return };
     let context = Context { shared, vhost: &vhost, now };
     let mut turn = Turn::default();
-    turn.send(context, parked.message);
+    turn.send_parked(context, parked.message);
     if parked.durable {
         turn.unit().ops.unpark(id);
     }
     turn.run(context);
-    if let Some(why) = turn.refusal(0) {
-        tracing::warn!(
-            vhost = %vhost.name, %why,
-            "a delayed publish or a will was refused by the queue it was addressed to: it is dropped"
-        );
-    }
     turn.finish(context, None);
 }

@@ -6,10 +6,13 @@
 //! | `load` | reads records back that dispatch has come to |
 //! | `relieve` | lets messages leave memory |
 //! | `disk_space` | watches the disk |
-//! | `route_worker` | consumes the queues of content routes |
+//! | `routes` | content routes begin; what an old one left is moved on |
+//! | `route_worker` `route_inputs` | consumes the queue of a content route; messages that wait there |
 
 pub mod disk_space;
 pub mod due;
 pub mod load;
 pub mod relieve;
+pub mod route_inputs;
 pub mod route_worker;
+pub mod routes;

@@ -1,92 +1,69 @@
-//! Content routes that run from a queue of their own: one worker for each consumes that queue.
+//! Content routes that run from a queue of their own: workers consume that queue. A message leaves it only together
+//! with what it led to; what cannot be placed stays in the queue, and what is tried again gives up its place.
 
+use super::route_inputs::{Input, WaitingInputs};
 use crate::broker::door::events::Events;
-use crate::broker::door::request::{Consumer, ConsumerSource, LaneId, Publish, SessionSpec};
-use crate::broker::session::opening::open_internal;
+use crate::broker::door::request::{Consumer, ConsumerSource, LaneId};
 use crate::broker::session::state::Session;
-use crate::broker::shared::Broker;
-use crate::broker::vhost::content_path::{ContentPath, RouteResult};
-use crate::error::Error;
-use crate::log::{Offset, QueueSpec};
-use crate::message::{Message, Name, Origin};
-use crate::subscription::{Credit, Outcome};
-use crate::transform::{AfterFailure, ContentRoute, Cost, FailureKind, Mode, StepFailure, Verdict};
+use crate::broker::turn::content::{self, Judged, Obstacle, Resumed};
+use crate::broker::turn::context::HOPS_MAX;
+use crate::broker::vhost::content_path::ContentPath;
+use crate::broker::vhost::route_counters::RouteEvent;
+use crate::message::{Message, Value};
+use crate::subscription::{ConsumerId, Credit};
+use crate::transform::{FailureKind, Order, Readiness, StepFailure, Verdict};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 
-/// Messages that a worker takes at once; the others wait while one of them is retried.
-const WORK_CREDIT: u32 = 64;
-/// No back-off is longer.
+/// What a worker has at most: messages, and their bytes. Those that wait for another attempt or for a place count.
+const WORK_CREDIT: Credit = Credit { messages: 1_088, bytes: 64 << 20 };
+/// Messages whose steps run at once, and whose results are one unit for the store.
+const CHUNK: usize = 64;
+/// No pause before another attempt is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// How often a step may ask to be called again with one message.
+const ASKED_MAX: u32 = 100;
+/// No pause that a step asks for is longer.
+const ASKED_PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The first pause before another look for a place; doubled each time up to the last.
+const PLACE_PAUSE: Duration = Duration::from_millis(20);
+const PLACE_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Declares what the routes need and starts their workers.
-pub async fn start(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Error> {
-    let Some(vhost) = broker.shared().default_vhost() else { return Ok(()) };
-    let paths: Vec<Arc<ContentPath>> = routes.into_iter().map(ContentPath::new).collect();
-    if paths.is_empty() {
-        return Ok(());
-    }
-    let origin = Origin { user: "route".into(), ..Origin::default() };
-    let mut session =
-        open_internal(broker, &SessionSpec::anonymous(vhost.name.clone(), origin.clone()))?;
-    let dead_letter = &broker.shared().settings.dead_letter;
-    for path in &paths {
-        let on_error = path.dead_letter_address(dead_letter);
-        let dead = (path.route.on_error.then == AfterFailure::DeadLetter && on_error.is_queue())
-            .then(|| Name::from(on_error.key.to_string()));
-        for name in path.route.queues.iter().chain(&dead) {
-            if session.queue_status(name).is_err() {
-                session.declare_queue(QueueSpec::durable(name.clone())).await?;
-            }
-        }
-        if path.route.transform.cost() == Cost::Queued {
-            let name = path.queue_name();
-            if session.queue_status(&name).is_err() {
-                session.declare_queue(QueueSpec::durable(name.clone())).await?;
-            }
-            path.set_queue(vhost.queue(&name)?);
-        }
-    }
-    session.close().await?;
-    for path in paths.iter().filter(|p| p.route.transform.cost() == Cost::Queued) {
-        let spec = SessionSpec::anonymous(vhost.name.clone(), origin.clone());
-        let worker = Worker { path: path.clone(), session: open_internal(broker, &spec)? };
-        broker.shared().background.spawn(worker.run());
-    }
-    *vhost.content.write() = paths.into();
-    vhost.generations.bump();
-    Ok(())
-}
-
-/// Consumes a route's queue, in order: the settle of an input and all its outputs are one unit, so that a crash
-/// repeats the step and never the effect.
-struct Worker {
+/// Consumes a route's queue.
+pub struct Worker {
     path: Arc<ContentPath>,
     session: Session,
+    lane: LaneId,
+    waiting: WaitingInputs,
+    work: VecDeque<Input>,
 }
 
-/// One input after its run.
-struct Done {
-    offset: Offset,
-    input: Message,
-    result: Result<RouteResult, StepFailure>,
-    wait: Option<Duration>,
-}
+/// What the steps made of one message, or nothing when they were not asked.
+type Applied = (Input, Option<Result<(Verdict, Vec<Message>), StepFailure>>);
 
 impl Worker {
-    async fn run(mut self) {
-        let lane = self.session.lane();
+    /// A worker on that session.
+    pub fn new(path: Arc<ContentPath>, mut session: Session) -> Self {
+        let lane = session.lane();
+        Self { path, session, lane, waiting: WaitingInputs::default(), work: VecDeque::new() }
+    }
+
+    /// Works until the broker closes.
+    pub async fn run(mut self) {
         let consumer = Consumer {
             source: ConsumerSource::Queue(self.path.queue_name()),
             settles: true,
-            exclusive: true,
+            exclusive: false,
             priority: 0,
-            credit: Credit::messages(WORK_CREDIT),
+            credit: WORK_CREDIT,
             pools: smallvec::SmallVec::new(),
             skip_own: false,
             tag: self.path.queue_name(),
         };
-        let consumer = match self.session.attach(lane, consumer).await {
+        let consumer = match self.session.attach(self.lane, consumer).await {
             Ok(consumer) => consumer,
             Err(error) => {
                 tracing::error!(
@@ -100,104 +77,230 @@ impl Worker {
         let mut events = Events::default();
         let mut position = 0;
         loop {
-            self.session.events(&mut events).await;
-            position += 1;
-            self.session.encoded(position);
-            self.session.flushed(position);
-            let inputs: Vec<(Offset, Message)> =
-                events.deliveries.drain(..).map(|d| (d.offset, d.message)).collect();
-            if inputs.is_empty() {
-                self.session.flush();
-                continue;
+            let next = self.waiting.next();
+            tokio::select! {
+                () = self.session.events(&mut events) => {
+                    position += 1;
+                    self.session.encoded(position);
+                    self.session.flushed(position);
+                    let new = events.deliveries.drain(..).map(|d| Input::new(d.offset, d.message));
+                    self.work.extend(new);
+                }
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    let due = self.waiting.take_due(Instant::now());
+                    // They came before what is new.
+                    due.into_iter().rev().for_each(|input| self.work.push_front(input));
+                }
             }
-            for done in self.apply(inputs).await {
-                let result = match done.result {
-                    Ok(result) => result,
-                    Err(fault) => match self.retry(&done.input, fault, done.wait).await {
-                        Ok(result) => result,
-                        Err(fault) => self.give_up(&done.input, &fault),
-                    },
-                };
-                self.emit(lane, &done.input, result);
-                self.session.settle(lane, consumer, &[done.offset], Outcome::Accepted);
-                self.session.flush();
+            while !self.work.is_empty() {
+                self.work_on_chunk(consumer).await;
             }
+            self.session.flush();
         }
     }
 
-    /// Runs the steps of several inputs on a blocking thread.
-    async fn apply(&self, inputs: Vec<(Offset, Message)>) -> Vec<Done> {
-        let (path, formats) = (self.path.clone(), self.session.broker().formats().clone());
-        let kept = inputs.clone();
-        let run = tokio::task::spawn_blocking(move || {
-            let mut all = Vec::with_capacity(inputs.len());
-            for (offset, input) in inputs {
-                let mut outputs = Vec::new();
-                let verdict = path.route.transform.apply(&input, 0, &formats, &mut outputs);
-                let wait = match &verdict {
-                    Ok(Verdict::Retry(wait) | Verdict::Wait(wait)) => Some(*wait),
-                    _ => None,
-                };
-                all.push(Done { offset, input, result: path.judge(verdict, outputs), wait });
+    async fn work_on_chunk(&mut self, consumer: ConsumerId) {
+        self.say_if_down();
+        let mut chunk = Vec::with_capacity(CHUNK.min(self.work.len()));
+        while chunk.len() < CHUNK
+            && let Some(input) = self.work.pop_front()
+        {
+            match self.waiting.is_behind(&input) {
+                true => self.waiting.put_behind(input),
+                false => chunk.push(input),
             }
-            all
+        }
+        for (input, applied) in self.apply(chunk).await {
+            self.conclude(consumer, input, applied);
+        }
+        self.session.flush();
+        self.path.release_held();
+    }
+
+    /// Runs the steps of several messages on a blocking thread.
+    async fn apply(&self, inputs: Vec<Input>) -> Vec<Applied> {
+        let (path, formats) = (self.path.clone(), self.session.broker().formats().clone());
+        let topics = self.session.broker().settings().topic_exchange.clone();
+        let is_decided = |input: &Input| {
+            input.decided.is_some()
+                || input.message.meta().hops >= HOPS_MAX
+                || path.clears(&input.message, &topics)
+        };
+        let calls: Vec<Option<(Message, u32)>> = inputs
+            .iter()
+            .map(|input| (!is_decided(input)).then(|| (input.message.clone(), input.attempt)))
+            .collect();
+        if calls.iter().all(Option::is_none) {
+            return inputs.into_iter().map(|input| (input, None)).collect();
+        }
+        let count = calls.len();
+        let path = path.clone();
+        let run = tokio::task::spawn_blocking(move || {
+            let call = |call: Option<(Message, u32)>| {
+                let (message, attempt) = call?;
+                let mut results = Vec::new();
+                let verdict = path.route.transform.apply(&message, attempt, &formats, &mut results);
+                Some(verdict.map(|verdict| (verdict, results)))
+            };
+            calls.into_iter().map(call).collect::<Vec<_>>()
         });
         // A transform that panics has failed on all of them; the flow goes on.
-        let trap = || StepFailure {
-            module: Arc::from(self.path.route.transform.name()),
-            version: Arc::from(""),
-            kind: FailureKind::Trap,
-            text: Arc::from("the transform panicked"),
-        };
-        run.await.unwrap_or_else(|_| {
-            let failed = |(offset, input)| Done { offset, input, result: Err(trap()), wait: None };
-            kept.into_iter().map(failed).collect()
-        })
+        let trap = || content::failure(&self.path, FailureKind::Trap, "the transform panicked");
+        let applied = run.await.unwrap_or_else(|_| (0..count).map(|_| Some(Err(trap()))).collect());
+        inputs.into_iter().zip(applied).collect()
     }
 
-    async fn retry(
-        &self,
-        input: &Message,
-        mut fault: StepFailure,
-        mut wait: Option<Duration>,
-    ) -> Result<RouteResult, StepFailure> {
-        let on_error = &self.path.route.on_error;
-        let mut backoff = on_error.backoff;
-        for _ in 0..on_error.retry {
-            tokio::time::sleep(wait.take().unwrap_or(backoff).min(BACKOFF_MAX)).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
-            let Some(done) = self.apply(vec![(Offset(0), input.clone())]).await.pop() else {
-                break;
-            };
-            match done.result {
-                Ok(result) => return Ok(result),
-                Err(next) => (fault, wait) = (next, done.wait),
+    fn conclude(
+        &mut self,
+        consumer: ConsumerId,
+        mut input: Input,
+        applied: Option<Result<(Verdict, Vec<Message>), StepFailure>>,
+    ) {
+        let is_behind = self.waiting.is_behind(&input);
+        let judged = match (applied, input.decided.take()) {
+            (_, Some(decided)) => decided,
+            (None, None) => match input.message.meta().hops >= HOPS_MAX {
+                true => Judged::Failed(content::too_many_hops(&self.path)),
+                false => Judged::Clearing,
+            },
+            (Some(Ok((Verdict::Retry(wait), _))), _) if input.asked < ASKED_MAX && !is_behind => {
+                input.asked += 1;
+                self.count(RouteEvent::Retried);
+                return self.try_again(input, wait.min(ASKED_PAUSE_MAX));
+            }
+            (Some(Ok((Verdict::Wait(wait), _))), _) if !is_behind => {
+                return self.waiting.hold(input, Instant::now() + wait.min(BACKOFF_MAX), true);
+            }
+            (Some(Err(fault)), _) if self.may_retry(&input, &fault) && !is_behind => {
+                return self.retry(input, &fault);
+            }
+            // It is asked again when it has its turn.
+            (Some(Ok((Verdict::Retry(_) | Verdict::Wait(_), _)) | Err(_)), _) if is_behind => {
+                return self.waiting.put_behind(input);
+            }
+            (Some(Err(fault)), _) => Judged::Failed(fault),
+            (Some(Ok((verdict, results))), _) => self.judge(&input, verdict, results),
+        };
+        if is_behind {
+            input.decided = Some(judged);
+            return self.waiting.put_behind(input);
+        }
+        self.place(consumer, input, judged);
+    }
+
+    /// What the verdict means.
+    fn judge(&self, input: &Input, verdict: Verdict, results: Vec<Message>) -> Judged {
+        match verdict {
+            Verdict::Pass => Judged::Pass,
+            Verdict::Emit if input.attempt == 0 => Judged::Results(results),
+            Verdict::Emit => {
+                Judged::Results(results.iter().map(|m| self.marked(input, m)).collect())
+            }
+            Verdict::Drop(reason) => Judged::Dropped(reason),
+            Verdict::Reject(why) => {
+                Judged::Refused(content::failure(&self.path, FailureKind::Guest, &why))
+            }
+            Verdict::Retry(_) | Verdict::Wait(_) => {
+                let text = format!("the step asked for another attempt {ASKED_MAX} times");
+                Judged::Failed(content::failure(&self.path, FailureKind::Guest, &text))
             }
         }
-        Err(fault)
     }
 
-    fn give_up(&self, input: &Message, fault: &StepFailure) -> RouteResult {
-        let shared = self.session.broker().shared();
-        self.path.give_up(input, fault, &shared.formats, &shared.settings.dead_letter)
+    /// A result of a message that gave up its place says so.
+    fn marked(&self, input: &Input, result: &Message) -> Message {
+        let mut fields = result.fields(self.session.broker().formats()).clone();
+        let attempt = Value::text((input.attempt + 1).to_string());
+        fields.headers.retain(|(name, _)| &**name != ATTEMPT);
+        fields.headers.push((ATTEMPT.into(), attempt));
+        let (address, meta) = (result.address().clone(), result.meta().clone());
+        Message::from_fields(address, meta, &fields, result.body().clone())
     }
 
-    fn emit(&mut self, lane: LaneId, input: &Message, result: RouteResult) {
-        let passes = result.passes && self.path.route.mode != Mode::Tap;
-        let original = passes.then(|| self.path.marked(input));
-        // The publisher was confirmed long ago; a refusal can only be kept as a dead letter.
-        let refused = result.refused.map(|why| {
-            let fault = StepFailure {
-                module: Arc::from(self.path.route.transform.name()),
-                version: Arc::from(""),
-                kind: FailureKind::Guest,
-                text: Arc::from(why.detail()),
-            };
-            let shared = self.session.broker().shared();
-            self.path.with_fault(input, &fault, &shared.formats, &shared.settings.dead_letter)
-        });
-        for message in result.outputs.into_iter().chain(original).chain(refused) {
-            self.session.publish(lane, Publish { message, confirm: false, mandatory: false });
+    /// The message leaves the queue with what it led to, or it waits for a place for that.
+    fn place(&mut self, consumer: ConsumerId, mut input: Input, judged: Judged) {
+        let place = (consumer, input.offset);
+        let path = self.path.clone();
+        match self.session.complete(place, &path, &input.message, judged.clone()) {
+            Ok(()) => self.placed(&input),
+            Err(Resumed::Failed(fault)) if self.may_retry(&input, &fault) => {
+                self.retry(input, &fault);
+            }
+            Err(Resumed::Failed(fault)) => self.place(consumer, input, Judged::Failed(fault)),
+            Err(Resumed::Obstacle(obstacle)) => {
+                self.say_waiting(&obstacle);
+                let pause = PLACE_PAUSE.saturating_mul(1 << input.refused.min(10));
+                input.refused = input.refused.saturating_add(1);
+                input.decided = Some(judged);
+                self.waiting.hold(input, Instant::now() + pause.min(PLACE_PAUSE_MAX), true);
+            }
+        }
+    }
+
+    fn placed(&mut self, input: &Input) {
+        if input.is_head {
+            self.go_on(input.source);
+        }
+        if input.refused > 0 && self.path.said_waiting.swap(false, Ordering::AcqRel) {
+            tracing::info!(route = %self.path.route.name, "the messages of a content route go on");
+        }
+    }
+
+    /// Those behind the message have their turn, before what came later.
+    fn go_on(&mut self, source: u64) {
+        let behind = self.waiting.release(source);
+        behind.into_iter().rev().for_each(|input| self.work.push_front(input));
+    }
+
+    fn may_retry(&self, input: &Input, fault: &StepFailure) -> bool {
+        fault.kind.may_pass() && input.attempt < u32::from(self.path.route.on_error.retry)
+    }
+
+    fn retry(&mut self, mut input: Input, fault: &StepFailure) {
+        self.count(RouteEvent::Failed(fault.kind));
+        self.count(RouteEvent::Retried);
+        let backoff = self.path.route.on_error.backoff;
+        let pause = backoff.saturating_mul(1 << input.attempt.min(20));
+        input.attempt += 1;
+        self.try_again(input, pause.min(BACKOFF_MAX));
+    }
+
+    /// The message gives up its place, unless the order is strict.
+    fn try_again(&mut self, input: Input, pause: Duration) {
+        let (was_head, source) = (input.is_head, input.source);
+        let is_strict = self.path.route.order == Order::Strict;
+        self.waiting.hold(input, Instant::now() + pause, is_strict);
+        if was_head && !is_strict {
+            self.go_on(source);
+        }
+    }
+
+    fn count(&self, event: RouteEvent) {
+        let now = self.session.broker().now();
+        self.path.counters.note(&self.path.route.name, event, now);
+    }
+
+    fn say_waiting(&self, obstacle: &Obstacle) {
+        if self.path.said_waiting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::warn!(
+            route = %self.path.route.name, why = %obstacle.error,
+            "messages of a content route wait in its queue: there is no place for what they lead to"
+        );
+    }
+
+    fn say_if_down(&self) {
+        let Readiness::Down(why) = self.path.route.transform.readiness() else { return };
+        if !self.path.said_down.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                route = %self.path.route.name, %why,
+                "a content route is down: messages wait in its queue until the broker is started with a module \
+                 that works"
+            );
         }
     }
 }
+
+/// The header that tells of a result how many attempts its message took.
+const ATTEMPT: &str = "mq.error.attempt";

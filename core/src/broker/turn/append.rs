@@ -1,8 +1,10 @@
 //! The second step of a turn: messages become records of their queues, each queue locked once for all of them.
 
+use super::content::{Obstacle, Plan};
 use super::context::Context;
-use super::run::Turn;
+use super::run::{Arriving, Terms, Turn};
 use crate::broker::journal::unit::{Placed, WriteReason};
+use crate::broker::vhost::content_path::{WAITING_MAX, is_route_queue};
 use crate::broker::vhost::queue::{Queue, QueueState};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::LogId;
@@ -28,48 +30,71 @@ impl Turn {
     /// Admits all that was published in this turn so far, whatever the queues' limits will be when it is appended; or
     /// returns why that cannot be (`no_route`: a message has no route), and forgets it. No queue has any of it before
     /// [`Turn::run`].
-    pub fn admit(&mut self, no_route: Option<Error>) -> Result<(), Error> {
+    pub fn admit(&mut self, context: Context<'_>, no_route: Option<Error>) -> Result<(), Error> {
         let refused = no_route.or_else(|| self.refused.first().map(|(_, why)| why.clone()));
         let admitted = match refused {
             Some(why) => Err(why),
-            None => self.wanted().into_iter().try_for_each(|(queue, messages, bytes)| {
-                let admits =
-                    |state: &mut QueueState| state.deleted || state.sub.admits(messages, bytes);
-                if queue.look(admits) { Ok(()) } else { Err(full(queue)) }
-            }),
+            None => wanted(self.waiting()).into_iter().try_for_each(check),
         };
-        self.admitted = self.messages.len();
-        if admitted.is_err() {
-            self.arrivals.clear();
-            self.direct.clear();
-            self.messages.clear();
-            self.refused.clear();
-            self.admitted = 0;
+        match admitted {
+            Ok(()) => {
+                let all = self.arrivals.iter_mut().flat_map(|(_, list)| list);
+                all.for_each(|arriving| arriving.terms = Terms::Admitted);
+                for message in std::mem::take(&mut self.retained_later) {
+                    context.retain(&message);
+                }
+            }
+            Err(_) => {
+                self.arrivals.clear();
+                self.direct.clear();
+                self.messages.clear();
+                self.refused.clear();
+                self.retained_later.clear();
+                self.fed.clear();
+            }
         }
         admitted
     }
 
-    /// Each queue once, with how many messages arrive there, and their bytes.
-    fn wanted(&self) -> Vec<(&Arc<Queue>, u64, u64)> {
-        let mut wanted: BTreeMap<LogId, (&Arc<Queue>, u64, u64)> = BTreeMap::new();
-        for (queue, list) in &self.arrivals {
-            let entry = wanted.entry(queue.id).or_insert((queue, 0, 0));
-            entry.1 += list.len() as u64;
-            let sizes = list.iter().filter_map(|(index, _)| self.messages.get(*index));
-            entry.2 += sizes.map(|message| message.size() as u64).sum::<u64>();
+    /// Whether all that a plan leads to can happen now, behind what arrives in this turn already. In the queue of a
+    /// content route there is always room for a client's publish, and its publisher is held back afterwards; what
+    /// `is_from_route` waits where it is instead.
+    pub(super) fn admits(&self, plan: &Plan<'_>, is_from_route: bool) -> Result<(), Obstacle> {
+        let planned = plan.placements.iter().flat_map(|placement| {
+            let own = placement.sessions.iter().filter_map(|hit| hit.session.queue());
+            let queues = placement.queues.iter().cloned().chain(own);
+            queues.map(|queue| (queue, placement.message.size() as u64))
+        });
+        let planned: Vec<(Arc<Queue>, u64)> = planned.collect();
+        if is_from_route {
+            let routes = planned.iter().filter(|(queue, _)| is_route_queue(&queue.name));
+            for (queue, _) in routes {
+                if queue.look(|state| state.sub.waiting() >= WAITING_MAX) {
+                    return Err(Obstacle { path: None, error: full(queue) });
+                }
+            }
         }
-        wanted.into_values().collect()
+        if !planned.iter().any(|(queue, _)| refuses(queue)) {
+            return Ok(());
+        }
+        let waiting = self
+            .waiting()
+            .filter(|(queue, _)| planned.iter().any(|(wanted, _)| Arc::ptr_eq(wanted, queue)));
+        let all = waiting.chain(planned.iter().cloned());
+        let obstacle = |error| Obstacle { path: plan.first_path(), error };
+        wanted(all).into_iter().try_for_each(check).map_err(obstacle)
     }
 
-    /// What was admitted becomes retained values, where it asks for that.
-    pub fn retain_admitted(&mut self, context: Context<'_>) {
-        for message in self.messages.iter().take(self.admitted).filter(|m| context.retains(m)) {
-            context.retain(message);
-        }
+    /// What arrives in this turn, queue by queue, with each message's bytes.
+    fn waiting(&self) -> impl Iterator<Item = (Arc<Queue>, u64)> {
+        self.arrivals.iter().flat_map(|(queue, list)| {
+            let sizes = list.iter().filter_map(|arriving| self.messages.get(arriving.index));
+            sizes.map(|message| (queue.clone(), message.size() as u64))
+        })
     }
 
     fn append(&mut self, context: Context<'_>) {
-        let (now, admitted) = (context.now, self.admitted);
+        let now = context.now;
         let mut arrivals = std::mem::take(&mut self.arrivals);
         for (queue, list) in arrivals.drain(..) {
             let (messages, placed, refused) = (&self.messages, &mut self.placed, &mut self.refused);
@@ -78,11 +103,13 @@ impl Turn {
                 if state.deleted {
                     return;
                 }
-                for (index, tags) in list {
+                for Arriving { index, tags, terms } in list {
                     let Some(message) = messages.get(index).cloned() else { continue };
                     let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
-                    if index >= admitted && !state.sub.admits(1, u64::from(size)) {
-                        if state.sub.rules.limits.overflow == Overflow::RejectNewDeadLetter {
+                    if terms != Terms::Admitted && !state.sub.admits(1, u64::from(size)) {
+                        let is_untold = terms == Terms::Untold && queue.spec.dead_letter.is_some();
+                        let overflow = state.sub.rules.limits.overflow;
+                        if is_untold || overflow == Overflow::RejectNewDeadLetter {
                             effects.departures.push(Departure {
                                 offset: Offset(u64::MAX),
                                 message,
@@ -91,7 +118,9 @@ impl Turn {
                                 durable: false,
                             });
                         }
-                        refused.push((index, full(&queue)));
+                        if !is_untold {
+                            refused.push((index, full(&queue)));
+                        }
                         continue;
                     }
                     // Level 2 is once only, also after a crash: its number must not be given again.
@@ -130,6 +159,31 @@ impl Turn {
         }
         self.placed.clear();
     }
+}
+
+/// Messages, and their bytes, that are to arrive in one queue together.
+type Wanted = (Arc<Queue>, u64, u64);
+
+/// Each queue once.
+fn wanted(arriving: impl Iterator<Item = (Arc<Queue>, u64)>) -> Vec<Wanted> {
+    let mut wanted: BTreeMap<LogId, Wanted> = BTreeMap::new();
+    for (queue, bytes) in arriving {
+        let entry = wanted.entry(queue.id).or_insert((queue, 0, 0));
+        entry.1 += 1;
+        entry.2 += bytes;
+    }
+    wanted.into_values().collect()
+}
+
+fn check((queue, messages, bytes): Wanted) -> Result<(), Error> {
+    let admits = |state: &mut QueueState| state.deleted || state.sub.admits(messages, bytes);
+    if queue.look(admits) { Ok(()) } else { Err(full(&queue)) }
+}
+
+/// True for a queue that may refuse messages.
+fn refuses(queue: &Queue) -> bool {
+    let limits = &queue.spec.limits;
+    limits.overflow != Overflow::DropHead && (limits.messages.is_some() || limits.bytes.is_some())
 }
 
 fn full(queue: &Queue) -> Error {

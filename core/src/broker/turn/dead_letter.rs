@@ -1,25 +1,25 @@
 //! Dead-lettering: what a message becomes when it leaves a queue otherwise than by being accepted, and the rule that
 //! ends circles. Where it goes is the queue's setting; putting it there is the turn's work.
 
-use super::context::HOPS_MAX;
+use super::context::MOVES_MAX;
 use crate::broker::vhost::queue::Queue;
 use crate::message::{Death, Message, Name, Reason, Timestamp};
 use crate::subscription::Departure;
 
 /// The message as it goes to the queue's dead-letter address: its death is noted, its expiry is gone. None when
-/// there is no address, or it was moved on [`HOPS_MAX`] times.
+/// there is no address, or it was moved on [`MOVES_MAX`] times.
 pub fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Message> {
     let message = &left.message;
     let address = queue.spec.dead_letter_address(message.address())?;
     let mut meta = message.meta().clone();
-    meta.hops = match left.reason {
+    meta.moves = match left.reason {
         // A consumer saw it, and decided: that may happen any number of times.
         Reason::Rejected | Reason::DeliveryLimit => 1,
-        _ => meta.hops.saturating_add(1),
+        _ => meta.moves.saturating_add(1),
     };
-    if meta.hops >= HOPS_MAX {
+    if meta.moves >= MOVES_MAX {
         tracing::warn!(
-            vhost = %queue.vhost, queue = %queue.name, hops_max = HOPS_MAX,
+            vhost = %queue.vhost, queue = %queue.name, moves_max = MOVES_MAX,
             "a message was moved on too often without reaching a consumer: it is dropped; look for \
              dead-letter addresses that lead in a circle"
         );
@@ -88,7 +88,7 @@ mod tests {
     fn deaths_are_noted_and_counted_up() {
         let q = queue("q");
         let once = dead_letter(&q, &left(message(), Reason::Expired), Timestamp(700)).unwrap();
-        assert_eq!((once.meta().expires, once.meta().hops), (None, 1));
+        assert_eq!((once.meta().expires, once.meta().moves), (None, 1));
         let death = &once.meta().deaths()[0];
         assert_eq!((death.count, death.ttl_ms, death.time), (1, Some(500), Timestamp(700)));
         let other =
@@ -114,6 +114,6 @@ mod tests {
         };
         assert!(moved(|_| Reason::Expired).is_none(), "by itself it goes so far");
         let retried = moved(|n| if n % 2 == 0 { Reason::Rejected } else { Reason::Expired });
-        assert_eq!(retried.expect("somebody looks at it each time").meta().hops, 2);
+        assert_eq!(retried.expect("somebody looks at it each time").meta().moves, 2);
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `run` | the turn itself: its steps, until nothing is left to do, and one unit for the journal |
 //! | `route` | messages are taken to where their routes lead |
+//! | `content` | content routes: what an input leads to, all of it or nothing |
 //! | `append` | they become records of their queues, and are dispatched |
 //! | `dead_letter` | what a message becomes when it leaves a queue otherwise than by being accepted |
 //! | `retained` | retained values as they are published |
@@ -13,6 +14,7 @@
 
 pub mod after_commit;
 pub mod append;
+pub mod content;
 pub mod context;
 pub mod dead_letter;
 pub mod removal;

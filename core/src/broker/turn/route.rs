@@ -1,84 +1,85 @@
 //! The first step of a turn: messages are taken to where their routes lead.
 
-use super::context::{Context, HOPS_MAX};
+use super::content::{Judged, Obstacle, Plan, Resumed, failure};
+use super::context::Context;
 use super::dead_letter;
 use super::retained::RetainedChange;
-use super::run::{Taken, Turn};
+use super::run::{Arriving, Taken, Terms, Turn};
+use crate::broker::vhost::content_path::{self, ContentPath};
+use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
-use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
+use crate::broker::vhost::route::{Route, SessionHit};
+use crate::broker::vhost::route_counters::RouteEvent;
+use crate::error::{Error, ErrorKind};
 use crate::exchange::Tags;
 use crate::log::Offset;
-use crate::message::{Address, Message};
+use crate::message::{Message, Onward, Value};
 use crate::subscription::{ConsumerId, Delivery, Departure};
-use crate::transform::{Cost, Mode};
+use crate::transform::FailureKind;
 use std::sync::Arc;
 
 impl Turn {
-    /// Takes a message to where its route leads.
-    pub fn publish(&mut self, context: Context<'_>, message: Message, route: &Route) -> Taken {
+    /// Takes a message to where its route leads. `terms`: whether its publisher can be told no.
+    pub fn publish(
+        &mut self,
+        context: Context<'_>,
+        message: Message,
+        route: &Route,
+        terms: Terms,
+    ) -> Taken {
         let index = self.messages.len();
         context.shared.charge(&message);
         self.messages.push(message.clone());
-        let mut routed = false;
-        let mut diverted: Vec<&ContentHit> = Vec::new();
-        for hit in &route.content {
-            if hit.path.wants(&message, &context.shared.formats) {
-                routed = true;
-                self.enter(context, hit, index, &message);
-                diverted.push(hit);
-            }
+        if !route.content.is_empty() && meets_routes(context, &message, route) {
+            let routed = self.follow_routes(context, (index, &message), route, terms);
+            return Taken { index, routed };
         }
+        let mut routed = !route.queues.is_empty();
         for queue in &route.queues {
-            if !diverted.iter().any(|hit| hit.diverts(queue)) {
-                routed = true;
-                self.arrive(queue, index, Tags::default());
-            }
+            self.arrive(queue, Arriving { index, tags: Tags::default(), terms });
         }
-        if !diverted.iter().any(|hit| hit.diverts_all()) {
-            for hit in &route.sessions {
-                routed |= self.reach(hit, index, &message);
-            }
+        for hit in &route.sessions {
+            routed |= self.reach(hit, index, &message, terms);
+        }
+        if self.all_or_nothing && context.retains(&message) {
+            self.retained_later.push(message);
         }
         Taken { index, routed }
     }
 
-    fn arrive(&mut self, queue: &Arc<Queue>, index: usize, tags: Tags) {
+    fn arrive(&mut self, queue: &Arc<Queue>, arriving: Arriving) {
         // A flush mostly goes to few queues; the last one is the likeliest.
         match self.arrivals.iter_mut().rev().take(16).find(|(q, _)| Arc::ptr_eq(q, queue)) {
-            Some((_, list)) => list.push((index, tags)),
-            None => self.arrivals.push((queue.clone(), vec![(index, tags)])),
+            Some((_, list)) => list.push(arriving),
+            None => self.arrivals.push((queue.clone(), vec![arriving])),
         }
     }
 
     /// Level 0 goes straight to a connected session, now or never; higher levels to its queue.
-    fn reach(&mut self, hit: &SessionHit, index: usize, message: &Message) -> bool {
+    fn reach(&mut self, hit: &SessionHit, index: usize, message: &Message, terms: Terms) -> bool {
         let inbox = hit.session.inbox();
-        let is_own = inbox.as_ref().is_some_and(|i| Arc::ptr_eq(&i.origin, &message.meta().origin));
-        let tags = match (is_own, &hit.own_tags) {
-            (false, _) => &hit.tags,
-            (true, Some(tags)) => tags,
-            (true, None) => return false,
-        };
-        self.give(&hit.session, inbox, index, (message, tags.clone()))
+        let Some(tags) = hit.tags_of(message, inbox.as_ref()) else { return false };
+        let arriving = Arriving { index, tags: tags.clone(), terms };
+        self.give(&hit.session, inbox, message, arriving)
     }
 
     fn give(
         &mut self,
         session: &Named,
         inbox: Option<Arc<Inbox>>,
-        index: usize,
-        (message, tags): (&Message, Tags),
+        message: &Message,
+        arriving: Arriving,
     ) -> bool {
-        if message.meta().level.min(tags.level()) > 0 {
+        if message.meta().level.min(arriving.tags.level()) > 0 {
             let queue = session.queue();
             let is_there = queue.is_some();
-            queue.into_iter().for_each(|queue| self.arrive(&queue, index, tags.clone()));
+            queue.into_iter().for_each(|queue| self.arrive(&queue, arriving.clone()));
             return is_there;
         }
         let Some(inbox) = inbox else { return true };
-        let delivery = direct(message, tags);
+        let delivery = direct(message, arriving.tags);
         match self.direct.iter_mut().find(|(i, _)| Arc::ptr_eq(i, &inbox)) {
             Some((_, list)) => list.push(delivery),
             None => self.direct.push((inbox, vec![delivery])),
@@ -89,9 +90,9 @@ impl Turn {
     /// A retained value for a session that just bound.
     pub fn replay(&mut self, context: Context<'_>, session: &Named, message: &Message, tags: Tags) {
         context.shared.charge(message);
-        let index = self.messages.len();
+        let arriving = Arriving { index: self.messages.len(), tags, terms: Terms::Refusable };
         self.messages.push(message.clone());
-        self.give(session, session.inbox(), index, (message, tags));
+        self.give(session, session.inbox(), message, arriving);
     }
 
     /// A retained value for a queue that was just bound.
@@ -103,49 +104,177 @@ impl Turn {
         tags: Tags,
     ) {
         context.shared.charge(message);
-        let index = self.messages.len();
+        let arriving = Arriving { index: self.messages.len(), tags, terms: Terms::Refusable };
         self.messages.push(message.clone());
-        self.arrive(queue, index, tags);
+        self.arrive(queue, arriving);
     }
 
-    /// The message goes into a content route: now, or through the route's queue.
-    fn enter(&mut self, context: Context<'_>, hit: &ContentHit, index: usize, message: &Message) {
-        let path = hit.path.clone();
-        match path.route.transform.cost() {
-            Cost::Queued => {
-                if let Some(queue) = path.queue() {
-                    self.arrive(&queue, index, Tags::default());
-                }
+    /// The message goes through content routes: all of what it leads to happens, or nothing does and it is refused.
+    /// One whose publisher cannot be told so goes to the dead-letter address of the route that refused it.
+    fn follow_routes(
+        &mut self,
+        context: Context<'_>,
+        (index, message): (usize, &Message),
+        route: &Route,
+        terms: Terms,
+    ) -> bool {
+        let mut plan = Plan::new(context, message.address(), self.all_or_nothing);
+        let followed = plan.follow(message, route).and_then(|()| self.admits(&plan, false));
+        let Err(obstacle) = followed else { return self.carry_out(context, plan) };
+        plan.undo();
+        let Obstacle { path, error } = obstacle;
+        if let Some(path) = &path {
+            if terms == Terms::Untold
+                && let Ok(routed) = self.dead_letter(context, path, message, &error)
+            {
+                return routed;
             }
-            Cost::Inline => {
-                let shared = context.shared;
-                let result = path.run(message, &shared.formats, &shared.settings.dead_letter);
-                if let Some(why) = result.refused {
-                    self.refused.push((index, why));
-                }
-                let passes = result.passes && path.route.mode != Mode::Tap;
-                let original = passes.then(|| path.marked(message));
-                for output in result.outputs.into_iter().chain(original) {
-                    self.send(context, output);
-                }
+            path.counters.note(&path.route.name, RouteEvent::Rejected, context.now);
+        }
+        self.refused.push((index, error));
+        true
+    }
+
+    /// The message goes to the route's dead-letter address instead of where it was going.
+    fn dead_letter(
+        &mut self,
+        context: Context<'_>,
+        path: &Arc<ContentPath>,
+        message: &Message,
+        why: &Error,
+    ) -> Result<bool, Obstacle> {
+        let mut plan = Plan::new(context, message.address(), self.all_or_nothing);
+        let kind = match why.kind() {
+            ErrorKind::Invalid => FailureKind::Guest,
+            _ => FailureKind::Unroutable,
+        };
+        let fault = failure(path, kind, why.detail());
+        let placed =
+            plan.dead_letter(path, message, &fault).and_then(|()| self.admits(&plan, false));
+        match placed {
+            Ok(()) => Ok(self.carry_out(context, plan)),
+            Err(obstacle) => {
+                plan.undo();
+                Err(obstacle)
             }
         }
     }
 
-    /// A message of the broker's own making: routed by its address.
-    pub fn send(&mut self, context: Context<'_>, message: Message) {
-        if message.meta().hops >= HOPS_MAX {
-            tracing::warn!(
-                vhost = %context.vhost.name, address = %message.address(), hops_max = HOPS_MAX,
-                "a message went through too many content routes and queues: it is dropped; look for routes \
-                 that lead in a circle"
-            );
+    /// What a plan leads to happens. True when somebody gets something.
+    fn carry_out(&mut self, context: Context<'_>, mut plan: Plan<'_>) -> bool {
+        plan.count();
+        self.retained.append(&mut plan.retained);
+        self.retained_later.append(&mut plan.retained_later);
+        self.fed.append(&mut plan.fed);
+        for placement in plan.placements.drain(..) {
+            let index = self.messages.len();
+            context.shared.charge(&placement.message);
+            self.messages.push(placement.message.clone());
+            for queue in &placement.queues {
+                let terms = Terms::Admitted;
+                self.arrive(queue, Arriving { index, tags: Tags::default(), terms });
+            }
+            for hit in &placement.sessions {
+                self.reach(hit, index, &placement.message, Terms::Admitted);
+            }
+        }
+        plan.is_handled
+    }
+
+    /// A message of a content route's queue goes on, as its steps decided: all of that happens, or nothing does and
+    /// the message has to stay.
+    pub fn resume(
+        &mut self,
+        context: Context<'_>,
+        path: &Arc<ContentPath>,
+        message: &Message,
+        judged: Judged,
+    ) -> Result<(), Resumed> {
+        let mut plan = Plan::new(context, message.address(), false);
+        let resumed = plan.resume(path, message, judged);
+        let placed = resumed.and_then(|()| self.admits(&plan, true).map_err(Resumed::Obstacle));
+        match placed {
+            Ok(()) => {
+                self.carry_out(context, plan);
+                Ok(())
+            }
+            Err(why) => {
+                plan.undo();
+                Err(why)
+            }
+        }
+    }
+
+    /// A message in the queue of a route that is not configured any more goes on as if that route had not matched it.
+    /// False when that leads nowhere.
+    pub fn go_on_without(
+        &mut self,
+        context: Context<'_>,
+        path: &Arc<ContentPath>,
+        message: &Message,
+    ) -> Result<bool, Obstacle> {
+        let mut plan = Plan::new(context, message.address(), false);
+        let onward = message.meta().onward().cloned().unwrap_or_default();
+        // A route that is new since then has its turn.
+        let onward = Onward { asked: Vec::new(), ..onward };
+        let went = plan.continue_from(path, message, &onward);
+        match went.and_then(|()| self.admits(&plan, true)) {
+            Ok(()) => Ok(self.carry_out(context, plan)),
+            Err(obstacle) => {
+                plan.undo();
+                Err(obstacle)
+            }
+        }
+    }
+
+    /// A parked publish whose time has come. Its publisher was told yes long ago: what cannot be placed goes to the
+    /// virtual host's dead-letter address.
+    pub fn send_parked(&mut self, context: Context<'_>, message: Message) {
+        let index = self.messages.len();
+        let sent = match route_of(context, &message) {
+            Ok((route, retained)) => {
+                self.retained.extend(retained);
+                self.publish(context, message.clone(), &route, Terms::Untold);
+                self.run(context);
+                self.refusal(index).cloned()
+            }
+            Err(error) => Some(error),
+        };
+        let Some(why) = sent else { return };
+        self.told(&[index]);
+        if why.kind() == ErrorKind::Refused {
+            // Nobody may publish there: as for any publisher who cannot be told so.
+            context.vhost.note_drop(DropReason::Denied, message.address(), &why);
             return;
         }
-        if let Some((route, retained)) = route_of(context, message.address(), &message) {
-            self.retained.extend(retained);
-            self.publish(context, message, &route);
+        if !self.send_to_dead_letters(context, &message, &why) {
+            context.vhost.note_drop(DropReason::Refused, message.address(), &why);
         }
+    }
+
+    /// True when somebody takes it at the virtual host's dead-letter address.
+    fn send_to_dead_letters(
+        &mut self,
+        context: Context<'_>,
+        message: &Message,
+        why: &Error,
+    ) -> bool {
+        let mut fields = message.fields(&context.shared.formats).clone();
+        let mut put = |name: &str, text: &str| {
+            fields.headers.push((name.into(), Value::text(text)));
+        };
+        put("mq.error.kind", "refused");
+        put("mq.error.text", why.detail());
+        put("mq.error.address", &message.address().to_string());
+        let mut meta = content_path::onward_again(message).meta().clone();
+        (meta.expires, meta.retain) = (None, false);
+        let address = context.shared.settings.dead_letter.clone();
+        let dead = Message::from_fields(address, meta, &fields, message.body().clone());
+        let Ok((route, _)) = route_of(context, &dead) else { return false };
+        let taken = self.publish(context, dead, &route, Terms::Untold);
+        self.run(context);
+        self.told(&[taken.index]);
+        taken.routed && self.refusal(taken.index).is_none()
     }
 
     /// A record left its queue: its removal and, if it has a dead-letter address, its new record are in the same unit.
@@ -154,24 +283,33 @@ impl Turn {
             self.unit.ops.settle(queue.id, &[left.offset]);
         }
         let Some(message) = dead_letter::dead_letter(queue, &left, context.now) else { return };
-        let Some((mut route, _)) = route_of(context, message.address(), &message) else { return };
+        let Ok((mut route, _)) = route_of(context, &message) else { return };
         route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
-        self.publish(context, message, &route);
+        self.publish(context, message, &route, Terms::Untold);
     }
 }
 
-/// Where an address leads, without a cache, and the retained value that the message became; none when its exchange is
-/// gone.
+/// True when a content route takes the message, at its address or in front of one of its queues.
+fn meets_routes(context: Context<'_>, message: &Message, route: &Route) -> bool {
+    let formats = &context.shared.formats;
+    route.content.iter().any(|hit| {
+        hit.path.wants(message, formats) || hit.path.clears(message, &context.vhost.topic_exchange)
+    })
+}
+
+/// Where a message's address leads, without a cache, and the retained value that it became.
 fn route_of(
     context: Context<'_>,
-    address: &Address,
     message: &Message,
-) -> Option<(Route, Option<RetainedChange>)> {
+) -> Result<(Route, Option<RetainedChange>), Error> {
     let fields = || message.fields(&context.shared.formats).clone();
     let mut retained = None;
-    let retain = || retained = context.retains(message).then(|| context.retain(message));
-    let (route, _) = context.vhost.route(address, &fields, retain).ok()?;
-    Some((route, retained))
+    let retain = |route: &Route| {
+        let retains = context.retains(message) && !route.is_watched();
+        retained = retains.then(|| context.retain(message));
+    };
+    let (route, _) = context.vhost.route(message.address(), &fields, retain)?;
+    Ok((route, retained))
 }
 
 fn direct(message: &Message, tags: Tags) -> Delivery {

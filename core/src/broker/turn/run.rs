@@ -8,6 +8,8 @@ use super::retained::RetainedChange;
 use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::shared::loads::Load;
 use crate::broker::shared::timers::TimerEvent;
+use crate::broker::vhost::content_path::ContentPath;
+use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::queue::{Aftermath, Queue};
 use crate::error::Error;
@@ -17,23 +19,46 @@ use crate::message::Message;
 use crate::subscription::Delivery;
 use std::sync::Arc;
 
-/// Messages for one queue: index in the turn, and tags.
-pub(super) type Arriving = Vec<(usize, Tags)>;
+/// A message on its way into a queue.
+#[derive(Debug, Clone)]
+pub(super) struct Arriving {
+    /// Its index in the turn.
+    pub index: usize,
+    pub tags: Tags,
+    pub terms: Terms,
+}
+
+/// What a full queue does with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terms {
+    /// It was admitted together with others: the queue takes it whatever its limits are by then.
+    Admitted,
+    /// It is refused, and its publisher is told so.
+    Refusable,
+    /// Its publisher cannot be told: it goes to the queue's dead-letter address, if there is one.
+    Untold,
+}
 
 /// A turn's working set; reused, so that the steady state allocates little.
 #[derive(Default)]
 pub struct Turn {
     pub(super) messages: Vec<Message>,
-    pub(super) arrivals: Vec<(Arc<Queue>, Arriving)>,
+    pub(super) arrivals: Vec<(Arc<Queue>, Vec<Arriving>)>,
     pub(super) direct: Vec<(Arc<Inbox>, Vec<Delivery>)>,
     /// Messages in durable queues: index, queue, offset, tags.
     pub(super) placed: Vec<(usize, Arc<Queue>, Offset, Tags)>,
     /// Refused messages and why.
     pub(super) refused: Vec<(usize, Error)>,
+    /// Messages whose refusals somebody is told of.
+    told: Vec<usize>,
     /// Retained values that messages of this turn became.
     pub(super) retained: Vec<RetainedChange>,
-    /// This many messages, the first ones, were admitted together: queues take them whatever their limits are by then.
-    pub(super) admitted: usize,
+    /// Messages that become retained values when the transaction that they are part of is admitted.
+    pub(super) retained_later: Vec<Message>,
+    /// What is published is a transaction, which can still be refused as a whole.
+    pub all_or_nothing: bool,
+    /// Content routes whose queues got something.
+    pub(super) fed: Vec<Arc<ContentPath>>,
     pub(super) unit: Unit,
     pub after: Aftermath,
 }
@@ -98,6 +123,30 @@ impl Turn {
         self.refused.iter().find(|(i, _)| *i == index).map(|(_, why)| why)
     }
 
+    /// The refusals of these messages are somebody's concern already.
+    pub fn told(&mut self, indices: &[usize]) {
+        self.told.extend_from_slice(indices);
+    }
+
+    /// Refused messages that nobody was told of are counted as dropped.
+    fn count_drops(&self, context: Context<'_>) {
+        for (index, why) in self.refused.iter().filter(|(index, _)| !self.told.contains(index)) {
+            if let Some(message) = self.messages.get(*index) {
+                context.vhost.note_drop(DropReason::Refused, message.address(), why);
+            }
+        }
+    }
+
+    /// How many messages were refused.
+    pub fn refusals(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// Content routes whose queues got something in this turn.
+    pub fn fed(&self) -> &[Arc<ContentPath>] {
+        &self.fed
+    }
+
     /// Operations of this turn's unit.
     pub fn unit(&mut self) -> &mut Unit {
         &mut self.unit
@@ -110,12 +159,17 @@ impl Turn {
 
     /// Submits the unit, with its ticket, wakes the connections that this turn reached, and is ready for the next one.
     pub fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
+        if !self.refused.is_empty() {
+            self.count_drops(context);
+            self.told.clear();
+        }
         if !self.retained.is_empty() {
             self.restore_refused(context);
         }
         self.messages.clear();
         self.refused.clear();
-        self.admitted = 0;
+        self.retained_later.clear();
+        self.fed.clear();
         let mut unit = std::mem::take(&mut self.unit);
         unit.ticket = ticket;
         unit.ops.freed.append(&mut self.after.freed);

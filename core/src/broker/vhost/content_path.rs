@@ -1,39 +1,63 @@
-//! A content route as a virtual host knows it: its queue, and what one run of its steps leads to. What a route does to
-//! a message is behind the [`Transform`](crate::transform::Transform) seam.
+//! A content route as a virtual host knows it: its queue, its counters, the publishers that wait for room in its
+//! queue, and what becomes of messages at its border. What a route does to a message is behind the
+//! [`Transform`](crate::transform::Transform) seam.
 
+use super::inbox::Inbox;
 use super::queue::Queue;
-use crate::error::{Error, ErrorKind};
-use crate::message::{Address, Formats, Message, Name, Value};
-use crate::transform::{AfterFailure, ContentRoute, FailureKind, StepFailure, Verdict};
-use parking_lot::RwLock;
-use std::sync::Arc;
+use super::route_counters::RouteCounters;
+use crate::message::{Address, Formats, Journey, Message, Meta, Name, Onward, Value};
+use crate::transform::{ContentRoute, Mode, StepFailure};
+use parking_lot::{Mutex, RwLock};
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+/// The names of the queues in front of routes begin with it. They are the broker's own: no client reaches them.
+pub const QUEUES: &str = "route/";
+/// Messages and bytes that wait in a route's queue before its publishers are held back.
+pub const WAITING_MAX: u64 = 100_000;
+pub const WAITING_BYTES_MAX: u64 = 256 << 20;
+
+/// True for the name of a queue in front of a route.
+pub fn is_route_queue(name: &str) -> bool {
+    name.starts_with(QUEUES)
+}
 
 /// A route and its queue.
 pub struct ContentPath {
     pub route: ContentRoute,
+    /// Its place among the configured routes.
+    place: usize,
     /// Only for routes that are [`Cost::Queued`](crate::transform::Cost::Queued).
     queue: RwLock<Option<Arc<Queue>>>,
-}
-
-/// What one run led to.
-#[derive(Default)]
-pub struct RouteResult {
-    pub outputs: Vec<Message>,
-    /// The original goes on as it was.
-    pub passes: bool,
-    /// The publish is to be refused, and why.
-    pub refused: Option<Error>,
+    pub counters: RouteCounters,
+    /// Sessions whose publishes are held back until there is room in its queue.
+    held: Mutex<Vec<Weak<Inbox>>>,
+    has_held: AtomicBool,
+    /// It was said that messages wait in its queue; and that it is down.
+    pub said_waiting: AtomicBool,
+    pub said_down: AtomicBool,
 }
 
 impl ContentPath {
-    /// A route whose queue is not there yet.
-    pub fn new(route: ContentRoute) -> Arc<Self> {
-        Arc::new(Self { route, queue: RwLock::new(None) })
+    /// A route whose queue is not there yet; `place` is its place among the configured ones.
+    pub fn new(route: ContentRoute, place: usize) -> Arc<Self> {
+        Arc::new(Self {
+            route,
+            place,
+            queue: RwLock::new(None),
+            counters: RouteCounters::default(),
+            held: Mutex::default(),
+            has_held: AtomicBool::new(false),
+            said_waiting: AtomicBool::new(false),
+            said_down: AtomicBool::new(false),
+        })
     }
 
     /// Name of the queue in front of the route.
     pub fn queue_name(&self) -> Name {
-        format!("route/{}", self.route.name).into()
+        format!("{QUEUES}{}", self.route.name).into()
     }
 
     /// The queue in front of the route.
@@ -46,82 +70,31 @@ impl ContentPath {
         *self.queue.write() = Some(queue);
     }
 
-    /// True when it takes that message. It never takes its own results.
+    /// The order in which routes that watch one address have their turn: filters first, the highest priority in front,
+    /// then as configured.
+    pub fn turn(&self) -> (bool, Reverse<i32>, usize) {
+        let is_filter = self.route.mode == Mode::Filter;
+        (!is_filter, Reverse(if is_filter { self.route.priority } else { 0 }), self.place)
+    }
+
+    /// True when the message went through the route, or the route did not take it when it was asked.
+    pub fn had_turn(&self, message: &Message) -> bool {
+        let name = &self.route.name;
+        message.meta().journey.as_ref().is_some_and(|journey| {
+            journey.through.contains(name)
+                || journey.onward.as_ref().is_some_and(|onward| onward.asked.contains(name))
+        })
+    }
+
+    /// True when it takes that message. It never takes its own results, and never has two turns.
     pub fn wants(&self, message: &Message, formats: &Formats) -> bool {
-        let been_here = message.meta().through.as_deref().unwrap_or_default();
-        !been_here.contains(&self.route.name) && self.route.transform.wants(message, formats)
+        !self.had_turn(message) && self.route.transform.wants(message, formats)
     }
 
-    /// The same message, marked so that it does not enter this route again.
-    pub fn marked(&self, message: &Message) -> Message {
-        let mut meta = message.meta().clone();
-        let been_here = meta.through.as_deref().unwrap_or_default();
-        let through = been_here.iter().cloned().chain([self.route.name.clone()]);
-        meta.through = Some(through.collect());
-        meta.hops = meta.hops.saturating_add(1);
-        message.with(message.address().clone(), meta)
-    }
-
-    /// Runs the steps once, in the publisher's turn.
-    pub fn run(&self, message: &Message, formats: &Formats, dead_letter: &Address) -> RouteResult {
-        let mut outputs = Vec::new();
-        let verdict = self.route.transform.apply(message, 0, formats, &mut outputs);
-        match self.judge(verdict, outputs) {
-            Ok(result) => result,
-            // A publisher's turn cannot wait for another attempt, so a failure is final at once.
-            Err(fault) => self.give_up(message, &fault, formats, dead_letter),
-        }
-    }
-
-    /// What the verdict means; a fault or a wish to retry is for the caller.
-    pub fn judge(
-        &self,
-        verdict: Result<Verdict, StepFailure>,
-        outputs: Vec<Message>,
-    ) -> Result<RouteResult, StepFailure> {
-        let own = |text: &str| StepFailure {
-            module: Arc::from(self.route.transform.name()),
-            version: Arc::from(""),
-            kind: FailureKind::Guest,
-            text: Arc::from(text),
-        };
-        match verdict? {
-            Verdict::Pass => Ok(RouteResult { passes: true, ..RouteResult::default() }),
-            Verdict::Emit => {
-                let outputs = outputs.iter().map(|m| self.marked(m)).collect();
-                Ok(RouteResult { outputs, ..RouteResult::default() })
-            }
-            Verdict::Drop(_) => Ok(RouteResult::default()),
-            Verdict::Reject(why) => Ok(RouteResult {
-                refused: Some(Error::new(ErrorKind::Invalid, why)),
-                ..RouteResult::default()
-            }),
-            Verdict::Retry(_) | Verdict::Wait(_) => Err(own("the step asked for another attempt")),
-        }
-    }
-
-    /// What the route's policy makes of a failure after the last attempt.
-    pub fn give_up(
-        &self,
-        message: &Message,
-        fault: &StepFailure,
-        formats: &Formats,
-        dead_letter: &Address,
-    ) -> RouteResult {
-        let (route, kind) = (&self.route.name, fault.kind.as_str());
-        tracing::debug!(%route, module = %fault.module, kind, "a step of a content route failed for good");
-        match self.route.on_error.then {
-            AfterFailure::Pass => RouteResult { passes: true, ..RouteResult::default() },
-            AfterFailure::Drop => RouteResult::default(),
-            AfterFailure::Reject => RouteResult {
-                refused: Some(Error::new(ErrorKind::Invalid, fault.text.clone())),
-                ..RouteResult::default()
-            },
-            AfterFailure::DeadLetter => {
-                let message = self.with_fault(message, fault, formats, dead_letter);
-                RouteResult { outputs: vec![message], ..RouteResult::default() }
-            }
-        }
+    /// True when a retained value is cleared by that message: it has nothing for the steps to work on.
+    pub fn clears(&self, message: &Message, topic_exchange: &str) -> bool {
+        let is_topic = *message.address().exchange == *topic_exchange;
+        message.meta().retain && message.body().is_empty() && is_topic
     }
 
     /// Where failures go: the route's own address, or else the configured one.
@@ -137,8 +110,8 @@ impl ContentPath {
         formats: &Formats,
         dead_letter: &Address,
     ) -> Message {
-        let address = self.dead_letter_address(dead_letter);
         let mut fields = message.fields(formats).clone();
+        fields.headers.retain(|(name, _)| !name.starts_with("mq.error."));
         let mut put = |name: &str, text: &str| {
             fields.headers.push((format!("mq.error.{name}").into(), Value::text(text)));
         };
@@ -148,10 +121,75 @@ impl ContentPath {
         put("kind", fault.kind.as_str());
         put("text", &fault.text);
         put("address", &message.address().to_string());
-        let marked = self.marked(message);
-        let mut meta = marked.meta().clone();
+        let mut meta = passed_through(message.meta(), &self.route.name);
         meta.expires = None;
         meta.retain = false;
-        Message::from_fields(address.clone(), meta, &fields, message.body().clone())
+        let address = self.dead_letter_address(dead_letter).clone();
+        Message::from_fields(address, meta, &fields, message.body().clone())
     }
+
+    /// True when its queue holds as much as it may: publishers are held back.
+    pub fn is_full(&self) -> bool {
+        let queue = self.queue.read();
+        queue.as_ref().is_some_and(|queue| {
+            queue.look(|s| {
+                s.sub.waiting() >= WAITING_MAX || s.sub.waiting_bytes() >= WAITING_BYTES_MAX
+            })
+        })
+    }
+
+    /// Wakes that session when there is room in the queue again.
+    pub fn hold(&self, inbox: &Arc<Inbox>) {
+        let mut held = self.held.lock();
+        held.retain(|h| h.strong_count() > 0 && h.as_ptr() != Arc::as_ptr(inbox));
+        held.push(Arc::downgrade(inbox));
+        self.has_held.store(true, Ordering::Release);
+    }
+
+    /// Records left the queue: sessions that are held back look again when there is room.
+    pub fn release_held(&self) {
+        if !self.has_held.load(Ordering::Acquire) || self.is_full() {
+            return;
+        }
+        let held = {
+            let mut held = self.held.lock();
+            self.has_held.store(false, Ordering::Release);
+            std::mem::take(&mut *held)
+        };
+        held.iter().filter_map(Weak::upgrade).for_each(|inbox| inbox.wake());
+    }
+}
+
+impl fmt::Debug for ContentPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContentPath({})", self.route.name)
+    }
+}
+
+/// The settings of a message that went through that route and goes on.
+pub fn passed_through(meta: &Meta, route: &Name) -> Meta {
+    let mut meta = meta.clone();
+    let mut through = meta.through().to_vec();
+    if !through.contains(route) {
+        through.push(route.clone());
+    }
+    meta.journey = Some(Arc::new(Journey { through, onward: None }));
+    meta
+}
+
+/// The settings of a message that waits in a route's queue.
+pub fn waiting(meta: &Meta, onward: Onward) -> Meta {
+    let mut meta = meta.clone();
+    let through = meta.through().to_vec();
+    meta.journey = Some(Arc::new(Journey { through, onward: Some(onward) }));
+    meta
+}
+
+/// The same message on its way again, behind the route in whose queue it waited.
+pub fn onward_again(message: &Message) -> Message {
+    let mut meta = message.meta().clone();
+    let through = meta.through().to_vec();
+    meta.journey = (!through.is_empty()).then(|| Arc::new(Journey { through, onward: None }));
+    // A delay or retained flag was acted on, if so, when it was published.
+    message.with(message.address().clone(), meta)
 }

@@ -2,12 +2,14 @@
 //!
 //! Lock order: **vhost → log → inbox**; nothing here waits while holding one.
 
-use super::content_path::ContentPath;
+use super::content_path::{ContentPath, QUEUES, is_route_queue};
+use super::drops::{DropReason, Drops};
 use super::generations::Generations;
 use super::named::Named;
 use super::queue::Queue;
 use super::route::{ContentHit, Route};
 use super::topology::Topology;
+use crate::broker::settings::{Settings, TopicRules};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, LogId, Retained, SessionId, filter};
 use crate::message::{Address, Fields, Name};
@@ -19,6 +21,7 @@ use std::sync::Arc;
 pub struct Vhost {
     pub name: Name,
     pub topic_exchange: Name,
+    topic_rules: TopicRules,
     pub topology: RwLock<Topology>,
     pub retained: Mutex<Retained>,
     /// Held while a named session is opened or ended; before every other lock.
@@ -26,6 +29,14 @@ pub struct Vhost {
     pub generations: Generations,
     /// Content routes; only the default virtual host has any.
     pub content: RwLock<Arc<[Arc<ContentPath>]>>,
+    pub drops: Drops,
+}
+
+/// The queues in front of content routes are nobody's but the broker's.
+pub fn reserved_queue(name: &str) -> Error {
+    let detail =
+        format!("queue '{name}' is the broker's own: '{QUEUES}' is where content routes work");
+    Error::new(ErrorKind::Refused, detail)
 }
 
 fn not_found(what: &str, name: &str, vhost: &str) -> Error {
@@ -34,17 +45,26 @@ fn not_found(what: &str, name: &str, vhost: &str) -> Error {
 
 impl Vhost {
     /// An empty virtual host with the default exchange and these predeclared ones.
-    pub fn new(name: Name, topic_exchange: Name, predeclared: &[ExchangeSpec]) -> Arc<Self> {
-        let topology = Topology::with_predeclared(predeclared, &topic_exchange);
+    pub fn new(name: Name, settings: &Settings, predeclared: &[ExchangeSpec]) -> Arc<Self> {
+        let (topic_exchange, topic_rules) =
+            (settings.topic_exchange.clone(), settings.topics.clone());
+        let topology = Topology::with_predeclared(predeclared, (&topic_exchange, &topic_rules));
         Arc::new(Self {
             name,
             topic_exchange,
+            topic_rules,
             topology: RwLock::new(topology),
             retained: Mutex::default(),
             opening: Mutex::default(),
             generations: Generations::new(),
             content: RwLock::new(Arc::new([])),
+            drops: Drops::default(),
         })
+    }
+
+    /// Counts a message that is dropped because nobody can be told.
+    pub fn note_drop(&self, reason: DropReason, address: &Address, why: &Error) {
+        self.drops.note(reason, (&self.name, address), why);
     }
 
     /// The queue of that name.
@@ -86,16 +106,49 @@ impl Vhost {
         &self,
         address: &Address,
         fields: &dyn Fn() -> Fields,
-        under_lock: impl FnOnce(),
+        under_lock: impl FnOnce(&Route),
     ) -> Result<(Route, bool), Error> {
+        self.check(address)?;
         let topology = self.topology.read();
         let (found, cacheable) = topology
             .find(address, fields)
             .ok_or_else(|| not_found("exchange", &address.exchange, &self.name))?;
-        under_lock();
         let mut route = topology.targets(found);
         self.watchers(address, &mut route);
+        under_lock(&route);
         Ok((route, cacheable))
+    }
+
+    /// Nobody publishes to the broker's own addresses, and no content route sends there.
+    pub fn check(&self, address: &Address) -> Result<(), Error> {
+        if address.is_queue() {
+            let name = std::str::from_utf8(address.key.bytes()).unwrap_or_default();
+            return match is_route_queue(name) {
+                true => Err(reserved_queue(name)),
+                false => Ok(()),
+            };
+        }
+        if address.exchange == self.topic_exchange && self.topic_rules.is_reserved(&address.key) {
+            let detail = format!("topics that begin with '$' are the broker's: '{}'", address.key);
+            return Err(Error::new(ErrorKind::Refused, detail));
+        }
+        Ok(())
+    }
+
+    /// Content routes that watch that queue, in the order of their turns.
+    pub fn watchers_of(&self, queue: &Queue) -> Vec<ContentHit> {
+        let content = self.content.read().clone();
+        let watches = |path: &&Arc<ContentPath>| {
+            let mut watches = path.route.watches.iter();
+            watches.any(|watch| matches!(watch, Watch::Queue(name) if *name == queue.name))
+        };
+        let mut hits: Vec<ContentHit> = content
+            .iter()
+            .filter(watches)
+            .map(|path| ContentHit { path: path.clone(), queue: Some(queue.id) })
+            .collect();
+        hits.sort_by_key(|hit| hit.path.turn());
+        hits
     }
 
     fn watchers(&self, address: &Address, route: &mut Route) {
@@ -121,7 +174,7 @@ impl Vhost {
             }
         }
         // A route that watches the whole address takes the message once, whatever else it watches.
-        route.content.sort_by_key(|hit| (hit.path.route.name.clone(), hit.queue));
+        route.content.sort_by_key(|hit| (hit.path.turn(), hit.queue));
         route.content.dedup_by(|next, kept| {
             let is_same_route = next.path.route.name == kept.path.route.name;
             is_same_route && (kept.queue.is_none() || kept.queue == next.queue)

@@ -8,10 +8,12 @@
 //! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
 //! | `inbox` | what waits for one connection |
 //! | `named` | what outlives a connection |
-//! | `content_path` | a content route and its queue |
+//! | `content_path` `route_counters` | a content route with its queue; what it did |
+//! | `drops` | messages that were dropped because nobody could be told |
 //! | `parked` | delayed publishes and wills that wait |
 
 pub mod content_path;
+pub mod drops;
 pub mod generations;
 pub mod host;
 pub mod inbox;
@@ -19,4 +21,5 @@ pub mod named;
 pub mod parked;
 pub mod queue;
 pub mod route;
+pub mod route_counters;
 pub mod topology;

@@ -1,10 +1,11 @@
 //! Where a message goes, as far as that depends on bindings and content routes only.
 
 use super::content_path::ContentPath;
+use super::inbox::Inbox;
 use super::named::Named;
 use super::queue::Queue;
 use crate::exchange::{BindingTag, LogId, SessionId, Tags};
-use crate::transform::Mode;
+use crate::message::Message;
 use std::sync::Arc;
 
 /// Where a key leads, as far as it depends on bindings only.
@@ -34,15 +35,31 @@ pub struct ContentHit {
     pub queue: Option<LogId>,
 }
 
-impl ContentHit {
-    /// The original does not go on to that queue.
-    pub fn diverts(&self, queue: &Queue) -> bool {
-        self.path.route.mode != Mode::Tap && self.queue.is_none_or(|id| id == queue.id)
+impl Route {
+    /// A content route watches the whole address, not only one of its queues.
+    pub fn is_watched(&self) -> bool {
+        self.content.iter().any(|hit| hit.queue.is_none())
+    }
+}
+
+impl SessionHit {
+    /// The tags of what reaches the session; none: it was published there, and nothing comes back.
+    pub fn tags_of(&self, message: &Message, inbox: Option<&Arc<Inbox>>) -> Option<&Tags> {
+        let is_own = inbox.is_some_and(|i| Arc::ptr_eq(&i.origin, &message.meta().origin));
+        match (is_own, &self.own_tags) {
+            (false, _) => Some(&self.tags),
+            (true, own) => own.as_ref(),
+        }
     }
 
-    /// The original does not go on to sessions either.
-    pub fn diverts_all(&self) -> bool {
-        self.path.route.mode != Mode::Tap && self.queue.is_none()
+    /// True when the session gets the message: in its queue, or at once if it is connected.
+    pub fn reaches(&self, message: &Message) -> bool {
+        let inbox = self.session.inbox();
+        let Some(tags) = self.tags_of(message, inbox.as_ref()) else { return false };
+        match message.meta().level.min(tags.level()) {
+            0 => inbox.is_some(),
+            _ => self.session.queue().is_some(),
+        }
     }
 }
 

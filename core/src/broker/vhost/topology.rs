@@ -4,6 +4,7 @@ use super::generations::Generations;
 use super::named::Named;
 use super::queue::Queue;
 use super::route::{Found, Route, SessionHit};
+use crate::broker::settings::TopicRules;
 use crate::exchange::{
     Binding, BindingTag, ExchangeSpec, Hit, LogId, Matcher, SessionId, Tags, Target,
 };
@@ -21,6 +22,8 @@ pub struct Topology {
     sessions_by_id: HashMap<SessionId, Arc<Named>>,
     /// The same bindings that the matchers hold, by where they lead.
     bound: HashMap<Target, Vec<Arc<Binding>>>,
+    topic_exchange: Name,
+    topic_rules: TopicRules,
 }
 
 struct Exchange {
@@ -32,8 +35,15 @@ struct Exchange {
 
 impl Topology {
     /// Nothing but these exchanges.
-    pub fn with_predeclared(predeclared: &[ExchangeSpec], topic_exchange: &Name) -> Self {
-        let mut topology = Topology::default();
+    pub fn with_predeclared(
+        predeclared: &[ExchangeSpec],
+        (topic_exchange, topic_rules): (&Name, &TopicRules),
+    ) -> Self {
+        let mut topology = Topology {
+            topic_exchange: topic_exchange.clone(),
+            topic_rules: topic_rules.clone(),
+            ..Topology::default()
+        };
         for spec in predeclared {
             let matcher = spec.kind.matcher(spec.name == *topic_exchange);
             let exchange = Exchange { spec: spec.clone(), matcher, predeclared: true };
@@ -72,6 +82,10 @@ impl Topology {
         let mut next = vec![first];
         let mut hits: Vec<Hit> = Vec::new();
         while let Some(exchange) = next.pop() {
+            // What is refused when it is published to the topic tree does not come in by another exchange.
+            if exchange.spec.name == self.topic_exchange && self.topic_rules.is_reserved(key) {
+                continue;
+            }
             cacheable &= !exchange.matcher.reads_fields();
             hits.clear();
             exchange.matcher.route(key, fields, &mut hits);

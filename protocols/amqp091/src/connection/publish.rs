@@ -115,7 +115,8 @@ impl Connection {
         let message = message(address, meta, properties, body);
         let state = self.channel(channel)?;
         let (lane, confirm) = (state.lane, state.mode == Mode::Confirm);
-        let number = self.session.publish(lane, Publish { message, confirm, mandatory });
+        let number =
+            self.session.publish(lane, Publish { mandatory, ..Publish::new(message, confirm) });
         if confirm {
             let state = self.channel(channel)?;
             state.published = number;

@@ -36,6 +36,7 @@ pub fn code(kind: ErrorKind) -> ReplyCode {
         | ErrorKind::Full
         | ErrorKind::TooLarge
         | ErrorKind::Invalid => ReplyCode::PreconditionFailed,
+        ErrorKind::Unroutable => ReplyCode::NoRoute,
         ErrorKind::Unavailable => ReplyCode::ResourceError,
         ErrorKind::Closed => ReplyCode::ConnectionForced,
         ErrorKind::Internal => ReplyCode::InternalError,

@@ -137,8 +137,10 @@ async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered,
     let will = match &connect.will {
         None => None,
         Some(will) => {
-            let address = mapping::target(will.topic.bytes(), exchange).ok_or_else(|| {
-                Refusal::new(Reason::NOT_AUTHORIZED, "nobody may publish to the will's topic")
+            let address = mapping::target(will.topic.bytes(), exchange);
+            broker.may_publish(&address).map_err(|error| {
+                let why = format!("the will's topic: {}", error.detail());
+                Refusal::new(Reason::NOT_AUTHORIZED, why)
             })?;
             Some((will, address))
         }

@@ -10,20 +10,17 @@ use crossdock_core::{
 };
 use std::sync::Arc;
 
-/// The address of a topic that a client publishes to, kept from one publish to the next.
-type Resolved = Option<Address>;
-
 /// Topics that were resolved: the last one, and those the client gave a number.
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
-    last: Option<(Bytes, Resolved)>,
+    last: Option<(Bytes, Address)>,
     /// By alias, from 1 on. Grows to the highest one used, at most the announced maximum.
-    numbered: Vec<Option<(Bytes, Resolved)>>,
+    numbered: Vec<Option<(Bytes, Address)>>,
 }
 
 impl Connection<'_> {
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Closing> {
-        let resolved = self.resolve(&publish)?;
+        let address = self.resolve(&publish)?;
         if publish.payload.len() > self.session.broker().settings().message_bytes_max {
             return Err(Closing::refused(Reason::PACKET_TOO_LARGE, "the message is too large"));
         }
@@ -43,10 +40,11 @@ impl Connection<'_> {
             }
         }
         let (packet_id, qos) = (publish.packet_id, publish.qos);
-        let Some(address) = resolved else { return self.refuse_publish(packet_id, qos) };
         let now = self.session.broker().now();
         let message = mapping::message(publish, address, &self.opened.incoming, now);
-        let publish = CorePublish { message, confirm: qos > 0, mandatory: false };
+        // 3.1.1 has no word for no.
+        let can_refuse = self.client.version != Version::V311;
+        let publish = CorePublish { can_refuse, ..CorePublish::new(message, qos > 0) };
         let lane = self.opened.lane;
         let number = match qos == 2 && self.opened.persistent {
             // The identifier is stored in the entry of its message.
@@ -75,23 +73,8 @@ impl Connection<'_> {
         }
     }
 
-    /// A topic that nobody may publish to. 3.1.1 has no way to say so: acknowledged and dropped (docs/SEMANTICS.md §1).
-    fn refuse_publish(&mut self, packet_id: u16, qos: u8) -> Result<(), Closing> {
-        tracing::trace!(packet_id, "a publish to a reserved topic was dropped");
-        if qos == 0 {
-            return Ok(());
-        }
-        let (reason, why) = match self.client.version {
-            Version::V5 => (Reason::NOT_AUTHORIZED, Some(Arc::from("a reserved topic"))),
-            Version::V311 => (Reason::SUCCESS, None),
-        };
-        self.inbound.decided(packet_id, qos, reason, why);
-        self.within_receive_maximum()?;
-        self.answers()
-    }
-
-    /// The address of a publish; `None` when nobody may publish there.
-    fn resolve(&mut self, publish: &Publish) -> Result<Resolved, Closing> {
+    /// The address of a publish.
+    fn resolve(&mut self, publish: &Publish) -> Result<Address, Closing> {
         let Some(alias) = publish.alias else { return self.resolve_topic(publish.topic.bytes()) };
         // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
         if alias == 0 || alias > self.options.topic_alias_maximum {
@@ -122,7 +105,7 @@ impl Connection<'_> {
         Ok(resolved)
     }
 
-    fn resolve_topic(&mut self, topic: &Bytes) -> Result<Resolved, Closing> {
+    fn resolve_topic(&mut self, topic: &Bytes) -> Result<Address, Closing> {
         if let Some((last, resolved)) = &self.aliases.last
             && last == topic
         {
@@ -135,7 +118,7 @@ impl Connection<'_> {
         let resolved = mapping::target(topic, &settings.topic_exchange);
         // A copy: the topic is a slice of the read buffer.
         let kept = match &resolved {
-            Some(address) if !address.is_queue() => address.key.bytes().clone(),
+            address if !address.is_queue() => address.key.bytes().clone(),
             _ => Bytes::copy_from_slice(topic),
         };
         self.aliases.last = Some((kept, resolved.clone()));

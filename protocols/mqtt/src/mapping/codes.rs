@@ -13,6 +13,7 @@ pub fn publish_reason(confirmed: &ConfirmOutcome) -> Reason {
             ErrorKind::Full | ErrorKind::TooLarge => Reason::QUOTA_EXCEEDED,
             ErrorKind::Invalid => Reason::PAYLOAD_FORMAT_INVALID,
             ErrorKind::Mismatch | ErrorKind::InUse => Reason::IMPLEMENTATION,
+            ErrorKind::Unroutable => Reason::NO_MATCHING_SUBSCRIBERS,
             // 0x88 and 0x89 may not stand in a PUBACK.
             ErrorKind::NotFound
             | ErrorKind::Unavailable
@@ -30,7 +31,10 @@ pub fn suback_reason(error: &Error) -> Reason {
             Reason::TOPIC_FILTER_INVALID
         }
         ErrorKind::Full | ErrorKind::TooLarge | ErrorKind::InUse => Reason::QUOTA_EXCEEDED,
-        ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Internal => Reason::UNSPECIFIED,
+        ErrorKind::Unavailable
+        | ErrorKind::Closed
+        | ErrorKind::Unroutable
+        | ErrorKind::Internal => Reason::UNSPECIFIED,
     }
 }
 
@@ -41,8 +45,10 @@ pub fn connack_reason(error: &Error) -> Reason {
         ErrorKind::Invalid => Reason::CLIENT_ID_NOT_VALID,
         ErrorKind::Full | ErrorKind::TooLarge => Reason::QUOTA_EXCEEDED,
         ErrorKind::Unavailable | ErrorKind::Closed => Reason::SERVER_UNAVAILABLE,
-        ErrorKind::NotFound | ErrorKind::Mismatch | ErrorKind::InUse | ErrorKind::Internal => {
-            Reason::UNSPECIFIED
-        }
+        ErrorKind::NotFound
+        | ErrorKind::Mismatch
+        | ErrorKind::InUse
+        | ErrorKind::Unroutable
+        | ErrorKind::Internal => Reason::UNSPECIFIED,
     }
 }

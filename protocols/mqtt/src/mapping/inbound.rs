@@ -7,14 +7,15 @@ use crossdock_core::message::carry;
 use crossdock_core::{Address, Key, Message, Meta, Name, Native, Origin, Timestamp};
 use std::sync::Arc;
 
-/// Where a publish to `topic` goes. `None`: a `$…` topic that nobody may publish to (docs/SEMANTICS.md §1).
-pub fn target(topic: &Bytes, exchange: &Name) -> Option<Address> {
-    if topic.first() != Some(&b'$') {
+/// Where a publish to `topic` goes. The core refuses `$…` topics that nobody may publish to (docs/SEMANTICS.md §1).
+pub fn target(topic: &Bytes, exchange: &Name) -> Address {
+    let is_special = topic.first() == Some(&b'$');
+    let text = std::str::from_utf8(topic).ok().filter(|_| is_special);
+    match text.and_then(queue_of) {
+        Some(queue) => Address::queue(&queue),
         // The key outlives the read buffer that the topic is a slice of.
-        return Some(Address::new(exchange.clone(), Key::new(Bytes::copy_from_slice(topic))));
+        None => Address::new(exchange.clone(), Key::new(Bytes::copy_from_slice(topic))),
     }
-    let queue = queue_of(std::str::from_utf8(topic).ok()?)?;
-    Some(Address::queue(&queue))
 }
 
 /// The queue that `$q/<queue>` or `$reply/q/<percent-encoded queue>` names.

@@ -99,7 +99,7 @@ impl Connection<'_> {
                     .await?;
                 }
                 (None, None) => {
-                    let publish = Publish { message, confirm: receipt, mandatory: false };
+                    let publish = Publish::new(message, receipt);
                     self.session.publish(self.lane, publish);
                     count += 1;
                 }

@@ -3,7 +3,7 @@
 use crate::codec::{Command, Headers, Rules, Writer};
 use crate::mapping::error_code;
 use bytes::BytesMut;
-use crossdock_core::{ConfirmOutcome, Error};
+use crossdock_core::{ConfirmOutcome, Error, ErrorKind};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
@@ -98,6 +98,8 @@ impl Receipts {
         match confirmed {
             ConfirmOutcome::Stored => waiting.routed = true,
             ConfirmOutcome::Unroutable(_) => {}
+            // As a publish that nobody is bound to: the receipt says so.
+            ConfirmOutcome::Refused(error) if error.kind() == ErrorKind::Unroutable => {}
             ConfirmOutcome::Refused(error) => waiting.refused = Some(error),
         }
         waiting.sent.left = waiting.sent.left.saturating_sub(1);
@@ -153,7 +155,6 @@ pub(super) fn write(
 mod tests {
     use super::*;
     use crate::codec::Version;
-    use crossdock_core::ErrorKind;
 
     fn receipts(sent: &[(&str, usize, bool)]) -> Receipts {
         let mut receipts = Receipts::default();

@@ -109,7 +109,7 @@ impl Connection<'_> {
         for operation in operations {
             match operation {
                 Operation::Publish(message) => {
-                    let publish = Publish { message, confirm: receipt, mandatory: false };
+                    let publish = Publish::new(message, receipt);
                     self.session.publish(self.lane, publish);
                     count += 1;
                 }

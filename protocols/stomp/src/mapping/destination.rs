@@ -184,8 +184,9 @@ fn reserved(key: Key, usage: Usage) -> Result<Destination, Error> {
         ("$share", Usage::Subscribe) => {
             Err(invalid("subscribe to /amq/queue/share/<group>/<filter> to share a subscription"))
         }
-        ("$q" | "$reply" | "$delayed", _) | (_, Usage::Send) => Err(refused()),
-        (_, Usage::Subscribe) => Ok(Destination::Topic(key)),
+        ("$q" | "$reply" | "$delayed" | "$share", _) => Err(refused()),
+        // The core refuses what nobody may publish to.
+        _ => Ok(Destination::Topic(key)),
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn error_code(kind: ErrorKind) -> &'static str {
         ErrorKind::Invalid => "bad_request",
         ErrorKind::Unavailable => "unavailable",
         ErrorKind::Closed => "connection_closed",
+        ErrorKind::Unroutable => "unroutable",
         ErrorKind::Internal => "internal_error",
     }
 }

@@ -1,0 +1,255 @@
+//! Content routes begin: what they need is declared, their workers start, and what an old route left is pointed out.
+//! And the other end: messages of a route that is not configured any more are moved on.
+
+use super::route_worker::Worker;
+use crate::broker::door::events::Events;
+use crate::broker::door::request::{Consumer, ConsumerSource, SessionSpec};
+use crate::broker::session::opening::open_internal;
+use crate::broker::session::state::Session;
+use crate::broker::shared::{Broker, Shared};
+use crate::broker::turn::content::{self, Judged};
+use crate::broker::turn::removal;
+use crate::broker::vhost::content_path::{ContentPath, QUEUES, is_route_queue};
+use crate::broker::vhost::host::Vhost;
+use crate::broker::vhost::queue::Queue;
+use crate::broker::vhost::route_counters::RouteStatus;
+use crate::error::{Error, ErrorKind};
+use crate::log::{Offset, QueueSpec};
+use crate::message::{Address, Formats, Message, Name, Origin};
+use crate::subscription::{ConsumerId, Credit};
+use crate::transform::{ContentRoute, Cost, FailureKind, Mode, StepFailure, Transform, Verdict};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two looks for dead letters that no warning has told of yet.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+/// Messages that are moved at once when an old route is drained.
+const DRAIN_CREDIT: Credit = Credit { messages: 256, bytes: 64 << 20 };
+/// How long a drain waits for a message that is still being read back.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+
+/// What became of the messages of a route that is not configured any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RouteDrained {
+    /// They went on to where they were going, or where it was asked to.
+    pub moved: u64,
+    /// They lead nowhere: the dead-letter address has them.
+    pub dead_lettered: u64,
+    /// There is no place for them, not even there: they are where they were.
+    pub left: u64,
+}
+
+impl Broker {
+    /// Starts the content routes of the default virtual host, after everything else is declared. Call it once.
+    pub async fn start_routes(&self, routes: Vec<ContentRoute>) -> Result<(), Error> {
+        let Some(vhost) = self.shared().default_vhost() else { return Ok(()) };
+        let paths = routes.into_iter().enumerate();
+        let paths: Vec<Arc<ContentPath>> =
+            paths.map(|(place, route)| ContentPath::new(route, place)).collect();
+        say_orphans(&vhost, &paths);
+        if paths.is_empty() {
+            return Ok(());
+        }
+        declare(self, &vhost, &paths).await?;
+        *vhost.content.write() = paths.clone().into();
+        vhost.generations.bump();
+        for path in paths.iter().filter(|p| p.route.transform.cost() == Cost::Queued) {
+            for _ in 0..path.route.concurrency.max(1) {
+                let worker = Worker::new(path.clone(), session(self, &vhost)?);
+                self.shared().background.spawn(worker.run());
+            }
+        }
+        self.shared().background.spawn(report(self.shared().clone(), paths));
+        Ok(())
+    }
+
+    /// What each content route did since the start, in the order they are configured in.
+    pub fn route_status(&self) -> Vec<RouteStatus> {
+        let Some(vhost) = self.shared().default_vhost() else { return Vec::new() };
+        let paths = vhost.content.read().clone();
+        let status = |path: &Arc<ContentPath>| {
+            let waiting = path.queue().map(|queue| queue.look(|state| state.sub.log.len()));
+            path.counters.status(path.route.name.clone(), waiting.unwrap_or_default())
+        };
+        paths.iter().map(status).collect()
+    }
+
+    /// Moves what waits in the queue of a route that is not configured any more: to `to`, or to where it was going, as
+    /// if that route had not matched it. Deletes the queue when nothing is left in it. `NotFound`: there is no such
+    /// queue. `InUse`: the route is configured.
+    pub async fn drain_route(
+        &self,
+        name: &str,
+        to: Option<&Address>,
+    ) -> Result<RouteDrained, Error> {
+        let no_vhost = || Error::new(ErrorKind::NotFound, "there is no virtual host");
+        let vhost = self.shared().default_vhost().ok_or_else(no_vhost)?;
+        if vhost.content.read().iter().any(|path| *path.route.name == *name) {
+            let detail = format!("route '{name}' is configured: its own workers empty its queue");
+            return Err(Error::new(ErrorKind::InUse, detail));
+        }
+        let route = ContentRoute::new(name.into(), Vec::new(), Mode::Divert, Arc::new(Gone));
+        let path = ContentPath::new(route, 0);
+        let queue = vhost.queue(&path.queue_name())?;
+        let mut drain = Drain { path, to: to.cloned(), drained: RouteDrained::default() };
+        drain.run(session(self, &vhost)?, &queue).await?;
+        if drain.drained.left == 0 {
+            let (ops, _) = removal::remove_queue(self.shared(), &vhost, &queue);
+            self.shared().committer.submit_ops(ops);
+        }
+        session(self, &vhost)?.close().await?;
+        Ok(drain.drained)
+    }
+}
+
+fn session(broker: &Broker, vhost: &Vhost) -> Result<Session, Error> {
+    let origin = Origin { user: "route".into(), ..Origin::default() };
+    open_internal(broker, &SessionSpec::anonymous(vhost.name.clone(), origin))
+}
+
+/// Declares the queues of the routes, and those that they send to and nothing else declared.
+async fn declare(broker: &Broker, vhost: &Vhost, paths: &[Arc<ContentPath>]) -> Result<(), Error> {
+    let mut session = session(broker, vhost)?;
+    let configured = &broker.shared().settings.dead_letter;
+    for path in paths {
+        let dead_letter = path.dead_letter_address(configured);
+        let dead = dead_letter.is_queue().then(|| Name::from(dead_letter.key.to_string()));
+        for name in path.route.queues.iter().chain(&dead) {
+            if session.queue_status(name).is_err() {
+                session.declare_queue(QueueSpec::durable(name.clone())).await?;
+            }
+        }
+        if path.route.transform.cost() == Cost::Queued {
+            let name = path.queue_name();
+            if session.queue_status(&name).is_err() {
+                session.declare_queue(QueueSpec::durable(name.clone())).await?;
+            }
+            let queue = vhost.queue(&name)?;
+            queue.look(|state| state.sub.rules.by_source = path.route.concurrency > 1);
+            path.set_queue(queue);
+        }
+    }
+    session.close().await
+}
+
+/// Says which queues of routes have messages that no worker will take.
+fn say_orphans(vhost: &Vhost, paths: &[Arc<ContentPath>]) {
+    let is_served = |queue: &Queue| {
+        let mut queued = paths.iter().filter(|p| p.route.transform.cost() == Cost::Queued);
+        queued.any(|path| path.queue_name() == queue.name)
+    };
+    for queue in vhost.queues() {
+        let messages = queue.look(|state| state.sub.log.len());
+        if is_route_queue(&queue.name) && messages > 0 && !is_served(&queue) {
+            let route = queue.name.strip_prefix(QUEUES).unwrap_or_default();
+            tracing::warn!(
+                route, queue = %queue.name, messages,
+                "messages wait in the queue of a content route that is not configured (any more), or needs no queue \
+                 now: stop the broker and move them on with `crossdock route drain ROUTE`"
+            );
+        }
+    }
+}
+
+/// Warns about dead letters that came within a minute of a warning.
+async fn report(shared: Arc<Shared>, paths: Vec<Arc<ContentPath>>) {
+    loop {
+        tokio::time::sleep(REPORT_EVERY).await;
+        for path in &paths {
+            path.counters.warn(&path.route.name, shared.now());
+        }
+    }
+}
+
+/// The steps of a route that is gone: none.
+struct Gone;
+
+impl Transform for Gone {
+    fn name(&self) -> &str {
+        "none"
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::Queued
+    }
+
+    fn wants(&self, _: &Message, _: &Formats) -> bool {
+        false
+    }
+
+    fn apply(
+        &self,
+        _: &Message,
+        _: u32,
+        _: &Formats,
+        _: &mut Vec<Message>,
+    ) -> Result<Verdict, StepFailure> {
+        Ok(Verdict::Pass)
+    }
+}
+
+/// Empties the queue of an old route.
+struct Drain {
+    path: Arc<ContentPath>,
+    to: Option<Address>,
+    drained: RouteDrained,
+}
+
+impl Drain {
+    async fn run(&mut self, mut session: Session, queue: &Queue) -> Result<(), Error> {
+        let lane = session.lane();
+        let consumer = Consumer {
+            source: ConsumerSource::Queue(queue.name.clone()),
+            settles: true,
+            exclusive: true,
+            priority: 0,
+            credit: DRAIN_CREDIT,
+            pools: smallvec::SmallVec::new(),
+            skip_own: false,
+            tag: queue.name.clone(),
+        };
+        let consumer = session.attach(lane, consumer).await?;
+        let mut events = Events::default();
+        let mut position = 0;
+        while queue.look(|state| state.sub.log.len()) > self.drained.left {
+            if tokio::time::timeout(DRAIN_WAIT, session.events(&mut events)).await.is_err() {
+                break;
+            }
+            position += 1;
+            session.encoded(position);
+            session.flushed(position);
+            for delivery in events.deliveries.drain(..) {
+                self.move_on(&mut session, (consumer, delivery.offset), &delivery.message);
+            }
+            session.flush();
+            if self.drained.left >= u64::from(DRAIN_CREDIT.messages) {
+                break;
+            }
+        }
+        session.close().await?;
+        self.drained.left = queue.look(|state| state.sub.log.len());
+        Ok(())
+    }
+
+    fn move_on(&mut self, session: &mut Session, place: (ConsumerId, Offset), message: &Message) {
+        let path = self.path.clone();
+        let went = match &self.to {
+            Some(to) => {
+                let result = message.with(to.clone(), message.meta().clone());
+                session.complete(place, &path, message, Judged::Results(vec![result])).is_ok()
+            }
+            None => session.complete_without(place, &path, message).is_ok_and(|went| went),
+        };
+        if went {
+            self.drained.moved += 1;
+            return;
+        }
+        let text =
+            "its content route is not configured any more, and nobody takes it where it was going";
+        let fault = content::failure(&path, FailureKind::Unroutable, text);
+        match session.complete(place, &path, message, Judged::Refused(fault)) {
+            Ok(()) => self.drained.dead_lettered += 1,
+            Err(_) => self.drained.left += 1,
+        }
+    }
+}
