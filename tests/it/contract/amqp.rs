@@ -114,6 +114,17 @@ impl Amqp {
         self.ask((50, 20), &body, (50, 21)).map(drop)
     }
 
+    /// What is published to `source` and has the key goes on to the exchange `target`.
+    pub fn chain(&mut self, target: &str, source: &str, key: &str) -> Result<(), String> {
+        let mut body = vec![0, 0];
+        for text in [target, source, key] {
+            table::short(&mut body, text);
+        }
+        body.push(0);
+        table::write(&mut body, &Said::default());
+        self.ask((40, 30), &body, (40, 31)).map(drop)
+    }
+
     /// `queue NAME`, or `EXCHANGE KEY name=value…` for a queue of its own that is bound. `prefetch=N` limits what
     /// may be unsettled; `no-local` is basic.consume's flag.
     pub fn subscribe(&mut self, at: &str) -> Result<(), String> {

@@ -256,6 +256,7 @@ impl<'a> Scene<'a> {
             ["queue", name, rest @ ..] => amqp.queue(name, rest).map(drop),
             ["exchange", name, kind, rest @ ..] => amqp.exchange(name, kind, rest),
             ["bind", queue, exchange, key, rest @ ..] => amqp.bind(queue, exchange, key, rest),
+            ["chain", target, source, key] => amqp.chain(target, source, key),
             other => panic!("{other:?} cannot be prepared"),
         }
     }

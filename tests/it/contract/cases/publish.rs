@@ -71,7 +71,7 @@ pub const CASES: &[Case] = &[
         &[("sender", "receipt, mq-rejected:resource_limit_exceeded")]).given(FULL).at("nowhere"),
     // Refused by a route whose step fails.
     case("p5.a", A, A, &[("key", "refuses.{n}")], &[("sender", "nack")]).at("nowhere"),
-    case("p5.3", M3, A, &[("topic", "refuses/{n}")], &[("sender", "connection ended")]).at("nowhere"),
+    case("p5.3", M3, A, &[("topic", "refuses/{n}")], &[("sender", "puback 0x00")]).at("nowhere"),
     case("p5.5", M5, A, &[("topic", "refuses/{n}")], &[("sender", "puback 0x99")]).at("nowhere"),
     case("p5b.5", M5, A, &[("topic", "refuses/{n}")], &[("sender", "puback 0x83")]).at("nowhere")
         .planned(&[("sender", "puback 0x99")]),
