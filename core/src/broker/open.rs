@@ -4,10 +4,14 @@ use super::journal::committer::{self, Committed};
 use super::restart::{catch_up, recovery, snapshot};
 use super::settings::Setup;
 use super::shared::{Broker, Shared, Start};
+use super::tasks::routes::{self, RouteDrained};
 use super::tasks::{disk_space, due, load, relieve};
 use super::turn::after_commit::AfterCommit;
+use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
+use crate::message::Address;
 use crate::store::{JournalId, JournalWriter, StoreError};
+use crate::transform::ContentRoute;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -48,6 +52,27 @@ impl Broker {
         start_tasks(&shared, writer, load_asked);
         catch_up::catch_up(&shared);
         Ok(Broker::new(shared))
+    }
+
+    /// Starts the content routes of the default virtual host, after everything else is declared. Call it once.
+    pub async fn start_routes(&self, list: Vec<ContentRoute>) -> Result<(), Error> {
+        routes::start(self, list).await
+    }
+
+    /// What each content route did since the start, in the order they are configured in.
+    pub fn route_status(&self) -> Vec<RouteStatus> {
+        routes::status(self)
+    }
+
+    /// Moves what waits in the queue of a content route that is not configured any more: to `to`, or to where it was
+    /// going, as if that route had not matched it. Deletes the queue when nothing is left in it. `NotFound`: there is
+    /// no such queue. `InUse`: the route is configured.
+    pub async fn drain_route(
+        &self,
+        name: &str,
+        to: Option<&Address>,
+    ) -> Result<RouteDrained, Error> {
+        routes::drain(self, name, to).await
     }
 }
 

@@ -39,8 +39,7 @@ pub struct Rules {
     pub durable: bool,
     /// A session's own queue: what its client has been sent is owed to it and does not expire (MQTT 5 §3.3.2.3.3).
     pub keeps_seen: bool,
-    /// Records of one source ([`Message::source`](crate::message::Message::source)) go to one consumer, so that they keep
-    /// their order.
+    /// Records of one [source](crate::message::Message::source) go to one consumer, so that they keep their order.
     pub by_source: bool,
 }
 

@@ -2,8 +2,9 @@
 //! a crash repeats a step and never its effect.
 
 use super::state::Session;
-use crate::broker::turn::content::{Judged, Obstacle, Resumed};
+use crate::broker::turn::content::{Judged, Resumed};
 use crate::broker::turn::context::Context;
+use crate::broker::turn::plan::Obstacle;
 use crate::broker::vhost::content_path::ContentPath;
 use crate::log::Offset;
 use crate::message::Message;

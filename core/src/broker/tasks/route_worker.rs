@@ -5,8 +5,10 @@ use super::route_inputs::{Input, WaitingInputs};
 use crate::broker::door::events::Events;
 use crate::broker::door::request::{Consumer, ConsumerSource, LaneId};
 use crate::broker::session::state::Session;
-use crate::broker::turn::content::{self, Judged, Obstacle, Resumed};
+use crate::broker::turn::content::{Judged, Resumed};
 use crate::broker::turn::context::HOPS_MAX;
+use crate::broker::turn::failures;
+use crate::broker::turn::plan::Obstacle;
 use crate::broker::vhost::content_path::ContentPath;
 use crate::broker::vhost::route_counters::RouteEvent;
 use crate::message::{Message, Value};
@@ -145,7 +147,7 @@ impl Worker {
             calls.into_iter().map(call).collect::<Vec<_>>()
         });
         // A transform that panics has failed on all of them; the flow goes on.
-        let trap = || content::failure(&self.path, FailureKind::Trap, "the transform panicked");
+        let trap = || failures::failure(&self.path, FailureKind::Trap, "the transform panicked");
         let applied = run.await.unwrap_or_else(|_| (0..count).map(|_| Some(Err(trap()))).collect());
         inputs.into_iter().zip(applied).collect()
     }
@@ -160,7 +162,7 @@ impl Worker {
         let judged = match (applied, input.decided.take()) {
             (_, Some(decided)) => decided,
             (None, None) => match input.message.meta().hops >= HOPS_MAX {
-                true => Judged::Failed(content::too_many_hops(&self.path)),
+                true => Judged::Failed(failures::too_many_hops(&self.path)),
                 false => Judged::Clearing,
             },
             (Some(Ok((Verdict::Retry(wait), _))), _) if input.asked < ASKED_MAX && !is_behind => {
@@ -198,11 +200,11 @@ impl Worker {
             }
             Verdict::Drop(reason) => Judged::Dropped(reason),
             Verdict::Reject(why) => {
-                Judged::Refused(content::failure(&self.path, FailureKind::Guest, &why))
+                Judged::Refused(failures::failure(&self.path, FailureKind::Guest, &why))
             }
             Verdict::Retry(_) | Verdict::Wait(_) => {
                 let text = format!("the step asked for another attempt {ASKED_MAX} times");
-                Judged::Failed(content::failure(&self.path, FailureKind::Guest, &text))
+                Judged::Failed(failures::failure(&self.path, FailureKind::Guest, &text))
             }
         }
     }
@@ -295,8 +297,8 @@ impl Worker {
         if !self.path.said_down.swap(true, Ordering::AcqRel) {
             tracing::warn!(
                 route = %self.path.route.name, %why,
-                "a content route is down: messages wait in its queue until the broker is started with a module \
-                 that works"
+                    "a content route is down: messages wait in its queue until the broker is started with a \
+                 module that works"
             );
         }
     }

@@ -7,7 +7,8 @@ use crate::broker::door::request::{Consumer, ConsumerSource, SessionSpec};
 use crate::broker::session::opening::open_internal;
 use crate::broker::session::state::Session;
 use crate::broker::shared::{Broker, Shared};
-use crate::broker::turn::content::{self, Judged};
+use crate::broker::turn::content::Judged;
+use crate::broker::turn::failures;
 use crate::broker::turn::removal;
 use crate::broker::vhost::content_path::{ContentPath, QUEUES, is_route_queue};
 use crate::broker::vhost::host::Vhost;
@@ -39,67 +40,63 @@ pub struct RouteDrained {
     pub left: u64,
 }
 
-impl Broker {
-    /// Starts the content routes of the default virtual host, after everything else is declared. Call it once.
-    pub async fn start_routes(&self, routes: Vec<ContentRoute>) -> Result<(), Error> {
-        let Some(vhost) = self.shared().default_vhost() else { return Ok(()) };
-        let paths = routes.into_iter().enumerate();
-        let paths: Vec<Arc<ContentPath>> =
-            paths.map(|(place, route)| ContentPath::new(route, place)).collect();
-        say_orphans(&vhost, &paths);
-        if paths.is_empty() {
-            return Ok(());
-        }
-        declare(self, &vhost, &paths).await?;
-        *vhost.content.write() = paths.clone().into();
-        vhost.generations.bump();
-        for path in paths.iter().filter(|p| p.route.transform.cost() == Cost::Queued) {
-            for _ in 0..path.route.concurrency.max(1) {
-                let worker = Worker::new(path.clone(), session(self, &vhost)?);
-                self.shared().background.spawn(worker.run());
-            }
-        }
-        self.shared().background.spawn(report(self.shared().clone(), paths));
-        Ok(())
+/// Declares what the routes need and starts their workers.
+pub async fn start(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Error> {
+    let Some(vhost) = broker.shared().default_vhost() else { return Ok(()) };
+    let paths = routes.into_iter().enumerate();
+    let paths: Vec<Arc<ContentPath>> =
+        paths.map(|(place, route)| ContentPath::new(route, place)).collect();
+    say_orphans(&vhost, &paths);
+    if paths.is_empty() {
+        return Ok(());
     }
+    declare(broker, &vhost, &paths).await?;
+    *vhost.content.write() = paths.clone().into();
+    vhost.generations.bump();
+    for path in paths.iter().filter(|p| p.route.transform.cost() == Cost::Queued) {
+        for _ in 0..path.route.concurrency.max(1) {
+            let worker = Worker::new(path.clone(), session(broker, &vhost)?);
+            broker.shared().background.spawn(worker.run());
+        }
+    }
+    broker.shared().background.spawn(report(broker.shared().clone(), paths));
+    Ok(())
+}
 
-    /// What each content route did since the start, in the order they are configured in.
-    pub fn route_status(&self) -> Vec<RouteStatus> {
-        let Some(vhost) = self.shared().default_vhost() else { return Vec::new() };
-        let paths = vhost.content.read().clone();
-        let status = |path: &Arc<ContentPath>| {
-            let waiting = path.queue().map(|queue| queue.look(|state| state.sub.log.len()));
-            path.counters.status(path.route.name.clone(), waiting.unwrap_or_default())
-        };
-        paths.iter().map(status).collect()
-    }
+/// What each route did since the start.
+pub fn status(broker: &Broker) -> Vec<RouteStatus> {
+    let Some(vhost) = broker.shared().default_vhost() else { return Vec::new() };
+    let paths = vhost.content.read().clone();
+    let status = |path: &Arc<ContentPath>| {
+        let waiting = path.queue().map(|queue| queue.look(|state| state.sub.log.len()));
+        path.counters.status(path.route.name.clone(), waiting.unwrap_or_default())
+    };
+    paths.iter().map(status).collect()
+}
 
-    /// Moves what waits in the queue of a route that is not configured any more: to `to`, or to where it was going, as
-    /// if that route had not matched it. Deletes the queue when nothing is left in it. `NotFound`: there is no such
-    /// queue. `InUse`: the route is configured.
-    pub async fn drain_route(
-        &self,
-        name: &str,
-        to: Option<&Address>,
-    ) -> Result<RouteDrained, Error> {
-        let no_vhost = || Error::new(ErrorKind::NotFound, "there is no virtual host");
-        let vhost = self.shared().default_vhost().ok_or_else(no_vhost)?;
-        if vhost.content.read().iter().any(|path| *path.route.name == *name) {
-            let detail = format!("route '{name}' is configured: its own workers empty its queue");
-            return Err(Error::new(ErrorKind::InUse, detail));
-        }
-        let route = ContentRoute::new(name.into(), Vec::new(), Mode::Divert, Arc::new(Gone));
-        let path = ContentPath::new(route, 0);
-        let queue = vhost.queue(&path.queue_name())?;
-        let mut drain = Drain { path, to: to.cloned(), drained: RouteDrained::default() };
-        drain.run(session(self, &vhost)?, &queue).await?;
-        if drain.drained.left == 0 {
-            let (ops, _) = removal::remove_queue(self.shared(), &vhost, &queue);
-            self.shared().committer.submit_ops(ops);
-        }
-        session(self, &vhost)?.close().await?;
-        Ok(drain.drained)
+/// Moves on what waits in the queue of a route that is not configured any more.
+pub async fn drain(
+    broker: &Broker,
+    name: &str,
+    to: Option<&Address>,
+) -> Result<RouteDrained, Error> {
+    let no_vhost = || Error::new(ErrorKind::NotFound, "there is no virtual host");
+    let vhost = broker.shared().default_vhost().ok_or_else(no_vhost)?;
+    if vhost.content.read().iter().any(|path| *path.route.name == *name) {
+        let detail = format!("route '{name}' is configured: its own workers empty its queue");
+        return Err(Error::new(ErrorKind::InUse, detail));
     }
+    let route = ContentRoute::new(name.into(), Vec::new(), Mode::Divert, Arc::new(Gone));
+    let path = ContentPath::new(route, 0);
+    let queue = vhost.queue(&path.queue_name())?;
+    let mut drain = Drain { path, to: to.cloned(), drained: RouteDrained::default() };
+    drain.run(session(broker, &vhost)?, &queue).await?;
+    if drain.drained.left == 0 {
+        let (ops, _) = removal::remove_queue(broker.shared(), &vhost, &queue);
+        broker.shared().committer.submit_ops(ops);
+    }
+    session(broker, &vhost)?.close().await?;
+    Ok(drain.drained)
 }
 
 fn session(broker: &Broker, vhost: &Vhost) -> Result<Session, Error> {
@@ -144,8 +141,8 @@ fn say_orphans(vhost: &Vhost, paths: &[Arc<ContentPath>]) {
             let route = queue.name.strip_prefix(QUEUES).unwrap_or_default();
             tracing::warn!(
                 route, queue = %queue.name, messages,
-                "messages wait in the queue of a content route that is not configured (any more), or needs no queue \
-                 now: stop the broker and move them on with `crossdock route drain ROUTE`"
+                "messages wait in the queue of a content route that is not configured (any more), or needs no \
+                 queue now: stop the broker and move them on with `crossdock route drain ROUTE`"
             );
         }
     }
@@ -246,7 +243,7 @@ impl Drain {
         }
         let text =
             "its content route is not configured any more, and nobody takes it where it was going";
-        let fault = content::failure(&path, FailureKind::Unroutable, text);
+        let fault = failures::failure(&path, FailureKind::Unroutable, text);
         match session.complete(place, &path, message, Judged::Refused(fault)) {
             Ok(()) => self.drained.dead_lettered += 1,
             Err(_) => self.drained.left += 1,

@@ -1,7 +1,7 @@
 //! The second step of a turn: messages become records of their queues, each queue locked once for all of them.
 
-use super::content::{Obstacle, Plan};
 use super::context::Context;
+use super::plan::{Obstacle, Plan};
 use super::run::{Arriving, Terms, Turn};
 use crate::broker::journal::unit::{Placed, WriteReason};
 use crate::broker::vhost::content_path::{WAITING_MAX, is_route_queue};

@@ -9,56 +9,24 @@
 //!                                                                 └─► per queue: the same for routes that watch it
 //! ```
 
-use super::context::{Context, HOPS_MAX};
-use super::retained::RetainedChange;
+use super::context::HOPS_MAX;
+use super::failures::{failure, too_many_hops, unroutable};
+use super::plan::{Obstacle, Plan};
 use crate::broker::vhost::content_path::{self, ContentPath};
 use crate::broker::vhost::queue::Queue;
-use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
-use crate::broker::vhost::route_counters::{LastFailure, RouteEvent};
+use crate::broker::vhost::route::{ContentHit, Route};
+use crate::broker::vhost::route_counters::RouteEvent;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Address, Message, Meta, Name, Onward};
-use crate::transform::{AfterFailure, Cost, FailureKind, Mode, StepFailure, Verdict};
+use crate::message::{Message, Meta, Name, Onward};
+use crate::transform::{Cost, FailureKind, Mode, StepFailure, Verdict};
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// Messages that one input may lead to, over all routes that it and its results meet.
 const MOVES_OF_ONE_INPUT: usize = 10_000;
 
-/// A message and where it goes, once all of its plan may happen.
-pub(super) struct Placement {
-    pub message: Message,
-    pub queues: Vec<Arc<Queue>>,
-    pub sessions: Vec<SessionHit>,
-}
-
-/// What one input leads to, before any of it happens.
-pub(super) struct Plan<'a> {
-    context: Context<'a>,
-    pub placements: Vec<Placement>,
-    /// Values that it set already; they are set back when it does not happen.
-    pub retained: Vec<RetainedChange>,
-    /// Values that a transaction sets when all of it is admitted.
-    pub retained_later: Vec<Message>,
-    events: Vec<(Arc<ContentPath>, RouteEvent)>,
-    /// Routes whose queues get something.
-    pub fed: Vec<Arc<ContentPath>>,
-    /// Somebody gets something, or it was dropped on purpose.
-    pub is_handled: bool,
-    in_transaction: bool,
-    /// The address that the input was published to, for reports.
-    published_to: Address,
-}
-
-/// Why nothing of a plan can happen.
-#[derive(Debug, Clone)]
-pub struct Obstacle {
-    /// The route that met it.
-    pub path: Option<Arc<ContentPath>>,
-    pub error: Error,
-}
-
 /// Why a route's step cannot be completed.
-enum Stop {
+pub(super) enum Stop {
     /// A failure of the route, which its `on_error` is for.
     Failed(StepFailure),
     /// Nothing of the input can happen.
@@ -81,26 +49,16 @@ pub enum Judged {
     Clearing,
 }
 
-/// Where a plan was before a step, to go back to.
-#[derive(Clone, Copy)]
-struct Mark {
-    placements: usize,
-    retained: usize,
-    retained_later: usize,
-    events: usize,
-    is_handled: bool,
-}
-
 /// Routes that have their turn with a message at one place: its address, or one of its queues.
 #[derive(Clone, Copy)]
-struct Watchers<'h> {
-    hits: &'h [ContentHit],
+pub(super) struct Watchers<'h> {
+    pub hits: &'h [ContentHit],
     /// The queue that the message is on its way into; none: its address.
-    queue: Option<&'h Arc<Queue>>,
+    pub queue: Option<&'h Arc<Queue>>,
 }
 
 impl<'h> Watchers<'h> {
-    fn iter(&self) -> impl Iterator<Item = &'h ContentHit> + use<'h> {
+    pub fn iter(&self) -> impl Iterator<Item = &'h ContentHit> + use<'h> {
         let id = self.queue.map(|queue| queue.id);
         self.hits.iter().filter(move |hit| hit.queue == id)
     }
@@ -118,64 +76,7 @@ impl<'h> Watchers<'h> {
     }
 }
 
-impl<'a> Plan<'a> {
-    pub(super) fn new(context: Context<'a>, published_to: &Address, in_transaction: bool) -> Self {
-        Self {
-            context,
-            placements: Vec::new(),
-            retained: Vec::new(),
-            retained_later: Vec::new(),
-            events: Vec::new(),
-            fed: Vec::new(),
-            is_handled: false,
-            in_transaction,
-            published_to: published_to.clone(),
-        }
-    }
-
-    fn mark(&self) -> Mark {
-        Mark {
-            placements: self.placements.len(),
-            retained: self.retained.len(),
-            retained_later: self.retained_later.len(),
-            events: self.events.len(),
-            is_handled: self.is_handled,
-        }
-    }
-
-    fn back_to(&mut self, mark: Mark) {
-        self.placements.truncate(mark.placements);
-        self.retained_later.truncate(mark.retained_later);
-        self.events.truncate(mark.events);
-        self.is_handled = mark.is_handled;
-        for change in self.retained.drain(mark.retained..).rev() {
-            self.context.restore(change);
-        }
-    }
-
-    /// Nothing of it happens.
-    pub(super) fn undo(mut self) {
-        for change in self.retained.drain(..).rev() {
-            self.context.restore(change);
-        }
-    }
-
-    /// It happens: what was noted is counted.
-    pub(super) fn count(&mut self) {
-        for (path, event) in self.events.drain(..) {
-            path.counters.note(&path.route.name, event, self.context.now);
-        }
-    }
-
-    /// The route that the input met first.
-    pub(super) fn first_path(&self) -> Option<Arc<ContentPath>> {
-        self.events.first().map(|(path, _)| path.clone())
-    }
-
-    fn note(&mut self, path: &Arc<ContentPath>, event: RouteEvent) {
-        self.events.push((path.clone(), event));
-    }
-
+impl Plan<'_> {
     /// A message on its way from its address.
     pub(super) fn follow(&mut self, message: &Message, route: &Route) -> Result<(), Obstacle> {
         let watchers = Watchers { hits: &route.content, queue: None };
@@ -271,20 +172,8 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Where a waiting message was going is gone: that is the failure of the route that had it.
-    fn lost(
-        &mut self,
-        path: &Arc<ContentPath>,
-        message: &Message,
-        error: &Error,
-    ) -> Result<(), Obstacle> {
-        let fault = unroutable(path, error.detail());
-        self.note(path, RouteEvent::Failed(FailureKind::Unroutable));
-        self.dead_letter(path, message, &fault)
-    }
-
     /// The chain of filters, each once; what is left of the message behind it.
-    fn filter(
+    pub(super) fn filter(
         &mut self,
         message: Message,
         watchers: Watchers<'_>,
@@ -323,7 +212,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Every divert and tap gets the message once. True when a divert has it.
-    fn divert(
+    pub(super) fn divert(
         &mut self,
         message: &Message,
         watchers: Watchers<'_>,
@@ -399,41 +288,6 @@ impl<'a> Plan<'a> {
         }
         self.is_handled = true;
         Ok(())
-    }
-
-    /// The message goes into the queue of a slow route.
-    fn wait(
-        &mut self,
-        hit: &ContentHit,
-        message: &Message,
-        watched: Option<&Arc<Queue>>,
-        (asked, taken): (Vec<Name>, bool),
-    ) -> Result<(), Obstacle> {
-        let Some(queue) = hit.path.queue() else {
-            let error = Error::new(ErrorKind::Unavailable, "the content route has not started");
-            return Err(Obstacle { path: Some(hit.path.clone()), error });
-        };
-        if message.meta().hops >= HOPS_MAX {
-            self.note(&hit.path, RouteEvent::Taken);
-            return self.give_up(&hit.path, message, &too_many_hops(&hit.path)).map(|_| ());
-        }
-        let mut asked = asked;
-        if let Some(before) = message.meta().onward() {
-            asked.extend(before.asked.iter().cloned());
-            asked.sort_unstable();
-            asked.dedup();
-        }
-        let onward = Onward { queue: watched.map(|queue| queue.name.clone()), asked, taken };
-        let meta = content_path::waiting(message.meta(), onward);
-        self.note(&hit.path, RouteEvent::Taken);
-        self.fed.push(hit.path.clone());
-        self.place(message.with(message.address().clone(), meta), queue);
-        Ok(())
-    }
-
-    fn place(&mut self, message: Message, queue: Arc<Queue>) {
-        self.is_handled = true;
-        self.placements.push(Placement { message, queues: vec![queue], sessions: Vec::new() });
     }
 
     /// Runs an inline route on a message, and applies its `on_error` when it fails.
@@ -546,157 +400,6 @@ impl<'a> Plan<'a> {
         }
         Ok(Step::Results(here))
     }
-
-    /// A result is published to its address. True when somebody gets it.
-    fn emit(&mut self, path: &Arc<ContentPath>, result: Message) -> Result<bool, Stop> {
-        let found = self.resolve(&result, false);
-        let route = found.map_err(|error| Stop::Failed(unroutable(path, error.detail())))?;
-        if result.address().is_queue() && route.queues.is_empty() && route.content.is_empty() {
-            let text = format!("there is no {}", result.address());
-            return Err(Stop::Failed(unroutable(path, &text)));
-        }
-        let before = std::mem::replace(&mut self.is_handled, false);
-        let followed = self.follow(&result, &route);
-        let is_reached = self.is_handled;
-        self.is_handled |= before;
-        followed.map_err(Stop::Obstacle)?;
-        Ok(is_reached)
-    }
-
-    /// Where a message's address leads. It becomes its topic's retained value, unless a route that watches the address
-    /// is to have its turn first.
-    fn resolve(&mut self, message: &Message, is_behind_routes: bool) -> Result<Route, Error> {
-        let (context, in_transaction) = (self.context, self.in_transaction);
-        let fields = || message.fields(&context.shared.formats).clone();
-        let (mut change, mut later) = (None, None);
-        let retain = |route: &Route| {
-            let retains = context.retains(message) && (is_behind_routes || !route.is_watched());
-            match (retains, in_transaction) {
-                (true, false) => change = Some(context.retain(message)),
-                (true, true) => later = Some(message.clone()),
-                (false, _) => {}
-            }
-        };
-        let found = context.vhost.route(message.address(), &fields, retain);
-        self.retained.extend(change);
-        self.retained_later.extend(later);
-        found.map(|(route, _)| route)
-    }
-
-    /// Ordinary routing. `known`: the message as it was published and its route, which still hold if it did not change.
-    fn deliver(
-        &mut self,
-        message: &Message,
-        known: Option<(&Message, &Route)>,
-    ) -> Result<(), Obstacle> {
-        let retains = self.context.retains(message);
-        let known = known
-            .filter(|(published, route)| message.is(published) && !(retains && route.is_watched()));
-        let found;
-        let route = match known {
-            Some((_, route)) => route,
-            None => {
-                let resolved = self.resolve(message, true);
-                found = resolved.map_err(|error| Obstacle { path: None, error })?;
-                &found
-            }
-        };
-        let mut queues = Vec::with_capacity(route.queues.len());
-        for queue in &route.queues {
-            let watchers = Watchers { hits: &route.content, queue: Some(queue) };
-            if watchers.iter().next().is_none() {
-                queues.push(queue.clone());
-                continue;
-            }
-            for current in self.filter(message.clone(), watchers)? {
-                if !self.divert(&current, watchers, false)? {
-                    self.place(current, queue.clone());
-                }
-            }
-        }
-        let sessions: Vec<SessionHit> =
-            route.sessions.iter().filter(|hit| hit.reaches(message)).cloned().collect();
-        if !queues.is_empty() || !sessions.is_empty() {
-            self.is_handled = true;
-            self.placements.push(Placement { message: message.clone(), queues, sessions });
-        }
-        Ok(())
-    }
-
-    /// What the route's policy makes of a failure after the last attempt.
-    fn give_up(
-        &mut self,
-        path: &Arc<ContentPath>,
-        message: &Message,
-        fault: &StepFailure,
-    ) -> Result<Step, Obstacle> {
-        self.note(path, RouteEvent::Failed(fault.kind));
-        let then = match (fault.kind, path.route.transform.cost(), path.route.on_error.then) {
-            // It would only go round again.
-            (FailureKind::Hops, ..) => AfterFailure::DeadLetter,
-            // The publisher was answered long ago.
-            (_, Cost::Queued, AfterFailure::Reject) => AfterFailure::DeadLetter,
-            (.., then) => then,
-        };
-        match then {
-            AfterFailure::Pass => {
-                self.note(path, RouteEvent::Passed);
-                Ok(Step::Passed)
-            }
-            AfterFailure::Drop => {
-                self.note(path, RouteEvent::Dropped(fault.text.clone()));
-                self.is_handled = true;
-                Ok(Step::Gone)
-            }
-            AfterFailure::Reject => {
-                let kind = match fault.kind {
-                    FailureKind::Unroutable => ErrorKind::Unroutable,
-                    _ => ErrorKind::Invalid,
-                };
-                let error = Error::new(kind, fault.text.clone());
-                Err(Obstacle { path: Some(path.clone()), error })
-            }
-            AfterFailure::DeadLetter => {
-                self.dead_letter(path, message, fault)?;
-                Ok(Step::Gone)
-            }
-        }
-    }
-
-    /// The original goes to the route's dead-letter address. Nobody there is no answer: it has to be taken.
-    pub(super) fn dead_letter(
-        &mut self,
-        path: &Arc<ContentPath>,
-        message: &Message,
-        fault: &StepFailure,
-    ) -> Result<(), Obstacle> {
-        let shared = self.context.shared;
-        let dead = path.with_fault(message, fault, &shared.formats, &shared.settings.dead_letter);
-        let address = dead.address().clone();
-        let no_taker = |why: &str| {
-            let text = format!("route '{}': {}; {why}", path.route.name, fault.text);
-            let error = Error::new(ErrorKind::Unroutable, text);
-            Obstacle { path: Some(path.clone()), error }
-        };
-        match self.emit(path, dead) {
-            Ok(true) => {}
-            Ok(false) => return Err(no_taker(&format!("nobody takes dead letters at {address}"))),
-            Err(Stop::Failed(reason)) => {
-                return Err(no_taker(&format!(
-                    "its dead-letter address {address}: {}",
-                    reason.text
-                )));
-            }
-            Err(Stop::Obstacle(obstacle)) => return Err(obstacle),
-        }
-        let failure = LastFailure {
-            time: self.context.now,
-            address: self.published_to.clone(),
-            failure: fault.clone(),
-        };
-        self.note(path, RouteEvent::DeadLettered(Box::new(failure)));
-        Ok(())
-    }
 }
 
 /// Why a message does not go on from the queue of its route.
@@ -709,7 +412,7 @@ pub enum Resumed {
 }
 
 /// What a completed step leaves of the message.
-enum Step {
+pub(super) enum Step {
     /// It goes on as if the route had not matched.
     Passed,
     /// These go on in its place, behind a filter.
@@ -726,20 +429,4 @@ fn keep_turns(message: Message, before: &Meta) -> Message {
         }
         None => message,
     }
-}
-
-/// A failure of the route itself, not of one of its steps.
-pub fn failure(path: &ContentPath, kind: FailureKind, text: &str) -> StepFailure {
-    let module = Arc::from(path.route.transform.name());
-    StepFailure { module, version: Arc::from(""), kind, text: Arc::from(text) }
-}
-
-fn unroutable(path: &ContentPath, text: &str) -> StepFailure {
-    failure(path, FailureKind::Unroutable, text)
-}
-
-/// The message met as many routes as it may.
-pub fn too_many_hops(path: &ContentPath) -> StepFailure {
-    let text = format!("it went through {HOPS_MAX} content routes, one after the other");
-    failure(path, FailureKind::Hops, &text)
 }

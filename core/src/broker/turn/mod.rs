@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `run` | the turn itself: its steps, until nothing is left to do, and one unit for the journal |
 //! | `route` | messages are taken to where their routes lead |
-//! | `content` | content routes: what an input leads to, all of it or nothing |
+//! | `content` | content routes: filters, diverts and taps, and what their steps decided |
+//! | `plan` | what an input of content routes leads to, before any of it happens |
+//! | `failures` | what `on_error` makes of a failure; dead letters |
 //! | `append` | they become records of their queues, and are dispatched |
 //! | `dead_letter` | what a message becomes when it leaves a queue otherwise than by being accepted |
 //! | `retained` | retained values as they are published |
@@ -17,6 +19,8 @@ pub mod append;
 pub mod content;
 pub mod context;
 pub mod dead_letter;
+pub mod failures;
+pub mod plan;
 pub mod removal;
 pub mod retained;
 pub mod route;

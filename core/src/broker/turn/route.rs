@@ -1,8 +1,10 @@
 //! The first step of a turn: messages are taken to where their routes lead.
 
-use super::content::{Judged, Obstacle, Plan, Resumed, failure};
+use super::content::{Judged, Resumed};
 use super::context::Context;
 use super::dead_letter;
+use super::failures::failure;
+use super::plan::{Obstacle, Plan};
 use super::retained::RetainedChange;
 use super::run::{Arriving, Taken, Terms, Turn};
 use crate::broker::vhost::content_path::{self, ContentPath};
@@ -74,9 +76,10 @@ impl Turn {
     ) -> bool {
         if message.meta().level.min(arriving.tags.level()) > 0 {
             let queue = session.queue();
-            let is_there = queue.is_some();
-            queue.into_iter().for_each(|queue| self.arrive(&queue, arriving.clone()));
-            return is_there;
+            if let Some(queue) = &queue {
+                self.arrive(queue, arriving);
+            }
+            return queue.is_some();
         }
         let Some(inbox) = inbox else { return true };
         let delivery = direct(message, arriving.tags);

@@ -51,12 +51,13 @@ impl Drops {
         match drop {
             DropReason::Denied => tracing::warn!(
                 %vhost, %address, %why, dropped,
-                "publishes to addresses that nobody may publish to were dropped: their publishers cannot be told"
+                "publishes to addresses that nobody may publish to were dropped: their publishers cannot be \
+                 told"
             ),
             DropReason::Refused => tracing::warn!(
                 %vhost, %address, %why, dropped,
-                "messages that were refused were dropped: their publishers cannot be told, and no dead-letter \
-                 address takes them"
+                "messages that were refused were dropped: their publishers cannot be told, and no \
+                 dead-letter address takes them"
             ),
         }
     }

@@ -1,0 +1,226 @@
+//! What one input of content routes leads to: collected first, then all of it happens, or nothing does.
+
+use super::content::{Stop, Watchers};
+use super::context::{Context, HOPS_MAX};
+use super::failures::{too_many_hops, unroutable};
+use super::retained::RetainedChange;
+use crate::broker::vhost::content_path::{self, ContentPath};
+use crate::broker::vhost::queue::Queue;
+use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
+use crate::broker::vhost::route_counters::RouteEvent;
+use crate::error::{Error, ErrorKind};
+use crate::message::{Address, Message, Name, Onward};
+use std::sync::Arc;
+
+/// A message and where it goes, once all of its plan may happen.
+pub(super) struct Placement {
+    pub message: Message,
+    pub queues: Vec<Arc<Queue>>,
+    pub sessions: Vec<SessionHit>,
+}
+
+/// What one input leads to, before any of it happens.
+pub(super) struct Plan<'a> {
+    pub(super) context: Context<'a>,
+    pub placements: Vec<Placement>,
+    /// Values that it set already; they are set back when it does not happen.
+    pub retained: Vec<RetainedChange>,
+    /// Values that a transaction sets when all of it is admitted.
+    pub retained_later: Vec<Message>,
+    events: Vec<(Arc<ContentPath>, RouteEvent)>,
+    /// Routes whose queues get something.
+    pub fed: Vec<Arc<ContentPath>>,
+    /// Somebody gets something, or it was dropped on purpose.
+    pub is_handled: bool,
+    in_transaction: bool,
+    /// The address that the input was published to, for reports.
+    pub(super) published_to: Address,
+}
+
+/// Why nothing of a plan can happen.
+#[derive(Debug, Clone)]
+pub struct Obstacle {
+    /// The route that met it.
+    pub path: Option<Arc<ContentPath>>,
+    pub error: Error,
+}
+
+/// Where a plan was before a step, to go back to.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    placements: usize,
+    retained: usize,
+    retained_later: usize,
+    events: usize,
+    is_handled: bool,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(context: Context<'a>, published_to: &Address, in_transaction: bool) -> Self {
+        Self {
+            context,
+            placements: Vec::new(),
+            retained: Vec::new(),
+            retained_later: Vec::new(),
+            events: Vec::new(),
+            fed: Vec::new(),
+            is_handled: false,
+            in_transaction,
+            published_to: published_to.clone(),
+        }
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            placements: self.placements.len(),
+            retained: self.retained.len(),
+            retained_later: self.retained_later.len(),
+            events: self.events.len(),
+            is_handled: self.is_handled,
+        }
+    }
+
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        self.placements.truncate(mark.placements);
+        self.retained_later.truncate(mark.retained_later);
+        self.events.truncate(mark.events);
+        self.is_handled = mark.is_handled;
+        for change in self.retained.drain(mark.retained..).rev() {
+            self.context.restore(change);
+        }
+    }
+
+    /// Nothing of it happens.
+    pub(super) fn undo(mut self) {
+        for change in self.retained.drain(..).rev() {
+            self.context.restore(change);
+        }
+    }
+
+    /// It happens: what was noted is counted.
+    pub(super) fn count(&mut self) {
+        for (path, event) in self.events.drain(..) {
+            path.counters.note(&path.route.name, event, self.context.now);
+        }
+    }
+
+    /// The route that the input met first.
+    pub(super) fn first_path(&self) -> Option<Arc<ContentPath>> {
+        self.events.first().map(|(path, _)| path.clone())
+    }
+
+    pub(super) fn note(&mut self, path: &Arc<ContentPath>, event: RouteEvent) {
+        self.events.push((path.clone(), event));
+    }
+
+    /// The message goes into the queue of a slow route.
+    pub(super) fn wait(
+        &mut self,
+        hit: &ContentHit,
+        message: &Message,
+        watched: Option<&Arc<Queue>>,
+        (asked, taken): (Vec<Name>, bool),
+    ) -> Result<(), Obstacle> {
+        let Some(queue) = hit.path.queue() else {
+            let error = Error::new(ErrorKind::Unavailable, "the content route has not started");
+            return Err(Obstacle { path: Some(hit.path.clone()), error });
+        };
+        if message.meta().hops >= HOPS_MAX {
+            self.note(&hit.path, RouteEvent::Taken);
+            return self.give_up(&hit.path, message, &too_many_hops(&hit.path)).map(|_| ());
+        }
+        let mut asked = asked;
+        if let Some(before) = message.meta().onward() {
+            asked.extend(before.asked.iter().cloned());
+            asked.sort_unstable();
+            asked.dedup();
+        }
+        let onward = Onward { queue: watched.map(|queue| queue.name.clone()), asked, taken };
+        let meta = content_path::waiting(message.meta(), onward);
+        self.note(&hit.path, RouteEvent::Taken);
+        self.fed.push(hit.path.clone());
+        self.place(message.with(message.address().clone(), meta), queue);
+        Ok(())
+    }
+
+    pub(super) fn place(&mut self, message: Message, queue: Arc<Queue>) {
+        self.is_handled = true;
+        self.placements.push(Placement { message, queues: vec![queue], sessions: Vec::new() });
+    }
+
+    /// A result is published to its address. True when somebody gets it.
+    pub(super) fn emit(&mut self, path: &Arc<ContentPath>, result: Message) -> Result<bool, Stop> {
+        let found = self.resolve(&result, false);
+        let route = found.map_err(|error| Stop::Failed(unroutable(path, error.detail())))?;
+        if result.address().is_queue() && route.queues.is_empty() && route.content.is_empty() {
+            let text = format!("there is no {}", result.address());
+            return Err(Stop::Failed(unroutable(path, &text)));
+        }
+        let before = std::mem::replace(&mut self.is_handled, false);
+        let followed = self.follow(&result, &route);
+        let is_reached = self.is_handled;
+        self.is_handled |= before;
+        followed.map_err(Stop::Obstacle)?;
+        Ok(is_reached)
+    }
+
+    /// Where a message's address leads. It becomes its topic's retained value, unless a route that watches the address
+    /// is to have its turn first.
+    fn resolve(&mut self, message: &Message, is_behind_routes: bool) -> Result<Route, Error> {
+        let (context, in_transaction) = (self.context, self.in_transaction);
+        let fields = || message.fields(&context.shared.formats).clone();
+        let (mut change, mut later) = (None, None);
+        let retain = |route: &Route| {
+            let retains = context.retains(message) && (is_behind_routes || !route.is_watched());
+            match (retains, in_transaction) {
+                (true, false) => change = Some(context.retain(message)),
+                (true, true) => later = Some(message.clone()),
+                (false, _) => {}
+            }
+        };
+        let found = context.vhost.route(message.address(), &fields, retain);
+        self.retained.extend(change);
+        self.retained_later.extend(later);
+        found.map(|(route, _)| route)
+    }
+
+    /// Ordinary routing. `known`: the message as it was published and its route, which still hold if it did not change.
+    pub(super) fn deliver(
+        &mut self,
+        message: &Message,
+        known: Option<(&Message, &Route)>,
+    ) -> Result<(), Obstacle> {
+        let retains = self.context.retains(message);
+        let known = known
+            .filter(|(published, route)| message.is(published) && !(retains && route.is_watched()));
+        let found;
+        let route = match known {
+            Some((_, route)) => route,
+            None => {
+                let resolved = self.resolve(message, true);
+                found = resolved.map_err(|error| Obstacle { path: None, error })?;
+                &found
+            }
+        };
+        let mut queues = Vec::with_capacity(route.queues.len());
+        for queue in &route.queues {
+            let watchers = Watchers { hits: &route.content, queue: Some(queue) };
+            if watchers.iter().next().is_none() {
+                queues.push(queue.clone());
+                continue;
+            }
+            for current in self.filter(message.clone(), watchers)? {
+                if !self.divert(&current, watchers, false)? {
+                    self.place(current, queue.clone());
+                }
+            }
+        }
+        let sessions: Vec<SessionHit> =
+            route.sessions.iter().filter(|hit| hit.reaches(message)).cloned().collect();
+        if !queues.is_empty() || !sessions.is_empty() {
+            self.is_handled = true;
+            self.placements.push(Placement { message: message.clone(), queues, sessions });
+        }
+        Ok(())
+    }
+}
