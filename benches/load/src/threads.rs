@@ -176,6 +176,12 @@ impl Reader {
         link.flush()?;
         Ok(came)
     }
+
+    /// Acknowledges the rest.
+    fn finish(&mut self) -> Result<()> {
+        self.client.client.finish(&mut self.client.link.out);
+        self.client.link.flush()
+    }
 }
 
 /// Runs one consumer, which blocks while reading.
@@ -184,6 +190,7 @@ pub fn consume(mut reader: Reader, flow: &Flow) -> Result<Vec<Sink>> {
     loop {
         let came = reader.turn(flow)?;
         if !came && flow.stop_reading.load(Ordering::Relaxed) {
+            reader.finish()?;
             return Ok(vec![reader.sink]);
         }
     }
@@ -201,6 +208,7 @@ pub fn consume_many(mut readers: Vec<Reader>, flow: &Flow) -> Result<Vec<Sink>> 
         }
         if !came {
             if flow.stop_reading.load(Ordering::Relaxed) {
+                readers.iter_mut().try_for_each(Reader::finish)?;
                 return Ok(readers.into_iter().map(|reader| reader.sink).collect());
             }
             thread::sleep(SWEEP_PAUSE);

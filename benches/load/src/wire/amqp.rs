@@ -296,6 +296,12 @@ impl Consume for Consumer {
         }
         Ok(input.len() - rest.len())
     }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.unacknowledged > 0 {
+            self.acknowledge(out);
+        }
+    }
 }
 
 impl Consumer {
@@ -312,11 +318,16 @@ impl Consumer {
         }
         self.unacknowledged += 1;
         if self.unacknowledged >= self.ack_every {
-            self.unacknowledged = 0;
-            let mut arguments = [1; 9];
-            arguments[..8].copy_from_slice(&self.tag.to_be_bytes());
-            out.extend_from_slice(&method(1, ACK, &arguments));
+            self.acknowledge(out);
         }
+    }
+
+    /// One basic.ack for everything so far.
+    fn acknowledge(&mut self, out: &mut Vec<u8>) {
+        self.unacknowledged = 0;
+        let mut arguments = [1; 9];
+        arguments[..8].copy_from_slice(&self.tag.to_be_bytes());
+        out.extend_from_slice(&method(1, ACK, &arguments));
     }
 }
 
@@ -458,6 +469,12 @@ mod tests {
         let sums = account(&[sink.tally], &[4], Spread::Shared);
         assert_eq!((sums.received, sums.lost, sums.foreign, sums.disordered), (4, 0, 0, 0));
         assert_eq!(out, method(1, ACK, &[0, 0, 0, 0, 0, 0, 0, 3, 1]));
+        out.clear();
+        consumer.finish(&mut out);
+        assert_eq!(out, method(1, ACK, &[0, 0, 0, 0, 0, 0, 0, 4, 1]), "the incomplete rest");
+        out.clear();
+        consumer.finish(&mut out);
+        assert!(out.is_empty(), "once");
     }
 
     #[test]

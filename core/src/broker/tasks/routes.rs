@@ -141,8 +141,8 @@ fn say_orphans(vhost: &Vhost, paths: &[Arc<ContentPath>]) {
             let route = queue.name.strip_prefix(QUEUES).unwrap_or_default();
             tracing::warn!(
                 route, queue = %queue.name, messages,
-                "messages wait in the queue of a content route that is not configured (any more), or needs no \
-                 queue now: stop the broker and move them on with `crossdock route drain ROUTE`"
+                "messages wait in the queue of a content route that is not configured (any more), or needs \
+                 no queue now: stop the broker and move them on with `crossdock route drain ROUTE`"
             );
         }
     }
