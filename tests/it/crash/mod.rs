@@ -60,6 +60,7 @@ fn run(seed: u64, rounds: u64) {
     // Small segments are begun, sealed and trimmed often.
     let segment = if dice.chance(1, 2) { "8MiB" } else { "64MiB" };
     let node = Node::new(&["--set", &format!("store.segment_bytes={segment}")]);
+    let node = node.with_routes(queues::ROUTES, "examples/xml-to-json.wasm");
     let start = Instant::now();
     for done in 1..=rounds {
         crash_in_recovery(&node, &findings, &mut dice);

@@ -41,6 +41,17 @@ impl Node {
         Self { folder: Folder::new(), options, seen: Cell::new(0) }
     }
 
+    /// With a configuration file that has these routes, and their module beside it.
+    pub fn with_routes(mut self, routes: &str, module: &str) -> Self {
+        let file = self.folder.path().join("crash.toml");
+        std::fs::write(&file, routes).expect("the folder is writable");
+        let module = crate::broker::root().join(module);
+        let name = module.file_name().expect("a file");
+        std::fs::copy(&module, self.folder.path().join(name)).expect("the module is there");
+        self.options.extend(["--config".to_owned(), file.to_string_lossy().into_owned()]);
+        self
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

@@ -31,7 +31,34 @@ enum Kind {
     /// New messages are refused beyond a length.
     Reject,
     Fanout,
+    /// A content route with a wasm step is in front of the queue.
+    Module,
+    /// Two content routes without a wasm step are in front of the queue, one behind the other.
+    Chain,
 }
+
+/// The routes of [`Kind::Module`] and [`Kind::Chain`].
+pub const ROUTES: &str = r#"
+[[route]]
+name = "module"
+from = ["queue:module.in"]
+steps = [{ wasm = "xml-to-json" }]
+to = ["queue:module"]
+limits = { deadline = "5s" }
+
+[[route]]
+name = "chain-1"
+from = ["queue:chain.in"]
+steps = [{ set = { first = "'yes'" } }]
+to = ["topic:chain/middle"]
+
+[[route]]
+name = "chain-2"
+from = ["topic:chain/#"]
+when = "first = 'yes'"
+steps = [{ set = { second = "first" } }]
+to = ["queue:chain"]
+"#;
 
 pub struct Queues {
     kind: Kind,
@@ -74,6 +101,8 @@ impl Queues {
             (Kind::DeliveryLimit, "limited"),
             (Kind::Reject, "full"),
             (Kind::Fanout, "fan"),
+            (Kind::Module, "module"),
+            (Kind::Chain, "chain"),
         ];
         let flow = |(kind, name)| Box::new(Self::new(kind, name, books, dice)) as Box<dyn Flow>;
         kinds.into_iter().map(flow).collect()
@@ -88,7 +117,7 @@ impl Queues {
         };
         match self.kind {
             _ if !outlet.direct => Vec::new(),
-            Kind::Plain | Kind::Fanout => Vec::new(),
+            Kind::Plain | Kind::Fanout | Kind::Module | Kind::Chain => Vec::new(),
             Kind::Priority => vec![("x-max-priority", Field::Number(4))],
             Kind::TimeToLive => dead(vec![("x-message-ttl", Field::Number(120))]),
             Kind::DeliveryLimit => dead(vec![("x-delivery-limit", Field::Number(3))]),
@@ -105,8 +134,7 @@ impl Queues {
             for outlet in &self.outlets {
                 match link.ready(&outlet.queue)? {
                     None => self.ledger.found(&format!("lost: the queue {} is gone", outlet.queue)),
-                    // With a dead-letter queue, some messages may be moving to it.
-                    Some(count) if !self.has_dead_letters() => {
+                    Some(count) if !self.arrives_later() => {
                         let owed = self.ledger.owed(outlet.place);
                         if (count as usize) < owed {
                             let text = format!(
@@ -134,8 +162,34 @@ impl Queues {
         Ok(())
     }
 
-    fn has_dead_letters(&self) -> bool {
-        self.outlets.iter().any(|outlet| !outlet.direct)
+    /// Some messages may be on their way to another queue, for a dead-letter queue or from a route's queue.
+    fn arrives_later(&self) -> bool {
+        self.kind == Kind::Module || self.outlets.iter().any(|outlet| !outlet.direct)
+    }
+
+    /// The body that is published for a message: a document, where a module reads it.
+    fn written(&self, body: Vec<u8>) -> Vec<u8> {
+        match self.kind {
+            Kind::Module => {
+                let hex: String = body.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("<m b=\"{hex}\"/>").into_bytes()
+            }
+            _ => body,
+        }
+    }
+
+    /// The body of a message, of what was delivered. What is no result of the module is returned as it is.
+    fn read(&self, delivered: &[u8]) -> Vec<u8> {
+        let hex = || -> Option<Vec<u8>> {
+            let text = std::str::from_utf8(delivered).ok()?;
+            let digits = text.strip_prefix("{\"b\":\"")?.strip_suffix("\"}")?;
+            let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+            pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
+        };
+        match self.kind {
+            Kind::Module => hex().unwrap_or_else(|| delivered.to_vec()),
+            _ => delivered.to_vec(),
+        }
     }
 }
 
@@ -242,12 +296,13 @@ impl Load<'_> {
             let priority = (flow.kind == Kind::Priority).then(|| flow.dice.below(5) as u8);
             let (key, body) =
                 flow.ledger.send(publisher.stream, priority.unwrap_or(0), &mut flow.dice);
-            let (exchange, route) = match flow.kind {
-                Kind::Fanout => (flow.name.as_str(), ""),
-                _ => ("", flow.name.as_str()),
+            let (exchange, routing_key) = match flow.kind {
+                Kind::Fanout => (flow.name.as_str(), String::new()),
+                Kind::Module | Kind::Chain => ("", format!("{}.in", flow.name)),
+                _ => ("", flow.name.clone()),
             };
-            let address = Address { exchange, key: route, priority, mandatory: false };
-            publisher.link.publish(1, &address, &body);
+            let address = Address { exchange, key: &routing_key, priority, mandatory: false };
+            publisher.link.publish(1, &address, &flow.written(body));
             publisher.confirms.published(key);
             happened = true;
         }
@@ -281,7 +336,8 @@ impl Load<'_> {
         // A dead-lettered message is a new one in the dead-letter queue.
         let flagged = outlet.direct.then_some(delivery.redelivered);
         let arrival = Arrival { place: outlet.place, ordered: outlet.direct, flagged };
-        let Some(key) = flow.ledger.deliver(arrival, &delivery.body) else {
+        let body = flow.read(&delivery.body);
+        let Some(key) = flow.ledger.deliver(arrival, &body) else {
             self.consumer.ack(1, delivery.tag, false);
             return Ok(());
         };

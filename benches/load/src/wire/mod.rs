@@ -41,7 +41,7 @@ pub trait Consume: Send {
     /// Processes the complete frames at the start of `input`; returns their length. Appends acknowledgements to `out`.
     fn take(&mut self, input: &[u8], sink: &mut Sink, out: &mut Vec<u8>) -> Result<usize>;
 
-    /// The end: appends acknowledgements of what came and is not acknowledged yet. What is left unacknowledged in a queue
+    /// The end: appends acknowledgements of what came and is not acknowledged yet. What is left so in a queue
     /// that outlives the run comes again in the next one.
     fn finish(&mut self, _out: &mut Vec<u8>) {}
 }
