@@ -78,6 +78,19 @@ pub const CASES: &[Case] = &[
     case("p5.s", S, A, &[("destination", "/topic/refuses.{n}")], &[("sender", "error bad_request…closed")]).at("nowhere"),
     case("p5.s", S, A, &[("destination", "/topic/refuses.{n}"), ("mq-soft-errors", "true")],
         &[("sender", "receipt, mq-rejected:bad_request")]).at("nowhere"),
+    // Nobody can be told.
+    case("p7", M3, M5, &[("topic", "$other/{n}"), ("qos", "0")], &[("received", "nothing")]).at("$other/{n}"),
+    case("p8", M3, A, &[("topic", "$q/full{n}"), ("body", "x")], &[("sender", "puback 0x00"), ("body", "x")])
+        .given(FULL_WITH_DEAD_LETTERS).at("queue dead{n}"),
+    case("p8", M3, A, &[("topic", "$q/full{n}"), ("qos", "0"), ("body", "x")], &[("body", "x")])
+        .given(FULL_WITH_DEAD_LETTERS).at("queue dead{n}"),
+];
+
+/// A queue that takes nothing, and where its dead letters go.
+const FULL_WITH_DEAD_LETTERS: &[&str] = &[
+    "queue dead{n} durable",
+    "queue full{n} x-max-length=i64:0 x-overflow=reject-publish x-dead-letter-exchange= \
+        x-dead-letter-routing-key=dead{n}",
 ];
 
 /// A queue that takes nothing.
