@@ -14,6 +14,7 @@ mod durable_trace;
 mod examples;
 mod hostile;
 mod restart;
+mod routes;
 mod start;
 mod supplier;
 mod tools;
