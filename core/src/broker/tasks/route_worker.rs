@@ -130,7 +130,9 @@ impl Worker {
         };
         let calls: Vec<Option<(Message, u32)>> = inputs
             .iter()
-            .map(|input| (!is_decided(input)).then(|| (input.message.clone(), input.attempt + input.asked)))
+            .map(|input| {
+                (!is_decided(input)).then(|| (input.message.clone(), input.attempt + input.asked))
+            })
             .collect();
         if calls.iter().all(Option::is_none) {
             return inputs.into_iter().map(|input| (input, None)).collect();

@@ -71,6 +71,13 @@ impl<'h> Watchers<'h> {
         self.iter().filter(|hit| hit.path.route.mode != Mode::Filter)
     }
 
+    /// Routes that had their turn with the message before it came to the queue: they watch its address, too.
+    pub fn before(&self) -> impl Iterator<Item = Name> + use<'h> {
+        let is_queue = self.queue.is_some();
+        let hits = self.hits.iter().filter(move |hit| is_queue && hit.queue.is_none());
+        hits.map(|hit| hit.path.route.name.clone())
+    }
+
     fn names(&self) -> impl Iterator<Item = Name> + use<'h> {
         self.iter().map(|hit| hit.path.route.name.clone())
     }
@@ -197,7 +204,7 @@ impl Plan<'_> {
                         let before = watchers.filters().map(|hit| hit.path.route.name.clone());
                         let asked = before.take_while(|name| *name != hit.path.route.name);
                         let asked = asked.chain([hit.path.route.name.clone()]).collect();
-                        self.wait(hit, &message, watchers.queue, (asked, false))?;
+                        self.wait(hit, &message, watchers, (asked, false))?;
                     }
                     Cost::Inline => match self.step(&hit.path, &message)? {
                         Step::Passed => next.push(message),
@@ -230,7 +237,7 @@ impl Plan<'_> {
                     // In front of a slow route it waits its turn: values that it clears may be on their way.
                     Cost::Queued => {
                         let asked = watchers.names().collect();
-                        self.wait(hit, message, watchers.queue, (asked, true))?;
+                        self.wait(hit, message, watchers, (asked, true))?;
                     }
                 }
                 continue;
@@ -241,7 +248,7 @@ impl Plan<'_> {
             match (hit.path.route.mode, hit.path.route.transform.cost()) {
                 (Mode::Tap, Cost::Queued) => {
                     let asked = watchers.names().collect();
-                    self.wait(hit, message, watchers.queue, (asked, true))?;
+                    self.wait(hit, message, watchers, (asked, true))?;
                 }
                 (_, Cost::Queued) => slow.push(hit),
                 (mode, Cost::Inline) => {
@@ -254,7 +261,7 @@ impl Plan<'_> {
         if let [first, rest @ ..] = &*slow {
             let later = |name: &Name| rest.iter().any(|hit| hit.path.route.name == *name);
             let asked = watchers.names().filter(|name| !later(name)).collect();
-            self.wait(first, message, watchers.queue, (asked, taken))?;
+            self.wait(first, message, watchers, (asked, taken))?;
             return Ok(true);
         }
         Ok(taken || clears)

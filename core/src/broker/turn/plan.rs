@@ -2,7 +2,7 @@
 
 use super::content::{Stop, Watchers};
 use super::context::{Context, HOPS_MAX};
-use super::failures::{too_many_hops, unroutable};
+use super::failures::{failure, too_many_hops, unroutable};
 use super::retained::RetainedChange;
 use crate::broker::vhost::content_path::{self, ContentPath};
 use crate::broker::vhost::queue::Queue;
@@ -10,6 +10,7 @@ use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
 use crate::broker::vhost::route_counters::RouteEvent;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Address, Message, Name, Onward};
+use crate::transform::FailureKind;
 use std::sync::Arc;
 
 /// A message and where it goes, once all of its plan may happen.
@@ -118,7 +119,7 @@ impl<'a> Plan<'a> {
         &mut self,
         hit: &ContentHit,
         message: &Message,
-        watched: Option<&Arc<Queue>>,
+        watchers: Watchers<'_>,
         (asked, taken): (Vec<Name>, bool),
     ) -> Result<(), Obstacle> {
         let Some(queue) = hit.path.queue() else {
@@ -130,12 +131,14 @@ impl<'a> Plan<'a> {
             return self.give_up(&hit.path, message, &too_many_hops(&hit.path)).map(|_| ());
         }
         let mut asked = asked;
+        asked.extend(watchers.before());
         if let Some(before) = message.meta().onward() {
             asked.extend(before.asked.iter().cloned());
             asked.sort_unstable();
             asked.dedup();
         }
-        let onward = Onward { queue: watched.map(|queue| queue.name.clone()), asked, taken };
+        let towards = watchers.queue.map(|queue| queue.name.clone());
+        let onward = Onward { queue: towards, asked, taken };
         let meta = content_path::waiting(message.meta(), onward);
         self.note(&hit.path, RouteEvent::Taken);
         self.fed.push(hit.path.clone());
@@ -151,7 +154,13 @@ impl<'a> Plan<'a> {
     /// A result is published to its address. True when somebody gets it.
     pub(super) fn emit(&mut self, path: &Arc<ContentPath>, result: Message) -> Result<bool, Stop> {
         let found = self.resolve(&result, false);
-        let route = found.map_err(|error| Stop::Failed(unroutable(path, error.detail())))?;
+        let route = found.map_err(|error| {
+            Stop::Failed(match error.kind() {
+                // Nobody may publish there, and that does not change.
+                ErrorKind::Refused => failure(path, FailureKind::Guest, error.detail()),
+                _ => unroutable(path, error.detail()),
+            })
+        })?;
         if result.address().is_queue() && route.queues.is_empty() && route.content.is_empty() {
             let text = format!("there is no {}", result.address());
             return Err(Stop::Failed(unroutable(path, &text)));

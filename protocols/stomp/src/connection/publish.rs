@@ -289,7 +289,8 @@ fn is_there(session: &Session, name: &str) -> Result<bool, Error> {
     match session.queue_status(name) {
         Ok(_) => Ok(true),
         Err(error) => match error.kind() {
-            ErrorKind::Locked => Ok(true),
+            // What nobody may publish to is refused with the publish, or not at all where nobody waits for an answer.
+            ErrorKind::Locked | ErrorKind::Refused => Ok(true),
             ErrorKind::NotFound => Ok(false),
             _ => Err(error),
         },
