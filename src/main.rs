@@ -19,6 +19,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -124,6 +125,7 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
         environment: environment(),
     })?;
     start_log(&loaded.config);
+    let runtime = runtime(&loaded)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -139,16 +141,26 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     let store = wiring::store(data_dir.join("store"), segment_bytes).map_err(|error| {
         vec![loaded.mistake("data_dir", format!("the store cannot be opened: {error}"))]
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| {
-        vec![loaded.mistake("", format!("cannot start the worker threads: {error}"))]
-    })?;
     let end = runtime.block_on(serve::serve(plan, store, &loaded, started));
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     Ok(match end? {
         Stopped::Asked => ExitCode::SUCCESS,
         Stopped::StoreFailed => ExitCode::from(EXIT_STORE),
     })
+}
+
+/// The worker threads. Signals that do not stop the broker are harmless from here on, while modules are compiled too.
+fn runtime(loaded: &Loaded) -> Result<Runtime, Vec<Mistake>> {
+    let failed = |what: &str, error: std::io::Error| {
+        vec![loaded.mistake("", format!("cannot {what}: {error}"))]
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed("start the worker threads", error))?;
+    let inside = runtime.enter();
+    let outlived = serve::outlive_idle_signals();
+    drop(inside);
+    outlived.map_err(|error| failed("install signal handlers", error))?;
+    Ok(runtime)
 }
 
 /// Reads and checks the file as `serve` would, without opening the store or a port.

@@ -138,6 +138,30 @@ fn announce(ready: &str) {
     tracing::info!("{ready}");
 }
 
+/// The signals that would end a process and that say something else to a broker; each with its name.
+const IDLE: [(fn() -> SignalKind, &str); 3] = [
+    (SignalKind::hangup, "SIGHUP"),
+    (SignalKind::user_defined1, "SIGUSR1"),
+    (SignalKind::user_defined2, "SIGUSR2"),
+];
+
+/// From now on SIGHUP, SIGUSR1 and SIGUSR2, which monitoring and log rotation send, change nothing: each is logged. Has to
+/// be called within a runtime.
+pub fn outlive_idle_signals() -> std::io::Result<()> {
+    for (kind, name) in IDLE {
+        let mut idle = signal(kind())?;
+        tokio::spawn(async move {
+            while idle.recv().await.is_some() {
+                tracing::info!(
+                    "{name} came and changes nothing: the configuration cannot be read again while the broker \
+                     runs, so restart it to apply changes"
+                );
+            }
+        });
+    }
+    Ok(())
+}
+
 /// The signals that stop the broker.
 struct Signals {
     terminate: Signal,

@@ -5,7 +5,7 @@ use crate::wire::amqp::{self, Amqp};
 use crate::wire::mqtt::{self, Connect, Mqtt};
 use crate::wire::stomp::{self, Stomp};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest stop, including the drain.
 const STOP_TIME: Duration = Duration::from_secs(5);
@@ -56,6 +56,28 @@ fn signals_stop_it_cleanly() {
         assert_eq!(code, Some(0), "{}", broker.log());
         assert!(took < STOP_TIME, "{took:?}");
     }
+}
+
+#[test]
+fn signals_that_ask_for_something_else_change_nothing() {
+    let mut broker = Broker::start();
+    let mut client = Amqp::connect(broker.amqp);
+    client.queue("after", true);
+    client.confirm_select();
+    for signal in ["HUP", "USR1", "USR2"] {
+        broker.signal(signal);
+        let said = format!("SIG{signal} came and changes nothing");
+        let patience = Instant::now();
+        while !broker.log().contains(&said) {
+            assert!(patience.elapsed() < Duration::from_secs(10), "{}", broker.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        client.publish("", "after", &amqp::Properties::persistent(), signal.as_bytes());
+        client.wait_confirms();
+    }
+    assert_eq!(client.ready("after"), 3);
+    let (code, _) = broker.stop("TERM");
+    assert_eq!(code, Some(0), "{}", broker.log());
 }
 
 #[test]
