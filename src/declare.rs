@@ -1,10 +1,10 @@
 //! Queues, exchanges and bindings of the configuration, declared at every start as a client would declare them. One
-//! that exists with other settings is a mistake and is not changed.
+//! that exists with other settings is a mistake; it is found before anything is declared.
 
 use crate::config::{Argument, Loaded, Mistake, suggestion, values};
 use crossdock_core::{
-    Bind, BindTarget, Broker, Error, ErrorKind, ExchangeSpec, Key, Kind, Origin, QueueSpec,
-    Session, SessionSpec,
+    Bind, BindTarget, Broker, Error, ExchangeSpec, Key, Kind, Origin, QueueSpec, Session,
+    SessionSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,17 +76,15 @@ impl Declarations {
         all
     }
 
-    /// Declares them. Returns a mistake for each that the broker refuses.
-    pub async fn apply(&self, broker: &Broker, loaded: &Loaded) -> Vec<Mistake> {
-        if self.exchanges.is_empty() && self.queues.is_empty() && self.bindings.is_empty() {
-            return Vec::new();
-        }
-        let origin = Origin { user: "config".into(), ..Origin::default() };
-        let vhost = broker.settings().vhosts.first().cloned().unwrap_or_default();
+    /// A mistake for each that is there already with other settings. Nothing is changed.
+    pub async fn compare(&self, broker: &Broker, loaded: &Loaded) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        match broker.session(SessionSpec::anonymous(vhost, origin)).await {
-            Ok(mut session) => {
-                self.declare(&mut session, loaded, &mut mistakes).await;
+        if self.is_empty() {
+            return mistakes;
+        }
+        match broker.session(own_session(broker)).await {
+            Ok(session) => {
+                self.find_differences(&session, loaded, &mut mistakes);
                 if let Err(error) = session.close().await {
                     mistakes.push(loaded.mistake("", refused(&error)));
                 }
@@ -96,22 +94,78 @@ impl Declarations {
         mistakes
     }
 
-    async fn declare(&self, session: &mut Session, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+    fn find_differences(&self, session: &Session, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+        const EXISTS: &str = "already exists with other settings";
         for (key, spec) in &self.exchanges {
-            if let Err(error) = session.declare_exchange(spec.clone()).await {
-                mistakes.push(loaded.mistake(key, refused(&error)));
+            if let Ok(known) = session.exchange(&spec.name)
+                && let Some(setting) = known.differs(spec)
+            {
+                let (there, here) = (show(&known, setting), show(spec, setting));
+                let reason = format!("{EXISTS}: its {setting} there is {there}, and here {here}");
+                mistakes.push(loaded.mistake(key, reason));
             }
         }
         for (key, spec) in &self.queues {
-            if let Err(error) = session.declare_queue(spec.clone()).await {
-                mistakes.push(loaded.mistake(key, refused(&error)));
+            if let Ok(known) = session.queue_spec(&spec.name)
+                && let Some(setting) = known.differs(spec)
+            {
+                let (there, here) = (known.show(setting), spec.show(setting));
+                let reason = format!("{EXISTS}: {setting} there is {there}, and here {here}");
+                mistakes.push(loaded.mistake(key, reason));
             }
+        }
+    }
+
+    /// Declares them, up to the first that the broker refuses.
+    pub async fn apply(&self, broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: Error| vec![loaded.mistake("", refused(&error))];
+        let mut session = broker.session(own_session(broker)).await.map_err(failed)?;
+        self.declare(&mut session, loaded).await.map_err(|mistake| vec![mistake])?;
+        session.close().await.map_err(failed)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exchanges.is_empty() && self.queues.is_empty() && self.bindings.is_empty()
+    }
+
+    async fn declare(&self, session: &mut Session, loaded: &Loaded) -> Result<(), Mistake> {
+        let failed = |key: &str, error: Error| loaded.mistake(key, refused(&error));
+        for (key, spec) in &self.exchanges {
+            let declared = session.declare_exchange(spec.clone()).await;
+            declared.map_err(|error| failed(key, error))?;
+        }
+        for (key, spec) in &self.queues {
+            let declared = session.declare_queue(spec.clone()).await;
+            declared.map_err(|error| failed(key, error))?;
         }
         for (key, bind) in &self.bindings {
-            if let Err(error) = session.bind(bind.clone()).await {
-                mistakes.push(loaded.mistake(key, refused(&error)));
-            }
+            session.bind(bind.clone()).await.map_err(|error| failed(key, error))?;
         }
+        Ok(())
+    }
+}
+
+/// A session in the default virtual host, under the name of the configuration.
+fn own_session(broker: &Broker) -> SessionSpec {
+    let origin = Origin { user: "config".into(), ..Origin::default() };
+    let vhost = broker.settings().vhosts.first().cloned().unwrap_or_default();
+    SessionSpec::anonymous(vhost, origin)
+}
+
+/// A setting of an exchange as mistakes show it.
+fn show(spec: &ExchangeSpec, setting: &str) -> String {
+    match setting {
+        "type" => format!("'{}'", spec.kind.as_str()),
+        "durable" => spec.durable.to_string(),
+        "auto_delete" => spec.auto_delete.to_string(),
+        "internal" => spec.internal.to_string(),
+        _ => match spec.alternate() {
+            Some(name) => format!("alternate-exchange = '{name}'"),
+            None => format!("a table of {}", spec.arguments.len()),
+        },
     }
 }
 
@@ -156,10 +210,7 @@ fn target(to: &str) -> Option<BindTarget> {
 }
 
 fn refused(error: &Error) -> String {
-    match error.kind() {
-        ErrorKind::Mismatch => format!("already exists with other settings: {error}"),
-        _ => format!("cannot be declared: {error}"),
-    }
+    format!("cannot be declared: {error}")
 }
 
 #[cfg(test)]

@@ -80,8 +80,8 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
 }
 
 impl Plan {
-    /// Opens the broker on `store`: recovers, declares, starts the routes. Nothing is bound yet.
-    pub async fn open(
+    /// Opens the broker on `store` and recovers what is stored there. Nothing is declared yet.
+    pub async fn recover(
         &self,
         store: Arc<dyn crossdock_core::store::Store>,
         loaded: &Loaded,
@@ -95,25 +95,16 @@ impl Plan {
             store,
             authenticator: wiring::authenticator(),
         };
-        let broker = Broker::open(setup).await.map_err(|error| {
+        Broker::open(setup).await.map_err(|error| {
             vec![loaded.mistake("data_dir", format!("the store cannot be recovered: {error}"))]
-        })?;
-        let mut mistakes = self.declarations.apply(&broker, loaded).await;
-        if mistakes.is_empty()
-            && let Err(error) = broker.start_routes(self.routes.clone()).await
-        {
-            mistakes.push(loaded.mistake("route", error.detail()));
-        }
-        if mistakes.is_empty() {
-            return Ok(broker);
-        }
-        if let Err(error) = broker.close().await {
-            tracing::warn!(
-                %error,
-                "the store was not closed cleanly; the next start reads the journal again"
-            );
-        }
-        Err(mistakes)
+        })
+    }
+
+    /// Declares what is configured, and starts the routes after it: what they send to is there then.
+    pub async fn set_up(&self, broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
+        self.declarations.apply(broker, loaded).await?;
+        let started = broker.start_routes(self.routes.clone()).await;
+        started.map_err(|error| vec![loaded.mistake("route", error.detail())])
     }
 }
 
