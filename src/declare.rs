@@ -31,11 +31,14 @@ impl Declarations {
             };
             check_name(name, &key, &mut names, loaded, mistakes);
             check_arguments(&queue.arguments, &QueueSpec::ARGUMENTS, (&key, loaded), mistakes);
+            let before = mistakes.len();
+            check_queue_arguments(&queue.arguments, (&key, loaded), mistakes);
             match plain.with_arguments(values(&queue.arguments)) {
                 Ok(spec) => all.queues.push((key, spec)),
-                Err(error) => {
+                Err(error) if mistakes.len() == before => {
                     mistakes.push(loaded.mistake(format!("{key}.arguments"), error.detail()));
                 }
+                Err(_) => {}
             }
         }
         names.clear();
@@ -186,6 +189,27 @@ fn check_arguments(
     }
 }
 
+/// Each argument of a queue, as the broker reads it; it would say the first thing that is wrong only.
+fn check_queue_arguments(
+    arguments: &BTreeMap<String, Argument>,
+    (key, loaded): (&str, &Loaded),
+    mistakes: &mut Vec<Mistake>,
+) {
+    // A key makes sense beside its exchange only.
+    const EXCHANGE: &str = "x-dead-letter-exchange";
+    for name in QueueSpec::ARGUMENTS {
+        let alone = arguments.iter().filter(|(is, _)| *is == name || *is == EXCHANGE);
+        let alone = alone.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let about = format!("invalid arg '{name}': ");
+        let read = QueueSpec::default().with_arguments(values(&alone));
+        if let Some(reason) =
+            read.err().and_then(|e| e.detail().strip_prefix(&about).map(str::to_owned))
+        {
+            mistakes.push(loaded.mistake(format!("{key}.arguments.{name}"), reason));
+        }
+    }
+}
+
 fn check_name<'a>(
     name: &'a str,
     key: &str,
@@ -243,6 +267,22 @@ mod tests {
         );
         let expected =
             ["4:1 queue[1].name: 'a' stands twice", "10:1 exchange[1].name: 'a' stands twice"];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_argument_that_cannot_be_is_a_mistake() {
+        let found = mistakes(
+            "[[queue]]\nname = \"a\"\n[queue.arguments]\nx-max-length = \"many\"\n\
+             x-overflow = \"spill\"\nx-dead-letter-exchange = 5\n\
+             [[queue]]\nname = \"b\"\narguments = { x-dead-letter-routing-key = \"k\" }\n",
+        );
+        let expected = [
+            "4:1 queue[0].arguments.x-max-length: not a whole number of 0 or more",
+            "5:1 queue[0].arguments.x-overflow: unknown policy",
+            "6:1 queue[0].arguments.x-dead-letter-exchange: not a string",
+            "9:15 queue[1].arguments.x-dead-letter-routing-key: without an exchange",
+        ];
         assert_eq!(found, expected);
     }
 

@@ -131,7 +131,8 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     }
     let data_dir = &loaded.config.data_dir;
     let cache_dir = data_dir.join("modules");
-    if !loaded.config.routes.is_empty() {
+    // With mistakes nothing is made.
+    if loaded.mistakes.is_empty() && !loaded.config.routes.is_empty() {
         make_folder(&cache_dir, &loaded)?;
     }
     let mut plan = plan::plan(&loaded, Some(cache_dir))?;

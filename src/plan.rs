@@ -20,7 +20,7 @@ const CONNECTIONS_PERCENT: usize = 80;
 const SNAPSHOT_BYTES: usize = 64 << 20;
 
 /// What is wrong with a listener that is not built in and says nothing of its protocols.
-const NO_PROTOCOLS: &str = "`protocols` is missing: a listener other than amqp, mqtt and stomp has to say \
+const NO_PROTOCOLS: &str = "is missing: a listener other than amqp, mqtt and stomp has to say \
      which protocols it speaks";
 
 /// Everything that is needed to open a broker.
@@ -73,9 +73,9 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
             }
         },
     };
-    match mistakes.is_empty() {
+    match mistakes.is_empty() && loaded.mistakes.is_empty() {
         true => Ok(Plan { settings, protocols, ports, declarations, routes, _host: host }),
-        false => Err(mistakes),
+        false => Err(loaded.all_mistakes(mistakes)),
     }
 }
 
@@ -155,7 +155,7 @@ fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistak
             }
         }
         match &listener.protocols {
-            None => mistakes.push(loaded.mistake(format!("listeners.{name}"), NO_PROTOCOLS)),
+            None => mistakes.push(loaded.mistake(key("protocols"), NO_PROTOCOLS)),
             Some(list) if list.is_empty() => {
                 mistakes.push(loaded.mistake(key("protocols"), "names no protocol"));
             }
@@ -210,7 +210,7 @@ fn routes(
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ContentRoute> {
     let mut routes: Vec<ContentRoute> = Vec::new();
-    for (index, spec) in loaded.config.routes.iter().enumerate() {
+    for (index, spec) in &loaded.config.routes {
         match host.compile(spec, &loaded.base_dir, &settings.topic_exchange) {
             Ok(route) if routes.iter().any(|other| other.name == route.name) => {
                 let reason = format!("another route is named '{}' too", route.name);
@@ -258,7 +258,7 @@ mod tests {
         let found = mistakes(&["listeners.mqtt.bind=0.0.0.0:1883"]);
         assert!(found[0].starts_with("listeners.mqtt.bind: '0.0.0.0:1883' can be reached"));
         let found = mistakes(&["listeners.more.bind=127.0.0.1:0"]);
-        assert_eq!(found, [format!("listeners.more: {NO_PROTOCOLS}")]);
+        assert_eq!(found, [format!("listeners.more.protocols: {NO_PROTOCOLS}")]);
         let found = mistakes(&["listeners.mqtt.protocols=[]"]);
         assert_eq!(found, ["listeners.mqtt.protocols: names no protocol"]);
         let found = mistakes(&["listeners.more.protocols=amqp"]);

@@ -45,7 +45,7 @@ fn every_mistake_is_named_with_its_place() {
         ("[[queue]]\nname = \"\"\n", "FILE:4:1 queue[0].name: must not be empty"),
         (
             "[[queue]]\nname = \"q\"\narguments = { x-max-length = \"many\" }\n",
-            "FILE:5:1 queue[0].arguments: invalid arg 'x-max-length'",
+            "FILE:5:15 queue[0].arguments.x-max-length: not a whole number",
         ),
         ("[[exchange]]\nname = \"e\"\ntype = \"x\"\n", "FILE:5:8 exchange[0].type: 'x' is none of"),
         (
@@ -82,6 +82,44 @@ fn mistakes_of_routes_are_named_with_their_place() {
     }
     let said = refused(&format!("{HEAD}{route}{route}"));
     assert!(said.contains("route[1].name: another route is named 'r' too"), "{said}");
+}
+
+#[test]
+fn every_kind_of_mistake_is_shown_in_one_run() {
+    let text = "[memroy]\n[limits]\ntopic_bytes = \"x\"\n\
+         [listeners.web]\nbind = \"127.0.0.1:0\"\nprotocols = [\"http\", 5, \"mqtt\"]\n\
+         [[route]]\nname = \"r\"\nfrom = [\"queue:a\", 5, \"nowhere\"]\nto = [\"queue:b\"]\n\
+         mode = \"sideways\"\nwhen = \"body LIKE\"\non_error = { retry = \"often\", backoff = \"soon\" }\n\
+         [[route]]\nfrom = [\"topic:a\"]\nmode = \"fliter\"\n\
+         [[queue]]\nname = \"q\"\ndurable = 1\narguments = { x-max-length = \"many\" }\n\
+         [[queue]]\nname = \"q\"\n[[exchange]]\nname = 5\ntype = \"x\"\n\
+         [[binding]]\nto = \"q\"\n[vhost]\ndead_letter = \"nowhere\"\n";
+    let said = refused(&format!("{HEAD}{text}"));
+    let places = said.lines().filter_map(|line| line.split(": ").next());
+    let places: Vec<&str> = places.collect();
+    let expected = [
+        "FILE:3:2 memroy",
+        "FILE:5:15 limits.topic_bytes",
+        "FILE:8:14 listeners.web.protocols[0]",
+        "FILE:8:22 listeners.web.protocols[1]",
+        "FILE:11:20 route[0].from[1]",
+        "FILE:11:23 route[0].from[2]",
+        "FILE:13:1 route[0].mode",
+        "FILE:14:1 route[0].when",
+        "FILE:15:14 route[0].on_error.retry",
+        "FILE:15:31 route[0].on_error.backoff",
+        "FILE:16:1 route[1].name",
+        "FILE:18:1 route[1].mode",
+        "FILE:21:11 queue[0].durable",
+        "FILE:22:15 queue[0].arguments.x-max-length",
+        "FILE:24:1 queue[1].name",
+        "FILE:26:8 exchange[0].name",
+        "FILE:27:8 exchange[0].type",
+        "FILE:28:1 binding[0].source",
+        "FILE:29:6 binding[0].to",
+        "FILE:31:15 vhost.dead_letter",
+    ];
+    assert_eq!(places, expected, "{said}");
 }
 
 #[test]
