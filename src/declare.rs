@@ -2,6 +2,7 @@
 //! that exists with other settings is a mistake; it is found before anything is declared.
 
 use crate::config::{Argument, Loaded, Mistake, suggestion, values};
+use crate::fit::own_queue;
 use crossdock_core::{
     Bind, BindTarget, Broker, Error, ExchangeSpec, Key, Kind, Origin, QueueSpec, Session,
     SessionSpec,
@@ -11,15 +12,32 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The declarations, each with its key in the configuration.
 #[derive(Debug, Default)]
 pub struct Declarations {
-    exchanges: Vec<(String, ExchangeSpec)>,
-    queues: Vec<(String, QueueSpec)>,
-    bindings: Vec<(String, Bind)>,
+    pub exchanges: Vec<(String, ExchangeSpec)>,
+    pub queues: Vec<(String, QueueSpec)>,
+    pub bindings: Vec<(String, Bind)>,
 }
 
+/// Names that begin like this are the broker's; clients cannot declare them either.
+const RESERVED: &str = "amq.";
+/// Longest name of a queue or an exchange, in bytes: as AMQP can say it.
+const NAME_BYTES_MAX: usize = 255;
+
 impl Declarations {
-    /// Reads them from the configuration. What only the broker can check is left to [`Declarations::apply`].
-    pub fn read(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Self {
+    /// Reads them from the configuration; `predeclared` are the broker's own exchanges. Whether they fit together is
+    /// checked in fit.rs.
+    pub fn read(
+        loaded: &Loaded,
+        predeclared: &[ExchangeSpec],
+        mistakes: &mut Vec<Mistake>,
+    ) -> Self {
         let mut all = Self::default();
+        all.read_queues(loaded, mistakes);
+        all.read_exchanges(loaded, predeclared, mistakes);
+        all.read_bindings(loaded, mistakes);
+        all
+    }
+
+    fn read_queues(&mut self, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
         let mut names = BTreeSet::new();
         for (index, queue) in loaded.config.queues.iter().enumerate() {
             let key = format!("queue[{index}]");
@@ -29,22 +47,34 @@ impl Declarations {
                 auto_delete: queue.auto_delete,
                 ..QueueSpec::durable(name)
             };
-            check_name(name, &key, &mut names, loaded, mistakes);
+            if let Err(reason) = check_name(name, &mut names).and_then(|()| may_be_a_queue(name)) {
+                mistakes.push(loaded.mistake(format!("{key}.name"), reason));
+            }
             check_arguments(&queue.arguments, &QueueSpec::ARGUMENTS, (&key, loaded), mistakes);
             let before = mistakes.len();
             check_queue_arguments(&queue.arguments, (&key, loaded), mistakes);
             match plain.with_arguments(values(&queue.arguments)) {
-                Ok(spec) => all.queues.push((key, spec)),
+                Ok(spec) => self.queues.push((key, spec)),
                 Err(error) if mistakes.len() == before => {
                     mistakes.push(loaded.mistake(format!("{key}.arguments"), error.detail()));
                 }
                 Err(_) => {}
             }
         }
-        names.clear();
+    }
+
+    fn read_exchanges(
+        &mut self,
+        loaded: &Loaded,
+        predeclared: &[ExchangeSpec],
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        let mut names = BTreeSet::new();
         for (index, exchange) in loaded.config.exchanges.iter().enumerate() {
             let key = format!("exchange[{index}]");
-            check_name(&exchange.name, &key, &mut names, loaded, mistakes);
+            if let Err(reason) = check_name(&exchange.name, &mut names) {
+                mistakes.push(loaded.mistake(format!("{key}.name"), reason));
+            }
             let known = &ExchangeSpec::ARGUMENTS;
             check_arguments(&exchange.arguments, known, (&key, loaded), mistakes);
             match Kind::parse(&exchange.kind) {
@@ -56,11 +86,17 @@ impl Declarations {
                         arguments: values(&exchange.arguments),
                         ..ExchangeSpec::new(exchange.name.as_str(), kind)
                     };
-                    all.exchanges.push((key, spec));
+                    if let Err(reason) = may_be_an_exchange(&spec, predeclared) {
+                        mistakes.push(loaded.mistake(format!("{key}.name"), reason));
+                    }
+                    self.exchanges.push((key, spec));
                 }
                 Err(error) => mistakes.push(loaded.mistake(format!("{key}.type"), error.detail())),
             }
         }
+    }
+
+    fn read_bindings(&mut self, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
         for (index, binding) in loaded.config.bindings.iter().enumerate() {
             let key = format!("binding[{index}]");
             match target(&binding.to) {
@@ -68,7 +104,7 @@ impl Declarations {
                     let pattern = Key::from(binding.key.as_str());
                     let mut bind = Bind::new(binding.source.as_str(), pattern, to);
                     bind.arguments = values(&binding.arguments);
-                    all.bindings.push((key, bind));
+                    self.bindings.push((key, bind));
                 }
                 None => {
                     let reason = "is not queue:NAME or exchange:NAME";
@@ -76,7 +112,6 @@ impl Declarations {
                 }
             }
         }
-        all
     }
 
     /// A mistake for each that is there already with other settings. Nothing is changed.
@@ -166,7 +201,8 @@ fn show(spec: &ExchangeSpec, setting: &str) -> String {
         "auto_delete" => spec.auto_delete.to_string(),
         "internal" => spec.internal.to_string(),
         _ => match spec.alternate() {
-            Some(name) => format!("alternate-exchange = '{name}'"),
+            Some(name) => format!("{{ alternate-exchange = '{name}' }}"),
+            None if spec.arguments.is_empty() => "{}".to_owned(),
             None => format!("a table of {}", spec.arguments.len()),
         },
     }
@@ -210,18 +246,40 @@ fn check_queue_arguments(
     }
 }
 
-fn check_name<'a>(
-    name: &'a str,
-    key: &str,
-    names: &mut BTreeSet<&'a str>,
-    loaded: &Loaded,
-    mistakes: &mut Vec<Mistake>,
-) {
-    let key = format!("{key}.name");
-    if name.is_empty() {
-        mistakes.push(loaded.mistake(key, "must not be empty"));
-    } else if !names.insert(name) {
-        mistakes.push(loaded.mistake(key, format!("'{name}' stands twice")));
+fn check_name<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), String> {
+    match () {
+        () if name.is_empty() => Err("must not be empty".to_owned()),
+        () if name.len() > NAME_BYTES_MAX => {
+            Err(format!("a name has at most {NAME_BYTES_MAX} bytes"))
+        }
+        () if name.contains('\0') => Err("a name must not contain a zero character".to_owned()),
+        () if !names.insert(name) => Err(format!("'{name}' stands twice")),
+        () => Ok(()),
+    }
+}
+
+fn may_be_a_queue(name: &str) -> Result<(), String> {
+    own_queue(name)?;
+    match name.starts_with(RESERVED) {
+        true => Err(format!("names that begin with '{RESERVED}' are the broker's")),
+        false => Ok(()),
+    }
+}
+
+fn may_be_an_exchange(spec: &ExchangeSpec, predeclared: &[ExchangeSpec]) -> Result<(), String> {
+    let name = &spec.name;
+    match predeclared.iter().find(|known| known.name == *name) {
+        Some(known) => match known.differs(spec) {
+            Some(setting) => {
+                let is = show(known, setting);
+                Err(format!("the broker declares '{name}' itself, with {setting} = {is}"))
+            }
+            None => Ok(()),
+        },
+        None if name.starts_with(RESERVED) => {
+            Err(format!("names that begin with '{RESERVED}' are the broker's"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -253,7 +311,7 @@ mod tests {
         let loaded = load(&Request { file: Some(&file), ..Request::default() });
         std::fs::remove_file(&file).expect("it was written");
         let mut mistakes = Vec::new();
-        Declarations::read(&loaded.expect("well-formed"), &mut mistakes);
+        Declarations::read(&loaded.expect("well-formed"), &[], &mut mistakes);
         let prefix = format!("{}:", file.display());
         mistakes.iter().map(|mistake| mistake.to_string().replace(&prefix, "")).collect()
     }

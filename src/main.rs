@@ -2,12 +2,16 @@
 //! why, one line for each mistake. 3: the store failed while it ran.
 #![forbid(unsafe_code)]
 
+mod circles;
 mod config;
 mod declare;
+mod fit;
 mod inspect;
 mod machine;
+mod places;
 mod plan;
 mod serve;
+mod show;
 mod wiring;
 
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +58,9 @@ enum Command {
     CheckConfig {
         /// The configuration file.
         file: PathBuf,
+        /// Show the routes, too: what each does, and which meet at one address in what order.
+        #[arg(long)]
+        routes: bool,
     },
     /// Print every configuration key with its built-in value and what it means, as Markdown.
     ConfigKeys,
@@ -99,7 +106,7 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let outcome = match CommandLine::parse().command {
         Command::Serve(options) => run(&options, started),
-        Command::CheckConfig { file } => check(&file).map(|()| ExitCode::SUCCESS),
+        Command::CheckConfig { file, routes } => check(&file, routes).map(|()| ExitCode::SUCCESS),
         Command::ConfigKeys => {
             print!("{}", config::reference());
             return ExitCode::SUCCESS;
@@ -165,14 +172,17 @@ fn runtime(loaded: &Loaded) -> Result<Runtime, Vec<Mistake>> {
 }
 
 /// Reads and checks the file as `serve` would, without opening the store or a port.
-fn check(file: &Path) -> Result<(), Vec<Mistake>> {
+fn check(file: &Path, routes: bool) -> Result<(), Vec<Mistake>> {
     let environment = environment();
     let loaded = config::load(&Request { file: Some(file), environment, ..Request::default() })?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    plan::plan(&loaded, None)?;
+    let plan = plan::plan(&loaded, None)?;
     println!("{}: ok", file.display());
+    if routes {
+        print!("\n{}", plan.show_routes(&loaded));
+    }
     Ok(())
 }
 

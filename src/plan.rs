@@ -3,9 +3,11 @@
 
 use crate::config::{self, Loaded, Mistake};
 use crate::declare::Declarations;
-use crate::{machine, wiring};
+use crate::fit::Topology;
+use crate::show::Shown;
+use crate::{circles, fit, machine, show, wiring};
 use crossdock_core::transform::ContentRoute;
-use crossdock_core::{Broker, Protocol, Settings, TopicRules};
+use crossdock_core::{Broker, ExchangeSpec, Key, Protocol, Settings, TopicRules};
 use crossdock_net::Listener;
 use crossdock_transforms::Host;
 use std::collections::BTreeSet;
@@ -27,6 +29,8 @@ const NO_PROTOCOLS: &str = "is missing: a listener other than amqp, mqtt and sto
 pub struct Plan {
     pub settings: Settings,
     pub protocols: Vec<Arc<dyn Protocol>>,
+    /// Exchanges that the protocols expect.
+    predeclared: Vec<ExchangeSpec>,
     pub ports: Vec<Port>,
     pub declarations: Declarations,
     pub routes: Vec<ContentRoute>,
@@ -56,7 +60,14 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
     let protocols = wiring::protocols();
     let settings = settings(loaded, &mut mistakes);
     let ports = ports(loaded, &protocols, &mut mistakes);
-    let declarations = Declarations::read(loaded, &mut mistakes);
+    let predeclared = wiring::topology(&protocols).unwrap_or_else(|reason| {
+        mistakes.push(loaded.mistake("", reason));
+        Vec::new()
+    });
+    let declarations = Declarations::read(loaded, &predeclared, &mut mistakes);
+    let topology = Topology::new(loaded, &settings, &predeclared, &declarations);
+    fit::check(loaded, &topology, &declarations, &mut mistakes);
+    circles::check(loaded, &topology, &mut mistakes);
     let (host, routes) = match loaded.config.routes.is_empty() {
         true => (None, Vec::new()),
         false => match Host::new(cache_dir) {
@@ -74,7 +85,9 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
         },
     };
     match mistakes.is_empty() && loaded.mistakes.is_empty() {
-        true => Ok(Plan { settings, protocols, ports, declarations, routes, _host: host }),
+        true => {
+            Ok(Plan { settings, protocols, predeclared, ports, declarations, routes, _host: host })
+        }
         false => Err(loaded.all_mistakes(mistakes)),
     }
 }
@@ -86,12 +99,10 @@ impl Plan {
         store: Arc<dyn crossdock_core::store::Store>,
         loaded: &Loaded,
     ) -> Result<Broker, Vec<Mistake>> {
-        let topology =
-            wiring::topology(&self.protocols).map_err(|reason| vec![loaded.mistake("", reason)])?;
         let setup = crossdock_core::Setup {
             settings: self.settings.clone(),
             formats: wiring::formats(&self.protocols),
-            topology,
+            topology: self.predeclared.clone(),
             store,
             authenticator: wiring::authenticator(),
         };
@@ -105,6 +116,17 @@ impl Plan {
         self.declarations.apply(broker, loaded).await?;
         let started = broker.start_routes(self.routes.clone()).await;
         started.map_err(|error| vec![loaded.mistake("route", error.detail())])
+    }
+
+    /// The routes as people read them.
+    pub fn show_routes(&self, loaded: &Loaded) -> String {
+        let specs = loaded.config.routes.iter().map(|(_, spec)| spec);
+        let shown = specs.filter_map(|spec| {
+            let route = self.routes.iter().find(|route| *route.name == *spec.name)?;
+            Some(Shown { spec, route })
+        });
+        let shown: Vec<Shown<'_>> = shown.collect();
+        show::routes(&shown, &self.settings.dead_letter, &self.settings.topic_exchange)
     }
 }
 
@@ -127,11 +149,42 @@ fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
         },
         ..Settings::default()
     };
+    for (index, text) in config.vhost.dollar_topics.iter().enumerate() {
+        match dollar_topics(text) {
+            Ok(filter) => settings.topics.dollar.push(filter),
+            Err(reason) => {
+                mistakes.push(loaded.mistake(format!("vhost.dollar_topics[{index}]"), reason))
+            }
+        }
+    }
     match config::address(&config.vhost.dead_letter, &settings.topic_exchange) {
         Ok(address) => settings.dead_letter = address,
         Err(reason) => mistakes.push(loaded.mistake("vhost.dead_letter", reason)),
     }
     settings
+}
+
+/// First words of topics that mean something else to the broker.
+const OWN_TOPICS: [&str; 6] = ["$SYS", "$share", "$q", "$queue", "$reply", "$delayed"];
+
+/// A filter of topics that begin with `$` and are ordinary ones nevertheless.
+fn dollar_topics(text: &str) -> Result<Key, String> {
+    let (first, rest) = text.split_once('/').unwrap_or((text, ""));
+    let joined = |word: &str| word.len() > 1 && word.contains(['+', '#']);
+    match () {
+        () if !first.starts_with('$') => Err(format!("'{text}' does not begin with '$'")),
+        () if text.contains('\0') => Err("must not contain a zero character".to_owned()),
+        () if text.split('/').any(joined) => {
+            Err(format!("'{text}': + and # must stand alone between slashes"))
+        }
+        () if rest.split('/').rev().skip(1).any(|word| word == "#") => {
+            Err(format!("'{text}': # must be the last word"))
+        }
+        () if OWN_TOPICS.contains(&first) => {
+            Err(format!("'{text}': topics that begin with '{first}' are the broker's own"))
+        }
+        () => Ok(Key::from(text)),
+    }
 }
 
 fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistake>) -> Vec<Port> {
@@ -263,6 +316,36 @@ mod tests {
         assert_eq!(found, ["listeners.mqtt.protocols: names no protocol"]);
         let found = mistakes(&["listeners.more.protocols=amqp"]);
         assert_eq!(found, ["listeners.more.bind: is missing"]);
+    }
+
+    #[test]
+    fn some_topics_with_a_dollar_can_be_made_ordinary() {
+        let set = vec!["vhost.dollar_topics=$aws/#,$a/+/b".to_owned()];
+        let loaded = load(&Request { set: &set, ..Request::default() }).expect("well-formed");
+        let plan = plan(&loaded, None).map_err(|_| "mistakes").expect("no mistake");
+        assert_eq!(plan.settings.topics.dollar, [Key::from("$aws/#"), Key::from("$a/+/b")]);
+        for (wrong, why) in [
+            ("aws/#", "does not begin"),
+            ("#", "does not begin"),
+            ("+/a", "does not begin"),
+            ("$+", "must stand alone"),
+            ("$#", "must stand alone"),
+            ("$a/b+", "must stand alone"),
+            ("$a/#/b", "must be the last"),
+            ("$SYS/#", "are the broker's own"),
+            ("$share/g/a", "are the broker's own"),
+            ("$q/x", "are the broker's own"),
+            ("$queue", "are the broker's own"),
+            ("$reply/#", "are the broker's own"),
+            ("$delayed/5/a", "are the broker's own"),
+        ] {
+            let found = mistakes(&[&format!("vhost.dollar_topics={wrong}")]);
+            assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+            assert!(
+                found[0].starts_with("vhost.dollar_topics[0]: ") && found[0].contains(why),
+                "{found:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The life of the process: recover, bind, declare, print the ready line, serve until a signal, drain, close. A start that
-//! fails has declared nothing, unless it was the store that failed.
+//! The life of the process: recover, bind, declare, print the ready line, serve until a signal, drain, close. A start
+//! that fails has declared nothing, unless it was the store that failed.
 
 use crate::config::{Loaded, Mistake};
 use crate::plan::{Plan, Port};
@@ -97,8 +97,8 @@ async fn close(broker: &Broker) {
     }
 }
 
-/// All that can fail before the broker serves. What cannot be declared and what cannot be bound is found before anything is
-/// declared: connections that come meanwhile wait until they are accepted.
+/// All that can fail before the broker serves. What cannot be declared and what cannot be bound is found before
+/// anything is declared: connections that come meanwhile wait until they are accepted.
 async fn prepare(
     plan: &Plan,
     broker: &Broker,
@@ -153,23 +153,21 @@ fn announce(ready: &str) {
     tracing::info!("{ready}");
 }
 
-/// The signals that would end a process and that say something else to a broker; each with its name.
-const IDLE: [(fn() -> SignalKind, &str); 3] = [
-    (SignalKind::hangup, "SIGHUP"),
-    (SignalKind::user_defined1, "SIGUSR1"),
-    (SignalKind::user_defined2, "SIGUSR2"),
-];
-
-/// From now on SIGHUP, SIGUSR1 and SIGUSR2, which monitoring and log rotation send, change nothing: each is logged. Has to
-/// be called within a runtime.
+/// From now on SIGHUP, SIGUSR1 and SIGUSR2, which monitoring and log rotation send, change nothing: each is logged. Has
+/// to be called within a runtime.
 pub fn outlive_idle_signals() -> std::io::Result<()> {
-    for (kind, name) in IDLE {
-        let mut idle = signal(kind())?;
+    let kinds = [
+        (SignalKind::hangup(), "SIGHUP"),
+        (SignalKind::user_defined1(), "SIGUSR1"),
+        (SignalKind::user_defined2(), "SIGUSR2"),
+    ];
+    for (kind, name) in kinds {
+        let mut idle = signal(kind)?;
         tokio::spawn(async move {
             while idle.recv().await.is_some() {
                 tracing::info!(
-                    "{name} came and changes nothing: the configuration cannot be read again while the broker \
-                     runs, so restart it to apply changes"
+                    "{name} came and changes nothing: the configuration is not read again while the \
+                     broker runs, so restart it to apply changes"
                 );
             }
         });

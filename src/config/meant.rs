@@ -23,8 +23,8 @@ pub struct Config {
     pub exchanges: Vec<Exchange>,
     #[serde(default, rename = "binding")]
     pub bindings: Vec<Binding>,
-    /// Each with its number in the file. They are read one by one, so that one bad route does not hide the mistakes of the
-    /// next; one that is nothing like a route is left out.
+    /// Each with its number in the file. They are read one by one, so that one bad route does not hide the mistakes of
+    /// the next; one that is nothing like a route is left out.
     #[serde(skip)]
     pub routes: Vec<(usize, RouteSpec)>,
 }
@@ -59,6 +59,7 @@ pub struct Store {
 #[serde(deny_unknown_fields)]
 pub struct Vhost {
     pub dead_letter: String,
+    pub dollar_topics: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -20,6 +20,13 @@ prints one line for each mistake, `file:line:column key: reason`, without starti
 found at once, but for a file that is not TOML: there only the first place is shown. A name in the
 environment that begins with `CROSSDOCK_` and names no key is reported as a warning and ignored.
 
+A configuration stands for itself. Exchanges and queues that bindings, arguments, routes and dead-letter
+addresses name have to be declared in it, or by the broker itself (`amq.direct`, `amq.fanout`,
+`amq.topic`, `amq.headers`, `amq.match`); queues that routes send to by a constant name are declared
+by that. What no message can meet is a mistake too: a route that watches topics nobody can publish to, and
+routes that lead in a circle (what one sends to is, directly or through bindings, what another one
+watches, and so on back to the first), for no message goes through a route twice.
+
 A **size** is a number of bytes, or a text with a unit: `"64KiB"`, `"16MiB"`, `"1GiB"`. A **duration** is
 a text: `"200ms"`, `"5s"`. An **address** is `queue:NAME`, `topic:a/b` or `exchange:NAME/KEY`
 (docs/SEMANTICS.md §1).

@@ -1,6 +1,6 @@
-//! The check of a written tree against the table of keys (keys.rs). All mistakes are collected, and what is left without
-//! them goes on to the next stage, so that its mistakes are found too. What a route may hold is not checked here: the
-//! transforms crate knows what it means.
+//! The check of a written tree against the table of keys (keys.rs). All mistakes are collected, and what is left
+//! without them goes on to the next stage, so that its mistakes are found too. What a route may
+//! hold is not checked here: the transforms crate knows what it means.
 
 use super::keys::{Form, Key, ROOT};
 use super::tree::{Field, Mistake, Node, What};

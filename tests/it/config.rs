@@ -123,6 +123,44 @@ fn every_kind_of_mistake_is_shown_in_one_run() {
 }
 
 #[test]
+fn what_is_checked_is_what_is_served() {
+    let exchange = "[[exchange]]\nname = \"e\"\ntype = \"direct\"\n";
+    let bad = [
+        "[[binding]]\nsource = \"nowhere\"\nto = \"exchange:amq.topic\"\n",
+        "[[binding]]\nsource = \"amq.topic\"\nto = \"queue:nowhere\"\n",
+        "[limits]\ntopic_separators = 1\n[[queue]]\nname = \"q\"\n\
+         [[binding]]\nsource = \"amq.topic\"\nkey = \"a/b/c\"\nto = \"queue:q\"\n",
+        "[[queue]]\nname = \"q\"\n[[queue]]\nname = \"q\"\n",
+        "[[queue]]\nname = \"route/r\"\n",
+        "[[queue]]\nname = \"amq.q\"\n",
+        "[[exchange]]\nname = \"amq.topic\"\ntype = \"direct\"\n",
+        "[[route]]\nname = \"r\"\nfrom = [\"exchange:x/#\"]\nto = [\"exchange:y/k\"]\n",
+        "[[route]]\nname = \"r\"\nfrom = [\"topic:$x\"]\nto = [\"queue:q\"]\n",
+        "[[route]]\nname = \"a\"\nfrom = [\"queue:a\"]\nto = [\"queue:b\"]\n\
+         [[route]]\nname = \"b\"\nfrom = [\"queue:b\"]\nto = [\"queue:a\"]\n",
+        "[vhost]\ndollar_topics = [\"$SYS/#\"]\n",
+        "[vhost]\ndead_letter = \"exchange:x/k\"\n",
+    ];
+    for text in bad {
+        let folder = Folder::new();
+        let file = folder.write("hub.toml", &format!("{exchange}{text}"));
+        let file = file.to_string_lossy();
+        let data = folder.path().join("data");
+        let checked = crossdock(&["check-config", &file]).output().expect("the binary is there");
+        let served =
+            crossdock(&["serve", "--config", &file, "--data-dir", &data.to_string_lossy()])
+                .output()
+                .expect("the binary is there");
+        let (checked_says, served_says) =
+            (String::from_utf8_lossy(&checked.stderr), String::from_utf8_lossy(&served.stderr));
+        assert_eq!((checked.status.code(), served.status.code()), (Some(2), Some(2)), "{text}");
+        assert_eq!(checked_says, served_says, "{text}");
+        assert!(checked_says.starts_with(&*file), "{text}\n{checked_says}");
+        assert!(!data.join("store").exists(), "nothing is opened: {text}");
+    }
+}
+
+#[test]
 fn a_queue_stored_with_other_settings_is_a_mistake() {
     let folder = Folder::new();
     let data = folder.path().join("data");
@@ -178,6 +216,33 @@ fn the_example_is_well_formed() {
     let output = crossdock(&["check-config", &file.to_string_lossy()]).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+#[test]
+fn the_routes_of_a_file_are_shown() {
+    let file = root().join("examples/hub.toml");
+    let output = crossdock(&["check-config", &file.to_string_lossy(), "--routes"]).output();
+    let said = output.expect("it runs").stdout;
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<Vec<&str>> = said.lines().map(|line| line.split("  ").collect()).collect();
+    let row = lines.iter().find(|words| words.first() == Some(&"supplier-stock")).expect(&said);
+    let words: Vec<&str> = row.iter().map(|word| word.trim()).filter(|w| !w.is_empty()).collect();
+    assert_eq!(
+        words,
+        [
+            "supplier-stock",
+            "divert",
+            "-",
+            "queued",
+            "1",
+            "relaxed",
+            "topic:suppliers/+/stock",
+            "queue:inventory",
+            "3 retries, after 200ms; then"
+        ],
+        "{said}"
+    );
+    assert!(said.contains("hub.toml: ok\n") && said.contains("dead-letter to queue:dead-letters"));
 }
 
 #[test]
