@@ -77,6 +77,11 @@ impl Declarations {
             }
             let known = &ExchangeSpec::ARGUMENTS;
             check_arguments(&exchange.arguments, known, (&key, loaded), mistakes);
+            let alternate = exchange.arguments.get("alternate-exchange");
+            if alternate.is_some_and(|value| !matches!(value, Argument::Text(_))) {
+                let key = format!("{key}.arguments.alternate-exchange");
+                mistakes.push(loaded.mistake(key, "not a string"));
+            }
             match Kind::parse(&exchange.kind) {
                 Ok(kind) => {
                     let spec = ExchangeSpec {

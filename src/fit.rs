@@ -5,11 +5,15 @@ use crate::config::{Loaded, Mistake, address};
 use crate::declare::Declarations;
 use crate::places::{Place, meet};
 use crossdock_core::filter::{Word, words};
+use crossdock_core::message::lookup;
 use crossdock_core::{Address, BindTarget, ExchangeSpec, Key, Kind, Name, Settings, TopicRules};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Queues whose names begin like this are the broker's own: what waits for routes.
 const OWN_QUEUES: &str = "route/";
+
+/// How a binding's arguments are compared.
+const MATCHES: [&str; 4] = ["all", "any", "all-with-x", "any-with-x"];
 
 /// Everything that exists where only the configuration was applied.
 pub struct Topology<'a> {
@@ -292,6 +296,13 @@ impl Check<'_> {
                     Err("is longer than limits.topic_bytes and limits.topic_separators allow"
                         .into()),
                 );
+            }
+            let wanted = lookup(&bind.arguments, "x-match");
+            if wanted
+                .is_some_and(|value| !value.as_str().is_some_and(|text| MATCHES.contains(&text)))
+            {
+                let reason = format!("is none of {}", MATCHES.join(", "));
+                self.keep(&format!("{key}.arguments.x-match"), Err(reason));
             }
             let kind = topology.exchanges.get(&bind.source).and_then(|exchange| exchange.kind);
             if !bind.arguments.is_empty() && kind.is_some_and(|kind| kind != Kind::Headers) {

@@ -99,6 +99,24 @@ fn declarations_lead_to_what_there_is() {
 }
 
 #[test]
+fn arguments_that_would_not_be_understood_are_mistakes() {
+    let found = mistakes(
+        "[[exchange]]\nname = \"e\"\ntype = \"headers\"\narguments = { alternate-exchange = 5 }\n\
+         [[binding]]\nsource = \"e\"\nto = \"exchange:amq.topic\"\narguments = { x-match = \"every\" }\n\
+         [[binding]]\nsource = \"e\"\nto = \"exchange:amq.topic\"\narguments = { x-match = 1 }\n\
+         [[binding]]\nsource = \"e\"\nto = \"exchange:amq.topic\"\narguments = { x-match = \"any-with-x\" }\n",
+    );
+    assert_eq!(
+        found,
+        [
+            "4:15 exchange[0].arguments.alternate-exchange: not a string",
+            "8:15 binding[0].arguments.x-match: is none of all, any, all-with-x, any-with-x",
+            "12:15 binding[1].arguments.x-match: is none of all, any, all-with-x, any-with-x",
+        ]
+    );
+}
+
+#[test]
 fn routes_watch_and_send_to_what_there_is() {
     let text = "[vhost]\ndead_letter = \"exchange:x/k\"\ndollar_topics = [\"$aws/#\"]\n[limits]\n\
          topic_separators = 3\n[[route]]\nname = \"r\"\nfrom = [\"exchange:x\", \"topic:$foo/#\", \

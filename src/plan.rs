@@ -11,7 +11,7 @@ use crossdock_core::{Broker, ExchangeSpec, Key, Protocol, Settings, TopicRules};
 use crossdock_net::Listener;
 use crossdock_transforms::Host;
 use std::collections::BTreeSet;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -197,9 +197,13 @@ fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistak
             let reason = "a listener's name is made of letters, digits, - and _";
             mistakes.push(loaded.mistake(format!("listeners.{name}"), reason));
         }
-        let mut protocols = Vec::new();
+        let mut protocols: Vec<Arc<dyn Protocol>> = Vec::new();
         for (index, protocol) in listener.protocols.iter().flatten().enumerate() {
             match known.iter().find(|known| known.name() == protocol) {
+                Some(known) if protocols.iter().any(|p| p.name() == known.name()) => {
+                    let key = key(&format!("protocols[{index}]"));
+                    mistakes.push(loaded.mistake(key, format!("'{protocol}' stands twice")));
+                }
                 Some(known) => protocols.push(known.clone()),
                 None => {
                     let key = key(&format!("protocols[{index}]"));
@@ -236,21 +240,23 @@ fn unknown_protocol(name: &str, known: &[Arc<dyn Protocol>]) -> String {
 }
 
 /// Whether the listener is on; an error if its address cannot be used.
-fn check_address(address: &str, taken: &mut BTreeSet<String>) -> Result<bool, String> {
+fn check_address(address: &str, taken: &mut BTreeSet<SocketAddr>) -> Result<bool, String> {
     match address {
         "off" => return Ok(false),
         "" => return Err("is missing".to_owned()),
         _ => {}
     }
-    let mut resolved = address.to_socket_addrs().map_err(|e| format!("'{address}': {e}"))?;
+    let resolved = address.to_socket_addrs().map_err(|e| format!("'{address}': {e}"))?;
+    let resolved: Vec<SocketAddr> = resolved.collect();
     // The only user is let in from loopback addresses only, so nobody could log in at another address.
-    if !resolved.all(|address| address.ip().to_canonical().is_loopback()) {
+    if !resolved.iter().all(|address| address.ip().to_canonical().is_loopback()) {
         return Err(format!(
             "'{address}' can be reached from elsewhere, and there is no user but guest, who is let in from \
              this machine only: bind a loopback address"
         ));
     }
-    match address.ends_with(":0") || taken.insert(address.to_owned()) {
+    // Of the addresses of a name the first that is free is bound. Port 0 is a port that is free.
+    match resolved.into_iter().any(|address| address.port() == 0 || taken.insert(address)) {
         true => Ok(true),
         false => Err(format!("'{address}' is another listener's too")),
     }
@@ -263,12 +269,13 @@ fn routes(
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ContentRoute> {
     let mut routes: Vec<ContentRoute> = Vec::new();
+    let mut names = BTreeSet::new();
     for (index, spec) in &loaded.config.routes {
+        if !names.insert(spec.name.as_str()) {
+            let reason = format!("another route is named '{}' too", spec.name);
+            mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));
+        }
         match host.compile(spec, &loaded.base_dir, &settings.topic_exchange) {
-            Ok(route) if routes.iter().any(|other| other.name == route.name) => {
-                let reason = format!("another route is named '{}' too", route.name);
-                mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));
-            }
             Ok(route) => routes.push(route),
             Err(found) => mistakes.extend(found.into_iter().map(|mistake| {
                 let key = match mistake.key.is_empty() {
@@ -308,6 +315,13 @@ mod tests {
         );
         let found = mistakes(&["listeners.stomp.bind=127.0.0.1:1883"]);
         assert_eq!(found, ["listeners.stomp.bind: '127.0.0.1:1883' is another listener's too"]);
+        let found = mistakes(&["listeners.stomp.bind=127.0.0.1:01883"]);
+        assert_eq!(found, ["listeners.stomp.bind: '127.0.0.1:01883' is another listener's too"]);
+        let found =
+            mistakes(&["listeners.stomp.bind=127.0.0.1:0", "listeners.mqtt.bind=127.0.0.1:0"]);
+        assert_eq!(found, Vec::<String>::new());
+        let found = mistakes(&["listeners.mqtt.protocols=mqtt,amqp,mqtt"]);
+        assert_eq!(found, ["listeners.mqtt.protocols[2]: 'mqtt' stands twice"]);
         let found = mistakes(&["listeners.mqtt.bind=0.0.0.0:1883"]);
         assert!(found[0].starts_with("listeners.mqtt.bind: '0.0.0.0:1883' can be reached"));
         let found = mistakes(&["listeners.more.bind=127.0.0.1:0"]);

@@ -147,6 +147,25 @@ fn all_that_is_wrong_in_a_route_is_found() {
 }
 
 #[test]
+fn a_route_holds_no_dates_and_its_tables_are_tables() {
+    let found = mistakes(
+        "[[route]]\nname = \"r\"\nfrom = [\"queue:a\", 2026-11-29]\nto = [\"queue:b\"]\nlimits = []\n\
+         steps = [{ set = { a = 10:00:00, b = [2026-11-29, 1] } }]\n[route.on_error]\nbackoff = 10:00:00\n",
+    );
+    let date = "expected a text, number, boolean, list or table, found a date or time";
+    assert_eq!(
+        found,
+        [
+            format!("3:20 route[0].from[1]: {date}"),
+            "5:10 route[0].limits: expected a table, found a list".to_owned(),
+            format!("6:24 route[0].steps[0].set.a: {date}"),
+            format!("6:39 route[0].steps[0].set.b[0]: {date}"),
+            format!("8:11 route[0].on_error.backoff: {date}"),
+        ]
+    );
+}
+
+#[test]
 fn a_file_that_is_not_toml_does_not_hide_the_command_line() {
     let file = File::new("[memory\n");
     let set = ["memory.high=5".to_owned()];

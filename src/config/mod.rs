@@ -160,6 +160,9 @@ fn mistake_of(error: &figment::Error, path: &[String], layers: &[Node]) -> Mista
             append(name);
             "is missing".to_owned()
         }
+        Kind::UnknownVariant(name, known) => {
+            format!("'{name}' is none of {}", known.join(", "))
+        }
         kind => kind.to_string(),
     };
     Mistake::new(&place_of(layers, &key), key, reason)

@@ -104,13 +104,9 @@ fn value(
             value(node, &Form::Text, path, found).unwrap_or(nothing)
         }),
         Form::Arguments => arguments(node, path, mistakes),
-        Form::Routes(_) => {
-            items(node, path, "a list of tables", mistakes, |node, path, found| match node.what {
-                What::Table(_) => node.clone(),
-                _ => {
-                    found.push(wrong(node, path, "a table"));
-                    empty(node)
-                }
+        Form::Routes(keys) => {
+            items(node, path, "a list of tables", mistakes, |node, path, found| {
+                route(node, keys, path, found).unwrap_or_else(|| empty(node))
             })
         }
         leaf => match scalar(&node.what, leaf, node.kind()) {
@@ -139,6 +135,28 @@ fn tables_by_name(
     });
     let tables = tables.collect();
     Some(Node { place: node.place.clone(), what: What::Table(tables) })
+}
+
+/// Of a route only what its own type lets pass is checked: that its tables are tables, and that it holds no dates.
+fn route(
+    node: &Node,
+    keys: &'static [Key],
+    path: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Node> {
+    let mut usable = arguments(node, path, mistakes)?;
+    if let What::Table(fields) = &mut usable.what {
+        fields.retain(|Field { name, node, .. }| {
+            let is_table = matches!(node.what, What::Table(_));
+            let key = keys.iter().find(|key| key.name == *name);
+            let is_wrong = !is_table && key.is_some_and(|key| matches!(key.form, Form::Table(_)));
+            if is_wrong {
+                mistakes.push(wrong(node, &join(path, name), "a table"));
+            }
+            !is_wrong
+        });
+    }
+    Some(usable)
 }
 
 /// A list, each item of which is made usable.
@@ -239,8 +257,10 @@ fn argument(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) -> Option<Node
         What::Table(_) => arguments(node, path, mistakes),
         What::List(nodes) => {
             let items = nodes.iter().enumerate();
-            let items = items
-                .filter_map(|(index, node)| argument(node, &format!("{path}[{index}]"), mistakes));
+            let items = items.map(|(index, node)| {
+                let nothing = Node { what: What::Text(String::new()), place: node.place.clone() };
+                argument(node, &format!("{path}[{index}]"), mistakes).unwrap_or(nothing)
+            });
             let items = items.collect();
             Some(Node { place: node.place.clone(), what: What::List(items) })
         }
