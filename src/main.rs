@@ -16,12 +16,15 @@ mod wiring;
 
 use clap::{Args, Parser, Subcommand};
 use config::{Config, Loaded, LogFormat, Mistake, Request};
+use crossdock_core::store::Store;
+use plan::Plan;
 use serve::Stopped;
 use std::fs::DirBuilder;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
@@ -86,8 +89,9 @@ enum StoreCommand {
     },
 }
 
+/// Where the configuration comes from, besides the environment.
 #[derive(Debug, Args)]
-struct Serve {
+struct Sources {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -97,6 +101,12 @@ struct Serve {
     /// Set one configuration key; overrides the file and the environment: --set listeners.mqtt.bind=127.0.0.1:1884
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    sources: Sources,
     /// Start although journal entries are damaged; what they held is lost. Needed once.
     #[arg(long)]
     accept_damage: bool,
@@ -125,35 +135,50 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
-    let loaded = config::load(&Request {
-        file: options.config.as_deref(),
-        data_dir: options.data_dir.as_deref(),
-        set: &options.set,
-        environment: environment(),
-    })?;
-    start_log(&loaded.config);
+    let loaded = load(&options.sources)?;
     let runtime = runtime(&loaded)?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    let data_dir = &loaded.config.data_dir;
-    let cache_dir = data_dir.join("modules");
-    // With mistakes nothing is made.
-    if loaded.mistakes.is_empty() && !loaded.config.routes.is_empty() {
-        make_folder(&cache_dir, &loaded)?;
-    }
-    let mut plan = plan::plan(&loaded, Some(cache_dir))?;
+    let mut plan = plan(&loaded)?;
     plan.settings.accept_damage = options.accept_damage;
-    make_folder(data_dir, &loaded)?;
-    let segment_bytes = loaded.config.store.segment_bytes.0;
-    let store = wiring::store(data_dir.join("store"), segment_bytes).map_err(|error| {
-        vec![loaded.mistake("data_dir", format!("the store cannot be opened: {error}"))]
-    })?;
+    let store = open_store(&loaded)?;
     let end = runtime.block_on(serve::serve(plan, store, &loaded, started));
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     Ok(match end? {
         Stopped::Asked => ExitCode::SUCCESS,
         Stopped::StoreFailed => ExitCode::from(EXIT_STORE),
+    })
+}
+
+/// Reads the configuration, and logs from then on.
+fn load(sources: &Sources) -> Result<Loaded, Vec<Mistake>> {
+    let loaded = config::load(&Request {
+        file: sources.config.as_deref(),
+        data_dir: sources.data_dir.as_deref(),
+        set: &sources.set,
+        environment: environment(),
+    })?;
+    start_log(&loaded.config);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded)
+}
+
+/// Checks the configuration and compiles its modules.
+fn plan(loaded: &Loaded) -> Result<Plan, Vec<Mistake>> {
+    let cache_dir = loaded.config.data_dir.join("modules");
+    // With mistakes nothing is made.
+    if loaded.mistakes.is_empty() && !loaded.config.routes.is_empty() {
+        make_folder(&cache_dir, loaded)?;
+    }
+    plan::plan(loaded, Some(cache_dir))
+}
+
+fn open_store(loaded: &Loaded) -> Result<Arc<dyn Store>, Vec<Mistake>> {
+    let data_dir = &loaded.config.data_dir;
+    make_folder(data_dir, loaded)?;
+    let segment_bytes = loaded.config.store.segment_bytes.0;
+    wiring::store(data_dir.join("store"), segment_bytes).map_err(|error| {
+        vec![loaded.mistake("data_dir", format!("the store cannot be opened: {error}"))]
     })
 }
 
