@@ -41,9 +41,13 @@ pub fn check(loaded: &Loaded, topology: &Topology<'_>, mistakes: &mut Vec<Mistak
             }
         }
         names.push(route.name);
+        let instead = match names.len() {
+            ..=2 => "; mode = \"filter\" changes messages in their place",
+            _ => "",
+        };
         let reason = format!(
             "leads in a circle: {}; no message goes through a route twice, so results would pass the \
-             first of these by",
+             first of these by{instead}",
             names.join(" -> ")
         );
         mistakes.push(loaded.mistake(format!("route[{}].to[{by}]", route.index), reason));

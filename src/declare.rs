@@ -263,7 +263,8 @@ fn check_name<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), St
     }
 }
 
-fn may_be_a_queue(name: &str) -> Result<(), String> {
+/// An error when neither clients nor the configuration may declare a queue of that name.
+pub fn may_be_a_queue(name: &str) -> Result<(), String> {
     own_queue(name)?;
     match name.starts_with(RESERVED) {
         true => Err(format!("names that begin with '{RESERVED}' are the broker's")),

@@ -2,7 +2,7 @@
 //! be reached. A configuration stands for itself: what clients may have declared does not count.
 
 use crate::config::{Loaded, Mistake, address};
-use crate::declare::Declarations;
+use crate::declare::{Declarations, may_be_a_queue};
 use crate::places::{Place, meet};
 use crossdock_core::filter::{Word, words};
 use crossdock_core::message::lookup;
@@ -142,7 +142,7 @@ impl<'a> Topology<'a> {
     /// Whether messages can be sent there at all. A queue that a route sends to is declared.
     fn destination(&self, place: &Place) -> Result<(), String> {
         match &place.exchange {
-            None => own_queue(&place.key.to_string()),
+            None => may_be_a_queue(&place.key.to_string()),
             Some(name) => {
                 self.exchange(name)?;
                 match *name == self.topic_exchange {

@@ -121,7 +121,7 @@ fn routes_watch_and_send_to_what_there_is() {
     let text = "[vhost]\ndead_letter = \"exchange:x/k\"\ndollar_topics = [\"$aws/#\"]\n[limits]\n\
          topic_separators = 3\n[[route]]\nname = \"r\"\nfrom = [\"exchange:x\", \"topic:$foo/#\", \
          \"topic:$SYS/x\", \"topic:$aws/x\", \"topic:a/+/+/+/+/#\", \"queue:route/r\", \"exchange:amq.topic/$x\"]\n\
-         to = [\"exchange:z/k\", \"topic:$foo/{a}\", \"queue:route/{a}\", \"topic:1/2/3/4/5\", \"exchange:z\"]\n\
+         to = [\"exchange:z/k\", \"topic:$foo/{a}\", \"queue:route/{a}\", \"topic:1/2/3/4/5\", \"exchange:z\", \"queue:amq.q\"]\n\
          on_error = { dead_letter = \"exchange:x/y\" }\n";
     let found = mistakes(text);
     let keys: Vec<&str> = found.iter().filter_map(|line| line.split([' ', ':']).nth(2)).collect();
@@ -140,6 +140,7 @@ fn routes_watch_and_send_to_what_there_is() {
             "route[0].to[2]",
             "route[0].to[3]",
             "route[0].to[4]",
+            "route[0].to[5]",
             "route[0].on_error.dead_letter",
         ],
         "{found:#?}"

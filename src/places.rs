@@ -151,6 +151,31 @@ mod tests {
         }
     }
 
+    /// All lists of up to `most` of these words, joined.
+    fn joined(words: &[&str], most: usize) -> Vec<Key> {
+        let mut all: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut last = all.clone();
+        for _ in 1..most {
+            let longer = |text: &String| words.iter().map(move |w| format!("{text}/{w}")).collect();
+            last = last.iter().flat_map::<Vec<String>, _>(longer).collect();
+            all.extend(last.clone());
+        }
+        all.iter().map(|text| Key::from(text.as_str())).collect()
+    }
+
+    #[test]
+    fn patterns_meet_where_the_core_finds_a_key_for_both() {
+        let patterns = joined(&["a", "b", "+", "#"], 3);
+        let keys = joined(&["a", "b", "c"], 5);
+        for a in &patterns {
+            let of_a: Vec<&Key> = keys.iter().filter(|key| matches(a, key)).collect();
+            for b in &patterns {
+                let found = of_a.iter().any(|key| matches(b, key));
+                assert_eq!(meet(a, b), found, "{a} {b}");
+            }
+        }
+    }
+
     #[test]
     fn computed_parts_end_what_is_known() {
         let read = |text: &str| {

@@ -68,22 +68,7 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
     let topology = Topology::new(loaded, &settings, &predeclared, &declarations);
     fit::check(loaded, &topology, &declarations, &mut mistakes);
     circles::check(loaded, &topology, &mut mistakes);
-    let (host, routes) = match loaded.config.routes.is_empty() {
-        true => (None, Vec::new()),
-        false => match Host::new(cache_dir) {
-            Ok(host) => {
-                let routes = routes(loaded, &host, &settings, &mut mistakes);
-                (Some(host), routes)
-            }
-            Err(error) => {
-                mistakes.push(
-                    loaded
-                        .mistake("route", format!("cannot prepare the WebAssembly host: {error}")),
-                );
-                (None, Vec::new())
-            }
-        },
-    };
+    let (host, routes) = compile(loaded, cache_dir, &settings, &mut mistakes);
     match mistakes.is_empty() && loaded.mistakes.is_empty() {
         true => {
             Ok(Plan { settings, protocols, predeclared, ports, declarations, routes, _host: host })
@@ -259,6 +244,29 @@ fn check_address(address: &str, taken: &mut BTreeSet<SocketAddr>) -> Result<bool
     match resolved.into_iter().any(|address| address.port() == 0 || taken.insert(address)) {
         true => Ok(true),
         false => Err(format!("'{address}' is another listener's too")),
+    }
+}
+
+/// Compiles the routes. Without routes there is no host to run modules.
+fn compile(
+    loaded: &Loaded,
+    cache_dir: Option<PathBuf>,
+    settings: &Settings,
+    mistakes: &mut Vec<Mistake>,
+) -> (Option<Host>, Vec<ContentRoute>) {
+    if loaded.config.routes.is_empty() {
+        return (None, Vec::new());
+    }
+    match Host::new(cache_dir) {
+        Ok(host) => {
+            let routes = routes(loaded, &host, settings, mistakes);
+            (Some(host), routes)
+        }
+        Err(error) => {
+            let reason = format!("cannot prepare the WebAssembly host: {error}");
+            mistakes.push(loaded.mistake("route", reason));
+            (None, Vec::new())
+        }
     }
 }
 
