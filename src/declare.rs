@@ -1,25 +1,43 @@
 //! Queues, exchanges and bindings of the configuration, declared at every start as a client would declare them. One
-//! that exists with other settings is a mistake and is not changed.
+//! that exists with other settings is a mistake; it is found before anything is declared.
 
 use crate::config::{Argument, Loaded, Mistake, suggestion, values};
+use crate::fit::own_queue;
 use crossdock_core::{
-    Bind, BindTarget, Broker, Error, ErrorKind, ExchangeSpec, Key, Kind, Origin, QueueSpec,
-    Session, SessionSpec,
+    Bind, BindTarget, Broker, Error, ExchangeSpec, Key, Kind, Origin, QueueSpec, Session,
+    SessionSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The declarations, each with its key in the configuration.
 #[derive(Debug, Default)]
 pub struct Declarations {
-    exchanges: Vec<(String, ExchangeSpec)>,
-    queues: Vec<(String, QueueSpec)>,
-    bindings: Vec<(String, Bind)>,
+    pub exchanges: Vec<(String, ExchangeSpec)>,
+    pub queues: Vec<(String, QueueSpec)>,
+    pub bindings: Vec<(String, Bind)>,
 }
 
+/// Names that begin like this are the broker's; clients cannot declare them either.
+const RESERVED: &str = "amq.";
+/// Longest name of a queue or an exchange, in bytes: as AMQP can say it.
+const NAME_BYTES_MAX: usize = 255;
+
 impl Declarations {
-    /// Reads them from the configuration. What only the broker can check is left to [`Declarations::apply`].
-    pub fn read(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Self {
+    /// Reads them from the configuration; `predeclared` are the broker's own exchanges. Whether they fit together is
+    /// checked in fit.rs.
+    pub fn read(
+        loaded: &Loaded,
+        predeclared: &[ExchangeSpec],
+        mistakes: &mut Vec<Mistake>,
+    ) -> Self {
         let mut all = Self::default();
+        all.read_queues(loaded, mistakes);
+        all.read_exchanges(loaded, predeclared, mistakes);
+        all.read_bindings(loaded, mistakes);
+        all
+    }
+
+    fn read_queues(&mut self, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
         let mut names = BTreeSet::new();
         for (index, queue) in loaded.config.queues.iter().enumerate() {
             let key = format!("queue[{index}]");
@@ -29,21 +47,41 @@ impl Declarations {
                 auto_delete: queue.auto_delete,
                 ..QueueSpec::durable(name)
             };
-            check_name(name, &key, &mut names, loaded, mistakes);
+            if let Err(reason) = check_name(name, &mut names).and_then(|()| may_be_a_queue(name)) {
+                mistakes.push(loaded.mistake(format!("{key}.name"), reason));
+            }
             check_arguments(&queue.arguments, &QueueSpec::ARGUMENTS, (&key, loaded), mistakes);
+            let before = mistakes.len();
+            check_queue_arguments(&queue.arguments, (&key, loaded), mistakes);
             match plain.with_arguments(values(&queue.arguments)) {
-                Ok(spec) => all.queues.push((key, spec)),
-                Err(error) => {
+                Ok(spec) => self.queues.push((key, spec)),
+                Err(error) if mistakes.len() == before => {
                     mistakes.push(loaded.mistake(format!("{key}.arguments"), error.detail()));
                 }
+                Err(_) => {}
             }
         }
-        names.clear();
+    }
+
+    fn read_exchanges(
+        &mut self,
+        loaded: &Loaded,
+        predeclared: &[ExchangeSpec],
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        let mut names = BTreeSet::new();
         for (index, exchange) in loaded.config.exchanges.iter().enumerate() {
             let key = format!("exchange[{index}]");
-            check_name(&exchange.name, &key, &mut names, loaded, mistakes);
+            if let Err(reason) = check_name(&exchange.name, &mut names) {
+                mistakes.push(loaded.mistake(format!("{key}.name"), reason));
+            }
             let known = &ExchangeSpec::ARGUMENTS;
             check_arguments(&exchange.arguments, known, (&key, loaded), mistakes);
+            let alternate = exchange.arguments.get("alternate-exchange");
+            if alternate.is_some_and(|value| !matches!(value, Argument::Text(_))) {
+                let key = format!("{key}.arguments.alternate-exchange");
+                mistakes.push(loaded.mistake(key, "not a string"));
+            }
             match Kind::parse(&exchange.kind) {
                 Ok(kind) => {
                     let spec = ExchangeSpec {
@@ -53,11 +91,17 @@ impl Declarations {
                         arguments: values(&exchange.arguments),
                         ..ExchangeSpec::new(exchange.name.as_str(), kind)
                     };
-                    all.exchanges.push((key, spec));
+                    if let Err(reason) = may_be_an_exchange(&spec, predeclared) {
+                        mistakes.push(loaded.mistake(format!("{key}.name"), reason));
+                    }
+                    self.exchanges.push((key, spec));
                 }
                 Err(error) => mistakes.push(loaded.mistake(format!("{key}.type"), error.detail())),
             }
         }
+    }
+
+    fn read_bindings(&mut self, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
         for (index, binding) in loaded.config.bindings.iter().enumerate() {
             let key = format!("binding[{index}]");
             match target(&binding.to) {
@@ -65,7 +109,7 @@ impl Declarations {
                     let pattern = Key::from(binding.key.as_str());
                     let mut bind = Bind::new(binding.source.as_str(), pattern, to);
                     bind.arguments = values(&binding.arguments);
-                    all.bindings.push((key, bind));
+                    self.bindings.push((key, bind));
                 }
                 None => {
                     let reason = "is not queue:NAME or exchange:NAME";
@@ -73,20 +117,17 @@ impl Declarations {
                 }
             }
         }
-        all
     }
 
-    /// Declares them. Returns a mistake for each that the broker refuses.
-    pub async fn apply(&self, broker: &Broker, loaded: &Loaded) -> Vec<Mistake> {
-        if self.exchanges.is_empty() && self.queues.is_empty() && self.bindings.is_empty() {
-            return Vec::new();
-        }
-        let origin = Origin { user: "config".into(), ..Origin::default() };
-        let vhost = broker.settings().vhosts.first().cloned().unwrap_or_default();
+    /// A mistake for each that is there already with other settings. Nothing is changed.
+    pub async fn compare(&self, broker: &Broker, loaded: &Loaded) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        match broker.session(SessionSpec::anonymous(vhost, origin)).await {
-            Ok(mut session) => {
-                self.declare(&mut session, loaded, &mut mistakes).await;
+        if self.is_empty() {
+            return mistakes;
+        }
+        match broker.session(own_session(broker)).await {
+            Ok(session) => {
+                self.find_differences(&session, loaded, &mut mistakes);
                 if let Err(error) = session.close().await {
                     mistakes.push(loaded.mistake("", refused(&error)));
                 }
@@ -96,22 +137,79 @@ impl Declarations {
         mistakes
     }
 
-    async fn declare(&self, session: &mut Session, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+    fn find_differences(&self, session: &Session, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+        const EXISTS: &str = "already exists with other settings";
         for (key, spec) in &self.exchanges {
-            if let Err(error) = session.declare_exchange(spec.clone()).await {
-                mistakes.push(loaded.mistake(key, refused(&error)));
+            if let Ok(known) = session.exchange(&spec.name)
+                && let Some(setting) = known.differs(spec)
+            {
+                let (there, here) = (show(&known, setting), show(spec, setting));
+                let reason = format!("{EXISTS}: its {setting} there is {there}, and here {here}");
+                mistakes.push(loaded.mistake(key, reason));
             }
         }
         for (key, spec) in &self.queues {
-            if let Err(error) = session.declare_queue(spec.clone()).await {
-                mistakes.push(loaded.mistake(key, refused(&error)));
+            if let Ok(known) = session.queue_spec(&spec.name)
+                && let Some(setting) = known.differs(spec)
+            {
+                let (there, here) = (known.show(setting), spec.show(setting));
+                let reason = format!("{EXISTS}: {setting} there is {there}, and here {here}");
+                mistakes.push(loaded.mistake(key, reason));
             }
+        }
+    }
+
+    /// Declares them, up to the first that the broker refuses.
+    pub async fn apply(&self, broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: Error| vec![loaded.mistake("", refused(&error))];
+        let mut session = broker.session(own_session(broker)).await.map_err(failed)?;
+        self.declare(&mut session, loaded).await.map_err(|mistake| vec![mistake])?;
+        session.close().await.map_err(failed)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exchanges.is_empty() && self.queues.is_empty() && self.bindings.is_empty()
+    }
+
+    async fn declare(&self, session: &mut Session, loaded: &Loaded) -> Result<(), Mistake> {
+        let failed = |key: &str, error: Error| loaded.mistake(key, refused(&error));
+        for (key, spec) in &self.exchanges {
+            let declared = session.declare_exchange(spec.clone()).await;
+            declared.map_err(|error| failed(key, error))?;
+        }
+        for (key, spec) in &self.queues {
+            let declared = session.declare_queue(spec.clone()).await;
+            declared.map_err(|error| failed(key, error))?;
         }
         for (key, bind) in &self.bindings {
-            if let Err(error) = session.bind(bind.clone()).await {
-                mistakes.push(loaded.mistake(key, refused(&error)));
-            }
+            session.bind(bind.clone()).await.map_err(|error| failed(key, error))?;
         }
+        Ok(())
+    }
+}
+
+/// A session in the default virtual host, under the name of the configuration.
+fn own_session(broker: &Broker) -> SessionSpec {
+    let origin = Origin { user: "config".into(), ..Origin::default() };
+    let vhost = broker.settings().vhosts.first().cloned().unwrap_or_default();
+    SessionSpec::anonymous(vhost, origin)
+}
+
+/// A setting of an exchange as mistakes show it.
+fn show(spec: &ExchangeSpec, setting: &str) -> String {
+    match setting {
+        "type" => format!("'{}'", spec.kind.as_str()),
+        "durable" => spec.durable.to_string(),
+        "auto_delete" => spec.auto_delete.to_string(),
+        "internal" => spec.internal.to_string(),
+        _ => match spec.alternate() {
+            Some(name) => format!("{{ alternate-exchange = '{name}' }}"),
+            None if spec.arguments.is_empty() => "{}".to_owned(),
+            None => format!("a table of {}", spec.arguments.len()),
+        },
     }
 }
 
@@ -132,18 +230,62 @@ fn check_arguments(
     }
 }
 
-fn check_name<'a>(
-    name: &'a str,
-    key: &str,
-    names: &mut BTreeSet<&'a str>,
-    loaded: &Loaded,
+/// Each argument of a queue, as the broker reads it; it would say the first thing that is wrong only.
+fn check_queue_arguments(
+    arguments: &BTreeMap<String, Argument>,
+    (key, loaded): (&str, &Loaded),
     mistakes: &mut Vec<Mistake>,
 ) {
-    let key = format!("{key}.name");
-    if name.is_empty() {
-        mistakes.push(loaded.mistake(key, "must not be empty"));
-    } else if !names.insert(name) {
-        mistakes.push(loaded.mistake(key, format!("'{name}' stands twice")));
+    // A key makes sense beside its exchange only.
+    const EXCHANGE: &str = "x-dead-letter-exchange";
+    for name in QueueSpec::ARGUMENTS {
+        let alone = arguments.iter().filter(|(is, _)| *is == name || *is == EXCHANGE);
+        let alone = alone.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let about = format!("invalid arg '{name}': ");
+        let read = QueueSpec::default().with_arguments(values(&alone));
+        if let Some(reason) =
+            read.err().and_then(|e| e.detail().strip_prefix(&about).map(str::to_owned))
+        {
+            mistakes.push(loaded.mistake(format!("{key}.arguments.{name}"), reason));
+        }
+    }
+}
+
+fn check_name<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), String> {
+    match () {
+        () if name.is_empty() => Err("must not be empty".to_owned()),
+        () if name.len() > NAME_BYTES_MAX => {
+            Err(format!("a name has at most {NAME_BYTES_MAX} bytes"))
+        }
+        () if name.contains('\0') => Err("a name must not contain a zero character".to_owned()),
+        () if !names.insert(name) => Err(format!("'{name}' stands twice")),
+        () => Ok(()),
+    }
+}
+
+/// An error when neither clients nor the configuration may declare a queue of that name.
+pub fn may_be_a_queue(name: &str) -> Result<(), String> {
+    own_queue(name)?;
+    match name.starts_with(RESERVED) {
+        true => Err(format!("names that begin with '{RESERVED}' are the broker's")),
+        false => Ok(()),
+    }
+}
+
+fn may_be_an_exchange(spec: &ExchangeSpec, predeclared: &[ExchangeSpec]) -> Result<(), String> {
+    let name = &spec.name;
+    match predeclared.iter().find(|known| known.name == *name) {
+        Some(known) => match known.differs(spec) {
+            Some(setting) => {
+                let is = show(known, setting);
+                Err(format!("the broker declares '{name}' itself, with {setting} = {is}"))
+            }
+            None => Ok(()),
+        },
+        None if name.starts_with(RESERVED) => {
+            Err(format!("names that begin with '{RESERVED}' are the broker's"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -156,10 +298,7 @@ fn target(to: &str) -> Option<BindTarget> {
 }
 
 fn refused(error: &Error) -> String {
-    match error.kind() {
-        ErrorKind::Mismatch => format!("already exists with other settings: {error}"),
-        _ => format!("cannot be declared: {error}"),
-    }
+    format!("cannot be declared: {error}")
 }
 
 #[cfg(test)]
@@ -178,7 +317,7 @@ mod tests {
         let loaded = load(&Request { file: Some(&file), ..Request::default() });
         std::fs::remove_file(&file).expect("it was written");
         let mut mistakes = Vec::new();
-        Declarations::read(&loaded.expect("well-formed"), &mut mistakes);
+        Declarations::read(&loaded.expect("well-formed"), &[], &mut mistakes);
         let prefix = format!("{}:", file.display());
         mistakes.iter().map(|mistake| mistake.to_string().replace(&prefix, "")).collect()
     }
@@ -192,6 +331,22 @@ mod tests {
         );
         let expected =
             ["4:1 queue[1].name: 'a' stands twice", "10:1 exchange[1].name: 'a' stands twice"];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_argument_that_cannot_be_is_a_mistake() {
+        let found = mistakes(
+            "[[queue]]\nname = \"a\"\n[queue.arguments]\nx-max-length = \"many\"\n\
+             x-overflow = \"spill\"\nx-dead-letter-exchange = 5\n\
+             [[queue]]\nname = \"b\"\narguments = { x-dead-letter-routing-key = \"k\" }\n",
+        );
+        let expected = [
+            "4:1 queue[0].arguments.x-max-length: not a whole number of 0 or more",
+            "5:1 queue[0].arguments.x-overflow: unknown policy",
+            "6:1 queue[0].arguments.x-dead-letter-exchange: not a string",
+            "9:15 queue[1].arguments.x-dead-letter-routing-key: without an exchange",
+        ];
         assert_eq!(found, expected);
     }
 

@@ -2,23 +2,31 @@
 //! why, one line for each mistake. 3: the store failed while it ran.
 #![forbid(unsafe_code)]
 
+mod circles;
 mod config;
 mod declare;
+mod fit;
 mod inspect;
 mod machine;
+mod places;
 mod plan;
 mod serve;
+mod show;
 mod wiring;
 
 use clap::{Args, Parser, Subcommand};
 use config::{Config, Loaded, LogFormat, Mistake, Request};
+use crossdock_core::store::Store;
+use plan::Plan;
 use serve::Stopped;
 use std::fs::DirBuilder;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -53,6 +61,9 @@ enum Command {
     CheckConfig {
         /// The configuration file.
         file: PathBuf,
+        /// Show the routes, too: what each does, and which meet at one address in what order.
+        #[arg(long)]
+        routes: bool,
     },
     /// Print every configuration key with its built-in value and what it means, as Markdown.
     ConfigKeys,
@@ -78,8 +89,9 @@ enum StoreCommand {
     },
 }
 
+/// Where the configuration comes from, besides the environment.
 #[derive(Debug, Args)]
-struct Serve {
+struct Sources {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -89,6 +101,12 @@ struct Serve {
     /// Set one configuration key; overrides the file and the environment: --set listeners.mqtt.bind=127.0.0.1:1884
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    sources: Sources,
     /// Start although journal entries are damaged; what they held is lost. Needed once.
     #[arg(long)]
     accept_damage: bool,
@@ -98,7 +116,7 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let outcome = match CommandLine::parse().command {
         Command::Serve(options) => run(&options, started),
-        Command::CheckConfig { file } => check(&file).map(|()| ExitCode::SUCCESS),
+        Command::CheckConfig { file, routes } => check(&file, routes).map(|()| ExitCode::SUCCESS),
         Command::ConfigKeys => {
             print!("{}", config::reference());
             return ExitCode::SUCCESS;
@@ -117,32 +135,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
-    let loaded = config::load(&Request {
-        file: options.config.as_deref(),
-        data_dir: options.data_dir.as_deref(),
-        set: &options.set,
-        environment: environment(),
-    })?;
-    start_log(&loaded.config);
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    let data_dir = &loaded.config.data_dir;
-    let cache_dir = data_dir.join("modules");
-    if !loaded.config.routes.is_empty() {
-        make_folder(&cache_dir, &loaded)?;
-    }
-    let mut plan = plan::plan(&loaded, Some(cache_dir))?;
+    let loaded = load(&options.sources)?;
+    let runtime = runtime(&loaded)?;
+    let mut plan = plan(&loaded)?;
     plan.settings.accept_damage = options.accept_damage;
-    make_folder(data_dir, &loaded)?;
-    let segment_bytes = loaded.config.store.segment_bytes.0;
-    let store = wiring::store(data_dir.join("store"), segment_bytes).map_err(|error| {
-        vec![loaded.mistake("data_dir", format!("the store cannot be opened: {error}"))]
-    })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| {
-        vec![loaded.mistake("", format!("cannot start the worker threads: {error}"))]
-    })?;
+    let store = open_store(&loaded)?;
     let end = runtime.block_on(serve::serve(plan, store, &loaded, started));
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     Ok(match end? {
@@ -151,15 +148,66 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     })
 }
 
+/// Reads the configuration, and logs from then on.
+fn load(sources: &Sources) -> Result<Loaded, Vec<Mistake>> {
+    let loaded = config::load(&Request {
+        file: sources.config.as_deref(),
+        data_dir: sources.data_dir.as_deref(),
+        set: &sources.set,
+        environment: environment(),
+    })?;
+    start_log(&loaded.config);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded)
+}
+
+/// Checks the configuration and compiles its modules.
+fn plan(loaded: &Loaded) -> Result<Plan, Vec<Mistake>> {
+    let cache_dir = loaded.config.data_dir.join("modules");
+    // With mistakes nothing is made.
+    if loaded.mistakes.is_empty() && !loaded.config.routes.is_empty() {
+        make_folder(&cache_dir, loaded)?;
+    }
+    plan::plan(loaded, Some(cache_dir))
+}
+
+fn open_store(loaded: &Loaded) -> Result<Arc<dyn Store>, Vec<Mistake>> {
+    let data_dir = &loaded.config.data_dir;
+    make_folder(data_dir, loaded)?;
+    let segment_bytes = loaded.config.store.segment_bytes.0;
+    wiring::store(data_dir.join("store"), segment_bytes).map_err(|error| {
+        vec![loaded.mistake("data_dir", format!("the store cannot be opened: {error}"))]
+    })
+}
+
+/// The worker threads. Signals that do not stop the broker are harmless from here on, while modules are compiled too.
+fn runtime(loaded: &Loaded) -> Result<Runtime, Vec<Mistake>> {
+    let failed = |what: &str, error: std::io::Error| {
+        vec![loaded.mistake("", format!("cannot {what}: {error}"))]
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed("start the worker threads", error))?;
+    let inside = runtime.enter();
+    let outlived = serve::outlive_idle_signals();
+    drop(inside);
+    outlived.map_err(|error| failed("install signal handlers", error))?;
+    Ok(runtime)
+}
+
 /// Reads and checks the file as `serve` would, without opening the store or a port.
-fn check(file: &Path) -> Result<(), Vec<Mistake>> {
+fn check(file: &Path, routes: bool) -> Result<(), Vec<Mistake>> {
     let environment = environment();
     let loaded = config::load(&Request { file: Some(file), environment, ..Request::default() })?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    plan::plan(&loaded, None)?;
+    let plan = plan::plan(&loaded, None)?;
     println!("{}: ok", file.display());
+    if routes {
+        print!("\n{}", plan.show_routes(&loaded));
+    }
     Ok(())
 }
 

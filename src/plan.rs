@@ -3,13 +3,15 @@
 
 use crate::config::{self, Loaded, Mistake};
 use crate::declare::Declarations;
-use crate::{machine, wiring};
+use crate::fit::Topology;
+use crate::show::Shown;
+use crate::{circles, fit, machine, show, wiring};
 use crossdock_core::transform::ContentRoute;
-use crossdock_core::{Broker, Protocol, Settings, TopicRules};
+use crossdock_core::{Broker, ExchangeSpec, Key, Protocol, Settings, TopicRules};
 use crossdock_net::Listener;
 use crossdock_transforms::Host;
 use std::collections::BTreeSet;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,13 +22,15 @@ const CONNECTIONS_PERCENT: usize = 80;
 const SNAPSHOT_BYTES: usize = 64 << 20;
 
 /// What is wrong with a listener that is not built in and says nothing of its protocols.
-const NO_PROTOCOLS: &str = "`protocols` is missing: a listener other than amqp, mqtt and stomp has to say \
+const NO_PROTOCOLS: &str = "is missing: a listener other than amqp, mqtt and stomp has to say \
      which protocols it speaks";
 
 /// Everything that is needed to open a broker.
 pub struct Plan {
     pub settings: Settings,
     pub protocols: Vec<Arc<dyn Protocol>>,
+    /// Exchanges that the protocols expect.
+    predeclared: Vec<ExchangeSpec>,
     pub ports: Vec<Port>,
     pub declarations: Declarations,
     pub routes: Vec<ContentRoute>,
@@ -56,64 +60,58 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
     let protocols = wiring::protocols();
     let settings = settings(loaded, &mut mistakes);
     let ports = ports(loaded, &protocols, &mut mistakes);
-    let declarations = Declarations::read(loaded, &mut mistakes);
-    let (host, routes) = match loaded.config.routes.is_empty() {
-        true => (None, Vec::new()),
-        false => match Host::new(cache_dir) {
-            Ok(host) => {
-                let routes = routes(loaded, &host, &settings, &mut mistakes);
-                (Some(host), routes)
-            }
-            Err(error) => {
-                mistakes.push(
-                    loaded
-                        .mistake("route", format!("cannot prepare the WebAssembly host: {error}")),
-                );
-                (None, Vec::new())
-            }
-        },
-    };
-    match mistakes.is_empty() {
-        true => Ok(Plan { settings, protocols, ports, declarations, routes, _host: host }),
-        false => Err(mistakes),
+    let predeclared = wiring::topology(&protocols).unwrap_or_else(|reason| {
+        mistakes.push(loaded.mistake("", reason));
+        Vec::new()
+    });
+    let declarations = Declarations::read(loaded, &predeclared, &mut mistakes);
+    let topology = Topology::new(loaded, &settings, &predeclared, &declarations);
+    fit::check(loaded, &topology, &declarations, &mut mistakes);
+    circles::check(loaded, &topology, &mut mistakes);
+    let (host, routes) = compile(loaded, cache_dir, &settings, &mut mistakes);
+    match mistakes.is_empty() && loaded.mistakes.is_empty() {
+        true => {
+            Ok(Plan { settings, protocols, predeclared, ports, declarations, routes, _host: host })
+        }
+        false => Err(loaded.all_mistakes(mistakes)),
     }
 }
 
 impl Plan {
-    /// Opens the broker on `store`: recovers, declares, starts the routes. Nothing is bound yet.
-    pub async fn open(
+    /// Opens the broker on `store` and recovers what is stored there. Nothing is declared yet.
+    pub async fn recover(
         &self,
         store: Arc<dyn crossdock_core::store::Store>,
         loaded: &Loaded,
     ) -> Result<Broker, Vec<Mistake>> {
-        let topology =
-            wiring::topology(&self.protocols).map_err(|reason| vec![loaded.mistake("", reason)])?;
         let setup = crossdock_core::Setup {
             settings: self.settings.clone(),
             formats: wiring::formats(&self.protocols),
-            topology,
+            topology: self.predeclared.clone(),
             store,
             authenticator: wiring::authenticator(),
         };
-        let broker = Broker::open(setup).await.map_err(|error| {
+        Broker::open(setup).await.map_err(|error| {
             vec![loaded.mistake("data_dir", format!("the store cannot be recovered: {error}"))]
-        })?;
-        let mut mistakes = self.declarations.apply(&broker, loaded).await;
-        if mistakes.is_empty()
-            && let Err(error) = broker.start_routes(self.routes.clone()).await
-        {
-            mistakes.push(loaded.mistake("route", error.detail()));
-        }
-        if mistakes.is_empty() {
-            return Ok(broker);
-        }
-        if let Err(error) = broker.close().await {
-            tracing::warn!(
-                %error,
-                "the store was not closed cleanly; the next start reads the journal again"
-            );
-        }
-        Err(mistakes)
+        })
+    }
+
+    /// Declares what is configured, and starts the routes after it: what they send to is there then.
+    pub async fn set_up(&self, broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
+        self.declarations.apply(broker, loaded).await?;
+        let started = broker.start_routes(self.routes.clone()).await;
+        started.map_err(|error| vec![loaded.mistake("route", error.detail())])
+    }
+
+    /// The routes as people read them.
+    pub fn show_routes(&self, loaded: &Loaded) -> String {
+        let specs = loaded.config.routes.iter().map(|(_, spec)| spec);
+        let shown = specs.filter_map(|spec| {
+            let route = self.routes.iter().find(|route| *route.name == *spec.name)?;
+            Some(Shown { spec, route })
+        });
+        let shown: Vec<Shown<'_>> = shown.collect();
+        show::routes(&shown, &self.settings.dead_letter, &self.settings.topic_exchange)
     }
 }
 
@@ -136,11 +134,42 @@ fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
         },
         ..Settings::default()
     };
+    for (index, text) in config.vhost.dollar_topics.iter().enumerate() {
+        match dollar_topics(text) {
+            Ok(filter) => settings.topics.dollar.push(filter),
+            Err(reason) => {
+                mistakes.push(loaded.mistake(format!("vhost.dollar_topics[{index}]"), reason))
+            }
+        }
+    }
     match config::address(&config.vhost.dead_letter, &settings.topic_exchange) {
         Ok(address) => settings.dead_letter = address,
         Err(reason) => mistakes.push(loaded.mistake("vhost.dead_letter", reason)),
     }
     settings
+}
+
+/// First words of topics that mean something else to the broker.
+const OWN_TOPICS: [&str; 6] = ["$SYS", "$share", "$q", "$queue", "$reply", "$delayed"];
+
+/// A filter of topics that begin with `$` and are ordinary ones nevertheless.
+fn dollar_topics(text: &str) -> Result<Key, String> {
+    let (first, rest) = text.split_once('/').unwrap_or((text, ""));
+    let joined = |word: &str| word.len() > 1 && word.contains(['+', '#']);
+    match () {
+        () if !first.starts_with('$') => Err(format!("'{text}' does not begin with '$'")),
+        () if text.contains('\0') => Err("must not contain a zero character".to_owned()),
+        () if text.split('/').any(joined) => {
+            Err(format!("'{text}': + and # must stand alone between slashes"))
+        }
+        () if rest.split('/').rev().skip(1).any(|word| word == "#") => {
+            Err(format!("'{text}': # must be the last word"))
+        }
+        () if OWN_TOPICS.contains(&first) => {
+            Err(format!("'{text}': topics that begin with '{first}' are the broker's own"))
+        }
+        () => Ok(Key::from(text)),
+    }
 }
 
 fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistake>) -> Vec<Port> {
@@ -153,9 +182,13 @@ fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistak
             let reason = "a listener's name is made of letters, digits, - and _";
             mistakes.push(loaded.mistake(format!("listeners.{name}"), reason));
         }
-        let mut protocols = Vec::new();
+        let mut protocols: Vec<Arc<dyn Protocol>> = Vec::new();
         for (index, protocol) in listener.protocols.iter().flatten().enumerate() {
             match known.iter().find(|known| known.name() == protocol) {
+                Some(known) if protocols.iter().any(|p| p.name() == known.name()) => {
+                    let key = key(&format!("protocols[{index}]"));
+                    mistakes.push(loaded.mistake(key, format!("'{protocol}' stands twice")));
+                }
                 Some(known) => protocols.push(known.clone()),
                 None => {
                     let key = key(&format!("protocols[{index}]"));
@@ -164,7 +197,7 @@ fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistak
             }
         }
         match &listener.protocols {
-            None => mistakes.push(loaded.mistake(format!("listeners.{name}"), NO_PROTOCOLS)),
+            None => mistakes.push(loaded.mistake(key("protocols"), NO_PROTOCOLS)),
             Some(list) if list.is_empty() => {
                 mistakes.push(loaded.mistake(key("protocols"), "names no protocol"));
             }
@@ -192,23 +225,48 @@ fn unknown_protocol(name: &str, known: &[Arc<dyn Protocol>]) -> String {
 }
 
 /// Whether the listener is on; an error if its address cannot be used.
-fn check_address(address: &str, taken: &mut BTreeSet<String>) -> Result<bool, String> {
+fn check_address(address: &str, taken: &mut BTreeSet<SocketAddr>) -> Result<bool, String> {
     match address {
         "off" => return Ok(false),
         "" => return Err("is missing".to_owned()),
         _ => {}
     }
-    let mut resolved = address.to_socket_addrs().map_err(|e| format!("'{address}': {e}"))?;
+    let resolved = address.to_socket_addrs().map_err(|e| format!("'{address}': {e}"))?;
+    let resolved: Vec<SocketAddr> = resolved.collect();
     // The only user is let in from loopback addresses only, so nobody could log in at another address.
-    if !resolved.all(|address| address.ip().to_canonical().is_loopback()) {
+    if !resolved.iter().all(|address| address.ip().to_canonical().is_loopback()) {
         return Err(format!(
             "'{address}' can be reached from elsewhere, and there is no user but guest, who is let in from \
              this machine only: bind a loopback address"
         ));
     }
-    match address.ends_with(":0") || taken.insert(address.to_owned()) {
+    // Of the addresses of a name the first that is free is bound. Port 0 is a port that is free.
+    match resolved.into_iter().any(|address| address.port() == 0 || taken.insert(address)) {
         true => Ok(true),
         false => Err(format!("'{address}' is another listener's too")),
+    }
+}
+
+/// Compiles the routes. Without routes there is no host to run modules.
+fn compile(
+    loaded: &Loaded,
+    cache_dir: Option<PathBuf>,
+    settings: &Settings,
+    mistakes: &mut Vec<Mistake>,
+) -> (Option<Host>, Vec<ContentRoute>) {
+    if loaded.config.routes.is_empty() {
+        return (None, Vec::new());
+    }
+    match Host::new(cache_dir) {
+        Ok(host) => {
+            let routes = routes(loaded, &host, settings, mistakes);
+            (Some(host), routes)
+        }
+        Err(error) => {
+            let reason = format!("cannot prepare the WebAssembly host: {error}");
+            mistakes.push(loaded.mistake("route", reason));
+            (None, Vec::new())
+        }
     }
 }
 
@@ -219,12 +277,13 @@ fn routes(
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ContentRoute> {
     let mut routes: Vec<ContentRoute> = Vec::new();
-    for (index, spec) in loaded.config.routes.iter().enumerate() {
+    let mut names = BTreeSet::new();
+    for (index, spec) in &loaded.config.routes {
+        if !names.insert(spec.name.as_str()) {
+            let reason = format!("another route is named '{}' too", spec.name);
+            mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));
+        }
         match host.compile(spec, &loaded.base_dir, &settings.topic_exchange) {
-            Ok(route) if routes.iter().any(|other| other.name == route.name) => {
-                let reason = format!("another route is named '{}' too", route.name);
-                mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));
-            }
             Ok(route) => routes.push(route),
             Err(found) => mistakes.extend(found.into_iter().map(|mistake| {
                 let key = match mistake.key.is_empty() {
@@ -264,14 +323,51 @@ mod tests {
         );
         let found = mistakes(&["listeners.stomp.bind=127.0.0.1:1883"]);
         assert_eq!(found, ["listeners.stomp.bind: '127.0.0.1:1883' is another listener's too"]);
+        let found = mistakes(&["listeners.stomp.bind=127.0.0.1:01883"]);
+        assert_eq!(found, ["listeners.stomp.bind: '127.0.0.1:01883' is another listener's too"]);
+        let found =
+            mistakes(&["listeners.stomp.bind=127.0.0.1:0", "listeners.mqtt.bind=127.0.0.1:0"]);
+        assert_eq!(found, Vec::<String>::new());
+        let found = mistakes(&["listeners.mqtt.protocols=mqtt,amqp,mqtt"]);
+        assert_eq!(found, ["listeners.mqtt.protocols[2]: 'mqtt' stands twice"]);
         let found = mistakes(&["listeners.mqtt.bind=0.0.0.0:1883"]);
         assert!(found[0].starts_with("listeners.mqtt.bind: '0.0.0.0:1883' can be reached"));
         let found = mistakes(&["listeners.more.bind=127.0.0.1:0"]);
-        assert_eq!(found, [format!("listeners.more: {NO_PROTOCOLS}")]);
+        assert_eq!(found, [format!("listeners.more.protocols: {NO_PROTOCOLS}")]);
         let found = mistakes(&["listeners.mqtt.protocols=[]"]);
         assert_eq!(found, ["listeners.mqtt.protocols: names no protocol"]);
         let found = mistakes(&["listeners.more.protocols=amqp"]);
         assert_eq!(found, ["listeners.more.bind: is missing"]);
+    }
+
+    #[test]
+    fn some_topics_with_a_dollar_can_be_made_ordinary() {
+        let set = vec!["vhost.dollar_topics=$aws/#,$a/+/b".to_owned()];
+        let loaded = load(&Request { set: &set, ..Request::default() }).expect("well-formed");
+        let plan = plan(&loaded, None).map_err(|_| "mistakes").expect("no mistake");
+        assert_eq!(plan.settings.topics.dollar, [Key::from("$aws/#"), Key::from("$a/+/b")]);
+        for (wrong, why) in [
+            ("aws/#", "does not begin"),
+            ("#", "does not begin"),
+            ("+/a", "does not begin"),
+            ("$+", "must stand alone"),
+            ("$#", "must stand alone"),
+            ("$a/b+", "must stand alone"),
+            ("$a/#/b", "must be the last"),
+            ("$SYS/#", "are the broker's own"),
+            ("$share/g/a", "are the broker's own"),
+            ("$q/x", "are the broker's own"),
+            ("$queue", "are the broker's own"),
+            ("$reply/#", "are the broker's own"),
+            ("$delayed/5/a", "are the broker's own"),
+        ] {
+            let found = mistakes(&[&format!("vhost.dollar_topics={wrong}")]);
+            assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+            assert!(
+                found[0].starts_with("vhost.dollar_topics[0]: ") && found[0].contains(why),
+                "{found:?}"
+            );
+        }
     }
 
     #[test]

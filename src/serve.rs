@@ -1,5 +1,5 @@
-//! The life of the process: open the store, bind, print the ready line, serve until a signal, drain, close. Everything
-//! that can be wrong is found before the first port is bound.
+//! The life of the process: recover, bind, declare, print the ready line, serve until a signal, drain, close. A start
+//! that fails has declared nothing, unless it was the store that failed.
 
 use crate::config::{Loaded, Mistake};
 use crate::plan::{Plan, Port};
@@ -34,18 +34,15 @@ pub async fn serve(
     loaded: &Loaded,
     started: Instant,
 ) -> Result<Stopped, Vec<Mistake>> {
-    let broker = plan.open(store, loaded).await?;
-    let listeners = bind(&plan.ports, loaded).await;
-    let listeners = match listeners {
-        Ok(listeners) => listeners,
+    let broker = plan.recover(store, loaded).await?;
+    let prepared = prepare(&plan, &broker, loaded).await;
+    let (listeners, mut signals) = match prepared {
+        Ok(prepared) => prepared,
         Err(mistakes) => {
             close(&broker).await;
             return Err(mistakes);
         }
     };
-    let mut signals = Signals::new().map_err(|error| {
-        vec![loaded.mistake("", format!("cannot install signal handlers: {error}"))]
-    })?;
     let (switch, drain) = Drain::channel();
     let ready = ready_line(&listeners, started.elapsed());
     let mut serving = JoinSet::new();
@@ -100,9 +97,30 @@ async fn close(broker: &Broker) {
     }
 }
 
-/// Binds all ports, or none.
-async fn bind(ports: &[Port], loaded: &Loaded) -> Result<Vec<Listener>, Vec<Mistake>> {
-    let (mut listeners, mut mistakes) = (Vec::new(), Vec::new());
+/// All that can fail before the broker serves. What cannot be declared and what cannot be bound is found before
+/// anything is declared: connections that come meanwhile wait until they are accepted.
+async fn prepare(
+    plan: &Plan,
+    broker: &Broker,
+    loaded: &Loaded,
+) -> Result<(Vec<Listener>, Signals), Vec<Mistake>> {
+    let mut mistakes = plan.declarations.compare(broker, loaded).await;
+    let listeners = bind(&plan.ports, loaded, &mut mistakes).await;
+    let signals = Signals::new().map_err(|error| {
+        mistakes.push(loaded.mistake("", format!("cannot install signal handlers: {error}")));
+    });
+    match signals {
+        Ok(signals) if mistakes.is_empty() => {
+            plan.set_up(broker, loaded).await?;
+            Ok((listeners, signals))
+        }
+        _ => Err(mistakes),
+    }
+}
+
+/// Binds all ports.
+async fn bind(ports: &[Port], loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Vec<Listener> {
+    let mut listeners = Vec::new();
     for port in ports {
         match port.bind().await {
             Ok(listener) => listeners.push(listener),
@@ -113,10 +131,7 @@ async fn bind(ports: &[Port], loaded: &Loaded) -> Result<Vec<Listener>, Vec<Mist
             }
         }
     }
-    match mistakes.is_empty() {
-        true => Ok(listeners),
-        false => Err(mistakes),
-    }
+    listeners
 }
 
 fn ready_line(listeners: &[Listener], took: Duration) -> String {
@@ -136,6 +151,28 @@ fn announce(ready: &str) {
         tracing::warn!(%error, "cannot write the ready line to standard output; the broker runs");
     }
     tracing::info!("{ready}");
+}
+
+/// From now on SIGHUP, SIGUSR1 and SIGUSR2, which monitoring and log rotation send, change nothing: each is logged. Has
+/// to be called within a runtime.
+pub fn outlive_idle_signals() -> std::io::Result<()> {
+    let kinds = [
+        (SignalKind::hangup(), "SIGHUP"),
+        (SignalKind::user_defined1(), "SIGUSR1"),
+        (SignalKind::user_defined2(), "SIGUSR2"),
+    ];
+    for (kind, name) in kinds {
+        let mut idle = signal(kind)?;
+        tokio::spawn(async move {
+            while idle.recv().await.is_some() {
+                tracing::info!(
+                    "{name} came and changes nothing: the configuration is not read again while the \
+                     broker runs, so restart it to apply changes"
+                );
+            }
+        });
+    }
+    Ok(())
 }
 
 /// The signals that stop the broker.

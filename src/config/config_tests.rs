@@ -28,12 +28,22 @@ fn load_text(text: &str) -> Result<Loaded, Vec<Mistake>> {
     load(&Request { file: Some(&file.0), ..Request::default() })
 }
 
+/// The mistakes that reading finds.
+fn found(request: &Request<'_>) -> Vec<String> {
+    let mistakes = match load(request) {
+        Ok(loaded) => loaded.all_mistakes(Vec::new()),
+        Err(mistakes) => mistakes,
+    };
+    assert!(!mistakes.is_empty(), "there is a mistake");
+    mistakes.iter().map(Mistake::to_string).collect()
+}
+
 /// The mistakes of a file, without the file's folder and name.
 fn mistakes(text: &str) -> Vec<String> {
     let file = File::new(text);
     let request = Request { file: Some(&file.0), ..Request::default() };
     let prefix = format!("{}:", file.0.display());
-    let shown = load(&request).expect_err("a mistake").into_iter().map(|m| m.to_string());
+    let shown = found(&request).into_iter();
     shown.map(|line| line.replace(&prefix, "")).collect()
 }
 
@@ -74,8 +84,8 @@ fn every_mistake_is_found_with_its_place() {
             "6:17 limits.message_bytes: '5 apples' is not a size: a number with B, KiB, MiB, GiB or TiB",
             "7:20 limits.topic_separators: expected a whole number, found a boolean",
             "9:9 log.level: 'inof' is none of error, warn, info, debug, trace",
-            "11:11 queue[0].durable: expected true or false, found a text",
             "10:1 queue[0].name: is missing",
+            "11:11 queue[0].durable: expected true or false, found a text",
         ]
     );
 }
@@ -111,11 +121,65 @@ fn unknown_keys_of_a_route_are_all_found() {
 }
 
 #[test]
+fn all_that_is_wrong_in_a_route_is_found() {
+    let found = mistakes(
+        "route = [\n1,\n{ name = 5, from = [\"queue:a\", 5, true], mode = \"sideways\",\n\
+         on_error = { retry = -1, backoff = 3, zzz = 4 },\nto = 7, zzz = 8 },\n{ from = \"x\" } ]\n",
+    );
+    let places: Vec<&str> = found.iter().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(
+        places,
+        [
+            "2:1 route[0]",
+            "3:3 route[1].name",
+            "3:32 route[1].from[1]",
+            "3:35 route[1].from[2]",
+            "3:42 route[1].mode",
+            "4:14 route[1].on_error.retry",
+            "4:26 route[1].on_error.backoff",
+            "4:39 route[1].on_error.zzz",
+            "5:1 route[1].to",
+            "5:9 route[1].zzz",
+            "6:1 route[2].name",
+            "6:3 route[2].from",
+        ]
+    );
+}
+
+#[test]
+fn a_route_holds_no_dates_and_its_tables_are_tables() {
+    let found = mistakes(
+        "[[route]]\nname = \"r\"\nfrom = [\"queue:a\", 2026-11-29]\nto = [\"queue:b\"]\nlimits = []\n\
+         steps = [{ set = { a = 10:00:00, b = [2026-11-29, 1] } }]\n[route.on_error]\nbackoff = 10:00:00\n",
+    );
+    let date = "expected a text, number, boolean, list or table, found a date or time";
+    assert_eq!(
+        found,
+        [
+            format!("3:20 route[0].from[1]: {date}"),
+            "5:10 route[0].limits: expected a table, found a list".to_owned(),
+            format!("6:24 route[0].steps[0].set.a: {date}"),
+            format!("6:39 route[0].steps[0].set.b[0]: {date}"),
+            format!("8:11 route[0].on_error.backoff: {date}"),
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_toml_does_not_hide_the_command_line() {
+    let file = File::new("[memory\n");
+    let set = ["memory.high=5".to_owned()];
+    let request = Request { file: Some(&file.0), set: &set, ..Request::default() };
+    let found = found(&request);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[1].ends_with("memory.high: must be at least 1 MiB"), "{found:?}");
+}
+
+#[test]
 fn an_unreadable_file_is_one_mistake() {
     let path = Path::new("/nonexistent/hub.toml");
     let request = Request { file: Some(path), ..Request::default() };
-    let shown: Vec<String> =
-        load(&request).expect_err("no such file").iter().map(Mistake::to_string).collect();
+    let shown = found(&request);
     assert_eq!(shown.len(), 1);
     assert!(shown[0].starts_with("/nonexistent/hub.toml: cannot be read: "), "{shown:?}");
 }
@@ -171,10 +235,8 @@ fn bad_settings_of_the_command_line() {
     ];
     let set = set.map(str::to_owned);
     let request = Request { set: &set, ..Request::default() };
-    let found = load(&request).expect_err("mistakes");
-    let shown: Vec<String> = found.iter().map(Mistake::to_string).collect();
     assert_eq!(
-        shown,
+        found(&request),
         [
             "--set memory.hihg=5 memory.hihg: unknown key; did you mean 'memory.high'?",
             "--set lisseners.web.bidn=off lisseners.web.bidn: unknown key; did you mean 'listeners.web.bind'?",

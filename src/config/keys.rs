@@ -246,12 +246,22 @@ const STORE: &[Key] = &[
     ),
 ];
 
-const VHOST: &[Key] = &[preset(
-    "dead_letter",
-    Form::Address,
-    "\"queue:dead-letters\"",
-    "Where content routes send what failed for good, unless the route names another address.",
-)];
+const VHOST: &[Key] = &[
+    preset(
+        "dead_letter",
+        Form::Address,
+        "\"queue:dead-letters\"",
+        "Where content routes send what failed for good, unless the route names another address.",
+    ),
+    preset(
+        "dollar_topics",
+        Form::Texts,
+        "[]",
+        "Filters of topics that begin with `$` and are ordinary topics nevertheless, as `$aws/#`: `+` is one \
+         word, `#` at the end any number of words. The broker's own (`$SYS`, `$share`, `$q`, `$queue`, \
+         `$reply`, `$delayed`) cannot be among them.",
+    ),
+];
 
 const ON_ERROR: &[Key] = &[
     preset("retry", Form::Count { min: 0, max: 65_535 }, "0", "Further attempts after the first."),

@@ -61,7 +61,7 @@ pub fn environment(variables: &[(String, String)]) -> (Node, Vec<String>) {
         let path: Vec<&str> = key.split("__").collect();
         match leaf(&path) {
             Some(form) => {
-                let place = Place::from(format!("environment {name}"));
+                let place = Place::from(format!("environment {name}").as_str());
                 root.set(&path, Node { what: read(form, text), place });
             }
             None => {
@@ -79,7 +79,7 @@ pub fn environment(variables: &[(String, String)]) -> (Node, Vec<String>) {
 pub fn command_line(settings: &[String], mistakes: &mut Vec<Mistake>) -> Node {
     let mut root = Node::table(Place::from("--set"));
     for setting in settings {
-        let place = Place::from(format!("--set {setting}"));
+        let place = Place::from(format!("--set {setting}").as_str());
         let Some((key, text)) = setting.split_once('=') else {
             mistakes.push(Mistake::new(&place, "", "is not of the form KEY=VALUE"));
             continue;

@@ -23,9 +23,10 @@ pub struct Config {
     pub exchanges: Vec<Exchange>,
     #[serde(default, rename = "binding")]
     pub bindings: Vec<Binding>,
-    /// Read one by one, so that one bad route does not hide the mistakes of the next.
+    /// Each with its number in the file. They are read one by one, so that one bad route does not hide the mistakes of
+    /// the next; one that is nothing like a route is left out.
     #[serde(skip)]
-    pub routes: Vec<RouteSpec>,
+    pub routes: Vec<(usize, RouteSpec)>,
 }
 
 /// A port.
@@ -58,6 +59,7 @@ pub struct Store {
 #[serde(deny_unknown_fields)]
 pub struct Vhost {
     pub dead_letter: String,
+    pub dollar_topics: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -84,10 +86,12 @@ pub struct Limits {
     pub inbox_bytes: Size,
 }
 
-/// A queue to be there from the start.
+/// A queue to be there from the start. Here and below, what is required is empty where it is missing, which is noted
+/// before.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Queue {
+    #[serde(default)]
     pub name: String,
     #[serde(default = "yes")]
     pub durable: bool,
@@ -101,8 +105,9 @@ pub struct Queue {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exchange {
+    #[serde(default)]
     pub name: String,
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type")]
     pub kind: String,
     #[serde(default = "yes")]
     pub durable: bool,
@@ -118,11 +123,13 @@ pub struct Exchange {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
+    #[serde(default)]
     pub source: String,
     /// In the canonical form: words separated by `/`, wildcards `+` and `#`.
     #[serde(default)]
     pub key: String,
     /// `queue:NAME` or `exchange:NAME`.
+    #[serde(default)]
     pub to: String,
     #[serde(default)]
     pub arguments: BTreeMap<String, Argument>,

@@ -1,11 +1,13 @@
-//! The configuration, in two stages. *As written*: trees of values with their places, one for each
-//! source, checked against the keys there are; all mistakes are collected. *As meant*: the sources merged
-//! by figment into a typed [`Config`]. Whether what is meant can be built is decided in plan.rs.
+//! The configuration, in two stages. *As written*: trees of values with their places, one for each source, checked
+//! against the keys there are. *As meant*: the sources merged by figment into a typed [`Config`]. Whether what is meant
+//! can be built is decided in plan.rs. No stage stops the next: what cannot be used is noted and left out, so that all
+//! mistakes are found at once.
 
 mod keys;
 mod layers;
 mod meant;
 mod reference;
+mod salvage;
 mod schema;
 #[cfg(test)]
 #[path = "config_tests.rs"]
@@ -19,7 +21,6 @@ pub use schema::suggestion;
 pub use tree::Mistake;
 pub use units::address;
 
-use crossdock_transforms::RouteSpec;
 use figment::Figment;
 use figment::error::Kind;
 use figment::value::Value;
@@ -36,16 +37,21 @@ pub struct Request<'a> {
     pub environment: Vec<(String, String)>,
 }
 
-/// A configuration that is well-formed.
+/// What of a configuration can be used, and what is wrong with the rest.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
+    /// What is not well-formed. Where there is any, the configuration is good for finding further mistakes only.
+    pub mistakes: Vec<Mistake>,
     /// The folder that relative paths of modules begin at.
     pub base_dir: PathBuf,
     pub warnings: Vec<String>,
     /// The earlier is the weaker one.
     layers: Vec<Node>,
 }
+
+/// A mistake in the second key of a table follows from one in the first: it is not shown before that one is mended.
+const FOLLOWS: [(&str, &str); 3] = [("mode", "to"), ("steps", "limits"), ("steps", "isolation")];
 
 impl Loaded {
     /// A mistake about `key`, with the place that the key's value came from.
@@ -54,89 +60,90 @@ impl Loaded {
         let place = place_of(&self.layers, &key);
         Mistake::new(&place, key, reason)
     }
+
+    /// Those that were found when it was read and those found in what it means, by their places in the file.
+    pub fn all_mistakes(&self, found: Vec<Mistake>) -> Vec<Mistake> {
+        let mut all = self.mistakes.clone();
+        add_later(&mut all, found);
+        all.sort_by_key(|mistake| mistake.place.order());
+        all
+    }
 }
 
-/// Reads all sources. Every mistake that can be found is in the answer.
+/// Adds what a later stage found, without what only says again that a value was left out.
+fn add_later(all: &mut Vec<Mistake>, found: Vec<Mistake>) {
+    let news = found.into_iter().filter(|later| {
+        !all.iter().any(|earlier| {
+            let rest = later.key.strip_prefix(earlier.key.as_str());
+            let is_inside =
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+            let follows = FOLLOWS.iter().any(|(cause, effect)| {
+                let table = earlier.key.strip_suffix(cause);
+                table.is_some_and(|table| later.key.strip_suffix(effect) == Some(table))
+            });
+            !earlier.key.is_empty() && (is_inside || follows)
+        })
+    });
+    let news: Vec<Mistake> = news.collect();
+    all.extend(news);
+}
+
+/// Reads all sources. An error is a source that cannot be read at all.
 pub fn load(request: &Request<'_>) -> Result<Loaded, Vec<Mistake>> {
-    let mut layers = vec![layers::built_in().map_err(|mistake| vec![mistake])?];
-    if let Some(file) = request.file {
-        layers.push(layers::file(file).map_err(|mistake| vec![mistake])?);
+    let mut mistakes = Vec::new();
+    let mut unreadable = Vec::new();
+    let mut layers = Vec::new();
+    let file = request.file.map(layers::file);
+    for layer in [layers::built_in()].into_iter().chain(file) {
+        match layer {
+            Ok(layer) => layers.push(layer),
+            Err(mistake) => unreadable.push(mistake),
+        }
     }
     let (environment, warnings) = layers::environment(&request.environment);
     layers.push(environment);
-    let mut mistakes = Vec::new();
     let mut command_line = layers::command_line(request.set, &mut mistakes);
     if let Some(folder) = request.data_dir {
         layers::option(&mut command_line, "--data-dir", "data_dir", folder);
     }
     layers.push(command_line);
-    for layer in &layers {
-        schema::check(layer, &mut mistakes);
+    let usable: Vec<Node> =
+        layers.iter().map(|layer| schema::check(layer, &mut mistakes)).collect();
+    if !unreadable.is_empty() {
+        unreadable.append(&mut mistakes);
+        return Err(unreadable);
     }
-    if !mistakes.is_empty() {
-        return Err(mistakes);
-    }
-    let config = mean(&layers)?;
+    let config = mean(&usable, &layers, &mut mistakes)?;
     let base_dir = match request.file.and_then(Path::parent) {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    Ok(Loaded { config, base_dir, warnings, layers })
+    Ok(Loaded { config, mistakes, base_dir, warnings, layers })
 }
 
-/// Merges the layers.
-fn mean(layers: &[Node]) -> Result<Config, Vec<Mistake>> {
-    let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
+/// Merges what of the layers can be used. `layers` are for the places.
+fn mean(
+    usable: &[Node],
+    layers: &[Node],
+    mistakes: &mut Vec<Mistake>,
+) -> Result<Config, Vec<Mistake>> {
+    let figment = usable.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
     let mut config: Config = figment.extract().map_err(|errors| {
-        errors.into_iter().map(|error| mistake_of(&error, &[], layers)).collect::<Vec<_>>()
+        let found = errors.into_iter().map(|error| mistake_of(&error, &[], layers)).collect();
+        let mut all = std::mem::take(mistakes);
+        add_later(&mut all, found);
+        all
     })?;
-    let mut mistakes = Vec::new();
+    let mut found = Vec::new();
     if let Ok(Value::Array(_, routes)) = figment.find_value("route") {
         for (index, route) in routes.into_iter().enumerate() {
             let path = ["route".to_owned(), index.to_string()];
-            config.routes.extend(read_route(route, &path, layers, &mut mistakes));
+            let note = |error: &figment::Error| found.push(mistake_of(error, &path, layers));
+            config.routes.extend(salvage::read(route, note).map(|route| (index, route)));
         }
     }
-    match mistakes.is_empty() {
-        true => Ok(config),
-        false => Err(mistakes),
-    }
-}
-
-/// A deserializer stops at the first mistake. An unknown key is noted and taken out, and it goes on from
-/// there.
-fn read_route(
-    mut route: Value,
-    path: &[String],
-    layers: &[Node],
-    mistakes: &mut Vec<Mistake>,
-) -> Option<RouteSpec> {
-    loop {
-        let error = match route.deserialize::<RouteSpec>() {
-            Ok(spec) => return Some(spec),
-            Err(error) => error,
-        };
-        mistakes.push(mistake_of(&error, path, layers));
-        let unknown = matches!(error.kind, Kind::UnknownField(..));
-        if !unknown || !take_out(&mut route, &error.path) {
-            return None;
-        }
-    }
-}
-
-/// Removes the value at `path`; false when there is none.
-fn take_out(value: &mut Value, path: &[String]) -> bool {
-    match (value, path) {
-        (Value::Dict(_, dict), [last]) => dict.remove(last).is_some(),
-        (Value::Dict(_, dict), [name, rest @ ..]) => {
-            dict.get_mut(name).is_some_and(|under| take_out(under, rest))
-        }
-        (Value::Array(_, list), [index, rest @ ..]) => {
-            let at = index.parse::<usize>().ok();
-            at.and_then(|at| list.get_mut(at)).is_some_and(|under| take_out(under, rest))
-        }
-        _ => false,
-    }
+    add_later(mistakes, found);
+    Ok(config)
 }
 
 fn mistake_of(error: &figment::Error, path: &[String], layers: &[Node]) -> Mistake {
@@ -152,6 +159,9 @@ fn mistake_of(error: &figment::Error, path: &[String], layers: &[Node]) -> Mista
         Kind::MissingField(name) => {
             append(name);
             "is missing".to_owned()
+        }
+        Kind::UnknownVariant(name, known) => {
+            format!("'{name}' is none of {}", known.join(", "))
         }
         kind => kind.to_string(),
     };

@@ -16,10 +16,16 @@ that hold several values (tables, lists of tables) can only be set in the file; 
 written `a,b` in the environment and on the command line.
 
 `crossdock check-config FILE` reads a file as `serve` would, compiles its routes and their modules, and
-prints one line for each mistake, `file:line:column key: reason`, without starting anything. It checks in
-two steps: whether all values are well-formed, and only when they are, what they mean together
-(addresses, predicates, modules); so the last mistake mended may bring further ones to light. A name in
-the environment that begins with `CROSSDOCK_` and names no key is reported as a warning and ignored.
+prints one line for each mistake, `file:line:column key: reason`, without starting anything. All are
+found at once, but for a file that is not TOML: there only the first place is shown. A name in the
+environment that begins with `CROSSDOCK_` and names no key is reported as a warning and ignored.
+
+A configuration stands for itself. Exchanges and queues that bindings, arguments, routes and dead-letter
+addresses name have to be declared in it, or by the broker itself (`amq.direct`, `amq.fanout`,
+`amq.topic`, `amq.headers`, `amq.match`); queues that routes send to by a constant name are declared
+by that. What no message can meet is a mistake too: a route that watches topics nobody can publish to, and
+routes that lead in a circle (what one sends to is, directly or through bindings, what another one
+watches, and so on back to the first), for no message goes through a route twice.
 
 A **size** is a number of bytes, or a text with a unit: `"64KiB"`, `"16MiB"`, `"1GiB"`. A **duration** is
 a text: `"200ms"`, `"5s"`. An **address** is `queue:NAME`, `topic:a/b` or `exchange:NAME/KEY`

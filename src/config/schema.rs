@@ -1,5 +1,6 @@
-//! The check of a written tree against the table of keys (keys.rs). All mistakes are collected. What a route may hold
-//! is not checked here: the transforms crate knows what it means.
+//! The check of a written tree against the table of keys (keys.rs). All mistakes are collected, and what is left
+//! without them goes on to the next stage, so that its mistakes are found too. What a route may
+//! hold is not checked here: the transforms crate knows what it means.
 
 use super::keys::{Form, Key, ROOT};
 use super::tree::{Field, Mistake, Node, What};
@@ -28,9 +29,10 @@ pub fn keys(path: &[&str]) -> Option<&'static [Key]> {
     Some(keys)
 }
 
-/// Checks a tree, from the root.
-pub fn check(root: &Node, mistakes: &mut Vec<Mistake>) {
-    table(root, ROOT, "", mistakes);
+/// Checks a tree, from the root. Returns what of it can be used: without unknown keys and values that are wrong.
+pub fn check(root: &Node, mistakes: &mut Vec<Mistake>) -> Node {
+    let usable = table(root, ROOT, "", mistakes);
+    usable.unwrap_or_else(|| Node::table(root.place.clone()))
 }
 
 /// The name of these that was probably meant.
@@ -48,63 +50,131 @@ pub fn unknown<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-fn table(node: &Node, keys: &'static [Key], path: &str, mistakes: &mut Vec<Mistake>) {
+/// Like [`check`], of one table; none when it is no table.
+fn table(
+    node: &Node,
+    keys: &'static [Key],
+    path: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Node> {
     let What::Table(fields) = &node.what else {
         mistakes.push(wrong(node, path, "a table"));
-        return;
+        return None;
     };
-    for Field { name, place, node } in fields {
-        let path = join(path, name);
-        match keys.iter().find(|key| key.name == name) {
-            Some(key) => value(node, &key.form, &path, mistakes),
-            None => {
-                let reason = unknown(name, keys.iter().map(|key| key.name));
-                mistakes.push(Mistake::new(place, path, reason));
-            }
-        }
-    }
     for key in keys.iter().filter(|key| key.required) {
         if !fields.iter().any(|field| field.name == key.name) {
             mistakes.push(Mistake::new(&node.place, join(path, key.name), "is missing"));
         }
     }
-}
-
-fn value(node: &Node, form: &'static Form, path: &str, mistakes: &mut Vec<Mistake>) {
-    match form {
-        Form::Table(keys) => table(node, keys, path, mistakes),
-        Form::Named(keys) => match &node.what {
-            What::Table(fields) => {
-                for field in fields {
-                    table(&field.node, keys, &join(path, &field.name), mistakes);
-                }
+    let mut usable = Vec::new();
+    for field in fields {
+        let path = join(path, &field.name);
+        match keys.iter().find(|key| key.name == field.name) {
+            Some(key) => {
+                let node = value(&field.node, &key.form, &path, mistakes);
+                usable.extend(node.map(|node| Field { node, ..field.clone() }));
             }
-            _ => mistakes.push(wrong(node, path, "a table")),
-        },
-        Form::Tables(keys) => match &node.what {
-            What::List(nodes) => {
-                for (index, node) in nodes.iter().enumerate() {
-                    table(node, keys, &format!("{path}[{index}]"), mistakes);
-                }
-            }
-            _ => mistakes.push(wrong(node, path, "a list of tables")),
-        },
-        Form::Texts => match &node.what {
-            What::List(nodes) => {
-                for (index, node) in nodes.iter().enumerate() {
-                    value(node, &Form::Text, &format!("{path}[{index}]"), mistakes);
-                }
-            }
-            _ => mistakes.push(wrong(node, path, "a list of texts")),
-        },
-        Form::Arguments => arguments(node, path, mistakes),
-        Form::Routes(_) => routes(node, path, mistakes),
-        leaf => {
-            if let Err(reason) = scalar(&node.what, leaf, node.kind()) {
-                mistakes.push(Mistake::new(&node.place, path, reason));
+            None => {
+                let reason = unknown(&field.name, keys.iter().map(|key| key.name));
+                mistakes.push(Mistake::new(&field.place, path, reason));
             }
         }
     }
+    Some(Node { place: node.place.clone(), what: What::Table(usable) })
+}
+
+/// Like [`check`], of one value; none when it is of no use. An item of a list keeps its place in the list.
+fn value(
+    node: &Node,
+    form: &'static Form,
+    path: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Node> {
+    let empty = |node: &Node| Node::table(node.place.clone());
+    match form {
+        Form::Table(keys) => table(node, keys, path, mistakes),
+        Form::Named(keys) => tables_by_name(node, keys, path, mistakes),
+        Form::Tables(keys) => {
+            items(node, path, "a list of tables", mistakes, |node, path, found| {
+                table(node, keys, path, found).unwrap_or_else(|| empty(node))
+            })
+        }
+        Form::Texts => items(node, path, "a list of texts", mistakes, |node, path, found| {
+            let nothing = Node { what: What::Text(String::new()), place: node.place.clone() };
+            value(node, &Form::Text, path, found).unwrap_or(nothing)
+        }),
+        Form::Arguments => arguments(node, path, mistakes),
+        Form::Routes(keys) => {
+            items(node, path, "a list of tables", mistakes, |node, path, found| {
+                route(node, keys, path, found).unwrap_or_else(|| empty(node))
+            })
+        }
+        leaf => match scalar(&node.what, leaf, node.kind()) {
+            Ok(()) => Some(node.clone()),
+            Err(reason) => {
+                mistakes.push(Mistake::new(&node.place, path, reason));
+                None
+            }
+        },
+    }
+}
+
+fn tables_by_name(
+    node: &Node,
+    keys: &'static [Key],
+    path: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Node> {
+    let What::Table(fields) = &node.what else {
+        mistakes.push(wrong(node, path, "a table"));
+        return None;
+    };
+    let tables = fields.iter().filter_map(|field| {
+        let node = table(&field.node, keys, &join(path, &field.name), mistakes)?;
+        Some(Field { node, ..field.clone() })
+    });
+    let tables = tables.collect();
+    Some(Node { place: node.place.clone(), what: What::Table(tables) })
+}
+
+/// Of a route only what its own type lets pass is checked: that its tables are tables, and that it holds no dates.
+fn route(
+    node: &Node,
+    keys: &'static [Key],
+    path: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Node> {
+    let mut usable = arguments(node, path, mistakes)?;
+    if let What::Table(fields) = &mut usable.what {
+        fields.retain(|Field { name, node, .. }| {
+            let is_table = matches!(node.what, What::Table(_));
+            let key = keys.iter().find(|key| key.name == *name);
+            let is_wrong = !is_table && key.is_some_and(|key| matches!(key.form, Form::Table(_)));
+            if is_wrong {
+                mistakes.push(wrong(node, &join(path, name), "a table"));
+            }
+            !is_wrong
+        });
+    }
+    Some(usable)
+}
+
+/// A list, each item of which is made usable.
+fn items(
+    node: &Node,
+    path: &str,
+    wanted: &str,
+    mistakes: &mut Vec<Mistake>,
+    usable: impl Fn(&Node, &str, &mut Vec<Mistake>) -> Node,
+) -> Option<Node> {
+    let What::List(nodes) = &node.what else {
+        mistakes.push(wrong(node, path, wanted));
+        return None;
+    };
+    let items = nodes.iter().enumerate();
+    let items = items.map(|(index, node)| usable(node, &format!("{path}[{index}]"), mistakes));
+    let items = items.collect();
+    Some(Node { place: node.place.clone(), what: What::List(items) })
 }
 
 fn scalar(what: &What, form: &Form, kind: &str) -> Result<(), String> {
@@ -164,40 +234,37 @@ fn bind(text: &str) -> Result<(), String> {
     }
 }
 
-fn arguments(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) {
-    match &node.what {
-        What::Table(fields) => {
-            for field in fields {
-                argument(&field.node, &join(path, &field.name), mistakes);
-            }
-        }
-        _ => mistakes.push(wrong(node, path, "a table")),
-    }
+fn arguments(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) -> Option<Node> {
+    let What::Table(fields) = &node.what else {
+        mistakes.push(wrong(node, path, "a table"));
+        return None;
+    };
+    let usable = fields.iter().filter_map(|field| {
+        let node = argument(&field.node, &join(path, &field.name), mistakes)?;
+        Some(Field { node, ..field.clone() })
+    });
+    let usable = usable.collect();
+    Some(Node { place: node.place.clone(), what: What::Table(usable) })
 }
 
 /// As deep as the TOML parser lets a document nest.
-fn argument(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) {
+fn argument(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) -> Option<Node> {
     match &node.what {
-        What::Date(_) => mistakes.push(wrong(node, path, "a text, number, boolean, list or table")),
+        What::Date(_) => {
+            mistakes.push(wrong(node, path, "a text, number, boolean, list or table"));
+            None
+        }
         What::Table(_) => arguments(node, path, mistakes),
         What::List(nodes) => {
-            for (index, node) in nodes.iter().enumerate() {
-                argument(node, &format!("{path}[{index}]"), mistakes);
-            }
+            let items = nodes.iter().enumerate();
+            let items = items.map(|(index, node)| {
+                let nothing = Node { what: What::Text(String::new()), place: node.place.clone() };
+                argument(node, &format!("{path}[{index}]"), mistakes).unwrap_or(nothing)
+            });
+            let items = items.collect();
+            Some(Node { place: node.place.clone(), what: What::List(items) })
         }
-        _ => {}
-    }
-}
-
-fn routes(node: &Node, path: &str, mistakes: &mut Vec<Mistake>) {
-    let What::List(nodes) = &node.what else {
-        mistakes.push(wrong(node, path, "a list of tables"));
-        return;
-    };
-    for (index, node) in nodes.iter().enumerate() {
-        if !matches!(node.what, What::Table(_)) {
-            mistakes.push(wrong(node, &format!("{path}[{index}]"), "a table"));
-        }
+        _ => Some(node.clone()),
     }
 }
 

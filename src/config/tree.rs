@@ -8,8 +8,33 @@ use std::ops::Range;
 use std::sync::Arc;
 use toml_edit::{Document, Item, Key, TableLike};
 
-/// Where something was written, as shown: `hub.toml:3:1`, `--set memory.high=x`.
-pub type Place = Arc<str>;
+/// Where something was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// As shown: `hub.toml:3:1`, `--set memory.high=x`; empty when nobody wrote it.
+    shown: Arc<str>,
+    /// Line and column of a place in a file.
+    at: Option<(usize, usize)>,
+}
+
+impl Place {
+    /// A place in a file, for sorting; places that are in none come last.
+    pub fn order(&self) -> (bool, Option<(usize, usize)>) {
+        (self.at.is_none(), self.at)
+    }
+}
+
+impl From<&str> for Place {
+    fn from(shown: &str) -> Self {
+        Self { shown: Arc::from(shown), at: None }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
 
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +55,7 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&*self.place, self.key.as_str()) {
+        match (&*self.place.shown, self.key.as_str()) {
             ("", "") => f.write_str(&self.reason),
             ("", key) => write!(f, "{key}: {}", self.reason),
             (place, key) if key.is_empty() || is_option(place) => {
@@ -225,7 +250,9 @@ impl Source<'_> {
         let line = newlines.partition_point(|end| *end < offset);
         let start = line.checked_sub(1).and_then(|i| newlines.get(i)).map_or(0, |end| end + 1);
         let column = self.text.get(start..offset).map_or(0, |before| before.chars().count());
-        Place::from(format!("{}:{}:{}", self.name, line + 1, column + 1))
+        let (line, column) = (line + 1, column + 1);
+        let shown = Arc::from(format!("{}:{line}:{column}", self.name));
+        Place { shown, at: Some((line, column)) }
     }
 
     fn at(&self, span: Option<Range<usize>>, otherwise: &Place) -> Place {

@@ -137,15 +137,17 @@ impl Broker {
         self.spawn();
     }
 
+    /// Sends a signal (`HUP`) that must not end it.
+    pub fn signal(&self, signal: &str) {
+        let child = self.child.as_ref().expect("it runs");
+        send(signal, child);
+    }
+
     /// Sends a signal (`TERM`, `INT`). Returns the exit code, and how long the stop took.
     pub fn stop(&mut self, signal: &str) -> (Option<i32>, Duration) {
         let mut child = self.child.take().expect("it runs");
         let started = Instant::now();
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -{signal} {}", child.id())])
-            .status()
-            .expect("there is a shell");
-        assert!(sent.success());
+        send(signal, &child);
         while started.elapsed() < Duration::from_secs(20) {
             if let Some(status) = child.try_wait().expect("it is our child") {
                 return (status.code(), started.elapsed());
@@ -190,6 +192,12 @@ impl Broker {
         let word = self.ready.split(' ').find_map(|word| word.strip_prefix(&prefix));
         word.and_then(|text| text.parse().ok()).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
+}
+
+fn send(signal: &str, child: &Child) {
+    let kill = format!("kill -{signal} {}", child.id());
+    let sent = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+    assert!(sent.success());
 }
 
 impl Drop for Broker {

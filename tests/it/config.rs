@@ -45,7 +45,7 @@ fn every_mistake_is_named_with_its_place() {
         ("[[queue]]\nname = \"\"\n", "FILE:4:1 queue[0].name: must not be empty"),
         (
             "[[queue]]\nname = \"q\"\narguments = { x-max-length = \"many\" }\n",
-            "FILE:5:1 queue[0].arguments: invalid arg 'x-max-length'",
+            "FILE:5:15 queue[0].arguments.x-max-length: not a whole number",
         ),
         ("[[exchange]]\nname = \"e\"\ntype = \"x\"\n", "FILE:5:8 exchange[0].type: 'x' is none of"),
         (
@@ -82,6 +82,82 @@ fn mistakes_of_routes_are_named_with_their_place() {
     }
     let said = refused(&format!("{HEAD}{route}{route}"));
     assert!(said.contains("route[1].name: another route is named 'r' too"), "{said}");
+}
+
+#[test]
+fn every_kind_of_mistake_is_shown_in_one_run() {
+    let text = "[memroy]\n[limits]\ntopic_bytes = \"x\"\n\
+         [listeners.web]\nbind = \"127.0.0.1:0\"\nprotocols = [\"http\", 5, \"mqtt\"]\n\
+         [[route]]\nname = \"r\"\nfrom = [\"queue:a\", 5, \"nowhere\"]\nto = [\"queue:b\"]\n\
+         mode = \"sideways\"\nwhen = \"body LIKE\"\non_error = { retry = \"often\", backoff = \"soon\" }\n\
+         [[route]]\nfrom = [\"topic:a\"]\nmode = \"fliter\"\n\
+         [[queue]]\nname = \"q\"\ndurable = 1\narguments = { x-max-length = \"many\" }\n\
+         [[queue]]\nname = \"q\"\n[[exchange]]\nname = 5\ntype = \"x\"\n\
+         [[binding]]\nto = \"q\"\n[vhost]\ndead_letter = \"nowhere\"\n";
+    let said = refused(&format!("{HEAD}{text}"));
+    let places = said.lines().filter_map(|line| line.split(": ").next());
+    let places: Vec<&str> = places.collect();
+    let expected = [
+        "FILE:3:2 memroy",
+        "FILE:5:15 limits.topic_bytes",
+        "FILE:8:14 listeners.web.protocols[0]",
+        "FILE:8:22 listeners.web.protocols[1]",
+        "FILE:11:20 route[0].from[1]",
+        "FILE:11:23 route[0].from[2]",
+        "FILE:13:1 route[0].mode",
+        "FILE:14:1 route[0].when",
+        "FILE:15:14 route[0].on_error.retry",
+        "FILE:15:31 route[0].on_error.backoff",
+        "FILE:16:1 route[1].name",
+        "FILE:18:1 route[1].mode",
+        "FILE:21:11 queue[0].durable",
+        "FILE:22:15 queue[0].arguments.x-max-length",
+        "FILE:24:1 queue[1].name",
+        "FILE:26:8 exchange[0].name",
+        "FILE:27:8 exchange[0].type",
+        "FILE:28:1 binding[0].source",
+        "FILE:29:6 binding[0].to",
+        "FILE:31:15 vhost.dead_letter",
+    ];
+    assert_eq!(places, expected, "{said}");
+}
+
+#[test]
+fn what_is_checked_is_what_is_served() {
+    let exchange = "[[exchange]]\nname = \"e\"\ntype = \"direct\"\n";
+    let bad = [
+        "[[binding]]\nsource = \"nowhere\"\nto = \"exchange:amq.topic\"\n",
+        "[[binding]]\nsource = \"amq.topic\"\nto = \"queue:nowhere\"\n",
+        "[limits]\ntopic_separators = 1\n[[queue]]\nname = \"q\"\n\
+         [[binding]]\nsource = \"amq.topic\"\nkey = \"a/b/c\"\nto = \"queue:q\"\n",
+        "[[queue]]\nname = \"q\"\n[[queue]]\nname = \"q\"\n",
+        "[[queue]]\nname = \"route/r\"\n",
+        "[[queue]]\nname = \"amq.q\"\n",
+        "[[exchange]]\nname = \"amq.topic\"\ntype = \"direct\"\n",
+        "[[route]]\nname = \"r\"\nfrom = [\"exchange:x/#\"]\nto = [\"exchange:y/k\"]\n",
+        "[[route]]\nname = \"r\"\nfrom = [\"topic:$x\"]\nto = [\"queue:q\"]\n",
+        "[[route]]\nname = \"a\"\nfrom = [\"queue:a\"]\nto = [\"queue:b\"]\n\
+         [[route]]\nname = \"b\"\nfrom = [\"queue:b\"]\nto = [\"queue:a\"]\n",
+        "[vhost]\ndollar_topics = [\"$SYS/#\"]\n",
+        "[vhost]\ndead_letter = \"exchange:x/k\"\n",
+    ];
+    for text in bad {
+        let folder = Folder::new();
+        let file = folder.write("hub.toml", &format!("{exchange}{text}"));
+        let file = file.to_string_lossy();
+        let data = folder.path().join("data");
+        let checked = crossdock(&["check-config", &file]).output().expect("the binary is there");
+        let served =
+            crossdock(&["serve", "--config", &file, "--data-dir", &data.to_string_lossy()])
+                .output()
+                .expect("the binary is there");
+        let (checked_says, served_says) =
+            (String::from_utf8_lossy(&checked.stderr), String::from_utf8_lossy(&served.stderr));
+        assert_eq!((checked.status.code(), served.status.code()), (Some(2), Some(2)), "{text}");
+        assert_eq!(checked_says, served_says, "{text}");
+        assert!(checked_says.starts_with(&*file), "{text}\n{checked_says}");
+        assert!(!data.join("store").exists(), "nothing is opened: {text}");
+    }
 }
 
 #[test]
@@ -140,6 +216,33 @@ fn the_example_is_well_formed() {
     let output = crossdock(&["check-config", &file.to_string_lossy()]).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+#[test]
+fn the_routes_of_a_file_are_shown() {
+    let file = root().join("examples/hub.toml");
+    let output = crossdock(&["check-config", &file.to_string_lossy(), "--routes"]).output();
+    let said = output.expect("it runs").stdout;
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<Vec<&str>> = said.lines().map(|line| line.split("  ").collect()).collect();
+    let row = lines.iter().find(|words| words.first() == Some(&"supplier-stock")).expect(&said);
+    let words: Vec<&str> = row.iter().map(|word| word.trim()).filter(|w| !w.is_empty()).collect();
+    assert_eq!(
+        words,
+        [
+            "supplier-stock",
+            "divert",
+            "-",
+            "queued",
+            "1",
+            "relaxed",
+            "topic:suppliers/+/stock",
+            "queue:inventory",
+            "3 retries, after 200ms; then"
+        ],
+        "{said}"
+    );
+    assert!(said.contains("hub.toml: ok\n") && said.contains("dead-letter to queue:dead-letters"));
 }
 
 #[test]

@@ -4,8 +4,10 @@ use crate::broker::{Broker, Folder, crossdock};
 use crate::wire::amqp::{self, Amqp};
 use crate::wire::mqtt::{self, Connect, Mqtt};
 use crate::wire::stomp::{self, Stomp};
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// Longest stop, including the drain.
 const STOP_TIME: Duration = Duration::from_secs(5);
@@ -59,6 +61,28 @@ fn signals_stop_it_cleanly() {
 }
 
 #[test]
+fn signals_that_ask_for_something_else_change_nothing() {
+    let mut broker = Broker::start();
+    let mut client = Amqp::connect(broker.amqp);
+    client.queue("after", true);
+    client.confirm_select();
+    for signal in ["HUP", "USR1", "USR2"] {
+        broker.signal(signal);
+        let said = format!("SIG{signal} came and changes nothing");
+        let patience = Instant::now();
+        while !broker.log().contains(&said) {
+            assert!(patience.elapsed() < Duration::from_secs(10), "{}", broker.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        client.publish("", "after", &amqp::Properties::persistent(), signal.as_bytes());
+        client.wait_confirms();
+    }
+    assert_eq!(client.ready("after"), 3);
+    let (code, _) = broker.stop("TERM");
+    assert_eq!(code, Some(0), "{}", broker.log());
+}
+
+#[test]
 fn the_command_line_is_checked() {
     for wrong in [&["serve", "--no-such-option"][..], &["sevre"], &[]] {
         let output = crossdock(wrong).output().expect("the binary is there");
@@ -107,6 +131,99 @@ fn a_port_in_use_is_named_and_nothing_else_is_bound() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("listeners.mqtt.bind") && said.contains(&address.to_string()), "{said}");
     assert!(TcpStream::connect(free).is_err());
+}
+
+/// A start with this configuration that must fail. Returns what it said.
+fn refused(folder: &Folder, text: &str, options: &[&str]) -> String {
+    let output = start(folder, text, options).output().expect("the binary is there");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(output.stdout.is_empty(), "it must not say that it is ready");
+    said
+}
+
+/// `serve` with this configuration, the data in the folder, and no ports but those in `options`.
+fn start(folder: &Folder, text: &str, options: &[&str]) -> std::process::Command {
+    let file = folder.write("hub.toml", text);
+    let data = folder.path().join("data");
+    let mut command = crossdock(&["serve", "--config", &file.to_string_lossy()]);
+    command.args(["--data-dir", &data.to_string_lossy()]);
+    for listener in ["amqp", "mqtt", "stomp"] {
+        command.args(["--set", &format!("listeners.{listener}.bind=off")]);
+    }
+    command.args(options);
+    command
+}
+
+/// Starts with this configuration, which must go well, and kills it when it is ready.
+fn once_ready(folder: &Folder, text: &str) {
+    let mut command = start(folder, text, &[]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary is there");
+    let mut line = String::new();
+    let output = child.stdout.take().expect("it is piped");
+    BufReader::new(output).read_line(&mut line).expect("a line");
+    child.kill().expect("it runs");
+    child.wait().expect("it is our child");
+    assert!(line.starts_with("crossdock ready in "), "{line}");
+}
+
+/// The names of the stored queues, from what `store dump` says about a queue that does not exist.
+fn stored_queues(folder: &Folder) -> String {
+    let data = folder.path().join("data");
+    let output = crossdock(&["store", "dump", &data.to_string_lossy(), "--queue", "?"]).output();
+    let said = output.expect("the binary is there").stderr;
+    String::from_utf8_lossy(&said).trim().to_owned()
+}
+
+const NEW_AND_OLD: &str = "[[exchange]]\nname = \"shop\"\ntype = \"topic\"\n\
+     [[queue]]\nname = \"new\"\narguments = { x-max-length = 7 }\n\
+     [[queue]]\nname = \"old\"\narguments = { x-max-length = 6 }\n\
+     [[binding]]\nsource = \"shop\"\nto = \"queue:new\"\n";
+
+#[test]
+fn a_start_that_finds_another_queue_in_the_store_declares_nothing() {
+    let folder = Folder::new();
+    once_ready(&folder, "[[queue]]\nname = \"old\"\narguments = { x-max-length = 5 }\n");
+    let said = refused(&folder, NEW_AND_OLD, &[]);
+    let reason = "hub.toml:7:1 queue[1]: already exists with other settings: x-max-length there is \
+         the value '5' of type 'long', and here the value '6' of type 'long'";
+    assert!(said.contains(reason), "{said}");
+    let there = stored_queues(&folder);
+    assert!(there.ends_with("there are: old"), "{there}");
+    // With other settings than those of the start that failed.
+    let mended = NEW_AND_OLD.replace("= 6", "= 5").replace("= 7", "= 8").replace("topic", "fanout");
+    once_ready(&folder, &mended);
+    let there = stored_queues(&folder);
+    assert!(there.ends_with("there are: new, old"), "{there}");
+}
+
+#[test]
+fn a_start_that_finds_its_port_in_use_declares_nothing() {
+    let folder = Folder::new();
+    once_ready(&folder, "[[queue]]\nname = \"old\"\narguments = { x-max-length = 5 }\n");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound");
+    let port = format!("listeners.mqtt.bind={address}");
+    let said = refused(&folder, NEW_AND_OLD, &["--set", &port]);
+    assert!(said.contains("listeners.mqtt.bind: cannot bind"), "{said}");
+    assert!(said.contains("queue[1]: already exists"), "all mistakes at once: {said}");
+    let said = refused(&folder, &NEW_AND_OLD.replace("= 6", "= 5"), &["--set", &port]);
+    assert!(!said.contains("queue["), "{said}");
+    let there = stored_queues(&folder);
+    assert!(there.ends_with("there are: old"), "{there}");
+    let mended = NEW_AND_OLD.replace("= 6", "= 5").replace("= 7", "= 8");
+    once_ready(&folder, &mended);
+    let there = stored_queues(&folder);
+    assert!(there.ends_with("there are: new, old"), "{there}");
+}
+
+#[test]
+fn a_route_sends_to_a_queue_with_the_configured_settings() {
+    let folder = Folder::new();
+    let text = "[[queue]]\nname = \"out\"\narguments = { x-max-length = 5 }\n\
+         [[route]]\nname = \"r\"\nfrom = [\"queue:in\"]\nto = [\"queue:out\"]\n";
+    once_ready(&folder, text);
+    once_ready(&folder, text);
 }
 
 #[test]
