@@ -140,7 +140,7 @@ impl<'a> Topology<'a> {
     }
 
     /// Whether messages can be sent there at all. A queue that a route sends to is declared.
-    fn destination(&self, place: &Place) -> Result<(), String> {
+    pub fn destination(&self, place: &Place) -> Result<(), String> {
         match &place.exchange {
             None => may_be_a_queue(&place.key.to_string()),
             Some(name) => {
@@ -224,14 +224,9 @@ pub fn check(
     check.declarations(declarations);
     check.bindings(declarations);
     if let Ok(address) = address(&loaded.config.vhost.dead_letter, &topology.topic_exchange) {
-        check.keep("vhost.dead_letter", topology.destination(&place_of(&address)));
+        check.keep("vhost.dead_letter", topology.destination(&Place::of(&address)));
     }
     check.routes();
-}
-
-fn place_of(address: &Address) -> Place {
-    let exchange = (!address.is_queue()).then(|| address.exchange.clone());
-    Place { exchange, key: address.key.clone(), is_computed: false }
 }
 
 impl Check<'_> {
@@ -262,7 +257,7 @@ impl Check<'_> {
                     if let Some(with) =
                         with.as_ref().filter(|_| *exchange == topology.topic_exchange)
                     {
-                        let place = place_of(&Address::new(exchange.clone(), with.clone()));
+                        let place = Place::of(&Address::new(exchange.clone(), with.clone()));
                         self.keep(&with_key, topology.topic(&place, "nothing can be sent there"));
                     }
                 }

@@ -5,6 +5,7 @@
 mod circles;
 mod config;
 mod declare;
+mod drain;
 mod fit;
 mod inspect;
 mod machine;
@@ -16,7 +17,9 @@ mod wiring;
 
 use clap::{Args, Parser, Subcommand};
 use config::{Config, Loaded, LogFormat, Mistake, Request};
+use crossdock_core::RouteDrained;
 use crossdock_core::store::Store;
+use drain::Order;
 use plan::Plan;
 use serve::Stopped;
 use std::fs::DirBuilder;
@@ -57,6 +60,11 @@ enum Command {
         #[command(subcommand)]
         command: StoreCommand,
     },
+    /// Look after content routes. No broker may be running.
+    Route {
+        #[command(subcommand)]
+        command: RouteCommand,
+    },
     /// Check a configuration file, its routes and their modules, without starting anything.
     CheckConfig {
         /// The configuration file.
@@ -89,6 +97,21 @@ enum StoreCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum RouteCommand {
+    /// Move what waits for a route that is not configured any more to where it was published, and delete the queue
+    /// that it waits in. The configured routes and queues take part as when the broker runs.
+    Drain {
+        /// The name that the route had.
+        route: String,
+        /// Move everything there instead: queue:NAME, topic:a/b or exchange:NAME/KEY.
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<String>,
+        #[command(flatten)]
+        sources: Sources,
+    },
+}
+
 /// Where the configuration comes from, besides the environment.
 #[derive(Debug, Args)]
 struct Sources {
@@ -117,6 +140,9 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(options) => run(&options, started),
         Command::CheckConfig { file, routes } => check(&file, routes).map(|()| ExitCode::SUCCESS),
+        Command::Route { command: RouteCommand::Drain { route, to, sources } } => {
+            drain(&route, to.as_deref(), &sources).map(|()| ExitCode::SUCCESS)
+        }
         Command::ConfigKeys => {
             print!("{}", config::reference());
             return ExitCode::SUCCESS;
@@ -146,6 +172,23 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
         Stopped::Asked => ExitCode::SUCCESS,
         Stopped::StoreFailed => ExitCode::from(EXIT_STORE),
     })
+}
+
+fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<(), Vec<Mistake>> {
+    let loaded = load(sources)?;
+    let runtime = runtime(&loaded)?;
+    let plan = plan(&loaded)?;
+    let order = Order::read(route, to, &plan, &loaded)?;
+    let store = open_store(&loaded)?;
+    let drained = runtime.block_on(drain::drain(plan, store, &loaded, order));
+    runtime.shutdown_timeout(SHUTDOWN_TIME);
+    let RouteDrained { moved, dead_lettered, left } = drained?;
+    let queue = match left {
+        0 => "its queue is deleted".to_owned(),
+        left => format!("{left} stay: there is no room where they go, nor for dead letters"),
+    };
+    println!("route {route}: {moved} messages moved, {dead_lettered} dead-lettered; {queue}");
+    Ok(())
 }
 
 /// Reads the configuration, and logs from then on.

@@ -2,7 +2,7 @@
 //! transforms crate says what is wrong with it.
 
 use crossdock_core::filter::{Word, hidden, matches, words};
-use crossdock_core::{Key, Name};
+use crossdock_core::{Address, Key, Name};
 
 /// A place that a route watches or sends to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,12 @@ impl Place {
     /// The queue of that name.
     pub fn queue(name: &str) -> Self {
         Self { exchange: None, key: Key::from(name), is_computed: false }
+    }
+
+    /// The place of an address.
+    pub fn of(address: &Address) -> Self {
+        let exchange = (!address.is_queue()).then(|| address.exchange.clone());
+        Self { exchange, key: address.key.clone(), is_computed: false }
     }
 
     /// Reads what a route watches; none when it is malformed.

@@ -4,10 +4,11 @@
 use crate::config::{self, Loaded, Mistake};
 use crate::declare::Declarations;
 use crate::fit::Topology;
+use crate::places::Place;
 use crate::show::Shown;
 use crate::{circles, fit, machine, show, wiring};
 use crossdock_core::transform::ContentRoute;
-use crossdock_core::{Broker, ExchangeSpec, Key, Protocol, Settings, TopicRules};
+use crossdock_core::{Address, Broker, ExchangeSpec, Key, Protocol, Settings, TopicRules};
 use crossdock_net::Listener;
 use crossdock_transforms::Host;
 use std::collections::BTreeSet;
@@ -101,6 +102,13 @@ impl Plan {
         self.declarations.apply(broker, loaded).await?;
         let started = broker.start_routes(self.routes.clone()).await;
         started.map_err(|error| vec![loaded.mistake("route", error.detail())])
+    }
+
+    /// Whether messages can be sent to an address that is not in the configuration.
+    pub fn check_destination(&self, address: &Address, loaded: &Loaded) -> Result<(), String> {
+        let (settings, declarations) = (&self.settings, &self.declarations);
+        let topology = Topology::new(loaded, settings, &self.predeclared, declarations);
+        topology.destination(&Place::of(address))
     }
 
     /// The routes as people read them.

@@ -80,7 +80,8 @@ pub async fn serve(
     Ok(Stopped::Asked)
 }
 
-async fn close(broker: &Broker) {
+/// Closes the store, within a time.
+pub async fn close(broker: &Broker) {
     match timeout(CLOSE_TIME, broker.close()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {

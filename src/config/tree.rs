@@ -51,6 +51,11 @@ impl Mistake {
     pub fn new(place: &Place, key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { place: place.clone(), key: key.into(), reason: reason.into() }
     }
+
+    /// A mistake in an option of the command line.
+    pub fn of_option(option: &str, reason: impl Into<String>) -> Self {
+        Self::new(&Place::from(option), "", reason)
+    }
 }
 
 impl fmt::Display for Mistake {

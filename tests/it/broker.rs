@@ -111,6 +111,11 @@ impl Broker {
         self.folder.path().join("data")
     }
 
+    /// Writes a file beside its data directory.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        self.folder.write(name, text)
+    }
+
     /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

@@ -53,7 +53,7 @@ pub async fn start(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Err
     declare(broker, &vhost, &paths).await?;
     *vhost.content.write() = paths.clone().into();
     vhost.generations.bump();
-    for path in paths.iter().filter(|p| p.route.transform.cost() == Cost::Queued) {
+    for path in paths.iter().filter(|path| path.queue().is_some()) {
         for _ in 0..path.route.concurrency.max(1) {
             let worker = Worker::new(path.clone(), session(broker, &vhost)?);
             broker.shared().background.spawn(worker.run());
@@ -116,9 +116,11 @@ async fn declare(broker: &Broker, vhost: &Vhost, paths: &[Arc<ContentPath>]) -> 
                 session.declare_queue(QueueSpec::durable(name.clone())).await?;
             }
         }
-        if path.route.transform.cost() == Cost::Queued {
-            let name = path.queue_name();
-            if session.queue_status(&name).is_err() {
+        let name = path.queue_name();
+        let is_there = session.queue_status(&name).is_ok();
+        // A route that had a queue until it lost its wasm steps works on what waits there.
+        if is_there || path.route.transform.cost() == Cost::Queued {
+            if !is_there {
                 session.declare_queue(QueueSpec::durable(name.clone())).await?;
             }
             let queue = vhost.queue(&name)?;
@@ -131,18 +133,15 @@ async fn declare(broker: &Broker, vhost: &Vhost, paths: &[Arc<ContentPath>]) -> 
 
 /// Says which queues of routes have messages that no worker will take.
 fn say_orphans(vhost: &Vhost, paths: &[Arc<ContentPath>]) {
-    let is_served = |queue: &Queue| {
-        let mut queued = paths.iter().filter(|p| p.route.transform.cost() == Cost::Queued);
-        queued.any(|path| path.queue_name() == queue.name)
-    };
+    let is_served = |queue: &Queue| paths.iter().any(|path| path.queue_name() == queue.name);
     for queue in vhost.queues() {
         let messages = queue.look(|state| state.sub.log.len());
         if is_route_queue(&queue.name) && messages > 0 && !is_served(&queue) {
             let route = queue.name.strip_prefix(QUEUES).unwrap_or_default();
             tracing::warn!(
                 route, queue = %queue.name, messages,
-                "messages wait in the queue of a content route that is not configured (any more), or needs \
-                 no queue now: stop the broker and move them on with `crossdock route drain ROUTE`"
+                "messages wait in the queue of a content route that is not configured (any more): stop the \
+                 broker and move them on with `crossdock route drain ROUTE`"
             );
         }
     }

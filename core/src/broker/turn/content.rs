@@ -323,6 +323,9 @@ impl Plan<'_> {
             Ok(Verdict::Pass) => Judged::Pass,
             Ok(Verdict::Emit) => Judged::Results(results),
             Ok(Verdict::Drop(reason)) => Judged::Dropped(reason),
+            Ok(Verdict::Reject(why)) if self.is_answered => {
+                Judged::Refused(failure(path, FailureKind::Guest, &why))
+            }
             Ok(Verdict::Reject(why)) => {
                 let error = Error::new(ErrorKind::Invalid, why);
                 return Err(Obstacle { path: Some(path.clone()), error });

@@ -7,7 +7,7 @@ use crate::broker::vhost::content_path::ContentPath;
 use crate::broker::vhost::route_counters::{LastFailure, RouteEvent};
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
-use crate::transform::{AfterFailure, Cost, FailureKind, StepFailure};
+use crate::transform::{AfterFailure, FailureKind, StepFailure};
 use std::sync::Arc;
 
 impl Plan<'_> {
@@ -31,12 +31,11 @@ impl Plan<'_> {
         fault: &StepFailure,
     ) -> Result<Step, Obstacle> {
         self.note(path, RouteEvent::Failed(fault.kind));
-        let then = match (fault.kind, path.route.transform.cost(), path.route.on_error.then) {
+        let then = match path.route.on_error.then {
             // It would only go round again.
-            (FailureKind::Hops, ..) => AfterFailure::DeadLetter,
-            // The publisher was answered long ago.
-            (_, Cost::Queued, AfterFailure::Reject) => AfterFailure::DeadLetter,
-            (.., then) => then,
+            _ if fault.kind == FailureKind::Hops => AfterFailure::DeadLetter,
+            AfterFailure::Reject if self.is_answered => AfterFailure::DeadLetter,
+            then => then,
         };
         match then {
             AfterFailure::Pass => {

@@ -34,6 +34,8 @@ pub(super) struct Plan<'a> {
     /// Somebody gets something, or it was dropped on purpose.
     pub is_handled: bool,
     in_transaction: bool,
+    /// Its publisher was answered long ago: what refuses it then dead-letters it instead.
+    pub(super) is_answered: bool,
     /// The address that the input was published to, for reports.
     pub(super) published_to: Address,
 }
@@ -67,6 +69,7 @@ impl<'a> Plan<'a> {
             fed: Vec::new(),
             is_handled: false,
             in_transaction,
+            is_answered: false,
             published_to: published_to.clone(),
         }
     }

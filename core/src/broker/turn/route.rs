@@ -194,6 +194,7 @@ impl Turn {
         judged: Judged,
     ) -> Result<(), Resumed> {
         let mut plan = Plan::new(context, message.address(), false);
+        plan.is_answered = true;
         let resumed = plan.resume(path, message, judged);
         let placed = resumed.and_then(|()| self.admits(&plan, true).map_err(Resumed::Obstacle));
         match placed {
@@ -217,6 +218,7 @@ impl Turn {
         message: &Message,
     ) -> Result<bool, Obstacle> {
         let mut plan = Plan::new(context, message.address(), false);
+        plan.is_answered = true;
         let onward = message.meta().onward().cloned().unwrap_or_default();
         // A route that is new since then has its turn.
         let onward = Onward { asked: Vec::new(), ..onward };
