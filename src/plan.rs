@@ -7,7 +7,7 @@ use crate::{machine, wiring};
 use crossdock_core::transform::ContentRoute;
 use crossdock_core::{Broker, Protocol, Settings, TopicRules};
 use crossdock_net::Listener;
-use crossdock_transforms::Host;
+use crossdock_transforms::{Host, Modules, Surroundings};
 use std::collections::BTreeSet;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
@@ -50,18 +50,27 @@ impl Port {
     }
 }
 
-/// Makes the plan. With a `cache_dir`, compiled modules are stored there for the next start.
+/// Makes the plan. With a `cache_dir`, compiled modules are stored there for the next start, and are compiled while the
+/// broker already serves: a missing or broken one keeps its own route down. Without it, the plan is only looked at, so
+/// modules are compiled now, and a missing or broken one is a mistake.
 pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let protocols = wiring::protocols();
     let settings = settings(loaded, &mut mistakes);
     let ports = ports(loaded, &protocols, &mut mistakes);
     let declarations = Declarations::read(loaded, &mut mistakes);
+    let modules = if cache_dir.is_some() { Modules::Later } else { Modules::Now };
     let (host, routes) = match loaded.config.routes.is_empty() {
         true => (None, Vec::new()),
         false => match Host::new(cache_dir) {
             Ok(host) => {
-                let routes = routes(loaded, &host, &settings, &mut mistakes);
+                let surroundings = Surroundings {
+                    base_dir: &loaded.base_dir,
+                    topic_exchange: &settings.topic_exchange,
+                    dollar_topics: &settings.topics.dollar,
+                    modules,
+                };
+                let routes = routes(loaded, &host, surroundings, &mut mistakes);
                 (Some(host), routes)
             }
             Err(error) => {
@@ -215,12 +224,12 @@ fn check_address(address: &str, taken: &mut BTreeSet<String>) -> Result<bool, St
 fn routes(
     loaded: &Loaded,
     host: &Host,
-    settings: &Settings,
+    surroundings: Surroundings<'_>,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ContentRoute> {
     let mut routes: Vec<ContentRoute> = Vec::new();
     for (index, spec) in loaded.config.routes.iter().enumerate() {
-        match host.compile(spec, &loaded.base_dir, &settings.topic_exchange) {
+        match host.compile(spec, surroundings) {
             Ok(route) if routes.iter().any(|other| other.name == route.name) => {
                 let reason = format!("another route is named '{}' too", route.name);
                 mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));
