@@ -1,5 +1,6 @@
 //! An element while it is read, and what it becomes.
 
+use crate::chars::{is_blank, trimmed};
 use crate::options::{Attributes, Namespaces, Options};
 use serde_json::{Map, Number, Value};
 
@@ -27,24 +28,18 @@ impl Element {
         }
     }
 
-    pub(crate) fn attribute(
-        &mut self,
-        name: &str,
-        value: &str,
-        options: &Options,
-    ) -> Result<(), String> {
+    pub(crate) fn attribute(&mut self, name: &str, value: &str, options: &Options) {
         let is_declaration = name == "xmlns" || name.starts_with("xmlns:");
         let prefix = match &options.attributes {
-            Attributes::Drop => return Ok(()),
-            _ if is_declaration && options.namespaces == Namespaces::Strip => return Ok(()),
+            Attributes::Drop => return,
+            _ if is_declaration && options.namespaces == Namespaces::Strip => return,
             Attributes::Plain => "",
             Attributes::Prefix(prefix) => prefix,
         };
         let member = format!("{prefix}{}", options.name(name));
-        let value = options.typed(name, value)?;
+        let value = options.typed(name, value);
         self.has_attributes = true;
         insert(&mut self.members, member, value, false);
-        Ok(())
     }
 
     pub(crate) fn text(&mut self, text: &str) {
@@ -58,20 +53,20 @@ impl Element {
     }
 
     pub(crate) fn child(&mut self, name: &str, value: Value, options: &Options) {
-        let always_array = options.arrays.contains(name);
+        let always_array = options.arrays.contains(options.plain(name));
         insert(&mut self.members, options.name(name), value, always_array);
     }
 
     /// True when it has nothing but attributes.
     pub(crate) fn is_attributes_only(&self) -> bool {
-        self.has_attributes && !self.has_children && self.piece.trim().is_empty()
+        self.has_attributes && !self.has_children && is_blank(&self.piece)
     }
 
     /// The value that stands for the element.
-    pub(crate) fn finish(mut self, options: &Options) -> Result<Value, String> {
+    pub(crate) fn finish(mut self, options: &Options) -> Value {
         if !self.has_children && self.members.is_empty() {
             return match self.piece.is_empty() {
-                true => Ok(Value::Null),
+                true => Value::Null,
                 false => options.typed(&self.name, &self.piece),
             };
         }
@@ -79,17 +74,17 @@ impl Element {
         for piece in std::mem::take(&mut self.pieces) {
             let value = match self.has_children {
                 true => Value::String(piece),
-                false => options.typed(&self.name, &piece)?,
+                false => options.typed(&self.name, &piece),
             };
             insert(&mut self.members, options.text.0.clone(), value, false);
         }
-        Ok(Value::Object(self.members))
+        Value::Object(self.members)
     }
 
     /// White space between elements is layout, not content.
     fn end_piece(&mut self) {
         let piece = std::mem::take(&mut self.piece);
-        if !piece.trim().is_empty() {
+        if !is_blank(&piece) {
             self.pieces.push(piece);
         }
     }
@@ -114,33 +109,34 @@ fn insert(members: &mut Map<String, Value>, name: String, value: Value, always_a
 }
 
 impl Options {
-    /// The member's name for an XML name.
-    pub(crate) fn name(&self, name: &str) -> String {
-        if let Some(renamed) = self.rename.get(name) {
-            return renamed.clone();
-        }
-        let local = match self.namespaces {
+    /// The name by which the options call an element or attribute: without its prefix if prefixes are stripped.
+    fn plain<'n>(&self, name: &'n str) -> &'n str {
+        match self.namespaces {
             Namespaces::Keep => name,
             Namespaces::Strip => name.rsplit(':').next().unwrap_or(name),
-        };
-        self.rename.get(local).cloned().unwrap_or_else(|| local.to_string())
+        }
     }
 
-    fn typed(&self, name: &str, text: &str) -> Result<Value, String> {
-        if self.numbers.contains(name) {
-            let number = number(text.trim()).map(Value::Number);
-            return number
-                .ok_or_else(|| format!("{name} is to be a number, but is '{}'", short(text)));
+    /// The member's name for an XML name.
+    pub(crate) fn name(&self, name: &str) -> String {
+        let plain = self.plain(name);
+        self.rename.get(plain).map_or(plain, String::as_str).to_owned()
+    }
+
+    /// What is no number or boolean stays text.
+    fn typed(&self, name: &str, text: &str) -> Value {
+        let (name, inner) = (self.plain(name), trimmed(text));
+        if self.numbers.contains(name)
+            && let Some(number) = number(inner)
+        {
+            return Value::Number(number);
         }
-        if self.booleans.contains(name) {
+        match inner {
             // XML Schema 2, §3.2.2: the four spellings of a boolean.
-            return match text.trim() {
-                "true" | "1" => Ok(Value::Bool(true)),
-                "false" | "0" => Ok(Value::Bool(false)),
-                _ => Err(format!("{name} is to be true or false, but is '{}'", short(text))),
-            };
+            "true" | "1" if self.booleans.contains(name) => Value::Bool(true),
+            "false" | "0" if self.booleans.contains(name) => Value::Bool(false),
+            _ => Value::String(text.to_owned()),
         }
-        Ok(Value::String(text.to_string()))
     }
 }
 
@@ -156,15 +152,13 @@ fn number(text: &str) -> Option<Number> {
         None => (digits, ""),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole.is_empty() && fraction.is_empty() {
+    // A second sign would be part of these.
+    let all_digits = [whole, fraction].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()));
+    if !all_digits || whole.is_empty() && fraction.is_empty() {
         return None;
     }
     let whole = whole.trim_start_matches('0');
     let whole = if whole.is_empty() { "0" } else { whole };
     let point = if fraction.is_empty() { "" } else { "." };
     format!("{sign}{whole}{point}{fraction}{exponent}").parse().ok()
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(40).collect()
 }
