@@ -85,7 +85,7 @@ fn charset(content_type: &str) -> Option<&str> {
     })
 }
 
-/// The encoding that a declaration in bytes like ASCII names. Whether the declaration is well-formed is found out later.
+/// The encoding that a declaration in bytes like ASCII names. Whether it is well-formed is found out later.
 fn declared(body: &[u8]) -> Option<String> {
     let body = body.get(..body.len().min(DECLARATION_MAX))?;
     let text = String::from_utf8_lossy(body);

@@ -11,8 +11,8 @@ pub struct Options {
     pub attributes: Attributes,
     pub root: Root,
     pub namespaces: Namespaces,
-    /// Name to JSON name, for elements and attributes. The names here and below are those of the document, without their
-    /// prefix if prefixes are stripped; what comes in front of attributes does not belong to them.
+    /// Name to JSON name, for elements and attributes. The names here and below are those of the document, without
+    /// their prefix if prefixes are stripped; what comes in front of attributes does not belong to them.
     pub rename: BTreeMap<String, String>,
     /// Names whose text becomes a number, if it is one.
     pub numbers: BTreeSet<String>,
