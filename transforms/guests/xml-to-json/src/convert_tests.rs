@@ -111,7 +111,7 @@ fn unescaped(shown: &str) -> Vec<u8> {
     let mut bytes = parts.next().unwrap().as_bytes().to_vec();
     for part in parts {
         bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-        bytes.extend_from_slice(part[2..].as_bytes());
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
     }
     bytes
 }
@@ -207,7 +207,7 @@ fn documents_have_encodings() {
     let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
         text.encode_utf16().flat_map(bytes).collect()
     };
-    let (le, be): (fn(u16) -> [u8; 2], fn(u16) -> [u8; 2]) = (u16::to_le_bytes, u16::to_be_bytes);
+    let (le, be) = (u16::to_le_bytes, u16::to_be_bytes);
     let declared = |name: &str| {
         format!("<?xml version='1.0' encoding='{name}'?><a>\u{e9}\u{20ac}\u{1f600}</a>")
     };

@@ -1,5 +1,5 @@
-//! The text of a body: which encoding it is in, and decoding it. In this order (RFC 7303 §3.2): a byte order mark, the
-//! charset of the content type, the document's own declaration, UTF-8.
+//! The text of an XML body: which encoding it is in, and decoding it. In this order (RFC 7303 §3.2): a byte order mark,
+//! the charset of the content type, the document's own declaration, UTF-8. The broker's predicates use this file too.
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use std::borrow::Cow;
@@ -42,7 +42,8 @@ fn agreeing<'b>(text: Cow<'b, str>, encoding: &'static Encoding) -> Result<Cow<'
     }
 }
 
-fn named<'b>(body: &'b [u8], name: &str) -> Result<Cow<'b, str>, String> {
+/// Decodes by the name of an encoding.
+pub(crate) fn named<'b>(body: &'b [u8], name: &str) -> Result<Cow<'b, str>, String> {
     match name.to_ascii_lowercase().as_str() {
         "us-ascii" | "ascii" => match body.iter().position(|byte| !byte.is_ascii()) {
             Some(at) => Err(format!("the body is not {name} from byte {at} on")),
@@ -77,7 +78,7 @@ fn is_utf16(name: &str) -> bool {
 }
 
 /// The charset of a content type: `text/xml; charset="utf-8"`.
-fn charset(content_type: &str) -> Option<&str> {
+pub(crate) fn charset(content_type: &str) -> Option<&str> {
     content_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         let value = value.trim().trim_matches('"');
