@@ -1,5 +1,5 @@
-//! Paths into bodies: the body is read up to the value that the path names; nothing is parsed as a whole. Only a body in
-//! another encoding than UTF-8 is decoded first, once for all paths of an expression.
+//! Paths into bodies: the body is read up to the value that the path names; nothing is parsed as a whole. Only a body
+//! in another encoding than UTF-8 is decoded first, once for all paths of an expression.
 
 #[path = "../../guests/xml-to-json/src/decode.rs"]
 mod decode;
@@ -14,7 +14,8 @@ use encoding_rs::{Encoding, UTF_8};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-/// The body has another format than the path, is in no encoding that can be read, or is malformed in front of the value.
+/// The body has another format than the path, is in no encoding that can be read, or is malformed in front of the
+/// value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
@@ -69,8 +70,8 @@ impl BodyPath {
     }
 }
 
-/// The text of a JSON body without byte order mark. Without mark and charset it is UTF-8 or UTF-16, which has a zero byte
-/// beside the first character (RFC 4627 §3).
+/// The text of a JSON body without byte order mark. Without mark and charset it is UTF-8 or UTF-16, which has a zero
+/// byte beside the first character (RFC 4627 §3).
 fn json_text<'b>(body: &'b [u8], content_type: Option<&str>) -> Result<Cow<'b, [u8]>, Unreadable> {
     if let Some((encoding, mark)) = Encoding::for_bom(body) {
         let body = body.get(mark..).unwrap_or_default();
