@@ -41,6 +41,7 @@ pub(crate) fn whole(value: &Json, range: RangeInclusive<i64>) -> Result<i64, Str
         (Json::Number(number), _) if !number.is_f64() => {
             Err(format!("{number} is not from {} to {}", range.start(), range.end()))
         }
+        (Json::Number(number), _) => Err(format!("expected a whole number, found {number}")),
         (other, _) => expected("a whole number", other),
     }
 }

@@ -284,9 +284,9 @@ fn a_full_pool_makes_messages_wait() {
     let host = Host::new(None).unwrap();
     let members = json!({
         "steps": [{ "wasm": MODULE }],
-        "limits": { "memory": "64MiB", "deadline": "2s" },
+        "limits": { "memory": "64MiB", "deadline": "3s" },
     });
-    let route = &compile_on(&host, members).unwrap();
+    let route = &compile_on(&host, members.clone()).unwrap();
     std::thread::scope(|scope| {
         // The call below that looks whether the pool is full may be in the way of one.
         let sleep = |client: usize| {
@@ -301,9 +301,13 @@ fn a_full_pool_makes_messages_wait() {
         let started = Instant::now();
         let mut verdict = Verdict::Emit;
         while verdict != Verdict::Wait(Duration::from_millis(20)) {
-            assert!(started.elapsed() < Duration::from_secs(2), "{verdict:?}");
+            assert!(started.elapsed() < Duration::from_secs(3), "{verdict:?}");
             verdict = apply(route, &message("x", &[])).unwrap().0;
         }
+        let mistakes = compile_on(&host, members.clone()).map(|route| route.name).unwrap_err();
+        let expected =
+            "limits.memory: all 16 instances of modules with more than 16 MiB of memory are in use";
+        assert_eq!(mistakes, [expected]);
         for thread in sleeping {
             assert_eq!(thread.join().unwrap(), FailureKind::Timeout);
         }
