@@ -28,6 +28,14 @@ fn predicates_look_at_headers_and_bodies() {
     let json = message(r#"{"a":{"b":[1,{"c":true}]}}"#, &[]);
     let route = route(json!({ "when": "json('$.a.b[1].c') AND json('$.a.b[0]') = 1" }));
     assert!(route.transform.wants(&json, &formats()));
+    let large = message(r#"{"id":98765432109876543210}"#, &[]);
+    let large_id = common::route(json!({
+        "when": "json('$.id') > 5 AND json('$.id') = '98765432109876543210'",
+        "to": ["queue:{json('$.id')}"],
+    }));
+    assert!(large_id.transform.wants(&large, &formats()));
+    let (_, out) = apply(&large_id, &large).unwrap();
+    assert_eq!(out[0].address(), &Address::queue("98765432109876543210"), "digit by digit");
     let binary = message(vec![0xff, 0xfe], &[]);
     assert!(!route.transform.wants(&binary, &formats()));
 }
