@@ -58,7 +58,9 @@ impl Transform for Route {
         formats: &Formats,
         out: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure> {
-        let turn = Turn { source: transform::source(input), attempt };
+        // Only modules ask who sent it.
+        let source = if self.cost() == Cost::Queued { transform::source(input) } else { 0 };
+        let turn = Turn { source, attempt };
         // No step works for nothing because a later one has to wait.
         if let Some(time) = self.steps.iter().filter_map(|step| step.rest(turn.source)).max() {
             return Ok(Verdict::Wait(time));
