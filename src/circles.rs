@@ -19,10 +19,11 @@ struct Route<'a> {
 pub fn check(loaded: &Loaded, topology: &Topology<'_>, mistakes: &mut Vec<Mistake>) {
     let topics = &topology.topic_exchange;
     let routes = loaded.config.routes.iter().map(|(index, spec)| {
-        let watches = spec.from.iter().filter_map(|text| Place::watched(text, topics));
-        let to = spec.to.iter().enumerate();
-        let to = to.filter_map(|(at, text)| Some((at, Place::destination(text, topics)?)));
-        Route { index: *index, name: &spec.name, watches: watches.collect(), to: to.collect() }
+        let watches = spec.from();
+        let watches = watches.iter().filter_map(|(_, text)| Place::watched(text, topics));
+        let to = spec.to();
+        let to = to.iter().filter_map(|(at, text)| Some((*at, Place::destination(text, topics)?)));
+        Route { index: *index, name: spec.name(), watches: watches.collect(), to: to.collect() }
     });
     let routes: Vec<Route<'_>> = routes.collect();
     // For each route: those that its results enter, and by which address of its `to`.

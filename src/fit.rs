@@ -55,7 +55,7 @@ impl<'a> Topology<'a> {
         let mut sent_to = BTreeSet::new();
         let failures = Place::destination(&config.vhost.dead_letter, &topic_exchange);
         for (_, route) in &config.routes {
-            let to = route.to.iter().chain(&route.on_error.dead_letter);
+            let to = route.to().into_iter().map(|(_, text)| text).chain(route.dead_letter());
             let places = to.filter_map(|text| Place::destination(text, &topic_exchange));
             let queues = places.chain(failures.clone()).filter(|place| !place.is_computed);
             sent_to.extend(queues.filter(|p| p.exchange.is_none()).map(|p| p.key.to_string()));
@@ -319,17 +319,17 @@ impl Check<'_> {
         let (loaded, topology) = (self.loaded, self.topology);
         let topics = &topology.topic_exchange;
         for (index, route) in &loaded.config.routes {
-            for (at, text) in route.from.iter().enumerate() {
+            for (at, text) in route.from() {
                 if let Some(place) = Place::watched(text, topics) {
                     self.keep(&format!("route[{index}].from[{at}]"), topology.watched(&place));
                 }
             }
-            for (at, text) in route.to.iter().enumerate() {
+            for (at, text) in route.to() {
                 if let Some(place) = Place::destination(text, topics) {
                     self.keep(&format!("route[{index}].to[{at}]"), topology.destination(&place));
                 }
             }
-            let dead_letter = route.on_error.dead_letter.as_deref();
+            let dead_letter = route.dead_letter();
             if let Some(place) = dead_letter.and_then(|text| Place::destination(text, topics)) {
                 let key = format!("route[{index}].on_error.dead_letter");
                 self.keep(&key, topology.destination(&place));

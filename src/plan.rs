@@ -10,7 +10,7 @@ use crate::{circles, fit, machine, show, wiring};
 use crossdock_core::transform::ContentRoute;
 use crossdock_core::{Address, Broker, ExchangeSpec, Key, Protocol, Settings, TopicRules};
 use crossdock_net::Listener;
-use crossdock_transforms::Host;
+use crossdock_transforms::{Host, Modules, Surroundings};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -55,7 +55,9 @@ impl Port {
     }
 }
 
-/// Makes the plan. With a `cache_dir`, compiled modules are stored there for the next start.
+/// Makes the plan. With a `cache_dir`, compiled modules are stored there for the next start, and are compiled while the
+/// broker already serves: a missing or broken one keeps its own route down. Without it, the plan is only looked at, so
+/// modules are compiled now, and a missing or broken one is a mistake.
 pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let protocols = wiring::protocols();
@@ -115,7 +117,7 @@ impl Plan {
     pub fn show_routes(&self, loaded: &Loaded) -> String {
         let specs = loaded.config.routes.iter().map(|(_, spec)| spec);
         let shown = specs.filter_map(|spec| {
-            let route = self.routes.iter().find(|route| *route.name == *spec.name)?;
+            let route = self.routes.iter().find(|route| *route.name == *spec.name())?;
             Some(Shown { spec, route })
         });
         let shown: Vec<Shown<'_>> = shown.collect();
@@ -265,9 +267,17 @@ fn compile(
     if loaded.config.routes.is_empty() {
         return (None, Vec::new());
     }
+    // A broker that serves does not wait for its modules; a check has to see them work.
+    let modules = if cache_dir.is_some() { Modules::Later } else { Modules::Now };
     match Host::new(cache_dir) {
         Ok(host) => {
-            let routes = routes(loaded, &host, settings, mistakes);
+            let surroundings = Surroundings {
+                base_dir: &loaded.base_dir,
+                topic_exchange: &settings.topic_exchange,
+                dollar_topics: &settings.topics.dollar,
+                modules,
+            };
+            let routes = routes(loaded, &host, surroundings, mistakes);
             (Some(host), routes)
         }
         Err(error) => {
@@ -281,25 +291,30 @@ fn compile(
 fn routes(
     loaded: &Loaded,
     host: &Host,
-    settings: &Settings,
+    surroundings: Surroundings<'_>,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ContentRoute> {
     let mut routes: Vec<ContentRoute> = Vec::new();
     let mut names = BTreeSet::new();
     for (index, spec) in &loaded.config.routes {
-        if !names.insert(spec.name.as_str()) {
-            let reason = format!("another route is named '{}' too", spec.name);
+        if !names.insert(spec.name()) {
+            let reason = format!("another route is named '{}' too", spec.name());
             mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));
         }
-        match host.compile(spec, &loaded.base_dir, &settings.topic_exchange) {
+        match host.compile(spec, surroundings) {
             Ok(route) => routes.push(route),
-            Err(found) => mistakes.extend(found.into_iter().map(|mistake| {
-                let key = match mistake.key.is_empty() {
-                    true => format!("route[{index}]"),
-                    false => format!("route[{index}].{}", mistake.key),
-                };
-                loaded.mistake(key, mistake.reason)
-            })),
+            Err(found) => {
+                for mistake in found {
+                    let key = match mistake.key.is_empty() {
+                        true => format!("route[{index}]"),
+                        false => format!("route[{index}].{}", mistake.key),
+                    };
+                    // What does not fit the rest of the configuration was said, perhaps, in other words.
+                    if !mistakes.iter().any(|known| known.key == key) {
+                        mistakes.push(loaded.mistake(key, mistake.reason));
+                    }
+                }
+            }
         }
     }
     routes

@@ -79,7 +79,7 @@ fn row(shown: &Shown<'_>, dead_letter: &Address) -> Vec<Vec<String>> {
     };
     let to = match route.mode {
         Mode::Filter => one("(where it was going)"),
-        Mode::Divert | Mode::Tap => spec.to.clone(),
+        Mode::Divert | Mode::Tap => owned(spec.to()),
     };
     let required = route.required.then(|| "(required)".to_owned());
     vec![
@@ -92,10 +92,14 @@ fn row(shown: &Shown<'_>, dead_letter: &Address) -> Vec<Vec<String>> {
         one(runs),
         vec![workers],
         one(order),
-        spec.from.clone(),
+        owned(spec.from()),
         to.into_iter().chain(required).collect(),
         on_error(&route.on_error, dead_letter),
     ]
+}
+
+fn owned(texts: Vec<(usize, &str)>) -> Vec<String> {
+    texts.into_iter().map(|(_, text)| text.to_owned()).collect()
 }
 
 fn mode(mode: Mode) -> &'static str {
@@ -126,22 +130,21 @@ fn on_error(policy: &OnError, dead_letter: &Address) -> Vec<String> {
 fn meetings(all: &[Shown<'_>], topic_exchange: &Name) -> String {
     let mut page = String::new();
     let mut seen: Vec<&str> = Vec::new();
-    for text in all.iter().flat_map(|shown| &shown.spec.from) {
+    for (_, text) in all.iter().flat_map(|shown| shown.spec.from()) {
         let Some(place) = Place::watched(text, topic_exchange) else { continue };
-        if seen.contains(&text.as_str()) {
+        if seen.contains(&text) {
             continue;
         }
         seen.push(text);
         // Each route, and where it watches if that is another pattern that has topics in common.
         let mut met: Vec<(&ContentRoute, Option<&str>)> = Vec::new();
         for Shown { spec, route } in all {
-            let other = match spec.from.contains(text) {
+            let mut from = spec.from().into_iter().map(|(_, other)| other);
+            let other = match from.clone().any(|other| other == text) {
                 true => Some(None),
-                false => {
-                    spec.from.iter().find(|other| overlap(&place, other, topic_exchange)).map(Some)
-                }
+                false => from.find(|other| overlap(&place, other, topic_exchange)).map(Some),
             };
-            met.extend(other.map(|other| (*route, other.map(String::as_str))));
+            met.extend(other.map(|other| (*route, other)));
         }
         if met.len() > 1 {
             let _ = writeln!(page, "\nat {text}:");

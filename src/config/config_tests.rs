@@ -121,7 +121,7 @@ fn unknown_keys_of_a_route_are_all_found() {
 }
 
 #[test]
-fn all_that_is_wrong_in_a_route_is_found() {
+fn all_keys_that_are_wrong_in_a_route_are_found() {
     let found = mistakes(
         "route = [\n1,\n{ name = 5, from = [\"queue:a\", 5, true], mode = \"sideways\",\n\
          on_error = { retry = -1, backoff = 3, zzz = 4 },\nto = 7, zzz = 8 },\n{ from = \"x\" } ]\n",
@@ -129,20 +129,8 @@ fn all_that_is_wrong_in_a_route_is_found() {
     let places: Vec<&str> = found.iter().filter_map(|line| line.split(": ").next()).collect();
     assert_eq!(
         places,
-        [
-            "2:1 route[0]",
-            "3:3 route[1].name",
-            "3:32 route[1].from[1]",
-            "3:35 route[1].from[2]",
-            "3:42 route[1].mode",
-            "4:14 route[1].on_error.retry",
-            "4:26 route[1].on_error.backoff",
-            "4:39 route[1].on_error.zzz",
-            "5:1 route[1].to",
-            "5:9 route[1].zzz",
-            "6:1 route[2].name",
-            "6:3 route[2].from",
-        ]
+        // Wrong values are found when the routes are compiled, in the same run.
+        ["2:1 route[0]", "4:39 route[1].on_error.zzz", "5:9 route[1].zzz", "6:1 route[2].name"]
     );
 }
 

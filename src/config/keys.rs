@@ -264,12 +264,18 @@ const VHOST: &[Key] = &[
 ];
 
 const ON_ERROR: &[Key] = &[
-    preset("retry", Form::Count { min: 0, max: 65_535 }, "0", "Further attempts after the first."),
+    preset(
+        "retry",
+        Form::Count { min: 0, max: 65_535 },
+        "0",
+        "Further attempts after the first; only for routes with a `wasm` step.",
+    ),
     preset(
         "backoff",
         Form::Duration,
         "\"200ms\"",
-        "Wait before the first further attempt; doubled for each one after it.",
+        "Wait before the first further attempt; doubled for each one after it. Only for routes \
+         with a `wasm` step.",
     ),
     preset(
         "then",
@@ -335,6 +341,32 @@ const ROUTE: &[Key] = &[
         "\"divert\"",
         "What becomes of the original. `divert`: it goes nowhere else. `tap`: it goes on, the \
          route works on a copy. `filter`: the result goes on in its place.",
+    ),
+    preset(
+        "priority",
+        Form::Count { min: i32::MIN as i64, max: i32::MAX as i64 },
+        "0",
+        "Of several filters that watch one address the one with the highest comes first; equals \
+         in the order of the file. Only for `mode = \"filter\"`.",
+    ),
+    preset(
+        "required",
+        Form::Bool,
+        "false",
+        "Whether a result that reaches nobody is a failure; otherwise it is delivered to nobody.",
+    ),
+    preset(
+        "order",
+        Form::Word(&["relaxed", "strict"]),
+        "\"relaxed\"",
+        "A message that has to be tried again gives up its place (`relaxed`), or those of the \
+         same source wait behind it (`strict`). Only for routes with a `wasm` step.",
+    ),
+    preset(
+        "concurrency",
+        Form::Count { min: 1, max: 64 },
+        "1",
+        "Messages that it works on at the same time. Only for routes with a `wasm` step.",
     ),
     key("on_error", Form::Table(ON_ERROR), "What happens when a step fails."),
     preset(

@@ -73,7 +73,7 @@ fn mistakes_of_routes_are_named_with_their_place() {
     let cases = [
         ("stpes = []\n", "FILE:7:1 route[0].stpes: unknown key; did you mean 'steps'?"),
         ("when = \"body LIKE\"\n", "FILE:7:1 route[0].when: "),
-        ("steps = [ { wasm = \"missing\" } ]\n", "FILE:7:13 route[0].steps[0].wasm: "),
+        ("steps = [ { wasm = \"missing\", with = 5 } ]\n", "FILE:7:31 route[0].steps[0].with: "),
         ("mode = \"sideways\"\n", "FILE:7:1 route[0].mode: "),
     ];
     for (text, expected) in cases {
@@ -204,6 +204,18 @@ fn a_file_can_be_checked_without_a_start() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said.lines().count(), 2, "all mistakes at once: {said}");
+    let route = "[[route]]\nname = \"r\"\nfrom = [\"queue:a\"]\nto = [\"queue:b\"]\nmode = \"tpa\"\n\
+        when = \"body LIKE\"\nsteps = [ { wasm = \"missing\" }, { st = {} } ]\n";
+    let bad = folder.write("route.toml", route);
+    let output = crossdock(&["check-config", &bad.to_string_lossy()]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    for key in ["mode", "when", "steps[0].wasm", "steps[1].st"] {
+        assert!(
+            said.contains(&format!(" route[0].{key}: ")),
+            "all mistakes at once: {key}: {said}"
+        );
+    }
     let missing = crossdock(&["check-config", "/nonexistent.toml"]).output().expect("it runs");
     assert_eq!(missing.status.code(), Some(2));
     let said = String::from_utf8_lossy(&missing.stderr);

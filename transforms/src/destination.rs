@@ -13,6 +13,52 @@ const KEY_MAX: usize = 65_535;
 /// Largest number of words in a key.
 const WORDS_MAX: usize = 200;
 
+/// Which addresses results may be sent to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AddressRules {
+    /// The exchange whose keys are written as `topic:`.
+    pub topic_exchange: Name,
+    /// Filters of topics that begin with `$` and are ordinary topics nevertheless.
+    pub dollar_topics: Vec<Key>,
+}
+
+impl AddressRules {
+    /// An error for queues and topics that are the broker's own.
+    pub(crate) fn check(&self, address: &Address) -> Result<(), String> {
+        let key = &address.key;
+        if address.is_queue() {
+            return own_queue(&key.to_string());
+        }
+        let hidden = address.exchange == self.topic_exchange && key.bytes().first() == Some(&b'$');
+        match hidden && !self.dollar_topics.iter().any(|filter| filter::matches(filter, key)) {
+            true => Err(format!(
+                "'{key}' begins with $, and such topics are not for messages unless \
+                 `dollar_topics` names them"
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn checked(&self, address: Address) -> Result<Address, String> {
+        self.check(&address).map(|()| address)
+    }
+}
+
+/// The queues of content routes.
+fn own_queue(name: &str) -> Result<(), String> {
+    match name.starts_with("route/") {
+        true => Err(format!("the queue '{name}' is the broker's own")),
+        false => Ok(()),
+    }
+}
+
+/// A destination that is a topic.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    Constant(Address),
+    Computed,
+}
+
 /// An address that results are sent to.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
@@ -38,7 +84,7 @@ impl Destination {
     pub(crate) fn parse(text: &str, scope: &Scope) -> Result<Self, String> {
         let (place, key) = match scheme(text)? {
             ("queue", name) => (Place::Queue, name),
-            ("topic", key) => (Place::Exchange(scope.topic_exchange.clone()), key),
+            ("topic", key) => (Place::Exchange(scope.rules.topic_exchange.clone()), key),
             ("exchange", rest) => match rest.split_once('/') {
                 Some((name, key)) => (Place::Exchange(exchange(name)?), key),
                 None => (Place::SameKey(exchange(rest)?), ""),
@@ -48,7 +94,8 @@ impl Destination {
         let parts = parts(key, scope)?;
         let destination = Self { place, parts };
         if let Some(literal) = destination.literal() {
-            destination.address(literal, &Address::default())?;
+            let address = destination.address(literal, &Address::default())?;
+            scope.rules.check(&address)?;
         }
         Ok(destination)
     }
@@ -61,8 +108,20 @@ impl Destination {
         }
     }
 
+    /// The topic, if it is one.
+    pub(crate) fn topic(&self, topic_exchange: &Name) -> Option<Topic> {
+        match &self.place {
+            Place::Exchange(name) if name == topic_exchange => Some(match self.literal() {
+                Some(words) => Topic::Constant(Address::new(name.clone(), Key::from(&*words))),
+                None => Topic::Computed,
+            }),
+            Place::SameKey(name) if name == topic_exchange => Some(Topic::Computed),
+            _ => None,
+        }
+    }
+
     /// The address for one result.
-    pub(crate) fn resolve(&self, draft: &Draft) -> Result<Address, String> {
+    pub(crate) fn resolve(&self, draft: &Draft, rules: &AddressRules) -> Result<Address, String> {
         let mut text = String::new();
         for part in &self.parts {
             match part {
@@ -73,7 +132,7 @@ impl Destination {
                 }
             }
         }
-        self.address(text, draft.address())
+        rules.checked(self.address(text, draft.address())?)
     }
 
     fn literal(&self) -> Option<String> {
@@ -95,6 +154,11 @@ impl Destination {
     }
 }
 
+/// An address without computed parts that results may be sent to.
+pub(crate) fn allowed(text: &str, rules: &AddressRules) -> Result<Address, String> {
+    rules.checked(address(text, &rules.topic_exchange)?)
+}
+
 /// An address without computed parts.
 pub(crate) fn address(text: &str, topic_exchange: &Name) -> Result<Address, String> {
     match scheme(text)? {
@@ -111,7 +175,7 @@ pub(crate) fn address(text: &str, topic_exchange: &Name) -> Result<Address, Stri
 /// Parses an address that a route watches.
 pub(crate) fn watch(text: &str, topic_exchange: &Name) -> Result<Watch, String> {
     match scheme(text)? {
-        ("queue", name) => queue(name).map(Watch::Queue),
+        ("queue", name) => own_queue(name).and_then(|()| queue(name)).map(Watch::Queue),
         ("topic", words) => {
             let joined = |word: &str| word.len() > 1 && word.contains(['+', '#']);
             if words.split('/').any(joined) {

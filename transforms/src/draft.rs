@@ -78,10 +78,10 @@ impl Draft {
         }
     }
 
-    /// The finished message. One that no step changed keeps its sender's header bytes.
+    /// The finished message, with the original's hops: the core counts them. One that no step changed keeps its
+    /// sender's header bytes.
     pub(crate) fn message(&self, address: Address) -> Message {
-        let mut meta = self.meta.clone();
-        meta.hops = meta.hops.saturating_add(1);
+        let meta = self.meta.clone();
         match self.changed {
             false => self.source.with(address, meta),
             true => Message::from_fields(address, meta, &self.fields, self.body.clone()),
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(p.message_id, Some(Id::U64(5)));
         assert_eq!(p.reply_to, Some(ReplyTo::Queue("back".into())));
         assert_eq!(p.created_at, Some(77));
-        assert_eq!((message.meta().hops, message.meta().published), (1, Timestamp(5)));
+        assert_eq!((message.meta().hops, message.meta().published), (0, Timestamp(5)));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Expressions of a route: compiled with their paths into the body, evaluated on a message or a draft.
 
-use crate::body::BodyPath;
+use crate::body::{Body, BodyPath};
+use crate::destination::AddressRules;
 use crate::draft::Draft;
 use crossdock_core::exchange::selector::{BodyAccess, Input, Operand, Path, Selector};
-use crossdock_core::{Formats, Message, Name, Value};
+use crossdock_core::{Formats, Message, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Data shared by the expressions of one route.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
-    /// The exchange whose keys are written as `topic:`.
-    pub topic_exchange: Name,
+    pub rules: Arc<AddressRules>,
     /// Number of bodies that could not be read along a path.
     pub unreadable: Arc<AtomicU64>,
 }
@@ -66,10 +66,11 @@ impl Expression {
     }
 
     fn with<R>(&self, input: Input<'_>, ask: impl Fn(&Selector, &Input<'_>) -> R) -> R {
-        let reader = Reader { expression: self, body: input.body };
+        let content_type = input.fields.properties.content_type.as_deref();
+        let reader = Reader { expression: self, body: Body::new(input.body, content_type) };
         // Headers of some protocols, and all values in XML, are text: a route can still compare them with numbers.
         let input = Input {
-            topic_exchange: Some(&self.scope.topic_exchange),
+            topic_exchange: Some(&self.scope.rules.topic_exchange),
             access: Some(&reader),
             coerce: true,
             ..input
@@ -80,13 +81,13 @@ impl Expression {
 
 struct Reader<'a> {
     expression: &'a Expression,
-    body: &'a [u8],
+    body: Body<'a>,
 }
 
 impl BodyAccess for Reader<'_> {
     fn path(&self, path: &Path) -> Operand<'_> {
         let Some(compiled) = self.expression.paths.get(path.index) else { return Operand::Null };
-        compiled.find(self.body).unwrap_or_else(|_| {
+        compiled.find(&self.body).unwrap_or_else(|_| {
             self.expression.scope.unreadable.fetch_add(1, Ordering::Relaxed);
             Operand::Null
         })

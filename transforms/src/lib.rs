@@ -3,7 +3,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `spec` `compile` `destination` `units` | a route as configured, and everything that can be wrong with it |
+//! | `spec` `written` `compile/` `destination` `units` | a route as configured, and everything that can be wrong with it |
 //! | `expression` `body/` | selectors with lazy paths into JSON and XML bodies |
 //! | `draft` `step` `route` | a message between steps, the steps, the whole route and its verdict |
 //! | `wasm/` | engines, modules, instances, the cache of compiled modules; the contract is transforms/wit |
@@ -25,7 +25,8 @@ mod spec;
 mod step;
 mod units;
 mod wasm;
+mod written;
 
-pub use compile::Mistake;
-pub use spec::{Isolation, LimitSpec, ModeSpec, OnErrorSpec, RouteSpec, ThenSpec};
+pub use compile::{Mistake, Modules, Surroundings};
+pub use spec::{LimitSpec, OnErrorSpec, RouteSpec, Section};
 pub use wasm::{Host, HostError, ModuleStatus};

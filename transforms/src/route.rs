@@ -1,11 +1,12 @@
 //! A compiled route: predicate, steps, destinations, and the verdict on a message.
 
-use crate::destination::Destination;
+use crate::destination::{AddressRules, Destination};
 use crate::draft::Draft;
 use crate::expression::Expression;
-use crate::step::{Outcome, Step, fault};
-use crossdock_core::transform::{Cost, Mode, StepFailure, Transform, Verdict};
+use crate::step::{Outcome, Step, Turn, fault};
+use crossdock_core::transform::{self, Cost, Mode, Readiness, StepFailure, Transform, Verdict};
 use crossdock_core::{Formats, Message};
+use std::sync::Arc;
 
 /// Largest number of results of one message.
 const OUTPUTS_MAX: usize = 1_024;
@@ -18,6 +19,7 @@ pub(crate) struct Route {
     pub when: Option<Expression>,
     pub steps: Vec<Step>,
     pub to: Vec<Destination>,
+    pub rules: Arc<AddressRules>,
     pub mode: Mode,
 }
 
@@ -37,17 +39,36 @@ impl Transform for Route {
         self.when.as_ref().is_none_or(|when| when.selects(message, formats))
     }
 
+    fn readiness(&self) -> Readiness {
+        let mut readiness = Readiness::Ready;
+        for step in &self.steps {
+            match step.readiness() {
+                Readiness::Ready => {}
+                Readiness::Starting => readiness = Readiness::Starting,
+                down @ Readiness::Down(_) => return down,
+            }
+        }
+        readiness
+    }
+
     fn apply(
         &self,
         input: &Message,
-        _attempt: u32,
+        attempt: u32,
         formats: &Formats,
         out: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure> {
+        // Only modules ask who sent it.
+        let source = if self.cost() == Cost::Queued { transform::source(input) } else { 0 };
+        let turn = Turn { source, attempt };
+        // No step works for nothing because a later one has to wait.
+        if let Some(time) = self.steps.iter().filter_map(|step| step.rest(turn.source)).max() {
+            return Ok(Verdict::Wait(time));
+        }
         let mut drafts = vec![Draft::of(input, formats)];
         let mut split = false;
         for step in &self.steps {
-            match through(step, drafts, &mut split)? {
+            match through(step, drafts, turn, &mut split)? {
                 Ok(made) => drafts = made,
                 Err(verdict) => return Ok(verdict),
             }
@@ -75,7 +96,8 @@ impl Route {
         }
         let mut first: Option<Message> = None;
         for destination in &self.to {
-            let address = destination.resolve(draft).map_err(|reason| fault("to", &reason))?;
+            let address =
+                destination.resolve(draft, &self.rules).map_err(|reason| fault("to", &reason))?;
             // Header bytes are encoded once and shared by all destinations.
             let message = match &first {
                 Some(first) => first.with(address, first.meta().clone()),
@@ -89,15 +111,18 @@ impl Route {
 
 /// Runs all drafts through one step. Until a step has split the message, a decision to keep, drop, reject or retry
 /// applies to the message; after that keep and drop apply to one part, reject and retry still to the whole message.
+/// When every part is dropped, the message is, for the first part's reason.
 fn through(
     step: &Step,
     drafts: Vec<Draft>,
+    turn: Turn,
     split: &mut bool,
 ) -> Result<Result<Vec<Draft>, Verdict>, StepFailure> {
     let was_split = *split;
     let mut made = Made::default();
+    let mut dropped = None;
     for draft in drafts {
-        let result = step.run(draft)?;
+        let result = step.run(draft, turn)?;
         let verdict = result.verdict();
         match result {
             Outcome::One(draft) => made.add([draft]),
@@ -106,7 +131,7 @@ fn through(
                 made.add(parts);
             }
             Outcome::Pass(draft) if was_split => made.add([draft]),
-            Outcome::Drop(_) if was_split => {}
+            Outcome::Drop(reason) if was_split => dropped = dropped.or(Some(reason)),
             _ => {
                 if let Some(verdict) = verdict {
                     return Ok(Err(verdict));
@@ -121,7 +146,10 @@ fn through(
             return Err(fault("route", &format!("results of more than {OUTPUT_BYTES_MAX} bytes")));
         }
     }
-    Ok(Ok(made.drafts))
+    match dropped {
+        Some(reason) if made.drafts.is_empty() => Ok(Err(Verdict::Drop(reason))),
+        _ => Ok(Ok(made.drafts)),
+    }
 }
 
 /// The results of a step so far.

@@ -2,9 +2,9 @@
 
 use crate::draft::Draft;
 use crate::expression::Expression;
-use crate::wasm::Module;
+use crate::wasm::Slot;
 use crossdock_core::Value;
-use crossdock_core::transform::{FailureKind, StepFailure, Verdict};
+use crossdock_core::transform::{FailureKind, Readiness, StepFailure, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +13,22 @@ pub(crate) enum Step {
     /// Sets headers and properties; all expressions are evaluated before any value is set.
     Set(Vec<(String, Setting)>),
     Remove(Vec<String>),
-    Wasm(Arc<Module>),
+    Wasm(Arc<Slot>),
 }
 
 /// The value that a `set` gives to a header or property.
 pub(crate) enum Setting {
     Literal(Value),
     Computed(Expression),
+}
+
+/// Which message this is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    /// Who sent it, and where to (`crossdock_core::transform::source`).
+    pub source: u64,
+    /// 0 the first time, and one more after each failure or retry.
+    pub attempt: u32,
 }
 
 /// The result of a step for one draft.
@@ -30,6 +39,8 @@ pub(crate) enum Outcome {
     Drop(Arc<str>),
     Reject(Arc<str>),
     Retry(Duration),
+    /// The step did not look at the message.
+    Wait(Duration),
 }
 
 impl Outcome {
@@ -40,13 +51,30 @@ impl Outcome {
             Outcome::Drop(reason) => Some(Verdict::Drop(reason.clone())),
             Outcome::Reject(reason) => Some(Verdict::Reject(reason.clone())),
             Outcome::Retry(after) => Some(Verdict::Retry(*after)),
+            Outcome::Wait(time) => Some(Verdict::Wait(*time)),
             Outcome::One(_) | Outcome::Many(_) => None,
         }
     }
 }
 
 impl Step {
-    pub(crate) fn run(&self, mut draft: Draft) -> Result<Outcome, StepFailure> {
+    /// Whether it can work at all.
+    pub(crate) fn readiness(&self) -> Readiness {
+        match self {
+            Step::Wasm(slot) => slot.readiness(),
+            Step::Set(_) | Step::Remove(_) => Readiness::Ready,
+        }
+    }
+
+    /// The time that a message of this source has to wait before the step looks at it.
+    pub(crate) fn rest(&self, source: u64) -> Option<Duration> {
+        match self {
+            Step::Wasm(slot) => slot.module().map_or_else(Some, |module| module.rest(source)),
+            Step::Set(_) | Step::Remove(_) => None,
+        }
+    }
+
+    pub(crate) fn run(&self, mut draft: Draft, turn: Turn) -> Result<Outcome, StepFailure> {
         match self {
             Step::Set(settings) => {
                 let values: Vec<Value> = settings
@@ -67,7 +95,10 @@ impl Step {
                 }
                 Ok(Outcome::One(draft))
             }
-            Step::Wasm(module) => module.run(draft),
+            Step::Wasm(slot) => match slot.module() {
+                Ok(module) => module.run(draft, turn),
+                Err(time) => Ok(Outcome::Wait(time)),
+            },
         }
     }
 }

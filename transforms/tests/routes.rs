@@ -28,6 +28,14 @@ fn predicates_look_at_headers_and_bodies() {
     let json = message(r#"{"a":{"b":[1,{"c":true}]}}"#, &[]);
     let route = route(json!({ "when": "json('$.a.b[1].c') AND json('$.a.b[0]') = 1" }));
     assert!(route.transform.wants(&json, &formats()));
+    let large = message(r#"{"id":98765432109876543210}"#, &[]);
+    let large_id = common::route(json!({
+        "when": "json('$.id') > 5 AND json('$.id') = '98765432109876543210'",
+        "to": ["queue:{json('$.id')}"],
+    }));
+    assert!(large_id.transform.wants(&large, &formats()));
+    let (_, out) = apply(&large_id, &large).unwrap();
+    assert_eq!(out[0].address(), &Address::queue("98765432109876543210"), "digit by digit");
     let binary = message(vec![0xff, 0xfe], &[]);
     assert!(!route.transform.wants(&binary, &formats()));
 }
@@ -73,7 +81,7 @@ fn set_and_remove() {
     let meta = out[0].meta();
     assert_eq!((meta.priority, meta.durable, meta.level), (Some(7), true, 1));
     assert_eq!((meta.published, meta.expires), (Timestamp(1_000), Some(Timestamp(9_000))));
-    assert_eq!((meta.hops, &*meta.origin.client), (1, "c1"));
+    assert_eq!((meta.hops, &*meta.origin.client), (0, "c1"), "the core counts hops");
     assert_eq!(out[0].body().as_ptr(), input.body().as_ptr(), "the body is shared, not copied");
 }
 
@@ -119,6 +127,15 @@ fn computed_destinations_can_fail() {
     assert!(fault(&wild, r##"{"id": "a/#"}"##).1.contains("wildcard"));
     let long = route(json!({ "to": ["queue:{json('$.id')}"] }));
     assert!(fault(&long, &format!("{{\"id\":\"{}\"}}", "x".repeat(300))).1.contains("longer"));
+    let own = "the queue 'route/x' is the broker's own";
+    assert_eq!(fault(&long, r#"{"id": "route/x"}"#), (FailureKind::Guest, own.into()));
+    let (kind, text) = fault(&wild, r#"{"id": "$SYS/x"}"#);
+    assert!(kind == FailureKind::Guest && text.starts_with("'$SYS/x' begins with $"), "{text}");
+    let (_, out) = apply(&wild, &message(r#"{"id": "$aws/x"}"#, &[])).unwrap();
+    assert_eq!(out[0].address().to_string(), "exchange:topics/$aws/x");
+    let same_key = route(json!({ "to": ["exchange:topics"] }));
+    let hidden = message("", &[]).with(Address::queue("$x"), message("", &[]).meta().clone());
+    assert_eq!(apply(&same_key, &hidden).unwrap_err().kind, FailureKind::Guest);
     let priority = route(json!({ "steps": [{ "set": { "priority": "json('$.p')" } }] }));
     assert_eq!(fault(&priority, r#"{"p": 256}"#).1, "priority is not a number from 0 to 255");
 }

@@ -54,7 +54,7 @@ fn the_stock_example() {
 fn bad_documents_are_the_messages_fault() {
     let route = with(json!({}));
     for (body, reason) in [
-        ("<item id=", "tag"),
+        ("<item id=", "a value without quotes (at byte 9)"),
         ("<a><b></a>", "expected `</b>`"),
         ("not xml", "text outside the root element"),
         ("", "there is no element"),
@@ -72,6 +72,26 @@ fn bad_documents_are_the_messages_fault() {
     assert!(binary.text.contains("not UTF-8 from byte 1"), "{}", binary.text);
     assert_eq!(&*binary.module, module());
     assert_eq!(bodies(&route, "<a>fine</a>"), [r#"{"a":"fine"}"#], "and the next one is served");
+}
+
+#[test]
+fn documents_in_other_encodings() {
+    let route = with(json!({}));
+    let utf16: Vec<u8> =
+        "\u{feff}<a>\u{e9}</a>".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let latin = b"<?xml version='1.0' encoding='ISO-8859-1'?><a>\xe9</a>".to_vec();
+    for (body, content_type) in [
+        (utf16, None),
+        (latin, None),
+        (b"<a>\xe9</a>".to_vec(), Some("text/xml; charset=windows-1252")),
+        ("\u{feff}\n<a>\u{e9}</a>".into(), Some("text/xml; charset=us-ascii")),
+    ] {
+        let input = message_with(body, |fields| {
+            fields.properties.content_type = content_type.map(Into::into);
+        });
+        let (_, out) = apply(&route, &input).unwrap();
+        assert_eq!(out[0].body().as_ref(), "{\"a\":\"\u{e9}\"}".as_bytes(), "{content_type:?}");
+    }
 }
 
 #[test]

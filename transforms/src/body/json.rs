@@ -160,6 +160,9 @@ impl<'b> Walk<'b> {
             "true" => Ok(Operand::Bool(true)),
             "false" => Ok(Operand::Bool(false)),
             _ if matches!(first, b'{' | b'[') => Ok(Operand::text(text)),
+            _ if !is_number(text) => Err(Unreadable),
+            // As a number it would lose digits; as text it keeps them, and is still compared as a number.
+            _ if is_whole(text) && text.parse::<i64>().is_err() => Ok(Operand::text(text)),
             _ => Operand::number_in(text).ok_or(Unreadable),
         }
     }
@@ -244,6 +247,29 @@ impl<'b> Walk<'b> {
     }
 }
 
+/// RFC 8259 §6: what stands for a number.
+fn is_number(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (text, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    let whole = whole.strip_prefix('-').unwrap_or(whole);
+    let exponent = exponent.map(|text| text.strip_prefix(['+', '-']).unwrap_or(text));
+    digits(whole)
+        && (whole.len() == 1 || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(digits)
+}
+
+fn is_whole(number: &str) -> bool {
+    !number.contains(['.', 'e', 'E'])
+}
+
 /// The text of a string's raw bytes. The parser needs the quotes, so they are added again.
 fn unescaped(raw: &[u8]) -> Result<String, Unreadable> {
     let mut quoted = Vec::with_capacity(raw.len() + 2);
@@ -285,6 +311,23 @@ mod tests {
         }
         assert_eq!(find("$", " 5 "), "Int(5)");
         assert_eq!(find("$[1]", "[[[]],7]"), "Int(7)");
+    }
+
+    #[test]
+    fn numbers_are_those_of_json() {
+        for (number, expected) in [
+            ("0", "Int(0)"),
+            ("-0.5", "Float(-0.5)"),
+            ("1E+2", "Float(100.0)"),
+            ("9223372036854775807", "Int(9223372036854775807)"),
+            ("9223372036854775808", "Text(\"9223372036854775808\")"),
+            ("-98765432109876543210", "Text(\"-98765432109876543210\")"),
+        ] {
+            assert_eq!(find("$.a", &format!("{{\"a\":{number}}}")), expected);
+        }
+        for wrong in ["+5", "007", ".5", "5.", "-", "1e", "1e5.0", "--5", "NaN", "0x5", "1_000"] {
+            assert_eq!(find("$.a", &format!("{{\"a\":{wrong}}}")), "Unreadable", "{wrong}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct ModuleStatus {
     pub faults: [(FailureKind, u64); 4],
     /// Calls that took at most 2^i µs, not counting those of the buckets before; the last bucket has no end.
     pub latency: Vec<u64>,
-    /// The rest of the breaker's pause.
+    /// The rest of the longest of its pauses, of which each is for one source.
     pub paused: Option<Duration>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::bindings::{Transform, TransformPre};
 use super::cache::Cache;
+use super::idle::Idle;
 use super::instance::InstanceState;
 use super::limiter::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use super::ticker::Ticker;
@@ -37,8 +38,9 @@ impl Size {
         }
     }
 
-    /// Instances of all modules together that can exist at the same time.
-    fn instances(self) -> u32 {
+    /// Instances of all modules together that can exist at the same time: calls under way, and idle ones, which make
+    /// room when another module needs it.
+    pub(super) fn instances(self) -> u32 {
         match self {
             Size::Small => 128,
             Size::Large => 16,
@@ -50,6 +52,7 @@ impl Size {
 pub(super) struct Runtime {
     pub engine: Engine,
     pub ticker: Ticker,
+    pub idle: Idle,
     linker: Linker<InstanceState>,
 }
 
@@ -74,7 +77,8 @@ impl Runtime {
             state
         })?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, ticker, linker })
+        let idle = Idle::new(size.instances() as usize);
+        Ok(Self { engine, ticker, idle, linker })
     }
 
     /// Compiles the module or loads its compiled form; checks its imports and exports.

@@ -2,12 +2,12 @@
 
 use super::bindings::{Decision, Host, HostMessage, Origin, Output, Patch, Value as GuestValue};
 use super::instance::InstanceState;
-use crate::destination;
+use crate::destination::{self, AddressRules};
 use crate::draft::Draft;
 use crate::step::Outcome;
 use bytes::Bytes;
+use crossdock_core::Value;
 use crossdock_core::message::carry;
-use crossdock_core::{Name, Value};
 use std::time::Duration;
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -24,7 +24,7 @@ impl Host for InstanceState {}
 impl HostMessage for InstanceState {
     fn address(&mut self, message: Resource<Draft>) -> Result<String> {
         let address = self.table.get(&message)?.address();
-        Ok(match address.exchange == self.topic_exchange && !address.is_queue() {
+        Ok(match address.exchange == self.rules.topic_exchange && !address.is_queue() {
             true => format!("topic:{}", address.key),
             false => address.to_string(),
         })
@@ -106,7 +106,7 @@ fn from_guest(value: GuestValue) -> Value {
 pub(super) fn carry_out(
     decision: Decision,
     mut draft: Draft,
-    topic_exchange: &Name,
+    rules: &AddressRules,
 ) -> Result<Outcome, String> {
     Ok(match decision {
         Decision::Keep => Outcome::Pass(draft),
@@ -131,20 +131,20 @@ pub(super) fn carry_out(
                     "the module returned {bytes} bytes; at most {OUTPUT_MAX} are allowed"
                 ));
             }
-            let drafts = outputs.into_iter().map(|output| emitted(&draft, output, topic_exchange));
+            let drafts = outputs.into_iter().map(|output| emitted(&draft, output, rules));
             Outcome::Many(drafts.collect::<Result<_, String>>()?)
         }
     })
 }
 
-fn emitted(source: &Draft, output: Output, topic_exchange: &Name) -> Result<Draft, String> {
+fn emitted(source: &Draft, output: Output, rules: &AddressRules) -> Result<Draft, String> {
     if output.delay_ms.is_some_and(|ms| ms > 0) {
         return Err("delay-ms: outputs cannot be delayed by this broker".into());
     }
     let mut draft = source.clone();
     patch(&mut draft, output.patch)?;
     if let Some(text) = output.address {
-        let address = destination::address(&text, topic_exchange)
+        let address = destination::allowed(&text, rules)
             .map_err(|reason| format!("address of an output: {reason}"))?;
         draft.set_target(address);
     }

@@ -4,8 +4,10 @@ use super::cache::{Cache, hex};
 use super::counters::ModuleStatus;
 use super::engine::{Compiled, Runtime, Size};
 use super::instance::{Blueprint, Failure};
+use super::loader::{Job, Loader};
 use super::module::Module;
-use crossdock_core::Name;
+use super::slot::Slot;
+use crate::destination::AddressRules;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -31,14 +33,21 @@ type Content = ([u8; 32], Size);
 
 /// Compiles routes and owns the engines of their modules. One for each process; a route keeps its modules alive.
 pub struct Host {
+    shared: Arc<Shared>,
+}
+
+/// What the host and its loader share.
+pub(super) struct Shared {
     cache: Option<Cache>,
     engines: Mutex<HashMap<Size, Arc<Runtime>>>,
     compiled: Mutex<HashMap<Content, Weak<Compiled>>>,
     modules: Mutex<Vec<Weak<Module>>>,
     unreadable: Arc<AtomicU64>,
+    pub loader: Loader,
 }
 
 /// A module and its limits, as a step configures them.
+#[derive(Clone)]
 pub(crate) struct ModuleSpec {
     pub name: Arc<str>,
     pub path: PathBuf,
@@ -48,7 +57,7 @@ pub(crate) struct ModuleSpec {
     pub deadline: Duration,
     /// Make a new instance for each message.
     pub fresh: bool,
-    pub topic_exchange: Name,
+    pub rules: Arc<AddressRules>,
 }
 
 /// Why a module cannot be used.
@@ -57,11 +66,21 @@ pub(crate) struct Refused {
     /// The key that the reason is about, if it is not the module's name: `with`, `limits.memory`.
     pub about: Option<&'static str>,
     pub reason: String,
+    /// All instances of its pool are in use, which does not last.
+    pub busy: bool,
 }
 
 impl Refused {
     fn new(about: Option<&'static str>, reason: impl Into<String>) -> Self {
-        Self { about, reason: reason.into() }
+        Self { about, reason: reason.into(), busy: false }
+    }
+
+    /// With the key.
+    pub(super) fn shown(self) -> String {
+        match self.about {
+            Some(about) => format!("{about}: {}", self.reason),
+            None => self.reason,
+        }
     }
 }
 
@@ -74,31 +93,50 @@ impl Host {
                 Cache::open(folder.clone()).map_err(|error| HostError::Cache { folder, error })?,
             ),
         };
-        Ok(Self {
+        let shared = Shared {
             cache,
             engines: Mutex::default(),
             compiled: Mutex::default(),
             modules: Mutex::default(),
             unreadable: Arc::default(),
-        })
+            loader: Loader::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The modules of all existing routes.
     pub fn modules(&self) -> Vec<ModuleStatus> {
-        self.modules.lock().iter().filter_map(Weak::upgrade).map(|m| m.status()).collect()
+        let modules = self.shared.modules.lock();
+        modules.iter().filter_map(Weak::upgrade).map(|m| m.status()).collect()
     }
 
     /// Number of bodies that a path of a predicate or expression could not read, of all routes so far.
     pub fn unreadable_bodies(&self) -> u64 {
-        self.unreadable.load(Ordering::Relaxed)
+        self.shared.unreadable.load(Ordering::Relaxed)
     }
 
     pub(crate) fn unreadable(&self) -> &Arc<AtomicU64> {
-        &self.unreadable
+        &self.shared.unreadable
     }
 
+    /// Loads, compiles and starts a module now.
+    pub(crate) fn load(&self, spec: ModuleSpec) -> Result<Arc<Slot>, Refused> {
+        let slot = Slot::default();
+        slot.fill(Ok(self.shared.module(spec)?));
+        Ok(Arc::new(slot))
+    }
+
+    /// Loads, compiles and starts a module of the route on a thread of its own; what fails takes the route down.
+    pub(crate) fn load_later(&self, route: Arc<str>, spec: ModuleSpec) -> Arc<Slot> {
+        let slot = Arc::new(Slot::default());
+        Loader::add(&self.shared, Job { route, spec, slot: slot.clone() });
+        slot
+    }
+}
+
+impl Shared {
     /// Loads, compiles and starts a module.
-    pub(crate) fn module(&self, spec: ModuleSpec) -> Result<Arc<Module>, Refused> {
+    pub(super) fn module(&self, spec: ModuleSpec) -> Result<Arc<Module>, Refused> {
         let wasm = read(&spec.path).map_err(|reason| Refused::new(None, reason))?;
         let hash: [u8; 32] = Sha256::digest(&wasm).into();
         let size = Size::of(spec.memory);
@@ -115,11 +153,13 @@ impl Host {
             config: spec.config,
             memory: usize::try_from(spec.memory).unwrap_or(usize::MAX),
             deadline: spec.deadline,
-            topic_exchange: spec.topic_exchange,
+            rules: spec.rules,
         };
         let module = start(blueprint, version, spec.fresh).map_err(|failure| match failure {
             Failure::Guest(reason) => Refused::new(Some("with"), reason),
-            Failure::Busy => Refused::new(None, "all instances of the pool are in use"),
+            Failure::Busy => {
+                Refused { busy: true, ..Refused::new(Some("limits.memory"), in_use(size)) }
+            }
             Failure::Sandbox(kind, reason) => match kind.as_str() {
                 "memory" => Refused::new(
                     Some("limits.memory"),
@@ -176,6 +216,16 @@ fn start(blueprint: Blueprint, version: Arc<str>, fresh: bool) -> Result<Module,
             Err(Failure::Sandbox(crossdock_core::transform::FailureKind::Trap, reason))
         })
     })
+}
+
+/// The pool's limit, and the key that chooses the pool.
+fn in_use(size: Size) -> String {
+    let (limit, pool) = (size.instances(), size.memory() >> 20);
+    let pool = match size {
+        Size::Small => format!("up to {pool} MiB"),
+        Size::Large => format!("more than {} MiB", Size::Small.memory() >> 20),
+    };
+    format!("all {limit} instances of modules with {pool} of memory are in use")
 }
 
 /// The engine's error names the bytes that the module needs; the operator also has to know which key to change.

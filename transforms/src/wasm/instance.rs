@@ -6,9 +6,10 @@ use super::exchange::OUTPUT_MAX;
 use super::limiter::Limiter;
 use super::output::Log;
 use super::ticker::TICK;
+use crate::destination::AddressRules;
 use crate::draft::Draft;
-use crossdock_core::Name;
 use crossdock_core::transform::FailureKind;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{Resource, ResourceTable};
@@ -27,7 +28,7 @@ pub(super) struct InstanceState {
     wasi: WasiCtx,
     pub table: ResourceTable,
     limiter: Limiter,
-    pub topic_exchange: Name,
+    pub rules: Arc<AddressRules>,
     /// The end of the current call.
     pub until: Instant,
 }
@@ -49,6 +50,15 @@ pub(super) enum Failure {
     Busy,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Guest(reason) | Failure::Sandbox(_, reason) => f.write_str(reason),
+            Failure::Busy => f.write_str("all instances of the pool are in use"),
+        }
+    }
+}
+
 /// How an instance is made.
 pub(super) struct Blueprint {
     pub runtime: Arc<Runtime>,
@@ -57,7 +67,7 @@ pub(super) struct Blueprint {
     pub config: String,
     pub memory: usize,
     pub deadline: Duration,
-    pub topic_exchange: Name,
+    pub rules: Arc<AddressRules>,
 }
 
 /// A live instance.
@@ -83,7 +93,7 @@ impl Instance {
             wasi: wasi.build(),
             table,
             limiter: Limiter::new(blueprint.memory),
-            topic_exchange: blueprint.topic_exchange.clone(),
+            rules: blueprint.rules.clone(),
             until: Instant::now(),
         };
         let mut store = Store::new(&blueprint.runtime.engine, state);

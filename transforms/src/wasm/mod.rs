@@ -1,9 +1,10 @@
 //! The sandbox: WebAssembly components of the world in transforms/wit, with limits on time, memory and output.
 //!
 //! ```text
-//! Host ── Runtime (small, large) ── engine with its pool of memories, linker, ticker
-//!   └──── Module (one per wasm step) ── breaker, counters, idle instances
-//!           └── Compiled (shared by content hash) ── ready to instantiate
+//! Host ── Runtime (small, large) ── engine with its pool of memories, linker, ticker, idle instances
+//!   ├──── Slot (one per wasm step) ── Module ── breaker, counters
+//!   │                                   └── Compiled (shared by content hash) ── ready to instantiate
+//!   └──── Loader ── fills slots in the background
 //! ```
 //!
 //! Invariants: a module sees the message it is called with and its own memory, nothing else; an instance that
@@ -17,17 +18,20 @@ mod counters;
 mod engine;
 mod exchange;
 mod host;
+mod idle;
 mod instance;
 mod limiter;
+mod loader;
 mod module;
 mod output;
+mod slot;
 mod ticker;
 mod waiting;
 
 pub use counters::ModuleStatus;
 pub(crate) use host::ModuleSpec;
 pub use host::{Host, HostError};
-pub(crate) use module::Module;
+pub(crate) use slot::Slot;
 
 /// The contract's version, as components import it.
 const TYPES: &str = "crossdock:transform/types@1.0.0";

@@ -1,29 +1,28 @@
-//! The module of one wasm step: idle instances, the breaker, and calls with a draft.
+//! The module of one wasm step: its instances, the breaker, and calls with a draft.
 
 use super::breaker::Breaker;
 use super::counters::{Counters, ModuleStatus};
 use super::exchange::carry_out;
+use super::idle::Owner;
 use super::instance::{Blueprint, Failure, Instance};
 use crate::draft::Draft;
-use crate::step::{Outcome, bounded};
+use crate::step::{Outcome, Turn, bounded};
 use crossdock_core::transform::{FailureKind, StepFailure};
-use parking_lot::Mutex;
+use crossdock_core::{Address, Origin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Messages after which an instance is replaced, so that memory leaks of a module stay small.
 const CALLS_MAX: u32 = 1_000;
-/// Largest number of idle instances that are kept.
-const IDLE_MAX: usize = 8;
-/// Pause before the next attempt when all instances of the pool are in use.
-const BUSY_RETRY: Duration = Duration::from_millis(20);
+/// A message waits this long when all instances of the pool are in use.
+const BUSY_WAIT: Duration = Duration::from_millis(20);
 
 /// A module as one step uses it.
 pub(crate) struct Module {
     blueprint: Blueprint,
     version: Arc<str>,
     fresh: bool,
-    idle: Mutex<Vec<Instance>>,
+    owner: Owner,
     breaker: Breaker,
     counters: Counters,
 }
@@ -36,10 +35,10 @@ impl Module {
         fresh: bool,
     ) -> Result<Self, Failure> {
         let module = Self {
+            owner: blueprint.runtime.idle.owner(),
             blueprint,
             version,
             fresh,
-            idle: Mutex::default(),
             breaker: Breaker::default(),
             counters: Counters::default(),
         };
@@ -49,48 +48,60 @@ impl Module {
     }
 
     /// Calls the module with the draft. Blocks at most until the module's deadline.
-    pub(crate) fn run(&self, draft: Draft) -> Result<Outcome, StepFailure> {
+    pub(crate) fn run(&self, draft: Draft, turn: Turn) -> Result<Outcome, StepFailure> {
         let started = Instant::now();
-        if let Err(paused) = self.breaker.admit(started) {
-            let left = paused.left.as_millis();
-            let text = format!("the module failed too often and is paused for another {left} ms");
-            return Err(self.fault(paused.last, &text));
+        if let Err(rest) = self.breaker.admit(turn.source, started) {
+            return Ok(Outcome::Wait(rest));
         }
+        let from = (draft.meta().origin.clone(), draft.address().clone());
         let result = self.call(draft);
+        if let Err(Failure::Busy) = result {
+            self.breaker.withdrawn(turn.source, Instant::now());
+            return Ok(Outcome::Wait(BUSY_WAIT));
+        }
         self.counters.call(started.elapsed());
         match result {
-            Ok(made) => {
-                self.breaker.succeeded();
-                Ok(made)
-            }
-            Err(Failure::Busy) => Ok(Outcome::Retry(BUSY_RETRY)),
-            Err(Failure::Guest(reason)) => {
-                // The module answered, so for the breaker the call succeeded.
-                self.breaker.succeeded();
-                Err(self.fault(FailureKind::Guest, &reason))
-            }
             Err(Failure::Sandbox(kind, reason)) => {
-                if let Some(pause) = self.breaker.failed(Instant::now(), kind) {
-                    let module = &*self.blueprint.name;
-                    tracing::warn!(
-                        module,
-                        "the module failed too often and is paused for {pause:?}; its last failure: {reason}"
-                    );
+                if let Some(pause) = self.breaker.failed(turn, Instant::now()) {
+                    self.log_pause(&from, pause, &reason);
                 }
                 Err(self.fault(kind, &reason))
             }
+            // Whatever it answered, for the breaker it works.
+            answer => {
+                self.breaker.answered(turn.source);
+                answer.map_err(|failure| self.fault(FailureKind::Guest, &failure.to_string()))
+            }
         }
+    }
+
+    /// The rest of its pause for this source.
+    pub(crate) fn rest(&self, source: u64) -> Option<Duration> {
+        self.breaker.rest(source, Instant::now())
     }
 
     /// The module's counters and state.
     pub(super) fn status(&self) -> ModuleStatus {
-        let paused = self.breaker.paused(Instant::now());
+        let paused = self.breaker.longest(Instant::now());
         self.counters.status(&self.blueprint.name, &self.version, paused)
     }
 
+    fn log_pause(&self, from: &(Arc<Origin>, Address), pause: Duration, reason: &str) {
+        let (origin, address) = from;
+        tracing::warn!(
+            module = &*self.blueprint.name,
+            user = &*origin.user,
+            client = &*origin.client,
+            %address,
+            pause_s = pause.as_secs(),
+            reason = bounded(reason),
+            "a module failed for five messages of one source in a row: it is paused for that source, \
+             whose messages wait"
+        );
+    }
+
     fn call(&self, draft: Draft) -> Result<Outcome, Failure> {
-        let idle = self.idle.lock().pop();
-        let mut instance = match idle {
+        let mut instance = match self.blueprint.runtime.idle.take(self.owner) {
             Some(instance) => instance,
             None => self.make()?,
         };
@@ -99,21 +110,26 @@ impl Module {
             self.give_back(instance);
         }
         let (draft, decision) = result?;
-        carry_out(decision, draft, &self.blueprint.topic_exchange).map_err(Failure::Guest)
+        carry_out(decision, draft, &self.blueprint.rules).map_err(Failure::Guest)
     }
 
+    /// A new instance. When the pool is full, idle instances of other modules make room.
     fn make(&self) -> Result<Instance, Failure> {
-        self.counters.instance();
-        Instance::new(&self.blueprint)
+        loop {
+            match Instance::new(&self.blueprint) {
+                Err(Failure::Busy) if self.blueprint.runtime.idle.make_room() => {}
+                Err(Failure::Busy) => return Err(Failure::Busy),
+                made => {
+                    self.counters.instance();
+                    return made;
+                }
+            }
+        }
     }
 
     fn give_back(&self, instance: Instance) {
-        if instance.calls >= CALLS_MAX || (self.fresh && instance.calls > 0) {
-            return;
-        }
-        let mut idle = self.idle.lock();
-        if idle.len() < IDLE_MAX {
-            idle.push(instance);
+        if instance.calls < CALLS_MAX && !(self.fresh && instance.calls > 0) {
+            self.blueprint.runtime.idle.give_back(self.owner, instance);
         }
     }
 
@@ -125,5 +141,11 @@ impl Module {
             kind,
             text: bounded(text).into(),
         }
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        self.blueprint.runtime.idle.forget(self.owner);
     }
 }

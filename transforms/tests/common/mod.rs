@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use crossdock_core::transform::{ContentRoute, FailureKind, StepFailure, Verdict};
 use crossdock_core::{Address, Fields, Formats, Key, Message, Meta, Origin, Timestamp, Value};
-use crossdock_transforms::{Host, RouteSpec};
+use crossdock_transforms::{Host, Modules, RouteSpec, Surroundings};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -36,15 +36,38 @@ pub fn compile(members: Json) -> Result<ContentRoute, Vec<String>> {
 }
 
 pub fn compile_on(host: &Host, members: Json) -> Result<ContentRoute, Vec<String>> {
+    compile_when(host, members, Modules::Now)
+}
+
+pub fn compile_when(
+    host: &Host,
+    members: Json,
+    modules: Modules,
+) -> Result<ContentRoute, Vec<String>> {
     let mut spec = json!({ "name": "r", "from": ["queue:in"], "to": ["queue:out"] });
     spec.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     let spec: RouteSpec = serde_json::from_value(spec).unwrap();
-    let route = host.compile(&spec, here(), &"topics".into());
+    let topic_exchange = "topics".into();
+    let dollar_topics = ["$aws/#".into()];
+    let surroundings = Surroundings {
+        base_dir: here(),
+        topic_exchange: &topic_exchange,
+        dollar_topics: &dollar_topics,
+        modules,
+    };
+    let route = host.compile(&spec, surroundings);
     route.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
 }
 
 pub fn route(members: Json) -> ContentRoute {
     compile(members).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+}
+
+/// The message as if another client had sent it.
+pub fn sent_by(client: &str, message: &Message) -> Message {
+    let mut meta = message.meta().clone();
+    meta.origin = Arc::new(Origin { client: client.into(), ..(*meta.origin).clone() });
+    message.with(message.address().clone(), meta)
 }
 
 /// A message on topic `a/b` with these headers.
@@ -76,8 +99,17 @@ pub fn apply(
     route: &ContentRoute,
     message: &Message,
 ) -> Result<(Verdict, Vec<Message>), StepFailure> {
+    attempt(route, message, 0)
+}
+
+/// Runs the message through the route once more.
+pub fn attempt(
+    route: &ContentRoute,
+    message: &Message,
+    attempt: u32,
+) -> Result<(Verdict, Vec<Message>), StepFailure> {
     let mut out = Vec::new();
-    let verdict = route.transform.apply(message, 0, &formats(), &mut out)?;
+    let verdict = route.transform.apply(message, attempt, &formats(), &mut out)?;
     Ok((verdict, out))
 }
 

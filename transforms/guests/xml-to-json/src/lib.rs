@@ -1,11 +1,15 @@
 //! The `xml-to-json` transform: the body, an XML document, becomes JSON. docs/transforms/xml-to-json.md describes
-//! the mapping; [`convert`] is all of it, without the broker.
+//! the mapping; [`convert_body`] is all of it, without the broker.
 
+mod chars;
 mod convert;
+mod decode;
+mod namespaces;
 mod options;
+mod reader;
 mod tree;
 
-pub use convert::convert;
+pub use convert::{convert, convert_body};
 pub use options::Options;
 
 use crossdock_transform_sdk::{Decision, Message, Patch, Transform, transform};
@@ -20,7 +24,8 @@ impl Transform for XmlToJson {
     }
 
     fn handle(&mut self, message: &Message) -> Result<Decision, String> {
-        let json = convert(&message.text()?, &self.options)?;
+        let content_type = message.content_type();
+        let json = convert_body(&message.body(), content_type.as_deref(), &self.options)?;
         Ok(Decision::Replace(Patch::body(json).content_type("application/json")))
     }
 }

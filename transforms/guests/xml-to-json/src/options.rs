@@ -11,13 +11,14 @@ pub struct Options {
     pub attributes: Attributes,
     pub root: Root,
     pub namespaces: Namespaces,
-    /// XML name to JSON name, for elements and attributes.
+    /// Name to JSON name, for elements and attributes. The names here and below are those of the document, without
+    /// their prefix if prefixes are stripped; what comes in front of attributes does not belong to them.
     pub rename: BTreeMap<String, String>,
-    /// XML names whose text becomes a number.
+    /// Names whose text becomes a number, if it is one.
     pub numbers: BTreeSet<String>,
-    /// XML names whose text becomes true or false.
+    /// Names whose text becomes true or false, if it is one of these.
     pub booleans: BTreeSet<String>,
-    /// XML names of elements that are an array even when there is only one.
+    /// Names of elements that are an array even when there is only one.
     pub arrays: BTreeSet<String>,
     /// Member that holds the text of an element that has attributes or children.
     pub text: TextKey,
@@ -68,7 +69,18 @@ impl Default for TextKey {
 impl Options {
     /// Reads the JSON of `with`.
     pub fn parse(config: &str) -> Result<Self, String> {
-        serde_json::from_str(config).map_err(|e| e.to_string())
+        let options: Self = serde_json::from_str(config).map_err(|e| e.to_string())?;
+        let lists = [&options.numbers, &options.booleans, &options.arrays];
+        let mut names = lists.into_iter().flatten().chain(options.rename.keys());
+        let strips = options.namespaces == Namespaces::Strip;
+        let prefixed = names.find(|name| strips && name.contains(':')).cloned();
+        drop(names);
+        match prefixed {
+            Some(name) => Err(format!(
+                "'{name}' has a prefix, and namespaces = \"strip\" takes prefixes away: name it without"
+            )),
+            None => Ok(options),
+        }
     }
 }
 

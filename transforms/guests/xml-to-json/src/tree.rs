@@ -1,6 +1,8 @@
 //! An element while it is read, and what it becomes.
 
+use crate::chars::{is_blank, trimmed};
 use crate::options::{Attributes, Namespaces, Options};
+use crate::reader::short;
 use serde_json::{Map, Number, Value};
 
 /// An open element.
@@ -58,13 +60,13 @@ impl Element {
     }
 
     pub(crate) fn child(&mut self, name: &str, value: Value, options: &Options) {
-        let always_array = options.arrays.contains(name);
+        let always_array = options.arrays.contains(options.plain(name));
         insert(&mut self.members, options.name(name), value, always_array);
     }
 
     /// True when it has nothing but attributes.
     pub(crate) fn is_attributes_only(&self) -> bool {
-        self.has_attributes && !self.has_children && self.piece.trim().is_empty()
+        self.has_attributes && !self.has_children && is_blank(&self.piece)
     }
 
     /// The value that stands for the element.
@@ -89,7 +91,7 @@ impl Element {
     /// White space between elements is layout, not content.
     fn end_piece(&mut self) {
         let piece = std::mem::take(&mut self.piece);
-        if !piece.trim().is_empty() {
+        if !is_blank(&piece) {
             self.pieces.push(piece);
         }
     }
@@ -114,33 +116,37 @@ fn insert(members: &mut Map<String, Value>, name: String, value: Value, always_a
 }
 
 impl Options {
-    /// The member's name for an XML name.
-    pub(crate) fn name(&self, name: &str) -> String {
-        if let Some(renamed) = self.rename.get(name) {
-            return renamed.clone();
-        }
-        let local = match self.namespaces {
+    /// The name by which the options call an element or attribute: without its prefix if prefixes are stripped.
+    fn plain<'n>(&self, name: &'n str) -> &'n str {
+        match self.namespaces {
             Namespaces::Keep => name,
             Namespaces::Strip => name.rsplit(':').next().unwrap_or(name),
-        };
-        self.rename.get(local).cloned().unwrap_or_else(|| local.to_string())
+        }
     }
 
+    /// The member's name for an XML name.
+    pub(crate) fn name(&self, name: &str) -> String {
+        let plain = self.plain(name);
+        self.rename.get(plain).map_or(plain, String::as_str).to_owned()
+    }
+
+    /// The value of a text. What is to be a number or a boolean and is none fails the message.
     fn typed(&self, name: &str, text: &str) -> Result<Value, String> {
-        if self.numbers.contains(name) {
-            let number = number(text.trim()).map(Value::Number);
+        let (plain, inner) = (self.plain(name), trimmed(text));
+        if self.numbers.contains(plain) {
+            let number = number(inner).map(Value::Number);
             return number
                 .ok_or_else(|| format!("{name} is to be a number, but is '{}'", short(text)));
         }
-        if self.booleans.contains(name) {
+        if self.booleans.contains(plain) {
             // XML Schema 2, §3.2.2: the four spellings of a boolean.
-            return match text.trim() {
+            return match inner {
                 "true" | "1" => Ok(Value::Bool(true)),
                 "false" | "0" => Ok(Value::Bool(false)),
                 _ => Err(format!("{name} is to be true or false, but is '{}'", short(text))),
             };
         }
-        Ok(Value::String(text.to_string()))
+        Ok(Value::String(text.to_owned()))
     }
 }
 
@@ -156,15 +162,13 @@ fn number(text: &str) -> Option<Number> {
         None => (digits, ""),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole.is_empty() && fraction.is_empty() {
+    // A second sign would be part of these.
+    let all_digits = [whole, fraction].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()));
+    if !all_digits || whole.is_empty() && fraction.is_empty() {
         return None;
     }
     let whole = whole.trim_start_matches('0');
     let whole = if whole.is_empty() { "0" } else { whole };
     let point = if fraction.is_empty() { "" } else { "." };
     format!("{sign}{whole}{point}{fraction}{exponent}").parse().ok()
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(40).collect()
 }

@@ -1,0 +1,198 @@
+//! The steps of a route.
+
+use super::{Compiler, Modules, Sandbox};
+use crate::expression::Expression;
+use crate::step::{Setting, Step};
+use crate::wasm::ModuleSpec;
+use crate::written;
+use crossdock_core::Value;
+use serde_json::{Map, Value as Json};
+use std::path::PathBuf;
+
+const STEPS_MAX: usize = 32;
+const STEPS: [&str; 3] = ["set", "remove", "wasm"];
+
+/// Steps that are planned and that this version does not have.
+const PLANNED: [&str; 18] = [
+    "xml-to-json",
+    "json-to-xml",
+    "csv-to-json",
+    "json-select",
+    "json-rename",
+    "json-remove",
+    "json-set",
+    "template",
+    "header-to-body",
+    "body-to-header",
+    "gzip",
+    "gunzip",
+    "base64",
+    "charset",
+    "split",
+    "aggregate",
+    "dedup",
+    "throttle",
+];
+
+impl Compiler<'_> {
+    /// Whether there is a wasm step, good or bad: then the route has a queue of its own.
+    pub(super) fn has_modules(&self) -> bool {
+        let steps = self.spec.steps.as_array();
+        steps.is_some_and(|steps| steps.iter().any(|step| step.get("wasm").is_some()))
+    }
+
+    pub(super) fn steps(&mut self, sandbox: Sandbox) -> Vec<Step> {
+        let spec = self.spec;
+        let steps = match &spec.steps {
+            Json::Null => return Vec::new(),
+            written => self.keep("steps", written::list(written)).unwrap_or_default(),
+        };
+        if steps.len() > STEPS_MAX {
+            self.mistake("steps", format!("has more than {STEPS_MAX} steps"));
+            return Vec::new();
+        }
+        let mut made = Vec::new();
+        for (i, step) in steps.iter().enumerate() {
+            let key = format!("steps[{i}]");
+            if let Some(step) = self.keep(&key, written::table(step)) {
+                made.extend(self.step(&key, step, sandbox));
+            }
+        }
+        made
+    }
+
+    fn step(&mut self, key: &str, step: &Map<String, Json>, sandbox: Sandbox) -> Option<Step> {
+        let kinds: Vec<&String> = step.keys().filter(|name| *name != "with").collect();
+        let &[kind] = kinds.as_slice() else {
+            self.mistake(key, "a step has exactly one of set, remove and wasm");
+            return None;
+        };
+        let value = step.get(kind)?;
+        let with = step.get("with");
+        if with.is_some() && kind != "wasm" {
+            self.mistake(&format!("{key}.with"), "can only be set for a wasm step");
+        }
+        let key = format!("{key}.{kind}");
+        match kind.as_str() {
+            "set" => self.set(&key, value),
+            "remove" => self.remove(&key, value),
+            "wasm" => self.wasm(&key, value, with, sandbox),
+            planned if PLANNED.contains(&planned) => {
+                self.mistake(&key, "this built-in step does not exist yet; use a wasm module");
+                None
+            }
+            unknown => {
+                self.mistake(
+                    &key,
+                    match written::nearest(unknown, STEPS.into_iter()) {
+                        Some(meant) => format!("unknown step; did you mean '{meant}'?"),
+                        None => "unknown step; the steps are set, remove and wasm".to_owned(),
+                    },
+                );
+                None
+            }
+        }
+    }
+
+    fn set(&mut self, key: &str, value: &Json) -> Option<Step> {
+        let Json::Object(members) = value else {
+            self.mistake(key, "must be a table of names and expressions");
+            return None;
+        };
+        let mut settings = Vec::new();
+        for (name, value) in members {
+            let key = format!("{key}.{name}");
+            if name.is_empty() || name == "user_id" {
+                self.mistake(&key, "cannot be set");
+                continue;
+            }
+            let setting = match value {
+                Json::String(text) => Expression::parse(text, &self.scope).map(Setting::Computed),
+                Json::Bool(b) => Ok(Setting::Literal(Value::Bool(*b))),
+                Json::Number(n) => match (n.as_i64(), n.as_f64()) {
+                    (Some(n), _) => Ok(Setting::Literal(Value::I64(n))),
+                    (None, Some(n)) => Ok(Setting::Literal(Value::F64(n))),
+                    (None, None) => Err("is not a number that a header can hold".into()),
+                },
+                _ => Err("must be an expression, a number or a boolean".into()),
+            };
+            settings.extend(self.keep(&key, setting).map(|setting| (name.clone(), setting)));
+        }
+        Some(Step::Set(settings))
+    }
+
+    fn remove(&mut self, key: &str, value: &Json) -> Option<Step> {
+        let names = match value {
+            Json::Array(names) => {
+                names.iter().map(|name| name.as_str().map(String::from)).collect()
+            }
+            _ => None,
+        };
+        let Some(names) = names else {
+            self.mistake(key, "must be a list of names");
+            return None;
+        };
+        let names: Vec<String> = names;
+        if names.iter().any(|name| name == "user_id") {
+            self.mistake(key, "user_id cannot be removed");
+        }
+        Some(Step::Remove(names))
+    }
+
+    fn wasm(
+        &mut self,
+        key: &str,
+        value: &Json,
+        with: Option<&Json>,
+        sandbox: Sandbox,
+    ) -> Option<Step> {
+        let name = match value {
+            Json::String(name) if !name.is_empty() => name,
+            _ => {
+                self.mistake(key, "must be the name or the path of a module");
+                return None;
+            }
+        };
+        let config = match with {
+            None => "{}".to_string(),
+            Some(with @ Json::Object(_)) => with.to_string(),
+            Some(_) => {
+                self.mistake(&key.replace(".wasm", ".with"), "must be a table");
+                return None;
+            }
+        };
+        let spec = ModuleSpec {
+            name: name.as_str().into(),
+            path: self.module_path(name),
+            config,
+            memory: sandbox.memory,
+            deadline: sandbox.deadline,
+            fresh: sandbox.fresh,
+            rules: self.scope.rules.clone(),
+        };
+        if self.surroundings.modules == Modules::Later {
+            let route = self.spec.name.as_str().unwrap_or_default();
+            return Some(Step::Wasm(self.host.load_later(route.into(), spec)));
+        }
+        match self.host.load(spec) {
+            Ok(slot) => Some(Step::Wasm(slot)),
+            Err(refused) => {
+                let key = match refused.about {
+                    Some(about) if about.starts_with("limits") => about.to_string(),
+                    Some(about) => key.replace(".wasm", &format!(".{about}")),
+                    None => key.to_string(),
+                };
+                self.mistake(&key, refused.reason);
+                None
+            }
+        }
+    }
+
+    /// A bare name is `NAME.wasm` in the folder of modules; with `/` or `.wasm` it is a path relative to that folder.
+    fn module_path(&self, name: &str) -> PathBuf {
+        match name.contains('/') || name.ends_with(".wasm") {
+            true => self.surroundings.base_dir.join(name),
+            false => self.surroundings.base_dir.join(format!("{name}.wasm")),
+        }
+    }
+}
