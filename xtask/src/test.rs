@@ -31,7 +31,7 @@ pub fn test(full: bool) -> Result<ExitCode> {
 fn unit_tests(report: &mut Report, full: bool) {
     let mut crates = cargo(&["test", "--workspace", "--no-fail-fast"]);
     if full {
-        crates.env("SIM_SEEDS", "100000").env("CRASH_SEEDS", "5000");
+        crates.env("SIM_SEEDS", "100000").env("CRASH_SEEDS", "5000").env("ROUTE_SEEDS", "100000");
         report.done("a fresh build of the modules", guests::check);
     }
     report.step("tests of the crates, and the law", &mut crates);

@@ -119,9 +119,6 @@ pub struct Model<'a> {
     work: usize,
 }
 
-/// `required`: each output has to reach somebody. Otherwise: one of them.
-const EACH_IS_REQUIRED: bool = false;
-
 pub const UNLIMITED: usize = usize::MAX;
 
 impl<'a> Model<'a> {
@@ -591,7 +588,6 @@ impl<'a> Model<'a> {
             }
             all.append(one);
         }
-        let lost = if EACH_IS_REQUIRED { lost } else { !to.is_empty() && !all.reached() };
         match self.plan.routes[route].required && lost {
             true => Ok(Err(FailureKind::Unroutable)),
             false => Ok(Ok(all)),

@@ -378,7 +378,7 @@ impl Plan<'_> {
         message: &Message,
         results: Vec<Message>,
     ) -> Result<Step, Stop> {
-        let (mut here, mut reached, count) = (Vec::new(), false, results.len());
+        let mut here = Vec::new();
         for result in results {
             let mut meta = content_path::passed_through(result.meta(), &path.route.name);
             let stays = path.route.mode == Mode::Filter && result.address() == message.address();
@@ -398,12 +398,11 @@ impl Plan<'_> {
             let is_reached = self.emit(path, result)?;
             let event = if is_reached { RouteEvent::Emitted } else { RouteEvent::NoSubscriber };
             self.note(path, event);
-            reached |= is_reached;
-        }
-        if path.route.required && !reached && here.is_empty() && count > 0 {
-            let text =
-                "nobody is bound to where the results go, and the route says required = true";
-            return Err(Stop::Failed(unroutable(path, text)));
+            if path.route.required && !is_reached {
+                let text =
+                    "nobody is bound to where a result goes, and the route says required = true";
+                return Err(Stop::Failed(unroutable(path, text)));
+            }
         }
         if path.route.mode != Mode::Filter {
             return Ok(Step::Results(Vec::new()));

@@ -74,7 +74,8 @@ impl Plan<'_> {
         let address = dead.address().clone();
         let no_taker = |why: &str| {
             let text = format!("route '{}': {}; {why}", path.route.name, fault.text);
-            let error = Error::new(ErrorKind::Unroutable, text);
+            // To its publisher it is as if there were no room.
+            let error = Error::new(ErrorKind::Full, text);
             Obstacle { path: Some(path.clone()), error }
         };
         match self.emit(path, dead) {

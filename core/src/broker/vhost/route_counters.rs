@@ -132,7 +132,7 @@ impl RouteCounters {
         let (true, Some(last)) = (report.unreported > 0 && is_due, &report.last) else { return };
         tracing::warn!(
             %route, dead_lettered = report.unreported, address = %last.address,
-            module = %last.failure.module, kind = last.failure.kind.as_str(), text = %last.failure.text,
+            module = %last.failure.module, kind = last.failure.kind.as_str(), text = ?last.failure.text,
             "a content route sent messages to its dead-letter address: it could not process them"
         );
         report.unreported = 0;
