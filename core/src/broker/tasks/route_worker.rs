@@ -3,7 +3,7 @@
 
 use super::route_inputs::{Input, WaitingInputs};
 use crate::broker::door::events::Events;
-use crate::broker::door::request::{Consumer, ConsumerSource, LaneId};
+use crate::broker::door::request::{Consumer, ConsumerSource};
 use crate::broker::session::state::Session;
 use crate::broker::turn::content::{Judged, Resumed};
 use crate::broker::turn::context::HOPS_MAX;
@@ -11,6 +11,7 @@ use crate::broker::turn::failures;
 use crate::broker::turn::plan::Obstacle;
 use crate::broker::vhost::content_path::ContentPath;
 use crate::broker::vhost::route_counters::RouteEvent;
+use crate::error::Error;
 use crate::message::{Message, Value};
 use crate::subscription::{ConsumerId, Credit};
 use crate::transform::{FailureKind, Order, Readiness, StepFailure, Verdict};
@@ -38,7 +39,7 @@ const PLACE_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub struct Worker {
     path: Arc<ContentPath>,
     session: Session,
-    lane: LaneId,
+    consumer: ConsumerId,
     waiting: WaitingInputs,
     work: VecDeque<Input>,
 }
@@ -47,35 +48,30 @@ pub struct Worker {
 type Applied = (Input, Option<Result<(Verdict, Vec<Message>), StepFailure>>);
 
 impl Worker {
-    /// A worker on that session.
-    pub fn new(path: Arc<ContentPath>, mut session: Session) -> Self {
+    /// A worker that consumes the route's queue on that session, and gets nothing yet: the messages are shared out when
+    /// all workers of the route are there.
+    pub async fn attach(path: Arc<ContentPath>, mut session: Session) -> Result<Self, Error> {
         let lane = session.lane();
-        Self { path, session, lane, waiting: WaitingInputs::default(), work: VecDeque::new() }
+        let consumer = Consumer {
+            source: ConsumerSource::Queue(path.queue_name()),
+            settles: true,
+            exclusive: false,
+            priority: 0,
+            credit: Credit { messages: 0, bytes: 0 },
+            pools: smallvec::SmallVec::new(),
+            skip_own: false,
+            tag: path.queue_name(),
+        };
+        let consumer = session.attach(lane, consumer).await?;
+        let (waiting, work) = (WaitingInputs::default(), VecDeque::new());
+        Ok(Self { path, session, consumer, waiting, work })
     }
 
     /// Works until the broker closes.
     pub async fn run(mut self) {
-        let consumer = Consumer {
-            source: ConsumerSource::Queue(self.path.queue_name()),
-            settles: true,
-            exclusive: false,
-            priority: 0,
-            credit: WORK_CREDIT,
-            pools: smallvec::SmallVec::new(),
-            skip_own: false,
-            tag: self.path.queue_name(),
-        };
-        let consumer = match self.session.attach(self.lane, consumer).await {
-            Ok(consumer) => consumer,
-            Err(error) => {
-                tracing::error!(
-                    route = %self.path.route.name, %error,
-                    "a content route cannot consume its queue: messages wait there until the broker is \
-                     started again"
-                );
-                return;
-            }
-        };
+        let consumer = self.consumer;
+        self.session.set_credit(consumer, WORK_CREDIT);
+        self.session.flush();
         let mut events = Events::default();
         let mut position = 0;
         loop {

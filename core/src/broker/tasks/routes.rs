@@ -54,8 +54,11 @@ pub async fn start(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Err
     *vhost.content.write() = paths.clone().into();
     vhost.generations.bump();
     for path in paths.iter().filter(|path| path.queue().is_some()) {
+        let mut workers = Vec::new();
         for _ in 0..path.route.concurrency.max(1) {
-            let worker = Worker::new(path.clone(), session(broker, &vhost)?);
+            workers.push(Worker::attach(path.clone(), session(broker, &vhost)?).await?);
+        }
+        for worker in workers {
             broker.shared().background.spawn(worker.run());
         }
     }

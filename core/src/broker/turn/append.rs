@@ -4,7 +4,7 @@ use super::context::Context;
 use super::plan::{Obstacle, Plan};
 use super::run::{Arriving, Terms, Turn};
 use crate::broker::journal::unit::{Placed, WriteReason};
-use crate::broker::vhost::content_path::{WAITING_MAX, is_route_queue};
+use crate::broker::vhost::content_path::{is_route_queue, is_route_queue_full};
 use crate::broker::vhost::queue::{Queue, QueueState};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::LogId;
@@ -69,7 +69,7 @@ impl Turn {
         if is_from_route {
             let routes = planned.iter().filter(|(queue, _)| is_route_queue(&queue.name));
             for (queue, _) in routes {
-                if queue.look(|state| state.sub.waiting() >= WAITING_MAX) {
+                if is_route_queue_full(queue) {
                     return Err(Obstacle { path: None, error: full(queue) });
                 }
             }

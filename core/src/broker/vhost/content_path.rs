@@ -16,12 +16,20 @@ use std::sync::{Arc, Weak};
 /// The names of the queues in front of routes begin with it. They are the broker's own: no client reaches them.
 pub const QUEUES: &str = "route/";
 /// Messages and bytes that wait in a route's queue before its publishers are held back.
-pub const WAITING_MAX: u64 = 100_000;
-pub const WAITING_BYTES_MAX: u64 = 256 << 20;
+const WAITING_MAX: u64 = 100_000;
+const WAITING_BYTES_MAX: u64 = 256 << 20;
 
 /// True for the name of a queue in front of a route.
 pub fn is_route_queue(name: &str) -> bool {
     name.starts_with(QUEUES)
+}
+
+/// True when the queue of a route holds as much as it may; what its workers have counts, too.
+pub fn is_route_queue_full(queue: &Queue) -> bool {
+    queue.look(|state| {
+        let log = &state.sub.log;
+        log.len() >= WAITING_MAX || log.bytes() >= WAITING_BYTES_MAX
+    })
 }
 
 /// A route and its queue.
@@ -131,11 +139,7 @@ impl ContentPath {
     /// True when its queue holds as much as it may: publishers are held back.
     pub fn is_full(&self) -> bool {
         let queue = self.queue.read();
-        queue.as_ref().is_some_and(|queue| {
-            queue.look(|s| {
-                s.sub.waiting() >= WAITING_MAX || s.sub.waiting_bytes() >= WAITING_BYTES_MAX
-            })
-        })
+        queue.as_ref().is_some_and(|queue| is_route_queue_full(queue))
     }
 
     /// Wakes that session when there is room in the queue again.

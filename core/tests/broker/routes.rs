@@ -1,0 +1,219 @@
+//! Content routes beside the accounting of tests/routes: back-pressure, order with several workers, and old queues.
+
+use crate::stage::*;
+use crossdock_core::memory::MemoryStore;
+use crossdock_core::transform::*;
+use crossdock_core::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Takes everything, sends it to queue `out`, and waits while it is closed. The first word of a body is what it does.
+struct Gate {
+    open: AtomicBool,
+    calls: AtomicU64,
+}
+
+impl Gate {
+    fn new(open: bool) -> Arc<Self> {
+        Arc::new(Self { open: AtomicBool::new(open), calls: AtomicU64::new(0) })
+    }
+}
+
+impl Transform for Gate {
+    fn name(&self) -> &str {
+        "gate"
+    }
+    fn cost(&self) -> Cost {
+        Cost::Queued
+    }
+    fn wants(&self, _: &Message, _: &Formats) -> bool {
+        true
+    }
+    fn apply(
+        &self,
+        input: &Message,
+        attempt: u32,
+        _: &Formats,
+        out: &mut Vec<Message>,
+    ) -> Result<Verdict, StepFailure> {
+        if !self.open.load(Ordering::Acquire) {
+            return Ok(Verdict::Wait(Duration::from_millis(20)));
+        }
+        let call = self.calls.fetch_add(1, Ordering::AcqRel);
+        let failure = |kind| StepFailure {
+            module: "gate".into(),
+            version: "1".into(),
+            kind,
+            text: "as it was told".into(),
+        };
+        match input.body().first() {
+            Some(b'f') if attempt == 0 => return Err(failure(FailureKind::Timeout)),
+            Some(b'g') => return Err(failure(FailureKind::Guest)),
+            // Some take longer than others, so that workers overtake each other.
+            Some(b'0'..=b'9') => std::thread::sleep(Duration::from_micros(call % 3 * 200)),
+            _ => {}
+        }
+        out.push(input.with(Address::queue("out"), input.meta().clone()));
+        Ok(Verdict::Emit)
+    }
+}
+
+fn route(gate: &Arc<Gate>) -> ContentRoute {
+    let watches = vec![Watch::Exchange(TOPICS.into(), "in/#".into())];
+    let mut route = ContentRoute::new("gate".into(), watches, Mode::Divert, gate.clone());
+    route.queues = vec!["out".into()];
+    route.on_error.backoff = Duration::from_millis(50);
+    route
+}
+
+async fn stage(route: ContentRoute) -> Stage {
+    Stage::with(MemoryStore::default(), Settings::default(), vec![route]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_route_holds_its_own_publishers_and_nobody_else() {
+    let gate = Gate::new(false);
+    let stage = stage(route(&gate)).await;
+    let (mut own, mut other) = (stage.client().await, stage.client().await);
+    other.declare(QueueSpec::durable("other")).await;
+    // As many as the queue of a route takes.
+    for _ in 0..100 {
+        for _ in 0..1_000 {
+            own.put(topic("in/a"), "x", |_| {});
+        }
+        own.session.flush();
+    }
+    let late = own.publish(topic("in/a"), "late");
+    let waiting = || stage.broker.route_status()[0].waiting;
+    assert_eq!(waiting(), 100_000, "the last one is held back");
+    let number = other.publish(Address::queue("other"), "x");
+    assert!(matches!(other.confirmed(number).await, ConfirmOutcome::Stored));
+    gate.open.store(true, Ordering::Release);
+    let confirmed = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            let events = own.events().await;
+            if events.confirms.iter().any(|confirm| confirm.number == late) {
+                return;
+            }
+        }
+    });
+    confirmed.await.expect("it goes on when there is room");
+    let started = std::time::Instant::now();
+    while other.ready("out") < 100_001 && started.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!((waiting(), other.ready("out")), (0, 100_001));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_workers_keep_the_order_of_each_source() {
+    let gate = Gate::new(true);
+    let stage = stage(ContentRoute { concurrency: 4, ..route(&gate) }).await;
+    let mut client = stage.client().await;
+    for number in 0..50 {
+        for source in 0..8 {
+            client.put(topic(&format!("in/{source}")), &format!("{source} {number}"), at_level_1);
+        }
+        client.session.flush();
+    }
+    client.consume("out", 1_000, false).await;
+    let mut next = [0; 8];
+    let taken = bodies(&client.take(400).await);
+    for body in &taken {
+        let (source, number) = body.split_once(' ').expect("two words");
+        let source: usize = source.parse().expect("a number");
+        assert_eq!(number, next[source].to_string(), "source {source} in order");
+        next[source] += 1;
+    }
+    let in_turn = (0..400).map(|n| format!("{} {}", n % 8, n / 8)).collect::<Vec<_>>();
+    assert_ne!(taken, in_turn, "sources overtake each other, so there was something to see");
+}
+
+#[tokio::test]
+async fn a_message_that_is_tried_again_gives_up_its_place_unless_the_order_is_strict() {
+    for (order, wanted) in
+        [(Order::Relaxed, ["a", "b", "fail"]), (Order::Strict, ["fail", "a", "b"])]
+    {
+        let gate = Gate::new(true);
+        let mut route = route(&gate);
+        (route.order, route.on_error.retry) = (order, 3);
+        let stage = stage(route).await;
+        let mut client = stage.client().await;
+        for body in ["fail", "g", "a", "b"] {
+            client.put(topic("in/x"), body, at_level_1);
+        }
+        client.session.flush();
+        client.consume("out", 10, false).await;
+        let taken = client.take(3).await;
+        assert_eq!(bodies(&taken), wanted, "{order:?}");
+        let attempts = |delivery: &Delivery| {
+            let fields = delivery.message.fields(stage.broker.formats());
+            fields.header("mq.error.attempt").cloned()
+        };
+        let told: Vec<_> = taken.iter().map(attempts).collect();
+        let second = Some(Value::text("2"));
+        assert_eq!(told.iter().filter(|attempt| **attempt == second).count(), 1, "{told:?}");
+        let status = &stage.broker.route_status()[0];
+        assert_eq!((status.taken, status.emitted, status.dead_lettered), (4, 3, 1));
+        let failed = |kind| status.failed.iter().find(|(k, _)| *k == kind).expect("there").1;
+        assert_eq!((failed(FailureKind::Timeout), failed(FailureKind::Guest)), (1, 1));
+        assert_eq!(client.ready("dead-letters"), 1, "a refusal is not tried again");
+    }
+}
+
+#[tokio::test]
+async fn what_an_old_route_left_is_moved_on() {
+    for to in [None, Some(Address::queue("elsewhere"))] {
+        let gate = Gate::new(false);
+        let stage = stage(route(&gate)).await;
+        let mut client = stage.client().await;
+        client.declare(QueueSpec::durable("plain")).await;
+        client.declare(QueueSpec::durable("elsewhere")).await;
+        client.bind(TOPICS, "in/plain", "plain").await;
+        client.durable(topic("in/plain"), "a").await;
+        client.durable(topic("in/nobody"), "b").await;
+        let stage = stage.crash().await;
+        let drained = stage.broker.drain_route("gate", to.as_ref()).await.expect("drained");
+        let client = stage.client().await;
+        let wanted = match &to {
+            Some(_) => RouteDrained { moved: 2, dead_lettered: 0, left: 0 },
+            // The dead-letter queue was declared for the route; it is durable.
+            None => RouteDrained { moved: 1, dead_lettered: 1, left: 0 },
+        };
+        assert_eq!(drained, wanted, "{to:?}");
+        let ready = ["plain", "elsewhere", "dead-letters"].map(|queue| client.ready(queue));
+        assert_eq!(ready, if to.is_some() { [0, 2, 0] } else { [1, 0, 1] });
+        let gone = stage.broker.drain_route("gate", None).await.expect_err("its queue is gone");
+        assert_eq!(gone.kind(), ErrorKind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn the_queue_of_a_route_is_nobodys() {
+    let stage = stage(route(&Gate::new(false))).await;
+    let mut client = stage.client().await;
+    let refused = |result: Result<(), Error>, verb: &str| {
+        let kind = result.expect_err(verb).kind();
+        assert_eq!(kind, ErrorKind::Refused, "{verb}");
+    };
+    let name = "route/gate";
+    refused(client.session.queue_status(name).map(drop), "passive declare");
+    let declared = client.session.declare_queue(QueueSpec::durable("route/new")).await;
+    refused(declared.map(drop), "declare");
+    let spec = dead_lettering("mine", name, &[]);
+    refused(client.session.declare_queue(spec).await.map(drop), "dead-letter to it");
+    refused(client.session.delete_queue(name, false, false).await.map(drop), "delete");
+    refused(client.session.purge(name).await.map(drop), "purge");
+    let bind = Bind::new(TOPICS, "x".into(), BindTarget::Queue(name.into()));
+    refused(client.session.bind(bind.clone()).await.map(drop), "bind");
+    refused(client.session.unbind(bind).await.map(drop), "unbind");
+    let source = ConsumerSource::Queue(name.into());
+    refused(client.try_consume(source, 1, true).await.map(drop), "consume");
+    refused(client.session.get(client.lane, name, true).await.map(drop), "get");
+    let number = client.publish(Address::queue(name), "x");
+    match client.confirmed(number).await {
+        ConfirmOutcome::Refused(error) => assert_eq!(error.kind(), ErrorKind::Refused),
+        other => panic!("publish: {other:?}"),
+    }
+}
