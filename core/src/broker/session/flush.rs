@@ -7,7 +7,7 @@ use crate::broker::door::events::{Confirm, ConfirmOutcome, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::Ticket;
 use crate::broker::turn::context::Context;
-use crate::broker::turn::run::Terms;
+use crate::broker::turn::run::{Terms, Turn};
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::route::Route;
 use crate::error::{Error, ErrorKind};
@@ -72,8 +72,8 @@ impl Session {
 
     /// Publishes of this session filled the queue of a content route: it is held back until there is room.
     fn note_full_routes(&mut self) {
-        let full = self.turn.fed().iter().find(|route| route.is_full());
         if !self.turn.fed().is_empty() {
+            let full = self.turn.fed().iter().find(|route| route.is_full());
             self.status.waits_for = full.cloned();
         }
     }
@@ -201,9 +201,12 @@ impl Session {
         let (taken, index, confirmed) = match self.route(context, &message) {
             Ok(route) => {
                 let taken = self.turn.publish(context, message.clone(), &route, terms);
-                let refusal = self.turn.refusal(taken.index).map(Error::kind);
+                let is_unroutable = |turn: &Turn| {
+                    let refusal = turn.refusal(taken.index);
+                    refusal.is_some_and(|why| why.kind() == ErrorKind::Unroutable)
+                };
                 match taken.routed {
-                    _ if mandatory && refusal == Some(ErrorKind::Unroutable) => {
+                    _ if mandatory && is_unroutable(&self.turn) => {
                         (Some(taken.index), taken.index, ConfirmOutcome::Unroutable(message))
                     }
                     true if confirm => (Some(taken.index), taken.index, ConfirmOutcome::Stored),
