@@ -179,6 +179,11 @@ fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<(), Vec<Mis
     let runtime = runtime(&loaded)?;
     let plan = plan(&loaded)?;
     let order = Order::read(route, to, &plan, &loaded)?;
+    let store = loaded.config.data_dir.join("store");
+    if !store.is_dir() {
+        let reason = format!("there is no store in {}", loaded.config.data_dir.display());
+        return Err(vec![loaded.mistake("data_dir", reason)]);
+    }
     let store = open_store(&loaded)?;
     let drained = runtime.block_on(drain::drain(plan, store, &loaded, order));
     runtime.shutdown_timeout(SHUTDOWN_TIME);

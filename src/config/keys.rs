@@ -180,7 +180,8 @@ const BINDING: &[Key] = &[
     key(
         "key",
         Form::Text,
-        "The key, or for a topic exchange the pattern: words separated by `/`, `+` for one word, \
+        "The key, or for a topic exchange the pattern, in topic form for every kind of exchange: `/` \
+         where AMQP clients write `.` (and the other way round), `+` for one word, \
          `#` for any number of words. Not set: empty.",
     ),
     required("to", Form::Target, "Where messages go."),

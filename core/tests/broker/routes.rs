@@ -217,3 +217,64 @@ async fn the_queue_of_a_route_is_nobodys() {
         other => panic!("publish: {other:?}"),
     }
 }
+
+/// Inline; takes what begins with `yes`, and sends it on to topic `made`.
+struct Picky;
+
+impl Transform for Picky {
+    fn name(&self) -> &str {
+        "picky"
+    }
+    fn cost(&self) -> Cost {
+        Cost::Inline
+    }
+    fn wants(&self, message: &Message, _: &Formats) -> bool {
+        message.body().starts_with(b"yes")
+    }
+    fn apply(
+        &self,
+        input: &Message,
+        _: u32,
+        _: &Formats,
+        out: &mut Vec<Message>,
+    ) -> Result<Verdict, StepFailure> {
+        out.push(input.with(topic("made"), input.meta().clone()));
+        Ok(Verdict::Emit)
+    }
+}
+
+#[tokio::test]
+async fn a_value_is_retained_where_it_ends_up() {
+    let watches = vec![Watch::Exchange(TOPICS.into(), "in/#".into())];
+    let mut route = ContentRoute::new("picky".into(), watches, Mode::Divert, Arc::new(Picky));
+    route.topics.constant = vec![topic("made")];
+    let stage = stage(route).await;
+    let mut client = stage.client().await;
+    let retained = async |client: &mut Client| {
+        let mut found = Vec::new();
+        for (at, pattern) in ["in/x", "made"].into_iter().enumerate() {
+            let name = format!("look-{at}-{}", stage.broker.now().0);
+            client.declare(QueueSpec::durable(&*name)).await;
+            let to = BindTarget::Queue(name.as_str().into());
+            let mut bind = Bind::new(TOPICS, pattern.into(), to);
+            bind.replay = Replay::Always;
+            client.session.bind(bind).await.expect("bound");
+            let got = client.session.get(client.lane, &name, false).await.expect("a queue");
+            found.push(got.map(|(d, _)| bodies(&[d]).remove(0)));
+            client.session.delete_queue(&name, false, false).await.expect("deleted");
+        }
+        found
+    };
+    let publish = async |client: &mut Client, body: &str| {
+        let number = client.put(topic("in/x"), body, |meta| meta.retain = true);
+        client.session.flush();
+        client.confirmed(number).await;
+    };
+    publish(&mut client, "no").await;
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(retained(&mut client).await, [text("no"), None], "no route took it");
+    publish(&mut client, "yes").await;
+    assert_eq!(retained(&mut client).await, [text("no"), text("yes")], "the divert took it");
+    publish(&mut client, "").await;
+    assert_eq!(retained(&mut client).await, [None, None], "cleared at both places");
+}

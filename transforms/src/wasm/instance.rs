@@ -149,6 +149,15 @@ fn failure(store: &Store<InstanceState>, error: wasmtime::Error) -> Failure {
         _ if store.data().limiter.refused => FailureKind::Memory,
         _ => FailureKind::Trap,
     };
-    // The root cause is more useful than the errors around it.
-    Failure::Sandbox(kind, format!("{}: {error}", error.root_cause()))
+    // The root cause is more useful than the errors around it, and than the places in the module where they happened.
+    let cause = error.root_cause().to_string();
+    let cause = cause.lines().next().unwrap_or_default();
+    Failure::Sandbox(
+        kind,
+        match kind {
+            FailureKind::Timeout => "it took longer than limits.deadline allows".to_owned(),
+            FailureKind::Memory => format!("it needed more than limits.memory allows: {cause}"),
+            _ => cause.to_owned(),
+        },
+    )
 }

@@ -16,7 +16,7 @@ use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, QueueSpec};
-use crate::message::{Address, Formats, Message, Name, Origin};
+use crate::message::{Address, Fields, Formats, Message, Name, Origin};
 use crate::subscription::{ConsumerId, Credit};
 use crate::transform::{ContentRoute, Cost, FailureKind, Mode, StepFailure, Transform, Verdict};
 use std::sync::Arc;
@@ -92,6 +92,12 @@ pub async fn drain(
     let route = ContentRoute::new(name.into(), Vec::new(), Mode::Divert, Arc::new(Gone));
     let path = ContentPath::new(route, 0);
     let queue = vhost.queue(&path.queue_name())?;
+    if let Some(to) = to {
+        let (route, _) = vhost.route(to, &Fields::default, |_| ())?;
+        if to.is_queue() && route.queues.is_empty() && route.content.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no {to}")));
+        }
+    }
     let mut drain = Drain { path, to: to.cloned(), drained: RouteDrained::default() };
     drain.run(session(broker, &vhost)?, &queue).await?;
     if drain.drained.left == 0 {
@@ -144,7 +150,7 @@ fn say_orphans(vhost: &Vhost, paths: &[Arc<ContentPath>]) {
             tracing::warn!(
                 route, queue = %queue.name, messages,
                 "messages wait in the queue of a content route that is not configured (any more): stop the \
-                 broker and move them on with `crossdock route drain ROUTE`"
+                 broker and move them on with `crossdock route drain ROUTE --config FILE`"
             );
         }
     }

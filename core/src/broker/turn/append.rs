@@ -81,8 +81,12 @@ impl Turn {
             .waiting()
             .filter(|(queue, _)| planned.iter().any(|(wanted, _)| Arc::ptr_eq(wanted, queue)));
         let all = waiting.chain(planned.iter().cloned());
-        let obstacle = |error| Obstacle { path: plan.first_path(), error };
-        wanted(all).into_iter().try_for_each(check).map_err(obstacle)
+        for wanted in wanted(all) {
+            let queue = wanted.0.clone();
+            let obstacle = |error| Obstacle { path: plan.sender_to(&queue), error };
+            check(wanted).map_err(obstacle)?;
+        }
+        Ok(())
     }
 
     /// What arrives in this turn, queue by queue, with each message's bytes.

@@ -18,6 +18,8 @@ pub(super) struct Placement {
     pub message: Message,
     pub queues: Vec<Arc<Queue>>,
     pub sessions: Vec<SessionHit>,
+    /// The route whose result it is; none: the message itself goes on.
+    pub by: Option<Arc<ContentPath>>,
 }
 
 /// What one input leads to, before any of it happens.
@@ -34,6 +36,8 @@ pub(super) struct Plan<'a> {
     /// Somebody gets something, or it was dropped on purpose.
     pub is_handled: bool,
     in_transaction: bool,
+    /// The route whose results are being placed.
+    by: Option<Arc<ContentPath>>,
     /// Its publisher was answered long ago: what refuses it then dead-letters it instead.
     pub(super) is_answered: bool,
     /// The address that the input was published to, for reports.
@@ -69,6 +73,7 @@ impl<'a> Plan<'a> {
             fed: Vec::new(),
             is_handled: false,
             in_transaction,
+            by: None,
             is_answered: false,
             published_to: published_to.clone(),
         }
@@ -108,9 +113,17 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The route that the input met first.
-    pub(super) fn first_path(&self) -> Option<Arc<ContentPath>> {
-        self.events.first().map(|(path, _)| path.clone())
+    /// The route that sends something to that queue; without one, the first that the input met.
+    pub(super) fn sender_to(&self, queue: &Queue) -> Option<Arc<ContentPath>> {
+        let goes_there = |placement: &&Placement| {
+            placement.queues.iter().any(|target| target.id == queue.id)
+                || placement
+                    .sessions
+                    .iter()
+                    .any(|hit| hit.session.queue().is_some_and(|target| target.id == queue.id))
+        };
+        let sender = self.placements.iter().filter(goes_there).find_map(|p| p.by.clone());
+        sender.or_else(|| self.events.first().map(|(path, _)| path.clone()))
     }
 
     pub(super) fn note(&mut self, path: &Arc<ContentPath>, event: RouteEvent) {
@@ -151,7 +164,8 @@ impl<'a> Plan<'a> {
 
     pub(super) fn place(&mut self, message: Message, queue: Arc<Queue>) {
         self.is_handled = true;
-        self.placements.push(Placement { message, queues: vec![queue], sessions: Vec::new() });
+        let (queues, sessions, by) = (vec![queue], Vec::new(), self.by.clone());
+        self.placements.push(Placement { message, queues, sessions, by });
     }
 
     /// A result is published to its address. True when somebody gets it.
@@ -169,7 +183,9 @@ impl<'a> Plan<'a> {
             return Err(Stop::Failed(unroutable(path, &text)));
         }
         let before = std::mem::replace(&mut self.is_handled, false);
+        let by = self.by.replace(path.clone());
         let followed = self.follow(&result, &route);
+        self.by = by;
         let is_reached = self.is_handled;
         self.is_handled |= before;
         followed.map_err(Stop::Obstacle)?;
@@ -231,7 +247,8 @@ impl<'a> Plan<'a> {
             route.sessions.iter().filter(|hit| hit.reaches(message)).cloned().collect();
         if !queues.is_empty() || !sessions.is_empty() {
             self.is_handled = true;
-            self.placements.push(Placement { message: message.clone(), queues, sessions });
+            let (message, by) = (message.clone(), self.by.clone());
+            self.placements.push(Placement { message, queues, sessions, by });
         }
         Ok(())
     }

@@ -34,7 +34,12 @@ impl Turn {
         let index = self.messages.len();
         context.shared.charge(&message);
         self.messages.push(message.clone());
-        if !route.content.is_empty() && meets_routes(context, &message, route) {
+        // Where routes watch a topic, a value is retained when they have had their turn, whether or not they took it.
+        let follows = || {
+            meets_routes(context, &message, route)
+                || route.is_watched() && context.retains(&message)
+        };
+        if !route.content.is_empty() && follows() {
             let routed = self.follow_routes(context, (index, &message), route, terms);
             return Taken { index, routed };
         }

@@ -147,7 +147,12 @@ impl ContentPath {
         let mut held = self.held.lock();
         held.retain(|h| h.strong_count() > 0 && h.as_ptr() != Arc::as_ptr(inbox));
         held.push(Arc::downgrade(inbox));
-        self.has_held.store(true, Ordering::Release);
+        if !self.has_held.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                route = %self.route.name, messages_max = WAITING_MAX, bytes_max = WAITING_BYTES_MAX,
+                "the queue of a content route is full: its publishers are held back until there is room"
+            );
+        }
     }
 
     /// Records left the queue: sessions that are held back look again when there is room.

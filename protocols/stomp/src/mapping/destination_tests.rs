@@ -128,8 +128,9 @@ fn dollar_topics() {
     assert_eq!(sent("/topic/$reply/q/a%252Fb"), Destination::Reply("a/b".into()));
     let delayed = Destination::Delayed { seconds: 5, topic: "a/b".into() };
     assert_eq!(sent("/topic/$delayed/5/a/b"), delayed);
+    // The core says no to it, unless it is configured as an ordinary topic.
+    assert_eq!(sent("/topic/$SYS/x"), Destination::Topic("$SYS/x".into()));
     for (text, usage) in [
-        ("/topic/$SYS/x", Usage::Send),
         ("/topic/$share/g/f", Usage::Send),
         ("/topic/$share/g/f", Usage::Subscribe),
         ("/topic/$reply/q/x", Usage::Subscribe),

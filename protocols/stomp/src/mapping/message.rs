@@ -9,7 +9,7 @@ use crate::codec::{Header, Headers, Version, Writer};
 use crate::options::{Options, TimeUnit};
 use bytes::{Bytes, BytesMut};
 use crossdock_core::message::carry::{self, Carry};
-use crossdock_core::{Formats, Message, ReplyTo};
+use crossdock_core::{Formats, Message, Neutral, ReplyTo};
 
 /// Bodies up to this size are copied into the shared tail.
 const SMALL_BODY: usize = 2 << 10;
@@ -174,9 +174,12 @@ fn foreign(writer: &mut Writer<'_>, message: &Message, look: Look<'_>) {
     foreign_meta(writer, message, look);
     let mut pairs = Vec::with_capacity(fields.headers.len() + 4);
     carry::headers_as_text(&fields.headers, &mut pairs);
-    // Reserved names that no field stands for are not carried (docs/SEMANTICS.md §4).
+    // Reserved names that no field stands for are not carried (docs/SEMANTICS.md §4), but for what the broker itself
+    // says of a message that a content route could not process.
+    let is_brokers = message.native().format == Neutral::ID;
     pairs.retain(|(name, _)| {
         !name.starts_with(carry::RESERVED)
+            || name.starts_with("mq.error.") && is_brokers
             || &**name == "mq.types" && look.options.carry != Carry::Off
     });
     for (name, text) in &pairs {
