@@ -37,6 +37,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exit code: the broker could not start.
 const EXIT_MISTAKES: u8 = 2;
+/// Exit code: messages of a route that was to be drained stay.
+const EXIT_LEFT: u8 = 1;
 /// Exit code: the store failed while the broker ran.
 const EXIT_STORE: u8 = 3;
 
@@ -141,7 +143,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => run(&options, started),
         Command::CheckConfig { file, routes } => check(&file, routes).map(|()| ExitCode::SUCCESS),
         Command::Route { command: RouteCommand::Drain { route, to, sources } } => {
-            drain(&route, to.as_deref(), &sources).map(|()| ExitCode::SUCCESS)
+            drain(&route, to.as_deref(), &sources)
         }
         Command::ConfigKeys => {
             print!("{}", config::reference());
@@ -174,7 +176,7 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     })
 }
 
-fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<(), Vec<Mistake>> {
+fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<ExitCode, Vec<Mistake>> {
     let loaded = load(sources)?;
     let runtime = runtime(&loaded)?;
     let plan = plan(&loaded)?;
@@ -193,7 +195,7 @@ fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<(), Vec<Mis
         left => format!("{left} stay: there is no room where they go, nor for dead letters"),
     };
     println!("route {route}: {moved} messages moved, {dead_lettered} dead-lettered; {queue}");
-    Ok(())
+    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_LEFT) })
 }
 
 /// Reads the configuration, and logs from then on.

@@ -151,7 +151,7 @@ pub enum Order {
 }
 
 /// Who sent a message, and where to: messages of one source keep their order, and a module that fails is paused for
-/// that source only. The same number in every process and after every restart.
+/// that source only. The number is stored with messages that wait for a route.
 pub fn source(message: &Message) -> u64 {
     message.source()
 }

@@ -106,6 +106,13 @@ impl TryFrom<Written> for Share {
 pub fn address(text: &str, topic_exchange: &Name) -> Result<Address, String> {
     let wrong = || format!("'{text}' is not queue:NAME, topic:a/b or exchange:NAME/KEY");
     let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
+    if text.contains(['{', '}']) {
+        return Err(format!("'{text}': nothing is computed here, so an address has no braces"));
+    }
+    let is_pattern = rest.split('/').any(|word| matches!(word, "+" | "#"));
+    if kind != "queue" && is_pattern {
+        return Err(format!("'{text}' has a wildcard, and messages cannot be sent to a wildcard"));
+    }
     match kind {
         "queue" if !rest.is_empty() => Ok(Address::queue(rest)),
         "topic" if !rest.is_empty() => Ok(Address::new(topic_exchange.clone(), Key::from(rest))),

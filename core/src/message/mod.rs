@@ -87,6 +87,8 @@ pub struct Origin {
     /// Client id, container id or empty.
     pub client: Name,
     pub listener: Name,
+    /// A number of the connection's own, while this process runs; 0 in what was stored.
+    pub connection: u64,
 }
 
 /// Why a message left a log otherwise than by being accepted.
@@ -174,8 +176,12 @@ pub struct Onward {
     pub queue: Option<Name>,
     /// Routes that had their turn with it already, whether or not they took it.
     pub asked: Vec<Name>,
+    /// Diverts that have their turn after this route.
+    pub later: Vec<Name>,
     /// A divert has it: it does not go into its queue or to its address any more.
     pub taken: bool,
+    /// [`Message::source`] when it came to the route.
+    pub source: u64,
 }
 
 impl Meta {
@@ -332,12 +338,21 @@ impl Message {
         self.size() + size_of::<Parts>() + RECORD_BYTES
     }
 
-    /// Who sent it, and where to, as a number that is the same in every process and after every restart.
+    /// Who sent it, and where to, as a number: user, client id (or the connection, where the protocol has none) and
+    /// address. While a message waits for a content route, the number is stored with it.
     pub fn source(&self) -> u64 {
+        if let Some(onward) = self.0.meta.onward() {
+            return onward.source;
+        }
         let (origin, address) = (&self.0.meta.origin, &self.0.address);
-        let parts: [&[u8]; 4] = [
+        let connection = match origin.client.is_empty() {
+            true => origin.connection.to_be_bytes(),
+            false => [0; 8],
+        };
+        let parts: [&[u8]; 5] = [
             origin.user.as_bytes(),
             origin.client.as_bytes(),
+            &connection,
             address.exchange.as_bytes(),
             address.key.bytes(),
         ];

@@ -89,6 +89,9 @@ async fn a_full_route_holds_its_own_publishers_and_nobody_else() {
     assert_eq!(waiting(), 100_000, "the last one is held back");
     let number = other.publish(Address::queue("other"), "x");
     assert!(matches!(other.confirmed(number).await, ConfirmOutcome::Stored));
+    let mut new = stage.client().await;
+    let first = new.publish(topic("in/b"), "x");
+    assert_eq!(waiting(), 100_000, "so is the first one of a new publisher");
     gate.open.store(true, Ordering::Release);
     let confirmed = tokio::time::timeout(Duration::from_secs(30), async {
         loop {
@@ -99,11 +102,12 @@ async fn a_full_route_holds_its_own_publishers_and_nobody_else() {
         }
     });
     confirmed.await.expect("it goes on when there is room");
+    assert!(matches!(new.confirmed(first).await, ConfirmOutcome::Stored));
     let started = std::time::Instant::now();
-    while other.ready("out") < 100_001 && started.elapsed() < Duration::from_secs(60) {
+    while other.ready("out") < 100_002 && started.elapsed() < Duration::from_secs(60) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!((waiting(), other.ready("out")), (0, 100_001));
+    assert_eq!((waiting(), other.ready("out")), (0, 100_002));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -218,7 +222,55 @@ async fn the_queue_of_a_route_is_nobodys() {
     }
 }
 
-/// Inline; takes what begins with `yes`, and sends it on to topic `made`.
+#[tokio::test]
+async fn a_drain_gives_nothing_to_routes_that_had_their_turn() {
+    let tap = |name: &str| {
+        let watches = vec![Watch::Exchange(TOPICS.into(), "in/#".into())];
+        ContentRoute::new(name.into(), watches, Mode::Tap, Arc::new(Picky))
+    };
+    let renamed = |gate: &Arc<Gate>| ContentRoute { name: "new".into(), ..route(gate) };
+    for (to, wanted) in [(None, [1, 1, 0]), (Some(Address::queue("elsewhere")), [1, 0, 1])] {
+        let routes = vec![route(&Gate::new(false)), tap("tap")];
+        let stage = Stage::with(MemoryStore::default(), Settings::default(), routes).await;
+        let mut client = stage.client().await;
+        for (queue, key) in [("tapped", "made"), ("elsewhere", "none"), ("out", "none")] {
+            client.declare(QueueSpec::durable(queue)).await;
+            client.bind(TOPICS, key, queue).await;
+        }
+        client.durable(topic("in/x"), "yes").await;
+        let store = stage.store.crashed();
+        let routes = vec![renamed(&Gate::new(true)), tap("tap")];
+        let stage = Stage::with(store, Settings::default(), routes).await;
+        let drained = stage.broker.drain_route("gate", to.as_ref()).await.expect("drained");
+        assert_eq!(drained, RouteDrained { moved: 1, dead_lettered: 0, left: 0 });
+        let client = stage.client().await;
+        let ready = || ["tapped", "out", "elsewhere"].map(|queue| client.ready(queue));
+        until("the new route has it", || ready() == wanted).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(ready(), wanted, "{to:?}");
+    }
+}
+
+#[tokio::test]
+async fn connections_without_a_client_id_are_sources_of_their_own() {
+    let stage = Stage::new().await;
+    let (one, other) = (stage.client().await, stage.client().await);
+    let source = |client: &Client, key: &str| client.message(topic(key), "x", |_| {}).source();
+    assert_eq!(source(&one, "a"), source(&one, "a"));
+    assert_ne!(source(&one, "a"), source(&one, "b"));
+    assert_ne!(source(&one, "a"), source(&other, "a"));
+    let named = [
+        stage.named("n", true, SessionLife::No).await,
+        stage.named("n", true, SessionLife::No).await,
+    ];
+    assert_eq!(
+        source(&named[0], "a"),
+        source(&named[1], "a"),
+        "a client that comes again is the same"
+    );
+}
+
+/// Inline; takes what begins with `yes`, and sends it on to topic `made`; what begins with `yes, but` it lets pass.
 struct Picky;
 
 impl Transform for Picky {
@@ -238,6 +290,9 @@ impl Transform for Picky {
         _: &Formats,
         out: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure> {
+        if input.body().starts_with(b"yes, but") {
+            return Ok(Verdict::Pass);
+        }
         out.push(input.with(topic("made"), input.meta().clone()));
         Ok(Verdict::Emit)
     }
@@ -277,4 +332,8 @@ async fn a_value_is_retained_where_it_ends_up() {
     assert_eq!(retained(&mut client).await, [text("no"), text("yes")], "the divert took it");
     publish(&mut client, "").await;
     assert_eq!(retained(&mut client).await, [None, None], "cleared at both places");
+    publish(&mut client, "yes, but not here").await;
+    assert_eq!(retained(&mut client).await, [text("yes, but not here"), None], "it passed");
+    publish(&mut client, "").await;
+    assert_eq!(retained(&mut client).await, [None, None], "cleared where it was");
 }

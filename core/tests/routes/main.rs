@@ -113,7 +113,9 @@ fn fits(told: &Told, heard: &Heard) -> bool {
         (Told::No(No::Full), Heard::Refused(kind)) => *kind == ErrorKind::Full,
         // One route says no, and another one's output or dead letter has no place: either may be told.
         (Told::No(No::Invalid), Heard::Refused(kind)) => {
-            matches!(kind, ErrorKind::Invalid | ErrorKind::Full | ErrorKind::Unroutable)
+            // Without a word for "no" it is told as if it were not possible now.
+            let invalid = [ErrorKind::Invalid, ErrorKind::Full, ErrorKind::Unroutable];
+            invalid.contains(kind) || *kind == ErrorKind::Unavailable
         }
         (Told::No(No::Invalid), Heard::Unroutable) => true,
         (Told::No(No::NotFound), Heard::Refused(kind)) => *kind == ErrorKind::NotFound,

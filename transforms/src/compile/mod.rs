@@ -301,7 +301,10 @@ impl Compiler<'_> {
         }
         let rules = self.scope.rules.clone();
         let dead_letter = self.read("on_error.dead_letter", &spec.dead_letter, |value| {
-            written::text(value).and_then(|text| destination::allowed(text, &rules))
+            written::text(value).and_then(|text| match text.contains(['{', '}']) {
+                true => Err("nothing is computed here, so an address has no braces".into()),
+                false => destination::allowed(text, &rules),
+            })
         });
         if dead_letter.is_some() && then.is_some_and(|then| then != AfterFailure::DeadLetter) {
             self.mistake("on_error.dead_letter", "can only be set with then = \"dead-letter\"");

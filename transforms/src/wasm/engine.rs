@@ -61,6 +61,11 @@ pub(super) struct Compiled {
     pub pre: TransformPre<InstanceState>,
 }
 
+/// The error with its causes: a mistake is one line.
+fn one_line(error: &wasmtime::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl Runtime {
     pub(super) fn new(size: Size) -> Result<Self> {
         // A container may limit the address space too much for a pool. Without a pool it is slower, but works.
@@ -87,11 +92,11 @@ impl Runtime {
             Some(cache) => cache.component(&self.engine, wasm),
             None => Component::from_binary(&self.engine, wasm),
         };
-        let component = component.map_err(|e| format!("{e:#}"))?;
+        let component = component.map_err(|e| one_line(&e))?;
         self.check_imports(&component)?;
         self.check_exports(&component)?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|e| format!("{e:#}"))?;
-        let pre = TransformPre::new(pre).map_err(|e| format!("{e:#}"))?;
+        let pre = self.linker.instantiate_pre(&component).map_err(|e| one_line(&e))?;
+        let pre = TransformPre::new(pre).map_err(|e| one_line(&e))?;
         Ok(Compiled { pre })
     }
 

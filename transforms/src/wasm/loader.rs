@@ -60,9 +60,12 @@ fn work(host: &Weak<Shared>) {
         let Some(job) = next(&shared) else { return };
         drop(shared);
         let loaded = catch_unwind(AssertUnwindSafe(|| load(host, &job)));
-        job.end(
-            loaded.unwrap_or_else(|_| Err("the host panicked while the module was loaded".into())),
-        );
+        match loaded {
+            Ok(Some(loaded)) => job.end(loaded),
+            // Nobody waits for it any more.
+            Ok(None) => return,
+            Err(_) => job.end(Err("the host panicked while the module was loaded".into())),
+        }
     }
 }
 
@@ -73,14 +76,15 @@ fn next(shared: &Shared) -> Option<Job> {
     job
 }
 
-fn load(host: &Weak<Shared>, job: &Job) -> Result<Arc<Module>, String> {
+/// None: the host is gone.
+fn load(host: &Weak<Shared>, job: &Job) -> Option<Result<Arc<Module>, String>> {
     while let Some(shared) = host.upgrade() {
         match shared.module(job.spec.clone()) {
             Err(refused) if refused.busy => thread::sleep(BUSY_PAUSE),
-            loaded => return loaded.map_err(|refused| refused.shown()),
+            loaded => return Some(loaded.map_err(|refused| refused.shown())),
         }
     }
-    Err("the broker stops".into())
+    None
 }
 
 impl Job {

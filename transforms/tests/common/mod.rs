@@ -81,7 +81,8 @@ pub fn message(body: impl Into<Bytes>, headers: &[(&str, Value)]) -> Message {
 pub fn message_with(body: impl Into<Bytes>, change: impl FnOnce(&mut Fields)) -> Message {
     let mut fields = Fields::default();
     change(&mut fields);
-    let origin = Origin { user: "ann".into(), client: "c1".into(), listener: "l1".into() };
+    let (user, client, listener) = ("ann".into(), "c1".into(), "l1".into());
+    let origin = Origin { user, client, listener, ..Origin::default() };
     let mut meta = Meta::new(Arc::new(origin), Timestamp(1_000));
     meta.durable = true;
     meta.level = 1;

@@ -74,6 +74,7 @@ pub fn take_message(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Messa
         user: input.take_name()?,
         client: input.take_name()?,
         listener: input.take_name()?,
+        connection: 0,
     };
     // Neighbours mostly come from one connection: they share its origin.
     if **origin != who {
@@ -94,14 +95,18 @@ fn put_names(out: &mut Vec<u8>, names: &[Name]) {
 fn put_onward(out: &mut Vec<u8>, onward: &Onward) {
     out.optional(onward.queue.as_deref(), Put::text);
     put_names(out, &onward.asked);
+    put_names(out, &onward.later);
     out.u8(u8::from(onward.taken));
+    out.varint(onward.source);
 }
 
 fn take_onward(input: &mut Bytes) -> Option<Onward> {
     Some(Onward {
         queue: input.take_optional(Take::take_name)?,
         asked: take_list(input, Take::take_name)?,
+        later: take_list(input, Take::take_name)?,
         taken: input.take_u8()? != 0,
+        source: input.take_varint()?,
     })
 }
 

@@ -7,15 +7,21 @@ use crate::message::{Address, Death, Journey, Meta, Onward, Reason};
 use crate::message::{Fields, Value};
 
 fn message() -> Message {
-    let origin = Origin { user: "u".into(), client: "c".into(), listener: "l".into() };
+    let origin =
+        Origin { user: "u".into(), client: "c".into(), listener: "l".into(), connection: 0 };
     let mut meta = Meta::new(Arc::new(origin), Timestamp(5));
     meta.durable = true;
     meta.level = 2;
     meta.priority = Some(0);
     meta.expires = Some(Timestamp(99));
     meta.moves = 3;
-    let onward =
-        Onward { queue: Some("q".into()), asked: vec!["r".into(), "s".into()], taken: true };
+    let onward = Onward {
+        queue: Some("q".into()),
+        asked: vec!["r".into(), "s".into()],
+        later: vec!["t".into()],
+        taken: true,
+        source: 77,
+    };
     meta.journey = Some(Arc::new(Journey { through: vec!["r".into()], onward: Some(onward) }));
     meta.deaths = Some(
         [Death {

@@ -46,6 +46,9 @@ impl Session {
     /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
     /// Call it after every turn.
     pub fn flush(&mut self) {
+        if self.vhost.full_routes.load(Ordering::Acquire) > 0 {
+            self.look_ahead();
+        }
         match self.batch.publishes.is_empty() || self.is_free(Self::is_held) {
             true => self.flush_all(),
             false => self.flush_ops(),
@@ -70,10 +73,27 @@ impl Session {
         true
     }
 
+    /// Some content route is full: publishes that would go into it are held back, also the first ones of a session.
+    fn look_ahead(&mut self) {
+        if self.status.internal || self.status.waits_for.is_some() {
+            return;
+        }
+        let (shared, vhost) = (self.shared(), self.vhost.clone());
+        let formats = &shared.formats;
+        let full = self.batch.publishes.iter().find_map(|queued| {
+            let message = &queued.publish.message;
+            let fields = || message.fields(formats).clone();
+            let (route, _) = vhost.route(message.address(), &fields, |_| ()).ok()?;
+            let mut paths = route.content.into_iter().map(|hit| hit.path);
+            paths.find(|path| path.is_full() && path.wants(message, formats))
+        });
+        self.status.waits_for = full;
+    }
+
     /// Publishes of this session filled the queue of a content route: it is held back until there is room.
     fn note_full_routes(&mut self) {
         if !self.turn.fed().is_empty() {
-            let full = self.turn.fed().iter().find(|route| route.is_full());
+            let full = self.turn.fed().iter().find(|route| route.mark_full());
             self.status.waits_for = full.cloned();
         }
     }

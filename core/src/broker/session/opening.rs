@@ -14,7 +14,7 @@ use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::SessionId;
-use crate::message::Name;
+use crate::message::{Name, Origin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -63,7 +63,8 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
     if shared.committer.has_failed() {
         return Err(Error::new(ErrorKind::Unavailable, "the store has failed"));
     }
-    let origin = Arc::new(spec.origin.clone());
+    let connection = shared.identifiers.next();
+    let origin = Arc::new(Origin { connection, ..spec.origin.clone() });
     let inbox = Inbox::new(origin, shared.settings.inbox_bytes_max);
     let opened = match &spec.name {
         Some(_) => open_named(shared, &vhost, spec, &inbox),

@@ -10,7 +10,7 @@ use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::content::Judged;
 use crate::broker::turn::failures;
 use crate::broker::turn::removal;
-use crate::broker::vhost::content_path::{ContentPath, QUEUES, is_route_queue};
+use crate::broker::vhost::content_path::{self, ContentPath, QUEUES, is_route_queue};
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::route_counters::RouteStatus;
@@ -45,7 +45,7 @@ pub async fn start(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Err
     let Some(vhost) = broker.shared().default_vhost() else { return Ok(()) };
     let paths = routes.into_iter().enumerate();
     let paths: Vec<Arc<ContentPath>> =
-        paths.map(|(place, route)| ContentPath::new(route, place)).collect();
+        paths.map(|(n, route)| ContentPath::new(route, n, vhost.full_routes.clone())).collect();
     say_orphans(&vhost, &paths);
     if paths.is_empty() {
         return Ok(());
@@ -89,8 +89,10 @@ pub async fn drain(
         let detail = format!("route '{name}' is configured: its own workers empty its queue");
         return Err(Error::new(ErrorKind::InUse, detail));
     }
-    let route = ContentRoute::new(name.into(), Vec::new(), Mode::Divert, Arc::new(Gone));
-    let path = ContentPath::new(route, 0);
+    let mut route = ContentRoute::new(name.into(), Vec::new(), Mode::Divert, Arc::new(Gone));
+    // What is moved has to arrive somewhere.
+    route.required = true;
+    let path = ContentPath::new(route, 0, vhost.full_routes.clone());
     let queue = vhost.queue(&path.queue_name())?;
     if let Some(to) = to {
         let (route, _) = vhost.route(to, &Fields::default, |_| ())?;
@@ -98,7 +100,9 @@ pub async fn drain(
             return Err(Error::new(ErrorKind::NotFound, format!("there is no {to}")));
         }
     }
-    let mut drain = Drain { path, to: to.cloned(), drained: RouteDrained::default() };
+    let configured = vhost.content.read().iter().map(|path| path.route.name.clone()).collect();
+    let drained = RouteDrained::default();
+    let mut drain = Drain { path, to: to.cloned(), configured, drained };
     drain.run(session(broker, &vhost)?, &queue).await?;
     if drain.drained.left == 0 {
         let (ops, _) = removal::remove_queue(broker.shared(), &vhost, &queue);
@@ -197,6 +201,8 @@ impl Transform for Gone {
 struct Drain {
     path: Arc<ContentPath>,
     to: Option<Address>,
+    /// Routes that are configured now.
+    configured: Vec<Name>,
     drained: RouteDrained,
 }
 
@@ -236,12 +242,21 @@ impl Drain {
         Ok(())
     }
 
+    /// The message, so that only routes have their turn that were to have it anyway.
+    fn without_new_routes(&self, message: &Message) -> Message {
+        let mut onward = message.meta().onward().cloned().unwrap_or_default();
+        let new = self.configured.iter().filter(|name| !onward.later.contains(name));
+        onward.asked.extend(new.cloned().collect::<Vec<_>>());
+        message.with(message.address().clone(), content_path::waiting(message.meta(), onward))
+    }
+
     fn move_on(&mut self, session: &mut Session, place: (ConsumerId, Offset), message: &Message) {
         let path = self.path.clone();
         let went = match &self.to {
             Some(to) => {
                 let result = message.with(to.clone(), message.meta().clone());
-                session.complete(place, &path, message, Judged::Results(vec![result])).is_ok()
+                let results = Judged::Results(vec![result]);
+                session.complete(place, &path, &self.without_new_routes(message), results).is_ok()
             }
             None => session.complete_without(place, &path, message).is_ok_and(|went| went),
         };
@@ -252,7 +267,8 @@ impl Drain {
         let text =
             "its content route is not configured any more, and nobody takes it where it was going";
         let fault = failures::failure(&path, FailureKind::Unroutable, text);
-        match session.complete(place, &path, message, Judged::Refused(fault)) {
+        let message = self.without_new_routes(message);
+        match session.complete(place, &path, &message, Judged::Refused(fault)) {
             Ok(()) => self.drained.dead_lettered += 1,
             Err(_) => self.drained.left += 1,
         }

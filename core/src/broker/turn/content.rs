@@ -204,7 +204,8 @@ impl Plan<'_> {
                         let before = watchers.filters().map(|hit| hit.path.route.name.clone());
                         let asked = before.take_while(|name| *name != hit.path.route.name);
                         let asked = asked.chain([hit.path.route.name.clone()]).collect();
-                        self.wait(hit, &message, watchers, (asked, false))?;
+                        let how = Onward { asked, ..Onward::default() };
+                        self.wait(hit, &message, watchers, how)?;
                     }
                     Cost::Inline => match self.step(&hit.path, &message)? {
                         Step::Passed => next.push(message),
@@ -230,14 +231,18 @@ impl Plan<'_> {
         let mut slow: Vec<&ContentHit> = Vec::new();
         for hit in watchers.others() {
             if self.is_clearing(&hit.path, message) {
-                // Without a condition everything goes into the divert: the value was never at the original's topic.
-                clears |= hit.path.route.mode == Mode::Divert && hit.path.wants(message, formats);
+                let takes = hit.path.route.mode == Mode::Divert && hit.path.wants(message, formats);
                 match hit.path.route.transform.cost() {
-                    Cost::Inline => self.clear(&hit.path, message)?,
+                    Cost::Inline => {
+                        self.clear(&hit.path, message)?;
+                        clears |= takes && !self.has_value(message);
+                    }
                     // In front of a slow route it waits its turn: values that it clears may be on their way.
                     Cost::Queued => {
                         let asked = watchers.names().collect();
-                        self.wait(hit, message, watchers, (asked, true))?;
+                        let how = Onward { asked, taken: !takes || clears, ..Onward::default() };
+                        self.wait(hit, message, watchers, how)?;
+                        clears |= takes;
                     }
                 }
                 continue;
@@ -248,7 +253,8 @@ impl Plan<'_> {
             match (hit.path.route.mode, hit.path.route.transform.cost()) {
                 (Mode::Tap, Cost::Queued) => {
                     let asked = watchers.names().collect();
-                    self.wait(hit, message, watchers, (asked, true))?;
+                    let how = Onward { asked, taken: true, ..Onward::default() };
+                    self.wait(hit, message, watchers, how)?;
                 }
                 (_, Cost::Queued) => slow.push(hit),
                 (mode, Cost::Inline) => {
@@ -259,9 +265,10 @@ impl Plan<'_> {
         }
         // One after the other: whether ordinary routing follows is known when the last of them has decided.
         if let [first, rest @ ..] = &*slow {
-            let later = |name: &Name| rest.iter().any(|hit| hit.path.route.name == *name);
-            let asked = watchers.names().filter(|name| !later(name)).collect();
-            self.wait(first, message, watchers, (asked, taken))?;
+            let later: Vec<Name> = rest.iter().map(|hit| hit.path.route.name.clone()).collect();
+            let asked = watchers.names().filter(|name| !later.contains(name)).collect();
+            let how = Onward { asked, later, taken, ..Onward::default() };
+            self.wait(first, message, watchers, how)?;
             return Ok(true);
         }
         Ok(taken || clears)
@@ -270,6 +277,12 @@ impl Plan<'_> {
     /// True for a publish that clears a retained value, where the route has not had its turn.
     fn is_clearing(&self, path: &ContentPath, message: &Message) -> bool {
         path.clears(message, &self.context.vhost.topic_exchange) && !path.had_turn(message)
+    }
+
+    /// True when the message's own topic has a retained value: what a divert let pass, for instance. A publish that
+    /// clears goes on to it then, and otherwise not: nothing of that topic came out behind the divert.
+    fn has_value(&self, message: &Message) -> bool {
+        self.context.vhost.retained.lock().get(&message.address().key).is_some()
     }
 
     /// A publish that clears a retained value clears those that the route made of earlier ones, and skips its steps: it
@@ -365,7 +378,7 @@ impl Plan<'_> {
             Judged::Clearing if path.route.mode == Mode::Filter => Ok(Step::Passed),
             Judged::Clearing => {
                 self.clear(path, message).map_err(Stop::Obstacle)?;
-                Ok(Step::Gone)
+                Ok(if self.has_value(message) { Step::Passed } else { Step::Gone })
             }
             Judged::Results(results) => self.results(path, message, results),
         }

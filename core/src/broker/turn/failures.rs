@@ -73,7 +73,7 @@ impl Plan<'_> {
         let dead = path.with_fault(message, fault, &shared.formats, &shared.settings.dead_letter);
         let address = dead.address().clone();
         let no_taker = |why: &str| {
-            let text = format!("route '{}': {}; {why}", path.route.name, fault.text);
+            let text = format!("{why}; the message failed with: {}", fault.text);
             // To its publisher it is as if there were no room.
             let error = Error::new(ErrorKind::Full, text);
             Obstacle { path: Some(path.clone()), error }
@@ -91,7 +91,7 @@ impl Plan<'_> {
         }
         let failure = LastFailure {
             time: self.context.now,
-            address: self.published_to.clone(),
+            address: message.address().clone(),
             failure: fault.clone(),
         };
         self.note(path, RouteEvent::DeadLettered(Box::new(failure)));

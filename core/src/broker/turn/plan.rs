@@ -9,7 +9,7 @@ use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
 use crate::broker::vhost::route_counters::RouteEvent;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Address, Message, Name, Onward};
+use crate::message::{Message, Onward};
 use crate::transform::FailureKind;
 use std::sync::Arc;
 
@@ -40,8 +40,6 @@ pub(super) struct Plan<'a> {
     by: Option<Arc<ContentPath>>,
     /// Its publisher was answered long ago: what refuses it then dead-letters it instead.
     pub(super) is_answered: bool,
-    /// The address that the input was published to, for reports.
-    pub(super) published_to: Address,
 }
 
 /// Why nothing of a plan can happen.
@@ -63,7 +61,7 @@ pub(super) struct Mark {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(context: Context<'a>, published_to: &Address, in_transaction: bool) -> Self {
+    pub(super) fn new(context: Context<'a>, in_transaction: bool) -> Self {
         Self {
             context,
             placements: Vec::new(),
@@ -75,7 +73,6 @@ impl<'a> Plan<'a> {
             in_transaction,
             by: None,
             is_answered: false,
-            published_to: published_to.clone(),
         }
     }
 
@@ -130,13 +127,14 @@ impl<'a> Plan<'a> {
         self.events.push((path.clone(), event));
     }
 
-    /// The message goes into the queue of a slow route.
+    /// The message goes into the queue of a slow route. `how` says what goes on behind it; its `asked` and `later` are
+    /// completed here.
     pub(super) fn wait(
         &mut self,
         hit: &ContentHit,
         message: &Message,
         watchers: Watchers<'_>,
-        (asked, taken): (Vec<Name>, bool),
+        how: Onward,
     ) -> Result<(), Obstacle> {
         let Some(queue) = hit.path.queue() else {
             let error = Error::new(ErrorKind::Unavailable, "the content route has not started");
@@ -146,15 +144,16 @@ impl<'a> Plan<'a> {
             self.note(&hit.path, RouteEvent::Taken);
             return self.give_up(&hit.path, message, &too_many_hops(&hit.path)).map(|_| ());
         }
-        let mut asked = asked;
+        let Onward { mut asked, later, taken, .. } = how;
         asked.extend(watchers.before());
         if let Some(before) = message.meta().onward() {
             asked.extend(before.asked.iter().cloned());
-            asked.sort_unstable();
-            asked.dedup();
         }
+        asked.sort_unstable();
+        asked.dedup();
         let towards = watchers.queue.map(|queue| queue.name.clone());
-        let onward = Onward { queue: towards, asked, taken };
+        let source = message.source();
+        let onward = Onward { queue: towards, asked, later, taken, source };
         let meta = content_path::waiting(message.meta(), onward);
         self.note(&hit.path, RouteEvent::Taken);
         self.fed.push(hit.path.clone());

@@ -17,7 +17,7 @@ use crate::broker::vhost::route_counters::RouteEvent;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Tags;
 use crate::log::Offset;
-use crate::message::{Message, Onward, Value};
+use crate::message::{Message, Value};
 use crate::subscription::{ConsumerId, Delivery, Departure};
 use crate::transform::FailureKind;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl Turn {
         route: &Route,
         terms: Terms,
     ) -> bool {
-        let mut plan = Plan::new(context, message.address(), self.all_or_nothing);
+        let mut plan = Plan::new(context, self.all_or_nothing);
         let followed = plan.follow(message, route).and_then(|()| self.admits(&plan, false));
         let Err(obstacle) = followed else { return self.carry_out(context, plan) };
         plan.undo();
@@ -139,6 +139,13 @@ impl Turn {
             }
             path.counters.note(&path.route.name, RouteEvent::Rejected, context.now);
         }
+        // Where "nobody is there" is the same word as "stored", it would be a lie.
+        let error = match (terms, error.kind()) {
+            (Terms::Untold, ErrorKind::Unroutable) => {
+                Error::new(ErrorKind::Unavailable, error.detail())
+            }
+            _ => error,
+        };
         self.refused.push((index, error));
         true
     }
@@ -151,7 +158,7 @@ impl Turn {
         message: &Message,
         why: &Error,
     ) -> Result<bool, Obstacle> {
-        let mut plan = Plan::new(context, message.address(), self.all_or_nothing);
+        let mut plan = Plan::new(context, self.all_or_nothing);
         let kind = match why.kind() {
             ErrorKind::Invalid => FailureKind::Guest,
             _ => FailureKind::Unroutable,
@@ -198,7 +205,7 @@ impl Turn {
         message: &Message,
         judged: Judged,
     ) -> Result<(), Resumed> {
-        let mut plan = Plan::new(context, message.address(), false);
+        let mut plan = Plan::new(context, false);
         plan.is_answered = true;
         let resumed = plan.resume(path, message, judged);
         let placed = resumed.and_then(|()| self.admits(&plan, true).map_err(Resumed::Obstacle));
@@ -222,11 +229,10 @@ impl Turn {
         path: &Arc<ContentPath>,
         message: &Message,
     ) -> Result<bool, Obstacle> {
-        let mut plan = Plan::new(context, message.address(), false);
+        let mut plan = Plan::new(context, false);
         plan.is_answered = true;
+        // Routes that are new since then have their turn.
         let onward = message.meta().onward().cloned().unwrap_or_default();
-        // A route that is new since then has its turn.
-        let onward = Onward { asked: Vec::new(), ..onward };
         let went = plan.continue_from(path, message, &onward);
         match went.and_then(|()| self.admits(&plan, true)) {
             Ok(()) => Ok(self.carry_out(context, plan)),

@@ -10,7 +10,7 @@ use crate::transform::{ContentRoute, Mode, StepFailure};
 use parking_lot::{Mutex, RwLock};
 use std::cmp::Reverse;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The names of the queues in front of routes begin with it. They are the broker's own: no client reaches them.
@@ -42,7 +42,10 @@ pub struct ContentPath {
     pub counters: RouteCounters,
     /// Sessions whose publishes are held back until there is room in its queue.
     held: Mutex<Vec<Weak<Inbox>>>,
-    has_held: AtomicBool,
+    /// Its queue was found full, and there was no room since.
+    is_marked_full: AtomicBool,
+    /// How many routes of the virtual host are marked so.
+    full_routes: Arc<AtomicUsize>,
     /// It was said that messages wait in its queue; and that it is down.
     pub said_waiting: AtomicBool,
     pub said_down: AtomicBool,
@@ -50,14 +53,15 @@ pub struct ContentPath {
 
 impl ContentPath {
     /// A route whose queue is not there yet; `place` is its place among the configured ones.
-    pub fn new(route: ContentRoute, place: usize) -> Arc<Self> {
+    pub fn new(route: ContentRoute, place: usize, full_routes: Arc<AtomicUsize>) -> Arc<Self> {
         Arc::new(Self {
             route,
             place,
             queue: RwLock::new(None),
             counters: RouteCounters::default(),
             held: Mutex::default(),
-            has_held: AtomicBool::new(false),
+            is_marked_full: AtomicBool::new(false),
+            full_routes,
             said_waiting: AtomicBool::new(false),
             said_down: AtomicBool::new(false),
         })
@@ -142,29 +146,37 @@ impl ContentPath {
         queue.as_ref().is_some_and(|queue| is_route_queue_full(queue))
     }
 
-    /// Wakes that session when there is room in the queue again.
-    pub fn hold(&self, inbox: &Arc<Inbox>) {
-        let mut held = self.held.lock();
-        held.retain(|h| h.strong_count() > 0 && h.as_ptr() != Arc::as_ptr(inbox));
-        held.push(Arc::downgrade(inbox));
-        if !self.has_held.swap(true, Ordering::AcqRel) {
+    /// True when its queue holds as much as it may, which is noted until there is room.
+    pub fn mark_full(&self) -> bool {
+        if !self.is_full() {
+            return false;
+        }
+        if !self.is_marked_full.swap(true, Ordering::AcqRel) {
+            self.full_routes.fetch_add(1, Ordering::AcqRel);
             tracing::warn!(
                 route = %self.route.name, messages_max = WAITING_MAX, bytes_max = WAITING_BYTES_MAX,
                 "the queue of a content route is full: its publishers are held back until there is room"
             );
         }
+        true
+    }
+
+    /// Wakes that session when there is room in the queue again.
+    pub fn hold(&self, inbox: &Arc<Inbox>) {
+        let mut held = self.held.lock();
+        held.retain(|h| h.strong_count() > 0 && h.as_ptr() != Arc::as_ptr(inbox));
+        held.push(Arc::downgrade(inbox));
     }
 
     /// Records left the queue: sessions that are held back look again when there is room.
     pub fn release_held(&self) {
-        if !self.has_held.load(Ordering::Acquire) || self.is_full() {
+        if !self.is_marked_full.load(Ordering::Acquire) || self.is_full() {
             return;
         }
-        let held = {
-            let mut held = self.held.lock();
-            self.has_held.store(false, Ordering::Release);
-            std::mem::take(&mut *held)
-        };
+        if self.is_marked_full.swap(false, Ordering::AcqRel) {
+            self.full_routes.fetch_sub(1, Ordering::AcqRel);
+        }
+        let held = std::mem::take(&mut *self.held.lock());
         held.iter().filter_map(Weak::upgrade).for_each(|inbox| inbox.wake());
     }
 }

@@ -16,6 +16,7 @@ use crate::message::{Address, Fields, Name};
 use crate::transform::Watch;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// A virtual host.
 pub struct Vhost {
@@ -30,6 +31,8 @@ pub struct Vhost {
     /// Content routes; only the default virtual host has any.
     pub content: RwLock<Arc<[Arc<ContentPath>]>>,
     pub drops: Drops,
+    /// How many content routes have full queues.
+    pub full_routes: Arc<AtomicUsize>,
 }
 
 /// The queues in front of content routes are nobody's but the broker's.
@@ -59,6 +62,7 @@ impl Vhost {
             generations: Generations::new(),
             content: RwLock::new(Arc::new([])),
             drops: Drops::default(),
+            full_routes: Arc::default(),
         })
     }
 

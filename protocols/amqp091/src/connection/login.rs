@@ -100,7 +100,7 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
         return Err(Closing::Refused(refusal, id));
     }
     let listener = entrance.listener.clone();
-    let origin = Origin { user, client: Name::default(), listener };
+    let origin = Origin { user, listener, ..Origin::default() };
     let session = broker.session(SessionSpec::anonymous(vhost.clone(), origin)).await;
     let session = session.map_err(|error| Closing::Refused(errors::refusal(&error), id))?;
     line.agreed(keep_alive(tune.heartbeat));

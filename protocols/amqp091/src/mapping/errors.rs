@@ -35,8 +35,8 @@ pub fn code(kind: ErrorKind) -> ReplyCode {
         | ErrorKind::InUse
         | ErrorKind::Full
         | ErrorKind::TooLarge
-        | ErrorKind::Invalid => ReplyCode::PreconditionFailed,
-        ErrorKind::Unroutable => ReplyCode::NoRoute,
+        | ErrorKind::Invalid
+        | ErrorKind::Unroutable => ReplyCode::PreconditionFailed,
         ErrorKind::Unavailable => ReplyCode::ResourceError,
         ErrorKind::Closed => ReplyCode::ConnectionForced,
         ErrorKind::Internal => ReplyCode::InternalError,

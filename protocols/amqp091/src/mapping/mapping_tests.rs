@@ -23,7 +23,12 @@ fn content(pairs: &Pairs) -> Vec<u8> {
 }
 
 fn meta() -> Meta {
-    let origin = Origin { user: "me".into(), client: "client-1".into(), listener: "l".into() };
+    let origin = Origin {
+        user: "me".into(),
+        client: "client-1".into(),
+        listener: "l".into(),
+        ..Origin::default()
+    };
     Meta::new(Arc::new(origin), Timestamp(NOW.0 - 1000))
 }
 
