@@ -30,6 +30,8 @@ pub struct Event {
     pub channel: u16,
     pub method: (u16, u16),
     pub arguments: Vec<u8>,
+    /// The content header: size and properties as they were sent.
+    pub header: Vec<u8>,
     pub body: Vec<u8>,
 }
 
@@ -39,6 +41,7 @@ pub struct Delivery {
     pub tag: u64,
     pub redelivered: bool,
     pub queue: String,
+    pub header: Vec<u8>,
     pub body: Vec<u8>,
 }
 
@@ -48,7 +51,7 @@ impl Event {
         let mut arguments = In(&self.arguments);
         let queue = arguments.short();
         let (tag, redelivered) = (arguments.u64(), arguments.u8() == 1);
-        Delivery { tag, redelivered, queue, body: self.body }
+        Delivery { tag, redelivered, queue, header: self.header, body: self.body }
     }
 
     /// Of basic.ack and basic.nack: the tag, and whether it stands for all before.
@@ -204,7 +207,9 @@ impl Link {
             METHOD => {
                 let mut all = In(&payload);
                 let method = (all.u16(), all.u16());
-                let event = Event { channel, method, arguments: all.0.to_vec(), body: Vec::new() };
+                let arguments = all.0.to_vec();
+                let event =
+                    Event { channel, method, arguments, header: Vec::new(), body: Vec::new() };
                 if !matches!(method, DELIVER | GET_OK | RETURN) {
                     return Ok(Some(event));
                 }
@@ -216,7 +221,9 @@ impl Link {
                 };
                 match kind {
                     HEADER => {
-                        partial.size = Some(In(payload.get(4..).unwrap_or_default()).u64() as usize)
+                        partial.size =
+                            Some(In(payload.get(4..).unwrap_or_default()).u64() as usize);
+                        partial.event.header = payload;
                     }
                     _ => partial.event.body.extend(payload),
                 }
@@ -297,6 +304,7 @@ impl Link {
                             tag,
                             redelivered,
                             queue: queue.to_owned(),
+                            header: event.header,
                             body: event.body,
                         });
                     }
@@ -344,13 +352,30 @@ impl Link {
 
     /// Publishes a persistent message; a `mandatory` one is returned if no queue gets it.
     pub fn publish(&mut self, channel: u16, address: &Address<'_>, body: &[u8]) {
+        self.publish_with(channel, address, &[], body);
+    }
+
+    pub fn publish_with(
+        &mut self,
+        channel: u16,
+        address: &Address<'_>,
+        headers: &[(&str, Field)],
+        body: &[u8],
+    ) {
         let method = Out::method((60, 40)).u16(0).short(address.exchange).short(address.key);
         self.wire.put(&method.u8(address.mandatory.into()).frame(channel));
-        let (flags, priority) = match address.priority {
+        let (mut flags, priority) = match address.priority {
             Some(priority) => (0x1800, vec![priority]),
             None => (0x1000, Vec::new()),
         };
-        let mut header = Out(Vec::new()).u16(60).u16(0).u64(body.len() as u64).u16(flags).u8(2);
+        if !headers.is_empty() {
+            flags |= 0x2000;
+        }
+        let mut header = Out(Vec::new()).u16(60).u16(0).u64(body.len() as u64).u16(flags);
+        if !headers.is_empty() {
+            header = header.table(headers);
+        }
+        header = header.u8(2);
         header.0.extend(priority);
         self.wire.put(&frame(HEADER, channel, &header.0));
         for chunk in body.chunks(FRAME_MAX) {

@@ -15,6 +15,7 @@ pub mod mqtt;
 mod newest;
 pub mod node;
 mod queues;
+mod routes;
 mod sends;
 mod sessions;
 pub mod stomp;
@@ -45,11 +46,16 @@ const NEWS: u64 = 100;
 
 #[test]
 fn what_was_acknowledged_survives_sigkill_at_any_moment() {
+    let (rounds, seed) = rounds_and_seed(ROUNDS);
+    run(seed, rounds);
+}
+
+/// What the environment asks for, or this many rounds and a seed of the clock.
+fn rounds_and_seed(rounds: u64) -> (u64, u64) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
-    let rounds = number("CRASH_ROUNDS").unwrap_or(ROUNDS);
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let chosen = clock.map_or(1, |time| time.as_nanos() as u64 % 1_000_000_000);
-    run(number("CRASH_SEED").unwrap_or(chosen), rounds);
+    (number("CRASH_ROUNDS").unwrap_or(rounds), number("CRASH_SEED").unwrap_or(chosen))
 }
 
 fn run(seed: u64, rounds: u64) {

@@ -132,6 +132,27 @@ impl Mqtt {
         self.wire.put(&packet(0x30 | flags, &rest));
     }
 
+    /// The same for MQTT 5, with user properties.
+    pub fn publish_with(
+        &mut self,
+        (flags, topic, id): (u8, &str, u16),
+        properties: &[(&str, &str)],
+        body: &[u8],
+    ) {
+        let mut rest = text(topic.as_bytes());
+        rest.extend(id.to_be_bytes());
+        let mut all = Vec::new();
+        for (name, value) in properties {
+            all.push(38);
+            all.extend(text(name.as_bytes()));
+            all.extend(text(value.as_bytes()));
+        }
+        rest.push(all.len() as u8);
+        rest.extend(all);
+        rest.extend_from_slice(body);
+        self.wire.put(&packet(0x30 | flags, &rest));
+    }
+
     /// Subscribes. Returns the messages that came before the SUBACK.
     pub fn subscribe(&mut self, filter: &str, qos: u8) -> Step<Vec<Message>> {
         let mut body = 1u16.to_be_bytes().to_vec();

@@ -131,7 +131,7 @@ fn what_is_the_brokers_own_is_refused() {
     let found = mistakes(with(json!({
         "from": ["queue:route/x", "queue:routes"],
         "to": ["queue:route/r", "topic:$SYS/x", "exchange:topics/$q/a", "exchange:other/$x", "topic:$awsx"],
-        "on_error": { "dead_letter": "queue:route/{x}" },
+        "on_error": { "dead_letter": "queue:route/x" },
     })));
     let hidden =
         "begins with $, and such topics are not for messages unless `dollar_topics` names them";
@@ -141,9 +141,12 @@ fn what_is_the_brokers_own_is_refused() {
         format!("to[1]: '$SYS/x' {hidden}"),
         format!("to[2]: '$q/a' {hidden}"),
         format!("to[4]: '$awsx' {hidden}"),
-        "on_error.dead_letter: the queue 'route/{x}' is the broker's own".to_string(),
+        "on_error.dead_letter: the queue 'route/x' is the broker's own".to_string(),
     ];
     assert_eq!(found, expected);
+    let found = mistakes(with(json!({ "on_error": { "dead_letter": "queue:{x}" } })));
+    let reason = "nothing is computed here, so an address has no braces";
+    assert_eq!(found, [format!("on_error.dead_letter: {reason}")]);
     let found = mistakes(with(json!({ "on_error": { "dead_letter": "topic:$x" } })));
     assert_eq!(found, [format!("on_error.dead_letter: '$x' {hidden}")]);
 }
