@@ -31,7 +31,8 @@ fn main() {
 }
 
 fn message() -> Message {
-    let origin = Origin { user: "guest".into(), client: "bench".into(), listener: "bench".into() };
+    let (user, client, listener) = ("guest".into(), "bench".into(), "bench".into());
+    let origin = Origin { user, client, listener, ..Origin::default() };
     let mut meta = Meta::new(Arc::new(origin), Timestamp(1_700_000_000_000));
     meta.durable = true;
     let body = vec![b'x'; 128].into();

@@ -47,7 +47,8 @@ fn body(bytes: usize) -> Vec<u8> {
 }
 
 fn origin() -> Arc<Origin> {
-    Arc::new(Origin { user: "guest".into(), client: "bench".into(), listener: "bench".into() })
+    let (user, client, listener) = ("guest".into(), "bench".into(), "bench".into());
+    Arc::new(Origin { user, client, listener, ..Origin::default() })
 }
 
 fn topic() -> Address {

@@ -65,7 +65,7 @@ fn read(input: &mut BytesMut, version: Version, mut take: impl FnMut(Publish)) -
 }
 
 fn to_message(publish: Publish, exchange: &Name, common: &Incoming) -> Message {
-    let address = target(publish.topic.bytes(), exchange).expect("an open topic");
+    let address = target(publish.topic.bytes(), exchange);
     message(publish, address, common, NOW)
 }
 
