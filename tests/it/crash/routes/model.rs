@@ -452,13 +452,13 @@ impl Model<'_> {
                     return Ok(Err(Fault::Unroutable));
                 }
                 self.chain(&mut one, output, (Level::Address, 0), untold)?;
+                if r.required && !one.reached() {
+                    return Ok(Err(Fault::Unroutable));
+                }
             }
             all.append(one);
         }
-        match r.required && !all.reached() {
-            true => Ok(Err(Fault::Unroutable)),
-            false => Ok(Ok(all)),
-        }
+        Ok(Ok(all))
     }
 
     fn fail(
