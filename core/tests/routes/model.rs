@@ -561,7 +561,6 @@ impl<'a> Model<'a> {
         (msg, level, next): (&Msg, &Level, usize),
     ) -> Result<Result<Unit, FailureKind>, No> {
         let mut all = Unit::default();
-        let mut lost = false;
         let is_filter = self.plan.routes[route].mode == Mode::Filter;
         let goes_on =
             |to: &Option<Address>| is_filter && to.as_ref().is_none_or(|to| *to == msg.address);
@@ -584,14 +583,13 @@ impl<'a> Model<'a> {
                 if !self.route(&mut one, output)? {
                     return Ok(Err(FailureKind::Unroutable));
                 }
-                lost |= !one.reached();
+                if self.plan.routes[route].required && !one.reached() {
+                    return Ok(Err(FailureKind::Unroutable));
+                }
             }
             all.append(one);
         }
-        match self.plan.routes[route].required && lost {
-            true => Ok(Err(FailureKind::Unroutable)),
-            false => Ok(Ok(all)),
-        }
+        Ok(Ok(all))
     }
 
     fn fail(
