@@ -256,6 +256,11 @@ impl Plan<'_> {
                     let how = Onward { asked, taken: true, ..Onward::default() };
                     self.wait(hit, message, watchers, how)?;
                 }
+                (_, Cost::Queued) if message.meta().hops >= HOPS_MAX => {
+                    // It does not get into the queue: that is this route's failure, and the next one has its turn.
+                    self.wait(hit, message, watchers, Onward::default())?;
+                    taken = true;
+                }
                 (_, Cost::Queued) => slow.push(hit),
                 (mode, Cost::Inline) => {
                     let step = self.step(&hit.path, message)?;
