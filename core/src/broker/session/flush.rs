@@ -75,7 +75,8 @@ impl Session {
 
     /// Some content route is full: publishes that would go into it are held back, also the first ones of a session.
     fn look_ahead(&mut self) {
-        if self.status.internal || self.status.waits_for.is_some() {
+        let waits = self.status.waits_for.as_ref().is_some_and(|route| route.is_full());
+        if self.status.internal || waits {
             return;
         }
         let (shared, vhost) = (self.shared(), self.vhost.clone());
