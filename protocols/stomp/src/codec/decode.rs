@@ -198,9 +198,8 @@ fn lines(head: &mut Head, limits: &Limits, input: &[u8]) -> Result<Option<usize>
     loop {
         let rest = input.get(head.scanned..).unwrap_or_default();
         let Some(length) = memchr::memchr(b'\n', rest) else {
-            if memchr::memchr(0, rest).is_some() {
-                return Err(Fault::NulInHeaders);
-            }
+            // Also in the lines before: whether they came at once or one by one makes no difference.
+            no_nul(input.get(head.block..).unwrap_or_default())?;
             head.scanned = input.len();
             return match head.scanned > end_of_block + 2 {
                 true => Err(Fault::HeadersTooLong(limits.head_bytes)),
@@ -210,6 +209,7 @@ fn lines(head: &mut Head, limits: &Limits, input: &[u8]) -> Result<Option<usize>
         let end = head.scanned + length;
         let line = head.rules.line(input.get(head.line..end).unwrap_or_default());
         if line.is_empty() {
+            no_nul(input.get(head.block..end).unwrap_or_default())?;
             return Ok(Some(end + 1));
         }
         if end >= end_of_block {
@@ -221,6 +221,13 @@ fn lines(head: &mut Head, limits: &Limits, input: &[u8]) -> Result<Option<usize>
         head.spans.push(span_of(line, head.line - head.block)?);
         head.line = end + 1;
         head.scanned = head.line;
+    }
+}
+
+fn no_nul(headers: &[u8]) -> Result<(), Fault> {
+    match memchr::memchr(0, headers) {
+        None => Ok(()),
+        Some(_) => Err(Fault::NulInHeaders),
     }
 }
 
