@@ -197,19 +197,20 @@ fn lines(head: &mut Head, limits: &Limits, input: &[u8]) -> Result<Option<usize>
     let end_of_block = head.block + limits.head_bytes;
     loop {
         let rest = input.get(head.scanned..).unwrap_or_default();
-        let Some(length) = memchr::memchr(b'\n', rest) else {
-            // Also in the lines before: whether they came at once or one by one makes no difference.
-            no_nul(input.get(head.block..).unwrap_or_default())?;
+        let Some(length) = memchr::memchr2(b'\n', 0, rest) else {
             head.scanned = input.len();
             return match head.scanned > end_of_block + 2 {
                 true => Err(Fault::HeadersTooLong(limits.head_bytes)),
                 false => Ok(None),
             };
         };
+        // Whether the line is whole by now makes no difference.
+        if rest.get(length) == Some(&0) {
+            return Err(Fault::NulInHeaders);
+        }
         let end = head.scanned + length;
         let line = head.rules.line(input.get(head.line..end).unwrap_or_default());
         if line.is_empty() {
-            no_nul(input.get(head.block..end).unwrap_or_default())?;
             return Ok(Some(end + 1));
         }
         if end >= end_of_block {
@@ -221,13 +222,6 @@ fn lines(head: &mut Head, limits: &Limits, input: &[u8]) -> Result<Option<usize>
         head.spans.push(span_of(line, head.line - head.block)?);
         head.line = end + 1;
         head.scanned = head.line;
-    }
-}
-
-fn no_nul(headers: &[u8]) -> Result<(), Fault> {
-    match memchr::memchr(0, headers) {
-        None => Ok(()),
-        Some(_) => Err(Fault::NulInHeaders),
     }
 }
 
