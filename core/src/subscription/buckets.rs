@@ -36,7 +36,7 @@ impl Buckets {
         owner
     }
 
-    /// A consumer gets nothing any more: its buckets are given away anew.
+    /// A consumer stopped or left: each of its buckets goes to another consumer with the bucket's next record.
     pub fn forget(&mut self, handle: Handle) {
         self.owners.iter_mut().filter(|o| **o == Some(handle)).for_each(|o| *o = None);
     }

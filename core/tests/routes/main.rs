@@ -45,7 +45,8 @@ fn due(plan: &Plan) -> Result<Due, usize> {
     for (at, step) in plan.steps.iter().enumerate() {
         let deletes = matches!(step, Step::DeleteQueue(_) | Step::DeleteExchange(_));
         if deletes && model.held() > 0 {
-            // Who is behind what is held depends on who came first, and would meet what is there or not.
+            // Whether a message waits behind a held one of its source depends on which came first: the
+            // model cannot say whether a later deletion meets it.
             return Err(at);
         }
         match step {

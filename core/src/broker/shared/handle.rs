@@ -55,7 +55,7 @@ impl Broker {
         self.0.pressure.memory.budget.used()
     }
 
-    /// How many messages were dropped since the start because nobody could be told, by reason.
+    /// Messages dropped since the start for that reason; their publishers were sent no refusal.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.0.all_vhosts().iter().map(|vhost| vhost.drops.count(reason)).sum()
     }

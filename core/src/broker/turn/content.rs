@@ -43,7 +43,7 @@ pub enum Judged {
     Dropped(Arc<str>),
     /// It failed for good; `on_error` says what that means.
     Failed(StepFailure),
-    /// A step refused it when nobody could be told any more: it goes to the dead-letter address.
+    /// A step refused it after its publisher had been sent a confirm: it goes to the dead-letter address.
     Refused(StepFailure),
     /// It clears a retained value: the steps have nothing to work on.
     Clearing,

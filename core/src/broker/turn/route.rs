@@ -23,7 +23,7 @@ use crate::transform::FailureKind;
 use std::sync::Arc;
 
 impl Turn {
-    /// Takes a message to where its route leads. `terms`: whether its publisher can be told no.
+    /// Takes a message to where its route leads. `terms`: what a full queue does with it.
     pub fn publish(
         &mut self,
         context: Context<'_>,
@@ -118,7 +118,7 @@ impl Turn {
     }
 
     /// The message goes through content routes: all of what it leads to happens, or nothing does and it is refused.
-    /// One whose publisher cannot be told so goes to the dead-letter address of the route that refused it.
+    /// One whose publisher gets no negative answer goes to the dead-letter address of the route that refused it.
     fn follow_routes(
         &mut self,
         context: Context<'_>,
@@ -259,7 +259,7 @@ impl Turn {
         let Some(why) = sent else { return };
         self.told(&[index]);
         if why.kind() == ErrorKind::Refused {
-            // Nobody may publish there: as for any publisher who cannot be told so.
+            // A reserved address: dropped and counted, as any message published there without a confirm.
             context.vhost.note_drop(DropReason::Denied, message.address(), &why);
             return;
         }

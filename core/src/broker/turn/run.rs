@@ -35,7 +35,7 @@ pub enum Terms {
     Admitted,
     /// It is refused, and its publisher is told so.
     Refusable,
-    /// Its publisher cannot be told: it goes to the queue's dead-letter address, if there is one.
+    /// Its publisher gets no negative answer: it goes to the queue's dead-letter address, if there is one.
     Untold,
 }
 
@@ -49,7 +49,7 @@ pub struct Turn {
     pub(super) placed: Vec<(usize, Arc<Queue>, Offset, Tags)>,
     /// Refused messages and why.
     pub(super) refused: Vec<(usize, Error)>,
-    /// Messages whose refusals somebody is told of.
+    /// Indices of messages whose publishers get the refusal as an answer.
     told: Vec<usize>,
     /// Retained values that messages of this turn became.
     pub(super) retained: Vec<RetainedChange>,
@@ -128,7 +128,7 @@ impl Turn {
         self.told.extend_from_slice(indices);
     }
 
-    /// Refused messages that nobody was told of are counted as dropped.
+    /// Counts as dropped the refused messages whose publishers get no answer.
     fn count_drops(&self, context: Context<'_>) {
         for (index, why) in self.refused.iter().filter(|(index, _)| !self.told.contains(index)) {
             if let Some(message) = self.messages.get(*index) {

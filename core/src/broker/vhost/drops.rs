@@ -1,4 +1,5 @@
-//! Messages that were dropped because nobody could be told: counted by reason, and logged at most once a minute.
+//! Refused messages that were dropped without a refusal to their publishers: counted by reason, one warning a minute
+//! for each reason.
 
 use crate::error::Error;
 use crate::message::{Address, Name};
@@ -51,12 +52,12 @@ impl Drops {
         match drop {
             DropReason::Denied => tracing::warn!(
                 %vhost, %address, %why, dropped,
-                "publishes to addresses that nobody may publish to were dropped: their publishers cannot be \
-                 told"
+                "publishes to addresses that nobody may publish to were dropped: their publishers were \
+                 sent no refusal"
             ),
             DropReason::Refused => tracing::warn!(
                 %vhost, %address, %why, dropped,
-                "messages that were refused were dropped: their publishers cannot be told, and no \
+                "messages that were refused were dropped: their publishers were sent no refusal, and no \
                  dead-letter address takes them"
             ),
         }

@@ -66,7 +66,7 @@ impl Vhost {
         })
     }
 
-    /// Counts a message that is dropped because nobody can be told.
+    /// Counts a message that was refused and dropped, and whose publisher was sent no refusal.
     pub fn note_drop(&self, reason: DropReason, address: &Address, why: &Error) {
         self.drops.note(reason, (&self.name, address), why);
     }

@@ -9,7 +9,7 @@
 //! | `inbox` | what waits for one connection |
 //! | `named` | what outlives a connection |
 //! | `content_path` `route_counters` | a content route with its queue; what it did |
-//! | `drops` | messages that were dropped because nobody could be told |
+//! | `drops` | counts of refused messages that were dropped without a refusal to their publishers |
 //! | `parked` | delayed publishes and wills that wait |
 
 pub mod content_path;
