@@ -19,6 +19,8 @@ pub enum ErrorKind {
     InUse,
     /// A length or size limit says no.
     Full,
+    /// There are as many as there may be: see [`ObjectLimits`](crate::ObjectLimits).
+    LimitReached,
     /// One item is larger than the limit for one item.
     TooLarge,
     /// The request makes no sense (bad argument, wrong state).

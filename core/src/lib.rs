@@ -7,6 +7,7 @@
 //! | [`log`] | keeping, pure: records in pages, and what a queue is declared with |
 //! | [`subscription`] | delivering, pure: ready records, credit, settling, expiry |
 //! | [`broker`] | the asynchronous shell, in rooms: sessions, turns, virtual hosts, the journal, background tasks |
+//! | `cost` | what things take in memory |
 //! | `protocol` `transform` `store` `auth` | the seams to adapters, content routes, stores and logins |
 //!
 //! Absent on purpose: the name of any wire protocol, a codec, a socket, a file, JSON.
@@ -16,6 +17,7 @@ pub mod auth;
 #[doc(hidden)]
 pub mod bench;
 pub mod broker;
+pub mod cost;
 pub mod error;
 pub mod exchange;
 #[cfg(any(test, feature = "fuzz"))]
@@ -33,9 +35,9 @@ pub mod transform;
 pub use auth::{Authenticator, Credentials, Login, LoopbackGuest, Secret};
 pub use broker::{
     Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer, ConsumerSource, Declared,
-    DropReason, Events, LaneId, LastFailure, Memo, Notice, OnDetach, ParkId, ParkUntil, PoolId,
-    Publish, QueueStatus, Replay, RouteDrained, RouteStatus, Session, SessionLife, SessionSpec,
-    Settings, Setup, TopicRules,
+    DropReason, Events, LaneId, LastFailure, Memo, Notice, ObjectLimits, OnDetach, ParkId,
+    ParkUntil, PoolId, Publish, QueueStatus, Replay, RouteDrained, RouteStatus, Session,
+    SessionLife, SessionSpec, Settings, Setup, TopicRules,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

@@ -35,7 +35,7 @@ pub use door::request::{
 };
 pub use restart::dump::{Stored, dump};
 pub use session::state::Session;
-pub use settings::{Settings, Setup, TopicRules};
+pub use settings::{ObjectLimits, Settings, Setup, TopicRules};
 pub use shared::Broker;
 pub use tasks::routes::RouteDrained;
 pub use vhost::drops::DropReason;

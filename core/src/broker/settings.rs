@@ -28,6 +28,8 @@ pub struct Settings {
     /// Bytes of one message at most.
     pub message_bytes_max: usize,
     pub topics: TopicRules,
+    /// How much of everything else there may be.
+    pub objects: ObjectLimits,
     /// After a crash: milliseconds that wills of sessions that were connected wait at least.
     pub will_grace_ms: u64,
     /// The exchange whose bindings are the shared topic tree.
@@ -36,6 +38,56 @@ pub struct Settings {
     pub dead_letter: Address,
     /// Virtual hosts; the first is the default one.
     pub vhosts: Vec<Name>,
+}
+
+/// How many objects there may be. A virtual host's, where nothing else is said.
+#[derive(Debug, Clone)]
+pub struct ObjectLimits {
+    pub queues: usize,
+    pub exchanges: usize,
+    pub bindings: usize,
+    /// Named sessions.
+    pub sessions: usize,
+    /// Memos of one named session.
+    pub memos: usize,
+    /// Publishes that wait for their time, and wills.
+    pub parked: usize,
+    pub retained_values: usize,
+    /// Bytes of all retained values.
+    pub retained_bytes: usize,
+    /// Consumers of one connection.
+    pub consumers: usize,
+    /// Publishes and acknowledgements in the open transactions of one connection.
+    pub transaction_items: usize,
+    /// Their bytes.
+    pub transaction_bytes: usize,
+    /// Headers of one message.
+    pub header_fields: usize,
+    /// Their bytes.
+    pub header_bytes: usize,
+    /// Exchanges that one publish goes through.
+    pub exchanges_visited: usize,
+}
+
+impl Default for ObjectLimits {
+    fn default() -> Self {
+        Self {
+            queues: 200_000,
+            exchanges: 100_000,
+            bindings: 2_000_000,
+            sessions: 1_000_000,
+            memos: 200_000,
+            parked: 1_000_000,
+            retained_values: 5_000_000,
+            retained_bytes: 1 << 30,
+            consumers: 50_000,
+            transaction_items: 1_000_000,
+            transaction_bytes: 64 << 20,
+            header_fields: 1_000,
+            header_bytes: 256 << 10,
+            exchanges_visited: 1_000,
+        }
+    }
 }
 
 /// What is a topic.
@@ -76,6 +128,7 @@ impl Default for Settings {
             inbox_bytes_max: 8 << 20,
             message_bytes_max: 16 << 20,
             topics: TopicRules::default(),
+            objects: ObjectLimits::default(),
             will_grace_ms: 30_000,
             topic_exchange: "amq.topic".into(),
             dead_letter: Address::queue("dead-letters"),

@@ -1,7 +1,7 @@
 //! The direct matcher: equal keys.
 
-use super::{Binding, Hit, Matcher, lists};
-use crate::message::{Fields, Key};
+use super::{Binding, FieldsOf, Hit, Matcher, lists};
+use crate::message::Key;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl Matcher for Direct {
         found
     }
 
-    fn route(&self, key: &Key, _fields: &dyn Fn() -> Fields, out: &mut Vec<Hit>) {
+    fn route(&self, key: &Key, _fields: FieldsOf<'_>, out: &mut Vec<Hit>) {
         let list = self.by_key.get(key).map(Vec::as_slice).unwrap_or_default();
         out.extend(list.iter().map(|b| Hit::of(b)));
     }

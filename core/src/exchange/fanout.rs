@@ -1,7 +1,7 @@
 //! The fanout matcher: every binding, whatever the key.
 
-use super::{Binding, Hit, Matcher, lists};
-use crate::message::{Fields, Key};
+use super::{Binding, FieldsOf, Hit, Matcher, lists};
+use crate::message::Key;
 use std::sync::Arc;
 
 /// All bindings.
@@ -17,7 +17,7 @@ impl Matcher for Fanout {
         lists::remove(&mut self.0, binding)
     }
 
-    fn route(&self, _key: &Key, _fields: &dyn Fn() -> Fields, out: &mut Vec<Hit>) {
+    fn route(&self, _key: &Key, _fields: FieldsOf<'_>, out: &mut Vec<Hit>) {
         out.extend(self.0.iter().map(|b| Hit::of(b)));
     }
 

@@ -1,7 +1,7 @@
 //! The headers matcher: a binding's arguments against a message's headers. `x-match` is `all` (default), `any`,
 //! `all-with-x` or `any-with-x`; without "-with-x", arguments whose name begins with `x-` take no part.
 
-use super::{Binding, Hit, Matcher, lists};
+use super::{Binding, FieldsOf, Hit, Matcher, lists};
 use crate::message::{Fields, Key, Value, lookup};
 use std::sync::Arc;
 
@@ -37,12 +37,12 @@ impl Matcher for Headers {
         lists::remove(&mut self.0, binding)
     }
 
-    fn route(&self, _key: &Key, fields: &dyn Fn() -> Fields, out: &mut Vec<Hit>) {
+    fn route(&self, _key: &Key, fields: FieldsOf<'_>, out: &mut Vec<Hit>) {
         if self.0.is_empty() {
             return;
         }
         let fields = fields();
-        out.extend(self.0.iter().filter(|b| hit(b, &fields)).map(|b| Hit::of(b)));
+        out.extend(self.0.iter().filter(|b| hit(b, fields)).map(|b| Hit::of(b)));
     }
 
     fn reads_fields(&self) -> bool {

@@ -128,13 +128,16 @@ impl Hit {
     }
 }
 
+/// The headers of a message, decoded when somebody asks.
+pub type FieldsOf<'m> = &'m dyn Fn() -> &'m Fields;
+
 /// Which bindings of one exchange a message meets. `bind` is called with a binding that is not there yet.
 pub trait Matcher: Send + Sync {
     fn bind(&mut self, binding: Arc<Binding>);
     /// Removes the same binding; false when there is none.
     fn unbind(&mut self, binding: &Binding) -> bool;
     /// Adds the hits, duplicates included; `fields` is decoded only if called.
-    fn route(&self, key: &Key, fields: &dyn Fn() -> Fields, out: &mut Vec<Hit>);
+    fn route(&self, key: &Key, fields: FieldsOf<'_>, out: &mut Vec<Hit>);
     /// The result depends on more than the key, so it cannot be cached by key.
     fn reads_fields(&self) -> bool {
         false

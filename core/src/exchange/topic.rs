@@ -2,8 +2,8 @@
 //! set and never a backtrack.
 
 use super::filter::{Word, hidden, words};
-use super::{Binding, Hit, Matcher, lists};
-use crate::message::{Fields, Key};
+use super::{Binding, FieldsOf, Hit, Matcher, lists};
+use crate::message::Key;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -127,7 +127,7 @@ impl Matcher for Topic {
         found
     }
 
-    fn route(&self, key: &Key, _fields: &dyn Fn() -> Fields, out: &mut Vec<Hit>) {
+    fn route(&self, key: &Key, _fields: FieldsOf<'_>, out: &mut Vec<Hit>) {
         let mut set = Vec::with_capacity(8);
         let mut next = Vec::with_capacity(8);
         self.enter(&mut set, ROOT);
@@ -164,6 +164,7 @@ mod tests {
     use super::super::filter::matches;
     use super::super::{LogId, Target};
     use super::*;
+    use crate::message::Fields;
 
     fn bound(patterns: &[&str]) -> Topic {
         let mut topic = Topic::new(true);
@@ -179,7 +180,8 @@ mod tests {
 
     fn hits(topic: &Topic, key: &str) -> Vec<u64> {
         let mut out = Vec::new();
-        topic.route(&key.into(), &Fields::default, &mut out);
+        let none = Fields::default();
+        topic.route(&key.into(), &|| &none, &mut out);
         let id = |hit: &Hit| match hit.target {
             Target::Log(LogId(n)) => n,
             _ => u64::MAX,

@@ -1,13 +1,29 @@
-//! The memory budget: bytes of resident messages; the mark over which those that are stored and wait leave memory, and
-//! the mark over which publishers are held back.
+//! The memory budget. It has two accounts: what *waits* and can leave memory (messages and their records), and what is
+//! *kept* until somebody takes it away (queues, bindings, sessions, retained values, open transactions, …). Only what
+//! waits holds publishers back, and it always has at least half of `memory.high`, so an alarm always ends; what is
+//! kept takes at most the other half, and is refused beyond it.
 
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What is kept may take this much, however low `memory.high` is.
+const KEPT_MIN: usize = 16 << 20;
+
+/// Which account memory is charged to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// It can leave memory.
+    Waiting,
+    /// It stays until somebody takes it away.
+    Kept,
+}
 
 /// Counts resident bytes.
 #[derive(Debug)]
 pub struct Budget {
-    used: AtomicUsize,
+    waiting: AtomicUsize,
+    kept: AtomicUsize,
     resident: usize,
     high: usize,
 }
@@ -15,12 +31,20 @@ pub struct Budget {
 impl Budget {
     /// A budget with these marks, in bytes. The lower one is at most two thirds of the higher.
     pub fn new(resident: usize, high: usize) -> Self {
-        Self { used: AtomicUsize::new(0), resident: resident.min(high / 3 * 2), high }
+        let resident = resident.min(high / 3 * 2);
+        Self { waiting: AtomicUsize::new(0), kept: AtomicUsize::new(0), resident, high }
     }
 
-    /// Bytes that living messages hold.
-    pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+    fn counter(&self, account: Account) -> &AtomicUsize {
+        match account {
+            Account::Waiting => &self.waiting,
+            Account::Kept => &self.kept,
+        }
+    }
+
+    /// Bytes that are charged to an account now.
+    pub fn used(&self, account: Account) -> usize {
+        self.counter(account).load(Ordering::Relaxed)
     }
 
     /// The mark over which stored messages leave memory.
@@ -28,37 +52,120 @@ impl Budget {
         self.resident
     }
 
-    /// Over that mark.
+    /// What waits is over that mark.
     pub fn is_over_resident(&self) -> bool {
-        self.used() > self.resident
+        self.used(Account::Waiting) > self.resident
+    }
+
+    /// What may wait before publishers are held back.
+    fn room(&self) -> usize {
+        self.high.saturating_sub(self.used(Account::Kept)).max(self.high / 2)
     }
 
     /// Over the mark at which publishers are held back.
     pub fn is_over(&self) -> bool {
-        self.used() > self.high
+        self.used(Account::Waiting) > self.room()
     }
 
     /// Not far enough below that mark for an alarm to end.
     pub fn is_over_low(&self) -> bool {
-        self.used() > self.high / 10 * 8
+        self.used(Account::Waiting) > self.room() / 10 * 8
+    }
+
+    /// Bytes that what is kept may take.
+    pub fn kept_max(&self) -> usize {
+        (self.high / 2).max(KEPT_MIN)
+    }
+
+    /// So many bytes more may be kept.
+    pub fn can_keep(&self, bytes: usize) -> bool {
+        self.used(Account::Kept).saturating_add(bytes) <= self.kept_max()
     }
 
     /// Counts `bytes` until the charge is dropped.
-    pub fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
-        Charge { budget: self.clone(), bytes }
+    pub fn charge(self: &Arc<Self>, account: Account, bytes: usize) -> Charge {
+        self.counter(account).fetch_add(bytes, Ordering::Relaxed);
+        Charge { budget: self.clone(), counted: Mutex::new((account, bytes)) }
     }
 }
 
-/// Bytes that count while this lives.
+/// Bytes that count while this lives. What owns it tells it when it grows or shrinks.
 #[derive(Debug)]
 pub struct Charge {
     budget: Arc<Budget>,
-    bytes: usize,
+    counted: Mutex<(Account, usize)>,
+}
+
+impl Charge {
+    /// What it counts.
+    pub fn bytes(&self) -> usize {
+        self.counted.lock().1
+    }
+
+    /// So many bytes more.
+    pub fn grow(&self, bytes: usize) {
+        let mut counted = self.counted.lock();
+        counted.1 += bytes;
+        self.budget.counter(counted.0).fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes less, at most all.
+    pub fn shrink(&self, bytes: usize) {
+        let mut counted = self.counted.lock();
+        let bytes = bytes.min(counted.1);
+        counted.1 -= bytes;
+        self.budget.counter(counted.0).fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes from now on.
+    pub fn set(&self, bytes: usize) {
+        let mut counted = self.counted.lock();
+        let counter = self.budget.counter(counted.0);
+        match bytes >= counted.1 {
+            true => counter.fetch_add(bytes - counted.1, Ordering::Relaxed),
+            false => counter.fetch_sub(counted.1 - bytes, Ordering::Relaxed),
+        };
+        counted.1 = bytes;
+    }
+
+    /// Counts in that account from now on.
+    pub fn move_to(&self, account: Account) {
+        let mut counted = self.counted.lock();
+        let (from, bytes) = *counted;
+        counted.0 = account;
+        self.budget.counter(account).fetch_add(bytes, Ordering::Relaxed);
+        self.budget.counter(from).fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        let (account, bytes) = *self.counted.get_mut();
+        self.budget.counter(account).fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_never_takes_all_the_room_of_what_waits() {
+        const MIB: usize = 1 << 20;
+        let budget = Arc::new(Budget::new(20 * MIB, 64 * MIB));
+        let kept = budget.charge(Account::Kept, 10 * MIB);
+        let waiting = budget.charge(Account::Waiting, 54 * MIB);
+        assert!(!budget.is_over() && budget.can_keep(22 * MIB) && !budget.can_keep(23 * MIB));
+        kept.grow(90 * MIB);
+        assert!(budget.is_over());
+        waiting.set(32 * MIB);
+        assert!(!budget.is_over() && budget.is_over_low() && budget.is_over_resident());
+        waiting.shrink(13 * MIB);
+        assert!(!budget.is_over_low() && !budget.is_over_resident());
+        waiting.move_to(Account::Kept);
+        waiting.move_to(Account::Kept);
+        assert_eq!((budget.used(Account::Waiting), budget.used(Account::Kept)), (0, 119 * MIB));
+        drop((kept, waiting));
+        assert_eq!((budget.used(Account::Waiting), budget.used(Account::Kept)), (0, 0));
     }
 }

@@ -14,12 +14,13 @@ mod value;
 pub(crate) mod wire;
 
 pub use address::Address;
-pub use budget::{Budget, Charge};
+pub use budget::{Account, Budget, Charge};
 pub use fields::{BodyKind, Fields, Id, Properties, ReplyTo};
 pub use key::{Key, Name, SEPARATOR};
 pub use neutral::Neutral;
 pub use value::{Value, lookup, same_arguments};
 
+use crate::cost::{ALLOCATION, Cost};
 use crate::error::Error;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -221,9 +222,6 @@ impl Meta {
 /// Small messages are copied out of the read buffer, so that one waiting message does not keep 64 KiB alive.
 const COMPACT_MAX: usize = 4096;
 
-/// A record in memory, and the allocator's part.
-const RECORD_BYTES: usize = 160;
-
 /// An immutable message; a clone is one reference count.
 #[derive(Clone)]
 pub struct Message(Arc<Parts>);
@@ -313,7 +311,9 @@ impl Message {
         self.0.fields.get_or_init(|| {
             let native = &self.0.native;
             let decoded = formats.get(native.format).map(|f| f.decode(&native.bytes, &self.0.body));
-            decoded.and_then(Result::ok).unwrap_or_default()
+            let fields = decoded.and_then(Result::ok).unwrap_or_default();
+            self.grow(fields.cost());
+            fields
         })
     }
 
@@ -324,6 +324,7 @@ impl Message {
             return bytes.clone();
         }
         let bytes = encode();
+        self.grow(bytes.len() + ALLOCATION);
         frames.push((id, bytes.clone()));
         bytes
     }
@@ -333,9 +334,19 @@ impl Message {
         self.0.body.len() + self.0.native.bytes.len() + self.0.address.key.bytes().len()
     }
 
-    /// Bytes of memory that it takes while it waits, its record and what the allocator adds included.
+    /// Bytes of memory that it takes, what was decoded and encoded of it so far included.
     pub(crate) fn footprint(&self) -> usize {
-        self.size() + size_of::<Parts>() + RECORD_BYTES
+        let fields = self.0.fields.get().map_or(0, Cost::cost);
+        let frames: usize = self.0.frames.lock().iter().map(|(_, frame)| frame.len()).sum();
+        let deaths: usize = self.0.meta.deaths().iter().map(Cost::cost).sum();
+        self.size() + size_of::<Parts>() + 3 * ALLOCATION + fields + frames + deaths
+    }
+
+    /// Something about it was decoded or encoded, and stays with it.
+    fn grow(&self, bytes: usize) {
+        if let Some(charge) = self.0.charge.get() {
+            charge.grow(bytes);
+        }
     }
 
     /// Who sent it, and where to, as a number: user, client id (or the connection, where the protocol has none) and
@@ -368,9 +379,16 @@ impl Message {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Ties memory to the message's life. The first charge counts.
-    pub(crate) fn charge(&self, charge: impl FnOnce() -> Charge) {
-        self.0.charge.get_or_init(charge);
+    /// Charges what it takes to that budget as long as it lives, once, as something that waits.
+    pub(crate) fn charge(&self, budget: &Arc<Budget>) {
+        self.0.charge.get_or_init(|| budget.charge(Account::Waiting, self.footprint()));
+    }
+
+    /// Something keeps it that nobody can make leave memory (a retained value, a parked publish), or does no more.
+    pub(crate) fn charge_to(&self, account: Account) {
+        if let Some(charge) = self.0.charge.get() {
+            charge.move_to(account);
+        }
     }
 }
 

@@ -83,7 +83,7 @@ impl Session {
         let formats = &shared.formats;
         let full = self.batch.publishes.iter().find_map(|queued| {
             let message = &queued.publish.message;
-            let fields = || message.fields(formats).clone();
+            let fields = || message.fields(formats);
             let (route, _) = vhost.route(message.address(), &fields, |_| ()).ok()?;
             let mut paths = route.content.into_iter().map(|hit| hit.path);
             paths.find(|path| path.is_full() && path.wants(message, formats))
@@ -302,7 +302,7 @@ impl Session {
             return Err(Error::new(ErrorKind::TooLarge, "the address is too long"));
         }
         let stamp = context.vhost.generations.stamp(&address.key);
-        let fields = || message.fields(&context.shared.formats).clone();
+        let fields = || message.fields(&context.shared.formats);
         let turn = &mut self.turn;
         let retain = |route: &Route| {
             // Routes that watch the address have their turn before anything is retained there.

@@ -6,7 +6,7 @@ use crate::auth::Login;
 use crate::broker::settings::Settings;
 use crate::broker::vhost::drops::DropReason;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Address, Formats, Name, Timestamp};
+use crate::message::{Account, Address, Formats, Name, Timestamp};
 use std::sync::Arc;
 
 /// The broker. A clone is another handle on the same one.
@@ -50,9 +50,14 @@ impl Broker {
         self.0.default_vhost().map_or(Ok(()), |vhost| vhost.check(address))
     }
 
-    /// Bytes of resident messages now.
+    /// Bytes of memory that messages and their records take which wait now, and can leave memory.
     pub fn memory_used(&self) -> usize {
-        self.0.pressure.memory.budget.used()
+        self.0.pressure.memory.budget.used(Account::Waiting)
+    }
+
+    /// Bytes of memory that is kept until somebody takes away what it is for: queues, bindings, retained values, ….
+    pub fn memory_kept(&self) -> usize {
+        self.0.pressure.memory.budget.used(Account::Kept)
     }
 
     /// Messages dropped since the start for that reason; their publishers were sent no refusal.

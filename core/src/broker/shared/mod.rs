@@ -77,12 +77,12 @@ impl Shared {
     /// Empty virtual hosts, nothing running. The receiver wakes the task that reads records back.
     pub fn new(setup: Setup, start: Start) -> (Arc<Self>, mpsc::Receiver<()>) {
         let Setup { settings, formats, topology, store, authenticator } = setup;
+        let budget = Arc::new(Budget::new(settings.memory_resident, settings.memory_high));
         let vhosts = settings
             .vhosts
             .iter()
-            .map(|name| Vhost::new(name.clone(), &settings, &topology))
+            .map(|name| Vhost::new(name.clone(), &settings, &topology, &budget))
             .collect();
-        let budget = Budget::new(settings.memory_resident, settings.memory_high);
         let (loads, load_asked) = Loads::new();
         let shared = Self {
             authenticator,

@@ -1,7 +1,7 @@
 //! Back-pressure: memory and disk space, their marks, and the publishers that are held back over them.
 
 use crate::broker::vhost::inbox::Inbox;
-use crate::message::{Budget, Message};
+use crate::message::{Account, Budget, Message};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -41,9 +41,9 @@ pub struct DiskSpace {
 
 impl BackPressure {
     /// Memory with that budget, and a disk whose free space is not known yet.
-    pub fn new(budget: Budget) -> Self {
+    pub fn new(budget: Arc<Budget>) -> Self {
         let memory = Memory {
-            budget: Arc::new(budget),
+            budget,
             is_over_high: AtomicBool::new(false),
             is_evicting: AtomicBool::new(false),
             exceeded: Notify::new(),
@@ -73,13 +73,19 @@ impl BackPressure {
 impl Memory {
     /// Counts a message against the budget as long as it lives.
     pub fn charge(&self, message: &Message) {
-        message.charge(|| self.budget.charge(message.footprint()));
+        message.charge(&self.budget);
+        self.check();
+    }
+
+    /// Looks whether a mark is exceeded, after something was charged.
+    pub fn check(&self) {
         if !self.budget.is_over_resident() {
             return;
         }
         if self.budget.is_over() && !self.is_over_high.swap(true, Ordering::AcqRel) {
             tracing::warn!(
-                used_bytes = self.budget.used(),
+                waiting_bytes = self.budget.used(Account::Waiting),
+                kept_bytes = self.budget.used(Account::Kept),
                 "messages take more memory than memory.high allows: publishers are held back until consumers \
                  or the journal have taken enough of them"
             );

@@ -6,6 +6,7 @@
 use crate::broker::journal::unit::{Placed, Unit, WriteReason};
 use crate::broker::shared::Shared;
 use crate::broker::vhost::queue::Queue;
+use crate::message::Account;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,15 +23,15 @@ pub async fn run(shared: Arc<Shared>) {
         shared.pressure.memory.exceeded.notified().await;
         let mut pause = PAUSE;
         loop {
-            let before = shared.pressure.memory.budget.used();
+            let before = shared.pressure.memory.budget.used(Account::Waiting);
             relieve(&shared).await;
-            let used = shared.pressure.memory.budget.used();
+            let used = shared.pressure.memory.budget.used(Account::Waiting);
             if shared.pressure.memory.is_over_high.load(Ordering::Acquire)
                 && !shared.pressure.memory.budget.is_over_low()
             {
                 shared.pressure.memory.is_over_high.store(false, Ordering::Release);
                 tracing::info!(
-                    used_bytes = used,
+                    waiting_bytes = used,
                     "messages take less memory than memory.high allows again: publishers go on"
                 );
                 shared.pressure.release_held();

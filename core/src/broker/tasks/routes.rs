@@ -95,7 +95,8 @@ pub async fn drain(
     let path = ContentPath::new(route, 0, vhost.full_routes.clone());
     let queue = vhost.queue(&path.queue_name())?;
     if let Some(to) = to {
-        let (route, _) = vhost.route(to, &Fields::default, |_| ())?;
+        let none = Fields::default();
+        let (route, _) = vhost.route(to, &|| &none, |_| ())?;
         if to.is_queue() && route.queues.is_empty() && route.content.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no {to}")));
         }

@@ -144,7 +144,7 @@ impl Plan<'_> {
         onward: &Onward,
     ) -> Result<(), Obstacle> {
         let context = self.context;
-        let fields = || message.fields(&context.shared.formats).clone();
+        let fields = || message.fields(&context.shared.formats);
         let found = context.vhost.route(message.address(), &fields, |_| ());
         // An exchange or queue that is gone since leads nowhere: the message has no place to go on to.
         let (route, _) = match found {

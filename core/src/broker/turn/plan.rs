@@ -195,7 +195,7 @@ impl<'a> Plan<'a> {
     /// is to have its turn first.
     fn resolve(&mut self, message: &Message, is_behind_routes: bool) -> Result<Route, Error> {
         let (context, in_transaction) = (self.context, self.in_transaction);
-        let fields = || message.fields(&context.shared.formats).clone();
+        let fields = || message.fields(&context.shared.formats);
         let (mut change, mut later) = (None, None);
         let retain = |route: &Route| {
             let retains = context.retains(message) && (is_behind_routes || !route.is_watched());

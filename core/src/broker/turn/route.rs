@@ -318,7 +318,7 @@ fn route_of(
     context: Context<'_>,
     message: &Message,
 ) -> Result<(Route, Option<RetainedChange>), Error> {
-    let fields = || message.fields(&context.shared.formats).clone();
+    let fields = || message.fields(&context.shared.formats);
     let mut retained = None;
     let retain = |route: &Route| {
         let retains = context.retains(message) && !route.is_watched();

@@ -5,14 +5,15 @@
 use super::content_path::{ContentPath, QUEUES, is_route_queue};
 use super::drops::{DropReason, Drops};
 use super::generations::Generations;
+use super::limits::Limits;
 use super::named::Named;
 use super::queue::Queue;
 use super::route::{ContentHit, Route};
 use super::topology::Topology;
 use crate::broker::settings::{Settings, TopicRules};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{ExchangeSpec, LogId, Retained, SessionId, filter};
-use crate::message::{Address, Fields, Name};
+use crate::exchange::{ExchangeSpec, FieldsOf, LogId, Retained, SessionId, filter};
+use crate::message::{Address, Budget, Name};
 use crate::transform::Watch;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub struct Vhost {
     /// Content routes; only the default virtual host has any.
     pub content: RwLock<Arc<[Arc<ContentPath>]>>,
     pub drops: Drops,
+    pub limits: Limits,
     /// How many content routes have full queues.
     pub full_routes: Arc<AtomicUsize>,
 }
@@ -48,7 +50,12 @@ fn not_found(what: &str, name: &str, vhost: &str) -> Error {
 
 impl Vhost {
     /// An empty virtual host with the default exchange and these predeclared ones.
-    pub fn new(name: Name, settings: &Settings, predeclared: &[ExchangeSpec]) -> Arc<Self> {
+    pub fn new(
+        name: Name,
+        settings: &Settings,
+        predeclared: &[ExchangeSpec],
+        budget: &Arc<Budget>,
+    ) -> Arc<Self> {
         let (topic_exchange, topic_rules) =
             (settings.topic_exchange.clone(), settings.topics.clone());
         let topology = Topology::with_predeclared(predeclared, (&topic_exchange, &topic_rules));
@@ -62,6 +69,7 @@ impl Vhost {
             generations: Generations::new(),
             content: RwLock::new(Arc::new([])),
             drops: Drops::default(),
+            limits: Limits::new(settings.objects.clone(), budget.clone()),
             full_routes: Arc::default(),
         })
     }
@@ -109,7 +117,7 @@ impl Vhost {
     pub fn route(
         &self,
         address: &Address,
-        fields: &dyn Fn() -> Fields,
+        fields: FieldsOf<'_>,
         under_lock: impl FnOnce(&Route),
     ) -> Result<(Route, bool), Error> {
         self.check(address)?;

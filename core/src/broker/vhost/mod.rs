@@ -9,6 +9,7 @@
 //! | `inbox` | what waits for one connection |
 //! | `named` | what outlives a connection |
 //! | `content_path` `route_counters` | a content route with its queue; what it did |
+//! | `limits` | how many objects there may be; who met a limit |
 //! | `drops` | counts of refused messages that were dropped without a refusal to their publishers |
 //! | `parked` | delayed publishes and wills that wait |
 
@@ -17,6 +18,7 @@ pub mod drops;
 pub mod generations;
 pub mod host;
 pub mod inbox;
+pub mod limits;
 pub mod named;
 pub mod parked;
 pub mod queue;

@@ -6,9 +6,9 @@ use super::queue::Queue;
 use super::route::{Found, Route, SessionHit};
 use crate::broker::settings::TopicRules;
 use crate::exchange::{
-    Binding, BindingTag, ExchangeSpec, Hit, LogId, Matcher, SessionId, Tags, Target,
+    Binding, BindingTag, ExchangeSpec, FieldsOf, Hit, LogId, Matcher, SessionId, Tags, Target,
 };
-use crate::message::{Address, Fields, Key, Name};
+use crate::message::{Address, Key, Name};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -53,11 +53,7 @@ impl Topology {
     }
 
     /// Where an address leads, and whether that depends on the address alone. None: there is no such exchange.
-    pub(super) fn find(
-        &self,
-        address: &Address,
-        fields: &dyn Fn() -> Fields,
-    ) -> Option<(Found, bool)> {
+    pub(super) fn find(&self, address: &Address, fields: FieldsOf<'_>) -> Option<(Found, bool)> {
         let mut found = Found::default();
         if address.is_queue() {
             let name = std::str::from_utf8(address.key.bytes()).unwrap_or_default();
@@ -70,13 +66,7 @@ impl Topology {
     }
 
     /// Follows bindings from exchange to exchange, each exchange once. True when only the key was looked at.
-    fn walk(
-        &self,
-        first: &Exchange,
-        key: &Key,
-        fields: &dyn Fn() -> Fields,
-        found: &mut Found,
-    ) -> bool {
+    fn walk(&self, first: &Exchange, key: &Key, fields: FieldsOf<'_>, found: &mut Found) -> bool {
         let mut cacheable = true;
         let mut visited = vec![&first.spec.name];
         let mut next = vec![first];

@@ -34,6 +34,7 @@ pub fn code(kind: ErrorKind) -> ReplyCode {
         ErrorKind::Mismatch
         | ErrorKind::InUse
         | ErrorKind::Full
+        | ErrorKind::LimitReached
         | ErrorKind::TooLarge
         | ErrorKind::Invalid
         | ErrorKind::Unroutable => ReplyCode::PreconditionFailed,

@@ -10,7 +10,9 @@ pub fn publish_reason(confirmed: &ConfirmOutcome) -> Reason {
         ConfirmOutcome::Unroutable(_) => Reason::NO_MATCHING_SUBSCRIBERS,
         ConfirmOutcome::Refused(error) => match error.kind() {
             ErrorKind::Refused | ErrorKind::Locked => Reason::NOT_AUTHORIZED,
-            ErrorKind::Full | ErrorKind::TooLarge => Reason::QUOTA_EXCEEDED,
+            ErrorKind::Full | ErrorKind::LimitReached | ErrorKind::TooLarge => {
+                Reason::QUOTA_EXCEEDED
+            }
             ErrorKind::Invalid => Reason::PAYLOAD_FORMAT_INVALID,
             ErrorKind::Mismatch | ErrorKind::InUse => Reason::IMPLEMENTATION,
             ErrorKind::Unroutable => Reason::NO_MATCHING_SUBSCRIBERS,
@@ -30,7 +32,9 @@ pub fn suback_reason(error: &Error) -> Reason {
         ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::Mismatch => {
             Reason::TOPIC_FILTER_INVALID
         }
-        ErrorKind::Full | ErrorKind::TooLarge | ErrorKind::InUse => Reason::QUOTA_EXCEEDED,
+        ErrorKind::Full | ErrorKind::LimitReached | ErrorKind::TooLarge | ErrorKind::InUse => {
+            Reason::QUOTA_EXCEEDED
+        }
         ErrorKind::Unavailable
         | ErrorKind::Closed
         | ErrorKind::Unroutable
@@ -43,7 +47,7 @@ pub fn connack_reason(error: &Error) -> Reason {
     match error.kind() {
         ErrorKind::Refused | ErrorKind::Locked => Reason::NOT_AUTHORIZED,
         ErrorKind::Invalid => Reason::CLIENT_ID_NOT_VALID,
-        ErrorKind::Full | ErrorKind::TooLarge => Reason::QUOTA_EXCEEDED,
+        ErrorKind::Full | ErrorKind::LimitReached | ErrorKind::TooLarge => Reason::QUOTA_EXCEEDED,
         ErrorKind::Unavailable | ErrorKind::Closed => Reason::SERVER_UNAVAILABLE,
         ErrorKind::NotFound
         | ErrorKind::Mismatch

@@ -43,7 +43,7 @@ pub(crate) fn error_code(kind: ErrorKind) -> &'static str {
         ErrorKind::Refused => "access_refused",
         ErrorKind::Locked => "resource_locked",
         ErrorKind::InUse => "resource_in_use",
-        ErrorKind::Full => "resource_limit_exceeded",
+        ErrorKind::Full | ErrorKind::LimitReached => "resource_limit_exceeded",
         ErrorKind::TooLarge => "content_too_large",
         ErrorKind::Invalid => "bad_request",
         ErrorKind::Unavailable => "unavailable",

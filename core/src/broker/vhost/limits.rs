@@ -1,0 +1,185 @@
+//! How many objects there may be in a virtual host: what is refused beyond that is counted, and one warning a minute
+//! for each limit says who met it.
+
+use crate::broker::settings::ObjectLimits;
+use crate::error::{Error, ErrorKind};
+use crate::message::{Budget, Name, Origin};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Between two warnings for one limit.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// What there can be too many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    Queues,
+    Exchanges,
+    Bindings,
+    Sessions,
+    Memos,
+    Parked,
+    RetainedValues,
+    RetainedBytes,
+    Consumers,
+    TransactionItems,
+    TransactionBytes,
+    HeaderFields,
+    HeaderBytes,
+    ExchangesVisited,
+    /// What is kept takes as much memory as it may, whatever it is.
+    Memory,
+}
+
+impl Limit {
+    /// All of them, in their order.
+    pub const ALL: [Limit; 15] = [
+        Limit::Queues,
+        Limit::Exchanges,
+        Limit::Bindings,
+        Limit::Sessions,
+        Limit::Memos,
+        Limit::Parked,
+        Limit::RetainedValues,
+        Limit::RetainedBytes,
+        Limit::Consumers,
+        Limit::TransactionItems,
+        Limit::TransactionBytes,
+        Limit::HeaderFields,
+        Limit::HeaderBytes,
+        Limit::ExchangesVisited,
+        Limit::Memory,
+    ];
+
+    /// The configuration key that sets it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Limit::Queues => "limits.queues",
+            Limit::Exchanges => "limits.exchanges",
+            Limit::Bindings => "limits.bindings",
+            Limit::Sessions => "limits.sessions",
+            Limit::Memos => "limits.memos",
+            Limit::Parked => "limits.parked",
+            Limit::RetainedValues => "limits.retained_values",
+            Limit::RetainedBytes => "limits.retained_bytes",
+            Limit::Consumers => "limits.consumers",
+            Limit::TransactionItems => "limits.transaction_items",
+            Limit::TransactionBytes => "limits.transaction_bytes",
+            Limit::HeaderFields => "limits.header_fields",
+            Limit::HeaderBytes => "limits.header_bytes",
+            Limit::ExchangesVisited => "limits.exchanges_visited",
+            Limit::Memory => "memory.high",
+        }
+    }
+
+    /// What it counts, for people.
+    fn counts(self) -> &'static str {
+        match self {
+            Limit::Queues => "queues in this virtual host",
+            Limit::Exchanges => "exchanges in this virtual host",
+            Limit::Bindings => "bindings in this virtual host",
+            Limit::Sessions => "named sessions in this virtual host",
+            Limit::Memos => "notes of this session",
+            Limit::Parked => "delayed messages and wills in this virtual host",
+            Limit::RetainedValues => "retained values in this virtual host",
+            Limit::RetainedBytes => "bytes of retained values in this virtual host",
+            Limit::Consumers => "consumers of this connection",
+            Limit::TransactionItems => "publishes and acknowledgements in open transactions",
+            Limit::TransactionBytes => "bytes in open transactions",
+            Limit::HeaderFields => "headers of one message",
+            Limit::HeaderBytes => "bytes of headers of one message",
+            Limit::ExchangesVisited => "exchanges that one publish goes through",
+            Limit::Memory => "bytes of memory for what is kept",
+        }
+    }
+
+    /// Its value.
+    pub fn max(self, limits: &ObjectLimits, budget: &Budget) -> usize {
+        match self {
+            Limit::Queues => limits.queues,
+            Limit::Exchanges => limits.exchanges,
+            Limit::Bindings => limits.bindings,
+            Limit::Sessions => limits.sessions,
+            Limit::Memos => limits.memos,
+            Limit::Parked => limits.parked,
+            Limit::RetainedValues => limits.retained_values,
+            Limit::RetainedBytes => limits.retained_bytes,
+            Limit::Consumers => limits.consumers,
+            Limit::TransactionItems => limits.transaction_items,
+            Limit::TransactionBytes => limits.transaction_bytes,
+            Limit::HeaderFields => limits.header_fields,
+            Limit::HeaderBytes => limits.header_bytes,
+            Limit::ExchangesVisited => limits.exchanges_visited,
+            Limit::Memory => budget.kept_max(),
+        }
+    }
+}
+
+/// The limits of a virtual host, and how often each was met.
+#[derive(Debug)]
+pub struct Limits {
+    pub objects: ObjectLimits,
+    pub budget: Arc<Budget>,
+    met: [Met; Limit::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct Met {
+    count: AtomicU64,
+    warned: Mutex<(Option<Instant>, u64)>,
+}
+
+impl Limits {
+    /// Nobody has met any of them.
+    pub fn new(objects: ObjectLimits, budget: Arc<Budget>) -> Self {
+        Self { objects, budget, met: std::array::from_fn(|_| Met::default()) }
+    }
+
+    /// `LimitReached` when there would be more than there may be: `there` are, `more` are asked for, and they take
+    /// `bytes`.
+    pub fn check(
+        &self,
+        limit: Limit,
+        (there, more): (usize, usize),
+        bytes: usize,
+        who: (&Name, &Origin),
+    ) -> Result<(), Error> {
+        if there.saturating_add(more) > limit.max(&self.objects, &self.budget) {
+            return Err(self.refuse(limit, who));
+        }
+        if !self.budget.can_keep(bytes) {
+            return Err(self.refuse(Limit::Memory, who));
+        }
+        Ok(())
+    }
+
+    /// Counts a request that met the limit; the error that answers it.
+    pub fn refuse(&self, limit: Limit, (vhost, who): (&Name, &Origin)) -> Error {
+        let (key, max) = (limit.key(), limit.max(&self.objects, &self.budget));
+        let why = format!("there may be {max} {} ({key})", limit.counts());
+        let error = Error::new(ErrorKind::LimitReached, why);
+        let Some(met) = self.met.get(limit as usize) else { return error };
+        met.count.fetch_add(1, Ordering::Relaxed);
+        let refused = {
+            let mut warned = met.warned.lock();
+            warned.1 += 1;
+            if warned.0.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+                return error;
+            }
+            warned.0 = Some(Instant::now());
+            std::mem::take(&mut warned.1)
+        };
+        tracing::warn!(
+            %vhost, user = %who.user, client = %who.client, listener = %who.listener, limit = key, max, refused,
+            "a limit was reached: requests beyond it are refused"
+        );
+        error
+    }
+
+    /// How often the limit was met since the start.
+    pub fn count(&self, limit: Limit) -> u64 {
+        self.met.get(limit as usize).map_or(0, |met| met.count.load(Ordering::Relaxed))
+    }
+}
