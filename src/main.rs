@@ -8,6 +8,7 @@ mod declare;
 mod drain;
 mod fit;
 mod inspect;
+mod log_line;
 mod machine;
 mod places;
 mod plan;
@@ -282,7 +283,7 @@ fn start_log(config: &Config) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match config.log.format {
-        LogFormat::Text => builder.init(),
+        LogFormat::Text => builder.fmt_fields(log_line::fields()).init(),
         LogFormat::Json => builder.json().init(),
     }
 }

@@ -1,14 +1,16 @@
 //! The plan of a broker: every setting checked, every module compiled, nothing opened and nothing bound. All mistakes
 //! are collected.
 
-use crate::config::{self, Loaded, Mistake};
+use crate::config::{self, Loaded, Mistake, Objects, Size};
 use crate::declare::Declarations;
 use crate::fit::Topology;
 use crate::places::Place;
 use crate::show::Shown;
 use crate::{circles, fit, machine, show, wiring};
 use crossdock_core::transform::ContentRoute;
-use crossdock_core::{Address, Broker, ExchangeSpec, Key, Protocol, Settings, TopicRules};
+use crossdock_core::{
+    Address, Broker, ExchangeSpec, Key, ObjectLimits, Protocol, Settings, TopicRules,
+};
 use crossdock_net::Listener;
 use crossdock_transforms::{Host, Modules, Surroundings};
 use std::collections::BTreeSet;
@@ -142,6 +144,7 @@ fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
             separators_max: config.limits.topic_separators,
             dollar: Vec::new(),
         },
+        objects: objects(&config.objects),
         ..Settings::default()
     };
     for (index, text) in config.vhost.dollar_topics.iter().enumerate() {
@@ -318,6 +321,26 @@ fn routes(
         }
     }
     routes
+}
+
+fn objects(meant: &Objects) -> ObjectLimits {
+    let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    ObjectLimits {
+        queues: meant.queues,
+        exchanges: meant.exchanges,
+        bindings: meant.bindings,
+        sessions: meant.sessions,
+        memos: meant.memos,
+        parked: meant.parked,
+        retained_values: meant.retained_values,
+        retained_bytes: bytes(meant.retained_bytes),
+        consumers: meant.consumers,
+        transaction_items: meant.transaction_items,
+        transaction_bytes: bytes(meant.transaction_bytes),
+        header_fields: meant.header_fields,
+        header_bytes: bytes(meant.header_bytes),
+        exchanges_visited: meant.exchanges_visited,
+    }
 }
 
 #[cfg(test)]

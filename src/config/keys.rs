@@ -144,6 +144,94 @@ const LIMITS: &[Key] = &[
     ),
 ];
 
+/// How many objects there may be; `Limit` in core/src/broker/vhost/limits.rs names them.
+const OBJECTS: &[Key] = &[
+    preset(
+        "queues",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "200000",
+        "Queues of a virtual host, those of MQTT sessions and of temporary subscriptions included.",
+    ),
+    preset(
+        "exchanges",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "100000",
+        "Exchanges of a virtual host.",
+    ),
+    preset(
+        "bindings",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "2000000",
+        "Bindings of a virtual host; each subscription to a topic is one.",
+    ),
+    preset(
+        "sessions",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "1000000",
+        "MQTT sessions of a virtual host, connected or not.",
+    ),
+    preset(
+        "memos",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "200000",
+        "Notes that one session keeps for QoS 2: deliveries and publishes whose handshake is not complete.",
+    ),
+    preset(
+        "parked",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "1000000",
+        "Delayed messages and wills of a virtual host.",
+    ),
+    preset(
+        "retained_values",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "5000000",
+        "Retained values of a virtual host.",
+    ),
+    preset(
+        "retained_bytes",
+        Form::Size { min: 1 },
+        "\"1GiB\"",
+        "Memory that the retained values of a virtual host take.",
+    ),
+    preset(
+        "consumers",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "50000",
+        "Consumers of one connection.",
+    ),
+    preset(
+        "transaction_items",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "1000000",
+        "Publishes and acknowledgements in the open transactions of one connection.",
+    ),
+    preset(
+        "transaction_bytes",
+        Form::Size { min: 1 },
+        "\"64MiB\"",
+        "Memory that the open transactions of one connection take.",
+    ),
+    preset(
+        "header_fields",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "1000",
+        "Headers (AMQP), user properties (MQTT 5) of one message. STOMP frames have at most 100.",
+    ),
+    preset(
+        "header_bytes",
+        Form::Size { min: 1 },
+        "\"256KiB\"",
+        "Bytes of the headers of one message.",
+    ),
+    preset(
+        "exchanges_visited",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "1000",
+        "Exchanges that one publish goes through, from binding to binding.",
+    ),
+];
+
 const QUEUE: &[Key] = &[
     required("name", Form::Text, "Its name; no other queue here has it."),
     key("durable", Form::Bool, "It survives a restart. Not set: true."),
@@ -400,6 +488,12 @@ pub const ROOT: &[Key] = &[
     key("vhost", Form::Table(VHOST), "The virtual host; there is one, `/`."),
     key("log", Form::Table(LOG), "The log."),
     key("limits", Form::Table(LIMITS), "What one message and one connection may take."),
+    key(
+        "objects",
+        Form::Table(OBJECTS),
+        "How many objects there may be, and what they may take. What goes beyond is refused with the protocol's own \
+         error; what is there stays. All together they take at most half of `memory.high` (16 MiB if that is more).",
+    ),
     key(
         "queue",
         Form::Tables(QUEUE),

@@ -17,6 +17,7 @@ pub struct Config {
     pub vhost: Vhost,
     pub log: Log,
     pub limits: Limits,
+    pub objects: Objects,
     #[serde(default, rename = "queue")]
     pub queues: Vec<Queue>,
     #[serde(default, rename = "exchange")]
@@ -84,6 +85,26 @@ pub struct Limits {
     pub topic_separators: usize,
     pub session_share_bytes: Size,
     pub inbox_bytes: Size,
+}
+
+/// How many objects there may be.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objects {
+    pub queues: usize,
+    pub exchanges: usize,
+    pub bindings: usize,
+    pub sessions: usize,
+    pub memos: usize,
+    pub parked: usize,
+    pub retained_values: usize,
+    pub retained_bytes: Size,
+    pub consumers: usize,
+    pub transaction_items: usize,
+    pub transaction_bytes: Size,
+    pub header_fields: usize,
+    pub header_bytes: Size,
+    pub exchanges_visited: usize,
 }
 
 /// A queue to be there from the start. Here and below, what is required is empty where it is missing, which is noted

@@ -15,11 +15,11 @@ mod tests;
 mod tree;
 mod units;
 
-pub use meant::{Argument, Config, LogFormat, values};
+pub use meant::{Argument, Config, LogFormat, Objects, values};
 pub use reference::page as reference;
 pub use schema::suggestion;
 pub use tree::Mistake;
-pub use units::address;
+pub use units::{Size, address};
 
 use figment::Figment;
 use figment::error::Kind;

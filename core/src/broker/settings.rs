@@ -41,7 +41,7 @@ pub struct Settings {
 }
 
 /// How many objects there may be. A virtual host's, where nothing else is said.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectLimits {
     pub queues: usize,
     pub exchanges: usize,

@@ -26,6 +26,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Milliseconds since the Unix epoch, by the broker's clock.
@@ -234,6 +235,8 @@ struct Parts {
     fields: OnceLock<Fields>,
     frames: Mutex<SmallVec<[(FormatId, Bytes); 1]>>,
     charge: OnceLock<Charge>,
+    /// Bytes of what was decoded and encoded of it so far.
+    grown: AtomicUsize,
 }
 
 impl Message {
@@ -283,6 +286,7 @@ impl Message {
             fields: OnceLock::new(),
             frames: Mutex::new(SmallVec::new()),
             charge: OnceLock::new(),
+            grown: AtomicUsize::new(0),
         }))
     }
 
@@ -334,16 +338,20 @@ impl Message {
         self.0.body.len() + self.0.native.bytes.len() + self.0.address.key.bytes().len()
     }
 
+    /// Bytes of memory that it takes at least: what [`Message::size`] counts, and itself.
+    pub fn weight(&self) -> usize {
+        self.size() + size_of::<Parts>() + 3 * ALLOCATION
+    }
+
     /// Bytes of memory that it takes, what was decoded and encoded of it so far included.
     pub(crate) fn footprint(&self) -> usize {
-        let fields = self.0.fields.get().map_or(0, Cost::cost);
-        let frames: usize = self.0.frames.lock().iter().map(|(_, frame)| frame.len()).sum();
         let deaths: usize = self.0.meta.deaths().iter().map(Cost::cost).sum();
-        self.size() + size_of::<Parts>() + 3 * ALLOCATION + fields + frames + deaths
+        self.weight() + self.0.grown.load(Ordering::Relaxed) + deaths
     }
 
     /// Something about it was decoded or encoded, and stays with it.
     fn grow(&self, bytes: usize) {
+        self.0.grown.fetch_add(bytes, Ordering::Relaxed);
         if let Some(charge) = self.0.charge.get() {
             charge.grow(bytes);
         }
@@ -372,6 +380,11 @@ impl Message {
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         })
+    }
+
+    /// A number that no other living message has.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     /// The same message in memory.

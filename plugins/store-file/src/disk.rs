@@ -90,7 +90,8 @@ impl RealDisk {
     /// The folder at this path, created if it does not exist.
     pub fn new(dir: &Path) -> io::Result<Self> {
         let is_new = !dir.exists();
-        std::fs::create_dir_all(dir)?;
+        make_folder(dir)?;
+        warn_if_open(dir)?;
         let parent = dir.parent().filter(|parent| is_new && !parent.as_os_str().is_empty());
         if let Some(parent) = parent {
             sync_folder(parent)?;
@@ -134,9 +135,9 @@ impl Disk for RealDisk {
         if self.read_only {
             return self.lock_shared(name);
         }
-        let mut options = OpenOptions::new();
+        let mut options = private();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(self.dir.join(name))?;
+        let file = owned(options.open(self.dir.join(name))?)?;
         match file.try_lock() {
             Ok(()) => {
                 *lock(&self.lock) = Some(file);
@@ -161,15 +162,16 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(true);
-        Ok(Box::new(file.open(self.target(name)?)?))
+        let mut options = private();
+        options.read(true).write(true).create(true).truncate(true);
+        Ok(Box::new(owned(options.open(self.target(name)?)?)?))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let writes = !self.read_only;
-        let file = OpenOptions::new().read(true).write(writes).open(self.dir.join(name))?;
-        Ok(Box::new(file))
+        let file = private().read(true).write(writes).open(self.dir.join(name))?;
+        // Files that an earlier version made can be read by others.
+        Ok(Box::new(if writes { owned(file)? } else { file }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -181,7 +183,7 @@ impl Disk for RealDisk {
     }
 
     fn make_dir(&self, name: &str) -> io::Result<()> {
-        std::fs::create_dir_all(self.target(name)?)
+        make_folder(&self.target(name)?)
     }
 
     fn sync_dir(&self, name: &str) -> io::Result<()> {
@@ -191,6 +193,73 @@ impl Disk for RealDisk {
     fn space(&self) -> io::Result<Option<Space>> {
         free_space(&self.dir)
     }
+}
+
+/// How files of the store are opened: those that are made are for their owner alone, and a link in the place of a file
+/// is not followed, for somebody else may have put it there.
+#[cfg(unix)]
+fn private() -> OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = OpenOptions::new();
+    options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    options
+}
+
+#[cfg(not(unix))]
+fn private() -> OpenOptions {
+    OpenOptions::new()
+}
+
+/// Takes all rights to a file from everybody but its owner. A file of somebody else's stays as it is: it was warned
+/// about the folder.
+#[cfg(unix)]
+fn owned(file: File) -> io::Result<File> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = file.metadata()?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        match file.set_permissions(std::fs::Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+fn owned(file: File) -> io::Result<File> {
+    Ok(file)
+}
+
+/// Makes a folder that only its owner can open; one that is there keeps its rights.
+#[cfg(unix)]
+fn make_folder(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+#[cfg(not(unix))]
+fn make_folder(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)
+}
+
+/// Says so when others can open the folder of the store.
+#[cfg(unix)]
+fn warn_if_open(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(dir)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            folder = %dir.display(), mode = format!("{mode:o}"),
+            "others can open the folder of the store: its files are for their owner alone, but their names and \
+             sizes can be seen"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn warn_if_open(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Bytes that an unprivileged process may still write, and the size of the file system.

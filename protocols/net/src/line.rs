@@ -196,6 +196,10 @@ impl Line {
         events: &mut Events,
         reads: bool,
     ) -> Result<Ready, Lost> {
+        if session.has_more() {
+            // What was read has more effects than one turn may have: others have theirs first.
+            tokio::task::yield_now().await;
+        }
         loop {
             if let Some(lost) = self.lost.take() {
                 return Err(lost);

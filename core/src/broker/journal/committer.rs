@@ -11,7 +11,7 @@ use crate::log::Place;
 use crate::store::{JournalWriter, Pos, StoreError};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +19,10 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Bytes that one append takes at most; the rest goes with the next.
 const BATCH_BYTES: usize = 4 << 20;
+/// Records of queues that one append takes at most, about: all of them are made deliverable before the next one.
+const BATCH_RECORDS: usize = 16_384;
+/// Records that are let go under one lock.
+const FREED_AT_ONCE: usize = 4_096;
 
 /// Units that wait to be written, and how many living records each entry of the journal has.
 pub struct Committer {
@@ -38,7 +42,7 @@ pub struct Live {
 
 #[derive(Default)]
 struct Pending {
-    units: Vec<Unit>,
+    units: VecDeque<Unit>,
     closing: bool,
 }
 
@@ -63,7 +67,7 @@ impl Committer {
             ticket.inbox.outstanding.fetch_add(1, Ordering::AcqRel);
             ticket.inbox.uncommitted.fetch_add(ticket.bytes, Ordering::AcqRel);
         }
-        self.pending.lock().units.push(unit);
+        self.pending.lock().units.push_back(unit);
         self.submitted.notify_one();
     }
 
@@ -90,12 +94,14 @@ impl Committer {
         if places.is_empty() {
             return;
         }
-        let mut live = self.live.lock();
-        for place in places {
-            if let Some(entry) = live.get_mut(&place.pos) {
-                entry.records -= 1;
-                if entry.records == 0 {
-                    live.remove(&place.pos);
+        for some in places.chunks(FREED_AT_ONCE) {
+            let mut live = self.live.lock();
+            for place in some {
+                if let Some(entry) = live.get_mut(&place.pos) {
+                    entry.records -= 1;
+                    if entry.records == 0 {
+                        live.remove(&place.pos);
+                    }
                 }
             }
         }
@@ -234,17 +240,18 @@ async fn trim(writer: &mut dyn JournalWriter, dead: &[Range<Pos>]) {
     }
 }
 
-fn take_batch(units: &mut Vec<Unit>) -> Vec<Unit> {
-    let mut bytes = 0;
+fn take_batch(units: &mut VecDeque<Unit>) -> Vec<Unit> {
+    let (mut bytes, mut records) = (0, 0);
     let fits = units
         .iter()
         .take_while(|unit| {
             bytes += unit.ops.len();
-            bytes <= BATCH_BYTES
+            records += unit.placed.len();
+            bytes <= BATCH_BYTES && records <= BATCH_RECORDS
         })
         .count();
     if fits == units.len() {
-        return std::mem::take(units);
+        return std::mem::take(units).into();
     }
     units.drain(..fits.max(1)).collect()
 }

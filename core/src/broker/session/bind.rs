@@ -48,7 +48,7 @@ impl Session {
 
     /// True when the binding was not there (an equal one gets the new tag).
     pub async fn bind(&mut self, bind: Bind) -> Result<bool, Error> {
-        self.flush_behind();
+        self.flush_behind().await;
         let (replay, to) = (bind.replay, bind.to.clone());
         let binding = self.binding(bind)?;
         let shared = self.shared();
@@ -180,7 +180,7 @@ impl Session {
 
     /// True when it was there. Source, key, arguments and target count.
     pub async fn unbind(&mut self, bind: Bind) -> Result<bool, Error> {
-        self.flush_all();
+        self.flush_all().await;
         let binding = self.binding(bind)?;
         let shared = self.shared();
         let found = {

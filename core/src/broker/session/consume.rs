@@ -36,6 +36,10 @@ impl Session {
     /// Resolves when all that this session did so far is stored; confirms are in [`Session::events`] by then.
     pub async fn sync(&mut self) -> Result<(), Error> {
         self.flush();
+        while self.status.has_more {
+            tokio::task::yield_now().await;
+            self.flush();
+        }
         let shared = self.shared();
         for (queue, offsets) in std::mem::take(&mut self.consumers.pending_removals) {
             shared.loads.removed(&queue, &offsets).await;
@@ -45,16 +49,16 @@ impl Session {
 
     /// Flushes what this session published, so that the next verb comes behind it; what is held back because memory or
     /// disk space is short stays held back.
-    pub(super) fn flush_behind(&mut self) {
+    pub(super) async fn flush_behind(&mut self) {
         match self.shared().pressure.holds_publishers() {
             true => self.flush(),
-            false => self.flush_all(),
+            false => self.flush_all().await,
         }
     }
 
     /// What this session published before is in its queues before the next verb looks at them.
     pub(super) async fn arrived(&mut self) -> Result<(), Error> {
-        self.flush_behind();
+        self.flush_behind().await;
         match self.inbox.outstanding.load(Ordering::Acquire) {
             0 => Ok(()),
             _ => self.shared().committer.sync(Unit::default()).await,
@@ -129,7 +133,7 @@ impl Session {
 
     /// Stops consuming. An auto-delete queue goes with its last consumer.
     pub async fn detach(&mut self, consumer: ConsumerId, unsettled: OnDetach) {
-        self.flush_behind();
+        self.flush_behind().await;
         let goes = self.consumers.by_id.get(&consumer).is_some_and(|a| a.queue.spec.auto_delete);
         let ops = match unsettled {
             OnDetach::Return => self.release(consumer),

@@ -60,7 +60,7 @@ impl Session {
 
     /// An empty name asks for a generated one. `Mismatch` when it exists otherwise, `Locked` when exclusive elsewhere.
     pub async fn declare_queue(&mut self, mut spec: QueueSpec) -> Result<Declared, Error> {
-        self.flush_behind();
+        self.flush_behind().await;
         let shared = self.shared();
         if spec.name.is_empty() {
             spec.name = format!("amq.gen-{}", shared.identifiers.unique_text(shared.now())).into();
@@ -170,7 +170,7 @@ impl Session {
 
     /// `Mismatch` when it exists otherwise.
     pub async fn declare_exchange(&mut self, spec: ExchangeSpec) -> Result<(), Error> {
-        self.flush_behind();
+        self.flush_behind().await;
         self.make_exchange(spec)?;
         self.sync().await
     }
@@ -201,7 +201,7 @@ impl Session {
 
     /// `NotFound`, `InUse` (something is bound to it), `Refused` (predeclared).
     pub async fn delete_exchange(&mut self, name: &str, if_unused: bool) -> Result<(), Error> {
-        self.flush_all();
+        self.flush_all().await;
         self.vhost.exchange(name)?;
         {
             let mut topology = self.vhost.topology.write();
@@ -222,7 +222,7 @@ impl Session {
 
     /// Flushes everything, held back or not: a verb that takes something away comes behind what was published before.
     pub(super) async fn arrived_all(&mut self) -> Result<(), Error> {
-        self.flush_all();
+        self.flush_all().await;
         self.arrived().await
     }
 }

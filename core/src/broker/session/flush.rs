@@ -11,10 +11,13 @@ use crate::broker::turn::run::{Terms, Turn};
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::route::Route;
 use crate::error::{Error, ErrorKind};
-use crate::message::Message;
+use crate::message::{Account, Message};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// What a record that is not stored yet counts for, besides its message, against its publisher's share.
+const RECORD_BYTES: usize = 64;
 /// Routes that one session remembers.
 const CACHE_MAX: usize = 1024;
 
@@ -24,9 +27,12 @@ pub(super) struct Waiting {
     confirms: Vec<Confirm>,
     /// The turn's index of each confirm's message.
     indices: Vec<usize>,
-    bytes: usize,
+    /// Bytes of memory that the messages take.
+    weight: usize,
     /// Why one has no route at all.
     pub no_route: Option<Error>,
+    /// Some of it happened before, and may not be stored yet.
+    is_done_before: bool,
     /// Memos to be stored unless their messages are refused, by index.
     memos: Vec<(usize, Memo)>,
 }
@@ -50,9 +56,103 @@ impl Session {
             self.look_ahead();
         }
         match self.batch.publishes.is_empty() || self.is_free(Self::is_held) {
-            true => self.flush_all(),
-            false => self.flush_ops(),
+            true => self.flush_some(),
+            false => self.hold(),
         }
+    }
+
+    /// Publishes stay queued, and count as memory that is kept.
+    fn hold(&mut self) {
+        let bytes = self.batch.bytes;
+        match &self.batch.held {
+            Some(held) => held.set(bytes),
+            None => {
+                let budget = &self.broker.shared().pressure.memory.budget;
+                self.batch.held = Some(budget.charge(Account::Kept, bytes));
+            }
+        }
+        if self.broker.shared().pressure.holds_publishers() {
+            self.flush_clearing();
+        }
+        self.flush_ops();
+    }
+
+    /// Publishes that clear a retained value make room, so they are not held back with the others, unless one in front
+    /// of them is for the same topic. Their confirms stay in their places.
+    fn flush_clearing(&mut self) {
+        let vhost = self.vhost.clone();
+        let shared = self.broker.shared().clone();
+        let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
+        let mut publishes = std::mem::take(&mut self.batch.publishes);
+        let (looked_at, mut topics) = std::mem::take(&mut self.batch.looked_at);
+        let mut waiting = Waiting::default();
+        let mut cleared = Vec::new();
+        for (at, queued) in publishes.iter_mut().enumerate().skip(looked_at) {
+            let message = &queued.publish.message;
+            let clears = context.retains(message) && message.body().is_empty();
+            if !clears || topics.contains(message.address()) {
+                if !topics.contains(message.address()) {
+                    topics.insert(message.address().clone());
+                }
+                continue;
+            }
+            if cleared.is_empty() {
+                self.touch();
+            }
+            let (publish, memo) = (queued.publish.clone(), queued.memo.take());
+            let publish = Publish { confirm: true, ..publish };
+            let index =
+                self.publish_one(context, (queued.lane, queued.number), publish, &mut waiting);
+            if let (Some(index), Some(memo)) = (index, memo) {
+                waiting.memos.push((index, memo));
+            }
+            cleared.push(at);
+        }
+        self.batch.looked_at = (publishes.len(), topics);
+        if !cleared.is_empty() {
+            self.turn.run(context);
+            self.store_memos(&mut waiting);
+            self.answer_refusals(&mut waiting);
+            for (at, confirm) in cleared.into_iter().zip(waiting.confirms) {
+                if let Some(queued) = publishes.get_mut(at) {
+                    queued.done = Some(confirm.confirmed);
+                }
+            }
+            self.finish(context, None);
+        }
+        self.batch.publishes = publishes;
+    }
+
+    /// Memos of messages are stored with them; what was refused was not received.
+    fn store_memos(&mut self, waiting: &mut Waiting) {
+        for (index, memo) in std::mem::take(&mut waiting.memos) {
+            if self.turn.refusal(index).is_none() {
+                self.memo_one(memo);
+            }
+        }
+    }
+
+    /// Confirms of refused messages say so.
+    fn answer_refusals(&mut self, waiting: &mut Waiting) {
+        if self.turn.refusals() == 0 {
+            return;
+        }
+        for (confirm, index) in waiting.confirms.iter_mut().zip(&waiting.indices) {
+            let is_returned = matches!(confirm.confirmed, ConfirmOutcome::Unroutable(_));
+            if let Some(why) = self.turn.refusal(*index)
+                && !is_returned
+            {
+                confirm.confirmed = ConfirmOutcome::Refused(why.clone());
+            }
+        }
+        self.turn.told(&waiting.indices);
+    }
+
+    /// True when the last flush left publishes for the next one, because of what others have to do in between, and not
+    /// because they are held back: the caller lets others have their turn, and flushes again after
+    /// [`Session::events`], which does not wait then.
+    pub fn has_more(&self) -> bool {
+        self.status.has_more
     }
 
     /// True when `is_held` does not hold this session back. Otherwise the end of that wakes [`Session::events`].
@@ -140,8 +240,18 @@ impl Session {
         self.named.as_ref().is_none_or(|named| named.is_of(&self.inbox))
     }
 
-    /// Flushes everything that is queued, held back or not.
-    pub(super) fn flush_all(&mut self) {
+    /// Flushes everything that is queued, held back or not, turn by turn.
+    pub(super) async fn flush_all(&mut self) {
+        self.flush_some();
+        while self.status.has_more {
+            tokio::task::yield_now().await;
+            self.flush_some();
+        }
+    }
+
+    /// Flushes as much of what is queued as one turn may do, held back or not.
+    pub(super) fn flush_some(&mut self) {
+        self.status.has_more = false;
         if self.batch.publishes.is_empty() {
             return self.flush_ops();
         }
@@ -150,29 +260,48 @@ impl Session {
         let vhost = self.vhost.clone();
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         let mut batch = std::mem::take(&mut self.batch.publishes);
-        self.batch.bytes = 0;
         self.note_memos();
         let mut waiting = self.publish_all(context, &mut batch);
         self.batch.publishes = batch;
-        self.turn.run(context);
-        for (index, memo) in std::mem::take(&mut waiting.memos) {
-            // What was refused was not received.
-            if self.turn.refusal(index).is_none() {
-                self.memo_one(memo);
-            }
+        self.batch.bytes = match self.batch.publishes.is_empty() {
+            true => 0,
+            false => self.batch.bytes.saturating_sub(waiting.weight),
+        };
+        self.batch.held = None;
+        if self.batch.looked_at.0 > 0 {
+            self.batch.looked_at = Default::default();
         }
+        if !self.batch.publishes.is_empty() {
+            self.status.has_more = true;
+            self.inbox.wake();
+        }
+        self.turn.run(context);
+        self.store_memos(&mut waiting);
         self.conclude(context, waiting);
     }
 
-    /// Takes publishes to where their routes lead; nothing is appended before the turn runs.
+    /// Takes publishes to where their routes lead, in a transaction all of them, otherwise as many as one turn may;
+    /// nothing is appended before the turn runs.
     pub(super) fn publish_all(
         &mut self,
         context: Context<'_>,
-        batch: &mut Vec<QueuedPublish>,
+        batch: &mut VecDeque<QueuedPublish>,
     ) -> Waiting {
         let mut waiting = Waiting::default();
         let is_mine = self.is_mine();
-        for QueuedPublish { lane, number, publish, memo } in batch.drain(..) {
+        while !self.turn.is_full() || self.turn.all_or_nothing {
+            let Some(queued) = batch.pop_front() else { break };
+            let QueuedPublish { lane, number, publish, memo, done } = queued;
+            waiting.weight += publish.message.weight();
+            if let Some(confirmed) = done {
+                waiting.is_done_before = true;
+                let is_returned = matches!(confirmed, ConfirmOutcome::Unroutable(_));
+                if publish.confirm || publish.mandatory && is_returned {
+                    waiting.confirms.push(Confirm { lane, number, confirmed });
+                    waiting.indices.push(usize::MAX);
+                }
+                continue;
+            }
             if memo.is_some() && !is_mine {
                 // The connection that has the session now does not know of it: its client will send it again.
                 continue;
@@ -214,7 +343,6 @@ impl Session {
         waiting: &mut Waiting,
     ) -> Option<usize> {
         let Publish { message, confirm, mandatory, can_refuse } = publish;
-        waiting.bytes += message.size();
         let terms = match self.turn.all_or_nothing || confirm && can_refuse {
             true => Terms::Refusable,
             false => Terms::Untold,
@@ -257,23 +385,15 @@ impl Session {
     }
 
     /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
-    pub(super) fn conclude(&mut self, context: Context<'_>, waiting: Waiting) {
-        let Waiting { mut confirms, indices, bytes, .. } = waiting;
-        if self.turn.refusals() > 0 {
-            for (confirm, index) in confirms.iter_mut().zip(&indices) {
-                let is_returned = matches!(confirm.confirmed, ConfirmOutcome::Unroutable(_));
-                if let Some(why) = self.turn.refusal(*index)
-                    && !is_returned
-                {
-                    confirm.confirmed = ConfirmOutcome::Refused(why.clone());
-                }
-            }
-            self.turn.told(&indices);
-        }
+    pub(super) fn conclude(&mut self, context: Context<'_>, mut waiting: Waiting) {
+        self.answer_refusals(&mut waiting);
+        let Waiting { confirms, weight, is_done_before, .. } = waiting;
         self.note_full_routes();
-        let behind = self.inbox.outstanding.load(Ordering::Acquire) > 0;
+        let behind = is_done_before || self.inbox.outstanding.load(Ordering::Acquire) > 0;
         if self.turn.is_durable() || behind && !confirms.is_empty() {
-            let bytes = if self.turn.is_durable() { bytes } else { 0 };
+            // Each record takes its part of the journal and of memory until then.
+            let records = self.turn.records() * RECORD_BYTES;
+            let bytes = if self.turn.is_durable() { weight + records } else { 0 };
             let ticket = Ticket { inbox: self.inbox.clone(), confirms, bytes };
             self.finish(context, Some(ticket));
             return;

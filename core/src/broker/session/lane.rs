@@ -5,12 +5,15 @@ use super::state::Session;
 use crate::broker::door::request::{LaneId, Publish};
 use crate::broker::journal::fetch::fetch;
 use crate::broker::turn::context::Context;
+use crate::broker::vhost::limits::Limit;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, Place};
-use crate::message::Message;
+use crate::message::{Account, Message};
 
-/// Bytes of publishes in all open transactions of a session at most.
-const TRANSACTION_BYTES_MAX: usize = 64 << 20;
+/// What a record that a transaction settles takes in memory, about.
+const SETTLE_BYTES: usize = 16;
+/// Records that one commit may lead to: all of them are made in one turn, which others wait for.
+const COMMIT_WORK_MAX: usize = 100_000;
 
 impl Session {
     /// A new lane.
@@ -46,20 +49,49 @@ impl Session {
 
     /// Keeps a publish for the commit. What it takes counts against the memory budget already.
     pub(super) fn publish_later(&mut self, lane: LaneId, number: u64, publish: Publish) {
-        let open = self.lanes.iter().filter_map(|(_, lane)| lane.transaction.as_ref());
-        let bytes = open.map(|t| t.bytes).sum::<usize>() + publish.message.size();
-        self.charge(&publish.message);
-        let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.as_mut()) else {
-            return;
-        };
-        transaction.too_large |= bytes > TRANSACTION_BYTES_MAX;
-        if transaction.too_large {
-            transaction.publishes.clear();
-            transaction.bytes = 0;
-            return;
+        if let Some(transaction) = self.keep_in_transaction(lane, 1, publish.message.weight()) {
+            transaction.publishes.push_back(QueuedPublish::new(lane, number, publish));
         }
-        transaction.bytes += publish.message.size();
-        transaction.publishes.push(QueuedPublish { lane, number, publish, memo: None });
+    }
+
+    /// Keeps a settlement for the commit.
+    pub(super) fn settle_later(&mut self, lane: LaneId, settlement: Settlement) {
+        let items = settlement.1.len();
+        if let Some(transaction) = self.keep_in_transaction(lane, items, items * SETTLE_BYTES) {
+            transaction.settles.push(settlement);
+        }
+    }
+
+    /// The lane's transaction, if so much more may be kept in this session's open transactions. Otherwise it is emptied,
+    /// and its commit is refused.
+    fn keep_in_transaction(
+        &mut self,
+        lane: LaneId,
+        items: usize,
+        bytes: usize,
+    ) -> Option<&mut Transaction> {
+        let open = || self.lanes.iter().filter_map(|(_, lane)| lane.transaction.as_ref());
+        let all_items = open().map(|t| t.items).sum::<usize>();
+        let all_bytes = open().map(|t| t.bytes).sum::<usize>();
+        let (vhost, origin) = (self.vhost.clone(), self.inbox.origin.clone());
+        let who = (&vhost.name, &*origin);
+        let transaction = self.lane_mut(lane)?.transaction.as_mut()?;
+        if transaction.refused.is_some() {
+            return None;
+        }
+        let (budget, limits) = (&vhost.limits.budget, &vhost.limits);
+        let items_fit = limits.check(Limit::TransactionItems, (all_items, items), bytes, who);
+        let fits = items_fit
+            .and_then(|()| limits.check(Limit::TransactionBytes, (all_bytes, bytes), 0, who));
+        if let Err(why) = fits {
+            *transaction = Transaction { refused: Some(why), ..Transaction::default() };
+            return None;
+        }
+        transaction.items += items;
+        transaction.bytes += bytes;
+        let charge = || budget.charge(Account::Kept, 0);
+        transaction.charge.get_or_insert_with(charge).grow(bytes);
+        Some(transaction)
     }
 
     /// Counts a message that is kept for later against the memory budget.
@@ -87,10 +119,8 @@ impl Session {
         let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.take()) else {
             return Ok(());
         };
-        if transaction.too_large {
-            let detail =
-                format!("open transactions hold at most {TRANSACTION_BYTES_MAX} bytes together");
-            return Err(Error::new(ErrorKind::TooLarge, detail));
+        if let Some(why) = transaction.refused {
+            return Err(why);
         }
         let messages = self.fetch_absent(&transaction.settles).await;
         if transaction.publishes.is_empty() {
@@ -98,7 +128,7 @@ impl Session {
             self.settle_all(&transaction, messages);
             self.flush_ops();
         } else {
-            self.flush_all();
+            self.flush_all().await;
             self.play(transaction, messages)?;
         }
         self.sync().await
@@ -149,7 +179,12 @@ impl Session {
         self.turn.all_or_nothing = true;
         let mut waiting = self.publish_all(context, &mut transaction.publishes);
         self.turn.all_or_nothing = false;
-        if let Err(why) = self.turn.admit(context, waiting.no_route.take()) {
+        let mut no_route = waiting.no_route.take();
+        if self.turn.does_more_than(COMMIT_WORK_MAX) {
+            let detail = format!("one commit may lead to {COMMIT_WORK_MAX} records at most");
+            no_route.get_or_insert_with(|| Error::new(ErrorKind::TooLarge, detail));
+        }
+        if let Err(why) = self.turn.admit(context, no_route) {
             self.finish(context, None);
             return Err(why);
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 impl Session {
     /// How long the session lives on.
     pub async fn set_life(&mut self, life: SessionLife) -> Result<(), Error> {
-        self.flush_behind();
+        self.flush_behind().await;
         let Some(named) = self.named.clone() else { return Ok(()) };
         let inbox = self.inbox.clone();
         let (is_ours, is_longer) = named.with(|state| {
@@ -41,7 +41,7 @@ impl Session {
 
     /// Leaves in order: held publishes are routed, what was stored is waited for. Wills stay parked: unpark first.
     pub async fn close(mut self) -> Result<(), Error> {
-        self.flush_all();
+        self.flush_all().await;
         let result = self.shared().committer.sync(Unit::default()).await;
         self.leave();
         result
@@ -49,14 +49,42 @@ impl Session {
 
     /// The connection is gone, in order or not.
     pub(super) fn leave(&mut self) {
-        if std::mem::replace(&mut self.status.left, true) {
+        if self.status.left {
             return;
         }
+        self.lanes.iter_mut().for_each(|(_, lane)| lane.transaction = None);
+        // What was read before the end counts; it is at most the session's share, but that may have many receivers.
+        self.flush_some();
+        if self.status.has_more
+            && !self.status.is_leaving
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let mut rest = self.take();
+            rest.status.is_leaving = true;
+            runtime.spawn(async move {
+                rest.flush_all().await;
+                rest.leave_now();
+            });
+            return;
+        }
+        while self.status.has_more {
+            self.flush_some();
+        }
+        self.leave_now();
+    }
+
+    /// The session itself; what stays here has left.
+    fn take(&mut self) -> Session {
+        let (broker, vhost, inbox) = (self.broker.clone(), self.vhost.clone(), self.inbox.clone());
+        let mut empty = Session::new(broker, vhost, self.id, inbox);
+        empty.status.left = true;
+        std::mem::replace(self, empty)
+    }
+
+    fn leave_now(&mut self) {
+        self.status.left = true;
         let shared = self.shared();
         let open_turn = shared.open_turns.enter();
-        self.lanes.iter_mut().for_each(|(_, lane)| lane.transaction = None);
-        // What was read before the end counts; it is at most the session's share.
-        self.flush_all();
         let mut ops = Ops::default();
         for consumer in self.consumers_of(None) {
             ops.append(&mut self.release(consumer));

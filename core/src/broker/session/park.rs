@@ -12,7 +12,7 @@ use crate::message::Message;
 impl Session {
     /// A publish that is routed when due.
     pub async fn park(&mut self, due: ParkUntil, message: Message) -> Result<ParkId, Error> {
-        self.flush_behind();
+        self.flush_behind().await;
         let shared = self.shared();
         self.vhost.check(message.address())?;
         // A will is small, and refusing it would refuse the client.
@@ -66,7 +66,7 @@ impl Session {
 
     /// False when it is gone already.
     pub async fn unpark(&mut self, id: ParkId) -> Result<bool, Error> {
-        self.flush_behind();
+        self.flush_behind().await;
         self.touch();
         let Some(parked) = self.shared().parked.lock().take(id) else { return Ok(false) };
         let mut ops = Ops::default();

@@ -3,7 +3,11 @@
 
 use super::batch::QueuedPublish;
 use super::state::Session;
+use crate::broker::door::events::ConfirmOutcome;
 use crate::broker::door::request::{LaneId, Memo, Publish};
+use crate::broker::vhost::drops::DropReason;
+use crate::broker::vhost::limits::Limit;
+use crate::error::Error;
 
 impl Session {
     /// Queues a publish for the next [`Session::flush`]; the number that its confirm will carry, from 1 on, one
@@ -21,8 +25,8 @@ impl Session {
             self.publish_later(lane, number, publish);
             return number;
         }
-        self.batch.bytes += publish.message.size();
-        self.batch.publishes.push(QueuedPublish { lane, number, publish, memo: None });
+        self.batch.bytes += publish.message.weight();
+        self.batch.publishes.push_back(QueuedPublish::new(lane, number, publish));
         number
     }
 
@@ -33,6 +37,36 @@ impl Session {
         match self.batch.publishes.get_mut(waiting) {
             Some(item) => item.memo = Some(memo),
             None => self.memo(memo),
+        }
+        number
+    }
+
+    /// `LimitReached` for a message with more headers, or more bytes of them, than one may have. `count` is called only
+    /// for so many bytes that there could be too many.
+    pub fn check_headers(&self, bytes: usize, count: impl FnOnce() -> usize) -> Result<(), Error> {
+        let limits = &self.vhost.limits;
+        let who = (&self.vhost.name, &*self.inbox.origin);
+        if bytes > limits.objects.header_bytes {
+            return Err(limits.refuse(Limit::HeaderBytes, who));
+        }
+        // Each takes at least one byte.
+        match bytes > limits.objects.header_fields && count() > limits.objects.header_fields {
+            true => Err(limits.refuse(Limit::HeaderFields, who)),
+            false => Ok(()),
+        }
+    }
+
+    /// A publish that is refused before anything of it happens: its confirm says so in its place. Without a confirm it is
+    /// dropped and counted. The number that the confirm will carry.
+    pub fn refuse(&mut self, lane: LaneId, publish: Publish, why: Error) -> u64 {
+        if !publish.confirm {
+            self.vhost.note_drop(DropReason::Refused, publish.message.address(), &why);
+            return 0;
+        }
+        let waiting = self.batch.publishes.len();
+        let number = self.publish(lane, publish);
+        if let Some(item) = self.batch.publishes.get_mut(waiting) {
+            item.done = Some(ConfirmOutcome::Refused(why));
         }
         number
     }

@@ -20,8 +20,8 @@ impl Session {
         offsets: &[Offset],
         outcome: Outcome,
     ) -> usize {
-        if let Some(transaction) = self.lane_mut(lane).and_then(|l| l.transaction.as_mut()) {
-            transaction.settles.push((consumer, offsets.to_vec(), outcome));
+        if self.lane_mut(lane).is_some_and(|lane| lane.transaction.is_some()) {
+            self.settle_later(lane, (consumer, offsets.to_vec(), outcome));
             return offsets.len();
         }
         self.settle_at_once(consumer, offsets, &outcome)

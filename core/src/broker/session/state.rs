@@ -52,6 +52,10 @@ pub(super) struct Status {
     pub internal: bool,
     /// The client was told that publishing is held back.
     pub told_blocked: bool,
+    /// The last flush left publishes for the next one, so that others have their turn.
+    pub has_more: bool,
+    /// Its connection is gone, and what it published before has its turns.
+    pub is_leaving: bool,
     /// It has left its queues and its name.
     pub left: bool,
     /// A content route whose queue this session's publishes filled: it is held back while there is no room.

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::plan::{Obstacle, Plan};
+use super::receivers::For;
 use super::run::{Arriving, Terms, Turn};
 use crate::broker::journal::unit::{Placed, WriteReason};
 use crate::broker::vhost::content_path::{is_route_queue, is_route_queue_full};
@@ -20,9 +21,9 @@ impl Turn {
     pub fn place(&mut self, context: Context<'_>) {
         // Level 0 goes first: it never waits, so nothing of a higher level that was published behind it in this flush
         // overtakes it.
-        for (inbox, list) in self.direct.drain(..) {
-            inbox.deliver_direct(list.into_iter());
-            self.after.wake(&inbox);
+        for For { receiver, list, .. } in self.direct.drain() {
+            receiver.deliver_direct(list.into_iter());
+            self.after.wake(&receiver);
         }
         self.append(context);
     }
@@ -31,14 +32,16 @@ impl Turn {
     /// returns why that cannot be (`no_route`: a message has no route), and forgets it. No queue has any of it before
     /// [`Turn::run`].
     pub fn admit(&mut self, context: Context<'_>, no_route: Option<Error>) -> Result<(), Error> {
-        let refused = no_route.or_else(|| self.refused.first().map(|(_, why)| why.clone()));
+        let refused = no_route.or_else(|| self.refused.any().cloned());
         let admitted = match refused {
             Some(why) => Err(why),
-            None => wanted(self.waiting()).into_iter().try_for_each(check),
+            None => self.arrivals.iter().try_for_each(|each| {
+                check((each.receiver.clone(), each.list.len() as u64, each.bytes))
+            }),
         };
         match admitted {
             Ok(()) => {
-                let all = self.arrivals.iter_mut().flat_map(|(_, list)| list);
+                let all = self.arrivals.iter_mut().flat_map(|each| &mut each.list);
                 all.for_each(|arriving| arriving.terms = Terms::Admitted);
                 for message in std::mem::take(&mut self.retained_later) {
                     context.retain(&message);
@@ -77,30 +80,19 @@ impl Turn {
         if !planned.iter().any(|(queue, _)| refuses(queue)) {
             return Ok(());
         }
-        let waiting = self
-            .waiting()
-            .filter(|(queue, _)| planned.iter().any(|(wanted, _)| Arc::ptr_eq(wanted, queue)));
-        let all = waiting.chain(planned.iter().cloned());
-        for wanted in wanted(all) {
-            let queue = wanted.0.clone();
+        for (queue, messages, bytes) in wanted(planned.into_iter()) {
+            let (before, bytes_before) = self.arrivals.sum(&queue);
+            let wanted = (queue.clone(), messages + before, bytes + bytes_before);
             let obstacle = |error| Obstacle { path: plan.sender_to(&queue), error };
             check(wanted).map_err(obstacle)?;
         }
         Ok(())
     }
 
-    /// What arrives in this turn, queue by queue, with each message's bytes.
-    fn waiting(&self) -> impl Iterator<Item = (Arc<Queue>, u64)> {
-        self.arrivals.iter().flat_map(|(queue, list)| {
-            let sizes = list.iter().filter_map(|arriving| self.messages.get(arriving.index));
-            sizes.map(|message| (queue.clone(), message.size() as u64))
-        })
-    }
-
     fn append(&mut self, context: Context<'_>) {
         let now = context.now;
         let mut arrivals = std::mem::take(&mut self.arrivals);
-        for (queue, list) in arrivals.drain(..) {
+        for For { receiver: queue, list, .. } in arrivals.drain() {
             let (messages, placed, refused) = (&self.messages, &mut self.placed, &mut self.refused);
             let is_durable = queue.is_durable();
             queue.change(&mut self.after, |state, effects| {
@@ -123,7 +115,7 @@ impl Turn {
                             });
                         }
                         if !is_untold {
-                            refused.push((index, full(&queue)));
+                            refused.add(index, full(&queue));
                         }
                         continue;
                     }

@@ -8,6 +8,7 @@
 //! | `plan` | what an input of content routes leads to, before any of it happens |
 //! | `failures` | what `on_error` makes of a failure; dead letters |
 //! | `append` | they become records of their queues, and are dispatched |
+//! | `receivers` `refusals` | what each queue or inbox gets in this turn; what was refused |
 //! | `dead_letter` | what a message becomes when it leaves a queue otherwise than by being accepted |
 //! | `retained` | retained values as they are published |
 //! | `removal` | how queues, exchanges and named sessions end |
@@ -21,6 +22,8 @@ pub mod context;
 pub mod dead_letter;
 pub mod failures;
 pub mod plan;
+pub mod receivers;
+pub mod refusals;
 pub mod removal;
 pub mod retained;
 pub mod route;

@@ -34,6 +34,7 @@ impl Turn {
         let index = self.messages.len();
         context.shared.charge(&message);
         self.messages.push(message.clone());
+        self.work += 1 + route.queues.len() + route.sessions.len();
         // Where routes watch a topic, a value is retained when they have had their turn, whether or not they took it.
         let follows = || {
             meets_routes(context, &message, route)
@@ -43,9 +44,9 @@ impl Turn {
             let routed = self.follow_routes(context, (index, &message), route, terms);
             return Taken { index, routed };
         }
-        let mut routed = !route.queues.is_empty();
+        let (mut routed, bytes) = (!route.queues.is_empty(), message.size());
         for queue in &route.queues {
-            self.arrive(queue, Arriving { index, tags: Tags::default(), terms });
+            self.arrive(queue, Arriving { index, tags: Tags::default(), terms }, bytes);
         }
         for hit in &route.sessions {
             routed |= self.reach(hit, index, &message, terms);
@@ -56,12 +57,8 @@ impl Turn {
         Taken { index, routed }
     }
 
-    fn arrive(&mut self, queue: &Arc<Queue>, arriving: Arriving) {
-        // A flush mostly goes to few queues; the last one is the likeliest.
-        match self.arrivals.iter_mut().rev().take(16).find(|(q, _)| Arc::ptr_eq(q, queue)) {
-            Some((_, list)) => list.push(arriving),
-            None => self.arrivals.push((queue.clone(), vec![arriving])),
-        }
+    fn arrive(&mut self, queue: &Arc<Queue>, arriving: Arriving, bytes: usize) {
+        self.arrivals.add(queue, arriving, bytes as u64);
     }
 
     /// Level 0 goes straight to a connected session, now or never; higher levels to its queue.
@@ -82,16 +79,13 @@ impl Turn {
         if message.meta().level.min(arriving.tags.level()) > 0 {
             let queue = session.queue();
             if let Some(queue) = &queue {
-                self.arrive(queue, arriving);
+                self.arrive(queue, arriving, message.size());
             }
             return queue.is_some();
         }
         let Some(inbox) = inbox else { return true };
         let delivery = direct(message, arriving.tags);
-        match self.direct.iter_mut().find(|(i, _)| Arc::ptr_eq(i, &inbox)) {
-            Some((_, list)) => list.push(delivery),
-            None => self.direct.push((inbox, vec![delivery])),
-        }
+        self.direct.add(&inbox, delivery, 0);
         true
     }
 
@@ -114,7 +108,7 @@ impl Turn {
         context.shared.charge(message);
         let arriving = Arriving { index: self.messages.len(), tags, terms: Terms::Refusable };
         self.messages.push(message.clone());
-        self.arrive(queue, arriving);
+        self.arrive(queue, arriving, message.size());
     }
 
     /// The message goes through content routes: all of what it leads to happens, or nothing does and it is refused.
@@ -146,7 +140,7 @@ impl Turn {
             }
             _ => error,
         };
-        self.refused.push((index, error));
+        self.refused.add(index, error);
         true
     }
 
@@ -184,10 +178,12 @@ impl Turn {
         for placement in plan.placements.drain(..) {
             let index = self.messages.len();
             context.shared.charge(&placement.message);
+            self.work += 1 + placement.queues.len() + placement.sessions.len();
             self.messages.push(placement.message.clone());
             for queue in &placement.queues {
                 let terms = Terms::Admitted;
-                self.arrive(queue, Arriving { index, tags: Tags::default(), terms });
+                let arriving = Arriving { index, tags: Tags::default(), terms };
+                self.arrive(queue, arriving, placement.message.size());
             }
             for hit in &placement.sessions {
                 self.reach(hit, index, &placement.message, Terms::Admitted);

@@ -4,6 +4,8 @@
 //! No lock is held between the steps, and each queue is locked once for all of a flush's messages to it.
 
 use super::context::Context;
+use super::receivers::Receivers;
+use super::refusals::Refusals;
 use super::retained::RetainedChange;
 use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::shared::loads::Load;
@@ -17,6 +19,7 @@ use crate::exchange::Tags;
 use crate::log::Offset;
 use crate::message::Message;
 use crate::subscription::Delivery;
+use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
 /// A message on its way into a queue.
@@ -39,18 +42,19 @@ pub enum Terms {
     Untold,
 }
 
+/// What one turn does at most, about, before others have theirs: some milliseconds' worth. One message is never cut in
+/// two, so one with more receivers than this has a turn of its own.
+const WORK_MAX: usize = 4096;
+
 /// A turn's working set; reused, so that the steady state allocates little.
 #[derive(Default)]
 pub struct Turn {
     pub(super) messages: Vec<Message>,
-    pub(super) arrivals: Vec<(Arc<Queue>, Vec<Arriving>)>,
-    pub(super) direct: Vec<(Arc<Inbox>, Vec<Delivery>)>,
+    pub(super) arrivals: Receivers<Queue, Arriving>,
+    pub(super) direct: Receivers<Inbox, Delivery>,
     /// Messages in durable queues: index, queue, offset, tags.
     pub(super) placed: Vec<(usize, Arc<Queue>, Offset, Tags)>,
-    /// Refused messages and why.
-    pub(super) refused: Vec<(usize, Error)>,
-    /// Indices of messages whose publishers get the refusal as an answer.
-    told: Vec<usize>,
+    pub(super) refused: Refusals,
     /// Retained values that messages of this turn became.
     pub(super) retained: Vec<RetainedChange>,
     /// Messages that become retained values when the transaction that they are part of is admitted.
@@ -59,6 +63,8 @@ pub struct Turn {
     pub all_or_nothing: bool,
     /// Content routes whose queues got something.
     pub(super) fed: Vec<Arc<ContentPath>>,
+    /// What this turn has done so far: messages, receivers, exchanges and header comparisons.
+    pub(super) work: usize,
     pub(super) unit: Unit,
     pub after: Aftermath,
 }
@@ -108,11 +114,15 @@ impl Turn {
 
     /// Values whose messages were refused are set back.
     fn restore_refused(&mut self, context: Context<'_>) {
+        let changes = std::mem::take(&mut self.retained);
+        if self.refused.is_empty() {
+            return;
+        }
+        let refused = self.refused.all().filter_map(|index| self.messages.get(index));
+        let refused: FxHashSet<usize> = refused.map(Message::id).collect();
         // The newest first: each value is set back to the one before it.
-        for change in std::mem::take(&mut self.retained).into_iter().rev() {
-            let mut refused =
-                self.refused.iter().filter_map(|(index, _)| self.messages.get(*index));
-            if refused.any(|message| message.is(&change.message)) {
+        for change in changes.into_iter().rev() {
+            if refused.contains(&change.message.id()) {
                 context.restore(change);
             }
         }
@@ -120,18 +130,18 @@ impl Turn {
 
     /// Why that message was refused.
     pub fn refusal(&self, index: usize) -> Option<&Error> {
-        self.refused.iter().find(|(i, _)| *i == index).map(|(_, why)| why)
+        self.refused.get(index)
     }
 
     /// The refusals of these messages are somebody's concern already.
     pub fn told(&mut self, indices: &[usize]) {
-        self.told.extend_from_slice(indices);
+        self.refused.told(indices);
     }
 
     /// Counts as dropped the refused messages whose publishers get no answer.
     fn count_drops(&self, context: Context<'_>) {
-        for (index, why) in self.refused.iter().filter(|(index, _)| !self.told.contains(index)) {
-            if let Some(message) = self.messages.get(*index) {
+        for (index, why) in self.refused.untold() {
+            if let Some(message) = self.messages.get(index) {
                 context.vhost.note_drop(DropReason::Refused, message.address(), why);
             }
         }
@@ -145,6 +155,26 @@ impl Turn {
     /// Content routes whose queues got something in this turn.
     pub fn fed(&self) -> &[Arc<ContentPath>] {
         &self.fed
+    }
+
+    /// It has done what one turn may do: what is left waits for the next one.
+    pub fn is_full(&self) -> bool {
+        self.work >= WORK_MAX
+    }
+
+    /// Records of this turn that are to be stored.
+    pub fn records(&self) -> usize {
+        self.unit.placed.len()
+    }
+
+    /// It has done more than that already.
+    pub fn does_more_than(&self, work: usize) -> bool {
+        self.work > work
+    }
+
+    /// Notes that routing took so many steps more.
+    pub fn worked(&mut self, steps: usize) {
+        self.work += steps;
     }
 
     /// Operations of this turn's unit.
@@ -161,7 +191,6 @@ impl Turn {
     pub fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
         if !self.refused.is_empty() {
             self.count_drops(context);
-            self.told.clear();
         }
         if !self.retained.is_empty() {
             self.restore_refused(context);
@@ -170,6 +199,7 @@ impl Turn {
         self.refused.clear();
         self.retained_later.clear();
         self.fed.clear();
+        self.work = 0;
         let mut unit = std::mem::take(&mut self.unit);
         unit.ticket = ticket;
         unit.ops.freed.append(&mut self.after.freed);

@@ -70,6 +70,10 @@ impl Connection {
             let text = format!("message size {body_size} is larger than the maximum size {max}");
             return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
         }
+        let count = || inbound::count_headers(&header.properties);
+        if let Err(why) = self.session.check_headers(header.properties.len(), count) {
+            return Err(Refusal::new(ReplyCode::PreconditionFailed, why.detail()));
+        }
         let meta = inbound::meta(&header.properties, self.session.origin(), self.now)?;
         let (properties, body) = (header.properties, BytesMut::new());
         let incoming = Incoming { address, mandatory, meta, properties, body_size, body };

@@ -40,6 +40,20 @@ pub fn meta(encoded: &[u8], origin: &Arc<Origin>, now: Timestamp) -> Result<Meta
     Ok(meta)
 }
 
+/// How many headers there are, those inside of tables and lists included.
+pub fn count_headers(encoded: &[u8]) -> usize {
+    fn inside(value: &Value) -> usize {
+        match value {
+            Value::List(values) => values.iter().map(|value| 1 + inside(value)).sum(),
+            Value::Map(pairs) => pairs.iter().map(|(_, value)| 1 + inside(value)).sum(),
+            _ => 0,
+        }
+    }
+    let Ok(properties) = Properties::decode(encoded) else { return 0 };
+    let values = properties.entries().flatten().filter_map(|entry| entry.decode().ok());
+    values.map(|value| 1 + inside(&value)).sum()
+}
+
 fn level(value: &Value) -> Option<u8> {
     let level = value.as_i64().and_then(|n| u8::try_from(n).ok())?;
     (level <= 2).then_some(level)

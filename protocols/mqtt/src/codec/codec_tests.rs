@@ -49,7 +49,7 @@ fn connect_of_both_versions() {
     assert_eq!((new.session_expiry, new.receive_maximum), (100, 7));
     assert_eq!((new.packet_size_max, new.problem_information), (Some(1000), false));
     let will = new.will.expect("a will");
-    assert_eq!((will.delay, will.has_user), (5, true));
+    assert_eq!((will.delay, will.users), (5, 1));
     assert_eq!(&will.properties[..], b"\x26\x00\x01k\x00\x01v", "without the delay");
     // 3.1.1 without clean session lives for ever.
     let kept = connect_bytes(&client::write("CONNECT id=a", false)).expect("valid");
@@ -184,7 +184,7 @@ fn publish_keeps_what_is_the_senders() {
                 content-type=x/y user=a:2 \"hello\"";
     let Ok(Packet::Publish(publish)) = decode_line(line, Version::V5) else { panic!("a publish") };
     assert_eq!((publish.topic.as_str(), publish.packet_id, publish.qos), ("t/a", 9, 1));
-    assert_eq!((publish.expiry, publish.alias, publish.has_user), (Some(30), Some(3), true));
+    assert_eq!((publish.expiry, publish.alias, publish.users), (Some(30), Some(3), 1));
     assert!(publish.retain && !publish.dup);
     assert_eq!(&publish.payload[..], b"hello");
     let mut want = Vec::new();

@@ -41,8 +41,8 @@ pub struct Will {
     pub delay: u32,
     /// The block as sent, without the delay.
     pub properties: Bytes,
-    /// There are user properties in the block.
-    pub has_user: bool,
+    /// User properties in the block.
+    pub users: usize,
 }
 
 /// A CONNECT that cannot be accepted; without a version it cannot be answered either.
@@ -178,7 +178,7 @@ impl Connect {
 }
 
 fn will(reader: &mut Reader, flags: u8, version: Version) -> Result<Will, Fault> {
-    let (mut delay, mut has_user) = (0, false);
+    let (mut delay, mut users) = (0, 0);
     let mut properties = Bytes::new();
     if version.is_5() {
         let block = reader.block()?;
@@ -193,7 +193,7 @@ fn will(reader: &mut Reader, flags: u8, version: Version) -> Result<Will, Fault>
                 Property::ResponseTopic(topic) => {
                     check_name(&topic).map_err(|_| Fault::protocol("an invalid response topic"))?;
                 }
-                Property::User(..) => has_user = true,
+                Property::User(..) => users += 1,
                 _ => (),
             }
             kept.keep(bytes);
@@ -205,5 +205,5 @@ fn will(reader: &mut Reader, flags: u8, version: Version) -> Result<Will, Fault>
     check_name(&topic)?;
     let payload = reader.binary()?;
     let (qos, retain) = ((flags & WILL_QOS) >> 3, flags & WILL_RETAIN != 0);
-    Ok(Will { topic, qos, retain, payload, delay, properties, has_user })
+    Ok(Will { topic, qos, retain, payload, delay, properties, users })
 }

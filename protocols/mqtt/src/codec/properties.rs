@@ -1,6 +1,6 @@
 //! Properties (MQTT 5 §2.2.2) of the packets that clients send: which may stand where, how often, and with what value.
 
-use super::reason::Fault;
+use super::reason::{Fault, Reason};
 use super::wire::{Reader, Text};
 use bytes::{Bytes, BytesMut};
 
@@ -109,6 +109,10 @@ fn allowed(id: u8, place: Place) -> Option<bool> {
     })
 }
 
+/// User properties of one packet that are read at all, so that a packet of 16 MiB does not keep others waiting. What a
+/// message may have is a setting, below this.
+const USERS_MAX: usize = 10_000;
+
 /// Calls `each` with every property of the block, in order, and the bytes it stands in.
 pub fn read(
     block: &Bytes,
@@ -116,7 +120,7 @@ pub fn read(
     mut each: impl FnMut(Property, &[u8]) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let mut reader = Reader::new(block.clone());
-    let mut seen = 0u64;
+    let (mut seen, mut users) = (0u64, 0);
     while !reader.is_empty() {
         let start = block.len() - reader.len();
         let id = u8::try_from(reader.varint()?).unwrap_or(u8::MAX);
@@ -131,6 +135,12 @@ pub fn read(
                 return Err(Fault::protocol("a property stands twice"));
             }
             seen |= bit;
+        } else {
+            users += 1;
+            if users > USERS_MAX {
+                let why = "a packet has more user properties than any packet may";
+                return Err(Fault::new(Reason::QUOTA_EXCEEDED, why));
+            }
         }
         let property = value(id, &mut reader)?;
         let end = block.len() - reader.len();

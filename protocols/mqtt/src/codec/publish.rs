@@ -22,8 +22,8 @@ pub struct Publish {
     pub alias: Option<u16>,
     /// What a reader of the same version gets: the block as sent, without expiry and alias, which belong to this hop.
     pub properties: Bytes,
-    /// There are user properties in the block.
-    pub has_user: bool,
+    /// User properties in the block.
+    pub users: usize,
     pub payload: Bytes,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn decode(flags: u8, body: Bytes, version: Version) -> Result<Publish
         expiry: None,
         alias: None,
         properties: Bytes::new(),
-        has_user: false,
+        users: 0,
         payload: Bytes::new(),
     };
     if version.is_5() {
@@ -90,7 +90,7 @@ impl Publish {
                 Property::ResponseTopic(topic) => {
                     check_name(&topic).map_err(|_| Fault::protocol("an invalid response topic"))?;
                 }
-                Property::User(..) => self.has_user = true,
+                Property::User(..) => self.users += 1,
                 _ => (),
             }
             kept.keep(bytes);

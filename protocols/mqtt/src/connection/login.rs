@@ -172,6 +172,7 @@ async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered,
     }
     subscriptions.take_up(&mut session, &opened, options).await;
     if let Some((will, address)) = will {
+        session.check_headers(will.properties.len(), || will.users).map_err(refused)?;
         let message = mapping::will(will, address, &opened.incoming, broker.now());
         let due = ParkUntil::Disconnected { delay_ms: u64::from(will.delay) * 1000 };
         opened.will = Some(session.park(due, message).await.map_err(refused)?);

@@ -40,6 +40,8 @@ impl Connection<'_> {
             }
         }
         let (packet_id, qos) = (publish.packet_id, publish.qos);
+        let users = publish.users;
+        let headers = self.session.check_headers(publish.properties.len(), || users);
         let now = self.session.broker().now();
         let message = mapping::message(publish, address, &self.opened.incoming, now);
         // 3.1.1 has no word for no.
@@ -47,6 +49,7 @@ impl Connection<'_> {
         let publish = CorePublish { can_refuse, ..CorePublish::new(message, qos > 0) };
         let lane = self.opened.lane;
         let number = match qos == 2 && self.opened.persistent {
+            _ if let Err(why) = headers => self.session.refuse(lane, publish, why),
             // The identifier is stored in the entry of its message.
             true => {
                 let memo = Memo { key: memo::inbound(packet_id), value: Some(Bytes::new()) };

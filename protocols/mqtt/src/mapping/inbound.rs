@@ -60,7 +60,7 @@ pub fn message(publish: Publish, address: Address, common: &Incoming, now: Times
     // A queue keeps everything; only a topic has a retained value.
     meta.retain = publish.retain && !address.is_queue();
     meta.expires = publish.expiry.map(|seconds| now.plus(u64::from(seconds) * 1000));
-    if publish.has_user {
+    if publish.users > 0 {
         meta.priority = priority(&publish.properties);
     }
     Message::new(address, meta, common.native(publish.properties), publish.payload)
@@ -71,7 +71,7 @@ pub fn message(publish: Publish, address: Address, common: &Incoming, now: Times
 pub fn will(will: &Will, address: Address, common: &Incoming, now: Timestamp) -> Message {
     let mut meta = common.meta(now, will.qos);
     meta.retain = will.retain && !address.is_queue();
-    if will.has_user {
+    if will.users > 0 {
         meta.priority = priority(&will.properties);
     }
     let native = common.native(will.properties.clone());

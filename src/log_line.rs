@@ -1,0 +1,56 @@
+//! Text log: one event is one line, whatever names clients have chosen. Control characters in fields are written as
+//! escapes, so that nobody forges a line or moves the cursor of a terminal.
+
+use std::fmt::{self, Write};
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+/// Formats the fields of an event: the message first, then `name=value` with a blank between.
+pub fn fields() -> impl for<'w> FormatFields<'w> + 'static {
+    let field = |writer: &mut Writer<'_>, field: &tracing::field::Field, value: &dyn fmt::Debug| {
+        let mut writer = OneLine(writer);
+        match field.name() {
+            "message" => write!(writer, "{value:?}"),
+            name => write!(writer, "{name}={value:?}"),
+        }
+    };
+    debug_fn(field).delimited(" ")
+}
+
+/// Writes control characters as escapes.
+struct OneLine<'w, W>(&'w mut W);
+
+/// Ends a line, or is no visible character: C0, DEL, C1, and the two separators of Unicode.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+impl<W: Write> Write for OneLine<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(is_control) {
+            let (plain, from) = rest.split_at(at);
+            self.0.write_str(plain)?;
+            let mut chars = from.chars();
+            if let Some(control) = chars.next() {
+                write!(self.0, "{}", control.escape_default())?;
+            }
+            rest = chars.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line() {
+        let mut line = String::new();
+        let name = "a\nWARN forged\r\x1b[2J\u{85}\u{2028}ü";
+        write!(OneLine(&mut line), "queue={name}").expect("a string takes everything");
+        assert_eq!(line, r"queue=a\nWARN forged\r\u{1b}[2J\u{85}\u{2028}ü");
+    }
+}
