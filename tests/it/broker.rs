@@ -121,6 +121,28 @@ impl Broker {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    fn proc(&self, file: &str) -> String {
+        let id = self.child.as_ref().expect("it runs").id();
+        fs::read_to_string(format!("/proc/{id}/{file}")).expect("it runs")
+    }
+
+    /// Bytes of memory that its process takes.
+    pub fn resident(&self) -> usize {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
+        kib.expect("a Linux kernel") << 10
+    }
+
+    /// CPU time that its process took so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = self.proc("stat");
+        // Behind the name, which may have blanks in it: user and system time are the 12th and 13th, in hundredths.
+        let rest = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = rest.split_whitespace().skip(11).take(2);
+        Duration::from_millis(10 * ticks.filter_map(|t| t.parse::<u64>().ok()).sum::<u64>())
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

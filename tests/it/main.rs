@@ -13,6 +13,7 @@ mod drain;
 mod durable;
 mod durable_trace;
 mod examples;
+mod floods;
 mod hostile;
 mod restart;
 mod routes;

@@ -125,6 +125,12 @@ impl Amqp {
         self.expect(85, 11);
     }
 
+    /// Publishes and acknowledgements wait for a commit from now on.
+    pub fn select_transactions(&mut self) {
+        self.send(Out::method(90, 10));
+        self.expect(90, 11);
+    }
+
     /// Publishes; does not wait.
     pub fn publish(&mut self, exchange: &str, key: &str, properties: &Properties, body: &[u8]) {
         self.published += 1;
@@ -304,46 +310,46 @@ fn method_of(payload: &[u8]) -> (u16, u16) {
 }
 
 /// Encodes arguments.
-struct Out(Vec<u8>);
+pub struct Out(Vec<u8>);
 
 impl Out {
-    fn method(class: u16, id: u16) -> Self {
+    pub fn method(class: u16, id: u16) -> Self {
         Self(Vec::new()).u16(class).u16(id)
     }
 
-    fn u8(mut self, value: u8) -> Self {
+    pub fn u8(mut self, value: u8) -> Self {
         self.0.push(value);
         self
     }
 
-    fn u16(mut self, value: u16) -> Self {
+    pub fn u16(mut self, value: u16) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    fn u32(mut self, value: u32) -> Self {
+    pub fn u32(mut self, value: u32) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    fn u64(mut self, value: u64) -> Self {
+    pub fn u64(mut self, value: u64) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    fn short(mut self, text: &str) -> Self {
+    pub fn short(mut self, text: &str) -> Self {
         self.0.push(text.len() as u8);
         self.0.extend(text.bytes());
         self
     }
 
-    fn long(self, bytes: &[u8]) -> Self {
+    pub fn long(self, bytes: &[u8]) -> Self {
         let mut out = self.u32(bytes.len() as u32);
         out.0.extend_from_slice(bytes);
         out
     }
 
-    fn table(self, fields: &[(String, Field)]) -> Self {
+    pub fn table(self, fields: &[(String, Field)]) -> Self {
         let mut inner = Out(Vec::new());
         for (name, field) in fields {
             inner = inner.short(name);
@@ -357,7 +363,7 @@ impl Out {
         self.long(&inner.0)
     }
 
-    fn properties(self, properties: &Properties) -> Self {
+    pub fn properties(self, properties: &Properties) -> Self {
         let mut flags = 0x1000;
         let mut values = Out(Vec::new());
         if let Some(content_type) = &properties.content_type {
@@ -382,7 +388,7 @@ impl Out {
         out
     }
 
-    fn frame(self, channel: u16) -> Vec<u8> {
+    pub fn frame(self, channel: u16) -> Vec<u8> {
         frame(METHOD, channel, &self.0)
     }
 }

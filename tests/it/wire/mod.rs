@@ -2,6 +2,7 @@
 //! test.
 
 pub mod amqp;
+pub mod frames;
 pub mod mqtt;
 pub mod stomp;
 

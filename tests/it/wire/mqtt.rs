@@ -187,6 +187,11 @@ impl Mqtt {
         self.next_id
     }
 
+    /// Waits for a packet of this kind and id, whatever it says.
+    pub fn any(&mut self, kind: u8, id: u16) -> Vec<u8> {
+        self.reply(kind, id)
+    }
+
     fn accepted(&mut self, kind: u8, id: u16) {
         let reply = self.reply(kind, id);
         // 0x10 is a success, too: no matching subscribers.

@@ -1,0 +1,117 @@
+//! The memory alarm ends by itself when its cause has ended, and what takes something away is never held by it.
+
+use super::many;
+use crate::broker::Broker;
+use crate::wire::amqp::{self, Amqp};
+use crate::wire::mqtt::{Connect, Mqtt, Properties, packet, publish};
+use crate::wire::{Socket, eventually};
+use std::time::{Duration, Instant};
+
+fn retained(topic: &str, body: &[u8], id: u16) -> Vec<u8> {
+    let mut set = publish(5, topic, body, (1, id), &Properties::default());
+    set[0] |= 1;
+    set
+}
+
+/// A publisher gets its confirm within five seconds.
+fn publishes(broker: &Broker) {
+    let started = Instant::now();
+    let mut client = Mqtt::connect(broker.mqtt, &Connect::v5("checks"));
+    client.publish("check", b"x", 1);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn retained_values_beyond_the_mark() {
+    let mut broker = Broker::with(&["--set", "memory.high=64MiB"]);
+    let mut client = Mqtt::connect(broker.mqtt, &Connect::v5("setter"));
+    let (body, mut refused) = (vec![b'r'; 1 << 20], 0);
+    for n in 1..=71 {
+        client.socket.send(&retained(&format!("big/{n}"), &body, n));
+        let reply = client.any(0x40, n);
+        refused += usize::from(reply.get(2) == Some(&0x97));
+    }
+    assert!(refused > 30 && refused < 60, "{refused} of 71 values of 1 MiB were refused");
+    publishes(&broker);
+    // A value that is there can be cleared, and then there is room.
+    client.socket.send(&retained("big/1", b"", 100));
+    assert_ne!(client.any(0x40, 100).get(2), Some(&0x97));
+    client.socket.send(&retained("big/71", &body, 101));
+    assert_ne!(client.any(0x40, 101).get(2), Some(&0x97));
+    broker.crash();
+    publishes(&broker);
+    let mut reader = Mqtt::connect(broker.mqtt, &Connect::v5("reader"));
+    reader.subscribe("big/#", 0);
+    let mut count = 0;
+    while reader.receive_within(Duration::from_secs(2)).is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 71 - refused, "no value that was acknowledged is lost");
+}
+
+#[test]
+fn clearing_is_not_held_by_an_alarm() {
+    let broker =
+        Broker::with(&["--set", "memory.high=64MiB", "--set", "store.disk_free_alarm=100TiB"]);
+    let mut client = Mqtt::connect(broker.mqtt, &Connect::v5("clears"));
+    client.subscribe("a", 0);
+    // The disk alarm is on: an ordinary publish waits, one that clears goes on at once.
+    client.socket.send(&publish(5, "a", b"held", (1, 1), &Properties::default()));
+    client.socket.send(&retained("a", b"", 2));
+    assert!(client.receive_within(Duration::from_secs(1)).is_none(), "the topic's order is kept");
+    client.socket.send(&retained("a/b", b"", 3));
+    client.subscribe("b", 0);
+    client.socket.send(&retained("b", b"", 4));
+    let cleared = client.receive_within(Duration::from_secs(5)).expect("it is not held");
+    assert_eq!((cleared.topic.as_str(), cleared.body.len()), ("b", 0));
+}
+
+#[test]
+fn empty_publishes_under_an_alarm() {
+    let broker =
+        Broker::with(&["--set", "memory.high=64MiB", "--set", "store.disk_free_alarm=100TiB"]);
+    let before = broker.resident();
+    let burst = amqp::publish("", "q", &amqp::Properties::default(), b"").repeat(20_000);
+    let clients: Vec<Amqp> = (0..many(20, 8))
+        .map(|_| {
+            let client = Amqp::connect(broker.amqp);
+            let mut writer = client.socket.writer();
+            writer.set_write_timeout(Some(Duration::from_millis(200))).expect("a socket option");
+            while std::io::Write::write_all(&mut writer, &burst).is_ok() {}
+            client
+        })
+        .collect();
+    let each = broker.resident().saturating_sub(before) / clients.len();
+    assert!(each < 3 << 20, "each held connection takes {each} bytes");
+}
+
+#[test]
+fn expired_retained_values_give_their_memory_back() {
+    let broker = Broker::with(&["--set", "memory.high=64MiB"]);
+    let mut socket = Socket::connect(broker.mqtt);
+    socket.send(&Connect::v5("setter").packet());
+    assert!(socket.fill(5, Instant::now() + crate::wire::PATIENCE));
+    let body = vec![b'r'; 1 << 20];
+    for n in 0..20 {
+        // Expiry of one second.
+        let mut rest = Vec::new();
+        let topic = format!("soon/{n}");
+        rest.extend((topic.len() as u16).to_be_bytes());
+        rest.extend(topic.bytes());
+        rest.extend([5, 0x02, 0, 0, 0, 1]);
+        rest.extend(&body);
+        socket.send(&packet(0x31, &rest));
+    }
+    std::thread::sleep(Duration::from_millis(1_500));
+    let mut client = Mqtt::connect(broker.mqtt, &Connect::v5("next"));
+    // The room of the first twenty is free for others.
+    eventually("all fit", || {
+        let mut refused = 0;
+        for n in 1..=28 {
+            client.socket.send(&retained(&format!("late/{n}"), &body, n));
+            refused += usize::from(client.any(0x40, n).get(2) == Some(&0x97));
+        }
+        (refused == 0).then_some(())
+    });
+    publishes(&broker);
+}
