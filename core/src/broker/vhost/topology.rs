@@ -10,6 +10,7 @@ use crate::exchange::{
 };
 use crate::message::{Address, Key, Name};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// What is declared.
@@ -17,11 +18,11 @@ use std::sync::Arc;
 pub struct Topology {
     exchanges: BTreeMap<Name, Exchange>,
     queues: HashMap<Name, Arc<Queue>>,
-    queues_by_id: HashMap<LogId, Arc<Queue>>,
+    queues_by_id: BTreeMap<LogId, Arc<Queue>>,
     sessions: HashMap<Name, Arc<Named>>,
-    sessions_by_id: HashMap<SessionId, Arc<Named>>,
+    sessions_by_id: BTreeMap<SessionId, Arc<Named>>,
     /// The same bindings that the matchers hold, by where they lead.
-    bound: HashMap<Target, Vec<Arc<Binding>>>,
+    bound: BTreeMap<Target, Vec<Arc<Binding>>>,
     topic_exchange: Name,
     topic_rules: TopicRules,
 }
@@ -301,6 +302,32 @@ impl Topology {
     /// All named sessions.
     pub fn sessions(&self) -> impl Iterator<Item = &Arc<Named>> {
         self.sessions_by_id.values()
+    }
+
+    /// The next `max` queues behind that one.
+    pub fn queues_after(&self, after: LogId, max: usize) -> Vec<Arc<Queue>> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        self.queues_by_id.range(behind).take(max).map(|(_, queue)| queue.clone()).collect()
+    }
+
+    /// The next `max` named sessions behind that one.
+    pub fn sessions_after(&self, after: SessionId, max: usize) -> Vec<Arc<Named>> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        self.sessions_by_id.range(behind).take(max).map(|(_, session)| session.clone()).collect()
+    }
+
+    /// The bindings of the next targets behind that one, all of each target: `max`, and those that its last target has
+    /// beyond that. Nothing: there is no target behind it.
+    pub fn bindings_after(&self, after: Option<&Target>, max: usize) -> Vec<Arc<Binding>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut all = Vec::new();
+        for (_, list) in self.bound.range::<Target, _>((from, Bound::Unbounded)) {
+            all.extend(list.iter().cloned());
+            if all.len() >= max {
+                break;
+            }
+        }
+        all
     }
 
     /// All bindings.
