@@ -18,6 +18,7 @@ pub use budget::{Account, Budget, Charge};
 pub use fields::{BodyKind, Fields, Id, Properties, ReplyTo};
 pub use key::{Key, Name, SEPARATOR};
 pub use neutral::Neutral;
+pub(crate) use value::{Hashing, hash_arguments};
 pub use value::{Value, lookup, same_arguments};
 
 use crate::cost::{ALLOCATION, Cost};
