@@ -108,6 +108,12 @@ impl Binding {
         }
     }
 
+    /// Copies what it shares with a larger buffer, so that it does not keep that in memory.
+    pub fn detach(&mut self) {
+        self.key = self.key.detached();
+        self.arguments.iter_mut().for_each(|(_, value)| value.detach());
+    }
+
     /// The same binding: source, key, target and arguments; a second one replaces the tag.
     pub fn is(&self, other: &Binding) -> bool {
         self.key == other.key

@@ -42,6 +42,16 @@ impl Value {
         Value::Text(text.into())
     }
 
+    /// Copies bytes that it shares with a larger buffer, so that it does not keep that in memory.
+    pub fn detach(&mut self) {
+        match self {
+            Value::Bytes(bytes) => *bytes = Bytes::copy_from_slice(bytes),
+            Value::List(values) => values.iter_mut().for_each(Value::detach),
+            Value::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| value.detach()),
+            _ => {}
+        }
+    }
+
     /// The value as a whole number, whatever its width.
     pub fn as_i64(&self) -> Option<i64> {
         match self {

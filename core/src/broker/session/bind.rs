@@ -45,7 +45,10 @@ impl Session {
         {
             return Err(Error::new(ErrorKind::TooLarge, "the pattern is too long"));
         }
-        Ok(Binding { source, key, arguments, target, tag, skip_own })
+        let mut binding = Binding { source, key, arguments, target, tag, skip_own };
+        // It came in a buffer that has to go.
+        binding.detach();
+        Ok(binding)
     }
 
     /// A binding that exists already takes nothing. Nothing is added before this is asked; that another connection binds

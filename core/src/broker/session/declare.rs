@@ -90,7 +90,7 @@ impl Session {
         Ok(Declared { status: status(&queue), created })
     }
 
-    fn known_or_new(&self, spec: QueueSpec) -> Result<(Arc<Queue>, bool), Error> {
+    fn known_or_new(&self, mut spec: QueueSpec) -> Result<(Arc<Queue>, bool), Error> {
         let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         if let Some(known) = topology.queue(&spec.name).cloned() {
@@ -110,6 +110,8 @@ impl Session {
         }
         shared.check_disk_space()?;
         self.check_limit(Limit::Queues, topology.queues_count(), queue_cost(&spec))?;
+        // Values came in a buffer that has to go.
+        spec.arguments.iter_mut().for_each(|(_, value)| value.detach());
         let owner = (spec.life == Life::Exclusive).then_some(self.id);
         let queue = Queue::new(
             (LogId(shared.identifiers.next()), &self.vhost.name),
@@ -186,7 +188,7 @@ impl Session {
         self.sync().await
     }
 
-    fn make_exchange(&self, spec: ExchangeSpec) -> Result<(), Error> {
+    fn make_exchange(&self, mut spec: ExchangeSpec) -> Result<(), Error> {
         let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         if let Some(known) = topology.exchange(&spec.name) {
@@ -197,6 +199,7 @@ impl Session {
         }
         shared.check_disk_space()?;
         self.check_limit(Limit::Exchanges, topology.exchanges_count(), exchange_cost(&spec))?;
+        spec.arguments.iter_mut().for_each(|(_, value)| value.detach());
         let mut ops = Ops::default();
         if spec.durable {
             ops.exchange(&self.vhost.name, &spec);

@@ -262,7 +262,12 @@ impl Topology {
     }
 
     /// Adds a binding, or gives the equal one this tag. True when it was not there; none: no such exchange.
-    pub fn bind(&mut self, binding: Binding, generations: &Generations) -> Option<bool> {
+    pub fn bind(
+        &mut self,
+        binding: impl Into<Arc<Binding>>,
+        generations: &Generations,
+    ) -> Option<bool> {
+        let binding = binding.into();
         let is_there = match &binding.target {
             Target::Session(id) => self.sessions_by_id.contains_key(id),
             Target::Log(id) => self.queues_by_id.contains_key(id),
@@ -270,7 +275,6 @@ impl Topology {
         };
         let exchange = self.exchanges.get_mut(&binding.source).filter(|_| is_there)?;
         bump(generations, exchange, &binding.key);
-        let binding = Arc::new(binding);
         self.kept.grow(binding.cost());
         exchange.bind(binding.clone(), &self.kept);
         let list = self.bound.entry(binding.target.clone()).or_insert_with(|| {
