@@ -102,24 +102,27 @@ impl Bindings {
         self.list.is_empty()
     }
 
-    fn position(&self, binding: &Binding) -> Option<usize> {
+    /// Where the same binding is, and its identity if the list is indexed.
+    fn position(&self, binding: &Binding) -> (Option<usize>, Option<Identity>) {
         let Some(index) = &self.index else {
-            return self.list.iter().position(|known| known.is(binding));
+            return (self.list.iter().position(|known| known.is(binding)), None);
         };
-        let places = index.places.get(&Identity::of(binding))?;
+        let identity = Identity::of(binding);
         let is = |at: &usize| self.list.get(*at).is_some_and(|known| known.is(binding));
-        places.iter().map(|at| *at as usize).find(is)
+        let places = index.places.get(&identity);
+        let at = places.and_then(|places| places.iter().map(|at| *at as usize).find(is));
+        (at, Some(identity))
     }
 
     /// The same binding, if it is there.
     pub fn get(&self, binding: &Binding) -> Option<&Arc<Binding>> {
-        self.position(binding).and_then(|at| self.list.get(at))
+        self.position(binding).0.and_then(|at| self.list.get(at))
     }
 
     /// Adds a binding that is not there.
-    fn push(&mut self, binding: Arc<Binding>) {
+    fn push(&mut self, binding: Arc<Binding>, identity: Option<Identity>) {
         match &mut self.index {
-            Some(index) => index.push(Identity::of(&binding)),
+            Some(index) => index.push(identity.unwrap_or_else(|| Identity::of(&binding))),
             None if self.list.len() >= SCANNED_MAX => {
                 let mut index = Box::new(Index::of(&self.list));
                 index.push(Identity::of(&binding));
@@ -132,7 +135,7 @@ impl Bindings {
 
     /// Takes the same binding out; where it was, which is where the last one is now.
     pub fn remove(&mut self, binding: &Binding) -> Option<(usize, Arc<Binding>)> {
-        let at = self.position(binding)?;
+        let at = self.position(binding).0?;
         let gone = self.list.swap_remove(at);
         if let Some(index) = &mut self.index {
             index.swap_remove(at);
@@ -149,12 +152,12 @@ impl Bindings {
 
     /// Adds a binding, at the end or in the place of the same one: where, and the one that was there.
     pub fn put(&mut self, binding: Arc<Binding>) -> (usize, Option<Arc<Binding>>) {
-        let old = self.position(&binding);
+        let (old, identity) = self.position(&binding);
         let there = old.and_then(|at| Some((at, self.list.get_mut(at)?)));
         match there {
             Some((at, there)) => (at, Some(std::mem::replace(there, binding))),
             None => {
-                self.push(binding);
+                self.push(binding, identity);
                 (self.list.len() - 1, None)
             }
         }
@@ -191,7 +194,7 @@ mod tests {
     fn a_binding_is_found_whatever_the_length_of_the_list() {
         for length in [1, 8, 9, 10, 200] {
             let mut list = Bindings::default();
-            (0..length).for_each(|n| list.push(binding(n)));
+            (0..length).for_each(|n| _ = list.put(binding(n)));
             assert_eq!(list.index.is_some(), length > 8);
             for n in 0..length {
                 assert_eq!(list.get(&other_form(n)), Some(&binding(n)), "{n} of {length}");

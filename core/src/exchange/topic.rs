@@ -26,67 +26,73 @@ struct Node {
 
 /// The nodes behind words. Most nodes have one at most.
 enum Next {
-    Few(Option<(Box<[u8]>, Box<Node>)>),
-    Several(Box<HashMap<Box<[u8]>, Box<Node>>>),
+    Few(Vec<(Box<[u8]>, Box<Node>)>),
+    Many(Box<HashMap<Box<[u8]>, Box<Node>>>),
 }
+
+/// Words that are cheaper to scan for one than to index.
+const FEW: usize = 4;
 
 impl Default for Next {
     fn default() -> Self {
-        Self::Few(None)
+        Self::Few(Vec::new())
     }
 }
 
 impl Next {
     fn len(&self) -> usize {
         match self {
-            Self::Few(only) => usize::from(only.is_some()),
-            Self::Several(nodes) => nodes.len(),
+            Self::Few(nodes) => nodes.len(),
+            Self::Many(nodes) => nodes.len(),
         }
     }
 
     fn get(&self, word: &[u8]) -> Option<&Node> {
         match self {
-            Self::Few(only) => {
-                only.as_ref().filter(|(is, _)| **is == *word).map(|(_, node)| &**node)
-            }
-            Self::Several(nodes) => nodes.get(word).map(|node| &**node),
+            Self::Few(nodes) => nodes.iter().find(|(is, _)| **is == *word).map(|(_, node)| &**node),
+            Self::Many(nodes) => nodes.get(word).map(|node| &**node),
         }
     }
 
     fn get_mut(&mut self, word: &[u8]) -> Option<&mut Node> {
         match self {
-            Self::Few(only) => {
-                only.as_mut().filter(|(is, _)| **is == *word).map(|(_, node)| &mut **node)
+            Self::Few(nodes) => {
+                nodes.iter_mut().find(|(is, _)| **is == *word).map(|(_, node)| &mut **node)
             }
-            Self::Several(nodes) => nodes.get_mut(word).map(|node| &mut **node),
+            Self::Many(nodes) => nodes.get_mut(word).map(|node| &mut **node),
         }
     }
 
-    /// The node behind that word, made if there is none.
-    fn get_or_make(&mut self, word: &[u8]) -> &mut Node {
-        if let Self::Few(only) = self
-            && only.as_ref().is_some_and(|(is, _)| **is != *word)
-        {
-            *self = Self::Several(Box::new(only.take().into_iter().collect()));
-        }
+    /// Adds a node behind a word that has none.
+    fn insert(&mut self, word: &[u8], node: Box<Node>) {
         match self {
-            Self::Few(only) => &mut only.get_or_insert_with(|| (word.into(), Box::default())).1,
-            Self::Several(nodes) => nodes.entry(word.into()).or_default(),
+            Self::Few(nodes) if nodes.len() < FEW => {
+                nodes.reserve_exact(1);
+                nodes.push((word.into(), node));
+            }
+            Self::Few(nodes) => {
+                let mut many: HashMap<_, _> = nodes.drain(..).collect();
+                many.insert(word.into(), node);
+                *self = Self::Many(Box::new(many));
+            }
+            Self::Many(nodes) => _ = nodes.insert(word.into(), node),
         }
     }
 
     fn remove(&mut self, word: &[u8]) -> Option<Box<Node>> {
         match self {
-            Self::Few(only) => only.take_if(|(is, _)| **is == *word).map(|(_, node)| node),
-            Self::Several(nodes) => {
+            Self::Few(nodes) => {
+                let at = nodes.iter().position(|(is, _)| **is == *word)?;
+                let (_, gone) = nodes.swap_remove(at);
+                nodes.shrink_to_fit();
+                Some(gone)
+            }
+            Self::Many(nodes) => {
                 let gone = nodes.remove(word);
-                match nodes.len() {
-                    0 | 1 => {
-                        let last = std::mem::take(&mut **nodes).into_iter().next();
-                        *self = Self::Few(last);
-                    }
-                    left if left < nodes.capacity() / 8 => nodes.shrink_to(left * 2),
-                    _ => {}
+                if nodes.len() <= FEW / 2 {
+                    *self = Self::Few(std::mem::take(&mut **nodes).into_iter().collect());
+                } else if nodes.len() < nodes.capacity() / 8 {
+                    nodes.shrink_to(nodes.len() * 2);
                 }
                 gone
             }
@@ -111,15 +117,16 @@ impl Node {
         }
     }
 
-    fn child_or_new(&mut self, word: Word<'_>) -> &mut Node {
+    /// Makes the node behind a word that has none.
+    fn make_child(&mut self, word: Word<'_>) {
+        let mut node = Box::<Node>::default();
         match word {
-            Word::One => self.one.get_or_insert_default(),
+            Word::One => self.one = Some(node),
             Word::Many => {
-                let node = self.many.get_or_insert_default();
                 node.is_many = true;
-                node
+                self.many = Some(node);
             }
-            Word::Is(text) => self.next.get_or_make(text),
+            Word::Is(text) => self.next.insert(text, node),
         }
     }
 
@@ -150,8 +157,8 @@ impl Drop for Node {
         fn take_children(node: &mut Node, rest: &mut Vec<Box<Node>>) {
             rest.extend(node.one.take().into_iter().chain(node.many.take()));
             match std::mem::take(&mut node.next) {
-                Next::Few(only) => rest.extend(only.map(|(_, node)| node)),
-                Next::Several(nodes) => rest.extend(nodes.into_values()),
+                Next::Few(nodes) => rest.extend(nodes.into_iter().map(|(_, node)| node)),
+                Next::Many(nodes) => rest.extend(nodes.into_values()),
             }
         }
         let mut rest = Vec::new();
@@ -234,9 +241,11 @@ impl Matcher for Topic {
         let mut at = &mut self.root;
         for word in words(&binding.key) {
             if at.child(word).is_none() {
+                at.make_child(word);
                 self.bytes += Node::bytes(word);
             }
-            at = at.child_or_new(word);
+            let Some(child) = at.child_mut(word) else { return };
+            at = child;
         }
         self.count += usize::from(at.bindings.put(binding.clone()).1.is_none());
     }
@@ -290,8 +299,8 @@ impl Matcher for Topic {
             all.extend(node.bindings.as_slice().iter().cloned());
             rest.extend(node.one.as_deref().into_iter().chain(node.many.as_deref()));
             match &node.next {
-                Next::Few(only) => rest.extend(only.as_ref().map(|(_, node)| &**node)),
-                Next::Several(nodes) => rest.extend(nodes.values().map(|node| &**node)),
+                Next::Few(nodes) => rest.extend(nodes.iter().map(|(_, node)| &**node)),
+                Next::Many(nodes) => rest.extend(nodes.values().map(|node| &**node)),
             }
         }
         all

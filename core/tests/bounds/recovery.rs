@@ -5,7 +5,7 @@ use crate::bindings::stage::{self, Client, Stage, topic};
 use crate::measure::{cpu_time, grows_linearly};
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::*;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Everything stays in the journal, and there may be much of it.
 fn settings() -> Settings {
@@ -27,6 +27,13 @@ fn start(fill: impl AsyncFnOnce(&Stage, &mut Client)) -> Duration {
         let started = open(store).await;
         let took = cpu_time().saturating_sub(before);
         drop(started);
+        for _ in 0..std::env::var("REPEAT").map_or(0, |n| n.parse().expect("n")) {
+            let store = stage.store.crashed();
+            let before = cpu_time();
+            let started = open(store).await;
+            println!("again {:?}", cpu_time().saturating_sub(before));
+            drop(started);
+        }
         took
     })
 }
@@ -115,49 +122,50 @@ async fn sessions(stage: &Stage, n: usize) {
     }
 }
 
+/// How much of each there is in a measurement.
+const BINDINGS: usize = 200_000;
+const SESSIONS: usize = 100_000;
+const VALUES: usize = 1_000_000;
+
+async fn bindings(client: &mut Client) {
+    declare(client, 1_000).await;
+    for i in 0..BINDINGS {
+        let source = if i % 2 == 0 { "amq.direct" } else { stage::TOPICS };
+        client.bind(source, &format!("key/{}/{i}", i % 777), &format!("q{}", i % 1_000)).await;
+    }
+}
+
+async fn values(client: &mut Client) {
+    for i in 0..VALUES {
+        // Not in order.
+        let key = i.wrapping_mul(7_919) % VALUES;
+        let address = topic(&format!("plant/{}/value/{key}", key % 1_000));
+        client.put(address, "21.5", |meta| {
+            stage::at_level_1(meta);
+            meta.retain = true;
+        });
+        if i % 1_000 == 999 {
+            client.session.flush();
+            client.session.declare_queue(QueueSpec::durable("q0")).await.expect("declared");
+            client.events().await;
+        }
+    }
+}
+
 #[test]
 #[ignore = "a measurement, to be run in release"]
-fn a_start_with_a_lot_of_everything() {
-    const BINDINGS: usize = 200_000;
-    const SESSIONS: usize = 100_000;
-    const VALUES: usize = 1_000_000;
-    async fn bindings(client: &mut Client) {
-        declare(client, 1_000).await;
-        for i in 0..BINDINGS {
-            let source = if i % 2 == 0 { "amq.direct" } else { stage::TOPICS };
-            client.bind(source, &format!("key/{}/{i}", i % 777), &format!("q{}", i % 1_000)).await;
-        }
-    }
-    async fn values(client: &mut Client) {
-        for i in 0..VALUES {
-            // Not in order.
-            let key = i.wrapping_mul(7_919) % VALUES;
-            let address = topic(&format!("plant/{}/value/{key}", key % 1_000));
-            client.put(address, "21.5", |meta| {
-                stage::at_level_1(meta);
-                meta.retain = true;
-            });
-            if i % 1_000 == 999 {
-                client.session.flush();
-                client.session.declare_queue(QueueSpec::durable("q0")).await.expect("declared");
-                client.events().await;
-            }
-        }
-    }
-    let parts: [(&str, Duration); 3] = [
-        ("200,000 bindings", start(async |_: &Stage, c: &mut Client| bindings(c).await)),
-        ("100,000 sessions", start(async |s: &Stage, _: &mut Client| sessions(s, SESSIONS).await)),
-        ("1,000,000 retained values", start(async |_: &Stage, c: &mut Client| values(c).await)),
-    ];
-    for (what, took) in parts {
-        println!("{what}: {took:?}");
-    }
-    let wall = Instant::now();
-    let all = start(async |stage: &Stage, client: &mut Client| {
-        bindings(client).await;
-        sessions(stage, SESSIONS).await;
-        values(client).await;
-    });
-    println!("all: {all:?} (filled and started in {:?})", wall.elapsed());
-    assert!(all < Duration::from_secs(3), "{all:?}");
+fn a_start_with_a_lot_of_bindings() {
+    println!("{:?}", start(async |_: &Stage, client: &mut Client| bindings(client).await));
+}
+
+#[test]
+#[ignore = "a measurement, to be run in release"]
+fn a_start_with_a_lot_of_sessions() {
+    println!("{:?}", start(async |stage: &Stage, _: &mut Client| sessions(stage, SESSIONS).await));
+}
+
+#[test]
+#[ignore = "a measurement, to be run in release"]
+fn a_start_with_a_lot_of_values() {
+    println!("{:?}", start(async |_: &Stage, client: &mut Client| values(client).await));
 }

@@ -27,12 +27,13 @@ use std::time::{Duration, Instant};
 /// The state that the snapshot and the journal describe.
 #[derive(Default)]
 pub struct Recovered {
-    queues: BTreeMap<LogId, QueueRecord>,
+    /// Boxed: a record is large, and a map moves its entries.
+    queues: BTreeMap<LogId, Box<QueueRecord>>,
     exchanges: BTreeMap<(Name, Name), ExchangeSpec>,
     bindings: StoredBindings,
     sessions: BTreeMap<SessionId, SessionRecord>,
     /// By virtual host.
-    retained: HashMap<Name, BTreeMap<Key, Message>>,
+    retained: HashMap<Name, HashMap<Key, Message>>,
     parked: BTreeMap<ParkId, ParkedPublish>,
     /// Where the offsets of deleted queues ended: a session's client may know numbers of its own.
     gone: HashMap<LogId, Offset>,
@@ -65,6 +66,8 @@ const REST_RECORDS: usize = 100_000;
 const GONE_MIN: usize = 64 << 10;
 /// How many of the ids that were given out last count as new.
 const GONE_NEW: u64 = 4 << 10;
+/// Entries that are read between two looks at the clock.
+const LOOK_ENTRIES: u32 = 256;
 /// Time between two log lines that say how far reading is.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -102,6 +105,7 @@ pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
         store.reader(JournalId::Meta, Pos(upto.0 + 1)).await.map_err(|e| unavailable(&e))?;
     let mut assembler = Assembler::default();
     let mut said = Instant::now();
+    let mut entries_read = 0u32;
     while let Some(entry) = entries.next().await {
         let taken = entry.and_then(|entry| {
             all.tail = all.tail.max(entry.pos);
@@ -125,7 +129,8 @@ pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
                 all.first_damaged.get_or_insert_with(|| error.to_string());
             }
         }
-        if said.elapsed() > QUIET {
+        entries_read = entries_read.wrapping_add(1);
+        if entries_read % LOOK_ENTRIES == 0 && said.elapsed() > QUIET {
             said = Instant::now();
             tracing::info!(
                 snapshot_position = upto.0,
@@ -226,7 +231,7 @@ impl Recovered {
                 let vhost = self.vhost(vhost);
                 self.queues.entry(id).or_insert_with(|| {
                     let sub = Subscription::new(id, Rules::of(&spec));
-                    QueueRecord { vhost, spec, sub, used: false }
+                    Box::new(QueueRecord { vhost, spec, sub, used: false })
                 });
             }
             Op::QueueGone { id } => {
@@ -254,9 +259,15 @@ impl Recovered {
                 let vhost = self.vhost(vhost);
                 let values = self.retained.entry(vhost).or_default();
                 match message {
-                    Some(message) => values.insert(key.detached(), message.detached()),
-                    None => values.remove(&key),
-                };
+                    Some(message) => {
+                        let message = message.detached();
+                        // A value's topic is nearly always the message's own key: they share its bytes.
+                        let own = &message.address().key;
+                        let key = if *own == key { own.clone() } else { key.detached() };
+                        values.insert(key, message);
+                    }
+                    None => _ = values.remove(&key),
+                }
             }
             other => self.apply_session(other),
         }
@@ -330,7 +341,8 @@ impl Recovered {
 
     /// The records of a queue, in order: where each is, and how often it failed.
     pub fn records(&self, vhost: &str, queue: &str) -> Option<Vec<(Offset, Place, u16)>> {
-        let is_it = |record: &&QueueRecord| *record.vhost == *vhost && *record.spec.name == *queue;
+        let is_it =
+            |record: &&Box<QueueRecord>| *record.vhost == *vhost && *record.spec.name == *queue;
         let queue = self.queues.values().find(is_it)?;
         let mut records = Vec::new();
         queue.sub.log.visit(Offset(0), |offset, record| {
@@ -502,8 +514,8 @@ impl QueueRecord {
     }
 }
 
-fn restore(id: LogId, record: QueueRecord, now: Timestamp) -> Arc<Queue> {
-    let QueueRecord { vhost, spec, sub, used } = record;
+fn restore(id: LogId, record: Box<QueueRecord>, now: Timestamp) -> Arc<Queue> {
+    let QueueRecord { vhost, spec, sub, used } = *record;
     let queue = Queue::new((id, &vhost), spec, None, now);
     queue.look(|state| {
         state.sub = sub;
