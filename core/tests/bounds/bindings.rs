@@ -58,7 +58,7 @@ async fn measured<R>(part: impl Future<Output = R>) -> Duration {
 #[test]
 fn queues_are_declared_bound_and_deleted_at_a_constant_cost() {
     for kind in [Kind::Fanout, Kind::Direct, Kind::Topic] {
-        grows_linearly(&format!("queues bound to one {kind:?} exchange"), 1_000, |n| {
+        grows_linearly(&format!("queues bound to one {kind:?} exchange"), 500, |n| {
             here(async {
                 let stage = Stage::new().await;
                 let mut client = stage.client().await;
@@ -81,7 +81,7 @@ fn queues_are_declared_bound_and_deleted_at_a_constant_cost() {
 
 #[test]
 fn exclusive_queues_go_with_their_connection_at_a_constant_cost() {
-    grows_linearly("exclusive queues on one fanout", 2_000, |n| {
+    grows_linearly("exclusive queues on one fanout", 1_200, |n| {
         here(async {
             let stage = Stage::new().await;
             let mut client = stage.client().await;

@@ -57,7 +57,7 @@ fn bindings_come_and_go_at_a_constant_cost() {
         for differ in [Differ::Key, Differ::Target, Differ::Arguments] {
             for backwards in [false, true] {
                 let what = format!("{kind:?} bindings that differ by {differ:?}");
-                grows_linearly(&what, 2_000, |n| come_and_go(kind, differ, n, backwards));
+                grows_linearly(&what, 1_000, |n| come_and_go(kind, differ, n, backwards));
             }
         }
     }
@@ -76,7 +76,7 @@ fn patterns_that_all_match_are_met_once_each() {
             matcher.bind(Arc::new(Binding::new("t", Key::from(&*words.join("/")), target)));
         }
         let key = Key::from(&*vec!["a"; depth].join("/"));
-        timed(|| assert_eq!(hits(&*matcher, &key, &Fields::default()), n))
+        timed(|| (0..5).for_each(|_| assert_eq!(hits(&*matcher, &key, &Fields::default()), n)))
     });
 }
 
@@ -90,7 +90,7 @@ fn many_wildcards_of_many_words_are_each_entered_once() {
             matcher.bind(Arc::new(Binding::new("t", key, Target::Log(LogId(i as u64)))));
         }
         let key = Key::from(&*(0..40).map(|i| format!("w/{i}")).collect::<Vec<_>>().join("/"));
-        timed(|| assert_eq!(hits(&*matcher, &key, &Fields::default()), 40))
+        timed(|| (0..10).for_each(|_| assert_eq!(hits(&*matcher, &key, &Fields::default()), 40)))
     });
 }
 
@@ -106,7 +106,7 @@ fn headers_of_a_message_are_looked_at_once() {
         binding.arguments = headers(n);
         matcher.bind(Arc::new(binding));
         let fields = Fields { headers: headers(n), ..Fields::default() };
-        timed(|| assert_eq!(hits(&*matcher, &Key::default(), &fields), 1))
+        timed(|| (0..10).for_each(|_| assert_eq!(hits(&*matcher, &Key::default(), &fields), 1)))
     });
 }
 
@@ -115,7 +115,7 @@ fn arguments_are_compared_in_any_order_at_the_cost_of_their_number() {
     grows_linearly("arguments in another order", 4_000, |n| {
         let (a, mut b) = (headers(n), headers(n));
         b.rotate_left(n / 2);
-        timed(|| assert!(black_box(same_arguments(&a, &b))))
+        timed(|| (0..10).for_each(|_| assert!(black_box(same_arguments(&a, &b)))))
     });
     grows_linearly("a binding with n arguments", 2_000, |n| {
         let mut matcher = Kind::Headers.matcher(false);
@@ -129,6 +129,11 @@ fn arguments_are_compared_in_any_order_at_the_cost_of_their_number() {
         let mut other = headers(n);
         other.reverse();
         let other = with(other, 7);
-        timed(|| assert!(matcher.unbind(&other)))
+        timed(|| {
+            for _ in 0..10 {
+                assert!(matcher.unbind(&other));
+                matcher.bind(other.clone());
+            }
+        })
     });
 }

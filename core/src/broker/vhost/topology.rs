@@ -415,3 +415,7 @@ fn bump(generations: &Generations, exchange: &Exchange, key: &Key) {
         false => generations.bump(),
     }
 }
+
+#[cfg(test)]
+#[path = "topology_tests.rs"]
+mod tests;
