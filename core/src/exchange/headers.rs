@@ -1,48 +1,123 @@
 //! The headers matcher: a binding's arguments against a message's headers. `x-match` is `all` (default), `any`,
 //! `all-with-x` or `any-with-x`; without "-with-x", arguments whose name begins with `x-` take no part.
 
-use super::{Binding, FieldsOf, Hit, Matcher, lists};
-use crate::message::{Fields, Key, Value, lookup};
+use super::{Binding, Bindings, FieldsOf, Hit, Matcher};
+use crate::cost::{ALLOCATION, Cost};
+use crate::message::{Key, Name, Value, lookup};
+use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Headers of a message that are cheaper to scan for each name than to index.
+const SCANNED_MAX: usize = 8;
 
 /// Bindings, tried one by one.
 #[derive(Default)]
-pub struct Headers(Vec<Arc<Binding>>);
+pub struct Headers {
+    list: Bindings,
+    /// What each binding of the list asks for, at the same place.
+    asked: Vec<Asked>,
+    /// Bytes of those.
+    bytes: usize,
+}
 
-fn hit(binding: &Binding, fields: &Fields) -> bool {
-    let mode = lookup(&binding.arguments, "x-match").and_then(Value::as_str).unwrap_or("all");
-    let with_x = mode.ends_with("-with-x");
-    let mut wanted = binding
-        .arguments
-        .iter()
-        .filter(|(n, _)| &**n != "x-match" && (with_x || !n.starts_with("x-")));
-    // A void value asks only for the header's presence.
-    let holds = |(name, want): &(crate::message::Name, Value)| match (fields.header(name), want) {
-        (Some(_), Value::Null) => true,
-        (Some(is), want) => is.equals(want),
-        (None, _) => false,
-    };
-    match mode.starts_with("any") {
-        true => wanted.any(holds),
-        false => wanted.all(holds),
+/// A binding's arguments, split once.
+struct Asked {
+    /// One pair is enough.
+    any: bool,
+    /// The pairs that take part.
+    pairs: Box<[(Name, Value)]>,
+}
+
+impl Asked {
+    fn of(binding: &Binding) -> Self {
+        let mode = lookup(&binding.arguments, "x-match").and_then(Value::as_str).unwrap_or("all");
+        let with_x = mode.ends_with("-with-x");
+        let takes_part = |name: &str| name != "x-match" && (with_x || !name.starts_with("x-"));
+        let pairs = binding.arguments.iter().filter(|(name, _)| takes_part(name)).cloned();
+        Self { any: mode.starts_with("any"), pairs: pairs.collect() }
+    }
+
+    fn is_met(&self, headers: &Present<'_>) -> bool {
+        // A void value asks only for the header's presence.
+        let mut holds = self.pairs.iter().map(|(name, want)| match (headers.get(name), want) {
+            (Some(_), Value::Null) => true,
+            (Some(is), want) => is.equals(want),
+            (None, _) => false,
+        });
+        match self.any {
+            true => holds.any(|holds| holds),
+            false => holds.all(|holds| holds),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        // Names and texts are shared with the binding.
+        let pairs = self.pairs.len() * size_of::<(Name, Value)>();
+        let owned = |value: &Value| match value {
+            Value::List(_) | Value::Map(_) => value.cost(),
+            _ => 0,
+        };
+        let values: usize = self.pairs.iter().map(|(_, value)| owned(value)).sum();
+        size_of::<Self>() + ALLOCATION + pairs + values
+    }
+}
+
+/// The headers of a message: many are indexed, once for all bindings.
+enum Present<'m> {
+    Few(&'m [(Name, Value)]),
+    Many(HashMap<&'m str, &'m Value>),
+}
+
+impl<'m> Present<'m> {
+    fn of(headers: &'m [(Name, Value)]) -> Self {
+        if headers.len() <= SCANNED_MAX {
+            return Self::Few(headers);
+        }
+        let mut index = HashMap::with_capacity(headers.len());
+        for (name, value) in headers {
+            // Of repeated names the first wins.
+            index.entry(name.as_str()).or_insert(value);
+        }
+        Self::Many(index)
+    }
+
+    fn get(&self, name: &str) -> Option<&'m Value> {
+        match self {
+            Self::Few(headers) => lookup(headers, name),
+            Self::Many(index) => index.get(name).copied(),
+        }
     }
 }
 
 impl Matcher for Headers {
     fn bind(&mut self, binding: Arc<Binding>) {
-        self.0.push(binding);
+        let asked = Asked::of(&binding);
+        self.bytes += asked.bytes();
+        let (at, _) = self.list.put(binding);
+        match self.asked.get_mut(at) {
+            Some(there) => self.bytes -= std::mem::replace(there, asked).bytes(),
+            None => self.asked.push(asked),
+        }
     }
 
     fn unbind(&mut self, binding: &Binding) -> bool {
-        lists::remove(&mut self.0, binding)
+        let Some((at, _)) = self.list.remove(binding) else { return false };
+        if at < self.asked.len() {
+            self.bytes -= self.asked.swap_remove(at).bytes();
+        }
+        if self.asked.len() < self.asked.capacity() / 4 {
+            self.asked.shrink_to(self.asked.len() * 2);
+        }
+        true
     }
 
     fn route(&self, _key: &Key, fields: FieldsOf<'_>, out: &mut Vec<Hit>) {
-        if self.0.is_empty() {
+        if self.list.is_empty() {
             return;
         }
-        let fields = fields();
-        out.extend(self.0.iter().filter(|b| hit(b, fields)).map(|b| Hit::of(b)));
+        let headers = Present::of(&fields().headers);
+        let met = self.list.as_slice().iter().zip(&self.asked);
+        out.extend(met.filter(|(_, asked)| asked.is_met(&headers)).map(|(b, _)| Hit::of(b)));
     }
 
     fn reads_fields(&self) -> bool {
@@ -50,7 +125,15 @@ impl Matcher for Headers {
     }
 
     fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
+    }
+
+    fn bindings(&self) -> Vec<Arc<Binding>> {
+        self.list.as_slice().to_vec()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -58,6 +141,7 @@ impl Matcher for Headers {
 mod tests {
     use super::super::{LogId, Target};
     use super::*;
+    use crate::message::Fields;
 
     fn check(arguments: &[(&str, Value)], headers: &[(&str, Value)]) -> bool {
         let own = |list: &[(&str, Value)]| {
@@ -65,7 +149,16 @@ mod tests {
         };
         let mut binding = Binding::new("h", Key::default(), Target::Log(LogId(1)));
         binding.arguments = own(arguments);
-        hit(&binding, &Fields { headers: own(headers), ..Fields::default() })
+        let mut few = own(headers);
+        let found = Asked::of(&binding).is_met(&Present::of(&few));
+        // The same with so many others in front and behind that headers are indexed.
+        few.splice(0..0, (0..9).map(|n| (format!("other{n}").into(), Value::I32(n))));
+        let mut many = Headers::default();
+        many.bind(Arc::new(binding));
+        let (fields, mut out) = (Fields { headers: few, ..Fields::default() }, Vec::new());
+        many.route(&Key::default(), &|| &fields, &mut out);
+        assert_eq!(out.len() == 1, found);
+        found
     }
 
     #[test]
@@ -88,5 +181,33 @@ mod tests {
         assert!(check(&[("k", Value::Null)], &[("k", Value::I8(0))]));
         assert!(!check(&[("k", Value::Null)], &[]));
         assert!(!check(&[("k", Value::text("1"))], &[("k", Value::I32(1))]));
+    }
+
+    #[test]
+    fn what_a_binding_asks_for_stays_beside_it() {
+        let binding = |n: u64| {
+            let mut binding = Binding::new("h", Key::default(), Target::Log(LogId(n)));
+            binding.arguments = vec![("n".into(), Value::U64(n))];
+            binding
+        };
+        let met = |all: &Headers, n: u64| {
+            let fields = Fields { headers: vec![("n".into(), Value::U64(n))], ..Fields::default() };
+            let mut out = Vec::new();
+            all.route(&Key::default(), &|| &fields, &mut out);
+            out.iter().map(|hit| hit.target.clone()).collect::<Vec<_>>()
+        };
+        let mut all = Headers::default();
+        for n in (0..40).chain(0..40) {
+            all.bind(Arc::new(binding(n)));
+        }
+        assert_eq!(all.len(), 40);
+        for gone in 0..40 {
+            assert!(all.unbind(&binding(gone)) && !all.unbind(&binding(gone)));
+            for n in 0..40 {
+                let want = if n > gone { vec![Target::Log(LogId(n))] } else { Vec::new() };
+                assert_eq!(met(&all, n), want, "{n} without {gone}");
+            }
+        }
+        assert_eq!((all.len(), all.bytes()), (0, 0));
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! A new kind of exchange is one file here and one line in [`matcher`].
 
+mod bindings;
 mod direct;
 mod fanout;
 pub mod filter;
 mod headers;
 mod retained;
+pub(crate) mod seen;
 pub mod selector;
 mod topic;
 
+pub use bindings::Bindings;
 pub use retained::Retained;
 
 use crate::error::{Error, ErrorKind};
@@ -71,7 +74,7 @@ impl Tags {
 }
 
 /// Where a binding leads.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     Exchange(Name),
     Log(LogId),
@@ -105,6 +108,12 @@ impl Binding {
         }
     }
 
+    /// Copies what it shares with a larger buffer, so that it does not keep that in memory.
+    pub fn detach(&mut self) {
+        self.key = self.key.detached();
+        self.arguments.iter_mut().for_each(|(_, value)| value.detach());
+    }
+
     /// The same binding: source, key, target and arguments; a second one replaces the tag.
     pub fn is(&self, other: &Binding) -> bool {
         self.key == other.key
@@ -131,8 +140,9 @@ impl Hit {
 /// The headers of a message, decoded when somebody asks.
 pub type FieldsOf<'m> = &'m dyn Fn() -> &'m Fields;
 
-/// Which bindings of one exchange a message meets. `bind` is called with a binding that is not there yet.
+/// Which bindings of one exchange a message meets.
 pub trait Matcher: Send + Sync {
+    /// Adds a binding; it replaces the same one.
     fn bind(&mut self, binding: Arc<Binding>);
     /// Removes the same binding; false when there is none.
     fn unbind(&mut self, binding: &Binding) -> bool;
@@ -142,26 +152,16 @@ pub trait Matcher: Send + Sync {
     fn reads_fields(&self) -> bool {
         false
     }
+    /// How many bindings there are.
     fn len(&self) -> usize;
+    /// There are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-mod lists {
-    //! What every matcher does with its lists of bindings.
-    use super::Binding;
-    use std::sync::Arc;
-
-    pub(super) fn remove(list: &mut Vec<Arc<Binding>>, binding: &Binding) -> bool {
-        match list.iter().position(|b| b.is(binding)) {
-            Some(at) => {
-                list.swap_remove(at);
-                true
-            }
-            None => false,
-        }
-    }
+    /// All bindings, in no order.
+    fn bindings(&self) -> Vec<Arc<Binding>>;
+    /// Bytes that are taken to find bindings, besides their own.
+    fn bytes(&self) -> usize;
 }
 
 /// The kinds of exchange that can be declared. All that is to say about one is its row of [`KINDS`].

@@ -1,153 +1,287 @@
 //! The topic matcher: a trie of pattern words, walked with a *set* of nodes, so that `#` costs a node in the
-//! set and never a backtrack.
+//! set and never a backtrack. Only nodes behind `#` can be reached in several ways.
 
 use super::filter::{Word, hidden, words};
-use super::{Binding, FieldsOf, Hit, Matcher, lists};
+use super::seen::Seen;
+use super::{Binding, Bindings, FieldsOf, Hit, Matcher};
+use crate::cost::{ALLOCATION, MAP_ENTRY};
 use crate::message::Key;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const ROOT: usize = 0;
+/// Bytes of a node and of its place in the node before it, without the word.
+const NODE_BYTES: usize = size_of::<Node>() + size_of::<Box<[u8]>>() + MAP_ENTRY + 2 * ALLOCATION;
 
+/// What patterns have in common so far.
 #[derive(Default)]
 struct Node {
-    next: HashMap<Box<[u8]>, usize>,
-    one: Option<usize>,
-    many: Option<usize>,
+    next: Next,
+    one: Option<Box<Node>>,
+    many: Option<Box<Node>>,
     /// This node was entered by `#`: it stays in the set whatever comes.
     is_many: bool,
-    bindings: Vec<Arc<Binding>>,
+    bindings: Bindings,
+}
+
+/// The nodes behind words. Most nodes have one at most.
+enum Next {
+    Few(Vec<(Box<[u8]>, Box<Node>)>),
+    Many(Box<HashMap<Box<[u8]>, Box<Node>>>),
+}
+
+/// Words that are cheaper to scan for one than to index.
+const FEW: usize = 4;
+
+impl Default for Next {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Next {
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(nodes) => nodes.len(),
+            Self::Many(nodes) => nodes.len(),
+        }
+    }
+
+    fn get(&self, word: &[u8]) -> Option<&Node> {
+        match self {
+            Self::Few(nodes) => nodes.iter().find(|(is, _)| **is == *word).map(|(_, node)| &**node),
+            Self::Many(nodes) => nodes.get(word).map(|node| &**node),
+        }
+    }
+
+    fn get_mut(&mut self, word: &[u8]) -> Option<&mut Node> {
+        match self {
+            Self::Few(nodes) => {
+                nodes.iter_mut().find(|(is, _)| **is == *word).map(|(_, node)| &mut **node)
+            }
+            Self::Many(nodes) => nodes.get_mut(word).map(|node| &mut **node),
+        }
+    }
+
+    /// Adds a node behind a word that has none.
+    fn insert(&mut self, word: &[u8], node: Box<Node>) {
+        match self {
+            Self::Few(nodes) if nodes.len() < FEW => {
+                nodes.reserve_exact(1);
+                nodes.push((word.into(), node));
+            }
+            Self::Few(nodes) => {
+                let mut many: HashMap<_, _> = nodes.drain(..).collect();
+                many.insert(word.into(), node);
+                *self = Self::Many(Box::new(many));
+            }
+            Self::Many(nodes) => _ = nodes.insert(word.into(), node),
+        }
+    }
+
+    fn remove(&mut self, word: &[u8]) -> Option<Box<Node>> {
+        match self {
+            Self::Few(nodes) => {
+                let at = nodes.iter().position(|(is, _)| **is == *word)?;
+                let (_, gone) = nodes.swap_remove(at);
+                nodes.shrink_to_fit();
+                Some(gone)
+            }
+            Self::Many(nodes) => {
+                let gone = nodes.remove(word);
+                if nodes.len() <= FEW / 2 {
+                    *self = Self::Few(std::mem::take(&mut **nodes).into_iter().collect());
+                } else if nodes.len() < nodes.capacity() / 8 {
+                    nodes.shrink_to(nodes.len() * 2);
+                }
+                gone
+            }
+        }
+    }
+}
+
+impl Node {
+    fn child(&self, word: Word<'_>) -> Option<&Node> {
+        match word {
+            Word::One => self.one.as_deref(),
+            Word::Many => self.many.as_deref(),
+            Word::Is(text) => self.next.get(text),
+        }
+    }
+
+    fn child_mut(&mut self, word: Word<'_>) -> Option<&mut Node> {
+        match word {
+            Word::One => self.one.as_deref_mut(),
+            Word::Many => self.many.as_deref_mut(),
+            Word::Is(text) => self.next.get_mut(text),
+        }
+    }
+
+    /// Makes the node behind a word that has none.
+    fn make_child(&mut self, word: Word<'_>) {
+        let mut node = Box::<Node>::default();
+        match word {
+            Word::One => self.one = Some(node),
+            Word::Many => {
+                node.is_many = true;
+                self.many = Some(node);
+            }
+            Word::Is(text) => self.next.insert(text, node),
+        }
+    }
+
+    fn cut(&mut self, word: Word<'_>) -> Option<Box<Node>> {
+        match word {
+            Word::One => self.one.take(),
+            Word::Many => self.many.take(),
+            Word::Is(text) => self.next.remove(text),
+        }
+    }
+
+    fn children(&self) -> usize {
+        self.next.len() + usize::from(self.one.is_some()) + usize::from(self.many.is_some())
+    }
+
+    /// Bytes of the node behind a word.
+    fn bytes(word: Word<'_>) -> usize {
+        match word {
+            Word::Is(text) => NODE_BYTES + text.len(),
+            _ => NODE_BYTES,
+        }
+    }
+}
+
+impl Drop for Node {
+    /// Not by recursion: a pattern may have many words.
+    fn drop(&mut self) {
+        fn take_children(node: &mut Node, rest: &mut Vec<Box<Node>>) {
+            rest.extend(node.one.take().into_iter().chain(node.many.take()));
+            match std::mem::take(&mut node.next) {
+                Next::Few(nodes) => rest.extend(nodes.into_iter().map(|(_, node)| node)),
+                Next::Many(nodes) => rest.extend(nodes.into_values()),
+            }
+        }
+        let mut rest = Vec::new();
+        take_children(self, &mut rest);
+        while let Some(mut node) = rest.pop() {
+            take_children(&mut node, &mut rest);
+        }
+    }
 }
 
 /// Patterns of one exchange.
 pub struct Topic {
-    nodes: Vec<Node>,
-    free: Vec<usize>,
+    root: Node,
     count: usize,
+    /// Bytes of the nodes.
+    bytes: usize,
     /// Wildcards in front do not match `$…`: the rule of the shared topic tree.
     hide_dollar: bool,
+}
+
+/// Nodes that the words so far lead to.
+#[derive(Default)]
+struct Reached<'t> {
+    nodes: SmallVec<[&'t Node; 8]>,
+    /// Those behind `#`.
+    many: Seen,
+}
+
+impl<'t> Reached<'t> {
+    /// Adds a node and what it reaches without consuming a word.
+    fn enter(&mut self, node: &'t Node) {
+        let mut entered = Some(node);
+        while let Some(node) = entered {
+            if node.is_many && !self.many.insert(node) {
+                return;
+            }
+            self.nodes.push(node);
+            entered = node.many.as_deref();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.nodes.clear();
+        self.many.clear();
+    }
 }
 
 impl Topic {
     /// An empty matcher; `hide_dollar` for the vhost's shared topic tree.
     pub fn new(hide_dollar: bool) -> Self {
-        Self { nodes: vec![Node::default()], free: Vec::new(), count: 0, hide_dollar }
+        Self { root: Node::default(), count: 0, bytes: 0, hide_dollar }
     }
 
-    fn child(&self, at: usize, word: Word<'_>) -> Option<usize> {
-        let node = &self.nodes[at];
-        match word {
-            Word::One => node.one,
-            Word::Many => node.many,
-            Word::Is(text) => node.next.get(text).copied(),
-        }
-    }
-
-    fn child_or_new(&mut self, at: usize, word: Word<'_>) -> usize {
-        if let Some(found) = self.child(at, word) {
-            return found;
-        }
-        let new = self.free.pop().unwrap_or_else(|| {
-            self.nodes.push(Node::default());
-            self.nodes.len() - 1
-        });
-        self.nodes[new].is_many = word == Word::Many;
-        match word {
-            Word::One => self.nodes[at].one = Some(new),
-            Word::Many => self.nodes[at].many = Some(new),
-            Word::Is(text) => {
-                self.nodes[at].next.insert(text.into(), new);
+    /// Takes away what only that pattern needed, which is not bound any more.
+    fn prune(&mut self, pattern: &Key) {
+        // How many words lead to the last node that others need.
+        let mut kept = 0;
+        let mut at = &self.root;
+        for (depth, word) in words(pattern).enumerate() {
+            if at.children() > 1 || !at.bindings.is_empty() {
+                kept = depth;
             }
+            let Some(child) = at.child(word) else { return };
+            at = child;
         }
-        new
-    }
-
-    /// The nodes from the root to the pattern's, if it is bound.
-    fn path(&self, pattern: &Key) -> Option<Vec<usize>> {
-        let mut path = vec![ROOT];
-        for word in words(pattern) {
-            path.push(self.child(*path.last()?, word)?);
+        if at.children() > 0 || !at.bindings.is_empty() {
+            return;
         }
-        Some(path)
-    }
-
-    fn prune(&mut self, pattern: &Key, path: &[usize]) {
-        let words: Vec<Word<'_>> = words(pattern).collect();
-        for (i, word) in words.iter().enumerate().rev() {
-            let node = &self.nodes[path[i + 1]];
-            let used = !node.bindings.is_empty()
-                || !node.next.is_empty()
-                || node.one.is_some()
-                || node.many.is_some();
-            if used {
-                return;
-            }
-            let parent = &mut self.nodes[path[i]];
-            match word {
-                Word::One => parent.one = None,
-                Word::Many => parent.many = None,
-                Word::Is(text) => {
-                    parent.next.remove(*text);
-                }
-            }
-            self.nodes[path[i + 1]] = Node::default();
-            self.free.push(path[i + 1]);
-        }
-    }
-
-    /// Adds a node and what it reaches without consuming a word.
-    fn enter(&self, set: &mut Vec<usize>, at: usize) {
-        let mut at = Some(at);
-        while let Some(node) = at {
-            if set.contains(&node) {
-                return;
-            }
-            set.push(node);
-            at = self.nodes[node].many;
+        let (mut front, mut gone) = (words(pattern).take(kept), words(pattern).skip(kept));
+        let last = front.try_fold(&mut self.root, |at, word| at.child_mut(word));
+        if let (Some(last), Some(word)) = (last, gone.next()) {
+            last.cut(word);
+            self.bytes -= Node::bytes(word) + gone.map(Node::bytes).sum::<usize>();
         }
     }
 }
 
 impl Matcher for Topic {
     fn bind(&mut self, binding: Arc<Binding>) {
-        let pattern = binding.key.clone();
-        let node = words(&pattern).fold(ROOT, |at, word| self.child_or_new(at, word));
-        self.nodes[node].bindings.push(binding);
-        self.count += 1;
+        let mut at = &mut self.root;
+        for word in words(&binding.key) {
+            if at.child(word).is_none() {
+                at.make_child(word);
+                self.bytes += Node::bytes(word);
+            }
+            let Some(child) = at.child_mut(word) else { return };
+            at = child;
+        }
+        self.count += usize::from(at.bindings.put(binding.clone()).1.is_none());
     }
 
     fn unbind(&mut self, binding: &Binding) -> bool {
-        let Some(path) = self.path(&binding.key) else { return false };
-        let Some(last) = path.last() else { return false };
-        let found = lists::remove(&mut self.nodes[*last].bindings, binding);
-        if found {
-            self.count -= 1;
-            self.prune(&binding.key, &path);
+        let mut path = words(&binding.key);
+        let node = path.try_fold(&mut self.root, |at, word| at.child_mut(word));
+        let Some(node) = node else { return false };
+        let found = node.bindings.remove(binding).is_some();
+        self.count -= usize::from(found);
+        if found && node.bindings.is_empty() && node.children() == 0 {
+            self.prune(&binding.key);
         }
         found
     }
 
     fn route(&self, key: &Key, _fields: FieldsOf<'_>, out: &mut Vec<Hit>) {
-        let mut set = Vec::with_capacity(8);
-        let mut next = Vec::with_capacity(8);
-        self.enter(&mut set, ROOT);
+        let (mut one, mut other) = (Reached::default(), Reached::default());
+        let (mut reached, mut next) = (&mut one, &mut other);
+        reached.enter(&self.root);
         for word in key.words() {
             next.clear();
-            for at in &set {
-                let node = &self.nodes[*at];
+            for node in &reached.nodes {
                 if node.is_many {
-                    self.enter(&mut next, *at);
+                    next.enter(node);
                 }
-                if let Some(one) = node.one {
-                    self.enter(&mut next, one);
+                if let Some(one) = &node.one {
+                    next.enter(one);
                 }
                 if let Some(is) = node.next.get(word) {
-                    self.enter(&mut next, *is);
+                    next.enter(is);
                 }
             }
-            std::mem::swap(&mut set, &mut next);
+            std::mem::swap(&mut reached, &mut next);
         }
-        for binding in set.iter().flat_map(|at| &self.nodes[*at].bindings) {
+        for binding in reached.nodes.iter().flat_map(|node| node.bindings.as_slice()) {
             if !self.hide_dollar || !hidden(&binding.key, key) {
                 out.push(Hit::of(binding));
             }
@@ -156,6 +290,24 @@ impl Matcher for Topic {
 
     fn len(&self) -> usize {
         self.count
+    }
+
+    fn bindings(&self) -> Vec<Arc<Binding>> {
+        let mut all = Vec::with_capacity(self.count);
+        let mut rest = vec![&self.root];
+        while let Some(node) = rest.pop() {
+            all.extend(node.bindings.as_slice().iter().cloned());
+            rest.extend(node.one.as_deref().into_iter().chain(node.many.as_deref()));
+            match &node.next {
+                Next::Few(nodes) => rest.extend(nodes.iter().map(|(_, node)| &**node)),
+                Next::Many(nodes) => rest.extend(nodes.values().map(|node| &**node)),
+            }
+        }
+        all
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -224,7 +376,7 @@ mod tests {
             assert!(!topic.unbind(&gone));
         }
         assert_eq!(topic.len(), 0);
-        assert_eq!(topic.free.len() + 1, topic.nodes.len());
+        assert_eq!((topic.root.children(), topic.bytes()), (0, 0));
         assert!(hits(&topic, "a/b").is_empty());
     }
 
@@ -234,5 +386,36 @@ mod tests {
         let started = std::time::Instant::now();
         assert_eq!(hits(&topic, &vec!["w"; 100].join("/")), [0]);
         assert!(started.elapsed().as_millis() < 100);
+    }
+
+    #[test]
+    fn what_other_patterns_need_stays() {
+        let patterns = ["a", "a/b/c", "a/b/d", "a/b/d/e/f", "+/b/#", "+/b/#/x", "#/b", "a/#/#"];
+        for gone in 0..patterns.len() {
+            let mut topic = bound(&patterns);
+            let before = topic.bytes();
+            let binding = Binding::new("t", patterns[gone].into(), Target::Log(LogId(gone as u64)));
+            assert!(topic.unbind(&binding));
+            assert_eq!(topic.bindings().len(), patterns.len() - 1);
+            for key in ["a", "a/b/c", "a/b/d", "a/b/d/e/f", "z/b/y/x", "z/z/b", "a/z/z"] {
+                let want: Vec<u64> = (0..patterns.len())
+                    .filter(|i| *i != gone && matches(&patterns[*i].into(), &key.into()))
+                    .map(|i| i as u64)
+                    .collect();
+                assert_eq!(hits(&topic, key), want, "{key} without {}", patterns[gone]);
+            }
+            topic.bind(Arc::new(binding));
+            assert_eq!(topic.bytes(), before);
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_very_many_words_comes_and_goes() {
+        let long = vec!["w"; 200_000].join("/");
+        let mut topic = bound(&[&long]);
+        assert_eq!(hits(&topic, &long), [0]);
+        assert!(topic.unbind(&Binding::new("t", (&*long).into(), Target::Log(LogId(0)))));
+        assert_eq!(topic.bytes(), 0);
+        drop(bound(&[&long]));
     }
 }

@@ -83,6 +83,11 @@ impl Key {
         &self.0
     }
 
+    /// A copy that shares nothing with a larger buffer.
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The words between the separators; an empty key is one empty word.
     pub fn words(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|b| *b == SEPARATOR)

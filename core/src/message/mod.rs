@@ -18,6 +18,7 @@ pub use budget::{Account, Budget, Charge};
 pub use fields::{BodyKind, Fields, Id, Properties, ReplyTo};
 pub use key::{Key, Name, SEPARATOR};
 pub use neutral::Neutral;
+pub(crate) use value::{Hashing, hash_arguments};
 pub use value::{Value, lookup, same_arguments};
 
 use crate::cost::{ALLOCATION, Cost};
@@ -267,14 +268,18 @@ impl Message {
         Self::assemble(address, meta, self.0.native.clone(), self.0.body.clone())
     }
 
-    /// The same message in memory of its own: the buffer that it was read from is not kept.
+    /// The same message in memory of its own, one piece for key, native bytes and body: the buffer that it was read
+    /// from is not kept.
     pub(crate) fn detached(&self) -> Self {
-        let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-        let Address { exchange, key } = &self.0.address;
-        let address = Address::new(exchange.clone(), Key::new(copy(key.bytes())));
-        let native = &self.0.native;
-        let native = Native { format: native.format, bytes: copy(&native.bytes) };
-        Self::assemble(address, self.0.meta.clone(), native, copy(&self.0.body))
+        let Parts { address, native, body, .. } = &*self.0;
+        let (key, headers) = (address.key.bytes(), &native.bytes);
+        let mut all = BytesMut::with_capacity(key.len() + headers.len() + body.len());
+        [key, headers, body].iter().for_each(|part| all.extend_from_slice(part));
+        let mut all = all.freeze();
+        let key = all.split_to(key.len());
+        let native = Native { format: native.format, bytes: all.split_to(headers.len()) };
+        let address = Address::new(address.exchange.clone(), Key::new(key));
+        Self::assemble(address, self.0.meta.clone(), native, all)
     }
 
     fn assemble(address: Address, meta: Meta, native: Native, body: Bytes) -> Self {

@@ -2,6 +2,8 @@
 
 use super::key::Name;
 use bytes::Bytes;
+use smallvec::SmallVec;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 /// One value. Equality of numbers between kinds is [`Value::equals`]; `==` compares kind and value.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +40,16 @@ impl Value {
     /// Text from anything that is a string.
     pub fn text(text: impl Into<Name>) -> Self {
         Value::Text(text.into())
+    }
+
+    /// Copies bytes that it shares with a larger buffer, so that it does not keep that in memory.
+    pub fn detach(&mut self) {
+        match self {
+            Value::Bytes(bytes) => *bytes = Bytes::copy_from_slice(bytes),
+            Value::List(values) => values.iter_mut().for_each(Value::detach),
+            Value::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| value.detach()),
+            _ => {}
+        }
     }
 
     /// The value as a whole number, whatever its width.
@@ -100,10 +112,66 @@ pub fn lookup<'a>(pairs: &'a [(Name, Value)], name: &str) -> Option<&'a Value> {
     pairs.iter().find(|(n, _)| &**n == name).map(|(_, v)| v)
 }
 
-/// True when both hold the same names with equal values, in any order.
+/// True when both hold the same names with equal values, in any order (values of one name in the same order).
 pub fn same_arguments(a: &[(Name, Value)], b: &[(Name, Value)]) -> bool {
-    a.len() == b.len()
-        && a.iter().all(|(name, value)| lookup(b, name).is_some_and(|other| value.equals(other)))
+    if a.len() != b.len() {
+        return false;
+    }
+    let equal = |((name, value), (other, is)): (&(Name, Value), &(Name, Value))| {
+        name == other && value.equals(is)
+    };
+    if a.iter().zip(b).all(equal) {
+        return true;
+    }
+    let (a, b) = (by_name(a), by_name(b));
+    a.iter().zip(&b).all(|(a, b)| equal((*a, *b)))
+}
+
+/// Sorted by name; values of one name keep their order.
+fn by_name(pairs: &[(Name, Value)]) -> SmallVec<[&(Name, Value); 8]> {
+    let mut sorted: SmallVec<[&(Name, Value); 8]> = pairs.iter().collect();
+    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    sorted
+}
+
+/// Computes hashes of values that agree with [`Value::equals`].
+pub struct Hashing<'h, S>(pub &'h S);
+
+/// The same for arguments that are [`same_arguments`].
+pub fn hash_arguments<S: BuildHasher>(pairs: &[(Name, Value)], hashing: &Hashing<'_, S>) -> u64 {
+    let one = |(name, value): &(Name, Value)| {
+        let mut hasher = hashing.0.build_hasher();
+        name.hash(&mut hasher);
+        hashing.value(value, &mut hasher);
+        hasher.finish()
+    };
+    // A sum does not depend on the order.
+    pairs.iter().map(one).fold(pairs.len() as u64, u64::wrapping_add)
+}
+
+impl<S: BuildHasher> Hashing<'_, S> {
+    fn value(&self, value: &Value, hasher: &mut S::Hasher) {
+        if let Some(number) = value.as_f64() {
+            // All kinds of numbers are compared by value, and 0 and -0 are equal.
+            let number = if number == 0.0 { 0.0 } else { number };
+            return hasher.write_u64(number.to_bits());
+        }
+        std::mem::discriminant(value).hash(hasher);
+        match value {
+            Value::Bool(is) => is.hash(hasher),
+            Value::Char(c) => c.hash(hasher),
+            Value::Timestamp(ms) => ms.hash(hasher),
+            Value::Uuid(uuid) => uuid.hash(hasher),
+            Value::Bytes(bytes) => bytes.hash(hasher),
+            Value::Text(text) | Value::Symbol(text) => text.hash(hasher),
+            Value::List(values) => {
+                hasher.write_usize(values.len());
+                values.iter().for_each(|value| self.value(value, hasher));
+            }
+            Value::Map(pairs) => hasher.write_u64(hash_arguments(pairs, self)),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -124,5 +192,47 @@ mod tests {
         let b = vec![("y".into(), Value::text("z")), ("x".into(), Value::I64(1))];
         assert!(same_arguments(&a, &b));
         assert!(!same_arguments(&a, &b[..1]));
+    }
+
+    #[test]
+    fn repeated_names_are_compared_in_their_order() {
+        let x = |n: i64| (Name::from("x"), Value::I64(n));
+        let y = (Name::from("y"), Value::Null);
+        assert!(same_arguments(&[x(1), y.clone(), x(2)], &[y.clone(), x(1), x(2)]));
+        assert!(!same_arguments(&[x(1), x(1)], &[x(1), y]));
+        assert!(!same_arguments(&[x(1), x(2)], &[x(2), x(1)]));
+    }
+
+    #[test]
+    fn equal_arguments_have_equal_hashes() {
+        let hashing = std::hash::RandomState::new();
+        let hash = |pairs: &[(Name, Value)]| hash_arguments(pairs, &Hashing(&hashing));
+        let pair = |name: &str, value: Value| (Name::from(name), value);
+        let numbers = [
+            Value::I8(5),
+            Value::U64(5),
+            Value::F32(5.0),
+            Value::Decimal { scale: 1, value: 50 },
+            Value::I64(5),
+        ];
+        for a in &numbers {
+            for b in &numbers {
+                let (map_a, map_b) = (
+                    Value::Map(vec![pair("p", a.clone()), pair("q", Value::Null)]),
+                    Value::Map(vec![pair("q", Value::Null), pair("p", b.clone())]),
+                );
+                let a = [pair("n", Value::List(vec![a.clone()])), pair("m", map_a)];
+                let b = [pair("m", map_b), pair("n", Value::List(vec![b.clone()]))];
+                assert!(same_arguments(&a, &b));
+                assert_eq!(hash(&a), hash(&b));
+            }
+        }
+        assert_eq!(hash(&[pair("z", Value::F64(-0.0))]), hash(&[pair("z", Value::U8(0))]));
+        assert_ne!(hash(&[pair("z", Value::text("1"))]), hash(&[pair("z", Value::I8(1))]));
+        assert_ne!(hash(&[pair("z", Value::text("1"))]), hash(&[pair("y", Value::text("1"))]));
+        assert_ne!(
+            hash(&[pair("z", Value::text("1"))]),
+            hash(&[pair("z", Value::Symbol("1".into()))])
+        );
     }
 }

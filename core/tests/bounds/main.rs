@@ -4,6 +4,11 @@
 //! | file | what it is |
 //! |---|---|
 //! | `measure` | CPU time at n and 2n |
+//! | `bindings` `matchers` | exchanges, queues and bindings; the matchers of all kinds of exchange |
+//! | `recovery` | a start on what was stored |
 //! | the others | the verbs of one part of the core |
 
+mod bindings;
+mod matchers;
 mod measure;
+mod recovery;

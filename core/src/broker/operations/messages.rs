@@ -70,21 +70,25 @@ pub fn take_message(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Messa
     meta.journey = met_routes.then(|| Arc::new(Journey { through, onward }));
     let deaths = take_list(input, take_death)?;
     meta.deaths = (!deaths.is_empty()).then(|| deaths.into());
-    let who = Origin {
-        user: input.take_name()?,
-        client: input.take_name()?,
-        listener: input.take_name()?,
-        connection: 0,
-    };
-    // Neighbours mostly come from one connection: they share its origin.
-    if **origin != who {
-        *origin = Arc::new(who);
-    }
+    take_origin(input, origin)?;
     meta.origin = origin.clone();
     let address = take_address(input)?;
     let native = Native { format: FormatId(input.take_number()?), bytes: input.take_bytes()? };
     let body = input.take_bytes()?;
     Some(Message::new(address, meta, native, body))
+}
+
+/// Neighbours mostly come from one connection: they share its origin, and nothing is allocated for it.
+fn take_origin(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<()> {
+    let (user, client, listener) = (input.take_bytes()?, input.take_bytes()?, input.take_bytes()?);
+    let same = [(&origin.user, &user), (&origin.client, &client), (&origin.listener, &listener)];
+    if origin.connection == 0 && same.iter().all(|(known, is)| known.as_bytes() == &***is) {
+        return Some(());
+    }
+    let name = |bytes: &Bytes| std::str::from_utf8(bytes).ok().map(Name::from);
+    let (user, client, listener) = (name(&user)?, name(&client)?, name(&listener)?);
+    *origin = Arc::new(Origin { user, client, listener, connection: 0 });
+    Some(())
 }
 
 fn put_names(out: &mut Vec<u8>, names: &[Name]) {

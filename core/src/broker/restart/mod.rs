@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `snapshot` | stores all but message bodies, so that the journal in front of that can go |
 //! | `clean` | writes again what little lives in a part of the journal, so that the part can go |
-//! | `recovery` | reads the newest snapshot and the journal behind it |
+//! | `recovery` `bindings` | reads the newest snapshot and the journal behind it |
 //! | `catch_up` | does what the end of the last start would have done |
 //! | `dump` | reads a stored queue, for tools |
 
+mod bindings;
 pub mod catch_up;
 pub mod clean;
 pub mod dump;

@@ -1,6 +1,7 @@
 //! Recovery: the newest snapshot, then every entry behind it; no other entry is read. Nothing is written, so it can be
 //! interrupted and repeated. Message bodies stay in the journal until they are to be delivered.
 
+use super::bindings::StoredBindings;
 use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
 use crate::broker::journal::committer::Live;
 use crate::broker::journal::entry::Assembler;
@@ -12,13 +13,13 @@ use crate::broker::vhost::named::Named;
 use crate::broker::vhost::parked::ParkedPublish;
 use crate::broker::vhost::queue::Queue;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags, Target};
+use crate::exchange::{ExchangeSpec, LogId, SessionId, Tags, Target};
 use crate::log::{Offset, Place, QueueSpec, RecordState};
-use crate::message::{Key, Message, Name, Timestamp};
+use crate::message::{Key, Message, Name, Timestamp, Value};
 use crate::store::{JournalId, Pos, Store, StoreError};
 use crate::subscription::{Arrival, Rules, Subscription};
 use bytes::{Bytes, BytesMut};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,14 +27,20 @@ use std::time::{Duration, Instant};
 /// The state that the snapshot and the journal describe.
 #[derive(Default)]
 pub struct Recovered {
-    queues: BTreeMap<LogId, QueueRecord>,
+    /// Boxed: a record is large, and a map moves its entries.
+    queues: BTreeMap<LogId, Box<QueueRecord>>,
     exchanges: BTreeMap<(Name, Name), ExchangeSpec>,
-    bindings: Vec<(Name, Binding)>,
+    bindings: StoredBindings,
     sessions: BTreeMap<SessionId, SessionRecord>,
-    retained: BTreeMap<(Name, Key), Message>,
+    /// By virtual host.
+    retained: HashMap<Name, HashMap<Key, Message>>,
     parked: BTreeMap<ParkId, ParkedPublish>,
     /// Where the offsets of deleted queues ended: a session's client may know numbers of its own.
     gone: HashMap<LogId, Offset>,
+    /// So many of those, and the ones that no session had are forgotten.
+    forget_at: usize,
+    /// Names of virtual hosts, each kept once.
+    vhosts: HashSet<Name>,
     /// Entries of several parts.
     parts: BTreeMap<u64, u32>,
     /// Records since pages were last put to rest.
@@ -55,6 +62,12 @@ struct QueueRecord {
 
 /// Records that are read before pages are put to rest, so that few are in memory at a time.
 const REST_RECORDS: usize = 100_000;
+/// Deleted queues that are remembered whether or not a session had them: at least so many.
+const GONE_MIN: usize = 64 << 10;
+/// How many of the ids that were given out last count as new.
+const GONE_NEW: u64 = 4 << 10;
+/// Entries that are read between two looks at the clock.
+const LOOK_ENTRIES: u32 = 256;
 /// Time between two log lines that say how far reading is.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -92,6 +105,7 @@ pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
         store.reader(JournalId::Meta, Pos(upto.0 + 1)).await.map_err(|e| unavailable(&e))?;
     let mut assembler = Assembler::default();
     let mut said = Instant::now();
+    let mut entries_read = 0u32;
     while let Some(entry) = entries.next().await {
         let taken = entry.and_then(|entry| {
             all.tail = all.tail.max(entry.pos);
@@ -115,7 +129,8 @@ pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
                 all.first_damaged.get_or_insert_with(|| error.to_string());
             }
         }
-        if said.elapsed() > QUIET {
+        entries_read = entries_read.wrapping_add(1);
+        if entries_read % LOOK_ENTRIES == 0 && said.elapsed() > QUIET {
             said = Instant::now();
             tracing::info!(
                 snapshot_position = upto.0,
@@ -209,54 +224,89 @@ impl Recovered {
 
     fn apply_topology(&mut self, op: Op) {
         match op {
-            Op::Queue { vhost, id, spec } => {
+            Op::Queue { vhost, id, mut spec } => {
+                detach(&mut spec.arguments);
+                spec.dead_letter = spec.dead_letter.map(|(x, key)| (x, key.map(|k| k.detached())));
                 self.next_id = self.next_id.max(id.0);
+                let vhost = self.vhost(vhost);
                 self.queues.entry(id).or_insert_with(|| {
                     let sub = Subscription::new(id, Rules::of(&spec));
-                    QueueRecord { vhost, spec, sub, used: false }
+                    Box::new(QueueRecord { vhost, spec, sub, used: false })
                 });
             }
             Op::QueueGone { id } => {
+                self.bindings.target_gone(&Target::Log(id));
                 if let Some(queue) = self.queues.remove(&id) {
                     self.gone.insert(id, queue.sub.log.next());
+                    self.forget_gone();
                 }
             }
-            Op::Exchange { vhost, spec } => {
+            Op::Exchange { vhost, mut spec } => {
+                detach(&mut spec.arguments);
+                let vhost = self.vhost(vhost);
                 self.exchanges.insert((vhost, spec.name.clone()), spec);
             }
             Op::ExchangeGone { vhost, name } => {
-                let target = Target::Exchange(name.clone());
-                self.bindings
-                    .retain(|(v, b)| *v != vhost || b.source != name && b.target != target);
+                self.bindings.exchange_gone(&vhost, &name);
                 self.exchanges.remove(&(vhost, name));
             }
-            Op::Bind { vhost, binding } => {
-                self.bindings.retain(|(v, b)| *v != vhost || !b.is(&binding));
-                self.bindings.push((vhost, binding));
+            Op::Bind { vhost, mut binding } => {
+                binding.detach();
+                self.bindings.put(&vhost, binding);
             }
-            Op::Unbind { vhost, binding } => {
-                self.bindings.retain(|(v, b)| *v != vhost || !b.is(&binding));
-            }
+            Op::Unbind { vhost, binding } => self.bindings.remove(&vhost, &binding),
             Op::Retain { vhost, key, message } => {
-                let key = Key::new(Bytes::copy_from_slice(key.bytes()));
+                let vhost = self.vhost(vhost);
+                let values = self.retained.entry(vhost).or_default();
                 match message {
-                    Some(message) => self.retained.insert((vhost, key), message.detached()),
-                    None => self.retained.remove(&(vhost, key)),
-                };
+                    Some(message) => {
+                        let message = message.detached();
+                        // A value's topic is nearly always the message's own key: they share its bytes.
+                        let own = &message.address().key;
+                        let key = if *own == key { own.clone() } else { key.detached() };
+                        values.insert(key, message);
+                    }
+                    None => _ = values.remove(&key),
+                }
             }
             other => self.apply_session(other),
         }
+    }
+
+    /// The name of a virtual host, shared by all that is in it.
+    fn vhost(&mut self, name: Name) -> Name {
+        match self.vhosts.get(&name) {
+            Some(known) => known.clone(),
+            None => {
+                self.vhosts.insert(name.clone());
+                name
+            }
+        }
+    }
+
+    /// Of deleted queues only those are remembered that a session had, and the newest: what a session says of its queue
+    /// may be stored shortly behind the end of that.
+    fn forget_gone(&mut self) {
+        if self.gone.len() < self.forget_at.max(GONE_MIN) {
+            return;
+        }
+        let owned: HashSet<LogId> = self.sessions.values().filter_map(|s| s.queue).collect();
+        let new = self.next_id.saturating_sub(GONE_NEW);
+        self.gone.retain(|id, _| id.0 >= new || owned.contains(id));
+        self.forget_at = 2 * self.gone.len().max(owned.len());
     }
 
     fn apply_session(&mut self, op: Op) {
         match op {
             Op::Session { vhost, id, name, life, queue } => {
                 self.next_id = self.next_id.max(id.0);
+                let vhost = self.vhost(vhost);
                 let memos = self.sessions.remove(&id).map(|s| s.memos).unwrap_or_default();
                 let record = SessionRecord { vhost, name, life, queue, gone: None, memos };
                 self.sessions.insert(id, record);
             }
             Op::SessionGone { id } => {
+                self.bindings.target_gone(&Target::Session(id));
                 self.sessions.remove(&id);
             }
             Op::Memo { session, key, value } => {
@@ -270,7 +320,7 @@ impl Recovered {
             Op::Park { id, vhost, due, session, message } => {
                 self.next_id = self.next_id.max(id.0);
                 let owner = session.unwrap_or(SessionId(0));
-                let message = message.detached();
+                let (vhost, message) = (self.vhost(vhost), message.detached());
                 let publish = ParkedPublish {
                     vhost,
                     message,
@@ -291,7 +341,8 @@ impl Recovered {
 
     /// The records of a queue, in order: where each is, and how often it failed.
     pub fn records(&self, vhost: &str, queue: &str) -> Option<Vec<(Offset, Place, u16)>> {
-        let is_it = |record: &&QueueRecord| *record.vhost == *vhost && *record.spec.name == *queue;
+        let is_it =
+            |record: &&Box<QueueRecord>| *record.vhost == *vhost && *record.spec.name == *queue;
         let queue = self.queues.values().find(is_it)?;
         let mut records = Vec::new();
         queue.sub.log.visit(Offset(0), |offset, record| {
@@ -326,60 +377,29 @@ impl Recovered {
     }
 
     /// Puts what was read into the virtual hosts of a broker, and sets its timers.
-    pub fn install(self, shared: &Arc<Shared>) {
+    pub fn install(mut self, shared: &Arc<Shared>) {
         shared.identifiers.raise(self.next_id);
         let now = shared.now();
-        // Ids are given once: a binding to the id of a deleted queue or session leads nowhere.
-        let is_there = |target: &Target| match target {
-            Target::Log(id) => self.queues.contains_key(id),
-            Target::Session(id) => self.sessions.contains_key(id),
-            Target::Exchange(_) => true,
-        };
-        let mut bindings = self.bindings;
-        bindings.retain(|(_, binding)| is_there(&binding.target));
-        let owned: BTreeSet<LogId> = self.sessions.values().filter_map(|s| s.queue).collect();
-        let mut queues = HashMap::new();
-        for ((vhost, _), spec) in self.exchanges {
-            if let Some(vhost) = shared.vhost(&vhost) {
-                vhost.topology.write().add_exchange(spec, &vhost.generations);
-            }
-        }
-        for (id, record) in self.queues {
-            let Some(vhost) = shared.vhost(&record.vhost) else {
-                let (vhost, queue) = (&record.vhost, &record.spec.name);
-                tracing::error!(
-                    %vhost, %queue,
-                    "a stored queue belongs to a virtual host that is not configured: it is not served, and \
-                     the next snapshot forgets it; to keep it, stop the broker and configure the virtual host"
-                );
-                continue;
-            };
-            let queue = restore(id, record, now);
-            vhost.topology.write().add_queue(queue.clone(), &vhost.generations);
-            if !owned.contains(&id) {
-                watch_unused(shared, &vhost, &queue);
-            }
-            if let Some(due) = queue.look(|state| state.sub.deadline()) {
-                shared.timers.set(due, TimerEvent::RecordExpires(vhost.name.clone(), id));
-            }
-            queues.insert(id, queue);
-        }
+        self.install_exchanges(shared);
+        let queues = self.install_queues(shared, now);
         let ended = self.sessions.iter().filter(|(_, record)| !record.life.lasts());
         let sessions_ended: HashMap<SessionId, Name> =
             ended.map(|(id, record)| (*id, record.name.clone())).collect();
-        for (id, record) in self.sessions {
-            let gone = record.queue.and_then(|id| Some((id, *self.gone.get(&id)?)));
-            install_session(shared, id, SessionRecord { gone, ..record }, &queues, now);
-        }
-        for (vhost, binding) in bindings {
-            if let Some(vhost) = shared.vhost(&vhost) {
-                vhost.topology.write().bind(binding, &vhost.generations);
+        self.install_sessions(shared, &queues, now);
+        for (vhost, bindings) in self.bindings.into_vhosts() {
+            let Some(vhost) = shared.vhost(&vhost) else { continue };
+            let mut topology = vhost.topology.write();
+            for binding in bindings {
+                // Ids are given once: a binding to the id of a deleted queue or session leads nowhere.
+                topology.bind(binding, &vhost.generations);
             }
         }
-        for ((vhost, key), message) in self.retained {
-            if let Some(vhost) = shared.vhost(&vhost) {
+        for (vhost, values) in self.retained {
+            let Some(vhost) = shared.vhost(&vhost) else { continue };
+            let mut retained = vhost.retained.lock();
+            for (key, message) in values {
                 shared.charge(&message);
-                vhost.retained.lock().set(key, Some(message));
+                retained.set(key, Some(message));
             }
         }
         for (id, mut publish) in self.parked {
@@ -388,6 +408,95 @@ impl Recovered {
             install_parked(shared, id, publish, now);
         }
     }
+
+    fn install_exchanges(&mut self, shared: &Shared) {
+        let exchanges = std::mem::take(&mut self.exchanges);
+        let all = exchanges.into_iter().map(|((vhost, _), spec)| (vhost, spec));
+        for (vhost, exchanges) in by_vhost(all) {
+            let Some(vhost) = shared.vhost(&vhost) else { continue };
+            let mut topology = vhost.topology.write();
+            for spec in exchanges {
+                topology.add_exchange(spec, &vhost.generations);
+            }
+        }
+    }
+
+    fn install_queues(
+        &mut self,
+        shared: &Arc<Shared>,
+        now: Timestamp,
+    ) -> HashMap<LogId, Arc<Queue>> {
+        let owned: HashSet<LogId> = self.sessions.values().filter_map(|s| s.queue).collect();
+        let records = std::mem::take(&mut self.queues).into_iter();
+        let mut installed = HashMap::new();
+        for (name, records) in by_vhost(records.map(|(id, r)| (r.vhost.clone(), (id, r)))) {
+            let Some(vhost) = shared.vhost(&name) else {
+                for (_, record) in records {
+                    let (vhost, queue) = (&record.vhost, &record.spec.name);
+                    tracing::error!(
+                        %vhost, %queue,
+                        "a stored queue belongs to a virtual host that is not configured: it is not served, and \
+                         the next snapshot forgets it; to keep it, stop the broker and configure the virtual host"
+                    );
+                }
+                continue;
+            };
+            let restored = records.into_iter().map(|(id, record)| restore(id, record, now));
+            let queues: Vec<Arc<Queue>> = restored.collect();
+            {
+                let mut topology = vhost.topology.write();
+                for queue in &queues {
+                    topology.add_queue(queue.clone(), &vhost.generations);
+                }
+            }
+            for queue in queues {
+                if !owned.contains(&queue.id) {
+                    watch_unused(shared, &vhost, &queue);
+                }
+                if let Some(due) = queue.look(|state| state.sub.deadline()) {
+                    let event = TimerEvent::RecordExpires(vhost.name.clone(), queue.id);
+                    shared.timers.set(due, event);
+                }
+                installed.insert(queue.id, queue);
+            }
+        }
+        installed
+    }
+
+    fn install_sessions(
+        &mut self,
+        shared: &Shared,
+        queues: &HashMap<LogId, Arc<Queue>>,
+        now: Timestamp,
+    ) {
+        let sessions = std::mem::take(&mut self.sessions).into_iter();
+        for (vhost, records) in by_vhost(sessions.map(|(id, r)| (r.vhost.clone(), (id, r)))) {
+            let Some(vhost) = shared.vhost(&vhost) else { continue };
+            let mut topology = vhost.topology.write();
+            for (id, mut record) in records {
+                record.gone = record.queue.and_then(|id| Some((id, *self.gone.get(&id)?)));
+                if let SessionLife::For(ms) = record.life {
+                    let event = TimerEvent::SessionExpires(vhost.name.clone(), id);
+                    shared.timers.set(now.plus(ms), event);
+                }
+                topology.add_session(restore_session(id, record, queues, now));
+            }
+        }
+    }
+}
+
+/// What stays does not keep the bytes of the journal in memory.
+fn detach(arguments: &mut [(Name, Value)]) {
+    arguments.iter_mut().for_each(|(_, value)| value.detach());
+}
+
+/// What belongs to each virtual host, in the same order.
+fn by_vhost<T>(all: impl Iterator<Item = (Name, T)>) -> HashMap<Name, Vec<T>> {
+    let mut vhosts: HashMap<Name, Vec<T>> = HashMap::new();
+    for (vhost, one) in all {
+        vhosts.entry(vhost).or_default().push(one);
+    }
+    vhosts
 }
 
 impl QueueRecord {
@@ -405,8 +514,8 @@ impl QueueRecord {
     }
 }
 
-fn restore(id: LogId, record: QueueRecord, now: Timestamp) -> Arc<Queue> {
-    let QueueRecord { vhost, spec, sub, used } = record;
+fn restore(id: LogId, record: Box<QueueRecord>, now: Timestamp) -> Arc<Queue> {
+    let QueueRecord { vhost, spec, sub, used } = *record;
     let queue = Queue::new((id, &vhost), spec, None, now);
     queue.look(|state| {
         state.sub = sub;
@@ -416,14 +525,12 @@ fn restore(id: LogId, record: QueueRecord, now: Timestamp) -> Arc<Queue> {
     queue
 }
 
-fn install_session(
-    shared: &Arc<Shared>,
+fn restore_session(
     id: SessionId,
     record: SessionRecord,
     queues: &HashMap<LogId, Arc<Queue>>,
     now: Timestamp,
-) {
-    let Some(vhost) = shared.vhost(&record.vhost) else { return };
+) -> Arc<Named> {
     let queue = record.queue.and_then(|id| queues.get(&id).cloned());
     let spec = queue.as_ref().map(|q| q.spec.clone());
     if let Some(queue) = &queue {
@@ -437,10 +544,7 @@ fn install_session(
         state.memos = record.memos;
         state.gone_since = Some(now);
     });
-    if let SessionLife::For(ms) = record.life {
-        shared.timers.set(now.plus(ms), TimerEvent::SessionExpires(vhost.name.clone(), id));
-    }
-    vhost.topology.write().add_session(named);
+    named
 }
 
 /// After a crash the owners of wills are gone; they get `will_grace_ms` to come back.

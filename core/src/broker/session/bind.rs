@@ -5,10 +5,12 @@ use super::declare::refused;
 use super::state::Session;
 use crate::broker::door::request::{Bind, BindTarget, Replay};
 use crate::broker::operations::ops::Ops;
+use crate::broker::shared::Shared;
 use crate::broker::turn::context::Context;
 use crate::broker::turn::removal;
+use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::queue::Queue;
-use crate::broker::vhost::topology::Topology;
+use crate::broker::vhost::topology::{Topology, binding_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, LogId, Tags, Target};
 use crate::message::Message;
@@ -43,7 +45,21 @@ impl Session {
         {
             return Err(Error::new(ErrorKind::TooLarge, "the pattern is too long"));
         }
-        Ok(Binding { source, key, arguments, target, tag, skip_own })
+        let mut binding = Binding { source, key, arguments, target, tag, skip_own };
+        // It came in a buffer that has to go.
+        binding.detach();
+        Ok(binding)
+    }
+
+    /// A binding that exists already takes nothing. Nothing is added before this is asked; that another connection binds
+    /// between this and the binding itself makes one more than the limit for each connection at most.
+    fn may_bind(&self, shared: &Shared, binding: &Binding) -> Result<(), Error> {
+        let topology = self.vhost.topology.read();
+        if topology.is_bound(binding) {
+            return Ok(());
+        }
+        shared.check_disk_space()?;
+        self.check_limit(Limit::Bindings, topology.bindings_count(), binding_cost(binding))
     }
 
     /// True when the binding was not there (an equal one gets the new tag).
@@ -52,10 +68,7 @@ impl Session {
         let (replay, to) = (bind.replay, bind.to.clone());
         let binding = self.binding(bind)?;
         let shared = self.shared();
-        // A binding that exists already takes no disk space.
-        if !self.vhost.topology.read().is_bound(&binding) {
-            shared.check_disk_space()?;
-        }
+        self.may_bind(&shared, &binding)?;
         if to == BindTarget::Own {
             self.make_own_queue()?;
         }
@@ -137,6 +150,7 @@ impl Session {
                 known
             }
             None => {
+                self.check_limit(Limit::Queues, topology.queues_count(), queue_cost(&spec))?;
                 let id = LogId(shared.identifiers.next());
                 let queue = Queue::new((id, &self.vhost.name), spec, None, shared.now());
                 topology.add_queue(queue.clone(), &self.vhost.generations);

@@ -7,7 +7,9 @@ use crate::broker::operations::ops::Ops;
 use crate::broker::turn::removal;
 use crate::broker::vhost::content_path::is_route_queue;
 use crate::broker::vhost::host::reserved_queue;
+use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::queue::Queue;
+use crate::broker::vhost::topology::{exchange_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, LogId};
 use crate::log::{Life, QueueSpec};
@@ -51,6 +53,14 @@ impl Session {
         }
     }
 
+    /// `LimitReached` when one more would be too many, or takes more memory than there is. `there`: how many there are.
+    pub(super) fn check_limit(&self, what: Limit, there: usize, bytes: usize) -> Result<(), Error> {
+        if self.status.internal {
+            return Ok(());
+        }
+        self.vhost.limits.check(what, (there, 1), bytes, (&self.vhost.name, &self.inbox.origin))
+    }
+
     pub(super) fn own_queue_named(&self, name: &str) -> Result<Arc<Queue>, Error> {
         self.check_name(name)?;
         let queue = self.vhost.queue(name)?;
@@ -70,7 +80,7 @@ impl Session {
         if created {
             removal::watch_unused(&shared, &self.vhost, &queue);
             if queue.owner.is_some() {
-                self.exclusive.push(queue.clone());
+                self.exclusive.add(queue.clone());
             }
         }
         if queue.is_durable() {
@@ -80,7 +90,7 @@ impl Session {
         Ok(Declared { status: status(&queue), created })
     }
 
-    fn known_or_new(&self, spec: QueueSpec) -> Result<(Arc<Queue>, bool), Error> {
+    fn known_or_new(&self, mut spec: QueueSpec) -> Result<(Arc<Queue>, bool), Error> {
         let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         if let Some(known) = topology.queue(&spec.name).cloned() {
@@ -99,6 +109,9 @@ impl Session {
             return Ok((known, false));
         }
         shared.check_disk_space()?;
+        self.check_limit(Limit::Queues, topology.queues_count(), queue_cost(&spec))?;
+        // Values came in a buffer that has to go.
+        spec.arguments.iter_mut().for_each(|(_, value)| value.detach());
         let owner = (spec.life == Life::Exclusive).then_some(self.id);
         let queue = Queue::new(
             (LogId(shared.identifiers.next()), &self.vhost.name),
@@ -149,7 +162,7 @@ impl Session {
         let shared = self.shared();
         self.touch();
         let (ops, count) = removal::remove_queue(&shared, &self.vhost, &queue);
-        self.exclusive.retain(|q| q.id != queue.id);
+        self.exclusive.remove(&queue);
         self.store(ops).await?;
         if queue.is_durable() {
             self.sync().await?;
@@ -175,7 +188,7 @@ impl Session {
         self.sync().await
     }
 
-    fn make_exchange(&self, spec: ExchangeSpec) -> Result<(), Error> {
+    fn make_exchange(&self, mut spec: ExchangeSpec) -> Result<(), Error> {
         let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         if let Some(known) = topology.exchange(&spec.name) {
@@ -185,6 +198,8 @@ impl Session {
             };
         }
         shared.check_disk_space()?;
+        self.check_limit(Limit::Exchanges, topology.exchanges_count(), exchange_cost(&spec))?;
+        spec.arguments.iter_mut().for_each(|(_, value)| value.detach());
         let mut ops = Ops::default();
         if spec.durable {
             ops.exchange(&self.vhost.name, &spec);

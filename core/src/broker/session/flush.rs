@@ -184,7 +184,8 @@ impl Session {
         let full = self.batch.publishes.iter().find_map(|queued| {
             let message = &queued.publish.message;
             let fields = || message.fields(formats);
-            let (route, _) = vhost.route(message.address(), &fields, |_| ()).ok()?;
+            let (route, _) =
+                vhost.route((message.address(), &message.meta().origin), &fields, |_| ()).ok()?;
             let mut paths = route.content.into_iter().map(|hit| hit.path);
             paths.find(|path| path.is_full() && path.wants(message, formats))
         });
@@ -430,7 +431,8 @@ impl Session {
                 turn.note_retained(context.retain(message));
             }
         };
-        let (route, cacheable) = context.vhost.route(address, &fields, retain)?;
+        let (route, cacheable) =
+            context.vhost.route((address, &message.meta().origin), &fields, retain)?;
         let route = Arc::new(route);
         if cacheable {
             if self.route_cache.len() >= CACHE_MAX {

@@ -89,7 +89,7 @@ impl Session {
         for consumer in self.consumers_of(None) {
             ops.append(&mut self.release(consumer));
         }
-        for queue in std::mem::take(&mut self.exclusive) {
+        for queue in self.exclusive.take() {
             ops.append(&mut removal::remove_queue(&shared, &self.vhost, &queue).0);
         }
         let now = shared.now();

@@ -17,7 +17,7 @@ use crate::log::Offset;
 use crate::message::{Address, Key, Name, Origin};
 use crate::subscription::{ConsumerId, Handle, Pool};
 use rustc_hash::FxHashMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// One connection's session. Dropping it is losing the connection.
@@ -40,7 +40,7 @@ pub struct Session {
     pub(super) consumers: SessionConsumers,
     pub(super) output: Output,
     /// Queues that go with this session.
-    pub(super) exclusive: Vec<Arc<Queue>>,
+    pub(super) exclusive: Exclusive,
 }
 
 /// What a session was opened as, and what it is doing.
@@ -95,6 +95,36 @@ pub(super) struct Attachment {
     pub is_getter: bool,
 }
 
+/// Queues that go with the session.
+#[derive(Default)]
+pub(super) struct Exclusive {
+    queues: BTreeMap<LogId, Arc<Queue>>,
+    /// So many, and it is looked for those that are gone by themselves.
+    looked_through_at: usize,
+}
+
+impl Exclusive {
+    /// Few of them are never looked through.
+    const FEW: usize = 64;
+
+    pub(super) fn add(&mut self, queue: Arc<Queue>) {
+        if self.queues.len() >= self.looked_through_at.max(Self::FEW) {
+            self.queues.retain(|_, queue| !queue.is_gone());
+            self.looked_through_at = self.queues.len() * 2;
+        }
+        self.queues.insert(queue.id, queue);
+    }
+
+    pub(super) fn remove(&mut self, queue: &Queue) {
+        self.queues.remove(&queue.id);
+    }
+
+    /// All of them, the oldest first.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Arc<Queue>> + use<> {
+        std::mem::take(&mut self.queues).into_values()
+    }
+}
+
 impl Session {
     /// The broker.
     pub fn broker(&self) -> &Broker {
@@ -141,7 +171,7 @@ impl Session {
             route_cache: HashMap::new(),
             consumers: SessionConsumers::default(),
             output: Output::default(),
-            exclusive: Vec::new(),
+            exclusive: Exclusive::default(),
         }
     }
 

@@ -96,7 +96,7 @@ pub async fn drain(
     let queue = vhost.queue(&path.queue_name())?;
     if let Some(to) = to {
         let none = Fields::default();
-        let (route, _) = vhost.route(to, &|| &none, |_| ())?;
+        let (route, _) = vhost.route((to, &Origin::default()), &|| &none, |_| ())?;
         if to.is_queue() && route.queues.is_empty() && route.content.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no {to}")));
         }

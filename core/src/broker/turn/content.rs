@@ -145,7 +145,8 @@ impl Plan<'_> {
     ) -> Result<(), Obstacle> {
         let context = self.context;
         let fields = || message.fields(&context.shared.formats);
-        let found = context.vhost.route(message.address(), &fields, |_| ());
+        let found =
+            context.vhost.route((message.address(), &message.meta().origin), &fields, |_| ());
         // An exchange or queue that is gone since leads nowhere: the message has no place to go on to.
         let (route, _) = match found {
             Ok(found) => found,

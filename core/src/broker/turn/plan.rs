@@ -205,7 +205,8 @@ impl<'a> Plan<'a> {
                 (false, _) => {}
             }
         };
-        let found = context.vhost.route(message.address(), &fields, retain);
+        let found =
+            context.vhost.route((message.address(), &message.meta().origin), &fields, retain);
         self.retained.extend(change);
         self.retained_later.extend(later);
         found.map(|(route, _)| route)

@@ -320,7 +320,8 @@ fn route_of(
         let retains = context.retains(message) && !route.is_watched();
         retained = retains.then(|| context.retain(message));
     };
-    let (route, _) = context.vhost.route(message.address(), &fields, retain)?;
+    let (route, _) =
+        context.vhost.route((message.address(), &message.meta().origin), &fields, retain)?;
     Ok((route, retained))
 }
 

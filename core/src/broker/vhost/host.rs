@@ -5,7 +5,7 @@
 use super::content_path::{ContentPath, QUEUES, is_route_queue};
 use super::drops::{DropReason, Drops};
 use super::generations::Generations;
-use super::limits::Limits;
+use super::limits::{Limit, Limits};
 use super::named::Named;
 use super::queue::Queue;
 use super::route::{ContentHit, Route};
@@ -13,7 +13,7 @@ use super::topology::Topology;
 use crate::broker::settings::{Settings, TopicRules};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, FieldsOf, LogId, Retained, SessionId, filter};
-use crate::message::{Address, Budget, Name};
+use crate::message::{Address, Budget, Name, Origin};
 use crate::transform::Watch;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -58,7 +58,8 @@ impl Vhost {
     ) -> Arc<Self> {
         let (topic_exchange, topic_rules) =
             (settings.topic_exchange.clone(), settings.topics.clone());
-        let topology = Topology::with_predeclared(predeclared, (&topic_exchange, &topic_rules));
+        let topology =
+            Topology::with_predeclared(predeclared, (&topic_exchange, &topic_rules), budget);
         Arc::new(Self {
             name,
             topic_exchange,
@@ -112,19 +113,23 @@ impl Vhost {
         found.ok_or_else(|| not_found("exchange", name, &self.name))
     }
 
-    /// Resolves an address. The flag: the result depends on the address alone and may be cached. `under_lock` is called
-    /// while the topology is locked, so that no binding is made meanwhile.
+    /// Resolves an address for that publisher. The flag: the result depends on the address alone and may be cached.
+    /// `under_lock` is called while the topology is locked, so that no binding is made meanwhile.
     pub fn route(
         &self,
-        address: &Address,
+        (address, publisher): (&Address, &Origin),
         fields: FieldsOf<'_>,
         under_lock: impl FnOnce(&Route),
     ) -> Result<(Route, bool), Error> {
         self.check(address)?;
         let topology = self.topology.read();
         let (found, cacheable) = topology
-            .find(address, fields)
+            .find(address, fields, self.limits.objects.exchanges_visited)
             .ok_or_else(|| not_found("exchange", &address.exchange, &self.name))?;
+        if found.is_too_far {
+            drop(topology);
+            return Err(self.limits.refuse(Limit::ExchangesVisited, (&self.name, publisher)));
+        }
         let mut route = topology.targets(found);
         self.watchers(address, &mut route);
         under_lock(&route);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `host` | a virtual host: what is declared, behind one lock |
 //! | `topology` | exchanges, queues, named sessions and their bindings |
-//! | `route` `generations` | where a message goes; when a cached route is out of date |
+//! | `walk` `route` `generations` | from an address to its targets; when a cached route is out of date |
 //! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
 //! | `inbox` | what waits for one connection |
 //! | `named` | what outlives a connection |
@@ -25,3 +25,4 @@ pub mod queue;
 pub mod route;
 pub mod route_counters;
 pub mod topology;
+mod walk;

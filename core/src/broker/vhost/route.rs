@@ -69,4 +69,6 @@ pub(super) struct Found {
     pub queues: Vec<LogId>,
     /// Tags with whether the session's own publishes are skipped.
     pub sessions: Vec<(SessionId, BindingTag, bool)>,
+    /// It leads through more exchanges than a publish may: this is not all.
+    pub is_too_far: bool,
 }

@@ -5,32 +5,71 @@ use super::named::Named;
 use super::queue::Queue;
 use super::route::{Found, Route, SessionHit};
 use crate::broker::settings::TopicRules;
+use crate::cost::{ALLOCATION, Cost, MAP_ENTRY};
 use crate::exchange::{
-    Binding, BindingTag, ExchangeSpec, FieldsOf, Hit, LogId, Matcher, SessionId, Tags, Target,
+    Binding, BindingTag, Bindings, ExchangeSpec, LogId, Matcher, SessionId, Tags, Target,
 };
-use crate::message::{Address, Key, Name};
+use crate::log::QueueSpec;
+use crate::message::{Account, Budget, Charge, Key, Name};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
+/// What the lists of a target's bindings take, besides the bindings.
+const TARGET_BYTES: usize = size_of::<(Target, Bindings)>() + MAP_ENTRY + ALLOCATION;
+
+/// What a queue takes while it is empty.
+pub fn queue_cost(spec: &QueueSpec) -> usize {
+    let places = size_of::<(Name, Arc<Queue>)>() + size_of::<(LogId, Arc<Queue>)>();
+    size_of::<Queue>() + spec.cost() + places + 2 * MAP_ENTRY + ALLOCATION
+}
+
+/// What an exchange takes without bindings.
+pub fn exchange_cost(spec: &ExchangeSpec) -> usize {
+    // A matcher is a map or two.
+    size_of::<Exchange>() + spec.cost() + 2 * MAP_ENTRY + ALLOCATION
+}
+
+/// What a binding takes.
+pub fn binding_cost(binding: &Binding) -> usize {
+    binding.cost() + TARGET_BYTES
+}
+
+/// What a named session takes, without its queue, bindings and memos.
+pub fn session_cost(name: &Name, queue: Option<&QueueSpec>) -> usize {
+    let places = size_of::<(Name, Arc<Named>)>() + size_of::<(SessionId, NamedSession)>();
+    let own = size_of::<Named>() + name.cost() + queue.map_or(0, Cost::cost);
+    own + places + 2 * MAP_ENTRY + ALLOCATION
+}
+
 /// What is declared.
-#[derive(Default)]
 pub struct Topology {
     exchanges: BTreeMap<Name, Exchange>,
     queues: HashMap<Name, Arc<Queue>>,
-    queues_by_id: HashMap<LogId, Arc<Queue>>,
+    queues_by_id: BTreeMap<LogId, Arc<Queue>>,
     sessions: HashMap<Name, Arc<Named>>,
-    sessions_by_id: HashMap<SessionId, Arc<Named>>,
+    sessions_by_id: BTreeMap<SessionId, NamedSession>,
     /// The same bindings that the matchers hold, by where they lead.
-    bound: HashMap<Target, Vec<Arc<Binding>>>,
+    bound: BTreeMap<Target, Bindings>,
+    bindings_count: usize,
     topic_exchange: Name,
     topic_rules: TopicRules,
+    /// What all that takes, counted against the memory budget.
+    kept: Charge,
 }
 
-struct Exchange {
-    spec: ExchangeSpec,
-    matcher: Box<dyn Matcher>,
+/// An exchange and its bindings.
+pub(super) struct Exchange {
+    pub spec: ExchangeSpec,
+    pub matcher: Box<dyn Matcher>,
     /// Predeclared ones cannot be deleted.
     predeclared: bool,
+}
+
+struct NamedSession {
+    session: Arc<Named>,
+    /// What was charged for it.
+    bytes: usize,
 }
 
 impl Topology {
@@ -38,71 +77,43 @@ impl Topology {
     pub fn with_predeclared(
         predeclared: &[ExchangeSpec],
         (topic_exchange, topic_rules): (&Name, &TopicRules),
+        budget: &Arc<Budget>,
     ) -> Self {
         let mut topology = Topology {
+            exchanges: BTreeMap::new(),
+            queues: HashMap::new(),
+            queues_by_id: BTreeMap::new(),
+            sessions: HashMap::new(),
+            sessions_by_id: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            bindings_count: 0,
             topic_exchange: topic_exchange.clone(),
             topic_rules: topic_rules.clone(),
-            ..Topology::default()
+            kept: budget.charge(Account::Kept, 0),
         };
         for spec in predeclared {
-            let matcher = spec.kind.matcher(spec.name == *topic_exchange);
-            let exchange = Exchange { spec: spec.clone(), matcher, predeclared: true };
-            topology.exchanges.entry(spec.name.clone()).or_insert(exchange);
+            topology.put_exchange(spec.clone(), true);
         }
         topology
     }
 
-    /// Where an address leads, and whether that depends on the address alone. None: there is no such exchange.
-    pub(super) fn find(&self, address: &Address, fields: FieldsOf<'_>) -> Option<(Found, bool)> {
-        let mut found = Found::default();
-        if address.is_queue() {
-            let name = std::str::from_utf8(address.key.bytes()).unwrap_or_default();
-            found.queues.extend(self.queues.get(name).map(|q| q.id));
-            return Some((found, true));
+    fn put_exchange(&mut self, spec: ExchangeSpec, predeclared: bool) {
+        if self.exchanges.contains_key(&spec.name) {
+            return;
         }
-        let first = self.exchanges.get(&address.exchange)?;
-        let cacheable = self.walk(first, &address.key, fields, &mut found);
-        Some((found, cacheable))
+        self.kept.grow(exchange_cost(&spec));
+        let matcher = spec.kind.matcher(predeclared && spec.name == self.topic_exchange);
+        let exchange = Exchange { spec, matcher, predeclared };
+        self.exchanges.insert(exchange.spec.name.clone(), exchange);
     }
 
-    /// Follows bindings from exchange to exchange, each exchange once. True when only the key was looked at.
-    fn walk(&self, first: &Exchange, key: &Key, fields: FieldsOf<'_>, found: &mut Found) -> bool {
-        let mut cacheable = true;
-        let mut visited = vec![&first.spec.name];
-        let mut next = vec![first];
-        let mut hits: Vec<Hit> = Vec::new();
-        while let Some(exchange) = next.pop() {
-            // What is refused when it is published to the topic tree does not come in by another exchange.
-            if exchange.spec.name == self.topic_exchange && self.topic_rules.is_reserved(key) {
-                continue;
-            }
-            cacheable &= !exchange.matcher.reads_fields();
-            hits.clear();
-            exchange.matcher.route(key, fields, &mut hits);
-            let nothing = hits.is_empty();
-            for hit in hits.drain(..) {
-                match hit.target {
-                    Target::Log(id) => found.queues.push(id),
-                    Target::Session(id) => found.sessions.push((id, hit.tag, hit.skip_own)),
-                    Target::Exchange(name) => {
-                        self.enter(&name, &mut visited, &mut next);
-                    }
-                }
-            }
-            if nothing && let Some(alternate) = exchange.spec.alternate() {
-                self.enter(alternate, &mut visited, &mut next);
-            }
-        }
-        cacheable
+    pub(super) fn exchange_named(&self, name: &str) -> Option<&Exchange> {
+        self.exchanges.get(name)
     }
 
-    fn enter<'a>(&'a self, name: &str, visited: &mut Vec<&'a Name>, next: &mut Vec<&'a Exchange>) {
-        if let Some(exchange) = self.exchanges.get(name)
-            && !visited.contains(&&exchange.spec.name)
-        {
-            visited.push(&exchange.spec.name);
-            next.push(exchange);
-        }
+    /// Nobody publishes to those topics, by whatever exchange.
+    pub(super) fn is_reserved(&self, exchange: &Exchange, key: &Key) -> bool {
+        exchange.spec.name == self.topic_exchange && self.topic_rules.is_reserved(key)
     }
 
     /// Each target once, the tags of its bindings joined.
@@ -116,7 +127,7 @@ impl Topology {
             .sessions
             .chunk_by(|a, b| a.0 == b.0)
             .filter_map(|group| {
-                let session = self.sessions_by_id.get(&group.first()?.0)?.clone();
+                let session = self.session_by_id(group.first()?.0)?.clone();
                 let all: Vec<BindingTag> = group.iter().map(|(_, tag, _)| *tag).collect();
                 let own: Vec<BindingTag> =
                     group.iter().filter(|(.., skip)| !skip).map(|(_, tag, _)| *tag).collect();
@@ -139,19 +150,23 @@ impl Topology {
 
     /// Adds a queue.
     pub fn add_queue(&mut self, queue: Arc<Queue>, generations: &Generations) {
-        generations.bump();
+        // Nothing is bound to it yet: only the default exchange leads there.
+        generations.bump_word(queue.name.as_bytes());
+        self.kept.grow(queue_cost(&queue.spec));
         self.queues.insert(queue.name.clone(), queue.clone());
         self.queues_by_id.insert(queue.id, queue);
     }
 
     /// Takes a queue and its bindings out; the bindings that are gone.
     pub fn remove_queue(&mut self, queue: &Queue, generations: &Generations) -> Vec<Arc<Binding>> {
-        generations.bump();
+        generations.bump_word(queue.name.as_bytes());
         if self.queues.get(&queue.name).is_some_and(|q| q.id == queue.id) {
             self.queues.remove(&queue.name);
         }
-        self.queues_by_id.remove(&queue.id);
-        self.unbind_target(&Target::Log(queue.id))
+        if self.queues_by_id.remove(&queue.id).is_some() {
+            self.kept.shrink(queue_cost(&queue.spec));
+        }
+        self.unbind_target(&Target::Log(queue.id), generations)
     }
 
     /// The session of that name.
@@ -161,33 +176,57 @@ impl Topology {
 
     /// The session of that id.
     pub fn session_by_id(&self, id: SessionId) -> Option<&Arc<Named>> {
-        self.sessions_by_id.get(&id)
+        self.sessions_by_id.get(&id).map(|known| &known.session)
     }
 
     /// Adds a named session.
     pub fn add_session(&mut self, session: Arc<Named>) {
+        let bytes = session.with(|state| session_cost(&session.name, state.queue_spec.as_ref()));
+        self.kept.grow(bytes);
         self.sessions.insert(session.name.clone(), session.clone());
-        self.sessions_by_id.insert(session.id, session);
+        self.sessions_by_id.insert(session.id, NamedSession { session, bytes });
     }
 
     /// Takes a session and its bindings out.
     pub fn remove_session(&mut self, session: &Named, generations: &Generations) {
-        generations.bump();
         if self.sessions.get(&session.name).is_some_and(|s| s.id == session.id) {
             self.sessions.remove(&session.name);
         }
-        self.sessions_by_id.remove(&session.id);
-        self.unbind_target(&Target::Session(session.id));
+        if let Some(gone) = self.sessions_by_id.remove(&session.id) {
+            self.kept.shrink(gone.bytes);
+        }
+        self.unbind_target(&Target::Session(session.id), generations);
     }
 
-    fn unbind_target(&mut self, target: &Target) -> Vec<Arc<Binding>> {
-        let gone = self.bound.remove(target).unwrap_or_default();
-        for binding in &gone {
+    /// Takes the bindings to a target out, and only looks at those.
+    fn unbind_target(&mut self, target: &Target, generations: &Generations) -> Vec<Arc<Binding>> {
+        let Some(gone) = self.bound.remove(target) else { return Vec::new() };
+        self.kept.shrink(TARGET_BYTES);
+        for binding in gone.as_slice() {
+            self.uncount(binding);
             if let Some(exchange) = self.exchanges.get_mut(&binding.source) {
-                exchange.matcher.unbind(binding);
+                bump(generations, exchange, &binding.key);
+                exchange.unbind(binding, &self.kept);
             }
         }
-        gone
+        gone.into_vec()
+    }
+
+    fn uncount(&mut self, binding: &Binding) {
+        self.bindings_count -= 1;
+        self.kept.shrink(binding.cost());
+    }
+
+    /// Takes a binding out of the list of its target.
+    fn unlist(&mut self, binding: &Binding) -> bool {
+        let Some(list) = self.bound.get_mut(&binding.target) else { return false };
+        let Some((_, gone)) = list.remove(binding) else { return false };
+        if list.is_empty() {
+            self.bound.remove(&binding.target);
+            self.kept.shrink(TARGET_BYTES);
+        }
+        self.uncount(&gone);
+        true
     }
 
     /// The exchange of that name, as declared.
@@ -198,9 +237,7 @@ impl Topology {
     /// Adds an exchange.
     pub fn add_exchange(&mut self, spec: ExchangeSpec, generations: &Generations) {
         generations.bump();
-        let matcher = spec.kind.matcher(false);
-        let exchange = Exchange { spec, matcher, predeclared: false };
-        self.exchanges.entry(exchange.spec.name.clone()).or_insert(exchange);
+        self.put_exchange(spec, false);
     }
 
     /// True for exchanges that every virtual host has.
@@ -213,69 +250,65 @@ impl Topology {
         self.exchanges.get(name).is_some_and(|e| !e.matcher.is_empty())
     }
 
-    /// Takes an exchange out, with the bindings from and to it.
+    /// Takes an exchange out, with the bindings from and to it, and only looks at those.
     pub fn remove_exchange(&mut self, name: &str, generations: &Generations) {
         generations.bump();
-        self.unbind_target(&Target::Exchange(name.into()));
-        self.exchanges.remove(name);
-        self.bound.retain(|_, list| {
-            list.retain(|binding| *binding.source != *name);
-            !list.is_empty()
-        });
+        self.unbind_target(&Target::Exchange(name.into()), generations);
+        let Some(exchange) = self.exchanges.remove(name) else { return };
+        self.kept.shrink(exchange_cost(&exchange.spec) + exchange.matcher.bytes());
+        for binding in exchange.matcher.bindings() {
+            self.unlist(&binding);
+        }
     }
 
     /// Adds a binding, or gives the equal one this tag. True when it was not there; none: no such exchange.
-    pub fn bind(&mut self, binding: Binding, generations: &Generations) -> Option<bool> {
-        if let Target::Session(id) = &binding.target
-            && !self.sessions_by_id.contains_key(id)
-        {
-            return None;
-        }
-        if let Target::Log(id) = &binding.target
-            && !self.queues_by_id.contains_key(id)
-        {
-            return None;
-        }
-        let exchange = self.exchanges.get_mut(&binding.source)?;
+    pub fn bind(
+        &mut self,
+        binding: impl Into<Arc<Binding>>,
+        generations: &Generations,
+    ) -> Option<bool> {
+        let binding = binding.into();
+        let is_there = match &binding.target {
+            Target::Session(id) => self.sessions_by_id.contains_key(id),
+            Target::Log(id) => self.queues_by_id.contains_key(id),
+            Target::Exchange(_) => true,
+        };
+        let exchange = self.exchanges.get_mut(&binding.source).filter(|_| is_there)?;
         bump(generations, exchange, &binding.key);
-        let list = self.bound.entry(binding.target.clone()).or_default();
-        let old = list.iter().position(|b| b.is(&binding));
-        if let Some(at) = old {
-            exchange.matcher.unbind(&binding);
-            list.swap_remove(at);
+        self.kept.grow(binding.cost());
+        exchange.bind(binding.clone(), &self.kept);
+        let list = self.bound.entry(binding.target.clone()).or_insert_with(|| {
+            self.kept.grow(TARGET_BYTES);
+            Bindings::default()
+        });
+        match list.put(binding).1 {
+            Some(old) => self.kept.shrink(old.cost()),
+            None => {
+                self.bindings_count += 1;
+                return Some(true);
+            }
         }
-        let binding = Arc::new(binding);
-        list.push(binding.clone());
-        exchange.matcher.bind(binding);
-        Some(old.is_none())
+        Some(false)
     }
 
     /// Removes a binding. False when there is none.
     pub fn unbind(&mut self, binding: &Binding, generations: &Generations) -> bool {
-        match self.exchanges.get(&binding.source) {
-            Some(exchange) => bump(generations, exchange, &binding.key),
-            None => generations.bump(),
+        if !self.unlist(binding) {
+            return false;
         }
-        let Some(list) = self.bound.get_mut(&binding.target) else { return false };
-        let Some(at) = list.iter().position(|b| b.is(binding)) else { return false };
-        list.swap_remove(at);
-        if list.is_empty() {
-            self.bound.remove(&binding.target);
-        }
-        match self.exchanges.get_mut(&binding.source) {
-            Some(exchange) => exchange.matcher.unbind(binding),
-            None => false,
-        }
+        let Some(exchange) = self.exchanges.get_mut(&binding.source) else { return false };
+        bump(generations, exchange, &binding.key);
+        exchange.unbind(binding, &self.kept)
     }
 
     /// That binding is there.
     pub fn is_bound(&self, binding: &Binding) -> bool {
-        self.bindings_to(&binding.target).iter().any(|known| known.is(binding))
+        self.bound.get(&binding.target).is_some_and(|list| list.get(binding).is_some())
     }
 
     /// Bindings that lead to that target.
     pub fn bindings_to(&self, target: &Target) -> &[Arc<Binding>] {
-        self.bound.get(target).map(Vec::as_slice).unwrap_or_default()
+        self.bound.get(target).map(Bindings::as_slice).unwrap_or_default()
     }
 
     /// True when that binding survives a restart: what it leads from and to does.
@@ -284,7 +317,7 @@ impl Topology {
         from && match &binding.target {
             Target::Exchange(name) => self.exchanges.get(name).is_some_and(|e| e.spec.durable),
             Target::Log(id) => self.queues_by_id.get(id).is_some_and(|q| q.is_durable()),
-            Target::Session(id) => self.sessions_by_id.get(id).is_some_and(|s| s.is_durable()),
+            Target::Session(id) => self.session_by_id(*id).is_some_and(|s| s.is_durable()),
         }
     }
 
@@ -300,20 +333,89 @@ impl Topology {
 
     /// All named sessions.
     pub fn sessions(&self) -> impl Iterator<Item = &Arc<Named>> {
-        self.sessions_by_id.values()
+        self.sessions_by_id.values().map(|known| &known.session)
+    }
+
+    /// The next `max` queues behind that one.
+    pub fn queues_after(&self, after: LogId, max: usize) -> Vec<Arc<Queue>> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        self.queues_by_id.range(behind).take(max).map(|(_, queue)| queue.clone()).collect()
+    }
+
+    /// The next `max` named sessions behind that one.
+    pub fn sessions_after(&self, after: SessionId, max: usize) -> Vec<Arc<Named>> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        self.sessions_by_id.range(behind).take(max).map(|(_, s)| s.session.clone()).collect()
+    }
+
+    /// The bindings of the next targets behind that one, all of each target: `max`, and those that its last target has
+    /// beyond that. Nothing: there is no target behind it.
+    pub fn bindings_after(&self, after: Option<&Target>, max: usize) -> Vec<Arc<Binding>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut all = Vec::new();
+        for (_, list) in self.bound.range::<Target, _>((from, Bound::Unbounded)) {
+            all.extend(list.as_slice().iter().cloned());
+            if all.len() >= max {
+                break;
+            }
+        }
+        all
     }
 
     /// All bindings.
     pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
-        self.bound.values().flatten()
+        self.bound.values().flat_map(Bindings::as_slice)
+    }
+
+    /// How many queues there are.
+    pub fn queues_count(&self) -> usize {
+        self.queues_by_id.len()
+    }
+
+    /// How many exchanges there are, predeclared ones included.
+    pub fn exchanges_count(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// How many named sessions there are.
+    pub fn sessions_count(&self) -> usize {
+        self.sessions_by_id.len()
+    }
+
+    /// How many bindings there are.
+    pub fn bindings_count(&self) -> usize {
+        self.bindings_count
+    }
+}
+
+impl Exchange {
+    fn bind(&mut self, binding: Arc<Binding>, kept: &Charge) {
+        let before = self.matcher.bytes();
+        self.matcher.bind(binding);
+        kept.grow(self.matcher.bytes().saturating_sub(before));
+    }
+
+    fn unbind(&mut self, binding: &Binding, kept: &Charge) -> bool {
+        let before = self.matcher.bytes();
+        let found = self.matcher.unbind(binding);
+        kept.shrink(before.saturating_sub(self.matcher.bytes()));
+        found
     }
 }
 
 /// Bindings changed: of which keys the routes may have changed.
 fn bump(generations: &Generations, exchange: &Exchange, key: &Key) {
+    if exchange.matcher.reads_fields() {
+        // No route that leads through it is cached.
+        return;
+    }
     match exchange.spec.kind.is_keyed() {
         true => generations.bump_for(key),
         // The key says nothing about what is routed.
         false => generations.bump(),
     }
 }
+
+#[cfg(test)]
+#[path = "topology_tests.rs"]
+mod tests;

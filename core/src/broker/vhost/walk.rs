@@ -1,0 +1,88 @@
+//! From an address to its targets: bindings are followed from exchange to exchange.
+
+use super::route::Found;
+use super::topology::{Exchange, Topology};
+use crate::exchange::seen::Seen;
+use crate::exchange::{FieldsOf, Hit, Target};
+use crate::message::{Address, Key};
+
+/// One publish on its way through exchanges.
+struct Walk<'a> {
+    topology: &'a Topology,
+    /// Each exchange is visited once.
+    seen: Seen,
+    next: Vec<&'a Exchange>,
+}
+
+impl Topology {
+    /// Where an address leads, and whether that depends on the address alone. None: there is no such exchange.
+    /// `visits_max`: how many exchanges it may go through.
+    pub(super) fn find(
+        &self,
+        address: &Address,
+        fields: FieldsOf<'_>,
+        visits_max: usize,
+    ) -> Option<(Found, bool)> {
+        let mut found = Found::default();
+        if address.is_queue() {
+            let name = std::str::from_utf8(address.key.bytes()).unwrap_or_default();
+            found.queues.extend(self.queue(name).map(|q| q.id));
+            return Some((found, true));
+        }
+        let first = self.exchange_named(&address.exchange)?;
+        let mut walk = Walk { topology: self, seen: Seen::default(), next: vec![first] };
+        walk.seen.insert(first);
+        let cacheable = walk.run((&address.key, fields), visits_max, &mut found);
+        Some((found, cacheable))
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// True when only the key was looked at.
+    fn run(
+        &mut self,
+        (key, fields): (&Key, FieldsOf<'_>),
+        visits_max: usize,
+        found: &mut Found,
+    ) -> bool {
+        let mut cacheable = true;
+        let mut hits: Vec<Hit> = Vec::new();
+        while let Some(exchange) = self.next.pop() {
+            // What is refused when it is published to the topic tree does not come in by another exchange.
+            if self.topology.is_reserved(exchange, key) {
+                continue;
+            }
+            cacheable &= !exchange.matcher.reads_fields();
+            hits.clear();
+            exchange.matcher.route(key, fields, &mut hits);
+            let nothing = hits.is_empty();
+            for hit in hits.drain(..) {
+                match hit.target {
+                    Target::Log(id) => found.queues.push(id),
+                    Target::Session(id) => found.sessions.push((id, hit.tag, hit.skip_own)),
+                    Target::Exchange(name) => self.enter(&name),
+                }
+                if self.seen.len() > visits_max {
+                    found.is_too_far = true;
+                    return false;
+                }
+            }
+            if nothing && let Some(alternate) = exchange.spec.alternate() {
+                self.enter(alternate);
+            }
+            if self.seen.len() > visits_max {
+                found.is_too_far = true;
+                return false;
+            }
+        }
+        cacheable
+    }
+
+    fn enter(&mut self, name: &str) {
+        if let Some(exchange) = self.topology.exchange_named(name)
+            && self.seen.insert(exchange)
+        {
+            self.next.push(exchange);
+        }
+    }
+}
