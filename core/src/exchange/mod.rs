@@ -10,7 +10,7 @@ mod retained;
 pub mod selector;
 mod topic;
 
-pub use retained::Retained;
+pub use retained::{Growth, Retained, RetainedValue, Search};
 
 use crate::error::{Error, ErrorKind};
 use crate::message::{Fields, Key, Name, Value, same_arguments};

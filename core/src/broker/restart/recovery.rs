@@ -8,6 +8,7 @@ use crate::broker::operations::ops::{self, Op};
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::turn::removal::watch_unused;
+use crate::broker::turn::retained::restore_value;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::parked::ParkedPublish;
 use crate::broker::vhost::queue::Queue;
@@ -376,10 +377,9 @@ impl Recovered {
                 vhost.topology.write().bind(binding, &vhost.generations);
             }
         }
-        for ((vhost, key), message) in self.retained {
+        for ((vhost, _), message) in self.retained {
             if let Some(vhost) = shared.vhost(&vhost) {
-                shared.charge(&message);
-                vhost.retained.lock().set(key, Some(message));
+                restore_value(shared, &vhost, message);
             }
         }
         for (id, mut publish) in self.parked {

@@ -134,12 +134,12 @@ fn collect(shared: &Shared) -> Vec<Bytes> {
                 pieces.push(page.bytes().clone());
             }
         }
-        for (key, message) in vhost.retained.lock().iter() {
+        for (key, message) in vhost.retained.lock().after(None) {
             ops.retain(&vhost.name, key, Some(message));
         }
         flush(&mut ops, &mut pieces);
     }
-    for (id, parked) in shared.parked.lock().iter().filter(|(_, p)| p.durable) {
+    for (id, parked) in shared.parked.lock().after(None).filter(|(_, p)| p.durable) {
         // What waits for a connection to be gone still does: it may come back.
         let due = match (parked.due, parked.at) {
             (ParkUntil::Disconnected { .. }, Some(at)) => {

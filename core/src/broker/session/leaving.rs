@@ -68,9 +68,7 @@ impl Session {
         let left = self.leave_name(&shared, now, &mut ops);
         self.inbox.close();
         if let Some(ended) = left {
-            for (id, at) in shared.parked.lock().gone(self.id, now, ended) {
-                shared.timers.set(at, TimerEvent::Parked(id));
-            }
+            removal::owner_gone(&shared, self.id, now, ended);
         }
         self.turn.unit().ops.append(&mut ops);
         self.flush_ops();

@@ -117,7 +117,11 @@ fn open_named(
         }
     };
     let named = match &resumed {
-        Some(named) => named.clone(),
+        Some(named) => {
+            let event = TimerEvent::SessionExpires(vhost.name.clone(), named.id);
+            shared.timers.cancel(&event);
+            named.clone()
+        }
         None => {
             let id = SessionId(shared.identifiers.next());
             let named = Named::new(id, name.clone(), spec.life, spec.queue.clone());
@@ -146,9 +150,13 @@ fn open_named(
 
 /// Withdraws the wills of a client that is back, but for those that are due nevertheless: see `Parked::back`.
 fn wills(shared: &Shared, owner: SessionId, how: (bool, bool), turn: &mut Turn) {
-    let (forgotten, due) = shared.parked.lock().back(owner, shared.now(), how);
-    for id in forgotten {
-        turn.unit().ops.unpark(id);
+    let mut parked = shared.parked.lock();
+    let (forgotten, due) = parked.back(owner, shared.now(), how);
+    for (id, is_stored) in forgotten {
+        shared.timers.cancel(&TimerEvent::Parked(id));
+        if is_stored {
+            turn.unit().ops.unpark(id);
+        }
     }
     for id in due {
         shared.timers.set(shared.now(), TimerEvent::Parked(id));
@@ -157,7 +165,8 @@ fn wills(shared: &Shared, owner: SessionId, how: (bool, bool), turn: &mut Turn) 
 
 /// Makes wills due whose owner did not outlive the last start, and whose client is back now.
 fn orphaned_wills(shared: &Shared, vhost: &Vhost, name: &Name) {
-    for id in shared.parked.lock().orphans(&vhost.name, name, shared.now()) {
+    let mut parked = shared.parked.lock();
+    for id in parked.orphans(&vhost.name, name, shared.now()) {
         shared.timers.set(shared.now(), TimerEvent::Parked(id));
     }
 }

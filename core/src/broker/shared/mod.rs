@@ -54,7 +54,7 @@ pub struct Shared {
     pub journal: JournalPosition,
     pub open_turns: OpenTurns,
     pub loads: Loads,
-    /// Parked publishes; its lock is taken alone.
+    /// Parked publishes; under its lock only timers are set.
     pub parked: Mutex<Parked>,
     pub timers: Timers,
     clock: WallClock,
@@ -92,8 +92,8 @@ impl Shared {
             journal: JournalPosition::new(start.tail, settings.snapshot_bytes),
             open_turns: OpenTurns::default(),
             loads,
-            parked: Mutex::default(),
-            timers: Timers::default(),
+            parked: Mutex::new(Parked::new(&budget)),
+            timers: Timers::new(&budget),
             clock: WallClock::start(),
             identifiers: Identifiers::new(start.epoch),
             pressure: BackPressure::new(budget),

@@ -4,7 +4,7 @@ use crate::broker::door::request::{ParkId, SessionLife};
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::turn::context::Context;
-use crate::broker::turn::removal::{end_parked, end_session, watch_unused};
+use crate::broker::turn::removal::{end_session, owner_gone, watch_unused};
 use crate::broker::turn::run::Turn;
 use crate::broker::vhost::host::Vhost;
 use crate::exchange::{LogId, SessionId};
@@ -48,6 +48,11 @@ fn fire(shared: &Arc<Shared>, event: TimerEvent) {
             }
         }
         TimerEvent::Parked(id) => route_parked(shared, id, now),
+        TimerEvent::ValueExpires(vhost) => {
+            if let Some(vhost) = shared.vhost(&vhost) {
+                Context { shared, vhost: &vhost, now }.expire_values();
+            }
+        }
         TimerEvent::SessionExpires(vhost, id) => {
             if let Some(vhost) = shared.vhost(&vhost) {
                 expire_session(shared, &vhost, id, now);
@@ -77,7 +82,7 @@ fn expire_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, id: SessionId, now: 
     });
     if over {
         let ops = end_session(shared, vhost, &named);
-        end_parked(shared, id, now);
+        owner_gone(shared, id, now, true);
         shared.committer.submit_ops(ops);
     }
 }

@@ -34,14 +34,17 @@ impl Turn {
         let refused = no_route.or_else(|| self.refused.first().map(|(_, why)| why.clone()));
         let admitted = match refused {
             Some(why) => Err(why),
-            None => wanted(self.waiting()).into_iter().try_for_each(check),
+            None => wanted(self.waiting())
+                .into_iter()
+                .try_for_each(check)
+                .and_then(|()| context.check_retainable(&self.retained_later)),
         };
         match admitted {
             Ok(()) => {
                 let all = self.arrivals.iter_mut().flat_map(|(_, list)| list);
                 all.for_each(|arriving| arriving.terms = Terms::Admitted);
                 for message in std::mem::take(&mut self.retained_later) {
-                    context.retain(&message);
+                    context.retain_admitted(&message);
                 }
             }
             Err(_) => {
