@@ -71,7 +71,7 @@ impl Tags {
 }
 
 /// Where a binding leads.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     Exchange(Name),
     Log(LogId),

@@ -37,7 +37,7 @@ pub async fn run(shared: Arc<Shared>) {
         };
         if shared.pressure.disk.is_low() {
             looks += 1;
-            if looks % LOOKS_PER_SNAPSHOT == 0 && has_gain(&shared) {
+            if looks % LOOKS_PER_SNAPSHOT == 0 && has_gain(&shared).await {
                 shared.journal.snapshot_due.notify_one();
             }
         }

@@ -10,6 +10,7 @@ use crate::exchange::{
 };
 use crate::message::{Address, Key, Name};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// What is declared.
@@ -17,11 +18,11 @@ use std::sync::Arc;
 pub struct Topology {
     exchanges: BTreeMap<Name, Exchange>,
     queues: HashMap<Name, Arc<Queue>>,
-    queues_by_id: HashMap<LogId, Arc<Queue>>,
+    queues_by_id: BTreeMap<LogId, Arc<Queue>>,
     sessions: HashMap<Name, Arc<Named>>,
-    sessions_by_id: HashMap<SessionId, Arc<Named>>,
+    sessions_by_id: BTreeMap<SessionId, Arc<Named>>,
     /// The same bindings that the matchers hold, by where they lead.
-    bound: HashMap<Target, Vec<Arc<Binding>>>,
+    bound: BTreeMap<Target, Vec<Arc<Binding>>>,
     topic_exchange: Name,
     topic_rules: TopicRules,
 }
@@ -288,9 +289,41 @@ impl Topology {
         }
     }
 
-    /// Declared exchanges that survive a restart.
-    pub fn durable_exchanges(&self) -> impl Iterator<Item = &ExchangeSpec> {
-        self.exchanges.values().filter(|e| e.spec.durable && !e.predeclared).map(|e| &e.spec)
+    /// Declared exchanges that survive a restart, behind that name: some of them.
+    pub fn durable_exchanges_after(&self, name: Option<&Name>, count: usize) -> Vec<ExchangeSpec> {
+        let list =
+            self.exchanges.range::<Name, _>((behind(name), Bound::Unbounded)).map(|(_, e)| e);
+        let durable = list.filter(|e| e.spec.durable && !e.predeclared);
+        durable.take(count).map(|e| e.spec.clone()).collect()
+    }
+
+    /// Queues behind that id: some of them.
+    pub fn queues_after(&self, id: Option<LogId>, count: usize) -> Vec<Arc<Queue>> {
+        let list = self.queues_by_id.range((behind(id.as_ref()), Bound::Unbounded));
+        list.take(count).map(|(_, queue)| queue.clone()).collect()
+    }
+
+    /// Named sessions behind that id: some of them.
+    pub fn sessions_after(&self, id: Option<SessionId>, count: usize) -> Vec<Arc<Named>> {
+        let list = self.sessions_by_id.range((behind(id.as_ref()), Bound::Unbounded));
+        list.take(count).map(|(_, session)| session.clone()).collect()
+    }
+
+    /// Bindings to targets behind that one: all of some targets.
+    pub fn bindings_after(&self, target: Option<&Target>, count: usize) -> Vec<Arc<Binding>> {
+        let mut some = Vec::new();
+        for (_, list) in self.bound.range((behind(target), Bound::Unbounded)) {
+            some.extend(list.iter().cloned());
+            if some.len() >= count {
+                break;
+            }
+        }
+        some
+    }
+
+    /// How many named sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.sessions_by_id.len()
     }
 
     /// All queues.
@@ -302,11 +335,10 @@ impl Topology {
     pub fn sessions(&self) -> impl Iterator<Item = &Arc<Named>> {
         self.sessions_by_id.values()
     }
+}
 
-    /// All bindings.
-    pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
-        self.bound.values().flatten()
-    }
+fn behind<T>(last: Option<&T>) -> Bound<&T> {
+    last.map_or(Bound::Unbounded, Bound::Excluded)
 }
 
 /// Bindings changed: of which keys the routes may have changed.
