@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind};
 use crate::message::{Budget, Formats, Message, Timestamp};
 use crate::store::{Pos, Store};
 use background::Background;
-use clock::WallClock;
+use clock::{Correction, WallClock};
 use identifiers::Identifiers;
 use journal_position::JournalPosition;
 use loads::Loads;
@@ -107,6 +107,11 @@ impl Shared {
     /// Milliseconds since the epoch; never goes back.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Lets the clock follow the system's; for the task that does.
+    pub fn follow_clock(&self) -> Option<Correction> {
+        self.clock.follow()
     }
 
     /// The virtual host of that name.
