@@ -67,6 +67,8 @@ impl Session {
         let now = shared.now();
         let left = self.leave_name(&shared, now, &mut ops);
         self.inbox.close();
+        shared.pressure.forget(&self.inbox);
+        self.vhost.content.read().iter().for_each(|route| route.forget(&self.inbox));
         if let Some(ended) = left {
             removal::owner_gone(&shared, self.id, now, ended);
         }
