@@ -11,7 +11,8 @@ use crate::broker::turn::removal;
 use crate::broker::turn::run::Turn;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
-use crate::broker::vhost::named::Named;
+use crate::broker::vhost::limits::Limit;
+use crate::broker::vhost::named::{Named, named_bytes};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::SessionId;
 use crate::message::{Name, Origin};
@@ -67,7 +68,12 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
     let origin = Arc::new(Origin { connection, ..spec.origin.clone() });
     let inbox = Inbox::new(origin, shared.settings.inbox_bytes_max);
     let opened = match &spec.name {
-        Some(_) => open_named(shared, &vhost, spec, &inbox),
+        Some(name) => {
+            let open_turn = shared.open_turns.enter();
+            let opened = open_named(shared, &vhost, (name, spec), &inbox);
+            shared.open_turns.leave(open_turn);
+            opened?
+        }
         None => Opened {
             id: shared.identifiers.next_anonymous(),
             named: None,
@@ -81,20 +87,26 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
     Ok((session, opened))
 }
 
-/// Opens a named session, or takes it over from the connection that has it.
+/// Opens a named session, or takes it over from the connection that has it. `LimitReached` when it would be new and
+/// there are as many as there may be.
 fn open_named(
     shared: &Arc<Shared>,
     vhost: &Arc<Vhost>,
-    spec: &SessionSpec,
+    (name, spec): (&Name, &SessionSpec),
     inbox: &Arc<Inbox>,
-) -> Opened {
-    let name = spec.name.clone().unwrap_or_default();
+) -> Result<Opened, Error> {
     let mut turn = Turn::default();
-    let open_turn = shared.open_turns.enter();
     // One at a time: two connections that open one name at once must not both find it free.
     let _one = vhost.opening.lock();
-    let old = vhost.topology.read().session(&name).cloned();
+    let (old, there) = {
+        let topology = vhost.topology.read();
+        (topology.session(name).cloned(), topology.session_count())
+    };
     let was_there = old.is_some();
+    if !was_there {
+        let who = (&vhost.name, &spec.origin);
+        vhost.limits.check(Limit::Sessions, (there, 1), named_bytes(name), who)?;
+    }
     let mut taken_from = None;
     let resumed = match old {
         Some(old) => {
@@ -112,7 +124,7 @@ fn open_named(
             (!ended).then_some(old)
         }
         None => {
-            orphaned_wills(shared, vhost, &name);
+            orphaned_wills(shared, vhost, name);
             None
         }
     };
@@ -125,6 +137,7 @@ fn open_named(
         None => {
             let id = SessionId(shared.identifiers.next());
             let named = Named::new(id, name.clone(), spec.life, spec.queue.clone());
+            named.charge(&shared.pressure.memory.budget);
             vhost.topology.write().add_session(named.clone());
             named
         }
@@ -144,8 +157,8 @@ fn open_named(
     // Where an old session was, its end may still be on its way to the store.
     let must_sync = is_stored || turn.is_durable() || was_there;
     turn.finish(context, None);
-    shared.open_turns.leave(open_turn);
-    Opened { id: named.id, named: Some(named), resumed: resumed.is_some(), must_sync, taken_from }
+    let (id, resumed) = (named.id, resumed.is_some());
+    Ok(Opened { id, named: Some(named), resumed, must_sync, taken_from })
 }
 
 /// Withdraws the wills of a client that is back, but for those that are due nevertheless: see `Parked::back`.

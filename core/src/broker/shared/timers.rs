@@ -94,6 +94,7 @@ impl Timers {
     }
 
     /// How many timers are set.
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.set.lock().due.len()
     }
