@@ -7,3 +7,8 @@
 //! | the others | the verbs of one part of the core |
 
 mod measure;
+mod retained;
+#[allow(dead_code)]
+#[path = "../broker/stage.rs"]
+mod stage;
+mod timers;
