@@ -8,6 +8,7 @@
 
 mod measure;
 mod retained;
+mod snapshots;
 #[allow(dead_code)]
 #[path = "../broker/stage.rs"]
 mod stage;

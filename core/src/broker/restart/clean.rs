@@ -8,6 +8,7 @@ use crate::broker::journal::fetch::fetch;
 use crate::broker::journal::unit::{Placed, Unit, WriteReason};
 use crate::broker::shared::Shared;
 use crate::broker::vhost::queue::Queue;
+use crate::exchange::LogId;
 use crate::log::{Offset, Place};
 use crate::store::{JournalId, Pos, Stretch};
 use std::collections::BTreeMap;
@@ -44,12 +45,13 @@ pub async fn has_slack(shared: &Shared) -> (bool, Duration) {
     (is_slack(&stretches, &live), took)
 }
 
-/// True when a snapshot and cleaning would give some part of the journal back to the disk.
-pub async fn has_gain(shared: &Shared) -> bool {
+/// True when a snapshot and cleaning would give some part of the journal back to the disk. And the time that it took to
+/// find out.
+pub async fn has_gain(shared: &Shared) -> (bool, Duration) {
     let mut stretches = shared.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed);
-    let (live, _) = weigh(shared, &stretches).await;
-    live.iter().zip(&stretches).any(|(live, stretch)| *live < stretch.bytes / 2)
+    let (live, took) = weigh(shared, &stretches).await;
+    (live.iter().zip(&stretches).any(|(live, stretch)| *live < stretch.bytes / 2), took)
 }
 
 fn is_slack(stretches: &[Stretch], live: &[u64]) -> bool {
@@ -111,12 +113,12 @@ async fn weigh(shared: &Shared, stretches: &[Stretch]) -> (Vec<u64>, Duration) {
     };
     let mut took = Duration::ZERO;
     for vhost in shared.all_vhosts() {
-        let mut last = None;
+        let mut last = LogId(0);
         loop {
             let started = Instant::now();
             let queues = vhost.topology.read().queues_after(last, WEIGH_QUEUES);
             let Some(queue) = queues.last() else { break };
-            last = Some(queue.id);
+            last = queue.id;
             took += started.elapsed();
             for queue in &queues {
                 let mut from = Some(0);

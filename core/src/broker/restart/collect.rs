@@ -1,12 +1,12 @@
 //! What a snapshot says: the state of the broker as operations, collected slice by slice.
 
-use crate::broker::door::request::ParkUntil;
-use crate::broker::door::request::SessionLife;
+use crate::broker::door::request::{ParkUntil, SessionLife};
 use crate::broker::operations::ops::Ops;
 use crate::broker::shared::Shared;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
+use crate::exchange::{LogId, SessionId};
 use crate::log::Cold;
 use crate::store::StoreError;
 use bytes::{Bytes, BytesMut};
@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 /// Things that are looked at with their lock held, and bytes after which a slice ends before.
 const SLICE: usize = 1_000;
 const SLICE_BYTES: usize = 256 << 10;
+/// Exchanges are copied, with their arguments.
+const SLICE_EXCHANGES: usize = 100;
 /// Pages of a queue: those at rest are only referred to, the others have 1,024 records at most.
 const SLICE_PAGES: usize = 16;
 /// Bytes to which small pieces are put together, about.
@@ -111,28 +113,31 @@ pub async fn collect(shared: &Shared, to: &mut Collector) -> Result<(), Unread> 
 async fn topology(vhost: &Vhost, to: &mut Collector) -> Result<(), Unread> {
     let mut last = None;
     loop {
-        let slice = vhost.topology.read().durable_exchanges_after(last.as_ref(), SLICE);
+        let slice = vhost.topology.read().durable_exchanges_after(last.as_ref(), SLICE_EXCHANGES);
         slice.iter().for_each(|exchange| to.ops.exchange(&vhost.name, exchange));
         to.end_slice().await?;
         let Some(exchange) = slice.last() else { break };
         last = Some(exchange.name.clone());
     }
-    let mut last = None;
+    let mut last = LogId(0);
     loop {
         let slice = vhost.topology.read().queues_after(last, SLICE);
         let Some(queue) = slice.last() else { break };
-        last = Some(queue.id);
+        last = queue.id;
         for queue in slice.iter().filter(|queue| queue.is_durable()) {
             to.ops.queue(&vhost.name, queue.id, &queue.spec);
             records(queue, to).await?;
+            if to.is_full() {
+                to.end_slice().await?;
+            }
         }
         to.end_slice().await?;
     }
-    let mut last = None;
+    let mut last = SessionId(0);
     loop {
         let slice = vhost.topology.read().sessions_after(last, SLICE);
         let Some(session) = slice.last() else { break };
-        last = Some(session.id);
+        last = session.id;
         for session in &slice {
             named(vhost, session, to).await?;
         }
@@ -148,11 +153,17 @@ async fn bindings(vhost: &Vhost, to: &mut Collector) -> Result<(), Unread> {
         let Some(binding) = slice.last() else { return Ok(()) };
         last = Some(binding.target.clone());
         // One target may have many.
-        for some in slice.chunks(SLICE) {
+        let mut rest = slice.iter();
+        while rest.len() > 0 {
             {
                 let topology = vhost.topology.read();
-                let durable = some.iter().filter(|binding| topology.is_durable(binding));
-                durable.for_each(|binding| to.ops.binding(&vhost.name, binding, true));
+                let some = rest.by_ref().take(SLICE);
+                for binding in some.filter(|binding| topology.is_durable(binding)) {
+                    to.ops.binding(&vhost.name, binding, true);
+                    if to.is_full() {
+                        break;
+                    }
+                }
             }
             to.end_slice().await?;
         }
@@ -194,8 +205,11 @@ async fn named(vhost: &Vhost, session: &Named, to: &mut Collector) -> Result<(),
         }
         is_stored
     });
+    if !is_stored {
+        return Ok(());
+    }
     let mut last: Option<Bytes> = None;
-    while is_stored {
+    loop {
         let is_over = session.with(|state| {
             let from = last.take().map_or(Bound::Unbounded, Bound::Excluded);
             let mut memos = state.memos.range((from, Bound::Unbounded)).take(SLICE);

@@ -430,7 +430,6 @@ fn install_session(
         queue.look(|state| state.sub.rules.keeps_seen = true);
     }
     let named = Named::new(id, record.name, record.life, spec);
-    named.charge(&shared.pressure.memory.budget);
     named.with(|state| {
         state.queue = queue;
         state.stored = true;

@@ -12,7 +12,8 @@ use crate::broker::turn::run::Turn;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::limits::Limit;
-use crate::broker::vhost::named::{Named, named_bytes};
+use crate::broker::vhost::named::Named;
+use crate::cost::Cost;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::SessionId;
 use crate::message::{Name, Origin};
@@ -100,12 +101,12 @@ fn open_named(
     let _one = vhost.opening.lock();
     let (old, there) = {
         let topology = vhost.topology.read();
-        (topology.session(name).cloned(), topology.session_count())
+        (topology.session(name).cloned(), topology.sessions_count())
     };
     let was_there = old.is_some();
     if !was_there {
         let who = (&vhost.name, &spec.origin);
-        vhost.limits.check(Limit::Sessions, (there, 1), named_bytes(name), who)?;
+        vhost.limits.check(Limit::Sessions, (there, 1), size_of::<Named>() + name.cost(), who)?;
     }
     let mut taken_from = None;
     let resumed = match old {
@@ -129,19 +130,10 @@ fn open_named(
         }
     };
     let named = match &resumed {
-        Some(named) => {
-            let event = TimerEvent::SessionExpires(vhost.name.clone(), named.id);
-            shared.timers.cancel(&event);
-            named.clone()
-        }
-        None => {
-            let id = SessionId(shared.identifiers.next());
-            let named = Named::new(id, name.clone(), spec.life, spec.queue.clone());
-            named.charge(&shared.pressure.memory.budget);
-            vhost.topology.write().add_session(named.clone());
-            named
-        }
+        Some(named) => named.clone(),
+        None => add_named(shared, vhost, name, spec),
     };
+    shared.timers.cancel(&TimerEvent::SessionExpires(vhost.name.clone(), named.id));
     let is_stored = named.with(|state| {
         state.inbox = Some(inbox.clone());
         state.life = spec.life;
@@ -159,6 +151,13 @@ fn open_named(
     turn.finish(context, None);
     let (id, resumed) = (named.id, resumed.is_some());
     Ok(Opened { id, named: Some(named), resumed, must_sync, taken_from })
+}
+
+fn add_named(shared: &Shared, vhost: &Vhost, name: &Name, spec: &SessionSpec) -> Arc<Named> {
+    let id = SessionId(shared.identifiers.next());
+    let named = Named::new(id, name.clone(), spec.life, spec.queue.clone());
+    vhost.topology.write().add_session(named.clone());
+    named
 }
 
 /// Withdraws the wills of a client that is back, but for those that are due nevertheless: see `Parked::back`.

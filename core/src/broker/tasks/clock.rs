@@ -15,8 +15,8 @@ pub async fn run(shared: Arc<Shared>) {
             Some(Correction::Jumped(ahead_ms)) => {
                 tracing::warn!(
                     ahead_ms,
-                    "the system's clock was ahead: the broker's clock has jumped there, and what is due by then \
-                     happens now"
+                    "the system's clock was ahead: the broker's clock has jumped there, and what is due by \
+                     then happens now"
                 );
                 shared.timers.look_again();
             }

@@ -5,27 +5,19 @@ use super::inbox::Inbox;
 use super::queue::Queue;
 use crate::broker::door::request::SessionLife;
 use crate::broker::operations::ops::Ops;
-use crate::cost::{ALLOCATION, Cost, MAP_ENTRY};
 use crate::exchange::{LogId, SessionId};
 use crate::log::{Offset, QueueSpec};
-use crate::message::{Account, Budget, Charge, Name, Timestamp};
+use crate::message::{Name, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// A named session.
 pub struct Named {
     pub id: SessionId,
     pub name: Name,
     state: Mutex<NamedState>,
-    /// What it takes while it lives: see [`named_bytes`].
-    charge: OnceLock<Charge>,
-}
-
-/// Bytes that a named session of that name takes, without its queue, bindings and memos.
-pub fn named_bytes(name: &Name) -> usize {
-    size_of::<Named>() + 2 * ALLOCATION + name.cost() + 2 * MAP_ENTRY
 }
 
 /// What changes about a named session.
@@ -67,12 +59,7 @@ impl Named {
             gone: None,
             stored: false,
         };
-        Arc::new(Self { id, name, state: Mutex::new(state), charge: OnceLock::new() })
-    }
-
-    /// Charges what it takes to that budget as long as it lives.
-    pub fn charge(&self, budget: &Arc<Budget>) {
-        self.charge.get_or_init(|| budget.charge(Account::Kept, named_bytes(&self.name)));
+        Arc::new(Self { id, name, state: Mutex::new(state) })
     }
 
     /// True when it survives a restart.

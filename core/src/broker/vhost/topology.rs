@@ -289,40 +289,42 @@ impl Topology {
         }
     }
 
-    /// Declared exchanges that survive a restart, behind that name: some of them.
-    pub fn durable_exchanges_after(&self, name: Option<&Name>, count: usize) -> Vec<ExchangeSpec> {
-        let list =
-            self.exchanges.range::<Name, _>((behind(name), Bound::Unbounded)).map(|(_, e)| e);
-        let durable = list.filter(|e| e.spec.durable && !e.predeclared);
-        durable.take(count).map(|e| e.spec.clone()).collect()
+    /// The next `max` declared exchanges behind that one that survive a restart.
+    pub fn durable_exchanges_after(&self, after: Option<&Name>, max: usize) -> Vec<ExchangeSpec> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.exchanges.range::<Name, _>((from, Bound::Unbounded)).map(|(_, e)| e);
+        let durable = behind.filter(|e| e.spec.durable && !e.predeclared);
+        durable.take(max).map(|e| e.spec.clone()).collect()
     }
 
-    /// Queues behind that id: some of them.
-    pub fn queues_after(&self, id: Option<LogId>, count: usize) -> Vec<Arc<Queue>> {
-        let list = self.queues_by_id.range((behind(id.as_ref()), Bound::Unbounded));
-        list.take(count).map(|(_, queue)| queue.clone()).collect()
+    /// The next `max` queues behind that one.
+    pub fn queues_after(&self, after: LogId, max: usize) -> Vec<Arc<Queue>> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        self.queues_by_id.range(behind).take(max).map(|(_, queue)| queue.clone()).collect()
     }
 
-    /// Named sessions behind that id: some of them.
-    pub fn sessions_after(&self, id: Option<SessionId>, count: usize) -> Vec<Arc<Named>> {
-        let list = self.sessions_by_id.range((behind(id.as_ref()), Bound::Unbounded));
-        list.take(count).map(|(_, session)| session.clone()).collect()
+    /// The next `max` named sessions behind that one.
+    pub fn sessions_after(&self, after: SessionId, max: usize) -> Vec<Arc<Named>> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        self.sessions_by_id.range(behind).take(max).map(|(_, session)| session.clone()).collect()
     }
 
-    /// Bindings to targets behind that one: all of some targets.
-    pub fn bindings_after(&self, target: Option<&Target>, count: usize) -> Vec<Arc<Binding>> {
-        let mut some = Vec::new();
-        for (_, list) in self.bound.range((behind(target), Bound::Unbounded)) {
-            some.extend(list.iter().cloned());
-            if some.len() >= count {
+    /// The bindings of the next targets behind that one, all of each target: `max`, and those that its last target has
+    /// beyond that. Nothing: there is no target behind it.
+    pub fn bindings_after(&self, after: Option<&Target>, max: usize) -> Vec<Arc<Binding>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut all = Vec::new();
+        for (_, list) in self.bound.range::<Target, _>((from, Bound::Unbounded)) {
+            all.extend(list.iter().cloned());
+            if all.len() >= max {
                 break;
             }
         }
-        some
+        all
     }
 
     /// How many named sessions there are.
-    pub fn session_count(&self) -> usize {
+    pub fn sessions_count(&self) -> usize {
         self.sessions_by_id.len()
     }
 
@@ -335,10 +337,6 @@ impl Topology {
     pub fn sessions(&self) -> impl Iterator<Item = &Arc<Named>> {
         self.sessions_by_id.values()
     }
-}
-
-fn behind<T>(last: Option<&T>) -> Bound<&T> {
-    last.map_or(Bound::Unbounded, Bound::Excluded)
 }
 
 /// Bindings changed: of which keys the routes may have changed.
