@@ -84,7 +84,8 @@ impl Session {
             Replay::IfNew => is_new,
             Replay::Never => false,
         };
-        if wanted && binding.source == vhost.topic_exchange {
+        let is_reached = !matches!(binding.target, Target::Exchange(_));
+        if wanted && is_reached && binding.source == vhost.topic_exchange {
             self.replay(&binding, newest).await?;
         }
         self.sync().await?;

@@ -98,7 +98,7 @@ fn open_named(
 ) -> Result<Opened, Error> {
     let mut turn = Turn::default();
     // One at a time: two connections that open one name at once must not both find it free.
-    let _one = vhost.opening.lock();
+    let one = vhost.opening.lock();
     let (old, there) = {
         let topology = vhost.topology.read();
         (topology.session(name).cloned(), topology.sessions_count())
@@ -144,6 +144,8 @@ fn open_named(
         state.stored || state.life.lasts()
     });
     let is_stored = is_stored && named.store(&vhost.name, |ops| shared.committer.submit_ops(ops));
+    // What is left to do is about what the old connection had: others may open sessions meanwhile.
+    drop(one);
     let context = Context { shared, vhost, now: shared.now() };
     turn.run(context);
     // Where an old session was, its end may still be on its way to the store.
