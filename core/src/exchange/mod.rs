@@ -13,7 +13,7 @@ pub mod selector;
 mod topic;
 
 pub use bindings::Bindings;
-pub use retained::Retained;
+pub use retained::{Growth, Retained, RetainedValue, Search};
 
 use crate::error::{Error, ErrorKind};
 use crate::message::{Fields, Key, Name, Value, same_arguments};

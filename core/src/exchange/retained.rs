@@ -1,59 +1,205 @@
-//! Retained values: the last message of each topic that asked to be kept.
+//! Retained values: the last message of each topic that asked to be kept. Each has a number, given in the order in
+//! which they are set, by which a subscription tells what was there before it.
 
 use super::filter::{Word, hidden, matches, words};
-use crate::message::{Key, Message, Timestamp};
+use crate::cost::{Cost, MAP_ENTRY};
+use crate::message::{Account, Budget, Charge, Key, Message, SEPARATOR, Timestamp};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
-/// One value for each topic, in topic order.
-#[derive(Default)]
+/// A value and its number.
+#[derive(Debug, Clone)]
+pub struct RetainedValue {
+    pub message: Message,
+    pub number: u64,
+}
+
+/// How much more there would be with a value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Growth {
+    pub values: usize,
+    /// Bytes of messages, as limits count them.
+    pub bytes: usize,
+    /// Bytes of memory.
+    pub memory: usize,
+}
+
+/// One value for each topic, in topic order. They are charged as kept: nothing but a publish or their expiry takes
+/// them away.
 pub struct Retained {
-    values: BTreeMap<Key, Message>,
+    values: BTreeMap<Key, RetainedValue>,
+    /// Those that expire, by when.
+    expiring: BTreeSet<(Timestamp, Key)>,
     bytes: usize,
+    last_number: u64,
+    /// What the entries take; the messages have charges of their own.
+    charge: Charge,
+}
+
+/// What an entry takes besides its message, which has the key's bytes. Twice when it expires: it stands in an index.
+const ENTRY_BYTES: usize = size_of::<Key>() + size_of::<RetainedValue>() + MAP_ENTRY;
+
+fn entry_bytes(message: &Message) -> usize {
+    if message.meta().expires.is_some() { 2 * ENTRY_BYTES } else { ENTRY_BYTES }
 }
 
 impl Retained {
-    /// Keeps the message as its topic's value; `None` clears. The value before.
-    pub fn set(&mut self, key: Key, value: Option<Message>) -> Option<Message> {
-        self.bytes += value.as_ref().map_or(0, Message::size);
-        let old = match value {
-            Some(message) => self.values.insert(key, message),
-            None => self.values.remove(&key),
-        };
-        self.bytes -= old.as_ref().map_or(0, Message::size);
+    /// None; those that come are charged to that budget.
+    pub fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            values: BTreeMap::new(),
+            expiring: BTreeSet::new(),
+            bytes: 0,
+            last_number: 0,
+            charge: budget.charge(Account::Kept, 0),
+        }
+    }
+
+    /// Keeps the message, which is charged already, as its topic's value; `None` clears. The value before.
+    pub fn set(&mut self, key: Key, value: Option<Message>) -> Option<RetainedValue> {
+        self.last_number += 1;
+        let number = self.last_number;
+        self.put(key, value.map(|message| RetainedValue { message, number }))
+    }
+
+    /// Sets a value back to one that [`set`](Self::set) returned, with its number of then.
+    pub fn put(&mut self, key: Key, value: Option<RetainedValue>) -> Option<RetainedValue> {
+        // The key goes with the old value: it shares memory with that message.
+        let old = self.take(&key);
+        if let Some(value) = value {
+            self.bytes += value.message.size();
+            self.charge.grow(entry_bytes(&value.message));
+            value.message.charge_to(Account::Kept);
+            if let Some(at) = value.message.meta().expires {
+                self.expiring.insert((at, key.clone()));
+            }
+            self.values.insert(key, value);
+        }
         old
+    }
+
+    fn take(&mut self, key: &Key) -> Option<RetainedValue> {
+        let old = self.values.remove(key)?;
+        self.bytes -= old.message.size();
+        self.charge.shrink(entry_bytes(&old.message));
+        if let Some(at) = old.message.meta().expires {
+            self.expiring.remove(&(at, key.clone()));
+        }
+        // It may still wait in queues, and can leave memory there.
+        old.message.charge_to(Account::Waiting);
+        Some(old)
+    }
+
+    /// How much more there would be with this message as its topic's value. None: not more, or it clears.
+    pub fn growth(&self, message: &Message) -> Option<Growth> {
+        if message.body().is_empty() {
+            return None;
+        }
+        let after = (message.size(), message.cost() + entry_bytes(message));
+        let Some(old) = self.get(&message.address().key) else {
+            return Some(Growth { values: 1, bytes: after.0, memory: after.1 });
+        };
+        let bytes = after.0.saturating_sub(old.size());
+        let memory = after.1.saturating_sub(old.cost() + entry_bytes(old));
+        (bytes > 0).then_some(Growth { values: 0, bytes, memory })
     }
 
     /// A topic's value.
     pub fn get(&self, key: &Key) -> Option<&Message> {
-        self.values.get(key)
+        self.values.get(key).map(|value| &value.message)
     }
 
-    /// The living values whose topic the pattern matches, in topic order.
-    pub fn matching(&self, pattern: &Key, now: Timestamp) -> Vec<Message> {
-        let prefix = literal_prefix(pattern);
-        let from = Bound::Included(Key::new(prefix.clone()));
-        self.values
-            .range((from, Bound::Unbounded))
-            .take_while(|(key, _)| key.bytes().starts_with(&prefix))
-            .filter(|(key, message)| {
-                matches(pattern, key)
-                    && !hidden(pattern, key)
-                    && message.meta().expires.is_none_or(|at| at > now)
-            })
-            .map(|(_, message)| message.clone())
-            .collect()
+    /// A topic's value is still the one of that number.
+    pub fn is_still(&self, key: &Key, number: u64) -> bool {
+        self.values.get(key).is_some_and(|value| value.number == number)
     }
 
-    /// All values.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Message)> {
-        self.values.iter()
+    /// The number of the newest value.
+    pub fn newest(&self) -> u64 {
+        self.last_number
+    }
+
+    /// The next slice of a search: looks at `steps` values at most, and returns those that match, in topic order.
+    pub fn search(&self, search: &mut Search, steps: usize, now: Timestamp) -> Vec<RetainedValue> {
+        let mut found = Vec::new();
+        let mut steps_left = steps;
+        while let Some(from) = search.from.take() {
+            let values = self.values.range((from, Bound::Unbounded));
+            for (key, value) in
+                values.take_while(|(key, _)| key.bytes().starts_with(&search.prefix))
+            {
+                if steps_left == 0 {
+                    search.from = Some(Bound::Included(key.clone()));
+                    return found;
+                }
+                steps_left -= 1;
+                if matches(&search.pattern, key) && !hidden(&search.pattern, key) {
+                    let is_living = value.message.meta().expires.is_none_or(|at| at > now);
+                    if is_living && value.number <= search.newest {
+                        found.push(value.clone());
+                    }
+                    continue;
+                }
+                match skip(&search.pattern, key) {
+                    Skip::One => {}
+                    Skip::To(next) => {
+                        search.from = Some(Bound::Included(next));
+                        break;
+                    }
+                    Skip::All => return found,
+                }
+            }
+        }
+        found
+    }
+
+    /// When the first value expires.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.expiring.first().map(|(at, _)| *at)
+    }
+
+    /// Topics whose values have expired, `count` at most.
+    pub fn expired(&self, now: Timestamp, count: usize) -> Vec<Key> {
+        let due = self.expiring.iter().take_while(|(at, _)| *at <= now);
+        due.take(count).map(|(_, key)| key.clone()).collect()
+    }
+
+    /// The values behind that topic, in topic order.
+    pub fn after(&self, key: Option<Key>) -> impl Iterator<Item = (&Key, &Message)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.values.range((from, Bound::Unbounded)).map(|(key, value)| (key, &value.message))
     }
 
     /// Values and their bytes.
     pub fn size(&self) -> (usize, usize) {
         (self.values.len(), self.bytes)
+    }
+}
+
+/// A search for the values that a pattern matches, slice by slice: where it goes on, and how new values may be.
+#[derive(Debug)]
+pub struct Search {
+    pattern: Key,
+    /// All keys that match begin with it.
+    prefix: Bytes,
+    newest: u64,
+    /// None: it has seen all.
+    from: Option<Bound<Key>>,
+}
+
+impl Search {
+    /// A search among values that have at most that number.
+    pub fn new(pattern: &Key, newest: u64) -> Self {
+        let prefix = literal_prefix(pattern);
+        let from = Some(Bound::Included(Key::new(prefix.clone())));
+        Self { pattern: pattern.clone(), prefix, newest, from }
+    }
+
+    /// It has seen all values.
+    pub fn is_over(&self) -> bool {
+        self.from.is_none()
     }
 }
 
@@ -69,11 +215,63 @@ fn literal_prefix(pattern: &Key) -> Bytes {
     pattern.bytes().clone()
 }
 
+/// Where a search goes on behind a key that does not match.
+enum Skip {
+    /// At the very next key.
+    One,
+    To(Key),
+    /// Nowhere: no key behind it matches.
+    All,
+}
+
+/// The first word that cannot match says how far: no key with the same words before it, and that word, matches. So a
+/// search looks at as many keys as a walk through a tree of words would, not at all of them.
+fn skip(pattern: &Key, key: &Key) -> Skip {
+    if hidden(pattern, key) {
+        return Skip::To(Key::new(&[b'$' + 1][..]));
+    }
+    let bytes = key.bytes();
+    let mut front = 0;
+    let mut words_of_key = key.words();
+    for word in words(pattern) {
+        let Some(own) = words_of_key.next() else { return Skip::One };
+        match word {
+            // Behind it any number of words may follow.
+            Word::Many => return Skip::One,
+            Word::Is(wanted) if own != wanted => return skip_to(bytes, front, wanted),
+            _ => front += own.len() + 1,
+        }
+    }
+    // The key has more words than the pattern: so have all that begin with these words.
+    behind(bytes.get(..front).unwrap_or_default())
+}
+
+/// The word behind the first `front` bytes of the key is not the one that is wanted there.
+fn skip_to(key: &[u8], front: usize, wanted: &[u8]) -> Skip {
+    let front = key.get(..front).unwrap_or_default();
+    let with = [front, wanted].concat();
+    if *key < *with {
+        return Skip::To(Key::new(with));
+    }
+    let deeper = [&with[..], &[SEPARATOR]].concat();
+    if *key < *deeper {
+        return Skip::To(Key::new(deeper));
+    }
+    behind(front)
+}
+
+/// The first key that does not begin with these words, which end with a separator.
+fn behind(words: &[u8]) -> Skip {
+    match words.split_last() {
+        Some((_, words)) => Skip::To(Key::new([words, &[SEPARATOR + 1]].concat())),
+        None => Skip::All,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::{Address, Fields, Meta};
-    use std::sync::Arc;
 
     fn message(topic: &str, expires: Option<u64>) -> Message {
         let mut meta = Meta::new(Arc::default(), Timestamp(0));
@@ -82,14 +280,29 @@ mod tests {
         Message::from_fields(address, meta, &Fields::default(), Bytes::from_static(b"v"))
     }
 
+    fn empty() -> (Retained, Arc<Budget>) {
+        let budget = Arc::new(Budget::new(1 << 20, 1 << 20));
+        (Retained::new(&budget), budget)
+    }
+
+    /// What a search in slices of that many steps finds, and how many slices it took.
+    fn search(retained: &Retained, pattern: &str, steps: usize) -> (Vec<String>, usize) {
+        let mut search = Search::new(&pattern.into(), retained.newest());
+        let (mut found, mut slices) = (Vec::new(), 0);
+        while !search.is_over() {
+            found.extend(retained.search(&mut search, steps, Timestamp(100)));
+            slices += 1;
+        }
+        (found.iter().map(|value| value.message.address().key.to_string()).collect(), slices)
+    }
+
     fn found(retained: &Retained, pattern: &str) -> Vec<String> {
-        let list = retained.matching(&pattern.into(), Timestamp(100));
-        list.iter().map(|m| m.address().key.to_string()).collect()
+        search(retained, pattern, usize::MAX).0
     }
 
     #[test]
     fn wildcards_expiry_and_clearing() {
-        let mut retained = Retained::default();
+        let (mut retained, _) = empty();
         for (topic, expires) in
             [("a", None), ("a/b", None), ("a/c", Some(50)), ("b", Some(200)), ("$S", None)]
         {
@@ -105,5 +318,122 @@ mod tests {
             retained.set(topic.into(), None);
         }
         assert_eq!(retained.size(), (0, 0));
+    }
+
+    #[test]
+    fn a_search_finds_what_matches_whatever_it_skips() {
+        let (mut retained, _) = empty();
+        let words = ["", "a", "a-b", "ab", "b", "c", "$S"];
+        let mut topics: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        for depth in 0..3 {
+            let longer = topics.iter().filter(|t| t.matches('/').count() == depth);
+            let longer: Vec<String> =
+                longer.flat_map(|t| words.iter().map(move |word| format!("{t}/{word}"))).collect();
+            topics.extend(longer);
+        }
+        topics.sort_unstable();
+        for topic in &topics {
+            retained.set((&**topic).into(), Some(message(topic, None)));
+        }
+        for pattern in [
+            "a",
+            "+",
+            "#",
+            "a/#",
+            "a/+",
+            "+/a",
+            "+/b/+",
+            "a/+/c",
+            "+/+/ab/#",
+            "#/a",
+            "a/#/b",
+            "+/x",
+            "x/#",
+            "",
+            "/a",
+            "//",
+            "+//c",
+            "a/+/+/a-b",
+            "$S/#",
+            "b/nothing/+",
+        ] {
+            let pattern_key = Key::from(pattern);
+            let is_match = |t: &&String| {
+                let key = Key::from(&***t);
+                matches(&pattern_key, &key) && !hidden(&pattern_key, &key)
+            };
+            let all: Vec<&String> = topics.iter().filter(is_match).collect();
+            for steps in [1, 7, usize::MAX] {
+                assert_eq!(
+                    search(&retained, pattern, steps).0.iter().collect::<Vec<_>>(),
+                    all,
+                    "{pattern}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_match_is_not_looked_at() {
+        let (mut retained, _) = empty();
+        for number in 0..10_000 {
+            let topic = format!("sensors/{number}/temperature");
+            retained.set((&*topic).into(), Some(message(&topic, None)));
+        }
+        for pattern in ["nothing/#", "+/nothing", "+/nothing/#", "sensors/7/+/x", "sensors", "+"] {
+            assert_eq!(search(&retained, pattern, 10), (Vec::new(), 1), "{pattern}");
+        }
+        assert_eq!(search(&retained, "+/7/#", 10), (vec!["sensors/7/temperature".to_owned()], 1));
+    }
+
+    #[test]
+    fn a_search_finds_only_what_is_old_enough() {
+        let (mut retained, _) = empty();
+        retained.set("a".into(), Some(message("a", None)));
+        retained.set("b".into(), Some(message("b", None)));
+        let mut search = Search::new(&"#".into(), retained.newest());
+        let old = retained.set("a".into(), Some(message("a", None)));
+        let keys = |retained: &Retained, search: &mut Search| {
+            let list = retained.search(search, 10, Timestamp(0));
+            list.iter().map(|v| v.message.address().key.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&retained, &mut search), ["b"]);
+        // What was set back is as old as it was.
+        retained.put("a".into(), old);
+        assert_eq!(keys(&retained, &mut Search::new(&"#".into(), 2)), ["a", "b"]);
+    }
+
+    #[test]
+    fn values_are_charged_as_kept_and_found_when_they_expire() {
+        let (mut retained, budget) = empty();
+        for (topic, expires) in [("a", Some(10)), ("b", Some(20)), ("c", Some(10)), ("d", None)] {
+            let message = message(topic, expires);
+            message.charge(&budget);
+            retained.set(topic.into(), Some(message));
+        }
+        assert_eq!(budget.used(Account::Waiting), 0);
+        let kept = budget.used(Account::Kept);
+        let bigger = Message::from_fields(
+            Address::new("t".into(), "d".into()),
+            Meta::new(Arc::default(), Timestamp(0)),
+            &Fields::default(),
+            Bytes::from_static(b"longer"),
+        );
+        let growth = retained.growth(&bigger);
+        assert_eq!(growth, Some(Growth { values: 0, bytes: 5, memory: 5 }));
+        assert_eq!(retained.growth(&message("d", None)), None);
+        assert_eq!(retained.growth(&message("e", None)).map(|growth| growth.values), Some(1));
+        assert_eq!(retained.next_expiry(), Some(Timestamp(10)));
+        assert_eq!(retained.expired(Timestamp(19), 1), ["a".into()]);
+        assert_eq!(retained.expired(Timestamp(19), 9), ["a".into(), "c".into()]);
+        // It still waits in a queue.
+        let old = retained.set("a".into(), None).expect("there");
+        assert!(budget.used(Account::Waiting) > 0 && budget.used(Account::Kept) < kept);
+        drop(old);
+        for topic in ["b", "c", "d"] {
+            retained.set(topic.into(), None);
+        }
+        assert_eq!((budget.used(Account::Waiting), budget.used(Account::Kept)), (0, 0));
+        assert_eq!((retained.next_expiry(), retained.size()), (None, (0, 0)));
     }
 }

@@ -377,12 +377,13 @@ impl Log {
         }
     }
 
-    /// The stored durable records, page by page with its number: what a snapshot keeps.
-    pub fn stored(&self) -> impl Iterator<Item = (u64, Cold)> {
+    /// The stored durable records, page by page with its number, from that page on: what a snapshot keeps.
+    pub fn stored(&self, from: u64) -> impl Iterator<Item = (u64, Cold)> {
+        let skipped = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let stored = |record: &Record| {
             record.durable && record.place.is_some() && record.state != RecordState::Uncommitted
         };
-        self.pages.iter().enumerate().filter_map(move |(index, page)| {
+        self.pages.iter().enumerate().skip(skipped).filter_map(move |(index, page)| {
             let page = match page {
                 Page::Gone => return None,
                 Page::Cold(cold) if cold.durable => Cold::clone(cold),
@@ -398,14 +399,19 @@ impl Log {
     }
 
     /// Counts bytes by the journal entries (first, last) that they are in; a page that `count` cannot take as a whole
-    /// is counted record by record.
-    pub fn weigh(&self, count: &mut impl FnMut(u64, u64, u64) -> bool) {
+    /// is counted record by record. Counts that many pages from that one on; the next one behind them, if there is one.
+    pub fn weigh(
+        &self,
+        (from, pages): (u64, usize),
+        count: &mut impl FnMut(u64, u64, u64) -> bool,
+    ) -> Option<u64> {
         let one = |record: &Record, count: &mut dyn FnMut(u64, u64, u64) -> bool| {
             if let Some(Place { pos, .. }) = record.place {
                 count(pos, pos, u64::from(record.size));
             }
         };
-        for page in &self.pages {
+        let skipped = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        for page in self.pages.iter().skip(skipped).take(pages) {
             match page {
                 Page::Gone => {}
                 Page::Hot(hot) => hot.records().for_each(|(_, record)| one(record, count)),
@@ -416,6 +422,8 @@ impl Log {
                 }
             }
         }
+        let next = self.first.max(from) + pages as u64;
+        (next < self.first + self.pages.len() as u64).then_some(next)
     }
 
     /// Shows where stored records are, page by page: those whose journal entries may be among `entries`.
@@ -532,7 +540,7 @@ mod tests {
             ControlFlow::Continue(())
         });
         assert_eq!(seen, count - 5);
-        let pages: Vec<(u64, Cold)> = log.stored().collect();
+        let pages: Vec<(u64, Cold)> = log.stored(0).collect();
         assert_eq!(pages.iter().map(|(_, page)| u64::from(page.live)).sum::<u64>(), count - 1);
         let mut found = Vec::new();
         log.visit_places(&(11..12), |offset, _, _| found.push(offset.0));

@@ -12,3 +12,9 @@ mod bindings;
 mod matchers;
 mod measure;
 mod recovery;
+mod retained;
+mod snapshots;
+#[allow(dead_code)]
+#[path = "../broker/stage.rs"]
+mod stage;
+mod timers;

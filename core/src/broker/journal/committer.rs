@@ -24,6 +24,9 @@ const BATCH_RECORDS: usize = 16_384;
 /// Records that are let go under one lock.
 const FREED_AT_ONCE: usize = 4_096;
 
+/// Entries of the journal that are looked at with their lock held.
+const LIVE_SLICE: usize = 10_000;
+
 /// Units that wait to be written, and how many living records each entry of the journal has.
 pub struct Committer {
     pending: Mutex<Pending>,
@@ -107,15 +110,25 @@ impl Committer {
         }
     }
 
-    /// Positions below `upto` in which nothing lives.
-    pub fn dead(&self, upto: Pos) -> Vec<Range<Pos>> {
-        let live = self.live.lock();
+    /// Positions below `upto` in which nothing lives. What dies between two slices is found the next time.
+    pub async fn dead(&self, upto: Pos) -> Vec<Range<Pos>> {
         let (mut dead, mut from) = (Vec::new(), 1);
-        for (pos, entry) in live.range(..upto.0) {
-            if *pos > from {
-                dead.push(Pos(from)..Pos(*pos));
+        loop {
+            let slice: Vec<(u64, u32)> = {
+                let live = self.live.lock();
+                let entries = live.range(from.min(upto.0)..upto.0).take(LIVE_SLICE);
+                entries.map(|(pos, entry)| (*pos, entry.parts)).collect()
+            };
+            if slice.is_empty() {
+                break;
             }
-            from = pos + u64::from(entry.parts);
+            for (pos, parts) in slice {
+                if pos > from {
+                    dead.push(Pos(from)..Pos(pos));
+                }
+                from = pos + u64::from(parts.max(1));
+            }
+            tokio::task::yield_now().await;
         }
         if upto.0 > from {
             dead.push(Pos(from)..upto);
@@ -123,10 +136,21 @@ impl Committer {
         dead
     }
 
-    /// Entries of several parts in which something lives, and how many parts they have.
-    pub fn in_parts(&self) -> Vec<(u64, u32)> {
+    /// Entries of several parts in which something lives, and how many parts they have: a slice of them from a
+    /// position on, and where the next one begins.
+    pub fn in_parts(&self, from: u64) -> (Vec<(u64, u32)>, Option<u64>) {
         let live = self.live.lock();
-        live.iter().filter(|(_, e)| e.parts > 1).map(|(pos, e)| (*pos, e.parts)).collect()
+        let (mut found, mut looked) = (Vec::new(), 0);
+        for (pos, entry) in live.range(from..) {
+            if looked == LIVE_SLICE {
+                return (found, Some(*pos));
+            }
+            looked += 1;
+            if entry.parts > 1 {
+                found.push((*pos, entry.parts));
+            }
+        }
+        (found, None)
     }
 
     /// Resolves when an append has failed.
@@ -349,17 +373,17 @@ mod tests {
         fn wrote(&self, _: Pos, _: usize) {}
     }
 
-    #[test]
-    fn an_entry_is_dead_when_what_frees_it_is_stored() {
+    #[tokio::test]
+    async fn an_entry_is_dead_when_what_frees_it_is_stored() {
         let live = BTreeMap::from([(5, Live { records: 1, parts: 1 })]);
         let committer = Committer::new(live);
         // What frees it may be in a unit before.
         let mut ops = Ops::default();
         ops.freed.push(Place { pos: 5, index: 0 });
         committer.submit_ops(ops);
-        assert_eq!(committer.dead(Pos(9)), [Pos(1)..Pos(5), Pos(6)..Pos(9)]);
+        assert_eq!(committer.dead(Pos(9)).await, [Pos(1)..Pos(5), Pos(6)..Pos(9)]);
         let units = take_batch(&mut committer.pending.lock().units);
         committed(&committer, units, (Some(Pos(9)), 1), &Nobody);
-        assert_eq!(committer.dead(Pos(9)), [Pos(1)..Pos(9)]);
+        assert_eq!(committer.dead(Pos(9)).await, [Pos(1)..Pos(9)]);
     }
 }

@@ -8,16 +8,21 @@ use crate::broker::journal::fetch::fetch;
 use crate::broker::journal::unit::{Placed, Unit, WriteReason};
 use crate::broker::shared::Shared;
 use crate::broker::vhost::queue::Queue;
+use crate::exchange::LogId;
 use crate::log::{Offset, Place};
 use crate::store::{JournalId, Pos, Stretch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The journal may be this many times as large as what lives in it, and this many parts larger.
 const SLACK_TIMES: u64 = 2;
 const SLACK_PARTS: u64 = 4;
 /// Bytes that are read and written again at once.
 const BATCH_BYTES: u64 = 2 << 20;
+/// Queues, and pages of a queue, that are weighed before others have their turn.
+const WEIGH_QUEUES: usize = 1_000;
+const WEIGH_PAGES: usize = 64;
 
 /// A record that lives in an entry.
 struct Living {
@@ -28,19 +33,25 @@ struct Living {
 }
 
 /// True when more of the journal is dead than may be: a snapshot and cleaning would give disk space back.
-pub fn has_slack(shared: &Shared) -> bool {
+/// And the time that it took to find out.
+pub async fn has_slack(shared: &Shared) -> (bool, Duration) {
     let mut stretches = shared.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed);
-    let live = weigh(shared, &stretches);
-    is_slack(&stretches, &live)
+    // A short journal has none, whatever lives in it.
+    if !is_slack(&stretches, &[]) {
+        return (false, Duration::ZERO);
+    }
+    let (live, took) = weigh(shared, &stretches).await;
+    (is_slack(&stretches, &live), took)
 }
 
-/// True when a snapshot and cleaning would give some part of the journal back to the disk.
-pub fn has_gain(shared: &Shared) -> bool {
+/// True when a snapshot and cleaning would give some part of the journal back to the disk. And the time that it took to
+/// find out.
+pub async fn has_gain(shared: &Shared) -> (bool, Duration) {
     let mut stretches = shared.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed);
-    let live = weigh(shared, &stretches);
-    live.iter().zip(&stretches).any(|(live, stretch)| *live < stretch.bytes / 2)
+    let (live, took) = weigh(shared, &stretches).await;
+    (live.iter().zip(&stretches).any(|(live, stretch)| *live < stretch.bytes / 2), took)
 }
 
 fn is_slack(stretches: &[Stretch], live: &[u64]) -> bool {
@@ -53,7 +64,7 @@ fn is_slack(stretches: &[Stretch], live: &[u64]) -> bool {
 pub async fn clean(shared: &Arc<Shared>, upto: Pos, allowance: u64) {
     let mut stretches = shared.store.stretches(JournalId::Meta);
     stretches.retain(|stretch| stretch.sealed && stretch.entries.end.0 <= upto.0 + 1);
-    let live = weigh(shared, &stretches);
+    let (live, _) = weigh(shared, &stretches).await;
     if !shared.pressure.disk.is_low() && !is_slack(&stretches, &live) {
         return;
     }
@@ -81,8 +92,9 @@ pub async fn clean(shared: &Arc<Shared>, upto: Pos, allowance: u64) {
     }
 }
 
-/// Bytes that live in each part. A record in several queues counts for each of them.
-fn weigh(shared: &Shared, stretches: &[Stretch]) -> Vec<u64> {
+/// Bytes that live in each part, and the time that it took to count them. A record in several queues counts for each of
+/// them; one that comes or leaves meanwhile counts or does not.
+async fn weigh(shared: &Shared, stretches: &[Stretch]) -> (Vec<u64>, Duration) {
     let mut live = vec![0; stretches.len()];
     let mut count = |first: u64, last: u64, size: u64| {
         let at = stretches.partition_point(|stretch| stretch.entries.end.0 <= first);
@@ -99,12 +111,31 @@ fn weigh(shared: &Shared, stretches: &[Stretch]) -> Vec<u64> {
             None => true,
         }
     };
+    let mut took = Duration::ZERO;
     for vhost in shared.all_vhosts() {
-        for queue in vhost.queues() {
-            queue.look(|state| state.sub.log.weigh(&mut count));
+        let mut last = LogId(0);
+        loop {
+            let started = Instant::now();
+            let queues = vhost.topology.read().queues_after(last, WEIGH_QUEUES);
+            let Some(queue) = queues.last() else { break };
+            last = queue.id;
+            took += started.elapsed();
+            for queue in &queues {
+                let mut from = Some(0);
+                while let Some(page) = from {
+                    let started = Instant::now();
+                    let pages = (page, WEIGH_PAGES);
+                    from = queue.look(|state| state.sub.log.weigh(pages, &mut count));
+                    took += started.elapsed();
+                    if from.is_some() {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+            tokio::task::yield_now().await;
         }
     }
-    live
+    (live, took)
 }
 
 /// Writes the living records of a part of the journal again. Returns how many; none when the store failed.
@@ -114,6 +145,7 @@ async fn empty(shared: &Arc<Shared>, stretch: &Stretch) -> Option<usize> {
     let mut queues = Vec::new();
     for vhost in shared.all_vhosts() {
         for queue in vhost.queues() {
+            tokio::task::yield_now().await;
             let mut any = false;
             queue.look(|state| {
                 state.sub.log.visit_places(&entries, |offset, record, place| {

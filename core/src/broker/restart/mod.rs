@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `snapshot` | stores all but message bodies, so that the journal in front of that can go |
+//! | `collect` | what a snapshot says, collected slice by slice |
 //! | `clean` | writes again what little lives in a part of the journal, so that the part can go |
 //! | `recovery` `bindings` | reads the newest snapshot and the journal behind it |
 //! | `catch_up` | does what the end of the last start would have done |
@@ -11,6 +12,7 @@
 mod bindings;
 pub mod catch_up;
 pub mod clean;
+mod collect;
 pub mod dump;
 pub mod recovery;
 pub mod snapshot;

@@ -9,6 +9,7 @@ use crate::broker::operations::ops::{self, Op};
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::turn::removal::watch_unused;
+use crate::broker::turn::retained::restore_value;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::parked::ParkedPublish;
 use crate::broker::vhost::queue::Queue;
@@ -396,10 +397,8 @@ impl Recovered {
         }
         for (vhost, values) in self.retained {
             let Some(vhost) = shared.vhost(&vhost) else { continue };
-            let mut retained = vhost.retained.lock();
-            for (key, message) in values {
-                shared.charge(&message);
-                retained.set(key, Some(message));
+            for message in values.into_values() {
+                restore_value(shared, &vhost, message);
             }
         }
         for (id, mut publish) in self.parked {

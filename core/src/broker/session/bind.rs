@@ -10,11 +10,14 @@ use crate::broker::turn::context::Context;
 use crate::broker::turn::removal;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::queue::Queue;
-use crate::broker::vhost::topology::{Topology, binding_cost, queue_cost};
+use crate::broker::vhost::topology::{binding_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Binding, LogId, Tags, Target};
-use crate::message::Message;
+use crate::exchange::{Binding, LogId, Search, Target};
 use std::sync::Arc;
+
+/// Retained values that are looked at, and that are handed to a new binding, with locks held.
+const SEARCH_STEPS: usize = 1_000;
+const REPLAY_SLICE: usize = 256;
 
 impl Session {
     fn target(&mut self, to: &BindTarget) -> Result<Target, Error> {
@@ -75,9 +78,7 @@ impl Session {
         self.touch();
         let vhost = self.vhost.clone();
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
-        // Retained values are taken, and put where they go, with the topology's lock held: what is published meanwhile
-        // is seen once, as retained or live, and never before an older value.
-        let is_new = {
+        let (is_new, newest) = {
             let mut topology = vhost.topology.write();
             let mut ops = Ops::default();
             if topology.is_durable(&binding) {
@@ -87,46 +88,64 @@ impl Session {
                 .bind(binding.clone(), &vhost.generations)
                 .ok_or_else(|| Error::new(ErrorKind::NotFound, "what is to be bound is gone"))?;
             shared.committer.submit_ops(ops);
-            let wanted = match replay {
-                Replay::Always => true,
-                Replay::IfNew => is_new,
-                Replay::Never => false,
-            };
-            if wanted && binding.source == vhost.topic_exchange {
-                let values = vhost.retained.lock().matching(&binding.key, context.now);
-                self.replay(context, &topology, &binding, values);
-            }
-            is_new
+            // What is set from now on reaches the binding live.
+            (is_new, vhost.retained.lock().newest())
         };
         self.turn.run(context);
         self.finish(context, None);
+        let wanted = match replay {
+            Replay::Always => true,
+            Replay::IfNew => is_new,
+            Replay::Never => false,
+        };
+        let is_reached = !matches!(binding.target, Target::Exchange(_));
+        if wanted && is_reached && binding.source == vhost.topic_exchange {
+            self.replay(&binding, newest).await?;
+        }
         self.sync().await?;
         Ok(is_new)
     }
 
-    /// Retained values go where the new binding leads.
-    fn replay(
-        &mut self,
-        context: Context<'_>,
-        topology: &Topology,
-        binding: &Binding,
-        values: Vec<Message>,
-    ) {
-        for value in values {
-            let tags = Tags::of_retained(binding.tag);
-            match (&binding.target, &self.named) {
-                (Target::Session(_), Some(named)) => {
-                    self.turn.replay(context, named, &value, tags);
+    /// Retained values that were there when the binding was made go where it leads, and those published meanwhile
+    /// reach it live: each value is seen once, and never before an older one of its topic.
+    ///
+    /// They are looked for slice by slice, so that a search among many values holds nobody up. What a slice found is
+    /// handed over with the topology's lock held, under which no publish sets a value: what is still its topic's value
+    /// then has not reached the binding live.
+    async fn replay(&mut self, binding: &Binding, newest: u64) -> Result<(), Error> {
+        let (shared, vhost) = (self.shared(), self.vhost.clone());
+        let mut search = Search::new(&binding.key, newest);
+        while !search.is_over() {
+            let now = shared.now();
+            let found = vhost.retained.lock().search(&mut search, SEARCH_STEPS, now);
+            for values in found.chunks(REPLAY_SLICE) {
+                let context = Context { shared: &shared, vhost: &vhost, now };
+                // A connection that takes the session over waits for the end of what is begun here, and no more.
+                self.touch();
+                let is_theirs = self.named.as_ref().is_some_and(|named| !named.is_of(&self.inbox));
+                if is_theirs && matches!(binding.target, Target::Session(_)) {
+                    self.finish(context, None);
+                    return Err(taken_over());
                 }
-                (Target::Log(id), _) => {
-                    if let Some(queue) = topology.queue_by_id(*id) {
-                        self.turn.replay_into(context, queue, &value, tags);
+                let is_bound = {
+                    let topology = vhost.topology.write();
+                    let is_bound = topology.is_bound(binding);
+                    if is_bound {
+                        let target = (binding, self.named.as_ref());
+                        self.turn.replay_values(context, &topology, target, values);
                     }
+                    is_bound
+                };
+                self.turn.run(context);
+                self.finish(context, None);
+                if !is_bound {
+                    return Ok(());
                 }
-                _ => {}
+                tokio::task::yield_now().await;
             }
+            tokio::task::yield_now().await;
         }
-        self.turn.place(context);
+        Ok(())
     }
 
     /// The named session's own queue comes with its first binding or consumer.

@@ -114,6 +114,7 @@ impl Session {
             Ok((handle, is_first))
         });
         let (handle, is_first) = attached?;
+        removal::in_use(&self.shared(), &queue);
         if is_first {
             self.turn.unit().ops.used(queue.id);
         }

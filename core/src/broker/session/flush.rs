@@ -348,7 +348,7 @@ impl Session {
             true => Terms::Refusable,
             false => Terms::Untold,
         };
-        let (taken, index, confirmed) = match self.route(context, &message) {
+        let (taken, index, confirmed) = match self.route(context, &message, terms) {
             Ok(route) => {
                 let taken = self.turn.publish(context, message.clone(), &route, terms);
                 let is_unroutable = |turn: &Turn| {
@@ -407,7 +407,12 @@ impl Session {
     }
 
     /// The route of an address, remembered as long as nothing that concerns it changes.
-    fn route(&mut self, context: Context<'_>, message: &Message) -> Result<Arc<Route>, Error> {
+    fn route(
+        &mut self,
+        context: Context<'_>,
+        message: &Message,
+        terms: Terms,
+    ) -> Result<Arc<Route>, Error> {
         let address = message.address();
         let retains = context.retains(message) && !self.turn.all_or_nothing;
         if !retains
@@ -424,15 +429,22 @@ impl Session {
         }
         let stamp = context.vhost.generations.stamp(&address.key);
         let fields = || message.fields(&context.shared.formats);
-        let turn = &mut self.turn;
+        let (turn, mut refusal) = (&mut self.turn, None);
         let retain = |route: &Route| {
             // Routes that watch the address have their turn before anything is retained there.
             if retains && !route.is_watched() {
-                turn.note_retained(context.retain(message));
+                match context.retain(message) {
+                    Ok(change) => turn.note_retained(change),
+                    Err(why) => refusal = Some(why),
+                }
             }
         };
         let (route, cacheable) =
             context.vhost.route((address, &message.meta().origin), &fields, retain)?;
+        // Where its publisher cannot be told, a message is delivered that cannot be retained.
+        if let Some(why) = refusal.filter(|_| terms == Terms::Refusable) {
+            return Err(why);
+        }
         let route = Arc::new(route);
         if cacheable {
             if self.route_cache.len() >= CACHE_MAX {

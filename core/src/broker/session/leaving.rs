@@ -95,10 +95,10 @@ impl Session {
         let now = shared.now();
         let left = self.leave_name(&shared, now, &mut ops);
         self.inbox.close();
+        shared.pressure.forget(&self.inbox);
+        self.vhost.content.read().iter().for_each(|route| route.forget(&self.inbox));
         if let Some(ended) = left {
-            for (id, at) in shared.parked.lock().gone(self.id, now, ended) {
-                shared.timers.set(at, TimerEvent::Parked(id));
-            }
+            removal::owner_gone(&shared, self.id, now, ended);
         }
         self.turn.unit().ops.append(&mut ops);
         self.flush_ops();

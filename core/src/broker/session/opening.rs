@@ -11,7 +11,9 @@ use crate::broker::turn::removal;
 use crate::broker::turn::run::Turn;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
+use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::named::Named;
+use crate::cost::Cost;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::SessionId;
 use crate::message::{Name, Origin};
@@ -67,7 +69,12 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
     let origin = Arc::new(Origin { connection, ..spec.origin.clone() });
     let inbox = Inbox::new(origin, shared.settings.inbox_bytes_max);
     let opened = match &spec.name {
-        Some(_) => open_named(shared, &vhost, spec, &inbox),
+        Some(name) => {
+            let open_turn = shared.open_turns.enter();
+            let opened = open_named(shared, &vhost, (name, spec), &inbox);
+            shared.open_turns.leave(open_turn);
+            opened?
+        }
         None => Opened {
             id: shared.identifiers.next_anonymous(),
             named: None,
@@ -81,20 +88,26 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
     Ok((session, opened))
 }
 
-/// Opens a named session, or takes it over from the connection that has it.
+/// Opens a named session, or takes it over from the connection that has it. `LimitReached` when it would be new and
+/// there are as many as there may be.
 fn open_named(
     shared: &Arc<Shared>,
     vhost: &Arc<Vhost>,
-    spec: &SessionSpec,
+    (name, spec): (&Name, &SessionSpec),
     inbox: &Arc<Inbox>,
-) -> Opened {
-    let name = spec.name.clone().unwrap_or_default();
+) -> Result<Opened, Error> {
     let mut turn = Turn::default();
-    let open_turn = shared.open_turns.enter();
     // One at a time: two connections that open one name at once must not both find it free.
-    let _one = vhost.opening.lock();
-    let old = vhost.topology.read().session(&name).cloned();
+    let one = vhost.opening.lock();
+    let (old, there) = {
+        let topology = vhost.topology.read();
+        (topology.session(name).cloned(), topology.sessions_count())
+    };
     let was_there = old.is_some();
+    if !was_there {
+        let who = (&vhost.name, &spec.origin);
+        vhost.limits.check(Limit::Sessions, (there, 1), size_of::<Named>() + name.cost(), who)?;
+    }
     let mut taken_from = None;
     let resumed = match old {
         Some(old) => {
@@ -112,19 +125,15 @@ fn open_named(
             (!ended).then_some(old)
         }
         None => {
-            orphaned_wills(shared, vhost, &name);
+            orphaned_wills(shared, vhost, name);
             None
         }
     };
     let named = match &resumed {
         Some(named) => named.clone(),
-        None => {
-            let id = SessionId(shared.identifiers.next());
-            let named = Named::new(id, name.clone(), spec.life, spec.queue.clone());
-            vhost.topology.write().add_session(named.clone());
-            named
-        }
+        None => add_named(shared, vhost, name, spec),
     };
+    shared.timers.cancel(&TimerEvent::SessionExpires(vhost.name.clone(), named.id));
     let is_stored = named.with(|state| {
         state.inbox = Some(inbox.clone());
         state.life = spec.life;
@@ -135,20 +144,33 @@ fn open_named(
         state.stored || state.life.lasts()
     });
     let is_stored = is_stored && named.store(&vhost.name, |ops| shared.committer.submit_ops(ops));
+    // What is left to do is about what the old connection had: others may open sessions meanwhile.
+    drop(one);
     let context = Context { shared, vhost, now: shared.now() };
     turn.run(context);
     // Where an old session was, its end may still be on its way to the store.
     let must_sync = is_stored || turn.is_durable() || was_there;
     turn.finish(context, None);
-    shared.open_turns.leave(open_turn);
-    Opened { id: named.id, named: Some(named), resumed: resumed.is_some(), must_sync, taken_from }
+    let (id, resumed) = (named.id, resumed.is_some());
+    Ok(Opened { id, named: Some(named), resumed, must_sync, taken_from })
+}
+
+fn add_named(shared: &Shared, vhost: &Vhost, name: &Name, spec: &SessionSpec) -> Arc<Named> {
+    let id = SessionId(shared.identifiers.next());
+    let named = Named::new(id, name.clone(), spec.life, spec.queue.clone());
+    vhost.topology.write().add_session(named.clone());
+    named
 }
 
 /// Withdraws the wills of a client that is back, but for those that are due nevertheless: see `Parked::back`.
 fn wills(shared: &Shared, owner: SessionId, how: (bool, bool), turn: &mut Turn) {
-    let (forgotten, due) = shared.parked.lock().back(owner, shared.now(), how);
-    for id in forgotten {
-        turn.unit().ops.unpark(id);
+    let mut parked = shared.parked.lock();
+    let (forgotten, due) = parked.back(owner, shared.now(), how);
+    for (id, is_stored) in forgotten {
+        shared.timers.cancel(&TimerEvent::Parked(id));
+        if is_stored {
+            turn.unit().ops.unpark(id);
+        }
     }
     for id in due {
         shared.timers.set(shared.now(), TimerEvent::Parked(id));
@@ -157,7 +179,8 @@ fn wills(shared: &Shared, owner: SessionId, how: (bool, bool), turn: &mut Turn) 
 
 /// Makes wills due whose owner did not outlive the last start, and whose client is back now.
 fn orphaned_wills(shared: &Shared, vhost: &Vhost, name: &Name) {
-    for id in shared.parked.lock().orphans(&vhost.name, name, shared.now()) {
+    let mut parked = shared.parked.lock();
+    for id in parked.orphans(&vhost.name, name, shared.now()) {
         shared.timers.set(shared.now(), TimerEvent::Parked(id));
     }
 }

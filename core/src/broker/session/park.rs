@@ -5,16 +5,27 @@ use super::state::Session;
 use crate::broker::door::request::{ParkId, ParkUntil};
 use crate::broker::operations::ops::Ops;
 use crate::broker::shared::timers::TimerEvent;
+use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::parked::ParkedPublish;
+use crate::cost::Cost;
 use crate::error::Error;
 use crate::message::Message;
 
 impl Session {
+    /// An error when there are as many parked publishes as there may be, or no memory for one more.
+    fn check_parked(&self, message: &Message) -> Result<(), Error> {
+        let vhost = &self.vhost;
+        let there = self.broker.shared().parked.lock().count(&vhost.name);
+        let bytes = message.cost() + size_of::<ParkedPublish>();
+        vhost.limits.check(Limit::Parked, (there, 1), bytes, (&vhost.name, self.origin()))
+    }
+
     /// A publish that is routed when due.
     pub async fn park(&mut self, due: ParkUntil, message: Message) -> Result<ParkId, Error> {
         self.flush_behind().await;
         let shared = self.shared();
         self.vhost.check(message.address())?;
+        self.check_parked(&message)?;
         // A will is small, and refusing it would refuse the client.
         if matches!(due, ParkUntil::At(_)) {
             shared.check_disk_space()?;
@@ -49,8 +60,11 @@ impl Session {
         let owner = self.id;
         let publish =
             ParkedPublish { vhost, message, due, owner, at: None, durable, orphan_of: None };
-        if let Some(at) = shared.parked.lock().add(id, publish) {
-            shared.timers.set(at, TimerEvent::Parked(id));
+        {
+            let mut parked = shared.parked.lock();
+            if let Some(at) = parked.add(id, publish) {
+                shared.timers.set(at, TimerEvent::Parked(id));
+            }
         }
         shared.open_turns.leave(grace);
         // A connection that took the session over before it was parked does not know of it.
@@ -64,11 +78,19 @@ impl Session {
         Ok(id)
     }
 
+    fn withdraw(&self, id: ParkId) -> Option<ParkedPublish> {
+        let shared = self.broker.shared();
+        let mut parked = shared.parked.lock();
+        let publish = parked.take(id)?;
+        shared.timers.cancel(&TimerEvent::Parked(id));
+        Some(publish)
+    }
+
     /// False when it is gone already.
     pub async fn unpark(&mut self, id: ParkId) -> Result<bool, Error> {
         self.flush_behind().await;
         self.touch();
-        let Some(parked) = self.shared().parked.lock().take(id) else { return Ok(false) };
+        let Some(parked) = self.withdraw(id) else { return Ok(false) };
         let mut ops = Ops::default();
         if parked.durable {
             ops.unpark(id);

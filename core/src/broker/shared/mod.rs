@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind};
 use crate::message::{Budget, Formats, Message, Timestamp};
 use crate::store::{Pos, Store};
 use background::Background;
-use clock::WallClock;
+use clock::{Correction, WallClock};
 use identifiers::Identifiers;
 use journal_position::JournalPosition;
 use loads::Loads;
@@ -54,7 +54,7 @@ pub struct Shared {
     pub journal: JournalPosition,
     pub open_turns: OpenTurns,
     pub loads: Loads,
-    /// Parked publishes; its lock is taken alone.
+    /// Parked publishes; under its lock only timers are set.
     pub parked: Mutex<Parked>,
     pub timers: Timers,
     clock: WallClock,
@@ -92,8 +92,8 @@ impl Shared {
             journal: JournalPosition::new(start.tail, settings.snapshot_bytes),
             open_turns: OpenTurns::default(),
             loads,
-            parked: Mutex::default(),
-            timers: Timers::default(),
+            parked: Mutex::new(Parked::new(&budget)),
+            timers: Timers::new(&budget),
             clock: WallClock::start(),
             identifiers: Identifiers::new(start.epoch),
             pressure: BackPressure::new(budget),
@@ -107,6 +107,11 @@ impl Shared {
     /// Milliseconds since the epoch; never goes back.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Lets the clock follow the system's; for the task that does.
+    pub fn follow_clock(&self) -> Option<Correction> {
+        self.clock.follow()
     }
 
     /// The virtual host of that name.

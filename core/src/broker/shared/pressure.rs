@@ -1,10 +1,10 @@
 //! Back-pressure: memory and disk space, their marks, and the publishers that are held back over them.
 
+use crate::broker::vhost::held::HeldSessions;
 use crate::broker::vhost::inbox::Inbox;
 use crate::message::{Account, Budget, Message};
-use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 
 /// What may hold publishers back, and whom it holds back.
@@ -12,7 +12,7 @@ pub struct BackPressure {
     pub memory: Memory,
     pub disk: DiskSpace,
     /// Inboxes of sessions whose publishes are held back, to be woken when that ends.
-    held: Mutex<Vec<Weak<Inbox>>>,
+    held: HeldSessions,
 }
 
 /// Memory that messages take.
@@ -48,7 +48,7 @@ impl BackPressure {
             is_evicting: AtomicBool::new(false),
             exceeded: Notify::new(),
         };
-        Self { memory, disk: DiskSpace::default(), held: Mutex::default() }
+        Self { memory, disk: DiskSpace::default(), held: HeldSessions::default() }
     }
 
     /// True while publishers are held back.
@@ -58,15 +58,17 @@ impl BackPressure {
 
     /// Wakes that session when publishers are not held back any more.
     pub fn hold(&self, inbox: &Arc<Inbox>) {
-        let mut held = self.held.lock();
-        held.retain(|h| h.strong_count() > 0 && h.as_ptr() != Arc::as_ptr(inbox));
-        held.push(Arc::downgrade(inbox));
+        self.held.hold(inbox);
+    }
+
+    /// The session has left: it is not to be woken.
+    pub fn forget(&self, inbox: &Arc<Inbox>) {
+        self.held.forget(inbox);
     }
 
     /// Wakes the sessions that were held back: each looks whether it may go on.
     pub fn release_held(&self) {
-        let held = std::mem::take(&mut *self.held.lock());
-        held.iter().filter_map(Weak::upgrade).for_each(|inbox| inbox.wake());
+        self.held.release();
     }
 }
 

@@ -6,7 +6,7 @@ use crate::broker::shared::Shared;
 use crate::store::Space;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks at the disk, far from the alarm mark and near it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -18,10 +18,12 @@ const ALARM_PART: u64 = 20;
 const NEAR: u64 = 2;
 /// Snapshots under the alarm: what consumers have freed is given back to the disk in time.
 const LOOKS_PER_SNAPSHOT: u32 = 5;
+/// To find out whether they would give anything back takes time, and is done again after this many times as much.
+const WEIGHING_PAUSE: u32 = 100;
 
 /// Watches the free disk space until the broker closes.
 pub async fn run(shared: Arc<Shared>) {
-    let mut looks = 0;
+    let (mut looks, mut next_weighing) = (0, Instant::now());
     loop {
         let pause = match shared.store.space().await {
             Ok(None) => return,
@@ -37,8 +39,12 @@ pub async fn run(shared: Arc<Shared>) {
         };
         if shared.pressure.disk.is_low() {
             looks += 1;
-            if looks % LOOKS_PER_SNAPSHOT == 0 && has_gain(&shared) {
-                shared.journal.snapshot_due.notify_one();
+            if looks % LOOKS_PER_SNAPSHOT == 0 && next_weighing <= Instant::now() {
+                let (is_gain, took) = has_gain(&shared).await;
+                next_weighing = Instant::now() + took * WEIGHING_PAUSE;
+                if is_gain {
+                    shared.journal.snapshot_due.notify_one();
+                }
             }
         }
         // Who writes much asks for a look before it is due.

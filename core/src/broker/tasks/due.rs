@@ -4,7 +4,7 @@ use crate::broker::door::request::{ParkId, SessionLife};
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::turn::context::Context;
-use crate::broker::turn::removal::{end_parked, end_session, watch_unused};
+use crate::broker::turn::removal::{end_session, owner_gone, watch_unused};
 use crate::broker::turn::run::Turn;
 use crate::broker::vhost::host::Vhost;
 use crate::exchange::{LogId, SessionId};
@@ -20,9 +20,14 @@ pub async fn run(shared: Arc<Shared>) {
     loop {
         while let Some(event) = shared.timers.take_due(shared.now()) {
             let open_turn = shared.open_turns.enter();
+            // To route a publish takes little; of the others, each may be about many things.
+            let is_short = matches!(event, TimerEvent::Parked(_));
             fire(&shared, event);
             shared.open_turns.leave(open_turn);
-            tokio::task::consume_budget().await;
+            match is_short {
+                true => tokio::task::consume_budget().await,
+                false => tokio::task::yield_now().await,
+            }
         }
         let wait = match shared.timers.next() {
             Some(at) => Duration::from_millis(shared.now().until(at).max(1)),
@@ -48,6 +53,11 @@ fn fire(shared: &Arc<Shared>, event: TimerEvent) {
             }
         }
         TimerEvent::Parked(id) => route_parked(shared, id, now),
+        TimerEvent::ValueExpires(vhost) => {
+            if let Some(vhost) = shared.vhost(&vhost) {
+                Context { shared, vhost: &vhost, now }.expire_values();
+            }
+        }
         TimerEvent::SessionExpires(vhost, id) => {
             if let Some(vhost) = shared.vhost(&vhost) {
                 expire_session(shared, &vhost, id, now);
@@ -77,7 +87,7 @@ fn expire_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, id: SessionId, now: 
     });
     if over {
         let ops = end_session(shared, vhost, &named);
-        end_parked(shared, id, now);
+        owner_gone(shared, id, now, true);
         shared.committer.submit_ops(ops);
     }
 }

@@ -3,12 +3,14 @@
 //! | file | what it does |
 //! |---|---|
 //! | `due` | acts on timers |
+//! | `clock` | lets the clock follow the system's |
 //! | `load` | reads records back that dispatch has come to |
 //! | `relieve` | lets messages leave memory |
 //! | `disk_space` | watches the disk |
 //! | `routes` | content routes begin; what an old one left is moved on |
 //! | `route_worker` `route_inputs` | consumes the queue of a content route; messages that wait there |
 
+pub mod clock;
 pub mod disk_space;
 pub mod due;
 pub mod load;

@@ -35,16 +35,19 @@ impl Turn {
         let refused = no_route.or_else(|| self.refused.any().cloned());
         let admitted = match refused {
             Some(why) => Err(why),
-            None => self.arrivals.iter().try_for_each(|each| {
-                check((each.receiver.clone(), each.list.len() as u64, each.bytes))
-            }),
+            None => {
+                let fits = self.arrivals.iter().try_for_each(|each| {
+                    check((each.receiver.clone(), each.list.len() as u64, each.bytes))
+                });
+                fits.and_then(|()| context.check_retainable(&self.retained_later))
+            }
         };
         match admitted {
             Ok(()) => {
                 let all = self.arrivals.iter_mut().flat_map(|each| &mut each.list);
                 all.for_each(|arriving| arriving.terms = Terms::Admitted);
                 for message in std::mem::take(&mut self.retained_later) {
-                    context.retain(&message);
+                    context.retain_admitted(&message);
                 }
             }
             Err(_) => {

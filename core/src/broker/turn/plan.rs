@@ -40,6 +40,9 @@ pub(super) struct Plan<'a> {
     by: Option<Arc<ContentPath>>,
     /// Its publisher was answered long ago: what refuses it then dead-letters it instead.
     pub(super) is_answered: bool,
+    /// Its publisher can be told that there is no room for a retained value. Otherwise it is delivered all the same,
+    /// and not retained.
+    pub(super) is_refusable: bool,
 }
 
 /// Why nothing of a plan can happen.
@@ -73,6 +76,7 @@ impl<'a> Plan<'a> {
             in_transaction,
             by: None,
             is_answered: false,
+            is_refusable: false,
         }
     }
 
@@ -170,12 +174,11 @@ impl<'a> Plan<'a> {
     /// A result is published to its address. True when somebody gets it.
     pub(super) fn emit(&mut self, path: &Arc<ContentPath>, result: Message) -> Result<bool, Stop> {
         let found = self.resolve(&result, false);
-        let route = found.map_err(|error| {
-            Stop::Failed(match error.kind() {
-                // Nobody may publish there, and that does not change.
-                ErrorKind::Refused => failure(path, FailureKind::Guest, error.detail()),
-                _ => unroutable(path, error.detail()),
-            })
+        let route = found.map_err(|error| match error.kind() {
+            // Nobody may publish there, and that does not change.
+            ErrorKind::Refused => Stop::Failed(failure(path, FailureKind::Guest, error.detail())),
+            ErrorKind::LimitReached => Stop::Obstacle(Obstacle { path: Some(path.clone()), error }),
+            _ => Stop::Failed(unroutable(path, error.detail())),
         })?;
         if result.address().is_queue() && route.queues.is_empty() && route.content.is_empty() {
             let text = format!("there is no {}", result.address());
@@ -196,11 +199,14 @@ impl<'a> Plan<'a> {
     fn resolve(&mut self, message: &Message, is_behind_routes: bool) -> Result<Route, Error> {
         let (context, in_transaction) = (self.context, self.in_transaction);
         let fields = || message.fields(&context.shared.formats);
-        let (mut change, mut later) = (None, None);
+        let (mut change, mut later, mut refusal) = (None, None, None);
         let retain = |route: &Route| {
             let retains = context.retains(message) && (is_behind_routes || !route.is_watched());
             match (retains, in_transaction) {
-                (true, false) => change = Some(context.retain(message)),
+                (true, false) => match context.retain(message) {
+                    Ok(set) => change = Some(set),
+                    Err(why) => refusal = Some(why),
+                },
                 (true, true) => later = Some(message.clone()),
                 (false, _) => {}
             }
@@ -209,6 +215,9 @@ impl<'a> Plan<'a> {
             context.vhost.route((message.address(), &message.meta().origin), &fields, retain);
         self.retained.extend(change);
         self.retained_later.extend(later);
+        if let Some(why) = refusal.filter(|_| self.is_refusable) {
+            return Err(why);
+        }
         found.map(|(route, _)| route)
     }
 

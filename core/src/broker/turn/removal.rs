@@ -46,6 +46,8 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
         ops.freed = state.empty(&mut waiting);
         (count, seats)
     });
+    shared.timers.cancel(&TimerEvent::RecordExpires(vhost.name.clone(), queue.id));
+    shared.timers.cancel(&TimerEvent::QueueUnused(vhost.name.clone(), queue.id));
     for (consumer, inbox) in seats {
         inbox.take_back(consumer, &mut waiting);
         let why = format!("queue '{}' was deleted", queue.name);
@@ -102,8 +104,32 @@ pub fn watch_unused(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
             let (ops, _) = remove_queue(shared, vhost, queue);
             shared.committer.submit_ops(ops);
         }
-        Some(at) => shared.timers.set(at, TimerEvent::QueueUnused(vhost.name.clone(), queue.id)),
+        Some(at) => {
+            let event = TimerEvent::QueueUnused(vhost.name.clone(), queue.id);
+            shared.timers.set(at, event.clone());
+            // Whoever deleted it in between has found no timer to cancel.
+            if queue.is_gone() {
+                shared.timers.cancel(&event);
+            }
+        }
         None => {}
+    }
+}
+
+/// The queue has a consumer: it is not watched.
+pub fn in_use(shared: &Shared, queue: &Queue) {
+    if queue.spec.expires_ms.is_some() {
+        shared.timers.cancel(&TimerEvent::QueueUnused(queue.vhost.clone(), queue.id));
+    }
+}
+
+/// The head of a queue expires then, at the earliest.
+pub(super) fn watch_head(shared: &Shared, vhost: &Vhost, queue: LogId, due: Timestamp) {
+    let event = TimerEvent::RecordExpires(vhost.name.clone(), queue);
+    shared.timers.set_no_later(due, event.clone());
+    // Whoever deleted it in between has found no timer to cancel.
+    if vhost.queue_by_id(queue).is_none() {
+        shared.timers.cancel(&event);
     }
 }
 
@@ -122,12 +148,14 @@ pub fn end_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, named: &Arc<Named>)
     if durable {
         ops.session_gone(named.id);
     }
+    shared.timers.cancel(&TimerEvent::SessionExpires(vhost.name.clone(), named.id));
     ops
 }
 
-/// The end of a session makes what it parked due at once.
-pub fn end_parked(shared: &Shared, owner: SessionId, now: Timestamp) {
-    for (id, at) in shared.parked.lock().gone(owner, now, true) {
+/// A connection is gone (or, when `ended`, its session): its wills become due, at once or after their delay.
+pub fn owner_gone(shared: &Shared, owner: SessionId, now: Timestamp, ended: bool) {
+    let mut parked = shared.parked.lock();
+    for (id, at) in parked.gone(owner, now, ended) {
         shared.timers.set(at, TimerEvent::Parked(id));
     }
 }

@@ -121,6 +121,7 @@ impl Turn {
         terms: Terms,
     ) -> bool {
         let mut plan = Plan::new(context, self.all_or_nothing);
+        plan.is_refusable = terms == Terms::Refusable;
         let followed = plan.follow(message, route).and_then(|()| self.admits(&plan, false));
         let Err(obstacle) = followed else { return self.carry_out(context, plan) };
         plan.undo();
@@ -318,7 +319,8 @@ fn route_of(
     let mut retained = None;
     let retain = |route: &Route| {
         let retains = context.retains(message) && !route.is_watched();
-        retained = retains.then(|| context.retain(message));
+        // Nobody can be told that there is no room for its value: it is delivered, and not retained.
+        retained = retains.then(|| context.retain(message)).and_then(Result::ok);
     };
     let (route, _) =
         context.vhost.route((message.address(), &message.meta().origin), &fields, retain)?;

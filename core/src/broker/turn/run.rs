@@ -6,10 +6,10 @@
 use super::context::Context;
 use super::receivers::Receivers;
 use super::refusals::Refusals;
+use super::removal::watch_head;
 use super::retained::RetainedChange;
 use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::shared::loads::Load;
-use crate::broker::shared::timers::TimerEvent;
 use crate::broker::vhost::content_path::ContentPath;
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::inbox::Inbox;
@@ -208,10 +208,7 @@ impl Turn {
             context.shared.loads.ask(Load { vhost: context.vhost.clone(), queue, wanted });
         }
         for (queue, due) in self.after.alarms.drain(..) {
-            context
-                .shared
-                .timers
-                .set(due, TimerEvent::RecordExpires(context.vhost.name.clone(), queue));
+            watch_head(context.shared, context.vhost, queue, due);
         }
         for inbox in self.after.wake.drain(..) {
             inbox.wake();

@@ -2,16 +2,17 @@
 //! queue, and what becomes of messages at its border. What a route does to a message is behind the
 //! [`Transform`](crate::transform::Transform) seam.
 
+use super::held::HeldSessions;
 use super::inbox::Inbox;
 use super::queue::Queue;
 use super::route_counters::RouteCounters;
 use crate::message::{Address, Formats, Journey, Message, Meta, Name, Onward, Value};
 use crate::transform::{ContentRoute, Mode, StepFailure};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use std::cmp::Reverse;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 
 /// The names of the queues in front of routes begin with it. They are the broker's own: no client reaches them.
 pub const QUEUES: &str = "route/";
@@ -41,7 +42,7 @@ pub struct ContentPath {
     queue: RwLock<Option<Arc<Queue>>>,
     pub counters: RouteCounters,
     /// Sessions whose publishes are held back until there is room in its queue.
-    held: Mutex<Vec<Weak<Inbox>>>,
+    held: HeldSessions,
     /// Its queue was found full, and there was no room since.
     is_marked_full: AtomicBool,
     /// How many routes of the virtual host are marked so.
@@ -59,7 +60,7 @@ impl ContentPath {
             place,
             queue: RwLock::new(None),
             counters: RouteCounters::default(),
-            held: Mutex::default(),
+            held: HeldSessions::default(),
             is_marked_full: AtomicBool::new(false),
             full_routes,
             said_waiting: AtomicBool::new(false),
@@ -163,9 +164,12 @@ impl ContentPath {
 
     /// Wakes that session when there is room in the queue again.
     pub fn hold(&self, inbox: &Arc<Inbox>) {
-        let mut held = self.held.lock();
-        held.retain(|h| h.strong_count() > 0 && h.as_ptr() != Arc::as_ptr(inbox));
-        held.push(Arc::downgrade(inbox));
+        self.held.hold(inbox);
+    }
+
+    /// The session has left: it is not to be woken.
+    pub fn forget(&self, inbox: &Arc<Inbox>) {
+        self.held.forget(inbox);
     }
 
     /// Records left the queue: sessions that are held back look again when there is room.
@@ -176,8 +180,7 @@ impl ContentPath {
         if self.is_marked_full.swap(false, Ordering::AcqRel) {
             self.full_routes.fetch_sub(1, Ordering::AcqRel);
         }
-        let held = std::mem::take(&mut *self.held.lock());
-        held.iter().filter_map(Weak::upgrade).for_each(|inbox| inbox.wake());
+        self.held.release();
     }
 }
 

@@ -65,7 +65,7 @@ impl Vhost {
             topic_exchange,
             topic_rules,
             topology: RwLock::new(topology),
-            retained: Mutex::default(),
+            retained: Mutex::new(Retained::new(budget)),
             opening: Mutex::default(),
             generations: Generations::new(),
             content: RwLock::new(Arc::new([])),

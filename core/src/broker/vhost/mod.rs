@@ -7,6 +7,7 @@
 //! | `walk` `route` `generations` | from an address to its targets; when a cached route is out of date |
 //! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
 //! | `inbox` | what waits for one connection |
+//! | `held` | sessions whose publishes are held back |
 //! | `named` | what outlives a connection |
 //! | `content_path` `route_counters` | a content route with its queue; what it did |
 //! | `limits` | how many objects there may be; who met a limit |
@@ -16,6 +17,7 @@
 pub mod content_path;
 pub mod drops;
 pub mod generations;
+pub mod held;
 pub mod host;
 pub mod inbox;
 pub mod limits;

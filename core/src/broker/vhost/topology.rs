@@ -321,9 +321,12 @@ impl Topology {
         }
     }
 
-    /// Declared exchanges that survive a restart.
-    pub fn durable_exchanges(&self) -> impl Iterator<Item = &ExchangeSpec> {
-        self.exchanges.values().filter(|e| e.spec.durable && !e.predeclared).map(|e| &e.spec)
+    /// The next `max` declared exchanges behind that one that survive a restart.
+    pub fn durable_exchanges_after(&self, after: Option<&Name>, max: usize) -> Vec<ExchangeSpec> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.exchanges.range::<Name, _>((from, Bound::Unbounded)).map(|(_, e)| e);
+        let durable = behind.filter(|e| e.spec.durable && !e.predeclared);
+        durable.take(max).map(|e| e.spec.clone()).collect()
     }
 
     /// All queues.
