@@ -355,6 +355,7 @@ impl Recovered {
                 continue;
             };
             let queue = restore(id, record, now);
+            queue.charge_to(&vhost.limits.budget);
             vhost.topology.write().add_queue(queue.clone(), &vhost.generations);
             if !owned.contains(&id) {
                 watch_unused(shared, &vhost, &queue);

@@ -70,7 +70,7 @@ impl Session {
         if created {
             removal::watch_unused(&shared, &self.vhost, &queue);
             if queue.owner.is_some() {
-                self.exclusive.push(queue.clone());
+                self.exclusive.insert(queue.id, queue.clone());
             }
         }
         if queue.is_durable() {
@@ -106,6 +106,7 @@ impl Session {
             owner,
             shared.now(),
         );
+        queue.charge_to(&self.vhost.limits.budget);
         let mut ops = Ops::default();
         if queue.is_durable() {
             ops.queue(&self.vhost.name, queue.id, &queue.spec);
@@ -149,7 +150,7 @@ impl Session {
         let shared = self.shared();
         self.touch();
         let (ops, count) = removal::remove_queue(&shared, &self.vhost, &queue);
-        self.exclusive.retain(|q| q.id != queue.id);
+        self.exclusive.remove(&queue.id);
         self.store(ops).await?;
         if queue.is_durable() {
             self.sync().await?;

@@ -58,10 +58,10 @@ impl Session {
         // What was read before the end counts; it is at most the session's share.
         self.flush_all();
         let mut ops = Ops::default();
-        for consumer in self.consumers_of(None) {
+        for consumer in self.consumers.of(None) {
             ops.append(&mut self.release(consumer));
         }
-        for queue in std::mem::take(&mut self.exclusive) {
+        for queue in std::mem::take(&mut self.exclusive).into_values() {
             ops.append(&mut removal::remove_queue(&shared, &self.vhost, &queue).0);
         }
         let now = shared.now();

@@ -13,8 +13,9 @@ use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::topology::Topology;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{LogId, SessionId};
+use crate::exchange::SessionId;
 use crate::message::Timestamp;
+use crate::subscription::Woken;
 use std::sync::Arc;
 
 /// Deletes a queue with its bindings, consumers and records. Returns what has to be stored, and how many ready messages
@@ -34,20 +35,23 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
         shared.committer.submit(Unit::of(std::mem::take(&mut ops)));
     }
     let mut waiting = Vec::new();
-    let (count, seats) = queue.look(|state| {
+    let (count, mut seats) = queue.look(|state| {
         state.deleted = true;
         queue.set_gone(state.sub.log.next());
-        let seats: Vec<_> = state.consumer_inboxes().map(|(h, inbox)| (h, inbox.clone())).collect();
-        let seats: Vec<_> = seats
-            .into_iter()
-            .filter_map(|(h, inbox)| state.sub.consumers.get_mut(h).map(|c| (c.id, inbox)))
+        let consumers = &state.sub.consumers;
+        let seats: Vec<_> = state
+            .consumer_inboxes()
+            .filter_map(|(h, inbox)| consumers.get(h).map(|c| (c.id, c.in_flight(), inbox.clone())))
             .collect();
         let count = state.sub.ready().0;
         ops.freed = state.empty(&mut waiting);
         (count, seats)
     });
-    for (consumer, inbox) in seats {
-        inbox.take_back(consumer, &mut waiting);
+    seats.sort_unstable_by_key(|(consumer, ..)| *consumer);
+    for (consumer, in_flight, inbox) in seats {
+        if in_flight > 0 {
+            inbox.take_back(consumer, &mut waiting);
+        }
         let why = format!("queue '{}' was deleted", queue.name);
         inbox.notice(Notice::Detached { consumer, why: Error::new(ErrorKind::NotFound, why) });
     }
@@ -55,14 +59,14 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
     (ops, count)
 }
 
-/// Queues that waited for credit dispatch again: it has come back.
-fn go_on(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queues: Vec<LogId>) {
-    if queues.is_empty() {
+/// Consumers that waited for credit get what waits for them: it has come back.
+fn go_on(shared: &Arc<Shared>, vhost: &Arc<Vhost>, woken: Vec<Woken>) {
+    if woken.is_empty() {
         return;
     }
     let context = Context { shared, vhost, now: shared.now() };
     let mut turn = Turn::default();
-    turn.after.queues = queues;
+    turn.after.woken = woken;
     turn.run(context);
     turn.finish(context, None);
 }

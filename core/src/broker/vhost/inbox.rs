@@ -2,10 +2,9 @@
 //! connection's task takes everything out at once.
 
 use crate::broker::door::events::{Confirm, Events, Notice};
-use crate::exchange::LogId;
 use crate::log::Offset;
 use crate::message::Origin;
-use crate::subscription::{ConsumerId, Credit, Delivery, Pool};
+use crate::subscription::{ConsumerId, Credit, Delivery, Pool, Woken};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -124,8 +123,8 @@ impl Inbox {
     }
 
     /// Deliveries to that consumer that its connection has not taken yet leave the inbox and its window; their
-    /// offsets. Queues that waited for the window are added to `wake`.
-    pub fn take_back(&self, consumer: ConsumerId, wake: &mut Vec<LogId>) -> Vec<Offset> {
+    /// offsets. A consumer that waited for the window is added to `wake`.
+    pub fn take_back(&self, consumer: ConsumerId, wake: &mut Vec<Woken>) -> Vec<Offset> {
         let mut state = self.state.lock();
         let (mut back, mut bytes) = (Vec::new(), 0);
         state.events.deliveries.retain(|delivery| {
