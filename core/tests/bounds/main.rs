@@ -6,4 +6,6 @@
 //! | `measure` | CPU time at n and 2n |
 //! | the others | the verbs of one part of the core |
 
+mod consumers;
 mod measure;
+mod records;
