@@ -450,20 +450,21 @@ impl Log {
         }
     }
 
-    /// Shows living records that are not at rest, in their order, of up to `count` pages from page number `from` on. The
-    /// number of the page behind them; none: that is all.
+    /// Shows living records that are not at rest, in their order, of up to `count` pages from page number `from` on, each
+    /// with the bytes that its page takes in memory. The number of the page behind them; none: that is all.
     pub fn visit_hot(
         &mut self,
         (from, count): (u64, usize),
-        mut see: impl FnMut(Offset, &mut Record),
+        mut see: impl FnMut(usize, Offset, &mut Record),
     ) -> Option<u64> {
         let start = self.hot.partition_point(|number| *number < from);
         for number in self.hot.iter().skip(start).take(count) {
             let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
             let Some(Page::Hot(hot)) = self.pages.get_mut(index) else { continue };
+            let bytes = hot.memory();
             for (slot, record) in hot.slots.iter_mut().enumerate() {
                 if let Some(record) = record {
-                    see(Offset(number * PAGE_RECORDS + slot as u64), record);
+                    see(bytes, Offset(number * PAGE_RECORDS + slot as u64), record);
                 }
             }
         }

@@ -1,13 +1,11 @@
 //! What can leave memory: the messages of stored records, and then whole pages of records.
 
 use super::Subscription;
-use crate::log::{Offset, Record, RecordState};
+use crate::log::{Offset, PAGE_RECORDS, Record, RecordState};
 use crate::message::Message;
 
 /// Pages that one slice looks at.
 const PAGES: usize = 16;
-/// Bytes that a record counts besides its message's.
-const RECORD_BYTES: u64 = size_of::<Record>() as u64;
 
 /// One pass over a queue, slice by slice, so that its lock is not held for long.
 #[derive(Debug, Default)]
@@ -20,8 +18,9 @@ pub struct Relief {
     pub to_spill: Vec<(Offset, Message)>,
     /// Bytes of messages that have left.
     pub freed: u64,
-    /// The page that is next.
+    /// The page that is next, and the one whose bytes were counted last.
     next: u64,
+    counted: Option<u64>,
     began_as: Option<Rested>,
 }
 
@@ -52,14 +51,20 @@ impl Relief {
         Self { keep_bytes, spill_bytes, ..Self::default() }
     }
 
-    fn see(&mut self, offset: Offset, record: &mut Record) {
+    fn see(&mut self, page_bytes: usize, offset: Offset, record: &mut Record) {
         let is_with_consumer = match record.state {
             RecordState::Uncommitted | RecordState::PendingRemoval => return,
             RecordState::InFlight(_) => true,
             RecordState::Ready => false,
         };
         let Some(message) = &record.message else { return };
-        let bytes = message.footprint() as u64 + RECORD_BYTES;
+        let bytes = message.footprint() as u64;
+        // One record that stays keeps its whole page.
+        let page = Some(offset.0 / PAGE_RECORDS);
+        if !is_with_consumer && self.keep_bytes > 0 && self.counted != page {
+            self.keep_bytes = self.keep_bytes.saturating_sub(page_bytes as u64);
+            self.counted = page;
+        }
         if !is_with_consumer && self.keep_bytes > 0 {
             self.keep_bytes = self.keep_bytes.saturating_sub(bytes);
             return;
@@ -100,8 +105,9 @@ impl Subscription {
             relief.began_as = Some(now);
         }
         let first = relief.next;
-        let behind =
-            self.log.visit_hot((first, PAGES), |offset, record| relief.see(offset, record));
+        let behind = self.log.visit_hot((first, PAGES), |bytes, offset, record| {
+            relief.see(bytes, offset, record);
+        });
         self.log.freeze_among(first..behind.unwrap_or(u64::MAX));
         relief.next = behind.unwrap_or(u64::MAX);
         if behind.is_none() {
