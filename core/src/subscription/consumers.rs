@@ -356,7 +356,7 @@ impl Consumers {
         match consumer.has_credit() {
             true if self.skipping.is_empty() => {
                 self.last.1 += 1;
-                self.line.to_the_end(&mut self.all, (handle, self.last.1));
+                self.line.behind_all(&mut self.all, (handle, self.last.1));
             }
             true => {
                 self.unlink(handle);

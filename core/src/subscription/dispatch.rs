@@ -10,6 +10,10 @@ use std::ops::ControlFlow;
 /// Stored records that are fetched ahead at once.
 const LOAD_RECORDS: usize = 4096;
 const LOAD_BYTES: u64 = 4 << 20;
+/// Records that are looked at for that.
+const LOAD_LOOKS: usize = 4 * LOAD_RECORDS;
+/// Records that leave in one dispatch because they are expired. The timer for the next one is due at once.
+const EXPIRE_MAX: usize = 1024;
 
 /// A message on its way into a queue.
 #[derive(Debug)]
@@ -107,10 +111,10 @@ impl Subscription {
             own = self.resume_own(out);
             self.give_out(now, out);
         }
-        self.expire(now, out);
+        self.expire_some(now, out);
         if self.hold_limit(out) {
             // What stands at the head now may be due.
-            self.expire(now, out);
+            self.expire_some(now, out);
         }
     }
 
@@ -142,6 +146,9 @@ impl Subscription {
                 break;
             };
             if expired {
+                if out.departures.len() >= EXPIRE_MAX {
+                    break;
+                }
                 self.leave(offset, message, Reason::Expired, out);
                 continue;
             }
@@ -259,19 +266,30 @@ impl Subscription {
 
     /// Moves out what is expired at the head of each order.
     pub fn expire(&mut self, now: Timestamp, out: &mut Effects) {
-        while self.log.has_expiring() {
+        while self.expire_one(now, out) {}
+    }
+
+    /// The same, for as many as one dispatch may move out.
+    fn expire_some(&mut self, now: Timestamp, out: &mut Effects) {
+        while out.departures.len() < EXPIRE_MAX && self.expire_one(now, out) {}
+    }
+
+    /// False when there was nothing to move out.
+    fn expire_one(&mut self, now: Timestamp, out: &mut Effects) -> bool {
+        if self.log.has_expiring() {
             let heads = self.ready.heads(&mut self.log);
             let due = |offset: &Offset| self.expiry(*offset).is_some_and(|at| at <= now);
-            let Some(offset) = heads.into_iter().find(due) else { break };
+            let Some(offset) = heads.into_iter().find(due) else { return false };
             let message = self.log.get(offset).and_then(|r| r.message.clone());
             match message {
-                Some(message) => self.leave(offset, message, Reason::Expired, out),
-                None => {
-                    self.load_from(offset, out);
-                    break;
+                Some(message) => {
+                    self.leave(offset, message, Reason::Expired, out);
+                    return true;
                 }
+                None => self.load_from(offset, out),
             }
         }
+        false
     }
 
     /// `x-max-length` and its like count ready records only; drop-head passes over the rest. True
@@ -314,14 +332,15 @@ impl Subscription {
         if self.loading {
             return;
         }
-        let mut bytes = 0;
+        let (mut bytes, mut looks) = (0, 0);
         self.log.visit(offset, |offset, record| {
+            looks += 1;
             let wanted = !matches!(record.state, RecordState::InFlight(_));
             if let (None, Some(place), true) = (&record.message, record.place, wanted) {
                 out.load.push((offset, place));
                 bytes += u64::from(record.size);
             }
-            match out.load.len() >= LOAD_RECORDS || bytes >= LOAD_BYTES {
+            match out.load.len() >= LOAD_RECORDS || bytes >= LOAD_BYTES || looks >= LOAD_LOOKS {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }

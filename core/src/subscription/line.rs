@@ -99,7 +99,7 @@ impl Line {
     }
 
     /// A consumer has had its turn: it goes behind the others of its priority.
-    pub fn to_the_end(&mut self, all: &mut HandleMap<Attached>, place: (Handle, u64)) {
+    pub fn behind_all(&mut self, all: &mut HandleMap<Attached>, place: (Handle, u64)) {
         if self.usual.first == Some(place.0) && self.usual.last == Some(place.0) {
             return;
         }

@@ -11,6 +11,7 @@ use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::{Aftermath, Queue};
 use crate::error::{Error, ErrorKind};
+use crate::log::Offset;
 use crate::subscription::{Attached, ConsumerId, Credit, Delivery, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -141,7 +142,7 @@ impl Session {
         self.flush_behind();
         let goes = self.consumers.get(consumer).is_some_and(|a| a.queue.spec.auto_delete);
         let ops = match unsettled {
-            OnDetach::Return => self.release(consumer),
+            OnDetach::Return => self.release(consumer, Vec::new()),
             OnDetach::Stay => self.stop(consumer),
         };
         // The consumer is gone whether or not the deletion of its queue could be stored.
@@ -174,28 +175,40 @@ impl Session {
         removal::after_detach(&shared, &self.vhost, &queue)
     }
 
-    /// Detaches the consumer; what it has unsettled goes back.
-    pub(super) fn release(&mut self, consumer: ConsumerId) -> Ops {
+    /// Detaches the consumer; what it has unsettled goes back. `unseen` has left the inbox already.
+    fn release(&mut self, consumer: ConsumerId, unseen: Vec<Offset>) -> Ops {
         let Some(Attachment { queue, handle, .. }) = self.consumers.remove(consumer) else {
             return Ops::default();
         };
         self.touch();
         let shared = self.shared();
         queue.change(&mut self.turn.after, |state, effects| {
-            state.detach(handle, shared.now(), effects);
+            state.detach(handle, unseen, shared.now(), effects);
             state.sub.dispatch(shared.now(), effects);
         });
         self.settle_down();
         removal::after_detach(&shared, &self.vhost, &queue)
     }
 
+    /// Detaches all consumers of a lane, or of the session.
+    pub(super) fn release_all(&mut self, lane: Option<LaneId>) -> Ops {
+        let mut ops = Ops::default();
+        let consumers = self.consumers.of(lane);
+        // At once: the inbox is not searched for each of them.
+        let mut taken = self.inbox.take_all_back(&consumers.iter().copied().collect());
+        for consumer in consumers {
+            let unseen = taken.offsets.remove(&consumer).unwrap_or_default();
+            ops.append(&mut self.release(consumer, unseen));
+        }
+        self.inbox.window.release(taken.messages, taken.bytes, &mut self.turn.after.woken);
+        self.settle_down();
+        ops
+    }
+
     /// Ends a lane: its consumers leave, what they had unsettled goes back, an open transaction is rolled back.
     pub fn drop_lane(&mut self, lane: LaneId) {
         self.flush();
-        let mut ops = Ops::default();
-        for consumer in self.consumers.of(Some(lane)) {
-            ops.append(&mut self.release(consumer));
-        }
+        let mut ops = self.release_all(Some(lane));
         self.turn.unit().ops.append(&mut ops);
         self.lanes.retain(|(id, _)| *id != lane);
         self.flush_ops();
@@ -287,7 +300,7 @@ pub(super) fn resume(
         let theirs = state.consumer_inboxes().filter(|(_, inbox)| Arc::ptr_eq(inbox, before));
         let handles: Vec<_> = theirs.map(|(handle, _)| handle).collect();
         for handle in handles {
-            state.detach(handle, now, effects);
+            state.detach(handle, Vec::new(), now, effects);
         }
     });
 }

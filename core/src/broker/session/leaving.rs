@@ -57,10 +57,7 @@ impl Session {
         self.lanes.iter_mut().for_each(|(_, lane)| lane.transaction = None);
         // What was read before the end counts; it is at most the session's share.
         self.flush_all();
-        let mut ops = Ops::default();
-        for consumer in self.consumers.of(None) {
-            ops.append(&mut self.release(consumer));
-        }
+        let mut ops = self.release_all(None);
         for queue in std::mem::take(&mut self.exclusive).into_values() {
             ops.append(&mut removal::remove_queue(&shared, &self.vhost, &queue).0);
         }

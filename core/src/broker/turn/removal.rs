@@ -9,13 +9,15 @@ use crate::broker::operations::ops::Ops;
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::vhost::host::Vhost;
+use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::topology::Topology;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::SessionId;
 use crate::message::Timestamp;
-use crate::subscription::Woken;
+use crate::subscription::{ConsumerId, Woken};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// Deletes a queue with its bindings, consumers and records. Returns what has to be stored, and how many ready messages
@@ -48,15 +50,26 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
         (count, seats)
     });
     seats.sort_unstable_by_key(|(consumer, ..)| *consumer);
-    for (consumer, in_flight, inbox) in seats {
-        if in_flight > 0 {
-            inbox.take_back(consumer, &mut waiting);
-        }
+    take_back(&seats, &mut waiting);
+    for (consumer, _, inbox) in seats {
         let why = format!("queue '{}' was deleted", queue.name);
         inbox.notice(Notice::Detached { consumer, why: Error::new(ErrorKind::NotFound, why) });
     }
     go_on(shared, vhost, waiting);
     (ops, count)
+}
+
+/// Takes back what connections have not taken of their consumers' deliveries, each inbox searched once.
+fn take_back(seats: &[(ConsumerId, u32, Arc<Inbox>)], woken: &mut Vec<Woken>) {
+    let mut by_inbox: FxHashMap<usize, (&Arc<Inbox>, FxHashSet<ConsumerId>)> = FxHashMap::default();
+    for (consumer, _, inbox) in seats.iter().filter(|(_, in_flight, _)| *in_flight > 0) {
+        let theirs = by_inbox.entry(Arc::as_ptr(inbox) as usize);
+        theirs.or_insert_with(|| (inbox, FxHashSet::default())).1.insert(*consumer);
+    }
+    for (inbox, consumers) in by_inbox.into_values() {
+        let taken = inbox.take_all_back(&consumers);
+        inbox.window.release(taken.messages, taken.bytes, woken);
+    }
 }
 
 /// Consumers that waited for credit get what waits for them: it has come back.

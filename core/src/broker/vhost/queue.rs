@@ -211,14 +211,20 @@ impl QueueState {
         self.sub.consumers.attach(consumer);
     }
 
-    /// The consumer leaves and what it has goes back. What its connection has not taken counts as never delivered.
-    pub fn detach(&mut self, handle: Handle, now: Timestamp, effects: &mut Effects) {
+    /// The consumer leaves and what it has goes back. What its connection has not taken counts as never delivered: that is
+    /// `unseen`, which left the inbox before, and what is there now.
+    pub fn detach(
+        &mut self,
+        handle: Handle,
+        mut unseen: Vec<Offset>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         let inbox = self.consumer_inboxes.remove(handle);
         let consumer = self.sub.consumers.get(handle).filter(|c| c.in_flight() > 0);
-        let unseen = match (inbox, consumer) {
-            (Some(inbox), Some(consumer)) => inbox.take_back(consumer.id, &mut effects.wake),
-            _ => Vec::new(),
-        };
+        if let (Some(inbox), Some(consumer)) = (inbox, consumer) {
+            unseen.append(&mut inbox.take_back(consumer.id, &mut effects.wake));
+        }
         self.sub.leave_all(handle, &unseen, effects);
         self.unused_since = now;
     }
