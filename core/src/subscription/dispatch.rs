@@ -12,6 +12,8 @@ const LOAD_RECORDS: usize = 4096;
 const LOAD_BYTES: u64 = 4 << 20;
 /// Records that are looked at for that.
 const LOAD_LOOKS: usize = 4 * LOAD_RECORDS;
+/// Records that one slice of a purge looks at.
+const PURGE_LOOKS: usize = 4096;
 /// Records that leave in one dispatch because they are expired. The timer for the next one is due at once.
 const EXPIRE_MAX: usize = 1024;
 
@@ -314,8 +316,30 @@ impl Subscription {
 
     /// Drops all ready records. Returns how many.
     pub fn purge(&mut self, out: &mut Effects) -> u64 {
-        let mut ready = Vec::new();
-        self.log.visit(Offset(0), |offset, record| {
+        let (mut from, upto, mut count) = (Some(Offset(0)), self.log.next(), 0);
+        while let Some(first) = from {
+            from = self.purge_some((first, upto), &mut count, out);
+        }
+        count
+    }
+
+    /// Drops some of the ready records in that range and counts them. Where the others begin; none: that is all.
+    pub fn purge_some(
+        &mut self,
+        (from, upto): (Offset, Offset),
+        count: &mut u64,
+        out: &mut Effects,
+    ) -> Option<Offset> {
+        let (mut ready, mut looks, mut next) = (Vec::new(), 0, None);
+        self.log.visit(from, |offset, record| {
+            looks += 1;
+            if offset >= upto {
+                return ControlFlow::Break(());
+            }
+            if looks > PURGE_LOOKS {
+                next = Some(offset);
+                return ControlFlow::Break(());
+            }
             if record.state == RecordState::Ready {
                 ready.push(offset);
             }
@@ -324,7 +348,8 @@ impl Subscription {
         for offset in &ready {
             self.drop_own(*offset, out);
         }
-        ready.len() as u64
+        *count += ready.len() as u64;
+        next
     }
 
     /// Asks for the records at and behind `offset` that are not in memory.

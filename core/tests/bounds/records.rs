@@ -148,3 +148,22 @@ fn looking_for_what_can_leave() {
         })
     });
 }
+
+#[tokio::test]
+async fn purging_and_expiring_much_goes_in_slices() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    declare(&mut c, "q", 1).await;
+    c.consume("q0", 10, true).await;
+    fill(&mut c, "q", 10_000, false).await;
+    assert_eq!(c.session.purge("q0").await.expect("purged"), 9_990);
+    assert_eq!((c.ready("q0"), c.take(10).await.len()), (0, 10));
+    let ttl = crate::consumers::stage::queue("short", &[("x-message-ttl", Value::I64(1))]);
+    c.declare(ttl).await;
+    for _ in 0..5_000 {
+        c.put(Address::queue("short"), "x", |_| {});
+    }
+    c.session.flush();
+    until("all are expired", || stage.broker.memory_used() < 1 << 20).await;
+    assert_eq!(c.ready("short"), 0);
+}
