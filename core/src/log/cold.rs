@@ -1,7 +1,8 @@
-//! Pages at rest: all that lives in them is stored, waits, and is not in memory. They are kept as the bytes that a
+//! Pages at rest: all that lives in them is stored, waits or is with a consumer, and is not in memory. They are kept as the bytes that a
 //! snapshot stores too (docs/STORE.md, operation 18), about six for a record.
 
 use super::page::{Place, Record, RecordState};
+use crate::cost::ALLOCATION;
 use crate::exchange::{BindingTag, Tags};
 use crate::message::Timestamp;
 use crate::message::wire::{Put, Take};
@@ -14,6 +15,8 @@ const ATTEMPTS: u8 = 4;
 const TAGS: u8 = 8;
 const EXPIRES: u8 = 16;
 const PRIORITY: u8 = 32;
+/// It is with a consumer. Only in memory: no snapshot has it.
+const IN_FLIGHT: u8 = 64;
 
 /// A page at rest. A clone is another handle on the same bytes.
 #[derive(Debug, Clone)]
@@ -25,8 +28,8 @@ pub struct Cold {
     pub size: u64,
     /// How many of them expire.
     pub expiring: u32,
-    /// All of them are durable: the bytes are what a snapshot wants.
-    pub durable: bool,
+    /// All of them are durable and none is with a consumer: the bytes are what a snapshot wants.
+    pub is_plain: bool,
     /// Positions of the journal entries that they are in.
     pub entries: RangeInclusive<u64>,
 }
@@ -53,20 +56,39 @@ fn follow(last: &mut u64, by: i64) -> u64 {
 }
 
 impl Cold {
-    /// The page of these records, by slot; none when one of them has no place.
+    /// The page of these records, by slot, as if all of them waited; none when one of them has no place.
     pub fn write<'a>(records: impl Iterator<Item = (usize, &'a Record)>) -> Option<Self> {
+        Self::of(records, false)
+    }
+
+    /// The same, but for the records that consumers have: it is noted who has them.
+    pub fn write_with_consumers<'a>(
+        records: impl Iterator<Item = (usize, &'a Record)>,
+    ) -> Option<Self> {
+        Self::of(records, true)
+    }
+
+    fn of<'a>(
+        records: impl Iterator<Item = (usize, &'a Record)>,
+        with_consumers: bool,
+    ) -> Option<Self> {
         let (mut out, mut last) = (Vec::with_capacity(8 << 10), Last::default());
         let mut page = Self {
             bytes: Bytes::new(),
             live: 0,
             size: 0,
             expiring: 0,
-            durable: true,
+            is_plain: true,
             entries: RangeInclusive::new(u64::MAX, 0),
         };
         for (slot, record) in records {
             let place = record.place?;
-            put(&mut out, slot as u64, (record, place), &mut last);
+            let consumer = match record.state {
+                RecordState::InFlight(consumer) if with_consumers => Some(consumer),
+                _ => None,
+            };
+            put(&mut out, slot as u64, (record, place, consumer), &mut last);
+            page.is_plain &= consumer.is_none();
             page.count(record, place);
         }
         page.bytes = Bytes::from(out.into_boxed_slice());
@@ -77,7 +99,7 @@ impl Cold {
         self.live += 1;
         self.size += u64::from(record.size);
         self.expiring += u32::from(record.expires.is_some());
-        self.durable &= record.durable;
+        self.is_plain &= record.durable;
         let (first, last) = (*self.entries.start(), *self.entries.end());
         self.entries = first.min(place.pos)..=last.max(place.pos);
     }
@@ -89,7 +111,7 @@ impl Cold {
             live: 0,
             size: 0,
             expiring: 0,
-            durable: true,
+            is_plain: true,
             entries: RangeInclusive::new(u64::MAX, 0),
         };
         let mut records = Records { bytes, last: Last::default() };
@@ -98,9 +120,17 @@ impl Cold {
             if slot as u64 >= super::PAGE_RECORDS {
                 return None;
             }
+            if record.state != RecordState::Ready {
+                return None;
+            }
             page.count(&record, record.place?);
         }
         Some(page)
+    }
+
+    /// Bytes that it takes in memory.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.len() + size_of::<Self>() + 3 * ALLOCATION
     }
 
     /// Its bytes.
@@ -115,7 +145,12 @@ impl Cold {
     }
 }
 
-fn put(out: &mut Vec<u8>, slot: u64, (record, place): (&Record, Place), last: &mut Last) {
+fn put(
+    out: &mut Vec<u8>,
+    slot: u64,
+    (record, place, consumer): (&Record, Place, Option<u32>),
+    last: &mut Last,
+) {
     let tags = record.tags.as_slice();
     let given = |flag, given| if given { flag } else { 0 };
     out.u8(given(SEEN, record.seen)
@@ -123,7 +158,8 @@ fn put(out: &mut Vec<u8>, slot: u64, (record, place): (&Record, Place), last: &m
         | given(ATTEMPTS, record.attempts > 0)
         | given(TAGS, !tags.is_empty())
         | given(EXPIRES, record.expires.is_some())
-        | given(PRIORITY, record.priority > 0));
+        | given(PRIORITY, record.priority > 0)
+        | given(IN_FLIGHT, consumer.is_some()));
     out.signed(step(&mut last.slot, slot));
     out.signed(step(&mut last.pos, place.pos));
     out.signed(step(&mut last.index, u64::from(place.index)));
@@ -139,6 +175,9 @@ fn put(out: &mut Vec<u8>, slot: u64, (record, place): (&Record, Place), last: &m
     }
     if record.priority > 0 {
         out.u8(record.priority);
+    }
+    if let Some(consumer) = consumer {
+        out.varint(u64::from(consumer));
     }
 }
 
@@ -163,10 +202,14 @@ impl Records {
             false => None,
         };
         let priority = if has(PRIORITY) { input.take_u8()? } else { 0 };
+        let state = match has(IN_FLIGHT) {
+            true => RecordState::InFlight(input.take_number()?),
+            false => RecordState::Ready,
+        };
         let record = Record {
             message: None,
             tags,
-            state: RecordState::Ready,
+            state,
             attempts,
             seen: has(SEEN),
             place: Some(Place { pos, index: index.try_into().ok()? }),

@@ -4,6 +4,7 @@
 //! or moved, its place stays empty, and a page goes when nothing in it lives.
 
 mod cold;
+mod memory;
 mod page;
 mod spec;
 

@@ -13,14 +13,18 @@
 
 use super::Offset;
 use super::cold::Cold;
-use crate::exchange::Tags;
-use crate::message::{Message, Reason, Timestamp};
+use super::memory::{PageMemory, hot_bytes};
+use crate::cost::ALLOCATION;
+use crate::exchange::{BindingTag, Tags};
+use crate::message::{Budget, Message, Reason, Timestamp};
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// Records of one page.
 pub const PAGE_RECORDS: u64 = 1024;
+/// Pages that a list always keeps its places for.
+const PLACES_MIN: usize = 64;
 
 /// Where a stored record is: position of its entry in the journal, and its index there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,21 +91,24 @@ enum Page {
 struct Hot {
     slots: Vec<Option<Record>>,
     live: usize,
-}
-
-impl Page {
-    #[cold]
-    fn thaw(&mut self) {
-        if let Page::Cold(cold) = self {
-            *self = Page::Hot(Hot::of(cold));
-        }
-    }
+    /// Bytes of tags that only this page has.
+    tags: usize,
 }
 
 impl Hot {
     fn of(page: &Cold) -> Box<Self> {
         let mut hot = Box::new(Self::default());
-        for (slot, record) in page.records() {
+        hot.slots.reserve_exact(page.live as usize);
+        let mut last = Tags::default();
+        for (slot, mut record) in page.records() {
+            match record.tags.as_slice() {
+                [] => {}
+                tags if tags == last.as_slice() => record.tags = last.clone(),
+                tags => {
+                    hot.tags += size_of_val(tags) + 2 * size_of::<BindingTag>() + ALLOCATION;
+                    last = record.tags.clone();
+                }
+            }
             hot.slots.resize_with(slot, || None);
             hot.slots.push(Some(record));
             hot.live += 1;
@@ -113,10 +120,20 @@ impl Hot {
         self.slots.iter().enumerate().filter_map(|(slot, record)| Some((slot, record.as_ref()?)))
     }
 
-    /// All that lives in it is stored, waits, and is not in memory.
-    fn rests(&self) -> bool {
+    /// Bytes that it takes in memory.
+    fn memory(&self) -> usize {
+        hot_bytes(self.slots.capacity()) + self.tags
+    }
+
+    /// All that lives in it is stored, is not in memory, and waits or is `with_consumers`.
+    fn rests(&self, with_consumers: bool) -> bool {
         self.records().all(|(_, record)| {
-            record.message.is_none() && record.place.is_some() && record.state == RecordState::Ready
+            let is_still = match record.state {
+                RecordState::Ready => true,
+                RecordState::InFlight(_) => with_consumers,
+                RecordState::Uncommitted | RecordState::PendingRemoval => false,
+            };
+            record.message.is_none() && record.place.is_some() && is_still
         })
     }
 }
@@ -127,6 +144,9 @@ pub struct Log {
     /// Number of the first page kept.
     first: u64,
     pages: VecDeque<Page>,
+    /// Numbers of the pages in memory, in their order.
+    hot: VecDeque<u64>,
+    memory: PageMemory,
     next: u64,
     live: u64,
     bytes: u64,
@@ -162,6 +182,16 @@ impl Log {
         self.expiring > 0
     }
 
+    /// What its pages take in memory counts against that budget from now on.
+    pub fn charge_to(&mut self, budget: &Arc<Budget>) {
+        self.memory.charge_to(budget);
+    }
+
+    /// True when some page is in memory.
+    pub fn has_hot(&self) -> bool {
+        !self.hot.is_empty()
+    }
+
     /// All records so far are of an earlier start.
     pub fn grow_old(&mut self) {
         self.old = self.next;
@@ -185,6 +215,7 @@ impl Log {
         let slot = (offset.0 % PAGE_RECORDS) as usize;
         let Some(page) = self.page_for(offset.0 / PAGE_RECORDS) else { return false };
         let (size, expires) = (record.size, record.expires.is_some());
+        let room = page.slots.capacity();
         match page.slots.get_mut(slot) {
             Some(Some(_)) => return false,
             Some(free) => *free = Some(record),
@@ -194,6 +225,10 @@ impl Log {
             }
         }
         page.live += 1;
+        let room_now = page.slots.capacity();
+        if room_now != room {
+            self.memory.hot(hot_bytes(room), hot_bytes(room_now));
+        }
         self.bytes += u64::from(size);
         self.expiring += u64::from(expires);
         self.live += 1;
@@ -203,7 +238,7 @@ impl Log {
     /// The page of that number in memory, made when there is none.
     fn page_for(&mut self, number: u64) -> Option<&mut Hot> {
         // Nearly always the last one.
-        if number.wrapping_sub(self.first) + 1 == self.pages.len() as u64
+        if number.wrapping_sub(self.first).wrapping_add(1) == self.pages.len() as u64
             && let Some(Page::Hot(_)) = self.pages.back()
         {
             return match self.pages.back_mut() {
@@ -220,11 +255,14 @@ impl Log {
             self.first -= 1;
         }
         let index = (number - self.first) as usize;
+        let places = self.pages.capacity();
         while self.pages.len() <= index {
             self.pages.push_back(Page::Gone);
         }
-        if let Page::Gone = self.pages[index] {
-            self.pages[index] = Page::Hot(Box::default());
+        self.count_places(places);
+        if let Some(page @ Page::Gone) = self.pages.get_mut(index) {
+            *page = Page::Hot(Box::default());
+            self.note_hot(index, hot_bytes(0));
         }
         self.hot(index)
     }
@@ -246,7 +284,56 @@ impl Log {
         self.live += u64::from(page.live);
         self.bytes += page.size;
         self.expiring += u64::from(page.expiring);
+        self.memory.cold(0, page.memory());
+        let places = self.pages.capacity();
         self.pages.push_back(Page::Cold(Box::new(page)));
+        self.count_places(places);
+    }
+
+    /// The list of pages had that many places before.
+    fn count_places(&mut self, before: usize) {
+        let after = self.pages.capacity();
+        if after != before {
+            self.memory.cold(before * size_of::<Page>(), after * size_of::<Page>());
+        }
+    }
+
+    /// The page at that index is in memory from now on, and takes so many bytes.
+    fn note_hot(&mut self, index: usize, bytes: usize) {
+        let number = self.first + index as u64;
+        match self.hot.back() {
+            Some(last) if *last > number => {
+                if let Err(at) = self.hot.binary_search(&number) {
+                    self.hot.insert(at, number);
+                }
+            }
+            _ => self.hot.push_back(number),
+        }
+        self.memory.hot(0, bytes);
+    }
+
+    /// The page of that number is not in memory any more; it took so many bytes.
+    fn forget_hot(&mut self, number: u64, bytes: usize) {
+        match self.hot.front() {
+            Some(first) if *first == number => _ = self.hot.pop_front(),
+            _ => {
+                if let Ok(at) = self.hot.binary_search(&number) {
+                    self.hot.remove(at);
+                }
+            }
+        }
+        self.memory.hot(bytes, 0);
+    }
+
+    #[cold]
+    fn thaw(&mut self, index: usize) {
+        let Some(page) = self.pages.get_mut(index) else { return };
+        let Page::Cold(cold) = page else { return };
+        let (hot, cold) = (Hot::of(cold), cold.memory());
+        let bytes = hot.memory();
+        *page = Page::Hot(hot);
+        self.memory.cold(cold, 0);
+        self.note_hot(index, bytes);
     }
 
     /// No record before `next` comes any more.
@@ -256,11 +343,10 @@ impl Log {
 
     /// The page at that index with its records in memory.
     fn hot(&mut self, index: usize) -> Option<&mut Hot> {
-        let page = self.pages.get_mut(index)?;
-        if let Page::Cold(_) = page {
-            page.thaw();
+        if let Page::Cold(_) = self.pages.get(index)? {
+            self.thaw(index);
         }
-        match page {
+        match self.pages.get_mut(index)? {
             Page::Hot(hot) => Some(hot),
             Page::Gone | Page::Cold(_) => None,
         }
@@ -287,19 +373,32 @@ impl Log {
         let page = self.hot(index)?;
         let record = page.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?.take()?;
         page.live -= 1;
-        let is_empty = page.live == 0;
+        let (is_empty, bytes) = (page.live == 0, page.memory());
         self.live -= 1;
         self.bytes -= u64::from(record.size);
         self.expiring -= u64::from(record.expires.is_some());
         let is_last = self.first + index as u64 == self.next / PAGE_RECORDS;
         if is_empty && !is_last {
-            self.pages[index] = Page::Gone;
-            while let Some(Page::Gone) = self.pages.front() {
-                self.pages.pop_front();
-                self.first += 1;
-            }
+            self.drop_page(index, bytes);
         }
         Some(record)
+    }
+
+    /// Nothing lives in the page in memory at that index, and nothing comes.
+    fn drop_page(&mut self, index: usize, bytes: usize) {
+        self.forget_hot(self.first + index as u64, bytes);
+        if let Some(page) = self.pages.get_mut(index) {
+            *page = Page::Gone;
+        }
+        while let Some(Page::Gone) = self.pages.front() {
+            self.pages.pop_front();
+            self.first += 1;
+        }
+        if self.pages.capacity() > PLACES_MIN && self.pages.capacity() / 4 > self.pages.len() {
+            let places = self.pages.capacity();
+            self.pages.shrink_to(places / 2);
+            self.count_places(places);
+        }
     }
 
     /// The first living record at `from` or behind it, and its state.
@@ -351,28 +450,58 @@ impl Log {
         }
     }
 
-    /// Shows all living records that are not at rest, in order.
-    pub fn visit_hot(&mut self, mut see: impl FnMut(Offset, &mut Record)) {
-        for (index, page) in self.pages.iter_mut().enumerate() {
-            let Page::Hot(hot) = page else { continue };
-            let first = (self.first + index as u64) * PAGE_RECORDS;
+    /// Shows living records that are not at rest, in their order, of up to `count` pages from page number `from` on, each
+    /// with the bytes that its page takes in memory. The number of the page behind them; none: that is all.
+    pub fn visit_hot(
+        &mut self,
+        (from, count): (u64, usize),
+        mut see: impl FnMut(usize, Offset, &mut Record),
+    ) -> Option<u64> {
+        let start = self.hot.partition_point(|number| *number < from);
+        for number in self.hot.iter().skip(start).take(count) {
+            let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
+            let Some(Page::Hot(hot)) = self.pages.get_mut(index) else { continue };
+            let bytes = hot.memory();
             for (slot, record) in hot.slots.iter_mut().enumerate() {
                 if let Some(record) = record {
-                    see(Offset(first + slot as u64), record);
+                    see(bytes, Offset(number * PAGE_RECORDS + slot as u64), record);
                 }
             }
         }
+        self.hot.get(start + count).copied()
     }
 
-    /// Puts to rest every page that can be, but for the last one, which still grows.
+    /// Puts to rest every page in memory whose records only wait, but for the last one, which still grows.
     pub fn freeze(&mut self) {
-        let growing = (self.next / PAGE_RECORDS).saturating_sub(self.first);
-        for (_, page) in (0..growing).zip(&mut self.pages) {
-            if let Page::Hot(hot) = page
-                && hot.rests()
-                && let Some(cold) = Cold::write(hot.records())
+        let growing = self.next / PAGE_RECORDS;
+        let numbers: Vec<u64> = self.hot.iter().copied().filter(|n| *n < growing).collect();
+        self.freeze_pages(&numbers, false);
+    }
+
+    /// Puts to rest every page in memory that can be, of those whose numbers are in the range: also one that still grows,
+    /// and what consumers have. One that is empty goes.
+    pub fn freeze_among(&mut self, numbers: Range<u64>) {
+        let start = self.hot.partition_point(|number| *number < numbers.start);
+        let theirs = self.hot.iter().copied().skip(start).take_while(|n| *n < numbers.end);
+        let theirs: Vec<u64> = theirs.collect();
+        self.freeze_pages(&theirs, true);
+    }
+
+    fn freeze_pages(&mut self, numbers: &[u64], with_consumers: bool) {
+        for number in numbers {
+            let Some(index) = number.checked_sub(self.first) else { continue };
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
+            let Some(page) = self.pages.get_mut(index) else { continue };
+            let Page::Hot(hot) = page else { continue };
+            let bytes = hot.memory();
+            if hot.live == 0 {
+                self.drop_page(index, bytes);
+            } else if hot.rests(with_consumers)
+                && let Some(cold) = Cold::write_with_consumers(hot.records())
             {
+                self.memory.cold(0, cold.memory());
                 *page = Page::Cold(Box::new(cold));
+                self.forget_hot(*number, bytes);
             }
         }
     }
@@ -386,7 +515,7 @@ impl Log {
         self.pages.iter().enumerate().skip(skipped).filter_map(move |(index, page)| {
             let page = match page {
                 Page::Gone => return None,
-                Page::Cold(cold) if cold.durable => Cold::clone(cold),
+                Page::Cold(cold) if cold.is_plain => Cold::clone(cold),
                 Page::Cold(cold) => {
                     let records: Vec<(usize, Record)> =
                         cold.records().filter(|(_, record)| stored(record)).collect();

@@ -1,10 +1,19 @@
 //! Who may have a record: consumers by priority, in turn, as far as their credit and their pools go.
+//!
+//! Those that have credit stand in a line; the others are in nobody's way until credit comes back.
 
 use super::buckets::Buckets;
-use super::{ConsumerId, Credit, Pool};
+use super::flight::InFlight;
+use super::handles::HandleMap;
+use super::line::{Line, Link};
+use super::{ConsumerId, Credit, Pool, Woken};
 use crate::exchange::LogId;
+use crate::log::Offset;
 use crate::message::{Message, Origin};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A consumer of one queue; never reused in it.
@@ -29,8 +38,10 @@ pub struct Attached {
     /// Gets nothing more; stays until what it has is settled.
     pub stopped: bool,
     credit: Credit,
-    pub in_flight: u32,
-    pub in_flight_bytes: u64,
+    pub(super) in_flight: InFlight,
+    pub(super) link: Link,
+    /// The pool that refused it credit, and the number of the note there.
+    waits: Option<(Arc<Pool>, u64)>,
 }
 
 impl Attached {
@@ -47,9 +58,15 @@ impl Attached {
             skip_own: None,
             stopped: false,
             credit,
-            in_flight: 0,
-            in_flight_bytes: 0,
+            in_flight: InFlight::default(),
+            link: Link::default(),
+            waits: None,
         }
+    }
+
+    /// Records that it has not settled.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.count
     }
 
     fn is_active(&self) -> bool {
@@ -58,8 +75,14 @@ impl Attached {
 
     fn has_credit(&self) -> bool {
         self.is_active()
-            && (self.credit.messages == u32::MAX || self.in_flight < self.credit.messages)
-            && self.in_flight_bytes < self.credit.bytes
+            && (self.credit.messages == u32::MAX || self.in_flight.count < self.credit.messages)
+            && self.in_flight.bytes < self.credit.bytes
+            && self.waits.is_none()
+    }
+
+    /// It stays for nothing: it gets nothing more by itself, and has nothing to settle.
+    fn is_done(&self) -> bool {
+        !self.is_active() && self.in_flight.count == 0
     }
 
     fn is_own(&self, message: &Message) -> bool {
@@ -67,7 +90,7 @@ impl Attached {
     }
 
     /// Reserves in all pools or in none; the one that refused.
-    fn reserve(&self, size: u32, wake: &mut Vec<LogId>) -> Result<(), Arc<Pool>> {
+    fn reserve(&self, size: u32, wake: &mut Vec<Woken>) -> Result<(), Arc<Pool>> {
         let all = || self.pools.iter().chain(&self.window);
         for (i, pool) in all().enumerate() {
             if !pool.reserve(size) {
@@ -84,146 +107,331 @@ impl Attached {
 /// The answer to "who gets this record".
 #[derive(Debug)]
 pub(super) enum Choice {
-    /// Reserved for the consumer at that index.
-    Take(usize),
-    /// Nobody has credit; the pools that refused.
-    Wait(SmallVec<[Arc<Pool>; 2]>),
+    /// Reserved for that consumer.
+    Take(Handle),
+    /// Nobody has credit. Whom a pool refused waits for it.
+    Wait,
     /// It came from the only consumers there are, and they do not want their own.
     NobodysOwn,
 }
 
-/// The consumers of one queue, highest priority first, then oldest first.
+/// Consumers that do not want what their own connection publishes.
 #[derive(Debug, Default)]
+struct Skipping {
+    /// Those that get deliveries.
+    active: u32,
+    /// Those that have credit.
+    line: Line,
+}
+
+/// The connection that publishes, as a key.
+type OriginKey = usize;
+
+fn origin_key(origin: &Arc<Origin>) -> OriginKey {
+    Arc::as_ptr(origin) as OriginKey
+}
+
+/// The consumers of one queue.
+#[derive(Debug)]
 pub struct Consumers {
-    list: Vec<Attached>,
-    /// Advances with every delivery, so that equals take turns.
-    rotation: usize,
-    next: u32,
-    /// With a single active consumer: which.
-    active: Option<Handle>,
+    queue: LogId,
+    all: HandleMap<Attached>,
+    /// Those that have credit and take everything.
+    line: Line,
+    /// Those that skip the publishes of a connection, by that connection: a record passes over all of them at once.
+    skipping: FxHashMap<OriginKey, Skipping>,
+    /// Where one consumer at a time gets records: those that may, highest priority first, then oldest first.
+    order: Option<BTreeSet<(Reverse<i16>, Handle)>>,
+    /// That one.
+    chosen: Option<Handle>,
+    /// Consumers that get deliveries, and those of them that want to be alone.
+    active: usize,
+    exclusive: usize,
+    /// Records in flight with all of them, and their bytes.
+    in_flight: (u64, u64),
+    /// Last handle that was given, and last place in a line.
+    last: (u32, u64),
     /// Which consumer has the messages of which sources, in queues that care.
     buckets: Buckets,
 }
 
 impl Consumers {
+    /// No consumers of that queue. With `single`, one at a time gets records.
+    pub fn new(queue: LogId, single: bool) -> Self {
+        Self {
+            queue,
+            all: HandleMap::default(),
+            line: Line::default(),
+            skipping: FxHashMap::default(),
+            order: single.then(BTreeSet::new),
+            chosen: None,
+            active: 0,
+            exclusive: 0,
+            in_flight: (0, 0),
+            last: (0, 0),
+            buckets: Buckets::default(),
+        }
+    }
+
     /// The next handle.
     pub fn handle(&mut self) -> Handle {
-        self.next += 1;
-        Handle(self.next)
+        self.last.0 += 1;
+        Handle(self.last.0)
     }
 
     /// Adds a consumer.
     pub fn attach(&mut self, consumer: Attached) {
-        let at = self.list.iter().position(|c| c.priority < consumer.priority);
-        self.list.insert(at.unwrap_or(self.list.len()), consumer);
+        let handle = consumer.handle;
+        if consumer.is_active() {
+            self.active += 1;
+            self.exclusive += usize::from(consumer.exclusive);
+            if let Some(order) = &mut self.order {
+                order.insert((Reverse(consumer.priority), handle));
+            }
+            if let Some(own) = &consumer.skip_own {
+                self.skipping.entry(origin_key(own)).or_default().active += 1;
+            }
+        }
+        self.all.insert(handle, consumer);
+        self.place(handle);
     }
 
     /// Removes a consumer.
     pub fn remove(&mut self, handle: Handle) -> Option<Attached> {
-        self.buckets.forget(handle);
-        if self.active == Some(handle) {
-            self.active = None;
-        }
-        let at = self.list.iter().position(|c| c.handle == handle)?;
-        Some(self.list.remove(at))
+        self.stop(handle);
+        let consumer = self.all.remove(handle)?;
+        self.count_back(consumer.in_flight.count, consumer.in_flight.bytes);
+        Some(consumer)
     }
 
-    /// The queue is gone: shared credit for what is in flight comes back. Adds the queues that waited for it to `wake`.
-    pub fn give_all_back(&mut self, wake: &mut Vec<LogId>) {
-        for consumer in &mut self.list {
-            let messages = u64::from(std::mem::take(&mut consumer.in_flight));
-            let bytes = std::mem::take(&mut consumer.in_flight_bytes);
-            consumer.pools.iter().for_each(|pool| pool.release(messages, bytes, wake));
+    /// The queue is gone: shared credit for what is in flight comes back. Adds consumers that waited for it to `wake`.
+    pub fn give_all_back(&mut self, wake: &mut Vec<Woken>) {
+        for consumer in self.all.values_mut() {
+            let InFlight { count, bytes, .. } = std::mem::take(&mut consumer.in_flight);
+            consumer.pools.iter().for_each(|pool| pool.release(u64::from(count), bytes, wake));
+            if let Some((pool, number)) = consumer.waits.take() {
+                pool.forget(number);
+            }
         }
+        self.in_flight = (0, 0);
     }
 
     /// Stops deliveries to a consumer that still has to settle.
     pub fn stop(&mut self, handle: Handle) {
+        let Some(consumer) = self.all.get_mut(handle) else { return };
+        if !consumer.is_active() {
+            return;
+        }
+        consumer.stopped = true;
+        if let Some((pool, number)) = consumer.waits.take() {
+            pool.forget(number);
+        }
+        let (priority, exclusive) = (consumer.priority, consumer.exclusive);
+        let own = consumer.skip_own.as_ref().map(origin_key);
+        self.place(handle);
+        self.active -= 1;
+        self.exclusive -= usize::from(exclusive);
+        if let Some(order) = &mut self.order {
+            order.remove(&(Reverse(priority), handle));
+        }
+        if let Some(own) = own
+            && let Some(skipping) = self.skipping.get_mut(&own)
+        {
+            skipping.active -= 1;
+            if skipping.active == 0 {
+                self.skipping.remove(&own);
+            }
+        }
+        if self.chosen == Some(handle) {
+            self.chosen = None;
+        }
         self.buckets.forget(handle);
-        if self.active == Some(handle) {
-            self.active = None;
+    }
+
+    /// True when a consumer is not there, or stayed for nothing and has left now.
+    pub fn leave_if_done(&mut self, handle: Handle) -> bool {
+        let is_done = self.all.get(handle).is_none_or(Attached::is_done);
+        if is_done {
+            self.remove(handle);
         }
-        if let Some(consumer) = self.get_mut(handle) {
-            consumer.stopped = true;
-        }
+        is_done
     }
 
     /// The consumer of that handle.
-    pub fn get_mut(&mut self, handle: Handle) -> Option<&mut Attached> {
-        self.list.iter_mut().find(|c| c.handle == handle)
+    pub fn get(&self, handle: Handle) -> Option<&Attached> {
+        self.all.get(handle)
     }
 
-    /// All of them.
+    /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Attached> {
-        self.list.iter()
+        self.all.values()
     }
 
     /// Consumers that get deliveries.
     pub fn active_count(&self) -> usize {
-        self.list.iter().filter(|c| c.is_active()).count()
+        self.active
     }
 
     /// True when one of them wants to be alone.
     pub fn has_exclusive(&self) -> bool {
-        self.list.iter().any(|c| c.exclusive && !c.stopped)
+        self.exclusive > 0
+    }
+
+    /// Records in flight with all of them, and their bytes.
+    pub fn in_flight(&self) -> (u64, u64) {
+        self.in_flight
     }
 
     /// Sets a consumer's own credit.
     pub fn set_credit(&mut self, handle: Handle, credit: Credit) {
-        if let Some(consumer) = self.get_mut(handle) {
+        if let Some(consumer) = self.all.get_mut(handle) {
             consumer.credit = credit;
+        }
+        self.place(handle);
+    }
+
+    /// The pool that a consumer waited for has credit again.
+    pub fn resume(&mut self, handle: Handle) {
+        if let Some(consumer) = self.all.get_mut(handle)
+            && let Some((pool, number)) = consumer.waits.take()
+        {
+            // It may wait for another one by now.
+            pool.forget(number);
+            self.place(handle);
         }
     }
 
     /// False when nobody could get anything: the cheap question before looking at a record.
     pub(super) fn any_credit(&self) -> bool {
-        self.list.iter().any(Attached::has_credit)
+        !self.line.is_empty() || self.skipping.values().any(|skipping| !skipping.line.is_empty())
+    }
+
+    /// The offsets of what is in flight with a consumer, and perhaps of some that is not any more, in their order.
+    pub(super) fn offsets_in_flight(&mut self, handle: Handle) -> Vec<Offset> {
+        self.all.get_mut(handle).map(|c| c.in_flight.take_offsets()).unwrap_or_default()
+    }
+
+    /// Takes what is in flight with a consumer; [`Consumers::put_in_flight`] gives it back.
+    pub(super) fn take_in_flight(&mut self, handle: Handle) -> Option<InFlight> {
+        self.all.get_mut(handle).map(|consumer| std::mem::take(&mut consumer.in_flight))
+    }
+
+    /// What is in flight with a consumer after it has settled so much of it, whose shared credit comes back. One that
+    /// stays for nothing leaves. Adds consumers that waited for that credit to `wake`.
+    pub(super) fn put_in_flight(
+        &mut self,
+        handle: Handle,
+        in_flight: InFlight,
+        (count, bytes): (u32, u64),
+        wake: &mut Vec<Woken>,
+    ) {
+        let Some(consumer) = self.all.get_mut(handle) else { return };
+        consumer.in_flight = in_flight;
+        if count == 0 {
+            return;
+        }
+        consumer.pools.iter().for_each(|pool| pool.release(u64::from(count), bytes, wake));
+        let (is_done, is_placed) =
+            (consumer.is_done(), consumer.has_credit() == consumer.link.is_in);
+        self.count_back(count, bytes);
+        match is_done {
+            true => _ = self.remove(handle),
+            false if is_placed => {}
+            false => self.place(handle),
+        }
+    }
+
+    fn count_back(&mut self, count: u32, bytes: u64) {
+        self.in_flight.0 = self.in_flight.0.saturating_sub(u64::from(count));
+        self.in_flight.1 = self.in_flight.1.saturating_sub(bytes);
     }
 
     /// Notes a delivery.
-    pub(super) fn gave(&mut self, index: usize, size: u32) -> Option<(Handle, ConsumerId)> {
-        let consumer = self.list.get_mut(index)?;
-        consumer.in_flight += 1;
-        consumer.in_flight_bytes += u64::from(size);
-        self.rotation = self.rotation.wrapping_add(1);
-        Some((consumer.handle, consumer.id))
+    pub(super) fn gave(&mut self, handle: Handle, offset: Offset, size: u32) -> Option<ConsumerId> {
+        let consumer = self.all.get_mut(handle)?;
+        consumer.in_flight.give(offset, size);
+        self.in_flight.0 += 1;
+        self.in_flight.1 += u64::from(size);
+        let id = consumer.id;
+        match consumer.has_credit() {
+            true if self.skipping.is_empty() => {
+                self.last.1 += 1;
+                self.line.behind_all(&mut self.all, (handle, self.last.1));
+            }
+            true => {
+                self.unlink(handle);
+                self.place(handle);
+            }
+            false => self.place(handle),
+        }
+        Some(id)
+    }
+
+    /// Puts a consumer into its line when it has credit, and takes it out when it has none.
+    fn place(&mut self, handle: Handle) {
+        let Some(consumer) = self.all.get(handle) else { return };
+        match (consumer.has_credit(), consumer.link.is_in) {
+            (true, false) => {
+                let own = consumer.skip_own.as_ref().map(origin_key);
+                self.last.1 += 1;
+                let line = match own {
+                    None => &mut self.line,
+                    Some(own) => &mut self.skipping.entry(own).or_default().line,
+                };
+                line.push(&mut self.all, (handle, self.last.1));
+            }
+            (false, true) => self.unlink(handle),
+            _ => {}
+        }
+    }
+
+    fn unlink(&mut self, handle: Handle) {
+        let own = self.all.get(handle).and_then(|c| c.skip_own.as_ref().map(origin_key));
+        let line = match own {
+            None => &mut self.line,
+            Some(own) => match self.skipping.get_mut(&own) {
+                Some(skipping) => &mut skipping.line,
+                None => return,
+            },
+        };
+        line.remove(&mut self.all, handle);
+    }
+
+    /// The first one in line that wants the message.
+    fn first(&self, message: &Message) -> Option<Handle> {
+        if self.skipping.is_empty() {
+            return self.line.first();
+        }
+        let own = origin_key(&message.meta().origin);
+        let others = self.skipping.iter().filter(|(key, _)| **key != own);
+        let firsts = others.filter_map(|(_, skipping)| skipping.line.first());
+        let rank = |handle: &Handle| {
+            self.all.get(*handle).map(|consumer| (Reverse(consumer.priority), consumer.link.since))
+        };
+        firsts.chain(self.line.first()).min_by_key(rank)
+    }
+
+    /// There is a consumer that wants the message, whether or not it has credit.
+    fn is_wanted(&self, message: &Message) -> bool {
+        if self.skipping.is_empty() {
+            return self.active > 0;
+        }
+        let own = self.skipping.get(&origin_key(&message.meta().origin));
+        self.active > own.map_or(0, |own| own.active as usize)
     }
 
     /// Who gets this record; credit in pools is reserved for the one chosen.
-    pub(super) fn choose(
-        &mut self,
-        message: &Message,
-        size: u32,
-        single: bool,
-        wake: &mut Vec<LogId>,
-    ) -> Choice {
-        if single {
-            return self.choose_active(message, size, wake);
+    pub(super) fn choose(&mut self, message: &Message, size: u32, wake: &mut Vec<Woken>) -> Choice {
+        if self.order.is_some() {
+            return self.choose_single(message, size, wake);
         }
-        let mut refused = SmallVec::new();
-        let (mut start, mut others) = (0, false);
-        while start < self.list.len() {
-            let priority = self.list[start].priority;
-            let len = self.list[start..].iter().take_while(|c| c.priority == priority).count();
-            for i in 0..len {
-                let index = start + (self.rotation + i) % len;
-                let consumer = &self.list[index];
-                if consumer.is_own(message) {
-                    continue;
-                }
-                others |= consumer.is_active();
-                if !consumer.has_credit() {
-                    continue;
-                }
-                match consumer.reserve(size, wake) {
-                    Ok(()) => return Choice::Take(index),
-                    Err(pool) => refused.push(pool),
-                }
+        while let Some(handle) = self.first(message) {
+            if self.reserve(handle, size, wake) {
+                return Choice::Take(handle);
             }
-            start += len;
         }
-        match others {
-            true => Choice::Wait(refused),
+        match self.is_wanted(message) {
+            true => Choice::Wait,
             false => Choice::NobodysOwn,
         }
     }
@@ -233,41 +441,52 @@ impl Consumers {
         &mut self,
         message: &Message,
         size: u32,
-        wake: &mut Vec<LogId>,
+        wake: &mut Vec<Woken>,
     ) -> Choice {
-        let active = self.list.iter().filter(|c| c.is_active());
-        let owner = self.buckets.owner(message.source(), active);
-        let Some(index) = self.list.iter().position(|c| Some(c.handle) == owner) else {
-            return Choice::Wait(SmallVec::new());
-        };
-        let consumer = &self.list[index];
-        if !consumer.has_credit() {
-            return Choice::Wait(SmallVec::new());
-        }
-        match consumer.reserve(size, wake) {
-            Ok(()) => Choice::Take(index),
-            Err(pool) => Choice::Wait(SmallVec::from_iter([pool])),
+        let active = self.all.values().filter(|c| c.is_active());
+        match self.buckets.owner(message.source(), active) {
+            Some(owner) => self.take_or_wait(owner, size, wake),
+            None => Choice::Wait,
         }
     }
 
-    fn choose_active(&mut self, message: &Message, size: u32, wake: &mut Vec<LogId>) -> Choice {
-        if self.active.is_none() {
-            self.active = self.list.iter().find(|c| c.is_active()).map(|c| c.handle);
+    fn choose_single(&mut self, message: &Message, size: u32, wake: &mut Vec<Woken>) -> Choice {
+        if self.chosen.is_none() {
+            let first = self.order.as_ref().and_then(|order| order.first());
+            self.chosen = first.map(|(_, handle)| *handle);
         }
-        let active = self.active;
-        let Some(index) = self.list.iter().position(|c| Some(c.handle) == active) else {
-            return Choice::Wait(SmallVec::new());
+        let Some(consumer) = self.chosen.and_then(|chosen| self.all.get(chosen)) else {
+            return Choice::Wait;
         };
-        let consumer = &self.list[index];
-        if consumer.is_own(message) {
-            return Choice::NobodysOwn;
+        match consumer.is_own(message) {
+            true => Choice::NobodysOwn,
+            false => self.take_or_wait(consumer.handle, size, wake),
         }
-        if !consumer.has_credit() {
-            return Choice::Wait(SmallVec::new());
+    }
+
+    fn take_or_wait(&mut self, handle: Handle, size: u32, wake: &mut Vec<Woken>) -> Choice {
+        while self.all.get(handle).is_some_and(Attached::has_credit) {
+            if self.reserve(handle, size, wake) {
+                return Choice::Take(handle);
+            }
         }
-        match consumer.reserve(size, wake) {
-            Ok(()) => Choice::Take(index),
-            Err(pool) => Choice::Wait(SmallVec::from_iter([pool])),
+        Choice::Wait
+    }
+
+    /// Reserves what a record needs of shared credit. A consumer that is refused leaves its line and waits.
+    fn reserve(&mut self, handle: Handle, size: u32, wake: &mut Vec<Woken>) -> bool {
+        let Some(consumer) = self.all.get(handle) else { return false };
+        let Err(pool) = consumer.reserve(size, wake) else { return true };
+        let number = pool.wait(self.queue, handle);
+        // Credit that came back between the refusal and the note has woken nobody.
+        if pool.has_credit() {
+            pool.forget(number);
+            return false;
         }
+        if let Some(consumer) = self.all.get_mut(handle) {
+            consumer.waits = Some((pool, number));
+        }
+        self.place(handle);
+        false
     }
 }

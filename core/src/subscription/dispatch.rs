@@ -1,7 +1,7 @@
 //! Giving out: arrivals, commits, the dispatch loop, limits, expiry.
 
 use super::consumers::Choice;
-use super::{Delivery, Departure, Effects, Handle, Subscription};
+use super::{Delivery, Departure, Effects, Handle, Subscription, Woken};
 use crate::exchange::Tags;
 use crate::log::{Offset, Overflow, Place, Record, RecordState};
 use crate::message::{Message, Reason, Timestamp};
@@ -10,6 +10,12 @@ use std::ops::ControlFlow;
 /// Stored records that are fetched ahead at once.
 const LOAD_RECORDS: usize = 4096;
 const LOAD_BYTES: u64 = 4 << 20;
+/// Records that are looked at for that.
+const LOAD_LOOKS: usize = 4 * LOAD_RECORDS;
+/// Records that one slice of a purge looks at.
+const PURGE_LOOKS: usize = 4096;
+/// Records that leave in one dispatch because they are expired. The timer for the next one is due at once.
+const EXPIRE_MAX: usize = 1024;
 
 /// A message on its way into a queue.
 #[derive(Debug)]
@@ -76,6 +82,7 @@ impl Subscription {
         let Some(record) = self.log.get_mut(offset) else { return false };
         record.place = Some(place);
         if record.state != RecordState::Uncommitted {
+            self.rested = None;
             return true;
         }
         record.state = RecordState::Ready;
@@ -93,10 +100,43 @@ impl Subscription {
     }
 
     /// Gives ready records to consumers as far as their credit allows, expires what is due at the head, then holds the
-    /// length limit.
+    /// length limit. Consumers of this queue in [`Effects::wake`] are among them, and leave it.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Effects) {
-        self.leave_pending(out);
-        while let Some(offset) = self.ready.peek(&mut self.log) {
+        if !self.pending_removals.is_empty() {
+            self.leave_pending(out);
+        }
+        let mut own = self.resume_own(out);
+        self.give_out(now, out);
+        while !own.is_empty() {
+            // Those behind them in their pools.
+            own.iter().for_each(|woken| woken.pool.pass_on(&mut out.wake));
+            own = self.resume_own(out);
+            self.give_out(now, out);
+        }
+        self.expire_some(now, out);
+        if self.hold_limit(out) {
+            // What stands at the head now may be due.
+            self.expire_some(now, out);
+        }
+    }
+
+    /// Consumers of this queue whose shared credit has come back go on.
+    fn resume_own(&mut self, out: &mut Effects) -> Vec<Woken> {
+        if out.wake.is_empty() {
+            return Vec::new();
+        }
+        let own: Vec<Woken> = out.wake.extract_if(.., |woken| woken.queue == self.id).collect();
+        for woken in &own {
+            self.consumers.resume(woken.handle);
+        }
+        own
+    }
+
+    fn give_out(&mut self, now: Timestamp, out: &mut Effects) {
+        // Nothing is looked at for nobody: the head may be at rest.
+        while (self.consumers.any_credit() || self.log.has_expiring())
+            && let Some(offset) = self.ready.peek(&mut self.log)
+        {
             let keeps_seen = self.rules.keeps_seen;
             let Some(record) = self.log.get(offset) else { break };
             let expired = record.expiry(keeps_seen).is_some_and(|at| at <= now);
@@ -108,59 +148,67 @@ impl Subscription {
                 break;
             };
             if expired {
+                if out.departures.len() >= EXPIRE_MAX {
+                    break;
+                }
                 self.leave(offset, message, Reason::Expired, out);
                 continue;
             }
             let size = record.size;
-            let choice = match (self.rules.by_source, self.rules.single_active) {
-                (true, _) => self.consumers.choose_by_source(&message, size, &mut out.wake),
-                (false, single) => self.consumers.choose(&message, size, single, &mut out.wake),
+            let choice = match self.rules.by_source {
+                true => self.consumers.choose_by_source(&message, size, &mut out.wake),
+                false => self.consumers.choose(&message, size, &mut out.wake),
             };
             match choice {
-                Choice::Take(index) => self.give(offset, index, message, out),
+                Choice::Take(handle) => self.give(offset, handle, message, out),
                 Choice::NobodysOwn => self.drop_own(offset, out),
-                Choice::Wait(pools) => {
-                    pools.iter().for_each(|pool| pool.wait(self.id));
-                    // Credit that came back between the refusal and the note would wake nobody.
-                    if !pools.iter().any(|pool| pool.has_credit()) {
-                        break;
-                    }
-                }
+                Choice::Wait => break,
             }
-        }
-        self.expire(now, out);
-        if self.hold_limit(out) {
-            // What stands at the head now may be due.
-            self.expire(now, out);
         }
     }
 
     /// Moves out what was rejected while its message was not in memory, and fetches what still is not.
     fn leave_pending(&mut self, out: &mut Effects) {
-        let mut absent = None;
-        for offset in std::mem::take(&mut self.pending_removals) {
-            let is_here = self.log.get(offset).is_some_and(|record| record.message.is_some());
-            if !is_here {
-                absent.get_or_insert(offset);
-                self.pending_removals.push(offset);
-                continue;
+        while let Some(offset) = self.pending_removals.first() {
+            let record = self.log.get(offset);
+            match record.filter(|record| record.state == RecordState::PendingRemoval) {
+                Some(record) if record.message.is_none() => break,
+                Some(_) => self.remove_pending(offset, out),
+                // It was lost.
+                None => {}
             }
-            let Some(record) = self.log.remove(offset) else { continue };
-            out.freed.extend(record.place);
-            if let (Some(message), Some(removal_reason)) = (record.message, record.removal_reason) {
-                let ((reason, detail), durable) = (*removal_reason, record.durable);
-                out.departures.push(Departure { offset, message, reason, detail, durable });
+            self.pending_removals.leave();
+        }
+        if self.loading {
+            return;
+        }
+        let mut bytes = 0;
+        for offset in self.pending_removals.iter().take(LOAD_RECORDS) {
+            if bytes >= LOAD_BYTES {
+                break;
+            }
+            let Some(record) = self.log.get(offset) else { continue };
+            if let (None, Some(place)) = (&record.message, record.place) {
+                out.load.push((offset, place));
+                bytes += u64::from(record.size);
             }
         }
-        if let Some(offset) = absent {
-            self.load_from(offset, out);
+        self.loading = !out.load.is_empty();
+    }
+
+    fn remove_pending(&mut self, offset: Offset, out: &mut Effects) {
+        let Some(record) = self.log.remove(offset) else { return };
+        out.freed.extend(record.place);
+        if let (Some(message), Some(removal_reason)) = (record.message, record.removal_reason) {
+            let ((reason, detail), durable) = (*removal_reason, record.durable);
+            out.departures.push(Departure { offset, message, reason, detail, durable });
         }
     }
 
-    fn give(&mut self, offset: Offset, index: usize, message: Message, out: &mut Effects) {
+    fn give(&mut self, offset: Offset, handle: Handle, message: Message, out: &mut Effects) {
         let is_old = self.log.is_old(offset);
         let Some(record) = self.log.get_mut(offset) else { return };
-        let Some((handle, consumer)) = self.consumers.gave(index, record.size) else { return };
+        let Some(consumer) = self.consumers.gave(handle, offset, record.size) else { return };
         record.state = RecordState::InFlight(handle.0);
         let (priority, size) = (record.priority, record.size);
         let delivery = Delivery {
@@ -181,11 +229,10 @@ impl Subscription {
     pub fn get(&mut self, handle: Handle, now: Timestamp, out: &mut Effects) -> bool {
         self.expire(now, out);
         let Some(offset) = self.ready.peek(&mut self.log) else { return false };
-        let index = self.consumers.iter().position(|c| c.handle == handle);
-        let (Some(record), Some(index)) = (self.log.get(offset), index) else { return false };
+        let Some(record) = self.log.get(offset) else { return false };
         match record.message.clone() {
             Some(message) => {
-                self.give(offset, index, message, out);
+                self.give(offset, handle, message, out);
                 true
             }
             None => {
@@ -221,19 +268,30 @@ impl Subscription {
 
     /// Moves out what is expired at the head of each order.
     pub fn expire(&mut self, now: Timestamp, out: &mut Effects) {
-        while self.log.has_expiring() {
+        while self.expire_one(now, out) {}
+    }
+
+    /// The same, for as many as one dispatch may move out.
+    fn expire_some(&mut self, now: Timestamp, out: &mut Effects) {
+        while out.departures.len() < EXPIRE_MAX && self.expire_one(now, out) {}
+    }
+
+    /// False when there was nothing to move out.
+    fn expire_one(&mut self, now: Timestamp, out: &mut Effects) -> bool {
+        if self.log.has_expiring() {
             let heads = self.ready.heads(&mut self.log);
             let due = |offset: &Offset| self.expiry(*offset).is_some_and(|at| at <= now);
-            let Some(offset) = heads.into_iter().find(due) else { break };
+            let Some(offset) = heads.into_iter().find(due) else { return false };
             let message = self.log.get(offset).and_then(|r| r.message.clone());
             match message {
-                Some(message) => self.leave(offset, message, Reason::Expired, out),
-                None => {
-                    self.load_from(offset, out);
-                    break;
+                Some(message) => {
+                    self.leave(offset, message, Reason::Expired, out);
+                    return true;
                 }
+                None => self.load_from(offset, out),
             }
         }
+        false
     }
 
     /// `x-max-length` and its like count ready records only; drop-head passes over the rest. True
@@ -258,8 +316,30 @@ impl Subscription {
 
     /// Drops all ready records. Returns how many.
     pub fn purge(&mut self, out: &mut Effects) -> u64 {
-        let mut ready = Vec::new();
-        self.log.visit(Offset(0), |offset, record| {
+        let (mut from, upto, mut count) = (Some(Offset(0)), self.log.next(), 0);
+        while let Some(first) = from {
+            from = self.purge_some((first, upto), &mut count, out);
+        }
+        count
+    }
+
+    /// Drops some of the ready records in that range and counts them. Where the others begin; none: that is all.
+    pub fn purge_some(
+        &mut self,
+        (from, upto): (Offset, Offset),
+        count: &mut u64,
+        out: &mut Effects,
+    ) -> Option<Offset> {
+        let (mut ready, mut looks, mut next) = (Vec::new(), 0, None);
+        self.log.visit(from, |offset, record| {
+            looks += 1;
+            if offset >= upto {
+                return ControlFlow::Break(());
+            }
+            if looks > PURGE_LOOKS {
+                next = Some(offset);
+                return ControlFlow::Break(());
+            }
             if record.state == RecordState::Ready {
                 ready.push(offset);
             }
@@ -268,7 +348,8 @@ impl Subscription {
         for offset in &ready {
             self.drop_own(*offset, out);
         }
-        ready.len() as u64
+        *count += ready.len() as u64;
+        next
     }
 
     /// Asks for the records at and behind `offset` that are not in memory.
@@ -276,14 +357,15 @@ impl Subscription {
         if self.loading {
             return;
         }
-        let mut bytes = 0;
+        let (mut bytes, mut looks) = (0, 0);
         self.log.visit(offset, |offset, record| {
+            looks += 1;
             let wanted = !matches!(record.state, RecordState::InFlight(_));
             if let (None, Some(place), true) = (&record.message, record.place, wanted) {
                 out.load.push((offset, place));
                 bytes += u64::from(record.size);
             }
-            match out.load.len() >= LOAD_RECORDS || bytes >= LOAD_BYTES {
+            match out.load.len() >= LOAD_RECORDS || bytes >= LOAD_BYTES || looks >= LOAD_LOOKS {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -294,48 +376,12 @@ impl Subscription {
     /// Records that were asked for by [`Effects::load`].
     pub fn loaded(&mut self, records: Vec<(Offset, Message)>) {
         self.loading = false;
+        self.rested = None;
         for (offset, message) in records {
             if let Some(record) = self.log.get_mut(offset) {
                 record.message = Some(message);
             }
         }
-    }
-
-    /// Lets go of the messages of stored records: those in flight, and ready ones behind the first `keep_bytes`. How
-    /// many bytes that frees, and which transient records would have to be stored first, about `spill_bytes_max` of
-    /// them.
-    pub fn evict(
-        &mut self,
-        keep_bytes: u64,
-        spill_bytes_max: u64,
-    ) -> (u64, Vec<(Offset, Message)>) {
-        let (mut freed, mut to_spill, mut spill_bytes, mut seen) = (0, Vec::new(), 0, 0);
-        self.log.visit_hot(|offset, record| {
-            let is_near = match record.state {
-                RecordState::Uncommitted | RecordState::PendingRemoval => true,
-                RecordState::InFlight(_) => false,
-                RecordState::Ready if record.message.is_none() => true,
-                RecordState::Ready => {
-                    seen += u64::from(record.size);
-                    seen <= keep_bytes
-                }
-            };
-            if is_near {
-                return;
-            }
-            if record.place.is_some() {
-                if record.message.take().is_some() {
-                    freed += u64::from(record.size);
-                }
-            } else if let Some(message) = &record.message
-                && spill_bytes < spill_bytes_max
-            {
-                spill_bytes += u64::from(record.size);
-                to_spill.push((offset, message.clone()));
-            }
-        });
-        self.log.freeze();
-        (freed, to_spill)
     }
 
     /// Records that were asked for are on their way.
@@ -357,7 +403,6 @@ impl Subscription {
             };
             places.extend(removed.and_then(|record| record.place));
         }
-        self.pending_removals.retain(|offset| self.log.get(*offset).is_some());
         places
     }
 
@@ -374,6 +419,7 @@ impl Subscription {
 
     /// A transient record was stored so that it can leave memory. It stays transient.
     pub fn spilled(&mut self, offset: Offset, place: Place) -> bool {
+        self.rested = None;
         match self.log.get_mut(offset) {
             Some(record) => {
                 record.place = Some(place);

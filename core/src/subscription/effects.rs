@@ -1,7 +1,7 @@
 //! What delivering leads to: for the shell to carry out.
 
-use super::Handle;
-use crate::exchange::{LogId, Tags};
+use super::{Handle, Woken};
+use crate::exchange::Tags;
 use crate::log::{Offset, Place};
 use crate::message::{Message, Reason};
 use std::sync::Arc;
@@ -70,8 +70,8 @@ pub struct Effects {
     pub freed: Vec<Place>,
     /// Stored records whose number of attempts changed.
     pub attempts: Vec<(Offset, u16)>,
-    /// Queues that waited for credit that came back.
-    pub wake: Vec<LogId>,
+    /// Consumers that waited for credit that came back.
+    pub wake: Vec<Woken>,
     /// Stored records that have to be fetched before dispatch can go on.
     pub load: Vec<(Offset, Place)>,
 }

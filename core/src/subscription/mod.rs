@@ -4,28 +4,40 @@
 //! | file | question |
 //! |---|---|
 //! | `ready` | which record is next |
-//! | `consumers` `buckets` | who may have it; what belongs together goes to one consumer |
+//! | `consumers` `line` `handles` | who may have it, and whose turn it is |
+//! | `buckets` | what belongs together goes to one consumer |
+//! | `flight` | what a consumer has |
 //! | `pool` | credit that consumers of a session share |
 //! | `dispatch` | giving out, limits, expiry |
-//! | `settle` | what consumers say of what they got |
+//! | `relief` | what can leave memory |
+//! | `settle` `pending` | what consumers say of what they got; what was rejected and is to be read back first |
 
 mod buckets;
 mod consumers;
 mod dispatch;
 mod effects;
+mod flight;
+mod handles;
+mod line;
+mod pending;
 mod pool;
 mod ready;
+mod relief;
 mod settle;
 
 pub use consumers::{Attached, Consumers, Handle};
 pub use dispatch::Arrival;
 pub use effects::{ConsumerId, Delivery, Departure, Effects, Outcome};
-pub use pool::{Credit, Pool};
+pub use handles::HandleMap;
+pub use pool::{Credit, Pool, Woken};
 pub use ready::Ready;
+pub use relief::Relief;
 
 use crate::exchange::LogId;
 use crate::log::{Limits, Log, Offset, QueueSpec};
 use crate::message::Timestamp;
+use pending::PendingRemovals;
+use relief::Rested;
 use std::ops::ControlFlow;
 
 /// The rules of one queue that delivering needs.
@@ -73,23 +85,27 @@ pub struct Subscription {
     /// Records that are stored but not in memory and are being fetched.
     loading: bool,
     /// Rejected records that leave as soon as their messages are read back.
-    pending_removals: Vec<Offset>,
+    pending_removals: PendingRemovals,
+    /// As it was when nothing of it could leave memory.
+    rested: Option<Rested>,
 }
 
 impl Subscription {
     /// An empty queue.
     pub fn new(id: LogId, rules: Rules) -> Self {
         let ready = Ready::new(rules.max_priority.is_some());
+        let consumers = Consumers::new(id, rules.single_active);
         Self {
             id,
             log: Log::default(),
             rules,
-            consumers: Consumers::default(),
+            consumers,
             ready,
             ready_count: 0,
             ready_bytes: 0,
             loading: false,
-            pending_removals: Vec::new(),
+            pending_removals: PendingRemovals::default(),
+            rested: None,
         }
     }
 
@@ -100,19 +116,17 @@ impl Subscription {
 
     /// Records that no consumer has, those that are being stored included.
     pub fn waiting(&self) -> u64 {
-        let in_flight: u64 = self.consumers.iter().map(|c| u64::from(c.in_flight)).sum();
-        self.log.len().saturating_sub(in_flight)
+        self.log.len().saturating_sub(self.consumers.in_flight().0)
     }
 
     /// Their bytes.
     pub fn waiting_bytes(&self) -> u64 {
-        let in_flight: u64 = self.consumers.iter().map(|c| c.in_flight_bytes).sum();
-        self.log.bytes().saturating_sub(in_flight)
+        self.log.bytes().saturating_sub(self.consumers.in_flight().1)
     }
 
     /// The log was recovered: everything in it is ready, and consumers may have seen it.
     pub fn recover(&mut self) {
-        self.log.freeze();
+        self.log.freeze_among(0..u64::MAX);
         self.log.grow_old();
         (self.ready_count, self.ready_bytes) = (self.log.len(), self.log.bytes());
         if self.rules.max_priority.is_some() {

@@ -1,6 +1,6 @@
 //! What consumers say of what they got, and what happens when they leave.
 
-use super::{Departure, Effects, Handle, Outcome, Subscription};
+use super::{Attached, Departure, Effects, Handle, Outcome, Subscription};
 use crate::log::{Offset, Place, RecordState};
 use crate::message::{Message, Reason};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ impl Subscription {
         outcome: &Outcome,
         out: &mut Effects,
     ) -> usize {
+        let Some(mut in_flight) = self.consumers.take_in_flight(handle) else { return 0 };
         let (mut count, mut bytes) = (0u32, 0u64);
         for offset in offsets {
             let Some(record) = self.log.get(*offset) else { continue };
@@ -22,11 +23,13 @@ impl Subscription {
             }
             count += 1;
             bytes += u64::from(record.size);
+            in_flight.settle(*offset, record.size);
             self.settle_one(*offset, outcome, out);
         }
-        if count > 0 {
-            self.give_back(handle, count, bytes, out);
-        }
+        in_flight.tidy(|offset| {
+            self.log.get(offset).is_some_and(|r| r.state == RecordState::InFlight(handle.0))
+        });
+        self.consumers.put_in_flight(handle, in_flight, (count, bytes), &mut out.wake);
         count as usize
     }
 
@@ -60,15 +63,21 @@ impl Subscription {
     /// Messages of such records, for a settlement that follows.
     pub fn remember(&mut self, messages: Vec<(Offset, Message)>) {
         for (offset, message) in messages {
+            self.rested = None;
             if let Some(record) = self.log.get_mut(offset) {
                 record.message.get_or_insert(message);
             }
         }
     }
 
-    /// True when it was rejected and leaves as soon as its message is read back.
-    pub fn is_pending_removal(&mut self, offset: Offset) -> bool {
-        self.log.get(offset).is_some_and(|record| record.state == RecordState::PendingRemoval)
+    /// How many records were rejected so far while their messages were not in memory.
+    pub fn removals_begun(&self) -> u64 {
+        self.pending_removals.begun()
+    }
+
+    /// True while some of the first so many of them wait for their messages. They leave in the order of their rejection.
+    pub fn has_pending_removals(&self, upto: u64) -> bool {
+        self.pending_removals.left() < upto && !self.pending_removals.is_empty()
     }
 
     fn settle_one(&mut self, offset: Offset, outcome: &Outcome, out: &mut Effects) {
@@ -139,30 +148,13 @@ impl Subscription {
         }
     }
 
-    fn give_back(&mut self, handle: Handle, count: u32, bytes: u64, out: &mut Effects) {
-        let Some(consumer) = self.consumers.get_mut(handle) else { return };
-        consumer.in_flight -= count;
-        consumer.in_flight_bytes -= bytes;
-        for pool in &consumer.pools {
-            pool.release(u64::from(count), bytes, &mut out.wake);
-        }
-        if consumer.stopped && consumer.in_flight == 0 {
-            self.consumers.remove(handle);
-        }
-    }
-
     /// The consumer leaves. `unseen` were never handed to its connection: they go back as they were, the rest counts
     /// as failed.
     pub fn leave_all(&mut self, handle: Handle, unseen: &[Offset], out: &mut Effects) {
         self.settle(handle, unseen, &Outcome::Released, out);
-        let left = self.consumers.get_mut(handle).map_or(0, |c| c.in_flight);
-        if left > 0 {
-            let mut theirs = Vec::with_capacity(left as usize);
-            self.log.visit_hot(|offset, record| {
-                if record.state == RecordState::InFlight(handle.0) {
-                    theirs.push(offset);
-                }
-            });
+        let in_flight = self.consumers.get(handle).map_or(0, Attached::in_flight);
+        if in_flight > 0 {
+            let theirs = self.consumers.offsets_in_flight(handle);
             self.settle(handle, &theirs, &Outcome::Failed, out);
         }
         self.consumers.remove(handle);

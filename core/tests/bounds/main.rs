@@ -9,8 +9,10 @@
 //! | the others | the verbs of one part of the core |
 
 mod bindings;
+mod consumers;
 mod matchers;
 mod measure;
+mod records;
 mod recovery;
 mod retained;
 mod snapshots;

@@ -445,6 +445,7 @@ impl Recovered {
             {
                 let mut topology = vhost.topology.write();
                 for queue in &queues {
+                    queue.charge_to(&vhost.limits.budget);
                     topology.add_queue(queue.clone(), &vhost.generations);
                 }
             }

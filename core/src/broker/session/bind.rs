@@ -172,6 +172,7 @@ impl Session {
                 self.check_limit(Limit::Queues, topology.queues_count(), queue_cost(&spec))?;
                 let id = LogId(shared.identifiers.next());
                 let queue = Queue::new((id, &self.vhost.name), spec, None, shared.now());
+                queue.charge_to(&self.vhost.limits.budget);
                 topology.add_queue(queue.clone(), &self.vhost.generations);
                 if queue.is_durable() {
                     ops.queue(&self.vhost.name, queue.id, &queue.spec);

@@ -1,15 +1,18 @@
 //! Consumers: attached, detached, and single gets; and what all control verbs begin or end with.
 
-use super::state::{Attachment, Session};
+use super::consumers::{Attachment, CONSUMER_BYTES};
+use super::state::Session;
 use crate::broker::door::request::{Consumer, ConsumerSource, LaneId, OnDetach};
 use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
 use crate::broker::turn::removal;
 use crate::broker::vhost::inbox::Inbox;
+use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::{Aftermath, Queue};
 use crate::error::{Error, ErrorKind};
-use crate::subscription::{Attached, ConsumerId, Credit, Delivery};
+use crate::log::Offset;
+use crate::subscription::{Attached, ConsumerId, Credit, Delivery, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -41,8 +44,8 @@ impl Session {
             self.flush();
         }
         let shared = self.shared();
-        for (queue, offsets) in std::mem::take(&mut self.consumers.pending_removals) {
-            shared.loads.removed(&queue, &offsets).await;
+        for (queue, upto) in std::mem::take(&mut self.consumers.pending_removals).into_values() {
+            shared.loads.removed(&queue, upto).await;
         }
         shared.committer.sync(Unit::default()).await
     }
@@ -65,9 +68,16 @@ impl Session {
         }
     }
 
-    /// Starts consuming. `NotFound`, `Locked` (exclusive queue), `InUse` (exclusive consumer).
+    /// `LimitReached` when this connection has as many consumers as it may.
+    fn check_consumers(&self) -> Result<(), Error> {
+        let (there, who) = (self.consumers.len(), (&self.vhost.name, &*self.inbox.origin));
+        self.vhost.limits.check(Limit::Consumers, (there, 1), CONSUMER_BYTES, who)
+    }
+
+    /// Starts consuming. `LimitReached`, `NotFound`, `Locked` (exclusive queue), `InUse` (exclusive consumer).
     pub async fn attach(&mut self, lane: LaneId, consumer: Consumer) -> Result<ConsumerId, Error> {
         self.arrived().await?;
+        self.check_consumers()?;
         let queue = match &consumer.source {
             ConsumerSource::Queue(name) => self.own_queue_named(name)?,
             ConsumerSource::Own => {
@@ -119,9 +129,9 @@ impl Session {
             self.turn.unit().ops.used(queue.id);
         }
         let (settles, owned) = (consumer.settles, queue.clone());
-        self.consumers
-            .by_id
-            .insert(id, Attachment { queue, handle, lane, settles, is_getter: false });
+        let (leaves, is_getter) = (false, false);
+        let attachment = Attachment { queue, handle, lane, settles, leaves, is_getter };
+        self.consumers.insert(id, attachment, &self.vhost.limits.budget);
         self.flush_ops();
         if is_first {
             self.sync().await?;
@@ -135,9 +145,9 @@ impl Session {
     /// Stops consuming. An auto-delete queue goes with its last consumer.
     pub async fn detach(&mut self, consumer: ConsumerId, unsettled: OnDetach) {
         self.flush_behind().await;
-        let goes = self.consumers.by_id.get(&consumer).is_some_and(|a| a.queue.spec.auto_delete);
+        let goes = self.consumers.get(consumer).is_some_and(|a| a.queue.spec.auto_delete);
         let ops = match unsettled {
-            OnDetach::Return => self.release(consumer),
+            OnDetach::Return => self.release(consumer, Vec::new()),
             OnDetach::Stay => self.stop(consumer),
         };
         // The consumer is gone whether or not the deletion of its queue could be stored.
@@ -149,44 +159,61 @@ impl Session {
 
     /// Ends deliveries. What is unsettled stays with the consumer; what its connection has not taken goes back.
     fn stop(&mut self, consumer: ConsumerId) -> Ops {
-        let Some(attachment) = self.consumers.by_id.get(&consumer) else { return Ops::default() };
+        let Some(attachment) = self.consumers.get_mut(consumer) else { return Ops::default() };
+        attachment.leaves = true;
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
         self.touch();
-        let unseen = self.inbox.take_back(consumer, &mut self.turn.after.queues);
+        let unseen = self.inbox.take_back(consumer, &mut self.turn.after.woken);
         let shared = self.shared();
-        queue.change(&mut self.turn.after, |state, effects| {
+        let has_left = queue.change(&mut self.turn.after, |state, effects| {
             state.sub.consumers.stop(handle);
-            let released = crate::subscription::Outcome::Released;
-            state.sub.settle(handle, &unseen, &released, effects);
+            state.sub.settle(handle, &unseen, &Outcome::Released, effects);
+            let has_left = state.leave_if_done(handle);
             state.unused_since = shared.now();
             state.sub.dispatch(shared.now(), effects);
+            has_left
         });
+        if has_left {
+            self.consumers.remove(consumer);
+        }
         self.settle_down();
         removal::after_detach(&shared, &self.vhost, &queue)
     }
 
-    /// Detaches the consumer; what it has unsettled goes back.
-    pub(super) fn release(&mut self, consumer: ConsumerId) -> Ops {
-        let Some(Attachment { queue, handle, .. }) = self.forget(consumer) else {
+    /// Detaches the consumer; what it has unsettled goes back. `unseen` has left the inbox already.
+    fn release(&mut self, consumer: ConsumerId, unseen: Vec<Offset>) -> Ops {
+        let Some(Attachment { queue, handle, .. }) = self.consumers.remove(consumer) else {
             return Ops::default();
         };
         self.touch();
         let shared = self.shared();
         queue.change(&mut self.turn.after, |state, effects| {
-            state.detach(handle, shared.now(), effects);
+            state.detach(handle, unseen, shared.now(), effects);
             state.sub.dispatch(shared.now(), effects);
         });
         self.settle_down();
         removal::after_detach(&shared, &self.vhost, &queue)
     }
 
+    /// Detaches all consumers of a lane, or of the session.
+    pub(super) fn release_all(&mut self, lane: Option<LaneId>) -> Ops {
+        let mut ops = Ops::default();
+        let consumers = self.consumers.of(lane);
+        // At once: the inbox is not searched for each of them.
+        let mut taken = self.inbox.take_all_back(&consumers.iter().copied().collect());
+        for consumer in consumers {
+            let unseen = taken.offsets.remove(&consumer).unwrap_or_default();
+            ops.append(&mut self.release(consumer, unseen));
+        }
+        self.inbox.window.release(taken.messages, taken.bytes, &mut self.turn.after.woken);
+        self.settle_down();
+        ops
+    }
+
     /// Ends a lane: its consumers leave, what they had unsettled goes back, an open transaction is rolled back.
     pub fn drop_lane(&mut self, lane: LaneId) {
         self.flush();
-        let mut ops = Ops::default();
-        for consumer in self.consumers_of(Some(lane)) {
-            ops.append(&mut self.release(consumer));
-        }
+        let mut ops = self.release_all(Some(lane));
         self.turn.unit().ops.append(&mut ops);
         self.lanes.retain(|(id, _)| *id != lane);
         self.flush_ops();
@@ -202,25 +229,11 @@ impl Session {
     ) -> Result<Option<(Delivery, u64)>, Error> {
         self.arrived().await?;
         let queue = self.own_queue_named(queue)?;
-        let known = self.getter(lane, queue.id, settles);
-        let consumer = known.unwrap_or_else(|| {
-            let id = self.new_consumer();
-            let handle = queue.look(|state| {
-                let handle = state.sub.consumers.handle();
-                let nothing = Credit { messages: 0, bytes: 0 };
-                let mut attached = Attached::new(handle, id, nothing);
-                attached.is_getter = true;
-                state.sub.consumers.attach(attached);
-                handle
-            });
-            let queue = queue.clone();
-            self.consumers
-                .by_id
-                .insert(id, Attachment { queue, handle, lane, settles, is_getter: true });
-            id
-        });
+        if settles && self.consumers.getter(lane, queue.id).is_none() {
+            self.check_consumers()?;
+        }
         for _ in 0..GET_TRIES {
-            if let Some(found) = self.get_once(&queue, consumer, settles) {
+            if let Some(found) = self.get_once(&queue, lane, settles) {
                 self.flush_ops();
                 return Ok(Some(found));
             }
@@ -235,30 +248,48 @@ impl Session {
         Ok(None)
     }
 
+    /// Whoever gets a single record is a consumer of the queue as long as something is to be settled.
     fn get_once(
         &mut self,
         queue: &Arc<Queue>,
-        consumer: ConsumerId,
+        lane: LaneId,
         settles: bool,
     ) -> Option<(Delivery, u64)> {
         self.touch();
-        let handle = self.consumers.by_id.get(&consumer)?.handle;
+        let known = self.consumers.getter(lane, queue.id).filter(|_| settles);
+        let (id, old) = match known {
+            Some((id, handle)) => (id, Some(handle)),
+            None => (self.new_consumer(), None),
+        };
         let now = self.shared().now();
         let found = queue.change(&mut self.turn.after, |state, effects| {
-            if !state.sub.get(handle, now, effects) {
-                return None;
+            let handle = old.unwrap_or_else(|| {
+                let handle = state.sub.consumers.handle();
+                let mut getter = Attached::new(handle, id, Credit { messages: 0, bytes: 0 });
+                getter.is_getter = true;
+                state.sub.consumers.attach(getter);
+                handle
+            });
+            if state.sub.get(handle, now, effects) {
+                state.unused_since = now;
             }
-            let at = effects.deliveries.iter().position(|(h, _)| *h == handle)?;
-            let (_, delivery) = effects.deliveries.remove(at);
-            if !settles {
-                let accepted = crate::subscription::Outcome::Accepted;
-                state.sub.settle(handle, &[delivery.offset], &accepted, effects);
+            let at = effects.deliveries.iter().position(|(h, _)| *h == handle);
+            let found = at.map(|at| effects.deliveries.remove(at).1);
+            if let Some(delivery) = found.as_ref().filter(|_| !settles) {
+                let offset = [delivery.offset];
+                state.sub.settle(handle, &offset, &Outcome::Accepted, effects);
             }
-            state.unused_since = now;
-            Some((delivery, state.sub.ready().0))
+            state.sub.consumers.leave_if_done(handle);
+            Some((handle, found?, state.sub.ready().0))
         });
         self.settle_down();
-        found
+        let (handle, delivery, ready) = found?;
+        if settles && old.is_none() {
+            let (queue, leaves, is_getter) = (queue.clone(), true, true);
+            let attachment = Attachment { queue, handle, lane, settles, leaves, is_getter };
+            self.consumers.insert(id, attachment, &self.vhost.limits.budget);
+        }
+        Some((delivery, ready))
     }
 }
 
@@ -274,7 +305,7 @@ pub(super) fn resume(
         let theirs = state.consumer_inboxes().filter(|(_, inbox)| Arc::ptr_eq(inbox, before));
         let handles: Vec<_> = theirs.map(|(handle, _)| handle).collect();
         for handle in handles {
-            state.detach(handle, now, effects);
+            state.detach(handle, Vec::new(), now, effects);
         }
     });
 }

@@ -16,7 +16,7 @@ impl Session {
     pub fn set_pool(&mut self, pool: PoolId, credit: Credit) {
         self.touch();
         if let Some(pool) = self.consumers.pools.get(pool.0 as usize) {
-            pool.set(credit, &mut self.turn.after.queues);
+            pool.set(credit, &mut self.turn.after.woken);
             self.settle_down();
         }
     }

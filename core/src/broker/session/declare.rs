@@ -12,7 +12,7 @@ use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::topology::{exchange_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, LogId};
-use crate::log::{Life, QueueSpec};
+use crate::log::{Life, Offset, QueueSpec};
 use crate::message::Name;
 use std::sync::Arc;
 
@@ -119,6 +119,7 @@ impl Session {
             owner,
             shared.now(),
         );
+        queue.charge_to(&self.vhost.limits.budget);
         let mut ops = Ops::default();
         if queue.is_durable() {
             ops.queue(&self.vhost.name, queue.id, &queue.spec);
@@ -174,9 +175,20 @@ impl Session {
     pub async fn purge(&mut self, name: &str) -> Result<u64, Error> {
         self.arrived_all().await?;
         let queue = self.own_queue_named(name)?;
-        self.touch();
-        let count = queue.change(&mut self.turn.after, |state, effects| state.sub.purge(effects));
-        self.settle_down();
+        let (mut from, mut count) = (Some(Offset(0)), 0);
+        let upto = queue.look(|state| state.sub.log.next());
+        while let Some(first) = from {
+            self.touch();
+            from = queue.change(&mut self.turn.after, |state, effects| {
+                state.sub.purge_some((first, upto), &mut count, effects)
+            });
+            self.settle_down();
+            if from.is_some() {
+                // The lock is let go, and others have their turn.
+                self.flush_ops();
+                tokio::task::yield_now().await;
+            }
+        }
         self.store(Ops::default()).await?;
         Ok(count)
     }

@@ -140,7 +140,7 @@ impl Session {
         let mut all = Vec::with_capacity(settles.len());
         for (consumer, offsets, outcome) in settles {
             let mut found: Vec<(Offset, Message)> = Vec::new();
-            let attachment = self.consumers.by_id.get(consumer);
+            let attachment = self.consumers.get(*consumer);
             let seat = attachment.map(|a| (a.queue.clone(), a.handle));
             while let Some((queue, handle)) = &seat {
                 let mut absent = queue.look(|s| s.sub.absent(*handle, offsets, outcome));

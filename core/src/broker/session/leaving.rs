@@ -85,10 +85,7 @@ impl Session {
         self.status.left = true;
         let shared = self.shared();
         let open_turn = shared.open_turns.enter();
-        let mut ops = Ops::default();
-        for consumer in self.consumers_of(None) {
-            ops.append(&mut self.release(consumer));
-        }
+        let mut ops = self.release_all(None);
         for queue in self.exclusive.take() {
             ops.append(&mut removal::remove_queue(&shared, &self.vhost, &queue).0);
         }

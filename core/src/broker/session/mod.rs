@@ -7,6 +7,7 @@
 //! | `publish` `batch` `flush` | what was published goes through the broker in one turn, or is held back |
 //! | `lane` | lanes and their transactions |
 //! | `consume` `credit` `settle` | consumers and single gets; their credit; outcomes |
+//! | `consumers` | by what consumers are found |
 //! | `output` `written` | deliveries, confirms and notices are taken, and written |
 //! | `declare` `bind` | queues, exchanges, bindings |
 //! | `content` | what the workers of content routes do |
@@ -16,6 +17,7 @@
 pub mod batch;
 pub mod bind;
 pub mod consume;
+pub mod consumers;
 pub mod content;
 pub mod credit;
 pub mod declare;

@@ -63,7 +63,7 @@ impl Session {
             for (consumer, offsets) in &written.accepted {
                 self.settle_now(*consumer, offsets, &Outcome::Accepted, Vec::new());
             }
-            let wake = &mut self.turn.after.queues;
+            let wake = &mut self.turn.after.woken;
             self.inbox.window.release(written.messages, written.bytes, wake);
         }
         if any {

@@ -7,9 +7,6 @@ use crate::log::Offset;
 use crate::message::Message;
 use crate::subscription::{ConsumerId, Outcome};
 
-/// After this many settlements with pending removals, those whose records have left are forgotten.
-const PENDING_REMOVALS_MAX: usize = 100;
-
 impl Session {
     /// Settles records of one consumer. Unknown or settled offsets are ignored; the number settled is returned.
     /// In a transaction it takes effect with the commit.
@@ -50,25 +47,26 @@ impl Session {
         let now = self.broker.shared().now();
         let Some(attachment) = self.attachment(consumer) else { return 0 };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
+        let leaves = attachment.leaves;
         let moves = !matches!(outcome, Outcome::Accepted | Outcome::Released);
-        let mut pending = Vec::new();
+        let (mut pending, mut has_left) = (None, false);
         let settled = queue.change(&mut self.turn.after, |state, effects| {
             state.sub.remember(messages);
+            let before = state.sub.removals_begun();
             let settled = state.sub.settle(handle, offsets, outcome, effects);
             if moves {
-                pending
-                    .extend(offsets.iter().copied().filter(|o| state.sub.is_pending_removal(*o)));
+                pending = Some(state.sub.removals_begun()).filter(|begun| *begun > before);
             }
+            has_left = leaves && state.leave_if_done(handle);
             state.sub.dispatch(now, effects);
             settled
         });
-        if !pending.is_empty() {
-            if self.consumers.pending_removals.len() >= PENDING_REMOVALS_MAX {
-                self.consumers.pending_removals.retain(|(queue, offsets)| {
-                    queue.look(|s| offsets.iter().any(|offset| s.sub.is_pending_removal(*offset)))
-                });
-            }
-            self.consumers.pending_removals.push((queue, pending));
+        if has_left {
+            self.consumers.remove(consumer);
+        }
+        if let Some(upto) = pending {
+            // They leave in their order: the last one is waited for.
+            self.consumers.pending_removals.insert(queue.id, (queue, upto));
         }
         settled
     }
@@ -78,8 +76,6 @@ impl Session {
         let shared = self.broker.shared().clone();
         let context = Context { shared: &shared, vhost: &self.vhost, now: shared.now() };
         self.turn.run(context);
-        for inbox in self.turn.after.wake.drain(..) {
-            inbox.wake();
-        }
+        self.turn.after.wake_all();
     }
 }

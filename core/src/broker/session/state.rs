@@ -1,6 +1,7 @@
 //! A session as its verbs see it: one connection's, from its opening until it leaves.
 
 use super::batch::{Batch, Lane};
+use super::consumers::{Attachment, SessionConsumers};
 use super::written::Output;
 use crate::broker::door::request::{LaneId, Memo};
 use crate::broker::shared::{Broker, Shared};
@@ -15,8 +16,7 @@ use crate::broker::vhost::route::Route;
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
 use crate::log::Offset;
 use crate::message::{Address, Key, Name, Origin};
-use crate::subscription::{ConsumerId, Handle, Pool};
-use rustc_hash::FxHashMap;
+use crate::subscription::ConsumerId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -74,25 +74,6 @@ pub(super) struct SessionIds {
 pub(super) struct CachedRoute {
     pub stamp: Stamp,
     pub route: Arc<Route>,
-}
-
-/// The consumers of a session, and the credit they share.
-#[derive(Default)]
-pub(super) struct SessionConsumers {
-    pub by_id: FxHashMap<ConsumerId, Attachment>,
-    pub pools: Vec<Arc<Pool>>,
-    /// Records that this session rejected and that leave their queue when their messages are fetched.
-    pub pending_removals: Vec<(Arc<Queue>, Vec<Offset>)>,
-}
-
-/// A consumer as its session knows it.
-pub(super) struct Attachment {
-    pub queue: Arc<Queue>,
-    pub handle: Handle,
-    pub lane: LaneId,
-    pub settles: bool,
-    /// It serves single gets and gets nothing by itself.
-    pub is_getter: bool,
 }
 
 /// Queues that go with the session.
@@ -182,12 +163,17 @@ impl Session {
     }
 
     pub(super) fn new_consumer(&mut self) -> ConsumerId {
-        self.ids.last_consumer = self.ids.last_consumer.wrapping_add(1).max(1);
-        ConsumerId(self.ids.last_consumer)
+        loop {
+            self.ids.last_consumer = self.ids.last_consumer.wrapping_add(1).max(1);
+            let id = ConsumerId(self.ids.last_consumer);
+            if self.consumers.get(id).is_none() {
+                return id;
+            }
+        }
     }
 
     pub(super) fn attachment(&self, consumer: ConsumerId) -> Option<&Attachment> {
-        self.consumers.by_id.get(&consumer)
+        self.consumers.get(consumer)
     }
 
     /// What a named session noted.
@@ -205,28 +191,6 @@ impl Session {
         let topology = self.vhost.topology.read();
         let bindings = topology.bindings_to(&Target::Session(named.id));
         bindings.iter().map(|b| (b.source.clone(), b.key.clone(), b.tag)).collect()
-    }
-
-    /// Ends a consumer's entry here; its queue has let go of it already.
-    pub(super) fn forget(&mut self, consumer: ConsumerId) -> Option<Attachment> {
-        self.consumers.by_id.remove(&consumer)
-    }
-
-    /// Consumers of a lane, or of all, oldest first.
-    pub(super) fn consumers_of(&self, lane: Option<LaneId>) -> Vec<ConsumerId> {
-        let of_lane = |a: &Attachment| lane.is_none_or(|lane| a.lane == lane);
-        let theirs = self.consumers.by_id.iter().filter(|(_, a)| of_lane(a));
-        let mut ids: Vec<ConsumerId> = theirs.map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    /// The consumer that serves single gets of that queue on that lane.
-    pub(super) fn getter(&self, lane: LaneId, queue: LogId, settles: bool) -> Option<ConsumerId> {
-        let serves = |a: &Attachment| {
-            a.is_getter && a.lane == lane && a.queue.id == queue && a.settles == settles
-        };
-        self.consumers.by_id.iter().find(|(_, a)| serves(a)).map(|(id, _)| *id)
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {

@@ -3,7 +3,6 @@
 
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::queue::{Queue, Wanted};
-use crate::log::Offset;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
@@ -60,13 +59,13 @@ impl Loads {
         }
     }
 
-    /// Resolves when these rejected records have left their queue, and that is submitted to the committer.
-    pub async fn removed(&self, queue: &Queue, offsets: &[Offset]) {
+    /// Resolves when the first `upto` records that were rejected while their messages were not in memory have left their
+    /// queue, and that is submitted to the committer.
+    pub async fn removed(&self, queue: &Queue, upto: u64) {
         loop {
             let answered = self.answered.notified();
             let waits = queue.look(|state| {
-                state.unsubmitted_departures > 0
-                    || offsets.iter().any(|offset| state.sub.is_pending_removal(*offset))
+                state.unsubmitted_departures > 0 || state.sub.has_pending_removals(upto)
             });
             if !waits {
                 return;

@@ -9,12 +9,15 @@ use crate::broker::operations::ops::Ops;
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::vhost::host::Vhost;
+use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::topology::Topology;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{LogId, SessionId};
 use crate::message::Timestamp;
+use crate::subscription::{ConsumerId, Woken};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// Deletes a queue with its bindings, consumers and records. Returns what has to be stored, and how many ready messages
@@ -34,13 +37,13 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
         shared.committer.submit(Unit::of(std::mem::take(&mut ops)));
     }
     let mut waiting = Vec::new();
-    let (count, seats) = queue.look(|state| {
+    let (count, mut seats) = queue.look(|state| {
         state.deleted = true;
         queue.set_gone(state.sub.log.next());
-        let seats: Vec<_> = state.consumer_inboxes().map(|(h, inbox)| (h, inbox.clone())).collect();
-        let seats: Vec<_> = seats
-            .into_iter()
-            .filter_map(|(h, inbox)| state.sub.consumers.get_mut(h).map(|c| (c.id, inbox)))
+        let consumers = &state.sub.consumers;
+        let seats: Vec<_> = state
+            .consumer_inboxes()
+            .filter_map(|(h, inbox)| consumers.get(h).map(|c| (c.id, c.in_flight(), inbox.clone())))
             .collect();
         let count = state.sub.ready().0;
         ops.freed = state.empty(&mut waiting);
@@ -48,8 +51,9 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
     });
     shared.timers.cancel(&TimerEvent::RecordExpires(vhost.name.clone(), queue.id));
     shared.timers.cancel(&TimerEvent::QueueUnused(vhost.name.clone(), queue.id));
-    for (consumer, inbox) in seats {
-        inbox.take_back(consumer, &mut waiting);
+    seats.sort_unstable_by_key(|(consumer, ..)| *consumer);
+    take_back(&seats, &mut waiting);
+    for (consumer, _, inbox) in seats {
         let why = format!("queue '{}' was deleted", queue.name);
         inbox.notice(Notice::Detached { consumer, why: Error::new(ErrorKind::NotFound, why) });
     }
@@ -57,14 +61,27 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
     (ops, count)
 }
 
-/// Queues that waited for credit dispatch again: it has come back.
-fn go_on(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queues: Vec<LogId>) {
-    if queues.is_empty() {
+/// Takes back what connections have not taken of their consumers' deliveries, each inbox searched once.
+fn take_back(seats: &[(ConsumerId, u32, Arc<Inbox>)], woken: &mut Vec<Woken>) {
+    let mut by_inbox: FxHashMap<usize, (&Arc<Inbox>, FxHashSet<ConsumerId>)> = FxHashMap::default();
+    for (consumer, _, inbox) in seats.iter().filter(|(_, in_flight, _)| *in_flight > 0) {
+        let theirs = by_inbox.entry(Arc::as_ptr(inbox) as usize);
+        theirs.or_insert_with(|| (inbox, FxHashSet::default())).1.insert(*consumer);
+    }
+    for (inbox, consumers) in by_inbox.into_values() {
+        let taken = inbox.take_all_back(&consumers);
+        inbox.window.release(taken.messages, taken.bytes, woken);
+    }
+}
+
+/// Consumers that waited for credit get what waits for them: it has come back.
+fn go_on(shared: &Arc<Shared>, vhost: &Arc<Vhost>, woken: Vec<Woken>) {
+    if woken.is_empty() {
         return;
     }
     let context = Context { shared, vhost, now: shared.now() };
     let mut turn = Turn::default();
-    turn.after.queues = queues;
+    turn.after.woken = woken;
     turn.run(context);
     turn.finish(context, None);
 }

@@ -89,21 +89,33 @@ impl Turn {
             for (queue, left) in std::mem::take(&mut self.after.departures) {
                 self.leave(context, &queue, left);
             }
-            for id in std::mem::take(&mut self.after.queues) {
-                if let Some(queue) = context.vhost.queue_by_id(id) {
-                    let now = context.now;
-                    queue
-                        .change(&mut self.after, |state, effects| state.sub.dispatch(now, effects));
-                }
-            }
+            self.go_on(context);
             let more = !self.arrivals.is_empty()
                 || !self.direct.is_empty()
                 || !self.after.departures.is_empty()
-                || !self.after.queues.is_empty()
+                || !self.after.woken.is_empty()
                 || !self.after.ops.is_empty();
             if !more {
                 return;
             }
+        }
+    }
+
+    /// Consumers whose shared credit has come back get what waits for them, then those behind them in their pools.
+    fn go_on(&mut self, context: Context<'_>) {
+        let mut woken = std::mem::take(&mut self.after.woken).into_iter().peekable();
+        while let Some(first) = woken.next() {
+            let (id, now) = (first.queue, context.now);
+            let Some(queue) = context.vhost.queue_by_id(id) else {
+                // It was deleted.
+                first.pool.pass_on(&mut self.after.woken);
+                continue;
+            };
+            queue.change(&mut self.after, |state, effects| {
+                effects.wake.push(first);
+                effects.wake.extend(std::iter::from_fn(|| woken.next_if(|next| next.queue == id)));
+                state.sub.dispatch(now, effects);
+            });
         }
     }
 
@@ -210,8 +222,8 @@ impl Turn {
         for (queue, due) in self.after.alarms.drain(..) {
             watch_head(context.shared, context.vhost, queue, due);
         }
-        for inbox in self.after.wake.drain(..) {
-            inbox.wake();
-        }
+        self.after.wake_all();
+        // Pages of records have grown, perhaps.
+        context.shared.pressure.memory.check();
     }
 }

@@ -2,11 +2,11 @@
 //! connection's task takes everything out at once.
 
 use crate::broker::door::events::{Confirm, Events, Notice};
-use crate::exchange::LogId;
 use crate::log::Offset;
 use crate::message::Origin;
-use crate::subscription::{ConsumerId, Credit, Delivery, Pool};
+use crate::subscription::{ConsumerId, Credit, Delivery, Pool, Woken};
 use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -35,6 +35,15 @@ pub struct Inbox {
     pub held: AtomicBool,
     /// The connection has changed something that is not submitted yet.
     pub open: AtomicBool,
+}
+
+/// Deliveries that left an inbox before its connection took them.
+#[derive(Debug, Default)]
+pub struct TakenBack {
+    pub offsets: FxHashMap<ConsumerId, Vec<Offset>>,
+    /// What they took of the window.
+    pub messages: u64,
+    pub bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -124,8 +133,8 @@ impl Inbox {
     }
 
     /// Deliveries to that consumer that its connection has not taken yet leave the inbox and its window; their
-    /// offsets. Queues that waited for the window are added to `wake`.
-    pub fn take_back(&self, consumer: ConsumerId, wake: &mut Vec<LogId>) -> Vec<Offset> {
+    /// offsets. A consumer that waited for the window is added to `wake`.
+    pub fn take_back(&self, consumer: ConsumerId, wake: &mut Vec<Woken>) -> Vec<Offset> {
         let mut state = self.state.lock();
         let (mut back, mut bytes) = (Vec::new(), 0);
         state.events.deliveries.retain(|delivery| {
@@ -139,6 +148,21 @@ impl Inbox {
         drop(state);
         self.window.release(back.len() as u64, bytes, wake);
         back
+    }
+
+    /// The same for many consumers at once, whose credit comes back when the caller gives it back to the window.
+    pub fn take_all_back(&self, consumers: &FxHashSet<ConsumerId>) -> TakenBack {
+        let mut taken = TakenBack::default();
+        self.state.lock().events.deliveries.retain(|delivery| {
+            let stays = !consumers.contains(&delivery.consumer);
+            if !stays {
+                taken.offsets.entry(delivery.consumer).or_default().push(delivery.offset);
+                taken.messages += 1;
+                taken.bytes += delivery.message.size() as u64;
+            }
+            stays
+        });
+        taken
     }
 
     /// Nothing is taken in any more.

@@ -5,9 +5,12 @@ use super::inbox::Inbox;
 use crate::broker::operations::ops::Ops;
 use crate::exchange::{LogId, SessionId};
 use crate::log::{Life, Offset, Place, QueueSpec, RecordState};
-use crate::message::{Name, Timestamp};
-use crate::subscription::{Attached, Departure, Effects, Handle, Rules, Subscription};
+use crate::message::{Budget, Name, Timestamp};
+use crate::subscription::{
+    Attached, Delivery, Departure, Effects, Handle, HandleMap, Rules, Subscription, Woken,
+};
 use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
@@ -29,7 +32,8 @@ pub struct Queue {
 /// What is behind a queue's lock.
 pub struct QueueState {
     pub sub: Subscription,
-    consumer_inboxes: Vec<ConsumerInbox>,
+    /// Where the deliveries of each consumer go.
+    consumer_inboxes: HandleMap<Arc<Inbox>>,
     effects: Effects,
     /// It is deleted: nothing is appended any more.
     pub deleted: bool,
@@ -43,10 +47,10 @@ pub struct QueueState {
     pub had_consumer: bool,
 }
 
-struct ConsumerInbox {
-    handle: Handle,
-    inbox: Arc<Inbox>,
-}
+/// Consumers that one hand-over finds one after the other; with more, their deliveries are sorted first.
+const SORTED_FROM: usize = 4;
+/// Inboxes that are told apart one by one; more are hashed.
+const HASHED_FROM: usize = 8;
 
 /// Records of one queue that have to be fetched.
 pub type Wanted = Vec<(Offset, Place)>;
@@ -54,16 +58,18 @@ pub type Wanted = Vec<(Offset, Place)>;
 /// What changes of queues left to be done with no lock held.
 #[derive(Default)]
 pub struct Aftermath {
-    /// Connections to wake.
-    pub wake: SmallVec<[Arc<Inbox>; 4]>,
+    /// Connections to wake, each once.
+    wake: SmallVec<[Arc<Inbox>; 4]>,
+    /// Addresses of those inboxes, when they are many.
+    wake_set: FxHashSet<usize>,
     /// Records that left otherwise than by being accepted.
     pub departures: Vec<(Arc<Queue>, Departure)>,
     /// Removals and attempts to be stored.
     pub ops: Ops,
     /// Stored records that are done with.
     pub freed: Vec<Place>,
-    /// Queues that waited for credit that came back.
-    pub queues: Vec<LogId>,
+    /// Consumers that waited for credit that came back.
+    pub woken: Vec<Woken>,
     /// Records to be fetched.
     pub loads: Vec<(Arc<Queue>, Wanted)>,
     /// Queues whose head expires earlier than their timer is set for.
@@ -73,8 +79,27 @@ pub struct Aftermath {
 impl Aftermath {
     /// Wakes a connection once.
     pub fn wake(&mut self, inbox: &Arc<Inbox>) {
-        if !self.wake.iter().any(|i| Arc::ptr_eq(i, inbox)) {
+        let is_new = match self.wake.len() < HASHED_FROM {
+            true => !self.wake.iter().any(|i| Arc::ptr_eq(i, inbox)),
+            false => {
+                if self.wake_set.is_empty() {
+                    self.wake_set.extend(self.wake.iter().map(|i| Arc::as_ptr(i) as usize));
+                }
+                self.wake_set.insert(Arc::as_ptr(inbox) as usize)
+            }
+        };
+        if is_new {
             self.wake.push(inbox.clone());
+        }
+    }
+
+    /// Wakes all connections that were noted.
+    pub fn wake_all(&mut self) {
+        for inbox in self.wake.drain(..) {
+            inbox.wake();
+        }
+        if !self.wake_set.is_empty() {
+            self.wake_set = FxHashSet::default();
         }
     }
 }
@@ -90,7 +115,7 @@ impl Queue {
         let sub = Subscription::new(id, Rules::of(&spec));
         let state = QueueState {
             sub,
-            consumer_inboxes: Vec::new(),
+            consumer_inboxes: HandleMap::default(),
             effects: Effects::default(),
             deleted: false,
             unsubmitted_departures: 0,
@@ -101,6 +126,11 @@ impl Queue {
         let (name, vhost) = (spec.name.clone(), vhost.clone());
         let gone = OnceLock::new();
         Arc::new(Self { id, name, vhost, spec, owner, gone, state: Mutex::new(state) })
+    }
+
+    /// What its records take in memory counts against that budget from now on.
+    pub fn charge_to(&self, budget: &Arc<Budget>) {
+        self.look(|state| state.sub.log.charge_to(budget));
     }
 
     /// True when it and its durable records survive a restart.
@@ -151,7 +181,7 @@ impl Queue {
         effects: &mut Effects,
         after: &mut Aftermath,
     ) {
-        after.queues.append(&mut effects.wake);
+        after.woken.append(&mut effects.wake);
         after.freed.append(&mut effects.freed);
         if !effects.settled.is_empty() {
             after.ops.settle(self.id, &effects.settled);
@@ -176,27 +206,42 @@ impl Queue {
 impl QueueState {
     /// Adds a consumer whose deliveries go to `inbox`.
     pub fn attach(&mut self, consumer: Attached, inbox: Arc<Inbox>) {
-        self.consumer_inboxes.push(ConsumerInbox { handle: consumer.handle, inbox });
+        self.consumer_inboxes.insert(consumer.handle, inbox);
         self.had_consumer = true;
         self.sub.consumers.attach(consumer);
     }
 
-    /// The consumer leaves and what it has goes back. What its connection has not taken counts as never delivered.
-    pub fn detach(&mut self, handle: Handle, now: Timestamp, effects: &mut Effects) {
-        let seat = self.consumer_inboxes.iter().position(|seat| seat.handle == handle);
-        let seat = seat.map(|at| self.consumer_inboxes.remove(at));
-        let id = self.sub.consumers.get_mut(handle).map(|c| c.id);
-        let unseen = match (seat, id) {
-            (Some(seat), Some(id)) => seat.inbox.take_back(id, &mut effects.wake),
-            _ => Vec::new(),
-        };
+    /// The consumer leaves and what it has goes back. What its connection has not taken counts as never delivered: that is
+    /// `unseen`, which left the inbox before, and what is there now.
+    pub fn detach(
+        &mut self,
+        handle: Handle,
+        mut unseen: Vec<Offset>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let inbox = self.consumer_inboxes.remove(handle);
+        let consumer = self.sub.consumers.get(handle).filter(|c| c.in_flight() > 0);
+        if let (Some(inbox), Some(consumer)) = (inbox, consumer) {
+            unseen.append(&mut inbox.take_back(consumer.id, &mut effects.wake));
+        }
         self.sub.leave_all(handle, &unseen, effects);
         self.unused_since = now;
     }
 
-    /// Drops all records and consumers. Adds queues that waited for their shared credit to `waiting`, and returns the
+    /// True when a consumer is not there, or stayed for nothing and has left now: it gets nothing by itself, and nothing
+    /// is in flight with it any more.
+    pub fn leave_if_done(&mut self, handle: Handle) -> bool {
+        let is_done = self.sub.consumers.leave_if_done(handle);
+        if is_done {
+            self.consumer_inboxes.remove(handle);
+        }
+        is_done
+    }
+
+    /// Drops all records and consumers. Adds consumers that waited for their shared credit to `waiting`, and returns the
     /// places of the records in the journal.
-    pub fn empty(&mut self, waiting: &mut Vec<LogId>) -> Vec<Place> {
+    pub fn empty(&mut self, waiting: &mut Vec<Woken>) -> Vec<Place> {
         let mut places = Vec::new();
         self.sub.log.visit(Offset(0), |_, record| {
             places.extend(record.place.filter(|_| record.state != RecordState::Uncommitted));
@@ -209,24 +254,50 @@ impl QueueState {
         places
     }
 
-    /// Handles and inboxes of all consumers.
+    /// Handles and inboxes of all consumers, in no order.
     pub fn consumer_inboxes(&self) -> impl Iterator<Item = (Handle, &Arc<Inbox>)> {
-        self.consumer_inboxes.iter().map(|seat| (seat.handle, &seat.inbox))
+        self.consumer_inboxes.iter()
     }
 
-    /// Each inbox is locked once: order matters within a consumer, not between two.
+    /// Each inbox is locked once for each consumer: order matters within a consumer, not between two.
     fn hand_over(&mut self, effects: &mut Effects, after: &mut Aftermath) {
+        let mut found = 0;
         while let Some((first, _)) = effects.deliveries.first() {
+            if found == SORTED_FROM {
+                return self.hand_over_sorted(effects, after);
+            }
+            found += 1;
             let handle = *first;
             // All have to be taken out: what is left in the list would be handed over again.
             let theirs = effects.deliveries.extract_if(.., |(h, _)| *h == handle).map(|(_, d)| d);
-            match self.consumer_inboxes.iter().find(|seat| seat.handle == handle) {
-                Some(seat) => {
-                    seat.inbox.deliver(theirs);
-                    after.wake(&seat.inbox);
-                }
-                None => theirs.for_each(drop),
+            self.hand_to(handle, theirs, after);
+        }
+    }
+
+    /// The same for many consumers.
+    fn hand_over_sorted(&self, effects: &mut Effects, after: &mut Aftermath) {
+        // Stable: each consumer's deliveries keep their order.
+        effects.deliveries.sort_by_key(|(handle, _)| *handle);
+        let mut rest = effects.deliveries.drain(..).peekable();
+        while let Some(handle) = rest.peek().map(|(handle, _)| *handle) {
+            let theirs = std::iter::from_fn(|| rest.next_if(|(h, _)| *h == handle));
+            self.hand_to(handle, theirs.map(|(_, delivery)| delivery), after);
+        }
+    }
+
+    /// All of `theirs` are taken, whether or not anybody gets them.
+    fn hand_to(
+        &self,
+        handle: Handle,
+        theirs: impl Iterator<Item = Delivery>,
+        after: &mut Aftermath,
+    ) {
+        match self.consumer_inboxes.get(handle) {
+            Some(inbox) => {
+                inbox.deliver(theirs);
+                after.wake(inbox);
             }
+            None => theirs.for_each(drop),
         }
     }
 }
