@@ -89,7 +89,7 @@ async fn small_messages_leave_memory_and_their_pages_come_to_rest() {
 async fn what_a_consumer_does_not_settle_leaves_memory_and_comes_back() {
     for durable in [true, false] {
         // What is transient leaves when publishers are held back only.
-        let settings = if durable { small(100_000, 64 << 20) } else { small(100_000, 400_000) };
+        let settings = if durable { small(100_000, 64 << 20) } else { small(100_000, 300_000) };
         let stage = Stage::with(MemoryStore::default(), settings, Vec::new()).await;
         let mut c = stage.client().await;
         c.declare(QueueSpec::durable("q")).await;
@@ -104,7 +104,7 @@ async fn what_a_consumer_does_not_settle_leaves_memory_and_comes_back() {
             c.session.flush();
             got.extend(c.take(50).await.into_iter().map(|d| (d.consumer, d.offset)));
         }
-        until("they leave memory", || stage.broker.memory_used() < 330_000).await;
+        until("they leave memory", || stage.broker.memory_used() < 260_000).await;
         let (settled, back) = got.split_at(1_000);
         for (consumer, offset) in settled {
             assert_eq!(c.session.settle(c.lane, *consumer, &[*offset], Outcome::Accepted), 1);

@@ -47,9 +47,11 @@ async fn retained(client: &mut Client, pattern: &str) -> Vec<Delivery> {
 
 #[test]
 fn values_are_set_cleared_and_expired_one_by_one() {
+    // Nothing is held back, for nobody awaits anything here.
+    let settings = Settings { session_share: 64 << 20, ..Settings::default() };
     let run = |n: usize| {
         runtime().block_on(async {
-            let stage = Stage::new().await;
+            let stage = Stage::with(MemoryStore::default(), settings.clone(), Vec::new()).await;
             let mut client = stage.client().await;
             let kept = stage.broker.memory_kept();
             let before = cpu_time();

@@ -172,7 +172,8 @@ async fn what_is_parked_waits_again_when_it_is_routed() {
     client.session.park(ParkUntil::At(at), message).await.expect("parked");
     assert!(stage.broker.memory_kept() > kept);
     until("it is routed", || client.ready("q") == 1).await;
-    assert_eq!(stage.broker.memory_kept(), kept);
+    // The queue's pages are in it.
+    assert!(stage.broker.memory_kept() < kept + 100);
     assert!(stage.broker.memory_used() > waiting);
 }
 
@@ -198,10 +199,11 @@ async fn there_are_limits_for_parked_publishes_and_named_sessions() {
     assert_eq!(refused.kind(), ErrorKind::LimitReached);
     // One that is there is resumed or taken over.
     stage.broker.session(spec("client-1")).await.expect("it is there");
+    let kept = stage.broker.memory_kept();
     drop(clients);
     stage.broker.session(spec("client-2")).await.expect("there is room");
     let mut client = stage.client().await;
-    until("the wills are routed", || stage.broker.memory_kept() < 2_000).await;
+    until("the wills are routed", || stage.broker.memory_kept() + 500 < kept).await;
     let message = delayed(&client);
     client.session.park(ParkUntil::At(at), message).await.expect("there is room");
 }
