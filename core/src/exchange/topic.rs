@@ -27,8 +27,11 @@ struct Node {
 /// The nodes behind words. Most nodes have one at most.
 enum Next {
     Few(Vec<(Box<[u8]>, Box<Node>)>),
-    Many(Box<HashMap<Box<[u8]>, Box<Node>>>),
+    Many(Box<Index>),
 }
+
+#[derive(Default)]
+struct Index(HashMap<Box<[u8]>, Box<Node>>);
 
 /// Words that are cheaper to scan for one than to index.
 const FEW: usize = 4;
@@ -43,14 +46,14 @@ impl Next {
     fn len(&self) -> usize {
         match self {
             Self::Few(nodes) => nodes.len(),
-            Self::Many(nodes) => nodes.len(),
+            Self::Many(nodes) => nodes.0.len(),
         }
     }
 
     fn get(&self, word: &[u8]) -> Option<&Node> {
         match self {
             Self::Few(nodes) => nodes.iter().find(|(is, _)| **is == *word).map(|(_, node)| &**node),
-            Self::Many(nodes) => nodes.get(word).map(|node| &**node),
+            Self::Many(nodes) => nodes.0.get(word).map(|node| &**node),
         }
     }
 
@@ -59,7 +62,7 @@ impl Next {
             Self::Few(nodes) => {
                 nodes.iter_mut().find(|(is, _)| **is == *word).map(|(_, node)| &mut **node)
             }
-            Self::Many(nodes) => nodes.get_mut(word).map(|node| &mut **node),
+            Self::Many(nodes) => nodes.0.get_mut(word).map(|node| &mut **node),
         }
     }
 
@@ -73,9 +76,9 @@ impl Next {
             Self::Few(nodes) => {
                 let mut many: HashMap<_, _> = nodes.drain(..).collect();
                 many.insert(word.into(), node);
-                *self = Self::Many(Box::new(many));
+                *self = Self::Many(Box::new(Index(many)));
             }
-            Self::Many(nodes) => _ = nodes.insert(word.into(), node),
+            Self::Many(nodes) => _ = nodes.0.insert(word.into(), node),
         }
     }
 
@@ -87,10 +90,11 @@ impl Next {
                 nodes.shrink_to_fit();
                 Some(gone)
             }
-            Self::Many(nodes) => {
+            Self::Many(index) => {
+                let nodes = &mut index.0;
                 let gone = nodes.remove(word);
                 if nodes.len() <= FEW / 2 {
-                    *self = Self::Few(std::mem::take(&mut **nodes).into_iter().collect());
+                    *self = Self::Few(std::mem::take(nodes).into_iter().collect());
                 } else if nodes.len() < nodes.capacity() / 8 {
                     nodes.shrink_to(nodes.len() * 2);
                 }
@@ -154,11 +158,11 @@ impl Node {
 impl Drop for Node {
     /// Not by recursion: a pattern may have many words.
     fn drop(&mut self) {
-        fn take_children(node: &mut Node, rest: &mut Vec<Box<Node>>) {
-            rest.extend(node.one.take().into_iter().chain(node.many.take()));
+        fn take_children(node: &mut Node, rest: &mut Vec<Node>) {
+            rest.extend(node.one.take().into_iter().chain(node.many.take()).map(|node| *node));
             match std::mem::take(&mut node.next) {
-                Next::Few(nodes) => rest.extend(nodes.into_iter().map(|(_, node)| node)),
-                Next::Many(nodes) => rest.extend(nodes.into_values()),
+                Next::Few(nodes) => rest.extend(nodes.into_iter().map(|(_, node)| *node)),
+                Next::Many(nodes) => rest.extend(nodes.0.into_values().map(|node| *node)),
             }
         }
         let mut rest = Vec::new();
@@ -300,7 +304,7 @@ impl Matcher for Topic {
             rest.extend(node.one.as_deref().into_iter().chain(node.many.as_deref()));
             match &node.next {
                 Next::Few(nodes) => rest.extend(nodes.iter().map(|(_, node)| &**node)),
-                Next::Many(nodes) => rest.extend(nodes.values().map(|node| &**node)),
+                Next::Many(nodes) => rest.extend(nodes.0.values().map(|node| &**node)),
             }
         }
         all

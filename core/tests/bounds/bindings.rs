@@ -127,12 +127,12 @@ fn an_exchange_goes_with_its_own_bindings_and_looks_at_no_others() {
             for i in 0..n {
                 client.bind("amq.direct", &format!("k{i}"), "q").await;
             }
-            for x in 0..20 {
+            for x in 0..200 {
                 client.exchange(&format!("x{x}"), Kind::Direct).await;
                 client.bind(&format!("x{x}"), "k", "q").await;
             }
             let once = measured(async {
-                for x in 0..20 {
+                for x in 0..200 {
                     let name = format!("x{x}");
                     client.session.delete_exchange(&name, false).await.expect("deleted");
                 }

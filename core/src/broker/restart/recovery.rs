@@ -33,8 +33,8 @@ pub struct Recovered {
     exchanges: BTreeMap<(Name, Name), ExchangeSpec>,
     bindings: StoredBindings,
     sessions: BTreeMap<SessionId, SessionRecord>,
-    /// By virtual host.
-    retained: HashMap<Name, HashMap<Key, Message>>,
+    /// By virtual host; in order, because what is installed in order takes half the time.
+    retained: HashMap<Name, BTreeMap<Key, Message>>,
     parked: BTreeMap<ParkId, ParkedPublish>,
     /// Where the offsets of deleted queues ended: a session's client may know numbers of its own.
     gone: HashMap<LogId, Offset>,
@@ -131,7 +131,7 @@ pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
             }
         }
         entries_read = entries_read.wrapping_add(1);
-        if entries_read % LOOK_ENTRIES == 0 && said.elapsed() > QUIET {
+        if entries_read.is_multiple_of(LOOK_ENTRIES) && said.elapsed() > QUIET {
             said = Instant::now();
             tracing::info!(
                 snapshot_position = upto.0,
@@ -342,9 +342,8 @@ impl Recovered {
 
     /// The records of a queue, in order: where each is, and how often it failed.
     pub fn records(&self, vhost: &str, queue: &str) -> Option<Vec<(Offset, Place, u16)>> {
-        let is_it =
-            |record: &&Box<QueueRecord>| *record.vhost == *vhost && *record.spec.name == *queue;
-        let queue = self.queues.values().find(is_it)?;
+        let is_it = |record: &&QueueRecord| *record.vhost == *vhost && *record.spec.name == *queue;
+        let queue = self.queues.values().map(|record| &**record).find(is_it)?;
         let mut records = Vec::new();
         queue.sub.log.visit(Offset(0), |offset, record| {
             records.extend(record.place.map(|place| (offset, place, record.attempts)));
