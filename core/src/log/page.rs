@@ -95,6 +95,30 @@ struct Hot {
     tags: usize,
 }
 
+impl Page {
+    #[cold]
+    fn thaw(&mut self, (hot_pages, number): (&mut VecDeque<u64>, u64), memory: &mut PageMemory) {
+        let Page::Cold(cold) = self else { return };
+        let (hot, cold) = (Hot::of(cold), cold.memory());
+        memory.cold(cold, 0);
+        memory.hot(0, hot.memory());
+        *self = Page::Hot(hot);
+        note_hot(hot_pages, number);
+    }
+}
+
+/// The page of that number is in memory from now on.
+fn note_hot(hot_pages: &mut VecDeque<u64>, number: u64) {
+    match hot_pages.back() {
+        Some(last) if *last > number => {
+            if let Err(at) = hot_pages.binary_search(&number) {
+                hot_pages.insert(at, number);
+            }
+        }
+        _ => hot_pages.push_back(number),
+    }
+}
+
 impl Hot {
     fn of(page: &Cold) -> Box<Self> {
         let mut hot = Box::new(Self::default());
@@ -262,7 +286,8 @@ impl Log {
         self.count_places(places);
         if let Some(page @ Page::Gone) = self.pages.get_mut(index) {
             *page = Page::Hot(Box::default());
-            self.note_hot(index, hot_bytes(0));
+            note_hot(&mut self.hot, number);
+            self.memory.hot(0, hot_bytes(0));
         }
         self.hot(index)
     }
@@ -298,20 +323,6 @@ impl Log {
         }
     }
 
-    /// The page at that index is in memory from now on, and takes so many bytes.
-    fn note_hot(&mut self, index: usize, bytes: usize) {
-        let number = self.first + index as u64;
-        match self.hot.back() {
-            Some(last) if *last > number => {
-                if let Err(at) = self.hot.binary_search(&number) {
-                    self.hot.insert(at, number);
-                }
-            }
-            _ => self.hot.push_back(number),
-        }
-        self.memory.hot(0, bytes);
-    }
-
     /// The page of that number is not in memory any more; it took so many bytes.
     fn forget_hot(&mut self, number: u64, bytes: usize) {
         match self.hot.front() {
@@ -325,17 +336,6 @@ impl Log {
         self.memory.hot(bytes, 0);
     }
 
-    #[cold]
-    fn thaw(&mut self, index: usize) {
-        let Some(page) = self.pages.get_mut(index) else { return };
-        let Page::Cold(cold) = page else { return };
-        let (hot, cold) = (Hot::of(cold), cold.memory());
-        let bytes = hot.memory();
-        *page = Page::Hot(hot);
-        self.memory.cold(cold, 0);
-        self.note_hot(index, bytes);
-    }
-
     /// No record before `next` comes any more.
     pub fn skip_to(&mut self, next: Offset) {
         self.next = self.next.max(next.0);
@@ -343,10 +343,11 @@ impl Log {
 
     /// The page at that index with its records in memory.
     fn hot(&mut self, index: usize) -> Option<&mut Hot> {
-        if let Page::Cold(_) = self.pages.get(index)? {
-            self.thaw(index);
+        let page = self.pages.get_mut(index)?;
+        if let Page::Cold(_) = page {
+            page.thaw((&mut self.hot, self.first + index as u64), &mut self.memory);
         }
-        match self.pages.get_mut(index)? {
+        match page {
             Page::Hot(hot) => Some(hot),
             Page::Gone | Page::Cold(_) => None,
         }
@@ -373,22 +374,23 @@ impl Log {
         let page = self.hot(index)?;
         let record = page.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?.take()?;
         page.live -= 1;
-        let (is_empty, bytes) = (page.live == 0, page.memory());
+        let is_empty = page.live == 0;
         self.live -= 1;
         self.bytes -= u64::from(record.size);
         self.expiring -= u64::from(record.expires.is_some());
         let is_last = self.first + index as u64 == self.next / PAGE_RECORDS;
         if is_empty && !is_last {
-            self.drop_page(index, bytes);
+            self.drop_page(index);
         }
         Some(record)
     }
 
     /// Nothing lives in the page in memory at that index, and nothing comes.
-    fn drop_page(&mut self, index: usize, bytes: usize) {
-        self.forget_hot(self.first + index as u64, bytes);
-        if let Some(page) = self.pages.get_mut(index) {
-            *page = Page::Gone;
+    #[cold]
+    fn drop_page(&mut self, index: usize) {
+        let Some(page) = self.pages.get_mut(index) else { return };
+        if let Page::Hot(hot) = std::mem::replace(page, Page::Gone) {
+            self.forget_hot(self.first + index as u64, hot.memory());
         }
         while let Some(Page::Gone) = self.pages.front() {
             self.pages.pop_front();
@@ -495,7 +497,7 @@ impl Log {
             let Page::Hot(hot) = page else { continue };
             let bytes = hot.memory();
             if hot.live == 0 {
-                self.drop_page(index, bytes);
+                self.drop_page(index);
             } else if hot.rests(with_consumers)
                 && let Some(cold) = Cold::write_with_consumers(hot.records())
             {
@@ -581,6 +583,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Account;
 
     fn record(size: u32) -> Record {
         Record {
@@ -691,5 +694,63 @@ mod tests {
             back.get(Offset(2001)).map(|r| r.place),
             Some(Some(Place { pos: 21, index: 1 }))
         );
+    }
+
+    #[test]
+    fn what_pages_take_is_counted() {
+        let budget = Arc::new(Budget::new(1 << 30, 1 << 31));
+        let mut log = Log::default();
+        log.charge_to(&budget);
+        let check = |log: &Log| {
+            let (mut hot_bytes, mut cold_bytes, mut numbers) = (0, 0, Vec::new());
+            for (index, page) in log.pages.iter().enumerate() {
+                match page {
+                    Page::Gone => {}
+                    Page::Cold(cold) => cold_bytes += cold.memory(),
+                    Page::Hot(hot) => {
+                        hot_bytes += hot.memory();
+                        numbers.push(log.first + index as u64);
+                    }
+                }
+            }
+            cold_bytes += log.pages.capacity() * size_of::<Page>();
+            assert_eq!(log.memory.bytes(), (hot_bytes, cold_bytes));
+            assert_eq!(log.hot, numbers);
+            let used = |account| budget.used(account);
+            assert_eq!((used(Account::Waiting), used(Account::Kept)), (hot_bytes, cold_bytes));
+        };
+        let count = 200 * PAGE_RECORDS;
+        let tag = |id| Tags::new(&[BindingTag { level: 1, flags: 0, id }]);
+        for n in 0..count {
+            let place = Some(Place { pos: n + 1, index: 0 });
+            log.push(Record { place, tags: tag((n / 7) as u32), ..record(1) });
+        }
+        check(&log);
+        log.get_mut(Offset(7000)).expect("living").state = RecordState::InFlight(3);
+        log.freeze();
+        check(&log);
+        log.freeze_among(0..u64::MAX);
+        assert!(!log.has_hot());
+        check(&log);
+        assert_eq!(log.get(Offset(7000)).map(|r| r.state), Some(RecordState::InFlight(3)));
+        assert_eq!(log.stored().count(), 0, "none of them is durable");
+        log.get(Offset(100_000));
+        log.get(Offset(500));
+        check(&log);
+        for n in 0..count - 1 {
+            log.remove(Offset(n)).expect("living");
+            if n % 10_007 == 0 {
+                check(&log);
+            }
+        }
+        log.remove(Offset(count - 1)).expect("living");
+        log.freeze_among(0..u64::MAX);
+        check(&log);
+        assert!(log.memory.bytes().0 == 0 && log.pages.is_empty());
+        assert_eq!(log.push(record(1)), Offset(count));
+        assert_eq!(log.first_from(Offset(0)), Some(Offset(count)));
+        check(&log);
+        drop(log);
+        assert_eq!((budget.used(Account::Waiting), budget.used(Account::Kept)), (0, 0));
     }
 }

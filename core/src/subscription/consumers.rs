@@ -311,33 +311,37 @@ impl Consumers {
         self.all.get_mut(handle).map(|c| c.in_flight.take_offsets()).unwrap_or_default()
     }
 
-    /// Takes what is in flight with a consumer; [`Consumers::put_in_flight`] gives it back.
-    pub(super) fn take_in_flight(&mut self, handle: Handle) -> Option<InFlight> {
-        self.all.get_mut(handle).map(|consumer| std::mem::take(&mut consumer.in_flight))
-    }
-
-    /// What is in flight with a consumer after it has settled so much of it, whose shared credit comes back. One that
-    /// stays for nothing leaves. Adds consumers that waited for that credit to `wake`.
-    pub(super) fn put_in_flight(
+    /// A consumer has settled these records: so many of them, with so many bytes, were in flight. Its shared credit comes
+    /// back, and if it stays for nothing it leaves. Adds consumers that waited for that credit to `wake`. True when
+    /// [`Consumers::tidy`] has to follow.
+    pub(super) fn settled(
         &mut self,
         handle: Handle,
-        in_flight: InFlight,
+        offsets: &[Offset],
         (count, bytes): (u32, u64),
         wake: &mut Vec<Woken>,
-    ) {
-        let Some(consumer) = self.all.get_mut(handle) else { return };
-        consumer.in_flight = in_flight;
-        if count == 0 {
-            return;
+    ) -> bool {
+        let Some(consumer) = self.all.get_mut(handle) else { return false };
+        let is_untidy = consumer.in_flight.settle(offsets, count, bytes);
+        for pool in &consumer.pools {
+            pool.release(u64::from(count), bytes, wake);
         }
-        consumer.pools.iter().for_each(|pool| pool.release(u64::from(count), bytes, wake));
         let (is_done, is_placed) =
             (consumer.is_done(), consumer.has_credit() == consumer.link.is_in);
         self.count_back(count, bytes);
-        match is_done {
-            true => _ = self.remove(handle),
-            false if is_placed => {}
-            false => self.place(handle),
+        if is_done {
+            self.remove(handle);
+        } else if !is_placed {
+            self.place(handle);
+        }
+        is_untidy
+    }
+
+    /// Forgets which records a consumer had.
+    #[cold]
+    pub(super) fn tidy(&mut self, handle: Handle, is_held: impl FnMut(Offset) -> bool) {
+        if let Some(consumer) = self.all.get_mut(handle) {
+            consumer.in_flight.tidy(is_held);
         }
     }
 
@@ -355,8 +359,10 @@ impl Consumers {
         let id = consumer.id;
         match consumer.has_credit() {
             true if self.skipping.is_empty() => {
-                self.last.1 += 1;
-                self.line.behind_all(&mut self.all, (handle, self.last.1));
+                if !self.line.is_only(handle) {
+                    self.last.1 += 1;
+                    self.line.behind_all(&mut self.all, (handle, self.last.1));
+                }
             }
             true => {
                 self.unlink(handle);

@@ -27,15 +27,19 @@ impl InFlight {
         self.offsets.push_back(offset);
     }
 
-    /// Notes a record that is settled. [`InFlight::tidy`] follows.
-    pub fn settle(&mut self, offset: Offset, size: u32) {
-        self.count = self.count.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(u64::from(size));
-        match self.offsets.front() {
-            // Nearly always they are settled in their order.
-            Some(first) if *first == offset => _ = self.offsets.pop_front(),
-            _ => self.settled += 1,
+    /// Notes that these records are settled: so many of them, with so many bytes; what else is named was not in flight.
+    /// True when [`InFlight::tidy`] has to follow.
+    pub fn settle(&mut self, offsets: &[Offset], count: u32, bytes: u64) -> bool {
+        self.count = self.count.saturating_sub(count);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        for offset in offsets {
+            match self.offsets.front() {
+                // Nearly always they are settled in their order.
+                Some(first) if first == offset => _ = self.offsets.pop_front(),
+                _ => self.settled += 1,
+            }
         }
+        self.settled > 0 || self.count == 0 && self.offsets.capacity() > ROOM
     }
 
     /// Drops offsets that are settled: those in front, and all when they are more than half.
@@ -44,9 +48,6 @@ impl InFlight {
             self.offsets.clear();
             self.offsets.shrink_to(ROOM);
             self.settled = 0;
-            return;
-        }
-        if self.settled == 0 {
             return;
         }
         while let Some(first) = self.offsets.front()
@@ -82,19 +83,19 @@ mod tests {
         let mut flight = InFlight::default();
         (0..2).for_each(|n| flight.give(Offset(n), 1));
         for _ in 0..1000 {
-            flight.settle(Offset(1), 1);
+            flight.settle(&[Offset(1)], 1, 1);
             flight.tidy(|offset| offset != Offset(1));
             flight.give(Offset(1), 1);
             assert!(flight.offsets.len() < 60, "{}", flight.offsets.len());
         }
         for n in 2..1000 {
             flight.give(Offset(n), 1);
-            flight.settle(Offset(n), 1);
+            flight.settle(&[Offset(n)], 1, 1);
             flight.tidy(|offset| offset < Offset(2));
             assert!(flight.offsets.len() < 60, "{}", flight.offsets.len());
         }
         assert_eq!((flight.count, flight.bytes), (2, 2));
-        flight.settle(Offset(0), 1);
+        flight.settle(&[Offset(0)], 1, 1);
         flight.tidy(|offset| offset == Offset(1));
         assert!(flight.take_offsets().contains(&Offset(1)), "what is still held is among them");
     }

@@ -98,11 +98,13 @@ impl Line {
         }
     }
 
+    /// True when nobody else of the usual priority stands in it.
+    pub fn is_only(&self, handle: Handle) -> bool {
+        self.usual.first == Some(handle) && self.usual.last == Some(handle)
+    }
+
     /// A consumer has had its turn: it goes behind the others of its priority.
     pub fn behind_all(&mut self, all: &mut HandleMap<Attached>, place: (Handle, u64)) {
-        if self.usual.first == Some(place.0) && self.usual.last == Some(place.0) {
-            return;
-        }
         self.remove(all, place.0);
         self.push(all, place);
     }

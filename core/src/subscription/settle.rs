@@ -14,7 +14,6 @@ impl Subscription {
         outcome: &Outcome,
         out: &mut Effects,
     ) -> usize {
-        let Some(mut in_flight) = self.consumers.take_in_flight(handle) else { return 0 };
         let (mut count, mut bytes) = (0u32, 0u64);
         for offset in offsets {
             let Some(record) = self.log.get(*offset) else { continue };
@@ -23,13 +22,17 @@ impl Subscription {
             }
             count += 1;
             bytes += u64::from(record.size);
-            in_flight.settle(*offset, record.size);
             self.settle_one(*offset, outcome, out);
         }
-        in_flight.tidy(|offset| {
-            self.log.get(offset).is_some_and(|r| r.state == RecordState::InFlight(handle.0))
-        });
-        self.consumers.put_in_flight(handle, in_flight, (count, bytes), &mut out.wake);
+        if count == 0 {
+            return 0;
+        }
+        if self.consumers.settled(handle, offsets, (count, bytes), &mut out.wake) {
+            let log = &mut self.log;
+            self.consumers.tidy(handle, |offset| {
+                log.get(offset).is_some_and(|r| r.state == RecordState::InFlight(handle.0))
+            });
+        }
         count as usize
     }
 

@@ -89,7 +89,9 @@ impl Turn {
             for (queue, left) in std::mem::take(&mut self.after.departures) {
                 self.leave(context, &queue, left);
             }
-            self.go_on(context);
+            if !self.after.woken.is_empty() {
+                self.go_on(context);
+            }
             let more = !self.arrivals.is_empty()
                 || !self.direct.is_empty()
                 || !self.after.departures.is_empty()
