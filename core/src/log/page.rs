@@ -733,7 +733,7 @@ mod tests {
         assert!(!log.has_hot());
         check(&log);
         assert_eq!(log.get(Offset(7000)).map(|r| r.state), Some(RecordState::InFlight(3)));
-        assert_eq!(log.stored().count(), 0, "none of them is durable");
+        assert_eq!(log.stored(0).count(), 0, "none of them is durable");
         log.get(Offset(100_000));
         log.get(Offset(500));
         check(&log);
