@@ -7,7 +7,6 @@
 //! | [`log`] | keeping, pure: records in pages, and what a queue is declared with |
 //! | [`subscription`] | delivering, pure: ready records, credit, settling, expiry |
 //! | [`broker`] | the asynchronous shell, in rooms: sessions, turns, virtual hosts, the journal, background tasks |
-//! | `cost` | what things take in memory |
 //! | `protocol` `transform` `store` `auth` | the seams to adapters, content routes, stores and logins |
 //!
 //! Absent on purpose: the name of any wire protocol, a codec, a socket, a file, JSON.
@@ -17,7 +16,6 @@ pub mod auth;
 #[doc(hidden)]
 pub mod bench;
 pub mod broker;
-pub mod cost;
 pub mod error;
 pub mod exchange;
 #[cfg(any(test, feature = "fuzz"))]

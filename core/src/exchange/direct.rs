@@ -1,7 +1,7 @@
 //! The direct matcher: equal keys.
 
 use super::{Binding, Bindings, FieldsOf, Hit, Matcher};
-use crate::cost::MAP_ENTRY;
+use crate::message::cost::MAP_ENTRY;
 use crate::message::Key;
 use std::collections::HashMap;
 use std::sync::Arc;

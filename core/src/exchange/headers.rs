@@ -2,7 +2,7 @@
 //! `all-with-x` or `any-with-x`; without "-with-x", arguments whose name begins with `x-` take no part.
 
 use super::{Binding, Bindings, FieldsOf, Hit, Matcher};
-use crate::cost::{ALLOCATION, Cost};
+use crate::message::cost::{ALLOCATION, Cost};
 use crate::message::{Key, Name, Value, lookup};
 use std::collections::HashMap;
 use std::sync::Arc;

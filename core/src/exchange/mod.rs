@@ -16,6 +16,7 @@ pub use bindings::Bindings;
 pub use retained::{Growth, Retained, RetainedValue, Search};
 
 use crate::error::{Error, ErrorKind};
+use crate::message::cost::{Cost, MAP_ENTRY};
 use crate::message::{Fields, Key, Name, Value, same_arguments};
 use std::sync::Arc;
 
@@ -120,6 +121,14 @@ impl Binding {
             && self.target == other.target
             && self.source == other.source
             && same_arguments(&self.arguments, &other.arguments)
+    }
+}
+
+impl Cost for Binding {
+    fn cost(&self) -> usize {
+        // It stands in two lists, its exchange's and its target's, each with an index.
+        let places = 2 * (size_of::<usize>() + MAP_ENTRY);
+        size_of::<Binding>() + self.key.cost() + self.arguments.as_slice().cost() + places
     }
 }
 
@@ -291,6 +300,12 @@ impl ExchangeSpec {
             ("arguments", same_arguments(&self.arguments, &other.arguments)),
         ];
         checks.iter().find(|(_, same)| !same).map(|(name, _)| *name)
+    }
+}
+
+impl Cost for ExchangeSpec {
+    fn cost(&self) -> usize {
+        size_of::<ExchangeSpec>() + self.name.cost() + self.arguments.as_slice().cost() + MAP_ENTRY
     }
 }
 

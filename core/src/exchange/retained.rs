@@ -2,7 +2,7 @@
 //! which they are set, by which a subscription tells what was there before it.
 
 use super::filter::{Word, hidden, matches, words};
-use crate::cost::{Cost, MAP_ENTRY};
+use crate::message::cost::{Cost, MAP_ENTRY};
 use crate::message::{Account, Budget, Charge, Key, Message, SEPARATOR, Timestamp};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};

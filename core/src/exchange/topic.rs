@@ -4,7 +4,7 @@
 use super::filter::{Word, hidden, words};
 use super::seen::Seen;
 use super::{Binding, Bindings, FieldsOf, Hit, Matcher};
-use crate::cost::{ALLOCATION, MAP_ENTRY};
+use crate::message::cost::{ALLOCATION, MAP_ENTRY};
 use crate::message::Key;
 use smallvec::SmallVec;
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 //! snapshot stores too (docs/STORE.md, operation 18), about six for a record.
 
 use super::page::{Place, Record, RecordState};
-use crate::cost::ALLOCATION;
+use crate::message::cost::ALLOCATION;
 use crate::exchange::{BindingTag, Tags};
 use crate::message::Timestamp;
 use crate::message::wire::{Put, Take};

@@ -2,7 +2,7 @@
 //! rest stay until their records leave: they are kept.
 
 use super::page::Record;
-use crate::cost::ALLOCATION;
+use crate::message::cost::ALLOCATION;
 use crate::message::{Account, Budget, Charge};
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@
 use super::Offset;
 use super::cold::Cold;
 use super::memory::{PageMemory, hot_bytes};
-use crate::cost::ALLOCATION;
+use crate::message::cost::ALLOCATION;
 use crate::exchange::{BindingTag, Tags};
 use crate::message::{Budget, Message, Reason, Timestamp};
 use std::collections::VecDeque;

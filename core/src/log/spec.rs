@@ -1,6 +1,7 @@
 //! What a queue is declared with: limits, life, dead letter, and the arguments they are written as.
 
 use crate::error::{Error, ErrorKind};
+use crate::message::cost::Cost;
 use crate::message::{Address, Key, Name, Value, lookup, same_arguments};
 
 /// What happens at a length limit.
@@ -59,6 +60,12 @@ pub struct QueueSpec {
 
 /// The delivery limit of queues that have somewhere to send what fails (docs/SEMANTICS.md, reliability).
 const DELIVERY_LIMIT_DEFAULT: u16 = 20;
+
+impl Cost for QueueSpec {
+    fn cost(&self) -> usize {
+        size_of::<QueueSpec>() + self.name.cost() + self.arguments.as_slice().cost()
+    }
+}
 
 impl QueueSpec {
     /// The arguments that have an effect. Clients may give others, which are kept and compared.

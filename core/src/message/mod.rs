@@ -5,6 +5,7 @@
 mod address;
 mod budget;
 pub mod carry;
+pub mod cost;
 mod fields;
 mod json;
 mod key;
@@ -21,8 +22,8 @@ pub use neutral::Neutral;
 pub(crate) use value::{Hashing, hash_arguments};
 pub use value::{Value, lookup, same_arguments};
 
-use crate::cost::{ALLOCATION, Cost};
 use crate::error::Error;
+use cost::{ALLOCATION, Cost};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use smallvec::SmallVec;

@@ -248,8 +248,9 @@ fn warn_if_open(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(dir)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
+        let mode = format!("{mode:o}");
         tracing::warn!(
-            folder = %dir.display(), mode = format!("{mode:o}"),
+            folder = %dir.display(), %mode,
             "others can open the folder of the store: its files are for their owner alone, but their names and \
              sizes can be seen"
         );

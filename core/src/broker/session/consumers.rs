@@ -2,7 +2,7 @@
 
 use crate::broker::door::request::LaneId;
 use crate::broker::vhost::queue::Queue;
-use crate::cost::{ALLOCATION, MAP_ENTRY};
+use crate::message::cost::{ALLOCATION, MAP_ENTRY};
 use crate::exchange::LogId;
 use crate::message::{Account, Budget, Charge};
 use crate::subscription::{Attached, ConsumerId, Handle, Pool};

@@ -13,7 +13,7 @@ use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::named::Named;
-use crate::cost::Cost;
+use crate::message::cost::Cost;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::SessionId;
 use crate::message::{Name, Origin};

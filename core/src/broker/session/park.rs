@@ -7,7 +7,7 @@ use crate::broker::operations::ops::Ops;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::parked::ParkedPublish;
-use crate::cost::Cost;
+use crate::message::cost::Cost;
 use crate::error::Error;
 use crate::message::Message;
 

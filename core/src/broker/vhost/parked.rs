@@ -2,7 +2,7 @@
 //! session's connection is gone (wills).
 
 use crate::broker::door::request::{ParkId, ParkUntil};
-use crate::cost::{Cost, MAP_ENTRY};
+use crate::message::cost::{Cost, MAP_ENTRY};
 use crate::exchange::SessionId;
 use crate::message::{Account, Budget, Charge, Message, Name, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};

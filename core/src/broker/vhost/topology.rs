@@ -5,7 +5,7 @@ use super::named::Named;
 use super::queue::Queue;
 use super::route::{Found, Route, SessionHit};
 use crate::broker::settings::TopicRules;
-use crate::cost::{ALLOCATION, Cost, MAP_ENTRY};
+use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
 use crate::exchange::{
     Binding, BindingTag, Bindings, ExchangeSpec, LogId, Matcher, SessionId, Tags, Target,
 };

@@ -1,12 +1,10 @@
 //! What things cost in memory. Every map, cache and queue whose size a client chooses charges its entries to the
-//! [`Budget`](crate::message::Budget) by [`Cost`]; what is shared is charged once, by whoever made it.
+//! [`Budget`](super::Budget) by [`Cost`]; what is shared is charged once, by whoever made it.
 //!
 //! The figures are bytes as the allocator hands them out, about: a test holds them within a factor of two of what the
 //! process really takes (core/tests/bounds).
 
-use crate::exchange::{Binding, ExchangeSpec};
-use crate::log::QueueSpec;
-use crate::message::{Address, Death, Fields, Key, Message, Name, Value};
+use super::{Address, Death, Fields, Key, Message, Name, Value};
 
 /// What the allocator adds to an allocation, about.
 pub const ALLOCATION: usize = 16;
@@ -74,25 +72,5 @@ impl Cost for Death {
 impl Cost for Message {
     fn cost(&self) -> usize {
         self.footprint()
-    }
-}
-
-impl Cost for Binding {
-    fn cost(&self) -> usize {
-        // It stands in two lists, its exchange's and its target's, each with an index.
-        let places = 2 * (size_of::<usize>() + MAP_ENTRY);
-        size_of::<Binding>() + self.key.cost() + self.arguments.as_slice().cost() + places
-    }
-}
-
-impl Cost for ExchangeSpec {
-    fn cost(&self) -> usize {
-        size_of::<ExchangeSpec>() + self.name.cost() + self.arguments.as_slice().cost() + MAP_ENTRY
-    }
-}
-
-impl Cost for QueueSpec {
-    fn cost(&self) -> usize {
-        size_of::<QueueSpec>() + self.name.cost() + self.arguments.as_slice().cost()
     }
 }
