@@ -43,7 +43,7 @@ pub fn matches(pattern: &Key, key: &Key) -> bool {
                 p += 1;
             }
             Some(Word::One) => (p, k) = (p + 1, k + 1),
-            Some(Word::Is(word)) if *word == key[k] => (p, k) = (p + 1, k + 1),
+            Some(Word::Is(word)) if key.get(k) == Some(word) => (p, k) = (p + 1, k + 1),
             _ => match retry {
                 Some((many, rest)) => {
                     retry = Some((many, rest + 1));
@@ -53,7 +53,7 @@ pub fn matches(pattern: &Key, key: &Key) -> bool {
             },
         }
     }
-    pattern[p..].iter().all(|word| *word == Word::Many)
+    pattern.iter().skip(p).all(|word| *word == Word::Many)
 }
 
 #[cfg(test)]

@@ -27,13 +27,6 @@ fn start(fill: impl AsyncFnOnce(&Stage, &mut Client)) -> Duration {
         let started = open(store).await;
         let took = cpu_time().saturating_sub(before);
         drop(started);
-        for _ in 0..std::env::var("REPEAT").map_or(0, |n| n.parse().expect("n")) {
-            let store = stage.store.crashed();
-            let before = cpu_time();
-            let started = open(store).await;
-            println!("again {:?}", cpu_time().saturating_sub(before));
-            drop(started);
-        }
         took
     })
 }
