@@ -240,12 +240,15 @@ impl Log {
         let Some(page) = self.page_for(offset.0 / PAGE_RECORDS) else { return false };
         let (size, expires) = (record.size, record.expires.is_some());
         let room = page.slots.capacity();
-        match page.slots.get_mut(slot) {
-            Some(Some(_)) => return false,
-            Some(free) => *free = Some(record),
-            None => {
+        if slot >= page.slots.len() {
+            if slot > page.slots.len() {
                 page.slots.resize_with(slot, || None);
-                page.slots.push(Some(record));
+            }
+            page.slots.push(Some(record));
+        } else {
+            match page.slots.get_mut(slot) {
+                Some(free @ None) => *free = Some(record),
+                _ => return false,
             }
         }
         page.live += 1;

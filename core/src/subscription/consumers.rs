@@ -91,6 +91,13 @@ impl Attached {
 
     /// Reserves in all pools or in none; the one that refused.
     fn reserve(&self, size: u32, wake: &mut Vec<Woken>) -> Result<(), Arc<Pool>> {
+        if self.pools.is_empty() {
+            // Nearly always.
+            return match &self.window {
+                Some(window) if !window.reserve(size) => Err(window.clone()),
+                _ => Ok(()),
+            };
+        }
         let all = || self.pools.iter().chain(&self.window);
         for (i, pool) in all().enumerate() {
             if !pool.reserve(size) {
