@@ -16,7 +16,9 @@ pub struct Headers {
     list: Bindings,
     /// What each binding of the list asks for, at the same place.
     asked: Vec<Asked>,
-    /// Bytes of those.
+    /// Pairs of all of them.
+    pairs: usize,
+    /// Their bytes.
     bytes: usize,
 }
 
@@ -93,9 +95,14 @@ impl Matcher for Headers {
     fn bind(&mut self, binding: Arc<Binding>) {
         let asked = Asked::of(&binding);
         self.bytes += asked.bytes();
+        self.pairs += asked.pairs.len();
         let (at, _) = self.list.put(binding);
         match self.asked.get_mut(at) {
-            Some(there) => self.bytes -= std::mem::replace(there, asked).bytes(),
+            Some(there) => {
+                let old = std::mem::replace(there, asked);
+                self.bytes -= old.bytes();
+                self.pairs -= old.pairs.len();
+            }
             None => self.asked.push(asked),
         }
     }
@@ -103,7 +110,9 @@ impl Matcher for Headers {
     fn unbind(&mut self, binding: &Binding) -> bool {
         let Some((at, _)) = self.list.remove(binding) else { return false };
         if at < self.asked.len() {
-            self.bytes -= self.asked.swap_remove(at).bytes();
+            let gone = self.asked.swap_remove(at);
+            self.bytes -= gone.bytes();
+            self.pairs -= gone.pairs.len();
         }
         if self.asked.len() < self.asked.capacity() / 4 {
             self.asked.shrink_to(self.asked.len() * 2);
@@ -122,6 +131,10 @@ impl Matcher for Headers {
 
     fn reads_fields(&self) -> bool {
         true
+    }
+
+    fn steps(&self) -> usize {
+        self.pairs
     }
 
     fn len(&self) -> usize {

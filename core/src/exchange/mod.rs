@@ -162,6 +162,10 @@ pub trait Matcher: Send + Sync {
         false
     }
     /// How many bindings there are.
+    /// Comparisons that a route takes besides one for each hit, about.
+    fn steps(&self) -> usize {
+        1
+    }
     fn len(&self) -> usize;
     /// There are none.
     fn is_empty(&self) -> bool {

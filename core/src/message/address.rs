@@ -1,6 +1,7 @@
 //! Where a message was published to: an exchange and a key.
 
 use super::key::{Key, Name};
+use bytes::Bytes;
 use std::fmt;
 
 /// An exchange and a key. The default exchange has the empty name, and its key is a queue's name.
@@ -13,6 +14,12 @@ pub struct Address {
 }
 
 impl Address {
+    /// The same address with memory of its own: its key may be a part of a larger buffer.
+    pub(crate) fn detached(&self) -> Self {
+        let key = Key::new(Bytes::copy_from_slice(self.key.bytes()));
+        Self { exchange: self.exchange.clone(), key }
+    }
+
     /// The address of one queue: the default exchange with the queue's name as the key.
     pub fn queue(name: &str) -> Self {
         Self { exchange: Name::default(), key: Key::from(name) }

@@ -41,7 +41,7 @@ fn retained_values_beyond_the_mark() {
     broker.crash();
     publishes(&broker);
     let mut reader = Mqtt::connect(broker.mqtt, &Connect::v5("reader"));
-    reader.subscribe("big/#", 0);
+    reader.subscribe("big/#", 1);
     let mut count = 0;
     while reader.receive_within(Duration::from_secs(2)).is_some() {
         count += 1;

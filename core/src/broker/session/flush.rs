@@ -2,7 +2,7 @@
 //! and what has to be stored goes to the committer with the confirms that wait for it.
 
 use super::batch::QueuedPublish;
-use super::state::{CachedRoute, Session};
+use super::state::Session;
 use crate::broker::door::events::{Confirm, ConfirmOutcome, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::Ticket;
@@ -18,8 +18,8 @@ use std::sync::atomic::Ordering;
 
 /// What a record that is not stored yet counts for, besides its message, against its publisher's share.
 const RECORD_BYTES: usize = 64;
-/// Routes that one session remembers.
-const CACHE_MAX: usize = 1024;
+/// Steps of resolving a route that take as long as one receiver does, about.
+const STEPS_OF_AN_EFFECT: usize = 8;
 
 /// Confirms of one flush.
 #[derive(Default)]
@@ -329,10 +329,8 @@ impl Session {
         if durable {
             self.turn.unit().ops.memo(named.id, &memo.key, memo.value.as_ref());
         }
-        named.with(|state| match memo.value {
-            Some(value) => state.memos.insert(memo.key, value),
-            None => state.memos.remove(&memo.key),
-        });
+        let budget = &self.vhost.limits.budget;
+        named.with(|state| state.set_memo(memo.key, memo.value, budget));
     }
 
     /// The message's index in the turn, if it has a route.
@@ -367,6 +365,10 @@ impl Session {
                 }
             }
             Err(why) => {
+                if why.kind() == ErrorKind::LimitReached {
+                    let visited = context.vhost.limits.objects.exchanges_visited;
+                    self.turn.worked(visited / STEPS_OF_AN_EFFECT);
+                }
                 waiting.no_route.get_or_insert_with(|| why.clone());
                 let is_denied = why.kind() == ErrorKind::Refused;
                 if terms == Terms::Untold && is_denied {
@@ -414,12 +416,12 @@ impl Session {
         terms: Terms,
     ) -> Result<Arc<Route>, Error> {
         let address = message.address();
+        let caches = (&context.vhost.routes, &context.vhost.generations);
         let retains = context.retains(message) && !self.turn.all_or_nothing;
         if !retains
-            && let Some(cached) = self.route_cache.get(address)
-            && context.vhost.generations.is_current(cached.stamp)
+            && let Some(route) = self.routes.get(address, caches)
         {
-            return Ok(cached.route.clone());
+            return Ok(route);
         }
         let limits = &context.shared.settings;
         if address.key.bytes().len() > limits.topics.bytes_max
@@ -445,12 +447,10 @@ impl Session {
         if let Some(why) = refusal.filter(|_| terms == Terms::Refusable) {
             return Err(why);
         }
+        self.turn.worked(route.steps / STEPS_OF_AN_EFFECT);
         let route = Arc::new(route);
-        if cacheable {
-            if self.route_cache.len() >= CACHE_MAX {
-                self.route_cache.clear();
-            }
-            self.route_cache.insert(address.clone(), CachedRoute { stamp, route: route.clone() });
+        if cacheable && !retains {
+            self.routes.put(address, (stamp, &route), caches);
         }
         Ok(route)
     }

@@ -16,15 +16,21 @@ use crate::broker::vhost::named::Named;
 use crate::message::cost::Cost;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::SessionId;
-use crate::message::{Name, Origin};
+use crate::message::{Account, Name, Origin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// What a connection takes in memory: its session, its buffers and its task, about.
+const CONNECTION_BYTES: usize = 8 << 10;
+
 impl Broker {
-    /// Opens a session for a connection.
+    /// Opens a session for a connection. `LimitReached`: there are as many named sessions as there may be. However much
+    /// is kept, a connection is taken: it may be the one that takes something away.
     pub async fn session(&self, spec: SessionSpec) -> Result<Session, Error> {
         let (mut session, opened) = open(self, &spec)?;
+        let budget = &self.shared().pressure.memory.budget;
+        session.status.charge = Some(budget.charge(Account::Kept, CONNECTION_BYTES));
         if let Some(before) = opened.taken_from {
             // What the connection before has begun to change is submitted before this one goes on from there.
             while before.open.load(Ordering::SeqCst) {

@@ -32,6 +32,9 @@ impl Session {
 
     /// A publish and state that is stored in the same entry as its message, however long that is held back.
     pub fn publish_with(&mut self, lane: LaneId, publish: Publish, memo: Memo) -> u64 {
+        if let Err(why) = self.check_memos() {
+            return self.refuse(lane, publish, why);
+        }
         let waiting = self.batch.publishes.len();
         let number = self.publish(lane, publish);
         match self.batch.publishes.get_mut(waiting) {
@@ -69,6 +72,14 @@ impl Session {
             item.done = Some(ConfirmOutcome::Refused(why));
         }
         number
+    }
+
+    /// Whether the session may have one memo more.
+    fn check_memos(&self) -> Result<(), Error> {
+        let Some(named) = &self.named else { return Ok(()) };
+        let there = named.with(|state| state.memos.len()) + self.batch.publishes.len();
+        let who = (&self.vhost.name, &*self.inbox.origin);
+        self.vhost.limits.check(Limit::Memos, (there, 1), 0, who)
     }
 
     /// State to be stored with the next flush, whether or not publishes are held back. Only for named sessions that

@@ -7,17 +7,16 @@ use crate::broker::door::request::{LaneId, Memo};
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::run::Turn;
 use crate::broker::vhost::content_path::ContentPath;
-use crate::broker::vhost::generations::Stamp;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
-use crate::broker::vhost::route::Route;
+use crate::broker::vhost::route_cache::RouteTable;
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
 use crate::log::Offset;
-use crate::message::{Address, Key, Name, Origin};
+use crate::message::{Charge, Key, Name, Origin};
 use crate::subscription::ConsumerId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One connection's session. Dropping it is losing the connection.
@@ -36,7 +35,7 @@ pub struct Session {
     /// This turn has changed something that is not submitted yet: its class in
     /// [`OpenTurns`](crate::broker::shared::open_turns::OpenTurns).
     pub(super) open_turn: Option<usize>,
-    pub(super) route_cache: HashMap<Address, CachedRoute>,
+    pub(super) routes: RouteTable,
     pub(super) consumers: SessionConsumers,
     pub(super) output: Output,
     /// Queues that go with this session.
@@ -56,6 +55,8 @@ pub(super) struct Status {
     pub has_more: bool,
     /// Its connection is gone, and what it published before has its turns.
     pub is_leaving: bool,
+    /// What its connection takes, counted against the memory budget.
+    pub charge: Option<Charge>,
     /// It has left its queues and its name.
     pub left: bool,
     /// A content route whose queue this session's publishes filled: it is held back while there is no room.
@@ -68,12 +69,6 @@ pub(super) struct Status {
 pub(super) struct SessionIds {
     pub next_lane: u32,
     pub last_consumer: u32,
-}
-
-/// A route that was resolved before, and when.
-pub(super) struct CachedRoute {
-    pub stamp: Stamp,
-    pub route: Arc<Route>,
 }
 
 /// Queues that go with the session.
@@ -149,7 +144,7 @@ impl Session {
             batch: Batch::default(),
             turn: Turn::default(),
             open_turn: None,
-            route_cache: HashMap::new(),
+            routes: RouteTable::default(),
             consumers: SessionConsumers::default(),
             output: Output::default(),
             exclusive: Exclusive::default(),

@@ -5,6 +5,7 @@ use super::Shared;
 use crate::auth::Login;
 use crate::broker::settings::Settings;
 use crate::broker::vhost::drops::DropReason;
+use crate::broker::vhost::limits::Limit;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Account, Address, Formats, Name, Timestamp};
 use std::sync::Arc;
@@ -58,6 +59,13 @@ impl Broker {
     /// Bytes of memory that is kept until somebody takes away what it is for: queues, bindings, retained values, ….
     pub fn memory_kept(&self) -> usize {
         self.0.pressure.memory.budget.used(Account::Kept)
+    }
+
+    /// How often requests met each limit on objects since the start, by the configuration key that sets it.
+    pub fn limits_met(&self) -> Vec<(&'static str, u64)> {
+        let all = self.0.all_vhosts();
+        let met = |limit: Limit| all.iter().map(|vhost| vhost.limits.count(limit)).sum();
+        Limit::ALL.iter().map(|limit| (limit.key(), met(*limit))).collect()
     }
 
     /// Messages dropped since the start for that reason; their publishers were sent no refusal.

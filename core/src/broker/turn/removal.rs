@@ -15,7 +15,7 @@ use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::topology::Topology;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{LogId, SessionId};
-use crate::message::Timestamp;
+use crate::message::{Address, Timestamp};
 use crate::subscription::{ConsumerId, Woken};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
@@ -49,6 +49,7 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
         ops.freed = state.empty(&mut waiting);
         (count, seats)
     });
+    vhost.routes.forget(&Address::queue(&queue.name));
     shared.timers.cancel(&TimerEvent::RecordExpires(vhost.name.clone(), queue.id));
     shared.timers.cancel(&TimerEvent::QueueUnused(vhost.name.clone(), queue.id));
     seats.sort_unstable_by_key(|(consumer, ..)| *consumer);

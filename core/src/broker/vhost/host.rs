@@ -9,6 +9,7 @@ use super::limits::{Limit, Limits};
 use super::named::Named;
 use super::queue::Queue;
 use super::route::{ContentHit, Route};
+use super::route_cache::RouteCache;
 use super::topology::Topology;
 use crate::broker::settings::{Settings, TopicRules};
 use crate::error::{Error, ErrorKind};
@@ -29,6 +30,7 @@ pub struct Vhost {
     /// Held while a named session is opened or ended; before every other lock.
     pub opening: Mutex<()>,
     pub generations: Generations,
+    pub routes: RouteCache,
     /// Content routes; only the default virtual host has any.
     pub content: RwLock<Arc<[Arc<ContentPath>]>>,
     pub drops: Drops,
@@ -68,6 +70,7 @@ impl Vhost {
             retained: Mutex::new(Retained::new(budget)),
             opening: Mutex::default(),
             generations: Generations::new(),
+            routes: RouteCache::new(budget),
             content: RwLock::new(Arc::new([])),
             drops: Drops::default(),
             limits: Limits::new(settings.objects.clone(), budget.clone()),

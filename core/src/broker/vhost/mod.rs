@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `host` | a virtual host: what is declared, behind one lock |
 //! | `topology` | exchanges, queues, named sessions and their bindings |
-//! | `walk` `route` `generations` | from an address to its targets; when a cached route is out of date |
+//! | `walk` `route` | from an address to its targets |
+//! | `route_cache` `generations` | routes that are remembered; when one is out of date |
 //! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
 //! | `inbox` | what waits for one connection |
 //! | `held` | sessions whose publishes are held back |
@@ -25,6 +26,7 @@ pub mod named;
 pub mod parked;
 pub mod queue;
 pub mod route;
+pub mod route_cache;
 pub mod route_counters;
 pub mod topology;
 mod walk;

@@ -7,7 +7,8 @@ use crate::broker::door::request::SessionLife;
 use crate::broker::operations::ops::Ops;
 use crate::exchange::{LogId, SessionId};
 use crate::log::{Offset, QueueSpec};
-use crate::message::{Name, Timestamp};
+use crate::message::cost::{ALLOCATION, MAP_ENTRY};
+use crate::message::{Account, Budget, Charge, Name, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct NamedState {
     pub inbox: Option<Arc<Inbox>>,
     pub life: SessionLife,
     pub memos: BTreeMap<Bytes, Bytes>,
+    /// What the memos take, counted against the memory budget.
+    memo_charge: Option<Charge>,
     /// Its own queue, made with its first binding.
     pub queue: Option<Arc<Queue>>,
     /// What that queue is declared with.
@@ -40,6 +43,27 @@ pub struct NamedState {
     pub stored: bool,
 }
 
+impl NamedState {
+    /// Sets or removes a memo.
+    pub fn set_memo(&mut self, key: Bytes, value: Option<Bytes>, budget: &Arc<Budget>) {
+        let cost = |key: usize, value: &Bytes| {
+            2 * size_of::<Bytes>() + key + value.len() + 2 * ALLOCATION + MAP_ENTRY
+        };
+        let charge = self.memo_charge.get_or_insert_with(|| budget.charge(Account::Kept, 0));
+        let key_bytes = key.len();
+        let old = match value {
+            Some(value) => {
+                charge.grow(cost(key_bytes, &value));
+                self.memos.insert(key, value)
+            }
+            None => self.memos.remove(&key),
+        };
+        if let Some(old) = old {
+            charge.shrink(cost(key_bytes, &old));
+        }
+    }
+}
+
 impl Named {
     /// A session without a connection.
     pub fn new(
@@ -52,6 +76,7 @@ impl Named {
             inbox: None,
             life,
             memos: BTreeMap::new(),
+            memo_charge: None,
             queue: None,
             queue_spec,
             gone_since: None,

@@ -15,6 +15,8 @@ pub struct Route {
     pub sessions: Vec<SessionHit>,
     /// Content routes that watch the address or one of the queues.
     pub content: Vec<ContentHit>,
+    /// Exchanges, bindings and headers that were looked at to find it, about.
+    pub steps: usize,
 }
 
 /// A session that is reached.
@@ -69,6 +71,8 @@ pub(super) struct Found {
     pub queues: Vec<LogId>,
     /// Tags with whether the session's own publishes are skipped.
     pub sessions: Vec<(SessionId, BindingTag, bool)>,
+    /// Exchanges, bindings and headers that were looked at, about.
+    pub steps: usize,
     /// It leads through more exchanges than a publish may: this is not all.
     pub is_too_far: bool,
 }

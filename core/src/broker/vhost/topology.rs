@@ -135,7 +135,7 @@ impl Topology {
                 Some(SessionHit { session, tags: Tags::new(&all), own_tags })
             })
             .collect();
-        Route { queues, sessions, content: Vec::new() }
+        Route { queues, sessions, content: Vec::new(), steps: found.steps }
     }
 
     /// The queue of that name.
@@ -363,11 +363,6 @@ impl Topology {
             }
         }
         all
-    }
-
-    /// All bindings.
-    pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
-        self.bound.values().flat_map(Bindings::as_slice)
     }
 
     /// How many queues there are.

@@ -55,6 +55,7 @@ impl<'a> Walk<'a> {
             cacheable &= !exchange.matcher.reads_fields();
             hits.clear();
             exchange.matcher.route(key, fields, &mut hits);
+            found.steps += exchange.matcher.steps() + hits.len();
             let nothing = hits.is_empty();
             for hit in hits.drain(..) {
                 match hit.target {

@@ -1,0 +1,231 @@
+//! Routes that were resolved before. A virtual host remembers many for all its connections; a connection has a small
+//! table of its own in front of that, which is read without a lock.
+
+use super::generations::{Generations, Stamp};
+use super::route::{ContentHit, Route, SessionHit};
+use super::queue::Queue;
+use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
+use crate::message::{Account, Address, Budget, Charge};
+use parking_lot::Mutex;
+use rustc_hash::FxBuildHasher;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+/// Parts of a virtual host's cache, each with its lock.
+const SHARDS: usize = 16;
+/// Bytes that one part takes at most. Beyond that it begins anew.
+const SHARD_BYTES: usize = 4 << 20;
+/// With so many routes a part is first looked through for those that are out of date.
+const FIRST_SWEEP: usize = 256;
+/// Places in a connection's own table.
+const PLACES: usize = 256;
+/// Routes to more receivers than this are in the virtual host's cache only, so that connections do not keep many old
+/// ones alive.
+const SMALL_ROUTE: usize = 64;
+
+/// A route, and what it was resolved at.
+#[derive(Clone)]
+struct Cached {
+    stamp: Stamp,
+    route: Arc<Route>,
+}
+
+impl Cached {
+    fn bytes(&self, address: &Address) -> usize {
+        let Route { queues, sessions, content, .. } = &*self.route;
+        address.cost()
+            + size_of::<Cached>()
+            + size_of::<Route>()
+            + MAP_ENTRY
+            + ALLOCATION
+            + queues.len() * size_of::<Arc<Queue>>()
+            + sessions.len() * (size_of::<SessionHit>() + 2 * ALLOCATION)
+            + content.len() * size_of::<ContentHit>()
+    }
+}
+
+/// The routes of one virtual host.
+pub struct RouteCache {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+}
+
+struct Shard {
+    routes: HashMap<Address, Cached, RandomState>,
+    bytes: usize,
+    sweep_at: usize,
+    charge: Charge,
+}
+
+impl RouteCache {
+    /// An empty cache, charged to that budget.
+    pub fn new(budget: &Arc<Budget>) -> Self {
+        let shard = |_| {
+            Mutex::new(Shard {
+                routes: HashMap::default(),
+                bytes: 0,
+                sweep_at: FIRST_SWEEP,
+                charge: budget.charge(Account::Kept, 0),
+            })
+        };
+        Self { shards: std::array::from_fn(shard), hasher: RandomState::new() }
+    }
+
+    fn shard(&self, address: &Address) -> Option<&Mutex<Shard>> {
+        self.shards.get(self.hasher.hash_one(address) as usize % SHARDS)
+    }
+
+    fn get(&self, address: &Address, generations: &Generations) -> Option<Cached> {
+        let shard = self.shard(address)?.lock();
+        shard.routes.get(address).filter(|known| generations.is_current(known.stamp)).cloned()
+    }
+
+    fn put(&self, address: &Address, cached: Cached, generations: &Generations) {
+        let Some(mut shard) = self.shard(address).map(Mutex::lock) else { return };
+        shard.put(address, cached, generations);
+    }
+
+    /// Forgets a route that is out of date for good.
+    pub fn forget(&self, address: &Address) {
+        if let Some(mut shard) = self.shard(address).map(Mutex::lock) {
+            shard.remove(address);
+            shard.charge.set(shard.bytes);
+        }
+    }
+}
+
+impl Shard {
+    fn remove(&mut self, address: &Address) {
+        if let Some(gone) = self.routes.remove(address) {
+            self.bytes = self.bytes.saturating_sub(gone.bytes(address));
+        }
+    }
+
+    fn put(&mut self, address: &Address, cached: Cached, generations: &Generations) {
+        self.remove(address);
+        let bytes = cached.bytes(address);
+        if self.routes.len() >= self.sweep_at {
+            self.routes.retain(|_, known| generations.is_current(known.stamp));
+            self.bytes = self.routes.iter().map(|(address, known)| known.bytes(address)).sum();
+            self.sweep_at = (self.routes.len() * 2).max(FIRST_SWEEP);
+        }
+        if self.bytes + bytes > SHARD_BYTES {
+            self.routes.clear();
+            self.bytes = 0;
+        }
+        if bytes <= SHARD_BYTES {
+            // A copy: the key may be a part of a read buffer.
+            self.routes.insert(address.detached(), cached);
+            self.bytes += bytes;
+        }
+        self.charge.set(self.bytes);
+    }
+}
+
+/// One connection's own table: an address has one place in it.
+#[derive(Default)]
+pub struct RouteTable {
+    places: Vec<Option<(Address, Cached)>>,
+}
+
+impl RouteTable {
+    fn place(address: &Address) -> usize {
+        // The low bits of this hash are its weakest.
+        (FxBuildHasher.hash_one(address) >> 32) as usize % PLACES
+    }
+
+    /// The route of an address, if nothing that concerns it has changed since it was resolved.
+    pub fn get(
+        &mut self,
+        address: &Address,
+        (shared, generations): (&RouteCache, &Generations),
+    ) -> Option<Arc<Route>> {
+        let place = Self::place(address);
+        if let Some(Some((known, cached))) = self.places.get(place)
+            && known == address
+            && generations.is_current(cached.stamp)
+        {
+            return Some(cached.route.clone());
+        }
+        let cached = shared.get(address, generations)?;
+        let route = cached.route.clone();
+        self.set(place, address, cached);
+        Some(route)
+    }
+
+    /// Remembers a route that was resolved at that stamp.
+    pub fn put(
+        &mut self,
+        address: &Address,
+        (stamp, route): (Stamp, &Arc<Route>),
+        (shared, generations): (&RouteCache, &Generations),
+    ) {
+        let cached = Cached { stamp, route: route.clone() };
+        shared.put(address, cached.clone(), generations);
+        self.set(Self::place(address), address, cached);
+    }
+
+    fn set(&mut self, place: usize, address: &Address, cached: Cached) {
+        let Route { queues, sessions, .. } = &*cached.route;
+        if queues.len() + sessions.len() > SMALL_ROUTE {
+            return;
+        }
+        if self.places.is_empty() {
+            self.places.resize_with(PLACES, || None);
+        }
+        if let Some(slot) = self.places.get_mut(place) {
+            *slot = Some((address.detached(), cached));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: usize) -> Address {
+        Address::new("x".into(), format!("k{n}").as_str().into())
+    }
+
+    #[test]
+    fn routes_are_found_until_they_are_out_of_date() {
+        let budget = Arc::new(Budget::new(1 << 20, 1 << 30));
+        let (shared, generations) = (RouteCache::new(&budget), Generations::new());
+        let (mut one, mut other) = (RouteTable::default(), RouteTable::default());
+        let route = Arc::new(Route::default());
+        for n in 0..2_000 {
+            let stamp = generations.stamp(&address(n).key);
+            one.put(&address(n), (stamp, &route), (&shared, &generations));
+        }
+        let found = |table: &mut RouteTable, n| {
+            table.get(&address(n), (&shared, &generations)).is_some()
+        };
+        assert!((0..2_000).all(|n| found(&mut one, n) && found(&mut other, n)));
+        assert!(budget.used(Account::Kept) > 2_000 * 100);
+        shared.forget(&address(7));
+        assert!(!found(&mut RouteTable::default(), 7));
+        generations.bump();
+        assert!((0..2_000).all(|n| !found(&mut one, n)));
+        for n in 2_000..12_000 {
+            let stamp = generations.stamp(&address(n).key);
+            other.put(&address(n), (stamp, &route), (&shared, &generations));
+        }
+        let left: usize = shared.shards.iter().map(|shard| shard.lock().routes.len()).sum();
+        assert!(left <= 10_000 + 500, "{left}: those that are out of date went");
+    }
+
+    #[test]
+    fn it_takes_so_much_at_most() {
+        let budget = Arc::new(Budget::new(1 << 20, 1 << 30));
+        let (shared, generations) = (RouteCache::new(&budget), Generations::new());
+        let mut table = RouteTable::default();
+        let key = "k".repeat(60_000);
+        for n in 0..2_000 {
+            let address = Address::new("x".into(), format!("{key}{n}").as_str().into());
+            let stamp = generations.stamp(&address.key);
+            table.put(&address, (stamp, &Arc::default()), (&shared, &generations));
+        }
+        assert!(budget.used(Account::Kept) <= SHARDS * SHARD_BYTES);
+    }
+}
