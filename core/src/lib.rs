@@ -11,6 +11,11 @@
 //!
 //! Absent on purpose: the name of any wire protocol, a codec, a socket, a file, JSON.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
 pub mod auth;
 #[cfg(all(feature = "bench", not(test)))]
 #[doc(hidden)]

@@ -228,19 +228,15 @@ const KINDS: [KindRow; 4] = [
 impl Kind {
     /// The names of all kinds.
     pub const NAMES: [&'static str; KINDS.len()] = {
-        let mut names = [""; KINDS.len()];
-        let mut at = 0;
-        while at < KINDS.len() {
-            names[at] = KINDS[at].name;
-            at += 1;
-        }
-        names
+        let [direct, fanout, topic, headers] = &KINDS;
+        [direct.name, fanout.name, topic.name, headers.name]
     };
 
     fn row(self) -> &'static KindRow {
         const ROWS: &[KindRow; KINDS.len()] = &KINDS;
+        let [first, ..] = ROWS;
         // Every kind has its row: a test looks.
-        ROWS.get(self as usize).unwrap_or(&ROWS[0])
+        ROWS.get(self as usize).unwrap_or(first)
     }
 
     /// The kind of that name.

@@ -26,7 +26,7 @@ pub(super) fn encode(bytes: &[u8], alphabet: Alphabet) -> String {
             chunk.iter().fold(0u32, |word, b| word << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
         for i in 0..=chunk.len() {
             let index = (word >> (18 - 6 * i) & 63) as usize;
-            out.push(char::from(characters[index]));
+            out.extend(characters.get(index).copied().map(char::from));
         }
         if alphabet == Alphabet::Standard {
             (chunk.len()..3).for_each(|_| out.push('='));
@@ -54,7 +54,7 @@ pub(super) fn decode(text: &str, alphabet: Alphabet) -> Option<Vec<u8>> {
         }
         word <<= 6 * (4 - chunk.len());
         let [_, a, b, c] = word.to_be_bytes();
-        out.extend_from_slice(&[a, b, c][..chunk.len() - 1]);
+        out.extend([a, b, c].into_iter().take(chunk.len() - 1));
     }
     Some(out)
 }

@@ -1,8 +1,6 @@
 //! Exchanges, queues and bindings through the verbs of a session; that a stale route is never used; limits and counts.
 
-#[allow(dead_code)]
-#[path = "../broker/stage.rs"]
-pub mod stage;
+pub(crate) use crate::stage;
 
 use crate::measure::{cpu_time, grows_linearly};
 use crossdock_core::memory::MemoryStore;

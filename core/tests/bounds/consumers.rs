@@ -11,9 +11,7 @@ use stage::{Client, Stage};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[path = "../broker/stage.rs"]
-#[allow(dead_code)]
-pub mod stage;
+pub(crate) use crate::stage;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 

@@ -86,11 +86,4 @@ impl StoredBindings {
             (vhost, lists.flat_map(Bindings::into_vec).collect())
         })
     }
-
-    /// How many are left.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        let count = |lists: &OfVhost| lists.by_source.values().map(Bindings::len).sum::<usize>();
-        self.0.values().map(count).sum()
-    }
 }

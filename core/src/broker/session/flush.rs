@@ -418,9 +418,7 @@ impl Session {
         let address = message.address();
         let caches = (&context.vhost.routes, &context.vhost.generations);
         let retains = context.retains(message) && !self.turn.all_or_nothing;
-        if !retains
-            && let Some(route) = self.routes.get(address, caches)
-        {
+        if !retains && let Some(route) = self.routes.get(address, caches) {
             return Ok(route);
         }
         let limits = &context.shared.settings;

@@ -8,32 +8,37 @@ use std::time::Duration;
 #[derive(Default)]
 pub struct OpenTurns {
     epoch: AtomicU64,
-    open: [AtomicUsize; 2],
+    even: AtomicUsize,
+    odd: AtomicUsize,
 }
 
 impl OpenTurns {
+    fn open(&self, class: usize) -> &AtomicUsize {
+        if class == 0 { &self.even } else { &self.odd }
+    }
+
     /// A turn begins to change memory.
     pub fn enter(&self) -> usize {
         loop {
             let epoch = self.epoch.load(Ordering::SeqCst);
             let class = (epoch % 2) as usize;
-            self.open[class].fetch_add(1, Ordering::SeqCst);
+            self.open(class).fetch_add(1, Ordering::SeqCst);
             if self.epoch.load(Ordering::SeqCst) == epoch {
                 return class;
             }
-            self.open[class].fetch_sub(1, Ordering::SeqCst);
+            self.open(class).fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     /// What it changed is submitted.
     pub fn leave(&self, class: usize) {
-        self.open[class].fetch_sub(1, Ordering::SeqCst);
+        self.open(class).fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Resolves when every turn that is open now has left. One caller at a time.
     pub async fn wait(&self) {
         let class = (self.epoch.fetch_add(1, Ordering::SeqCst) % 2) as usize;
-        while self.open[class].load(Ordering::SeqCst) > 0 {
+        while self.open(class).load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -2,8 +2,8 @@
 //! table of its own in front of that, which is read without a lock.
 
 use super::generations::{Generations, Stamp};
-use super::route::{ContentHit, Route, SessionHit};
 use super::queue::Queue;
+use super::route::{ContentHit, Route, SessionHit};
 use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
 use crate::message::{Account, Address, Budget, Charge};
 use parking_lot::Mutex;
@@ -198,9 +198,8 @@ mod tests {
             let stamp = generations.stamp(&address(n).key);
             one.put(&address(n), (stamp, &route), (&shared, &generations));
         }
-        let found = |table: &mut RouteTable, n| {
-            table.get(&address(n), (&shared, &generations)).is_some()
-        };
+        let found =
+            |table: &mut RouteTable, n| table.get(&address(n), (&shared, &generations)).is_some();
         assert!((0..2_000).all(|n| found(&mut one, n) && found(&mut other, n)));
         assert!(budget.used(Account::Kept) > 2_000 * 100);
         shared.forget(&address(7));
