@@ -7,6 +7,7 @@
 
 mod alarm;
 mod amqp;
+mod churn;
 mod mqtt;
 mod victim;
 
