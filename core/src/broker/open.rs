@@ -5,7 +5,7 @@ use super::restart::{catch_up, recovery, snapshot};
 use super::settings::Setup;
 use super::shared::{Broker, Shared, Start};
 use super::tasks::routes::{self, RouteDrained};
-use super::tasks::{clock, disk_space, due, load, relieve};
+use super::tasks::{clock, departures, disk_space, due, load, relieve};
 use super::turn::after_commit::AfterCommit;
 use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
@@ -97,6 +97,9 @@ fn start_tasks(
         committed,
     ));
     background.spawn(due::run(shared.clone()));
+    for vhost in shared.all_vhosts() {
+        background.spawn(departures::run(shared.clone(), vhost.clone()));
+    }
     background.spawn(clock::run(shared.clone()));
     background.spawn(snapshot::run(shared.clone(), trims));
     background.spawn(relieve::run(shared.clone()));

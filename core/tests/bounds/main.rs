@@ -20,3 +20,4 @@ mod snapshots;
 #[path = "../broker/stage.rs"]
 mod stage;
 mod timers;
+mod turns;

@@ -47,6 +47,9 @@ impl Session {
         for (queue, upto) in std::mem::take(&mut self.consumers.pending_removals).into_values() {
             shared.loads.removed(&queue, upto).await;
         }
+        if !self.vhost.departing.is_empty() {
+            self.vhost.departing.all_went().await;
+        }
         shared.committer.sync(Unit::default()).await
     }
 

@@ -125,8 +125,10 @@ impl Session {
         let messages = self.fetch_absent(&transaction.settles).await;
         if transaction.publishes.is_empty() {
             self.flush();
+            self.turn.keeps_together = true;
             self.settle_all(&transaction, messages);
             self.flush_ops();
+            self.turn.keeps_together = false;
         } else {
             self.flush_all().await;
             self.play(transaction, messages)?;
@@ -188,8 +190,10 @@ impl Session {
             self.finish(context, None);
             return Err(why);
         }
+        self.turn.keeps_together = true;
         self.settle_all(&transaction, messages);
         self.turn.run(context);
+        self.turn.keeps_together = false;
         self.conclude(context, waiting);
         Ok(())
     }

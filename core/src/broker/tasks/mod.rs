@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `due` | acts on timers |
 //! | `clock` | lets the clock follow the system's |
+//! | `departures` | dead letters that are more than one turn may do |
 //! | `load` | reads records back that dispatch has come to |
 //! | `relieve` | lets messages leave memory |
 //! | `disk_space` | watches the disk |
@@ -11,6 +12,7 @@
 //! | `route_worker` `route_inputs` | consumes the queue of a content route; messages that wait there |
 
 pub mod clock;
+pub mod departures;
 pub mod disk_space;
 pub mod due;
 pub mod load;

@@ -291,7 +291,8 @@ impl Turn {
     }
 
     /// A record left its queue: its removal and, if it has a dead-letter address, its new record are in the same unit.
-    pub(super) fn leave(&mut self, context: Context<'_>, queue: &Queue, left: Departure) {
+    pub fn leave(&mut self, context: Context<'_>, queue: &Queue, left: Departure) {
+        self.work += 1;
         if left.durable {
             self.unit.ops.settle(queue.id, &[left.offset]);
         }

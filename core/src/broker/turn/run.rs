@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::exchange::Tags;
 use crate::log::Offset;
 use crate::message::Message;
-use crate::subscription::Delivery;
+use crate::subscription::{Delivery, Departure};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
@@ -61,6 +61,8 @@ pub struct Turn {
     pub(super) retained_later: Vec<Message>,
     /// What is published is a transaction, which can still be refused as a whole.
     pub all_or_nothing: bool,
+    /// All that follows from what was done is a part of its unit: a transaction's.
+    pub keeps_together: bool,
     /// Content routes whose queues got something.
     pub(super) fed: Vec<Arc<ContentPath>>,
     /// What this turn has done so far: messages, receivers, exchanges and header comparisons.
@@ -87,7 +89,7 @@ impl Turn {
             let mut ops = std::mem::take(&mut self.after.ops);
             self.unit.ops.append(&mut ops);
             for (queue, left) in std::mem::take(&mut self.after.departures) {
-                self.leave(context, &queue, left);
+                self.depart(context, queue, left);
             }
             if !self.after.woken.is_empty() {
                 self.go_on(context);
@@ -100,6 +102,15 @@ impl Turn {
             if !more {
                 return;
             }
+        }
+    }
+
+    /// A record has left its queue: it goes where it is to go now, or behind those that wait for a turn.
+    fn depart(&mut self, context: Context<'_>, queue: Arc<Queue>, left: Departure) {
+        let departing = &context.vhost.departing;
+        match self.keeps_together || !self.is_full() && departing.is_empty() {
+            true => self.leave(context, &queue, left),
+            false => departing.push((queue, left), || context.shared.open_turns.enter()),
         }
     }
 

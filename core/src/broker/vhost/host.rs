@@ -3,6 +3,7 @@
 //! Lock order: **vhost → log → inbox**; nothing here waits while holding one.
 
 use super::content_path::{ContentPath, QUEUES, is_route_queue};
+use super::departing::Departing;
 use super::drops::{DropReason, Drops};
 use super::generations::Generations;
 use super::limits::{Limit, Limits};
@@ -34,6 +35,7 @@ pub struct Vhost {
     /// Content routes; only the default virtual host has any.
     pub content: RwLock<Arc<[Arc<ContentPath>]>>,
     pub drops: Drops,
+    pub departing: Departing,
     pub limits: Limits,
     /// How many content routes have full queues.
     pub full_routes: Arc<AtomicUsize>,
@@ -73,6 +75,7 @@ impl Vhost {
             routes: RouteCache::new(budget),
             content: RwLock::new(Arc::new([])),
             drops: Drops::default(),
+            departing: Departing::default(),
             limits: Limits::new(settings.objects.clone(), budget.clone()),
             full_routes: Arc::default(),
         })

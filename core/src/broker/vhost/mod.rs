@@ -12,10 +12,12 @@
 //! | `named` | what outlives a connection |
 //! | `content_path` `route_counters` | a content route with its queue; what it did |
 //! | `limits` | how many objects there may be; who met a limit |
+//! | `departing` | records that left their queues, and whose dead letters wait for a turn |
 //! | `drops` | counts of refused messages that were dropped without a refusal to their publishers |
 //! | `parked` | delayed publishes and wills that wait |
 
 pub mod content_path;
+pub mod departing;
 pub mod drops;
 pub mod generations;
 pub mod held;
