@@ -20,7 +20,7 @@ pub fn test(full: bool) -> Result<ExitCode> {
     // nothing in it.
     let build = ["build", "--release", "--bin", "crossdock", "--features", "black-box"];
     if report.step("release build", &mut cargo(&build)) {
-        black_box(&mut report);
+        black_box(&mut report, full);
         instructions(&mut report);
     }
     Ok(report.finish())
@@ -69,11 +69,17 @@ fn found(report: &mut Report, name: &str, found: Result<Found>) -> bool {
     }
 }
 
-fn black_box(report: &mut Report) {
+/// The black-box tests, with further arguments for their binary.
+fn black_box_tests(arguments: &[&str]) -> std::process::Command {
     let which = ["--package", "crossdock", "--features", "black-box", "--test", "it"];
     let mut tests = cargo(&["test", "--release"]);
-    tests.args(which);
+    tests.args(which).arg("--").args(arguments);
     tests.env("CROSSDOCK_BIN", binary());
+    tests
+}
+
+fn black_box(report: &mut Report, full: bool) {
+    let mut tests = black_box_tests(&["--skip", "floods::"]);
     if found(report, "Python clients", clients::python()) {
         tests.env("CROSSDOCK_PYTHON", clients::python_binary());
     }
@@ -83,6 +89,12 @@ fn black_box(report: &mut Report) {
     found(report, "mosquitto clients", clients::mosquitto());
     found(report, "strace", clients::strace());
     report.step("black box", &mut tests);
+    // They measure time: one after the other, and nothing beside them.
+    let mut floods = black_box_tests(&["floods::", "--test-threads=1", "--nocapture"]);
+    if full {
+        floods.env("CROSSDOCK_FLOODS", "full").env("CROSSDOCK_CHURN_S", "1800");
+    }
+    report.step("floods beside a victim", &mut floods);
     let version = command(binary(), &["--version"]).output();
     if let Ok(version) = version {
         print!("\ntested: {}", String::from_utf8_lossy(&version.stdout));

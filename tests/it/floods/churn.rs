@@ -10,13 +10,13 @@ use crate::wire::{PATIENCE, Socket};
 use std::time::{Duration, Instant};
 
 /// Without a setting.
-const SECONDS: u64 = 6;
+const SECONDS: u64 = 5;
 /// Time after which memory has grown to what it needs.
 const WARM_UP_PART: u32 = 5;
 /// Bytes that a short run may grow by, in which five percent would be noise.
 const NOISE: usize = 4 << 20;
 /// How long it is watched at rest.
-const REST: Duration = Duration::from_secs(10);
+const REST: Duration = Duration::from_secs(5);
 
 fn seconds() -> u64 {
     std::env::var("CROSSDOCK_CHURN_S").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS)

@@ -32,7 +32,7 @@ fn many(full: usize, short: usize) -> usize {
 
 /// Runs `flood` again and again for some seconds beside victims.
 fn beside_victims(broker: &Broker, what: &str, mut flood: impl FnMut()) {
-    let time = Duration::from_secs(if is_full() { 10 } else { 2 });
+    let time = Duration::from_secs(if is_full() { 10 } else { 1 });
     let mut tried = Vec::new();
     for _ in 0..TRIES {
         let victims = [Victim::start(broker.amqp, false), Victim::start(broker.amqp, true)];
