@@ -8,6 +8,7 @@
 mod alarm;
 mod amqp;
 mod churn;
+mod growth;
 mod mqtt;
 mod victim;
 

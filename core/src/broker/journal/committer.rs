@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 /// Bytes that one append takes at most; the rest goes with the next.
 const BATCH_BYTES: usize = 4 << 20;
 /// Records of queues that one append takes at most, about: all of them are made deliverable before the next one.
-const BATCH_RECORDS: usize = 16_384;
+const BATCH_RECORDS: usize = 4_096;
 /// Records that are let go under one lock.
 const FREED_AT_ONCE: usize = 4_096;
 

@@ -16,8 +16,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What a record that is not stored yet counts for, besides its message, against its publisher's share.
-const RECORD_BYTES: usize = 64;
+/// What each further record of a message counts for against its publisher's share until it is stored. Others wait for
+/// the commits that are in front of theirs.
+const RECORD_BYTES: usize = 256;
 /// Steps of resolving a route that take as long as one receiver does, about.
 const STEPS_OF_AN_EFFECT: usize = 8;
 
@@ -27,8 +28,10 @@ pub(super) struct Waiting {
     confirms: Vec<Confirm>,
     /// The turn's index of each confirm's message.
     indices: Vec<usize>,
-    /// Bytes of memory that the messages take.
+    /// Bytes of memory that the messages take, bytes of them as limits count them, and how many there are.
     weight: usize,
+    bytes: usize,
+    messages: usize,
     /// Why one has no route at all.
     pub no_route: Option<Error>,
     /// Some of it happened before, and may not be stored yet.
@@ -342,6 +345,8 @@ impl Session {
         waiting: &mut Waiting,
     ) -> Option<usize> {
         let Publish { message, confirm, mandatory, can_refuse } = publish;
+        waiting.bytes += message.size();
+        waiting.messages += 1;
         let terms = match self.turn.all_or_nothing || confirm && can_refuse {
             true => Terms::Refusable,
             false => Terms::Untold,
@@ -390,13 +395,12 @@ impl Session {
     /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.
     pub(super) fn conclude(&mut self, context: Context<'_>, mut waiting: Waiting) {
         self.answer_refusals(&mut waiting);
-        let Waiting { confirms, weight, is_done_before, .. } = waiting;
+        let Waiting { confirms, bytes, messages, is_done_before, .. } = waiting;
         self.note_full_routes();
         let behind = is_done_before || self.inbox.outstanding.load(Ordering::Acquire) > 0;
         if self.turn.is_durable() || behind && !confirms.is_empty() {
-            // Each record takes its part of the journal and of memory until then.
-            let records = self.turn.records() * RECORD_BYTES;
-            let bytes = if self.turn.is_durable() { weight + records } else { 0 };
+            let further = self.turn.records().saturating_sub(messages);
+            let bytes = if self.turn.is_durable() { bytes + further * RECORD_BYTES } else { 0 };
             let ticket = Ticket { inbox: self.inbox.clone(), confirms, bytes };
             self.finish(context, Some(ticket));
             return;
