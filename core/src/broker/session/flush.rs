@@ -2,7 +2,7 @@
 //! and what has to be stored goes to the committer with the confirms that wait for it.
 
 use super::batch::QueuedPublish;
-use super::state::{CachedRoute, Session};
+use super::state::Session;
 use crate::broker::door::events::{Confirm, ConfirmOutcome, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::Ticket;
@@ -18,8 +18,6 @@ use std::sync::atomic::Ordering;
 
 /// What a record that is not stored yet counts for, besides its message, against its publisher's share.
 const RECORD_BYTES: usize = 64;
-/// Routes that one session remembers.
-const CACHE_MAX: usize = 1024;
 
 /// Confirms of one flush.
 #[derive(Default)]
@@ -415,11 +413,8 @@ impl Session {
     ) -> Result<Arc<Route>, Error> {
         let address = message.address();
         let retains = context.retains(message) && !self.turn.all_or_nothing;
-        if !retains
-            && let Some(cached) = self.route_cache.get(address)
-            && context.vhost.generations.is_current(cached.stamp)
-        {
-            return Ok(cached.route.clone());
+        if !retains && let Some(route) = self.routes.get(address, &context.vhost.generations) {
+            return Ok(route);
         }
         let limits = &context.shared.settings;
         if address.key.bytes().len() > limits.topics.bytes_max
@@ -447,10 +442,7 @@ impl Session {
         }
         let route = Arc::new(route);
         if cacheable {
-            if self.route_cache.len() >= CACHE_MAX {
-                self.route_cache.clear();
-            }
-            self.route_cache.insert(address.clone(), CachedRoute { stamp, route: route.clone() });
+            self.routes.put(address, stamp, route.clone());
         }
         Ok(route)
     }

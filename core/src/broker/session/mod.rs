@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `opening` `leaving` | a session begins, resumes, is taken over, ends; how long it outlives its connection |
 //! | `publish` `batch` `flush` | what was published goes through the broker in one turn, or is held back |
+//! | `routes` | where it went the last time |
 //! | `lane` | lanes and their transactions |
 //! | `consume` `credit` `settle` | consumers and single gets; their credit; outcomes |
 //! | `consumers` | by what consumers are found |
@@ -28,6 +29,7 @@ pub mod opening;
 pub mod output;
 pub mod park;
 pub mod publish;
+pub mod routes;
 pub mod settle;
 pub mod state;
 pub mod written;

@@ -2,22 +2,21 @@
 
 use super::batch::{Batch, Lane};
 use super::consumers::{Attachment, SessionConsumers};
+use super::routes::Routes;
 use super::written::Output;
 use crate::broker::door::request::{LaneId, Memo};
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::run::Turn;
 use crate::broker::vhost::content_path::ContentPath;
-use crate::broker::vhost::generations::Stamp;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
-use crate::broker::vhost::route::Route;
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
 use crate::log::Offset;
-use crate::message::{Address, Key, Name, Origin};
+use crate::message::{Key, Name, Origin};
 use crate::subscription::ConsumerId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One connection's session. Dropping it is losing the connection.
@@ -36,7 +35,7 @@ pub struct Session {
     /// This turn has changed something that is not submitted yet: its class in
     /// [`OpenTurns`](crate::broker::shared::open_turns::OpenTurns).
     pub(super) open_turn: Option<usize>,
-    pub(super) route_cache: HashMap<Address, CachedRoute>,
+    pub(super) routes: Routes,
     pub(super) consumers: SessionConsumers,
     pub(super) output: Output,
     /// Queues that go with this session.
@@ -68,12 +67,6 @@ pub(super) struct Status {
 pub(super) struct SessionIds {
     pub next_lane: u32,
     pub last_consumer: u32,
-}
-
-/// A route that was resolved before, and when.
-pub(super) struct CachedRoute {
-    pub stamp: Stamp,
-    pub route: Arc<Route>,
 }
 
 /// Queues that go with the session.
@@ -149,7 +142,7 @@ impl Session {
             batch: Batch::default(),
             turn: Turn::default(),
             open_turn: None,
-            route_cache: HashMap::new(),
+            routes: Routes::default(),
             consumers: SessionConsumers::default(),
             output: Output::default(),
             exclusive: Exclusive::default(),
