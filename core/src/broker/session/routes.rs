@@ -85,8 +85,8 @@ mod tests {
         }
         generations.bump();
         assert!(addresses.iter().rev().all(|a| routes.get(a, &generations).is_none()));
-        let newer = addresses.first().map(|address| (address, put(&mut routes, address)));
-        for (address, newer) in newer {
+        if let Some(address) = addresses.first() {
+            let newer = put(&mut routes, address);
             let found = routes.get(address, &generations);
             assert!(found.is_some_and(|found| Arc::ptr_eq(&found, &newer)));
         }

@@ -131,4 +131,23 @@ mod tests {
         assert_eq!(order, (0..100).collect::<Vec<u32>>());
         assert!(all.is_empty() && all.index.is_empty());
     }
+
+    #[test]
+    fn receivers_are_found_in_any_order() {
+        let receivers: Vec<Arc<u32>> = (0..20).map(Arc::new).collect();
+        for few in [1, 2, 5, SEARCHED, receivers.len()] {
+            let (mut all, mut expected) = (Receivers::default(), vec![0; few]);
+            for step in 0..200 {
+                let at = (step * step + step / 3) % few;
+                let known = receivers.get(at).zip(expected.get_mut(at));
+                for (receiver, count) in known {
+                    all.add(receiver, (), 2);
+                    *count += 1;
+                    assert_eq!(all.sum(receiver), (*count, 2 * *count));
+                }
+            }
+            let found: u64 = all.drain().map(|each| each.list.len() as u64).sum();
+            assert_eq!((found, expected.iter().sum::<u64>()), (200, 200));
+        }
+    }
 }
