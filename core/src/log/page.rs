@@ -345,6 +345,7 @@ impl Log {
     }
 
     /// The page at that index with its records in memory.
+    #[inline]
     fn hot(&mut self, index: usize) -> Option<&mut Hot> {
         let page = self.pages.get_mut(index)?;
         if let Page::Cold(_) = page {
@@ -356,16 +357,19 @@ impl Log {
         }
     }
 
+    #[inline]
     fn index(&self, offset: Offset) -> Option<usize> {
         usize::try_from((offset.0 / PAGE_RECORDS).checked_sub(self.first)?).ok()
     }
 
     /// The record at that offset.
+    #[inline]
     pub fn get(&mut self, offset: Offset) -> Option<&Record> {
         self.get_mut(offset).map(|record| &*record)
     }
 
     /// The record at that offset.
+    #[inline]
     pub fn get_mut(&mut self, offset: Offset) -> Option<&mut Record> {
         let index = self.index(offset)?;
         self.hot(index)?.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?.as_mut()
@@ -373,9 +377,23 @@ impl Log {
 
     /// Takes a record out; its page goes with its last one.
     pub fn remove(&mut self, offset: Offset) -> Option<Record> {
+        self.remove_if(offset, |_| true)
+    }
+
+    /// The same, if the record is one that is `wanted`.
+    #[inline]
+    pub fn remove_if(
+        &mut self,
+        offset: Offset,
+        wanted: impl FnOnce(&Record) -> bool,
+    ) -> Option<Record> {
         let index = self.index(offset)?;
         let page = self.hot(index)?;
-        let record = page.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?.take()?;
+        let slot = page.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?;
+        if !slot.as_ref().is_some_and(wanted) {
+            return None;
+        }
+        let record = slot.take()?;
         page.live -= 1;
         let is_empty = page.live == 0;
         self.live -= 1;

@@ -234,6 +234,8 @@ struct Parts {
     address: Address,
     body: Bytes,
     native: Native,
+    /// Bytes of key, headers and body.
+    size: usize,
     fields: OnceLock<Fields>,
     frames: Mutex<SmallVec<[(FormatId, Bytes); 1]>>,
     charge: OnceLock<Charge>,
@@ -284,11 +286,13 @@ impl Message {
     }
 
     fn assemble(address: Address, meta: Meta, native: Native, body: Bytes) -> Self {
+        let size = body.len() + native.bytes.len() + address.key.bytes().len();
         Self(Arc::new(Parts {
             meta,
             address,
             body,
             native,
+            size,
             fields: OnceLock::new(),
             frames: Mutex::new(SmallVec::new()),
             charge: OnceLock::new(),
@@ -341,7 +345,7 @@ impl Message {
 
     /// Bytes that credit, limits and the memory budget count.
     pub fn size(&self) -> usize {
-        self.0.body.len() + self.0.native.bytes.len() + self.0.address.key.bytes().len()
+        self.0.size
     }
 
     /// Bytes of memory that it takes at least: what [`Message::size`] counts, and itself.

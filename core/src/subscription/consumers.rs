@@ -73,6 +73,7 @@ impl Attached {
         !self.stopped && !self.is_getter
     }
 
+    #[inline]
     fn has_credit(&self) -> bool {
         self.is_active()
             && (self.credit.messages == u32::MAX || self.in_flight.count < self.credit.messages)
@@ -90,6 +91,7 @@ impl Attached {
     }
 
     /// Reserves in all pools or in none; the one that refused.
+    #[inline]
     fn reserve(&self, size: u32, wake: &mut Vec<Woken>) -> Result<(), Arc<Pool>> {
         if self.pools.is_empty() {
             // Nearly always.
@@ -309,8 +311,11 @@ impl Consumers {
     }
 
     /// False when nobody could get anything: the cheap question before looking at a record.
+    #[inline]
     pub(super) fn any_credit(&self) -> bool {
-        !self.line.is_empty() || self.skipping.values().any(|skipping| !skipping.line.is_empty())
+        !self.line.is_empty()
+            || !self.skipping.is_empty()
+                && self.skipping.values().any(|skipping| !skipping.line.is_empty())
     }
 
     /// The offsets of what is in flight with a consumer, and perhaps of some that is not any more, in their order.
@@ -411,6 +416,7 @@ impl Consumers {
     }
 
     /// The first one in line that wants the message.
+    #[inline]
     fn first(&self, message: &Message) -> Option<Handle> {
         if self.skipping.is_empty() {
             return self.line.first();
@@ -487,19 +493,28 @@ impl Consumers {
     }
 
     /// Reserves what a record needs of shared credit. A consumer that is refused leaves its line and waits.
+    #[inline]
     fn reserve(&mut self, handle: Handle, size: u32, wake: &mut Vec<Woken>) -> bool {
         let Some(consumer) = self.all.get(handle) else { return false };
-        let Err(pool) = consumer.reserve(size, wake) else { return true };
+        match consumer.reserve(size, wake) {
+            Ok(()) => true,
+            Err(pool) => {
+                self.wait_for(pool, handle);
+                false
+            }
+        }
+    }
+
+    #[cold]
+    fn wait_for(&mut self, pool: Arc<Pool>, handle: Handle) {
         let number = pool.wait(self.queue, handle);
         // Credit that came back between the refusal and the note has woken nobody.
         if pool.has_credit() {
-            pool.forget(number);
-            return false;
+            return pool.forget(number);
         }
         if let Some(consumer) = self.all.get_mut(handle) {
             consumer.waits = Some((pool, number));
         }
         self.place(handle);
-        false
     }
 }

@@ -1,7 +1,7 @@
 //! Giving out: arrivals, commits, the dispatch loop, limits, expiry.
 
 use super::consumers::Choice;
-use super::{Delivery, Departure, Effects, Handle, Subscription, Woken};
+use super::{Consumers, Delivery, Departure, Effects, Handle, Subscription, Woken};
 use crate::exchange::Tags;
 use crate::log::{Offset, Overflow, Place, Record, RecordState};
 use crate::message::{Message, Reason, Timestamp};
@@ -26,8 +26,30 @@ pub struct Arrival {
     pub durable: bool,
 }
 
+/// A record in memory is with that consumer from now on: what is delivered.
+#[inline]
+fn hand(
+    consumers: &mut Consumers,
+    record: &mut Record,
+    (handle, offset, is_old): (Handle, Offset, bool),
+) -> Option<Delivery> {
+    let message = record.message.clone()?;
+    let consumer = consumers.gave(handle, offset, record.size)?;
+    record.state = RecordState::InFlight(handle.0);
+    Some(Delivery {
+        consumer,
+        offset,
+        message,
+        attempts: record.attempts,
+        redelivered: is_old || record.seen || record.attempts > 0,
+        retained: record.tags.is_retained(),
+        tags: record.tags.clone(),
+    })
+}
+
 impl Subscription {
     /// False when the queue's limits refuse this many messages with this many bytes together.
+    #[inline]
     pub fn admits(&self, messages: u64, bytes: u64) -> bool {
         let limits = &self.rules.limits;
         if limits.overflow == Overflow::DropHead {
@@ -134,16 +156,19 @@ impl Subscription {
 
     fn give_out(&mut self, now: Timestamp, out: &mut Effects) {
         // Nothing is looked at for nobody: the head may be at rest.
-        while (self.consumers.any_credit() || self.log.has_expiring())
-            && let Some(offset) = self.ready.peek(&mut self.log)
-        {
-            let keeps_seen = self.rules.keeps_seen;
-            let Some(record) = self.log.get(offset) else { break };
-            let expired = record.expiry(keeps_seen).is_some_and(|at| at <= now);
-            if !expired && !self.consumers.any_credit() {
+        loop {
+            let has_credit = self.consumers.any_credit();
+            if !has_credit && !self.log.has_expiring() {
                 break;
             }
-            let Some(message) = record.message.clone() else {
+            let Some(offset) = self.ready.peek(&mut self.log) else { break };
+            let is_old = self.log.is_old(offset);
+            let Some(record) = self.log.get_mut(offset) else { break };
+            let expired = record.expiry(self.rules.keeps_seen).is_some_and(|at| at <= now);
+            if !expired && !has_credit {
+                break;
+            }
+            let Some(message) = &record.message else {
                 self.load_from(offset, out);
                 break;
             };
@@ -151,16 +176,23 @@ impl Subscription {
                 if out.departures.len() >= EXPIRE_MAX {
                     break;
                 }
+                let message = message.clone();
                 self.leave(offset, message, Reason::Expired, out);
                 continue;
             }
-            let size = record.size;
             let choice = match self.rules.by_source {
-                true => self.consumers.choose_by_source(&message, size, &mut out.wake),
-                false => self.consumers.choose(&message, size, &mut out.wake),
+                true => self.consumers.choose_by_source(message, record.size, &mut out.wake),
+                false => self.consumers.choose(message, record.size, &mut out.wake),
             };
             match choice {
-                Choice::Take(handle) => self.give(offset, handle, message, out),
+                Choice::Take(handle) => {
+                    let (priority, size) = (record.priority, record.size);
+                    let given = hand(&mut self.consumers, record, (handle, offset, is_old));
+                    let Some(delivery) = given else { break };
+                    out.deliveries.push((handle, delivery));
+                    self.ready.take(offset, priority);
+                    self.count_out(size);
+                }
                 Choice::NobodysOwn => self.drop_own(offset, out),
                 Choice::Wait => break,
             }
@@ -205,41 +237,23 @@ impl Subscription {
         }
     }
 
-    fn give(&mut self, offset: Offset, handle: Handle, message: Message, out: &mut Effects) {
-        let is_old = self.log.is_old(offset);
-        let Some(record) = self.log.get_mut(offset) else { return };
-        let Some(consumer) = self.consumers.gave(handle, offset, record.size) else { return };
-        record.state = RecordState::InFlight(handle.0);
-        let (priority, size) = (record.priority, record.size);
-        let delivery = Delivery {
-            consumer,
-            offset,
-            message,
-            attempts: record.attempts,
-            redelivered: is_old || record.seen || record.attempts > 0,
-            retained: record.tags.is_retained(),
-            tags: record.tags.clone(),
-        };
-        self.ready.take(offset, priority);
-        self.count_out(size);
-        out.deliveries.push((handle, delivery));
-    }
-
     /// One record for a consumer without credit of its own, who asks for it.
     pub fn get(&mut self, handle: Handle, now: Timestamp, out: &mut Effects) -> bool {
         self.expire(now, out);
         let Some(offset) = self.ready.peek(&mut self.log) else { return false };
-        let Some(record) = self.log.get(offset) else { return false };
-        match record.message.clone() {
-            Some(message) => {
-                self.give(offset, handle, message, out);
-                true
-            }
-            None => {
-                self.load_from(offset, out);
-                false
-            }
+        let is_old = self.log.is_old(offset);
+        let Some(record) = self.log.get_mut(offset) else { return false };
+        if record.message.is_none() {
+            self.load_from(offset, out);
+            return false;
         }
+        let (priority, size) = (record.priority, record.size);
+        let given = hand(&mut self.consumers, record, (handle, offset, is_old));
+        let Some(delivery) = given else { return true };
+        out.deliveries.push((handle, delivery));
+        self.ready.take(offset, priority);
+        self.count_out(size);
+        true
     }
 
     /// Removes a ready record for another reason than being accepted.

@@ -33,6 +33,7 @@ impl<V> HandleMap<V> {
     }
 
     /// The value of that handle.
+    #[inline]
     pub fn get(&self, handle: Handle) -> Option<&V> {
         match self.many.is_empty() {
             true => self.few.iter().find(|(h, _)| *h == handle).map(|(_, value)| value),
@@ -41,6 +42,7 @@ impl<V> HandleMap<V> {
     }
 
     /// The value of that handle.
+    #[inline]
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut V> {
         match self.many.is_empty() {
             true => self.few.iter_mut().find(|(h, _)| *h == handle).map(|(_, value)| value),

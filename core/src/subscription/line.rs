@@ -60,11 +60,13 @@ impl Row {
 
 impl Line {
     /// True when nobody stands in it.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.usual.first.is_none() && self.others.is_empty()
     }
 
     /// Who gets the next record.
+    #[inline]
     pub fn first(&self) -> Option<Handle> {
         if self.others.is_empty() {
             return self.usual.first;
@@ -99,6 +101,7 @@ impl Line {
     }
 
     /// True when nobody else of the usual priority stands in it.
+    #[inline]
     pub fn is_only(&self, handle: Handle) -> bool {
         self.usual.first == Some(handle) && self.usual.last == Some(handle)
     }

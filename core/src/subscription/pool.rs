@@ -126,6 +126,7 @@ impl Pool {
     }
 
     /// Takes one message of that size, if there is credit.
+    #[inline]
     pub fn reserve(&self, size: u32) -> bool {
         if self.bytes.load(Ordering::Acquire) <= 0 {
             return false;

@@ -1,7 +1,7 @@
 //! What consumers say of what they got, and what happens when they leave.
 
 use super::{Attached, Departure, Effects, Handle, Outcome, Subscription};
-use crate::log::{Offset, Place, RecordState};
+use crate::log::{Offset, Place, Record, RecordState};
 use crate::message::{Message, Reason};
 use std::sync::Arc;
 
@@ -16,13 +16,10 @@ impl Subscription {
     ) -> usize {
         let (mut count, mut bytes) = (0u32, 0u64);
         for offset in offsets {
-            let Some(record) = self.log.get(*offset) else { continue };
-            if record.state != RecordState::InFlight(handle.0) {
-                continue;
+            if let Some(size) = self.settle_one(handle, *offset, outcome, out) {
+                count += 1;
+                bytes += u64::from(size);
             }
-            count += 1;
-            bytes += u64::from(record.size);
-            self.settle_one(*offset, outcome, out);
         }
         if count == 0 {
             return 0;
@@ -83,24 +80,33 @@ impl Subscription {
         self.pending_removals.left() < upto && !self.pending_removals.is_empty()
     }
 
-    fn settle_one(&mut self, offset: Offset, outcome: &Outcome, out: &mut Effects) {
+    /// The size of a record that was in flight with that consumer, and is settled now.
+    #[inline]
+    fn settle_one(
+        &mut self,
+        handle: Handle,
+        offset: Offset,
+        outcome: &Outcome,
+        out: &mut Effects,
+    ) -> Option<u32> {
+        let is_theirs = |record: &Record| record.state == RecordState::InFlight(handle.0);
+        if let Outcome::Accepted = outcome {
+            let record = self.log.remove_if(offset, is_theirs)?;
+            out.freed.extend(record.place);
+            if record.durable {
+                out.settled.push(offset);
+            }
+            return Some(record.size);
+        }
+        let size = self.log.get(offset).filter(|record| is_theirs(record))?.size;
         match outcome {
-            Outcome::Accepted => {
-                if let Some(record) = self.log.remove(offset) {
-                    out.freed.extend(record.place);
-                    if record.durable {
-                        out.settled.push(offset);
-                    }
-                }
-            }
-            Outcome::Released => self.put_back(offset, false),
-            Outcome::Failed => {
-                self.put_back_failed(offset, out);
-            }
+            Outcome::Accepted | Outcome::Released => self.put_back(offset, false),
+            Outcome::Failed => self.put_back_failed(offset, out),
             Outcome::Rejected { reason } => {
                 self.move_out(offset, Reason::Rejected, reason.clone(), out);
             }
         }
+        Some(size)
     }
 
     fn put_back(&mut self, offset: Offset, seen: bool) {

@@ -353,7 +353,7 @@ impl Session {
         };
         let (taken, index, confirmed) = match self.route(context, &message, terms) {
             Ok(route) => {
-                let taken = self.turn.publish(context, message.clone(), &route, terms);
+                let taken = self.turn.publish(context, &message, &route, terms);
                 let is_unroutable = |turn: &Turn| {
                     let refusal = turn.refusal(taken.index);
                     refusal.is_some_and(|why| why.kind() == ErrorKind::Unroutable)

@@ -27,21 +27,20 @@ impl Turn {
     pub fn publish(
         &mut self,
         context: Context<'_>,
-        message: Message,
+        message: &Message,
         route: &Route,
         terms: Terms,
     ) -> Taken {
         let index = self.messages.len();
-        context.shared.charge(&message);
+        context.shared.charge(message);
         self.messages.push(message.clone());
         self.work += 1 + route.queues.len() + route.sessions.len();
         // Where routes watch a topic, a value is retained when they have had their turn, whether or not they took it.
         let follows = || {
-            meets_routes(context, &message, route)
-                || route.is_watched() && context.retains(&message)
+            meets_routes(context, message, route) || route.is_watched() && context.retains(message)
         };
         if !route.content.is_empty() && follows() {
-            let routed = self.follow_routes(context, (index, &message), route, terms);
+            let routed = self.follow_routes(context, (index, message), route, terms);
             return Taken { index, routed };
         }
         let (mut routed, bytes) = (!route.queues.is_empty(), message.size());
@@ -49,10 +48,10 @@ impl Turn {
             self.arrive(queue, Arriving { index, tags: Tags::default(), terms }, bytes);
         }
         for hit in &route.sessions {
-            routed |= self.reach(hit, index, &message, terms);
+            routed |= self.reach(hit, index, message, terms);
         }
-        if self.all_or_nothing && context.retains(&message) {
-            self.retained_later.push(message);
+        if self.all_or_nothing && context.retains(message) {
+            self.retained_later.push(message.clone());
         }
         Taken { index, routed }
     }
@@ -247,7 +246,7 @@ impl Turn {
         let sent = match route_of(context, &message) {
             Ok((route, retained)) => {
                 self.retained.extend(retained);
-                self.publish(context, message.clone(), &route, Terms::Untold);
+                self.publish(context, &message, &route, Terms::Untold);
                 self.run(context);
                 self.refusal(index).cloned()
             }
@@ -284,7 +283,7 @@ impl Turn {
         let address = context.shared.settings.dead_letter.clone();
         let dead = Message::from_fields(address, meta, &fields, message.body().clone());
         let Ok((route, _)) = route_of(context, &dead) else { return false };
-        let taken = self.publish(context, dead, &route, Terms::Untold);
+        let taken = self.publish(context, &dead, &route, Terms::Untold);
         self.run(context);
         self.told(&[taken.index]);
         taken.routed && self.refusal(taken.index).is_none()
@@ -299,7 +298,7 @@ impl Turn {
         let Some(message) = dead_letter::dead_letter(queue, &left, context.now) else { return };
         let Ok((mut route, _)) = route_of(context, &message) else { return };
         route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
-        self.publish(context, message, &route, Terms::Untold);
+        self.publish(context, &message, &route, Terms::Untold);
     }
 }
 

@@ -261,7 +261,13 @@ impl QueueState {
 
     /// Each inbox is locked once for each consumer: order matters within a consumer, not between two.
     fn hand_over(&mut self, effects: &mut Effects, after: &mut Aftermath) {
-        let mut found = 0;
+        let Some((first, _)) = effects.deliveries.first() else { return };
+        let (mut found, first) = (0, *first);
+        if effects.deliveries.iter().all(|(handle, _)| *handle == first) {
+            // Nearly always.
+            let theirs = effects.deliveries.drain(..).map(|(_, delivery)| delivery);
+            return self.hand_to(first, theirs, after);
+        }
         while let Some((first, _)) = effects.deliveries.first() {
             if found == SORTED_FROM {
                 return self.hand_over_sorted(effects, after);

@@ -127,6 +127,8 @@ impl Shard {
 #[derive(Default)]
 pub struct RouteTable {
     places: Vec<Option<(Address, Cached)>>,
+    /// The place that was used last: most connections publish to one address again and again.
+    last: usize,
 }
 
 impl RouteTable {
@@ -141,11 +143,26 @@ impl RouteTable {
         address: &Address,
         (shared, generations): (&RouteCache, &Generations),
     ) -> Option<Arc<Route>> {
+        if let Some(Some((known, cached))) = self.places.get(self.last)
+            && known == address
+            && generations.is_current(cached.stamp)
+        {
+            return Some(cached.route.clone());
+        }
+        self.look(address, (shared, generations))
+    }
+
+    fn look(
+        &mut self,
+        address: &Address,
+        (shared, generations): (&RouteCache, &Generations),
+    ) -> Option<Arc<Route>> {
         let place = Self::place(address);
         if let Some(Some((known, cached))) = self.places.get(place)
             && known == address
             && generations.is_current(cached.stamp)
         {
+            self.last = place;
             return Some(cached.route.clone());
         }
         let cached = shared.get(address, generations)?;
@@ -176,6 +193,7 @@ impl RouteTable {
         }
         if let Some(slot) = self.places.get_mut(place) {
             *slot = Some((address.detached(), cached));
+            self.last = place;
         }
     }
 }
