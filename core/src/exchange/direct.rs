@@ -1,8 +1,8 @@
 //! The direct matcher: equal keys.
 
 use super::{Binding, Bindings, FieldsOf, Hit, Matcher};
-use crate::message::cost::MAP_ENTRY;
 use crate::message::Key;
+use crate::message::cost::MAP_ENTRY;
 use std::collections::HashMap;
 use std::sync::Arc;
 

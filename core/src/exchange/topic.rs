@@ -4,8 +4,8 @@
 use super::filter::{Word, hidden, words};
 use super::seen::Seen;
 use super::{Binding, Bindings, FieldsOf, Hit, Matcher};
-use crate::message::cost::{ALLOCATION, MAP_ENTRY};
 use crate::message::Key;
+use crate::message::cost::{ALLOCATION, MAP_ENTRY};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 //! snapshot stores too (docs/STORE.md, operation 18), about six for a record.
 
 use super::page::{Place, Record, RecordState};
-use crate::message::cost::ALLOCATION;
 use crate::exchange::{BindingTag, Tags};
 use crate::message::Timestamp;
+use crate::message::cost::ALLOCATION;
 use crate::message::wire::{Put, Take};
 use bytes::Bytes;
 use std::ops::RangeInclusive;

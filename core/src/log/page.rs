@@ -14,8 +14,8 @@
 use super::Offset;
 use super::cold::Cold;
 use super::memory::{PageMemory, hot_bytes};
-use crate::message::cost::ALLOCATION;
 use crate::exchange::{BindingTag, Tags};
+use crate::message::cost::ALLOCATION;
 use crate::message::{Budget, Message, Reason, Timestamp};
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};

@@ -2,8 +2,8 @@
 
 use crate::broker::door::request::LaneId;
 use crate::broker::vhost::queue::Queue;
-use crate::message::cost::{ALLOCATION, MAP_ENTRY};
 use crate::exchange::LogId;
+use crate::message::cost::{ALLOCATION, MAP_ENTRY};
 use crate::message::{Account, Budget, Charge};
 use crate::subscription::{Attached, ConsumerId, Handle, Pool};
 use rustc_hash::FxHashMap;

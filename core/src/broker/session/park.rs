@@ -7,9 +7,9 @@ use crate::broker::operations::ops::Ops;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::parked::ParkedPublish;
-use crate::message::cost::Cost;
 use crate::error::Error;
 use crate::message::Message;
+use crate::message::cost::Cost;
 
 impl Session {
     /// An error when there are as many parked publishes as there may be, or no memory for one more.

@@ -4,8 +4,8 @@
 //! never more timers than owners, however often they are set.
 
 use crate::broker::door::request::ParkId;
-use crate::message::cost::MAP_ENTRY;
 use crate::exchange::{LogId, SessionId};
+use crate::message::cost::MAP_ENTRY;
 use crate::message::{Account, Budget, Charge, Name, Timestamp};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};

@@ -2,8 +2,8 @@
 //! session's connection is gone (wills).
 
 use crate::broker::door::request::{ParkId, ParkUntil};
-use crate::message::cost::{Cost, MAP_ENTRY};
 use crate::exchange::SessionId;
+use crate::message::cost::{Cost, MAP_ENTRY};
 use crate::message::{Account, Budget, Charge, Message, Name, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
