@@ -15,6 +15,7 @@ mod durable_trace;
 mod examples;
 mod floods;
 mod hostile;
+mod limits;
 mod restart;
 mod routes;
 mod start;

@@ -312,3 +312,100 @@ async fn segments_are_as_large_as_they_will_be() {
     assert_eq!(fs::metadata(&segment).expect("there").len(), before);
     assert_eq!(before, 8192);
 }
+
+#[cfg(unix)]
+mod rights {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// The rights of a file or folder, without its kind.
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("there").permissions().mode() & 0o777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    }
+
+    /// Everything in a folder and below it.
+    fn everything(dir: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry")) {
+            if entry.path().is_dir() {
+                found.extend(everything(&entry.path()));
+            }
+            found.push(entry.path());
+        }
+        found
+    }
+
+    /// Snapshots, a damaged file in quarantine, several segments: all kinds of files that there are.
+    async fn run(folder: &Folder) {
+        let store = folder.open().expect("opens");
+        append(&*store, 150).await;
+        let pieces = vec![Bytes::from_static(b"snapshot")];
+        let snapshot = Box::new(Items(pieces.into_iter()));
+        store.snapshot_put(JOURNAL, Pos(100), snapshot).await.expect("stored");
+        drop(store);
+        change(&segments(&folder.0).remove(0), |bytes| bytes[FIRST_RECORD + 20] ^= 1);
+        drop(folder.open().expect("damage does not keep it closed"));
+    }
+
+    fn is_private(dir: &Path) {
+        for path in everything(dir) {
+            let wanted = if path.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode(&path), wanted, "{}", path.display());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_made_is_for_its_owner_alone() {
+        let outer = Folder::new();
+        let folder = Folder(outer.0.join("data"));
+        run(&folder).await;
+        assert_eq!(mode(&folder.0), 0o700);
+        let found = everything(&folder.0);
+        for kind in ["log", "snap", "manifest", "quarantine"] {
+            let of_kind = |path: &&PathBuf| path.to_string_lossy().ends_with(kind);
+            assert!(found.iter().any(|path| of_kind(&path)), "no {kind} in {found:?}");
+        }
+        is_private(&folder.0);
+    }
+
+    #[tokio::test]
+    async fn files_that_others_could_read_are_narrowed() {
+        let folder = Folder::new();
+        run(&folder).await;
+        let files = everything(&folder.0).into_iter().filter(|path| path.is_file());
+        let current: Vec<PathBuf> = files.filter(|path| !is_quarantined(path)).collect();
+        current.iter().for_each(|path| set_mode(path, 0o644));
+        let store = folder.open().expect("opens");
+        assert!(!read(&*store).await.is_empty());
+        assert!(store.snapshot_get(JOURNAL).await.expect("whole").is_some());
+        drop(store);
+        for path in current.iter().filter(|path| path.exists()) {
+            assert_eq!(mode(path), 0o600, "{}", path.display());
+        }
+    }
+
+    fn is_quarantined(path: &Path) -> bool {
+        path.components().any(|part| part.as_os_str() == "quarantine")
+    }
+
+    #[tokio::test]
+    async fn a_link_in_the_place_of_a_file_is_refused() {
+        let (folder, elsewhere) = (Folder::new(), Folder::new());
+        append(&*folder.open().expect("fresh"), 3).await;
+        for file in [segments(&folder.0).remove(0), folder.0.join("manifest")] {
+            let target = elsewhere.0.join("target");
+            fs::rename(&file, &target).expect("moved");
+            symlink(&target, &file).expect("a link");
+            let before = fs::read(&target).expect("readable");
+            assert!(folder.open().is_err(), "{} was followed", file.display());
+            assert_eq!(fs::read(&target).expect("readable"), before);
+            fs::remove_file(&file).expect("the link goes");
+            fs::rename(&target, &file).expect("moved back");
+        }
+        assert_eq!(read(&*folder.open().expect("opens")).await, all(3));
+    }
+}

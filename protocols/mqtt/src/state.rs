@@ -59,6 +59,8 @@ pub enum Seen {
 #[derive(Debug, Default)]
 pub struct Inbound {
     pending: VecDeque<Pending>,
+    /// How many of the first of them are decided.
+    decided: usize,
     ids: FxHashMap<u16, Qos2>,
     /// QoS 1 and 2 publishes that count against the Receive Maximum.
     open: usize,
@@ -108,9 +110,10 @@ impl Inbound {
 
     /// The core's answer to a number; numbers come in order.
     pub fn confirmed(&mut self, number: u64, reason: Reason, why: Option<Arc<str>>) {
-        let waiting = self.pending.iter_mut().find(|p| p.resolved.is_none());
+        let waiting = self.pending.get_mut(self.decided);
         if let Some(pending) = waiting.filter(|p| p.number == number) {
             pending.resolved = Some((reason, why));
+            self.decided += 1;
         }
     }
 
@@ -118,6 +121,7 @@ impl Inbound {
     pub fn next(&mut self) -> Option<Answer> {
         self.pending.front()?.resolved.as_ref()?;
         let Pending { packet_id, qos, resolved, .. } = self.pending.pop_front()?;
+        self.decided = self.decided.saturating_sub(1);
         let (reason, why) = resolved?;
         if qos == 2 && !reason.is_failure() {
             self.ids.insert(packet_id, Qos2::Received { counted: true });
@@ -256,7 +260,12 @@ impl Outbound {
     /// A consumer has ended: its deliveries have none any more. The identifiers stay taken until the client
     /// acknowledges them [MQTT-2.2.1-3].
     pub fn forget(&mut self, consumer: ConsumerId) {
-        for sent in self.sent.values_mut().filter(|sent| sent.consumer == Some(consumer)) {
+        self.forget_all(|ended| ended == consumer);
+    }
+
+    /// The same for several consumers.
+    pub fn forget_all(&mut self, has_ended: impl Fn(ConsumerId) -> bool) {
+        for sent in self.sent.values_mut().filter(|sent| sent.consumer.is_some_and(&has_ended)) {
             sent.consumer = None;
             self.orphans += 1;
         }

@@ -101,3 +101,21 @@ fn identifiers_of_a_consumer_that_is_gone_stay_taken() {
     outbound.remove(40_000);
     assert_eq!((outbound.free(), outbound.orphans()), (Some(40_000), 32_767));
 }
+
+#[test]
+fn confirms_are_found_at_once_however_many_wait() {
+    let mut inbound = Inbound::default();
+    for number in 1..=60_000 {
+        inbound.routed(number as u16, 1, number);
+    }
+    let started = std::time::Instant::now();
+    for number in 1..=60_000 {
+        inbound.confirmed(number, Reason::SUCCESS, None);
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!((1..=60_000).filter(|_| inbound.next().is_some()).count(), 60_000);
+    inbound.routed(7, 1, 60_001);
+    assert_eq!(next(&mut inbound), None);
+    inbound.confirmed(60_001, Reason::SUCCESS, None);
+    assert_eq!(next(&mut inbound), Some((7, 0)));
+}

@@ -77,6 +77,11 @@ impl Input {
         self.buffer.len()
     }
 
+    /// Bytes of memory that what was read and not decoded takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// True when everything that was read is decoded.
     pub fn is_empty(&self) -> bool {
         self.buffer.is_empty()

@@ -6,6 +6,7 @@ mod input;
 mod line;
 mod listen;
 mod output;
+mod turn;
 
 pub use input::Input;
 pub use line::{Dialect, Entrance, KeepAlive, Line, Lost, Ready};

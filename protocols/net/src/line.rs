@@ -7,11 +7,16 @@
 //!                                   └─ lost
 //! ```
 //!
+//! A turn is what the adapter does between two calls of `next`. It is bounded: by the frames of one read, by the output
+//! that they lead to, and by time (`goes_on`, `pause`); whoever goes beyond lets others have their turn first.
+//!
 //! Invariants: nothing but `next`, `more`, `while_waiting` and the farewell waits for the peer's socket; each of them
 //! writes what waits. Every wait can be cancelled. Time in which the peer is not read is not its silence.
 
 use crate::deadlines::{Deadlines, Due};
+use crate::turn::Turn;
 use crate::{Input, Output};
+use crossdock_core::message::Charge;
 use crossdock_core::{Accepted, Error, ErrorKind, Events, Name, Session};
 use std::future::{Future, pending, poll_fn};
 use std::io;
@@ -31,6 +36,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Input that the adapter cannot take at the moment is read ahead up to this many bytes, so that a heartbeat or the end
 /// of the stream behind it is seen. What is more stays in the socket, and holds the peer back.
 const READ_AHEAD: usize = 16 << 10;
+/// Memory of unfinished frames that one connection may take without being asked for it: a little more than one read.
+const INPUT_FREE: usize = 128 << 10;
 /// At most this many bytes of a peer are discarded after the last frame to it.
 const DISCARD_MAX: usize = 4 << 20;
 
@@ -64,13 +71,18 @@ pub enum Lost {
     StoppedInLogin,
     #[error("the peer closed its side, and its answers were not ready in time")]
     NotAnswered,
+    #[error("{}", .0.detail())]
+    TooMuch(Error),
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
 }
 
 impl From<Lost> for Error {
     fn from(lost: Lost) -> Self {
-        Error::new(ErrorKind::Closed, lost.to_string())
+        match lost {
+            Lost::TooMuch(why) => why,
+            lost => Error::new(ErrorKind::Closed, lost.to_string()),
+        }
     }
 }
 
@@ -122,6 +134,10 @@ pub struct Line {
     ended: bool,
     /// The adapter knows that.
     end_reported: bool,
+    /// What was done since others had their turn.
+    turn: Turn,
+    /// What a large unfinished frame takes, while there is one.
+    large_input: Option<Charge>,
     /// The peer's address.
     peer: Box<str>,
 }
@@ -163,6 +179,8 @@ impl Line {
             unread: false,
             ended: false,
             end_reported: false,
+            turn: Turn::new(),
+            large_input: None,
             peer: peer.into_boxed_str(),
         };
         (line, Entrance { listener, loopback, claimed: OnceLock::new() })
@@ -196,13 +214,17 @@ impl Line {
         events: &mut Events,
         reads: bool,
     ) -> Result<Ready, Lost> {
-        if session.has_more() {
-            // What was read has more effects than one turn may have: others have theirs first.
-            tokio::task::yield_now().await;
+        if session.has_more() || self.turn.is_long() {
+            // What was read has more effects than one turn may have, or took long: others have theirs first.
+            self.give_way().await;
         }
+        self.turn.forget_frames();
         loop {
             if let Some(lost) = self.lost.take() {
                 return Err(lost);
+            }
+            if self.input.len() > INPUT_FREE || self.large_input.is_some() {
+                self.count_input(session)?;
             }
             self.credit(session);
             let waiting = self.output.len();
@@ -238,14 +260,57 @@ impl Line {
         }
     }
 
+    /// Whether the adapter may decode one more frame in this turn. If not, it ends its turn, and is told of the bytes
+    /// that it left when others had theirs, and when output has been written.
+    pub fn goes_on(&mut self) -> bool {
+        let goes_on = self.output.len() < OUT_MAX && self.turn.has_room();
+        self.unread |= !goes_on && !self.input.is_empty();
+        goes_on
+    }
+
+    /// True once when the adapter left bytes in the input because its turn was over: for adapters that read a peer
+    /// which cannot be written to any more.
+    pub fn has_left_over(&mut self) -> bool {
+        self.turn.forget_frames();
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Between the slices of something long: others have their turn, if it is time.
+    pub async fn pause(&mut self) {
+        if self.turn.is_long() {
+            self.give_way().await;
+        }
+    }
+
+    async fn give_way(&mut self) {
+        tokio::task::yield_now().await;
+        self.turn.begin();
+    }
+
+    /// Counts a large unfinished frame as memory that is kept. [`Lost::TooMuch`] when there is no room for it.
+    fn count_input(&mut self, session: &Session) -> Result<(), Lost> {
+        let bytes = self.input.memory();
+        if self.input.len() <= INPUT_FREE {
+            self.large_input = None;
+            return Ok(());
+        }
+        let counted = self.large_input.get_or_insert_with(|| session.kept());
+        if let Some(more) = bytes.checked_sub(counted.bytes()).filter(|more| *more > 0) {
+            session.may_keep(more).map_err(Lost::TooMuch)?;
+        }
+        counted.set(bytes);
+        Ok(())
+    }
+
     /// Waits for whatever comes first: the drain, a deadline, a write, or input and events in turn.
     async fn wake(
         &mut self,
         mut events: Pin<&mut impl Future<Output = ()>>,
         wants: Wants,
     ) -> Woken {
-        let Self { input, output, deadlines, stopping, events_first, .. } = self;
-        poll_fn(|context| {
+        let Self { input, output, deadlines, stopping, events_first, turn, .. } = self;
+        let mut waited = false;
+        let woken = poll_fn(|context| {
             if let Some(stopping) = stopping
                 && stopping.as_mut().poll(context).is_ready()
             {
@@ -271,9 +336,14 @@ impl Line {
             if !*events_first && wants.events && events.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Woken::Events);
             }
+            waited = true;
             Poll::Pending
         })
-        .await
+        .await;
+        if waited {
+            turn.begin();
+        }
+        woken
     }
 
     fn wrote(&mut self, wrote: io::Result<usize>) -> Result<(), Lost> {
@@ -344,7 +414,8 @@ impl Line {
     }
 
     /// Awaits a verb that may wait for the store. Meanwhile output is written and heartbeats go out. The peer is not
-    /// read, so this time does not count as its silence.
+    /// read, so this time does not count as its silence. Verbs that wait for nothing are no reason to go on for ever:
+    /// others have their turn in between.
     pub async fn while_waiting<F: Future>(&mut self, verb: F) -> F::Output {
         let mut verb = pin!(verb);
         let mut waited = false;
@@ -359,6 +430,9 @@ impl Line {
         .await;
         if waited {
             self.deadlines.heard();
+            self.turn.begin();
+        } else {
+            self.pause().await;
         }
         done
     }

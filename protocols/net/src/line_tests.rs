@@ -238,3 +238,37 @@ async fn a_farewell_discards_what_still_comes() {
     drop(scene.peer);
     farewell.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_has_so_many_frames_and_so_much_output() {
+    let mut scene = Scene::new(64, KeepAlive::default()).await;
+    scene.peer.write_all(b"xyz").await.unwrap();
+    assert_eq!(scene.next().await.unwrap(), Ready::Bytes);
+    let frames = (0..1_000_000).take_while(|_| scene.line.goes_on()).count();
+    assert_eq!(frames, 4096);
+    // What was left is told of again.
+    assert_eq!(scene.next().await.unwrap(), Ready::Bytes);
+    assert!(scene.line.goes_on());
+    scene.line.output.tail().extend_from_slice(&vec![b'o'; OUT_MAX]);
+    assert!(!scene.line.goes_on());
+    assert!(timeout(SECOND, scene.next()).await.is_err(), "the peer has to read first");
+    let mut got = vec![0; 1000];
+    let reads = tokio::spawn(async move {
+        let mut peer = scene.peer;
+        peer.read_exact(&mut got).await.unwrap();
+        peer
+    });
+    let next = scene.line.next(&mut scene.session, &mut scene.events, true).await;
+    assert_eq!(next.unwrap(), Ready::Bytes);
+    reads.await.unwrap();
+}
+
+#[tokio::test]
+async fn verbs_that_wait_for_nothing_let_others_have_their_turn() {
+    let mut scene = Scene::new(64, KeepAlive::default()).await;
+    let other = tokio::spawn(async {});
+    for _ in 0..10 {
+        scene.line.while_waiting(async { std::thread::sleep(Duration::from_millis(1)) }).await;
+    }
+    assert!(other.is_finished());
+}

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::task::JoinSet;
@@ -18,6 +18,8 @@ const SNIFF_TIME: Duration = Duration::from_secs(10);
 const SNIFF_BYTES: usize = 64;
 /// Pause after an accept that failed, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Between two warnings about connections that are too many: whoever connects decides how many there are.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// A bound socket and the protocols that are spoken on it.
 pub struct Listener {
@@ -61,6 +63,7 @@ pub async fn serve(listener: Listener, broker: Broker, mut drain: Drain) {
     let protocols: Arc<[Arc<dyn Protocol>]> = protocols.into();
     let open = Arc::new(AtomicUsize::new(0));
     let mut connections = JoinSet::new();
+    let (mut warned, mut refused): (Option<Instant>, u64) = (None, 0);
     loop {
         let accepted = tokio::select! { biased;
             () = drain.started() => break,
@@ -80,8 +83,13 @@ pub async fn serve(listener: Listener, broker: Broker, mut drain: Drain) {
         };
         if open.fetch_add(1, Ordering::Relaxed) >= connections_max {
             open.fetch_sub(1, Ordering::Relaxed);
+            refused += 1;
+            if warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+                continue;
+            }
+            warned = Some(Instant::now());
             tracing::warn!(
-                listener = %name, %peer, connections_max,
+                listener = %name, %peer, connections_max, refused = std::mem::take(&mut refused),
                 "connection closed at once: the listener has as many as it may have"
             );
             continue;

@@ -7,6 +7,7 @@
 
 mod alarm;
 mod amqp;
+mod channels;
 mod churn;
 mod growth;
 mod mqtt;

@@ -199,6 +199,22 @@ impl Amqp {
         self.send(Out::method(60, 90).u64(delivery.tag).u8(u8::from(requeue)));
     }
 
+    /// Waits for the broker to close the channel, and opens it again. The code and the text of the refusal.
+    pub fn refused(&mut self) -> (u16, String) {
+        let mut close = In::new(self.expect(20, 40));
+        let refusal = (close.u16(), close.short());
+        self.send(Out::method(20, 41));
+        self.send(Out::method(20, 10).short(""));
+        self.expect(20, 11);
+        (self.published, self.confirmed) = (0, 0);
+        refusal
+    }
+
+    /// Commits the transaction; waits for nothing.
+    pub fn commit(&mut self) {
+        self.send(Out::method(90, 20));
+    }
+
     fn send(&mut self, method: Out) {
         self.socket.send(&method.frame(CHANNEL));
     }
@@ -246,7 +262,7 @@ impl Amqp {
     }
 
     /// Waits for a method; deliveries that come before are kept. Returns its arguments.
-    fn expect(&mut self, class: u16, id: u16) -> Vec<u8> {
+    pub fn expect(&mut self, class: u16, id: u16) -> Vec<u8> {
         loop {
             let frame = self.frame(Instant::now() + PATIENCE).expect("a reply");
             if frame.0 == METHOD && method_of(&frame.1) == (class, id) {

@@ -187,6 +187,19 @@ impl Mqtt {
         self.next_id
     }
 
+    /// Subscribes; what SUBACK says behind the packet identifier.
+    pub fn try_subscribe(&mut self, filter: &str, qos: u8) -> Vec<u8> {
+        let id = self.id();
+        let mut body = id.to_be_bytes().to_vec();
+        if self.level == 5 {
+            body.push(0);
+        }
+        text(&mut body, filter);
+        body.push(qos);
+        self.socket.send(&packet(0x82, &body));
+        self.reply(0x90, id).split_off(2)
+    }
+
     /// Waits for a packet of this kind and id, whatever it says.
     pub fn any(&mut self, kind: u8, id: u16) -> Vec<u8> {
         self.reply(kind, id)

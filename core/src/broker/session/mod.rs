@@ -11,6 +11,7 @@
 //! | `output` `written` | deliveries, confirms and notices are taken, and written |
 //! | `declare` `bind` | queues, exchanges, bindings |
 //! | `content` | what the workers of content routes do |
+//! | `keep` | what an adapter keeps outside of the broker counts, too |
 //! | `park` | delayed publishes and wills |
 //! | `state` | the session itself |
 
@@ -22,6 +23,7 @@ pub mod content;
 pub mod credit;
 pub mod declare;
 pub mod flush;
+pub mod keep;
 pub mod lane;
 pub mod leaving;
 pub mod opening;

@@ -5,9 +5,13 @@ use super::unsettled::{Tag, Unsettled};
 use crate::codec::method::Publish;
 use crate::mapping::address;
 use bytes::{Bytes, BytesMut};
+use crossdock_core::message::Charge;
 use crossdock_core::{Address, ConsumerId, Credit, LaneId, Meta, Name, PoolId};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
+
+/// After so many deliveries, and acknowledgements, of a channel its memory is counted again.
+pub const COUNTED_EVERY: u64 = 1024;
 
 /// Whether publishes are confirmed or wait for a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,17 +109,39 @@ pub struct SharedPrefetch {
     pub credit: Credit,
 }
 
+/// Publishes of a channel that are confirmed.
+#[derive(Debug, Default)]
+pub struct Confirms {
+    /// Numbers given and answered so far.
+    pub published: u64,
+    pub confirmed: u64,
+    /// Numbers of publishes that come back when nothing is bound for them, ascending.
+    pub mandatory: VecDeque<u64>,
+    /// First and last number that are confirmed and not written yet.
+    pub run: Option<(u64, u64)>,
+}
+
+impl Confirms {
+    /// True when the publish of that confirm number was mandatory. Confirms come in order.
+    pub fn was_mandatory(&mut self, number: u64) -> bool {
+        while self.mandatory.front().is_some_and(|first| *first < number) {
+            self.mandatory.pop_front();
+        }
+        let is = self.mandatory.front() == Some(&number);
+        if is {
+            self.mandatory.pop_front();
+        }
+        is
+    }
+}
+
 /// An open channel.
 pub struct Channel {
     pub lane: LaneId,
     pub mode: Mode,
     pub content: Content,
     pub last_address: LastAddress,
-    /// Confirm numbers given and answered so far.
-    pub published: u64,
-    pub confirmed: u64,
-    /// Confirm numbers of publishes that come back when nothing is bound for them, ascending.
-    pub mandatory: VecDeque<u64>,
+    pub confirms: Confirms,
     /// The last delivery tag.
     pub delivery_tag: u64,
     pub unsettled: Unsettled,
@@ -129,18 +155,23 @@ pub struct Channel {
     pub shared_prefetch: SharedPrefetch,
     /// channel.flow: deliveries are wanted.
     pub flow: bool,
+    /// What the channel takes in memory.
+    kept: Charge,
 }
 
 impl Channel {
-    pub fn new(lane: LaneId) -> Self {
+    /// Bytes that an open channel takes, about.
+    pub const BYTES: usize = 1024;
+
+    /// `kept` counts what it takes.
+    pub fn new(lane: LaneId, kept: Charge) -> Self {
+        kept.set(Self::BYTES);
         Self {
             lane,
             mode: Mode::Plain,
             content: Content::None,
             last_address: LastAddress::default(),
-            published: 0,
-            confirmed: 0,
-            mandatory: VecDeque::new(),
+            confirms: Confirms::default(),
             delivery_tag: 0,
             unsettled: Unsettled::default(),
             settled_in_tx: Vec::new(),
@@ -149,6 +180,20 @@ impl Channel {
             prefetch: Credit::UNLIMITED,
             shared_prefetch: SharedPrefetch { pool: None, credit: Credit::UNLIMITED },
             flow: true,
+            kept,
+        }
+    }
+
+    /// Counts what it takes now. Tags come and go one by one, so for them it is enough to count now and then.
+    pub fn count(&mut self) {
+        let body = match &self.content {
+            Content::Body(incoming) => incoming.body.capacity(),
+            Content::None | Content::Method { .. } => 0,
+        };
+        let settled = self.settled_in_tx.capacity() * size_of::<Tag>();
+        let bytes = Self::BYTES + body + self.unsettled.memory() + settled;
+        if bytes != self.kept.bytes() {
+            self.kept.set(bytes);
         }
     }
 
@@ -156,18 +201,6 @@ impl Channel {
     pub fn next_tag(&mut self) -> u64 {
         self.delivery_tag = self.delivery_tag.saturating_add(1);
         self.delivery_tag
-    }
-
-    /// True when the publish of that confirm number was mandatory. Confirms come in order.
-    pub fn was_mandatory(&mut self, number: u64) -> bool {
-        while self.mandatory.front().is_some_and(|first| *first < number) {
-            self.mandatory.pop_front();
-        }
-        let is = self.mandatory.front() == Some(&number);
-        if is {
-            self.mandatory.pop_front();
-        }
-        is
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the broker has for the client: deliveries, confirms, returns, notices → frames. Heads are written per receiver;
 //! properties and body are the shared bytes.
 
-use super::channel::Slot;
+use super::channel::{COUNTED_EVERY, Slot};
 use super::unsettled::Tag;
 use super::{Closing, Connection};
 use crate::codec::frame::{self, END, OVERHEAD};
@@ -36,8 +36,8 @@ pub enum Head<'a> {
     Got { delivery_tag: u64, messages: u64 },
 }
 
-/// Confirm numbers of channels that follow each other without a gap: `(channel, first, last)`.
-type Runs = SmallVec<[(u16, u64, u64); 4]>;
+/// Channels that have confirms to be written.
+type Runs = SmallVec<[u16; 4]>;
 
 impl Connection {
     /// Encodes what is ready, without waiting for more.
@@ -81,6 +81,10 @@ impl Connection {
         if settles {
             let (consumer, offset) = (delivery.consumer, delivery.offset);
             state.unsettled.push(Tag { tag: delivery_tag, consumer, offset });
+            // Now and then: the memory of so many comes at once.
+            if delivery_tag % COUNTED_EVERY == 0 {
+                state.count();
+            }
         }
         self.put_delivery(channel, delivery, Head::Delivered { consumer_tag: &tag, delivery_tag });
     }
@@ -137,8 +141,8 @@ impl Connection {
             // Its channel may be gone.
             let Some(channel) = self.lanes.get(&lane).copied() else { continue };
             let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { continue };
-            state.confirmed = state.confirmed.max(number);
-            let returned = number == 0 || state.was_mandatory(number);
+            state.confirms.confirmed = state.confirms.confirmed.max(number);
+            let returned = number == 0 || state.confirms.was_mandatory(number);
             match confirmed {
                 ConfirmOutcome::Stored => {}
                 // The return goes before the confirm (docs/RELIABILITY.md §1).
@@ -161,8 +165,8 @@ impl Connection {
                     continue;
                 }
             }
-            if number > 0 {
-                note(&mut runs, channel, number);
+            if number > 0 && self.note_confirmed(channel, number) {
+                runs.push(channel);
             }
         }
         self.put_acks(&mut runs);
@@ -186,9 +190,26 @@ impl Connection {
         }
     }
 
+    /// Adds a number to its channel's run; true when that is a new one.
+    fn note_confirmed(&mut self, channel: u16, number: u64) -> bool {
+        let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { return false };
+        match &mut state.confirms.run {
+            Some((_, last)) => {
+                *last = number;
+                false
+            }
+            run => {
+                *run = Some((number, number));
+                true
+            }
+        }
+    }
+
     /// One ack for each run: all before its last number are confirmed already, or in the run.
     fn put_acks(&mut self, runs: &mut Runs) {
-        for (channel, first, last) in runs.drain(..) {
+        for channel in runs.drain(..) {
+            let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { continue };
+            let Some((first, last)) = state.confirms.run.take() else { continue };
             Reply::BasicAck { delivery_tag: last, multiple: first < last }
                 .put(self.line.output.tail(), channel);
         }
@@ -242,13 +263,6 @@ impl Connection {
         if self.client.consumer_cancel_notify {
             Reply::BasicCancel { consumer_tag: &tag }.put(self.line.output.tail(), channel);
         }
-    }
-}
-
-fn note(runs: &mut Runs, channel: u16, number: u64) {
-    match runs.iter_mut().find(|(c, _, _)| *c == channel) {
-        Some((_, _, last)) => *last = number,
-        None => runs.push((channel, number, number)),
     }
 }
 

@@ -37,7 +37,7 @@ use crate::Options;
 use crate::codec::frame;
 use crate::codec::{FrameKind, Method, MethodId, Refusal, Reply, ReplyCode, method};
 use bytes::BytesMut;
-use channel::{Mode, Slot};
+use channel::{Confirms, Mode, Slot};
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{
     Accepted, Broker, ConsumerId, Error, ErrorKind, Events, LaneId, Name, PoolId, Session,
@@ -264,7 +264,15 @@ impl Connection {
         self.receive_all().await?;
         loop {
             let reads = self.held_commit.is_none();
-            match self.line.next(&mut self.session, &mut self.events, reads).await? {
+            let ready = match self.line.next(&mut self.session, &mut self.events, reads).await {
+                // What is kept takes all the memory that it may.
+                Err(Lost::TooMuch(why)) => {
+                    let refusal = Refusal::new(ReplyCode::ResourceError, why.detail());
+                    return Err(Closing::Refused(refusal, (0, 0)));
+                }
+                ready => ready?,
+            };
+            match ready {
                 Ready::Bytes => self.receive_all().await?,
                 Ready::Events => {
                     self.encode_events()?;
@@ -290,8 +298,10 @@ impl Connection {
 
     /// The client sends nothing more, but may read. It gets the answers to what it asked for, and no deliveries.
     async fn end_of_stream(&mut self, options: &Options) -> Result<(), Closing> {
-        for consumer in self.subscribers.keys() {
-            self.session.set_credit(*consumer, NO_CREDIT);
+        let consumers: Vec<ConsumerId> = self.subscribers.keys().copied().collect();
+        for consumer in consumers {
+            self.session.set_credit(consumer, NO_CREDIT);
+            self.line.pause().await;
         }
         // What is mandatory and has no route comes back when what was published before it is stored. On channels with
         // confirms the confirms tell when that is.
@@ -310,7 +320,8 @@ impl Connection {
     fn owes_answers(&self) -> bool {
         let waits = |slot: &Slot| match slot {
             Slot::Open(channel) => {
-                channel.mode == Mode::Confirm && channel.confirmed < channel.published
+                let Confirms { confirmed, published, .. } = channel.confirms;
+                channel.mode == Mode::Confirm && confirmed < published
             }
             Slot::Closing => false,
         };
@@ -321,7 +332,7 @@ impl Connection {
     async fn receive_all(&mut self) -> Result<(), Closing> {
         self.turn += 1;
         self.now = self.session.broker().now();
-        while self.held_commit.is_none() {
+        while self.held_commit.is_none() && self.line.goes_on() {
             let decoded = frame::decode(self.line.input.buffer(), self.limits.frame_max);
             match decoded.map_err(|refusal| Closing::Refused(refusal, (0, 0)))? {
                 Some(frame) => self.receive(frame).await?,

@@ -98,7 +98,12 @@ impl Connection {
         }
         if arrived < incoming.body_size {
             incoming.body.extend_from_slice(&payload);
-            return Ok(());
+            state.count();
+            // The body is there already: what is checked is that there is room for all of it.
+            return match self.session.may_keep(0) {
+                Ok(()) => Ok(()),
+                Err(why) => Err(Refusal::new(ReplyCode::PreconditionFailed, why.detail())),
+            };
         }
         let Content::Body(mut incoming) = std::mem::take(&mut state.content) else {
             return Ok(());
@@ -108,6 +113,7 @@ impl Connection {
             true => payload,
             false => {
                 incoming.body.extend_from_slice(&payload);
+                state.count();
                 std::mem::take(&mut incoming.body).freeze()
             }
         };
@@ -123,9 +129,9 @@ impl Connection {
             self.session.publish(lane, Publish { mandatory, ..Publish::new(message, confirm) });
         if confirm {
             let state = self.channel(channel)?;
-            state.published = number;
+            state.confirms.published = number;
             if mandatory {
-                state.mandatory.push_back(number);
+                state.confirms.mandatory.push_back(number);
             }
         }
         Ok(())

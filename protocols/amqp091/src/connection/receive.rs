@@ -1,9 +1,11 @@
 //! Frames → methods → the file of their topic. Channels open and close here; a refusal closes its channel or the
 //! connection.
 
-use super::channel::{Channel, Content, Slot};
+use super::channel::{Channel, Confirms, Content, Slot};
+use super::settle::How;
 use super::{Closing, Connection};
 use crate::codec::{Frame, FrameKind, Method, MethodId, Refusal, Reply, ReplyCode, method};
+use crate::mapping::errors;
 
 fn unexpected(text: impl std::fmt::Display) -> Refusal {
     Refusal::new(ReplyCode::UnexpectedFrame, text)
@@ -75,9 +77,11 @@ impl Connection {
             let text = format!("channel number {channel} is above the agreed maximum {max}");
             return Err(Refusal::new(ReplyCode::NotAllowed, text));
         }
+        self.session.may_keep(Channel::BYTES).map_err(|error| errors::refusal(&error))?;
         let lane = self.session.lane();
         self.lanes.insert(lane, channel);
-        self.channels.insert(channel, Slot::Open(Box::new(Channel::new(lane))));
+        let state = Channel::new(lane, self.session.kept());
+        self.channels.insert(channel, Slot::Open(Box::new(state)));
         Reply::ChannelOpenOk.put(self.line.output.tail(), channel);
         Ok(())
     }
@@ -92,7 +96,8 @@ impl Connection {
             }
             self.session.drop_lane(state.lane);
             // Confirms that are still to come are dropped: no channel is left for them.
-            let to_come = state.published.saturating_sub(state.confirmed);
+            let Confirms { published, confirmed, .. } = state.confirms;
+            let to_come = published.saturating_sub(confirmed);
             if to_come > 0 {
                 *self.stale_confirms.entry(state.lane).or_default() += to_come;
             }
@@ -176,20 +181,17 @@ impl Connection {
         match method {
             Method::BasicPublish(publish) => self.publish(channel, &publish),
             Method::BasicAck { delivery_tag, multiple } => {
-                self.ack(channel, delivery_tag, multiple)
+                self.settle(channel, (delivery_tag, multiple), How::Accept).await
             }
             Method::BasicNack { delivery_tag, multiple, requeue } => {
-                self.nack(channel, delivery_tag, multiple, requeue)
+                self.settle(channel, (delivery_tag, multiple), How::not_done(requeue)).await
             }
             Method::BasicReject { delivery_tag, requeue } => {
-                self.nack(channel, delivery_tag, false, requeue)
+                self.settle_one(channel, delivery_tag, How::not_done(requeue))
             }
-            Method::BasicRecover { requeue } => self.recover(channel, requeue, true),
-            Method::BasicRecoverAsync { requeue } => self.recover(channel, requeue, false),
             Method::ConfirmSelect { no_wait } => self.confirm_select(channel, no_wait),
             Method::TxSelect => self.tx_select(channel),
             Method::BasicCancelOk => Ok(()),
-            Method::ChannelFlow { active } => self.flow(channel, active),
             Method::BasicQos { prefetch_size, prefetch_count, global } => {
                 self.qos(channel, prefetch_size, prefetch_count, global)
             }
@@ -203,6 +205,22 @@ impl Connection {
                 Box::pin(self.request(channel, waits)).await
             }
         }
+    }
+
+    async fn settle(
+        &mut self,
+        channel: u16,
+        (tag, multiple): (u64, bool),
+        how: How,
+    ) -> Result<(), Refusal> {
+        if !multiple {
+            return self.settle_one(channel, tag, how);
+        }
+        if self.settle_through(channel, tag, how)? {
+            // Boxed: rare, and a large future.
+            Box::pin(self.settle_rest(channel, tag, how)).await;
+        }
+        Ok(())
     }
 
     /// Methods whose effect may be waited for.
@@ -227,10 +245,13 @@ impl Connection {
             Method::BasicCancel { consumer_tag, no_wait } => {
                 self.cancel(channel, consumer_tag, no_wait).await
             }
+            Method::BasicRecover { requeue } => self.recover(channel, requeue, true).await,
+            Method::BasicRecoverAsync { requeue } => self.recover(channel, requeue, false).await,
+            Method::ChannelFlow { active } => self.flow(channel, active).await,
             Method::BasicGet { queue, no_ack } => self.get(channel, queue, no_ack).await,
             Method::ChannelClose => self.close_channel(channel).await,
             Method::TxCommit => self.tx_commit(channel).await,
-            Method::TxRollback => self.tx_rollback(channel),
+            Method::TxRollback => self.tx_rollback(channel).await,
             // The arguments of such a method are not shown: they may be a secret.
             _ => {
                 let text = "methods of class connection do not belong on a channel";

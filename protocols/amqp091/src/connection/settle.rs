@@ -2,7 +2,7 @@
 //! ways of knowing that something is safe: confirms and transactions (§1.9).
 
 use super::Connection;
-use super::channel::{Mode, Slot};
+use super::channel::{COUNTED_EVERY, Mode, Slot};
 use super::unsettled::Tag;
 use crate::codec::{Refusal, Reply, ReplyCode};
 use crate::mapping::errors;
@@ -17,6 +17,11 @@ pub enum How {
 }
 
 impl How {
+    /// basic.nack and basic.reject.
+    pub fn not_done(requeue: bool) -> Self {
+        if requeue { How::Requeue } else { How::Reject }
+    }
+
     /// docs/SEMANTICS.md §2, "Consumer outcome".
     fn outcome(self) -> Outcome {
         match self {
@@ -53,52 +58,71 @@ impl Settles {
     }
 }
 
+/// What a tag that is not unsettled is answered with.
+fn unknown(tag: u64) -> Refusal {
+    Refusal::new(ReplyCode::PreconditionFailed, format!("unknown delivery tag {tag}"))
+}
+
 impl Connection {
-    pub(super) fn ack(&mut self, channel: u16, tag: u64, multiple: bool) -> Result<(), Refusal> {
-        self.settle(channel, tag, multiple, How::Accept)
+    /// One delivery.
+    pub(super) fn settle_one(&mut self, channel: u16, tag: u64, how: How) -> Result<(), Refusal> {
+        let Self { channels, session, settles, .. } = self;
+        let Some(Slot::Open(state)) = channels.get_mut(&channel) else { return Ok(()) };
+        let tag = state.unsettled.take(tag).ok_or_else(|| unknown(tag))?;
+        if state.mode == Mode::Tx {
+            state.settled_in_tx.push(tag);
+        }
+        if tag.tag % COUNTED_EVERY == 0 {
+            state.count();
+        }
+        settles.add(session, state.lane, tag, how);
+        Ok(())
     }
 
-    pub(super) fn nack(
+    /// All up to `tag`; with tag 0 all there are (§1.8.3.13). True when there are more than one slice: then the rest is
+    /// for [`Connection::settle_rest`].
+    pub(super) fn settle_through(
         &mut self,
         channel: u16,
         tag: u64,
-        multiple: bool,
-        requeue: bool,
-    ) -> Result<(), Refusal> {
-        let how = if requeue { How::Requeue } else { How::Reject };
-        self.settle(channel, tag, multiple, how)
+        how: How,
+    ) -> Result<bool, Refusal> {
+        match tag == 0 || self.channel(channel)?.unsettled.waits(tag) {
+            true => Ok(self.settle_slice(channel, tag, how)),
+            false => Err(unknown(tag)),
+        }
     }
 
-    fn settle(&mut self, channel: u16, tag: u64, multiple: bool, how: How) -> Result<(), Refusal> {
+    /// True when there are more.
+    fn settle_slice(&mut self, channel: u16, tag: u64, how: How) -> bool {
         let Self { channels, session, settles, .. } = self;
-        let Some(Slot::Open(state)) = channels.get_mut(&channel) else { return Ok(()) };
+        let Some(Slot::Open(state)) = channels.get_mut(&channel) else { return false };
         let (lane, in_tx) = (state.lane, state.mode == Mode::Tx);
         let settled_in_tx = &mut state.settled_in_tx;
-        let mut each = |tag: Tag| {
+        state.unsettled.take_some(if tag == 0 { u64::MAX } else { tag }, |tag| {
             if in_tx {
                 settled_in_tx.push(tag);
             }
             settles.add(session, lane, tag, how);
-        };
-        let known = match (multiple, tag) {
-            // Tag 0 with `multiple` is everything (§1.8.3.13).
-            (true, 0) => {
-                state.unsettled.take_all(each);
-                true
+        })
+    }
+
+    /// Goes on slice by slice. Frames behind this one wait.
+    pub(super) async fn settle_rest(&mut self, channel: u16, tag: u64, how: How) {
+        loop {
+            self.settles.flush(&mut self.session);
+            self.session.flush();
+            self.line.pause().await;
+            if !self.settle_slice(channel, tag, how) {
+                break;
             }
-            (true, _) => state.unsettled.take_through(tag, each),
-            (false, _) => state.unsettled.take(tag).map(&mut each).is_some(),
-        };
-        match known {
-            true => Ok(()),
-            false => {
-                let text = format!("unknown delivery tag {tag}");
-                Err(Refusal::new(ReplyCode::PreconditionFailed, text))
-            }
+        }
+        if let Some(Slot::Open(state)) = self.channels.get_mut(&channel) {
+            state.count();
         }
     }
 
-    pub(super) fn recover(
+    pub(super) async fn recover(
         &mut self,
         channel: u16,
         requeue: bool,
@@ -109,14 +133,23 @@ impl Connection {
         }
         // Not part of a transaction: what is unsettled is redelivered at once, rolled-back acknowledgements included.
         self.settles.flush(&mut self.session);
-        let mut all = Vec::new();
-        self.channel(channel)?.unsettled.take_all(|tag| all.push(tag));
-        for some in all.chunk_by(|a, b| a.consumer == b.consumer) {
-            let offsets: Vec<Offset> = some.iter().map(|tag| tag.offset).collect();
-            if let Some(first) = some.first() {
-                self.session.settle_at_once(first.consumer, &offsets, &How::Requeue.outcome());
+        loop {
+            let mut slice = Vec::new();
+            let more = self.channel(channel)?.unsettled.take_some(u64::MAX, |tag| slice.push(tag));
+            for some in slice.chunk_by(|a, b| a.consumer == b.consumer) {
+                let offsets: Vec<Offset> = some.iter().map(|tag| tag.offset).collect();
+                if let Some(first) = some.first() {
+                    let outcome = How::Requeue.outcome();
+                    self.session.settle_at_once(first.consumer, &offsets, &outcome);
+                }
             }
+            if !more {
+                break;
+            }
+            self.session.flush();
+            self.line.pause().await;
         }
+        self.channel(channel)?.count();
         if answer {
             Reply::BasicRecoverOk.put(self.line.output.tail(), channel);
         }
@@ -184,14 +217,21 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn tx_rollback(&mut self, channel: u16) -> Result<(), Refusal> {
+    pub(super) async fn tx_rollback(&mut self, channel: u16) -> Result<(), Refusal> {
         let lane = self.tx_lane(channel)?;
         self.session.rollback(lane);
         self.session.begin(lane);
-        let state = self.channel(channel)?;
         // §1.9.2.6: what was acknowledged is not, and waits for its acknowledgement again.
-        let tags = std::mem::take(&mut state.settled_in_tx);
-        state.unsettled.put_back(tags);
+        let mut tags = std::mem::take(&mut self.channel(channel)?.settled_in_tx);
+        // Mostly they ascend: then this only looks.
+        tags.sort_by_key(|tag| tag.tag);
+        let mut homeless = Vec::new();
+        while self.channel(channel)?.unsettled.put_back_some(&mut tags, &mut homeless) {
+            self.line.pause().await;
+        }
+        let state = self.channel(channel)?;
+        state.unsettled.merge(homeless);
+        state.count();
         Reply::TxRollbackOk.put(self.line.output.tail(), channel);
         Ok(())
     }

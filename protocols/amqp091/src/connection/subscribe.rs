@@ -49,13 +49,17 @@ impl Connection {
     }
 
     /// channel.flow of a client: whether it wants deliveries.
-    pub(super) fn flow(&mut self, channel: u16, active: bool) -> Result<(), Refusal> {
+    pub(super) async fn flow(&mut self, channel: u16, active: bool) -> Result<(), Refusal> {
         let state = self.channel(channel)?;
-        state.flow = active;
-        let consumers: Vec<OwnConsumer> = state.consumers.values().copied().collect();
+        let changes = std::mem::replace(&mut state.flow, active) != active;
+        let consumers: Vec<OwnConsumer> = match changes {
+            true => state.consumers.values().copied().collect(),
+            false => Vec::new(),
+        };
         for consumer in consumers {
             let credit = if active { consumer.credit } else { NO_CREDIT };
             self.session.set_credit(consumer.id, credit);
+            self.line.pause().await;
         }
         Reply::ChannelFlowOk { active }.put(self.line.output.tail(), channel);
         Ok(())

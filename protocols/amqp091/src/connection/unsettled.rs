@@ -14,6 +14,8 @@ pub struct Tag {
 
 /// Holes are removed when they are more than half of the entries, and at least this many.
 const HOLES_MIN: usize = 64;
+/// So many are taken or put back before others have their turn.
+pub const SLICE: usize = 4096;
 
 /// All of a channel. Invariant: sorted by tag; the first entry is no hole.
 #[derive(Debug, Default)]
@@ -66,36 +68,92 @@ impl Unsettled {
             self.tags.retain(|(_, waits)| *waits);
             self.holes = 0;
         }
+        if self.tags.capacity() > SLICE && self.tags.len() < self.tags.capacity() / 4 {
+            self.tags.shrink_to(self.tags.len() * 2);
+        }
     }
 
-    /// Takes everything up to `tag`, which has to wait itself; false and nothing when it does not.
-    pub fn take_through(&mut self, tag: u64, mut taken: impl FnMut(Tag)) -> bool {
-        let Some(at) = self.find(tag) else { return false };
-        if self.tags.get(at).is_none_or(|(_, waits)| !waits) {
-            return false;
-        }
-        for (tag, waits) in self.tags.drain(..=at) {
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> usize {
+        self.tags.capacity() * size_of::<(Tag, bool)>()
+    }
+
+    /// True for a tag that is unsettled.
+    pub fn waits(&self, tag: u64) -> bool {
+        self.find(tag).and_then(|at| self.tags.get(at)).is_some_and(|(_, waits)| *waits)
+    }
+
+    /// Takes up to [`SLICE`] of the first ones up to `tag`. True when there are more.
+    pub fn take_some(&mut self, tag: u64, mut taken: impl FnMut(Tag)) -> bool {
+        for _ in 0..SLICE {
+            let Some((next, waits)) = self.tags.pop_front_if(|(next, _)| next.tag <= tag) else {
+                break;
+            };
             match waits {
-                true => taken(tag),
+                true => taken(next),
                 false => self.holes -= 1,
             }
         }
         self.sweep();
+        self.tags.front().is_some_and(|(next, _)| next.tag <= tag)
+    }
+
+    /// Puts back up to [`SLICE`] of what was taken, the last ones of `tags` first; `tags` ascend. Those whose places are
+    /// gone are collected in `homeless`, for [`Unsettled::merge`]. True when there are more.
+    pub fn put_back_some(&mut self, tags: &mut Vec<Tag>, homeless: &mut Vec<Tag>) -> bool {
+        for _ in 0..SLICE {
+            let Some(tag) = tags.pop() else { return false };
+            if self.tags.front().is_none_or(|(first, _)| tag.tag < first.tag) {
+                self.tags.push_front((tag, true));
+                continue;
+            }
+            match self.find(tag.tag).and_then(|at| self.tags.get_mut(at)) {
+                Some((_, waits)) => {
+                    *waits = true;
+                    self.holes -= 1;
+                }
+                None => homeless.push(tag),
+            }
+        }
+        !tags.is_empty()
+    }
+
+    /// Puts back those that have no places.
+    pub fn merge(&mut self, homeless: Vec<Tag>) {
+        if homeless.is_empty() {
+            return;
+        }
+        self.tags.retain(|(_, waits)| *waits);
+        self.holes = 0;
+        // The last ones came first.
+        self.tags.extend(homeless.into_iter().rev().map(|tag| (tag, true)));
+        // Both parts ascend: a stable sort finds them, and only merges.
+        self.tags.make_contiguous().sort_by_key(|(tag, _)| tag.tag);
+    }
+}
+
+#[cfg(test)]
+impl Unsettled {
+    /// Takes everything up to `tag`, which has to wait itself; false and nothing when it does not.
+    fn take_through(&mut self, tag: u64, mut taken: impl FnMut(Tag)) -> bool {
+        if !self.waits(tag) {
+            return false;
+        }
+        while self.take_some(tag, &mut taken) {}
         true
     }
 
     /// Takes everything.
-    pub fn take_all(&mut self, mut taken: impl FnMut(Tag)) {
-        self.holes = 0;
-        self.tags.drain(..).filter(|(_, waits)| *waits).for_each(|(tag, _)| taken(tag));
+    fn take_all(&mut self, mut taken: impl FnMut(Tag)) {
+        while self.take_some(u64::MAX, &mut taken) {}
     }
 
     /// Puts back what was taken.
-    pub fn put_back(&mut self, tags: Vec<Tag>) {
-        self.tags.retain(|(_, waits)| *waits);
-        self.holes = 0;
-        self.tags.extend(tags.into_iter().map(|tag| (tag, true)));
-        self.tags.make_contiguous().sort_unstable_by_key(|(tag, _)| tag.tag);
+    fn put_back(&mut self, mut tags: Vec<Tag>) {
+        tags.sort_by_key(|tag| tag.tag);
+        let mut homeless = Vec::new();
+        while self.put_back_some(&mut tags, &mut homeless) {}
+        self.merge(homeless);
     }
 }
 
@@ -156,5 +214,42 @@ mod tests {
         let mut order = Vec::new();
         unsettled.take_all(|t| order.push(t.tag));
         assert_eq!(order, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_was_rolled_back_finds_its_place_or_gets_one() {
+        let mut unsettled = filled(1..=1000);
+        let mut taken: Vec<Tag> = (2..=900).rev().filter_map(|n| unsettled.take(n)).collect();
+        assert!(unsettled.tags.len() < 1000, "holes were closed");
+        taken.extend(unsettled.take(950));
+        unsettled.put_back(taken);
+        assert_eq!((unsettled.len(), unsettled.holes), (1000, 0));
+        let mut order = Vec::new();
+        assert!(unsettled.take_through(1000, |t| order.push(t.tag)));
+        assert_eq!(order, (1..=1000).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn all_are_taken_slice_by_slice_and_their_memory_is_given_back() {
+        let count = 10 * SLICE as u64;
+        let mut unsettled = filled(1..=count);
+        let (mut taken, mut slices) = (0, 1);
+        while unsettled.take_some(u64::MAX, |_| taken += 1) {
+            assert_eq!(taken, slices * SLICE as u64);
+            slices += 1;
+        }
+        assert_eq!((taken, slices), (count, 10));
+        assert!(unsettled.memory() <= SLICE * size_of::<(Tag, bool)>());
+    }
+
+    #[test]
+    fn a_rollback_costs_what_it_puts_back_and_not_what_waits() {
+        let mut unsettled = filled(1..=200_000);
+        let started = std::time::Instant::now();
+        for _ in 0..20_000 {
+            let taken = unsettled.take(100_000).into_iter().collect();
+            unsettled.put_back(taken);
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
     }
 }

@@ -2,10 +2,13 @@
 
 use super::Version;
 use super::properties::{Place, Property, read};
-use super::reason::Fault;
+use super::reason::{Fault, Reason};
 use super::topic::{check_filter, shared};
 use super::wire::{Reader, Text};
 use bytes::Bytes;
+
+/// Filters of one packet, at most: a packet of 16 MiB could have four million of them, and each is a request.
+const FILTERS_MAX: usize = 10_000;
 
 /// What a new subscription gets of the retained messages (Retain Handling).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,7 @@ pub(super) fn decode_subscribe(body: Bytes, version: Version) -> Result<Subscrib
     while !reader.is_empty() {
         let filter = filter(&mut reader)?;
         let options = reader.u8()?;
+        check_count(&subscribe.filters)?;
         subscribe.filters.push(subscription(filter, options, version)?);
     }
     match subscribe.filters.is_empty() {
@@ -95,11 +99,22 @@ pub(super) fn decode_unsubscribe(body: Bytes, version: Version) -> Result<Unsubs
         read(&block, Place::Unsubscribe, |_, _| Ok(()))?;
     }
     while !reader.is_empty() {
+        check_count(&unsubscribe.filters)?;
         unsubscribe.filters.push(filter(&mut reader)?);
     }
     match unsubscribe.filters.is_empty() {
         true => Err(Fault::protocol("UNSUBSCRIBE without a filter")), // [MQTT-3.10.3-2]
         false => Ok(unsubscribe),
+    }
+}
+
+fn check_count<T>(filters: &[T]) -> Result<(), Fault> {
+    match filters.len() < FILTERS_MAX {
+        true => Ok(()),
+        false => {
+            let why = "a packet has more filters than any packet may (10000)";
+            Err(Fault::new(Reason::QUOTA_EXCEEDED, why))
+        }
     }
 }
 

@@ -39,6 +39,7 @@ use crossdock_core::{
 };
 use crossdock_net::{Dialect, Entrance, Line, Lost, Ready};
 use login::{LoggedIn, LoginContext};
+use rustc_hash::FxHashSet;
 use settle::Batch;
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -224,7 +225,7 @@ impl<'a> Connection<'a> {
             match self.line.next(&mut self.session, &mut self.events, reads).await {
                 Ok(Ready::Bytes) => self.packets().await?,
                 Ok(Ready::Events) => self.on_events().await?,
-                Ok(Ready::EndOfStream) => self.end_of_stream(),
+                Ok(Ready::EndOfStream) => Box::pin(self.end_of_stream()).await,
                 Ok(Ready::Retry) => Box::pin(self.take_up()).await,
                 Ok(Ready::Stopping) => {
                     return Err(Closing::refused(Reason::SHUTTING_DOWN, "the broker is stopping"));
@@ -240,10 +241,12 @@ impl<'a> Connection<'a> {
 
     /// The client sends nothing more, but may read. Its publishes are still acknowledged; it gets no more deliveries
     /// that it would have to acknowledge.
-    fn end_of_stream(&mut self) {
+    async fn end_of_stream(&mut self) {
         self.fit_pool();
-        for consumer in self.subscriptions.consumers() {
+        let consumers: Vec<ConsumerId> = self.subscriptions.consumers().collect();
+        for consumer in consumers {
             self.session.set_credit(consumer, Credit { messages: 0, bytes: u64::MAX });
+            self.line.pause().await;
         }
     }
 
@@ -252,6 +255,7 @@ impl<'a> Connection<'a> {
             Lost::Silent => {
                 Closing::refused(Reason::KEEP_ALIVE_TIMEOUT, "nothing was heard in time")
             }
+            Lost::TooMuch(why) => Closing::refused(Reason::QUOTA_EXCEEDED, why.detail().to_owned()),
             Lost::Broken(_) => self.last_words(lost).await,
             lost => Closing::Lost(lost),
         }
@@ -264,6 +268,10 @@ impl<'a> Connection<'a> {
                 match self.line.input.read().await {
                     Ok(n) if n > 0 => self.packets().await?,
                     _ => break,
+                }
+                while self.line.has_left_over() && self.line.output.len() < LAST_OUT_MAX {
+                    self.line.pause().await;
+                    self.packets().await?;
                 }
             }
             Ok(())
@@ -281,12 +289,28 @@ impl<'a> Connection<'a> {
         }
         self.answers()?;
         self.deliver(events.deliveries.drain(..));
+        self.ended(&events.notices);
         let mut notices = events.notices.drain(..);
         let noticed = notices.try_for_each(|notice| self.noticed(notice));
         drop(notices);
         self.events = events;
         self.end_turn().await?;
         noticed
+    }
+
+    /// The broker ended consumers: what they were given has none any more.
+    fn ended(&mut self, notices: &[Notice]) {
+        let ended: FxHashSet<ConsumerId> = notices
+            .iter()
+            .filter_map(|notice| match notice {
+                Notice::Detached { consumer, .. } => Some(*consumer),
+                _ => None,
+            })
+            .collect();
+        if !ended.is_empty() {
+            self.outbound.forget_all(|consumer| ended.contains(&consumer));
+            self.fit_pool();
+        }
     }
 
     fn noticed(&mut self, notice: Notice) -> Result<(), Closing> {
@@ -306,8 +330,6 @@ impl<'a> Connection<'a> {
             }
             Notice::Detached { consumer, why } => {
                 tracing::debug!(?consumer, %why, "the broker ended a subscription to a queue");
-                self.outbound.forget(consumer);
-                self.fit_pool();
                 self.subscriptions.detached(consumer);
                 Ok(())
             }

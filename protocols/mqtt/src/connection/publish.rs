@@ -5,8 +5,9 @@ use crate::codec::{AckKind, Publish, Reason, Version};
 use crate::mapping;
 use crate::state::{Seen, memo};
 use bytes::Bytes;
+use crossdock_core::message::Charge;
 use crossdock_core::{
-    Address, Confirm, ConfirmOutcome, Key, Memo, Publish as CorePublish, Settings,
+    Address, Confirm, ConfirmOutcome, Error, Key, Memo, Publish as CorePublish, Session, Settings,
 };
 use std::sync::Arc;
 
@@ -16,6 +17,27 @@ pub(super) struct Aliases {
     last: Option<(Bytes, Address)>,
     /// By alias, from 1 on. Grows to the highest one used, at most the announced maximum.
     numbered: Vec<Option<(Bytes, Address)>>,
+    /// What their topics take.
+    kept: Option<Charge>,
+}
+
+impl Aliases {
+    /// Keeps the last topic under its number, from 0 on.
+    fn keep(&mut self, at: usize, session: &Session) -> Result<(), Error> {
+        let Some((topic, address)) = &self.last else { return Ok(()) };
+        if self.numbered.len() <= at {
+            self.numbered.resize(at + 1, None);
+        }
+        let Some(slot) = self.numbered.get_mut(at) else { return Ok(()) };
+        let kept = self.kept.get_or_insert_with(|| session.kept());
+        // The topic, its address, and what one of their entries takes beside them.
+        let cost = |topic: &Bytes| 2 * topic.len() + 128;
+        kept.shrink(slot.as_ref().map_or(0, |(old, _)| cost(old)));
+        session.may_keep(cost(topic))?;
+        kept.grow(cost(topic));
+        *slot = Some((topic.clone(), address.clone()));
+        Ok(())
+    }
 }
 
 impl Connection<'_> {
@@ -97,14 +119,9 @@ impl Connection<'_> {
             };
         }
         let resolved = self.resolve_topic(publish.topic.bytes())?;
-        if self.aliases.numbered.len() <= at {
-            self.aliases.numbered.resize(at + 1, None);
-        }
-        if let (Some(slot), Some(last)) =
-            (self.aliases.numbered.get_mut(at), self.aliases.last.as_ref())
-        {
-            *slot = Some(last.clone());
-        }
+        self.aliases
+            .keep(at, &self.session)
+            .map_err(|why| Closing::refused(Reason::QUOTA_EXCEEDED, why.detail().to_owned()))?;
         Ok(resolved)
     }
 

@@ -14,7 +14,9 @@ impl Connection<'_> {
 
     async fn handle_all(&mut self) -> Result<(), Closing> {
         let version = self.client.version;
-        while let Some(frame) = cut(self.line.input.buffer(), self.packet_max, version.is_5())? {
+        while self.line.goes_on() {
+            let frame = cut(self.line.input.buffer(), self.packet_max, version.is_5())?;
+            let Some(frame) = frame else { break };
             self.handle(decode(frame, version)?).await?;
         }
         Ok(())

@@ -12,12 +12,16 @@ use crossdock_core::{
     Bind, BindTarget, BindingTag, Consumer, ConsumerId, ConsumerSource, Credit, Error, ErrorKind,
     Key, Life, Memo, Name, OnDetach, QueueSpec, Replay, Session,
 };
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A filter that a memo can hold beside its options (a memo's value has at most 4 KiB).
 const NOTED_FILTER_MAX: usize = 4000;
+
+/// After so many subscriptions that were resumed, others have their turn.
+const TAKEN_UP_AT_ONCE: usize = 64;
 
 /// A subscription that consumes a queue.
 #[derive(Debug, Clone)]
@@ -40,11 +44,17 @@ impl QueueSubscription {
     }
 }
 
-/// The subscriptions of a session.
+/// The subscriptions of a session. Those to queues are found by their consumer, with every delivery, and by their
+/// filter, which the client chooses: hence ordered maps, whose cost no choice of names changes.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     filters: FxHashSet<Key>,
-    queues: Vec<QueueSubscription>,
+    /// Those that consume a queue.
+    active: FxHashMap<ConsumerId, QueueSubscription>,
+    /// The filters of `active`.
+    by_filter: BTreeMap<Bytes, ConsumerId>,
+    /// Those whose queue cannot be consumed from at the moment, by filter.
+    waiting: BTreeMap<Bytes, QueueSubscription>,
 }
 
 /// What a filter asks for.
@@ -81,13 +91,15 @@ impl Subscriptions {
     /// What the session had before this connection.
     pub(super) fn resumed(bindings: Vec<(Name, Key, BindingTag)>) -> Self {
         let filters = bindings.into_iter().map(|(_, key, _)| key).collect();
-        Self { filters, queues: Vec::new() }
+        Self { filters, ..Self::default() }
     }
 
     /// A subscription from a memo of an earlier connection: it waits to be resumed.
     pub(super) fn noted(&mut self, session: &mut Session, noted: Memo) {
         match noted.value.as_ref().and_then(read_note) {
-            Some(subscription) => self.queues.push(subscription),
+            Some(subscription) => {
+                self.waiting.insert(subscription.filter.clone(), subscription);
+            }
             None => {
                 tracing::debug!("a stored subscription is dropped: its memo cannot be decoded");
                 session.memo(Memo { key: noted.key, value: None });
@@ -103,15 +115,19 @@ impl Subscriptions {
         opened: &Opened,
         options: &Options,
     ) {
-        let waiting: Vec<_> = self.queues.extract_if(.., |s| s.consumer.is_none()).collect();
-        for subscription in waiting {
+        for (nth, (filter, subscription)) in
+            std::mem::take(&mut self.waiting).into_iter().enumerate()
+        {
+            if nth % TAKEN_UP_AT_ONCE == TAKEN_UP_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
             match consume(session, opened, options, subscription.clone()).await {
-                Ok(taken_up) => self.queues.push(taken_up),
+                Ok(taken_up) => self.put(taken_up),
                 Err(error) => {
                     tracing::debug!(%error, "a subscription to a queue could not be resumed");
                     match subscription.is_over(&error) {
-                        true => session.memo(forgotten(&subscription.filter)),
-                        false => self.queues.push(subscription),
+                        true => session.memo(forgotten(&filter)),
+                        false => drop(self.waiting.insert(filter, subscription)),
                     }
                 }
             }
@@ -120,37 +136,55 @@ impl Subscriptions {
 
     /// True while a subscription waits to be resumed.
     pub(super) fn is_waiting(&self) -> bool {
-        self.queues.iter().any(|subscription| subscription.consumer.is_none())
+        !self.waiting.is_empty()
     }
 
     /// The subscription that a consumer belongs to.
     pub(super) fn of(&self, consumer: ConsumerId) -> Option<&QueueSubscription> {
-        self.queues.iter().find(|subscription| subscription.consumer == Some(consumer))
+        self.active.get(&consumer)
     }
 
     /// Consumers of queues.
     pub(super) fn consumers(&self) -> impl Iterator<Item = ConsumerId> {
-        self.queues.iter().filter_map(|subscription| subscription.consumer)
+        self.active.keys().copied()
     }
 
     /// The broker ended a consumer.
     pub(super) fn detached(&mut self, consumer: ConsumerId) {
-        self.queues.retain(|subscription| subscription.consumer != Some(consumer));
-    }
-
-    fn position(&self, filter: &Text) -> Option<usize> {
-        self.queues.iter().position(|subscription| subscription.filter == *filter.bytes())
-    }
-
-    fn replace(&mut self, subscription: QueueSubscription) {
-        match self.queues.iter_mut().find(|old| old.filter == subscription.filter) {
-            Some(old) => *old = subscription,
-            None => self.queues.push(subscription),
+        if let Some(subscription) = self.active.remove(&consumer) {
+            self.by_filter.remove(&subscription.filter);
         }
     }
 
+    fn get(&self, filter: &Bytes) -> Option<&QueueSubscription> {
+        let active = self.by_filter.get(filter).and_then(|consumer| self.active.get(consumer));
+        active.or_else(|| self.waiting.get(filter))
+    }
+
+    /// In the place of one with that filter.
+    fn put(&mut self, subscription: QueueSubscription) {
+        self.take(&subscription.filter);
+        let filter = subscription.filter.clone();
+        match subscription.consumer {
+            Some(consumer) => {
+                self.by_filter.insert(filter, consumer);
+                self.active.insert(consumer, subscription);
+            }
+            None => {
+                self.waiting.insert(filter, subscription);
+            }
+        }
+    }
+
+    fn take(&mut self, filter: &Bytes) -> Option<QueueSubscription> {
+        let active = self.by_filter.remove(filter);
+        let active = active.and_then(|consumer| self.active.remove(&consumer));
+        let waiting = self.waiting.remove(filter);
+        active.or(waiting)
+    }
+
     fn len(&self) -> usize {
-        self.filters.len() + self.queues.len()
+        self.filters.len() + self.active.len() + self.waiting.len()
     }
 }
 
@@ -183,7 +217,11 @@ impl Connection<'_> {
         }
         match known || self.subscriptions.len() < self.options.subscriptions_max {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::Full, "too many subscriptions")),
+            false => {
+                let max = self.options.subscriptions_max;
+                let detail = format!("there may be {max} subscriptions of one session");
+                Err(Error::new(ErrorKind::LimitReached, detail))
+            }
         }
     }
 
@@ -219,7 +257,8 @@ impl Connection<'_> {
         asked: &Subscription,
         id: Option<u32>,
     ) -> Result<u8, Error> {
-        let old = self.subscriptions.position(&asked.filter);
+        let old = self.subscriptions.get(asked.filter.bytes());
+        let old = old.map(|old| (old.consumer, old.qos));
         self.check_new(&asked.filter, old.is_some())?;
         if self.opened.persistent && asked.filter.bytes().len() > NOTED_FILTER_MAX {
             return Err(Error::new(ErrorKind::Invalid, "the topic filter is too long"));
@@ -231,27 +270,27 @@ impl Connection<'_> {
             id,
             retain_as_published: asked.retain_as_published,
         };
-        if let Some(old) = old.and_then(|at| self.subscriptions.queues.get_mut(at))
-            && old.qos == subscription.qos
-            && old.consumer.is_some()
-        {
+        match old {
             // The same consumer with other options [MQTT-3.8.4-3].
-            *old = QueueSubscription { consumer: old.consumer, ..subscription };
-        } else {
-            if let Some(at) = old {
-                self.end_consumer(at).await;
+            Some((Some(consumer), qos)) if qos == subscription.qos => {
+                let consumer = Some(consumer);
+                self.subscriptions.put(QueueSubscription { consumer, ..subscription });
             }
-            let begun = consume(&mut self.session, &self.opened, self.options, subscription);
-            let begun = self.line.while_waiting(begun).await;
-            if begun.is_err() {
-                // The subscription that was there before is resumed.
-                self.retry_later();
+            old => {
+                if old.is_some() {
+                    self.end_consumer(asked.filter.bytes()).await;
+                }
+                let begun = consume(&mut self.session, &self.opened, self.options, subscription);
+                let begun = self.line.while_waiting(begun).await;
+                if begun.is_err() {
+                    // The subscription that was there before is resumed.
+                    self.retry_later();
+                }
+                self.subscriptions.put(begun?);
             }
-            self.subscriptions.replace(begun?);
         }
         if self.opened.persistent
-            && let Some(at) = self.subscriptions.position(&asked.filter)
-            && let Some(subscription) = self.subscriptions.queues.get(at)
+            && let Some(subscription) = self.subscriptions.get(asked.filter.bytes())
         {
             self.session.memo(note(subscription));
             self.line.while_waiting(self.session.sync()).await?;
@@ -292,9 +331,11 @@ impl Connection<'_> {
     }
 
     async fn unsubscribe_queue(&mut self, filter: &Text) -> Result<bool, Error> {
-        let Some(at) = self.subscriptions.position(filter) else { return Ok(false) };
-        self.end_consumer(at).await;
-        self.subscriptions.queues.swap_remove(at);
+        if self.subscriptions.get(filter.bytes()).is_none() {
+            return Ok(false);
+        }
+        self.end_consumer(filter.bytes()).await;
+        self.subscriptions.take(filter.bytes());
         if self.opened.persistent {
             self.session.memo(forgotten(filter.bytes()));
             self.line.while_waiting(self.session.sync()).await?;
@@ -303,9 +344,11 @@ impl Connection<'_> {
     }
 
     /// What was sent and not acknowledged goes back to the queue.
-    async fn end_consumer(&mut self, at: usize) {
-        let subscription = self.subscriptions.queues.get_mut(at);
-        let Some(consumer) = subscription.and_then(|s| s.consumer.take()) else { return };
+    async fn end_consumer(&mut self, filter: &Bytes) {
+        let Some(mut subscription) = self.subscriptions.take(filter) else { return };
+        let consumer = subscription.consumer.take();
+        self.subscriptions.put(subscription);
+        let Some(consumer) = consumer else { return };
         self.outbound.forget(consumer);
         self.fit_pool();
         self.line.while_waiting(self.session.detach(consumer, OnDetach::Return)).await;
@@ -451,6 +494,42 @@ mod tests {
         assert_eq!((back.qos, back.id, back.retain_as_published), (1, Some(7), true));
         assert_eq!(back.filter, subscription.filter);
         assert!(read_note(&Bytes::from_static(b"short")).is_none());
+    }
+
+    fn to_queue(n: u32, consumer: Option<u32>) -> QueueSubscription {
+        let filter = format!("$q/{n}").into();
+        let consumer = consumer.map(ConsumerId);
+        QueueSubscription { filter, consumer, qos: 1, id: None, retain_as_published: false }
+    }
+
+    #[test]
+    fn subscriptions_to_queues_are_found_by_consumer_and_by_filter() {
+        let mut all = Subscriptions::default();
+        all.put(to_queue(1, Some(5)));
+        all.put(to_queue(2, None));
+        assert_eq!((all.len(), all.is_waiting()), (2, true));
+        assert_eq!(all.of(ConsumerId(5)).map(|s| &s.filter[..]), Some(&b"$q/1"[..]));
+        // Another consumer in the place of the first, and one for the filter that waits.
+        all.put(to_queue(1, Some(6)));
+        all.put(to_queue(2, Some(7)));
+        assert!(all.of(ConsumerId(5)).is_none() && !all.is_waiting());
+        all.detached(ConsumerId(6));
+        assert!(all.get(&Bytes::from_static(b"$q/1")).is_none());
+        assert_eq!(
+            all.take(&Bytes::from_static(b"$q/2")).and_then(|s| s.consumer),
+            Some(ConsumerId(7))
+        );
+        assert_eq!((all.len(), all.consumers().count()), (0, 0));
+    }
+
+    #[test]
+    fn a_delivery_finds_its_subscription_at_once() {
+        let mut all = Subscriptions::default();
+        (0..20_000).for_each(|n| all.put(to_queue(n, Some(n))));
+        let started = std::time::Instant::now();
+        (0..20_000).for_each(|n| assert!(all.of(ConsumerId(n)).is_some()));
+        (0..20_000).for_each(|n| all.put(to_queue(n, Some(n + 20_000))));
+        assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
     }
 
     #[test]

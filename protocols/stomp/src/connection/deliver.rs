@@ -29,6 +29,7 @@ impl Connection<'_> {
                 self.deliver(&delivery);
             }
             self.session.encoded(self.line.output.position());
+            self.count_kept();
         }
         self.events = events;
         Ok(())

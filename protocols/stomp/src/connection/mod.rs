@@ -36,10 +36,11 @@ mod transactions;
 use crate::codec::{Decoder, Frame, Rules, Version};
 use crate::mapping::format_id;
 use crate::options::{Options, TimeUnit};
+use crossdock_core::message::Charge;
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{
-    Accepted, Broker, Credit, Error, ErrorKind, Events, FormatId, Formats, LaneId, Name, Session,
-    Timestamp,
+    Accepted, Broker, ConsumerId, Credit, Error, ErrorKind, Events, FormatId, Formats, LaneId,
+    Name, Session, Timestamp,
 };
 use crossdock_net::{Dialect, Entrance, Line, Lost, Ready};
 use login::{LoggedIn, LoginContext};
@@ -84,6 +85,7 @@ impl From<Lost> for Closing {
     fn from(lost: Lost) -> Self {
         match lost {
             Lost::Silent => Error::new(ErrorKind::Closed, "no heart-beat in time").into(),
+            Lost::TooMuch(why) => why.into(),
             lost => Closing::Lost(lost),
         }
     }
@@ -177,6 +179,8 @@ struct Connection<'a> {
     now: Timestamp,
     /// Nothing is read any more.
     leaving: Option<Leaving>,
+    /// What the connection keeps outside of the broker.
+    kept: Charge,
 }
 
 impl<'a> Connection<'a> {
@@ -200,6 +204,7 @@ impl<'a> Connection<'a> {
             decoder,
             now: broker.now(),
             lane: session.lane(),
+            kept: session.kept(),
             subscriptions: Subscriptions::new(session.id().0, version),
             session,
             events: Events::default(),
@@ -234,7 +239,7 @@ impl<'a> Connection<'a> {
                         None => self.end_turn().await?,
                     }
                 }
-                Ready::EndOfStream => self.end_of_stream(),
+                Ready::EndOfStream => Box::pin(self.end_of_stream()).await,
                 Ready::Stopping => {
                     let error = Error::new(ErrorKind::Closed, "broker is shutting down");
                     return Err(error.into());
@@ -260,9 +265,11 @@ impl<'a> Connection<'a> {
     }
 
     /// The client sends nothing more, but may read. It gets the receipts that it asked for, and no more messages.
-    fn end_of_stream(&mut self) {
-        for consumer in self.subscriptions.consumers() {
+    async fn end_of_stream(&mut self) {
+        let consumers: Vec<ConsumerId> = self.subscriptions.consumers().collect();
+        for consumer in consumers {
             self.session.set_credit(consumer, Credit { messages: 0, bytes: u64::MAX });
+            self.line.pause().await;
         }
     }
 

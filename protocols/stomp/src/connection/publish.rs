@@ -54,11 +54,17 @@ pub(super) struct Targets {
     last: Option<(Bytes, Address, u64)>,
     turn: u64,
     temporary: FxHashMap<String, Temporary>,
+    temporary_bytes: usize,
 }
 
 impl Targets {
     pub(super) fn next_turn(&mut self) {
         self.turn += 1;
+    }
+
+    /// Bytes of memory that the names of temporary queues take.
+    pub(super) fn memory(&self) -> usize {
+        self.temporary_bytes
     }
 
     fn known(&self, octets: &[u8]) -> Option<Address> {
@@ -89,8 +95,7 @@ impl Connection<'_> {
                     return Err(Error::new(ErrorKind::Unavailable, detail));
                 }
                 (Some(name), None) => {
-                    self.session.charge(&message);
-                    self.transactions.add(&name.value(), Operation::Publish(message))?;
+                    self.add(&name.value(), Operation::Publish(message))?;
                 }
                 (None, Some(due)) => {
                     Box::pin(
@@ -232,13 +237,21 @@ impl Connection<'_> {
             return Ok(temporary.queue.clone());
         }
         if self.targets.temporary.len() >= self.options.subscriptions_max {
-            return Err(Error::new(ErrorKind::Full, "too many temporary queues"));
+            let detail = format!(
+                "there may be {} temporary queues of one connection",
+                self.options.subscriptions_max
+            );
+            return Err(Error::new(ErrorKind::LimitReached, detail));
         }
+        let bytes = size_of::<Temporary>() + 2 * name.len();
+        self.session.may_keep(bytes)?;
         let spec = QueueSpec { life: Life::Exclusive, ..QueueSpec::default() };
         let declared = self.session.declare_queue(spec);
         let queue = Box::pin(self.line.while_waiting(declared)).await?.status.name;
         let temporary = Temporary { queue: queue.clone(), watched: false, implicit: None };
         self.targets.temporary.insert(name.to_owned(), temporary);
+        self.targets.temporary_bytes += bytes;
+        self.count_kept();
         Ok(queue)
     }
 
@@ -266,6 +279,7 @@ impl Connection<'_> {
         let (mode, kept, drops_own) = (AckMode::Auto, None, false);
         let subscribed = Subscribed { id: &id, named: true, mode, kept, drops_own };
         self.subscriptions.add(consumer, subscribed);
+        self.count_kept();
         if let Some(temporary) = self.targets.temporary.get_mut(name) {
             (temporary.watched, temporary.implicit) = (true, Some(consumer));
         }

@@ -27,7 +27,7 @@ impl Connection<'_> {
     pub(super) async fn frames(&mut self) -> Result<(), Closing> {
         self.now = self.session.broker().now();
         self.targets.next_turn();
-        while self.leaving.is_none() && self.held_commit.is_none() {
+        while self.leaving.is_none() && self.held_commit.is_none() && self.line.goes_on() {
             let rules = self.client.rules;
             let Some(frame) = next_frame(&mut self.line.input, &mut self.decoder, rules)? else {
                 break;
@@ -65,8 +65,8 @@ impl Connection<'_> {
         let headers: &Headers = &frame.headers;
         match frame.command {
             Command::Send => self.send(frame, receipt).await,
-            Command::Ack => self.ack(headers),
-            Command::Nack => self.nack(headers),
+            Command::Ack => self.ack(headers).await,
+            Command::Nack => self.nack(headers).await,
             // Boxed: rare, and large futures.
             _ => Box::pin(self.control(frame, receipt)).await,
         }

@@ -11,12 +11,12 @@ use crate::options::NackDefault;
 use crossdock_core::{Error, ErrorKind, Outcome, Publish};
 
 impl Connection<'_> {
-    pub(super) fn ack(&mut self, headers: &Headers) -> Result<Answer, Error> {
-        self.settle(headers, Outcome::Accepted)
+    pub(super) async fn ack(&mut self, headers: &Headers) -> Result<Answer, Error> {
+        self.settle(headers, Outcome::Accepted).await
     }
 
     /// docs/SEMANTICS.md §2, consumer outcome.
-    pub(super) fn nack(&mut self, headers: &Headers) -> Result<Answer, Error> {
+    pub(super) async fn nack(&mut self, headers: &Headers) -> Result<Answer, Error> {
         if self.client.version == Version::V10 {
             return Err(invalid("STOMP 1.0 has no NACK"));
         }
@@ -25,18 +25,22 @@ impl Connection<'_> {
             None => self.options.nack_default == NackDefault::Requeue,
         };
         let outcome = if requeue { Outcome::Failed } else { Outcome::Rejected { reason: None } };
-        self.settle(headers, outcome)
+        self.settle(headers, outcome).await
     }
 
-    fn settle(&mut self, headers: &Headers, outcome: Outcome) -> Result<Answer, Error> {
+    async fn settle(&mut self, headers: &Headers, outcome: Outcome) -> Result<Answer, Error> {
         let token = self.token(headers)?;
         match headers.get("transaction") {
             Some(name) => {
-                self.transactions.add(&name, Operation::Settle(token, outcome))?;
+                self.add(&name, Operation::Settle(token, outcome))?;
                 Ok(Answer::Done)
             }
             None => {
-                self.settle_now(token, outcome);
+                self.settle_some(token, &outcome);
+                if self.subscriptions.has_more(token) {
+                    // Boxed: rare, and a large future.
+                    Box::pin(self.settle_rest(token, &outcome)).await;
+                }
                 Ok(Answer::Stored)
             }
         }
@@ -62,21 +66,57 @@ impl Connection<'_> {
         Ok(token)
     }
 
-    fn settle_now(&mut self, token: Token, outcome: Outcome) {
+    /// One slice of what is meant.
+    fn settle_some(&mut self, token: Token, outcome: &Outcome) {
         let offsets = self.subscriptions.settle(token);
         if !offsets.is_empty() {
-            self.session.settle(self.lane, token.consumer, &offsets, outcome);
+            self.session.settle(self.lane, token.consumer, &offsets, outcome.clone());
+        }
+    }
+
+    /// The others, slice by slice. Frames behind this one wait.
+    async fn settle_rest(&mut self, token: Token, outcome: &Outcome) {
+        while self.subscriptions.has_more(token) {
+            self.session.flush();
+            self.line.pause().await;
+            self.settle_some(token, outcome);
+        }
+        self.count_kept();
+    }
+
+    /// Keeps a frame for the commit of its transaction.
+    pub(super) fn add(&mut self, name: &str, step: Operation) -> Result<(), Error> {
+        let (operations, bytes) = self.transactions.with(&step);
+        self.session.may_keep_open(operations, bytes)?;
+        self.session.may_keep(step.memory())?;
+        self.transactions.add(name, step)?;
+        self.count_kept();
+        Ok(())
+    }
+
+    /// Counts what the connection keeps now: open transactions, subscriptions, names of temporary queues.
+    pub(super) fn count_kept(&mut self) {
+        let subscriptions = self.subscriptions.memory();
+        let bytes = subscriptions + self.transactions.memory() + self.targets.memory();
+        if bytes != self.kept.bytes() {
+            self.kept.set(bytes);
         }
     }
 
     pub(super) fn begin(&mut self, headers: &Headers) -> Result<Answer, Error> {
-        self.transactions.begin(&required(headers, "transaction")?)?;
+        let name = required(headers, "transaction")?;
+        let (operations, bytes) = self.transactions.with_begun(&name);
+        self.session.may_keep_open(operations, bytes)?;
+        self.session.may_keep(name.len())?;
+        self.transactions.begin(&name)?;
+        self.count_kept();
         Ok(Answer::Done)
     }
 
     pub(super) fn abort(&mut self, headers: &Headers) -> Result<Answer, Error> {
         // Messages acknowledged in it stay unsettled: they were noted nowhere else.
         self.transactions.end(&required(headers, "transaction")?)?;
+        self.count_kept();
         Ok(Answer::Done)
     }
 
@@ -93,6 +133,7 @@ impl Connection<'_> {
         receipt: bool,
     ) -> Result<Answer, Error> {
         let operations = self.transactions.end(&required(headers, "transaction")?)?;
+        self.count_kept();
         let went_back = |operation: &Operation| match operation {
             Operation::Settle(token, _) => !self.subscriptions.is_active(*token),
             Operation::Publish(_) => false,
@@ -113,7 +154,13 @@ impl Connection<'_> {
                     self.session.publish(self.lane, publish);
                     count += 1;
                 }
-                Operation::Settle(token, outcome) => self.settle_now(token, outcome),
+                Operation::Settle(token, outcome) => {
+                    self.settle_some(token, &outcome);
+                    while self.subscriptions.has_more(token) {
+                        self.line.pause().await;
+                        self.settle_some(token, &outcome);
+                    }
+                }
             }
         }
         self.line.while_waiting(self.session.commit(self.lane)).await?;

@@ -4,7 +4,7 @@
 use super::Connection;
 use super::publish::{temporary_topic, within};
 use super::receive::Answer;
-use super::subscriptions::Subscribed;
+use super::subscriptions::{Subscribed, Subscriptions};
 use crate::codec::{Headers, Version};
 use crate::mapping::destination::{self, Destination, Usage};
 use crate::mapping::{self, AckMode, Plan, SubscribeRequest, forgotten_queue, invalid, required};
@@ -62,6 +62,7 @@ impl Connection<'_> {
         let drops_own = request.no_local && feed.alone;
         let subscribed = Subscribed { id: &id, named, mode: request.mode, kept, drops_own };
         self.subscriptions.add(consumer, subscribed);
+        self.count_kept();
         Ok(Answer::Done)
     }
 
@@ -76,8 +77,11 @@ impl Connection<'_> {
             return Err(invalid(format!("the subscription id '{id}' is in use")));
         }
         if self.subscriptions.len() >= self.options.subscriptions_max {
-            return Err(Error::new(ErrorKind::Full, "too many subscriptions"));
+            let max = self.options.subscriptions_max;
+            let detail = format!("there may be {max} subscriptions of one connection");
+            return Err(Error::new(ErrorKind::LimitReached, detail));
         }
+        self.session.may_keep(Subscriptions::cost(&id))?;
         Ok(id)
     }
 
@@ -185,6 +189,7 @@ impl Connection<'_> {
         };
         let consumer = self.subscriptions.consumer(&id);
         let ended = consumer.and_then(|consumer| self.subscriptions.remove(consumer));
+        self.count_kept();
         let kept = ended.as_ref().and_then(|subscription| subscription.kept.as_ref());
         let forgotten = forgotten_queue(headers, &self.session.origin().client, kept)?;
         if ended.is_none() && forgotten.is_none() {

@@ -12,6 +12,10 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// So many are settled before others have their turn.
+const SLICE: usize = 4096;
+/// What a subscription takes in memory besides its id, which it has four times, about.
+const SUBSCRIPTION_BYTES: usize = 512;
 /// With fewer holes than this, closing them is not worth the work.
 const HOLES_MIN: usize = 64;
 
@@ -54,6 +58,10 @@ pub(super) struct Unsettled {
 pub(super) type Offsets = SmallVec<[Offset; 8]>;
 
 impl Unsettled {
+    fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<(u64, Option<Offset>)>()
+    }
+
     fn push(&mut self, number: u64, offset: Offset) {
         self.entries.push_back((number, Some(offset)));
     }
@@ -72,10 +80,12 @@ impl Unsettled {
         offsets
     }
 
-    /// All unsettled deliveries up to that number.
+    /// The first unsettled deliveries up to that number, one slice of them.
     fn take_through(&mut self, number: u64) -> Offsets {
         let mut offsets = Offsets::new();
-        while let Some((_, offset)) = self.entries.pop_front_if(|(front, _)| *front <= number) {
+        for _ in 0..SLICE {
+            let next = self.entries.pop_front_if(|(front, _)| *front <= number);
+            let Some((_, offset)) = next else { break };
             match offset {
                 Some(offset) => offsets.push(offset),
                 None => self.holes -= 1,
@@ -92,6 +102,9 @@ impl Unsettled {
         if self.holes > HOLES_MIN && self.holes > self.entries.len() / 2 {
             self.entries.retain(|(_, offset)| offset.is_some());
             self.holes = 0;
+        }
+        if self.entries.capacity() > SLICE && self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
         }
     }
 }
@@ -131,16 +144,28 @@ pub(super) struct Subscriptions {
     ids: FxHashMap<String, ConsumerId>,
     /// Number of the last delivery.
     issued: u64,
+    /// Bytes of memory that they take, with what they have unsettled.
+    bytes: usize,
 }
 
 impl Subscriptions {
     pub(super) fn new(session: u64, version: Version) -> Self {
         let (active, ids) = (FxHashMap::default(), FxHashMap::default());
-        Self { session, version, active, ids, issued: 0 }
+        Self { session, version, active, ids, issued: 0, bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.active.len()
+    }
+
+    /// Bytes of memory that one with that id takes.
+    pub(super) fn cost(id: &str) -> usize {
+        SUBSCRIPTION_BYTES + 4 * id.len()
+    }
+
+    /// Bytes of memory that all of them take.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes
     }
 
     /// The consumer behind that id.
@@ -176,6 +201,7 @@ impl Subscriptions {
             ack,
             unsettled: Unsettled::default(),
         };
+        self.bytes += Self::cost(id);
         self.ids.insert(id.to_owned(), consumer);
         self.active.insert(consumer, subscription);
     }
@@ -183,6 +209,8 @@ impl Subscriptions {
     pub(super) fn remove(&mut self, consumer: ConsumerId) -> Option<Subscription> {
         let subscription = self.active.remove(&consumer)?;
         self.ids.remove(&subscription.id);
+        let bytes = Self::cost(&subscription.id) + subscription.unsettled.memory();
+        self.bytes = self.bytes.saturating_sub(bytes);
         Some(subscription)
     }
 
@@ -207,7 +235,9 @@ impl Subscriptions {
         let subscription = self.active.get_mut(&consumer)?;
         self.issued += 1;
         if subscription.mode != AckMode::Auto {
+            let before = subscription.unsettled.memory();
             subscription.unsettled.push(self.issued, offset);
+            self.bytes += subscription.unsettled.memory() - before;
         }
         Some((self.issued, subscription))
     }
@@ -217,15 +247,30 @@ impl Subscriptions {
         Token::parse(text, self.session).filter(|token| (1..=self.issued).contains(&token.number))
     }
 
-    /// What the acknowledgment of that delivery settles. A subscription that ended took what it had with it.
+    /// True while the acknowledgment of that delivery has more to settle.
+    pub(super) fn has_more(&self, token: Token) -> bool {
+        let Some(Subscription { mode: AckMode::Client, unsettled, .. }) =
+            self.active.get(&token.consumer)
+        else {
+            return false;
+        };
+        unsettled.entries.front().is_some_and(|(front, _)| *front <= token.number)
+    }
+
+    /// What the acknowledgment of that delivery settles, one slice of it. A subscription that ended took what it had
+    /// with it.
     pub(super) fn settle(&mut self, token: Token) -> Offsets {
-        match self.active.get_mut(&token.consumer) {
-            None => Offsets::new(),
-            Some(Subscription { mode: AckMode::Client, unsettled, .. }) => {
-                unsettled.take_through(token.number)
-            }
-            Some(Subscription { unsettled, .. }) => unsettled.take_one(token.number),
-        }
+        let Some(Subscription { mode, unsettled, .. }) = self.active.get_mut(&token.consumer)
+        else {
+            return Offsets::new();
+        };
+        let before = unsettled.memory();
+        let offsets = match mode {
+            AckMode::Client => unsettled.take_through(token.number),
+            _ => unsettled.take_one(token.number),
+        };
+        self.bytes = self.bytes.saturating_sub(before - unsettled.memory());
+        offsets
     }
 }
 
@@ -264,6 +309,23 @@ mod tests {
         assert_eq!(offsets(&mut all, 3), [10, 11, 12]);
         assert!(offsets(&mut all, 2).is_empty());
         assert_eq!(offsets(&mut all, 5), [13, 14]);
+    }
+
+    #[test]
+    fn a_million_at_once_go_slice_by_slice() {
+        let mut all = subscribed(AckMode::Client);
+        let count = 10 * SLICE as u64 + 1;
+        (0..count).for_each(|n| assert!(all.delivered(ConsumerId(3), Offset(n)).is_some()));
+        let token = Token { consumer: ConsumerId(3), number: count };
+        let mut sizes = vec![all.settle(token).len()];
+        while all.has_more(token) {
+            sizes.push(all.settle(token).len());
+        }
+        assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (11, count as usize));
+        assert!(sizes.iter().all(|size| *size <= SLICE));
+        assert!(all.memory() < SLICE * 64, "{}", all.memory());
+        assert!(all.remove(ConsumerId(3)).is_some());
+        assert_eq!(all.memory(), 0);
     }
 
     #[test]

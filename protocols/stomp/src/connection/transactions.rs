@@ -19,6 +19,15 @@ pub(super) enum Operation {
 }
 
 impl Operation {
+    /// Bytes of memory that it takes until it is committed.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Operation::Publish(message) => message.weight(),
+                Operation::Settle(..) => 0,
+            }
+    }
+
     fn size(&self) -> usize {
         match self {
             Operation::Publish(message) => message.size(),
@@ -30,7 +39,11 @@ impl Operation {
 #[derive(Debug, Default)]
 struct Open {
     operations: Vec<Operation>,
+    /// How many of them are messages.
+    messages: usize,
+    /// Bytes of its messages and of its name.
     bytes: usize,
+    memory: usize,
 }
 
 /// All open ones of a connection, by name.
@@ -39,15 +52,33 @@ pub(super) struct Transactions {
     open: FxHashMap<String, Open>,
     operations: usize,
     bytes: usize,
+    memory: usize,
 }
 
 impl Transactions {
+    /// Operations and bytes that there would be with one more.
+    pub(super) fn with(&self, step: &Operation) -> (usize, usize) {
+        (self.operations + 1, self.bytes + step.size())
+    }
+
+    /// Operations and bytes that there would be with one more transaction.
+    pub(super) fn with_begun(&self, name: &str) -> (usize, usize) {
+        (self.operations + 1, self.bytes + name.len())
+    }
+
+    /// Bytes of memory that all of them take.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
     pub(super) fn begin(&mut self, name: &str) -> Result<(), Error> {
         if self.open.contains_key(name) {
             return Err(invalid(format!("transaction '{name}' has begun already")));
         }
-        self.count(0)?;
-        self.open.insert(name.to_owned(), Open::default());
+        self.count(name.len())?;
+        let (bytes, memory) = (name.len(), size_of::<Open>() + 2 * name.len());
+        self.memory += memory;
+        self.open.insert(name.to_owned(), Open { bytes, memory, ..Open::default() });
         Ok(())
     }
 
@@ -59,6 +90,9 @@ impl Transactions {
         self.count(size)?;
         if let Some(open) = self.open.get_mut(name) {
             open.bytes += size;
+            open.messages += usize::from(matches!(step, Operation::Publish(_)));
+            open.memory += step.memory();
+            self.memory += step.memory();
             open.operations.push(step);
         }
         Ok(())
@@ -66,10 +100,7 @@ impl Transactions {
 
     /// It has messages to send.
     pub(super) fn publishes(&self, name: &str) -> bool {
-        let operations = self.open.get(name).map(|open| &open.operations);
-        operations.is_some_and(|operations| {
-            operations.iter().any(|step| matches!(step, Operation::Publish(_)))
-        })
+        self.open.get(name).is_some_and(|open| open.messages > 0)
     }
 
     /// Ends it; its operations in order.
@@ -77,12 +108,16 @@ impl Transactions {
         let open = self.open.remove(name).ok_or_else(|| unknown(name))?;
         self.operations -= open.operations.len() + 1;
         self.bytes -= open.bytes;
+        self.memory = self.memory.saturating_sub(open.memory);
         Ok(open.operations)
     }
 
     fn count(&mut self, size: usize) -> Result<(), Error> {
         if self.operations >= OPERATIONS_MAX || self.bytes.saturating_add(size) > BYTES_MAX {
-            let detail = "the open transactions of this connection are too large";
+            let detail = format!(
+                "there may be {OPERATIONS_MAX} operations and {BYTES_MAX} bytes in the open transactions of one \
+                 STOMP connection"
+            );
             return Err(Error::new(ErrorKind::Full, detail));
         }
         self.operations += 1;

@@ -1,0 +1,30 @@
+//! What an adapter keeps for its client outside of the broker: it counts against the memory budget all the same, and is
+//! refused at the same limits.
+
+use super::state::Session;
+use crate::broker::vhost::limits::Limit;
+use crate::error::Error;
+use crate::message::{Account, Charge};
+
+impl Session {
+    /// A charge of no bytes for what is kept: whoever has it tells it when that grows or shrinks.
+    pub fn kept(&self) -> Charge {
+        self.vhost.limits.budget.charge(Account::Kept, 0)
+    }
+
+    /// `LimitReached` when so many bytes more would be too many for what is kept.
+    pub fn may_keep(&self, bytes: usize) -> Result<(), Error> {
+        let limits = &self.vhost.limits;
+        match limits.budget.can_keep(bytes) {
+            true => Ok(()),
+            false => Err(limits.refuse(Limit::Memory, (&self.vhost.name, &*self.inbox.origin))),
+        }
+    }
+
+    /// `LimitReached` when `items` and `bytes` are more than the open transactions of one connection may have together.
+    pub fn may_keep_open(&self, items: usize, bytes: usize) -> Result<(), Error> {
+        let (limits, who) = (&self.vhost.limits, (&self.vhost.name, &*self.inbox.origin));
+        limits.check(Limit::TransactionItems, (items, 0), 0, who)?;
+        limits.check(Limit::TransactionBytes, (bytes, 0), 0, who)
+    }
+}
