@@ -8,6 +8,7 @@
 mod alarm;
 mod amqp;
 mod mqtt;
+mod start;
 mod victim;
 
 use crate::broker::Broker;
