@@ -23,8 +23,8 @@ pub(crate) use value::{Hashing, hash_arguments};
 pub use value::{Value, lookup, same_arguments};
 
 use crate::error::Error;
-use cost::{ALLOCATION, Cost};
 use bytes::{Bytes, BytesMut};
+use cost::{ALLOCATION, Cost};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::fmt;

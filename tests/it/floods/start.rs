@@ -145,7 +145,9 @@ fn started_with(parts: &[Part]) {
         let took = time_to_ready(&broker);
         let (now, peak) = (broker.resident() >> 20, broker.peak_resident() >> 20);
         let cpu = broker.cpu_time();
-        println!("{what}: {took:?}, {cpu:?} of CPU; {now} MiB, {peak} MiB at most; {before} MiB before the stop");
+        println!(
+            "{what}: {took:?}, {cpu:?} of CPU; {now} MiB, {peak} MiB at most; {before} MiB before the stop"
+        );
         fastest = fastest.min(took);
     }
     parts.iter().for_each(|(.., see)| see(&broker));

@@ -63,7 +63,8 @@ impl Assembler {
         let mut bytes = entry.bytes.clone();
         match bytes.take_u8() {
             Some(WHOLE) => {
-                let ops = units(bytes, &mut self.known).ok_or_else(|| damaged("operations cannot be read"))?;
+                let ops = units(bytes, &mut self.known)
+                    .ok_or_else(|| damaged("operations cannot be read"))?;
                 Ok(Some((entry.pos, 1, ops)))
             }
             Some(PART) => {

@@ -134,10 +134,7 @@ fn skip_message(input: &mut &[u8]) -> Option<()> {
     input.skip_bytes()
 }
 
-fn skip_list<'i>(
-    input: &mut &'i [u8],
-    skip: impl Fn(&mut &'i [u8]) -> Option<()>,
-) -> Option<()> {
+fn skip_list<'i>(input: &mut &'i [u8], skip: impl Fn(&mut &'i [u8]) -> Option<()>) -> Option<()> {
     let count: usize = input.take_number()?;
     (0..count).try_for_each(|_| skip(input))
 }

@@ -475,11 +475,7 @@ fn take_op(input: &mut Bytes, known: &mut Known) -> Option<Op> {
     })
 }
 
-fn take_record(
-    input: &mut Bytes,
-    arrived: Option<Timestamp>,
-    known: &mut Known,
-) -> Option<Op> {
+fn take_record(input: &mut Bytes, arrived: Option<Timestamp>, known: &mut Known) -> Option<Op> {
     let message = take_message(input, known)?;
     let count: usize = input.take_number()?;
     let mut placed = Vec::with_capacity(count.min(input.len() / 2));

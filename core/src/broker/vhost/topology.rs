@@ -5,11 +5,11 @@ use super::named::Named;
 use super::queue::Queue;
 use super::route::{Found, Route, SessionHit};
 use crate::broker::settings::TopicRules;
-use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
 use crate::exchange::{
     Binding, BindingTag, Bindings, ExchangeSpec, LogId, Matcher, SessionId, Tags, Target,
 };
 use crate::log::QueueSpec;
+use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
 use crate::message::{Account, Budget, Charge, Key, Name};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
