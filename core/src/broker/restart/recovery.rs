@@ -21,6 +21,7 @@ use crate::message::{Budget, Message, Name, Timestamp, Value};
 use crate::store::{JournalId, Pos, Source, Store, StoreError};
 use crate::subscription::{Arrival, Rules, Subscription};
 use bytes::{Bytes, BytesMut};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -456,17 +457,18 @@ impl Recovered {
         }
     }
 
+    /// Those that belong to sessions are returned.
     fn install_queues(
         &mut self,
         shared: &Arc<Shared>,
         now: Timestamp,
-    ) -> HashMap<LogId, Arc<Queue>> {
-        let owned: HashSet<LogId> = self.sessions.values().filter_map(|s| s.queue).collect();
-        let records = std::mem::take(&mut self.queues).into_iter();
-        let mut installed = HashMap::new();
-        for (name, records) in by_vhost(records.map(|(id, r)| (r.vhost.clone(), (id, r)))) {
+    ) -> FxHashMap<LogId, Arc<Queue>> {
+        let owned: FxHashSet<LogId> = self.sessions.values().filter_map(|s| s.queue).collect();
+        let records = std::mem::take(&mut self.queues).into_values();
+        let mut installed = FxHashMap::with_capacity_and_hasher(owned.len(), FxBuildHasher);
+        for (name, records) in by_vhost(records.map(|r| (r.vhost.clone(), r))) {
             let Some(vhost) = shared.vhost(&name) else {
-                for (_, record) in records {
+                for record in records {
                     let (vhost, queue) = (&record.vhost, &record.spec.name);
                     tracing::error!(
                         %vhost, %queue,
@@ -476,7 +478,7 @@ impl Recovered {
                 }
                 continue;
             };
-            let restored = records.into_iter().map(|(id, record)| restore(id, record, now));
+            let restored = records.into_iter().map(|record| restore(record, now));
             let queues: Vec<Arc<Queue>> = restored.collect();
             {
                 let mut topology = vhost.topology.write();
@@ -486,14 +488,14 @@ impl Recovered {
                 }
             }
             for queue in queues {
-                if !owned.contains(&queue.id) {
-                    watch_unused(shared, &vhost, &queue);
-                }
                 if let Some(due) = queue.look(|state| state.sub.deadline()) {
                     let event = TimerEvent::RecordExpires(vhost.name.clone(), queue.id);
                     shared.timers.set(due, event);
                 }
-                installed.insert(queue.id, queue);
+                match owned.contains(&queue.id) {
+                    true => _ = installed.insert(queue.id, queue),
+                    false => watch_unused(shared, &vhost, &queue),
+                }
             }
         }
         installed
@@ -502,7 +504,7 @@ impl Recovered {
     fn install_sessions(
         &mut self,
         shared: &Shared,
-        queues: &HashMap<LogId, Arc<Queue>>,
+        queues: &FxHashMap<LogId, Arc<Queue>>,
         now: Timestamp,
     ) {
         let sessions = std::mem::take(&mut self.sessions).into_iter();
@@ -550,21 +552,18 @@ impl QueueRecord {
     }
 }
 
-fn restore(id: LogId, record: Box<QueueRecord>, now: Timestamp) -> Arc<Queue> {
-    let QueueRecord { vhost, spec, sub, used } = *record;
-    let queue = Queue::new((id, &vhost), spec, None, now);
-    queue.look(|state| {
-        state.sub = sub;
-        state.sub.recover();
-        state.had_consumer = used;
-    });
+fn restore(record: Box<QueueRecord>, now: Timestamp) -> Arc<Queue> {
+    let QueueRecord { vhost, spec, mut sub, used } = *record;
+    sub.recover();
+    let queue = Queue::with(sub, &vhost, spec, (None, now));
+    queue.look(|state| state.had_consumer = used);
     queue
 }
 
 fn restore_session(
     id: SessionId,
     record: SessionRecord,
-    queues: &HashMap<LogId, Arc<Queue>>,
+    queues: &FxHashMap<LogId, Arc<Queue>>,
     now: Timestamp,
 ) -> Arc<Named> {
     let queue = record.queue.and_then(|id| queues.get(&id).cloned());
