@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 
 /// Entries of what counts as a part of the journal; single entries can be trimmed nevertheless.
 const STRETCH: u64 = 16;
+/// Bytes of a piece of a snapshot.
+const PIECE: usize = 1_000;
 
 /// What can be made to go wrong.
 #[derive(Debug, Clone, Default)]
@@ -192,8 +194,10 @@ impl Store for MemoryStore {
     ) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError> {
         let state = self.0.state.lock();
         Ok(state.snapshots.last().map(|(upto, body)| {
-            let body: Box<dyn Source<Bytes>> = Box::new(Items(vec![body.clone()].into_iter()));
-            (*upto, body)
+            // In pieces that operations do not end with, as any store may give it.
+            let pieces = body.chunks(PIECE).map(|piece| body.slice_ref(piece));
+            let pieces: Vec<Bytes> = pieces.collect();
+            (*upto, Box::new(Items(pieces.into_iter())) as Box<dyn Source<Bytes>>)
         }))
     }
 

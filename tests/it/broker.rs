@@ -128,8 +128,17 @@ impl Broker {
 
     /// Bytes of memory that its process takes.
     pub fn resident(&self) -> usize {
+        self.memory("VmRSS:")
+    }
+
+    /// Bytes of memory that its process took at most so far.
+    pub fn peak_resident(&self) -> usize {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, line: &str) -> usize {
         let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|text| text.strip_prefix(line));
         let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
         kib.expect("a Linux kernel") << 10
     }

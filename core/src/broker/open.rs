@@ -9,7 +9,7 @@ use super::tasks::{clock, departures, disk_space, due, load, relieve};
 use super::turn::after_commit::AfterCommit;
 use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
-use crate::message::Address;
+use crate::message::{Address, Budget};
 use crate::store::{JournalId, JournalWriter, StoreError};
 use crate::transform::ContentRoute;
 use std::sync::Arc;
@@ -25,7 +25,9 @@ impl Broker {
         let lease = store.coord().acquire("node").await.map_err(unavailable)?;
         let lease =
             lease.ok_or_else(|| Error::new(ErrorKind::Locked, "another process owns the store"))?;
-        let recovered = recovery::read(&*store).await?;
+        let settings = &setup.settings;
+        let budget = Arc::new(Budget::new(settings.memory_resident, settings.memory_high));
+        let recovered = recovery::read(&*store, &budget).await?;
         let damaged = recovered.damaged();
         if damaged > 0 && !setup.settings.accept_damage {
             let first = recovered.first_damaged();
@@ -37,7 +39,7 @@ impl Broker {
         }
         let writer = store.open(JournalId::Meta, &lease).await.map_err(unavailable)?;
         let live = recovered.live();
-        let start = Start { live, tail: recovered.tail(), epoch: lease.epoch.0 };
+        let start = Start { live, tail: recovered.tail(), epoch: lease.epoch.0, budget };
         let (shared, load_asked) = Shared::new(setup, start);
         recovered.install(&shared);
         if damaged > 0 {

@@ -5,6 +5,7 @@ use super::filter::{Word, hidden, matches, words};
 use crate::message::cost::{Cost, MAP_ENTRY};
 use crate::message::{Account, Budget, Charge, Key, Message, SEPARATOR, Timestamp};
 use bytes::Bytes;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -66,30 +67,46 @@ impl Retained {
 
     /// Sets a value back to one that [`set`](Self::set) returned, with its number of then.
     pub fn put(&mut self, key: Key, value: Option<RetainedValue>) -> Option<RetainedValue> {
-        // The key goes with the old value: it shares memory with that message.
-        let old = self.take(&key);
-        if let Some(value) = value {
-            self.bytes += value.message.size();
-            self.charge.grow(entry_bytes(&value.message));
-            value.message.charge_to(Account::Kept);
-            if let Some(at) = value.message.meta().expires {
-                self.expiring.insert((at, key.clone()));
+        let Some(value) = value else { return self.take(&key) };
+        let message = value.message.clone();
+        let old = match self.values.entry(key.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(value);
+                None
             }
-            self.values.insert(key, value);
+            Entry::Occupied(place) => {
+                // The key goes with the old value: it shares memory with that message.
+                let old = place.remove();
+                self.values.insert(key.clone(), value);
+                Some(old)
+            }
+        };
+        if let Some(old) = &old {
+            self.uncount(&key, &old.message);
+        }
+        self.bytes += message.size();
+        self.charge.grow(entry_bytes(&message));
+        message.charge_to(Account::Kept);
+        if let Some(at) = message.meta().expires {
+            self.expiring.insert((at, key));
         }
         old
     }
 
     fn take(&mut self, key: &Key) -> Option<RetainedValue> {
         let old = self.values.remove(key)?;
-        self.bytes -= old.message.size();
-        self.charge.shrink(entry_bytes(&old.message));
-        if let Some(at) = old.message.meta().expires {
+        self.uncount(key, &old.message);
+        Some(old)
+    }
+
+    fn uncount(&mut self, key: &Key, old: &Message) {
+        self.bytes -= old.size();
+        self.charge.shrink(entry_bytes(old));
+        if let Some(at) = old.meta().expires {
             self.expiring.remove(&(at, key.clone()));
         }
         // It may still wait in queues, and can leave memory there.
-        old.message.charge_to(Account::Waiting);
-        Some(old)
+        old.charge_to(Account::Waiting);
     }
 
     /// How much more there would be with this message as its topic's value. None: not more, or it clears.

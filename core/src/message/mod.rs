@@ -271,18 +271,27 @@ impl Message {
         Self::assemble(address, meta, self.0.native.clone(), self.0.body.clone())
     }
 
-    /// The same message in memory of its own, one piece for key, native bytes and body: the buffer that it was read
-    /// from is not kept.
+    /// The same message in memory of its own: the buffer that it was read from is not kept.
     pub(crate) fn detached(&self) -> Self {
-        let Parts { address, native, body, .. } = &*self.0;
+        let Parts { address, meta, native, body, .. } = &*self.0;
+        Self::in_own_memory(address.clone(), meta.clone(), native, body)
+    }
+
+    /// A message with one piece of memory for key, native bytes and body, whatever they were read from.
+    pub(crate) fn in_own_memory(
+        address: Address,
+        meta: Meta,
+        native: &Native,
+        body: &[u8],
+    ) -> Self {
         let (key, headers) = (address.key.bytes(), &native.bytes);
-        let mut all = BytesMut::with_capacity(key.len() + headers.len() + body.len());
-        [key, headers, body].iter().for_each(|part| all.extend_from_slice(part));
-        let mut all = all.freeze();
+        let mut all = Vec::with_capacity(key.len() + headers.len() + body.len());
+        [&**key, &**headers, body].iter().for_each(|part| all.extend_from_slice(part));
+        let mut all = Bytes::from(all);
         let key = all.split_to(key.len());
         let native = Native { format: native.format, bytes: all.split_to(headers.len()) };
-        let address = Address::new(address.exchange.clone(), Key::new(key));
-        Self::assemble(address, self.0.meta.clone(), native, all)
+        let address = Address::new(address.exchange, Key::new(key));
+        Self::assemble(address, meta, native, all)
     }
 
     fn assemble(address: Address, meta: Meta, native: Native, body: Bytes) -> Self {

@@ -53,10 +53,32 @@ impl Put for Vec<u8> {
 }
 
 /// Takes from a buffer; `None` means that the input is damaged or from another version.
-pub(crate) trait Take {
-    fn take_u8(&mut self) -> Option<u8>;
-    fn take_varint(&mut self) -> Option<u64>;
+pub(crate) trait Take: Buf {
+    /// Takes bytes of which the length stands in front.
     fn take_bytes(&mut self) -> Option<Bytes>;
+
+    fn take_u8(&mut self) -> Option<u8> {
+        self.try_get_u8().ok()
+    }
+
+    /// All that is there lies in one piece.
+    fn take_varint(&mut self) -> Option<u64> {
+        let mut n = 0u64;
+        for (at, byte) in self.chunk().iter().take(10).enumerate() {
+            n |= u64::from(byte & 0x7f) << (7 * at);
+            if byte & 0x80 == 0 {
+                self.advance(at + 1);
+                return Some(n);
+            }
+        }
+        None
+    }
+
+    /// Passes over bytes of which the length stands in front.
+    fn skip_bytes(&mut self) -> Option<()> {
+        let len: usize = self.take_number()?;
+        (len <= self.remaining()).then(|| self.advance(len))
+    }
 
     fn take_signed(&mut self) -> Option<i64> {
         let n = self.take_varint()?;
@@ -72,8 +94,10 @@ pub(crate) trait Take {
     }
 
     fn take_name(&mut self) -> Option<Name> {
-        let bytes = self.take_bytes()?;
-        Some(Name::from(std::str::from_utf8(&bytes).ok()?))
+        let len: usize = self.take_number()?;
+        let name = Name::from(std::str::from_utf8(self.chunk().get(..len)?).ok()?);
+        self.advance(len);
+        Some(name)
     }
 
     fn take_optional<T>(&mut self, take: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>>
@@ -92,25 +116,18 @@ pub(crate) trait Take {
 }
 
 impl Take for Bytes {
-    fn take_u8(&mut self) -> Option<u8> {
-        self.try_get_u8().ok()
-    }
-
-    fn take_varint(&mut self) -> Option<u64> {
-        let mut n = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.try_get_u8().ok()?;
-            n |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(n);
-            }
-        }
-        None
-    }
-
     fn take_bytes(&mut self) -> Option<Bytes> {
         let len: usize = self.take_number()?;
         (len <= self.len()).then(|| self.split_to(len))
+    }
+}
+
+impl Take for &[u8] {
+    fn take_bytes(&mut self) -> Option<Bytes> {
+        let len: usize = self.take_number()?;
+        let (bytes, rest) = self.split_at_checked(len)?;
+        *self = rest;
+        Some(Bytes::copy_from_slice(bytes))
     }
 }
 

@@ -5,11 +5,18 @@ use crate::bindings::stage::{self, Client, Stage, topic};
 use crate::measure::{cpu_time, grows_linearly};
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::*;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything stays in the journal, and there may be much of it.
 fn settings() -> Settings {
     Settings { snapshot_bytes: usize::MAX, memory_high: 16 << 30, ..Settings::default() }
+}
+
+/// Bytes of memory that this process takes.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("a Linux kernel");
+    let pages = text.split_whitespace().nth(1).and_then(|word| word.parse::<usize>().ok());
+    pages.expect("a number of pages") << 12
 }
 
 async fn open(store: MemoryStore) -> Stage {
@@ -115,6 +122,58 @@ async fn sessions(stage: &Stage, n: usize) {
     }
 }
 
+async fn set_values(client: &mut Client, n: usize) {
+    for i in 0..n {
+        client.put(topic(&format!("plant/{}/value/{}", i % 10, i)), "21.5", |meta| {
+            stage::at_level_1(meta);
+            meta.retain = true;
+        });
+    }
+    client.session.flush();
+    // It is stored behind them.
+    client.declare(QueueSpec::durable("last")).await;
+}
+
+#[tokio::test]
+async fn what_is_kept_counts_the_same_after_a_start() {
+    let stage = open(MemoryStore::default()).await;
+    let mut client = stage.client().await;
+    declare(&mut client, 10).await;
+    client.session.declare_exchange(ExchangeSpec::new("x", Kind::Headers)).await.expect("made");
+    client.session.declare_exchange(ExchangeSpec::new("gone", Kind::Topic)).await.expect("made");
+    for i in 0..300 {
+        let sources = ["amq.direct", stage::TOPICS, "amq.fanout", "x", "gone"];
+        client.bind(sources[i % 5], &format!("key/{i}"), &format!("q{}", i % 10)).await;
+    }
+    client.session.delete_exchange("gone", false).await.expect("gone");
+    client.session.delete_queue("q1", false, false).await.expect("gone");
+    set_values(&mut client, 100).await;
+    client.put(topic("plant/1/value/1"), "", |meta| meta.retain = true);
+    client.put(topic("plant/2/value/2"), "a longer one", |meta| meta.retain = true);
+    set_values(&mut client, 0).await;
+    drop(client);
+    let before = stage.broker.memory_kept();
+    let started = open(stage.store.crashed()).await;
+    assert_eq!(started.broker.memory_kept(), before);
+}
+
+#[test]
+fn a_start_with_an_exchange_that_is_deleted_and_bound_again_and_again() {
+    grows_linearly("a start with deleted exchanges", 300, |n| {
+        start(async |_: &Stage, client: &mut Client| {
+            client.declare(QueueSpec::durable("q")).await;
+            for i in 0..n {
+                let spec = ExchangeSpec::new("x", Kind::Direct);
+                client.session.declare_exchange(spec).await.expect("made");
+                for key in 0..4 {
+                    client.bind("x", &format!("k{i}-{key}"), "q").await;
+                }
+                client.session.delete_exchange("x", false).await.expect("gone");
+            }
+        })
+    });
+}
+
 /// How much of each there is in a measurement.
 const BINDINGS: usize = 200_000;
 const SESSIONS: usize = 100_000;
@@ -145,20 +204,36 @@ async fn values(client: &mut Client) {
     }
 }
 
+/// Time of a start, that part of it which its own thread worked, and how much more memory the process takes then.
+fn measured(fill: impl AsyncFnOnce(&Stage, &mut Client)) {
+    here(async {
+        let stage = open(MemoryStore::default()).await;
+        let mut client = stage.client().await;
+        fill(&stage, &mut client).await;
+        let store = stage.store.crashed();
+        let (before, cpu, resident) = (Instant::now(), cpu_time(), self::resident());
+        let started = open(store).await;
+        let (took, cpu) = (before.elapsed(), cpu_time().saturating_sub(cpu));
+        let grown = self::resident().saturating_sub(resident) >> 20;
+        println!("{took:?}, {cpu:?} of CPU on one thread, {grown} MiB");
+        drop(started);
+    });
+}
+
 #[test]
 #[ignore = "a measurement, to be run in release"]
 fn a_start_with_a_lot_of_bindings() {
-    println!("{:?}", start(async |_: &Stage, client: &mut Client| bindings(client).await));
+    measured(async |_: &Stage, client: &mut Client| bindings(client).await);
 }
 
 #[test]
 #[ignore = "a measurement, to be run in release"]
 fn a_start_with_a_lot_of_sessions() {
-    println!("{:?}", start(async |stage: &Stage, _: &mut Client| sessions(stage, SESSIONS).await));
+    measured(async |stage: &Stage, _: &mut Client| sessions(stage, SESSIONS).await);
 }
 
 #[test]
 #[ignore = "a measurement, to be run in release"]
 fn a_start_with_a_lot_of_values() {
-    println!("{:?}", start(async |_: &Stage, client: &mut Client| values(client).await));
+    measured(async |_: &Stage, client: &mut Client| values(client).await);
 }

@@ -11,6 +11,7 @@ mod channels;
 mod churn;
 mod growth;
 mod mqtt;
+mod start;
 mod victim;
 
 use crate::broker::Broker;

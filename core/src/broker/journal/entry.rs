@@ -5,6 +5,7 @@
 //! ```
 
 use super::unit::Unit;
+use crate::broker::operations::known::Known;
 use crate::broker::operations::ops::{self, Op};
 use crate::message::wire::{Put, Take};
 use crate::store::{JournalEntry, Pos, StoreError};
@@ -51,6 +52,7 @@ pub struct Assembler {
     batch_no: u64,
     next: u64,
     parts: BytesMut,
+    known: Known,
 }
 
 impl Assembler {
@@ -61,7 +63,8 @@ impl Assembler {
         let mut bytes = entry.bytes.clone();
         match bytes.take_u8() {
             Some(WHOLE) => {
-                let ops = units(bytes).ok_or_else(|| damaged("operations cannot be read"))?;
+                let ops = units(bytes, &mut self.known)
+                    .ok_or_else(|| damaged("operations cannot be read"))?;
                 Ok(Some((entry.pos, 1, ops)))
             }
             Some(PART) => {
@@ -81,7 +84,7 @@ impl Assembler {
                     return Ok(None);
                 }
                 let complete = std::mem::take(self);
-                let ops = units(complete.parts.freeze());
+                let ops = units(complete.parts.freeze(), &mut self.known);
                 let ops = ops.ok_or_else(|| damaged("operations cannot be read"))?;
                 Ok(Some((complete.first, u32::try_from(n).unwrap_or(u32::MAX), ops)))
             }
@@ -90,10 +93,10 @@ impl Assembler {
     }
 }
 
-fn units(mut bytes: Bytes) -> Option<Vec<Op>> {
+fn units(mut bytes: Bytes, known: &mut Known) -> Option<Vec<Op>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
-        for op in ops::read(bytes.take_bytes()?) {
+        for op in ops::read_more(bytes.take_bytes()?, known) {
             all.push(op?);
         }
     }

@@ -1,9 +1,9 @@
 //! The bytes of a message in the journal: docs/STORE.md, "message".
 
+use super::known::Known;
 use crate::message::wire::{Put, Take};
 use crate::message::{
-    Address, Death, FormatId, Journey, Key, Message, Meta, Name, Native, Onward, Origin, Reason,
-    Timestamp,
+    Address, Death, FormatId, Journey, Key, Message, Meta, Name, Native, Onward, Reason, Timestamp,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ fn put_address(out: &mut Vec<u8>, address: &Address) {
     out.bytes(address.key.bytes());
 }
 
-fn take_address(input: &mut Bytes) -> Option<Address> {
-    let exchange = input.take_name()?;
+fn take_address(input: &mut Bytes, known: &mut Known) -> Option<Address> {
+    let exchange = known.take_name(input)?;
     Some(Address::new(exchange, Key::new(input.take_bytes()?)))
 }
 
@@ -49,46 +49,113 @@ pub fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.bytes(message.body());
 }
 
-/// Reads a message; those of one connection that follow each other share their `origin`.
-pub fn take_message(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Message> {
+/// What a message is made of.
+type Parts = (Address, Meta, Native, Bytes);
+
+fn take_parts(input: &mut Bytes, known: &mut Known) -> Option<Parts> {
     let flags = input.take_u8()?;
-    let mut meta = Meta::new(origin.clone(), Timestamp(0));
-    meta.durable = flags & 1 != 0;
-    meta.retain = flags & 2 != 0;
-    meta.level = flags >> 2 & 3;
-    meta.priority = input.take_optional(Take::take_u8)?;
-    meta.published = Timestamp(input.take_varint()?);
-    meta.expires = input.take_optional(|i| i.take_varint().map(Timestamp))?;
-    meta.hops = input.take_u8()?;
+    let priority = input.take_optional(Take::take_u8)?;
+    let published = Timestamp(input.take_varint()?);
+    let expires = input.take_optional(|i| i.take_varint().map(Timestamp))?;
+    let hops = input.take_u8()?;
     let through = take_list(input, Take::take_name)?;
-    let mut onward = None;
+    let (mut moves, mut onward) = (0, None);
     if flags & HAS_MORE != 0 {
-        meta.moves = input.take_u8()?;
+        moves = input.take_u8()?;
         onward = input.take_optional(take_onward)?;
     }
     let met_routes = !through.is_empty() || onward.is_some();
-    meta.journey = met_routes.then(|| Arc::new(Journey { through, onward }));
-    let deaths = take_list(input, take_death)?;
-    meta.deaths = (!deaths.is_empty()).then(|| deaths.into());
-    take_origin(input, origin)?;
-    meta.origin = origin.clone();
-    let address = take_address(input)?;
+    let deaths = take_list(input, |input| take_death(input, known))?;
+    let meta = Meta {
+        durable: flags & 1 != 0,
+        priority,
+        published,
+        expires,
+        retain: flags & 2 != 0,
+        level: flags >> 2 & 3,
+        hops,
+        moves,
+        journey: met_routes.then(|| Arc::new(Journey { through, onward })),
+        deaths: (!deaths.is_empty()).then(|| deaths.into()),
+        origin: known.take_origin(input)?,
+    };
+    let address = take_address(input, known)?;
     let native = Native { format: FormatId(input.take_number()?), bytes: input.take_bytes()? };
-    let body = input.take_bytes()?;
+    Some((address, meta, native, input.take_bytes()?))
+}
+
+/// Reads a message.
+pub fn take_message(input: &mut Bytes, known: &mut Known) -> Option<Message> {
+    let (address, meta, native, body) = take_parts(input, known)?;
     Some(Message::new(address, meta, native, body))
 }
 
-/// Neighbours mostly come from one connection: they share its origin, and nothing is allocated for it.
-fn take_origin(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<()> {
-    let (user, client, listener) = (input.take_bytes()?, input.take_bytes()?, input.take_bytes()?);
-    let same = [(&origin.user, &user), (&origin.client, &client), (&origin.listener, &listener)];
-    if origin.connection == 0 && same.iter().all(|(known, is)| known.as_bytes() == &***is) {
-        return Some(());
+/// A message that is not read yet: its bytes, as part of a larger buffer.
+#[derive(Debug)]
+pub struct StoredMessage(Bytes);
+
+impl StoredMessage {
+    /// Passes over a message: all its lengths are looked at, and nothing is copied.
+    pub fn take(input: &mut Bytes) -> Option<Self> {
+        let mut rest: &[u8] = input;
+        skip_message(&mut rest)?;
+        let len = input.len() - rest.len();
+        Some(Self(input.split_to(len)))
     }
-    let name = |bytes: &Bytes| std::str::from_utf8(bytes).ok().map(Name::from);
-    let (user, client, listener) = (name(&user)?, name(&client)?, name(&listener)?);
-    *origin = Arc::new(Origin { user, client, listener, connection: 0 });
-    Some(())
+
+    /// Bytes of it.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Reads it into memory of its own. None: a name in it is none.
+    pub fn read(mut self, known: &mut Known) -> Option<Message> {
+        let (address, meta, native, body) = take_parts(&mut self.0, known)?;
+        Some(Message::in_own_memory(address, meta, &native, &body))
+    }
+}
+
+fn skip_message(input: &mut &[u8]) -> Option<()> {
+    let flags = input.take_u8()?;
+    input.take_optional(Take::take_u8)?;
+    input.take_varint()?;
+    input.take_optional(Take::take_varint)?;
+    input.take_u8()?;
+    skip_list(input, Take::skip_bytes)?;
+    if flags & HAS_MORE != 0 {
+        input.take_u8()?;
+        input.take_optional(skip_onward)?;
+    }
+    skip_list(input, skip_death)?;
+    // User, client and listener, exchange and key.
+    (0..5).try_for_each(|_| input.skip_bytes())?;
+    input.take_number::<u16>()?;
+    input.skip_bytes()?;
+    input.skip_bytes()
+}
+
+fn skip_list<'i>(input: &mut &'i [u8], skip: impl Fn(&mut &'i [u8]) -> Option<()>) -> Option<()> {
+    let count: usize = input.take_number()?;
+    (0..count).try_for_each(|_| skip(input))
+}
+
+fn skip_onward(input: &mut &[u8]) -> Option<()> {
+    input.take_optional(Take::skip_bytes)?;
+    skip_list(input, Take::skip_bytes)?;
+    skip_list(input, Take::skip_bytes)?;
+    input.take_u8()?;
+    input.take_varint().map(|_| ())
+}
+
+fn skip_death(input: &mut &[u8]) -> Option<()> {
+    input.skip_bytes()?;
+    REASONS.get(usize::from(input.take_u8()?))?;
+    input.take_number::<u32>()?;
+    input.take_varint()?;
+    input.skip_bytes()?;
+    input.skip_bytes()?;
+    input.take_optional(Take::take_varint)?;
+    input.take_optional(Take::skip_bytes).map(|_| ())
 }
 
 fn put_names(out: &mut Vec<u8>, names: &[Name]) {
@@ -114,7 +181,10 @@ fn take_onward(input: &mut Bytes) -> Option<Onward> {
     })
 }
 
-fn take_list<T>(input: &mut Bytes, take: impl Fn(&mut Bytes) -> Option<T>) -> Option<Vec<T>> {
+fn take_list<T>(
+    input: &mut Bytes,
+    mut take: impl FnMut(&mut Bytes) -> Option<T>,
+) -> Option<Vec<T>> {
     let count: usize = input.take_number()?;
     let mut list = Vec::with_capacity(count.min(input.len()));
     for _ in 0..count {
@@ -141,13 +211,13 @@ fn put_death(out: &mut Vec<u8>, death: &Death) {
     out.optional(death.detail.as_deref(), Put::text);
 }
 
-fn take_death(input: &mut Bytes) -> Option<Death> {
+fn take_death(input: &mut Bytes, known: &mut Known) -> Option<Death> {
     Some(Death {
         queue: input.take_name()?,
         reason: *REASONS.get(usize::from(input.take_u8()?))?,
         count: input.take_number()?,
         time: Timestamp(input.take_varint()?),
-        address: take_address(input)?,
+        address: take_address(input, known)?,
         ttl_ms: input.take_optional(Take::take_varint)?,
         detail: input.take_optional(|i| i.take_name().map(|name| Arc::from(&*name)))?,
     })

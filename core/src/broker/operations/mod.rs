@@ -6,7 +6,9 @@
 //! | `ops` | operations |
 //! | `specs` | what is declared |
 //! | `messages` | a message |
+//! | `known` | nothing: what neighbours share when they are read |
 
+pub mod known;
 pub mod messages;
 pub mod ops;
 pub mod specs;

@@ -2,7 +2,8 @@
 //!
 //! [`Ops`] writes, [`read`] reads; nothing else knows the bytes. Lengths are LEB128, numbers little-endian varints.
 
-use super::messages::{put_message, take_message};
+use super::known::Known;
+use super::messages::{StoredMessage, put_message, take_message};
 use super::specs::{
     put_binding, put_queue_spec, take_binding, take_exchange_spec, take_queue_spec,
 };
@@ -10,9 +11,8 @@ use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
 use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags};
 use crate::log::{Cold, Offset, Place, QueueSpec, put_tags, take_tags};
 use crate::message::wire::{Put, Take, put_pairs};
-use crate::message::{Key, Message, Name, Origin, Timestamp};
+use crate::message::{Key, Message, Name, Timestamp};
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// One operation.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub enum Op {
     Retain {
         vhost: Name,
         key: Key,
-        message: Option<Message>,
+        message: Option<StoredMessage>,
     },
     Memo {
         session: SessionId,
@@ -384,26 +384,44 @@ impl Ops {
 }
 
 /// Reads operations in order; the first one that cannot be read ends it with `None`.
-pub fn read(mut input: Bytes) -> impl Iterator<Item = Option<Op>> {
-    let (mut origin, mut broken) = (Arc::default(), false);
-    std::iter::from_fn(move || {
-        if input.is_empty() || broken {
-            return None;
-        }
-        let op = take_op(&mut input, &mut origin);
-        broken = op.is_none();
-        Some(op)
-    })
+#[cfg(any(test, feature = "bench", feature = "fuzz"))]
+pub fn read(input: Bytes) -> impl Iterator<Item = Option<Op>> {
+    let mut known = Known::default();
+    let (mut input, mut broken) = (input, false);
+    std::iter::from_fn(move || next(&mut input, &mut known, &mut broken))
 }
 
-fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
+/// The same, of operations that follow others.
+pub fn read_more(mut input: Bytes, known: &mut Known) -> impl Iterator<Item = Option<Op>> {
+    let mut broken = false;
+    std::iter::from_fn(move || next(&mut input, known, &mut broken))
+}
+
+fn next(input: &mut Bytes, known: &mut Known, broken: &mut bool) -> Option<Option<Op>> {
+    if input.is_empty() || *broken {
+        return None;
+    }
+    let op = take_op(input, known);
+    *broken = op.is_none();
+    Some(op)
+}
+
+/// Takes the first operation. If it is not whole, the input stays as it is.
+pub fn take_whole(input: &mut Bytes, known: &mut Known) -> Option<Op> {
+    let mut rest = input.clone();
+    let op = take_op(&mut rest, known)?;
+    *input = rest;
+    Some(op)
+}
+
+fn take_op(input: &mut Bytes, known: &mut Known) -> Option<Op> {
     Some(match input.take_u8()? {
-        1 => take_record(input, None, origin)?,
+        1 => take_record(input, None, known)?,
         23 => {
             let arrived = Timestamp(input.take_varint()?);
-            take_record(input, Some(arrived), origin)?
+            take_record(input, Some(arrived), known)?
         }
-        2 => Op::Spilled { message: take_message(input, origin)? },
+        2 => Op::Spilled { message: take_message(input, known)? },
         3 => take_settle(input)?,
         4 => Op::Attempts {
             queue: take_log(input)?,
@@ -411,9 +429,9 @@ fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
             attempts: input.take_number()?,
         },
         5 => Op::Retain {
-            vhost: input.take_name()?,
+            vhost: known.take_name(input)?,
             key: Key::new(input.take_bytes()?),
-            message: input.take_optional(|i| take_message(i, origin))?,
+            message: input.take_optional(StoredMessage::take)?,
         },
         6 => Op::Memo {
             session: SessionId(input.take_varint()?),
@@ -421,28 +439,29 @@ fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
             value: input.take_optional(Take::take_bytes)?,
         },
         7 => Op::Queue {
-            vhost: input.take_name()?,
+            vhost: known.take_name(input)?,
             id: take_log(input)?,
             spec: take_queue_spec(input)?,
         },
         8 => Op::QueueGone { id: take_log(input)? },
-        9 => Op::Exchange { vhost: input.take_name()?, spec: take_exchange_spec(input)? },
-        10 => Op::ExchangeGone { vhost: input.take_name()?, name: input.take_name()? },
-        11 => Op::Bind { vhost: input.take_name()?, binding: take_binding(input)? },
-        12 => Op::Unbind { vhost: input.take_name()?, binding: take_binding(input)? },
-        13 => take_session(input)?,
+        9 => Op::Exchange { vhost: known.take_name(input)?, spec: take_exchange_spec(input)? },
+        10 => Op::ExchangeGone { vhost: known.take_name(input)?, name: input.take_name()? },
+        11 => Op::Bind { vhost: known.take_name(input)?, binding: take_binding(input, known)? },
+        12 => Op::Unbind { vhost: known.take_name(input)?, binding: take_binding(input, known)? },
+        13 => take_session(input, known)?,
         14 => Op::SessionGone { id: SessionId(input.take_varint()?) },
-        15 => take_park(input, origin)?,
+        15 => take_park(input, known)?,
         16 => Op::Unpark { id: ParkId(input.take_varint()?) },
         17 => Op::Ids { next: input.take_varint()? },
         18 => Op::Page {
             queue: take_log(input)?,
             number: input.take_varint()?,
-            page: Cold::read(input.take_bytes()?)?,
+            // Copied: a page must not keep the bytes around it in memory.
+            page: Cold::read(Bytes::copy_from_slice(&input.take_bytes()?))?,
         },
         19 => Op::Next { queue: take_log(input)?, offset: take_offset(input)? },
         20 => {
-            let message = take_message(input, origin)?;
+            let message = take_message(input, known)?;
             let count: usize = input.take_number()?;
             let mut records = Vec::with_capacity(count.min(input.len() / 2));
             for _ in 0..count {
@@ -456,12 +475,8 @@ fn take_op(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
     })
 }
 
-fn take_record(
-    input: &mut Bytes,
-    arrived: Option<Timestamp>,
-    origin: &mut Arc<Origin>,
-) -> Option<Op> {
-    let message = take_message(input, origin)?;
+fn take_record(input: &mut Bytes, arrived: Option<Timestamp>, known: &mut Known) -> Option<Op> {
+    let message = take_message(input, known)?;
     let count: usize = input.take_number()?;
     let mut placed = Vec::with_capacity(count.min(input.len() / 2));
     for _ in 0..count {
@@ -490,8 +505,8 @@ fn take_settle(input: &mut Bytes) -> Option<Op> {
     Some(Op::Settle { queue, offsets })
 }
 
-fn take_session(input: &mut Bytes) -> Option<Op> {
-    let (vhost, id) = (input.take_name()?, SessionId(input.take_varint()?));
+fn take_session(input: &mut Bytes, known: &mut Known) -> Option<Op> {
+    let (vhost, id) = (known.take_name(input)?, SessionId(input.take_varint()?));
     let name = input.take_name()?;
     let life = match input.take_u8()? {
         0 => SessionLife::No,
@@ -502,15 +517,15 @@ fn take_session(input: &mut Bytes) -> Option<Op> {
     Some(Op::Session { vhost, id, name, life, queue: input.take_optional(take_log)? })
 }
 
-fn take_park(input: &mut Bytes, origin: &mut Arc<Origin>) -> Option<Op> {
-    let (id, vhost) = (ParkId(input.take_varint()?), input.take_name()?);
+fn take_park(input: &mut Bytes, known: &mut Known) -> Option<Op> {
+    let (id, vhost) = (ParkId(input.take_varint()?), known.take_name(input)?);
     let due = match input.take_u8()? {
         0 => ParkUntil::At(Timestamp(input.take_varint()?)),
         1 => ParkUntil::Disconnected { delay_ms: input.take_varint()? },
         _ => return None,
     };
     let session = input.take_optional(|i| i.take_varint().map(SessionId))?;
-    Some(Op::Park { id, vhost, due, session, message: take_message(input, origin)? })
+    Some(Op::Park { id, vhost, due, session, message: take_message(input, known)? })
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use super::*;
 use crate::exchange::{BindingTag, Kind, Target};
 use crate::log::{Place, Record, RecordState};
 use crate::message::{Address, Death, Journey, Meta, Onward, Reason};
-use crate::message::{Fields, Value};
+use crate::message::{Fields, Origin, Value};
+use std::sync::Arc;
 
 fn message() -> Message {
     let origin =
@@ -124,9 +125,9 @@ fn a_cut_is_noticed_at_every_byte() {
     let whole = Bytes::copy_from_slice(all().as_bytes());
     let ends: Vec<usize> = {
         let mut ends = vec![0];
-        let (mut rest, mut origin) = (whole.clone(), Arc::default());
+        let (mut rest, mut known) = (whole.clone(), Known::default());
         while !rest.is_empty() {
-            take_op(&mut rest, &mut origin).expect("whole");
+            take_op(&mut rest, &mut known).expect("whole");
             ends.push(whole.len() - rest.len());
         }
         ends

@@ -1,5 +1,6 @@
 //! The bytes of what is declared: settings of queues and exchanges, and bindings. docs/STORE.md has the tables.
 
+use super::known::Known;
 use crate::exchange::{Binding, ExchangeSpec, Kind, LogId, SessionId, Target};
 use crate::log::{Life, Limits, Overflow, QueueSpec, put_tag, take_tag};
 use crate::message::Key;
@@ -83,9 +84,9 @@ pub fn put_binding(out: &mut Vec<u8>, binding: &Binding) {
     out.flag(binding.skip_own);
 }
 
-pub fn take_binding(input: &mut Bytes) -> Option<Binding> {
+pub fn take_binding(input: &mut Bytes, known: &mut Known) -> Option<Binding> {
     Some(Binding {
-        source: input.take_name()?,
+        source: known.take_name(input)?,
         key: Key::new(input.take_bytes()?),
         arguments: take_pairs(input)?,
         target: match input.take_u8()? {

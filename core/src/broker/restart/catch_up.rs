@@ -20,6 +20,10 @@ pub fn catch_up(shared: &Arc<Shared>) {
             shared.committer.submit_ops(ops);
         }
         for queue in vhost.queues() {
+            // Most sessions' own queues are like that: nothing is to be done.
+            if queue.look(|state| state.sub.log.is_empty() && !state.had_consumer) {
+                continue;
+            }
             shared.committer.submit_ops(after_detach(shared, vhost, &queue));
             let mut turn = Turn::default();
             let context = Context { shared, vhost, now: shared.now() };

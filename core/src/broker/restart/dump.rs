@@ -4,8 +4,9 @@ use super::recovery;
 use crate::broker::journal::fetch::fetch;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, Place};
-use crate::message::Message;
+use crate::message::{Budget, Message};
 use crate::store::Store;
+use std::sync::Arc;
 
 /// Messages that are read at once.
 const MESSAGES: usize = 256;
@@ -29,7 +30,9 @@ pub async fn dump(
     (vhost, queue): (&str, &str),
     each: &mut dyn FnMut(Stored) -> Result<(), Error>,
 ) -> Result<u64, Error> {
-    let recovered = recovery::read(store).await?;
+    // Nothing is held back by it.
+    let budget = Arc::new(Budget::new(usize::MAX, usize::MAX));
+    let recovered = recovery::read(store, &budget).await?;
     let Some(records) = recovered.records(vhost, queue) else {
         let names = recovered.queue_names(vhost).join(", ");
         let why = format!("no stored queue '{queue}' in vhost '{vhost}'; there are: {names}");

@@ -2,24 +2,27 @@
 //! interrupted and repeated. Message bodies stay in the journal until they are to be delivered.
 
 use super::bindings::StoredBindings;
+use super::values::{Change, StoredValues, ValuesInput};
 use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
 use crate::broker::journal::committer::Live;
 use crate::broker::journal::entry::Assembler;
+use crate::broker::operations::known::Known;
 use crate::broker::operations::ops::{self, Op};
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::turn::removal::watch_unused;
-use crate::broker::turn::retained::restore_value;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::parked::ParkedPublish;
 use crate::broker::vhost::queue::Queue;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, LogId, SessionId, Tags, Target};
 use crate::log::{Offset, Place, QueueSpec, RecordState};
-use crate::message::{Key, Message, Name, Timestamp, Value};
-use crate::store::{JournalId, Pos, Store, StoreError};
+use crate::message::{Budget, Message, Name, Timestamp, Value};
+use crate::store::{JournalId, Pos, Source, Store, StoreError};
 use crate::subscription::{Arrival, Rules, Subscription};
 use bytes::{Bytes, BytesMut};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -33,8 +36,7 @@ pub struct Recovered {
     exchanges: BTreeMap<(Name, Name), ExchangeSpec>,
     bindings: StoredBindings,
     sessions: BTreeMap<SessionId, SessionRecord>,
-    /// By virtual host; in order, because what is installed in order takes half the time.
-    retained: HashMap<Name, BTreeMap<Key, Message>>,
+    values: StoredValues,
     parked: BTreeMap<ParkId, ParkedPublish>,
     /// Where the offsets of deleted queues ended: a session's client may know numbers of its own.
     gone: HashMap<LogId, Offset>,
@@ -86,62 +88,106 @@ fn unavailable(error: &StoreError) -> Error {
     Error::new(ErrorKind::Unavailable, error.to_string())
 }
 
-/// Reads the newest snapshot and the journal behind it.
-pub async fn read(store: &dyn Store) -> Result<Recovered, Error> {
-    let mut all = Recovered::default();
+/// Reads the newest snapshot and the journal behind it. What is kept is charged to that budget.
+pub async fn read(store: &dyn Store, budget: &Arc<Budget>) -> Result<Recovered, Error> {
+    let mut all = Reading { state: Recovered::default(), values: ValuesInput::begin(budget) };
     let mut upto = Pos(0);
     let snapshot = store.snapshot_get(JournalId::Meta).await.map_err(|e| unavailable(&e))?;
-    if let Some((at, mut body)) = snapshot {
+    if let Some((at, body)) = snapshot {
         upto = at;
-        let mut whole = BytesMut::new();
-        while let Some(piece) = body.next().await {
-            whole.extend_from_slice(&piece.map_err(|e| unavailable(&e))?);
-        }
-        for op in ops::read(whole.freeze()) {
-            let op = op.ok_or_else(|| Error::new(ErrorKind::Invalid, "the snapshot is damaged"))?;
-            all.apply(op, Pos(0), &mut 0);
+        all.read_snapshot(body).await?;
+    }
+    all.read_journal(store, upto).await?;
+    let Reading { mut state, values } = all;
+    let stopped = || Error::new(ErrorKind::Unavailable, "the runtime is stopping");
+    state.values = values.finish().await.ok_or_else(stopped)?;
+    state.note_damage(state.values.damaged, || "a retained value cannot be read".into());
+    state.tail = state.tail.max(upto);
+    Ok(state)
+}
+
+/// The state so far, and where retained values go.
+struct Reading {
+    state: Recovered,
+    values: ValuesInput,
+}
+
+impl Reading {
+    /// Operations may go over the borders of pieces: what is not whole waits for the next piece. So little more is in
+    /// memory than a piece, and the largest operation.
+    async fn read_snapshot(&mut self, mut body: Box<dyn Source<Bytes>>) -> Result<(), Error> {
+        let (mut waiting, mut known) = (BytesMut::new(), Known::default());
+        // An operation of many pieces is tried again when twice as much of it is there.
+        let mut try_at = 0;
+        loop {
+            let piece = body.next().await.transpose().map_err(|e| unavailable(&e))?;
+            let is_last = piece.is_none();
+            piece.iter().for_each(|piece| waiting.extend_from_slice(piece));
+            if waiting.len() < try_at && !is_last {
+                continue;
+            }
+            let mut some = waiting.split().freeze();
+            while let Some(op) = ops::take_whole(&mut some, &mut known) {
+                self.apply(op, Pos(0), &mut 0);
+            }
+            self.values.hand_over().await;
+            try_at = 2 * some.len();
+            match is_last {
+                true if some.is_empty() => return Ok(()),
+                true => return Err(Error::new(ErrorKind::Invalid, "the snapshot is damaged")),
+                false => waiting.extend_from_slice(&some),
+            }
         }
     }
-    let mut entries =
-        store.reader(JournalId::Meta, Pos(upto.0 + 1)).await.map_err(|e| unavailable(&e))?;
-    let mut assembler = Assembler::default();
-    let mut said = Instant::now();
-    let mut entries_read = 0u32;
-    while let Some(entry) = entries.next().await {
-        let taken = entry.and_then(|entry| {
-            all.tail = all.tail.max(entry.pos);
-            assembler.take(entry)
-        });
-        match taken {
-            Ok(Some((pos, parts, ops))) => {
-                if parts > 1 {
-                    all.parts.insert(pos.0, parts);
+
+    async fn read_journal(&mut self, store: &dyn Store, upto: Pos) -> Result<(), Error> {
+        let entries = store.reader(JournalId::Meta, Pos(upto.0 + 1)).await;
+        let mut entries = entries.map_err(|e| unavailable(&e))?;
+        let mut assembler = Assembler::default();
+        let mut said = Instant::now();
+        let mut entries_read = 0u32;
+        while let Some(entry) = entries.next().await {
+            let taken = entry.and_then(|entry| {
+                self.state.tail = self.state.tail.max(entry.pos);
+                assembler.take(entry)
+            });
+            match taken {
+                Ok(Some((pos, parts, ops))) => {
+                    if parts > 1 {
+                        self.state.parts.insert(pos.0, parts);
+                    }
+                    let mut index = 0;
+                    ops.into_iter().for_each(|op| self.apply(op, pos, &mut index));
+                    self.values.hand_over().await;
                 }
-                let mut index = 0;
-                ops.into_iter().for_each(|op| all.apply(op, pos, &mut index));
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(
+                        %error,
+                        "an entry of the journal is damaged and skipped: what it held is lost"
+                    );
+                    self.state.note_damage(1, || error.to_string());
+                }
             }
-            Ok(None) => {}
-            Err(error) => {
-                all.damaged += 1;
-                tracing::error!(
-                    %error,
-                    "an entry of the journal is damaged and skipped: what it held is lost"
+            entries_read = entries_read.wrapping_add(1);
+            if entries_read.is_multiple_of(LOOK_ENTRIES) && said.elapsed() > QUIET {
+                said = Instant::now();
+                tracing::info!(
+                    snapshot_position = upto.0,
+                    position = self.state.tail.0,
+                    "still reading the journal: connections are accepted when its last entry is read"
                 );
-                all.first_damaged.get_or_insert_with(|| error.to_string());
             }
         }
-        entries_read = entries_read.wrapping_add(1);
-        if entries_read.is_multiple_of(LOOK_ENTRIES) && said.elapsed() > QUIET {
-            said = Instant::now();
-            tracing::info!(
-                snapshot_position = upto.0,
-                position = all.tail.0,
-                "still reading the journal: connections are accepted when its last entry is read"
-            );
+        Ok(())
+    }
+
+    fn apply(&mut self, op: Op, pos: Pos, index: &mut u32) {
+        match op {
+            Op::Retain { vhost, key, message } => self.values.put(Change { vhost, key, message }),
+            other => self.state.apply(other, pos, index),
         }
     }
-    all.tail = all.tail.max(upto);
-    Ok(all)
 }
 
 impl Recovered {
@@ -158,6 +204,13 @@ impl Recovered {
     /// What is known of the first damaged entry.
     pub fn first_damaged(&self) -> &str {
         self.first_damaged.as_deref().unwrap_or_default()
+    }
+
+    fn note_damage(&mut self, entries: u64, why: impl FnOnce() -> String) {
+        self.damaged += entries;
+        if entries > 0 {
+            self.first_damaged.get_or_insert_with(why);
+        }
     }
 
     fn apply(&mut self, op: Op, pos: Pos, index: &mut u32) {
@@ -256,20 +309,6 @@ impl Recovered {
                 self.bindings.put(&vhost, binding);
             }
             Op::Unbind { vhost, binding } => self.bindings.remove(&vhost, &binding),
-            Op::Retain { vhost, key, message } => {
-                let vhost = self.vhost(vhost);
-                let values = self.retained.entry(vhost).or_default();
-                match message {
-                    Some(message) => {
-                        let message = message.detached();
-                        // A value's topic is nearly always the message's own key: they share its bytes.
-                        let own = &message.address().key;
-                        let key = if *own == key { own.clone() } else { key.detached() };
-                        values.insert(key, message);
-                    }
-                    None => _ = values.remove(&key),
-                }
-            }
             other => self.apply_session(other),
         }
     }
@@ -302,9 +341,17 @@ impl Recovered {
             Op::Session { vhost, id, name, life, queue } => {
                 self.next_id = self.next_id.max(id.0);
                 let vhost = self.vhost(vhost);
-                let memos = self.sessions.remove(&id).map(|s| s.memos).unwrap_or_default();
-                let record = SessionRecord { vhost, name, life, queue, gone: None, memos };
-                self.sessions.insert(id, record);
+                match self.sessions.entry(id) {
+                    Entry::Occupied(known) => {
+                        let known = known.into_mut();
+                        (known.vhost, known.name, known.life) = (vhost, name, life);
+                        known.queue = queue;
+                    }
+                    Entry::Vacant(place) => {
+                        let memos = BTreeMap::new();
+                        place.insert(SessionRecord { vhost, name, life, queue, gone: None, memos });
+                    }
+                }
             }
             Op::SessionGone { id } => {
                 self.bindings.target_gone(&Target::Session(id));
@@ -388,18 +435,9 @@ impl Recovered {
         self.install_sessions(shared, &queues, now);
         for (vhost, bindings) in self.bindings.into_vhosts() {
             let Some(vhost) = shared.vhost(&vhost) else { continue };
-            let mut topology = vhost.topology.write();
-            for binding in bindings {
-                // Ids are given once: a binding to the id of a deleted queue or session leads nowhere.
-                topology.bind(binding, &vhost.generations);
-            }
+            vhost.topology.write().restore_bindings(bindings, &vhost.generations);
         }
-        for (vhost, values) in self.retained {
-            let Some(vhost) = shared.vhost(&vhost) else { continue };
-            for message in values.into_values() {
-                restore_value(shared, &vhost, message);
-            }
-        }
+        self.values.install(shared);
         for (id, mut publish) in self.parked {
             let owner = sessions_ended.get(&publish.owner).filter(|_| publish.due.is_gone());
             publish.orphan_of = owner.cloned();
@@ -419,17 +457,18 @@ impl Recovered {
         }
     }
 
+    /// Those that belong to sessions are returned.
     fn install_queues(
         &mut self,
         shared: &Arc<Shared>,
         now: Timestamp,
-    ) -> HashMap<LogId, Arc<Queue>> {
-        let owned: HashSet<LogId> = self.sessions.values().filter_map(|s| s.queue).collect();
-        let records = std::mem::take(&mut self.queues).into_iter();
-        let mut installed = HashMap::new();
-        for (name, records) in by_vhost(records.map(|(id, r)| (r.vhost.clone(), (id, r)))) {
+    ) -> FxHashMap<LogId, Arc<Queue>> {
+        let owned: FxHashSet<LogId> = self.sessions.values().filter_map(|s| s.queue).collect();
+        let records = std::mem::take(&mut self.queues).into_values();
+        let mut installed = FxHashMap::with_capacity_and_hasher(owned.len(), FxBuildHasher);
+        for (name, records) in by_vhost(records.map(|r| (r.vhost.clone(), r))) {
             let Some(vhost) = shared.vhost(&name) else {
-                for (_, record) in records {
+                for record in records {
                     let (vhost, queue) = (&record.vhost, &record.spec.name);
                     tracing::error!(
                         %vhost, %queue,
@@ -439,7 +478,7 @@ impl Recovered {
                 }
                 continue;
             };
-            let restored = records.into_iter().map(|(id, record)| restore(id, record, now));
+            let restored = records.into_iter().map(|record| restore(record, now));
             let queues: Vec<Arc<Queue>> = restored.collect();
             {
                 let mut topology = vhost.topology.write();
@@ -449,14 +488,14 @@ impl Recovered {
                 }
             }
             for queue in queues {
-                if !owned.contains(&queue.id) {
-                    watch_unused(shared, &vhost, &queue);
-                }
                 if let Some(due) = queue.look(|state| state.sub.deadline()) {
                     let event = TimerEvent::RecordExpires(vhost.name.clone(), queue.id);
                     shared.timers.set(due, event);
                 }
-                installed.insert(queue.id, queue);
+                match owned.contains(&queue.id) {
+                    true => _ = installed.insert(queue.id, queue),
+                    false => watch_unused(shared, &vhost, &queue),
+                }
             }
         }
         installed
@@ -465,7 +504,7 @@ impl Recovered {
     fn install_sessions(
         &mut self,
         shared: &Shared,
-        queues: &HashMap<LogId, Arc<Queue>>,
+        queues: &FxHashMap<LogId, Arc<Queue>>,
         now: Timestamp,
     ) {
         let sessions = std::mem::take(&mut self.sessions).into_iter();
@@ -513,21 +552,18 @@ impl QueueRecord {
     }
 }
 
-fn restore(id: LogId, record: Box<QueueRecord>, now: Timestamp) -> Arc<Queue> {
-    let QueueRecord { vhost, spec, sub, used } = *record;
-    let queue = Queue::new((id, &vhost), spec, None, now);
-    queue.look(|state| {
-        state.sub = sub;
-        state.sub.recover();
-        state.had_consumer = used;
-    });
+fn restore(record: Box<QueueRecord>, now: Timestamp) -> Arc<Queue> {
+    let QueueRecord { vhost, spec, mut sub, used } = *record;
+    sub.recover();
+    let queue = Queue::with(sub, &vhost, spec, (None, now));
+    queue.look(|state| state.had_consumer = used);
     queue
 }
 
 fn restore_session(
     id: SessionId,
     record: SessionRecord,
-    queues: &HashMap<LogId, Arc<Queue>>,
+    queues: &FxHashMap<LogId, Arc<Queue>>,
     now: Timestamp,
 ) -> Arc<Named> {
     let queue = record.queue.and_then(|id| queues.get(&id).cloned());

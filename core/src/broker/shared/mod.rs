@@ -71,13 +71,15 @@ pub struct Start {
     pub tail: Pos,
     /// Counts the starts.
     pub epoch: u64,
+    /// What was read is charged to it already.
+    pub budget: Arc<Budget>,
 }
 
 impl Shared {
     /// Empty virtual hosts, nothing running. The receiver wakes the task that reads records back.
     pub fn new(setup: Setup, start: Start) -> (Arc<Self>, mpsc::Receiver<()>) {
         let Setup { settings, formats, topology, store, authenticator } = setup;
-        let budget = Arc::new(Budget::new(settings.memory_resident, settings.memory_high));
+        let budget = start.budget;
         let vhosts = settings
             .vhosts
             .iter()

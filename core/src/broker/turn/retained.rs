@@ -5,9 +5,7 @@
 use super::context::Context;
 use super::run::Turn;
 use crate::broker::operations::ops::Ops;
-use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
-use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::topology::Topology;
@@ -140,21 +138,6 @@ impl Context<'_> {
             self.watch_values(at);
         }
     }
-}
-
-/// A retained value of an earlier start, which no limit refuses. One that has expired is gone.
-pub fn restore_value(shared: &Arc<Shared>, vhost: &Arc<Vhost>, message: Message) {
-    let context = Context { shared, vhost, now: shared.now() };
-    let expires = message.meta().expires;
-    if expires.is_some_and(|at| at <= context.now) {
-        return;
-    }
-    shared.charge(&message);
-    if let Some(at) = expires {
-        context.watch_values(at);
-    }
-    let key = message.address().key.clone();
-    vhost.retained.lock().set(key, Some(message));
 }
 
 impl Turn {

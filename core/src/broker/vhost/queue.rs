@@ -113,6 +113,17 @@ impl Queue {
         now: Timestamp,
     ) -> Arc<Self> {
         let sub = Subscription::new(id, Rules::of(&spec));
+        Self::with(sub, vhost, spec, (owner, now))
+    }
+
+    /// A queue with what a subscription of the same id has.
+    pub fn with(
+        sub: Subscription,
+        vhost: &Name,
+        spec: QueueSpec,
+        (owner, now): (Option<SessionId>, Timestamp),
+    ) -> Arc<Self> {
+        let id = sub.id;
         let state = QueueState {
             sub,
             consumer_inboxes: HandleMap::default(),

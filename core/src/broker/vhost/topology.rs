@@ -268,11 +268,7 @@ impl Topology {
         generations: &Generations,
     ) -> Option<bool> {
         let binding = binding.into();
-        let is_there = match &binding.target {
-            Target::Session(id) => self.sessions_by_id.contains_key(id),
-            Target::Log(id) => self.queues_by_id.contains_key(id),
-            Target::Exchange(_) => true,
-        };
+        let is_there = self.has_target(&binding.target);
         let exchange = self.exchanges.get_mut(&binding.source).filter(|_| is_there)?;
         bump(generations, exchange, &binding.key);
         self.kept.grow(binding.cost());
@@ -289,6 +285,51 @@ impl Topology {
             }
         }
         Some(false)
+    }
+
+    /// Takes over the bindings of a start, listed by where they lead. Ids are given once: a binding to the id of a
+    /// deleted queue or session leads nowhere and is left out, and so is one from an exchange that is not there.
+    pub fn restore_bindings(
+        &mut self,
+        mut stored: BTreeMap<Target, Bindings>,
+        generations: &Generations,
+    ) {
+        generations.bump();
+        let before = self.matchers_bytes();
+        let mut bytes = 0;
+        stored.retain(|target, list| {
+            if !self.has_target(target) {
+                return false;
+            }
+            let mut lost = Vec::new();
+            for binding in list.as_slice() {
+                match self.exchanges.get_mut(&binding.source) {
+                    Some(exchange) => {
+                        exchange.matcher.bind(binding.clone());
+                        bytes += binding.cost();
+                    }
+                    None => lost.push(binding.clone()),
+                }
+            }
+            lost.iter().for_each(|binding| _ = list.remove(binding));
+            self.bindings_count += list.len();
+            !list.is_empty()
+        });
+        bytes += stored.len() * TARGET_BYTES + self.matchers_bytes().saturating_sub(before);
+        self.kept.grow(bytes);
+        self.bound.append(&mut stored);
+    }
+
+    fn matchers_bytes(&self) -> usize {
+        self.exchanges.values().map(|exchange| exchange.matcher.bytes()).sum()
+    }
+
+    fn has_target(&self, target: &Target) -> bool {
+        match target {
+            Target::Session(id) => self.sessions_by_id.contains_key(id),
+            Target::Log(id) => self.queues_by_id.contains_key(id),
+            Target::Exchange(_) => true,
+        }
     }
 
     /// Removes a binding. False when there is none.
