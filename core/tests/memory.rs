@@ -6,37 +6,19 @@
 #[path = "broker/stage.rs"]
 mod stage;
 
+use cap::Cap;
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::*;
 use stage::{Client, Stage, TOPICS, queue, topic};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::alloc::System;
 
 /// Objects of each kind.
 const MANY: usize = 2_000;
 /// Bytes that take no part: buffers that grow once, the store in memory, tables of the runtime.
 const ASIDE: usize = 512 << 10;
 
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it is.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 /// A stage on which nothing is written to the store that would stay in memory.
 async fn empty() -> (Stage, Client) {
@@ -49,7 +31,7 @@ async fn empty() -> (Stage, Client) {
 /// Bytes that are counted and that are allocated.
 fn now(stage: &Stage) -> (usize, usize) {
     let counted = stage.broker.memory_used() + stage.broker.memory_kept();
-    (counted, LIVE.load(Ordering::Relaxed))
+    (counted, ALLOCATOR.allocated())
 }
 
 /// What came since `before` is counted, within a factor of two in both directions.

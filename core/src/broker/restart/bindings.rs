@@ -19,7 +19,8 @@ struct OfVhost {
     by_source: HashMap<Name, FromSource>,
 }
 
-/// Bindings that lead from one exchange, in no order. Those that are gone may still be among them: nobody else has them.
+/// Bindings that lead from one exchange, in no order. Those that are gone may still be among them: nobody else has
+/// them.
 #[derive(Default)]
 struct FromSource {
     bindings: Vec<Arc<Binding>>,

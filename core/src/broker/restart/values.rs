@@ -1,5 +1,5 @@
-//! Retained values as snapshot and journal leave them. Nothing else that is stored depends on them, so they are read and
-//! put in order on a thread of their own, while the others are read, and are in their place once that has ended.
+//! Retained values as snapshot and journal leave them. Nothing else that is stored depends on them, so they are read
+//! and put in order on a thread of their own, while the others are read, and are in their place once that has ended.
 
 use crate::broker::operations::known::Known;
 use crate::broker::operations::messages::StoredMessage;

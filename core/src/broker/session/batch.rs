@@ -29,7 +29,8 @@ pub(super) struct QueuedPublish {
     pub publish: Publish,
     /// State that is stored in the same entry as the message.
     pub memo: Option<Memo>,
-    /// It has happened already, before those in front of it that are held back; only its confirm has to wait for theirs.
+    /// It has happened already, before those in front of it that are held back; only its confirm has to wait for
+    /// theirs.
     pub done: Option<ConfirmOutcome>,
 }
 

@@ -54,8 +54,8 @@ impl Session {
         Ok(binding)
     }
 
-    /// A binding that exists already takes nothing. Nothing is added before this is asked; that another connection binds
-    /// between this and the binding itself makes one more than the limit for each connection at most.
+    /// A binding that exists already takes nothing. Nothing is added before this is asked; that another connection
+    /// binds between this and the binding itself makes one more than the limit for each connection at most.
     fn may_bind(&self, shared: &Shared, binding: &Binding) -> Result<(), Error> {
         let topology = self.vhost.topology.read();
         if topology.is_bound(binding) {

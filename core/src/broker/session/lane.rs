@@ -62,8 +62,8 @@ impl Session {
         }
     }
 
-    /// The lane's transaction, if so much more may be kept in this session's open transactions. Otherwise it is emptied,
-    /// and its commit is refused.
+    /// The lane's transaction, if so much more may be kept in this session's open transactions. Otherwise it is
+    /// emptied, and its commit is refused.
     fn keep_in_transaction(
         &mut self,
         lane: LaneId,
