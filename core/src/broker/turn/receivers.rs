@@ -139,8 +139,7 @@ mod tests {
             let (mut all, mut expected) = (Receivers::default(), vec![0; few]);
             for step in 0..200 {
                 let at = (step * step + step / 3) % few;
-                let known = receivers.get(at).zip(expected.get_mut(at));
-                if let Some((receiver, count)) = known {
+                if let Some((receiver, count)) = receivers.get(at).zip(expected.get_mut(at)) {
                     all.add(receiver, (), 2);
                     *count += 1;
                     assert_eq!(all.sum(receiver), (*count, 2 * *count));
