@@ -407,6 +407,7 @@ impl Topology {
     }
 
     /// All bindings.
+    #[cfg(test)]
     pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
         self.bound.values().flat_map(Bindings::as_slice)
     }
