@@ -472,9 +472,9 @@ impl Recovered {
                     let (vhost, queue) = (&record.vhost, &record.spec.name);
                     tracing::error!(
                         %vhost, %queue,
-                        "a stored queue belongs to a virtual host that is not configured: it is not served, \
-                         and the next snapshot forgets it; to keep it, stop the broker and configure the virtual \
-                         host"
+                        "a stored queue belongs to a virtual host that is not configured: it is not \
+                         served, and the next snapshot forgets it; to keep it, stop the broker and \
+                         configure the virtual host"
                     );
                 }
                 continue;

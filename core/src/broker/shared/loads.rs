@@ -59,8 +59,8 @@ impl Loads {
         }
     }
 
-    /// Resolves when the first `upto` records that were rejected while their messages were not in memory have left their
-    /// queue, and that is submitted to the committer.
+    /// Resolves when the first `upto` records that were rejected while their messages were not in memory have left
+    /// their queue, and that is submitted to the committer.
     pub async fn removed(&self, queue: &Queue, upto: u64) {
         loop {
             let answered = self.answered.notified();

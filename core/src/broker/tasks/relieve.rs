@@ -1,7 +1,7 @@
 //! Messages leave memory. Over the resident mark, messages of stored records that wait or are with consumers are let
-//! go: they are read back when they are to be delivered (`load`); pages of such records come to rest. Over the high mark,
-//! publishers are held back as well, and transient records are written to the journal first, marked so that recovery
-//! drops them: so memory always falls below the mark again, with or without a consumer.
+//! go: they are read back when they are to be delivered (`load`); pages of such records come to rest. Over the high
+//! mark, publishers are held back as well, and transient records are written to the journal first, marked so that
+//! recovery drops them: so memory always falls below the mark again, with or without a consumer.
 
 use crate::broker::journal::unit::{Placed, Unit, WriteReason};
 use crate::broker::shared::Shared;

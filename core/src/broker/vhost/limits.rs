@@ -172,7 +172,8 @@ impl Limits {
             std::mem::take(&mut warned.1)
         };
         tracing::warn!(
-            %vhost, user = %who.user, client = %who.client, listener = %who.listener, limit = key, max, refused,
+            %vhost, user = %who.user, client = %who.client, listener = %who.listener,
+            limit = key, max, refused,
             "a limit was reached: requests beyond it are refused"
         );
         error
