@@ -1,7 +1,7 @@
-//! Pages at rest: all that lives in them is stored, waits or is with a consumer, and is not in memory. They are kept as the bytes that a
-//! snapshot stores too (docs/STORE.md, operation 18), about six for a record.
+//! Pages at rest: all that lives in them is stored, waits or is with a consumer, and is not in memory. They are kept
+//! as the bytes that a snapshot stores too (docs/STORE.md, operation 18), about six for a record.
 
-use super::page::{Place, Record, RecordState};
+use super::record::{Place, Record, RecordState};
 use crate::exchange::{BindingTag, Tags};
 use crate::message::Timestamp;
 use crate::message::cost::ALLOCATION;

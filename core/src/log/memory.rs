@@ -1,7 +1,7 @@
 //! What the pages of a log take in memory, as the budget sees it. Pages in memory can come to rest: they wait. Pages at
 //! rest stay until their records leave: they are kept.
 
-use super::page::Record;
+use super::record::Record;
 use crate::message::cost::ALLOCATION;
 use crate::message::{Account, Budget, Charge};
 use std::sync::Arc;

@@ -6,11 +6,13 @@
 mod cold;
 mod memory;
 mod page;
+mod record;
 mod spec;
 
 pub use cold::Cold;
 pub(crate) use cold::{put_tag, put_tags, take_tag, take_tags};
-pub use page::{Log, PAGE_RECORDS, Place, Record, RecordState, RemovalReason};
+pub use page::{Log, PAGE_RECORDS};
+pub use record::{Place, Record, RecordState, RemovalReason};
 pub use spec::{Life, Limits, Overflow, QueueSpec};
 
 /// Place of a record in its log: dense, from 0, never reused.

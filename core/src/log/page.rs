@@ -1,22 +1,12 @@
 //! Records in pages of [`PAGE_RECORDS`]. A page whose records only wait for their turn is at rest: see `cold`.
-//!
-//! ```text
-//!            ┌ committed ┐
-//! Uncommitted ──────────► Ready ◄──── returned ────┐
-//!      │ failed             │ dispatched            │
-//!      ▼                    ▼                       │
-//!    (gone)              InFlight ──────────────────┘
-//!                           │ settled, moved            (rejected, and its message not in memory:
-//!                           ▼                        PendingRemoval until that is fetched)
-//!                         (gone)
-//! ```
 
 use super::Offset;
 use super::cold::Cold;
 use super::memory::{PageMemory, hot_bytes};
+use super::record::{Place, Record, RecordState};
 use crate::exchange::{BindingTag, Tags};
+use crate::message::Budget;
 use crate::message::cost::ALLOCATION;
-use crate::message::{Budget, Message, Reason, Timestamp};
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -25,60 +15,6 @@ use std::sync::Arc;
 pub const PAGE_RECORDS: u64 = 1024;
 /// Pages that a list always keeps its places for.
 const PLACES_MIN: usize = 64;
-
-/// Where a stored record is: position of its entry in the journal, and its index there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    pub pos: u64,
-    pub index: u32,
-}
-
-/// What may happen to a record next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecordState {
-    /// Its store entry is on the way: not to be delivered.
-    Uncommitted,
-    Ready,
-    /// With that consumer.
-    InFlight(u32),
-    /// Rejected while its message was not in memory: it leaves as soon as that is back.
-    PendingRemoval,
-}
-
-/// One record.
-#[derive(Debug)]
-pub struct Record {
-    /// None: evicted; it comes back from its place.
-    pub message: Option<Message>,
-    pub tags: Tags,
-    pub state: RecordState,
-    /// Failed deliveries.
-    pub attempts: u16,
-    /// A consumer may have seen it.
-    pub seen: bool,
-    /// Set when stored.
-    pub place: Option<Place>,
-    /// Its removal has to be stored: a durable message in a durable queue.
-    pub durable: bool,
-    /// Priority that orders it; 0 where the queue has none.
-    pub priority: u8,
-    /// Bytes that limits and credit count.
-    pub size: u32,
-    pub expires: Option<Timestamp>,
-    /// Of a pending removal.
-    pub removal_reason: Option<RemovalReason>,
-}
-
-impl Record {
-    /// When it expires: never, where it is owed to whoever has seen it.
-    pub fn expiry(&self, keeps_seen: bool) -> Option<Timestamp> {
-        self.expires.filter(|_| !(keeps_seen && self.seen))
-    }
-}
-
-/// Why a record has to leave, and the consumer's words.
-pub type RemovalReason = Box<(Reason, Option<Arc<str>>)>;
-
 #[derive(Debug)]
 enum Page {
     /// Nothing in it lives.
@@ -473,8 +409,8 @@ impl Log {
         }
     }
 
-    /// Shows living records that are not at rest, in their order, of up to `count` pages from page number `from` on, each
-    /// with the bytes that its page takes in memory. The number of the page behind them; none: that is all.
+    /// Shows living records that are not at rest, in their order, of up to `count` pages from page number `from` on,
+    /// each with the bytes that its page takes in memory. The number of the page behind them; none: that is all.
     pub fn visit_hot(
         &mut self,
         (from, count): (u64, usize),
@@ -501,8 +437,8 @@ impl Log {
         self.freeze_pages(&numbers, false);
     }
 
-    /// Puts to rest every page in memory that can be, of those whose numbers are in the range: also one that still grows,
-    /// and what consumers have. One that is empty goes.
+    /// Puts to rest every page in memory that can be, of those whose numbers are in the range: also one that still
+    /// grows, and what consumers have. One that is empty goes.
     pub fn freeze_among(&mut self, numbers: Range<u64>) {
         let start = self.hot.partition_point(|number| *number < numbers.start);
         let theirs = self.hot.iter().copied().skip(start).take_while(|n| *n < numbers.end);

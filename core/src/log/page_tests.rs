@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::message::Account;
+use crate::message::Timestamp;
 
 fn record(size: u32) -> Record {
     Record {

@@ -222,8 +222,8 @@ impl QueueState {
         self.sub.consumers.attach(consumer);
     }
 
-    /// The consumer leaves and what it has goes back. What its connection has not taken counts as never delivered: that is
-    /// `unseen`, which left the inbox before, and what is there now.
+    /// The consumer leaves and what it has goes back. What its connection has not taken counts as never delivered:
+    /// that is `unseen`, which left the inbox before, and what is there now.
     pub fn detach(
         &mut self,
         handle: Handle,
@@ -240,8 +240,8 @@ impl QueueState {
         self.unused_since = now;
     }
 
-    /// True when a consumer is not there, or stayed for nothing and has left now: it gets nothing by itself, and nothing
-    /// is in flight with it any more.
+    /// True when a consumer is not there, or stayed for nothing and has left now: it gets nothing by itself, and
+    /// nothing is in flight with it any more.
     pub fn leave_if_done(&mut self, handle: Handle) -> bool {
         let is_done = self.sub.consumers.leave_if_done(handle);
         if is_done {
@@ -250,8 +250,8 @@ impl QueueState {
         is_done
     }
 
-    /// Drops all records and consumers. Adds consumers that waited for their shared credit to `waiting`, and returns the
-    /// places of the records in the journal.
+    /// Drops all records and consumers. Adds consumers that waited for their shared credit to `waiting`, and returns
+    /// the places of the records in the journal.
     pub fn empty(&mut self, waiting: &mut Vec<Woken>) -> Vec<Place> {
         let mut places = Vec::new();
         self.sub.log.visit(Offset(0), |_, record| {
