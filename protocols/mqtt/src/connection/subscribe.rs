@@ -217,11 +217,7 @@ impl Connection<'_> {
         }
         match known || self.subscriptions.len() < self.options.subscriptions_max {
             true => Ok(()),
-            false => {
-                let max = self.options.subscriptions_max;
-                let detail = format!("there may be {max} subscriptions of one session");
-                Err(Error::new(ErrorKind::LimitReached, detail))
-            }
+            false => Err(Error::new(ErrorKind::LimitReached, "too many subscriptions")),
         }
     }
 
