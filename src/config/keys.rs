@@ -174,7 +174,8 @@ const OBJECTS: &[Key] = &[
         "memos",
         Form::Count { min: 1, max: 1_000_000_000 },
         "200000",
-        "Notes that one session keeps for QoS 2: deliveries and publishes whose handshake is not complete.",
+        "Notes that one session that outlives its connection keeps for QoS 2: deliveries and publishes whose \
+         handshake is not complete.",
     ),
     preset(
         "parked",
@@ -203,8 +204,9 @@ const OBJECTS: &[Key] = &[
     preset(
         "transaction_items",
         Form::Count { min: 1, max: 1_000_000_000 },
-        "1000000",
-        "Publishes and acknowledgements in the open transactions of one connection.",
+        "100000",
+        "Publishes and acknowledgements in the open transactions of one connection. One commit of several may \
+         lead to 100,000 records of queues at most.",
     ),
     preset(
         "transaction_bytes",
@@ -492,7 +494,8 @@ pub const ROOT: &[Key] = &[
         "objects",
         Form::Table(OBJECTS),
         "How many objects there may be, and what they may take. What goes beyond is refused with the protocol's own \
-         error; what is there stays. All together they take at most half of `memory.high` (16 MiB if that is more).",
+         error; what is there stays. All together they take at most half of `memory.high` (16 MiB if that is more): messages that are kept half of that, \
+         queues, exchanges, bindings and sessions seven eighths, so that there is always room for whoever comes to take something away.",
     ),
     key(
         "queue",

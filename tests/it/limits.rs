@@ -338,8 +338,8 @@ fn mqtt_retained_values() {
     let mut old = Mqtt::connect(broker.mqtt, &Connect::v311("old"));
     let id = old.id();
     old.socket.send(&retained(4, "v/old", b"x", (1, id)));
-    assert_eq!(old.any(0x40, id), id.to_be_bytes());
-    assert_eq!(reader.receive().topic, "v/old");
+    // 3.1.1 has no word for no, and a PUBACK would be a lie.
+    assert!(old.socket.is_closed_within(PATIENCE));
     // One that is there may change.
     let id = client.id();
     client.socket.send(&retained(5, "v/0", b"y", (1, id)));

@@ -81,7 +81,7 @@ impl Default for ObjectLimits {
             retained_values: 5_000_000,
             retained_bytes: 1 << 30,
             consumers: 50_000,
-            transaction_items: 1_000_000,
+            transaction_items: 100_000,
             transaction_bytes: 64 << 20,
             header_fields: 1_000,
             header_bytes: 256 << 10,

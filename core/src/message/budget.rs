@@ -19,6 +19,17 @@ pub enum Account {
     Kept,
 }
 
+/// How far what is kept may fill its part. Something is always left for those who come to take something away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Messages: retained values, delayed publishes, open transactions.
+    Bulk,
+    /// Queues, exchanges, bindings, sessions.
+    Objects,
+    /// What a connection needs: consumers, subscriptions, buffers.
+    Connection,
+}
+
 /// Counts resident bytes.
 #[derive(Debug)]
 pub struct Budget {
@@ -77,9 +88,18 @@ impl Budget {
         (self.high / 2).max(KEPT_MIN)
     }
 
-    /// So many bytes more may be kept.
-    pub fn can_keep(&self, bytes: usize) -> bool {
-        self.used(Account::Kept).saturating_add(bytes) <= self.kept_max()
+    /// What a share of that is.
+    pub fn kept_share(&self, share: Share) -> usize {
+        match share {
+            Share::Bulk => self.kept_max() / 2,
+            Share::Objects => self.kept_max() / 8 * 7,
+            Share::Connection => self.kept_max(),
+        }
+    }
+
+    /// So many bytes more may be kept, for something of that kind.
+    pub fn can_keep(&self, share: Share, bytes: usize) -> bool {
+        self.used(Account::Kept).saturating_add(bytes) <= self.kept_share(share)
     }
 
     /// Counts `bytes` until the charge is dropped.
@@ -155,7 +175,12 @@ mod tests {
         let budget = Arc::new(Budget::new(20 * MIB, 64 * MIB));
         let kept = budget.charge(Account::Kept, 10 * MIB);
         let waiting = budget.charge(Account::Waiting, 54 * MIB);
-        assert!(!budget.is_over() && budget.can_keep(22 * MIB) && !budget.can_keep(23 * MIB));
+        let can_keep = |mib| budget.can_keep(Share::Connection, mib * MIB);
+        assert!(!budget.is_over() && can_keep(22) && !can_keep(23));
+        assert!(
+            budget.can_keep(Share::Objects, 18 * MIB) && !budget.can_keep(Share::Objects, 19 * MIB)
+        );
+        assert!(budget.can_keep(Share::Bulk, 6 * MIB) && !budget.can_keep(Share::Bulk, 7 * MIB));
         kept.grow(90 * MIB);
         assert!(budget.is_over());
         waiting.set(32 * MIB);

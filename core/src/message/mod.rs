@@ -15,7 +15,7 @@ mod value;
 pub(crate) mod wire;
 
 pub use address::Address;
-pub use budget::{Account, Budget, Charge};
+pub use budget::{Account, Budget, Charge, Share};
 pub use fields::{BodyKind, Fields, Id, Properties, ReplyTo};
 pub use key::{Key, Name, SEPARATOR};
 pub use neutral::Neutral;

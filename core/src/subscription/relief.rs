@@ -61,13 +61,15 @@ impl Relief {
         let bytes = message.footprint() as u64;
         // One record that stays keeps its whole page.
         let page = Some(offset.0 / PAGE_RECORDS);
-        if !is_with_consumer && self.keep_bytes > 0 && self.counted != page {
-            self.keep_bytes = self.keep_bytes.saturating_sub(page_bytes as u64);
-            self.counted = page;
-        }
         if !is_with_consumer && self.keep_bytes > 0 {
-            self.keep_bytes = self.keep_bytes.saturating_sub(bytes);
-            return;
+            let page_part = if self.counted == page { 0 } else { page_bytes as u64 };
+            let left = self.keep_bytes.checked_sub(bytes + page_part);
+            // The first one that does not fit ends it: what is behind it is delivered later.
+            self.keep_bytes = left.unwrap_or(0);
+            self.counted = page;
+            if left.is_some() {
+                return;
+            }
         }
         if record.place.is_some() {
             record.message = None;

@@ -132,7 +132,7 @@ async fn a_commit_that_leads_to_too_much_is_refused_whole() {
         client.put(Address::new("all".into(), "".into()), &n.to_string(), |_| {});
     }
     let refused = client.session.commit(client.lane).await.expect_err("120,000 records");
-    assert_eq!((refused.kind(), ready(&client, "all", 300)), (ErrorKind::TooLarge, 0));
+    assert_eq!((refused.kind(), ready(&client, "all", 300)), (ErrorKind::LimitReached, 0));
     client.session.begin(client.lane);
     for n in 0..300 {
         client.put(Address::new("all".into(), "".into()), &n.to_string(), |_| {});

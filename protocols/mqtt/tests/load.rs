@@ -275,7 +275,7 @@ async fn a_long_queue_does_not_stop_a_group() {
     assert_eq!(s.packet(Duration::from_secs(5)).await, None);
     // More than there are identifiers, when those that are loaded at once are through.
     house.publish("own", 72_000).await;
-    house.publish("group", 20).await;
+    house.publish("group", 400).await;
     house.restart().await;
     for receive_max in [1, 3, 8] {
         let mut s = connect(&house.broker, Options::default(), &house.drain, true);

@@ -273,9 +273,9 @@ impl Session {
                 state.sub.consumers.attach(getter);
                 handle
             });
-            if state.sub.get(handle, now, effects) {
-                state.unused_since = now;
-            }
+            // Asking is a use, whether or not there is something.
+            state.unused_since = now;
+            state.sub.get(handle, now, effects);
             let at = effects.deliveries.iter().position(|(h, _)| *h == handle);
             let found = at.map(|at| effects.deliveries.remove(at).1);
             if let Some(delivery) = found.as_ref().filter(|_| !settles) {

@@ -40,6 +40,25 @@ pub(super) struct Waiting {
     memos: Vec<(usize, Memo)>,
 }
 
+impl Waiting {
+    /// How many publishes there are.
+    pub fn count(&self) -> usize {
+        self.messages
+    }
+
+    /// Adds the confirm of a publish that has happened before.
+    fn answer_done(&mut self, queued: QueuedPublish) {
+        let QueuedPublish { lane, number, publish, done, .. } = queued;
+        let Some(confirmed) = done else { return };
+        self.is_done_before = true;
+        let is_returned = matches!(confirmed, ConfirmOutcome::Unroutable(_));
+        if publish.confirm || publish.mandatory && is_returned {
+            self.confirms.push(Confirm { lane, number, confirmed });
+            self.indices.push(usize::MAX);
+        }
+    }
+}
+
 impl Session {
     /// True while publishes are held back.
     fn is_held(&self) -> bool {
@@ -124,6 +143,22 @@ impl Session {
             self.finish(context, None);
         }
         self.batch.publishes = publishes;
+        self.answer_done(context);
+    }
+
+    /// Those in front that have happened are answered now.
+    fn answer_done(&mut self, context: Context<'_>) {
+        let mut waiting = Waiting::default();
+        while let Some(queued) = self.batch.publishes.pop_front_if(|queued| queued.done.is_some()) {
+            self.batch.looked_at.0 = self.batch.looked_at.0.saturating_sub(1);
+            let weight = queued.publish.message.weight();
+            self.batch.bytes = self.batch.bytes.saturating_sub(weight);
+            waiting.answer_done(queued);
+        }
+        if waiting.is_done_before {
+            self.touch();
+            self.conclude(context, waiting);
+        }
     }
 
     /// Memos of messages are stored with them; what was refused was not received.
@@ -295,17 +330,12 @@ impl Session {
         let is_mine = self.is_mine();
         while !self.turn.is_full() || self.turn.all_or_nothing {
             let Some(queued) = batch.pop_front() else { break };
-            let QueuedPublish { lane, number, publish, memo, done } = queued;
-            waiting.weight += publish.message.weight();
-            if let Some(confirmed) = done {
-                waiting.is_done_before = true;
-                let is_returned = matches!(confirmed, ConfirmOutcome::Unroutable(_));
-                if publish.confirm || publish.mandatory && is_returned {
-                    waiting.confirms.push(Confirm { lane, number, confirmed });
-                    waiting.indices.push(usize::MAX);
-                }
+            waiting.weight += queued.publish.message.weight();
+            if queued.done.is_some() {
+                waiting.answer_done(queued);
                 continue;
             }
+            let QueuedPublish { lane, number, publish, memo, .. } = queued;
             if memo.is_some() && !is_mine {
                 // The connection that has the session now does not know of it: its client will send it again.
                 continue;
@@ -351,42 +381,43 @@ impl Session {
             true => Terms::Refusable,
             false => Terms::Untold,
         };
-        let (taken, index, confirmed) = match self.route(context, &message, terms) {
-            Ok(route) => {
-                let taken = self.turn.publish(context, &message, &route, terms);
-                let is_unroutable = |turn: &Turn| {
-                    let refusal = turn.refusal(taken.index);
-                    refusal.is_some_and(|why| why.kind() == ErrorKind::Unroutable)
-                };
-                match taken.routed {
-                    _ if mandatory && is_unroutable(&self.turn) => {
-                        (Some(taken.index), taken.index, ConfirmOutcome::Unroutable(message))
+        let (taken, index, confirmed) =
+            match self.route(context, &message, confirm || terms == Terms::Refusable) {
+                Ok(route) => {
+                    let taken = self.turn.publish(context, &message, &route, terms);
+                    let is_unroutable = |turn: &Turn| {
+                        let refusal = turn.refusal(taken.index);
+                        refusal.is_some_and(|why| why.kind() == ErrorKind::Unroutable)
+                    };
+                    match taken.routed {
+                        _ if mandatory && is_unroutable(&self.turn) => {
+                            (Some(taken.index), taken.index, ConfirmOutcome::Unroutable(message))
+                        }
+                        true if confirm => (Some(taken.index), taken.index, ConfirmOutcome::Stored),
+                        false if confirm || mandatory => {
+                            (Some(taken.index), usize::MAX, ConfirmOutcome::Unroutable(message))
+                        }
+                        _ => return Some(taken.index),
                     }
-                    true if confirm => (Some(taken.index), taken.index, ConfirmOutcome::Stored),
-                    false if confirm || mandatory => {
-                        (Some(taken.index), usize::MAX, ConfirmOutcome::Unroutable(message))
+                }
+                Err(why) => {
+                    if why.kind() == ErrorKind::LimitReached {
+                        let visited = context.vhost.limits.objects.exchanges_visited;
+                        self.turn.worked(visited / STEPS_OF_AN_EFFECT);
                     }
-                    _ => return Some(taken.index),
+                    waiting.no_route.get_or_insert_with(|| why.clone());
+                    let is_denied = why.kind() == ErrorKind::Refused;
+                    if terms == Terms::Untold && is_denied {
+                        context.vhost.note_drop(DropReason::Denied, message.address(), &why);
+                    }
+                    match (confirm, can_refuse || !is_denied) {
+                        (false, _) => return None,
+                        (true, true) => (None, usize::MAX, ConfirmOutcome::Refused(why)),
+                        // Its protocol has no word for no: it is taken, and dropped.
+                        (true, false) => (None, usize::MAX, ConfirmOutcome::Stored),
+                    }
                 }
-            }
-            Err(why) => {
-                if why.kind() == ErrorKind::LimitReached {
-                    let visited = context.vhost.limits.objects.exchanges_visited;
-                    self.turn.worked(visited / STEPS_OF_AN_EFFECT);
-                }
-                waiting.no_route.get_or_insert_with(|| why.clone());
-                let is_denied = why.kind() == ErrorKind::Refused;
-                if terms == Terms::Untold && is_denied {
-                    context.vhost.note_drop(DropReason::Denied, message.address(), &why);
-                }
-                match (confirm, can_refuse || !is_denied) {
-                    (false, _) => return None,
-                    (true, true) => (None, usize::MAX, ConfirmOutcome::Refused(why)),
-                    // Its protocol has no word for no: it is taken, and dropped.
-                    (true, false) => (None, usize::MAX, ConfirmOutcome::Stored),
-                }
-            }
-        };
+            };
         waiting.confirms.push(Confirm { lane, number, confirmed });
         waiting.indices.push(index);
         taken
@@ -417,7 +448,7 @@ impl Session {
         &mut self,
         context: Context<'_>,
         message: &Message,
-        terms: Terms,
+        is_answered: bool,
     ) -> Result<Arc<Route>, Error> {
         let address = message.address();
         let caches = (&context.vhost.routes, &context.vhost.generations);
@@ -445,8 +476,8 @@ impl Session {
         };
         let (route, cacheable) =
             context.vhost.route((address, &message.meta().origin), &fields, retain)?;
-        // Where its publisher cannot be told, a message is delivered that cannot be retained.
-        if let Some(why) = refusal.filter(|_| terms == Terms::Refusable) {
+        // Where nobody waits for an answer, a message is delivered that cannot be retained.
+        if let Some(why) = refusal.filter(|_| is_answered) {
             return Err(why);
         }
         self.turn.worked(route.steps / STEPS_OF_AN_EFFECT);

@@ -4,7 +4,7 @@
 use super::state::Session;
 use crate::broker::vhost::limits::Limit;
 use crate::error::Error;
-use crate::message::{Account, Charge};
+use crate::message::{Account, Charge, Share};
 
 impl Session {
     /// A charge of no bytes for what is kept: whoever has it tells it when that grows or shrinks.
@@ -14,17 +14,14 @@ impl Session {
 
     /// `LimitReached` when so many bytes more would be too many for what is kept.
     pub fn may_keep(&self, bytes: usize) -> Result<(), Error> {
-        let limits = &self.vhost.limits;
-        match limits.budget.can_keep(bytes) {
-            true => Ok(()),
-            false => Err(limits.refuse(Limit::Memory, (&self.vhost.name, &*self.inbox.origin))),
-        }
+        let who = (&self.vhost.name, &*self.inbox.origin);
+        self.vhost.limits.check_memory(Share::Connection, bytes, who)
     }
 
     /// `LimitReached` when `items` and `bytes` are more than the open transactions of one connection may have together.
     pub fn may_keep_open(&self, items: usize, bytes: usize) -> Result<(), Error> {
         let (limits, who) = (&self.vhost.limits, (&self.vhost.name, &*self.inbox.origin));
         limits.check(Limit::TransactionItems, (items, 0), 0, who)?;
-        limits.check(Limit::TransactionBytes, (bytes, 0), 0, who)
+        limits.check(Limit::TransactionBytes, (bytes, 0), bytes.min(1), who)
     }
 }

@@ -103,7 +103,12 @@ impl Session {
     /// [`Session::events`].
     pub fn may_commit(&mut self, lane: LaneId) -> bool {
         let transaction = self.lane_mut(lane).and_then(|l| l.transaction.as_ref());
-        transaction.is_none_or(|t| t.publishes.is_empty()) || self.has_disk_space()
+        // What clears retained values makes room.
+        let clears = |queued: &QueuedPublish| {
+            let message = &queued.publish.message;
+            message.meta().retain && message.body().is_empty()
+        };
+        transaction.is_none_or(|t| t.publishes.iter().all(clears)) || self.has_disk_space()
     }
 
     /// False while the disk is nearly full. What a transaction has in memory is no reason to hold it back when memory
@@ -182,9 +187,10 @@ impl Session {
         let mut waiting = self.publish_all(context, &mut transaction.publishes);
         self.turn.all_or_nothing = false;
         let mut no_route = waiting.no_route.take();
-        if self.turn.does_more_than(COMMIT_WORK_MAX) {
+        // One message may have any number of receivers, as without a transaction.
+        if waiting.count() > 1 && self.turn.does_more_than(COMMIT_WORK_MAX) {
             let detail = format!("one commit may lead to {COMMIT_WORK_MAX} records at most");
-            no_route.get_or_insert_with(|| Error::new(ErrorKind::TooLarge, detail));
+            no_route.get_or_insert_with(|| Error::new(ErrorKind::LimitReached, detail));
         }
         if let Err(why) = self.turn.admit(context, no_route) {
             self.finish(context, None);

@@ -13,10 +13,14 @@ use crate::message::cost::Cost;
 
 impl Session {
     /// An error when there are as many parked publishes as there may be, or no memory for one more.
-    fn check_parked(&self, message: &Message) -> Result<(), Error> {
+    fn check_parked(&self, due: ParkUntil, message: &Message) -> Result<(), Error> {
         let vhost = &self.vhost;
         let there = self.broker.shared().parked.lock().count(&vhost.name);
-        let bytes = message.cost() + size_of::<ParkedPublish>();
+        // A will is small, and refusing it would refuse the client.
+        let bytes = match due {
+            ParkUntil::At(_) => message.cost() + size_of::<ParkedPublish>(),
+            ParkUntil::Disconnected { .. } => 0,
+        };
         vhost.limits.check(Limit::Parked, (there, 1), bytes, (&vhost.name, self.origin()))
     }
 
@@ -25,7 +29,7 @@ impl Session {
         self.flush_behind().await;
         let shared = self.shared();
         self.vhost.check(message.address())?;
-        self.check_parked(&message)?;
+        self.check_parked(due, &message)?;
         // A will is small, and refusing it would refuse the client.
         if matches!(due, ParkUntil::At(_)) {
             shared.check_disk_space()?;

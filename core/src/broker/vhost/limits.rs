@@ -3,7 +3,7 @@
 
 use crate::broker::settings::ObjectLimits;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Budget, Name, Origin};
+use crate::message::{Budget, Name, Origin, Share};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,6 +95,19 @@ impl Limit {
         }
     }
 
+    /// How far such things may fill the memory for what is kept.
+    fn share(self) -> Share {
+        match self {
+            Limit::Parked
+            | Limit::RetainedValues
+            | Limit::RetainedBytes
+            | Limit::TransactionItems
+            | Limit::TransactionBytes => Share::Bulk,
+            Limit::Queues | Limit::Exchanges | Limit::Bindings | Limit::Sessions => Share::Objects,
+            _ => Share::Connection,
+        }
+    }
+
     /// Its value.
     pub fn max(self, limits: &ObjectLimits, budget: &Budget) -> usize {
         match self {
@@ -149,15 +162,29 @@ impl Limits {
         if there.saturating_add(more) > limit.max(&self.objects, &self.budget) {
             return Err(self.refuse(limit, who));
         }
-        if !self.budget.can_keep(bytes) {
-            return Err(self.refuse(Limit::Memory, who));
+        self.check_memory(limit.share(), bytes, who)
+    }
+
+    /// `LimitReached` when there is no memory for so many bytes more. None take none.
+    pub fn check_memory(
+        &self,
+        share: Share,
+        bytes: usize,
+        who: (&Name, &Origin),
+    ) -> Result<(), Error> {
+        match bytes == 0 || self.budget.can_keep(share, bytes) {
+            true => Ok(()),
+            false => Err(self.refuse_at(Limit::Memory, self.budget.kept_share(share), who)),
         }
-        Ok(())
     }
 
     /// Counts a request that met the limit; the error that answers it.
-    pub fn refuse(&self, limit: Limit, (vhost, who): (&Name, &Origin)) -> Error {
-        let (key, max) = (limit.key(), limit.max(&self.objects, &self.budget));
+    pub fn refuse(&self, limit: Limit, who: (&Name, &Origin)) -> Error {
+        self.refuse_at(limit, limit.max(&self.objects, &self.budget), who)
+    }
+
+    fn refuse_at(&self, limit: Limit, max: usize, (vhost, who): (&Name, &Origin)) -> Error {
+        let key = limit.key();
         let why = format!("there may be {max} {} ({key})", limit.counts());
         let error = Error::new(ErrorKind::LimitReached, why);
         let Some(met) = self.met.get(limit as usize) else { return error };

@@ -184,7 +184,7 @@ fn publish_keeps_what_is_the_senders() {
                 content-type=x/y user=a:2 \"hello\"";
     let Ok(Packet::Publish(publish)) = decode_line(line, Version::V5) else { panic!("a publish") };
     assert_eq!((publish.topic.as_str(), publish.packet_id, publish.qos), ("t/a", 9, 1));
-    assert_eq!((publish.expiry, publish.alias, publish.users), (Some(30), Some(3), 1));
+    assert_eq!((publish.expiry, publish.alias, publish.users), (Some(30), Some(3), 2));
     assert!(publish.retain && !publish.dup);
     assert_eq!(&publish.payload[..], b"hello");
     let mut want = Vec::new();

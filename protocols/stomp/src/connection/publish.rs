@@ -84,6 +84,8 @@ impl Connection<'_> {
         let request = SendRequest::read(headers, self.now, &self.session.origin().user)?;
         let targets = self.targets_of(&request, headers).await?;
         let bytes = self.native_block(&request, headers).await?;
+        // How many there may be is a limit of the codec.
+        self.session.check_headers(bytes.len(), || 0)?;
         let native = Native { format: self.client.format, bytes };
         let meta = request.meta(self.session.origin(), self.now);
         let mut count = 0;

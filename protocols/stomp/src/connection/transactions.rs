@@ -1,15 +1,10 @@
-//! Open transactions: what they will do when committed. Bounded over all of a connection, because nothing of them is
-//! in the broker yet.
+//! Open transactions: what they will do when committed. Whoever adds to them asks the session first whether it may keep
+//! that: nothing of them is in the broker yet.
 
 use super::subscriptions::Token;
 use crate::mapping::invalid;
 use crossdock_core::{Error, ErrorKind, Message, Outcome};
 use rustc_hash::FxHashMap;
-
-/// Operations of all open transactions, at most; BEGIN counts as one.
-const OPERATIONS_MAX: usize = 10_000;
-/// Bytes of their messages, at most.
-const BYTES_MAX: usize = 16 << 20;
 
 /// One frame of a transaction.
 #[derive(Debug)]
@@ -75,7 +70,7 @@ impl Transactions {
         if self.open.contains_key(name) {
             return Err(invalid(format!("transaction '{name}' has begun already")));
         }
-        self.count(name.len())?;
+        self.count(name.len());
         let (bytes, memory) = (name.len(), size_of::<Open>() + 2 * name.len());
         self.memory += memory;
         self.open.insert(name.to_owned(), Open { bytes, memory, ..Open::default() });
@@ -87,7 +82,7 @@ impl Transactions {
         if !self.open.contains_key(name) {
             return Err(unknown(name));
         }
-        self.count(size)?;
+        self.count(size);
         if let Some(open) = self.open.get_mut(name) {
             open.bytes += size;
             open.messages += usize::from(matches!(step, Operation::Publish(_)));
@@ -112,17 +107,9 @@ impl Transactions {
         Ok(open.operations)
     }
 
-    fn count(&mut self, size: usize) -> Result<(), Error> {
-        if self.operations >= OPERATIONS_MAX || self.bytes.saturating_add(size) > BYTES_MAX {
-            let detail = format!(
-                "there may be {OPERATIONS_MAX} operations and {BYTES_MAX} bytes in the open transactions of one \
-                 STOMP connection"
-            );
-            return Err(Error::new(ErrorKind::Full, detail));
-        }
+    fn count(&mut self, size: usize) {
         self.operations += 1;
         self.bytes += size;
-        Ok(())
     }
 }
 
@@ -168,17 +155,15 @@ mod tests {
     }
 
     #[test]
-    fn bounded_in_steps_and_bytes() {
+    fn what_is_open_is_counted() {
         let mut all = Transactions::default();
         all.begin("a").unwrap();
-        all.add("a", message(10 << 20)).unwrap();
-        assert_eq!(all.add("a", message(7 << 20)).unwrap_err().kind(), ErrorKind::Full);
-        for _ in 2..OPERATIONS_MAX {
-            all.add("a", ack()).unwrap();
-        }
-        assert_eq!(all.add("a", ack()).unwrap_err().kind(), ErrorKind::Full);
-        assert_eq!(all.begin("b").unwrap_err().kind(), ErrorKind::Full);
-        assert_eq!(all.end("a").unwrap().len(), OPERATIONS_MAX - 1);
-        assert!(all.begin("b").is_ok());
+        all.add("a", message(1 << 20)).unwrap();
+        all.add("a", ack()).unwrap();
+        assert!(all.memory() > 1 << 20);
+        let (operations, bytes) = all.with(&message(1 << 20));
+        assert!(operations == 4 && bytes > 2 << 20);
+        assert_eq!(all.end("a").unwrap().len(), 2);
+        assert_eq!((all.operations, all.bytes, all.memory), (0, 0, 0));
     }
 }
