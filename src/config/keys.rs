@@ -205,8 +205,8 @@ const OBJECTS: &[Key] = &[
         "transaction_items",
         Form::Count { min: 1, max: 1_000_000_000 },
         "100000",
-        "Publishes and acknowledgements in the open transactions of one connection. One commit of several may \
-         lead to 100,000 records of queues at most.",
+        "Publishes and acknowledgements in the open transactions of one connection. One commit of \
+         several may lead to 100,000 records of queues at most.",
     ),
     preset(
         "transaction_bytes",
@@ -493,9 +493,11 @@ pub const ROOT: &[Key] = &[
     key(
         "objects",
         Form::Table(OBJECTS),
-        "How many objects there may be, and what they may take. What goes beyond is refused with the protocol's own \
-         error; what is there stays. All together they take at most half of `memory.high` (16 MiB if that is more): messages that are kept half of that, \
-         queues, exchanges, bindings and sessions seven eighths, so that there is always room for whoever comes to take something away.",
+        "How many objects there may be, and what they may take. What goes beyond is refused with the \
+         protocol's own error; what is there stays. All together they take at most half of \
+         `memory.high` (16 MiB if that is more): messages that are kept half of that, queues, \
+         exchanges, bindings and sessions seven eighths, so that there is always room for whoever \
+         comes to take something away.",
     ),
     key(
         "queue",

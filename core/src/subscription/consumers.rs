@@ -323,9 +323,9 @@ impl Consumers {
         self.all.get_mut(handle).map(|c| c.in_flight.take_offsets()).unwrap_or_default()
     }
 
-    /// A consumer has settled these records: so many of them, with so many bytes, were in flight. Its shared credit comes
-    /// back, and if it stays for nothing it leaves. Adds consumers that waited for that credit to `wake`. True when
-    /// [`Consumers::tidy`] has to follow.
+    /// A consumer has settled these records: so many of them, with so many bytes, were in flight. Its shared credit
+    /// comes back, and if it stays for nothing it leaves. Adds consumers that waited for that credit to `wake`. True
+    /// when [`Consumers::tidy`] has to follow.
     pub(super) fn settled(
         &mut self,
         handle: Handle,

@@ -75,7 +75,8 @@ impl Subscription {
         self.pending_removals.begun()
     }
 
-    /// True while some of the first so many of them wait for their messages. They leave in the order of their rejection.
+    /// True while some of the first so many of them wait for their messages. They leave in the order of their
+    /// rejection.
     pub fn has_pending_removals(&self, upto: u64) -> bool {
         self.pending_removals.left() < upto && !self.pending_removals.is_empty()
     }

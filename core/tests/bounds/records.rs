@@ -1,5 +1,5 @@
-//! Records: what they take in memory is counted, and can leave it, also when their messages are small, and when consumers
-//! have them.
+//! Records: what they take in memory is counted, and can leave it, also when their messages are small, and when
+//! consumers have them.
 
 use crate::consumers::stage::{Client, Stage, until};
 use crate::measure::grows_linearly;

@@ -251,8 +251,8 @@ fn warn_if_open(dir: &Path) -> io::Result<()> {
         let mode = format!("{mode:o}");
         tracing::warn!(
             folder = %dir.display(), %mode,
-            "others can open the folder of the store: its files are for their owner alone, but their names and \
-             sizes can be seen"
+            "others can open the folder of the store: its files are for their owner alone, but their names \
+             and sizes can be seen"
         );
     }
     Ok(())

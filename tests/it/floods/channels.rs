@@ -1,4 +1,5 @@
-//! Floods of small AMQP methods that each lead to much: one of them is about all of a channel's deliveries or consumers.
+//! Floods of small AMQP methods that each lead to much: one of them is about all of a channel's deliveries or
+//! consumers.
 
 use super::{beside_victims, do_all, many};
 use crate::broker::Broker;

@@ -1,7 +1,7 @@
 //! What one client can do to all the others. In each test a flood runs for a while beside a victim, another connection
-//! that publishes one byte and waits for its confirm, again and again. 99 % of the victim's confirms have to come within
-//! 100 ms, and memory stays bounded. `CROSSDOCK_FLOODS=full` (cargo xtask test --full) floods with the numbers that
-//! stalled the broker once; otherwise with some of them.
+//! that publishes one byte and waits for its confirm, again and again. 99 % of the victim's confirms have to come
+//! within 100 ms, and memory stays bounded. `CROSSDOCK_FLOODS=full` (cargo xtask test --full) floods with the numbers
+//! that stalled the broker once; otherwise with some of them.
 //!
 //! These tests measure time: they run one after the other, and alone.
 

@@ -98,8 +98,8 @@ impl Unsettled {
         self.tags.front().is_some_and(|(next, _)| next.tag <= tag)
     }
 
-    /// Puts back up to [`SLICE`] of what was taken, the last ones of `tags` first; `tags` ascend. Those whose places are
-    /// gone are collected in `homeless`, for [`Unsettled::merge`]. True when there are more.
+    /// Puts back up to [`SLICE`] of what was taken, the last ones of `tags` first; `tags` ascend. Those whose places
+    /// are gone are collected in `homeless`, for [`Unsettled::merge`]. True when there are more.
     pub fn put_back_some(&mut self, tags: &mut Vec<Tag>, homeless: &mut Vec<Tag>) -> bool {
         for _ in 0..SLICE {
             let Some(tag) = tags.pop() else { return false };
