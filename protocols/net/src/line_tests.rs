@@ -252,7 +252,7 @@ async fn a_turn_has_so_many_frames_and_so_much_output() {
     scene.line.output.tail().extend_from_slice(&vec![b'o'; OUT_MAX + 1000]);
     assert!(!scene.line.goes_on());
     assert!(timeout(SECOND, scene.next()).await.is_err(), "the peer has to read first");
-    let mut got = vec![0; 2000];
+    let mut got = vec![0; 1000];
     let reads = tokio::spawn(async move {
         let mut peer = scene.peer;
         peer.read_exact(&mut got).await.unwrap();
