@@ -14,7 +14,7 @@ const SECONDS: u64 = 5;
 /// Time after which memory has grown to what it needs.
 const WARM_UP_PART: u32 = 5;
 /// Bytes that a short run may grow by, in which five percent would be noise.
-const NOISE: usize = 4 << 20;
+const NOISE: usize = 16 << 20;
 /// How long it is watched at rest.
 const REST: Duration = Duration::from_secs(5);
 

@@ -5,7 +5,7 @@ use super::batch::QueuedPublish;
 use super::state::Session;
 use crate::broker::door::events::{Confirm, ConfirmOutcome, Notice};
 use crate::broker::door::request::{LaneId, Memo, Publish};
-use crate::broker::journal::unit::Ticket;
+use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::turn::context::Context;
 use crate::broker::turn::run::{Terms, Turn};
 use crate::broker::vhost::drops::DropReason;
@@ -281,10 +281,24 @@ impl Session {
 
     /// Flushes everything that is queued, held back or not, turn by turn.
     pub(super) async fn flush_all(&mut self) {
+        if !self.batch.publishes.is_empty() {
+            self.wait_for_share().await;
+        }
         self.flush_some();
         while self.status.has_more {
             tokio::task::yield_now().await;
+            self.wait_for_share().await;
             self.flush_some();
+        }
+    }
+
+    /// While this session has more than its share on the way to the store, others wait for that: it does, too.
+    async fn wait_for_share(&mut self) {
+        let shared = self.shared();
+        let share = shared.settings.session_share;
+        if !self.status.internal && self.inbox.uncommitted.load(Ordering::Acquire) > share {
+            // A store that has failed takes nothing more, and says so to each confirm.
+            let _ = shared.committer.sync(Unit::default()).await;
         }
     }
 
