@@ -100,7 +100,7 @@ impl Connection {
             incoming.body.extend_from_slice(&payload);
             state.count();
             // The body is there already: what is checked is that there is room for all of it.
-            return match self.session.may_keep(0) {
+            return match self.session.may_keep(1) {
                 Ok(()) => Ok(()),
                 Err(why) => Err(Refusal::new(ReplyCode::PreconditionFailed, why.detail())),
             };
