@@ -24,7 +24,7 @@ struct OfVhost {
 #[derive(Default)]
 struct FromSource {
     bindings: Vec<Arc<Binding>>,
-    /// With so many, those that are gone are taken out.
+    /// At this length the bindings that were removed are taken out of the list.
     sweep_at: usize,
 }
 

@@ -65,7 +65,7 @@ struct QueueRecord {
 
 /// Records that are read before pages are put to rest, so that few are in memory at a time.
 const REST_RECORDS: usize = 100_000;
-/// Deleted queues that are remembered whether or not a session had them: at least so many.
+/// The last deleted queues that are remembered although no session had them.
 const GONE_MIN: usize = 64 << 10;
 /// How many of the ids that were given out last count as new.
 const GONE_NEW: u64 = 4 << 10;

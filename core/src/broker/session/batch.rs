@@ -16,7 +16,7 @@ pub(super) struct Batch {
     pub bytes: usize,
     /// The same, counted against the memory budget while they are held back.
     pub held: Option<Charge>,
-    /// Of those that are held back, so many were looked at, and these are their topics.
+    /// How many of the held publishes were searched for ones that clear a value, and the topics of those searched.
     pub looked_at: (usize, HashSet<Address>),
     /// They are not held back with the publishes.
     pub memos: Vec<Memo>,

@@ -12,7 +12,7 @@ impl Session {
         self.vhost.limits.budget.charge(Account::Kept, 0)
     }
 
-    /// `LimitReached` when so many bytes more would be too many for what is kept.
+    /// `LimitReached` when `bytes` more would take what is kept beyond half of `memory.high`.
     pub fn may_keep(&self, bytes: usize) -> Result<(), Error> {
         let who = (&self.vhost.name, &*self.inbox.origin);
         self.vhost.limits.check_memory(Share::Connection, bytes, who)

@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// `LimitReached` for a message with more headers, or more bytes of them, than one may have. `count` is called only
-    /// for so many bytes that there could be too many.
+    /// when `bytes` exceeds `objects.header_fields`, for each header takes a byte at least.
     pub fn check_headers(&self, bytes: usize, count: impl FnOnce() -> usize) -> Result<(), Error> {
         let limits = &self.vhost.limits;
         let who = (&self.vhost.name, &*self.inbox.origin);

@@ -40,8 +40,8 @@ pub(super) struct Plan<'a> {
     by: Option<Arc<ContentPath>>,
     /// Its publisher was answered long ago: what refuses it then dead-letters it instead.
     pub(super) is_answered: bool,
-    /// Its publisher can be told that there is no room for a retained value. Otherwise it is delivered all the same,
-    /// and not retained.
+    /// Its publisher waits for an answer, and is refused when its value is over `objects.retained_*`. Otherwise the
+    /// message is delivered and not retained.
     pub(super) is_refusable: bool,
 }
 

@@ -319,7 +319,7 @@ fn route_of(
     let mut retained = None;
     let retain = |route: &Route| {
         let retains = context.retains(message) && !route.is_watched();
-        // Nobody can be told that there is no room for its value: it is delivered, and not retained.
+        // No publisher waits for an answer here: a value over `objects.retained_*` is delivered, and not retained.
         retained = retains.then(|| context.retain(message)).and_then(Result::ok);
     };
     let (route, _) =

@@ -197,7 +197,7 @@ impl Turn {
         self.work > work
     }
 
-    /// Notes that routing took so many steps more.
+    /// Adds `steps` of routing to what this turn has done.
     pub fn worked(&mut self, steps: usize) {
         self.work += steps;
     }

@@ -165,7 +165,7 @@ impl Limits {
         self.check_memory(limit.share(), bytes, who)
     }
 
-    /// `LimitReached` when there is no memory for so many bytes more. None take none.
+    /// `LimitReached` when `bytes` more would take what is kept beyond that share. 0 bytes always fit.
     pub fn check_memory(
         &self,
         share: Share,

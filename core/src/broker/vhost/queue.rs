@@ -49,7 +49,7 @@ pub struct QueueState {
 
 /// Consumers that one hand-over finds one after the other; with more, their deliveries are sorted first.
 const SORTED_FROM: usize = 4;
-/// Inboxes that are told apart one by one; more are hashed.
+/// With this many inboxes or more they are found by a hash, not by comparing each.
 const HASHED_FROM: usize = 8;
 
 /// Records of one queue that have to be fetched.
