@@ -236,7 +236,8 @@ struct Parts {
     native: Native,
     /// Bytes of key, headers and body.
     size: usize,
-    fields: OnceLock<Fields>,
+    /// Boxed: most messages are never decoded, and wait in large numbers.
+    fields: OnceLock<Box<Fields>>,
     frames: Mutex<SmallVec<[(FormatId, Bytes); 1]>>,
     charge: OnceLock<Charge>,
     /// Bytes of what was decoded and encoded of it so far.
@@ -334,7 +335,10 @@ impl Message {
         self.0.fields.get_or_init(|| {
             let native = &self.0.native;
             let decoded = formats.get(native.format).map(|f| f.decode(&native.bytes, &self.0.body));
-            let fields = decoded.and_then(Result::ok).unwrap_or_default();
+            let fields = match decoded {
+                Some(Ok(fields)) => Box::new(fields),
+                Some(Err(_)) | None => Box::default(),
+            };
             self.grow(fields.cost());
             fields
         })

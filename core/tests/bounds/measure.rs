@@ -45,13 +45,8 @@ pub fn grows_linearly(what: &str, n: usize, mut run: impl FnMut(usize) -> Durati
 
 #[test]
 fn what_is_quadratic_is_found() {
-    let quadratic = |n: usize| {
-        timed(|| {
-            let list: Vec<usize> = (0..n).collect();
-            let found = (0..n).filter(|i| list.contains(i)).count();
-            assert_eq!(std::hint::black_box(found), n);
-        })
-    };
+    // Invented times: what is judged here is the judge.
+    let quadratic = |n: usize| Duration::from_nanos((n * n) as u64);
     let found = std::panic::catch_unwind(|| grows_linearly("a scan", 4_000, quadratic));
     assert!(found.is_err());
     grows_linearly("a sum", 2_000_000, |n| {

@@ -262,10 +262,13 @@ impl Line {
 
     /// Whether the adapter may decode one more frame in this turn. If not, it ends its turn, and is told of the bytes
     /// that it left when others had theirs, and when output has been written.
+    #[inline]
     pub fn goes_on(&mut self) -> bool {
-        let goes_on = self.output.len() < OUT_MAX && self.turn.has_room();
-        self.unread |= !goes_on && !self.input.is_empty();
-        goes_on
+        if self.turn.has_room() && self.output.len() < OUT_MAX {
+            return true;
+        }
+        self.unread |= !self.input.is_empty();
+        false
     }
 
     /// True once when the adapter left bytes in the input because its turn was over: for adapters that read a peer

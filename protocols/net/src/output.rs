@@ -45,12 +45,18 @@ impl Output {
     }
 
     /// The buffer to encode frame heads and small frames into.
+    #[inline]
     pub fn tail(&mut self) -> &mut BytesMut {
         if self.tail.capacity() == 0 {
-            self.tail = TAIL.take();
-            self.tail.reserve(TAIL_BYTES);
+            self.new_tail();
         }
         &mut self.tail
+    }
+
+    #[cold]
+    fn new_tail(&mut self) {
+        self.tail = TAIL.take();
+        self.tail.reserve(TAIL_BYTES);
     }
 
     /// Appends a shared piece: a body, or a tail encoded once for many receivers.

@@ -204,6 +204,9 @@ impl Channel {
     }
 }
 
+/// The channels of a connection.
+pub type Channels = FxHashMap<u16, Slot>;
+
 /// A channel number that is in use.
 pub enum Slot {
     Open(Box<Channel>),

@@ -37,7 +37,7 @@ use crate::Options;
 use crate::codec::frame;
 use crate::codec::{FrameKind, Method, MethodId, Refusal, Reply, ReplyCode, method};
 use bytes::BytesMut;
-use channel::{Confirms, Mode, Slot};
+use channel::{Channels, Confirms, Mode, Slot};
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{
     Accepted, Broker, ConsumerId, Error, ErrorKind, Events, LaneId, Name, PoolId, Session,
@@ -196,7 +196,7 @@ struct Connection {
     vhost: Name,
     client: Capabilities,
     limits: Limits,
-    channels: FxHashMap<u16, Slot>,
+    channels: Channels,
     lanes: FxHashMap<LaneId, u16>,
     /// Confirms to come for channels that are gone, by their former lane.
     stale_confirms: FxHashMap<LaneId, u64>,
@@ -237,7 +237,7 @@ impl Connection {
             vhost,
             client,
             limits,
-            channels: FxHashMap::default(),
+            channels: Channels::default(),
             lanes: FxHashMap::default(),
             stale_confirms: FxHashMap::default(),
             subscribers: FxHashMap::default(),
@@ -335,7 +335,12 @@ impl Connection {
         while self.held_commit.is_none() && self.line.goes_on() {
             let decoded = frame::decode(self.line.input.buffer(), self.limits.frame_max);
             match decoded.map_err(|refusal| Closing::Refused(refusal, (0, 0)))? {
-                Some(frame) => self.receive(frame).await?,
+                Some(frame) => {
+                    if let Some(request) = self.receive(frame)? {
+                        // Boxed: a large future, and not for each frame.
+                        Box::pin(self.perform(*request)).await?;
+                    }
+                }
                 None => break,
             }
         }

@@ -2,11 +2,12 @@
 //! before nothing is looked up and no name is made.
 
 use super::Connection;
-use super::channel::{Content, Incoming, Mode};
+use super::channel::{Channel, Content, Incoming, Mode};
+use super::receive::opened;
 use crate::codec::{ContentHeader, Refusal, ReplyCode, method};
 use crate::mapping::{FORMAT, errors, inbound};
 use bytes::{Bytes, BytesMut};
-use crossdock_core::{Address, Message, Meta, Native, Publish};
+use crossdock_core::{Message, Native, Publish, Session};
 
 impl Connection {
     /// The method: the address is found here; the message is published when its content is complete.
@@ -18,20 +19,19 @@ impl Connection {
         if publish.immediate {
             return Err(Refusal::new(ReplyCode::NotImplemented, "immediate publishes"));
         }
-        let turn = self.turn;
-        let last = &self.channel(channel)?.last_address;
-        let address = match last.get(publish, turn) {
+        let (turn, mandatory) = (self.turn, publish.mandatory);
+        let state = opened(&mut self.channels, channel)?;
+        let address = match state.last_address.get(publish, turn) {
             Some(address) => address,
             None => {
-                if !last.knows_exchange(&publish.exchange, turn) {
+                if !state.last_address.knows_exchange(&publish.exchange, turn) {
                     self.check_exchange(&publish.exchange)?;
                 }
                 let topic_exchange = self.session.broker().settings().topic_exchange.clone();
                 self.channel(channel)?.last_address.set(publish, turn, &topic_exchange)
             }
         };
-        let mandatory = publish.mandatory;
-        self.channel(channel)?.content = Content::Method { address, mandatory };
+        opened(&mut self.channels, channel)?.content = Content::Method { address, mandatory };
         Ok(())
     }
 
@@ -55,7 +55,8 @@ impl Connection {
     }
 
     pub(super) fn content_header(&mut self, channel: u16, payload: &Bytes) -> Result<(), Refusal> {
-        let state = self.channel(channel)?;
+        let Self { channels, session, now, .. } = self;
+        let state = opened(channels, channel)?;
         let Content::Method { address, mandatory } = std::mem::take(&mut state.content) else {
             return Err(Refusal::new(
                 ReplyCode::UnexpectedFrame,
@@ -63,7 +64,7 @@ impl Connection {
             ));
         };
         let header = ContentHeader::decode(payload)?;
-        let max = self.session.broker().settings().message_bytes_max;
+        let max = session.broker().settings().message_bytes_max;
         // Refused by what was promised: nothing is gathered for a message that will not be taken.
         let body_size = usize::try_from(header.body_size).unwrap_or(usize::MAX);
         if body_size > max {
@@ -71,23 +72,22 @@ impl Connection {
             return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
         }
         let count = || inbound::count_headers(&header.properties);
-        if let Err(why) = self.session.check_headers(header.properties.len(), count) {
+        if let Err(why) = session.check_headers(header.properties.len(), count) {
             return Err(Refusal::new(ReplyCode::PreconditionFailed, why.detail()));
         }
-        let meta = inbound::meta(&header.properties, self.session.origin(), self.now)?;
+        let meta = inbound::meta(&header.properties, session.origin(), *now)?;
         let (properties, body) = (header.properties, BytesMut::new());
         let incoming = Incoming { address, mandatory, meta, properties, body_size, body };
         match body_size {
-            0 => self.complete(channel, incoming, Bytes::new()),
-            _ => {
-                self.channel(channel)?.content = Content::Body(incoming);
-                Ok(())
-            }
+            0 => complete(session, state, incoming, Bytes::new()),
+            _ => state.content = Content::Body(incoming),
         }
+        Ok(())
     }
 
     pub(super) fn content_body(&mut self, channel: u16, payload: Bytes) -> Result<(), Refusal> {
-        let state = self.channel(channel)?;
+        let Self { channels, session, .. } = self;
+        let state = opened(channels, channel)?;
         let Content::Body(incoming) = &mut state.content else {
             return Err(Refusal::new(ReplyCode::UnexpectedFrame, "a body frame without a header"));
         };
@@ -100,7 +100,7 @@ impl Connection {
             incoming.body.extend_from_slice(&payload);
             state.count();
             // The body is there already: what is checked is that there is room for all of it.
-            return match self.session.may_keep(1) {
+            return match session.may_keep(1) {
                 Ok(()) => Ok(()),
                 Err(why) => Err(Refusal::new(ReplyCode::PreconditionFailed, why.detail())),
             };
@@ -117,27 +117,23 @@ impl Connection {
                 std::mem::take(&mut incoming.body).freeze()
             }
         };
-        self.complete(channel, incoming, body)
-    }
-
-    fn complete(&mut self, channel: u16, incoming: Incoming, body: Bytes) -> Result<(), Refusal> {
-        let Incoming { address, mandatory, meta, properties, .. } = incoming;
-        let message = message(address, meta, properties, body);
-        let state = self.channel(channel)?;
-        let (lane, confirm) = (state.lane, state.mode == Mode::Confirm);
-        let number =
-            self.session.publish(lane, Publish { mandatory, ..Publish::new(message, confirm) });
-        if confirm {
-            let state = self.channel(channel)?;
-            state.confirms.published = number;
-            if mandatory {
-                state.confirms.mandatory.push_back(number);
-            }
-        }
+        complete(session, state, incoming, body);
         Ok(())
     }
 }
 
-fn message(address: Address, meta: Meta, properties: Bytes, body: Bytes) -> Message {
-    Message::new(address, meta, Native { format: FORMAT, bytes: properties }, body)
+/// The content is all there.
+fn complete(session: &mut Session, state: &mut Channel, incoming: Incoming, body: Bytes) {
+    let Incoming { address, mandatory, meta, properties, .. } = incoming;
+    let native = Native { format: FORMAT, bytes: properties };
+    let message = Message::new(address, meta, native, body);
+    let confirm = state.mode == Mode::Confirm;
+    let publish = Publish { mandatory, ..Publish::new(message, confirm) };
+    let number = session.publish(state.lane, publish);
+    if confirm {
+        state.confirms.published = number;
+        if mandatory {
+            state.confirms.mandatory.push_back(number);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Frames → methods → the file of their topic. Channels open and close here; a refusal closes its channel or the
 //! connection.
 
-use super::channel::{Channel, Confirms, Content, Slot};
+use super::channel::{Channel, Channels, Confirms, Content, Slot};
 use super::settle::How;
 use super::{Closing, Connection};
 use crate::codec::{Frame, FrameKind, Method, MethodId, Refusal, Reply, ReplyCode, method};
@@ -11,11 +11,41 @@ fn unexpected(text: impl std::fmt::Display) -> Refusal {
     Refusal::new(ReplyCode::UnexpectedFrame, text)
 }
 
+/// What a frame asks for that may have to be waited for.
+pub(super) struct Request {
+    channel: u16,
+    /// The method that a refusal names.
+    cause: MethodId,
+    work: Work,
+}
+
+enum Work {
+    Method(Method),
+    /// What is left of an acknowledgement of more than one slice.
+    SettleRest {
+        tag: u64,
+        how: How,
+    },
+}
+
+/// The state of an open channel.
+#[inline]
+pub(super) fn opened(channels: &mut Channels, channel: u16) -> Result<&mut Channel, Refusal> {
+    match channels.get_mut(&channel) {
+        Some(Slot::Open(state)) => Ok(state),
+        _ => {
+            let text = format!("channel {channel} is not open");
+            Err(Refusal::new(ReplyCode::ChannelError, text))
+        }
+    }
+}
+
 impl Connection {
-    /// One frame. Refusals that close a channel are dealt with here; an error ends the connection.
-    pub(super) async fn receive(&mut self, frame: Frame) -> Result<(), Closing> {
+    /// One frame. What can be done at once is done; the rest is for [`Connection::perform`], before the next frame.
+    /// Refusals that close a channel are dealt with here; an error ends the connection.
+    pub(super) fn receive(&mut self, frame: Frame) -> Result<Option<Box<Request>>, Closing> {
         if frame.kind == FrameKind::Heartbeat {
-            return Ok(());
+            return Ok(None);
         }
         let channel = frame.channel;
         let cause = match frame.kind {
@@ -25,13 +55,33 @@ impl Connection {
             _ => (0, 0),
         };
         let outcome = match self.channels.get(&channel) {
-            _ if channel == 0 => return self.receive_on_zero(&frame, cause),
-            Some(Slot::Open(_)) => self.receive_on(frame).await,
+            _ if channel == 0 => return self.receive_on_zero(&frame, cause).map(|()| None),
+            Some(Slot::Open(state)) => {
+                let in_content = !matches!(state.content, Content::None);
+                self.receive_on(frame, in_content)
+            }
             Some(Slot::Closing) => {
                 self.receive_on_closing(&frame, cause);
+                Ok(None)
+            }
+            None => self.open_channel(&frame, cause).map(|()| None),
+        };
+        match outcome {
+            Ok(None) => Ok(None),
+            Ok(Some(work)) => Ok(Some(Box::new(Request { channel, cause, work }))),
+            Err(refusal) => self.fail(channel, refusal, cause).map(|()| None),
+        }
+    }
+
+    /// What was left to do for a frame.
+    pub(super) async fn perform(&mut self, request: Request) -> Result<(), Closing> {
+        let Request { channel, cause, work } = request;
+        let outcome = match work {
+            Work::Method(method) => self.request(channel, method).await,
+            Work::SettleRest { tag, how } => {
+                self.settle_rest(channel, tag, how).await;
                 Ok(())
             }
-            None => self.open_channel(&frame, cause),
         };
         outcome.or_else(|refusal| self.fail(channel, refusal, cause))
     }
@@ -151,76 +201,70 @@ impl Connection {
 
     /// The state of an open channel. A channel can vanish only by its own frames.
     pub(super) fn channel(&mut self, channel: u16) -> Result<&mut Channel, Refusal> {
-        match self.channels.get_mut(&channel) {
-            Some(Slot::Open(state)) => Ok(state),
-            _ => {
-                let text = format!("channel {channel} is not open");
-                Err(Refusal::new(ReplyCode::ChannelError, text))
-            }
-        }
+        opened(&mut self.channels, channel)
     }
 
-    async fn receive_on(&mut self, frame: Frame) -> Result<(), Refusal> {
+    /// `in_content`: the rest of a content is due.
+    fn receive_on(&mut self, frame: Frame, in_content: bool) -> Result<Option<Work>, Refusal> {
         let channel = frame.channel;
         match frame.kind {
-            FrameKind::Header => self.content_header(channel, &frame.payload),
-            FrameKind::Body => self.content_body(channel, frame.payload),
-            FrameKind::Heartbeat => Ok(()),
+            FrameKind::Header => self.content_header(channel, &frame.payload)?,
+            FrameKind::Body => self.content_body(channel, frame.payload)?,
+            FrameKind::Heartbeat => {}
+            FrameKind::Method if in_content => {
+                return Err(unexpected("a method, where the rest of a content was due"));
+            }
             FrameKind::Method => {
-                if !matches!(self.channel(channel)?.content, Content::None) {
-                    return Err(unexpected("a method, where the rest of a content was due"));
-                }
                 let method = method::decode(&frame.payload)?;
-                self.method(channel, method).await
+                return self.method(channel, method);
             }
         }
+        Ok(None)
     }
 
     /// Any method on an open channel.
-    async fn method(&mut self, channel: u16, method: Method) -> Result<(), Refusal> {
+    fn method(&mut self, channel: u16, method: Method) -> Result<Option<Work>, Refusal> {
         match method {
-            Method::BasicPublish(publish) => self.publish(channel, &publish),
+            Method::BasicPublish(publish) => self.publish(channel, &publish)?,
             Method::BasicAck { delivery_tag, multiple } => {
-                self.settle(channel, (delivery_tag, multiple), How::Accept).await
+                return self.settle(channel, (delivery_tag, multiple), How::Accept);
             }
             Method::BasicNack { delivery_tag, multiple, requeue } => {
-                self.settle(channel, (delivery_tag, multiple), How::not_done(requeue)).await
+                return self.settle(channel, (delivery_tag, multiple), How::not_done(requeue));
             }
             Method::BasicReject { delivery_tag, requeue } => {
-                self.settle_one(channel, delivery_tag, How::not_done(requeue))
+                self.settle_one(channel, delivery_tag, How::not_done(requeue))?;
             }
-            Method::ConfirmSelect { no_wait } => self.confirm_select(channel, no_wait),
-            Method::TxSelect => self.tx_select(channel),
-            Method::BasicCancelOk => Ok(()),
+            Method::ConfirmSelect { no_wait } => self.confirm_select(channel, no_wait)?,
+            Method::TxSelect => self.tx_select(channel)?,
+            Method::BasicCancelOk => {}
             Method::BasicQos { prefetch_size, prefetch_count, global } => {
-                self.qos(channel, prefetch_size, prefetch_count, global)
+                self.qos(channel, prefetch_size, prefetch_count, global)?;
             }
             Method::ChannelOpen => {
                 let text = format!("channel {channel} is open already");
-                Err(Refusal::new(ReplyCode::ChannelError, text))
+                return Err(Refusal::new(ReplyCode::ChannelError, text));
             }
             waits => {
                 // What was settled before a request takes effect before it.
                 self.settles.flush(&mut self.session);
-                Box::pin(self.request(channel, waits)).await
+                return Ok(Some(Work::Method(waits)));
             }
         }
+        Ok(None)
     }
 
-    async fn settle(
+    fn settle(
         &mut self,
         channel: u16,
         (tag, multiple): (u64, bool),
         how: How,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Work>, Refusal> {
         if !multiple {
-            return self.settle_one(channel, tag, how);
+            return self.settle_one(channel, tag, how).map(|()| None);
         }
-        if self.settle_through(channel, tag, how)? {
-            // Boxed: rare, and a large future.
-            Box::pin(self.settle_rest(channel, tag, how)).await;
-        }
-        Ok(())
+        let is_long = self.settle_through(channel, tag, how)?;
+        Ok(is_long.then_some(Work::SettleRest { tag, how }))
     }
 
     /// Methods whose effect may be waited for.

@@ -15,6 +15,11 @@ use crossdock_core::{Fields, FormatId, Id, Message, Name, ReplyTo, Timestamp, Va
 /// Formats whose messages have a quality of service and a client id (docs/STORE.md).
 const MQTT: [FormatId; 2] = [FormatId(3), FormatId(4)];
 
+/// Headers that are added to a message's own, mostly at most: room for them is made at once.
+const ADDED: usize = 8;
+/// Bytes that the headers of a message take, mostly at most. They are copied, so what is left over is free again.
+const HEADERS_BYTES: usize = 512;
+
 /// The properties of a foreign message. `expiration` is what remains now, so the result keeps only without one.
 pub fn properties(message: &Message, fields: &Fields, carry: Carry, now: Timestamp) -> Bytes {
     let (p, meta) = (&fields.properties, message.meta());
@@ -26,7 +31,7 @@ pub fn properties(message: &Message, fields: &Fields, carry: Carry, now: Timesta
     field_headers(message, fields, &mut headers);
     carried(message, fields, carry, &mut headers);
     let expiration = meta.expires.map(|at| now.until(at).to_string());
-    let mut table = BytesMut::new();
+    let mut table = BytesMut::with_capacity(HEADERS_BYTES);
     headers.iter().for_each(|(name, value)| put_pair(&mut table, name, value));
     Properties {
         content_type: short(p.content_type.as_ref()),
@@ -58,7 +63,7 @@ fn short(field: Option<&Name>) -> Option<&[u8]> {
 
 /// Application headers: of a repeated name the first, and then all pairs as `mq.props`.
 fn own_headers(pairs: &[(Name, Value)], carry: Carry) -> Pairs {
-    let mut headers: Pairs = Vec::with_capacity(pairs.len());
+    let mut headers: Pairs = Vec::with_capacity(pairs.len() + ADDED);
     let mut seen = rustc_hash::FxHashSet::default();
     for (name, value) in pairs.iter().filter(|(name, _)| fits(name)) {
         if seen.insert(name) {
