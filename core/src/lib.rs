@@ -5,6 +5,7 @@
 //! | [`message`] | what is carried: immutable messages, neutral fields, keys and addresses |
 //! | [`exchange`] | routing, pure: kinds of exchange, patterns, selectors, retained values |
 //! | [`log`] | keeping, pure: records in pages, and what a queue is declared with |
+//! | [`rights`] | what users may do, pure: patterns over names, asked with an action and an object |
 //! | [`subscription`] | delivering, pure: ready records, credit, settling, expiry |
 //! | [`broker`] | the asynchronous shell, in rooms: sessions, turns, virtual hosts, the journal, background tasks |
 //! | `protocol` `transform` `store` `auth` | the seams to adapters, content routes, stores and logins |
@@ -31,6 +32,7 @@ pub mod log;
 pub mod memory;
 pub mod message;
 pub mod protocol;
+pub mod rights;
 pub mod store;
 pub mod subscription;
 pub mod transform;
@@ -50,4 +52,5 @@ pub use message::{
     Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
 };
 pub use protocol::{Accepted, Drain, Protocol, Sniff};
+pub use rights::{Action, Coverage, NameRegexes, Pattern, Rights, RightsText, TopicRegexes};
 pub use subscription::{ConsumerId, Credit, Delivery, Outcome};
