@@ -95,6 +95,7 @@ impl Plan {
             topology: self.predeclared.clone(),
             store,
             authenticator: wiring::authenticator(),
+            users: Vec::new(),
         };
         Broker::open(setup).await.map_err(|error| {
             vec![loaded.mistake("data_dir", format!("the store cannot be recovered: {error}"))]

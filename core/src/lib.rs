@@ -37,12 +37,15 @@ pub mod store;
 pub mod subscription;
 pub mod transform;
 
-pub use auth::{Authenticator, Credentials, Login, LoopbackGuest, Secret};
+pub use auth::{
+    Access, Account, Authenticator, CertificateNames, Credentials, Directory, GUEST, Identity,
+    Login, LoopbackGuest, Secret,
+};
 pub use broker::{
-    Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer, ConsumerSource, Declared,
-    DropReason, Events, LaneId, LastFailure, Memo, Notice, ObjectLimits, OnDetach, ParkId,
-    ParkUntil, PoolId, Publish, QueueStatus, Replay, RouteDrained, RouteStatus, Session,
-    SessionLife, SessionSpec, Settings, Setup, TopicRules,
+    AUDIT, AccountSource, Actor, Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer,
+    ConsumerSource, Declared, DropReason, Events, LaneId, LastFailure, Memo, Notice, ObjectLimits,
+    OnDetach, ParkId, ParkUntil, PoolId, Publish, QueueStatus, Replay, RouteDrained, RouteStatus,
+    Session, SessionLife, SessionSpec, Settings, Setup, TopicRules,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

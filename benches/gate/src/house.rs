@@ -43,6 +43,7 @@ impl House {
             topology: protocols.iter().flat_map(|p| p.topology()).collect(),
             store: Arc::new(MemoryStore::default()),
             authenticator: Arc::new(LoopbackGuest),
+            users: Vec::new(),
         };
         let (switch, drain) = Drain::channel();
         let broker = Broker::open(setup).await?;

@@ -64,9 +64,7 @@ impl Topics {
     fn meant<'a>(&'a self, who: &Who<'a>) -> Option<Vec<Meant<'a>>> {
         let meant = |word: &'a Word| match word {
             Word::One => Some(Meant::One),
-            Word::Is(text) => {
-                text.text(who).filter(|text| !text.contains('/')).map(|text| Meant::Is(text))
-            }
+            Word::Is(text) => text.text(who).filter(|text| !text.contains('/')).map(Meant::Is),
         };
         self.words.iter().map(meant).collect()
     }

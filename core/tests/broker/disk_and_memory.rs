@@ -201,6 +201,7 @@ async fn damage_is_accepted_once_or_not_at_all() {
         topology: vec![ExchangeSpec::new(TOPICS, Kind::Topic)],
         store: std::sync::Arc::new(store.clone()),
         authenticator: std::sync::Arc::new(LoopbackGuest),
+        users: Vec::new(),
     };
     let refused = Broker::open(setup(false)).await.map(|_| ()).expect_err("damaged");
     assert!(refused.detail().contains("--accept-damage"), "{refused}");

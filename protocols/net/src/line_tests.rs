@@ -4,8 +4,8 @@ use super::*;
 use bytes::BytesMut;
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::{
-    Address, Broker, Drain, Fields, Formats, LoopbackGuest, Message, Meta, Origin, Publish,
-    SessionSpec, Settings, Setup,
+    Address, Broker, Drain, Fields, Formats, Identity, LoopbackGuest, Message, Meta, Origin,
+    Publish, SessionSpec, Settings, Setup,
 };
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
@@ -32,9 +32,12 @@ impl Scene {
             topology: Vec::new(),
             store: Arc::new(MemoryStore::default()),
             authenticator: Arc::new(LoopbackGuest),
+            users: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("opens");
-        let session = broker.session(SessionSpec::anonymous("/", Origin::default())).await;
+        let session = broker
+            .session(SessionSpec::anonymous("/", Origin::default(), Identity::unlimited("guest")))
+            .await;
         let (mut line, peer, stop) = line(pipe);
         line.agreed(keep_alive);
         let session = session.expect("a session");

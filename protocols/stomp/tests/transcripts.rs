@@ -214,6 +214,7 @@ async fn broker() -> Broker {
         topology: stomp.topology(),
         store: Arc::new(MemoryStore::default()),
         authenticator: Arc::new(LoopbackGuest),
+        users: Vec::new(),
     };
     Broker::open(setup).await.expect("an empty store opens")
 }

@@ -15,7 +15,9 @@ pub fn catch_up(shared: &Arc<Shared>) {
             let mut ops = end_session(shared, vhost, named);
             if shared.parked.lock().has_will_of(named.id) {
                 // After another crash its will must still name its owner.
-                ops.session(&vhost.name, (named.id, &named.name), SessionLife::No, None);
+                let owner = named.with(|state| state.owner.clone());
+                let session = (named.id, &*named.name, (&*owner.user, &*owner.client));
+                ops.session(&vhost.name, session, SessionLife::No, None);
             }
             shared.committer.submit_ops(ops);
         }

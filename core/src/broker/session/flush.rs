@@ -467,7 +467,13 @@ impl Session {
         let address = message.address();
         let caches = (&context.vhost.routes, &context.vhost.generations);
         let retains = context.retains(message) && !self.turn.all_or_nothing;
-        if !retains && let Some(route) = self.routes.get(address, caches) {
+        if !retains && let Some(route) = self.routes.get(address, caches.1) {
+            return Ok(route);
+        }
+        // Read before rights are: a route is not remembered beyond a change of them.
+        let stamp = context.vhost.generations.stamp(&address.key);
+        self.check_write(address)?;
+        if !retains && let Some(route) = self.routes.share(address, stamp, caches) {
             return Ok(route);
         }
         let limits = &context.shared.settings;
@@ -476,7 +482,6 @@ impl Session {
         {
             return Err(Error::new(ErrorKind::TooLarge, "the address is too long"));
         }
-        let stamp = context.vhost.generations.stamp(&address.key);
         let fields = || message.fields(&context.shared.formats);
         let (turn, mut refusal) = (&mut self.turn, None);
         let retain = |route: &Route| {

@@ -6,9 +6,12 @@
 //! | `pressure` | memory, disk space, and publishers that are held back |
 //! | `journal_position` `open_turns` | how far the journal and snapshots are; turns that are ahead of them |
 //! | `loads` `timers` | what is asked of `tasks::load` and `tasks::due` |
+//! | `administration` | users and rights, as operators change them |
+//! | `users` | the users, their logins, and whose rights are asked for |
 //! | `identifiers` `clock` | ids, generated names, time |
 //! | `background` | the tasks |
 
+pub mod administration;
 pub mod background;
 pub mod clock;
 pub mod handle;
@@ -18,12 +21,13 @@ pub mod loads;
 pub mod open_turns;
 pub mod pressure;
 pub mod timers;
+pub mod users;
 
+use super::accounts::directory::Accounts;
 use super::journal::committer::{Committer, Live};
 use super::settings::{Settings, Setup};
 use super::vhost::host::Vhost;
 use super::vhost::parked::Parked;
-use crate::auth::Authenticator;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Budget, Formats, Message, Timestamp};
 use crate::store::{Pos, Store};
@@ -40,14 +44,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use timers::Timers;
 use tokio::sync::mpsc;
+use users::Users;
 
+pub use administration::Actor;
 pub use handle::Broker;
 
 /// What all parts of the broker share.
 pub struct Shared {
     pub settings: Settings,
     pub formats: Formats,
-    authenticator: Arc<dyn Authenticator>,
+    pub users: Users,
     vhosts: Vec<Arc<Vhost>>,
     pub store: Arc<dyn Store>,
     pub committer: Arc<Committer>,
@@ -78,7 +84,9 @@ pub struct Start {
 impl Shared {
     /// Empty virtual hosts, nothing running. The receiver wakes the task that reads records back.
     pub fn new(setup: Setup, start: Start) -> (Arc<Self>, mpsc::Receiver<()>) {
-        let Setup { settings, formats, topology, store, authenticator } = setup;
+        let Setup { settings, formats, topology, store, authenticator, users } = setup;
+        let accounts = Accounts::default();
+        accounts.configure(users);
         let budget = start.budget;
         let vhosts = settings
             .vhosts
@@ -87,7 +95,7 @@ impl Shared {
             .collect();
         let (loads, load_asked) = Loads::new();
         let shared = Self {
-            authenticator,
+            users: Users::new(authenticator, accounts, &settings.topic_exchange),
             vhosts,
             store,
             committer: Arc::new(Committer::new(start.live)),

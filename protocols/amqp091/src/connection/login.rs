@@ -11,7 +11,8 @@ use crate::mapping::errors;
 use bytes::{Buf, Bytes};
 use crossdock_core::message::lookup;
 use crossdock_core::{
-    Broker, Credentials, Error, ErrorKind, Login, Name, Origin, Secret, Session, SessionSpec, Value,
+    Broker, Credentials, Error, ErrorKind, Identity, Login, Name, Origin, Secret, Session,
+    SessionSpec, Value,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub struct LoginContext<'a> {
     pub options: &'a Options,
     pub broker: &'a Broker,
     pub entrance: Entrance,
+    /// The peer's address.
+    pub peer: Name,
 }
 
 /// A client that has logged in.
@@ -83,7 +86,7 @@ async fn receive(line: &mut Line, frame_max: usize) -> Result<(Method, MethodId)
 
 /// The whole login.
 pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<LoggedIn, Closing> {
-    let LoginContext { options, broker, entrance } = context;
+    let LoginContext { options, broker, entrance, .. } = context;
     protocol_header(line).await?;
     let properties = server_properties();
     let start = Reply::ConnectionStart { properties: &properties, mechanisms: "PLAIN AMQPLAIN" };
@@ -91,7 +94,7 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
     let (method, id) = receive(line, options.login_frame_max).await?;
     let Method::ConnectionStartOk(start_ok) = method else { return Err(unexpected(id)) };
     let client = Capabilities::of(&start_ok.client_properties);
-    let user = check_login(&start_ok, context, client, id).await?;
+    let identity = check_login(&start_ok, context, client, id).await?;
     let tune = tune(line, options).await?;
     let (method, id) = receive(line, options.login_frame_max).await?;
     let Method::ConnectionOpen { vhost } = method else { return Err(unexpected(id)) };
@@ -100,8 +103,9 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
         return Err(Closing::Refused(refusal, id));
     }
     let listener = entrance.listener.clone();
-    let origin = Origin { user, listener, ..Origin::default() };
-    let session = broker.session(SessionSpec::anonymous(vhost.clone(), origin)).await;
+    let origin = Origin { listener, ..Origin::default() };
+    let spec = SessionSpec::anonymous(vhost.clone(), origin, identity);
+    let session = broker.session(spec).await;
     let session = session.map_err(|error| Closing::Refused(errors::refusal(&error), id))?;
     line.agreed(keep_alive(tune.heartbeat));
     line.log_opened(&session.origin().user, &session.origin().client);
@@ -159,22 +163,23 @@ fn unexpected(id: MethodId) -> Closing {
     Closing::Refused(Refusal::new(ReplyCode::CommandInvalid, text), id)
 }
 
-/// The user's name; `id` is of the method that the credentials came with.
+/// Who it is; `id` is of the method that the credentials came with.
 async fn check_login(
     start_ok: &StartOk,
     context: &LoginContext<'_>,
     client: Capabilities,
     id: MethodId,
-) -> Result<Name, Closing> {
+) -> Result<Identity, Closing> {
     let refused = |refusal| Closing::Refused(refusal, id);
     let credentials = credentials(start_ok).map_err(refused)?;
     if let Credentials::Password { user, .. } = &credentials {
         // There is one login: nothing is lost if a name was noted.
         let _ = context.entrance.claimed.set((user.clone(), Name::default()));
     }
-    let login = Login { credentials, loopback: context.entrance.loopback };
+    let LoginContext { entrance, peer, .. } = context;
+    let login = Login { credentials, loopback: entrance.loopback, peer: peer.clone() };
     match context.broker.login(&login).await {
-        Ok(user) => Ok(user),
+        Ok(identity) => Ok(identity),
         // RabbitMQ "authentication_failure_close": others take a closed socket for the refusal.
         Err(error) if client.authentication_failure_close => {
             let text = format!("{} (mechanism {})", error.detail(), start_ok.mechanism);
@@ -267,7 +272,7 @@ mod tests {
             Credentials::Password { user, password } => {
                 Some((user.to_string(), password.0.to_vec()))
             }
-            Credentials::Anonymous => None,
+            _ => None,
         }
     }
 

@@ -32,6 +32,7 @@ impl Stage {
             topology: protocol.topology(),
             store: Arc::new(store.clone()),
             authenticator: Arc::new(LoopbackGuest),
+            users: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("the broker opens");
         let (switch, drain) = Drain::channel();

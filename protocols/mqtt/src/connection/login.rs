@@ -12,8 +12,8 @@ use crate::mapping::{self, Incoming};
 use crate::options::Options;
 use crate::state::{IN_FLIGHT_MAX, Inbound, Outbound, memo};
 use crossdock_core::{
-    Broker, Consumer, ConsumerSource, Credentials, Credit, Error, ErrorKind, Login, Name, Origin,
-    ParkUntil, QueueSpec, Secret, Session, SessionLife, SessionSpec,
+    Broker, Consumer, ConsumerSource, Credentials, Credit, Error, ErrorKind, Identity, Login, Name,
+    Origin, ParkUntil, QueueSpec, Secret, Session, SessionLife, SessionSpec,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::hash::{BuildHasher, RandomState};
@@ -27,6 +27,8 @@ pub(super) struct LoginContext<'a> {
     pub options: &'a Options,
     pub broker: &'a Broker,
     pub entrance: Entrance,
+    /// The peer's address.
+    pub peer: Name,
 }
 
 /// A client that has logged in.
@@ -124,31 +126,31 @@ struct Entered {
 }
 
 async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered, Refusal> {
-    let LoginContext { options, broker, entrance } = context;
+    let LoginContext { options, broker, entrance, .. } = context;
     if connect.enhanced_authentication {
         let why = "no authentication method is supported";
         return Err(Refusal::new(Reason::BAD_AUTH_METHOD, why));
     }
     let (client, assigned) = client_id(connect, options)?;
-    let user = check_login(connect, context).await?;
+    let identity = check_login(connect, context).await?;
     let (client_id, listener) = (client.clone(), entrance.listener.clone());
-    let origin = Origin { user, client: client_id, listener, ..Origin::default() };
+    let origin = Origin { client: client_id, listener, ..Origin::default() };
+    let life = life(capped(connect.session_expiry, options));
+    let spec = session_spec(connect, context, (origin, identity), life);
     // The will's address is checked before anything takes effect.
     let exchange = &broker.settings().topic_exchange;
     let will = match &connect.will {
         None => None,
         Some(will) => {
             let address = mapping::target(will.topic.bytes(), exchange);
-            broker.may_publish(&address).map_err(|error| {
+            broker.may_publish(&spec, &address).map_err(|error| {
                 let why = format!("the will's topic: {}", error.detail());
                 Refusal::new(Reason::NOT_AUTHORIZED, why)
             })?;
             Some((will, address))
         }
     };
-    let life = life(capped(connect.session_expiry, options));
     let refused = |error: Error| Refusal::new(mapping::connack_reason(&error), error.detail());
-    let spec = session_spec(connect, context, (&client, origin), life);
     let mut session = broker.session(spec).await.map_err(refused)?;
     let incoming = Incoming { version: connect.version, origin: session.origin().clone() };
     let mut opened = open(&mut session, connect, options, incoming).await.map_err(refused)?;
@@ -200,7 +202,7 @@ fn client_id(connect: &Connect, options: &Options) -> Result<(Name, Option<Strin
     Ok((made_up.as_str().into(), Some(made_up)))
 }
 
-async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Name, Refusal> {
+async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Identity, Refusal> {
     let credentials = match (&connect.user, &connect.password) {
         (Some(user), password) => Credentials::Password {
             user: user.as_str().into(),
@@ -211,7 +213,8 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Na
         (None, None) => Credentials::Anonymous,
     };
     let anonymous = matches!(credentials, Credentials::Anonymous);
-    let login = Login { credentials, loopback: context.entrance.loopback };
+    let LoginContext { entrance, peer, .. } = context;
+    let login = Login { credentials, loopback: entrance.loopback, peer: peer.clone() };
     context.broker.login(&login).await.map_err(|error| {
         let reason = match error.kind() {
             ErrorKind::Refused if anonymous => Reason::NOT_AUTHORIZED,
@@ -239,10 +242,10 @@ pub(super) fn life(seconds: u32) -> SessionLife {
 fn session_spec(
     connect: &Connect,
     context: &LoginContext<'_>,
-    (client, origin): (&Name, Origin),
+    (origin, identity): (Origin, Identity),
     life: SessionLife,
 ) -> SessionSpec {
-    let name = Name::from(format!("mqtt/{client}"));
+    let name = Name::from(format!("mqtt/{}", origin.client));
     let queue = QueueSpec {
         name: name.clone(),
         durable: life != SessionLife::No,
@@ -255,6 +258,7 @@ fn session_spec(
         clean: connect.clean,
         life,
         origin,
+        identity,
         queue: Some(queue),
     }
 }

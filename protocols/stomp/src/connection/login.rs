@@ -21,6 +21,8 @@ pub(super) struct LoginContext<'a> {
     pub options: &'a Options,
     pub broker: &'a Broker,
     pub entrance: Entrance,
+    /// The peer's address.
+    pub peer: Name,
 }
 
 /// A client that has logged in.
@@ -54,7 +56,7 @@ pub(super) async fn log_in(
     decoder: &mut Decoder,
     context: &LoginContext<'_>,
 ) -> Result<LoggedIn, Closing> {
-    let LoginContext { options, broker, entrance } = context;
+    let LoginContext { options, broker, entrance, peer } = context;
     let frame = loop {
         match next_frame(&mut line.input, decoder, Rules::CONNECT)? {
             Some(frame) => break frame,
@@ -71,14 +73,16 @@ pub(super) async fn log_in(
     let (claimed, client) = (text("login"), text("client-id").unwrap_or_default());
     // There is one login: nothing is lost if names were noted.
     let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
-    let user = broker.login(&credentials(&text, entrance.loopback)).await?;
+    let credentials = credentials(&text);
+    let login = Login { credentials, loopback: entrance.loopback, peer: peer.clone() };
+    let identity = broker.login(&login).await?;
     if client.len() > CLIENT_ID_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
     }
     let (client, listener) = (client.into(), entrance.listener.clone());
-    let origin = Origin { user, client, listener, ..Origin::default() };
+    let origin = Origin { client, listener, ..Origin::default() };
     let vhost = vhost(broker, text("host"));
-    let session = broker.session(SessionSpec::anonymous(vhost, origin)).await?;
+    let session = broker.session(SessionSpec::anonymous(vhost, origin, identity)).await?;
     let body_bytes = broker.settings().message_bytes_max;
     decoder.settle(version, Limits { body_bytes, ..Limits::AFTER_LOGIN });
     connected(line, version, &session, beats);
@@ -119,14 +123,13 @@ fn beats(headers: &Headers, min: Duration) -> Result<HeartBeats, Error> {
     Ok(HeartBeats { sent: interval(wants)?, expected: interval(can)? })
 }
 
-fn credentials(text: &impl Fn(&'static str) -> Option<String>, loopback: bool) -> Login {
+fn credentials(text: &impl Fn(&'static str) -> Option<String>) -> Credentials {
     let user = text("login").unwrap_or_default();
     let passcode = text("passcode").unwrap_or_default();
-    let credentials = match user.is_empty() && passcode.is_empty() {
+    match user.is_empty() && passcode.is_empty() {
         true => Credentials::Anonymous,
         false => Credentials::Password { user: user.into(), password: Secret(passcode.into()) },
-    };
-    Login { credentials, loopback }
+    }
 }
 
 /// Client libraries send the name of the machine they connect to; only a virtual host's name means one.
@@ -190,7 +193,7 @@ mod tests {
         let login = |block| {
             let headers = headers(block);
             let text = |name: &'static str| value(&headers, name, Version::V12);
-            credentials(&text, true).credentials
+            credentials(&text)
         };
         assert!(matches!(login("host:x\n"), Credentials::Anonymous));
         assert!(matches!(login("login:\npasscode:\n"), Credentials::Anonymous));
