@@ -618,6 +618,27 @@ async fn users_that_were_made_are_there_after_a_crash_and_a_snapshot() {
 }
 
 #[tokio::test]
+async fn a_virtual_host_that_was_made_is_there_after_a_crash() {
+    let stage = with_user(rights(&["*"], &["*"], &["*"])).await;
+    let name = Name::from("tenant");
+    assert!(stage.broker.add_vhost(&actor(), &name).await.expect("made"));
+    assert!(!stage.broker.add_vhost(&actor(), &name).await.expect("it is there"));
+    assert!(stage.broker.add_vhost(&actor(), &"".into()).await.is_err());
+    let of = |identity| SessionSpec::anonymous("tenant", Origin::default(), identity);
+    refused(stage.try_open(of(Identity::of_account("u"))).await.map(|_| ()));
+    let own = rights(&["queue:q"], &["queue:q"], &[]);
+    stage.broker.set_rights(&actor(), ("u", &name), own).await.expect("set");
+    let mut c = stage.open(of(Identity::of_account("u"))).await;
+    c.declare(QueueSpec::durable("q")).await;
+    c.durable(Address::queue("q"), "there").await;
+    drop(c);
+    let stage = stage.crash().await;
+    assert_eq!(stage.broker.vhosts(), [Name::from("/"), name]);
+    assert_eq!(stage.client_in("tenant").await.ready("q"), 1);
+    refused(stage.open(of(Identity::of_account("u"))).await.session.purge("q").await);
+}
+
+#[tokio::test]
 async fn rights_that_came_with_a_login_end_with_it() {
     let stage = Stage::new().await;
     let vhosts = [("/".into(), Arc::new(rights(&[], &["queue:q"], &[])))].into_iter().collect();

@@ -13,9 +13,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Users that can be made at run time, and virtual hosts that one of them may enter.
+/// Users that can be made at run time.
 const USERS_MAX: usize = 1_000_000;
-const VHOSTS_MAX: usize = 10_000;
+/// Virtual hosts at most, and those that one user may enter.
+pub const VHOSTS_MAX: usize = 10_000;
 /// Bytes of a user's name, tags and verifiers, and how many tags and verifiers one has.
 const NAME_BYTES_MAX: usize = 1_024;
 const VERIFIER_BYTES_MAX: usize = 4_096;
@@ -61,7 +62,8 @@ fn invalid(detail: String) -> Error {
     Error::new(ErrorKind::Invalid, detail)
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), Error> {
+/// `Invalid` for what is no name of that.
+pub fn check_name(what: &str, name: &str) -> Result<(), Error> {
     match name.len() {
         0 => Err(invalid(format!("the {what} is empty"))),
         1..=NAME_BYTES_MAX if !name.contains('\0') => Ok(()),

@@ -135,6 +135,10 @@ pub enum Op {
         user: Name,
         vhost: Name,
     },
+    /// A virtual host that was made at run time.
+    Vhost {
+        name: Name,
+    },
     /// A message that was written again, so that its old entry can go: a new place for records that still live.
     Rewritten {
         message: Message,
@@ -343,6 +347,12 @@ impl Ops {
         }
     }
 
+    /// A virtual host that was made at run time.
+    pub fn vhost(&mut self, name: &str) {
+        self.bytes.u8(29);
+        self.bytes.text(name);
+    }
+
     /// The end of a named session.
     pub fn session_gone(&mut self, id: SessionId) {
         self.bytes.u8(14);
@@ -501,6 +511,7 @@ fn take_op(input: &mut Bytes, known: &mut Known) -> Option<Op> {
             let (user, vhost) = (input.take_name()?, input.take_name()?);
             Op::Rights { user, vhost, rights: take_rights(input)? }
         }
+        29 => Op::Vhost { name: input.take_name()? },
         28 => Op::RightsGone { user: input.take_name()?, vhost: input.take_name()? },
         14 => Op::SessionGone { id: SessionId(input.take_varint()?) },
         15 => take_park(input, known)?,

@@ -129,6 +129,7 @@ fn all() -> Ops {
     ops.user_gone("u");
     ops.rights("u", "/", Some(&rights()));
     ops.rights("u", "/", None);
+    ops.vhost("v");
     ops
 }
 
@@ -137,7 +138,7 @@ fn operations_come_back() {
     let ops = all();
     let bytes = Bytes::copy_from_slice(ops.as_bytes());
     let back: Vec<Op> = read(bytes.clone()).map(|op| op.expect("whole")).collect();
-    assert_eq!(back.len(), 27);
+    assert_eq!(back.len(), 28);
     let Op::Record { message: m, arrived: None, placed } = &back[0] else {
         panic!("{:?}", back[0])
     };

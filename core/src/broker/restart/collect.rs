@@ -11,6 +11,7 @@ use crate::log::Cold;
 use crate::store::StoreError;
 use bytes::{Bytes, BytesMut};
 use std::ops::Bound;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Things that are looked at with their lock held, and bytes after which a slice ends before.
@@ -101,8 +102,10 @@ pub async fn collect(shared: &Shared, to: &mut Collector) -> Result<(), Unread> 
         to.end_slice().await?;
         from = next;
     }
+    let made = |vhost: &&Arc<Vhost>| !shared.is_configured(&vhost.name);
+    shared.all_vhosts().iter().filter(made).for_each(|vhost| to.ops.vhost(&vhost.name));
     users(shared, to).await?;
-    for vhost in shared.all_vhosts() {
+    for vhost in shared.all_vhosts().iter() {
         topology(vhost, to).await?;
         values(vhost, to).await?;
     }

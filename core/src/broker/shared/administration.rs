@@ -1,12 +1,13 @@
-//! Users and rights as operators change them at run time. Every act is in the audit, and holds for live sessions when
+//! Users, rights and virtual hosts as operators change them at run time. Every act is in the audit, and holds for live sessions when
 //! its verb returns; it is stored by then.
 
 use super::{Broker, Shared};
 use crate::auth::{Account, Directory, Secret};
-use crate::broker::accounts::directory::AccountSource;
+use crate::broker::accounts::directory::{AccountSource, VHOSTS_MAX, check_name};
 use crate::broker::accounts::refusals::AUDIT;
 use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
+use crate::broker::vhost::host::Vhost;
 use crate::error::{Error, ErrorKind};
 use crate::message::Name;
 use crate::rights::Rights;
@@ -134,6 +135,31 @@ impl Broker {
         audit(actor, "rights deleted", (user, vhost));
         shared.stored().await?;
         Ok(was_there)
+    }
+
+    /// Makes a virtual host, and has it stored; its tasks are not started by this. None when it is there already.
+    pub(in crate::broker) fn make_vhost(
+        &self,
+        actor: &Actor,
+        name: &Name,
+    ) -> Result<Option<Arc<Vhost>>, Error> {
+        let shared = self.shared();
+        shared.check_disk_space()?;
+        check_name("name of the virtual host", name)?;
+        if shared.all_vhosts().len() >= VHOSTS_MAX {
+            let detail = format!("there are {VHOSTS_MAX} virtual hosts already");
+            return Err(Error::new(ErrorKind::LimitReached, detail));
+        }
+        let made = shared.add_vhost(name, || shared.submit_change(|ops| ops.vhost(name)));
+        if made.is_some() {
+            audit(actor, "virtual host made", ("", name));
+        }
+        Ok(made)
+    }
+
+    /// The names of all virtual hosts; the first one is the default one.
+    pub fn vhosts(&self) -> Vec<Name> {
+        self.shared().all_vhosts().iter().map(|vhost| vhost.name.clone()).collect()
     }
 
     /// Gives a named session to another user, who may open it from then on. `NotFound`: there is none; `InUse`: it has

@@ -9,6 +9,7 @@
 //! | `administration` | users and rights, as operators change them |
 //! | `users` | the users, their logins, and whose rights are asked for |
 //! | `identifiers` `clock` | ids, generated names, time |
+//! | `vhosts` | the virtual hosts |
 //! | `background` | the tasks |
 
 pub mod administration;
@@ -22,6 +23,7 @@ pub mod open_turns;
 pub mod pressure;
 pub mod timers;
 pub mod users;
+pub mod vhosts;
 
 use super::accounts::directory::Accounts;
 use super::journal::committer::{Committer, Live};
@@ -29,7 +31,7 @@ use super::settings::{Settings, Setup};
 use super::vhost::host::Vhost;
 use super::vhost::parked::Parked;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Budget, Formats, Message, Timestamp};
+use crate::message::{Budget, Formats, Message, Name, Timestamp};
 use crate::store::{Pos, Store};
 use background::Background;
 use clock::{Correction, WallClock};
@@ -45,6 +47,7 @@ use std::sync::atomic::Ordering;
 use timers::Timers;
 use tokio::sync::mpsc;
 use users::Users;
+use vhosts::Vhosts;
 
 pub use administration::Actor;
 pub use handle::Broker;
@@ -54,7 +57,7 @@ pub struct Shared {
     pub settings: Settings,
     pub formats: Formats,
     pub users: Users,
-    vhosts: Vec<Arc<Vhost>>,
+    vhosts: Vhosts,
     pub store: Arc<dyn Store>,
     pub committer: Arc<Committer>,
     pub journal: JournalPosition,
@@ -88,11 +91,7 @@ impl Shared {
         let accounts = Accounts::default();
         accounts.configure(users);
         let budget = start.budget;
-        let vhosts = settings
-            .vhosts
-            .iter()
-            .map(|name| Vhost::new(name.clone(), &settings, &topology, &budget))
-            .collect();
+        let vhosts = Vhosts::new(&settings, topology, &budget);
         let (loads, load_asked) = Loads::new();
         let shared = Self {
             users: Users::new(authenticator, accounts, &settings.topic_exchange),
@@ -126,17 +125,27 @@ impl Shared {
 
     /// The virtual host of that name.
     pub fn vhost(&self, name: &str) -> Option<Arc<Vhost>> {
-        self.vhosts.iter().find(|v| *v.name == *name).cloned()
+        self.vhosts.all().iter().find(|v| *v.name == *name).cloned()
     }
 
     /// The first virtual host.
     pub fn default_vhost(&self) -> Option<Arc<Vhost>> {
-        self.vhosts.first().cloned()
+        self.vhosts.all().first().cloned()
     }
 
     /// All virtual hosts.
-    pub fn all_vhosts(&self) -> &[Arc<Vhost>] {
-        &self.vhosts
+    pub fn all_vhosts(&self) -> Arc<[Arc<Vhost>]> {
+        self.vhosts.all()
+    }
+
+    /// Adds a virtual host that is not of the configuration; none when it is there already.
+    pub fn add_vhost(&self, name: &Name, submit: impl FnOnce()) -> Option<Arc<Vhost>> {
+        self.vhosts.add(name, (&self.settings, &self.pressure.memory.budget), submit)
+    }
+
+    /// True when the configuration names that virtual host.
+    pub fn is_configured(&self, vhost: &Name) -> bool {
+        self.settings.vhosts.contains(vhost)
     }
 
     /// Counts a message against the memory budget as long as it lives.

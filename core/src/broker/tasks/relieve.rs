@@ -61,7 +61,7 @@ pub async fn run(shared: Arc<Shared>) {
 /// One pass over all queues. In each, the records that are delivered next stay in memory, up to its share.
 async fn relieve(shared: &Arc<Shared>) {
     let mut queues: Vec<Arc<Queue>> = Vec::new();
-    for vhost in shared.all_vhosts() {
+    for vhost in shared.all_vhosts().iter() {
         for some in vhost.queues().chunks(QUEUES) {
             queues.extend(some.iter().filter(|q| q.look(|s| s.sub.log.has_hot())).cloned());
             tokio::task::yield_now().await;
