@@ -1,11 +1,28 @@
 //! The bytes of users and rights. docs/STORE.md has the tables. What a user may do is stored as it was written.
 
+use super::ops::Op;
 use crate::auth::{Account, Secret};
 use crate::message::Name;
 use crate::message::wire::{Put, Take};
 use crate::rights::{NameRegexes, RightsText, TopicRegexes};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+
+/// An operation about users or virtual hosts, behind its code.
+pub fn take_op(code: u8, input: &mut Bytes) -> Option<Op> {
+    Some(match code {
+        25 => Op::User(take_user(input)?),
+        26 => Op::UserGone { name: input.take_name()? },
+        27 => Op::Rights {
+            user: input.take_name()?,
+            vhost: input.take_name()?,
+            rights: take_rights(input)?,
+        },
+        28 => Op::RightsGone { user: input.take_name()?, vhost: input.take_name()? },
+        29 => Op::Vhost { name: input.take_name()? },
+        _ => return None,
+    })
+}
 
 pub fn put_user(out: &mut Vec<u8>, account: &Account) {
     out.text(&account.name);
@@ -16,7 +33,7 @@ pub fn put_user(out: &mut Vec<u8>, account: &Account) {
 }
 
 /// A user without rights.
-pub fn take_user(input: &mut Bytes) -> Option<Account> {
+fn take_user(input: &mut Bytes) -> Option<Account> {
     let name = input.take_name()?;
     let tags = take_list(input, Take::take_name)?;
     // Copied: they must not keep the bytes around them in memory.
@@ -41,7 +58,7 @@ pub fn put_rights(out: &mut Vec<u8>, rights: &RightsText) {
     }
 }
 
-pub fn take_rights(input: &mut Bytes) -> Option<RightsText> {
+fn take_rights(input: &mut Bytes) -> Option<RightsText> {
     let text = |i: &mut Bytes| i.take_name().map(|name: Name| name.to_string());
     Some(RightsText {
         configure: take_list(input, text)?,

@@ -2,7 +2,7 @@
 //!
 //! [`Ops`] writes, [`read`] reads; nothing else knows the bytes. Lengths are LEB128, numbers little-endian varints.
 
-use super::accounts::{put_rights, put_user, take_rights, take_user};
+use super::accounts::{self, put_rights, put_user};
 use super::known::Known;
 use super::messages::{StoredMessage, put_message, take_message};
 use super::specs::{
@@ -505,14 +505,7 @@ fn take_op(input: &mut Bytes, known: &mut Known) -> Option<Op> {
         12 => Op::Unbind { vhost: known.take_name(input)?, binding: take_binding(input, known)? },
         13 => take_session(input, known, false)?,
         24 => take_session(input, known, true)?,
-        25 => Op::User(take_user(input)?),
-        26 => Op::UserGone { name: input.take_name()? },
-        27 => {
-            let (user, vhost) = (input.take_name()?, input.take_name()?);
-            Op::Rights { user, vhost, rights: take_rights(input)? }
-        }
-        29 => Op::Vhost { name: input.take_name()? },
-        28 => Op::RightsGone { user: input.take_name()?, vhost: input.take_name()? },
+        code @ 25..=29 => accounts::take_op(code, input)?,
         14 => Op::SessionGone { id: SessionId(input.take_varint()?) },
         15 => take_park(input, known)?,
         16 => Op::Unpark { id: ParkId(input.take_varint()?) },

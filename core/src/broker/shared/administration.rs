@@ -1,5 +1,5 @@
-//! Users, rights and virtual hosts as operators change them at run time. Every act is in the audit, and holds for live sessions when
-//! its verb returns; it is stored by then.
+//! Users, rights and virtual hosts as operators change them at run time. Every act is in the audit, and holds for live
+//! sessions when its verb returns; it is stored by then.
 
 use super::{Broker, Shared};
 use crate::auth::{Account, Directory, Secret};
