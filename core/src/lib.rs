@@ -38,8 +38,8 @@ pub mod transform;
 pub use auth::{Authenticator, Credentials, Login, LoopbackGuest, Secret};
 pub use broker::{
     Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer, ConsumerSource, Declared,
-    DropReason, Events, LaneId, LastFailure, Memo, Notice, ObjectLimits, OnDetach, ParkId,
-    ParkUntil, PoolId, Publish, QueueStatus, Replay, RouteDrained, RouteStatus, Session,
+    DropReason, Events, LaneId, LastFailure, Memo, Notice, ObjectCounts, ObjectLimits, OnDetach,
+    ParkId, ParkUntil, PoolId, Publish, QueueStatus, Replay, RouteDrained, RouteStatus, Session,
     SessionLife, SessionSpec, Settings, Setup, TopicRules,
 };
 pub use error::{Error, ErrorKind};

@@ -112,7 +112,9 @@ fn open_named(
     let was_there = old.is_some();
     if !was_there {
         let who = (&vhost.name, &spec.origin);
-        vhost.limits.check(Limit::Sessions, (there, 1), size_of::<Named>() + name.cost(), who)?;
+        // One that ends with its connection is taken like that, however much is kept.
+        let bytes = if spec.life.lasts() { size_of::<Named>() + name.cost() } else { 0 };
+        vhost.limits.check(Limit::Sessions, (there, 1), bytes, who)?;
     }
     let mut taken_from = None;
     let resumed = match old {

@@ -99,8 +99,8 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
         let refusal = Refusal::new(ReplyCode::NotAllowed, format!("vhost '{vhost}' not found"));
         return Err(Closing::Refused(refusal, id));
     }
-    let listener = entrance.listener.clone();
-    let origin = Origin { user, listener, ..Origin::default() };
+    let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
+    let origin = Origin { user, listener, peer, ..Origin::default() };
     let session = broker.session(SessionSpec::anonymous(vhost.clone(), origin)).await;
     let session = session.map_err(|error| Closing::Refused(errors::refusal(&error), id))?;
     line.agreed(keep_alive(tune.heartbeat));

@@ -131,8 +131,8 @@ async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered,
     }
     let (client, assigned) = client_id(connect, options)?;
     let user = check_login(connect, context).await?;
-    let (client_id, listener) = (client.clone(), entrance.listener.clone());
-    let origin = Origin { user, client: client_id, listener, ..Origin::default() };
+    let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
+    let origin = Origin { user, client: client.clone(), listener, peer, ..Origin::default() };
     // The will's address is checked before anything takes effect.
     let exchange = &broker.settings().topic_exchange;
     let will = match &connect.will {

@@ -75,8 +75,8 @@ pub(super) async fn log_in(
     if client.len() > CLIENT_ID_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
     }
-    let (client, listener) = (client.into(), entrance.listener.clone());
-    let origin = Origin { user, client, listener, ..Origin::default() };
+    let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
+    let origin = Origin { user, client: client.into(), listener, peer, ..Origin::default() };
     let vhost = vhost(broker, text("host"));
     let session = broker.session(SessionSpec::anonymous(vhost, origin)).await?;
     let body_bytes = broker.settings().message_bytes_max;
