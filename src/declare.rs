@@ -148,6 +148,7 @@ impl Declarations {
                 mistakes.push(loaded.mistake(key, reason));
             }
         }
+        self.count(session, loaded, mistakes);
         for (key, spec) in &self.queues {
             if let Ok(known) = session.queue_spec(&spec.name)
                 && let Some(setting) = known.differs(spec)
@@ -157,6 +158,26 @@ impl Declarations {
                 mistakes.push(loaded.mistake(key, reason));
             }
         }
+    }
+
+    /// What would be more than there may be.
+    fn count(&self, session: &Session, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+        let objects = &session.broker().settings().objects;
+        let counts = session.counts();
+        let new_queues = self.queues.iter().filter(|(_, q)| session.queue_spec(&q.name).is_err());
+        let new_exchanges =
+            self.exchanges.iter().filter(|(_, x)| session.exchange(&x.name).is_err());
+        let mut check = |what: &str, limit: &str, max: usize, there: usize, new: usize| {
+            if new > 0 && there + new > max {
+                let reason = format!(
+                    "allows {max} {what}: {there} are there, and {new} more are to be declared"
+                );
+                mistakes.push(loaded.mistake(limit, reason));
+            }
+        };
+        check("queues", "objects.queues", objects.queues, counts.queues, new_queues.count());
+        let (max, there) = (objects.exchanges, counts.exchanges);
+        check("exchanges", "objects.exchanges", max, there, new_exchanges.count());
     }
 
     /// Declares them, up to the first that the broker refuses.

@@ -12,10 +12,20 @@ pub fn fields() -> impl for<'w> FormatFields<'w> + 'static {
         let mut writer = OneLine(writer);
         match field.name() {
             "message" => write!(writer, "{value:?}"),
-            name => write!(writer, "{name}={value:?}"),
+            name => named(&mut writer, name, value),
         }
     };
     debug_fn(field).delimited(" ")
+}
+
+/// A value that could be taken for several fields is quoted: clients choose names.
+fn named(writer: &mut dyn Write, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    let is_quoted = text.len() > 1 && text.starts_with('"') && text.ends_with('"');
+    match !is_quoted && text.contains([' ', '"', '=']) {
+        true => write!(writer, "{name}={text:?}"),
+        false => write!(writer, "{name}={text}"),
+    }
 }
 
 /// Writes control characters as escapes.
@@ -52,5 +62,22 @@ mod tests {
         let name = "a\nWARN forged\r\x1b[2J\u{85}\u{2028}ü";
         write!(OneLine(&mut line), "queue={name}").expect("a string takes everything");
         assert_eq!(line, r"queue=a\nWARN forged\r\u{1b}[2J\u{85}\u{2028}ü");
+    }
+
+    #[test]
+    fn a_name_does_not_look_like_several_fields() {
+        for (name, shown) in [
+            ("bob", "client=bob"),
+            ("bob limit=9", "client=\"bob limit=9\""),
+            ("a\"b", "client=\"a\\\"b\""),
+            ("a=b", "client=\"a=b\""),
+        ] {
+            let mut line = String::new();
+            named(&mut line, "client", &format_args!("{name}")).expect("a string takes everything");
+            assert_eq!(line, shown);
+        }
+        let mut line = String::new();
+        named(&mut line, "client", &"a text").expect("a string takes everything");
+        assert_eq!(line, "client=\"a text\"");
     }
 }

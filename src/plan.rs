@@ -70,6 +70,11 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
         Vec::new()
     });
     let declarations = Declarations::read(loaded, &predeclared, &mut mistakes);
+    let (queues, most) = (declarations.queues.len(), settings.objects.queues);
+    if queues > most {
+        let reason = format!("allows {most} queues, and {queues} are to be declared");
+        mistakes.push(loaded.mistake("objects.queues", reason));
+    }
     let topology = Topology::new(loaded, &settings, &predeclared, &declarations);
     fit::check(loaded, &topology, &declarations, &mut mistakes);
     circles::check(loaded, &topology, &mut mistakes);

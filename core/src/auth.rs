@@ -99,8 +99,6 @@ pub struct Identity {
     /// When the login ends, if it does: a session may do nothing from then on.
     pub expires: Option<Timestamp>,
     pub access: Access,
-    /// The peer's address, for the audit; [`Broker::login`](crate::Broker::login) notes it.
-    pub peer: Name,
 }
 
 impl Identity {
@@ -111,8 +109,7 @@ impl Identity {
 
     /// A user of the broker's accounts, without tags and for as long as the connection lasts.
     pub fn of_account(user: impl Into<Name>) -> Self {
-        let (tags, peer) = (Vec::new(), Name::default());
-        Self { user: user.into(), tags, expires: None, access: Access::Account, peer }
+        Self { user: user.into(), tags: Vec::new(), expires: None, access: Access::Account }
     }
 }
 

@@ -312,7 +312,7 @@ const MEMORY: &[Key] = &[
         Form::Size { min: MIB },
         "\"128MiB\"",
         "Bytes of messages in memory over which the bodies of stored messages that wait leave \
-         memory. Nobody is held back for that.",
+         memory; two thirds of `memory.high` if that is less. Nobody is held back for that.",
     ),
 ];
 

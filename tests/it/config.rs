@@ -44,6 +44,10 @@ fn every_mistake_is_named_with_its_place() {
         ("[vhost]\ndead_letter = \"nowhere\"\n", "FILE:4:15 vhost.dead_letter: 'nowhere' is not"),
         ("[[queue]]\nname = \"\"\n", "FILE:4:1 queue[0].name: must not be empty"),
         (
+            "[objects]\nqueues = 1\n[[queue]]\nname = \"a\"\n[[queue]]\nname = \"b\"\n",
+            "FILE:4:10 objects.queues: allows 1 queues, and 2 are to be declared",
+        ),
+        (
             "[[queue]]\nname = \"q\"\narguments = { x-max-length = \"many\" }\n",
             "FILE:5:15 queue[0].arguments.x-max-length: not a whole number",
         ),

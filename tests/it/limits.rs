@@ -58,6 +58,18 @@ fn amqp_queues() {
 }
 
 #[test]
+fn a_session_has_its_queue_however_many_there_are() {
+    let broker = limited("queues", 2);
+    let mut client = Amqp::connect(broker.amqp);
+    client.queue("mine", true);
+    client.queue("other", true);
+    let mut reader = Mqtt::connect(broker.mqtt, &Connect::persistent("reader"));
+    reader.subscribe("news", 1);
+    reader.publish("news", b"n", 1);
+    assert_eq!(reader.receive().body, b"n");
+}
+
+#[test]
 fn amqp_exchanges_and_bindings() {
     let broker = limited("exchanges", 12);
     let mut client = Amqp::connect(broker.amqp);

@@ -32,7 +32,9 @@ mod vhost;
 pub use crate::subscription::{ConsumerId, Credit, Delivery, Outcome};
 pub use accounts::directory::AccountSource;
 pub use accounts::refusals::AUDIT;
-pub use door::events::{Confirm, ConfirmOutcome, Declared, Events, Notice, QueueStatus};
+pub use door::events::{
+    Confirm, ConfirmOutcome, Declared, Events, Notice, ObjectCounts, QueueStatus,
+};
 pub use door::request::{
     Bind, BindTarget, Consumer, ConsumerSource, LaneId, Memo, OnDetach, ParkId, ParkUntil, PoolId,
     Publish, Replay, SessionLife, SessionSpec,

@@ -10,7 +10,7 @@ use super::tasks::{clock, departures, disk_space, due, load, relieve};
 use super::turn::after_commit::AfterCommit;
 use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Address, Budget, Name};
+use crate::message::{Account, Address, Budget, Name, Share};
 use crate::store::{JournalId, JournalWriter, StoreError};
 use crate::transform::ContentRoute;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ impl Broker {
             // With a snapshot behind the damage, the next start does not read that far back.
             snapshot::now(&shared).await.map_err(unavailable)?;
         }
+        warn_of_too_much(&shared.pressure.memory.budget);
         start_tasks(&shared, writer, load_asked);
         catch_up::catch_up(&shared);
         Ok(Broker::new(shared))
@@ -90,6 +91,21 @@ impl Broker {
 
 fn unavailable(error: StoreError) -> Error {
     Error::new(ErrorKind::Unavailable, format!("the store cannot be opened: {error}"))
+}
+
+/// What was taken with more memory is all there, and nothing more is taken.
+fn warn_of_too_much(budget: &Budget) {
+    let (kept, max) = (budget.used(Account::Kept), budget.kept_share(Share::Bulk));
+    if kept > max {
+        tracing::warn!(
+            kept_bytes = kept,
+            for_messages = max,
+            for_objects = budget.kept_share(Share::Objects),
+            for_all = budget.kept_max(),
+            "what is kept takes more memory than memory.high allows: what needs more is refused until \
+             enough of it was taken away"
+        );
+    }
 }
 
 fn start_tasks(

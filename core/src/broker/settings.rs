@@ -1,6 +1,7 @@
 //! Limits and marks of a broker, and what it is made of.
 
 use crate::auth::{Account, Authenticator};
+use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, filter};
 use crate::message::{Address, Formats, Key, Name};
 use crate::store::Store;
@@ -106,6 +107,27 @@ impl TopicRules {
     pub fn is_reserved(&self, topic: &Key) -> bool {
         topic.bytes().first() == Some(&b'$')
             && !self.dollar.iter().any(|filter| filter::matches(filter, topic))
+    }
+}
+
+impl TopicRules {
+    /// `TooLarge` for a key, pattern or topic that is longer than it may be: of so many bytes, in so many words more
+    /// than one.
+    pub fn check(&self, bytes: usize, separators: usize) -> Result<(), Error> {
+        let why = if bytes > self.bytes_max {
+            format!(
+                "{bytes} bytes are more than a topic may have: {} (limits.topic_bytes)",
+                self.bytes_max
+            )
+        } else if separators > self.separators_max {
+            let max = self.separators_max;
+            format!(
+                "{separators} separators are more than a topic may have: {max} (limits.topic_separators)"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::TooLarge, why))
     }
 }
 

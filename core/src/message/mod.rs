@@ -91,6 +91,8 @@ pub struct Origin {
     /// Client id, container id or empty.
     pub client: Name,
     pub listener: Name,
+    /// The peer's address as text, for logs; empty in what was stored.
+    pub peer: Name,
     /// A number of the connection's own, while this process runs; 0 in what was stored.
     pub connection: u64,
 }

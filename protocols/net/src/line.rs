@@ -108,6 +108,8 @@ pub struct Dialect {
 #[derive(Debug)]
 pub struct Entrance {
     pub listener: Name,
+    /// The peer's address as text, for logs.
+    pub peer: Name,
     /// The peer is on this machine.
     pub loopback: bool,
     /// User and client id that the peer gave, true or not: for the log of a login that failed.
@@ -139,7 +141,7 @@ pub struct Line {
     /// What a large unfinished frame takes, while there is one.
     large_input: Option<Charge>,
     /// The peer's address.
-    peer: Box<str>,
+    peer: Name,
 }
 
 /// What may be taken in this round.
@@ -181,9 +183,10 @@ impl Line {
             end_reported: false,
             turn: Turn::new(),
             large_input: None,
-            peer: peer.into_boxed_str(),
+            peer: peer.as_str().into(),
         };
-        (line, Entrance { listener, loopback, claimed: OnceLock::new() })
+        let peer = line.peer.clone();
+        (line, Entrance { listener, peer, loopback, claimed: OnceLock::new() })
     }
 
     /// Waits for more input during the login.

@@ -2,9 +2,10 @@
 
 use super::many;
 use crate::broker::Broker;
+use crate::wire::amqp::Out;
 use crate::wire::amqp::{self, Amqp};
 use crate::wire::mqtt::{Connect, Mqtt, Properties, packet, publish};
-use crate::wire::{Socket, eventually};
+use crate::wire::{Socket, eventually, frames};
 use std::time::{Duration, Instant};
 
 fn retained(topic: &str, body: &[u8], id: u16) -> Vec<u8> {
@@ -157,4 +158,80 @@ fn who_fills_what_is_kept_locks_nobody_out() {
     assert_ne!(client.any(0x40, 1).get(2), Some(&0x97));
     client.socket.send(&retained("fill/1048576/0", b"small", 2));
     assert_ne!(client.any(0x40, 2).get(2), Some(&0x97));
+}
+
+/// Sends what `frame` makes until the channel is closed because too much is kept.
+fn until_refused(client: &mut Amqp, frame: impl Fn(u32) -> Vec<u8>) {
+    for first in (0..100_000).step_by(500) {
+        let mut burst: Vec<u8> = (first..first + 500).flat_map(&frame).collect();
+        // confirm.select is answered when all before it is done.
+        burst.extend(Out::method(85, 10).u8(0).frame(1));
+        client.socket.send(&burst);
+        let mut reply = client.any_method();
+        while reply == (20, 11) {
+            reply = client.any_method();
+        }
+        match reply {
+            (85, 11) => {}
+            (20, 40) => return,
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("it was never refused");
+}
+
+/// Whoever comes to take something away gets in.
+fn lets_in(broker: &Broker, cleared: &str) {
+    let mut mqtt = Mqtt::connect(broker.mqtt, &Connect::v5("clears"));
+    mqtt.socket.send(&retained(cleared, b"", 1));
+    assert_ne!(mqtt.any(0x40, 1).get(2), Some(&0x97));
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.socket.send(&frames::delete("fills-0"));
+    assert!(amqp.get("waits").is_some(), "basic.get is served");
+    amqp.socket.send(&frames::delete("fills-1"));
+    amqp.consume("waits", true);
+    assert!(amqp.receive_within(Duration::from_secs(5)).is_some(), "and so is a consumer");
+}
+
+#[test]
+fn who_fills_with_objects_locks_nobody_out() {
+    let mut broker = Broker::with(&["--set", "memory.high=64MiB"]);
+    let mut client = Mqtt::connect(broker.mqtt, &Connect::v5("sets"));
+    for n in 0..2 {
+        client.socket.send(&retained(&format!("set/{n}"), &vec![b'v'; 1 << 20], n + 1));
+        assert_ne!(client.any(0x40, n + 1).get(2), Some(&0x97));
+    }
+    let mut owner = Amqp::connect(broker.amqp);
+    owner.queue("waits", true);
+    for _ in 0..10 {
+        owner.publish("", "waits", &amqp::Properties::persistent(), b"w");
+    }
+    let mut fills = Amqp::connect(broker.amqp);
+    let padding = "n".repeat(200);
+    until_refused(&mut fills, |n| {
+        let name = if n < 2 { format!("fills-{n}") } else { format!("{padding}-{n}") };
+        frames::declare(&name, 2, &[])
+    });
+    // What is left for connections is taken by channels.
+    let mut many = Vec::new();
+    let is_full = |client: &mut Amqp| {
+        let channels = (2..2_000).flat_map(|n| Out::method(20, 10).short("").frame(n));
+        client.socket.send(&channels.collect::<Vec<u8>>());
+        (2..2_000).any(|_| client.any_method() == (20, 40))
+    };
+    loop {
+        let mut client = Amqp::connect(broker.amqp);
+        let full = is_full(&mut client);
+        many.push(client);
+        if full {
+            break;
+        }
+        assert!(many.len() < 100, "channels are never refused");
+    }
+    lets_in(&broker, "set/0");
+    // With less memory than it was filled with, all is there, and somebody can take it away.
+    drop((client, owner, fills, many));
+    broker.restart_with(&["--set", "memory.high=8MiB"]);
+    assert!(broker.log().contains("what is kept takes more memory than"), "{}", broker.log());
+    lets_in(&broker, "set/1");
 }

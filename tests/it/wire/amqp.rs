@@ -261,6 +261,16 @@ impl Amqp {
         delivery
     }
 
+    /// The next method, whatever it is: its class and number.
+    pub fn any_method(&mut self) -> (u16, u16) {
+        loop {
+            let (kind, payload) = self.frame(Instant::now() + PATIENCE).expect("a method");
+            if kind == METHOD {
+                return method_of(&payload);
+            }
+        }
+    }
+
     /// Waits for a method; deliveries that come before are kept. Returns its arguments.
     pub fn expect(&mut self, class: u16, id: u16) -> Vec<u8> {
         loop {

@@ -4,7 +4,7 @@
 use super::directory::Accounts;
 use crate::auth::{Access, Directory, Identity};
 use crate::error::{Error, ErrorKind};
-use crate::message::{Address, Key, Name, Timestamp};
+use crate::message::{Address, Key, Name, Origin, Timestamp};
 use crate::rights::{Action, Coverage, Object, Rights, Who};
 use parking_lot::Mutex;
 use std::fmt;
@@ -38,13 +38,13 @@ pub struct Where<'a> {
 }
 
 impl Subject {
-    /// Somebody who logged in, with a client id or none.
-    pub fn new(identity: &Identity, client: &Name, place: Where<'_>) -> Arc<Self> {
+    /// Somebody who logged in. Client id and peer are those of the origin.
+    pub fn new(identity: &Identity, origin: &Origin, place: Where<'_>) -> Arc<Self> {
         let Where { vhost, topic_exchange, accounts } = place;
         let subject = Self {
             user: identity.user.clone(),
-            client: client.clone(),
-            from: identity.peer.clone(),
+            client: origin.client.clone(),
+            from: origin.peer.clone(),
             vhost: vhost.clone(),
             access: identity.access.clone(),
             topic_exchange: topic_exchange.clone(),

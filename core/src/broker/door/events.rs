@@ -62,6 +62,13 @@ pub struct QueueStatus {
     pub consumers: u32,
 }
 
+/// How many objects a virtual host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectCounts {
+    pub queues: usize,
+    pub exchanges: usize,
+}
+
 /// The answer to a declaration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {

@@ -62,7 +62,7 @@ impl Known {
         let same = [(&known.user, user), (&known.client, client), (&known.listener, listener)];
         if !same.iter().all(|(known, is)| known.as_bytes() == *is) {
             let (user, client, listener) = (name(user)?, name(client)?, name(listener)?);
-            self.origin = Arc::new(Origin { user, client, listener, connection: 0 });
+            self.origin = Arc::new(Origin { user, client, listener, ..Origin::default() });
         }
         let read = input.len() - rest.len();
         input.advance(read);

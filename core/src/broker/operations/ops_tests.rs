@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 fn message() -> Message {
     let origin =
-        Origin { user: "u".into(), client: "c".into(), listener: "l".into(), connection: 0 };
+        Origin { user: "u".into(), client: "c".into(), listener: "l".into(), ..Origin::default() };
     let mut meta = Meta::new(Arc::new(origin), Timestamp(5));
     meta.durable = true;
     meta.level = 2;

@@ -13,6 +13,7 @@ use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::topology::{binding_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, LogId, Search, Target};
+use crate::message::Share;
 use crate::rights::{Action, Object};
 use std::sync::Arc;
 
@@ -43,12 +44,7 @@ impl Session {
         self.vhost.exchange(&bind.source)?;
         let target = self.target(&bind.to)?;
         let Bind { source, key, arguments, tag, skip_own, .. } = bind;
-        let limits = &self.broker.shared().settings;
-        if key.bytes().len() > limits.topics.bytes_max
-            || key.separators() > limits.topics.separators_max
-        {
-            return Err(Error::new(ErrorKind::TooLarge, "the pattern is too long"));
-        }
+        self.broker.shared().settings.topics.check(key.bytes().len(), key.separators())?;
         let mut binding = Binding { source, key, arguments, target, tag, skip_own };
         // It came in a buffer that has to go.
         binding.detach();
@@ -179,7 +175,10 @@ impl Session {
                 known
             }
             None => {
-                self.check_limit(Limit::Queues, topology.queues_count(), queue_cost(&spec))?;
+                // Their number is the number of sessions.
+                let lasts = named.with(|state| state.life.lasts());
+                let bytes = if lasts { queue_cost(&spec) } else { 0 };
+                self.check_memory(Share::Objects, bytes)?;
                 let id = LogId(shared.identifiers.next());
                 let queue = Queue::new((id, &self.vhost.name), spec, None, shared.now());
                 queue.charge_to(&self.vhost.limits.budget);

@@ -75,7 +75,9 @@ impl Session {
     /// `LimitReached` when this connection has as many consumers as it may.
     fn check_consumers(&self) -> Result<(), Error> {
         let (there, who) = (self.consumers.len(), (&self.vhost.name, &*self.inbox.origin));
-        self.vhost.limits.check(Limit::Consumers, (there, 1), CONSUMER_BYTES, who)
+        // The first one comes with its connection: it may be the one that takes something away.
+        let bytes = if there == 0 { 0 } else { CONSUMER_BYTES };
+        self.vhost.limits.check(Limit::Consumers, (there, 1), bytes, who)
     }
 
     /// The queue that a consumer is to read.

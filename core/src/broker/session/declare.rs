@@ -2,7 +2,7 @@
 //! the lock of the topology, so that nobody finds what is not on its way to the store.
 
 use super::state::Session;
-use crate::broker::door::events::{Declared, QueueStatus};
+use crate::broker::door::events::{Declared, ObjectCounts, QueueStatus};
 use crate::broker::operations::ops::Ops;
 use crate::broker::turn::removal;
 use crate::broker::vhost::content_path::is_route_queue;
@@ -13,7 +13,7 @@ use crate::broker::vhost::topology::{exchange_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, LogId};
 use crate::log::{Life, Offset, QueueSpec};
-use crate::message::Name;
+use crate::message::{Name, Share};
 use crate::rights::Action;
 use std::sync::Arc;
 
@@ -60,6 +60,17 @@ impl Session {
             return Ok(());
         }
         self.vhost.limits.check(what, (there, 1), bytes, (&self.vhost.name, &self.inbox.origin))
+    }
+
+    /// `LimitReached` when `bytes` more would take what is kept beyond that share. 0 bytes always fit.
+    pub(super) fn check_memory(&self, share: Share, bytes: usize) -> Result<(), Error> {
+        self.vhost.limits.check_memory(share, bytes, (&self.vhost.name, &self.inbox.origin))
+    }
+
+    /// How many objects the virtual host has.
+    pub fn counts(&self) -> ObjectCounts {
+        let topology = self.vhost.topology.read();
+        ObjectCounts { queues: topology.queues_count(), exchanges: topology.exchanges_count() }
     }
 
     pub(super) fn own_queue_named(&self, name: &str) -> Result<Arc<Queue>, Error> {

@@ -470,17 +470,13 @@ impl Session {
         if !retains && let Some(route) = self.routes.get(address, caches.1) {
             return Ok(route);
         }
+        let separators = if address.is_queue() { 0 } else { address.key.separators() };
+        context.shared.settings.topics.check(address.key.bytes().len(), separators)?;
         // Read before rights are: a route is not remembered beyond a change of them.
         let stamp = context.vhost.generations.stamp(&address.key);
         self.check_write(address)?;
         if !retains && let Some(route) = self.routes.share(address, stamp, caches) {
             return Ok(route);
-        }
-        let limits = &context.shared.settings;
-        if address.key.bytes().len() > limits.topics.bytes_max
-            || !address.is_queue() && address.key.separators() > limits.topics.separators_max
-        {
-            return Err(Error::new(ErrorKind::TooLarge, "the address is too long"));
         }
         let fields = || message.fields(&context.shared.formats);
         let (turn, mut refusal) = (&mut self.turn, None);

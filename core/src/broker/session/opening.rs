@@ -76,7 +76,7 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
     let connection = shared.identifiers.next();
     let user = spec.identity.user.clone();
     let origin = Arc::new(Origin { connection, user, ..spec.origin.clone() });
-    let subject = shared.users.subject(&spec.identity, &origin.client, &vhost.name);
+    let subject = shared.users.subject(&spec.identity, &origin, &vhost.name);
     if !subject.may_enter() {
         let (user, vhost) = (&origin.user, &vhost.name);
         let detail = format!("user '{user}' may not enter virtual host '{vhost}'");
@@ -129,7 +129,9 @@ fn open_named(
     let was_there = old.is_some();
     if !was_there {
         let who = (&vhost.name, &spec.origin);
-        vhost.limits.check(Limit::Sessions, (there, 1), size_of::<Named>() + name.cost(), who)?;
+        // One that ends with its connection is taken like that, however much is kept.
+        let bytes = if spec.life.lasts() { size_of::<Named>() + name.cost() } else { 0 };
+        vhost.limits.check(Limit::Sessions, (there, 1), bytes, who)?;
     }
     let mut taken_from = None;
     let resumed = match old {

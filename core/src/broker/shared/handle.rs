@@ -51,7 +51,7 @@ impl Broker {
     pub fn may_publish(&self, spec: &SessionSpec, address: &Address) -> Result<(), Error> {
         let Some(vhost) = self.0.vhost(&spec.vhost) else { return Ok(()) };
         vhost.check(address)?;
-        let subject = self.0.users.subject(&spec.identity, &spec.origin.client, &spec.vhost);
+        let subject = self.0.users.subject(&spec.identity, &spec.origin, &spec.vhost);
         subject.check(Action::Write, &subject.at(address))
     }
 

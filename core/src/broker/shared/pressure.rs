@@ -3,9 +3,14 @@
 use crate::broker::vhost::held::HeldSessions;
 use crate::broker::vhost::inbox::Inbox;
 use crate::message::{Account, Budget, Message};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+
+/// Between two warnings of alarms.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// What may hold publishers back, and whom it holds back.
 pub struct BackPressure {
@@ -24,6 +29,17 @@ pub struct Memory {
     pub is_evicting: AtomicBool,
     /// One of the two was set.
     pub exceeded: Notify,
+    alarms: Mutex<Alarms>,
+}
+
+/// What was said of alarms.
+#[derive(Default)]
+struct Alarms {
+    warned: Option<Instant>,
+    /// Alarms since then.
+    since_warned: u64,
+    /// The beginning of this one was said, so its end is.
+    is_told: bool,
 }
 
 /// Free space of the disk that the store writes to. All false and 0 until it was first read.
@@ -47,6 +63,7 @@ impl BackPressure {
             is_over_high: AtomicBool::new(false),
             is_evicting: AtomicBool::new(false),
             exceeded: Notify::new(),
+            alarms: Mutex::default(),
         };
         Self { memory, disk: DiskSpace::default(), held: HeldSessions::default() }
     }
@@ -85,17 +102,35 @@ impl Memory {
             return;
         }
         if self.budget.is_over() && !self.is_over_high.swap(true, Ordering::AcqRel) {
-            tracing::warn!(
-                waiting_bytes = self.budget.used(Account::Waiting),
-                kept_bytes = self.budget.used(Account::Kept),
-                "messages take more memory than memory.high allows: publishers are held back until consumers \
-                 or the journal have taken enough of them"
-            );
+            self.warn();
             self.exceeded.notify_one();
         }
         if !self.is_evicting.swap(true, Ordering::AcqRel) {
             self.exceeded.notify_one();
         }
+    }
+
+    /// An alarm begins. While alarms come and go, that is said once a minute.
+    fn warn(&self) {
+        let mut alarms = self.alarms.lock();
+        alarms.since_warned += 1;
+        if alarms.warned.is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
+            return;
+        }
+        (alarms.warned, alarms.is_told) = (Some(Instant::now()), true);
+        tracing::warn!(
+            waiting_bytes = self.budget.used(Account::Waiting),
+            kept_bytes = self.budget.used(Account::Kept),
+            alarms = std::mem::take(&mut alarms.since_warned),
+            "messages take more memory than memory.high allows: publishers are held back until consumers \
+             or the journal have taken enough of them"
+        );
+    }
+
+    /// The alarm is over; true when its beginning was said.
+    pub fn alarm_ends(&self) -> bool {
+        self.is_over_high.store(false, Ordering::Release);
+        std::mem::take(&mut self.alarms.lock().is_told)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::broker::accounts::directory::Accounts;
 use crate::broker::accounts::subject::{Subject, Where};
 use crate::broker::vhost::inbox::Inbox;
 use crate::error::Error;
-use crate::message::Name;
+use crate::message::{Name, Origin};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -32,20 +32,20 @@ impl Users {
 
     /// Who is this? `Refused` when nobody.
     pub async fn login(&self, login: &Login) -> Result<Identity, Error> {
-        let identity = self.authenticator.login(login, &*self.accounts).await?;
-        Ok(Identity { peer: login.peer.clone(), ..identity })
+        self.authenticator.login(login, &*self.accounts).await
     }
 
     /// Somebody who logged in, in a virtual host.
-    pub fn subject(&self, identity: &Identity, client: &Name, vhost: &Name) -> Arc<Subject> {
+    pub fn subject(&self, identity: &Identity, origin: &Origin, vhost: &Name) -> Arc<Subject> {
         let (accounts, topic_exchange) = (&self.accounts, &self.topic_exchange);
-        Subject::new(identity, client, Where { vhost, topic_exchange, accounts })
+        Subject::new(identity, origin, Where { vhost, topic_exchange, accounts })
     }
 
     /// Somebody whose login was before the last start.
     pub fn absent_subject(&self, user: &Name, client: &Name, vhost: &Name) -> Arc<Subject> {
         let access = self.authenticator.access_of(user);
-        self.subject(&Identity { access, ..Identity::of_account(user.clone()) }, client, vhost)
+        let identity = Identity { access, ..Identity::of_account(user.clone()) };
+        self.subject(&identity, &Origin { client: client.clone(), ..Origin::default() }, vhost)
     }
 
     /// The login of that connection ends at a time.

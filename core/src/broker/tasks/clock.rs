@@ -1,15 +1,18 @@
-//! The clock follows the system's, so that what a client wants at a time happens at that time, also after the machine
-//! was suspended or its clock was set.
+//! Once a second: the clock follows the system's, so that what a client wants at a time happens at that time, also
+//! after the machine was suspended or its clock was set; and what is to be warned about once a minute is.
 
 use crate::broker::shared::Shared;
 use crate::broker::shared::clock::{Correction, LOOK_EVERY_MS};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Looks at the system's clock once a second until the broker closes.
+/// Looks once a second until the broker closes.
 pub async fn run(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+        for vhost in shared.all_vhosts().iter() {
+            vhost.limits.report(&vhost.name);
+        }
         match shared.follow_clock() {
             None => {}
             Some(Correction::Jumped(ahead_ms)) => {

@@ -32,11 +32,12 @@ pub async fn run(shared: Arc<Shared>) {
             if shared.pressure.memory.is_over_high.load(Ordering::Acquire)
                 && !shared.pressure.memory.budget.is_over_low()
             {
-                shared.pressure.memory.is_over_high.store(false, Ordering::Release);
-                tracing::info!(
-                    waiting_bytes = used,
-                    "messages take less memory than memory.high allows again: publishers go on"
-                );
+                if shared.pressure.memory.alarm_ends() {
+                    tracing::info!(
+                        waiting_bytes = used,
+                        "messages take less memory than memory.high allows again: publishers go on"
+                    );
+                }
                 shared.pressure.release_held();
             }
             if !shared.pressure.memory.budget.is_over_resident()

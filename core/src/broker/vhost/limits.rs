@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Between two warnings for one limit.
 const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Clients that are told apart between two warnings.
+const CLIENTS: usize = 8;
 
 /// What there can be too many of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +143,51 @@ pub struct Limits {
 #[derive(Debug, Default)]
 struct Met {
     count: AtomicU64,
-    warned: Mutex<(Option<Instant>, u64)>,
+    recent: Mutex<Recent>,
+}
+
+/// Requests that met a limit since the last warning.
+#[derive(Debug, Default)]
+struct Recent {
+    warned: Option<Instant>,
+    refused: u64,
+    max: usize,
+    /// Whose they were: the few with the most (by the algorithm of Misra and Gries, so that any number of clients
+    /// can be told apart in little memory).
+    by: Vec<(Origin, u64)>,
+}
+
+impl Recent {
+    fn add(&mut self, who: &Origin, max: usize) {
+        self.refused += 1;
+        self.max = max;
+        let is_same = |known: &Origin| {
+            let names = known.user == who.user && known.client == who.client;
+            names && (!who.client.is_empty() || known.peer == who.peer)
+        };
+        if let Some((_, count)) = self.by.iter_mut().find(|(known, _)| is_same(known)) {
+            *count += 1;
+        } else if self.by.len() < CLIENTS {
+            self.by.push((who.clone(), 1));
+        } else {
+            self.by.retain_mut(|(_, count)| {
+                *count -= 1;
+                *count > 0
+            });
+        }
+    }
+
+    /// A minute has passed since the last warning, and there is something to say.
+    fn is_due(&self) -> bool {
+        self.refused > 0 && self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY)
+    }
+
+    /// What is to be said, and by whom most of it was.
+    fn take(&mut self) -> (u64, usize, Origin) {
+        self.warned = Some(Instant::now());
+        let most = self.by.drain(..).max_by_key(|(_, count)| *count);
+        (std::mem::take(&mut self.refused), self.max, most.map(|(who, _)| who).unwrap_or_default())
+    }
 }
 
 impl Limits {
@@ -189,25 +235,68 @@ impl Limits {
         let error = Error::new(ErrorKind::LimitReached, why);
         let Some(met) = self.met.get(limit as usize) else { return error };
         met.count.fetch_add(1, Ordering::Relaxed);
-        let refused = {
-            let mut warned = met.warned.lock();
-            warned.1 += 1;
-            if warned.0.is_some_and(|at| at.elapsed() < WARN_EVERY) {
-                return error;
-            }
-            warned.0 = Some(Instant::now());
-            std::mem::take(&mut warned.1)
-        };
-        tracing::warn!(
-            %vhost, user = %who.user, client = %who.client, listener = %who.listener,
-            limit = key, max, refused,
-            "a limit was reached: requests beyond it are refused"
-        );
+        let mut recent = met.recent.lock();
+        recent.add(who, max);
+        if recent.is_due() {
+            let what = recent.take();
+            drop(recent);
+            warn(vhost, limit, what);
+        }
         error
+    }
+
+    /// Warns of limits that were met since their last warning, a minute ago.
+    pub fn report(&self, vhost: &Name) {
+        for (limit, met) in Limit::ALL.iter().zip(&self.met) {
+            let mut recent = met.recent.lock();
+            if recent.is_due() {
+                let what = recent.take();
+                drop(recent);
+                warn(vhost, *limit, what);
+            }
+        }
     }
 
     /// How often the limit was met since the start.
     pub fn count(&self, limit: Limit) -> u64 {
         self.met.get(limit as usize).map_or(0, |met| met.count.load(Ordering::Relaxed))
+    }
+}
+
+fn warn(vhost: &Name, limit: Limit, (refused, max, who): (u64, usize, Origin)) {
+    let Origin { user, client, listener, peer, .. } = who;
+    tracing::warn!(
+        %vhost, %user, %client, %listener, %peer, limit = limit.key(), max, refused,
+        "a limit was reached: requests beyond it are refused"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(client: &str, peer: &str) -> Origin {
+        Origin { client: client.into(), peer: peer.into(), ..Origin::default() }
+    }
+
+    #[test]
+    fn a_warning_names_who_did_the_most() {
+        let mut recent = Recent::default();
+        for n in 0..10_000 {
+            // One of three is the same client; all others come once.
+            match n % 3 {
+                0 => recent.add(&origin("greedy", &format!("::1:{n}")), 5),
+                _ => recent.add(&origin(&format!("other {n}"), "::1:7"), 5),
+            }
+            assert!(recent.by.len() <= CLIENTS);
+        }
+        let (refused, max, who) = recent.take();
+        assert_eq!((refused, max, &*who.client), (10_000, 5, "greedy"));
+        assert!(!recent.is_due());
+        recent.add(&origin("", "::1:1"), 5);
+        recent.add(&origin("", "::1:2"), 5);
+        recent.add(&origin("", "::1:2"), 5);
+        assert!(!recent.is_due(), "a minute has not passed");
+        assert_eq!(&*recent.take().2.peer, "::1:2");
     }
 }

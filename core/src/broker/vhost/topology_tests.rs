@@ -5,7 +5,7 @@ use crate::auth::Identity;
 use crate::broker::accounts::subject::{Subject, Where};
 use crate::broker::door::request::SessionLife;
 use crate::exchange::Kind;
-use crate::message::{Timestamp, Value};
+use crate::message::{Origin, Timestamp, Value};
 
 struct Place {
     budget: Arc<Budget>,
@@ -16,7 +16,7 @@ struct Place {
 fn guest() -> Arc<Subject> {
     let (identity, name) = (Identity::unlimited("guest"), Name::default());
     let place = Where { vhost: &name, topic_exchange: &name, accounts: &Arc::default() };
-    Subject::new(&identity, &name, place)
+    Subject::new(&identity, &Origin::default(), place)
 }
 
 fn place() -> Place {

@@ -22,8 +22,6 @@ pub struct LoginContext<'a> {
     pub options: &'a Options,
     pub broker: &'a Broker,
     pub entrance: Entrance,
-    /// The peer's address.
-    pub peer: Name,
 }
 
 /// A client that has logged in.
@@ -86,7 +84,7 @@ async fn receive(line: &mut Line, frame_max: usize) -> Result<(Method, MethodId)
 
 /// The whole login.
 pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<LoggedIn, Closing> {
-    let LoginContext { options, broker, entrance, .. } = context;
+    let LoginContext { options, broker, entrance } = context;
     protocol_header(line).await?;
     let properties = server_properties();
     let start = Reply::ConnectionStart { properties: &properties, mechanisms: "PLAIN AMQPLAIN" };
@@ -102,8 +100,8 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
         let refusal = Refusal::new(ReplyCode::NotAllowed, format!("vhost '{vhost}' not found"));
         return Err(Closing::Refused(refusal, id));
     }
-    let listener = entrance.listener.clone();
-    let origin = Origin { listener, ..Origin::default() };
+    let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
+    let origin = Origin { listener, peer, ..Origin::default() };
     let spec = SessionSpec::anonymous(vhost.clone(), origin, identity);
     let session = broker.session(spec).await;
     let session = session.map_err(|error| Closing::Refused(errors::refusal(&error), id))?;
@@ -176,8 +174,8 @@ async fn check_login(
         // There is one login: nothing is lost if a name was noted.
         let _ = context.entrance.claimed.set((user.clone(), Name::default()));
     }
-    let LoginContext { entrance, peer, .. } = context;
-    let login = Login { credentials, loopback: entrance.loopback, peer: peer.clone() };
+    let (loopback, peer) = (context.entrance.loopback, context.entrance.peer.clone());
+    let login = Login { credentials, loopback, peer };
     match context.broker.login(&login).await {
         Ok(identity) => Ok(identity),
         // RabbitMQ "authentication_failure_close": others take a closed socket for the refusal.

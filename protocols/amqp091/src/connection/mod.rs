@@ -90,10 +90,9 @@ async fn open(
     broker: Broker,
     options: &Options,
 ) -> Result<Option<Box<Connection>>, Error> {
-    let peer = Name::from(&*accepted.peer);
     let (mut line, entrance) =
         Line::new(&DIALECT, accepted, options.login_time, options.write_time);
-    let context = LoginContext { options, broker: &broker, entrance, peer };
+    let context = LoginContext { options, broker: &broker, entrance };
     match login::log_in(&mut line, &context).await {
         Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
         Err(closing) => refuse(line, &context.entrance, (closing, options)).await.map(|()| None),

@@ -127,7 +127,10 @@ impl Connection {
             let text = format!("channel number {channel} is above the agreed maximum {max}");
             return Err(Refusal::new(ReplyCode::NotAllowed, text));
         }
-        self.session.may_keep(Channel::BYTES).map_err(|error| errors::refusal(&error))?;
+        // The first one comes with its connection: it may be the one that takes something away.
+        if !self.channels.is_empty() {
+            self.session.may_keep(Channel::BYTES).map_err(|error| errors::refusal(&error))?;
+        }
         let lane = self.session.lane();
         self.lanes.insert(lane, channel);
         let state = Channel::new(lane, self.session.kept());

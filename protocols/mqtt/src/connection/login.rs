@@ -27,8 +27,6 @@ pub(super) struct LoginContext<'a> {
     pub options: &'a Options,
     pub broker: &'a Broker,
     pub entrance: Entrance,
-    /// The peer's address.
-    pub peer: Name,
 }
 
 /// A client that has logged in.
@@ -126,15 +124,15 @@ struct Entered {
 }
 
 async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered, Refusal> {
-    let LoginContext { options, broker, entrance, .. } = context;
+    let LoginContext { options, broker, entrance } = context;
     if connect.enhanced_authentication {
         let why = "no authentication method is supported";
         return Err(Refusal::new(Reason::BAD_AUTH_METHOD, why));
     }
     let (client, assigned) = client_id(connect, options)?;
     let identity = check_login(connect, context).await?;
-    let (client_id, listener) = (client.clone(), entrance.listener.clone());
-    let origin = Origin { client: client_id, listener, ..Origin::default() };
+    let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
+    let origin = Origin { client: client.clone(), listener, peer, ..Origin::default() };
     let life = life(capped(connect.session_expiry, options));
     let spec = session_spec(connect, context, (origin, identity), life);
     // The will's address is checked before anything takes effect.
@@ -213,8 +211,8 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Id
         (None, None) => Credentials::Anonymous,
     };
     let anonymous = matches!(credentials, Credentials::Anonymous);
-    let LoginContext { entrance, peer, .. } = context;
-    let login = Login { credentials, loopback: entrance.loopback, peer: peer.clone() };
+    let (loopback, peer) = (context.entrance.loopback, context.entrance.peer.clone());
+    let login = Login { credentials, loopback, peer };
     context.broker.login(&login).await.map_err(|error| {
         let reason = match error.kind() {
             ErrorKind::Refused if anonymous => Reason::NOT_AUTHORIZED,

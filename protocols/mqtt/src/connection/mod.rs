@@ -34,7 +34,7 @@ use crate::mapping::Incoming;
 use crate::options::Options;
 use crate::state::{Inbound, Outbound};
 use crossdock_core::{
-    Accepted, Broker, ConsumerId, Credit, Error, ErrorKind, Events, LaneId, Name, Notice, Outcome,
+    Accepted, Broker, ConsumerId, Credit, Error, ErrorKind, Events, LaneId, Notice, Outcome,
     ParkId, PoolId, Session, Sniff,
 };
 use crossdock_net::{Dialect, Entrance, Line, Lost, Ready};
@@ -162,10 +162,9 @@ async fn open(
     accepted: Accepted,
     broker: Broker,
 ) -> Result<Option<Box<Connection<'_>>>, Error> {
-    let peer = Name::from(&*accepted.peer);
     let (mut line, entrance) =
         Line::new(&DIALECT, accepted, options.login_time, options.write_time);
-    let context = LoginContext { options, broker: &broker, entrance, peer };
+    let context = LoginContext { options, broker: &broker, entrance };
     match login::log_in(&mut line, &context).await {
         Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
         Err(closing) => refuse(line, &context.entrance, closing).await.map(|()| None),

@@ -43,8 +43,12 @@ impl Aliases {
 impl Connection<'_> {
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Closing> {
         let address = self.resolve(&publish)?;
-        if publish.payload.len() > self.session.broker().settings().message_bytes_max {
-            return Err(Closing::refused(Reason::PACKET_TOO_LARGE, "the message is too large"));
+        let (bytes, max) =
+            (publish.payload.len(), self.session.broker().settings().message_bytes_max);
+        if bytes > max {
+            let why =
+                format!("a message of {bytes} bytes is larger than {max} (limits.message_bytes)");
+            return Err(Closing::refused(Reason::PACKET_TOO_LARGE, why));
         }
         if publish.qos == 2 {
             match self.inbound.seen(publish.packet_id) {
@@ -132,9 +136,8 @@ impl Connection<'_> {
             return Ok(resolved.clone());
         }
         let settings = self.session.broker().settings();
-        if !within_limits(topic, settings) {
-            return Err(Closing::refused(Reason::TOPIC_NAME_INVALID, "the topic is too long"));
-        }
+        within_limits(topic, settings)
+            .map_err(|why| Closing::refused(Reason::TOPIC_NAME_INVALID, why.detail().to_owned()))?;
         let resolved = mapping::target(topic, &settings.topic_exchange);
         // A copy: the topic is a slice of the read buffer.
         let kept = match &resolved {
@@ -182,7 +185,6 @@ impl Connection<'_> {
 }
 
 /// docs/SEMANTICS.md §1: longer topics are refused.
-pub(super) fn within_limits(topic: &Bytes, settings: &Settings) -> bool {
-    topic.len() <= settings.topics.bytes_max
-        && Key::new(topic.clone()).separators() <= settings.topics.separators_max
+pub(super) fn within_limits(topic: &Bytes, settings: &Settings) -> Result<(), Error> {
+    settings.topics.check(topic.len(), Key::new(topic.clone()).separators())
 }

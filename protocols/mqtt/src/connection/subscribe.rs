@@ -212,9 +212,8 @@ impl Connection<'_> {
     }
 
     fn check_new(&self, filter: &Text, known: bool) -> Result<(), Error> {
-        if !publish::within_limits(filter.bytes(), self.session.broker().settings()) {
-            return Err(Error::new(ErrorKind::Invalid, "the topic filter is too long"));
-        }
+        publish::within_limits(filter.bytes(), self.session.broker().settings())
+            .map_err(|why| Error::new(ErrorKind::Invalid, why.detail().to_owned()))?;
         match known || self.subscriptions.len() < self.options.subscriptions_max {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::LimitReached, "too many subscriptions")),

@@ -21,8 +21,6 @@ pub(super) struct LoginContext<'a> {
     pub options: &'a Options,
     pub broker: &'a Broker,
     pub entrance: Entrance,
-    /// The peer's address.
-    pub peer: Name,
 }
 
 /// A client that has logged in.
@@ -56,7 +54,7 @@ pub(super) async fn log_in(
     decoder: &mut Decoder,
     context: &LoginContext<'_>,
 ) -> Result<LoggedIn, Closing> {
-    let LoginContext { options, broker, entrance, peer } = context;
+    let LoginContext { options, broker, entrance } = context;
     let frame = loop {
         match next_frame(&mut line.input, decoder, Rules::CONNECT)? {
             Some(frame) => break frame,
@@ -74,13 +72,14 @@ pub(super) async fn log_in(
     // There is one login: nothing is lost if names were noted.
     let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
     let credentials = credentials(&text);
-    let login = Login { credentials, loopback: entrance.loopback, peer: peer.clone() };
+    let (loopback, peer) = (entrance.loopback, entrance.peer.clone());
+    let login = Login { credentials, loopback, peer };
     let identity = broker.login(&login).await?;
     if client.len() > CLIENT_ID_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
     }
-    let (client, listener) = (client.into(), entrance.listener.clone());
-    let origin = Origin { client, listener, ..Origin::default() };
+    let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
+    let origin = Origin { client: client.into(), listener, peer, ..Origin::default() };
     let vhost = vhost(broker, text("host"));
     let session = broker.session(SessionSpec::anonymous(vhost, origin, identity)).await?;
     let body_bytes = broker.settings().message_bytes_max;

@@ -110,10 +110,9 @@ async fn open(
     accepted: Accepted,
     broker: Broker,
 ) -> Result<Option<Box<Connection<'_>>>, Error> {
-    let peer = Name::from(&*accepted.peer);
     let (mut line, entrance) =
         Line::new(&DIALECT, accepted, options.login_time, options.write_time);
-    let context = LoginContext { options, broker: &broker, entrance, peer };
+    let context = LoginContext { options, broker: &broker, entrance };
     let mut decoder = Decoder::new();
     match login::log_in(&mut line, &mut decoder, &context).await {
         Ok(logged_in) => {

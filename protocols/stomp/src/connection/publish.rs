@@ -330,11 +330,7 @@ pub(super) fn temporary_topic(session: SessionId, name: &str) -> Key {
 
 /// docs/SEMANTICS.md §1: longer topics are refused.
 pub(super) fn within(key: &Key, settings: &Settings) -> Result<(), Error> {
-    let long = key.bytes().len() > settings.topics.bytes_max;
-    match long || key.separators() > settings.topics.separators_max {
-        true => Err(Error::new(ErrorKind::TooLarge, "the topic is too long")),
-        false => Ok(()),
-    }
+    settings.topics.check(key.bytes().len(), key.separators())
 }
 
 #[cfg(test)]

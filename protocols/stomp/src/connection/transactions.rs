@@ -56,9 +56,9 @@ impl Transactions {
         (self.operations + 1, self.bytes + step.size())
     }
 
-    /// Operations and bytes that there would be with one more transaction.
+    /// Transactions and bytes that there would be with one more transaction.
     pub(super) fn with_begun(&self, name: &str) -> (usize, usize) {
-        (self.operations + 1, self.bytes + name.len())
+        (self.open.len() + 1, self.bytes + name.len())
     }
 
     /// Bytes of memory that all of them take.
@@ -70,7 +70,7 @@ impl Transactions {
         if self.open.contains_key(name) {
             return Err(invalid(format!("transaction '{name}' has begun already")));
         }
-        self.count(name.len());
+        self.bytes += name.len();
         let (bytes, memory) = (name.len(), size_of::<Open>() + 2 * name.len());
         self.memory += memory;
         self.open.insert(name.to_owned(), Open { bytes, memory, ..Open::default() });
@@ -82,7 +82,8 @@ impl Transactions {
         if !self.open.contains_key(name) {
             return Err(unknown(name));
         }
-        self.count(size);
+        self.operations += 1;
+        self.bytes += size;
         if let Some(open) = self.open.get_mut(name) {
             open.bytes += size;
             open.messages += usize::from(matches!(step, Operation::Publish(_)));
@@ -101,15 +102,10 @@ impl Transactions {
     /// Ends it; its operations in order.
     pub(super) fn end(&mut self, name: &str) -> Result<Vec<Operation>, Error> {
         let open = self.open.remove(name).ok_or_else(|| unknown(name))?;
-        self.operations -= open.operations.len() + 1;
+        self.operations -= open.operations.len();
         self.bytes -= open.bytes;
         self.memory = self.memory.saturating_sub(open.memory);
         Ok(open.operations)
-    }
-
-    fn count(&mut self, size: usize) {
-        self.operations += 1;
-        self.bytes += size;
     }
 }
 
@@ -162,7 +158,7 @@ mod tests {
         all.add("a", ack()).unwrap();
         assert!(all.memory() > 1 << 20);
         let (operations, bytes) = all.with(&message(1 << 20));
-        assert!(operations == 4 && bytes > 2 << 20);
+        assert!(operations == 3 && bytes > 2 << 20);
         assert_eq!(all.end("a").unwrap().len(), 2);
         assert_eq!((all.operations, all.bytes, all.memory), (0, 0, 0));
     }
