@@ -17,6 +17,7 @@ use crate::log::{Life, Offset, QueueSpec};
 use crate::message::{Address, Key, Name};
 use crate::rights::{Action, Coverage, Object, shared_filter};
 use crate::subscription::{ConsumerId, Delivery, Outcome};
+use parking_lot::Mutex;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(super) struct SessionRights {
     pub subject: Arc<Subject>,
     writes: Answers,
     reads: Answers,
+    /// About queues that are looked at: behind a lock, for whoever looks changes nothing.
+    views: Mutex<Answers>,
     /// The generation of the accounts at which its consumers and bindings were judged.
     judged: u64,
     /// Some of what it is subscribed to it may not read: every delivery to it is looked at.
@@ -65,7 +68,7 @@ impl SessionRights {
         // Bindings of a session that is resumed are judged with its first events.
         let judged = u64::MAX;
         let (writes, reads) = (Answers::default(), Answers::default());
-        Self { subject, writes, reads, judged, looks: false }
+        Self { subject, writes, reads, views: Mutex::default(), judged, looks: false }
     }
 
     fn may_get(&mut self, address: &Address) -> bool {
@@ -125,14 +128,24 @@ impl Session {
         }
     }
 
-    /// `Refused` for whoever may do nothing at all with the queue: it is not told about it either.
+    /// `Refused` for whoever may do nothing at all with the queue: it is not told about it either. The answer is
+    /// remembered, since some clients look at a queue whenever they send to it.
     pub(super) fn check_look(&self, name: &str) -> Result<(), Error> {
-        let (subject, object) = (&self.rights.subject, Object::Queue(name));
-        let any = [Action::Configure, Action::Write];
-        if subject.is_unlimited() || any.into_iter().any(|action| subject.may(action, &object)) {
+        let SessionRights { subject, views, .. } = &self.rights;
+        if subject.is_unlimited() {
             return Ok(());
         }
-        self.check_member(Action::Read, name)
+        let (generation, object) = (subject.generation(), Object::Queue(name));
+        let may_look = || {
+            let any = [Action::Configure, Action::Write, Action::Read];
+            any.into_iter().any(|action| subject.may(action, &object))
+                || subject.shared_coverage(name) > Coverage::Nothing
+        };
+        match views.lock().about(&Address::queue(name), generation, may_look) {
+            true => Ok(()),
+            false if self.owns_named(name) => Ok(()),
+            false => Err(subject.refuse(Action::Read, &object)),
+        }
     }
 
     /// Declaring a queue: the right to configure it, unless it is there already and may be looked at. Where it sends
