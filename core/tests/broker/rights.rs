@@ -687,3 +687,116 @@ async fn regular_expressions_of_rabbitmq_hold_in_every_verb() {
     c.consume("mine.q", 1, true).await;
     assert_eq!(bodies(&c.take(1).await), ["body"]);
 }
+
+/// A session of a token: its rights came with the login.
+async fn of_token(stage: &Stage, read: &[&str]) -> Client {
+    let vhosts = [("/".into(), Arc::new(rights(&[], &[], read)))].into_iter().collect();
+    let identity =
+        Identity { access: Access::Of(Arc::new(vhosts)), ..Identity::of_account("token") };
+    let queue = QueueSpec { durable: true, ..QueueSpec::durable("own/token") };
+    let spec = SessionSpec {
+        name: Some("token".into()),
+        clean: false,
+        life: SessionLife::Forever,
+        queue: Some(queue),
+        ..SessionSpec::anonymous("/", Origin::default(), identity)
+    };
+    let mut c = stage.try_open(spec).await.expect("it opens");
+    c.try_consume(ConsumerSource::Own, 100, true).await.expect("its own queue");
+    c
+}
+
+#[tokio::test]
+async fn a_session_that_is_resumed_has_the_rights_of_the_new_login() {
+    let stage = Stage::new().await;
+    let mut guest = stage.client().await;
+    let mut c = of_token(&stage, &["topic:a/#", "topic:b/#"]).await;
+    c.subscribe("#", 1).await;
+    send(&mut guest, &["a/x", "b/x"]).await;
+    assert_eq!(c.take(4).await.len(), 4);
+    c.session.close().await.expect("closed");
+    let mut c = of_token(&stage, &["topic:b/#"]).await;
+    let again = c.take(1).await;
+    assert_eq!(bodies(&again), ["b/x stored"], "the other one that was not settled is withheld");
+    send(&mut guest, &["a/x", "b/x"]).await;
+    assert_eq!(bodies(&c.take(2).await), ["b/x", "b/x stored"]);
+    c.nothing().await;
+}
+
+#[tokio::test]
+async fn what_comes_into_the_topic_tree_by_another_exchange_is_judged_by_its_topic() {
+    let stage = with_user(rights(&[], &[], &["topic:a/#"])).await;
+    furnish(&stage).await;
+    let mut guest = stage.client().await;
+    let to = BindTarget::Exchange(TOPICS.into());
+    guest.session.bind(Bind::new("x", "#".into(), to)).await.expect("bound");
+    let (mut named, mut c) = (subscribed(&stage, "me").await, stage.user("u", "").await);
+    let name = exclusive(&mut c).await;
+    c.consume(&name, 10, true).await;
+    for key in ["a/1", "b/1"] {
+        guest.durable(Address::new("x".into(), key.into()), key).await;
+    }
+    for client in [&mut named, &mut c] {
+        assert_eq!(bodies(&client.take(1).await), ["a/1"]);
+        client.nothing().await;
+    }
+}
+
+/// Lines of the audit, as `field=value`s.
+#[derive(Default)]
+struct Audit(Arc<std::sync::Mutex<Vec<String>>>);
+
+struct Line(String);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!("{}={value:?} ", field.name()));
+    }
+}
+
+impl tracing::Subscriber for Audit {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == AUDIT
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().expect("alone").push(line.0);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn the_audit_says_who_did_or_was_refused_what_and_from_where() {
+    let audit = Audit::default();
+    let lines = audit.0.clone();
+    let _guard = tracing::subscriber::set_default(audit);
+    let stage = with_user(rights(&[], &[], &[])).await;
+    let (peer, client) = ("10.0.0.7:1234".into(), "dev\n1".into());
+    let origin = Origin { client, peer, ..Origin::default() };
+    let spec = SessionSpec::anonymous("/", origin, Identity::of_account("u"));
+    let mut c = stage.open(spec).await;
+    for _ in 0..500 {
+        refused(told(&mut c, Address::queue("a\nb"), |_| {}).await);
+    }
+    stage.broker.delete_user(&actor(), "u").await.expect("deleted");
+    let lines = lines.lock().expect("alone").clone();
+    let about = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((about("user made"), about("rights set"), about("user deleted")), (1, 1, 1));
+    assert!(lines[0].contains("by=\"admin\"") && lines[0].contains("from=\"test\""), "{lines:?}");
+    assert_eq!(about("a right was refused"), 100, "it is bounded");
+    let one = lines.iter().find(|line| line.contains("refused")).expect("a refusal");
+    for part in ["user=\"u\"", "from=\"10.0.0.7:1234\"", "action=write", r"object=queue:a\nb"] {
+        assert!(one.contains(part), "{part} in {one}");
+    }
+    assert!(!one.contains('\n'), "{one}");
+}
