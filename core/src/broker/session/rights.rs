@@ -22,8 +22,9 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-/// Addresses about which an answer is remembered.
-const PLACES: usize = 64;
+/// Addresses about which an answer is remembered, and bytes of the key of one at most.
+const PLACES: usize = 32;
+const KEY_BYTES_MAX: usize = 1_024;
 
 /// The rights of a session, and what is remembered of them.
 pub(super) struct SessionRights {
@@ -45,6 +46,9 @@ struct Answers(Vec<Option<(Address, u64, bool)>>);
 impl Answers {
     /// The answer about that address. `generation`: of the accounts, read before `ask` is called.
     fn about(&mut self, address: &Address, generation: u64, ask: impl FnOnce() -> bool) -> bool {
+        if address.key.bytes().len() > KEY_BYTES_MAX {
+            return ask();
+        }
         if self.0.is_empty() {
             self.0.resize_with(PLACES, || None);
         }
