@@ -45,7 +45,7 @@ fn every_mistake_is_named_with_its_place() {
         ("[[queue]]\nname = \"\"\n", "FILE:4:1 queue[0].name: must not be empty"),
         (
             "[objects]\nqueues = 1\n[[queue]]\nname = \"a\"\n[[queue]]\nname = \"b\"\n",
-            "FILE:4:10 objects.queues: allows 1 queues, and 2 are to be declared",
+            "FILE:4:1 objects.queues: allows 1 queues, and 2 are to be declared",
         ),
         (
             "[[queue]]\nname = \"q\"\narguments = { x-max-length = \"many\" }\n",
