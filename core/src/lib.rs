@@ -49,5 +49,5 @@ pub use message::{
     Address, BodyKind, Death, Fields, Format, FormatId, Formats, Id, Journey, Key, Message, Meta,
     Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
 };
-pub use protocol::{Accepted, Drain, Protocol, Sniff};
+pub use protocol::{Accepted, Drain, PeerCertificate, Protocol, San, Sniff};
 pub use subscription::{ConsumerId, Credit, Delivery, Outcome};

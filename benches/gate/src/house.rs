@@ -60,6 +60,9 @@ impl House {
             head: BytesMut::new(),
             peer: "gate".into(),
             loopback: true,
+            secure: false,
+            certificate: None,
+            since: tokio::time::Instant::now(),
             listener: "gate".into(),
             drain: self.drain.clone(),
         };

@@ -17,7 +17,7 @@ use crate::deadlines::{Deadlines, Due};
 use crate::turn::Turn;
 use crate::{Input, Output};
 use crossdock_core::message::Charge;
-use crossdock_core::{Accepted, Error, ErrorKind, Events, Name, Session};
+use crossdock_core::{Accepted, Error, ErrorKind, Events, Name, PeerCertificate, Session};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -110,6 +110,10 @@ pub struct Entrance {
     pub listener: Name,
     /// The peer is on this machine.
     pub loopback: bool,
+    /// What passes is encrypted between the peer and this process.
+    pub secure: bool,
+    /// The verified certificate of the peer, if it showed one.
+    pub certificate: Option<PeerCertificate>,
     /// User and client id that the peer gave, true or not: for the log of a login that failed.
     pub claimed: OnceLock<(Name, Name)>,
 }
@@ -159,14 +163,17 @@ enum Woken {
 }
 
 impl Line {
-    /// The line to a peer that has `login_time` to log in. Output that does not move for `write_time` ends it.
+    /// The line to a peer that has `login_time` to log in, from when it connected. Output that does not move for
+    /// `write_time` ends it.
     pub fn new(
         dialect: &'static Dialect,
         accepted: Accepted,
         login_time: Duration,
         write_time: Duration,
     ) -> (Self, Entrance) {
-        let Accepted { reader, writer, head, peer, loopback, listener, mut drain } = accepted;
+        let Accepted { reader, writer, head, peer, mut drain, .. } = accepted;
+        // What the listener took of the time, for a handshake or so, is not given twice.
+        let login_time = login_time.saturating_sub(accepted.since.elapsed());
         let line = Self {
             input: Input::new(reader, head),
             output: Output::new(writer),
@@ -183,7 +190,8 @@ impl Line {
             large_input: None,
             peer: peer.into_boxed_str(),
         };
-        (line, Entrance { listener, loopback, claimed: OnceLock::new() })
+        let Accepted { loopback, secure, certificate, listener, .. } = accepted;
+        (line, Entrance { listener, loopback, secure, certificate, claimed: OnceLock::new() })
     }
 
     /// Waits for more input during the login.

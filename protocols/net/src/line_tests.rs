@@ -67,6 +67,9 @@ fn line(pipe: usize) -> (Line, DuplexStream, watch::Sender<bool>) {
         head: BytesMut::new(),
         peer: "test".into(),
         loopback: true,
+        secure: false,
+        certificate: None,
+        since: tokio::time::Instant::now(),
         listener: "test".into(),
         drain,
     };

@@ -58,6 +58,9 @@ impl House {
             head: BytesMut::new(),
             peer: "test".into(),
             loopback: true,
+            secure: false,
+            certificate: None,
+            since: tokio::time::Instant::now(),
             listener: "stomp".into(),
             drain: self.drain.clone(),
         };

@@ -117,6 +117,9 @@ impl Client {
             head: BytesMut::new(),
             peer: "test".into(),
             loopback: true,
+            secure: false,
+            certificate: None,
+            since: tokio::time::Instant::now(),
             listener: "stomp".into(),
             drain: drain.clone(),
         };

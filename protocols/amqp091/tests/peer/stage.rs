@@ -48,6 +48,9 @@ impl Stage {
             head: Default::default(),
             peer: "test".into(),
             loopback: true,
+            secure: false,
+            certificate: None,
+            since: tokio::time::Instant::now(),
             listener: "test".into(),
             drain: self.drain.clone(),
         };

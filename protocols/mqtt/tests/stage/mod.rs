@@ -78,6 +78,9 @@ pub fn connect(broker: &Broker, options: Options, drain: &Drain, v5: bool) -> Cl
         head: bytes::BytesMut::new(),
         peer: "test".into(),
         loopback: true,
+        secure: false,
+        certificate: None,
+        since: tokio::time::Instant::now(),
         listener: "mqtt".into(),
         drain: drain.clone(),
     };
