@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 const LOGIN_TIME: Duration = Duration::from_secs(10);
 /// Within this time after it connected a load balancer has to send its header. It has it at hand.
 const PROXY_TIME: Duration = Duration::from_secs(5);
-/// A TLS handshake has to be done in this time.
+/// A TLS handshake has to be done in this time; the wait for its first byte counts.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// A peer that was told why it is refused may take this long to take note.
 const PART_TIME: Duration = Duration::from_secs(1);
@@ -221,9 +221,13 @@ impl Door {
 
     /// The TLS handshake, if the peer speaks TLS.
     async fn secure(&self, mut socket: Prefixed, handle: &TlsHandle) -> Result<Wire, Refused> {
+        let deadline = Instant::now() + HANDSHAKE_TIME;
+        let late = || refused(Refusal::Slow, "the TLS handshake took more than 5 seconds");
         let speaks = loop {
             match (socket.head.is_empty(), stranger(&socket.head)) {
-                (true, _) | (_, Stranger::More) => socket.more().await?,
+                (true, _) | (_, Stranger::More) => {
+                    timeout_at(deadline, socket.more()).await.map_err(|_| late())??;
+                }
                 (_, speaks) => break speaks,
             }
         };
@@ -235,12 +239,7 @@ impl Door {
             }
             return Err(refused(Refusal::PlainOnTls, "the first bytes are not TLS"));
         }
-        let shaken = match timeout(HANDSHAKE_TIME, handle.accept(socket)).await {
-            Ok(shaken) => shaken,
-            Err(_) => {
-                return Err(refused(Refusal::Slow, "the TLS handshake took more than 5 seconds"));
-            }
-        };
+        let shaken = timeout_at(deadline, handle.accept(socket)).await.map_err(|_| late())?;
         let (stream, certificate) = shaken.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => refused(Refusal::Handshake, error.to_string()),
             _ => error.into(),

@@ -244,3 +244,7 @@ fn since(count: &AtomicU64, told: &AtomicU64) -> u64 {
     let count = count.load(Ordering::Relaxed);
     count - told.swap(count, Ordering::Relaxed)
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

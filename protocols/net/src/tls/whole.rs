@@ -64,8 +64,18 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Whole<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Output;
+    use crate::tls::{ClientCertificate, TlsHandle, TlsSettings, TlsVersion, load, self_signed};
+    use rustls::crypto::ring;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
+    use std::sync::Arc;
     use std::task::Waker;
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, BufWriter};
+    use tokio::time::timeout;
+    use tokio_rustls::TlsConnector;
 
     #[tokio::test]
     async fn bytes_are_written_when_they_are_sent() {
@@ -81,5 +91,46 @@ mod tests {
         };
         far.read_exact(&mut got[4..]).await.unwrap();
         assert_eq!(&got, b"123456");
+    }
+
+    #[tokio::test]
+    async fn nothing_stays_behind_in_tls() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = self_signed(&dir.path().join("tls")).unwrap();
+        let settings = TlsSettings {
+            certificate: files.server,
+            key: files.server_key,
+            client_ca: None,
+            client_certificate: ClientCertificate::Off,
+            min_version: TlsVersion::V1_3,
+            alpn: Vec::new(),
+        };
+        let handle = TlsHandle::new(load(&settings).unwrap());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&files.authority).unwrap()).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (near, far) = tokio::io::duplex(1000);
+        let served = tokio::spawn(async move {
+            let (reader, writer) = tokio::io::split(handle.accept(near).await.unwrap().0);
+            let mut output = Output::new(Box::new(Whole::new(writer)));
+            output.push(&vec![b'x'; 300_000].into());
+            while !output.is_empty() {
+                output.write_some().await.unwrap();
+            }
+            // Nobody writes any more, and nobody flushes.
+            std::future::pending::<()>().await;
+            drop((reader, output));
+        });
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::new(client));
+        let mut stream = connector.connect(name, far).await.unwrap();
+        let mut got = vec![0; 300_000];
+        let read = timeout(Duration::from_secs(10), stream.read_exact(&mut got)).await;
+        read.expect("all of it comes").unwrap();
+        served.abort();
     }
 }

@@ -216,3 +216,73 @@ impl AsyncWrite for MessageWriter {
         Pin::new(&mut out.writer).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Output;
+    use bytes::Bytes;
+    use tokio::io::AsyncReadExt;
+
+    /// What begins a message of these slices: whether it is text, and its length.
+    fn begun(slices: &[&[u8]], text: bool) -> (Opcode, usize) {
+        let slices: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+        begin(&slices, text)
+    }
+
+    #[test]
+    fn messages_are_text_where_they_can_be() {
+        use Opcode::{Binary, Text};
+        let euro = "\u{20ac}".as_bytes();
+        assert_eq!(begun(&[b"a", euro], true), (Text, 4));
+        assert_eq!(begun(&[b"a", euro], false), (Binary, 4));
+        assert_eq!(begun(&[b"a", &euro[..1], &euro[1..]], true), (Text, 4), "cut between slices");
+        assert_eq!(begun(&[b"a", &euro[..2]], true), (Text, 1), "the rest comes later");
+        assert_eq!(begun(&[&euro[..2]], true), (Binary, 2), "nothing can be said without it");
+        assert_eq!(begun(&[b"a", &euro[1..]], true), (Binary, 3));
+        assert_eq!(begun(&[], true), (Binary, 0));
+        assert_eq!(begun(&vec![&b"a"[..]; 100], true), (Text, 64), "as many as one write takes");
+    }
+
+    #[tokio::test]
+    async fn one_write_is_one_message_however_the_socket_takes_it() {
+        let (near, mut far) = tokio::io::duplex(7);
+        let out = Arc::new(Mutex::new(Out::new(Box::new(near), false)));
+        let mut output = Output::new(Box::new(MessageWriter::new(out.clone())));
+        let big = Bytes::from(vec![b'B'; 70_000]);
+        output.tail().extend_from_slice(b"head");
+        output.push(&big);
+        let writing = tokio::spawn(async move {
+            output.write_some().await.unwrap();
+            // What comes meanwhile is a message of its own, behind the pong.
+            output.tail().extend_from_slice(b"more");
+            output.finish().await.unwrap();
+            output.written()
+        });
+        let mut got = vec![0; 20];
+        far.read_exact(&mut got).await.unwrap();
+        out.lock().pong(b"1");
+        out.lock().pong(b"2");
+        far.read_to_end(&mut got).await.unwrap();
+        assert_eq!(writing.await.unwrap(), 70_008);
+        let mut want = b"\x82\x7f\0\0\0\0\0\x01\x11\x74head".to_vec();
+        want.extend_from_slice(&big);
+        want.extend_from_slice(b"\x8a\x012\x82\x04more\x88\x02\x03\xe8");
+        assert!(got == want, "{} bytes, ends with {:x?}", got.len(), &got[got.len() - 15..]);
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_a_close() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let out = Arc::new(Mutex::new(Out::new(Box::new(near), false)));
+        let mut output = Output::new(Box::new(MessageWriter::new(out.clone())));
+        out.lock().close(CloseCode::TooBig);
+        out.lock().close(CloseCode::Normal);
+        output.tail().extend_from_slice(b"late");
+        assert_eq!(output.write_some().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        drop((output, out));
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"\x88\x02\x03\xf1");
+    }
+}
