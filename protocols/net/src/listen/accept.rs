@@ -81,6 +81,10 @@ struct Sockets {
 
 impl Sockets {
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        // Another thread may have been faster the last time.
+        if self.spare.is_none() {
+            self.spare = spare();
+        }
         poll_fn(|context| self.poll_accept(context)).await
     }
 

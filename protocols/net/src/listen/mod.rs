@@ -49,6 +49,16 @@ impl ListenerSpec {
         Self { name, protocols, transport: Transport::Tcp, tls: None, proxy: false, limits }
     }
 
+    /// The names for ALPN of what is spoken here, where all that is spoken has one: `mqtt` and, for WebSocket, HTTP's.
+    /// The registry has none for the other protocols, whose clients may offer what they like.
+    pub fn alpn(protocols: &[Arc<dyn Protocol>], transport: &Transport) -> Vec<String> {
+        match (transport, protocols) {
+            (Transport::WebSocket { .. }, _) => vec!["http/1.1".into()],
+            (Transport::Tcp, [only]) if only.name() == "mqtt" => vec!["mqtt".into()],
+            (Transport::Tcp, _) => Vec::new(),
+        }
+    }
+
     /// Whether the first bytes come from the broker, so that nothing can be told by the peer's.
     fn speaks_first(&self) -> bool {
         self.transport == Transport::Tcp

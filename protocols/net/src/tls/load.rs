@@ -24,7 +24,9 @@ const ALPN_BYTES_MAX: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsMistake {
     pub kind: TlsMistakeKind,
-    /// The file that is to be looked at; none: it is a setting.
+    /// The field of [`TlsSettings`] that it is about.
+    pub setting: &'static str,
+    /// The file that is to be looked at; none: the setting itself is wrong.
     pub file: Option<PathBuf>,
     /// What is wrong with it.
     pub reason: String,
@@ -71,8 +73,8 @@ impl fmt::Display for TlsMistake {
 pub fn load(settings: &TlsSettings) -> Result<TlsConfig, Vec<TlsMistake>> {
     let mut mistakes = Mistakes { found: Vec::new() };
     let provider = Arc::new(ring::default_provider());
-    let chain = mistakes.certificates(&settings.certificate);
-    let key = mistakes.key(&settings.key);
+    let chain = mistakes.certificates(certificate(settings));
+    let key = mistakes.key(key(settings));
     let certified = match (chain, key) {
         (Some(chain), Some(key)) => mistakes.certified(settings, &provider, (chain, key)),
         _ => None,
@@ -84,7 +86,7 @@ pub fn load(settings: &TlsSettings) -> Result<TlsConfig, Vec<TlsMistake>> {
     match assemble(settings, provider, certified, authorities) {
         Ok(server) => Ok(TlsConfig { server: Arc::new(server), warnings: mistakes.found }),
         Err(reason) => {
-            mistakes.setting(&reason);
+            mistakes.setting("client_ca", reason);
             Err(mistakes.found)
         }
     }
@@ -124,22 +126,38 @@ fn assemble(
     Ok(server)
 }
 
+/// A file, and the setting that names it.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    setting: &'static str,
+    file: &'a Path,
+}
+
+fn certificate(settings: &TlsSettings) -> Origin<'_> {
+    Origin { setting: "certificate", file: &settings.certificate }
+}
+
+fn key(settings: &TlsSettings) -> Origin<'_> {
+    Origin { setting: "key", file: &settings.key }
+}
+
 struct Mistakes {
     found: Vec<TlsMistake>,
 }
 
 impl Mistakes {
-    fn add(&mut self, kind: TlsMistakeKind, file: &Path, reason: impl Into<String>) {
-        self.found.push(TlsMistake { kind, file: Some(file.to_owned()), reason: reason.into() });
+    fn add(&mut self, kind: TlsMistakeKind, from: Origin<'_>, reason: impl Into<String>) {
+        let (setting, file) = (from.setting, Some(from.file.to_owned()));
+        self.found.push(TlsMistake { kind, setting, file, reason: reason.into() });
     }
 
-    fn setting(&mut self, reason: &str) {
+    fn setting(&mut self, setting: &'static str, reason: impl Into<String>) {
         let kind = TlsMistakeKind::Setting;
-        self.found.push(TlsMistake { kind, file: None, reason: reason.into() });
+        self.found.push(TlsMistake { kind, setting, file: None, reason: reason.into() });
     }
 
-    fn read(&mut self, file: &Path) -> Option<Vec<u8>> {
-        let read = fs::read(file);
+    fn read(&mut self, file: Origin<'_>) -> Option<Vec<u8>> {
+        let read = fs::read(file.file);
         read.map_err(|error| {
             self.add(TlsMistakeKind::Unreadable, file, format!("cannot be read: {error}"))
         })
@@ -147,7 +165,7 @@ impl Mistakes {
     }
 
     /// The certificates of a file; none after a mistake.
-    fn certificates(&mut self, file: &Path) -> Option<Vec<CertificateDer<'static>>> {
+    fn certificates(&mut self, file: Origin<'_>) -> Option<Vec<CertificateDer<'static>>> {
         let kind = TlsMistakeKind::NoCertificate;
         let text = self.read(file)?;
         let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
@@ -170,7 +188,7 @@ impl Mistakes {
     }
 
     /// Whether it is valid now. `number`: its place in the file, from 1.
-    fn check_time(&mut self, file: &Path, number: usize, certificate: &CertificateDer<'_>) {
+    fn check_time(&mut self, file: Origin<'_>, number: usize, certificate: &CertificateDer<'_>) {
         let Ok((_, read)) = parse_x509_certificate(certificate) else {
             let reason = format!("its certificate no. {number} is malformed");
             return self.add(TlsMistakeKind::NoCertificate, file, reason);
@@ -188,9 +206,9 @@ impl Mistakes {
     }
 
     /// The private key of a file; none after a mistake.
-    fn key(&mut self, file: &Path) -> Option<PrivateKeyDer<'static>> {
+    fn key(&mut self, file: Origin<'_>) -> Option<PrivateKeyDer<'static>> {
         let text = self.read(file)?;
-        if fs::metadata(file).is_ok_and(|meta| meta.permissions().mode() & 0o007 != 0) {
+        if fs::metadata(file.file).is_ok_and(|meta| meta.permissions().mode() & 0o007 != 0) {
             let reason = "everybody on this machine can read the private key: take the right away \
                  (chmod o= FILE)";
             self.add(TlsMistakeKind::KeyExposed, file, reason);
@@ -214,11 +232,12 @@ impl Mistakes {
         provider: &CryptoProvider,
         (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
     ) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let key_file = self::key(settings);
         let signing = match provider.key_provider.load_private_key(key.clone_key()) {
             Ok(signing) => signing,
             Err(error) => {
                 let reason = format!("its private key cannot be used: {error}");
-                self.add(TlsMistakeKind::NoKey, &settings.key, reason);
+                self.add(TlsMistakeKind::NoKey, key_file, reason);
                 return None;
             }
         };
@@ -229,12 +248,12 @@ impl Mistakes {
                 let certificate = settings.certificate.display();
                 let reason =
                     format!("its key is not that of the first certificate of {certificate}");
-                self.add(TlsMistakeKind::KeyMismatch, &settings.key, reason);
+                self.add(TlsMistakeKind::KeyMismatch, key_file, reason);
                 None
             }
             Err(error) => {
                 let reason = format!("its first certificate cannot be used: {error}");
-                self.add(TlsMistakeKind::NoCertificate, &settings.certificate, reason);
+                self.add(TlsMistakeKind::NoCertificate, certificate(settings), reason);
                 None
             }
         }
@@ -244,17 +263,19 @@ impl Mistakes {
     fn authorities(&mut self, settings: &TlsSettings) -> Option<RootCertStore> {
         let file = match (&settings.client_ca, settings.client_certificate) {
             (None, ClientCertificate::Off) => return None,
-            (Some(file), ClientCertificate::Optional | ClientCertificate::Required) => file,
+            (Some(file), ClientCertificate::Optional | ClientCertificate::Required) => {
+                Origin { setting: "client_ca", file }
+            }
             (None, _) => {
                 let reason =
                     "client certificates are asked for, and client_ca does not say who signs them";
-                self.setting(reason);
+                self.setting("client_certificate", reason);
                 return None;
             }
             (Some(_), ClientCertificate::Off) => {
                 let reason =
                     "client_ca is given, and client_certificate is off: nobody is asked for one";
-                self.setting(reason);
+                self.setting("client_ca", reason);
                 return None;
             }
         };
@@ -270,7 +291,7 @@ impl Mistakes {
 
     fn alpn(&mut self, names: &[String]) {
         for name in names.iter().filter(|name| name.is_empty() || name.len() > ALPN_BYTES_MAX) {
-            self.setting(&format!("'{name}' is no name for ALPN: it has 1 to 255 bytes"));
+            self.setting("alpn", format!("'{name}' is no name for ALPN: it has 1 to 255 bytes"));
         }
     }
 }

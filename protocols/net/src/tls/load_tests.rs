@@ -85,6 +85,9 @@ fn every_mistake_is_named_with_its_file() {
     scene.settings.client_ca = Some(scene.dir.path().join("ca.pem"));
     scene.settings.client_certificate = ClientCertificate::Required;
     scene.settings.alpn.push(String::new());
+    let settings: Vec<_> =
+        load(&scene.settings).unwrap_err().into_iter().map(|mistake| mistake.setting).collect();
+    assert_eq!(settings, ["certificate", "key", "client_ca", "client_ca", "alpn"]);
     let found = scene.mistakes();
     let kinds: Vec<_> = found.iter().map(|(kind, file, _)| (*kind, file.as_str())).collect();
     let want = [

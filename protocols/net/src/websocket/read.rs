@@ -225,3 +225,7 @@ fn control(opcode: Opcode, payload: Vec<u8>) -> Result<Option<Control>, CloseCod
         _ => Ok(None),
     }
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::stage::{Stage, drip, rest, take};
 use crossdock_core::PeerCertificate;
+use crossdock_net::ListenerSpec;
 use crossdock_net::tls::{
     ClientCertificate, SelfSigned, TlsHandle, TlsSettings, TlsVersion, load, self_signed,
 };
@@ -169,8 +170,12 @@ async fn older_versions_are_not_spoken_where_they_are_excluded() {
 #[tokio::test]
 async fn a_name_is_agreed_on_with_those_who_offer_some() {
     let own = Certificates::new();
-    let settings = TlsSettings { alpn: vec!["mqtt".into()], ..own.settings() };
-    let stage = stage(&settings).await;
+    let stage = Stage::new(|spec| {
+        let alpn = ListenerSpec::alpn(&spec.protocols, &spec.transport);
+        let settings = TlsSettings { alpn, ..own.settings() };
+        spec.tls = Some(TlsHandle::new(load(&settings).unwrap()));
+    })
+    .await;
     for (offered, agreed) in
         [(&[][..], Some(None)), (&["x", "mqtt"], Some(Some("mqtt"))), (&["h2"], None)]
     {
