@@ -58,6 +58,11 @@ impl Scene {
 
 /// A line to a peer that has ten seconds to log in.
 fn line(pipe: usize) -> (Line, DuplexStream, watch::Sender<bool>) {
+    line_since(pipe, Instant::now())
+}
+
+/// The same, of a peer that connected at that time.
+fn line_since(pipe: usize, since: Instant) -> (Line, DuplexStream, watch::Sender<bool>) {
     let (peer, far) = duplex(pipe);
     let (reader, writer) = split(far);
     let (stop, drain) = Drain::channel();
@@ -69,7 +74,7 @@ fn line(pipe: usize) -> (Line, DuplexStream, watch::Sender<bool>) {
         loopback: true,
         secure: false,
         certificate: None,
-        since: tokio::time::Instant::now(),
+        since,
         listener: "test".into(),
         drain,
     };
@@ -92,6 +97,15 @@ async fn the_side_that_was_taken_last_is_asked_last() {
         taken.push(scene.next().await.unwrap());
     }
     assert_eq!(taken, [Ready::Events, Ready::Bytes].repeat(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_to_log_in_counts_from_the_connect() {
+    let since = Instant::now();
+    sleep(SECOND * 7).await;
+    let (mut line, _peer, _stop) = line_since(64, since);
+    assert!(matches!(line.more().await, Err(Lost::LoginTooLong)));
+    assert_eq!(since.elapsed().as_secs(), 10);
 }
 
 #[tokio::test(start_paused = true)]

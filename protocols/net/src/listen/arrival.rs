@@ -2,6 +2,7 @@
 //! connection's own task and inside the time that the peer has to log in.
 
 use super::admission::{Admission, Place};
+use super::prefixed::Prefixed;
 use super::report::{Refusal, Report};
 use super::sniff::{Recognised, Stranger, recognise, stranger};
 use super::{ListenerSpec, Transport, proxy};
@@ -14,11 +15,9 @@ use crossdock_core::{Accepted, Broker, Drain, PeerCertificate, Protocol};
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -33,8 +32,6 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 const PART_TIME: Duration = Duration::from_secs(1);
 /// At most this many bytes of such a peer are discarded.
 const PART_BYTES: usize = 64 << 10;
-/// Bytes that are read at once before TLS begins.
-const READ_BYTES: usize = 4 << 10;
 
 /// What all connections of a listener have to pass.
 pub(super) struct Door {
@@ -99,6 +96,9 @@ impl From<io::Error> for Refused {
     }
 }
 
+/// A connection and the adapter that it is for.
+type Arrived = (Arc<dyn Protocol>, Accepted);
+
 /// Both directions of a connection, and what is known of them.
 struct Wire {
     input: Input,
@@ -139,22 +139,30 @@ impl Door {
         mut place: Place,
         broker: Broker,
     ) {
-        let since = Instant::now();
         let mut peer = Peer { socket, claimed: Claim::None };
-        let mut drain = self.drain.clone();
         // In a box, so that it takes no memory while the connection is served.
-        let mut arrival = Box::pin(self.arrive(stream, &mut peer, &mut place, since));
-        let arrived = tokio::select! { biased;
-            () = drain.started() => Err(refused(Refusal::Gone, "the broker began to stop")),
-            arrived = timeout_at(since + LOGIN_TIME, arrival.as_mut()) => arrived
-                .unwrap_or_else(|_| Err(refused(Refusal::Slow, "the login took too long"))),
-        };
-        drop(arrival);
-        match arrived {
+        match Box::pin(self.arrive_in_time(stream, &mut peer, &mut place)).await {
             // How the connection ends, its adapter logs with the client's name.
             Ok((protocol, accepted)) => drop(protocol.serve(accepted, broker).await),
             Err(Refused { why, detail }) => {
                 self.report.refused(why, Some(peer.address()), &detail);
+            }
+        }
+    }
+
+    /// Gets a connection to its adapter, unless that takes too long or the drain starts.
+    async fn arrive_in_time(
+        &self,
+        stream: TcpStream,
+        peer: &mut Peer,
+        place: &mut Place,
+    ) -> Result<Arrived, Refused> {
+        let since = Instant::now();
+        let mut drain = self.drain.clone();
+        tokio::select! { biased;
+            () = drain.started() => Err(refused(Refusal::Gone, "the broker began to stop")),
+            arrived = timeout_at(since + LOGIN_TIME, self.arrive(stream, peer, place, since)) => {
+                arrived.unwrap_or_else(|_| Err(refused(Refusal::Slow, "the login took too long")))
             }
         }
     }
@@ -165,9 +173,9 @@ impl Door {
         peer: &mut Peer,
         place: &mut Place,
         since: Instant,
-    ) -> Result<(Arc<dyn Protocol>, Accepted), Refused> {
+    ) -> Result<Arrived, Refused> {
         stream.set_nodelay(true)?;
-        let mut socket = Prefixed { head: BytesMut::new(), stream };
+        let mut socket = Prefixed::new(stream);
         if self.spec.proxy {
             let header = timeout_at(since + PROXY_TIME, proxy_header(&mut socket));
             peer.claimed = header.await.unwrap_or_else(|_| {
@@ -299,6 +307,9 @@ impl Door {
 
     /// Finds out by the first bytes which of several protocols the peer speaks.
     async fn recognise(&self, input: &mut Input) -> Result<usize, Refused> {
+        if input.is_empty() {
+            more(input).await?;
+        }
         loop {
             match recognise(input.buffer(), &self.spec.protocols) {
                 Recognised::At(index) => return Ok(index),
@@ -373,72 +384,4 @@ async fn part(
     };
     // However it ends, the connection is closed next.
     let _ = timeout(PART_TIME, parting).await;
-}
-
-/// A socket of which some bytes were read already.
-struct Prefixed {
-    head: BytesMut,
-    stream: TcpStream,
-}
-
-impl Prefixed {
-    /// Reads more bytes behind those that are there.
-    async fn more(&mut self) -> Result<(), Refused> {
-        self.head.reserve(READ_BYTES);
-        match self.stream.read_buf(&mut self.head).await? {
-            0 => Err(refused(
-                Refusal::Gone,
-                "the peer closed the connection before it said anything",
-            )),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl AsyncRead for Prefixed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.head.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let length = self.head.len().min(buffer.remaining());
-        buffer.put_slice(&self.head.split_to(length));
-        if self.head.is_empty() {
-            self.head = BytesMut::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Prefixed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

@@ -6,6 +6,7 @@
 //! | `accept` | takes connections until the drain starts; survives the want of file descriptors |
 //! | `admission` | how many connections, in all and for each address, and how fast |
 //! | `arrival` | one new connection, in its own task: PROXY header, TLS, WebSocket, protocol, in this order |
+//! | `prefixed` | a socket whose first bytes were looked at |
 //! | `proxy` | reads the header that a load balancer puts in front |
 //! | `sniff` | tells by the first bytes what the peer speaks |
 //! | `report` | what is counted, and what of it is logged how often |
@@ -16,6 +17,7 @@ mod accept;
 mod admission;
 mod arrival;
 mod bind;
+mod prefixed;
 mod proxy;
 mod report;
 mod sniff;

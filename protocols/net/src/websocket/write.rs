@@ -257,14 +257,15 @@ mod tests {
             // What comes meanwhile is a message of its own, behind the pong.
             output.tail().extend_from_slice(b"more");
             output.finish().await.unwrap();
-            output.written()
+            output
         });
         let mut got = vec![0; 20];
         far.read_exact(&mut got).await.unwrap();
         out.lock().pong(b"1");
         out.lock().pong(b"2");
         far.read_to_end(&mut got).await.unwrap();
-        assert_eq!(writing.await.unwrap(), 70_008);
+        assert_eq!(writing.await.unwrap().written(), 70_008);
+        assert!(out.lock().raw.capacity() <= 512, "an idle connection holds next to nothing");
         let mut want = b"\x82\x7f\0\0\0\0\0\x01\x11\x74head".to_vec();
         want.extend_from_slice(&big);
         want.extend_from_slice(b"\x8a\x012\x82\x04more\x88\x02\x03\xe8");
