@@ -263,6 +263,9 @@ mod tests {
         far.read_exact(&mut got).await.unwrap();
         out.lock().pong(b"1");
         out.lock().pong(b"2");
+        // As the reading side does, in the middle of a message.
+        let context = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(out.lock().poll_control(context).is_ready());
         far.read_to_end(&mut got).await.unwrap();
         assert_eq!(writing.await.unwrap().written(), 70_008);
         assert!(out.lock().raw.capacity() <= 512, "an idle connection holds next to nothing");
