@@ -7,6 +7,7 @@
 //! | `password` | [`PasswordHash`]: making, reading and checking one |
 //! | `scram` `scram/exchange` | [`ScramKeys`], and the server's side of an exchange |
 //! | `secrets` | [`Secrets`]: all that is kept of one password, as lines of TOML |
+//! | `verify` | [`Verifier`]: who may try now, what was right lately, and who waits for whom |
 //! | `keyed` | HMAC, and the [`ProcessKey`] |
 
 #![forbid(unsafe_code)]
@@ -19,11 +20,13 @@ mod keyed;
 pub mod password;
 pub mod scram;
 pub mod secrets;
+pub mod verify;
 
 pub use keyed::ProcessKey;
 pub use password::PasswordHash;
 pub use scram::ScramKeys;
 pub use secrets::Secrets;
+pub use verify::{Attempt, Verified, Verifier, VerifierSettings};
 
 use crossdock_core::{Error, ErrorKind};
 

@@ -1,5 +1,5 @@
-//! SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802, RFC 7677): what is kept of a password for it. It cannot be made of another
-//! hash later, so it is made whenever a password is hashed. The exchange is in [`exchange`].
+//! SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802, RFC 7677): what is kept of a password for it. It cannot be made of
+//! another hash later, so it is made whenever a password is hashed. The exchange is in [`exchange`].
 //!
 //! Its text is that of PostgreSQL and of RFC 5803: `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`, base64.
 
@@ -142,8 +142,8 @@ impl ScramKeys {
         format!("{}${}:{salt}${stored}:{server}", self.mechanism.name(), self.iterations)
     }
 
-    /// Reads what [`text`](Self::text) wrote. The error, [`ErrorKind::Invalid`], says what is wrong, and does not repeat
-    /// the text.
+    /// Reads what [`text`](Self::text) wrote. The error, [`ErrorKind::Invalid`], says what is wrong, and does not
+    /// repeat the text.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let parts = || {
             let (mechanism, rest) = text.split_once('$')?;

@@ -135,8 +135,8 @@ pub struct Finished {
 }
 
 impl Server {
-    /// Challenges a client: the exchange, and the server-first message. `known` are the user's keys for `mechanism`; with
-    /// none, or with another mechanism's, the challenge is derived from `key` and nothing opens it.
+    /// Challenges a client: the exchange, and the server-first message. `known` are the user's keys for `mechanism`.
+    /// With none, or with another mechanism's, the challenge is derived from `key` and nothing opens it.
     /// [`ErrorKind::Internal`](crossdock_core::ErrorKind::Internal): the system has no random bytes.
     pub fn challenge(
         mechanism: Mechanism,
@@ -265,9 +265,9 @@ mod tests {
     use bytes::Bytes;
     use crossdock_core::Secret;
 
-    const SHA_512: &str = "SCRAM-SHA-512$4096:W22ZaJ0SNY7soEsUEjb6gQ==$6AAub3065EYRmyFpM2RNwqK+eGnrkYuEWbXn19Ls\
-        EmBqzu8QaCXNc1FwpnX9NhH2hK/60dzj9DoO5DvVkOHbvg==:jZHbYjC1aHh0/hKbxyBuGFjDrgjgKTT1esA\
-        7awWiKcRZ0o/0b1yWEebBeSVkkCFewf91nLDfKF24mvD5nmE6rA==";
+    const SHA_512: &str = "SCRAM-SHA-512$4096:W22ZaJ0SNY7soEsUEjb6gQ==$6AAub3065EYRmyFpM2RNwqK+eGnrkYuEWbXn\
+         19LsEmBqzu8QaCXNc1FwpnX9NhH2hK/60dzj9DoO5DvVkOHbvg==:jZHbYjC1aHh0/hKbxyBuGFjDrgj\
+         gKTT1esA7awWiKcRZ0o/0b1yWEebBeSVkkCFewf91nLDfKF24mvD5nmE6rA==";
 
     fn secret(text: &str) -> Secret {
         Secret(Bytes::copy_from_slice(text.as_bytes()))
