@@ -8,6 +8,7 @@
 //! | `scram` `scram/exchange` | [`ScramKeys`], and the server's side of an exchange |
 //! | `secrets` | [`Secrets`]: all that is kept of one password, as lines of TOML |
 //! | `verify` | [`Verifier`]: who may try now, what was right lately, and who waits for whom |
+//! | `token` | [`TokenKeys`]: tokens in the place of passwords |
 //! | `keyed` | HMAC, and the [`ProcessKey`] |
 
 #![forbid(unsafe_code)]
@@ -20,15 +21,20 @@ mod keyed;
 pub mod password;
 pub mod scram;
 pub mod secrets;
+pub mod token;
 pub mod verify;
 
 pub use keyed::ProcessKey;
 pub use password::PasswordHash;
 pub use scram::ScramKeys;
 pub use secrets::Secrets;
+pub use token::{TokenFiles, TokenKeys, TokenLogin, TokenRules};
 pub use verify::{Attempt, Verified, Verifier, VerifierSettings};
 
 use crossdock_core::{Error, ErrorKind};
+
+/// What every refused login is told.
+const REFUSED: &str = "login was refused";
 
 /// Fills `bytes` with what nobody can predict. [`ErrorKind::Internal`] when the system has nothing.
 fn random(bytes: &mut [u8]) -> Result<(), Error> {

@@ -68,8 +68,8 @@ mod tests {
 
     #[test]
     fn an_unknown_user_takes_as_long_as_a_wrong_password() {
-        // A sixteenth of the usual memory; the code is the same.
-        let cheap = || Params::new(1_216, 2, 1, None).expect("parameters");
+        // A sixty-fourth of the usual memory; the code is the same.
+        let cheap = || Params::new(304, 2, 1, None).expect("parameters");
         let hash = |text: &'static str| {
             password::hash_with(&Secret(Bytes::from_static(text.as_bytes())), cheap())
         };

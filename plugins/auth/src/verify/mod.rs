@@ -54,9 +54,6 @@ const GUESSES_WAITING_MAX: usize = 8;
 /// How often a login joins another address's verification that is then given up for that address's sake.
 const JOINS_MAX: usize = 3;
 
-/// What every refusal says.
-const REFUSED: &str = "login was refused";
-
 /// How much may be verified, and may wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifierSettings {
@@ -306,7 +303,7 @@ impl Verifier {
         match outcome {
             Outcome::Accepted | Outcome::Cached => Ok(Verified { rehash }),
             Outcome::Wrong | Outcome::Unknown | Outcome::BackedOff => {
-                Err(Error::new(ErrorKind::Refused, REFUSED))
+                Err(Error::new(ErrorKind::Refused, crate::REFUSED))
             }
             Outcome::QueueFull => Err(Error::new(
                 ErrorKind::Unavailable,

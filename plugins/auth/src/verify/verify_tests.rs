@@ -465,7 +465,7 @@ async fn logins_of_other_kinds_share_the_back_off() {
         house.verifier.note(&user.name, address, Outcome::Wrong);
     }
     let error = house.verifier.admit(&user.name, address).expect_err("backed off");
-    assert_eq!((error.kind(), error.detail()), (ErrorKind::Refused, REFUSED));
+    assert_eq!((error.kind(), error.detail()), (ErrorKind::Refused, crate::REFUSED));
     assert_eq!(house.kind(&user, "right", 1).await, REFUSES);
     house.verifier.note(&user.name, address, Outcome::Accepted);
     assert!(house.verifier.admit(&user.name, address).is_ok());
