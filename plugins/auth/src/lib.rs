@@ -9,6 +9,7 @@
 //! | `secrets` | [`Secrets`]: all that is kept of one password, as lines of TOML |
 //! | `verify` | [`Verifier`]: who may try now, what was right lately, and who waits for whom |
 //! | `token` | [`TokenKeys`]: tokens in the place of passwords |
+//! | `import` | users and rights as Mosquitto and RabbitMQ keep them |
 //! | `keyed` | HMAC, and the [`ProcessKey`] |
 
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod import;
 mod keyed;
 pub mod password;
 pub mod scram;

@@ -123,6 +123,17 @@ impl PasswordHash {
     }
 }
 
+impl PasswordHash {
+    /// Which of RabbitMQ's algorithms made it. None: it is not RabbitMQ's.
+    pub(crate) fn rabbitmq_algorithm(&self) -> Option<&'static str> {
+        match self.scheme {
+            Scheme::SaltPassword256 { .. } => Some("sha256"),
+            Scheme::SaltPassword512 { .. } => Some("sha512"),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
