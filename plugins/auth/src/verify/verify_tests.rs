@@ -51,10 +51,17 @@ impl Gate {
     }
 }
 
-/// A verifier with its gate, and the time that verification takes it to be.
+/// A verifier with its gate.
 struct House {
     verifier: Verifier,
     gate: Arc<Gate>,
+}
+
+impl Drop for House {
+    /// A test that fails does not wait for verifications that it holds back.
+    fn drop(&mut self) {
+        self.gate.open();
+    }
 }
 
 fn cheap(password: &str) -> PasswordHash {
@@ -240,6 +247,50 @@ async fn equal_wrong_logins_are_failures_of_each_address() {
     }
     assert_eq!(house.kind(&user, "right", 3).await, None);
     assert_eq!(house.verifier.counts().backed_off, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_login_that_joined_clears_its_own_address() {
+    let (house, user) = (house(1, 10), user("u", &["right"]));
+    let fail = async |times| {
+        for _ in 0..times {
+            assert_eq!(house.kind(&user, "wrong", 2).await, REFUSES);
+        }
+    };
+    fail(4).await;
+    house.gate.shut();
+    let first = house.begin_inside(&user, "right", 1).await;
+    let joined = house.begin(&user, "right", 2).await;
+    house.gate.open();
+    for login in [first, joined] {
+        assert!(login.await.expect("no panic").is_ok());
+    }
+    fail(4).await;
+    assert_eq!(house.kind(&user, "right", 2).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_does_not_lose_its_place_with_another_address() {
+    let house = house(1, 3);
+    let users: Vec<User> = (0..6).map(|n| user(&format!("u{n}"), &["right"])).collect();
+    house.gate.shut();
+    let inside = house.begin_inside(&users[0], "right", 9).await;
+    let mut flood = Vec::new();
+    for user in &users[1..4] {
+        flood.push(house.begin(user, "right", 1).await);
+    }
+    let joined = house.begin(&users[3], "right", 2).await;
+    let other = house.begin(&users[4], "right", 3).await;
+    house.until(|house| house.verifier.waiting() == 3).await;
+    house.gate.open();
+    for login in [inside, joined, other] {
+        assert!(login.await.expect("no panic").is_ok());
+    }
+    let mut refused = 0;
+    for login in flood {
+        refused += usize::from(login.await.expect("no panic").is_err());
+    }
+    assert_eq!(refused, 2, "the flood gave two places");
 }
 
 #[tokio::test(start_paused = true)]
