@@ -372,7 +372,9 @@ async fn a_full_line_answers_at_once_and_other_addresses_find_a_place() {
     let inside = house.begin_inside(&users[0], "right", 1).await;
     let waits = house.begin(&users[1], "right", 1).await;
     let loses = house.begin(&users[2], "right", 1).await;
-    let error = house.login(&users[3], "right", 1).await.expect_err("full");
+    let refused = house.begin(&users[3], "right", 1).await;
+    house.until(|_| refused.is_finished()).await;
+    let error = refused.await.expect("no panic").expect_err("full");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let other = house.begin(&users[4], "right", 2).await;
     assert_eq!(house.verifier.waiting(), 2);
