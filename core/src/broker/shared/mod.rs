@@ -20,6 +20,7 @@ pub mod pressure;
 pub mod timers;
 
 use super::journal::committer::{Committer, Live};
+use super::journal::spilled::Spilled;
 use super::settings::{Settings, Setup};
 use super::vhost::host::Vhost;
 use super::vhost::parked::Parked;
@@ -89,8 +90,8 @@ impl Shared {
         let shared = Self {
             authenticator,
             vhosts,
+            committer: Arc::new(Committer::new(start.live, Spilled::new(store.clone()))),
             store,
-            committer: Arc::new(Committer::new(start.live)),
             journal: JournalPosition::new(start.tail, settings.snapshot_bytes),
             open_turns: OpenTurns::default(),
             loads,
