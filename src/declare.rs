@@ -4,7 +4,7 @@
 use crate::config::{Argument, Loaded, Mistake, suggestion, values};
 use crate::fit::own_queue;
 use crossdock_core::{
-    Bind, BindTarget, Broker, Error, ExchangeSpec, Key, Kind, Origin, QueueSpec, Session,
+    Bind, BindTarget, Broker, Error, ExchangeSpec, Identity, Key, Kind, Origin, QueueSpec, Session,
     SessionSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,9 +214,8 @@ impl Declarations {
 
 /// A session in the default virtual host, under the name of the configuration.
 fn own_session(broker: &Broker) -> SessionSpec {
-    let origin = Origin { user: "config".into(), ..Origin::default() };
     let vhost = broker.settings().vhosts.first().cloned().unwrap_or_default();
-    SessionSpec::anonymous(vhost, origin)
+    SessionSpec::anonymous(vhost, Origin::default(), Identity::unlimited("config"))
 }
 
 /// A setting of an exchange as mistakes show it.

@@ -8,12 +8,15 @@ mod declare;
 mod drain;
 mod fit;
 mod inspect;
+mod listeners;
 mod log_line;
 mod machine;
 mod places;
 mod plan;
+mod reload;
 mod serve;
 mod show;
+mod users;
 mod wiring;
 
 use clap::{Args, Parser, Subcommand};
@@ -76,6 +79,13 @@ enum Command {
         #[arg(long)]
         routes: bool,
     },
+    /// Read a password, one line of standard input, and print the lines of a [[user]] that it is verified by.
+    HashPassword,
+    /// Certificates.
+    Tls {
+        #[command(subcommand)]
+        command: TlsCommand,
+    },
     /// Print every configuration key with its built-in value and what it means, as Markdown.
     ConfigKeys,
 }
@@ -97,6 +107,16 @@ enum StoreCommand {
         /// Its virtual host.
         #[arg(long, default_value = "/")]
         vhost: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TlsCommand {
+    /// Make an authority of your own, a certificate for this machine and one for a client, to try TLS with. Nothing
+    /// that exists is overwritten.
+    SelfSigned {
+        /// The folder to write them to.
+        dir: PathBuf,
     },
 }
 
@@ -146,6 +166,8 @@ fn main() -> ExitCode {
         Command::Route { command: RouteCommand::Drain { route, to, sources } } => {
             drain(&route, to.as_deref(), &sources)
         }
+        Command::HashPassword => return hash_password(),
+        Command::Tls { command: TlsCommand::SelfSigned { dir } } => return self_signed(&dir),
         Command::ConfigKeys => {
             print!("{}", config::reference());
             return ExitCode::SUCCESS;
@@ -169,7 +191,8 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     let mut plan = plan(&loaded)?;
     plan.settings.accept_damage = options.accept_damage;
     let store = open_store(&loaded)?;
-    let end = runtime.block_on(serve::serve(plan, store, &loaded, started));
+    let again = || config::load(&request(&options.sources));
+    let end = runtime.block_on(serve::serve(plan, store, (loaded, &again), started));
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     Ok(match end? {
         Stopped::Asked => ExitCode::SUCCESS,
@@ -199,19 +222,64 @@ fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<ExitCode, V
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_LEFT) })
 }
 
+/// Reads a password and prints what it is verified by.
+fn hash_password() -> ExitCode {
+    if std::io::stdin().is_terminal() {
+        eprintln!("type the password and press Enter; it is shown while you type");
+    }
+    match crossdock_auth::secrets::generate(std::io::stdin().lock()) {
+        Ok(lines) => {
+            print!("{lines}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}", error.detail());
+            ExitCode::from(EXIT_MISTAKES)
+        }
+    }
+}
+
+/// Makes certificates to try TLS with.
+fn self_signed(dir: &Path) -> ExitCode {
+    match crossdock_net::tls::self_signed(dir) {
+        Ok(made) => {
+            let (authority, server, key) = (&made.authority, &made.server, &made.server_key);
+            println!("tls_certificate = \"{}\"", server.display());
+            println!("tls_key = \"{}\"", key.display());
+            println!("tls_client_ca = \"{}\"", authority.display());
+            eprintln!(
+                "clients trust {} and show {} with {}, whose common name is client",
+                authority.display(),
+                made.client.display(),
+                made.client_key.display()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(EXIT_MISTAKES)
+        }
+    }
+}
+
 /// Reads the configuration, and logs from then on.
 fn load(sources: &Sources) -> Result<Loaded, Vec<Mistake>> {
-    let loaded = config::load(&Request {
-        file: sources.config.as_deref(),
-        data_dir: sources.data_dir.as_deref(),
-        set: &sources.set,
-        environment: environment(),
-    })?;
+    let loaded = config::load(&request(sources))?;
     start_log(&loaded.config);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     Ok(loaded)
+}
+
+/// Where the configuration is read from.
+fn request(sources: &Sources) -> Request<'_> {
+    Request {
+        file: sources.config.as_deref(),
+        data_dir: sources.data_dir.as_deref(),
+        set: &sources.set,
+        environment: environment(),
+    }
 }
 
 /// Checks the configuration and compiles its modules.
@@ -227,8 +295,9 @@ fn plan(loaded: &Loaded) -> Result<Plan, Vec<Mistake>> {
 fn open_store(loaded: &Loaded) -> Result<Arc<dyn Store>, Vec<Mistake>> {
     let data_dir = &loaded.config.data_dir;
     make_folder(data_dir, loaded)?;
-    let segment_bytes = loaded.config.store.segment_bytes.0;
-    wiring::store(data_dir.join("store"), segment_bytes).map_err(|error| {
+    let settings = &loaded.config.store;
+    let sizes = (settings.segment_bytes.0, settings.spill_bytes.0);
+    wiring::store(data_dir.join("store"), sizes).map_err(|error| {
         vec![loaded.mistake("data_dir", format!("the store cannot be opened: {error}"))]
     })
 }

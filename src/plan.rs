@@ -4,29 +4,21 @@
 use crate::config::{self, Loaded, Mistake, Objects, Size};
 use crate::declare::Declarations;
 use crate::fit::Topology;
+use crate::listeners::{self, Port};
 use crate::places::Place;
 use crate::show::Shown;
-use crate::{circles, fit, machine, show, wiring};
+use crate::{circles, fit, machine, show, users, wiring};
 use crossdock_core::transform::ContentRoute;
 use crossdock_core::{
-    Address, Broker, ExchangeSpec, Key, ObjectLimits, Protocol, Settings, TopicRules,
+    Account, Address, Broker, ExchangeSpec, Key, Name, ObjectLimits, Protocol, Settings, TopicRules,
 };
-use crossdock_net::Listener;
 use crossdock_transforms::{Host, Modules, Surroundings};
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Percentage of the process's file descriptors that the connections of a listener may take; the rest is for the store.
-const CONNECTIONS_PERCENT: usize = 80;
-
 /// Largest number of journal bytes between two snapshots; two segments, if that is less.
 const SNAPSHOT_BYTES: usize = 64 << 20;
-
-/// What is wrong with a listener that is not built in and says nothing of its protocols.
-const NO_PROTOCOLS: &str = "is missing: a listener other than amqp, mqtt and stomp has to say \
-     which protocols it speaks";
 
 /// Everything that is needed to open a broker.
 pub struct Plan {
@@ -35,26 +27,11 @@ pub struct Plan {
     /// Exchanges that the protocols expect.
     predeclared: Vec<ExchangeSpec>,
     pub ports: Vec<Port>,
+    pub users: Vec<Account>,
     pub declarations: Declarations,
     pub routes: Vec<ContentRoute>,
     /// Runs the routes' modules, so it has to live as long as the routes. None without routes.
     pub _host: Option<Host>,
-}
-
-/// A listener that is not bound yet.
-pub struct Port {
-    pub name: String,
-    pub address: String,
-    pub protocols: Vec<Arc<dyn Protocol>>,
-    pub connections_max: usize,
-}
-
-impl Port {
-    /// Binds it.
-    pub async fn bind(&self) -> std::io::Result<Listener> {
-        let (name, protocols) = (self.name.as_str().into(), self.protocols.clone());
-        crossdock_net::bind(name, &self.address, protocols, self.connections_max).await
-    }
 }
 
 /// Makes the plan. With a `cache_dir`, compiled modules are stored there for the next start, and are compiled while the
@@ -64,7 +41,8 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
     let mut mistakes = Vec::new();
     let protocols = wiring::protocols();
     let settings = settings(loaded, &mut mistakes);
-    let ports = ports(loaded, &protocols, &mut mistakes);
+    let ports = listeners::ports(loaded, &protocols, &mut mistakes);
+    let users = users::users(loaded, &default_vhost(&settings), &mut mistakes);
     let predeclared = wiring::topology(&protocols).unwrap_or_else(|reason| {
         mistakes.push(loaded.mistake("", reason));
         Vec::new()
@@ -81,7 +59,17 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
     let (host, routes) = compile(loaded, cache_dir, &settings, &mut mistakes);
     match mistakes.is_empty() && loaded.mistakes.is_empty() {
         true => {
-            Ok(Plan { settings, protocols, predeclared, ports, declarations, routes, _host: host })
+            let plan = Plan {
+                settings,
+                protocols,
+                predeclared,
+                ports,
+                users,
+                declarations,
+                routes,
+                _host: host,
+            };
+            Ok(plan)
         }
         false => Err(loaded.all_mistakes(mistakes)),
     }
@@ -99,7 +87,8 @@ impl Plan {
             formats: wiring::formats(&self.protocols),
             topology: self.predeclared.clone(),
             store,
-            authenticator: wiring::authenticator(),
+            authenticator: wiring::authenticator(loaded)?,
+            users: self.users.clone(),
         };
         Broker::open(setup).await.map_err(|error| {
             vec![loaded.mistake("data_dir", format!("the store cannot be recovered: {error}"))]
@@ -130,6 +119,11 @@ impl Plan {
         let shown: Vec<Shown<'_>> = shown.collect();
         show::routes(&shown, &self.settings.dead_letter, &self.settings.topic_exchange)
     }
+}
+
+/// The virtual host that the configuration is about.
+pub fn default_vhost(settings: &Settings) -> Name {
+    settings.vhosts.first().cloned().unwrap_or_else(|| "/".into())
 }
 
 fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
@@ -187,81 +181,6 @@ fn dollar_topics(text: &str) -> Result<Key, String> {
             Err(format!("'{text}': topics that begin with '{first}' are the broker's own"))
         }
         () => Ok(Key::from(text)),
-    }
-}
-
-fn ports(loaded: &Loaded, known: &[Arc<dyn Protocol>], mistakes: &mut Vec<Mistake>) -> Vec<Port> {
-    let mut ports = Vec::new();
-    let mut taken = BTreeSet::new();
-    let most = machine::descriptors() / 100 * CONNECTIONS_PERCENT;
-    for (name, listener) in &loaded.config.listeners {
-        let key = |field: &str| format!("listeners.{name}.{field}");
-        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
-            let reason = "a listener's name is made of letters, digits, - and _";
-            mistakes.push(loaded.mistake(format!("listeners.{name}"), reason));
-        }
-        let mut protocols: Vec<Arc<dyn Protocol>> = Vec::new();
-        for (index, protocol) in listener.protocols.iter().flatten().enumerate() {
-            match known.iter().find(|known| known.name() == protocol) {
-                Some(known) if protocols.iter().any(|p| p.name() == known.name()) => {
-                    let key = key(&format!("protocols[{index}]"));
-                    mistakes.push(loaded.mistake(key, format!("'{protocol}' stands twice")));
-                }
-                Some(known) => protocols.push(known.clone()),
-                None => {
-                    let key = key(&format!("protocols[{index}]"));
-                    mistakes.push(loaded.mistake(key, unknown_protocol(protocol, known)));
-                }
-            }
-        }
-        match &listener.protocols {
-            None => mistakes.push(loaded.mistake(key("protocols"), NO_PROTOCOLS)),
-            Some(list) if list.is_empty() => {
-                mistakes.push(loaded.mistake(key("protocols"), "names no protocol"));
-            }
-            Some(_) => {}
-        }
-        let address = listener.bind.clone();
-        match check_address(&address, &mut taken) {
-            Ok(true) => {
-                let connections_max = listener.connections_max.unwrap_or(most).max(1);
-                ports.push(Port { name: name.clone(), address, protocols, connections_max });
-            }
-            Ok(false) => {}
-            Err(reason) => mistakes.push(loaded.mistake(key("bind"), reason)),
-        }
-    }
-    ports
-}
-
-fn unknown_protocol(name: &str, known: &[Arc<dyn Protocol>]) -> String {
-    let names: Vec<&str> = known.iter().map(|protocol| protocol.name()).collect();
-    match config::suggestion(name, names.iter().copied()) {
-        Some(meant) => format!("'{name}' is no protocol; did you mean '{meant}'?"),
-        None => format!("'{name}' is none of {}", names.join(", ")),
-    }
-}
-
-/// Whether the listener is on; an error if its address cannot be used.
-fn check_address(address: &str, taken: &mut BTreeSet<SocketAddr>) -> Result<bool, String> {
-    match address {
-        "off" => return Ok(false),
-        "" => return Err("is missing".to_owned()),
-        _ => {}
-    }
-    let resolved = address.to_socket_addrs().map_err(|e| format!("'{address}': {e}"))?;
-    let resolved: Vec<SocketAddr> = resolved.collect();
-    // The only user is let in from loopback addresses only, so nobody could log in at another address.
-    if !resolved.iter().all(|address| address.ip().to_canonical().is_loopback()) {
-        return Err(format!(
-            "'{address}' can be reached from elsewhere, and there is no user but guest, who is let in from \
-             this machine only: bind a loopback address"
-        ));
-    }
-    // Of the addresses of a name the first that is free is bound. Port 0 is a port that is free.
-    match resolved.into_iter().any(|address| address.port() == 0 || taken.insert(address)) {
-        true => Ok(true),
-        false => Err(format!("'{address}' is another listener's too")),
     }
 }
 
@@ -384,7 +303,7 @@ mod tests {
         let found = mistakes(&["listeners.mqtt.bind=0.0.0.0:1883"]);
         assert!(found[0].starts_with("listeners.mqtt.bind: '0.0.0.0:1883' can be reached"));
         let found = mistakes(&["listeners.more.bind=127.0.0.1:0"]);
-        assert_eq!(found, [format!("listeners.more.protocols: {NO_PROTOCOLS}")]);
+        assert_eq!(found, [format!("listeners.more.protocols: {}", listeners::NO_PROTOCOLS)]);
         let found = mistakes(&["listeners.mqtt.protocols=[]"]);
         assert_eq!(found, ["listeners.mqtt.protocols: names no protocol"]);
         let found = mistakes(&["listeners.more.protocols=amqp"]);

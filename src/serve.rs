@@ -2,7 +2,9 @@
 //! that fails has declared nothing, unless it was the store that failed.
 
 use crate::config::{Loaded, Mistake};
-use crate::plan::{Plan, Port};
+use crate::listeners::Port;
+use crate::plan::Plan;
+use crate::reload::reload;
 use crossdock_core::store::Store;
 use crossdock_core::{Broker, Drain};
 use crossdock_net::Listener;
@@ -27,16 +29,16 @@ pub enum Stopped {
     StoreFailed,
 }
 
-/// Serves until the end.
+/// Serves until the end. `again` reads the configuration again.
 pub async fn serve(
-    plan: Plan,
+    mut plan: Plan,
     store: Arc<dyn Store>,
-    loaded: &Loaded,
+    (mut loaded, again): (Loaded, &dyn Fn() -> Result<Loaded, Vec<Mistake>>),
     started: Instant,
 ) -> Result<Stopped, Vec<Mistake>> {
-    let broker = plan.recover(store, loaded).await?;
-    let prepared = prepare(&plan, &broker, loaded).await;
-    let (listeners, mut signals) = match prepared {
+    let broker = plan.recover(store, &loaded).await?;
+    let prepared = prepare(&plan, &broker, &loaded).await;
+    let (listeners, mut signals, mut hangup) = match prepared {
         Ok(prepared) => prepared,
         Err(mistakes) => {
             close(&broker).await;
@@ -50,9 +52,16 @@ pub async fn serve(
         serving.spawn(crossdock_net::serve(listener, broker.clone(), drain.clone()));
     }
     announce(&ready);
-    let failure = tokio::select! {
-        () = signals.next() => None,
-        error = broker.failed() => Some(error),
+    let failure = loop {
+        tokio::select! {
+            () = signals.next() => break None,
+            error = broker.failed() => break Some(error),
+            _ = hangup.recv() => {
+                if let Some(new) = reload(&mut plan, &broker, (&loaded, again())) {
+                    loaded = new;
+                }
+            }
+        }
     };
     if let Some(error) = failure {
         tracing::error!(
@@ -104,16 +113,17 @@ async fn prepare(
     plan: &Plan,
     broker: &Broker,
     loaded: &Loaded,
-) -> Result<(Vec<Listener>, Signals), Vec<Mistake>> {
+) -> Result<(Vec<Listener>, Signals, Signal), Vec<Mistake>> {
     let mut mistakes = plan.declarations.compare(broker, loaded).await;
     let listeners = bind(&plan.ports, loaded, &mut mistakes).await;
-    let signals = Signals::new().map_err(|error| {
+    let signals = Signals::new().and_then(|ends| Ok((ends, signal(SignalKind::hangup())?)));
+    let signals = signals.map_err(|error| {
         mistakes.push(loaded.mistake("", format!("cannot install signal handlers: {error}")));
     });
     match signals {
-        Ok(signals) if mistakes.is_empty() => {
+        Ok((ends, hangup)) if mistakes.is_empty() => {
             plan.set_up(broker, loaded).await?;
-            Ok((listeners, signals))
+            Ok((listeners, ends, hangup))
         }
         _ => Err(mistakes),
     }
@@ -127,8 +137,8 @@ async fn bind(ports: &[Port], loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> V
             Ok(listener) => listeners.push(listener),
             Err(error) => {
                 let key = format!("listeners.{}.bind", port.name);
-                mistakes
-                    .push(loaded.mistake(key, format!("cannot bind {}: {error}", port.address)));
+                let reason = format!("cannot bind {}: {}", error.address, error.source);
+                mistakes.push(loaded.mistake(key, reason));
             }
         }
     }
@@ -138,9 +148,9 @@ async fn bind(ports: &[Port], loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> V
 fn ready_line(listeners: &[Listener], took: Duration) -> String {
     let mut line = "crossdock ready".to_owned();
     for listener in listeners {
-        if let Ok(address) = listener.address() {
-            line.push_str(&format!(" {}={address}", listener.name));
-        }
+        let addresses = listener.addresses().unwrap_or_default();
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        line.push_str(&format!(" {}={}", listener.spec.name, addresses.join(",")));
     }
     line.push_str(&format!(" in {} ms", took.as_millis()));
     line
@@ -154,21 +164,19 @@ fn announce(ready: &str) {
     tracing::info!("{ready}");
 }
 
-/// From now on SIGHUP, SIGUSR1 and SIGUSR2, which monitoring and log rotation send, change nothing: each is logged. Has
-/// to be called within a runtime.
+/// From now on SIGUSR1 and SIGUSR2, which monitoring and log rotation send, change nothing: each is logged. SIGHUP ends
+/// nothing, and does something as soon as the broker serves. Has to be called within a runtime.
 pub fn outlive_idle_signals() -> std::io::Result<()> {
-    let kinds = [
-        (SignalKind::hangup(), "SIGHUP"),
-        (SignalKind::user_defined1(), "SIGUSR1"),
-        (SignalKind::user_defined2(), "SIGUSR2"),
-    ];
+    // Its handler stays.
+    drop(signal(SignalKind::hangup())?);
+    let kinds =
+        [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")];
     for (kind, name) in kinds {
         let mut idle = signal(kind)?;
         tokio::spawn(async move {
             while idle.recv().await.is_some() {
                 tracing::info!(
-                    "{name} came and changes nothing: the configuration is not read again while the \
-                     broker runs, so restart it to apply changes"
+                    "{name} came and changes nothing: SIGHUP has the configuration read again"
                 );
             }
         });

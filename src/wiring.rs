@@ -1,9 +1,11 @@
 //! The parts of this program: one line for each protocol, the store, the authenticator. A new protocol or store is a
 //! dependency in Cargo.toml and a line here.
 
+use crate::config::{self, Loaded, Mistake};
 use crossdock_amqp091::Amqp091;
+use crossdock_auth::{CertificateUser, Logins, ProcessKey, Verifier, VerifierSettings};
 use crossdock_core::store::Store;
-use crossdock_core::{Authenticator, ExchangeSpec, Formats, LoopbackGuest, Protocol};
+use crossdock_core::{Authenticator, ExchangeSpec, Formats, Protocol};
 use crossdock_mqtt::Mqtt;
 use crossdock_stomp::Stomp;
 use crossdock_store_file::{FileStore, OpenError, Options};
@@ -41,8 +43,12 @@ pub fn topology(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<ExchangeSpec>, St
 }
 
 /// Opens the embedded store. Blocks.
-pub fn store(dir: PathBuf, segment_bytes: u64) -> Result<Arc<dyn Store>, OpenError> {
-    let store = FileStore::open(Options { dir, segment_bytes, ..Options::default() })?;
+pub fn store(
+    dir: PathBuf,
+    (segment_bytes, spill_bytes): (u64, u64),
+) -> Result<Arc<dyn Store>, OpenError> {
+    let options = Options { dir, segment_bytes, spill_bytes, ..Options::default() };
+    let store = FileStore::open(options)?;
     Ok(Arc::new(store))
 }
 
@@ -51,9 +57,17 @@ pub fn store_to_read(dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
     Ok(Arc::new(FileStore::read_only(dir)?))
 }
 
-/// Decides who may log in: `guest`, from loopback addresses only.
-pub fn authenticator() -> Arc<dyn Authenticator> {
-    Arc::new(LoopbackGuest)
+/// Decides who may log in: `guest`, from loopback addresses only, and users.
+pub fn authenticator(loaded: &Loaded) -> Result<Arc<dyn Authenticator>, Vec<Mistake>> {
+    let key = ProcessKey::random();
+    let key = key.map_err(|error| vec![loaded.mistake("", error.detail())])?;
+    let verifier = Verifier::new(VerifierSettings::default(), key);
+    let certificate_user = match loaded.config.auth.certificate_user {
+        config::CertificateUser::CommonName => CertificateUser::CommonName,
+        config::CertificateUser::Subject => CertificateUser::Subject,
+        config::CertificateUser::AlternativeName => CertificateUser::AlternativeName,
+    };
+    Ok(Arc::new(Logins::new(verifier, certificate_user)))
 }
 
 #[cfg(test)]

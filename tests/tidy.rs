@@ -48,14 +48,15 @@ const EMPTY_WORDS: [&str; 8] =
 const PROTOCOLS: [&str; 8] = ["amqp", "mqtt", "stomp", "kafka", "redis", "sqs", "sns", "jms"];
 
 /// The folders of the core that compute and do nothing else.
-const PURE: [&str; 4] = ["message", "exchange", "log", "subscription"];
+const PURE: [&str; 5] = ["message", "exchange", "log", "subscription", "rights"];
 
 /// What the core is built on.
-const CORE_IMPORTS: [&str; 9] = [
+const CORE_IMPORTS: [&str; 10] = [
     "async-trait",
     "bytes",
     "memchr",
     "parking_lot",
+    "regex",
     "rustc-hash",
     "smallvec",
     "thiserror",

@@ -1,15 +1,42 @@
-//! The seam to authentication: who is this, by what it presented. Not authorisation.
+//! The seam to authentication: who is this, by what it presented? What somebody may do is in [`rights`](crate::rights);
+//! an [`Identity`] says where that is looked up.
 
 use crate::error::{Error, ErrorKind};
-use crate::message::Name;
+use crate::message::{Name, Timestamp};
+use crate::rights::Rights;
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// What a client presented at login.
 #[derive(Clone)]
 pub enum Credentials {
     Anonymous,
-    Password { user: Name, password: Secret },
+    Password {
+        user: Name,
+        password: Secret,
+    },
+    /// A signed statement of somebody else, such as a JWT. `user`: what the client calls itself, or empty.
+    Token {
+        user: Name,
+        token: Secret,
+    },
+    /// A certificate that the listener has verified. `user`: what the client calls itself, or empty.
+    Certificate {
+        user: Name,
+        names: CertificateNames,
+    },
+}
+
+/// The names in a client's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CertificateNames {
+    /// The subject as RFC 4514 writes it: `CN=device-7,O=Example`.
+    pub subject: String,
+    pub common_names: Vec<String>,
+    /// Subject alternative names, each as `DNS:…`, `URI:…`, `email:…` or `IP:…`.
+    pub alternative_names: Vec<String>,
 }
 
 /// A secret that never prints itself.
@@ -28,30 +55,104 @@ pub struct Login {
     pub credentials: Credentials,
     /// The peer's address is a loopback one.
     pub loopback: bool,
+    /// The peer's address as text, for logs, the audit and limits by address; empty: not known.
+    pub peer: Name,
+}
+
+/// A user and what it may do, wherever it is kept.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Account {
+    pub name: Name,
+    /// Words that tell operators apart from others; the core does not read them.
+    pub tags: Vec<Name>,
+    /// What passwords are verified by: hashes and verifiers, opaque to the core. Any of them will do.
+    pub verifiers: Vec<Secret>,
+    /// The virtual hosts that it may enter, and what it may do there.
+    pub vhosts: BTreeMap<Name, Arc<Rights>>,
+}
+
+/// Where accounts are found at login.
+pub trait Directory: Send + Sync {
+    /// The account of that user.
+    fn account(&self, user: &str) -> Option<Arc<Account>>;
+
+    /// Moves with every change of an account: what was remembered before may be wrong.
+    fn generation(&self) -> u64;
+}
+
+/// Where a user's rights are looked up.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// Nowhere: everything is allowed in every virtual host. The guest of this machine, and the broker itself.
+    All,
+    /// In the broker's accounts, at every use, so that a change holds for live sessions.
+    Account,
+    /// They came with the login, by virtual host, and do not change.
+    Of(Arc<BTreeMap<Name, Arc<Rights>>>),
+}
+
+/// Who somebody is who logged in.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub user: Name,
+    pub tags: Vec<Name>,
+    /// When the login ends, if it does: a session may do nothing from then on.
+    pub expires: Option<Timestamp>,
+    pub access: Access,
+}
+
+impl Identity {
+    /// Somebody who may do everything everywhere: the broker itself, or the guest of this machine.
+    pub fn unlimited(user: impl Into<Name>) -> Self {
+        Self { access: Access::All, ..Self::of_account(user) }
+    }
+
+    /// A user of the broker's accounts, without tags and for as long as the connection lasts.
+    pub fn of_account(user: impl Into<Name>) -> Self {
+        Self { user: user.into(), tags: Vec::new(), expires: None, access: Access::Account }
+    }
 }
 
 /// Decides who a client is.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// The user's name, or [`ErrorKind::Refused`].
-    async fn login(&self, login: &Login) -> Result<Name, Error>;
+    /// Who it is, or [`ErrorKind::Refused`]. `accounts`: the users that the broker knows.
+    async fn login(&self, login: &Login, accounts: &dyn Directory) -> Result<Identity, Error>;
+
+    /// Where the rights of a user are looked up whose login was before the last start: of the owner of a will, or of a
+    /// session that waits for its client.
+    fn access_of(&self, user: &str) -> Access {
+        let _ = user;
+        Access::Account
+    }
 }
+
+/// The user that [`LoopbackGuest`] lets in.
+pub const GUEST: &str = "guest";
 
 /// `guest`/`guest` and anonymous, from loopback addresses only: what clients' defaults expect of a first start.
 pub struct LoopbackGuest;
 
 #[async_trait]
 impl Authenticator for LoopbackGuest {
-    async fn login(&self, login: &Login) -> Result<Name, Error> {
+    async fn login(&self, login: &Login, _: &dyn Directory) -> Result<Identity, Error> {
         let known = match &login.credentials {
             Credentials::Anonymous => true,
             Credentials::Password { user, password } => {
-                &**user == "guest" && &*password.0 == b"guest"
+                &**user == GUEST && &*password.0 == b"guest"
             }
+            Credentials::Token { .. } | Credentials::Certificate { .. } => false,
         };
         match known && login.loopback {
-            true => Ok(Name::from("guest")),
+            true => Ok(Identity::unlimited(GUEST)),
             false => Err(Error::new(ErrorKind::Refused, "login was refused")),
+        }
+    }
+
+    fn access_of(&self, user: &str) -> Access {
+        match user {
+            GUEST => Access::All,
+            _ => Access::Account,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`message`] | what is carried: immutable messages, neutral fields, keys and addresses |
 //! | [`exchange`] | routing, pure: kinds of exchange, patterns, selectors, retained values |
 //! | [`log`] | keeping, pure: records in pages, and what a queue is declared with |
+//! | [`rights`] | what users may do, pure: patterns over names, asked with an action and an object |
 //! | [`subscription`] | delivering, pure: ready records, credit, settling, expiry |
 //! | [`broker`] | the asynchronous shell, in rooms: sessions, turns, virtual hosts, the journal, background tasks |
 //! | `protocol` `transform` `store` `auth` | the seams to adapters, content routes, stores and logins |
@@ -31,16 +32,20 @@ pub mod log;
 pub mod memory;
 pub mod message;
 pub mod protocol;
+pub mod rights;
 pub mod store;
 pub mod subscription;
 pub mod transform;
 
-pub use auth::{Authenticator, Credentials, Login, LoopbackGuest, Secret};
+pub use auth::{
+    Access, Account, Authenticator, CertificateNames, Credentials, Directory, GUEST, Identity,
+    Login, LoopbackGuest, Secret,
+};
 pub use broker::{
-    Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer, ConsumerSource, Declared,
-    DropReason, Events, LaneId, LastFailure, Memo, Notice, ObjectCounts, ObjectLimits, OnDetach,
-    ParkId, ParkUntil, PoolId, Publish, QueueStatus, Replay, RouteDrained, RouteStatus, Session,
-    SessionLife, SessionSpec, Settings, Setup, TopicRules,
+    AUDIT, AccountSource, Actor, Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer,
+    ConsumerSource, Declared, DropReason, Events, LaneId, LastFailure, Memo, Notice, ObjectCounts,
+    ObjectLimits, OnDetach, ParkId, ParkUntil, PoolId, Publish, QueueStatus, Replay, RouteDrained,
+    RouteStatus, Session, SessionLife, SessionSpec, Settings, Setup, TopicRules,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};
@@ -49,5 +54,6 @@ pub use message::{
     Address, BodyKind, Death, Fields, Format, FormatId, Formats, Id, Journey, Key, Message, Meta,
     Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
 };
-pub use protocol::{Accepted, Drain, Protocol, Sniff};
+pub use protocol::{Accepted, Drain, PeerCertificate, Protocol, San, Sniff};
+pub use rights::{Action, Coverage, NameRegexes, Pattern, Rights, RightsText, TopicRegexes};
 pub use subscription::{ConsumerId, Credit, Delivery, Outcome};

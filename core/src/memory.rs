@@ -3,7 +3,7 @@
 
 use crate::store::{
     Caps, Coord, Epoch, Items, JournalEntry, JournalId, JournalWriter, Lease, Pending, Pos, Source,
-    Space, Store, StoreError, Stretch,
+    Space, Spill, Store, StoreError, Stretch,
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// Entries of what counts as a part of the journal; single entries can be trimmed nevertheless.
@@ -60,9 +61,59 @@ pub struct MemoryStore(Arc<Inner>);
 struct Inner {
     state: Mutex<StoreState>,
     released: Notify,
+    spill: Option<MemorySpill>,
+}
+
+/// Pieces that have left the broker's memory.
+#[derive(Default)]
+struct MemorySpill {
+    pieces: Mutex<BTreeMap<u64, Bytes>>,
+    next: AtomicU64,
+    bytes_max: AtomicUsize,
+}
+
+#[async_trait]
+impl Spill for MemorySpill {
+    async fn put(&self, piece: Bytes) -> Result<u64, StoreError> {
+        let mut pieces = self.pieces.lock();
+        let bytes = piece.len() + pieces.values().map(Bytes::len).sum::<usize>();
+        if bytes > self.bytes_max.load(Ordering::Relaxed) {
+            return Err(StoreError::Full);
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        pieces.insert(number, piece);
+        Ok(number)
+    }
+
+    async fn get(&self, piece: u64) -> Result<Bytes, StoreError> {
+        let found = self.pieces.lock().get(&piece).cloned();
+        found.ok_or_else(|| StoreError::Unavailable("the piece is gone".into()))
+    }
+
+    fn free(&self, piece: u64) {
+        self.pieces.lock().remove(&piece);
+    }
 }
 
 impl MemoryStore {
+    /// A store with room for so many bytes of what need not survive.
+    pub fn with_spill(bytes_max: usize) -> Self {
+        let spill = MemorySpill { bytes_max: bytes_max.into(), ..MemorySpill::default() };
+        Self(Arc::new(Inner { spill: Some(spill), ..Inner::default() }))
+    }
+
+    /// Sets how many bytes that room has from now on.
+    pub fn set_spill_max(&self, bytes: usize) {
+        if let Some(spill) = &self.0.spill {
+            spill.bytes_max.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// How many pieces are in that room.
+    pub fn spilled_pieces(&self) -> usize {
+        self.0.spill.as_ref().map_or(0, |spill| spill.pieces.lock().len())
+    }
+
     /// Sets what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.0.state.lock().faults = faults;
@@ -104,7 +155,11 @@ impl MemoryStore {
             epoch: state.epoch,
             ..StoreState::default()
         };
-        MemoryStore(Arc::new(Inner { state: Mutex::new(copy), released: Notify::new() }))
+        let spill = self.0.spill.as_ref().map(|spill| MemorySpill {
+            bytes_max: spill.bytes_max.load(Ordering::Relaxed).into(),
+            ..MemorySpill::default()
+        });
+        MemoryStore(Arc::new(Inner { state: Mutex::new(copy), released: Notify::new(), spill }))
     }
 
     /// How many appends succeeded, for tests of batching.
@@ -220,6 +275,10 @@ impl Store for MemoryStore {
             }
         }
         stretches
+    }
+
+    fn spill(&self) -> Option<&dyn Spill> {
+        self.0.spill.as_ref().map(|spill| spill as &dyn Spill)
     }
 
     fn coord(&self) -> &dyn Coord {

@@ -140,8 +140,25 @@ pub trait Store: Send + Sync {
     async fn space(&self) -> Result<Option<Space>, StoreError>;
     /// The parts of the journal, oldest first; none where there are no parts.
     fn stretches(&self, journal: JournalId) -> Vec<Stretch>;
+    /// Room for what leaves memory and need not survive; none where such records go to the journal.
+    fn spill(&self) -> Option<&dyn Spill> {
+        None
+    }
     /// Leases and membership.
     fn coord(&self) -> &dyn Coord;
+}
+
+/// Room on the disk for what may leave memory and need not survive the process: nothing in it is synced, and it is
+/// empty after every start.
+#[async_trait]
+pub trait Spill: Send + Sync {
+    /// Writes a piece; returns its number, below 2⁶³ and never given twice. [`StoreError::Full`]: it holds as much as
+    /// it may, or the disk is full.
+    async fn put(&self, piece: Bytes) -> Result<u64, StoreError>;
+    /// The piece of that number.
+    async fn get(&self, piece: u64) -> Result<Bytes, StoreError>;
+    /// The piece of that number is not needed any more.
+    fn free(&self, piece: u64);
 }
 
 /// The single writer of one journal.

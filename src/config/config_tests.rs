@@ -54,7 +54,7 @@ fn defaults_are_whole() {
     assert_eq!(config.data_dir, PathBuf::from("data"));
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
     assert_eq!(names, ["amqp", "mqtt", "stomp"]);
-    assert_eq!(config.listeners["mqtt"].bind, "127.0.0.1:1883");
+    assert_eq!(config.listeners["mqtt"].bind, Binds::One("127.0.0.1:1883".to_owned()));
     assert_eq!(config.memory.high, units::Share::Percent(60));
     assert_eq!(config.limits.message_bytes, units::Size(16 << 20));
     assert_eq!(config.log.format, LogFormat::Text);
@@ -192,9 +192,9 @@ fn the_later_source_wins() {
     let loaded = load(&request).expect("well-formed");
     let config = &loaded.config;
     let protocols = |name: &str| config.listeners[name].protocols.clone().unwrap_or_default();
-    assert_eq!(config.listeners["mqtt"].bind, "127.0.0.1:3");
+    assert_eq!(config.listeners["mqtt"].bind, Binds::One("127.0.0.1:3".to_owned()));
     assert_eq!(protocols("mqtt"), ["mqtt"], "the rest of the table stays");
-    assert_eq!(config.listeners["stomp"].bind, "off");
+    assert_eq!(config.listeners["stomp"].bind, Binds::One("off".to_owned()));
     assert_eq!(protocols("amqp"), ["amqp", "mqtt"]);
     assert_eq!(config.memory.high, units::Share::Bytes(32 << 20));
     assert_eq!(config.data_dir, PathBuf::from("/elsewhere"));

@@ -2,6 +2,7 @@
 //! what it means. The checks (schema.rs), the built-in values (layers.rs) and docs/CONFIGURATION.md
 //! (reference.rs) all read this table; a test compares it with the types that values are read into (meant.rs).
 
+use super::keys_of_doors::{AUTH, LISTENER, USER};
 use crossdock_core::Kind;
 
 /// The form of a value.
@@ -23,8 +24,8 @@ pub enum Form {
     Share,
     /// A time, as `200ms`.
     Duration,
-    /// `host:port` or `off`.
-    Bind,
+    /// `host:port`, a list of them, or `off`.
+    Binds,
     /// `queue:NAME`, `topic:a/b`, `exchange:NAME/KEY`.
     Address,
     /// `queue:NAME` or `exchange:NAME`.
@@ -69,11 +70,11 @@ impl Key {
     }
 }
 
-const fn key(name: &'static str, form: Form, meaning: &'static str) -> Key {
+pub const fn key(name: &'static str, form: Form, meaning: &'static str) -> Key {
     Key { name, form, required: false, default: None, meaning }
 }
 
-const fn preset(
+pub const fn preset(
     name: &'static str,
     form: Form,
     default: &'static str,
@@ -82,32 +83,11 @@ const fn preset(
     Key { name, form, required: false, default: Some(default), meaning }
 }
 
-const fn required(name: &'static str, form: Form, meaning: &'static str) -> Key {
+pub const fn required(name: &'static str, form: Form, meaning: &'static str) -> Key {
     Key { name, form, required: true, default: None, meaning }
 }
 
 const MIB: u64 = 1 << 20;
-
-const LISTENER: &[Key] = &[
-    key(
-        "bind",
-        Form::Bind,
-        "Where it listens; `off` closes it. Only loopback addresses are accepted: the only user \
-         is `guest`, who may log in from this machine only.",
-    ),
-    key(
-        "protocols",
-        Form::Texts,
-        "Which protocols are spoken there: `amqp`, `mqtt`, `stomp`. Where there are several, the \
-         first bytes of a connection tell which one it speaks.",
-    ),
-    key(
-        "connections_max",
-        Form::Count { min: 1, max: 10_000_000 },
-        "Connections that may be open at once; further ones are closed at once. Not set: 80 % of \
-         the file descriptors that the process may open.",
-    ),
-];
 
 const LIMITS: &[Key] = &[
     preset(
@@ -311,12 +291,20 @@ const MEMORY: &[Key] = &[
         "resident",
         Form::Size { min: MIB },
         "\"128MiB\"",
-        "Bytes of messages in memory over which the bodies of stored messages that wait leave \
-         memory; two thirds of `memory.high` if that is less. Nobody is held back for that.",
+        "Bytes of messages in memory over which messages that wait leave memory: stored ones can be read \
+         back from the journal, the others are written to `store.spill_bytes` of files first. Two thirds \
+         of `memory.high` if that is less. Nobody is held back for that.",
     ),
 ];
 
 const STORE: &[Key] = &[
+    preset(
+        "spill_bytes",
+        Form::Size { min: 0 },
+        "\"8GiB\"",
+        "Bytes on the disk that transient messages may take when they leave memory. They are gone after \
+         a restart. Beyond that, and on a full disk, they stay in memory.",
+    ),
     preset(
         "segment_bytes",
         Form::Size { min: MIB },
@@ -504,6 +492,12 @@ pub const ROOT: &[Key] = &[
         Form::Tables(QUEUE),
         "Queues that are declared at every start. One that is there already with other settings \
          is a mistake, and nothing is changed.",
+    ),
+    key("auth", Form::Table(AUTH), "How clients log in."),
+    key(
+        "user",
+        Form::Tables(USER),
+        "Users, and what each may do. `crossdock user` and clients cannot change them.",
     ),
     key("exchange", Form::Tables(EXCHANGE), "Exchanges that are declared at every start."),
     key("binding", Form::Tables(BINDING), "Bindings that are made at every start."),

@@ -146,6 +146,8 @@ fn read(form: &Form, text: &str) -> What {
         },
         Form::Count { .. } | Form::Size { .. } | Form::Share => number(),
         Form::Texts => What::List(texts(text)),
+        // An address of IPv6 begins with a bracket, too.
+        Form::Binds if text.contains(',') => What::List(texts(text)),
         _ => What::Text(text.to_owned()),
     }
 }
@@ -153,7 +155,8 @@ fn read(form: &Form, text: &str) -> What {
 /// `a,b` or `["a", "b"]`.
 fn texts(text: &str) -> Vec<Node> {
     let place = Place::from(text);
-    let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let text = text.trim();
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let words = inner.split(',').map(|word| word.trim().trim_matches('"'));
     let words = words.filter(|word| !word.is_empty());
     words.map(|word| Node { place: place.clone(), what: What::Text(word.to_owned()) }).collect()

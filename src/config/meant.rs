@@ -20,6 +20,9 @@ pub struct Config {
     pub objects: Objects,
     #[serde(default, rename = "queue")]
     pub queues: Vec<Queue>,
+    pub auth: Auth,
+    #[serde(default, rename = "user")]
+    pub users: Vec<User>,
     #[serde(default, rename = "exchange")]
     pub exchanges: Vec<Exchange>,
     #[serde(default, rename = "binding")]
@@ -30,15 +33,104 @@ pub struct Config {
     pub routes: Vec<(usize, RouteSpec)>,
 }
 
-/// A port.
+/// A port, or several that are one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// `host:port` or `off`.
     #[serde(default)]
-    pub bind: String,
+    pub bind: Binds,
     pub protocols: Option<Vec<String>>,
     pub connections_max: Option<usize>,
+    pub connections_per_address: Option<usize>,
+    pub connects_per_second: Option<u32>,
+    #[serde(default)]
+    pub transport: Transport,
+    pub origins: Option<Vec<String>>,
+    #[serde(default)]
+    pub proxy: bool,
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_client_ca: Option<PathBuf>,
+    pub tls_client_certificate: Option<ClientCertificate>,
+    pub tls_min_version: Option<String>,
+}
+
+/// Where a listener listens: `host:port`, several of them, or `off`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Binds {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for Binds {
+    fn default() -> Self {
+        Binds::One(String::new())
+    }
+}
+
+impl Binds {
+    /// The addresses; none when it is off.
+    pub fn addresses(&self) -> &[String] {
+        match self {
+            Binds::One(word) if word == "off" => &[],
+            Binds::One(address) => std::slice::from_ref(address),
+            Binds::Several(addresses) => addresses,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    #[default]
+    Tcp,
+    Ws,
+}
+
+/// Whether a client has to show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificate {
+    Optional,
+    Required,
+}
+
+/// What in a certificate names the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateUser {
+    CommonName,
+    Subject,
+    AlternativeName,
+}
+
+/// How clients log in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub certificate_user: CertificateUser,
+}
+
+/// A user of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    #[serde(default)]
+    pub name: String,
+    pub password_hash: Option<String>,
+    pub password_hash_file: Option<PathBuf>,
+    pub previous_password_hash: Option<String>,
+    pub scram_256: Option<String>,
+    pub scram_512: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    #[serde(default)]
+    pub configure: Vec<String>,
+    #[serde(default)]
+    pub write: Vec<String>,
+    #[serde(default)]
+    pub read: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +143,7 @@ pub struct Memory {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
+    pub spill_bytes: Size,
     pub segment_bytes: Size,
     pub disk_free_alarm: Option<Size>,
     pub disk_free_hard: Size,

@@ -4,6 +4,7 @@
 //! mistakes are found at once.
 
 mod keys;
+mod keys_of_doors;
 mod layers;
 mod meant;
 mod reference;
@@ -15,7 +16,10 @@ mod tests;
 mod tree;
 mod units;
 
-pub use meant::{Argument, Config, LogFormat, Objects, values};
+pub use meant::{
+    Argument, Binds, CertificateUser, ClientCertificate, Config, Listener, LogFormat, Objects,
+    Transport, User, values,
+};
 pub use reference::page as reference;
 pub use schema::suggestion;
 pub use tree::Mistake;

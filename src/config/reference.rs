@@ -103,7 +103,7 @@ fn form(form: &Form) -> String {
         Form::Size { min } => return format!("size, at least {}", units::shown(*min)),
         Form::Share => "size, at least 1 MiB, or a percentage",
         Form::Duration => "duration",
-        Form::Bind => "`HOST:PORT` or `off`",
+        Form::Binds => "`HOST:PORT`, a list of them, or `off`",
         Form::Address => "address",
         Form::Target => "`queue:NAME` or `exchange:NAME`",
         Form::Texts => "list of texts",

@@ -202,8 +202,13 @@ fn scalar(what: &What, form: &Form, kind: &str) -> Result<(), String> {
             Share::Percent(_) => Ok(()),
         },
         (Form::Share, _) => expected("a size or a percentage"),
-        (Form::Bind, What::Text(text)) => bind(text),
-        (Form::Bind, _) => expected("host:port or off"),
+        (Form::Binds, What::Text(text)) => bind(text, &["off"]),
+        (Form::Binds, What::List(nodes)) if nodes.is_empty() => Err("names no address".to_owned()),
+        (Form::Binds, What::List(nodes)) => nodes.iter().try_for_each(|node| match &node.what {
+            What::Text(text) => bind(text, &[]),
+            _ => Err(format!("expected a list of host:port, found {}", node.kind())),
+        }),
+        (Form::Binds, _) => expected("host:port, a list of them, or off"),
         (Form::Address, What::Text(text)) => address(text, &"".into()).map(|_| ()),
         (Form::Address, _) => expected("an address"),
         (Form::Target, What::Text(text)) => match text.split_once(':') {
@@ -223,13 +228,15 @@ fn size(bytes: Option<u64>, min: u64) -> Result<(), String> {
     }
 }
 
-fn bind(text: &str) -> Result<(), String> {
+/// `words` may stand instead of an address.
+fn bind(text: &str, words: &[&str]) -> Result<(), String> {
     let well_formed = text.rsplit_once(':').is_some_and(|(host, port)| {
         let brackets = host.starts_with('[') && host.ends_with(']');
         !host.is_empty() && (brackets || !host.contains(':')) && port.parse::<u16>().is_ok()
     });
-    match text == "off" || well_formed {
+    match words.contains(&text) || well_formed {
         true => Ok(()),
+        false if words.is_empty() => Err(format!("'{text}' is not host:port")),
         false => Err(format!("'{text}' is not host:port or off")),
     }
 }

@@ -22,7 +22,7 @@ const BATCH: usize = 50;
 const BODY: usize = 128;
 
 /// The scenarios, in the order of the table.
-const SCENARIOS: [&str; 12] = [
+const SCENARIOS: [&str; 15] = [
     "amqp-transient",
     "amqp-durable",
     "amqp-fanout-10",
@@ -35,7 +35,12 @@ const SCENARIOS: [&str; 12] = [
     "stomp-topic",
     "mqtt-to-amqp",
     "route-miss",
+    "amqp-transient-rights",
+    "mqtt-qos0-rights",
+    "stomp-queue-rights",
 ];
+/// What the names of scenarios end with in which the clients have many rights to some names, instead of all rights.
+const RIGHTS: &str = "-rights";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -80,11 +85,11 @@ fn silent(_: u64, _: u64) -> Vec<u8> {
 
 async fn run(scenario: &str, count: usize) -> Result<()> {
     let routes = if scenario == "route-miss" { vec![route::of_others()?] } else { Vec::new() };
-    let house = House::open(routes).await?;
+    let house = House::open(routes, scenario.ends_with(RIGHTS)).await?;
     if scenario == "mqtt-qos2" {
         return mqtt_qos2(&house, count).await;
     }
-    let scene = match scenario {
+    let scene = match scenario.trim_end_matches(RIGHTS) {
         "amqp-transient" => amqp_queue(&house, false).await?,
         "amqp-durable" => amqp_queue(&house, true).await?,
         "amqp-fanout-10" => amqp_exchange(&house, "amq.fanout", 10, 1).await?,

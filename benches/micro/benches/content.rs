@@ -8,8 +8,8 @@ use crossdock_core::exchange::selector::{Input, Selector};
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::transform::{ContentRoute, Cost, Mode, StepFailure, Transform, Verdict, Watch};
 use crossdock_core::{
-    Address, Broker, ExchangeSpec, Fields, Formats, Key, Kind, LoopbackGuest, Message, Meta,
-    Origin, Publish, Session, SessionSpec, Settings, Setup, Value,
+    Address, Broker, ExchangeSpec, Fields, Formats, Identity, Key, Kind, LoopbackGuest, Message,
+    Meta, Origin, Publish, Session, SessionSpec, Settings, Setup, Value,
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -98,10 +98,14 @@ async fn open(routes: Vec<ContentRoute>) -> Session {
         topology: vec![ExchangeSpec::new("amq.topic", Kind::Topic)],
         store: Arc::new(MemoryStore::default()),
         authenticator: Arc::new(LoopbackGuest),
+        users: Vec::new(),
     };
     let broker = Broker::open(setup).await.expect("a broker");
     broker.start_routes(routes).await.expect("routes");
-    broker.session(SessionSpec::anonymous("/", Origin::default())).await.expect("a session")
+    broker
+        .session(SessionSpec::anonymous("/", Origin::default(), Identity::unlimited("guest")))
+        .await
+        .expect("a session")
 }
 
 /// Without routes.

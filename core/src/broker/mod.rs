@@ -3,6 +3,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
+//! | `accounts` | users, what they may do, and the question whether somebody may |
 //! | `door` | what adapters ask, and what the broker answers |
 //! | `session` | the verbs of a session: publish, settle, consume, declare |
 //! | `turn` | one flush's way: route, append, dispatch, dead-letter, one unit for the journal |
@@ -15,6 +16,7 @@
 //!
 //! Lock order: **vhost → log → inbox**; no lock is held over an await.
 
+mod accounts;
 mod door;
 mod journal;
 mod open;
@@ -28,6 +30,8 @@ mod turn;
 mod vhost;
 
 pub use crate::subscription::{ConsumerId, Credit, Delivery, Outcome};
+pub use accounts::directory::AccountSource;
+pub use accounts::refusals::AUDIT;
 pub use door::events::{
     Confirm, ConfirmOutcome, Declared, Events, Notice, ObjectCounts, QueueStatus,
 };
@@ -38,7 +42,7 @@ pub use door::request::{
 pub use restart::dump::{Stored, dump};
 pub use session::state::Session;
 pub use settings::{ObjectLimits, Settings, Setup, TopicRules};
-pub use shared::Broker;
+pub use shared::{Actor, Broker};
 pub use tasks::routes::RouteDrained;
 pub use vhost::drops::DropReason;
 pub use vhost::route_counters::{LastFailure, RouteStatus};

@@ -1,15 +1,16 @@
 //! Opening a broker: the only file that knows every room.
 
 use super::journal::committer::{self, Committed};
+use super::journal::unit::Unit;
 use super::restart::{catch_up, recovery, snapshot};
 use super::settings::Setup;
-use super::shared::{Broker, Shared, Start};
+use super::shared::{Actor, Broker, Shared, Start};
 use super::tasks::routes::{self, RouteDrained};
 use super::tasks::{clock, departures, disk_space, due, load, relieve};
 use super::turn::after_commit::AfterCommit;
 use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Account, Address, Budget, Share};
+use crate::message::{Account, Address, Budget, Name, Share};
 use crate::store::{JournalId, JournalWriter, StoreError};
 use crate::transform::ContentRoute;
 use std::sync::Arc;
@@ -60,6 +61,15 @@ impl Broker {
     /// Starts the content routes of the default virtual host, after everything else is declared. Call it once.
     pub async fn start_routes(&self, list: Vec<ContentRoute>) -> Result<(), Error> {
         routes::start(self, list).await
+    }
+
+    /// Makes a virtual host. False when it is there already.
+    pub async fn add_vhost(&self, actor: &Actor, name: &Name) -> Result<bool, Error> {
+        let shared = self.shared();
+        let Some(vhost) = self.make_vhost(actor, name)? else { return Ok(false) };
+        shared.background.spawn(departures::run(shared.clone(), vhost));
+        shared.committer.sync(Unit::default()).await?;
+        Ok(true)
     }
 
     /// What each content route did since the start, in the order they are configured in.
@@ -115,7 +125,7 @@ fn start_tasks(
         committed,
     ));
     background.spawn(due::run(shared.clone()));
-    for vhost in shared.all_vhosts() {
+    for vhost in shared.all_vhosts().iter() {
         background.spawn(departures::run(shared.clone(), vhost.clone()));
     }
     background.spawn(clock::run(shared.clone()));

@@ -1,6 +1,6 @@
 //! Limits and marks of a broker, and what it is made of.
 
-use crate::auth::Authenticator;
+use crate::auth::{Account, Authenticator};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, filter};
 use crate::message::{Address, Formats, Key, Name};
@@ -167,4 +167,6 @@ pub struct Setup {
     pub topology: Vec<ExchangeSpec>,
     pub store: Arc<dyn Store>,
     pub authenticator: Arc<dyn Authenticator>,
+    /// The users of the configuration.
+    pub users: Vec<Account>,
 }

@@ -15,6 +15,7 @@ mod measure;
 mod records;
 mod recovery;
 mod retained;
+mod rights;
 mod snapshots;
 #[allow(dead_code)]
 #[path = "../broker/stage.rs"]

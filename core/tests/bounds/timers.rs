@@ -211,7 +211,7 @@ async fn there_are_limits_for_parked_publishes_and_named_sessions() {
     let spec = |name: &str| SessionSpec {
         name: Some(name.into()),
         life: SessionLife::For(LONG_MS),
-        ..SessionSpec::anonymous("/", Origin::default())
+        ..SessionSpec::anonymous("/", Origin::default(), Identity::unlimited("guest"))
     };
     let refused = stage.broker.session(spec("client-2")).await.err().expect("no room");
     assert_eq!(refused.kind(), ErrorKind::LimitReached);

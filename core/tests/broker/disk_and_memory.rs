@@ -109,6 +109,84 @@ async fn a_deep_queue_does_not_stay_in_memory() {
     assert_eq!(c.ready("q"), 0);
 }
 
+/// Transient messages: `count` of 500 bytes and their number, from `first`.
+async fn put_transient(c: &mut Client, first: usize, count: usize) {
+    let body = "x".repeat(500);
+    for n in first..first + count {
+        c.put(Address::queue("q"), &format!("{n} {body}"), |_| {});
+        if n % 100 == 99 {
+            c.session.flush();
+            tokio::task::yield_now().await;
+        }
+    }
+    c.session.flush();
+}
+
+#[tokio::test]
+async fn a_deep_queue_of_transient_messages_does_not_stay_in_memory() {
+    let settings = Settings { memory_resident: 300_000, ..Settings::default() };
+    let stage = Stage::with(MemoryStore::with_spill(64 << 20), settings, Vec::new()).await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    let appends = stage.store.appends();
+    put_transient(&mut c, 0, 5_000).await;
+    until("memory is free", || stage.broker.memory_used() < 300_000).await;
+    assert!(stage.store.spilled_pieces() > 4);
+    assert_eq!(stage.store.appends(), appends, "nothing of it goes through the journal");
+    // Some more, while the first ones are read back: all come once and in their order.
+    put_transient(&mut c, 5_000, 1_000).await;
+    let consumer = c.consume("q", 50, true).await;
+    for n in 0..6_000 / 50 {
+        let got = c.take(50).await;
+        let first = got[0].message.body();
+        assert!(first.starts_with(format!("{} ", n * 50).as_bytes()), "{n}");
+        c.settle(&got, Outcome::Accepted);
+    }
+    assert_eq!(c.ready("q"), 0);
+    c.session.sync().await.expect("stored");
+    until("their pieces are given up", || stage.store.spilled_pieces() == 0).await;
+    c.session.detach(consumer, OnDetach::Return).await;
+    // What is purged gives up its pieces, too; and a crash leaves nothing.
+    put_transient(&mut c, 0, 3_000).await;
+    until("memory is free", || stage.broker.memory_used() < 300_000).await;
+    assert!(stage.store.spilled_pieces() > 0);
+    c.session.purge("q").await.expect("there");
+    until("their pieces are given up", || stage.store.spilled_pieces() == 0).await;
+    put_transient(&mut c, 0, 3_000).await;
+    until("memory is free", || stage.broker.memory_used() < 300_000).await;
+    let stage = stage.crash().await;
+    let c = stage.client().await;
+    assert_eq!((c.ready("q"), stage.store.spilled_pieces()), (0, 0));
+}
+
+#[tokio::test]
+async fn full_spill_files_hold_publishers_back_until_there_is_room() {
+    let settings =
+        Settings { memory_resident: 100_000, memory_high: 2_000_000, ..Settings::default() };
+    let stage = Stage::with(MemoryStore::with_spill(200_000), settings, Vec::new()).await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("q")).await;
+    put_transient(&mut c, 0, 6_000).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    c.session.flush();
+    let taken = c.ready("q");
+    assert!(taken > 500 && taken < 6_000, "{taken} messages are in the queue, the others wait");
+    // Room comes: what waits leaves memory, and the publishers go on.
+    stage.store.set_spill_max(64 << 20);
+    until("publishers go on", || {
+        c.session.flush();
+        c.ready("q") == 6_000
+    })
+    .await;
+    c.consume("q", 100, true).await;
+    for n in 0..60 {
+        let got = c.take(100).await;
+        assert!(got[0].message.body().starts_with(format!("{} ", n * 100).as_bytes()), "{n}");
+        c.settle(&got, Outcome::Accepted);
+    }
+    assert_eq!(c.ready("q"), 0);
+}
+
 /// A disk with a little free space above its marks, and a message in queue `q`.
 async fn on_a_small_disk() -> (Stage, Client) {
     let settings =
@@ -201,6 +279,7 @@ async fn damage_is_accepted_once_or_not_at_all() {
         topology: vec![ExchangeSpec::new(TOPICS, Kind::Topic)],
         store: std::sync::Arc::new(store.clone()),
         authenticator: std::sync::Arc::new(LoopbackGuest),
+        users: Vec::new(),
     };
     let refused = Broker::open(setup(false)).await.map(|_| ()).expect_err("damaged");
     assert!(refused.detail().contains("--accept-damage"), "{refused}");

@@ -6,6 +6,7 @@ mod disk_and_memory;
 mod durability;
 mod lifetimes;
 mod limits;
+mod rights;
 mod routes;
 mod session_ends;
 mod sessions;

@@ -23,6 +23,24 @@ impl Stage {
         settings: Settings,
         routes: Vec<transform::ContentRoute>,
     ) -> Self {
+        let stage = Self::open_with(store, settings, Vec::new()).await;
+        stage.broker.start_routes(routes).await.expect("the routes start");
+        stage
+    }
+
+    /// One with users.
+    pub async fn with_users(users: Vec<Account>) -> Self {
+        let stage = Self::open_with(MemoryStore::default(), Settings::default(), users).await;
+        stage.broker.start_routes(Vec::new()).await.expect("no routes");
+        stage
+    }
+
+    /// Kills the broker without a goodbye and starts another with these users.
+    pub async fn crash_with_users(self, users: Vec<Account>) -> Self {
+        Self::open_with(self.store.crashed(), Settings::default(), users).await
+    }
+
+    async fn open_with(store: MemoryStore, settings: Settings, users: Vec<Account>) -> Self {
         let setup = Setup {
             settings,
             formats: Formats::new(Vec::new()),
@@ -33,9 +51,9 @@ impl Stage {
             ],
             store: Arc::new(store.clone()),
             authenticator: Arc::new(LoopbackGuest),
+            users,
         };
         let broker = Broker::open(setup).await.expect("opens");
-        broker.start_routes(routes).await.expect("the routes start");
         Self { store, broker }
     }
 
@@ -51,7 +69,7 @@ impl Stage {
 
     pub async fn client_in(&self, vhost: &str) -> Client {
         let origin = Origin { user: "guest".into(), ..Origin::default() };
-        self.open(SessionSpec::anonymous(vhost, origin)).await
+        self.open(SessionSpec::anonymous(vhost, origin, Identity::unlimited("guest"))).await
     }
 
     /// A named session with a queue of its own.
@@ -63,15 +81,39 @@ impl Stage {
             clean,
             life,
             queue: Some(queue),
-            ..SessionSpec::anonymous("/", origin)
+            ..SessionSpec::anonymous("/", origin, Identity::unlimited("guest"))
         };
         self.open(spec).await
     }
 
-    async fn open(&self, spec: SessionSpec) -> Client {
-        let mut session = self.broker.session(spec).await.expect("a session opens");
+    /// A connection of a user of the broker's accounts.
+    pub async fn user(&self, user: &str, client: &str) -> Client {
+        let origin = Origin { client: client.into(), ..Origin::default() };
+        self.open(SessionSpec::anonymous("/", origin, Identity::of_account(user))).await
+    }
+
+    /// A named session of a user, under the name of its client.
+    pub async fn user_named(&self, user: &str, client: &str) -> Result<Client, Error> {
+        let queue = QueueSpec { durable: true, ..QueueSpec::durable(format!("own/{client}")) };
+        let origin = Origin { client: client.into(), ..Origin::default() };
+        let spec = SessionSpec {
+            name: Some(client.into()),
+            clean: false,
+            life: SessionLife::Forever,
+            queue: Some(queue),
+            ..SessionSpec::anonymous("/", origin, Identity::of_account(user))
+        };
+        self.try_open(spec).await
+    }
+
+    pub async fn open(&self, spec: SessionSpec) -> Client {
+        self.try_open(spec).await.expect("a session opens")
+    }
+
+    pub async fn try_open(&self, spec: SessionSpec) -> Result<Client, Error> {
+        let mut session = self.broker.session(spec).await?;
         let lane = session.lane();
-        Client { session, lane, position: 0, deliveries: Vec::new(), confirms: Vec::new() }
+        Ok(Client { session, lane, position: 0, deliveries: Vec::new(), confirms: Vec::new() })
     }
 }
 

@@ -56,6 +56,7 @@ fn setup(store: MemoryStore) -> Setup {
         topology,
         store: Arc::new(store),
         authenticator: Arc::new(LoopbackGuest),
+        users: Vec::new(),
     }
 }
 
@@ -90,7 +91,7 @@ impl Stage {
     async fn open(plan: Arc<Plan>) -> Self {
         let store = MemoryStore::default();
         let broker = Broker::open(setup(store.clone())).await.expect("it opens");
-        let spec = SessionSpec::anonymous("/", origin("c"));
+        let spec = SessionSpec::anonymous("/", origin("c"), Identity::unlimited("guest"));
         let mut session = broker.session(spec).await.expect("a session");
         let lane = session.lane();
         let (calls, seen, numbers) = (Calls::default(), Seen::default(), BTreeMap::new());
@@ -109,7 +110,7 @@ impl Stage {
         self.store = self.store.crashed();
         _ = self.broker.close().await;
         self.broker = Broker::open(setup(self.store.clone())).await.expect("it opens");
-        let spec = SessionSpec::anonymous("/", origin("c"));
+        let spec = SessionSpec::anonymous("/", origin("c"), Identity::unlimited("guest"));
         self.session = self.broker.session(spec).await.expect("a session");
         self.lane = self.session.lane();
         self.position = 0;
@@ -196,7 +197,7 @@ impl Stage {
                 name: Some("subscriber".into()),
                 queue: Some(QueueSpec::durable("subscriber")),
                 life: SessionLife::Forever,
-                ..SessionSpec::anonymous("/", origin("subscriber"))
+                ..SessionSpec::anonymous("/", origin("subscriber"), Identity::unlimited("guest"))
             };
             let mut subscriber = self.broker.session(spec).await.expect("a session");
             let lane = subscriber.lane();
@@ -337,7 +338,7 @@ impl Stage {
         let spec = SessionSpec {
             name: Some("leaving".into()),
             queue: Some(QueueSpec::durable("leaving")),
-            ..SessionSpec::anonymous("/", origin("leaving"))
+            ..SessionSpec::anonymous("/", origin("leaving"), Identity::unlimited("guest"))
         };
         let mut leaving = self.broker.session(spec).await.expect("a session");
         let due = ParkUntil::Disconnected { delay_ms: 0 };

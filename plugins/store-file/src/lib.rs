@@ -6,6 +6,7 @@
 //! | `store` | [`FileStore`]: the seam, opening |
 //! | `writer` `queue` `journal` `dead` | appending: waiting entries, the writer thread, entries that are no longer needed |
 //! | `spare` `reserve` | disk space: the next segment, made before it is needed; the reserve file for a full disk |
+//! | `spill` | files for what leaves memory and need not survive |
 //! | `reader` `fetch` `catalog` | reading: in order, by position; which segment and where in it |
 //! | `survey` `scan` | what the files hold, what is torn, what is damaged |
 //! | `recovery` `verify` | starting: repairs what it finds; checking: reports it and changes nothing |
@@ -52,6 +53,7 @@ mod scan;
 mod sim_tests;
 mod snapshot;
 mod spare;
+mod spill;
 mod store;
 mod survey;
 mod verify;

@@ -11,13 +11,14 @@ use crate::recovery::{Recovered, Start, Tail, recover};
 use crate::reserve::Reserve;
 use crate::snapshot::Snapshots;
 use crate::spare::Maker;
+use crate::spill::SpillFiles;
 use crate::survey::OpenError;
 use crate::writer::Writer;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_core::store::{
-    Caps, Coord, Epoch, JournalEntry, JournalId, JournalWriter, Lease, Pos, Source, Space, Store,
-    StoreError, Stretch,
+    Caps, Coord, Epoch, JournalEntry, JournalId, JournalWriter, Lease, Pos, Source, Space, Spill,
+    Store, StoreError, Stretch,
 };
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ const SEGMENT_BYTES_MIN: u64 = 8 << 10;
 /// The offset of an entry in its segment is kept in four bytes.
 const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 const IN_FLIGHT: usize = 256;
+/// Bytes of spill files, where nothing else is said.
+const SPILL_BYTES: u64 = 8 << 30;
 
 /// Where a store is, and its limits.
 #[derive(Debug, Clone)]
@@ -39,16 +42,27 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Appends that may wait for their outcome at the same time; at least one.
     pub in_flight: usize,
+    /// Bytes that messages which need not survive may take on the disk when they leave memory.
+    pub spill_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { dir: "store".into(), segment_bytes: SEGMENT_BYTES, in_flight: IN_FLIGHT }
+        Self {
+            dir: "store".into(),
+            segment_bytes: SEGMENT_BYTES,
+            in_flight: IN_FLIGHT,
+            spill_bytes: SPILL_BYTES,
+        }
     }
 }
 
 /// The embedded store: one journal, whatever the [`JournalId`]. A folder belongs to one process at a time.
-pub struct FileStore(Arc<Shared>);
+pub struct FileStore {
+    shared: Arc<Shared>,
+    /// None when it was opened for reading only.
+    spill: Option<SpillFiles>,
+}
 
 /// What the store, its writer and its readers share.
 pub struct Shared {
@@ -89,11 +103,14 @@ impl Shared {
 impl FileStore {
     /// Opens the store in a folder, or creates one. Blocks while it reads the journal.
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        let Options { dir, segment_bytes, in_flight } = options;
+        let Options { dir, segment_bytes, in_flight, spill_bytes } = options;
         let disk = RealDisk::new(&dir);
         let disk = disk.map_err(|source| OpenError::Io { file: dir.clone(), source })?;
         let salt = RandomState::new().hash_one(&dir) as u32;
-        Self::on(Arc::new(disk), &dir, Start { segment_bytes, salt }, in_flight)
+        let disk = Arc::new(disk);
+        let mut store = Self::on(disk.clone(), &dir, Start { segment_bytes, salt }, in_flight)?;
+        store.spill = Some(SpillFiles::new(disk, spill_bytes));
+        Ok(store)
     }
 
     /// Opens the store on a disk; `dir` is for messages.
@@ -117,7 +134,7 @@ impl FileStore {
             "store is open"
         );
         let snapshots = Snapshots::new(disk.clone(), reserve.clone(), snapshots, false);
-        Ok(Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             snapshots: Arc::new(snapshots),
             disk,
             catalog,
@@ -128,22 +145,24 @@ impl FileStore {
             read_only: false,
             epoch: manifest.boots,
             resting: Mutex::new(Some((manifest, tail))),
-        })))
+        });
+        Ok(Self { shared, spill: None })
     }
 
     /// Opens the folder's contents for reading. No file is changed, and another process may have the store open.
     pub fn read_only(dir: &Path) -> Result<Self, OpenError> {
-        Ok(Self(Arc::new(crate::verify::look(Arc::new(RealDisk::read_only(dir)), dir)?)))
+        let shared = crate::verify::look(Arc::new(RealDisk::read_only(dir)), dir)?;
+        Ok(Self { shared: Arc::new(shared), spill: None })
     }
 
     /// How the journal has worked since the store was opened.
     pub fn figures(&self) -> Figures {
-        *lock(&self.0.figures)
+        *lock(&self.shared.figures)
     }
 
     #[cfg(test)]
     pub(crate) fn shared(&self) -> Arc<Shared> {
-        self.0.clone()
+        self.shared.clone()
     }
 }
 
@@ -159,7 +178,7 @@ fn stopping(_: tokio::task::JoinError) -> StoreError {
 #[async_trait]
 impl Store for FileStore {
     fn caps(&self) -> Caps {
-        Caps { max_entry: self.0.max_entry(), in_flight: self.0.in_flight, shared: false }
+        Caps { max_entry: self.shared.max_entry(), in_flight: self.shared.in_flight, shared: false }
     }
 
     async fn open(
@@ -167,17 +186,17 @@ impl Store for FileStore {
         _: JournalId,
         lease: &Lease,
     ) -> Result<Box<dyn JournalWriter>, StoreError> {
-        if self.0.read_only {
+        if self.shared.read_only {
             return Err(only_read());
         }
-        if lease.epoch.0 < self.0.epoch {
-            return Err(StoreError::Fenced { by: Epoch(self.0.epoch) });
+        if lease.epoch.0 < self.shared.epoch {
+            return Err(StoreError::Fenced { by: Epoch(self.shared.epoch) });
         }
-        let Some(tail) = lock(&self.0.resting).take() else {
+        let Some(tail) = lock(&self.shared.resting).take() else {
             let reason = "the journal has a writer, or its writer has failed";
             return Err(StoreError::Unavailable(reason.into()));
         };
-        match Writer::start(self.0.clone(), tail, lease.epoch.0) {
+        match Writer::start(self.shared.clone(), tail, lease.epoch.0) {
             Ok(writer) => Ok(Box::new(writer)),
             Err(error) => {
                 Err(StoreError::Unavailable(format!("cannot start the journal's thread: {error}")))
@@ -190,11 +209,11 @@ impl Store for FileStore {
         _: JournalId,
         from: Pos,
     ) -> Result<Box<dyn Source<JournalEntry>>, StoreError> {
-        Ok(Box::new(Reader::new(&self.0.catalog, from.0)))
+        Ok(Box::new(Reader::new(&self.shared.catalog, from.0)))
     }
 
     async fn fetch(&self, _: JournalId, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
-        let (shared, at) = (self.0.clone(), at.to_vec());
+        let (shared, at) = (self.shared.clone(), at.to_vec());
         spawn_blocking(move || fetch(&shared.catalog, &at)).await.map_err(stopping)?
     }
 
@@ -204,29 +223,29 @@ impl Store for FileStore {
         upto: Pos,
         body: Box<dyn Source<Bytes>>,
     ) -> Result<(), StoreError> {
-        if self.0.read_only {
+        if self.shared.read_only {
             return Err(only_read());
         }
-        self.0.snapshots.put(upto.0, body).await
+        self.shared.snapshots.put(upto.0, body).await
     }
 
     async fn snapshot_get(
         &self,
         _: JournalId,
     ) -> Result<Option<(Pos, Box<dyn Source<Bytes>>)>, StoreError> {
-        self.0.snapshots.get().await
+        self.shared.snapshots.get().await
     }
 
     async fn space(&self) -> Result<Option<Space>, StoreError> {
-        let disk = self.0.disk.clone();
+        let disk = self.shared.disk.clone();
         let space = spawn_blocking(move || disk.space()).await.map_err(stopping)?;
         let space = space.map_err(|error| refusal("cannot read the free disk space", &error))?;
-        let missing = self.0.reserve.missing();
+        let missing = self.shared.reserve.missing();
         Ok(space.map(|space| Space { free: space.free.saturating_sub(missing), ..space }))
     }
 
     fn stretches(&self, _: JournalId) -> Vec<Stretch> {
-        let segments = self.0.catalog.from(0);
+        let segments = self.shared.catalog.from(0);
         let open = segments.last().map(|segment| segment.first);
         let stretch = |segment: &Arc<Segment>| Stretch {
             entries: Pos(segment.first)..Pos(segment.last().saturating_add(1)),
@@ -234,6 +253,10 @@ impl Store for FileStore {
             sealed: Some(segment.first) != open,
         };
         segments.iter().map(stretch).collect()
+    }
+
+    fn spill(&self) -> Option<&dyn Spill> {
+        self.spill.as_ref().map(|spill| spill as &dyn Spill)
     }
 
     fn coord(&self) -> &dyn Coord {
@@ -244,9 +267,9 @@ impl Store for FileStore {
 #[async_trait]
 impl Coord for FileStore {
     async fn acquire(&self, key: &str) -> Result<Option<Lease>, StoreError> {
-        if self.0.read_only {
+        if self.shared.read_only {
             return Ok(None);
         }
-        Ok(Some(Lease { key: key.to_owned(), epoch: Epoch(self.0.epoch) }))
+        Ok(Some(Lease { key: key.to_owned(), epoch: Epoch(self.shared.epoch) }))
     }
 }

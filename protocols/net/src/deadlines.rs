@@ -78,6 +78,14 @@ impl Deadlines {
         self.ring(at);
     }
 
+    /// What is going on now may take so much longer: the time was not the peer's.
+    pub(crate) fn extend_limit(&mut self, by: Duration) {
+        if let Some(limit) = &mut self.limit {
+            // The timer may fire before that: then nothing is due, and it is set again.
+            *limit += by;
+        }
+    }
+
     /// The peer sent something, or could not be heard because it was not read.
     pub(crate) fn heard(&mut self) {
         if self.silence.is_some() {
@@ -203,6 +211,11 @@ mod tests {
         let mut new = Deadlines::new(SECOND * 10, SECOND * 15);
         new.heard();
         assert_eq!(first_due(&mut new).await, (Due::Limit, 10));
+        // What the broker took of it does not count.
+        let mut waited = Deadlines::new(SECOND * 10, SECOND * 15);
+        advance(SECOND * 12).await;
+        waited.extend_limit(SECOND * 12);
+        assert_eq!(first_due(&mut waited).await, (Due::Limit, 10));
         let mut after = deadlines(Some(20), None);
         assert_eq!(first_due(&mut after).await, (Due::Silent, 20));
     }

@@ -22,16 +22,29 @@ thread_local! {
     static ROOM: Cell<BytesMut> = Cell::default();
 }
 
+/// Where bytes come from.
+pub(crate) type Reader = Box<dyn AsyncRead + Send + Sync + Unpin>;
+
 /// What was read and not decoded yet.
 pub struct Input {
-    reader: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    reader: Reader,
     buffer: BytesMut,
 }
 
 impl Input {
     /// `head` was read from the connection before.
-    pub fn new(reader: Box<dyn AsyncRead + Send + Sync + Unpin>, head: BytesMut) -> Self {
+    pub fn new(reader: Reader, head: BytesMut) -> Self {
         Self { reader, buffer: head }
+    }
+
+    /// The reader, and what was read and not decoded.
+    pub(crate) fn into_parts(self) -> (Reader, BytesMut) {
+        (self.reader, self.buffer)
+    }
+
+    /// The reader alone, for what is not to be decoded.
+    pub(crate) fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
     }
 
     /// Reads once; 0 is the end of the stream. Cancel-safe.

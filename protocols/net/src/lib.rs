@@ -1,14 +1,23 @@
-//! Sockets: listening, recognising protocols on a shared port, and the loop of a connection with its two buffers and
-//! its deadlines. It knows no protocol and no message.
+//! Sockets: listening, with TLS, WebSocket and PROXY headers, recognising protocols on a shared port, and the loop of a
+//! connection with its two buffers and its deadlines. It knows no protocol and no message.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 mod deadlines;
 mod input;
 mod line;
 mod listen;
 mod output;
+pub mod tls;
 mod turn;
+mod websocket;
 
 pub use input::Input;
 pub use line::{Dialect, Entrance, KeepAlive, Line, Lost, Ready};
-pub use listen::{Listener, bind, serve};
+pub use listen::{
+    AdmissionLimits, BindError, ConnectRate, Listener, ListenerSpec, Transport, bind, serve,
+};
 pub use output::Output;

@@ -17,7 +17,10 @@ use crate::deadlines::{Deadlines, Due};
 use crate::turn::Turn;
 use crate::{Input, Output};
 use crossdock_core::message::Charge;
-use crossdock_core::{Accepted, Error, ErrorKind, Events, Name, Session};
+use crossdock_core::{
+    Accepted, CertificateNames, Credentials, Error, ErrorKind, Events, Name, PeerCertificate, San,
+    Session,
+};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -112,8 +115,31 @@ pub struct Entrance {
     pub peer: Name,
     /// The peer is on this machine.
     pub loopback: bool,
+    /// What passes is encrypted between the peer and this process.
+    pub secure: bool,
+    /// The verified certificate of the peer, if it showed one.
+    pub certificate: Option<PeerCertificate>,
     /// User and client id that the peer gave, true or not: for the log of a login that failed.
     pub claimed: OnceLock<(Name, Name)>,
+}
+
+impl Entrance {
+    /// What the peer's certificate says who it is, for a client that presents nothing else than `user`, or no name.
+    pub fn by_certificate(&self, user: Name) -> Option<Credentials> {
+        let certificate = self.certificate.as_ref()?;
+        let alternative = |name: &San| match name {
+            San::Dns(name) => format!("DNS:{name}"),
+            San::Email(name) => format!("email:{name}"),
+            San::Uri(name) => format!("URI:{name}"),
+            San::Ip(address) => format!("IP:{address}"),
+        };
+        let names = CertificateNames {
+            subject: certificate.subject.clone(),
+            common_names: certificate.common_name.iter().cloned().collect(),
+            alternative_names: certificate.sans.iter().map(alternative).collect(),
+        };
+        Some(Credentials::Certificate { user, names })
+    }
 }
 
 /// The line to one peer.
@@ -161,14 +187,17 @@ enum Woken {
 }
 
 impl Line {
-    /// The line to a peer that has `login_time` to log in. Output that does not move for `write_time` ends it.
+    /// The line to a peer that has `login_time` to log in, from when it connected. Output that does not move for
+    /// `write_time` ends it.
     pub fn new(
         dialect: &'static Dialect,
         accepted: Accepted,
         login_time: Duration,
         write_time: Duration,
     ) -> (Self, Entrance) {
-        let Accepted { reader, writer, head, peer, loopback, listener, mut drain } = accepted;
+        let Accepted { reader, writer, head, peer, mut drain, .. } = accepted;
+        // What the listener took of the time, for a handshake or so, is not given twice.
+        let login_time = login_time.saturating_sub(accepted.since.elapsed());
         let line = Self {
             input: Input::new(reader, head),
             output: Output::new(writer),
@@ -185,8 +214,9 @@ impl Line {
             large_input: None,
             peer: peer.as_str().into(),
         };
-        let peer = line.peer.clone();
-        (line, Entrance { listener, peer, loopback, claimed: OnceLock::new() })
+        let Accepted { loopback, secure, certificate, listener, .. } = accepted;
+        let (peer, claimed) = (line.peer.clone(), OnceLock::new());
+        (line, Entrance { listener, peer, loopback, secure, certificate, claimed })
     }
 
     /// Waits for more input during the login.
@@ -203,6 +233,11 @@ impl Line {
                 Woken::Events => {}
             }
         }
+    }
+
+    /// The login waited so long for the broker, as for the verification of a password: that is not the peer's time.
+    pub fn login_waited(&mut self, time: Duration) {
+        self.deadlines.extend_limit(time);
     }
 
     /// The login is complete; this is what was agreed on.

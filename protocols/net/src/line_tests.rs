@@ -4,8 +4,8 @@ use super::*;
 use bytes::BytesMut;
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::{
-    Address, Broker, Drain, Fields, Formats, LoopbackGuest, Message, Meta, Origin, Publish,
-    SessionSpec, Settings, Setup,
+    Address, Broker, Drain, Fields, Formats, Identity, LoopbackGuest, Message, Meta, Origin,
+    Publish, SessionSpec, Settings, Setup,
 };
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
@@ -32,9 +32,12 @@ impl Scene {
             topology: Vec::new(),
             store: Arc::new(MemoryStore::default()),
             authenticator: Arc::new(LoopbackGuest),
+            users: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("opens");
-        let session = broker.session(SessionSpec::anonymous("/", Origin::default())).await;
+        let session = broker
+            .session(SessionSpec::anonymous("/", Origin::default(), Identity::unlimited("guest")))
+            .await;
         let (mut line, peer, stop) = line(pipe);
         line.agreed(keep_alive);
         let session = session.expect("a session");
@@ -58,6 +61,11 @@ impl Scene {
 
 /// A line to a peer that has ten seconds to log in.
 fn line(pipe: usize) -> (Line, DuplexStream, watch::Sender<bool>) {
+    line_since(pipe, Instant::now())
+}
+
+/// The same, of a peer that connected at that time.
+fn line_since(pipe: usize, since: Instant) -> (Line, DuplexStream, watch::Sender<bool>) {
     let (peer, far) = duplex(pipe);
     let (reader, writer) = split(far);
     let (stop, drain) = Drain::channel();
@@ -67,6 +75,9 @@ fn line(pipe: usize) -> (Line, DuplexStream, watch::Sender<bool>) {
         head: BytesMut::new(),
         peer: "test".into(),
         loopback: true,
+        secure: false,
+        certificate: None,
+        since,
         listener: "test".into(),
         drain,
     };
@@ -89,6 +100,15 @@ async fn the_side_that_was_taken_last_is_asked_last() {
         taken.push(scene.next().await.unwrap());
     }
     assert_eq!(taken, [Ready::Events, Ready::Bytes].repeat(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_to_log_in_counts_from_the_connect() {
+    let since = Instant::now();
+    sleep(SECOND * 7).await;
+    let (mut line, _peer, _stop) = line_since(64, since);
+    assert!(matches!(line.more().await, Err(Lost::LoginTooLong)));
+    assert_eq!(since.elapsed().as_secs(), 10);
 }
 
 #[tokio::test(start_paused = true)]

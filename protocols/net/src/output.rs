@@ -24,9 +24,13 @@ thread_local! {
     static TAIL: Cell<BytesMut> = Cell::default();
 }
 
-/// What is to be written, in order.
+/// Where bytes go to.
+pub(crate) type Writer = Box<dyn AsyncWrite + Send + Sync + Unpin>;
+
+/// What is to be written, in order. A write that has to wait is repeated with bytes that begin with the same ones: TLS
+/// and WebSocket rely on that.
 pub struct Output {
-    writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+    writer: Writer,
     /// Finished pieces.
     pieces: VecDeque<Bytes>,
     /// The piece being written to, behind all `pieces`.
@@ -39,7 +43,7 @@ pub struct Output {
 
 impl Output {
     /// An empty output.
-    pub fn new(writer: Box<dyn AsyncWrite + Send + Sync + Unpin>) -> Self {
+    pub fn new(writer: Writer) -> Self {
         let (pieces, tail) = (VecDeque::new(), BytesMut::new());
         Self { writer, pieces, tail, finished: 0, written: 0 }
     }

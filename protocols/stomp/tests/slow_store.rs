@@ -37,6 +37,7 @@ impl House {
             topology: stomp.topology(),
             store: Arc::new(store.clone()),
             authenticator: Arc::new(LoopbackGuest),
+            users: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("an empty store opens");
         let (switch, drain) = Drain::channel();
@@ -58,6 +59,9 @@ impl House {
             head: BytesMut::new(),
             peer: "test".into(),
             loopback: true,
+            secure: false,
+            certificate: None,
+            since: tokio::time::Instant::now(),
             listener: "stomp".into(),
             drain: self.drain.clone(),
         };

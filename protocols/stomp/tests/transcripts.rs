@@ -117,6 +117,9 @@ impl Client {
             head: BytesMut::new(),
             peer: "test".into(),
             loopback: true,
+            secure: false,
+            certificate: None,
+            since: tokio::time::Instant::now(),
             listener: "stomp".into(),
             drain: drain.clone(),
         };
@@ -214,6 +217,7 @@ async fn broker() -> Broker {
         topology: stomp.topology(),
         store: Arc::new(MemoryStore::default()),
         authenticator: Arc::new(LoopbackGuest),
+        users: Vec::new(),
     };
     Broker::open(setup).await.expect("an empty store opens")
 }

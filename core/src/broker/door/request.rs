@@ -1,5 +1,6 @@
 //! What adapters ask of the broker: publishes, consumers, declarations, memos.
 
+use crate::auth::Identity;
 use crate::exchange::BindingTag;
 use crate::log::QueueSpec;
 use crate::message::{Key, Message, Name, Origin, Timestamp, Value};
@@ -112,16 +113,19 @@ pub struct SessionSpec {
     /// Nothing is kept of an earlier session of that name.
     pub clean: bool,
     pub life: SessionLife,
+    /// Its user is the identity's, whatever stands here.
     pub origin: Origin,
+    /// Who logged in: decides what the session may do.
+    pub identity: Identity,
     /// A named session's own queue, for deliveries of level 1 and 2. Made with its first binding.
     pub queue: Option<QueueSpec>,
 }
 
 impl SessionSpec {
     /// A session without a name.
-    pub fn anonymous(vhost: impl Into<Name>, origin: Origin) -> Self {
+    pub fn anonymous(vhost: impl Into<Name>, origin: Origin, identity: Identity) -> Self {
         let (name, clean, life, queue) = (None, true, SessionLife::No, None);
-        Self { vhost: vhost.into(), name, clean, life, origin, queue }
+        Self { vhost: vhost.into(), name, clean, life, origin, identity, queue }
     }
 }
 

@@ -3,6 +3,7 @@
 //! confirms. A failed append is final: nothing is acknowledged any more.
 
 use super::entry::encode;
+use super::spilled::{Spilled, is_piece};
 use super::unit::{Placed, Ticket, Unit};
 use crate::broker::door::events::ConfirmOutcome;
 use crate::broker::operations::ops::Ops;
@@ -32,6 +33,8 @@ pub struct Committer {
     pending: Mutex<Pending>,
     submitted: Notify,
     live: Mutex<BTreeMap<u64, Live>>,
+    /// Records that have left memory without being stored.
+    pub spilled: Spilled,
     failed: watch::Sender<Option<Error>>,
 }
 
@@ -51,11 +54,12 @@ struct Pending {
 
 impl Committer {
     /// A committer whose journal holds these living records.
-    pub fn new(live: BTreeMap<u64, Live>) -> Self {
+    pub fn new(live: BTreeMap<u64, Live>, spilled: Spilled) -> Self {
         Self {
             pending: Mutex::default(),
             submitted: Notify::new(),
             live: Mutex::new(live),
+            spilled,
             failed: watch::channel(None).0,
         }
     }
@@ -100,7 +104,9 @@ impl Committer {
         for some in places.chunks(FREED_AT_ONCE) {
             let mut live = self.live.lock();
             for place in some {
-                if let Some(entry) = live.get_mut(&place.pos) {
+                if is_piece(place.pos) {
+                    self.spilled.free(place.pos);
+                } else if let Some(entry) = live.get_mut(&place.pos) {
                     entry.records -= 1;
                     if entry.records == 0 {
                         live.remove(&place.pos);
@@ -376,7 +382,8 @@ mod tests {
     #[tokio::test]
     async fn an_entry_is_dead_when_what_frees_it_is_stored() {
         let live = BTreeMap::from([(5, Live { records: 1, parts: 1 })]);
-        let committer = Committer::new(live);
+        let store = Arc::new(crate::memory::MemoryStore::default());
+        let committer = Committer::new(live, Spilled::new(store));
         // What frees it may be in a unit before.
         let mut ops = Ops::default();
         ops.freed.push(Place { pos: 5, index: 0 });

@@ -1,6 +1,7 @@
 //! Messages that are read back from the journal. An entry that cannot be read is logged, and the others are still read.
 
 use super::entry::Assembler;
+use super::spilled::{FIRST_PIECE, read_piece};
 use crate::broker::operations::ops::Op;
 use crate::log::Place;
 use crate::message::Message;
@@ -18,6 +19,8 @@ pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> 
         wanted.entry(place.pos).or_default().push((place.index, at));
     }
     let mut found = vec![None; places.len()];
+    // What was not stored stands behind all positions of the journal.
+    let pieces = wanted.split_off(&FIRST_PIECE);
     let wanted: Vec<(u64, Vec<(u32, usize)>)> = wanted.into_iter().collect();
     for some in wanted.chunks(ENTRIES) {
         let positions: Vec<Pos> = some.iter().map(|(pos, _)| Pos(*pos)).collect();
@@ -26,7 +29,7 @@ pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> 
         entries.resize(some.len(), Bytes::new());
         for ((pos, records), bytes) in some.iter().zip(entries) {
             match read_entry(store, Pos(*pos), bytes).await {
-                Ok(messages) => pick(messages, records, &mut found),
+                Ok(ops) => pick(messages(ops), records, &mut found),
                 Err(error) => {
                     tracing::error!(
                         %error,
@@ -36,30 +39,43 @@ pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> 
             }
         }
     }
+    for (pos, records) in pieces {
+        match read_piece(store, pos).await {
+            Ok(ops) => pick(messages(ops), &records, &mut found),
+            Err(error) => tracing::error!(
+                %error,
+                "cannot read back messages that had left memory: they are lost, as in a crash"
+            ),
+        }
+    }
     found
 }
 
 /// The records of an entry. `bytes` are its first part's, when they are known.
-async fn read_entry(store: &dyn Store, pos: Pos, bytes: Bytes) -> Result<Vec<Message>, StoreError> {
+async fn read_entry(store: &dyn Store, pos: Pos, bytes: Bytes) -> Result<Vec<Op>, StoreError> {
     let (mut assembler, mut at, mut known) = (Assembler::default(), pos, bytes);
-    let ops = loop {
+    loop {
         if known.is_empty() {
             let read = store.fetch(JournalId::Meta, &[at]).await?.into_iter().next();
             known = read.ok_or(StoreError::Truncated { first: Pos(at.0 + 1) })?;
         }
         let bytes = std::mem::take(&mut known);
         match assembler.take(JournalEntry { pos: at, epoch: Epoch(0), bytes })? {
-            Some((_, _, ops)) => break ops,
+            Some((_, _, ops)) => return Ok(ops),
             None => at = Pos(at.0 + 1),
         }
-    };
+    }
+}
+
+/// The records among them, in their order.
+fn messages(ops: Vec<Op>) -> Vec<Message> {
     let message = |op| match op {
         Op::Record { message, .. } | Op::Spilled { message } | Op::Rewritten { message, .. } => {
             Some(message)
         }
         _ => None,
     };
-    Ok(ops.into_iter().filter_map(message).collect())
+    ops.into_iter().filter_map(message).collect()
 }
 
 /// Takes the records that are wanted. Few of many are copied, so that they do not keep the whole entry in memory.

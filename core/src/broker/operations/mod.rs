@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `ops` | operations |
 //! | `specs` | what is declared |
+//! | `accounts` | users and their rights |
 //! | `messages` | a message |
 //! | `known` | nothing: what neighbours share when they are read |
 
+pub mod accounts;
 pub mod known;
 pub mod messages;
 pub mod ops;

@@ -2,16 +2,19 @@
 //!
 //! [`Ops`] writes, [`read`] reads; nothing else knows the bytes. Lengths are LEB128, numbers little-endian varints.
 
+use super::accounts::{self, put_rights, put_user};
 use super::known::Known;
 use super::messages::{StoredMessage, put_message, take_message};
 use super::specs::{
     put_binding, put_queue_spec, take_binding, take_exchange_spec, take_queue_spec,
 };
+use crate::auth::Account;
 use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
 use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Tags};
 use crate::log::{Cold, Offset, Place, QueueSpec, put_tags, take_tags};
 use crate::message::wire::{Put, Take, put_pairs};
 use crate::message::{Key, Message, Name, Timestamp};
+use crate::rights::RightsText;
 use bytes::Bytes;
 
 /// One operation.
@@ -77,6 +80,8 @@ pub enum Op {
         name: Name,
         life: SessionLife,
         queue: Option<LogId>,
+        /// Whose it is: user and client id. None in old stores: the guest's.
+        owner: Option<(Name, Name)>,
     },
     SessionGone {
         id: SessionId,
@@ -114,6 +119,25 @@ pub enum Op {
     /// An auto-delete queue had a consumer: it goes when there is none any more.
     Used {
         queue: LogId,
+    },
+    /// A user that was made at run time, without its rights.
+    User(Account),
+    UserGone {
+        name: Name,
+    },
+    /// What a user may do in a virtual host.
+    Rights {
+        user: Name,
+        vhost: Name,
+        rights: RightsText,
+    },
+    RightsGone {
+        user: Name,
+        vhost: Name,
+    },
+    /// A virtual host that was made at run time.
+    Vhost {
+        name: Name,
     },
     /// A message that was written again, so that its old entry can go: a new place for records that still live.
     Rewritten {
@@ -282,11 +306,11 @@ impl Ops {
     pub fn session(
         &mut self,
         vhost: &str,
-        (id, name): (SessionId, &str),
+        (id, name, owner): (SessionId, &str, (&str, &str)),
         life: SessionLife,
         queue: Option<LogId>,
     ) {
-        self.bytes.u8(13);
+        self.bytes.u8(24);
         self.bytes.text(vhost);
         self.bytes.varint(id.0);
         self.bytes.text(name);
@@ -296,6 +320,37 @@ impl Ops {
             SessionLife::Forever => self.bytes.u8(2),
         }
         self.bytes.optional(queue, |o, q| o.varint(q.0));
+        let (user, client) = owner;
+        self.bytes.text(user);
+        self.bytes.text(client);
+    }
+
+    /// A user that was made at run time, or has other tags or verifiers by now; its rights stand by themselves.
+    pub fn user(&mut self, account: &Account) {
+        self.bytes.u8(25);
+        put_user(&mut self.bytes, account);
+    }
+
+    /// The end of a user, with its rights.
+    pub fn user_gone(&mut self, name: &str) {
+        self.bytes.u8(26);
+        self.bytes.text(name);
+    }
+
+    /// What a user may do in a virtual host; none: it may not enter.
+    pub fn rights(&mut self, user: &str, vhost: &str, rights: Option<&RightsText>) {
+        self.bytes.u8(if rights.is_some() { 27 } else { 28 });
+        self.bytes.text(user);
+        self.bytes.text(vhost);
+        if let Some(rights) = rights {
+            put_rights(&mut self.bytes, rights);
+        }
+    }
+
+    /// A virtual host that was made at run time.
+    pub fn vhost(&mut self, name: &str) {
+        self.bytes.u8(29);
+        self.bytes.text(name);
     }
 
     /// The end of a named session.
@@ -448,7 +503,9 @@ fn take_op(input: &mut Bytes, known: &mut Known) -> Option<Op> {
         10 => Op::ExchangeGone { vhost: known.take_name(input)?, name: input.take_name()? },
         11 => Op::Bind { vhost: known.take_name(input)?, binding: take_binding(input, known)? },
         12 => Op::Unbind { vhost: known.take_name(input)?, binding: take_binding(input, known)? },
-        13 => take_session(input, known)?,
+        13 => take_session(input, known, false)?,
+        24 => take_session(input, known, true)?,
+        code @ 25..=29 => accounts::take_op(code, input)?,
         14 => Op::SessionGone { id: SessionId(input.take_varint()?) },
         15 => take_park(input, known)?,
         16 => Op::Unpark { id: ParkId(input.take_varint()?) },
@@ -505,7 +562,7 @@ fn take_settle(input: &mut Bytes) -> Option<Op> {
     Some(Op::Settle { queue, offsets })
 }
 
-fn take_session(input: &mut Bytes, known: &mut Known) -> Option<Op> {
+fn take_session(input: &mut Bytes, known: &mut Known, has_owner: bool) -> Option<Op> {
     let (vhost, id) = (known.take_name(input)?, SessionId(input.take_varint()?));
     let name = input.take_name()?;
     let life = match input.take_u8()? {
@@ -514,7 +571,12 @@ fn take_session(input: &mut Bytes, known: &mut Known) -> Option<Op> {
         2 => SessionLife::Forever,
         _ => return None,
     };
-    Some(Op::Session { vhost, id, name, life, queue: input.take_optional(take_log)? })
+    let queue = input.take_optional(take_log)?;
+    let owner = match has_owner {
+        true => Some((known.take_name(input)?, input.take_name()?)),
+        false => None,
+    };
+    Some(Op::Session { vhost, id, name, life, queue, owner })
 }
 
 fn take_park(input: &mut Bytes, known: &mut Known) -> Option<Op> {

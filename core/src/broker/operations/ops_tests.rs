@@ -1,10 +1,12 @@
 //! Operations written and read back.
 
 use super::*;
+use crate::auth::Secret;
 use crate::exchange::{BindingTag, Kind, Target};
 use crate::log::{Place, Record, RecordState};
 use crate::message::{Address, Death, Journey, Meta, Onward, Reason};
 use crate::message::{Fields, Origin, Value};
+use crate::rights::{NameRegexes, TopicRegexes};
 use std::sync::Arc;
 
 fn message() -> Message {
@@ -53,6 +55,34 @@ fn spec() -> QueueSpec {
         .expect("valid")
 }
 
+fn account() -> Account {
+    let verifiers = vec![Secret("$argon2id$hash".into()), Secret("SCRAM-hash".into())];
+    Account { name: "u".into(), tags: vec!["t".into()], verifiers, ..Account::default() }
+}
+
+fn rights() -> RightsText {
+    RightsText {
+        configure: vec!["queue:a".into()],
+        write: vec!["topic:b/#".into(), "*".into()],
+        read: Vec::new(),
+        regexes: Some(NameRegexes { configure: "a".into(), write: "b".into(), read: "".into() }),
+        topics: vec![TopicRegexes { exchange: "x".into(), write: "w".into(), read: "r".into() }],
+    }
+}
+
+#[test]
+fn a_session_of_an_old_store_has_no_owner() {
+    let mut ops = Ops::default();
+    ops.bytes.u8(13);
+    ops.bytes.text("/");
+    ops.bytes.varint(4);
+    ops.bytes.text("s");
+    ops.bytes.u8(2);
+    ops.bytes.u8(0);
+    let back: Vec<Op> = read(ops.into_bytes()).map(|op| op.expect("whole")).collect();
+    assert!(matches!(&back[..], [Op::Session { owner: None, life: SessionLife::Forever, .. }]));
+}
+
 fn all() -> Ops {
     let mut ops = Ops::default();
     let tags = Tags::new(&[BindingTag { level: 1, flags: 2, id: 300 }]);
@@ -83,7 +113,7 @@ fn all() -> Ops {
     ops.exchange_gone("/", "x");
     ops.binding("/", &Binding::new("x", "k".into(), Target::Session(session)), true);
     ops.binding("/", &Binding::new("x", "k".into(), Target::Exchange("y".into())), false);
-    ops.session("/", (session, "s"), SessionLife::For(8), Some(queue));
+    ops.session("/", (session, "s", ("u", "c")), SessionLife::For(8), Some(queue));
     ops.session_gone(session);
     ops.park(ParkId(1), "/", (ParkUntil::Disconnected { delay_ms: 5 }, Some(session)), &message());
     ops.unpark(ParkId(1));
@@ -95,6 +125,11 @@ fn all() -> Ops {
     ops.parts(7, 3);
     ops.used(queue);
     ops.next(queue, Offset(10));
+    ops.user(&account());
+    ops.user_gone("u");
+    ops.rights("u", "/", Some(&rights()));
+    ops.rights("u", "/", None);
+    ops.vhost("v");
     ops
 }
 
@@ -103,7 +138,7 @@ fn operations_come_back() {
     let ops = all();
     let bytes = Bytes::copy_from_slice(ops.as_bytes());
     let back: Vec<Op> = read(bytes.clone()).map(|op| op.expect("whole")).collect();
-    assert_eq!(back.len(), 23);
+    assert_eq!(back.len(), 28);
     let Op::Record { message: m, arrived: None, placed } = &back[0] else {
         panic!("{:?}", back[0])
     };
@@ -116,6 +151,13 @@ fn operations_come_back() {
     assert_eq!(*offsets, [Offset(5), Offset(3), Offset(1 << 40)]);
     let Op::Queue { spec: s, .. } = &back[7] else { panic!("{:?}", back[7]) };
     assert_eq!(*s, spec());
+    let Op::Session { owner, queue, .. } = &back[13] else { panic!("{:?}", back[13]) };
+    assert_eq!((owner, queue), (&Some(("u".into(), "c".into())), &Some(LogId(3))));
+    let Op::User(user) = &back[23] else { panic!("{:?}", back[23]) };
+    assert_eq!(*user, account());
+    assert!(!format!("{user:?}").contains("hash"), "what verifies a password is not shown");
+    let Op::Rights { rights: r, .. } = &back[25] else { panic!("{:?}", back[25]) };
+    assert_eq!(*r, rights());
     let Op::Park { due, .. } = &back[15] else { panic!("{:?}", back[15]) };
     assert_eq!(*due, ParkUntil::Disconnected { delay_ms: 5 });
 }

@@ -10,12 +10,14 @@ use std::sync::Arc;
 /// Sessions that were to end with their connection have ended, auto-delete queues lose their last consumer, and queues
 /// hold their limits, whose drops are stored lazily.
 pub fn catch_up(shared: &Arc<Shared>) {
-    for vhost in shared.all_vhosts() {
+    for vhost in shared.all_vhosts().iter() {
         for named in vhost.sessions().iter().filter(|named| !named.is_durable()) {
             let mut ops = end_session(shared, vhost, named);
             if shared.parked.lock().has_will_of(named.id) {
                 // After another crash its will must still name its owner.
-                ops.session(&vhost.name, (named.id, &named.name), SessionLife::No, None);
+                let owner = named.with(|state| state.owner.clone());
+                let session = (named.id, &*named.name, (&*owner.user, &*owner.client));
+                ops.session(&vhost.name, session, SessionLife::No, None);
             }
             shared.committer.submit_ops(ops);
         }

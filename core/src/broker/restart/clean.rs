@@ -112,7 +112,7 @@ async fn weigh(shared: &Shared, stretches: &[Stretch]) -> (Vec<u64>, Duration) {
         }
     };
     let mut took = Duration::ZERO;
-    for vhost in shared.all_vhosts() {
+    for vhost in shared.all_vhosts().iter() {
         let mut last = LogId(0);
         loop {
             let started = Instant::now();
@@ -143,7 +143,7 @@ async fn empty(shared: &Arc<Shared>, stretch: &Stretch) -> Option<usize> {
     let entries = stretch.entries.start.0..stretch.entries.end.0;
     let mut living: BTreeMap<Place, Vec<Living>> = BTreeMap::new();
     let mut queues = Vec::new();
-    for vhost in shared.all_vhosts() {
+    for vhost in shared.all_vhosts().iter() {
         for queue in vhost.queues() {
             tokio::task::yield_now().await;
             let mut any = false;

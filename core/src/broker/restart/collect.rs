@@ -11,6 +11,7 @@ use crate::log::Cold;
 use crate::store::StoreError;
 use bytes::{Bytes, BytesMut};
 use std::ops::Bound;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Things that are looked at with their lock held, and bytes after which a slice ends before.
@@ -101,13 +102,36 @@ pub async fn collect(shared: &Shared, to: &mut Collector) -> Result<(), Unread> 
         to.end_slice().await?;
         from = next;
     }
-    for vhost in shared.all_vhosts() {
+    let made = |vhost: &&Arc<Vhost>| !shared.is_configured(&vhost.name);
+    shared.all_vhosts().iter().filter(made).for_each(|vhost| to.ops.vhost(&vhost.name));
+    users(shared, to).await?;
+    for vhost in shared.all_vhosts().iter() {
         topology(vhost, to).await?;
         values(vhost, to).await?;
     }
     parked(shared, to).await?;
     to.gather();
     to.send().await
+}
+
+/// Users that were made at run time, each with its rights.
+async fn users(shared: &Shared, to: &mut Collector) -> Result<(), Unread> {
+    let mut last = None;
+    loop {
+        let slice = shared.users.accounts.made_after(last.as_ref(), SLICE);
+        let Some(account) = slice.last() else { return Ok(()) };
+        last = Some(account.name.clone());
+        for account in &slice {
+            to.ops.user(account);
+            for (vhost, rights) in &account.vhosts {
+                to.ops.rights(&account.name, vhost, Some(rights.text()));
+            }
+            if to.is_full() {
+                to.end_slice().await?;
+            }
+        }
+        to.end_slice().await?;
+    }
 }
 
 async fn topology(vhost: &Vhost, to: &mut Collector) -> Result<(), Unread> {
@@ -273,7 +297,9 @@ async fn parked(shared: &Shared, to: &mut Collector) -> Result<(), Unread> {
                     (due, _) => due,
                 };
                 if let Some(name) = &publish.orphan_of {
-                    to.ops.session(&publish.vhost, (publish.owner, name), SessionLife::No, None);
+                    let origin = &publish.message.meta().origin;
+                    let session = (publish.owner, &**name, (&*origin.user, &*origin.client));
+                    to.ops.session(&publish.vhost, session, SessionLife::No, None);
                 }
                 let owner = (due, Some(publish.owner));
                 to.ops.park(*id, &publish.vhost, owner, &publish.message);

@@ -1,7 +1,9 @@
 //! Recovery: the newest snapshot, then every entry behind it; no other entry is read. Nothing is written, so it can be
 //! interrupted and repeated. Message bodies stay in the journal until they are to be delivered.
 
+use super::accounts::StoredAccounts;
 use super::bindings::StoredBindings;
+use super::sessions::{SessionRecord, restore_session};
 use super::values::{Change, StoredValues, ValuesInput};
 use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
 use crate::broker::journal::committer::Live;
@@ -11,7 +13,6 @@ use crate::broker::operations::ops::{self, Op};
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::turn::removal::watch_unused;
-use crate::broker::vhost::named::Named;
 use crate::broker::vhost::parked::ParkedPublish;
 use crate::broker::vhost::queue::Queue;
 use crate::error::{Error, ErrorKind};
@@ -50,9 +51,15 @@ pub struct Recovered {
     unrested: usize,
     next_id: u64,
     tail: Pos,
-    /// Damaged entries that were skipped, and what is wrong with the first.
-    damaged: u64,
-    first_damaged: Option<String>,
+    damage: Damage,
+    accounts: StoredAccounts,
+}
+
+/// Damaged entries that were skipped, and what is wrong with the first.
+#[derive(Default)]
+struct Damage {
+    entries: u64,
+    first: Option<String>,
 }
 
 struct QueueRecord {
@@ -73,16 +80,6 @@ const GONE_NEW: u64 = 4 << 10;
 const LOOK_ENTRIES: u32 = 256;
 /// Time between two log lines that say how far reading is.
 const QUIET: Duration = Duration::from_secs(1);
-
-struct SessionRecord {
-    vhost: Name,
-    name: Name,
-    life: SessionLife,
-    queue: Option<LogId>,
-    /// That queue, when it was deleted, and where its offsets ended.
-    gone: Option<(LogId, Offset)>,
-    memos: BTreeMap<Bytes, Bytes>,
-}
 
 fn unavailable(error: &StoreError) -> Error {
     Error::new(ErrorKind::Unavailable, error.to_string())
@@ -198,18 +195,18 @@ impl Recovered {
 
     /// Damaged entries that were skipped.
     pub fn damaged(&self) -> u64 {
-        self.damaged
+        self.damage.entries
     }
 
     /// What is known of the first damaged entry.
     pub fn first_damaged(&self) -> &str {
-        self.first_damaged.as_deref().unwrap_or_default()
+        self.damage.first.as_deref().unwrap_or_default()
     }
 
     fn note_damage(&mut self, entries: u64, why: impl FnOnce() -> String) {
-        self.damaged += entries;
+        self.damage.entries += entries;
         if entries > 0 {
-            self.first_damaged.get_or_insert_with(why);
+            self.damage.first.get_or_insert_with(why);
         }
     }
 
@@ -338,18 +335,27 @@ impl Recovered {
 
     fn apply_session(&mut self, op: Op) {
         match op {
-            Op::Session { vhost, id, name, life, queue } => {
+            Op::Session { vhost, id, name, life, queue, owner } => {
                 self.next_id = self.next_id.max(id.0);
                 let vhost = self.vhost(vhost);
                 match self.sessions.entry(id) {
                     Entry::Occupied(known) => {
                         let known = known.into_mut();
                         (known.vhost, known.name, known.life) = (vhost, name, life);
-                        known.queue = queue;
+                        (known.queue, known.owner) = (queue, owner);
                     }
                     Entry::Vacant(place) => {
                         let memos = BTreeMap::new();
-                        place.insert(SessionRecord { vhost, name, life, queue, gone: None, memos });
+                        let gone = None;
+                        place.insert(SessionRecord {
+                            vhost,
+                            name,
+                            life,
+                            queue,
+                            owner,
+                            gone,
+                            memos,
+                        });
                     }
                 }
             }
@@ -377,13 +383,14 @@ impl Recovered {
                     at: None,
                     durable: true,
                     orphan_of: None,
+                    subject: None,
                 };
                 self.parked.insert(id, publish);
             }
             Op::Unpark { id } => {
                 self.parked.remove(&id);
             }
-            _ => {}
+            other => self.accounts.apply(other),
         }
     }
 
@@ -427,6 +434,7 @@ impl Recovered {
     pub fn install(mut self, shared: &Arc<Shared>) {
         shared.identifiers.raise(self.next_id);
         let now = shared.now();
+        std::mem::take(&mut self.accounts).install(shared);
         self.install_exchanges(shared);
         let queues = self.install_queues(shared, now);
         let ended = self.sessions.iter().filter(|(_, record)| !record.life.lasts());
@@ -518,7 +526,8 @@ impl Recovered {
                     let event = TimerEvent::SessionExpires(vhost.name.clone(), id);
                     shared.timers.set(now.plus(ms), event);
                 }
-                topology.add_session(restore_session(id, record, queues, now));
+                let owner = record.subject(shared);
+                topology.add_session(restore_session(id, (record, owner), queues, now));
             }
         }
     }
@@ -559,28 +568,6 @@ fn restore(record: Box<QueueRecord>, now: Timestamp) -> Arc<Queue> {
     let queue = Queue::with(sub, &vhost, spec, (None, now));
     queue.look(|state| state.had_consumer = used);
     queue
-}
-
-fn restore_session(
-    id: SessionId,
-    record: SessionRecord,
-    queues: &FxHashMap<LogId, Arc<Queue>>,
-    now: Timestamp,
-) -> Arc<Named> {
-    let queue = record.queue.and_then(|id| queues.get(&id).cloned());
-    let spec = queue.as_ref().map(|q| q.spec.clone());
-    if let Some(queue) = &queue {
-        queue.look(|state| state.sub.rules.keeps_seen = true);
-    }
-    let named = Named::new(id, record.name, record.life, spec);
-    named.with(|state| {
-        state.queue = queue;
-        state.stored = true;
-        state.gone = record.gone;
-        state.memos = record.memos;
-        state.gone_since = Some(now);
-    });
-    named
 }
 
 /// After a crash the owners of wills are gone; they get `will_grace_ms` to come back.

@@ -14,6 +14,7 @@ use crate::broker::vhost::topology::{binding_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, LogId, Search, Target};
 use crate::message::Share;
+use crate::rights::{Action, Object};
 use std::sync::Arc;
 
 /// Retained values that are looked at, and that are handed to a new binding, with locks held.
@@ -65,6 +66,7 @@ impl Session {
     pub async fn bind(&mut self, bind: Bind) -> Result<bool, Error> {
         self.flush_behind().await;
         let (replay, to) = (bind.replay, bind.to.clone());
+        let is_part = self.check_bind((&bind.source, &bind.key), &to)?;
         let binding = self.binding(bind)?;
         let shared = self.shared();
         self.may_bind(&shared, &binding)?;
@@ -84,6 +86,11 @@ impl Session {
                 .bind(binding.clone(), &vhost.generations)
                 .ok_or_else(|| Error::new(ErrorKind::NotFound, "what is to be bound is gone"))?;
             shared.committer.submit_ops(ops);
+            if is_part {
+                self.rights.looks = true;
+                // With the bindings locked: nobody judges it without this one from now on.
+                self.named.iter().for_each(|named| named.judge_again());
+            }
             // What is set from now on reaches the binding live.
             (is_new, vhost.retained.lock().newest())
         };
@@ -96,7 +103,7 @@ impl Session {
         };
         let is_reached = !matches!(binding.target, Target::Exchange(_));
         if wanted && is_reached && binding.source == vhost.topic_exchange {
-            self.replay(&binding, newest).await?;
+            self.replay(&binding, newest, is_part).await?;
         }
         self.sync().await?;
         Ok(is_new)
@@ -107,13 +114,14 @@ impl Session {
     ///
     /// They are looked for slice by slice, so that a search among many values holds nobody up. What a slice found is
     /// handed over with the topology's lock held, under which no publish sets a value: what is still its topic's value
-    /// then has not reached the binding live.
-    async fn replay(&mut self, binding: &Binding, newest: u64) -> Result<(), Error> {
+    /// then has not reached the binding live. `is_part`: not all that the binding stands for may be read.
+    async fn replay(&mut self, binding: &Binding, newest: u64, is_part: bool) -> Result<(), Error> {
         let (shared, vhost) = (self.shared(), self.vhost.clone());
         let mut search = Search::new(&binding.key, newest);
         while !search.is_over() {
             let now = shared.now();
-            let found = vhost.retained.lock().search(&mut search, SEARCH_STEPS, now);
+            let mut found = vhost.retained.lock().search(&mut search, SEARCH_STEPS, now);
+            found.retain(|value| !is_part || self.may_get(value.message.address()));
             for values in found.chunks(REPLAY_SLICE) {
                 let context = Context { shared: &shared, vhost: &vhost, now };
                 // A connection that takes the session over waits for the end of what is begun here, and no more.
@@ -162,6 +170,8 @@ impl Session {
         let queue = match topology.queue(&spec.name).cloned() {
             Some(known) => {
                 self.check_owner(&known)?;
+                // Somebody else declared it: the session's name gives no right to it.
+                self.rights.subject.check(Action::Read, &Object::Queue(&known.name))?;
                 known
             }
             None => {
@@ -214,6 +224,7 @@ impl Session {
     /// True when it was there. Source, key, arguments and target count.
     pub async fn unbind(&mut self, bind: Bind) -> Result<bool, Error> {
         self.flush_all().await;
+        self.check_unbind((&bind.source, &bind.key), &bind.to)?;
         let binding = self.binding(bind)?;
         let shared = self.shared();
         let found = {

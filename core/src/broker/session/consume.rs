@@ -12,6 +12,7 @@ use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::{Aftermath, Queue};
 use crate::error::{Error, ErrorKind};
 use crate::log::Offset;
+use crate::rights::Action;
 use crate::subscription::{Attached, ConsumerId, Credit, Delivery, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -79,21 +80,25 @@ impl Session {
         self.vhost.limits.check(Limit::Consumers, (there, 1), bytes, who)
     }
 
+    /// The queue that a consumer is to read.
+    async fn source(&mut self, source: &ConsumerSource) -> Result<Arc<Queue>, Error> {
+        if let ConsumerSource::Queue(name) = source {
+            self.check_member(Action::Read, name)?;
+            return self.own_queue_named(name);
+        }
+        let is_new = self.named.as_ref().is_some_and(|named| named.queue().is_none());
+        let queue = self.make_own_queue()?;
+        if is_new && queue.is_durable() {
+            self.sync().await?;
+        }
+        Ok(queue)
+    }
+
     /// Starts consuming. `LimitReached`, `NotFound`, `Locked` (exclusive queue), `InUse` (exclusive consumer).
     pub async fn attach(&mut self, lane: LaneId, consumer: Consumer) -> Result<ConsumerId, Error> {
         self.arrived().await?;
         self.check_consumers()?;
-        let queue = match &consumer.source {
-            ConsumerSource::Queue(name) => self.own_queue_named(name)?,
-            ConsumerSource::Own => {
-                let is_new = self.named.as_ref().is_some_and(|named| named.queue().is_none());
-                let queue = self.make_own_queue()?;
-                if is_new && queue.is_durable() {
-                    self.sync().await?;
-                }
-                queue
-            }
-        };
+        let queue = self.source(&consumer.source).await?;
         let is_own = matches!(consumer.source, ConsumerSource::Own);
         let id = self.new_consumer();
         let pools: smallvec::SmallVec<[_; 2]> = consumer
@@ -134,8 +139,10 @@ impl Session {
             self.turn.unit().ops.used(queue.id);
         }
         let (settles, owned) = (consumer.settles, queue.clone());
+        let is_looked_at = self.judge_new(&queue);
         let (leaves, is_getter) = (false, false);
-        let attachment = Attachment { queue, handle, lane, settles, leaves, is_getter };
+        let attachment =
+            Attachment { queue, handle, lane, settles, leaves, is_getter, is_looked_at };
         self.consumers.insert(id, attachment, &self.vhost.limits.budget);
         self.flush_ops();
         if is_first {
@@ -186,7 +193,7 @@ impl Session {
     }
 
     /// Detaches the consumer; what it has unsettled goes back. `unseen` has left the inbox already.
-    fn release(&mut self, consumer: ConsumerId, unseen: Vec<Offset>) -> Ops {
+    pub(super) fn release(&mut self, consumer: ConsumerId, unseen: Vec<Offset>) -> Ops {
         let Some(Attachment { queue, handle, .. }) = self.consumers.remove(consumer) else {
             return Ops::default();
         };
@@ -233,14 +240,18 @@ impl Session {
         settles: bool,
     ) -> Result<Option<(Delivery, u64)>, Error> {
         self.arrived().await?;
+        self.check_queue(Action::Read, queue)?;
         let queue = self.own_queue_named(queue)?;
         if settles && self.consumers.getter(lane, queue.id).is_none() {
             self.check_consumers()?;
         }
         for _ in 0..GET_TRIES {
             if let Some(found) = self.get_once(&queue, lane, settles) {
-                self.flush_ops();
-                return Ok(Some(found));
+                if !self.is_withheld(&queue, &found.0) {
+                    self.flush_ops();
+                    return Ok(Some(found));
+                }
+                continue;
             }
             // The head may have to be fetched first.
             let waits = queue.look(|state| state.sub.is_loading());
@@ -290,8 +301,9 @@ impl Session {
         self.settle_down();
         let (handle, delivery, ready) = found?;
         if settles && old.is_none() {
-            let (queue, leaves, is_getter) = (queue.clone(), true, true);
-            let attachment = Attachment { queue, handle, lane, settles, leaves, is_getter };
+            let (queue, leaves, is_getter, is_looked_at) = (queue.clone(), true, true, false);
+            let attachment =
+                Attachment { queue, handle, lane, settles, leaves, is_getter, is_looked_at };
             self.consumers.insert(id, attachment, &self.vhost.limits.budget);
         }
         Some((delivery, ready))

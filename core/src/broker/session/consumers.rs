@@ -39,6 +39,8 @@ pub(super) struct Attachment {
     pub leaves: bool,
     /// It serves single gets.
     pub is_getter: bool,
+    /// What it gets may be there by a binding of which only a part is allowed.
+    pub is_looked_at: bool,
 }
 
 impl SessionConsumers {

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, LogId};
 use crate::log::{Life, Offset, QueueSpec};
 use crate::message::{Name, Share};
+use crate::rights::Action;
 use std::sync::Arc;
 
 pub(super) fn refused(detail: impl Into<Arc<str>>) -> Error {
@@ -83,10 +84,12 @@ impl Session {
     pub async fn declare_queue(&mut self, mut spec: QueueSpec) -> Result<Declared, Error> {
         self.flush_behind().await;
         let shared = self.shared();
-        if spec.name.is_empty() {
+        let is_made_up = spec.name.is_empty();
+        if is_made_up {
             spec.name = format!("amq.gen-{}", shared.identifiers.unique_text(shared.now())).into();
         }
         self.check_spec(&spec)?;
+        self.check_declare(&spec, is_made_up)?;
         let (queue, created) = self.known_or_new(spec)?;
         if created {
             removal::watch_unused(&shared, &self.vhost, &queue);
@@ -143,11 +146,13 @@ impl Session {
 
     /// Passive declare: `NotFound`, `Locked`.
     pub fn queue_status(&self, name: &str) -> Result<QueueStatus, Error> {
+        self.check_look(name)?;
         self.own_queue_named(name).map(|queue| status(&queue))
     }
 
     /// What the queue was declared with.
     pub fn queue_spec(&self, name: &str) -> Result<QueueSpec, Error> {
+        self.check_look(name)?;
         self.own_queue_named(name).map(|queue| queue.spec.clone())
     }
 
@@ -159,6 +164,7 @@ impl Session {
         if_empty: bool,
     ) -> Result<u64, Error> {
         self.arrived_all().await?;
+        self.check_queue(Action::Configure, name)?;
         let queue = self.own_queue_named(name)?;
         let now = status(&queue);
         let in_use = |what| {
@@ -185,6 +191,7 @@ impl Session {
     /// Drops all ready messages.
     pub async fn purge(&mut self, name: &str) -> Result<u64, Error> {
         self.arrived_all().await?;
+        self.check_queue(Action::Read, name)?;
         let queue = self.own_queue_named(name)?;
         let (mut from, mut count) = (Some(Offset(0)), 0);
         let upto = queue.look(|state| state.sub.log.next());
@@ -207,6 +214,12 @@ impl Session {
     /// `Mismatch` when it exists otherwise.
     pub async fn declare_exchange(&mut self, spec: ExchangeSpec) -> Result<(), Error> {
         self.flush_behind().await;
+        self.check_exchange(Action::Configure, &spec.name)?;
+        if let Some(alternate) = spec.alternate() {
+            // What this exchange does not route goes there.
+            self.check_exchange(Action::Read, &spec.name)?;
+            self.check_exchange(Action::Write, alternate)?;
+        }
         self.make_exchange(spec)?;
         self.sync().await
     }
@@ -240,6 +253,7 @@ impl Session {
     /// `NotFound`, `InUse` (something is bound to it), `Refused` (predeclared).
     pub async fn delete_exchange(&mut self, name: &str, if_unused: bool) -> Result<(), Error> {
         self.flush_all().await;
+        self.check_exchange(Action::Configure, name)?;
         self.vhost.exchange(name)?;
         {
             let mut topology = self.vhost.topology.write();

@@ -467,12 +467,17 @@ impl Session {
         let address = message.address();
         let caches = (&context.vhost.routes, &context.vhost.generations);
         let retains = context.retains(message) && !self.turn.all_or_nothing;
-        if !retains && let Some(route) = self.routes.get(address, caches) {
+        if !retains && let Some(route) = self.routes.get(address, caches.1) {
             return Ok(route);
         }
         let separators = if address.is_queue() { 0 } else { address.key.separators() };
         context.shared.settings.topics.check(address.key.bytes().len(), separators)?;
+        // Read before rights are: a route is not remembered beyond a change of them.
         let stamp = context.vhost.generations.stamp(&address.key);
+        self.check_write(address)?;
+        if !retains && let Some(route) = self.routes.share(address, stamp, caches) {
+            return Ok(route);
+        }
         let fields = || message.fields(&context.shared.formats);
         let (turn, mut refusal) = (&mut self.turn, None);
         let retain = |route: &Route| {

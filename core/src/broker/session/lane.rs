@@ -18,8 +18,8 @@ const COMMIT_WORK_MAX: usize = 100_000;
 impl Session {
     /// A new lane.
     pub fn lane(&mut self) -> LaneId {
-        let id = LaneId(self.ids.next_lane);
-        self.ids.next_lane = self.ids.next_lane.wrapping_add(1);
+        let id = LaneId(self.status.ids.next_lane);
+        self.status.ids.next_lane = self.status.ids.next_lane.wrapping_add(1);
         if self.lanes.is_empty() {
             // Most sessions have one.
             self.lanes.reserve_exact(1);

@@ -76,7 +76,7 @@ impl Session {
     /// The session itself; what stays here has left.
     fn take(&mut self) -> Session {
         let (broker, vhost, inbox) = (self.broker.clone(), self.vhost.clone(), self.inbox.clone());
-        let mut empty = Session::new(broker, vhost, self.id, inbox);
+        let mut empty = Session::new(broker, vhost, self.id, (inbox, self.rights.subject.clone()));
         empty.status.left = true;
         std::mem::replace(self, empty)
     }
@@ -93,6 +93,10 @@ impl Session {
         let left = self.leave_name(&shared, now, &mut ops);
         self.inbox.close();
         shared.pressure.forget(&self.inbox);
+        let connection = self.inbox.origin.connection;
+        if shared.users.take_ending(connection).is_some() {
+            shared.timers.cancel(&TimerEvent::LoginExpires(connection));
+        }
         self.vhost.content.read().iter().for_each(|route| route.forget(&self.inbox));
         if let Some(ended) = left {
             removal::owner_gone(&shared, self.id, now, ended);

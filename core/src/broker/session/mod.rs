@@ -12,6 +12,7 @@
 //! | `declare` `bind` | queues, exchanges, bindings |
 //! | `content` | what the workers of content routes do |
 //! | `keep` | what an adapter keeps outside of the broker counts, too |
+//! | `rights` | what the session may do, asked by every verb; deliveries that it has no right to |
 //! | `park` | delayed publishes and wills |
 //! | `state` | the session itself |
 
@@ -30,6 +31,7 @@ pub mod opening;
 pub mod output;
 pub mod park;
 pub mod publish;
+pub mod rights;
 pub mod settle;
 pub mod state;
 pub mod written;

@@ -2,6 +2,7 @@
 
 use super::consume::resume;
 use super::state::Session;
+use crate::broker::accounts::subject::Subject;
 use crate::broker::door::events::Notice;
 use crate::broker::door::request::SessionSpec;
 use crate::broker::shared::timers::TimerEvent;
@@ -9,6 +10,7 @@ use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::context::Context;
 use crate::broker::turn::removal;
 use crate::broker::turn::run::Turn;
+use crate::broker::vhost::generations::Generations;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::limits::Limit;
@@ -72,12 +74,20 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
         return Err(Error::new(ErrorKind::Unavailable, "the store has failed"));
     }
     let connection = shared.identifiers.next();
-    let origin = Arc::new(Origin { connection, ..spec.origin.clone() });
+    let user = spec.identity.user.clone();
+    let origin = Arc::new(Origin { connection, user, ..spec.origin.clone() });
+    let subject = shared.users.subject(&spec.identity, &origin, &vhost.name);
+    if !subject.may_enter() {
+        let (user, vhost) = (&origin.user, &vhost.name);
+        let detail = format!("user '{user}' may not enter virtual host '{vhost}'");
+        subject.note_refusal(&"enter", &format_args!("vhost:{vhost}"));
+        return Err(Error::new(ErrorKind::Refused, detail));
+    }
     let inbox = Inbox::new(origin, shared.settings.inbox_bytes_max);
     let opened = match &spec.name {
         Some(name) => {
             let open_turn = shared.open_turns.enter();
-            let opened = open_named(shared, &vhost, (name, spec), &inbox);
+            let opened = open_named(shared, &vhost, (name, spec), (&inbox, &subject));
             shared.open_turns.leave(open_turn);
             opened?
         }
@@ -89,7 +99,11 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
             taken_from: None,
         },
     };
-    let mut session = Session::new(broker.clone(), vhost, opened.id, inbox);
+    if let Some(at) = spec.identity.expires {
+        shared.users.add_ending(&inbox);
+        shared.timers.set(at, TimerEvent::LoginExpires(connection));
+    }
+    let mut session = Session::new(broker.clone(), vhost, opened.id, (inbox, subject));
     (session.named, session.status.resumed) = (opened.named.clone(), opened.resumed);
     Ok((session, opened))
 }
@@ -100,7 +114,7 @@ fn open_named(
     shared: &Arc<Shared>,
     vhost: &Arc<Vhost>,
     (name, spec): (&Name, &SessionSpec),
-    inbox: &Arc<Inbox>,
+    (inbox, subject): (&Arc<Inbox>, &Arc<Subject>),
 ) -> Result<Opened, Error> {
     let mut turn = Turn::default();
     // One at a time: two connections that open one name at once must not both find it free.
@@ -109,6 +123,9 @@ fn open_named(
         let topology = vhost.topology.read();
         (topology.session(name).cloned(), topology.sessions_count())
     };
+    if let Some(old) = &old {
+        check_session_owner(old, subject)?;
+    }
     let was_there = old.is_some();
     if !was_there {
         let who = (&vhost.name, &spec.origin);
@@ -139,19 +156,11 @@ fn open_named(
     };
     let named = match &resumed {
         Some(named) => named.clone(),
-        None => add_named(shared, vhost, name, spec),
+        None => add_named(shared, vhost, (name, subject), spec),
     };
     shared.timers.cancel(&TimerEvent::SessionExpires(vhost.name.clone(), named.id));
-    let is_stored = named.with(|state| {
-        state.inbox = Some(inbox.clone());
-        state.life = spec.life;
-        state.gone_since = None;
-        if state.queue_spec.is_none() {
-            state.queue_spec = spec.queue.clone();
-        }
-        state.stored || state.life.lasts()
-    });
-    let is_stored = is_stored && named.store(&vhost.name, |ops| shared.committer.submit_ops(ops));
+    let lasts = connect(&named, spec, (inbox, subject), &vhost.generations);
+    let is_stored = lasts && named.store(&vhost.name, |ops| shared.committer.submit_ops(ops));
     // What is left to do is about what the old connection had: others may open sessions meanwhile.
     drop(one);
     let context = Context { shared, vhost, now: shared.now() };
@@ -163,9 +172,50 @@ fn open_named(
     Ok(Opened { id, named: Some(named), resumed, must_sync, taken_from })
 }
 
-fn add_named(shared: &Shared, vhost: &Vhost, name: &Name, spec: &SessionSpec) -> Arc<Named> {
+/// The session is this connection's from now on. True when it is in the store, or has to be.
+fn connect(
+    named: &Named,
+    spec: &SessionSpec,
+    (inbox, subject): (&Arc<Inbox>, &Arc<Subject>),
+    generations: &Generations,
+) -> bool {
+    let (lasts, is_other) = named.with(|state| {
+        let is_other = state.set_owner(subject);
+        state.inbox = Some(inbox.clone());
+        state.life = spec.life;
+        state.gone_since = None;
+        if state.queue_spec.is_none() {
+            state.queue_spec = spec.queue.clone();
+        }
+        (state.stored || state.life.lasts(), is_other)
+    });
+    if is_other {
+        // Routes that lead to it were found with other rights.
+        generations.bump();
+    }
+    lasts
+}
+
+/// `Refused` when the session is another user's: nobody takes it over by its name.
+fn check_session_owner(old: &Named, subject: &Subject) -> Result<(), Error> {
+    let is_theirs = old.with(|state| state.owner.user == subject.user);
+    if is_theirs {
+        return Ok(());
+    }
+    let (name, user) = (&old.name, &subject.user);
+    subject.note_refusal(&"open", &format_args!("session:{name}"));
+    let detail = format!("session '{name}' belongs to another user than '{user}'");
+    Err(Error::new(ErrorKind::Refused, detail))
+}
+
+fn add_named(
+    shared: &Shared,
+    vhost: &Vhost,
+    (name, owner): (&Name, &Arc<Subject>),
+    spec: &SessionSpec,
+) -> Arc<Named> {
     let id = SessionId(shared.identifiers.next());
-    let named = Named::new(id, name.clone(), spec.life, spec.queue.clone());
+    let named = Named::new(id, (name.clone(), owner.clone()), spec.life, spec.queue.clone());
     vhost.topology.write().add_session(named.clone());
     named
 }

@@ -21,6 +21,7 @@ impl Session {
             self.status.told_blocked = false;
             events.notices.push(Notice::Blocked(false));
         }
+        self.withhold(events);
         self.note_taken(events);
     }
 

@@ -29,6 +29,7 @@ impl Session {
         self.flush_behind().await;
         let shared = self.shared();
         self.vhost.check(message.address())?;
+        self.check_write(message.address())?;
         self.check_parked(due, &message)?;
         // A will is small, and refusing it would refuse the client.
         if matches!(due, ParkUntil::At(_)) {
@@ -61,9 +62,17 @@ impl Session {
         self.flush_ops();
         shared.charge(&message);
         let vhost = self.vhost.name.clone();
-        let owner = self.id;
-        let publish =
-            ParkedPublish { vhost, message, due, owner, at: None, durable, orphan_of: None };
+        let (owner, subject) = (self.id, Some(self.rights.subject.clone()));
+        let publish = ParkedPublish {
+            vhost,
+            message,
+            due,
+            owner,
+            at: None,
+            durable,
+            orphan_of: None,
+            subject,
+        };
         {
             let mut parked = shared.parked.lock();
             if let Some(at) = parked.add(id, publish) {

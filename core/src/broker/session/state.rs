@@ -2,7 +2,9 @@
 
 use super::batch::{Batch, Lane};
 use super::consumers::{Attachment, SessionConsumers};
+use super::rights::SessionRights;
 use super::written::Output;
+use crate::broker::accounts::subject::Subject;
 use crate::broker::door::request::{LaneId, Memo};
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::run::Turn;
@@ -29,7 +31,7 @@ pub struct Session {
     pub(super) status: Status,
     /// Sorted: a new lane has the highest id.
     pub(super) lanes: Vec<(LaneId, Lane)>,
-    pub(super) ids: SessionIds,
+    pub(super) rights: SessionRights,
     pub(super) batch: Batch,
     pub(super) turn: Turn,
     /// This turn has changed something that is not submitted yet: its class in
@@ -45,6 +47,8 @@ pub struct Session {
 /// What a session was opened as, and what it is doing.
 #[derive(Default)]
 pub(super) struct Status {
+    /// Numbers that were given out.
+    pub ids: SessionIds,
     /// A named session of that name was there.
     pub resumed: bool,
     /// Of the broker itself: never held back.
@@ -130,7 +134,7 @@ impl Session {
         broker: Broker,
         vhost: Arc<Vhost>,
         id: SessionId,
-        inbox: Arc<Inbox>,
+        (inbox, subject): (Arc<Inbox>, Arc<Subject>),
     ) -> Session {
         Session {
             broker,
@@ -140,7 +144,7 @@ impl Session {
             named: None,
             status: Status::default(),
             lanes: Vec::new(),
-            ids: SessionIds::default(),
+            rights: SessionRights::of(subject),
             batch: Batch::default(),
             turn: Turn::default(),
             open_turn: None,
@@ -159,8 +163,8 @@ impl Session {
 
     pub(super) fn new_consumer(&mut self) -> ConsumerId {
         loop {
-            self.ids.last_consumer = self.ids.last_consumer.wrapping_add(1).max(1);
-            let id = ConsumerId(self.ids.last_consumer);
+            self.status.ids.last_consumer = self.status.ids.last_consumer.wrapping_add(1).max(1);
+            let id = ConsumerId(self.status.ids.last_consumer);
             if self.consumers.get(id).is_none() {
                 return id;
             }

@@ -2,12 +2,14 @@
 //! `session`.
 
 use super::Shared;
-use crate::auth::Login;
+use crate::auth::{Identity, Login};
+use crate::broker::door::request::SessionSpec;
 use crate::broker::settings::Settings;
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Account, Address, Formats, Name, Timestamp};
+use crate::message::{Account, Address, Formats, Timestamp};
+use crate::rights::Action;
 use std::sync::Arc;
 
 /// The broker. A clone is another handle on the same one.
@@ -36,8 +38,8 @@ impl Broker {
     }
 
     /// Who is this? [`ErrorKind::Refused`] when nobody.
-    pub async fn login(&self, login: &Login) -> Result<Name, Error> {
-        self.0.authenticator.login(login).await
+    pub async fn login(&self, login: &Login) -> Result<Identity, Error> {
+        self.0.users.login(login).await
     }
 
     /// True when there is a virtual host of that name.
@@ -45,10 +47,17 @@ impl Broker {
         self.0.vhost(name).is_some()
     }
 
-    /// `Refused`: nobody publishes to that address, it is the broker's own.
-    pub fn may_publish(&self, address: &Address) -> Result<(), Error> {
-        // All virtual hosts have the same rules.
-        self.0.default_vhost().map_or(Ok(()), |vhost| vhost.check(address))
+    /// `Refused`: the session that this would be may not publish to that address, or nobody may.
+    pub fn may_publish(&self, spec: &SessionSpec, address: &Address) -> Result<(), Error> {
+        let Some(vhost) = self.0.vhost(&spec.vhost) else { return Ok(()) };
+        vhost.check(address)?;
+        let subject = self.0.users.subject(&spec.identity, &spec.origin, &spec.vhost);
+        subject.check(Action::Write, &subject.at(address))
+    }
+
+    /// How often a right was refused since the start.
+    pub fn refused_rights(&self) -> u64 {
+        self.0.users.accounts.refusals.count()
     }
 
     /// Bytes of memory that messages and their records take which wait now, and can leave memory.

@@ -6,9 +6,13 @@
 //! | `pressure` | memory, disk space, and publishers that are held back |
 //! | `journal_position` `open_turns` | how far the journal and snapshots are; turns that are ahead of them |
 //! | `loads` `timers` | what is asked of `tasks::load` and `tasks::due` |
+//! | `administration` | users and rights, as operators change them |
+//! | `users` | the users, their logins, and whose rights are asked for |
 //! | `identifiers` `clock` | ids, generated names, time |
+//! | `vhosts` | the virtual hosts |
 //! | `background` | the tasks |
 
+pub mod administration;
 pub mod background;
 pub mod clock;
 pub mod handle;
@@ -18,14 +22,17 @@ pub mod loads;
 pub mod open_turns;
 pub mod pressure;
 pub mod timers;
+pub mod users;
+pub mod vhosts;
 
+use super::accounts::directory::Accounts;
 use super::journal::committer::{Committer, Live};
+use super::journal::spilled::Spilled;
 use super::settings::{Settings, Setup};
 use super::vhost::host::Vhost;
 use super::vhost::parked::Parked;
-use crate::auth::Authenticator;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Budget, Formats, Message, Timestamp};
+use crate::message::{Budget, Formats, Message, Name, Timestamp};
 use crate::store::{Pos, Store};
 use background::Background;
 use clock::{Correction, WallClock};
@@ -40,15 +47,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use timers::Timers;
 use tokio::sync::mpsc;
+use users::Users;
+use vhosts::Vhosts;
 
+pub use administration::Actor;
 pub use handle::Broker;
 
 /// What all parts of the broker share.
 pub struct Shared {
     pub settings: Settings,
     pub formats: Formats,
-    authenticator: Arc<dyn Authenticator>,
-    vhosts: Vec<Arc<Vhost>>,
+    pub users: Users,
+    vhosts: Vhosts,
     pub store: Arc<dyn Store>,
     pub committer: Arc<Committer>,
     pub journal: JournalPosition,
@@ -78,19 +88,17 @@ pub struct Start {
 impl Shared {
     /// Empty virtual hosts, nothing running. The receiver wakes the task that reads records back.
     pub fn new(setup: Setup, start: Start) -> (Arc<Self>, mpsc::Receiver<()>) {
-        let Setup { settings, formats, topology, store, authenticator } = setup;
+        let Setup { settings, formats, topology, store, authenticator, users } = setup;
+        let accounts = Accounts::default();
+        accounts.configure(users);
         let budget = start.budget;
-        let vhosts = settings
-            .vhosts
-            .iter()
-            .map(|name| Vhost::new(name.clone(), &settings, &topology, &budget))
-            .collect();
+        let vhosts = Vhosts::new(&settings, topology, &budget);
         let (loads, load_asked) = Loads::new();
         let shared = Self {
-            authenticator,
+            users: Users::new(authenticator, accounts, &settings.topic_exchange),
             vhosts,
+            committer: Arc::new(Committer::new(start.live, Spilled::new(store.clone()))),
             store,
-            committer: Arc::new(Committer::new(start.live)),
             journal: JournalPosition::new(start.tail, settings.snapshot_bytes),
             open_turns: OpenTurns::default(),
             loads,
@@ -118,17 +126,27 @@ impl Shared {
 
     /// The virtual host of that name.
     pub fn vhost(&self, name: &str) -> Option<Arc<Vhost>> {
-        self.vhosts.iter().find(|v| *v.name == *name).cloned()
+        self.vhosts.all().iter().find(|v| *v.name == *name).cloned()
     }
 
     /// The first virtual host.
     pub fn default_vhost(&self) -> Option<Arc<Vhost>> {
-        self.vhosts.first().cloned()
+        self.vhosts.all().first().cloned()
     }
 
     /// All virtual hosts.
-    pub fn all_vhosts(&self) -> &[Arc<Vhost>] {
-        &self.vhosts
+    pub fn all_vhosts(&self) -> Arc<[Arc<Vhost>]> {
+        self.vhosts.all()
+    }
+
+    /// Adds a virtual host that is not of the configuration; none when it is there already.
+    pub fn add_vhost(&self, name: &Name, submit: impl FnOnce()) -> Option<Arc<Vhost>> {
+        self.vhosts.add(name, (&self.settings, &self.pressure.memory.budget), submit)
+    }
+
+    /// True when the configuration names that virtual host.
+    pub fn is_configured(&self, vhost: &Name) -> bool {
+        self.settings.vhosts.contains(vhost)
     }
 
     /// Counts a message against the memory budget as long as it lives.

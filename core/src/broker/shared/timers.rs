@@ -22,6 +22,8 @@ pub enum TimerEvent {
     QueueUnused(Name, LogId),
     /// A parked publish is to be routed.
     Parked(ParkId),
+    /// The login of a connection ends: its number, as in its [`Origin`](crate::message::Origin).
+    LoginExpires(u64),
     /// A named session has been without a connection for its time.
     SessionExpires(Name, SessionId),
     /// A retained value of a virtual host expires.

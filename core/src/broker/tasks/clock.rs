@@ -10,7 +10,7 @@ use std::time::Duration;
 pub async fn run(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
-        for vhost in shared.all_vhosts() {
+        for vhost in shared.all_vhosts().iter() {
             vhost.limits.report(&vhost.name);
         }
         match shared.follow_clock() {

@@ -1,14 +1,18 @@
 //! What timers lead to: records, queues and sessions expire, parked publishes are routed.
 
+use crate::broker::accounts::subject::login_over;
+use crate::broker::door::events::Notice;
 use crate::broker::door::request::{ParkId, SessionLife};
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::turn::context::Context;
 use crate::broker::turn::removal::{end_session, owner_gone, watch_unused};
 use crate::broker::turn::run::Turn;
+use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::host::Vhost;
 use crate::exchange::{LogId, SessionId};
 use crate::message::Timestamp;
+use crate::rights::Action;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +57,7 @@ fn fire(shared: &Arc<Shared>, event: TimerEvent) {
             }
         }
         TimerEvent::Parked(id) => route_parked(shared, id, now),
+        TimerEvent::LoginExpires(connection) => end_login(shared, connection, now),
         TimerEvent::ValueExpires(vhost) => {
             if let Some(vhost) = shared.vhost(&vhost) {
                 Context { shared, vhost: &vhost, now }.expire_values();
@@ -92,13 +97,28 @@ fn expire_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, id: SessionId, now: 
     }
 }
 
+/// The login of a connection has ended: the connection is told to end, too.
+fn end_login(shared: &Shared, connection: u64, now: Timestamp) {
+    if let Some(inbox) = shared.users.take_ending(connection) {
+        inbox.notice(Notice::Closed(login_over(&inbox.origin.user, now)));
+    }
+}
+
 /// Routes a parked publish whose time has come: its routing and its removal are one unit.
 fn route_parked(shared: &Arc<Shared>, id: ParkId, now: Timestamp) {
     let Some(parked) = shared.parked.lock().take_due(id, now) else { return };
     let Some(vhost) = shared.vhost(&parked.vhost) else { return };
     let context = Context { shared, vhost: &vhost, now };
     let mut turn = Turn::default();
-    turn.send_parked(context, parked.message);
+    let origin = &parked.message.meta().origin;
+    // What its owner had the right to then, it may have no more.
+    let owner = parked.subject.unwrap_or_else(|| {
+        shared.users.absent_subject(&origin.user, &origin.client, &parked.vhost)
+    });
+    match owner.check(Action::Write, &owner.at(parked.message.address())) {
+        Ok(()) => turn.send_parked(context, parked.message),
+        Err(why) => vhost.note_drop(DropReason::Denied, parked.message.address(), &why),
+    }
     if parked.durable {
         turn.unit().ops.unpark(id);
     }

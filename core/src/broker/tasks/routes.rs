@@ -2,6 +2,7 @@
 //! And the other end: messages of a route that is not configured any more are moved on.
 
 use super::route_worker::Worker;
+use crate::auth::Identity;
 use crate::broker::door::events::Events;
 use crate::broker::door::request::{Consumer, ConsumerSource, SessionSpec};
 use crate::broker::session::opening::open_internal;
@@ -115,7 +116,8 @@ pub async fn drain(
 
 fn session(broker: &Broker, vhost: &Vhost) -> Result<Session, Error> {
     let origin = Origin { user: "route".into(), ..Origin::default() };
-    open_internal(broker, &SessionSpec::anonymous(vhost.name.clone(), origin))
+    let identity = Identity::unlimited("route");
+    open_internal(broker, &SessionSpec::anonymous(vhost.name.clone(), origin, identity))
 }
 
 /// Declares the queues of the routes, and those that they send to and nothing else declared.

@@ -136,7 +136,7 @@ impl Vhost {
             drop(topology);
             return Err(self.limits.refuse(Limit::ExchangesVisited, (&self.name, publisher)));
         }
-        let mut route = topology.targets(found);
+        let mut route = topology.targets(address, found);
         self.watchers(address, &mut route);
         under_lock(&route);
         Ok((route, cacheable))

@@ -3,12 +3,14 @@
 
 use super::inbox::Inbox;
 use super::queue::Queue;
+use crate::broker::accounts::subject::Subject;
 use crate::broker::door::request::SessionLife;
 use crate::broker::operations::ops::Ops;
-use crate::exchange::{LogId, SessionId};
+use crate::exchange::{Binding, LogId, SessionId};
 use crate::log::{Offset, QueueSpec};
 use crate::message::cost::{ALLOCATION, MAP_ENTRY};
-use crate::message::{Account, Budget, Charge, Name, Timestamp};
+use crate::message::{Account, Address, Budget, Charge, Name, Timestamp};
+use crate::rights::Coverage;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -25,6 +27,10 @@ pub struct Named {
 pub struct NamedState {
     /// The connection it has now.
     pub inbox: Option<Arc<Inbox>>,
+    /// Whose it is, as it logged in last: nobody else gets it.
+    pub owner: Arc<Subject>,
+    /// The generation of the accounts at which its bindings were judged, and whether all that they lead to may be read.
+    judged: Option<(u64, bool)>,
     pub life: SessionLife,
     pub memos: BTreeMap<Bytes, Bytes>,
     /// What the memos take, counted against the memory budget.
@@ -44,6 +50,14 @@ pub struct NamedState {
 }
 
 impl NamedState {
+    /// Its client is here (again). True when what it may read is or may be something else than before: routes that lead
+    /// to it have to be found anew.
+    pub fn set_owner(&mut self, owner: &Arc<Subject>) -> bool {
+        let before = std::mem::replace(&mut self.owner, owner.clone());
+        self.judged = None;
+        !before.is_same_as(owner)
+    }
+
     /// Sets or removes a memo.
     pub fn set_memo(&mut self, key: Bytes, value: Option<Bytes>, budget: &Arc<Budget>) {
         let cost = |key: usize, value: &Bytes| {
@@ -68,12 +82,14 @@ impl Named {
     /// A session without a connection.
     pub fn new(
         id: SessionId,
-        name: Name,
+        (name, owner): (Name, Arc<Subject>),
         life: SessionLife,
         queue_spec: Option<QueueSpec>,
     ) -> Arc<Self> {
         let state = NamedState {
             inbox: None,
+            owner,
+            judged: None,
             life,
             memos: BTreeMap::new(),
             memo_charge: None,
@@ -107,6 +123,34 @@ impl Named {
         self.state.lock().queue.clone().filter(|queue| !queue.is_gone())
     }
 
+    /// Whether the owner may have a message of that address. `bindings`: all that lead to the session. Where all that
+    /// they stand for may be read, no address is looked at.
+    pub fn may_get(&self, address: &Address, bindings: &[Arc<Binding>]) -> bool {
+        let mut state = self.state.lock();
+        let owner = state.owner.clone();
+        if owner.is_unlimited() {
+            return true;
+        }
+        let now = owner.generation();
+        let is_whole = match state.judged.filter(|(generation, _)| *generation == now) {
+            Some((_, is_whole)) => is_whole,
+            None => {
+                let is_whole =
+                    |b: &Arc<Binding>| owner.coverage(&b.source, &b.key) == Coverage::Everything;
+                let is_whole = bindings.iter().all(is_whole);
+                state.judged = Some((now, is_whole));
+                is_whole
+            }
+        };
+        drop(state);
+        is_whole || owner.may_get(address)
+    }
+
+    /// Its bindings or its owner are others: they are judged again. Bindings are to be locked.
+    pub fn judge_again(&self) {
+        self.state.lock().judged = None;
+    }
+
     /// True when that connection has it, and it has not ended.
     pub fn is_of(&self, inbox: &Arc<Inbox>) -> bool {
         let state = self.state.lock();
@@ -135,7 +179,8 @@ impl Named {
             (None, Some((id, next))) => (Some(id), Some(next)),
             (None, None) => (None, None),
         };
-        ops.session(vhost, (self.id, &self.name), state.life, id);
+        let owner = (&*state.owner.user, &*state.owner.client);
+        ops.session(vhost, (self.id, &self.name, owner), state.life, id);
         if let (Some(id), Some(next)) = (id, next) {
             ops.next(id, next);
         }

@@ -1,6 +1,7 @@
 //! Parked publishes: routed when due, or cancelled before. Two kinds: due at a time, and due some time after their
 //! session's connection is gone (wills).
 
+use crate::broker::accounts::subject::Subject;
 use crate::broker::door::request::{ParkId, ParkUntil};
 use crate::exchange::SessionId;
 use crate::message::cost::{Cost, MAP_ENTRY};
@@ -21,6 +22,8 @@ pub struct ParkedPublish {
     pub durable: bool,
     /// The name of its owner, when that did not outlive the last start.
     pub orphan_of: Option<Name>,
+    /// Whose right to publish it is; none: its origin says, since its owner's login was before the last start.
+    pub subject: Option<Arc<Subject>>,
 }
 
 impl Cost for ParkedPublish {

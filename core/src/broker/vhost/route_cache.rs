@@ -137,26 +137,19 @@ impl RouteTable {
         (FxBuildHasher.hash_one(address) >> 32) as usize % PLACES
     }
 
-    /// The route of an address, if nothing that concerns it has changed since it was resolved.
-    pub fn get(
-        &mut self,
-        address: &Address,
-        (shared, generations): (&RouteCache, &Generations),
-    ) -> Option<Arc<Route>> {
+    /// The route of an address, if nothing that concerns it has changed since it was put here. The connection had the
+    /// right to publish there then, and a change of rights is one that concerns every route.
+    pub fn get(&mut self, address: &Address, generations: &Generations) -> Option<Arc<Route>> {
         if let Some(Some((known, cached))) = self.places.get(self.last)
             && known == address
             && generations.is_current(cached.stamp)
         {
             return Some(cached.route.clone());
         }
-        self.look(address, (shared, generations))
+        self.look(address, generations)
     }
 
-    fn look(
-        &mut self,
-        address: &Address,
-        (shared, generations): (&RouteCache, &Generations),
-    ) -> Option<Arc<Route>> {
+    fn look(&mut self, address: &Address, generations: &Generations) -> Option<Arc<Route>> {
         let place = Self::place(address);
         if let Some(Some((known, cached))) = self.places.get(place)
             && known == address
@@ -165,9 +158,20 @@ impl RouteTable {
             self.last = place;
             return Some(cached.route.clone());
         }
-        let cached = shared.get(address, generations)?;
+        None
+    }
+
+    /// The same, as others have found it. `stamp`: the counts from before it was asked whether the connection may
+    /// publish there; a route of another time is not taken.
+    pub fn share(
+        &mut self,
+        address: &Address,
+        stamp: Stamp,
+        (shared, generations): (&RouteCache, &Generations),
+    ) -> Option<Arc<Route>> {
+        let cached = shared.get(address, generations).filter(|cached| cached.stamp == stamp)?;
         let route = cached.route.clone();
-        self.set(place, address, cached);
+        self.set(Self::place(address), address, cached);
         Some(route)
     }
 
@@ -216,13 +220,19 @@ mod tests {
             let stamp = generations.stamp(&address(n).key);
             one.put(&address(n), (stamp, &route), (&shared, &generations));
         }
-        let found =
-            |table: &mut RouteTable, n| table.get(&address(n), (&shared, &generations)).is_some();
+        let found = |table: &mut RouteTable, n| {
+            let stamp = generations.stamp(&address(n).key);
+            let own = table.get(&address(n), &generations);
+            own.or_else(|| table.share(&address(n), stamp, (&shared, &generations))).is_some()
+        };
         assert!((0..2_000).all(|n| found(&mut one, n) && found(&mut other, n)));
         assert!(budget.used(Account::Kept) > 2_000 * 100);
         shared.forget(&address(7));
         assert!(!found(&mut RouteTable::default(), 7));
+        let before = generations.stamp(&address(9).key);
         generations.bump();
+        let late = RouteTable::default().share(&address(9), before, (&shared, &generations));
+        assert!(late.is_none(), "it was asked before, and something changed since");
         assert!((0..2_000).all(|n| !found(&mut one, n)));
         for n in 2_000..12_000 {
             let stamp = generations.stamp(&address(n).key);

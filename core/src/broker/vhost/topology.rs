@@ -4,13 +4,14 @@ use super::generations::Generations;
 use super::named::Named;
 use super::queue::Queue;
 use super::route::{Found, Route, SessionHit};
+use crate::broker::accounts::subject::Subject;
 use crate::broker::settings::TopicRules;
 use crate::exchange::{
     Binding, BindingTag, Bindings, ExchangeSpec, LogId, Matcher, SessionId, Tags, Target,
 };
 use crate::log::QueueSpec;
 use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
-use crate::message::{Account, Budget, Charge, Key, Name};
+use crate::message::{Account, Address, Budget, Charge, Key, Name};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub fn binding_cost(binding: &Binding) -> usize {
 /// What a named session takes, without its queue, bindings and memos.
 pub fn session_cost(name: &Name, queue: Option<&QueueSpec>) -> usize {
     let places = size_of::<(Name, Arc<Named>)>() + size_of::<(SessionId, NamedSession)>();
-    let own = size_of::<Named>() + name.cost() + queue.map_or(0, Cost::cost);
+    let own = size_of::<Named>() + size_of::<Subject>() + name.cost() + queue.map_or(0, Cost::cost);
     own + places + 2 * MAP_ENTRY + ALLOCATION
 }
 
@@ -116,8 +117,8 @@ impl Topology {
         exchange.spec.name == self.topic_exchange && self.topic_rules.is_reserved(key)
     }
 
-    /// Each target once, the tags of its bindings joined.
-    pub(super) fn targets(&self, mut found: Found) -> Route {
+    /// Each target once, the tags of its bindings joined. Sessions whose owners may not read the address are left out.
+    pub(super) fn targets(&self, address: &Address, mut found: Found) -> Route {
         found.queues.sort_unstable();
         found.queues.dedup();
         found.sessions.sort_by_key(|(id, ..)| *id);
@@ -127,7 +128,11 @@ impl Topology {
             .sessions
             .chunk_by(|a, b| a.0 == b.0)
             .filter_map(|group| {
-                let session = self.session_by_id(group.first()?.0)?.clone();
+                let id = group.first()?.0;
+                let session = self.session_by_id(id)?.clone();
+                if !session.may_get(address, self.bindings_to(&Target::Session(id))) {
+                    return None;
+                }
                 let all: Vec<BindingTag> = group.iter().map(|(_, tag, _)| *tag).collect();
                 let own: Vec<BindingTag> =
                     group.iter().filter(|(.., skip)| !skip).map(|(_, tag, _)| *tag).collect();

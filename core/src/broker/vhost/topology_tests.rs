@@ -1,14 +1,22 @@
 //! What the topology takes is counted while it is there, and never beyond that.
 
 use super::*;
+use crate::auth::Identity;
+use crate::broker::accounts::subject::{Subject, Where};
 use crate::broker::door::request::SessionLife;
 use crate::exchange::Kind;
-use crate::message::{Timestamp, Value};
+use crate::message::{Origin, Timestamp, Value};
 
 struct Place {
     budget: Arc<Budget>,
     topology: Topology,
     generations: Generations,
+}
+
+fn guest() -> Arc<Subject> {
+    let (identity, name) = (Identity::unlimited("guest"), Name::default());
+    let place = Where { vhost: &name, topic_exchange: &name, accounts: &Arc::default() };
+    Subject::new(&identity, &Origin::default(), place)
 }
 
 fn place() -> Place {
@@ -44,7 +52,7 @@ fn what_is_taken_away_is_given_back() {
     let mut place = place();
     let before = place.kept();
     assert!(before > 0);
-    let session = Named::new(SessionId(9), "s".into(), SessionLife::Forever, None);
+    let session = Named::new(SessionId(9), ("s".into(), guest()), SessionLife::Forever, None);
     let sources = ["topics", "direct", "fanout", "headers"];
     for kind in [Kind::Direct, Kind::Fanout, Kind::Headers] {
         let spec = ExchangeSpec::new(kind.as_str(), kind);
@@ -106,8 +114,12 @@ fn slices_show_everything_once() {
     let mut place = place();
     for id in 1..=30 {
         place.queue(id);
-        let session =
-            Named::new(SessionId(id), format!("s{id}").into(), SessionLife::Forever, None);
+        let session = Named::new(
+            SessionId(id),
+            (format!("s{id}").into(), guest()),
+            SessionLife::Forever,
+            None,
+        );
         place.topology.add_session(session);
         for n in 0..id % 4 {
             place.bind("topics", n, Target::Log(LogId(id)));

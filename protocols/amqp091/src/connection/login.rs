@@ -11,10 +11,11 @@ use crate::mapping::errors;
 use bytes::{Buf, Bytes};
 use crossdock_core::message::lookup;
 use crossdock_core::{
-    Broker, Credentials, Error, ErrorKind, Login, Name, Origin, Secret, Session, SessionSpec, Value,
+    Broker, Credentials, Error, ErrorKind, Identity, Login, Name, Origin, Secret, Session,
+    SessionSpec, Value,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where a client logs in.
 pub struct LoginContext<'a> {
@@ -86,12 +87,17 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
     let LoginContext { options, broker, entrance } = context;
     protocol_header(line).await?;
     let properties = server_properties();
-    let start = Reply::ConnectionStart { properties: &properties, mechanisms: "PLAIN AMQPLAIN" };
-    send(line, start);
+    let mechanisms = match entrance.certificate {
+        Some(_) => "PLAIN AMQPLAIN EXTERNAL",
+        None => "PLAIN AMQPLAIN",
+    };
+    send(line, Reply::ConnectionStart { properties: &properties, mechanisms });
     let (method, id) = receive(line, options.login_frame_max).await?;
     let Method::ConnectionStartOk(start_ok) = method else { return Err(unexpected(id)) };
     let client = Capabilities::of(&start_ok.client_properties);
-    let user = check_login(&start_ok, context, client, id).await?;
+    let began = Instant::now();
+    let identity = check_login(&start_ok, context, client, id).await?;
+    line.login_waited(began.elapsed());
     let tune = tune(line, options).await?;
     let (method, id) = receive(line, options.login_frame_max).await?;
     let Method::ConnectionOpen { vhost } = method else { return Err(unexpected(id)) };
@@ -100,8 +106,9 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
         return Err(Closing::Refused(refusal, id));
     }
     let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
-    let origin = Origin { user, listener, peer, ..Origin::default() };
-    let session = broker.session(SessionSpec::anonymous(vhost.clone(), origin)).await;
+    let origin = Origin { listener, peer, ..Origin::default() };
+    let spec = SessionSpec::anonymous(vhost.clone(), origin, identity);
+    let session = broker.session(spec).await;
     let session = session.map_err(|error| Closing::Refused(errors::refusal(&error), id))?;
     line.agreed(keep_alive(tune.heartbeat));
     line.log_opened(&session.origin().user, &session.origin().client);
@@ -159,22 +166,23 @@ fn unexpected(id: MethodId) -> Closing {
     Closing::Refused(Refusal::new(ReplyCode::CommandInvalid, text), id)
 }
 
-/// The user's name; `id` is of the method that the credentials came with.
+/// Who it is; `id` is of the method that the credentials came with.
 async fn check_login(
     start_ok: &StartOk,
     context: &LoginContext<'_>,
     client: Capabilities,
     id: MethodId,
-) -> Result<Name, Closing> {
+) -> Result<Identity, Closing> {
     let refused = |refusal| Closing::Refused(refusal, id);
-    let credentials = credentials(start_ok).map_err(refused)?;
+    let credentials = credentials(start_ok, &context.entrance).map_err(refused)?;
     if let Credentials::Password { user, .. } = &credentials {
         // There is one login: nothing is lost if a name was noted.
         let _ = context.entrance.claimed.set((user.clone(), Name::default()));
     }
-    let login = Login { credentials, loopback: context.entrance.loopback };
+    let (loopback, peer) = (context.entrance.loopback, context.entrance.peer.clone());
+    let login = Login { credentials, loopback, peer };
     match context.broker.login(&login).await {
-        Ok(user) => Ok(user),
+        Ok(identity) => Ok(identity),
         // RabbitMQ "authentication_failure_close": others take a closed socket for the refusal.
         Err(error) if client.authentication_failure_close => {
             let text = format!("{} (mechanism {})", error.detail(), start_ok.mechanism);
@@ -184,11 +192,16 @@ async fn check_login(
     }
 }
 
-fn credentials(start_ok: &StartOk) -> Result<Credentials, Refusal> {
+fn credentials(start_ok: &StartOk, entrance: &Entrance) -> Result<Credentials, Refusal> {
     let mechanism = &*start_ok.mechanism;
     let found = match mechanism {
         "PLAIN" => plain(&start_ok.response.0),
         "AMQPLAIN" => amqplain(&start_ok.response.0),
+        // RFC 4422, appendix A: the response is the name to act as, or empty.
+        "EXTERNAL" if entrance.certificate.is_some() => {
+            let user = std::str::from_utf8(&start_ok.response.0).ok();
+            user.and_then(|user| entrance.by_certificate(user.into()))
+        }
         _ => {
             let text = format!("mechanism '{mechanism}' is not one of those offered");
             return Err(Refusal::new(ReplyCode::CommandInvalid, text));
@@ -267,7 +280,7 @@ mod tests {
             Credentials::Password { user, password } => {
                 Some((user.to_string(), password.0.to_vec()))
             }
-            Credentials::Anonymous => None,
+            _ => None,
         }
     }
 

@@ -32,6 +32,7 @@ impl Stage {
             topology: protocol.topology(),
             store: Arc::new(store.clone()),
             authenticator: Arc::new(LoopbackGuest),
+            users: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("the broker opens");
         let (switch, drain) = Drain::channel();
@@ -48,6 +49,9 @@ impl Stage {
             head: Default::default(),
             peer: "test".into(),
             loopback: true,
+            secure: false,
+            certificate: None,
+            since: tokio::time::Instant::now(),
             listener: "test".into(),
             drain: self.drain.clone(),
         };

@@ -12,8 +12,8 @@ use crate::mapping::{self, Incoming};
 use crate::options::Options;
 use crate::state::{IN_FLIGHT_MAX, Inbound, Outbound, memo};
 use crossdock_core::{
-    Broker, Consumer, ConsumerSource, Credentials, Credit, Error, ErrorKind, Login, Name, Origin,
-    ParkUntil, QueueSpec, Secret, Session, SessionLife, SessionSpec,
+    Broker, Consumer, ConsumerSource, Credentials, Credit, Error, ErrorKind, Identity, Login, Name,
+    Origin, ParkUntil, QueueSpec, Secret, Session, SessionLife, SessionSpec,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::hash::{BuildHasher, RandomState};
@@ -130,25 +130,25 @@ async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered,
         return Err(Refusal::new(Reason::BAD_AUTH_METHOD, why));
     }
     let (client, assigned) = client_id(connect, options)?;
-    let user = check_login(connect, context).await?;
+    let identity = check_login(connect, context).await?;
     let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
-    let origin = Origin { user, client: client.clone(), listener, peer, ..Origin::default() };
+    let origin = Origin { client: client.clone(), listener, peer, ..Origin::default() };
+    let life = life(capped(connect.session_expiry, options));
+    let spec = session_spec(connect, context, (origin, identity), life);
     // The will's address is checked before anything takes effect.
     let exchange = &broker.settings().topic_exchange;
     let will = match &connect.will {
         None => None,
         Some(will) => {
             let address = mapping::target(will.topic.bytes(), exchange);
-            broker.may_publish(&address).map_err(|error| {
+            broker.may_publish(&spec, &address).map_err(|error| {
                 let why = format!("the will's topic: {}", error.detail());
                 Refusal::new(Reason::NOT_AUTHORIZED, why)
             })?;
             Some((will, address))
         }
     };
-    let life = life(capped(connect.session_expiry, options));
     let refused = |error: Error| Refusal::new(mapping::connack_reason(&error), error.detail());
-    let spec = session_spec(connect, context, (&client, origin), life);
     let mut session = broker.session(spec).await.map_err(refused)?;
     let incoming = Incoming { version: connect.version, origin: session.origin().clone() };
     let mut opened = open(&mut session, connect, options, incoming).await.map_err(refused)?;
@@ -200,8 +200,11 @@ fn client_id(connect: &Connect, options: &Options) -> Result<(Name, Option<Strin
     Ok((made_up.as_str().into(), Some(made_up)))
 }
 
-async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Name, Refusal> {
+async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Identity, Refusal> {
+    let named = connect.user.as_ref().map(|user| Name::from(user.as_str()));
+    let certificate = context.entrance.by_certificate(named.unwrap_or_default());
     let credentials = match (&connect.user, &connect.password) {
+        (_, None) if certificate.is_some() => certificate.unwrap_or(Credentials::Anonymous),
         (Some(user), password) => Credentials::Password {
             user: user.as_str().into(),
             password: Secret(password.clone().unwrap_or_default()),
@@ -211,7 +214,8 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Na
         (None, None) => Credentials::Anonymous,
     };
     let anonymous = matches!(credentials, Credentials::Anonymous);
-    let login = Login { credentials, loopback: context.entrance.loopback };
+    let (loopback, peer) = (context.entrance.loopback, context.entrance.peer.clone());
+    let login = Login { credentials, loopback, peer };
     context.broker.login(&login).await.map_err(|error| {
         let reason = match error.kind() {
             ErrorKind::Refused if anonymous => Reason::NOT_AUTHORIZED,
@@ -239,10 +243,10 @@ pub(super) fn life(seconds: u32) -> SessionLife {
 fn session_spec(
     connect: &Connect,
     context: &LoginContext<'_>,
-    (client, origin): (&Name, Origin),
+    (origin, identity): (Origin, Identity),
     life: SessionLife,
 ) -> SessionSpec {
-    let name = Name::from(format!("mqtt/{client}"));
+    let name = Name::from(format!("mqtt/{}", origin.client));
     let queue = QueueSpec {
         name: name.clone(),
         durable: life != SessionLife::No,
@@ -255,6 +259,7 @@ fn session_spec(
         clean: connect.clean,
         life,
         origin,
+        identity,
         queue: Some(queue),
     }
 }

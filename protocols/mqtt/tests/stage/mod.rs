@@ -5,8 +5,8 @@
 use crate::wire;
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::{
-    Accepted, Broker, Drain, Formats, LoopbackGuest, Origin, Protocol, Session, SessionSpec,
-    Settings, Setup,
+    Accepted, Broker, Drain, Formats, Identity, LoopbackGuest, Origin, Protocol, Session,
+    SessionSpec, Settings, Setup,
 };
 use crossdock_mqtt::{Mqtt, Options};
 use std::sync::Arc;
@@ -62,9 +62,12 @@ pub async fn open(store: &MemoryStore, settings: Settings) -> (Broker, Session) 
         topology: mqtt.topology(),
         store: Arc::new(store.clone()),
         authenticator: Arc::new(LoopbackGuest),
+        users: Vec::new(),
     };
     let broker = Broker::open(setup).await.expect("opens");
-    let other = broker.session(SessionSpec::anonymous("/", Origin::default())).await;
+    let other = broker
+        .session(SessionSpec::anonymous("/", Origin::default(), Identity::unlimited("guest")))
+        .await;
     (broker, other.expect("a session"))
 }
 
@@ -78,6 +81,9 @@ pub fn connect(broker: &Broker, options: Options, drain: &Drain, v5: bool) -> Cl
         head: bytes::BytesMut::new(),
         peer: "test".into(),
         loopback: true,
+        secure: false,
+        certificate: None,
+        since: tokio::time::Instant::now(),
         listener: "mqtt".into(),
         drain: drain.clone(),
     };

@@ -71,14 +71,17 @@ pub(super) async fn log_in(
     let (claimed, client) = (text("login"), text("client-id").unwrap_or_default());
     // There is one login: nothing is lost if names were noted.
     let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
-    let user = broker.login(&credentials(&text, entrance.loopback)).await?;
+    let credentials = credentials(&text, entrance);
+    let (loopback, peer) = (entrance.loopback, entrance.peer.clone());
+    let login = Login { credentials, loopback, peer };
+    let identity = broker.login(&login).await?;
     if client.len() > CLIENT_ID_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
     }
     let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
-    let origin = Origin { user, client: client.into(), listener, peer, ..Origin::default() };
+    let origin = Origin { client: client.into(), listener, peer, ..Origin::default() };
     let vhost = vhost(broker, text("host"));
-    let session = broker.session(SessionSpec::anonymous(vhost, origin)).await?;
+    let session = broker.session(SessionSpec::anonymous(vhost, origin, identity)).await?;
     let body_bytes = broker.settings().message_bytes_max;
     decoder.settle(version, Limits { body_bytes, ..Limits::AFTER_LOGIN });
     connected(line, version, &session, beats);
@@ -119,14 +122,18 @@ fn beats(headers: &Headers, min: Duration) -> Result<HeartBeats, Error> {
     Ok(HeartBeats { sent: interval(wants)?, expected: interval(can)? })
 }
 
-fn credentials(text: &impl Fn(&'static str) -> Option<String>, loopback: bool) -> Login {
+fn credentials(text: &impl Fn(&'static str) -> Option<String>, entrance: &Entrance) -> Credentials {
     let user = text("login").unwrap_or_default();
     let passcode = text("passcode").unwrap_or_default();
-    let credentials = match user.is_empty() && passcode.is_empty() {
+    if passcode.is_empty()
+        && let Some(certificate) = entrance.by_certificate((&*user).into())
+    {
+        return certificate;
+    }
+    match user.is_empty() && passcode.is_empty() {
         true => Credentials::Anonymous,
         false => Credentials::Password { user: user.into(), password: Secret(passcode.into()) },
-    };
-    Login { credentials, loopback }
+    }
 }
 
 /// Client libraries send the name of the machine they connect to; only a virtual host's name means one.
@@ -190,7 +197,7 @@ mod tests {
         let login = |block| {
             let headers = headers(block);
             let text = |name: &'static str| value(&headers, name, Version::V12);
-            credentials(&text, true).credentials
+            credentials(&text)
         };
         assert!(matches!(login("host:x\n"), Credentials::Anonymous));
         assert!(matches!(login("login:\npasscode:\n"), Credentials::Anonymous));

@@ -1,0 +1,243 @@
+//! Who may log in: `guest` and nobody in particular from this machine, the broker's users by password or by
+//! certificate.
+
+use crate::REFUSED;
+use crate::password::PasswordHash;
+use crate::verify::{Attempt, Outcome, Verifier};
+use async_trait::async_trait;
+use crossdock_core::{
+    Access, Account, Authenticator, CertificateNames, Credentials, Directory, Error, ErrorKind,
+    GUEST, Identity, Login, LoopbackGuest, Name, Secret,
+};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+/// Which name in a client's certificate is the user's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CertificateUser {
+    /// The common name of the subject, if it has one and no more.
+    #[default]
+    CommonName,
+    /// All of the subject, as RFC 4514 writes it.
+    Subject,
+    /// The first subject alternative name that is the name of a user, without its kind.
+    AlternativeName,
+}
+
+/// The authenticator of a broker with users.
+pub struct Logins {
+    verifier: Verifier,
+    certificate_user: CertificateUser,
+}
+
+impl Logins {
+    pub fn new(verifier: Verifier, certificate_user: CertificateUser) -> Self {
+        Self { verifier, certificate_user }
+    }
+
+    async fn by_password(
+        &self,
+        (user, password): (&Name, &Secret),
+        address: IpAddr,
+        accounts: &dyn Directory,
+    ) -> Result<Identity, Error> {
+        let account = accounts.account(user);
+        let hashes = account.as_deref().map(hashes);
+        let attempt = Attempt { user, password, address, hashes };
+        self.verifier.verify(&attempt).await?;
+        // It took a while: the user may be gone, or have other passwords by now.
+        let now = accounts.account(user);
+        let is_same = match (&account, &now) {
+            (Some(before), Some(now)) => before.verifiers == now.verifiers,
+            _ => false,
+        };
+        match now.filter(|_| is_same) {
+            Some(account) => Ok(identity(&account)),
+            None => Err(refused()),
+        }
+    }
+
+    /// The listener has verified the certificate. `claimed`: what the client calls itself, or empty.
+    fn by_certificate(
+        &self,
+        (claimed, names): (&Name, &CertificateNames),
+        address: IpAddr,
+        accounts: &dyn Directory,
+    ) -> Result<Identity, Error> {
+        let account = match self.certificate_user {
+            CertificateUser::CommonName => match names.common_names.as_slice() {
+                [only] => accounts.account(only),
+                _ => None,
+            },
+            CertificateUser::Subject => accounts.account(&names.subject),
+            CertificateUser::AlternativeName => names.alternative_names.iter().find_map(|name| {
+                let (_, name) = name.split_once(':')?;
+                accounts.account(name)
+            }),
+        };
+        let account = account.filter(|account| claimed.is_empty() || *claimed == account.name);
+        let named = account.as_ref().map_or(claimed, |account| &account.name);
+        self.verifier.admit(named, address)?;
+        let outcome = if account.is_some() { Outcome::Accepted } else { Outcome::Unknown };
+        self.verifier.note(named, address, outcome);
+        account.map(|account| identity(&account)).ok_or_else(refused)
+    }
+}
+
+/// The hashes of an account. Its other verifiers are of SCRAM.
+fn hashes(account: &Account) -> Arc<[PasswordHash]> {
+    let texts = account.verifiers.iter().filter_map(|one| std::str::from_utf8(&one.0).ok());
+    texts.filter_map(|text| PasswordHash::parse(text).ok()).collect()
+}
+
+fn identity(account: &Account) -> Identity {
+    Identity { tags: account.tags.clone(), ..Identity::of_account(account.name.clone()) }
+}
+
+fn refused() -> Error {
+    Error::new(ErrorKind::Refused, REFUSED)
+}
+
+/// The address of a peer that is told as `address:port`. What is none counts as one address.
+fn address(peer: &str) -> IpAddr {
+    let address = peer.parse::<SocketAddr>().map(|peer| peer.ip().to_canonical());
+    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+#[async_trait]
+impl Authenticator for Logins {
+    async fn login(&self, login: &Login, accounts: &dyn Directory) -> Result<Identity, Error> {
+        let address = address(&login.peer);
+        match &login.credentials {
+            Credentials::Password { user, password } if **user != *GUEST => {
+                self.by_password((user, password), address, accounts).await
+            }
+            Credentials::Certificate { user, names } => {
+                self.by_certificate((user, names), address, accounts)
+            }
+            Credentials::Anonymous | Credentials::Password { .. } | Credentials::Token { .. } => {
+                LoopbackGuest.login(login, accounts).await
+            }
+        }
+    }
+
+    fn access_of(&self, user: &str) -> Access {
+        LoopbackGuest.access_of(user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyed::ProcessKey;
+    use crate::verify::VerifierSettings;
+    use parking_lot::Mutex;
+    use std::collections::BTreeMap;
+
+    /// Users that a test may change.
+    #[derive(Default)]
+    struct Users(Mutex<BTreeMap<Name, Arc<Account>>>);
+
+    impl Users {
+        fn set(&self, name: &str, password: Option<&'static str>) {
+            let hash = |text: &'static str| {
+                let hash = crate::password::hash(&Secret(text.into())).expect("a hash");
+                Secret(hash.text().to_owned().into())
+            };
+            let verifiers = password.map(hash).into_iter().collect();
+            let account = Account { name: name.into(), verifiers, ..Account::default() };
+            self.0.lock().insert(name.into(), Arc::new(account));
+        }
+    }
+
+    impl Directory for Users {
+        fn account(&self, user: &str) -> Option<Arc<Account>> {
+            self.0.lock().get(user).cloned()
+        }
+
+        fn generation(&self) -> u64 {
+            0
+        }
+    }
+
+    fn logins(certificate_user: CertificateUser) -> Logins {
+        let key = ProcessKey::random().expect("random bytes");
+        Logins::new(Verifier::new(VerifierSettings::default(), key), certificate_user)
+    }
+
+    fn login(credentials: Credentials, loopback: bool) -> Login {
+        Login { credentials, loopback, peer: "192.0.2.1:4711".into() }
+    }
+
+    fn password(user: &str, password: &'static str) -> Credentials {
+        Credentials::Password { user: user.into(), password: Secret(password.into()) }
+    }
+
+    #[tokio::test]
+    async fn users_come_with_their_password_and_guest_from_this_machine() {
+        let (logins, users) = (logins(CertificateUser::CommonName), Users::default());
+        users.set("ann", Some("secret"));
+        users.set("guest", Some("other"));
+        let mut found = Vec::new();
+        for (credentials, loopback) in [
+            (password("ann", "secret"), false),
+            (password("ann", "wrong"), false),
+            (password("bob", "secret"), false),
+            (password("guest", "guest"), true),
+            (password("guest", "guest"), false),
+            (password("guest", "other"), false),
+            (Credentials::Anonymous, true),
+            (Credentials::Anonymous, false),
+        ] {
+            let identity = logins.login(&login(credentials, loopback), &users).await;
+            found.push(identity.map(|identity| identity.user.to_string()).ok());
+        }
+        let names = [Some("ann"), None, None, Some("guest"), None, None, Some("guest"), None];
+        assert_eq!(found, names.map(|name| name.map(str::to_owned)));
+        // A user without a password cannot log in by one.
+        users.set("carl", None);
+        assert!(logins.login(&login(password("carl", ""), false), &users).await.is_err());
+        // Who has another password by now needs that one, although the old one was verified a moment ago.
+        users.set("ann", Some("changed"));
+        assert!(logins.login(&login(password("ann", "secret"), false), &users).await.is_err());
+        assert!(logins.login(&login(password("ann", "changed"), false), &users).await.is_ok());
+        users.0.lock().clear();
+        assert!(logins.login(&login(password("ann", "changed"), false), &users).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_certificate_names_its_user() {
+        let names = CertificateNames {
+            subject: "CN=device,O=Plant".into(),
+            common_names: vec!["device".into()],
+            alternative_names: vec!["DNS:unknown.example".into(), "URI:urn:device:7".into()],
+        };
+        let certificate = |claimed: &str, names: &CertificateNames| Credentials::Certificate {
+            user: claimed.into(),
+            names: names.clone(),
+        };
+        let users = Users::default();
+        for name in ["device", "CN=device,O=Plant", "urn:device:7"] {
+            users.set(name, None);
+        }
+        for (which, user) in [
+            (CertificateUser::CommonName, "device"),
+            (CertificateUser::Subject, "CN=device,O=Plant"),
+            (CertificateUser::AlternativeName, "urn:device:7"),
+        ] {
+            let logins = logins(which);
+            for claimed in ["", user] {
+                let login = login(certificate(claimed, &names), false);
+                let identity = logins.login(&login, &users).await.expect("it is a user's");
+                assert_eq!(&*identity.user, user);
+            }
+            let other = login(certificate("other", &names), false);
+            assert!(logins.login(&other, &users).await.is_err());
+        }
+        // Two common names are none.
+        let two = ["device".to_owned(), "admin".to_owned()].to_vec();
+        let names = CertificateNames { common_names: two, ..names };
+        let login = login(certificate("", &names), false);
+        assert!(logins(CertificateUser::CommonName).login(&login, &users).await.is_err());
+    }
+}

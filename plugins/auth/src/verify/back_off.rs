@@ -1,0 +1,158 @@
+//! Who has to wait before the next try: whoever failed often from one address. It is kept by user and address, so that
+//! somebody who guesses a user's password does not lock the user out elsewhere. Loopback addresses are addresses.
+//!
+//! After the fifth failure a source is refused for one second, after each further one for twice as long, up to a
+//! minute. What is refused in that time is no failure. A success, or ten minutes without a failure, clears it.
+
+use super::aging::Aging;
+use super::origin::{Origin, Source};
+use std::time::{Duration, Instant};
+
+/// Failures that cost nothing.
+const FREE_FAILURES: u32 = 4;
+/// The first delay. It doubles with each further failure.
+const DELAY_FIRST: Duration = Duration::from_secs(1);
+/// The longest delay.
+const DELAY_MAX: Duration = Duration::from_secs(60);
+/// After this time without a failure, all is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// Most sources, and most origins, that are kept.
+const ENTRIES_MAX: usize = 100_000;
+/// An origin with this many failures, whoever the users were, is served after the others.
+const ORIGIN_FAILURES_DOUBTFUL: u32 = 20;
+
+/// What is known of one source.
+struct Failures {
+    count: u32,
+    refused_until: Instant,
+}
+
+pub(crate) struct BackOff {
+    sources: Aging<Source, Failures>,
+    origins: Aging<Origin, u32>,
+}
+
+impl BackOff {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            sources: Aging::new(ENTRIES_MAX, FORGOTTEN_AFTER, now),
+            origins: Aging::new(ENTRIES_MAX, FORGOTTEN_AFTER, now),
+        }
+    }
+
+    /// Whether the source may not try now.
+    pub(crate) fn is_refused(&self, source: &Source, now: Instant) -> bool {
+        self.sources.get(source, now).is_some_and(|(_, failures)| now < failures.refused_until)
+    }
+
+    /// Whether others are served first: the source failed lately, or its origin did so often.
+    pub(crate) fn is_doubtful(&self, source: &Source, now: Instant) -> bool {
+        let of_origin = self.origins.get(&source.origin, now).map_or(0, |(_, count)| *count);
+        self.sources.get(source, now).is_some() || of_origin >= ORIGIN_FAILURES_DOUBTFUL
+    }
+
+    pub(crate) fn failed(&mut self, source: Source, now: Instant) {
+        let before = self.sources.get(&source, now).map_or(0, |(_, failures)| failures.count);
+        let count = before.saturating_add(1);
+        let refused_until = now + delay(count);
+        self.sources.put(source, Failures { count, refused_until }, now);
+        let of_origin = self.origins.get(&source.origin, now).map_or(0, |(_, count)| *count);
+        self.origins.put(source.origin, of_origin.saturating_add(1), now);
+    }
+
+    /// Clears the source. Its origin keeps its failures: who has one right password could clear them for others.
+    pub(crate) fn succeeded(&mut self, source: &Source) {
+        self.sources.remove(source);
+    }
+}
+
+/// How long a source is refused after its last failure was the one of this number, counted from 1.
+fn delay(failures: u32) -> Duration {
+    match failures.saturating_sub(FREE_FAILURES) {
+        0 => Duration::ZERO,
+        beyond => {
+            let factor = 1u32.checked_shl(beyond - 1).unwrap_or(u32::MAX);
+            DELAY_FIRST.saturating_mul(factor).min(DELAY_MAX)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::origin::UserId;
+    use super::*;
+    use crate::keyed::ProcessKey;
+
+    fn source(user: &str, address: [u8; 4]) -> Source {
+        let user = UserId::of(user, &ProcessKey::new(&[0; 32]));
+        Source { user, origin: Origin::V4(address.into()) }
+    }
+
+    #[test]
+    fn the_delay_begins_at_the_fifth_failure_and_doubles_to_a_minute() {
+        let seconds: Vec<u64> = (0..14).map(|n| delay(n).as_secs()).collect();
+        assert_eq!(seconds, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(delay(u32::MAX), DELAY_MAX);
+    }
+
+    #[test]
+    fn a_source_is_refused_until_its_delay_is_over_and_no_other_one_is() {
+        let (mut back_off, mut now) = (BackOff::new(Instant::now()), Instant::now());
+        let bad = source("admin", [127, 0, 0, 1]);
+        for _ in 0..4 {
+            back_off.failed(bad, now);
+            assert!(!back_off.is_refused(&bad, now));
+        }
+        for seconds in [1, 2, 4] {
+            back_off.failed(bad, now);
+            assert!(back_off.is_refused(&bad, now));
+            assert!(!back_off.is_refused(&source("admin", [127, 0, 0, 2]), now));
+            assert!(!back_off.is_refused(&source("other", [127, 0, 0, 1]), now));
+            now += Duration::from_secs(seconds) - Duration::from_millis(1);
+            assert!(back_off.is_refused(&bad, now));
+            now += Duration::from_millis(1);
+            assert!(!back_off.is_refused(&bad, now));
+        }
+    }
+
+    #[test]
+    fn a_success_or_ten_minutes_clear_it() {
+        let now = Instant::now();
+        let mut back_off = BackOff::new(now);
+        let bad = source("admin", [192, 0, 2, 1]);
+        let five = |back_off: &mut BackOff, now| (0..5).for_each(|_| back_off.failed(bad, now));
+        five(&mut back_off, now);
+        back_off.succeeded(&bad);
+        assert!(!back_off.is_refused(&bad, now) && !back_off.is_doubtful(&bad, now));
+        five(&mut back_off, now);
+        let nearly = now + FORGOTTEN_AFTER - Duration::from_secs(1);
+        assert!(back_off.is_doubtful(&bad, nearly));
+        let later = now + FORGOTTEN_AFTER;
+        assert!(!back_off.is_doubtful(&bad, later));
+        back_off.failed(bad, later);
+        assert!(!back_off.is_refused(&bad, later), "failures were remembered for longer");
+    }
+
+    #[test]
+    fn an_origin_with_many_failures_is_doubtful_for_every_user() {
+        let now = Instant::now();
+        let mut back_off = BackOff::new(now);
+        for n in 0..ORIGIN_FAILURES_DOUBTFUL {
+            assert!(!back_off.is_doubtful(&source("good", [192, 0, 2, 1]), now));
+            back_off.failed(source(&format!("user-{n}"), [192, 0, 2, 1]), now);
+        }
+        assert!(back_off.is_doubtful(&source("good", [192, 0, 2, 1]), now));
+        assert!(!back_off.is_refused(&source("good", [192, 0, 2, 1]), now));
+        assert!(!back_off.is_doubtful(&source("good", [192, 0, 2, 2]), now));
+    }
+
+    #[test]
+    fn the_tables_are_bounded() {
+        let now = Instant::now();
+        let mut back_off = BackOff::new(now);
+        for n in 0..u32::try_from(ENTRIES_MAX).expect("small") + 1_000 {
+            back_off.failed(source("user", n.to_be_bytes()), now);
+        }
+        assert!(back_off.sources.len() <= ENTRIES_MAX && back_off.origins.len() <= ENTRIES_MAX);
+    }
+}
