@@ -62,6 +62,7 @@ struct Inner {
     state: Mutex<StoreState>,
     released: Notify,
     spill: Option<MemorySpill>,
+    fetches: AtomicU64,
 }
 
 /// Pieces that have left the broker's memory.
@@ -107,6 +108,11 @@ impl MemoryStore {
         if let Some(spill) = &self.0.spill {
             spill.bytes_max.store(bytes, Ordering::Relaxed);
         }
+    }
+
+    /// How often entries were read back.
+    pub fn fetches(&self) -> u64 {
+        self.0.fetches.load(Ordering::Relaxed)
     }
 
     /// How many pieces are in that room.
@@ -159,7 +165,7 @@ impl MemoryStore {
             bytes_max: spill.bytes_max.load(Ordering::Relaxed).into(),
             ..MemorySpill::default()
         });
-        MemoryStore(Arc::new(Inner { state: Mutex::new(copy), released: Notify::new(), spill }))
+        MemoryStore(Arc::new(Inner { state: Mutex::new(copy), spill, ..Inner::default() }))
     }
 
     /// How many appends succeeded, for tests of batching.
@@ -217,6 +223,7 @@ impl Store for MemoryStore {
     }
 
     async fn fetch(&self, _: JournalId, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
+        self.0.fetches.fetch_add(1, Ordering::Relaxed);
         let state = self.0.state.lock();
         at.iter()
             .map(|pos| match state.entries.get(&pos.0) {

@@ -86,6 +86,8 @@ fn rules(dice: &mut Dice) -> Rules {
         single_active: dice.chance(15),
         durable: true,
         keeps_seen: false,
+        // What leaves is seen as a departure; what is dropped unread is tested on the broker.
+        dead_letters: true,
         by_source: false,
     }
 }

@@ -169,6 +169,10 @@ impl Subscription {
                 break;
             }
             let Some(message) = &record.message else {
+                if expired && !self.rules.dead_letters {
+                    self.drop_unread(offset, out);
+                    continue;
+                }
                 self.load_from(offset, out);
                 break;
             };
@@ -264,6 +268,16 @@ impl Subscription {
         out.departures.push(Departure { offset, message, reason, detail: None, durable });
     }
 
+    /// Removes a ready record that has left memory and goes nowhere: its message is not read back for that.
+    fn drop_unread(&mut self, offset: Offset, out: &mut Effects) {
+        if let Some(record) = self.remove_ready(offset) {
+            out.freed.extend(record.place);
+            if record.durable {
+                out.settled.push(offset);
+            }
+        }
+    }
+
     fn drop_own(&mut self, offset: Offset, out: &mut Effects) {
         if let Some(record) = self.remove_ready(offset) {
             out.freed.extend(record.place);
@@ -287,7 +301,11 @@ impl Subscription {
 
     /// The same, for as many as one dispatch may move out.
     fn expire_some(&mut self, now: Timestamp, out: &mut Effects) {
-        while out.departures.len() < EXPIRE_MAX && self.expire_one(now, out) {}
+        for _ in out.departures.len()..EXPIRE_MAX {
+            if !self.expire_one(now, out) {
+                break;
+            }
+        }
     }
 
     /// False when there was nothing to move out.
@@ -300,6 +318,10 @@ impl Subscription {
             match message {
                 Some(message) => {
                     self.leave(offset, message, Reason::Expired, out);
+                    return true;
+                }
+                None if !self.rules.dead_letters => {
+                    self.drop_unread(offset, out);
                     return true;
                 }
                 None => self.load_from(offset, out),
@@ -319,6 +341,11 @@ impl Subscription {
         {
             let Some(offset) = self.ready.peek_lowest(&mut self.log) else { break };
             let Some(message) = self.log.get(offset).and_then(|r| r.message.clone()) else {
+                if !self.rules.dead_letters {
+                    self.drop_unread(offset, out);
+                    dropped = true;
+                    continue;
+                }
                 self.load_from(offset, out);
                 break;
             };

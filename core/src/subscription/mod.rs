@@ -51,6 +51,8 @@ pub struct Rules {
     pub durable: bool,
     /// A session's own queue: what its client has been sent is owed to it and does not expire (MQTT 5 §3.3.2.3.3).
     pub keeps_seen: bool,
+    /// What leaves otherwise than by being accepted has somewhere to go, so its message is needed.
+    pub dead_letters: bool,
     /// Records of one [source](crate::message::Message::source) go to one consumer, so that they keep their order.
     pub by_source: bool,
 }
@@ -66,6 +68,7 @@ impl Rules {
             single_active: spec.single_active,
             durable: spec.durable,
             keeps_seen: false,
+            dead_letters: spec.dead_letter.is_some(),
             by_source: false,
         }
     }

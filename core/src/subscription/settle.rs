@@ -144,6 +144,7 @@ impl Subscription {
     ) {
         if let Some(record) = self.log.get_mut(offset)
             && record.message.is_none()
+            && self.rules.dead_letters
         {
             record.removal_reason = Some(Box::new((reason, detail)));
             record.state = RecordState::PendingRemoval;
@@ -152,9 +153,14 @@ impl Subscription {
         }
         let Some(record) = self.log.remove(offset) else { return };
         out.freed.extend(record.place);
-        if let Some(message) = record.message {
-            let durable = record.durable;
-            out.departures.push(Departure { offset, message, reason, detail, durable });
+        let durable = record.durable;
+        match record.message {
+            Some(message) => {
+                out.departures.push(Departure { offset, message, reason, detail, durable });
+            }
+            // It goes nowhere, and is not read back for that.
+            None if durable => out.settled.push(offset),
+            None => {}
         }
     }
 

@@ -188,7 +188,7 @@ fn leaving_with_much_in_flight() {
 #[test]
 fn moving_what_was_rejected_and_is_not_in_memory() {
     grows_linearly("n rejected records that are read back", 4_000, |n| {
-        let mut queue = Bare::new(Rules::default());
+        let mut queue = Bare::new(Rules { dead_letters: true, ..Rules::default() });
         let handle = queue.attach(u32::MAX, |_| {});
         queue.append(n);
         let given = queue.dispatch();

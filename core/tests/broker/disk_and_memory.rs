@@ -109,6 +109,52 @@ async fn a_deep_queue_does_not_stay_in_memory() {
     assert_eq!(c.ready("q"), 0);
 }
 
+#[tokio::test]
+async fn what_goes_nowhere_is_dropped_without_being_read_back() {
+    let settings = Settings { memory_resident: 50_000, ..Settings::default() };
+    let stage = Stage::with(MemoryStore::default(), settings, Vec::new()).await;
+    let mut c = stage.client().await;
+    let limits = Limits { messages: Some(500), ..Limits::default() };
+    c.declare(QueueSpec { limits, ..QueueSpec::durable("long") }).await;
+    c.declare(QueueSpec { ttl_ms: Some(300), ..QueueSpec::durable("short-lived") }).await;
+    c.declare(QueueSpec::durable("rejected")).await;
+    let body = "x".repeat(500);
+    let mut sent = 0;
+    for n in 0..1_500 {
+        for queue in ["long", "short-lived", "rejected"] {
+            sent = c.put(Address::queue(queue), &format!("{n} {body}"), |m| m.durable = true);
+        }
+        if n % 100 == 99 {
+            c.session.flush();
+            c.confirmed(sent).await;
+        }
+    }
+    until("memory is free", || stage.broker.memory_used() < 300_000).await;
+    // The first ones were dropped for the last ones, and more go now.
+    for n in 1_500..2_000 {
+        sent = c.put(Address::queue("long"), &format!("{n} {body}"), |m| m.durable = true);
+    }
+    c.session.flush();
+    c.confirmed(sent).await;
+    until("the queue's limit holds", || c.ready("long") == 500).await;
+    until("they expire", || c.ready("short-lived") == 0).await;
+    assert_eq!(stage.store.fetches(), 0);
+    // What was given out and left memory meanwhile can be rejected.
+    let consumer = c.consume("rejected", 100, true).await;
+    let got = c.take(100).await;
+    until("memory is free", || stage.broker.memory_used() < 300_000).await;
+    let before = stage.store.fetches();
+    c.settle(&got, Outcome::Rejected { reason: None });
+    c.session.sync().await.expect("stored");
+    c.session.detach(consumer, OnDetach::Return).await;
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    assert_eq!((c.ready("long"), c.ready("short-lived")), (500, 0));
+    c.consume("long", 1, true).await;
+    assert!(c.take(1).await[0].message.body().starts_with(b"1500 "));
+    assert!(before > 0 && c.ready("rejected") <= 1_400, "{} of 1,500 wait", c.ready("rejected"));
+}
+
 /// Transient messages: `count` of 500 bytes and their number, from `first`.
 async fn put_transient(c: &mut Client, first: usize, count: usize) {
     let body = "x".repeat(500);

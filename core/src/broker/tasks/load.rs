@@ -8,14 +8,24 @@ use crate::broker::turn::run::Turn;
 use crate::broker::vhost::queue::Queue;
 use crate::log::{Offset, Place};
 use std::sync::{Arc, Weak};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Queues whose records are read back at once. Each reads whole entries of the journal, which takes milliseconds: the
+/// tasks of thousands of queues would stand in front of everybody else's.
+const AT_ONCE: usize = 4;
 
 /// Reads what is asked for, each queue's on a task of its own, as long as the broker is there.
 pub async fn run(shared: Weak<Shared>, mut asked: mpsc::Receiver<()>) {
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
     while asked.recv().await.is_some() {
         let Some(shared) = shared.upgrade() else { return };
         for load in shared.loads.take() {
-            tokio::spawn(carry_out(shared.clone(), load));
+            let (shared, turns) = (shared.clone(), turns.clone());
+            tokio::spawn(async move {
+                // An error is a closed semaphore, and nobody closes it.
+                let _turn = turns.acquire().await;
+                carry_out(shared, load).await;
+            });
         }
     }
 }

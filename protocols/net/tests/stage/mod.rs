@@ -134,6 +134,7 @@ impl Stage {
             topology: Vec::new(),
             store: Arc::new(MemoryStore::default()),
             authenticator: Arc::new(LoopbackGuest),
+            users: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("opens");
         let (stop, drain) = Drain::channel();

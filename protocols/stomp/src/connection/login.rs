@@ -71,7 +71,7 @@ pub(super) async fn log_in(
     let (claimed, client) = (text("login"), text("client-id").unwrap_or_default());
     // There is one login: nothing is lost if names were noted.
     let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
-    let credentials = credentials(&text, entrance);
+    let credentials = credentials(&text, |user| entrance.by_certificate(user));
     let (loopback, peer) = (entrance.loopback, entrance.peer.clone());
     let login = Login { credentials, loopback, peer };
     let identity = broker.login(&login).await?;
@@ -122,11 +122,15 @@ fn beats(headers: &Headers, min: Duration) -> Result<HeartBeats, Error> {
     Ok(HeartBeats { sent: interval(wants)?, expected: interval(can)? })
 }
 
-fn credentials(text: &impl Fn(&'static str) -> Option<String>, entrance: &Entrance) -> Credentials {
+/// `certificate`: what the client's certificate says, if it showed one.
+fn credentials(
+    text: &impl Fn(&'static str) -> Option<String>,
+    certificate: impl FnOnce(Name) -> Option<Credentials>,
+) -> Credentials {
     let user = text("login").unwrap_or_default();
     let passcode = text("passcode").unwrap_or_default();
     if passcode.is_empty()
-        && let Some(certificate) = entrance.by_certificate((&*user).into())
+        && let Some(certificate) = certificate((&*user).into())
     {
         return certificate;
     }
@@ -197,7 +201,7 @@ mod tests {
         let login = |block| {
             let headers = headers(block);
             let text = |name: &'static str| value(&headers, name, Version::V12);
-            credentials(&text)
+            credentials(&text, |_| None)
         };
         assert!(matches!(login("host:x\n"), Credentials::Anonymous));
         assert!(matches!(login("login:\npasscode:\n"), Credentials::Anonymous));
