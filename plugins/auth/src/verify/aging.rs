@@ -28,6 +28,15 @@ impl<K: Hash + Eq, V> Aging<K, V> {
         (now.saturating_duration_since(*at) < self.lifetime).then_some((*at, value))
     }
 
+    /// An entry that is to be changed. That does not make it younger.
+    pub(crate) fn get_mut(&mut self, key: &K, now: Instant) -> Option<&mut V> {
+        let (at, value) = match self.young.get_mut(key) {
+            Some(entry) => entry,
+            None => self.old.get_mut(key)?,
+        };
+        (now.saturating_duration_since(*at) < self.lifetime).then_some(value)
+    }
+
     /// Puts an entry there, in the place of one with the same key.
     pub(crate) fn put(&mut self, key: K, value: V, now: Instant) {
         let is_over = now.saturating_duration_since(self.begun) >= self.lifetime;

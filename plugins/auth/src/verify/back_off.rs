@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const FREE_FAILURES: u32 = 4;
 /// The first delay. It doubles with each further failure.
 const DELAY_FIRST: Duration = Duration::from_secs(1);
+/// Between two looks at what was right lately, for a source that is refused.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// The longest delay.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 /// After this time without a failure, all is forgotten.
@@ -25,6 +27,8 @@ const ORIGIN_FAILURES_DOUBTFUL: u32 = 20;
 struct Failures {
     count: u32,
     refused_until: Instant,
+    /// When it was last looked whether a password of a source that is refused was right lately.
+    looked: Option<Instant>,
 }
 
 pub(crate) struct BackOff {
@@ -45,6 +49,17 @@ impl BackOff {
         self.sources.get(source, now).is_some_and(|(_, failures)| now < failures.refused_until)
     }
 
+    /// Whether it may be looked if a password was right lately, although the source is refused: ten times a second.
+    pub(crate) fn may_look(&mut self, source: &Source, now: Instant) -> bool {
+        let Some(failures) = self.sources.get_mut(source, now) else { return true };
+        let may =
+            failures.looked.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN_LOOKS);
+        if may {
+            failures.looked = Some(now);
+        }
+        may
+    }
+
     /// Whether others are served first: the source failed lately, or its origin did so often.
     pub(crate) fn is_doubtful(&self, source: &Source, now: Instant) -> bool {
         let of_origin = self.origins.get(&source.origin, now).map_or(0, |(_, count)| *count);
@@ -52,10 +67,11 @@ impl BackOff {
     }
 
     pub(crate) fn failed(&mut self, source: Source, now: Instant) {
-        let before = self.sources.get(&source, now).map_or(0, |(_, failures)| failures.count);
+        let before = self.sources.get(&source, now);
+        let (before, looked) = before.map_or((0, None), |(_, known)| (known.count, known.looked));
         let count = before.saturating_add(1);
         let refused_until = now + delay(count);
-        self.sources.put(source, Failures { count, refused_until }, now);
+        self.sources.put(source, Failures { count, refused_until, looked }, now);
         let of_origin = self.origins.get(&source.origin, now).map_or(0, |(_, count)| *count);
         self.origins.put(source.origin, of_origin.saturating_add(1), now);
     }

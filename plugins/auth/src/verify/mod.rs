@@ -2,7 +2,7 @@
 //! about is who waits for whom:
 //!
 //! ```text
-//!            failed too often? ─► refused                              (back_off)
+//!            failed too often? ─► refused, unless it was right lately  (back_off)
 //! attempt ─► verified lately?  ─► accepted                             (aging)
 //!            being verified?   ─► waits for that one's answer          (one hash for any number of equal logins)
 //!            line is full?     ─► unavailable                          (line)
@@ -260,7 +260,11 @@ impl Verifier {
     fn begin(&self, entry: &Entry, attempt: &Attempt<'_>) -> Begun {
         let (now, source) = (now(), entry.source);
         let mut state = self.shared.state.lock();
-        if state.back_off.is_refused(&source, now) {
+        let verified = state.remembered.get(&entry.pair, now).map(|(at, _)| at);
+        let is_refused = state.back_off.is_refused(&source, now);
+        // What was right lately is not kept out by somebody else's wrong password, behind the same address and for the
+        // same user; but remembered passwords cannot be guessed at without end.
+        if is_refused && !(state.back_off.may_look(&source, now) && verified.is_some()) {
             return Begun::Ended(Outcome::BackedOff);
         }
         let flight = state.flights.get(&entry.pair).map(|f| (f.answer.subscribe(), f.source));
@@ -268,9 +272,10 @@ impl Verifier {
         if flight.is_none() && state.line.waiting_of(&source) >= GUESSES_WAITING_MAX {
             return Begun::Ended(Outcome::BackedOff);
         }
-        let verified = state.remembered.get(&entry.pair, now).map(|(at, _)| at);
         if verified.is_some_and(|at| now.saturating_duration_since(at) < CACHED_FOR) {
-            state.back_off.succeeded(&source);
+            if !is_refused {
+                state.back_off.succeeded(&source);
+            }
             return Begun::Ended(Outcome::Cached);
         }
         if let Some((answer, of)) = flight {

@@ -331,6 +331,29 @@ async fn after_five_failures_nothing_is_hashed_until_the_delay_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_right_lately_passes_a_neighbours_wrong_password() {
+    let (house, user) = (house(1, 10), user("fleet", &["right"]));
+    assert_eq!(house.kind(&user, "right", 1).await, None);
+    for _ in 0..8 {
+        assert_eq!(house.kind(&user, "old", 1).await, REFUSES);
+        pass(10).await;
+    }
+    for _ in 0..7 {
+        assert_eq!(house.kind(&user, "old", 1).await, REFUSES);
+    }
+    // One device of the fleet goes on with an old password; the others come in all the same.
+    for _ in 0..20 {
+        tokio::time::advance(Duration::from_millis(150)).await;
+        assert_eq!(house.kind(&user, "right", 1).await, None);
+        assert_eq!(house.kind(&user, "old", 1).await, REFUSES);
+    }
+    // At ten times a second: what was right cannot be guessed at without end.
+    tokio::time::advance(Duration::from_millis(150)).await;
+    assert_eq!(house.kind(&user, "guess", 1).await, REFUSES);
+    assert_eq!(house.kind(&user, "right", 1).await, REFUSES);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_burst_of_guesses_is_cut_off_where_back_off_begins() {
     let (house, user) = (house(1, 100), user("u", &["right"]));
     house.gate.shut();

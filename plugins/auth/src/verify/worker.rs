@@ -68,7 +68,9 @@ impl State {
                 self.flights.remove(&job.pair);
                 continue;
             }
-            if self.back_off.is_refused(&job.source, now()) {
+            // What was right lately was let in although its source is refused.
+            let is_known = self.remembered.get(&job.pair, now()).is_some();
+            if !is_known && self.back_off.is_refused(&job.source, now()) {
                 self.answer(&job.pair, Answer::BackedOff);
                 continue;
             }
@@ -81,7 +83,10 @@ impl State {
     fn note(&mut self, job: &Job, answer: Answer) {
         match answer {
             Answer::Right(_) => {
-                self.back_off.succeeded(&job.source);
+                // A neighbour of who is refused now is not who failed.
+                if !self.back_off.is_refused(&job.source, now()) {
+                    self.back_off.succeeded(&job.source);
+                }
                 if self.flights.get(&job.pair).is_some_and(|flight| !flight.is_stale) {
                     self.remembered.put(job.pair, job.source.user, now());
                 }
