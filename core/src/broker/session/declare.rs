@@ -4,6 +4,7 @@
 use super::state::Session;
 use crate::broker::door::events::{Declared, ObjectCounts, QueueStatus};
 use crate::broker::operations::ops::Ops;
+use crate::broker::shared::identifiers::Identifiers;
 use crate::broker::turn::removal;
 use crate::broker::vhost::content_path::is_route_queue;
 use crate::broker::vhost::host::reserved_queue;
@@ -86,7 +87,7 @@ impl Session {
         let shared = self.shared();
         let is_made_up = spec.name.is_empty();
         if is_made_up {
-            spec.name = format!("amq.gen-{}", shared.identifiers.unique_text(shared.now())).into();
+            spec.name = format!("amq.gen-{}", Identifiers::unique_text()).into();
         }
         self.check_spec(&spec)?;
         self.check_declare(&spec, is_made_up)?;

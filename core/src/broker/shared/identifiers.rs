@@ -1,7 +1,8 @@
 //! Numbers that are given once: ids of queues, sessions and parked publishes, and generated names.
 
 use crate::exchange::SessionId;
-use crate::message::Timestamp;
+use crate::message::carry::base64url;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Gives out ids that were never used before, over restarts too.
@@ -38,8 +39,24 @@ impl Identifiers {
         SessionId(self.epoch << 40 | self.next())
     }
 
-    /// A text that no generated name had before.
-    pub fn unique_text(&self, now: Timestamp) -> String {
-        format!("{:x}-{:x}-{:x}", self.epoch, now.0, self.next())
+    /// A text that no generated name had before, and that nobody guesses: 128 random bits. The name of a reply queue is
+    /// all that protects it.
+    pub fn unique_text() -> String {
+        // Keyed by the system's randomness: the standard library's own source of it.
+        let word = || RandomState::new().build_hasher().finish().to_be_bytes();
+        base64url(&[word(), word()].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_texts_differ() {
+        let texts: std::collections::HashSet<_> =
+            (0..1000).map(|_| Identifiers::unique_text()).collect();
+        assert_eq!(texts.len(), 1000);
+        assert!(texts.iter().all(|text| text.len() == 22), "128 bits each");
     }
 }

@@ -1,7 +1,6 @@
 //! Exchanges, queues and bindings (AMQP 0-9-1 §1.6, §1.7; RabbitMQ "Exchange to exchange bindings").
 
 use super::Connection;
-use super::random::random_name;
 use crate::codec::method::{Binding, ExchangeDeclare, QueueDeclare};
 use crate::codec::{Refusal, Reply, ReplyCode};
 use crate::mapping::errors::{self, Subject};
@@ -89,7 +88,8 @@ impl Connection {
         declare: QueueDeclare,
     ) -> Result<crossdock_core::QueueStatus, Refusal> {
         let name = match declare.queue.is_empty() {
-            true => Name::from(random_name("amq.gen-")),
+            // The core makes up a name: who has not chosen it needs no right to it.
+            true => Name::default(),
             // The prefix is reserved for new names only: a client may redeclare a queue that it was given.
             false if declare.queue.starts_with(RESERVED) && self.is_no_queue(&declare.queue) => {
                 return Err(reserved("queue", &declare.queue));
