@@ -800,3 +800,23 @@ async fn the_audit_says_who_did_or_was_refused_what_and_from_where() {
     }
     assert!(!one.contains('\n'), "{one}");
 }
+
+#[tokio::test]
+async fn whose_session_is_taken_over_tried_nothing_that_it_may_not() {
+    let audit = Audit::default();
+    let lines = audit.0.clone();
+    let _guard = tracing::subscriber::set_default(audit);
+    let stage = with_user(rights(&[], &[], &["topic:#"])).await;
+    let mut old = stage.user_named("u", "me").await.expect("it is new");
+    old.try_consume(ConsumerSource::Own, 10, true).await.expect("its own queue");
+    let spec = SessionSpec {
+        name: Some("me".into()),
+        clean: true,
+        ..SessionSpec::anonymous("/", Origin::default(), Identity::of_account("u"))
+    };
+    // The old queue goes with the old session.
+    let _new = stage.open(spec).await;
+    assert!(old.events().await.notices.iter().any(|notice| matches!(notice, Notice::TakenOver)));
+    let lines = lines.lock().expect("alone").clone();
+    assert!(!lines.iter().any(|line| line.contains("a right was refused")), "{lines:?}");
+}

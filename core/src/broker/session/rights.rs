@@ -332,7 +332,7 @@ impl Session {
                 Verdict::Part => looks = true,
                 // What serves single gets gives nothing by itself, and has to be settled.
                 Verdict::Nothing if attachment.is_getter => {}
-                Verdict::Nothing => ended.push((id, queue.name.clone())),
+                Verdict::Nothing => ended.push((id, queue.clone())),
             }
             let is_looked_at = self.is_looked_at(&queue);
             if let Some(attachment) = self.consumers.get_mut(id) {
@@ -341,8 +341,12 @@ impl Session {
         }
         self.rights.looks = looks;
         for (id, queue) in ended {
-            let why = subject.refuse(Action::Read, &Object::Queue(&queue));
             self.end_consumer(id, events);
+            // Its end was told already; the own queue of a session that somebody took over was no trespass.
+            if queue.is_gone() {
+                continue;
+            }
+            let why = subject.refuse(Action::Read, &Object::Queue(&queue.name));
             events.notices.push(Notice::Detached { consumer: id, why });
         }
     }
