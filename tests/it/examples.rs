@@ -20,13 +20,13 @@ fn required() -> bool {
 }
 
 /// Reports a missing client; fails if clients are required.
-fn missing(what: &str) {
+pub fn missing(what: &str) {
     assert!(!required(), "{what}");
     println!("skipped: {what}");
 }
 
 /// Whether a program can be run with these arguments.
-fn answers(program: &OsStr, arguments: &[&str]) -> bool {
+pub fn answers(program: &OsStr, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
@@ -146,7 +146,7 @@ fn shell() {
 }
 
 /// The Python interpreter: the one named by CROSSDOCK_PYTHON, the one that xtask set up, or any.
-fn python_binary() -> OsString {
+pub fn python_binary() -> OsString {
     std::env::var_os("CROSSDOCK_PYTHON").unwrap_or_else(|| {
         let own = root().join(".cache/venv/bin/python");
         if own.exists() { own.into_os_string() } else { OsString::from("python3") }

@@ -9,6 +9,7 @@ mod crash;
 mod crossing;
 mod disk;
 mod disk_full;
+mod doors;
 mod drain;
 mod durable;
 mod durable_trace;

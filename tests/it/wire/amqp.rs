@@ -77,23 +77,81 @@ impl Amqp {
         Self::with_frame_max(address, 131_072)
     }
 
+    /// As that user.
+    pub fn connect_as(address: SocketAddr, user: &str, password: &str) -> Self {
+        let client = Self::log_in(Socket::connect(address), (user, password));
+        client.unwrap_or_else(|why| panic!("the login of {user}: {why}"))
+    }
+
     /// `frame_max`: octets of a frame at most, its eight octets of overhead included.
     pub fn with_frame_max(address: SocketAddr, frame_max: u32) -> Self {
-        let socket = Socket::connect(address);
+        let start = Out(Vec::new()).table(&[]).short("PLAIN").long(b"\0guest\0guest");
+        let opened = Self::open(Socket::connect(address), &start, frame_max);
+        opened.expect("guest may log in")
+    }
+
+    /// Logs in over a socket, as a client that is told why its login is refused and when a consumer ends; or the code
+    /// and the text of the refusal.
+    pub fn log_in(socket: Socket, (user, password): (&str, &str)) -> Result<Self, String> {
+        let login = format!("\0{user}\0{password}");
+        Self::open(socket, &told_client().short("PLAIN").long(login.as_bytes()), 131_072)
+    }
+
+    /// The same by the certificate that was shown in the TLS handshake. `user`: whose it has to be; empty: anybody's.
+    pub fn external(socket: Socket, user: &str) -> Result<Self, String> {
+        Self::open(socket, &told_client().short("EXTERNAL").long(user.as_bytes()), 131_072)
+    }
+
+    /// `start`: client properties, mechanism and response.
+    fn open(socket: Socket, start: &Out, frame_max: u32) -> Result<Self, String> {
         let mut client = Self { socket, deliveries: VecDeque::new(), published: 0, confirmed: 0 };
         client.socket.send(b"AMQP\x00\x00\x09\x01");
-        client.expect(10, 10);
-        let login = b"\0guest\0guest";
-        let start_ok = Out::method(10, 11).table(&[]).short("PLAIN").long(login).short("en_US");
+        client.answer((10, 10))?;
+        let start_ok = Out::method(10, 11).bytes(&start.0).short("en_US");
         client.socket.send(&start_ok.frame(0));
-        client.expect(10, 30);
+        client.answer((10, 30))?;
         let tune_ok = Out::method(10, 31).u16(2047).u32(frame_max).u16(0);
         client.socket.send(&tune_ok.frame(0));
         client.socket.send(&Out::method(10, 40).short("/").short("").u8(0).frame(0));
-        client.expect(10, 41);
+        client.answer((10, 41))?;
         client.socket.send(&Out::method(20, 10).short("").frame(CHANNEL));
         client.expect(20, 11);
-        client
+        Ok(client)
+    }
+
+    /// Sends a method, and waits for its reply or for the refusal: its code and its text. A channel that is closed for
+    /// it is opened again.
+    pub fn ask(&mut self, method: Out, reply: (u16, u16)) -> Result<Vec<u8>, String> {
+        self.send(method);
+        self.answer(reply)
+    }
+
+    /// Waits for the confirm of the last publish, or for the refusal.
+    pub fn confirmed(&mut self) -> Result<(), String> {
+        self.answer((60, 80)).map(|_| self.confirmed = self.published)
+    }
+
+    fn answer(&mut self, (class, id): (u16, u16)) -> Result<Vec<u8>, String> {
+        loop {
+            let frame = self.frame(Instant::now() + PATIENCE);
+            let (kind, payload) = frame.ok_or("the connection was closed")?;
+            let refusal = |payload: &[u8]| {
+                let mut close = In::new(payload[4..].to_vec());
+                format!("{} {}", close.u16(), close.short())
+            };
+            match (kind, method_of(&payload)) {
+                (METHOD, found) if found == (class, id) => return Ok(payload[4..].to_vec()),
+                (METHOD, (10, 50)) => return Err(refusal(&payload)),
+                (METHOD, (20, 40)) => {
+                    self.send(Out::method(20, 41));
+                    self.send(Out::method(20, 10).short(""));
+                    self.expect(20, 11);
+                    (self.published, self.confirmed) = (0, 0);
+                    return Err(refusal(&payload));
+                }
+                _ => self.sort((kind, payload)),
+            }
+        }
     }
 
     /// Declares a queue. Returns the number of ready messages in it.
@@ -232,8 +290,8 @@ impl Amqp {
             // Confirms come in order, so the highest number covers all before.
             (60, 80) => self.confirmed = self.confirmed.max(method.u64()),
             (60, 120) => panic!("publish {} was refused", method.u64()),
-            // connection.blocked or connection.unblocked.
-            (10, 60 | 61) => {}
+            // connection.blocked or connection.unblocked; basic.cancel, which comes to clients that want to be told.
+            (10, 60 | 61) | (60, 30) => {}
             (class, id) => panic!("method {class}.{id} {:?}", String::from_utf8_lossy(&payload)),
         }
     }
@@ -303,6 +361,15 @@ impl Amqp {
     }
 }
 
+/// Client properties of a client that wants to be told.
+fn told_client() -> Out {
+    let told = ["authentication_failure_close", "consumer_cancel_notify"];
+    let told = told.map(|name| (name.to_owned(), Field::Bool(true)));
+    let capabilities = Out(Vec::new()).table(&told);
+    let fields = Out(Vec::new()).short("capabilities").u8(b'F').bytes(&capabilities.0);
+    Out(Vec::new()).long(&fields.0)
+}
+
 /// The frames of one publish.
 pub fn publish(exchange: &str, key: &str, properties: &Properties, body: &[u8]) -> Vec<u8> {
     let method = Out::method(60, 40).u16(0).short(exchange).short(key).u8(0);
@@ -370,9 +437,12 @@ impl Out {
     }
 
     pub fn long(self, bytes: &[u8]) -> Self {
-        let mut out = self.u32(bytes.len() as u32);
-        out.0.extend_from_slice(bytes);
-        out
+        self.u32(bytes.len() as u32).bytes(bytes)
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
     }
 
     pub fn table(self, fields: &[(String, Field)]) -> Self {

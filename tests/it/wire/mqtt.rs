@@ -34,11 +34,15 @@ pub struct Connect<'a> {
     pub clean: bool,
     /// MQTT 5: largest number of unacknowledged QoS 1 and 2 deliveries.
     pub receive_maximum: Option<u16>,
+    /// User and password.
+    pub login: Option<(&'a str, &'a str)>,
+    /// The topic of a will with the client's identifier as its body.
+    pub will: Option<&'a str>,
 }
 
 impl<'a> Connect<'a> {
     pub fn v311(client: &'a str) -> Self {
-        Self { client, level: 4, clean: true, receive_maximum: None }
+        Self { client, level: 4, clean: true, receive_maximum: None, login: None, will: None }
     }
 
     pub fn v5(client: &'a str) -> Self {
@@ -55,7 +59,10 @@ impl<'a> Connect<'a> {
         let mut body = Vec::new();
         text(&mut body, "MQTT");
         body.push(self.level);
-        body.push(if self.clean { 2 } else { 0 });
+        let clean = if self.clean { 2 } else { 0 };
+        let will = if self.will.is_some() { 4 } else { 0 };
+        let login = if self.login.is_some() { 0xC0 } else { 0 };
+        body.push(clean | will | login);
         body.extend(0u16.to_be_bytes());
         if self.level == 5 {
             let mut properties = Vec::new();
@@ -67,6 +74,17 @@ impl<'a> Connect<'a> {
             body.extend(properties);
         }
         text(&mut body, self.client);
+        if let Some(topic) = self.will {
+            if self.level == 5 {
+                body.push(0);
+            }
+            text(&mut body, topic);
+            text(&mut body, self.client);
+        }
+        if let Some((user, password)) = self.login {
+            text(&mut body, user);
+            text(&mut body, password);
+        }
         packet(0x10, &body)
     }
 }
@@ -86,8 +104,22 @@ type Packet = (u8, Vec<u8>);
 
 impl Mqtt {
     pub fn connect(address: SocketAddr, options: &Connect<'_>) -> Self {
-        let mut socket = Socket::connect(address);
-        socket.send(&options.packet());
+        let client = Self::log_in(Socket::connect(address), options);
+        client.unwrap_or_else(|why| panic!("CONNACK was {why}"))
+    }
+
+    /// As that user.
+    pub fn connect_as(
+        address: SocketAddr,
+        options: &Connect<'_>,
+        user: &str,
+        password: &str,
+    ) -> Self {
+        Self::connect(address, &Connect { login: Some((user, password)), ..options.clone() })
+    }
+
+    /// Connects over a socket; or the code of CONNACK and, in MQTT 5, its reason string.
+    pub fn log_in(socket: Socket, options: &Connect<'_>) -> Result<Self, String> {
         let mut client = Self {
             socket,
             level: options.level,
@@ -96,10 +128,15 @@ impl Mqtt {
             messages: VecDeque::new(),
             acks: VecDeque::new(),
         };
-        let (kind, body) = client.packet(Instant::now() + PATIENCE).expect("a CONNACK");
-        assert_eq!((kind, body[1]), (0x20, 0), "CONNACK was {body:?}");
+        client.socket.send(&options.packet());
+        let connack = client.packet(Instant::now() + PATIENCE);
+        let (kind, body) = connack.ok_or("the connection was closed")?;
+        assert_eq!(kind, 0x20, "not a CONNACK: {body:?}");
         client.session_present = body[0] == 1;
-        client
+        match body[1] {
+            0 => Ok(client),
+            code => Err(refusal(code, &body[2..])),
+        }
     }
 
     pub fn subscribe(&mut self, filter: &str, qos: u8) {
@@ -200,6 +237,28 @@ impl Mqtt {
         self.reply(0x90, id).split_off(2)
     }
 
+    /// Publishes with QoS 1; or the code of PUBACK and its reason string.
+    pub fn try_publish(&mut self, topic: &str, body: &[u8], retain: bool) -> Result<(), String> {
+        let id = self.id();
+        let mut bytes = publish(self.level, topic, body, (1, id), &Properties::default());
+        bytes[0] |= u8::from(retain);
+        self.socket.send(&bytes);
+        let puback = self.reply(0x40, id);
+        match puback.get(2) {
+            Some(code) if *code >= 0x80 => Err(refusal(*code, &puback[3..])),
+            _ => Ok(()),
+        }
+    }
+
+    /// Subscribes with QoS 1; or the code of SUBACK and, in MQTT 5, its reason string.
+    pub fn asks_for(&mut self, filter: &str) -> Result<(), String> {
+        let answer = self.try_subscribe(filter, 1);
+        match answer.split_last() {
+            Some((code, properties)) if *code >= 0x80 => Err(refusal(*code, properties)),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for a packet of this kind and id, whatever it says.
     pub fn any(&mut self, kind: u8, id: u16) -> Vec<u8> {
         self.reply(kind, id)
@@ -248,6 +307,14 @@ impl Mqtt {
         }
         let bytes = self.socket.take(head + length);
         Some((bytes[0], bytes[head..].to_vec()))
+    }
+}
+
+/// The code of a refusal, with the reason string if that is the first of the properties.
+fn refusal(code: u8, properties: &[u8]) -> String {
+    match properties {
+        [_, 0x1F, rest @ ..] => format!("0x{code:02X} {}", Reader(rest).text()),
+        _ => format!("0x{code:02X}"),
     }
 }
 

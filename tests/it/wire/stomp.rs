@@ -17,6 +17,12 @@ impl Frame {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
+
+    /// What an ERROR says: its message and its text.
+    fn refusal(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        format!("{} {}", self.header("message").unwrap_or_default(), text.trim_end())
+    }
 }
 
 pub struct Stomp {
@@ -33,14 +39,35 @@ impl Stomp {
         Self::connect_with(address, &headers)
     }
 
+    /// As that user.
+    pub fn connect_as(address: SocketAddr, user: &str, password: &str) -> Self {
+        let client = Self::log_in(Socket::connect(address), Some((user, password)));
+        client.unwrap_or_else(|why| panic!("the login of {user}: {why}"))
+    }
+
     /// With a CONNECT frame of these headers.
     pub fn connect_with(address: SocketAddr, headers: &[(&str, &str)]) -> Self {
-        let mut socket = Socket::connect(address);
-        socket.send(&frame("CONNECT", headers, b""));
+        let client = Self::open(Socket::connect(address), headers);
+        client.unwrap_or_else(|why| panic!("CONNECTED did not come: {why}"))
+    }
+
+    /// Logs in over a socket; or the message and the text of ERROR.
+    pub fn log_in(socket: Socket, login: Option<(&str, &str)>) -> Result<Self, String> {
+        let mut headers = vec![("accept-version", "1.2"), ("host", "/")];
+        if let Some((user, password)) = login {
+            headers.extend([("login", user), ("passcode", password)]);
+        }
+        Self::open(socket, &headers)
+    }
+
+    fn open(socket: Socket, headers: &[(&str, &str)]) -> Result<Self, String> {
         let mut client = Self { socket, next_receipt: 0, messages: VecDeque::new() };
-        let reply = client.frame(Instant::now() + PATIENCE).expect("CONNECTED");
-        assert_eq!(reply.command, "CONNECTED", "{reply:?}");
-        client
+        client.socket.send(&frame("CONNECT", headers, b""));
+        let reply = client.frame(Instant::now() + PATIENCE).ok_or("the connection was closed")?;
+        match reply.command.as_str() {
+            "CONNECTED" => Ok(client),
+            _ => Err(reply.refusal()),
+        }
     }
 
     /// Sends, and waits for the receipt.
@@ -78,6 +105,17 @@ impl Stomp {
 
     /// Sends any frame with a receipt header, and waits for the receipt.
     pub fn request(&mut self, command: &str, headers: &[(&str, &str)], body: &[u8]) {
+        let done = self.try_request(command, headers, body);
+        done.unwrap_or_else(|why| panic!("{command} was refused: {why}"));
+    }
+
+    /// The same; or the message and the text of ERROR.
+    pub fn try_request(
+        &mut self,
+        command: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(), String> {
         self.next_receipt += 1;
         let receipt = self.next_receipt.to_string();
         let mut all = headers.to_vec();
@@ -87,7 +125,8 @@ impl Stomp {
             let frame = self.frame(Instant::now() + PATIENCE).expect("a receipt");
             match frame.command.as_str() {
                 "MESSAGE" => self.messages.push_back(frame),
-                "RECEIPT" if frame.header("receipt-id") == Some(receipt.as_str()) => return,
+                "RECEIPT" if frame.header("receipt-id") == Some(receipt.as_str()) => return Ok(()),
+                "ERROR" => return Err(frame.refusal()),
                 _ => panic!("unexpected {frame:?}"),
             }
         }

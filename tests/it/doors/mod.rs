@@ -1,0 +1,22 @@
+//! Who is let in and what they may do, on the real program: users, rights, TLS and listeners.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | `house` | a broker with users, and the ways into it |
+//! | `visitor` | one client of any protocol, and what is answered to what it tries |
+//! | `logins` | who is let in from where: the first table of docs/guide/security-table.md |
+//! | `deeds` | who may do what: its second table |
+//! | `reload` | SIGHUP: rights that are taken away, users that come and go, files with mistakes |
+//! | `tls` | certificates: their mistakes, their replacement, the wrong port |
+//! | `binds` | listeners with several addresses, IPv6, several protocols, behind a load balancer |
+//! | `websocket` | the protocols inside WebSocket |
+
+mod binds;
+mod deeds;
+mod house;
+mod logins;
+mod reload;
+mod table;
+mod tls;
+mod visitor;
+mod websocket;
