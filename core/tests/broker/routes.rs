@@ -337,3 +337,57 @@ async fn a_value_is_retained_where_it_ends_up() {
     publish(&mut client, "").await;
     assert_eq!(retained(&mut client).await, [None, None], "cleared where it was");
 }
+
+/// A module that is compiled while messages come already.
+#[derive(Default)]
+struct Late(AtomicBool);
+
+impl Transform for Late {
+    fn name(&self) -> &str {
+        "late"
+    }
+    fn cost(&self) -> Cost {
+        Cost::Queued
+    }
+    fn wants(&self, _: &Message, _: &Formats) -> bool {
+        true
+    }
+    fn readiness(&self) -> Readiness {
+        match self.0.load(Ordering::Acquire) {
+            true => Readiness::Ready,
+            false => Readiness::Starting,
+        }
+    }
+    fn apply(
+        &self,
+        input: &Message,
+        _: u32,
+        _: &Formats,
+        out: &mut Vec<Message>,
+    ) -> Result<Verdict, StepFailure> {
+        if self.readiness() == Readiness::Starting {
+            return Ok(Verdict::Wait(Duration::from_millis(500)));
+        }
+        out.push(input.with(Address::queue("out"), input.meta().clone()));
+        Ok(Verdict::Emit)
+    }
+}
+
+#[tokio::test]
+async fn what_comes_while_a_module_is_compiled_is_not_overtaken_by_later_sources() {
+    let late = Arc::new(Late::default());
+    let watches = vec![Watch::Exchange(TOPICS.into(), "in/#".into())];
+    let mut route = ContentRoute::new("late".into(), watches, Mode::Divert, late.clone());
+    route.queues = vec!["out".into()];
+    let stage = stage(route).await;
+    // As before and after a restart: AMQP clients without a client id are other sources then.
+    let (mut before, mut after) = (stage.client().await, stage.client().await);
+    before.put(topic("in/a"), "first", at_level_1);
+    before.session.flush();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    late.0.store(true, Ordering::Release);
+    after.put(topic("in/a"), "second", at_level_1);
+    after.session.flush();
+    before.consume("out", 10, false).await;
+    assert_eq!(bodies(&before.take(2).await), ["first", "second"]);
+}

@@ -27,6 +27,8 @@ const WORK_CREDIT: Credit = Credit { messages: 1_088, bytes: 64 << 20 };
 const CHUNK: usize = 64;
 /// No pause before another attempt is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Between two looks whether a route's module is compiled.
+const STARTING_PAUSE: Duration = Duration::from_millis(5);
 /// How often a step may ask to be called again with one message.
 const ASKED_MAX: u32 = 100;
 /// No pause that a step asks for is longer.
@@ -98,6 +100,10 @@ impl Worker {
     }
 
     async fn work_on_chunk(&mut self, consumer: ConsumerId) {
+        if self.path.route.transform.readiness() == Readiness::Starting {
+            // All stay where they are: on hold, those that other sources send meanwhile would overtake them.
+            return tokio::time::sleep(STARTING_PAUSE).await;
+        }
         self.say_if_down();
         let mut chunk = Vec::with_capacity(CHUNK.min(self.work.len()));
         while chunk.len() < CHUNK
