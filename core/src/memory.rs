@@ -97,7 +97,7 @@ impl Spill for MemorySpill {
 }
 
 impl MemoryStore {
-    /// A store with room for so many bytes of what need not survive.
+    /// A store whose spill room takes `bytes_max` bytes.
     pub fn with_spill(bytes_max: usize) -> Self {
         let spill = MemorySpill { bytes_max: bytes_max.into(), ..MemorySpill::default() };
         Self(Arc::new(Inner { spill: Some(spill), ..Inner::default() }))

@@ -114,7 +114,11 @@ pub const USER: &[Key] = &[
          asks for them yet; they cannot be made from the hash later.",
     ),
     key("scram_512", Form::Text, "The same for SCRAM-SHA-512."),
-    key("tags", Form::Texts, "Words that give rights over the broker itself, as `administrator`."),
+    key(
+        "tags",
+        Form::Texts,
+        "Words for rights over the broker itself, as `administrator`. They are kept; no verb asks for them yet.",
+    ),
     key(
         "configure",
         Form::Texts,

@@ -111,8 +111,8 @@ impl TopicRules {
 }
 
 impl TopicRules {
-    /// `TooLarge` for a key, pattern or topic that is longer than it may be: of so many bytes, in so many words more
-    /// than one.
+    /// `TooLarge` for a key, pattern or topic of more than `bytes_max` bytes, or with more than `separators_max`
+    /// separators between its words.
     pub fn check(&self, bytes: usize, separators: usize) -> Result<(), Error> {
         let why = if bytes > self.bytes_max {
             format!(

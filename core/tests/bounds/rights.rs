@@ -67,7 +67,7 @@ fn a_retained_value_is_set_as_fast_with_a_thousand_patterns() {
         runtime().block_on(async {
             let stage = Stage::with_users(vec![account("u", patterns)]).await;
             let mut client = stage.user("u", "me").await;
-            // Its route is found anew each time: the answer about its address is remembered by itself.
+            // A retained publish resolves its route each time; whether it may be sent there is asked once.
             publish(&mut client, |meta| meta.retain = true);
             timed(|| publish(&mut client, |meta| meta.retain = true))
         })

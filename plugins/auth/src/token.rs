@@ -64,7 +64,7 @@ pub struct TokenLogin {
     pub expires_at: SystemTime,
 }
 
-/// Why a token is not taken. For the log: clients are told what they are told of a wrong password, see [`Error`]'s
+/// Why a token is refused. For the log: a client gets the same text as for a wrong password, see [`Error`]'s
 /// `From`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

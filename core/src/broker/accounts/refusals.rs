@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Where the audit goes: the target of its log lines.
 pub const AUDIT: &str = "crossdock::audit";
-/// Time between two warnings about one user, and in which so many lines of the audit are about refusals at most.
+/// Time between two warnings about one user. In it the audit has at most [`LINES_MAX`] lines about refused rights.
 const MINUTE: Duration = Duration::from_secs(60);
 const LINES_MAX: u64 = 100;
 /// Users about whom a warning is remembered. Of more, those of the last minute are forgotten.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// Positions from here on are pieces of the spill files. No journal ever has so many entries.
+/// Positions from here on are pieces of the spill files. A journal has fewer than 2⁶³ entries.
 pub const FIRST_PIECE: u64 = 1 << 63;
 
 /// True for the position of a piece.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Between two warnings for one limit.
 const WARN_EVERY: Duration = Duration::from_secs(60);
-/// Clients that are told apart between two warnings.
+/// Clients whose refused requests are counted one by one between two warnings.
 const CLIENTS: usize = 8;
 
 /// What there can be too many of.
@@ -153,7 +153,7 @@ struct Recent {
     refused: u64,
     max: usize,
     /// Whose they were: the few with the most (by the algorithm of Misra and Gries, so that any number of clients
-    /// can be told apart in little memory).
+    /// are counted with eight entries).
     by: Vec<(Origin, u64)>,
 }
 

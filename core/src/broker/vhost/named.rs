@@ -51,7 +51,7 @@ pub struct NamedState {
 
 impl NamedState {
     /// Its client is here (again). True when what it may read is or may be something else than before: routes that lead
-    /// to it have to be found anew.
+    /// to it have to be resolved again.
     pub fn set_owner(&mut self, owner: &Arc<Subject>) -> bool {
         let before = std::mem::replace(&mut self.owner, owner.clone());
         self.judged = None;

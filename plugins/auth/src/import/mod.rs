@@ -1,5 +1,5 @@
 //! Users and their rights as other brokers keep them, read into plain data. Nothing is decided here: what becomes of a
-//! right is the caller's business. A file with mistakes is not taken, and all of its mistakes are told.
+//! right is the caller's business. Of a file with mistakes nothing is imported, and every mistake is returned.
 
 mod mosquitto;
 mod rabbitmq;
