@@ -11,6 +11,7 @@ mod inspect;
 mod listeners;
 mod log_line;
 mod machine;
+mod panics;
 mod places;
 mod plan;
 mod reload;
@@ -355,4 +356,5 @@ fn start_log(config: &Config) {
         LogFormat::Text => builder.fmt_fields(log_line::fields()).init(),
         LogFormat::Json => builder.json().init(),
     }
+    panics::watch();
 }

@@ -3,6 +3,7 @@
 
 use crate::config::{Loaded, Mistake};
 use crate::listeners::Port;
+use crate::panics;
 use crate::plan::Plan;
 use crate::reload::reload;
 use crossdock_core::store::Store;
@@ -84,6 +85,7 @@ pub async fn serve(
     }
     serving.shutdown().await;
     close(&broker).await;
+    tracing::info!(panics = panics::caught(), "stopped");
     // The plan owns the host of the routes' modules, which has to outlive the broker.
     drop(plan);
     Ok(Stopped::Asked)

@@ -117,7 +117,7 @@ pub const USER: &[Key] = &[
     key(
         "tags",
         Form::Texts,
-        "Words for rights over the broker itself, as `administrator`. They are kept; no verb asks for them yet.",
+        "Words for rights over the broker itself, as `administrator`. They are kept; no verb asks for them.",
     ),
     key(
         "configure",

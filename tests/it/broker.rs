@@ -71,6 +71,8 @@ pub struct Broker {
     child: Option<Child>,
     folder: Folder,
     options: Vec<String>,
+    /// File descriptors that it may have open; none: as many as these tests.
+    descriptors: Option<usize>,
     pub amqp: SocketAddr,
     pub mqtt: SocketAddr,
     pub stomp: SocketAddr,
@@ -86,11 +88,17 @@ impl Broker {
 
     /// Starts a broker with further options of `crossdock serve`.
     pub fn with(options: &[&str]) -> Self {
+        Self::with_descriptors(None, options)
+    }
+
+    /// The same, with so few file descriptors.
+    pub fn with_descriptors(descriptors: Option<usize>, options: &[&str]) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut broker = Self {
             child: None,
             folder: Folder::new(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
+            descriptors,
             amqp: nowhere,
             mqtt: nowhere,
             stomp: nowhere,
@@ -205,7 +213,11 @@ impl Broker {
         // Low marks, so that the tests do not depend on the free disk space of the machine.
         command.args(["--set", "store.disk_free_alarm=64MiB"]);
         command.args(["--set", "store.disk_free_hard=32MiB"]);
-        command.args(&self.options).stdout(Stdio::piped());
+        command.args(&self.options);
+        if let Some(most) = self.descriptors {
+            command = with_descriptors(most, &command);
+        }
+        command.stdout(Stdio::piped());
         command.stderr(log.expect("the folder is writable"));
         let mut child = command.spawn().expect("the binary is there");
         let output = child.stdout.take().expect("it is piped");
@@ -230,6 +242,20 @@ impl Broker {
     }
 }
 
+/// The command in a shell that lowers the limit first.
+fn with_descriptors(most: usize, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]);
+    shell.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
 fn send(signal: &str, child: &Child) {
     let kill = format!("kill -{signal} {}", child.id());
     let sent = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
@@ -246,7 +272,9 @@ impl Drop for Broker {
             eprintln!("--- the broker's log:\n{}", lines[last..].join("\n"));
         } else {
             // A panic costs one connection, and no test may cause one unnoticed.
-            assert!(!log.contains("panicked at"), "the broker panicked:\n{log}");
+            for words in ["panicked at", "a task of the broker panicked"] {
+                assert!(!log.contains(words), "the broker panicked:\n{log}");
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod blocking;
 mod broker;
+mod bug_classes;
 mod config;
 mod contract;
 mod crash;

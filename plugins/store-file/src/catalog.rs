@@ -118,6 +118,11 @@ impl Segment {
         places.end = end;
     }
 
+    /// No entries will be added: gives back the memory that was taken for more of them.
+    pub fn close(&self) {
+        lock(&self.places).offsets.shrink_to_fit();
+    }
+
     /// Marks the positions behind the last entry, up to and including this one, as lost.
     pub fn lose_to(&self, last: u64) {
         lock(&self.places).lost_to = last;

@@ -282,6 +282,7 @@ impl Journal {
             self.manifest = manifest;
         }
         self.shared.catalog.insert(active.clone());
+        self.tail.active.close();
         self.tail = Tail { active, used: FIRST_RECORD, crc: self.tail.crc };
         Ok(true)
     }

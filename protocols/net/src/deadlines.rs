@@ -78,11 +78,16 @@ impl Deadlines {
         self.ring(at);
     }
 
-    /// What is going on now may take so much longer: the time was not the peer's.
-    pub(crate) fn extend_limit(&mut self, by: Duration) {
-        if let Some(limit) = &mut self.limit {
-            // The timer may fire before that: then nothing is due, and it is set again.
-            *limit += by;
+    /// From now on the time is not the peer's, until [`Deadlines::resume_limit`]. Returns the time that was left.
+    pub(crate) fn suspend_limit(&mut self) -> Option<Duration> {
+        let limit = self.limit.take()?;
+        Some(limit.saturating_duration_since(Instant::now()))
+    }
+
+    /// The peer has what was left again.
+    pub(crate) fn resume_limit(&mut self, left: Option<Duration>) {
+        if let Some(left) = left {
+            self.limit(left);
         }
     }
 
@@ -213,9 +218,12 @@ mod tests {
         assert_eq!(first_due(&mut new).await, (Due::Limit, 10));
         // What the broker took of it does not count.
         let mut waited = Deadlines::new(SECOND * 10, SECOND * 15);
+        advance(SECOND * 3).await;
+        let left = waited.suspend_limit();
         advance(SECOND * 12).await;
-        waited.extend_limit(SECOND * 12);
-        assert_eq!(first_due(&mut waited).await, (Due::Limit, 10));
+        assert_eq!(waited.due(true), None);
+        waited.resume_limit(left);
+        assert_eq!(first_due(&mut waited).await, (Due::Limit, 7));
         let mut after = deadlines(Some(20), None);
         assert_eq!(first_due(&mut after).await, (Due::Silent, 20));
     }

@@ -2,8 +2,8 @@
 //! deadlines, the drain. It knows no protocol: the bytes of a heartbeat come from the adapter.
 //!
 //! ```text
-//! more (login) ─► agreed ─► next ⟲ ─┬─ the adapter ends it ──────────────► farewell
-//!                  while_waiting ⟲  ├─ end of stream ─► next ⟲ ─ answered ► farewell
+//! more ⟲ while_verified ─► agreed ─► next ⟲ ─┬─ the adapter ends it ──────────────► farewell
+//!   (login)        while_waiting ⟲  ├─ end of stream ─► next ⟲ ─ answered ► farewell
 //!                                   └─ lost
 //! ```
 //!
@@ -235,9 +235,33 @@ impl Line {
         }
     }
 
-    /// The login waited so long for the broker, as for the verification of a password: that is not the peer's time.
-    pub fn login_waited(&mut self, time: Duration) {
-        self.deadlines.extend_limit(time);
+    /// Waits until the broker has judged what the peer presented, as when a password is verified. The peer's time to
+    /// log in stands still meanwhile. A peer that goes away and left nothing to do behind its login ends the waiting,
+    /// and nobody works for it any more.
+    pub async fn while_verified<F: Future>(&mut self, login: F) -> Result<F::Output, Lost> {
+        let left = self.deadlines.suspend_limit();
+        let mut answer = None;
+        {
+            let mut login = pin!(async { answer = Some(login.await) });
+            loop {
+                let bytes = !self.ended && self.input.len() < READ_AHEAD;
+                let wants = Wants { bytes, events: true };
+                match self.wake(login.as_mut(), wants).await {
+                    Woken::Stopping => return Err(Lost::StoppedInLogin),
+                    Woken::Events => break,
+                    Woken::Wrote(wrote) => self.wrote(wrote)?,
+                    Woken::Deadline => drop(self.on_deadline(wants)?),
+                    Woken::Read(read) => match read? {
+                        0 if self.input.is_empty() => return Err(Lost::ClosedInLogin),
+                        0 => self.ended = true,
+                        _ => self.unread = true,
+                    },
+                }
+            }
+        }
+        self.deadlines.resume_limit(left);
+        // It was set when the future was complete.
+        answer.ok_or(Lost::ClosedInLogin)
     }
 
     /// The login is complete; this is what was agreed on.

@@ -236,6 +236,34 @@ async fn a_login_has_its_time_and_the_drain_ends_it() {
     assert!(matches!(new.more().await, Err(Lost::ClosedInLogin)));
 }
 
+/// The verification of a password takes none of the peer's time, and ends with a peer that goes away.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_is_verified() {
+    let (mut new, mut peer, _stop) = line(64);
+    let verified = async {
+        sleep(SECOND * 60).await;
+        "right"
+    };
+    peer.write_all(b"what comes behind the login").await.unwrap();
+    assert!(matches!(new.while_verified(verified).await, Ok("right")));
+    assert!(new.more().await.is_err(), "the peer's own time goes on");
+    assert_eq!(&new.input.buffer()[..4], b"what");
+
+    let (mut new, peer, _stop) = line(64);
+    drop(peer);
+    let started = Instant::now();
+    let verified = sleep(SECOND * 60);
+    assert!(matches!(new.while_verified(verified).await, Err(Lost::ClosedInLogin)));
+    assert_eq!(started.elapsed(), Duration::ZERO);
+
+    // Somebody who sends everything at once and closes the sending side is served.
+    let (mut new, mut peer, _stop) = line(64);
+    peer.write_all(b"publish").await.unwrap();
+    drop(peer);
+    assert!(new.while_verified(sleep(SECOND * 60)).await.is_ok());
+    assert_eq!(&new.input.buffer()[..], b"publish");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_drain_is_said_once() {
     let mut scene = Scene::new(64, KeepAlive::default()).await;

@@ -13,10 +13,10 @@
 
 mod binds;
 mod deeds;
-mod house;
+pub mod house;
 mod logins;
 mod reload;
 mod table;
 mod tls;
 mod visitor;
-mod websocket;
+pub mod websocket;

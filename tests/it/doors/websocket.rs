@@ -4,25 +4,26 @@ use super::house::{House, owner, password};
 use crate::wire::mqtt::{Connect, Mqtt, packet};
 use crate::wire::stomp::{Stomp, frame};
 use crate::wire::{PATIENCE, Socket, eventually};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-const LISTENER: &str = "[listeners.web]\nbind = \"127.0.0.1:0\"\n\
+pub const LISTENER: &str = "[listeners.web]\nbind = \"127.0.0.1:0\"\n\
                         protocols = [\"amqp\", \"mqtt\", \"stomp\"]\ntransport = \"ws\"\n";
 /// The key of RFC 6455, section 1.3, and its answer.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 const TEXT: u8 = 1;
-const BINARY: u8 = 2;
+pub const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 /// The last frame of a message.
-const END: u8 = 0x80;
+pub const END: u8 = 0x80;
 
 /// A client's side of a WebSocket.
-struct Ws {
+pub struct Ws {
     socket: Socket,
 }
 
@@ -50,7 +51,7 @@ fn ask(address: SocketAddr, path: &str, more: &[&str]) -> (Socket, String) {
 
 impl Ws {
     /// At that path, with that sub-protocol.
-    fn open(address: SocketAddr, path: &str, sub_protocol: Option<&str>) -> Self {
+    pub fn open(address: SocketAddr, path: &str, sub_protocol: Option<&str>) -> Self {
         let wanted = sub_protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}"));
         let more: Vec<&str> = wanted.iter().map(String::as_str).collect();
         let (socket, head) = ask(address, path, &more);
@@ -62,12 +63,22 @@ impl Ws {
     }
 
     /// One frame, masked as a client has to.
-    fn send(&mut self, head: u8, payload: &[u8]) {
+    pub fn send(&mut self, head: u8, payload: &[u8]) {
         self.socket.send(&masked(head, payload));
     }
 
+    /// One frame that the broker may not read any more.
+    pub fn try_send(&mut self, head: u8, payload: &[u8]) -> io::Result<()> {
+        self.socket.try_send(&masked(head, payload))
+    }
+
+    /// Whether the broker closes the connection.
+    pub fn is_closed(&mut self) -> bool {
+        self.socket.is_closed_within(PATIENCE)
+    }
+
     /// The next frame: its first byte and its payload.
-    fn receive(&mut self) -> (u8, Vec<u8>) {
+    pub fn receive(&mut self) -> (u8, Vec<u8>) {
         let until = Instant::now() + PATIENCE;
         assert!(self.socket.fill(2, until), "a frame");
         let (head, short) = (self.socket.buffered()[0], self.socket.buffered()[1]);

@@ -440,7 +440,7 @@ impl Out {
         self.u32(bytes.len() as u32).bytes(bytes)
     }
 
-    fn bytes(mut self, bytes: &[u8]) -> Self {
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }

@@ -15,7 +15,7 @@ use crossdock_core::{
     SessionSpec, Value,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where a client logs in.
 pub struct LoginContext<'a> {
@@ -95,9 +95,7 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
     let (method, id) = receive(line, options.login_frame_max).await?;
     let Method::ConnectionStartOk(start_ok) = method else { return Err(unexpected(id)) };
     let client = Capabilities::of(&start_ok.client_properties);
-    let began = Instant::now();
-    let identity = check_login(&start_ok, context, client, id).await?;
-    line.login_waited(began.elapsed());
+    let identity = line.while_verified(check_login(&start_ok, context, client, id)).await??;
     let tune = tune(line, options).await?;
     let (method, id) = receive(line, options.login_frame_max).await?;
     let Method::ConnectionOpen { vhost } = method else { return Err(unexpected(id)) };

@@ -123,10 +123,22 @@ async fn refuse(
         }
         Closing::Refused(refusal, cause) => {
             line.log_refused(entrance, &refusal.to_string());
-            tell_close(line, (&refusal, cause), options, options.login_frame_max).await;
+            match refusal.code {
+                // Whoever breaks the framing before its login is told why, and is not waited for.
+                ReplyCode::FrameError | ReplyCode::SyntaxError | ReplyCode::UnexpectedFrame => {
+                    put_close(&mut line, &refusal, cause);
+                    line.farewell(options.close_time).await;
+                }
+                _ => tell_close(line, (&refusal, cause), options, options.login_frame_max).await,
+            }
             Err(Error::new(ErrorKind::Invalid, refusal.to_string()))
         }
     }
+}
+
+fn put_close(line: &mut Line, refusal: &Refusal, cause: MethodId) {
+    let (code, text) = (refusal.code.number(), refusal.reply_text());
+    Reply::ConnectionClose { code, text: &text, cause }.put(line.output.tail(), 0);
 }
 
 /// Writes connection.close and what waits before it, and discards what comes until the peer's close-ok, for a limited
@@ -137,8 +149,7 @@ async fn tell_close(
     options: &Options,
     frame_max: usize,
 ) {
-    let (code, text) = (refusal.code.number(), refusal.reply_text());
-    Reply::ConnectionClose { code, text: &text, cause }.put(line.output.tail(), 0);
+    put_close(&mut line, refusal, cause);
     let Line { input, output, .. } = &mut line;
     let exchange = async {
         loop {

@@ -65,7 +65,14 @@ pub(super) async fn log_in(
     let user = connect.user.as_ref().map_or("", |user| user.as_str());
     // There is one login: nothing is lost if names were noted.
     let _ = context.entrance.claimed.set((user.into(), connect.client_id.as_str().into()));
-    match enter(&connect, context).await {
+    let entered = match client_id(&connect, context.options) {
+        Ok(named) => match line.while_verified(check_login(&connect, context)).await? {
+            Ok(identity) => enter(&connect, context, named, identity).await,
+            Err(refusal) => Err(refusal),
+        },
+        Err(refusal) => Err(refusal),
+    };
+    match entered {
         Ok(entered) => Ok(entered.acknowledged(line, &connect, client, context)),
         Err(Refusal { reason, why }) => {
             let mut block = Block::new();
@@ -123,14 +130,16 @@ struct Entered {
     assigned: Option<String>,
 }
 
-async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered, Refusal> {
+/// The identifier of a client, and the one that was made up for it, if it left that to the server.
+type ClientId = (Name, Option<String>);
+
+async fn enter(
+    connect: &Connect,
+    context: &LoginContext<'_>,
+    (client, assigned): ClientId,
+    identity: Identity,
+) -> Result<Entered, Refusal> {
     let LoginContext { options, broker, entrance } = context;
-    if connect.enhanced_authentication {
-        let why = "no authentication method is supported";
-        return Err(Refusal::new(Reason::BAD_AUTH_METHOD, why));
-    }
-    let (client, assigned) = client_id(connect, options)?;
-    let identity = check_login(connect, context).await?;
     let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
     let origin = Origin { client: client.clone(), listener, peer, ..Origin::default() };
     let life = life(capped(connect.session_expiry, options));
@@ -180,8 +189,12 @@ async fn enter(connect: &Connect, context: &LoginContext<'_>) -> Result<Entered,
     Ok(Entered { session, opened, inbound, outbound, releases, subscriptions, assigned })
 }
 
-/// The identifier, and the one that was made up when the client left it to the server.
-fn client_id(connect: &Connect, options: &Options) -> Result<(Name, Option<String>), Refusal> {
+/// What can be judged without waiting for anybody.
+fn client_id(connect: &Connect, options: &Options) -> Result<ClientId, Refusal> {
+    if connect.enhanced_authentication {
+        let why = "no authentication method is supported";
+        return Err(Refusal::new(Reason::BAD_AUTH_METHOD, why));
+    }
     let id = connect.client_id.as_str();
     if id.len() > options.client_id_bytes_max {
         return Err(Refusal::new(Reason::CLIENT_ID_NOT_VALID, "the client identifier is too long"));

@@ -49,7 +49,7 @@ pub enum TlsMistakeKind {
     NotYetValid,
     /// Settings that do not go together.
     Setting,
-    /// Everybody on this machine can read the private key. A warning: it works.
+    /// Others on this machine can read the private key, or its group can change it. A warning: it works.
     KeyExposed,
 }
 
@@ -208,9 +208,9 @@ impl Mistakes {
     /// The private key of a file; none after a mistake.
     fn key(&mut self, file: Origin<'_>) -> Option<PrivateKeyDer<'static>> {
         let text = self.read(file)?;
-        if fs::metadata(file.file).is_ok_and(|meta| meta.permissions().mode() & 0o007 != 0) {
-            let reason = "everybody on this machine can read the private key: take the right away \
-                 (chmod o= FILE)";
+        if fs::metadata(file.file).is_ok_and(|meta| meta.permissions().mode() & 0o027 != 0) {
+            let reason = "others on this machine can read the private key, or its group can change \
+                 it: take the right away (chmod g-w,o= FILE)";
             self.add(TlsMistakeKind::KeyExposed, file, reason);
         }
         let reason = match PrivateKeyDer::from_pem_slice(&text) {

@@ -74,7 +74,7 @@ pub(super) async fn log_in(
     let credentials = credentials(&text, |user| entrance.by_certificate(user));
     let (loopback, peer) = (entrance.loopback, entrance.peer.clone());
     let login = Login { credentials, loopback, peer };
-    let identity = broker.login(&login).await?;
+    let identity = line.while_verified(broker.login(&login)).await??;
     if client.len() > CLIENT_ID_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
     }
