@@ -159,6 +159,20 @@ fn mqtt_in_binary_messages() {
     }
 }
 
+/// A frame that is larger than any message is refused by its head, and a peer that has sent all of it is told so.
+#[test]
+fn a_frame_that_is_too_large() {
+    let house = House::open(LISTENER);
+    let mut ws = Ws::open(house.address("web"), "/mqtt", Some("mqtt"));
+    let mut frame = vec![END | BINARY, 0x80 | 127];
+    frame.extend((20u64 << 20).to_be_bytes());
+    frame.extend([0; 4]);
+    frame.resize(20 << 20, 0);
+    ws.socket.send(&frame);
+    assert_eq!(ws.receive(), (END | CLOSE, 1009u16.to_be_bytes().to_vec()));
+    assert!(ws.is_closed());
+}
+
 #[test]
 fn stomp_in_text_messages() {
     let house = House::open(&[LISTENER, &owner("ann")].concat());

@@ -7,11 +7,14 @@ use super::write::Out;
 use crate::input::Reader;
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 /// The reader that an adapter gets.
 pub(super) struct MessageReader {
@@ -22,7 +25,13 @@ pub(super) struct MessageReader {
     out: Arc<Mutex<Out>>,
     /// Nothing more is read: the peer closed, or did what it may not.
     end: Option<End>,
+    /// A peer that was refused is read, for nothing, until then: a socket that is closed while something lies unread in
+    /// it is reset, and the reason with it.
+    discard_until: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long a peer that was refused is read.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -57,7 +66,8 @@ enum Control {
 
 impl MessageReader {
     pub(super) fn new(reader: Reader, before: BytesMut, out: Arc<Mutex<Out>>) -> Self {
-        Self { reader, before, decoder: Decoder::default(), out, end: None }
+        let decoder = Decoder::default();
+        Self { reader, before, decoder, out, end: None, discard_until: None }
     }
 
     /// Reads once; returns the number of bytes that are in the buffer now, in front of what can still be filled.
@@ -77,6 +87,22 @@ impl MessageReader {
             }
         }
         Poll::Ready(Ok(buffer.filled().len() - start))
+    }
+
+    /// Takes what a refused peer still sends and forgets it. Ready when it has closed its side, or the time is over.
+    fn poll_discard(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<()> {
+        let until = self.discard_until.get_or_insert_with(|| Box::pin(sleep(DISCARD_TIME)));
+        if until.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let start = buffer.filled().len();
+        loop {
+            let read = ready!(self.poll_raw(context, buffer));
+            buffer.set_filled(start);
+            if !matches!(read, Ok(1..)) {
+                return Poll::Ready(());
+            }
+        }
     }
 
     /// Decodes what was read; returns how many bytes of it are payload, moved to the front.
@@ -113,6 +139,7 @@ impl AsyncRead for MessageReader {
             match this.end {
                 Some(End::Closed) => return Poll::Ready(Ok(())),
                 Some(End::Refused(code)) => {
+                    ready!(this.poll_discard(context, buffer));
                     let detail = format!("the peer broke WebSocket: closed with {}", code.number());
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, detail)));
                 }
