@@ -134,7 +134,8 @@ fn addresses(
     taken: &mut BTreeSet<SocketAddr>,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<String> {
-    let has_users = !loaded.config.users.is_empty();
+    let auth = &loaded.config.auth;
+    let has_users = !loaded.config.users.is_empty() || auth.stored_users || auth.has_token_keys();
     let mut usable = Vec::new();
     for (index, address) in listener.bind.addresses().iter().enumerate() {
         let key = match listener.bind {
@@ -163,7 +164,8 @@ fn check_address(
         return Err(format!(
             "'{address}' can be reached from elsewhere, and there is no user but guest, who is let in \
              from this machine only: add a [[user]] with the line that `crossdock hash-password` \
-             prints, or bind a loopback address"
+             prints, or auth.stored_users = true for those of `crossdock user add`, or bind a loopback \
+             address"
         ));
     }
     // Of the addresses of a name the first that is free is bound. Port 0 is a port that is free.

@@ -2,6 +2,7 @@
 //! why, one line for each mistake. 3: the store failed while it ran.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod circles;
 mod config;
 mod declare;
@@ -17,9 +18,12 @@ mod plan;
 mod reload;
 mod serve;
 mod show;
+mod tokens;
 mod users;
+mod vhosts;
 mod wiring;
 
+use accounts::command::{SessionCommand, UserCommand};
 use clap::{Args, Parser, Subcommand};
 use config::{Config, Loaded, LogFormat, Mistake, Request};
 use crossdock_core::RouteDrained;
@@ -71,6 +75,16 @@ enum Command {
     Route {
         #[command(subcommand)]
         command: RouteCommand,
+    },
+    /// Look after users and their rights in a stopped store. Those of the configuration file are changed there.
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Look after the owners of sessions in a stopped store.
+    Session {
+        #[command(subcommand)]
+        command: SessionCommand,
     },
     /// Check a configuration file, its routes and their modules, without starting anything.
     CheckConfig {
@@ -167,6 +181,8 @@ fn main() -> ExitCode {
         Command::Route { command: RouteCommand::Drain { route, to, sources } } => {
             drain(&route, to.as_deref(), &sources)
         }
+        Command::User { command } => accounts::user(command),
+        Command::Session { command } => accounts::session(command),
         Command::HashPassword => return hash_password(),
         Command::Tls { command: TlsCommand::SelfSigned { dir } } => return self_signed(&dir),
         Command::ConfigKeys => {
@@ -295,7 +311,7 @@ fn plan(loaded: &Loaded) -> Result<Plan, Vec<Mistake>> {
 
 fn open_store(loaded: &Loaded) -> Result<Arc<dyn Store>, Vec<Mistake>> {
     let data_dir = &loaded.config.data_dir;
-    make_folder(data_dir, loaded)?;
+    make_data_dir(loaded)?;
     let settings = &loaded.config.store;
     let sizes = (settings.segment_bytes.0, settings.spill_bytes.0);
     wiring::store(data_dir.join("store"), sizes).map_err(|error| {
@@ -336,6 +352,10 @@ fn check(file: &Path, routes: bool) -> Result<(), Vec<Mistake>> {
 fn environment() -> Vec<(String, String)> {
     let variables = std::env::vars_os();
     variables.filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect()
+}
+
+fn make_data_dir(loaded: &Loaded) -> Result<(), Vec<Mistake>> {
+    make_folder(&loaded.config.data_dir, loaded)
 }
 
 /// Creates a folder that only its owner can open; an existing one keeps its mode.

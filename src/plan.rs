@@ -7,7 +7,7 @@ use crate::fit::Topology;
 use crate::listeners::{self, Port};
 use crate::places::Place;
 use crate::show::Shown;
-use crate::{circles, fit, machine, show, users, wiring};
+use crate::{circles, fit, machine, show, tokens, users, vhosts, wiring};
 use crossdock_core::transform::ContentRoute;
 use crossdock_core::{
     Account, Address, Broker, ExchangeSpec, Key, Name, ObjectLimits, Protocol, Settings, TopicRules,
@@ -28,6 +28,7 @@ pub struct Plan {
     predeclared: Vec<ExchangeSpec>,
     pub ports: Vec<Port>,
     pub users: Vec<Account>,
+    tokens: Option<crossdock_auth::Tokens>,
     pub declarations: Declarations,
     pub routes: Vec<ContentRoute>,
     /// Runs the routes' modules, so it has to live as long as the routes. None without routes.
@@ -43,6 +44,8 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
     let settings = settings(loaded, &mut mistakes);
     let ports = listeners::ports(loaded, &protocols, &mut mistakes);
     let users = users::users(loaded, &default_vhost(&settings), &mut mistakes);
+    let tokens = tokens::tokens(loaded, &mut mistakes);
+    vhosts::check(loaded, &default_vhost(&settings), &mut mistakes);
     let predeclared = wiring::topology(&protocols).unwrap_or_else(|reason| {
         mistakes.push(loaded.mistake("", reason));
         Vec::new()
@@ -65,6 +68,7 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
                 predeclared,
                 ports,
                 users,
+                tokens,
                 declarations,
                 routes,
                 _host: host,
@@ -82,21 +86,38 @@ impl Plan {
         store: Arc<dyn crossdock_core::store::Store>,
         loaded: &Loaded,
     ) -> Result<Broker, Vec<Mistake>> {
-        let setup = crossdock_core::Setup {
+        let setup = self.broker_setup(store, loaded)?;
+        Broker::open(setup).await.map_err(|error| not_recovered(loaded, &error))
+    }
+
+    /// Opens a stopped store to change users and sessions in it: nothing else in it changes.
+    pub async fn recover_at_rest(
+        &self,
+        store: Arc<dyn crossdock_core::store::Store>,
+        loaded: &Loaded,
+    ) -> Result<Broker, Vec<Mistake>> {
+        let setup = self.broker_setup(store, loaded)?;
+        Broker::open_at_rest(setup).await.map_err(|error| not_recovered(loaded, &error))
+    }
+
+    fn broker_setup(
+        &self,
+        store: Arc<dyn crossdock_core::store::Store>,
+        loaded: &Loaded,
+    ) -> Result<crossdock_core::Setup, Vec<Mistake>> {
+        Ok(crossdock_core::Setup {
             settings: self.settings.clone(),
             formats: wiring::formats(&self.protocols),
             topology: self.predeclared.clone(),
             store,
-            authenticator: wiring::authenticator(loaded)?,
+            authenticator: wiring::authenticator(loaded, self.tokens.clone())?,
             users: self.users.clone(),
-        };
-        Broker::open(setup).await.map_err(|error| {
-            vec![loaded.mistake("data_dir", format!("the store cannot be recovered: {error}"))]
         })
     }
 
     /// Declares what is configured, and starts the routes after it: what they send to is there then.
     pub async fn set_up(&self, broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
+        vhosts::make(broker, loaded).await?;
         self.declarations.apply(broker, loaded).await?;
         let started = broker.start_routes(self.routes.clone()).await;
         started.map_err(|error| vec![loaded.mistake("route", error.detail())])
@@ -119,6 +140,10 @@ impl Plan {
         let shown: Vec<Shown<'_>> = shown.collect();
         show::routes(&shown, &self.settings.dead_letter, &self.settings.topic_exchange)
     }
+}
+
+fn not_recovered(loaded: &Loaded, error: &crossdock_core::Error) -> Vec<Mistake> {
+    vec![loaded.mistake("data_dir", format!("the store cannot be recovered: {error}"))]
 }
 
 /// The virtual host that the configuration is about.

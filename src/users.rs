@@ -3,16 +3,17 @@
 use crate::config::{Loaded, Mistake, User};
 use crossdock_auth::{PasswordHash, ScramKeys};
 use crossdock_core::{Account, GUEST, Name, Rights, RightsText, Secret};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of a file with a password's hash, at most.
 const HASH_FILE_BYTES: u64 = 4_096;
 
-/// All of them, with the rights that they have in `vhost`.
-pub fn users(loaded: &Loaded, vhost: &Name, mistakes: &mut Vec<Mistake>) -> Vec<Account> {
+/// All of them, with the rights that they have in the virtual hosts that they name, or in `default`.
+pub fn users(loaded: &Loaded, default: &Name, mistakes: &mut Vec<Mistake>) -> Vec<Account> {
     let mut names = BTreeSet::new();
     let mut accounts = Vec::new();
     for (index, user) in loaded.config.users.iter().enumerate() {
@@ -32,15 +33,39 @@ pub fn users(loaded: &Loaded, vhost: &Name, mistakes: &mut Vec<Mistake>) -> Vec<
             () => {}
         }
         let verifiers = verifiers(loaded, (index, user), mistakes);
-        let rights = rights(loaded, (index, user), mistakes);
+        let rights = Arc::new(rights(loaded, (index, user), mistakes));
+        let vhosts = vhosts(loaded, (index, user), default, mistakes);
         accounts.push(Account {
             name: user.name.as_str().into(),
             tags: user.tags.iter().map(|tag| tag.as_str().into()).collect(),
             verifiers,
-            vhosts: BTreeMap::from([(vhost.clone(), Arc::new(rights))]),
+            vhosts: vhosts.into_iter().map(|vhost| (vhost, rights.clone())).collect(),
         });
     }
     accounts
+}
+
+/// The virtual hosts that a user may enter.
+fn vhosts(
+    loaded: &Loaded,
+    (index, user): (usize, &User),
+    default: &Name,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<Name> {
+    let Some(names) = &user.vhosts else { return vec![default.clone()] };
+    let is_there = |name: &str| {
+        name == &**default || loaded.config.virtual_hosts.iter().any(|vhost| vhost.name == name)
+    };
+    if names.is_empty() {
+        let reason = "names no virtual host: the user could do nothing";
+        mistakes.push(loaded.mistake(format!("user[{index}].vhosts"), reason));
+    }
+    for (at, name) in names.iter().enumerate().filter(|(_, name)| !is_there(name)) {
+        let key = format!("user[{index}].vhosts[{at}]");
+        let reason = format!("there is no virtual host '{name}': add a [[virtual_host]]");
+        mistakes.push(loaded.mistake(key, reason));
+    }
+    names.iter().map(|name| name.as_str().into()).collect()
 }
 
 /// What the user's passwords are verified by.
@@ -49,54 +74,139 @@ fn verifiers(
     (index, user): (usize, &User),
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<Secret> {
-    let key = |field: &str| format!("user[{index}].{field}");
-    let mut verifiers = Vec::new();
-    let mut hash = |field: &str, text: &str, mistakes: &mut Vec<Mistake>| match PasswordHash::parse(
-        text.trim(),
-    ) {
-        Ok(hash) => verifiers.push(Secret(hash.text().to_owned().into())),
-        Err(error) => {
-            let reason = format!(
-                "{}: it has to be what `crossdock hash-password` prints, never the password itself",
-                error.detail()
-            );
-            mistakes.push(loaded.mistake(key(field), reason));
-        }
+    let mut wrong = |field: &str, reason: String| {
+        mistakes.push(loaded.mistake(format!("user[{index}].{field}"), reason));
     };
-    if let Some(text) = &user.password_hash {
-        hash("password_hash", text, mistakes);
-    }
-    if let Some(text) = &user.previous_password_hash {
-        hash("previous_password_hash", text, mistakes);
-    }
-    if let Some(file) = &user.password_hash_file {
-        let file = loaded.base_dir.join(file);
-        match read_secret(&file) {
-            Ok(text) => hash("password_hash_file", &text, mistakes),
-            Err(reason) => {
-                let reason = format!("{}: {reason}", file.display());
-                mistakes.push(loaded.mistake(key("password_hash_file"), reason));
-            }
-        }
-        if user.password_hash.is_some() {
-            let reason = "stands beside password_hash: one of the two is enough";
-            mistakes.push(loaded.mistake(key("password_hash_file"), reason));
+    let mut texts = texts(loaded, user, &mut wrong);
+    texts.sort_by_key(|text| text.kind);
+    for (one, next) in texts.iter().zip(texts.iter().skip(1)) {
+        if one.kind == next.kind {
+            let reason = format!("says again what {} says: one of the two is enough", one.field);
+            wrong(next.field, reason);
         }
     }
-    for (field, text) in [("scram_256", &user.scram_256), ("scram_512", &user.scram_512)] {
-        match text.as_deref().map(ScramKeys::parse) {
-            Some(Ok(keys)) => verifiers.push(Secret(keys.text().into())),
-            Some(Err(error)) => {
-                mistakes.push(loaded.mistake(key(field), error.detail().to_owned()));
+    let mut verifiers = Vec::new();
+    for Text { kind, field, text } in &texts {
+        let read = match kind {
+            Kind::Hash | Kind::Previous => PasswordHash::parse(text.trim())
+                .map(|hash| hash.text().to_owned())
+                .map_err(|error| {
+                    format!(
+                        "{}: it has to be what `crossdock hash-password` prints, never the password itself",
+                        error.detail()
+                    )
+                }),
+            Kind::Scram256 | Kind::Scram512 => {
+                let keys = ScramKeys::parse(text.trim());
+                keys.map(|keys| keys.text()).map_err(|error| error.detail().to_owned())
             }
-            None => {}
+        };
+        match read {
+            Ok(text) => verifiers.push(Secret(text.into())),
+            Err(reason) => wrong(field, reason),
         }
     }
     verifiers
 }
 
+/// What a text is that a password is verified by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Hash,
+    Previous,
+    Scram256,
+    Scram512,
+}
+
+/// The keys of these texts, in the configuration and in files with all lines of `crossdock hash-password`.
+const KINDS: [(&str, Kind); 4] = [
+    ("password_hash", Kind::Hash),
+    ("previous_password_hash", Kind::Previous),
+    ("scram_256", Kind::Scram256),
+    ("scram_512", Kind::Scram512),
+];
+
+/// A text, and the key of the configuration that it came by.
+struct Text {
+    kind: Kind,
+    field: &'static str,
+    text: String,
+}
+
+/// All texts of a user, wherever they stand.
+fn texts(loaded: &Loaded, user: &User, wrong: &mut impl FnMut(&str, String)) -> Vec<Text> {
+    let plain =
+        [&user.password_hash, &user.previous_password_hash, &user.scram_256, &user.scram_512];
+    let written = KINDS
+        .into_iter()
+        .zip(plain)
+        .filter_map(|((field, kind), text)| text.clone().map(|text| Text { kind, field, text }));
+    let mut all: Vec<Text> = written.collect();
+    let in_file = |file: &Path| {
+        let file = loaded.base_dir.join(file);
+        read_secret(&file).map_err(|reason| format!("{}: {reason}", file.display()))
+    };
+    let elsewhere = [
+        ("password_hash_file", false, user.password_hash_file.as_deref().map(in_file)),
+        ("password_hash_env", false, user.password_hash_env.as_deref().map(variable)),
+        ("secrets_file", true, user.secrets_file.as_deref().map(in_file)),
+        ("secrets_env", true, user.secrets_env.as_deref().map(variable)),
+    ];
+    for (field, has_lines, found) in elsewhere {
+        match found {
+            None => {}
+            Some(Err(reason)) => wrong(field, reason),
+            Some(Ok(text)) if has_lines => match lines(&text) {
+                Ok(found) => {
+                    all.extend(found.map(|(kind, text)| Text { kind, field, text }));
+                }
+                Err(reason) => wrong(field, reason),
+            },
+            Some(Ok(text)) => all.push(Text { kind: Kind::Hash, field, text }),
+        }
+    }
+    all
+}
+
+/// Reads lines as `crossdock hash-password` prints them. The error does not repeat what may be a password.
+fn lines(text: &str) -> Result<impl Iterator<Item = (Kind, String)>, String> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let unquoted = |value: &str| {
+            let value = value.trim().strip_prefix('"')?.strip_suffix('"')?;
+            (!value.contains(['"', '\\'])).then(|| value.to_owned())
+        };
+        let read = line.split_once('=').and_then(|(name, value)| {
+            let (_, kind) = KINDS.into_iter().find(|(known, _)| *known == name.trim())?;
+            Some((kind, unquoted(value)?))
+        });
+        found.push(read.ok_or_else(|| {
+            format!("line {number} is none of those that `crossdock hash-password` prints")
+        })?);
+    }
+    match found.is_empty() {
+        true => Err("there is no line in it that `crossdock hash-password` prints".to_owned()),
+        false => Ok(found.into_iter()),
+    }
+}
+
+/// A variable of the environment that holds a secret.
+pub fn variable(name: &str) -> Result<String, String> {
+    match std::env::var(name) {
+        Ok(text) if text.trim().is_empty() => Err(format!("the variable {name} is empty")),
+        Ok(text) => Ok(text),
+        Err(std::env::VarError::NotPresent) => {
+            Err(format!("there is no variable {name} in the environment of this process"))
+        }
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("the variable {name} is not UTF-8")),
+    }
+}
+
 /// The text of a file that nobody else may read.
-fn read_secret(file: &std::path::Path) -> Result<String, String> {
+fn read_secret(file: &Path) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("cannot be read: {error}");
     let about: Metadata = std::fs::metadata(file).map_err(failed)?;
     if about.permissions().mode() & 0o077 != 0 {

@@ -3,13 +3,13 @@
 
 use crate::config::{self, Loaded, Mistake};
 use crossdock_amqp091::Amqp091;
-use crossdock_auth::{CertificateUser, Logins, ProcessKey, Verifier, VerifierSettings};
+use crossdock_auth::{CertificateUser, Logins, ProcessKey, Tokens, Verifier, VerifierSettings};
 use crossdock_core::store::Store;
 use crossdock_core::{Authenticator, ExchangeSpec, Formats, Protocol};
 use crossdock_mqtt::Mqtt;
 use crossdock_stomp::Stomp;
-use crossdock_store_file::{FileStore, OpenError, Options};
-pub use crossdock_store_file::{Finding, verify};
+use crossdock_store_file::{FileStore, Options};
+pub use crossdock_store_file::{Finding, OpenError, verify};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,8 +57,11 @@ pub fn store_to_read(dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
     Ok(Arc::new(FileStore::read_only(dir)?))
 }
 
-/// Decides who may log in: `guest`, from loopback addresses only, and users.
-pub fn authenticator(loaded: &Loaded) -> Result<Arc<dyn Authenticator>, Vec<Mistake>> {
+/// Decides who may log in: `guest`, from loopback addresses only, users, and who has a token, where these are taken.
+pub fn authenticator(
+    loaded: &Loaded,
+    tokens: Option<Tokens>,
+) -> Result<Arc<dyn Authenticator>, Vec<Mistake>> {
     let key = ProcessKey::random();
     let key = key.map_err(|error| vec![loaded.mistake("", error.detail())])?;
     let verifier = Verifier::new(VerifierSettings::default(), key);
@@ -67,7 +70,7 @@ pub fn authenticator(loaded: &Loaded) -> Result<Arc<dyn Authenticator>, Vec<Mist
         config::CertificateUser::Subject => CertificateUser::Subject,
         config::CertificateUser::AlternativeName => CertificateUser::AlternativeName,
     };
-    Ok(Arc::new(Logins::new(verifier, certificate_user)))
+    Ok(Arc::new(Logins::new(verifier, certificate_user, tokens)))
 }
 
 #[cfg(test)]

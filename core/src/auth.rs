@@ -78,6 +78,9 @@ pub trait Directory: Send + Sync {
 
     /// Moves with every change of an account: what was remembered before may be wrong.
     fn generation(&self) -> u64;
+
+    /// The virtual hosts that there are: for logins that bring their rights along.
+    fn vhosts(&self) -> Vec<Name>;
 }
 
 /// Where a user's rights are looked up.
@@ -96,9 +99,12 @@ pub enum Access {
 pub struct Identity {
     pub user: Name,
     pub tags: Vec<Name>,
-    /// When the login ends, if it does: a session may do nothing from then on.
+    /// When the login ends, if it does: its connection is closed then.
     pub expires: Option<Timestamp>,
     pub access: Access,
+    /// With [`Access::Account`]: the account's verifiers, of which one let this login in. When none of them is left the
+    /// connection is closed. Empty: it was let in by something else, and ends only with the account.
+    pub verified_by: Arc<[Secret]>,
 }
 
 impl Identity {
@@ -109,7 +115,8 @@ impl Identity {
 
     /// A user of the broker's accounts, without tags and for as long as the connection lasts.
     pub fn of_account(user: impl Into<Name>) -> Self {
-        Self { user: user.into(), tags: Vec::new(), expires: None, access: Access::Account }
+        let (tags, expires, verified_by) = (Vec::new(), None, Arc::new([]));
+        Self { user: user.into(), tags, expires, access: Access::Account, verified_by }
     }
 }
 

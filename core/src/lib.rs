@@ -45,7 +45,7 @@ pub use broker::{
     AUDIT, AccountSource, Actor, Bind, BindTarget, Broker, Confirm, ConfirmOutcome, Consumer,
     ConsumerSource, Declared, DropReason, Events, LaneId, LastFailure, Memo, Notice, ObjectCounts,
     ObjectLimits, OnDetach, ParkId, ParkUntil, PoolId, Publish, QueueStatus, Replay, RouteDrained,
-    RouteStatus, Session, SessionLife, SessionSpec, Settings, Setup, TopicRules,
+    RouteStatus, Session, SessionLife, SessionOwner, SessionSpec, Settings, Setup, TopicRules,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

@@ -2,7 +2,7 @@
 //! what it means. The checks (schema.rs), the built-in values (layers.rs) and docs/CONFIGURATION.md
 //! (reference.rs) all read this table; a test compares it with the types that values are read into (meant.rs).
 
-use super::keys_of_doors::{AUTH, LISTENER, USER};
+use super::keys_of_doors::{AUTH, LISTENER, USER, VIRTUAL_HOST};
 use crossdock_core::Kind;
 
 /// The form of a value.
@@ -475,7 +475,14 @@ pub const ROOT: &[Key] = &[
     preset("listeners", Form::Named(LISTENER), LISTENERS, "One table for each port."),
     key("memory", Form::Table(MEMORY), "How much memory messages may take."),
     key("store", Form::Table(STORE), "The store on disk."),
-    key("vhost", Form::Table(VHOST), "The virtual host; there is one, `/`."),
+    key("vhost", Form::Table(VHOST), "The virtual host `/`, which is always there."),
+    key(
+        "virtual_host",
+        Form::Tables(VIRTUAL_HOST),
+        "Further virtual hosts, with queues, exchanges and sessions of their own. Each is made at the first \
+         start that names it, and stays with all that is in it when it is not named any more. Content \
+         routes, and the queues of this file, are in `/`.",
+    ),
     key("log", Form::Table(LOG), "The log."),
     key("limits", Form::Table(LIMITS), "What one message and one connection may take."),
     key(

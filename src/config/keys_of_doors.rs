@@ -81,14 +81,85 @@ pub const LISTENER: &[Key] = &[
     ),
 ];
 
-pub const AUTH: &[Key] = &[preset(
-    "certificate_user",
-    Form::Word(&["common-name", "subject", "alternative-name"]),
-    "\"common-name\"",
-    "What in a client's certificate is the name of its user, for AMQP's EXTERNAL and for MQTT and STOMP \
-     clients that give no password: the only common name, the whole subject as `CN=device,O=Plant`, or \
-     the first alternative name that is the name of a user.",
-)];
+pub const AUTH: &[Key] = &[
+    preset(
+        "certificate_user",
+        Form::Word(&["common-name", "subject", "alternative-name"]),
+        "\"common-name\"",
+        "What in a client's certificate is the name of its user, for AMQP's EXTERNAL and for MQTT and STOMP \
+         clients that give no password: the only common name, the whole subject as `CN=device,O=Plant`, or \
+         the first alternative name that is the name of a user.",
+    ),
+    preset(
+        "stored_users",
+        Form::Bool,
+        "false",
+        "There are users in the store (`crossdock user add`), so that listeners may bind addresses that \
+         other machines can reach without a `[[user]]` here.",
+    ),
+    key(
+        "token_secret_files",
+        Form::Texts,
+        "Files, each with a secret of 32 bytes or more that tokens (JWT) are signed with by HS256. Nobody \
+         else may read them. With any key tokens are taken in the place of passwords.",
+    ),
+    key(
+        "token_secret_env",
+        Form::Text,
+        "The name of a variable of the environment with such a secret.",
+    ),
+    key(
+        "token_public_key_files",
+        Form::Texts,
+        "Files (PEM), each with a public key of whoever signs tokens: RSA (RS256), P-256 (ES256), Ed25519 \
+         (EdDSA).",
+    ),
+    key(
+        "token_key_set_files",
+        Form::Texts,
+        "Files, each with a set of such public keys (JWKS). Nothing is fetched from anywhere.",
+    ),
+    key(
+        "token_issuer",
+        Form::Text,
+        "What the claim `iss` of a token has to be. Not set: anything.",
+    ),
+    key(
+        "token_audience",
+        Form::Text,
+        "What the claim `aud` of a token has to be or to contain. Not set: anything.",
+    ),
+    preset("token_user_claim", Form::Text, "\"sub\"", "The claim that is the name of the user."),
+    preset(
+        "token_scope_claim",
+        Form::Text,
+        "\"scope\"",
+        "The claim with the scopes: words with spaces between them, or a list.",
+    ),
+    preset(
+        "token_scope_prefix",
+        Form::Text,
+        "\"\"",
+        "What scopes for this broker begin with, as `crossdock.`; others are not for it.",
+    ),
+    preset(
+        "token_leeway_seconds",
+        Form::Count { min: 0, max: 3_600 },
+        "30",
+        "How far the clock of whoever signs tokens may be from this one's: a token counts for so long \
+         before and after its times.",
+    ),
+    preset(
+        "token_rights",
+        Form::Word(&["scopes", "account"]),
+        "\"scopes\"",
+        "Where the rights of a token's user are: in its scopes (`read:VHOST/NAME`, as in RabbitMQ), or in \
+         the account of that name, which has to be there.",
+    ),
+];
+
+pub const VIRTUAL_HOST: &[Key] =
+    &[required("name", Form::Text, "Its name; clients of AMQP and STOMP name it at login.")];
 
 pub const USER: &[Key] = &[
     required("name", Form::Text, "Its name; no other user has it. `guest` is the broker's own."),
@@ -103,6 +174,11 @@ pub const USER: &[Key] = &[
         "A file that holds it instead, which nobody else may read.",
     ),
     key(
+        "password_hash_env",
+        Form::Text,
+        "The name of a variable of the environment that holds it instead.",
+    ),
+    key(
         "previous_password_hash",
         Form::Text,
         "The hash of another password that is good, too: while clients change from one to the other.",
@@ -115,9 +191,21 @@ pub const USER: &[Key] = &[
     ),
     key("scram_512", Form::Text, "The same for SCRAM-SHA-512."),
     key(
+        "secrets_file",
+        Form::Text,
+        "A file with all lines that `crossdock hash-password` prints, and a `previous_password_hash` \
+         perhaps, instead of these keys. Nobody else may read it.",
+    ),
+    key("secrets_env", Form::Text, "The name of a variable of the environment with such lines."),
+    key(
         "tags",
         Form::Texts,
         "Words for rights over the broker itself, as `administrator`. They are kept; no verb asks for them.",
+    ),
+    key(
+        "vhosts",
+        Form::Texts,
+        "The virtual hosts in which the user has the rights below. Not set: `/` only.",
     ),
     key(
         "configure",

@@ -15,6 +15,8 @@ pub struct Config {
     pub memory: Memory,
     pub store: Store,
     pub vhost: Vhost,
+    #[serde(default, rename = "virtual_host")]
+    pub virtual_hosts: Vec<VirtualHost>,
     pub log: Log,
     pub limits: Limits,
     pub objects: Objects,
@@ -31,6 +33,15 @@ pub struct Config {
     /// the next; one that is nothing like a route is left out.
     #[serde(skip)]
     pub routes: Vec<(usize, RouteSpec)>,
+}
+
+impl Config {
+    /// The variables of the environment that secrets are taken from.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let users = self.users.iter();
+        let of_users = users.flat_map(|user| [&user.password_hash_env, &user.secrets_env]);
+        of_users.chain([&self.auth.token_secret_env]).filter_map(|name| name.as_deref())
+    }
 }
 
 /// A port, or several that are one.
@@ -110,6 +121,47 @@ pub enum CertificateUser {
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     pub certificate_user: CertificateUser,
+    pub stored_users: bool,
+    #[serde(default)]
+    pub token_secret_files: Vec<PathBuf>,
+    pub token_secret_env: Option<String>,
+    #[serde(default)]
+    pub token_public_key_files: Vec<PathBuf>,
+    #[serde(default)]
+    pub token_key_set_files: Vec<PathBuf>,
+    pub token_issuer: Option<String>,
+    pub token_audience: Option<String>,
+    pub token_user_claim: String,
+    pub token_scope_claim: String,
+    pub token_scope_prefix: String,
+    pub token_leeway_seconds: u32,
+    pub token_rights: TokenRights,
+}
+
+impl Auth {
+    /// Tokens are taken.
+    pub fn has_token_keys(&self) -> bool {
+        self.token_secret_env.is_some()
+            || ![&self.token_secret_files, &self.token_public_key_files, &self.token_key_set_files]
+                .into_iter()
+                .all(Vec::is_empty)
+    }
+}
+
+/// Where the rights of a token's user are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenRights {
+    Scopes,
+    Account,
+}
+
+/// A virtual host beside the default one.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VirtualHost {
+    #[serde(default)]
+    pub name: String,
 }
 
 /// A user of the configuration.
@@ -120,11 +172,15 @@ pub struct User {
     pub name: String,
     pub password_hash: Option<String>,
     pub password_hash_file: Option<PathBuf>,
+    pub password_hash_env: Option<String>,
     pub previous_password_hash: Option<String>,
     pub scram_256: Option<String>,
     pub scram_512: Option<String>,
+    pub secrets_file: Option<PathBuf>,
+    pub secrets_env: Option<String>,
     #[serde(default)]
     pub tags: Vec<String>,
+    pub vhosts: Option<Vec<String>>,
     #[serde(default)]
     pub configure: Vec<String>,
     #[serde(default)]

@@ -18,7 +18,7 @@ mod units;
 
 pub use meant::{
     Argument, Binds, CertificateUser, ClientCertificate, Config, Listener, LogFormat, Objects,
-    Transport, User, values,
+    TokenRights, Transport, User, values,
 };
 pub use reference::page as reference;
 pub use schema::suggestion;
@@ -104,7 +104,7 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Vec<Mistake>> {
             Err(mistake) => unreadable.push(mistake),
         }
     }
-    let (environment, warnings) = layers::environment(&request.environment);
+    let (environment, mut warnings) = layers::environment(&request.environment);
     layers.push(environment);
     let mut command_line = layers::command_line(request.set, &mut mistakes);
     if let Some(folder) = request.data_dir {
@@ -118,6 +118,9 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Vec<Mistake>> {
         return Err(unreadable);
     }
     let config = mean(&usable, &layers, &mut mistakes)?;
+    // What the file takes from a variable is no key of ours, and is not ignored.
+    warnings
+        .retain(|warning| !config.variables().any(|name| warning.starts_with(&format!("{name} "))));
     let base_dir = match request.file.and_then(Path::parent) {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),

@@ -37,6 +37,7 @@ fn the_table_and_the_types_have_the_same_keys() {
         ("limits", fields::<meant::Limits>()),
         ("objects", fields::<meant::Objects>()),
         ("auth", fields::<meant::Auth>()),
+        ("virtual_host", fields::<meant::VirtualHost>()),
         ("user", fields::<meant::User>()),
         ("queue", fields::<meant::Queue>()),
         ("exchange", fields::<meant::Exchange>()),
@@ -52,5 +53,5 @@ fn the_table_and_the_types_have_the_same_keys() {
         assert_eq!(names, known, "{path}");
     }
     let tables = ROOT.iter().filter(|key| key.inner().is_some()).count();
-    assert_eq!(tables, 13, "a table of keys is not compared with its type");
+    assert_eq!(tables, 14, "a table of keys is not compared with its type");
 }

@@ -1,6 +1,7 @@
 //! Black-box tests: the real process, over real sockets. The clients in `wire` send exactly the bytes that a test
 //! chooses, right or wrong; the programs of examples/ use real clients.
 
+mod accounts;
 mod blocking;
 mod broker;
 mod bug_classes;

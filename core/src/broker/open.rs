@@ -11,8 +11,9 @@ use super::turn::after_commit::AfterCommit;
 use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Account, Address, Budget, Name, Share};
-use crate::store::{JournalId, JournalWriter, StoreError};
+use crate::store::{JournalId, JournalWriter, Pos, StoreError};
 use crate::transform::ContentRoute;
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -22,39 +23,19 @@ const TRIMS: usize = 4;
 impl Broker {
     /// Opens the store, recovers, declares the topology and starts the background tasks.
     pub async fn open(setup: Setup) -> Result<Broker, Error> {
-        let store = setup.store.clone();
-        let lease = store.coord().acquire("node").await.map_err(unavailable)?;
-        let lease =
-            lease.ok_or_else(|| Error::new(ErrorKind::Locked, "another process owns the store"))?;
-        let settings = &setup.settings;
-        let budget = Arc::new(Budget::new(settings.memory_resident, settings.memory_high));
-        let recovered = recovery::read(&*store, &budget).await?;
-        let damaged = recovered.damaged();
-        if damaged > 0 && !setup.settings.accept_damage {
-            let first = recovered.first_damaged();
-            let why = format!(
-                "{damaged} entries of the journal are damaged, what they held is lost, acknowledgements and \
-                 declarations perhaps: {first}; start once with --accept-damage to go on without them"
-            );
-            return Err(Error::new(ErrorKind::Invalid, why));
-        }
-        let writer = store.open(JournalId::Meta, &lease).await.map_err(unavailable)?;
-        let live = recovered.live();
-        let start = Start { live, tail: recovered.tail(), epoch: lease.epoch.0, budget };
-        let (shared, load_asked) = Shared::new(setup, start);
-        recovered.install(&shared);
-        if damaged > 0 {
-            tracing::error!(
-                entries = damaged,
-                "entries of the journal are damaged, and --accept-damage was given: what they held is lost, \
-                 everything else is served"
-            );
-            // With a snapshot behind the damage, the next start does not read that far back.
-            snapshot::now(&shared).await.map_err(unavailable)?;
-        }
-        warn_of_too_much(&shared.pressure.memory.budget);
+        let (shared, writer, load_asked) = recover(setup).await?;
         start_tasks(&shared, writer, load_asked);
         catch_up::catch_up(&shared);
+        Ok(Broker::new(shared))
+    }
+
+    /// Opens a stopped store to change users and sessions in it. Everything else stays as it is: nothing is declared,
+    /// expires or is published, no snapshot is taken, and what the last start left is for the next one. Nobody logs in.
+    pub async fn open_at_rest(setup: Setup) -> Result<Broker, Error> {
+        let (shared, writer, _) = recover(setup).await?;
+        // Without snapshots there is nothing to trim.
+        let (_, to_trim) = mpsc::channel(TRIMS);
+        start_committer(&shared, writer, to_trim);
         Ok(Broker::new(shared))
     }
 
@@ -89,6 +70,45 @@ impl Broker {
     }
 }
 
+/// What a broker that is being opened is made of: its parts, with all that is stored, the journal's writer, and what
+/// wakes the task that reads records back.
+type Recovered = (Arc<Shared>, Box<dyn JournalWriter>, mpsc::Receiver<()>);
+
+async fn recover(setup: Setup) -> Result<Recovered, Error> {
+    let store = setup.store.clone();
+    let lease = store.coord().acquire("node").await.map_err(unavailable)?;
+    let lease =
+        lease.ok_or_else(|| Error::new(ErrorKind::Locked, "another process owns the store"))?;
+    let settings = &setup.settings;
+    let budget = Arc::new(Budget::new(settings.memory_resident, settings.memory_high));
+    let recovered = recovery::read(&*store, &budget).await?;
+    let damaged = recovered.damaged();
+    if damaged > 0 && !setup.settings.accept_damage {
+        let first = recovered.first_damaged();
+        let why = format!(
+            "{damaged} entries of the journal are damaged, what they held is lost, acknowledgements and \
+             declarations perhaps: {first}; start once with --accept-damage to go on without them"
+        );
+        return Err(Error::new(ErrorKind::Invalid, why));
+    }
+    let writer = store.open(JournalId::Meta, &lease).await.map_err(unavailable)?;
+    let live = recovered.live();
+    let start = Start { live, tail: recovered.tail(), epoch: lease.epoch.0, budget };
+    let (shared, load_asked) = Shared::new(setup, start);
+    recovered.install(&shared);
+    if damaged > 0 {
+        tracing::error!(
+            entries = damaged,
+            "entries of the journal are damaged, and --accept-damage was given: what they held is lost, \
+             everything else is served"
+        );
+        // With a snapshot behind the damage, the next start does not read that far back.
+        snapshot::now(&shared).await.map_err(unavailable)?;
+    }
+    warn_of_too_much(&shared.pressure.memory.budget);
+    Ok((shared, writer, load_asked))
+}
+
 fn unavailable(error: StoreError) -> Error {
     Error::new(ErrorKind::Unavailable, format!("the store cannot be opened: {error}"))
 }
@@ -114,16 +134,8 @@ fn start_tasks(
     load_asked: mpsc::Receiver<()>,
 ) {
     let (trims, to_trim) = mpsc::channel(TRIMS);
-    let committed: Arc<dyn Committed> = Arc::new(AfterCommit(shared.clone()));
-    let max_entry = shared.store.caps().max_entry;
+    start_committer(shared, writer, to_trim);
     let background = &shared.background;
-    background.spawn_committer(committer::run(
-        shared.committer.clone(),
-        writer,
-        max_entry,
-        to_trim,
-        committed,
-    ));
     background.spawn(due::run(shared.clone()));
     for vhost in shared.all_vhosts().iter() {
         background.spawn(departures::run(shared.clone(), vhost.clone()));
@@ -134,4 +146,16 @@ fn start_tasks(
     background.spawn(disk_space::run(shared.clone()));
     // It ends with the broker, not before: whoever waits for a record while the broker closes is answered.
     tokio::spawn(load::run(Arc::downgrade(shared), load_asked));
+}
+
+fn start_committer(
+    shared: &Arc<Shared>,
+    writer: Box<dyn JournalWriter>,
+    to_trim: mpsc::Receiver<Vec<Range<Pos>>>,
+) {
+    let committed: Arc<dyn Committed> = Arc::new(AfterCommit(shared.clone()));
+    let max_entry = shared.store.caps().max_entry;
+    let committer = shared.committer.clone();
+    let committing = committer::run(committer, writer, max_entry, to_trim, committed);
+    shared.background.spawn_committer(committing);
 }

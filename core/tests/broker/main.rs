@@ -1,5 +1,6 @@
 //! The broker through its public API, on the memory store.
 
+mod accounts;
 mod bindings;
 mod delivery;
 mod disk_and_memory;

@@ -40,8 +40,19 @@ impl Stage {
         Self::open_with(self.store.crashed(), Settings::default(), users).await
     }
 
+    /// A stopped store, to change users in.
+    pub async fn at_rest(store: MemoryStore) -> Broker {
+        let setup = Self::setup(&store, Settings::default(), Vec::new());
+        Broker::open_at_rest(setup).await.expect("opens")
+    }
+
     async fn open_with(store: MemoryStore, settings: Settings, users: Vec<Account>) -> Self {
-        let setup = Setup {
+        let broker = Broker::open(Self::setup(&store, settings, users)).await.expect("opens");
+        Self { store, broker }
+    }
+
+    fn setup(store: &MemoryStore, settings: Settings, users: Vec<Account>) -> Setup {
+        Setup {
             settings,
             formats: Formats::new(Vec::new()),
             topology: vec![
@@ -52,9 +63,7 @@ impl Stage {
             store: Arc::new(store.clone()),
             authenticator: Arc::new(LoopbackGuest),
             users,
-        };
-        let broker = Broker::open(setup).await.expect("opens");
-        Self { store, broker }
+        }
     }
 
     /// Kills the broker without a goodbye and starts another on what was stored.

@@ -9,6 +9,7 @@
 //! | `secrets` | [`Secrets`]: all that is kept of one password, as lines of TOML |
 //! | `verify` | [`Verifier`]: who may try now, what was right lately, and who waits for whom |
 //! | `token` | [`TokenKeys`]: tokens in the place of passwords |
+//! | `scopes` | what a token says that its user may do |
 //! | `import` | users and rights as Mosquitto and RabbitMQ keep them |
 //! | `logins` | [`Logins`]: the authenticator of a broker with users |
 //! | `keyed` | HMAC, and the [`ProcessKey`] |
@@ -23,13 +24,14 @@ pub mod import;
 mod keyed;
 pub mod logins;
 pub mod password;
+pub mod scopes;
 pub mod scram;
 pub mod secrets;
 pub mod token;
 pub mod verify;
 
 pub use keyed::ProcessKey;
-pub use logins::{CertificateUser, Logins};
+pub use logins::{CertificateUser, Logins, TokenRights, Tokens};
 pub use password::PasswordHash;
 pub use scram::ScramKeys;
 pub use secrets::Secrets;

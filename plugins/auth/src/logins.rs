@@ -1,16 +1,19 @@
 //! Who may log in: `guest` and nobody in particular from this machine, the broker's users by password or by
-//! certificate.
+//! certificate, and whoever has a token that a key of ours has signed.
 
 use crate::REFUSED;
 use crate::password::PasswordHash;
+use crate::scopes;
+use crate::token::{TokenKeys, TokenLogin, TokenRules, is_token};
 use crate::verify::{Attempt, Outcome, Verifier};
 use async_trait::async_trait;
 use crossdock_core::{
     Access, Account, Authenticator, CertificateNames, Credentials, Directory, Error, ErrorKind,
-    GUEST, Identity, Login, LoopbackGuest, Name, Secret,
+    GUEST, Identity, Login, LoopbackGuest, Name, Secret, Timestamp,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// Which name in a client's certificate is the user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,15 +27,39 @@ pub enum CertificateUser {
     AlternativeName,
 }
 
+/// Where the rights of a token's user are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TokenRights {
+    /// In the token: its scopes.
+    #[default]
+    Scopes,
+    /// In the account of that name, which has to be there.
+    Account,
+}
+
+/// How tokens are taken.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    pub keys: TokenKeys,
+    pub rules: TokenRules,
+    pub rights: TokenRights,
+}
+
 /// The authenticator of a broker with users.
 pub struct Logins {
     verifier: Verifier,
     certificate_user: CertificateUser,
+    /// None: no tokens are taken.
+    tokens: Option<Tokens>,
 }
 
 impl Logins {
-    pub fn new(verifier: Verifier, certificate_user: CertificateUser) -> Self {
-        Self { verifier, certificate_user }
+    pub fn new(
+        verifier: Verifier,
+        certificate_user: CertificateUser,
+        tokens: Option<Tokens>,
+    ) -> Self {
+        Self { verifier, certificate_user, tokens }
     }
 
     async fn by_password(
@@ -52,9 +79,32 @@ impl Logins {
             _ => false,
         };
         match now.filter(|_| is_same) {
-            Some(account) => Ok(identity(&account)),
+            Some(account) => {
+                let verified_by = account.verifiers.clone().into();
+                Ok(Identity { verified_by, ..identity(&account) })
+            }
             None => Err(refused()),
         }
+    }
+
+    /// `claimed`: what the client calls itself. As with RabbitMQ the token says who it is, whatever stands there.
+    fn by_token(
+        &self,
+        tokens: &Tokens,
+        (claimed, token): (&Name, &Secret),
+        address: IpAddr,
+        accounts: &dyn Directory,
+    ) -> Result<Identity, Error> {
+        // Under a name that no user has: a right token does not forgive wrong passwords, nor the other way round.
+        let back_off = Name::from(format!("\0{claimed}"));
+        self.verifier.admit(&back_off, address)?;
+        let identity = tokens.identity(token, accounts);
+        let outcome = if identity.is_ok() { Outcome::Accepted } else { Outcome::Wrong };
+        self.verifier.note(&back_off, address, outcome);
+        identity.map_err(|why| {
+            tracing::debug!(user = ?claimed, %address, %why, "a token was refused");
+            refused()
+        })
     }
 
     /// The listener has verified the certificate. `claimed`: what the client calls itself, or empty.
@@ -84,6 +134,36 @@ impl Logins {
     }
 }
 
+impl Tokens {
+    /// Who the token says it is, and what that user may do, or why it is refused, for the log.
+    fn identity(&self, token: &Secret, accounts: &dyn Directory) -> Result<Identity, String> {
+        let said = self.keys.login(token, &self.rules).map_err(|why| why.to_string())?;
+        let TokenLogin { user, tags, scopes, expires_at } = said;
+        if *user == *GUEST {
+            return Err("guest is the broker's own, and no token's user".to_owned());
+        }
+        let ends = expires_at.checked_add(self.rules.leeway);
+        let ends = ends.and_then(|ends| ends.duration_since(UNIX_EPOCH).ok());
+        let ends = ends.and_then(|ends| u64::try_from(ends.as_millis()).ok());
+        // A time that no clock reaches is none.
+        let expires = ends.map(Timestamp);
+        match self.rights {
+            TokenRights::Scopes => {
+                let rights = scopes::rights(&scopes, &accounts.vhosts())?;
+                let access = Access::Of(Arc::new(rights));
+                Ok(Identity { tags, expires, access, ..Identity::of_account(user) })
+            }
+            TokenRights::Account => match accounts.account(&user) {
+                Some(account) => {
+                    let tags = account.tags.clone();
+                    Ok(Identity { tags, expires, ..Identity::of_account(user) })
+                }
+                None => Err(format!("its user '{user}' is none of the broker's")),
+            },
+        }
+    }
+}
+
 /// The hashes of an account. Its other verifiers are of SCRAM.
 fn hashes(account: &Account) -> Arc<[PasswordHash]> {
     let texts = account.verifiers.iter().filter_map(|one| std::str::from_utf8(&one.0).ok());
@@ -108,6 +188,15 @@ fn address(peer: &str) -> IpAddr {
 impl Authenticator for Logins {
     async fn login(&self, login: &Login, accounts: &dyn Directory) -> Result<Identity, Error> {
         let address = address(&login.peer);
+        match (&login.credentials, &self.tokens) {
+            (Credentials::Token { user, token }, Some(tokens)) => {
+                return self.by_token(tokens, (user, token), address, accounts);
+            }
+            (Credentials::Password { user, password }, Some(tokens)) if is_token(password) => {
+                return self.by_token(tokens, (user, password), address, accounts);
+            }
+            _ => {}
+        }
         match &login.credentials {
             Credentials::Password { user, password } if **user != *GUEST => {
                 self.by_password((user, password), address, accounts).await
@@ -158,11 +247,15 @@ mod tests {
         fn generation(&self) -> u64 {
             0
         }
+
+        fn vhosts(&self) -> Vec<Name> {
+            vec!["/".into()]
+        }
     }
 
     fn logins(certificate_user: CertificateUser) -> Logins {
         let key = ProcessKey::random().expect("random bytes");
-        Logins::new(Verifier::new(VerifierSettings::default(), key), certificate_user)
+        Logins::new(Verifier::new(VerifierSettings::default(), key), certificate_user, None)
     }
 
     fn login(credentials: Credentials, loopback: bool) -> Login {

@@ -25,6 +25,12 @@ impl Secrets {
         })
     }
 
+    /// What a user of the broker is stored with: the hash, then both keys.
+    pub fn verifiers(&self) -> Vec<Secret> {
+        let texts = [self.password.text().to_owned(), self.scram256.text(), self.scram512.text()];
+        texts.into_iter().map(|text| Secret(text.into())).collect()
+    }
+
     /// The lines of a `[[user]]` in the configuration file that say all this, each with its line's end.
     pub fn toml_lines(&self) -> String {
         // None of the three texts has a character that TOML escapes: base64, digits, `$`, `=`, `,` and `:`.

@@ -7,6 +7,8 @@
 //! | `logins` | who is let in from where: the first table of docs/guide/security-table.md |
 //! | `deeds` | who may do what: its second table |
 //! | `reload` | SIGHUP: rights that are taken away, users that come and go, files with mistakes |
+//! | `tokens` | tokens in the place of passwords: their rights, and their end |
+//! | `vhosts` | several virtual hosts |
 //! | `tls` | certificates: their mistakes, their replacement, the wrong port |
 //! | `binds` | listeners with several addresses, IPv6, several protocols, behind a load balancer |
 //! | `websocket` | the protocols inside WebSocket |
@@ -18,5 +20,7 @@ mod logins;
 mod reload;
 mod table;
 mod tls;
+mod tokens;
+mod vhosts;
 mod visitor;
 pub mod websocket;

@@ -39,6 +39,12 @@ impl Crowd {
         Self { amqp, stomp, mqtt }
     }
 
+    /// How each connection ends.
+    fn ends(&mut self) -> [String; 4] {
+        let [five, four] = &mut self.mqtt;
+        [self.amqp.ends(), self.stomp.ends(), five.ends(), four.ends()]
+    }
+
     /// What everybody gets of one message to the topic and one to the queue.
     fn everybody_gets(&mut self, guest: &mut Amqp) {
         publish_both(guest);
@@ -131,15 +137,12 @@ fn the_right_to_read_is_taken_away() {
     assert!(text.contains("read from queue:ann-q is not allowed for user 'ann'"), "{text}");
 }
 
-/// A user that is removed may do nothing more, and cannot come back; one that is added can come.
+/// The connections of a user that is removed are closed, each in its protocol's word, and it cannot come back; one
+/// that is added can come.
 #[test]
 fn users_come_and_go() {
     let house = House::open(&[ann(ALL, ALL, ALL), owner("bob")].concat());
     let mut crowd = Crowd::of_ann(&house);
-    let mut guest = Amqp::connect(house.broker.amqp);
-    guest.queue("seen", false);
-    guest.bind("seen", "amq.topic", "#");
-    crowd.amqp.confirm_select();
     let addresses = |speech: Speech| match speech {
         Speech::Amqp => house.broker.amqp,
         Speech::Stomp => house.broker.stomp,
@@ -154,26 +157,16 @@ fn users_come_and_go() {
     let log = house.reload(&[owner("bob"), owner("carl")].concat());
     assert!(log.contains("a user is removed user=ann"), "{log}");
     assert!(log.contains("a user is added user=carl"), "{log}");
-    publish_both(&mut guest);
-    while guest.get("seen").is_some() {}
-    crowd.amqp.publish("amq.topic", "ann.t", &Properties::default(), b"late");
-    assert!(crowd.amqp.confirmed().is_err(), "AMQP");
-    for mqtt in &mut crowd.mqtt {
-        // It may have been disconnected.
-        let id = mqtt.id();
-        let publish =
-            crate::wire::mqtt::publish(mqtt.level, "ann/t", b"late", (1, id), &Default::default());
-        let _ = mqtt.socket.try_send(&publish);
-        let got = mqtt.socket.fill(4, std::time::Instant::now() + QUIET);
-        let bytes = mqtt.socket.buffered().to_vec();
-        assert!(!got || bytes[0] >> 4 != 3, "a delivery to MQTT {}: {bytes:?}", mqtt.level);
-    }
-    let headers = [("destination", "/topic/ann/t")];
-    let send = crate::wire::stomp::frame("SEND", &headers, b"late");
-    let _ = crowd.stomp.socket.try_send(&send);
-    let frame = crowd.stomp.frame(std::time::Instant::now() + QUIET);
-    assert!(frame.is_none_or(|frame| frame.command == "ERROR"), "a message");
-    assert_eq!(guest.get("seen"), None, "nothing of what she published came through");
+    let why = "user 'ann' was removed";
+    assert_eq!(
+        crowd.ends(),
+        [
+            format!("320 CONNECTION_FORCED - {why}"),
+            format!("access_refused {why}"),
+            format!("0x87 {why}"),
+            "closed".to_owned(),
+        ]
+    );
     for speech in SPEECHES {
         // Her password was verified a moment ago.
         assert!(enter("ann", speech).is_err(), "{speech:?}");
@@ -193,11 +186,17 @@ fn a_password_is_changed_while_both_are_good() {
         visitor.enter().is_ok()
     };
     assert!(enter("ann") && !enter("new"));
+    let mut before = Amqp::connect_as(house.broker.amqp, "ann", &password("ann"));
     let previous = hash_line("ann").replace("password_hash", "previous_password_hash");
     house.reload(&format!("[[user]]\nname = \"ann\"\n{}\n{previous}\n", hash_line("new")));
     assert!(enter("ann") && enter("new"), "both are good");
+    let mut between = Amqp::connect_as(house.broker.amqp, "ann", &password("new"));
+    before.confirm_select();
     house.reload(&format!("[[user]]\nname = \"ann\"\n{}\n", hash_line("new")));
     assert!(!enter("ann") && enter("new"), "the old one is gone");
+    // Whoever came with it is sent away, whoever came while the new one was good stays.
+    assert_eq!(before.ends(), "320 CONNECTION_FORCED - the password of user 'ann' was changed");
+    between.confirm_select();
     // In a file of its own, beside the configuration.
     let line = hash_line("filed");
     let hash = line.split('"').nth(1).expect("quoted");

@@ -93,8 +93,18 @@ impl Amqp {
     /// Logs in over a socket, as a client that is told why its login is refused and when a consumer ends; or the code
     /// and the text of the refusal.
     pub fn log_in(socket: Socket, (user, password): (&str, &str)) -> Result<Self, String> {
+        Self::log_in_to("/", socket, (user, password))
+    }
+
+    /// The same, to another virtual host.
+    pub fn log_in_to(
+        vhost: &str,
+        socket: Socket,
+        (user, password): (&str, &str),
+    ) -> Result<Self, String> {
         let login = format!("\0{user}\0{password}");
-        Self::open(socket, &told_client().short("PLAIN").long(login.as_bytes()), 131_072)
+        let start = told_client().short("PLAIN").long(login.as_bytes());
+        Self::open_in(vhost, socket, (&start, 131_072))
     }
 
     /// The same by the certificate that was shown in the TLS handshake. `user`: whose it has to be; empty: anybody's.
@@ -104,6 +114,14 @@ impl Amqp {
 
     /// `start`: client properties, mechanism and response.
     fn open(socket: Socket, start: &Out, frame_max: u32) -> Result<Self, String> {
+        Self::open_in("/", socket, (start, frame_max))
+    }
+
+    fn open_in(
+        vhost: &str,
+        socket: Socket,
+        (start, frame_max): (&Out, u32),
+    ) -> Result<Self, String> {
         let mut client = Self { socket, deliveries: VecDeque::new(), published: 0, confirmed: 0 };
         client.socket.send(b"AMQP\x00\x00\x09\x01");
         client.answer((10, 10))?;
@@ -112,7 +130,7 @@ impl Amqp {
         client.answer((10, 30))?;
         let tune_ok = Out::method(10, 31).u16(2047).u32(frame_max).u16(0);
         client.socket.send(&tune_ok.frame(0));
-        client.socket.send(&Out::method(10, 40).short("/").short("").u8(0).frame(0));
+        client.socket.send(&Out::method(10, 40).short(vhost).short("").u8(0).frame(0));
         client.answer((10, 41))?;
         client.socket.send(&Out::method(20, 10).short("").frame(CHANNEL));
         client.expect(20, 11);
@@ -255,6 +273,12 @@ impl Amqp {
 
     pub fn reject(&mut self, delivery: &Delivery, requeue: bool) {
         self.send(Out::method(60, 90).u64(delivery.tag).u8(u8::from(requeue)));
+    }
+
+    /// Waits for the broker to close the connection: the code and the text.
+    pub fn ends(&mut self) -> String {
+        let mut close = In::new(self.expect(10, 50));
+        format!("{} {}", close.u16(), close.short())
     }
 
     /// Waits for the broker to close the channel, and opens it again. The code and the text of the refusal.

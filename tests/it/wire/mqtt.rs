@@ -139,6 +139,19 @@ impl Mqtt {
         }
     }
 
+    /// Waits for the broker to end the connection: the code and reason string of its DISCONNECT, or "closed".
+    pub fn ends(&mut self) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.packet(until) {
+                Some((0xE0, body)) => return refusal(body[0], &body[1..]),
+                Some(_) => {}
+                None if Instant::now() < until => return "closed".to_owned(),
+                None => panic!("the connection does not end"),
+            }
+        }
+    }
+
     pub fn subscribe(&mut self, filter: &str, qos: u8) {
         let id = self.id();
         let mut body = id.to_be_bytes().to_vec();

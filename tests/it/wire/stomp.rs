@@ -70,6 +70,17 @@ impl Stomp {
         }
     }
 
+    /// Waits for the ERROR that ends the connection: its message and text.
+    pub fn ends(&mut self) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let frame = self.frame(until).expect("an ERROR");
+            if frame.command == "ERROR" {
+                return frame.refusal();
+            }
+        }
+    }
+
     /// Sends, and waits for the receipt.
     pub fn send(&mut self, destination: &str, headers: &[(&str, &str)], body: &[u8]) {
         let mut all = vec![("destination", destination)];

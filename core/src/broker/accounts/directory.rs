@@ -3,7 +3,7 @@
 //! holds.
 
 use super::refusals::Refusals;
-use crate::auth::{Account, Directory};
+use crate::auth::{Account, Secret};
 use crate::error::{Error, ErrorKind};
 use crate::message::Name;
 use crate::rights::Rights;
@@ -47,17 +47,6 @@ pub struct Accounts {
     pub refusals: Refusals,
 }
 
-impl Directory for Accounts {
-    fn account(&self, user: &str) -> Option<Arc<Account>> {
-        let state = self.state.read();
-        state.configured.get(user).or_else(|| state.made.get(user)).cloned()
-    }
-
-    fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-}
-
 fn invalid(detail: String) -> Error {
     Error::new(ErrorKind::Invalid, detail)
 }
@@ -74,7 +63,30 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Error> {
     }
 }
 
+/// An error for a user whose name, tags or verifiers are none.
+fn check_user(name: &str, tags: &[Name], verifiers: &[Secret]) -> Result<(), Error> {
+    check_name("name of the user", name)?;
+    tags.iter().try_for_each(|tag| check_name("tag", tag))?;
+    let is_long = verifiers.iter().any(|one| one.0.len() > VERIFIER_BYTES_MAX);
+    if is_long || tags.len() > LIST_MAX || verifiers.len() > LIST_MAX {
+        let most = format!("{LIST_MAX} of each, of {VERIFIER_BYTES_MAX} bytes each");
+        let what = format!("tags and hashes of user '{name}' are more than {most}");
+        return Err(Error::new(ErrorKind::TooLarge, what));
+    }
+    Ok(())
+}
+
 impl State {
+    /// `LimitReached` when there is no room for so many more users.
+    fn check_room(&self, more: usize) -> Result<(), Error> {
+        if more > 0 && self.made.len() + more > USERS_MAX {
+            let detail =
+                format!("there may be {USERS_MAX} users, and there are {}", self.made.len());
+            return Err(Error::new(ErrorKind::LimitReached, detail));
+        }
+        Ok(())
+    }
+
     /// A user that was made at run time and holds. `Refused` for one of the configuration.
     fn made(&self, user: &str) -> Result<&Arc<Account>, Error> {
         if self.configured.contains_key(user) {
@@ -89,6 +101,17 @@ impl State {
 }
 
 impl Accounts {
+    /// The account of that user.
+    pub fn account(&self, user: &str) -> Option<Arc<Account>> {
+        let state = self.state.read();
+        state.configured.get(user).or_else(|| state.made.get(user)).cloned()
+    }
+
+    /// Moves with every change of an account: what was remembered before may be wrong.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     /// Everything that was remembered may be wrong from now on. Called behind every change.
     fn moved(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -122,17 +145,10 @@ impl Accounts {
     /// with the users locked, so that memory and journal change in one order.
     pub fn set_user(
         &self,
-        (name, tags, verifiers): (&Name, Vec<Name>, Vec<crate::auth::Secret>),
+        (name, tags, verifiers): (&Name, Vec<Name>, Vec<Secret>),
         submit: impl FnOnce(&Account),
     ) -> Result<bool, Error> {
-        check_name("name of the user", name)?;
-        tags.iter().try_for_each(|tag| check_name("tag", tag))?;
-        let is_long = verifiers.iter().any(|one| one.0.len() > VERIFIER_BYTES_MAX);
-        if is_long || tags.len() > LIST_MAX || verifiers.len() > LIST_MAX {
-            let most = format!("{LIST_MAX} of each, of {VERIFIER_BYTES_MAX} bytes each");
-            let what = format!("tags and hashes of user '{name}' are more than {most}");
-            return Err(Error::new(ErrorKind::TooLarge, what));
-        }
+        check_user(name, &tags, &verifiers)?;
         let mut state = self.state.write();
         let vhosts = match state.made(name) {
             Ok(known) => Some(known.vhosts.clone()),
@@ -140,10 +156,7 @@ impl Accounts {
             Err(error) => return Err(error),
         };
         let is_new = vhosts.is_none();
-        if is_new && state.made.len() >= USERS_MAX {
-            let detail = format!("there are {USERS_MAX} users already");
-            return Err(Error::new(ErrorKind::LimitReached, detail));
-        }
+        state.check_room(usize::from(is_new))?;
         let vhosts = vhosts.unwrap_or_default();
         let account = Account { name: name.clone(), tags, verifiers, vhosts };
         submit(&account);
@@ -151,6 +164,49 @@ impl Accounts {
         drop(state);
         self.moved();
         Ok(is_new)
+    }
+
+    /// Makes all these users, or gives them these tags, verifiers and rights instead of those that they have. All or
+    /// none: `submit` is called, with the users locked, when nothing is wrong with any of them; it gets each with the
+    /// virtual hosts that it may enter no more.
+    pub fn set_users(
+        &self,
+        accounts: Vec<Account>,
+        submit: impl FnOnce(&[(Arc<Account>, Vec<Name>)]),
+    ) -> Result<(), Error> {
+        let mut state = self.state.write();
+        let mut changes: Vec<(Arc<Account>, Vec<Name>)> = Vec::with_capacity(accounts.len());
+        let mut new = 0;
+        for account in accounts {
+            let Account { name, tags, verifiers, vhosts } = &account;
+            check_user(name, tags, verifiers)?;
+            for vhost in vhosts.keys() {
+                check_name("name of the virtual host", vhost)?;
+            }
+            if vhosts.len() > VHOSTS_MAX {
+                let detail =
+                    format!("user '{name}' would enter more than {VHOSTS_MAX} virtual hosts");
+                return Err(Error::new(ErrorKind::LimitReached, detail));
+            }
+            let left = match state.made(name) {
+                Ok(known) => {
+                    known.vhosts.keys().filter(|v| !vhosts.contains_key(*v)).cloned().collect()
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    new += 1;
+                    Vec::new()
+                }
+                Err(error) => return Err(error),
+            };
+            changes.push((Arc::new(account), left));
+        }
+        state.check_room(new)?;
+        submit(&changes);
+        let changed = changes.into_iter().map(|(account, _)| (account.name.clone(), account));
+        state.made.extend(changed);
+        drop(state);
+        self.moved();
+        Ok(())
     }
 
     /// Deletes a user with its rights.

@@ -2,7 +2,7 @@
 //! again when an account has changed, so that what is taken away is gone for live sessions, too.
 
 use super::directory::Accounts;
-use crate::auth::{Access, Directory, Identity};
+use crate::auth::{Access, Identity};
 use crate::error::{Error, ErrorKind};
 use crate::message::{Address, Key, Name, Origin, Timestamp};
 use crate::rights::{Action, Coverage, Object, Rights, Who};

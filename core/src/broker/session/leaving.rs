@@ -97,6 +97,7 @@ impl Session {
         if shared.users.take_ending(connection).is_some() {
             shared.timers.cancel(&TimerEvent::LoginExpires(connection));
         }
+        shared.users.disconnected(&self.inbox);
         self.vhost.content.read().iter().for_each(|route| route.forget(&self.inbox));
         if let Some(ended) = left {
             removal::owner_gone(&shared, self.id, now, ended);

@@ -105,6 +105,7 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
     }
     let mut session = Session::new(broker.clone(), vhost, opened.id, (inbox, subject));
     (session.named, session.status.resumed) = (opened.named.clone(), opened.resumed);
+    shared.users.connected(&session.inbox, &spec.identity)?;
     Ok((session, opened))
 }
 

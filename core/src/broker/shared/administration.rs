@@ -2,7 +2,7 @@
 //! sessions when its verb returns; it is stored by then.
 
 use super::{Broker, Shared};
-use crate::auth::{Account, Directory, Secret};
+use crate::auth::{Account, Secret};
 use crate::broker::accounts::directory::{AccountSource, VHOSTS_MAX, check_name};
 use crate::broker::accounts::refusals::AUDIT;
 use crate::broker::journal::unit::Unit;
@@ -21,9 +21,18 @@ pub struct Actor {
     pub from: Name,
 }
 
+/// A named session that outlives its connections, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionOwner {
+    pub vhost: Name,
+    pub session: Name,
+    pub user: Name,
+}
+
 impl Shared {
-    /// Routes that are remembered were found with the rights of before.
-    fn rights_moved(&self) {
+    /// Routes that are remembered were found with the rights of before, and who is not let in any more has to go.
+    fn accounts_moved(&self) {
+        self.users.end_connections();
         self.all_vhosts().iter().for_each(|vhost| vhost.generations.bump());
     }
 
@@ -34,7 +43,7 @@ impl Shared {
     }
 
     async fn stored(&self) -> Result<(), Error> {
-        self.rights_moved();
+        self.accounts_moved();
         self.committer.sync(Unit::default()).await
     }
 }
@@ -55,11 +64,6 @@ impl Broker {
         self.shared().users.accounts.account(name)
     }
 
-    /// Users as authenticators see them.
-    pub fn directory(&self) -> Arc<dyn Directory> {
-        self.shared().users.accounts.clone()
-    }
-
     /// The users of a configuration that was read again, instead of those of the last one.
     pub fn configure_users(&self, actor: &Actor, users: Vec<Account>) {
         audit(actor, "users of the configuration replaced", ("", ""));
@@ -70,11 +74,11 @@ impl Broker {
                  configuration's holds, the other one is back when that is gone"
             );
         }
-        self.shared().rights_moved();
+        self.shared().accounts_moved();
     }
 
-    /// Makes a user, or gives it other tags and verifiers; what it may do stays. True when it is new. `Refused` for a
-    /// user of the configuration.
+    /// Makes a user, or gives it other tags and verifiers; what it may do stays, and connections that none of the new
+    /// verifiers would let in are closed. True when it is new. `Refused` for a user of the configuration.
     pub async fn set_user(
         &self,
         actor: &Actor,
@@ -92,7 +96,28 @@ impl Broker {
         Ok(is_new)
     }
 
-    /// Deletes a user: its sessions may do nothing from then on. `NotFound`; `Refused` for a user of the configuration.
+    /// Makes all these users, or gives them these tags, verifiers and rights instead of what they had: all or none,
+    /// also if the process ends meanwhile. `Refused` for a user of the configuration.
+    pub async fn set_users(&self, actor: &Actor, accounts: Vec<Account>) -> Result<(), Error> {
+        let shared = self.shared();
+        shared.check_disk_space()?;
+        let names: Vec<Name> = accounts.iter().map(|account| account.name.clone()).collect();
+        shared.users.accounts.set_users(accounts, |changes| {
+            shared.submit_change(|ops| {
+                for (account, left) in changes {
+                    ops.user(account);
+                    left.iter().for_each(|vhost| ops.rights(&account.name, vhost, None));
+                    for (vhost, rights) in &account.vhosts {
+                        ops.rights(&account.name, vhost, Some(rights.text()));
+                    }
+                }
+            });
+        })?;
+        names.iter().for_each(|name| audit(actor, "user and rights set", (name, "")));
+        shared.stored().await
+    }
+
+    /// Deletes a user: its connections are closed. `NotFound`; `Refused` for a user of the configuration.
     pub async fn delete_user(&self, actor: &Actor, name: &str) -> Result<(), Error> {
         let shared = self.shared();
         shared
@@ -160,6 +185,22 @@ impl Broker {
     /// The names of all virtual hosts; the first one is the default one.
     pub fn vhosts(&self) -> Vec<Name> {
         self.shared().all_vhosts().iter().map(|vhost| vhost.name.clone()).collect()
+    }
+
+    /// Whose each named session is, by virtual host and name.
+    pub fn session_owners(&self) -> Vec<SessionOwner> {
+        let mut owners = Vec::new();
+        for vhost in self.shared().all_vhosts().iter() {
+            for named in vhost.sessions() {
+                let (user, ended) = named.with(|state| (state.owner.user.clone(), state.ended));
+                if !ended && named.is_durable() {
+                    let (vhost, session) = (vhost.name.clone(), named.name.clone());
+                    owners.push(SessionOwner { vhost, session, user });
+                }
+            }
+        }
+        owners.sort();
+        owners
     }
 
     /// Gives a named session to another user, who may open it from then on. `NotFound`: there is none; `InUse`: it has

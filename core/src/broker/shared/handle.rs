@@ -39,7 +39,7 @@ impl Broker {
 
     /// Who is this? [`ErrorKind::Refused`] when nobody.
     pub async fn login(&self, login: &Login) -> Result<Identity, Error> {
-        self.0.users.login(login).await
+        self.0.users.login(login, &self.0.vhosts).await
     }
 
     /// True when there is a virtual host of that name.

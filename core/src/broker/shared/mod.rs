@@ -50,7 +50,7 @@ use tokio::sync::mpsc;
 use users::Users;
 use vhosts::Vhosts;
 
-pub use administration::Actor;
+pub use administration::{Actor, SessionOwner};
 pub use handle::Broker;
 
 /// What all parts of the broker share.

@@ -1,10 +1,12 @@
-//! Who may be here: the users, how a login is checked, and connections whose logins end at a time.
+//! Who may be here: the users, how a login is checked, and the connections whose logins can end before they do.
 
-use crate::auth::{Authenticator, Identity, Login};
+use super::vhosts::Vhosts;
+use crate::auth::{Access, Account, Authenticator, Directory, Identity, Login, Secret};
 use crate::broker::accounts::directory::Accounts;
 use crate::broker::accounts::subject::{Subject, Where};
+use crate::broker::door::events::Notice;
 use crate::broker::vhost::inbox::Inbox;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::message::{Name, Origin};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -17,6 +19,49 @@ pub struct Users {
     topic_exchange: Name,
     /// Connections whose logins end at a time, by their numbers.
     ending: Mutex<BTreeMap<u64, Weak<Inbox>>>,
+    /// Connections of users of the accounts, by user and number.
+    connected: Mutex<BTreeMap<Name, BTreeMap<u64, Connected>>>,
+}
+
+/// A connection that ends with what its login was let in by.
+struct Connected {
+    inbox: Weak<Inbox>,
+    verified_by: Arc<[Secret]>,
+}
+
+/// What authenticators see of the broker.
+struct Known<'a> {
+    accounts: &'a Accounts,
+    vhosts: &'a Vhosts,
+}
+
+impl Directory for Known<'_> {
+    fn account(&self, user: &str) -> Option<Arc<Account>> {
+        self.accounts.account(user)
+    }
+
+    fn generation(&self) -> u64 {
+        self.accounts.generation()
+    }
+
+    fn vhosts(&self) -> Vec<Name> {
+        self.vhosts.all().iter().map(|vhost| vhost.name.clone()).collect()
+    }
+}
+
+/// Why a connection of that user, let in by one of these verifiers, has to end; none: it may stay.
+fn why_it_ends(user: &str, verified_by: &[Secret], account: Option<&Account>) -> Option<Error> {
+    let detail = match account {
+        None => format!("user '{user}' was removed"),
+        Some(account) => {
+            let is_left = |verifier: &Secret| account.verifiers.contains(verifier);
+            if verified_by.is_empty() || verified_by.iter().any(is_left) {
+                return None;
+            }
+            format!("the password of user '{user}' was changed")
+        }
+    };
+    Some(Error::new(ErrorKind::Refused, detail))
 }
 
 impl Users {
@@ -26,13 +71,19 @@ impl Users {
         accounts: Accounts,
         topic_exchange: &Name,
     ) -> Self {
-        let (accounts, topic_exchange) = (Arc::new(accounts), topic_exchange.clone());
-        Self { authenticator, accounts, topic_exchange, ending: Mutex::default() }
+        Self {
+            authenticator,
+            accounts: Arc::new(accounts),
+            topic_exchange: topic_exchange.clone(),
+            ending: Mutex::default(),
+            connected: Mutex::default(),
+        }
     }
 
     /// Who is this? `Refused` when nobody.
-    pub async fn login(&self, login: &Login) -> Result<Identity, Error> {
-        self.authenticator.login(login, &*self.accounts).await
+    pub async fn login(&self, login: &Login, vhosts: &Vhosts) -> Result<Identity, Error> {
+        let known = Known { accounts: &self.accounts, vhosts };
+        self.authenticator.login(login, &known).await
     }
 
     /// Somebody who logged in, in a virtual host.
@@ -56,5 +107,49 @@ impl Users {
     /// Its time has come, or the connection is gone.
     pub fn take_ending(&self, connection: u64) -> Option<Arc<Inbox>> {
         self.ending.lock().remove(&connection)?.upgrade()
+    }
+
+    /// A connection is told to end when its user is removed, or nothing is left of what let it in. `Refused` when that
+    /// has happened since the login.
+    pub fn connected(&self, inbox: &Arc<Inbox>, identity: &Identity) -> Result<(), Error> {
+        if !matches!(identity.access, Access::Account) {
+            return Ok(());
+        }
+        let verified_by = identity.verified_by.clone();
+        let connected = Connected { inbox: Arc::downgrade(inbox), verified_by };
+        let number = inbox.origin.connection;
+        self.connected.lock().entry(identity.user.clone()).or_default().insert(number, connected);
+        // Whoever changes the account from here on finds the connection.
+        let account = self.accounts.account(&identity.user);
+        match why_it_ends(&identity.user, &identity.verified_by, account.as_deref()) {
+            None => Ok(()),
+            Some(why) => Err(why),
+        }
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&self, inbox: &Inbox) {
+        let mut connected = self.connected.lock();
+        if let Some(of_user) = connected.get_mut(&inbox.origin.user) {
+            of_user.remove(&inbox.origin.connection);
+            if of_user.is_empty() {
+                connected.remove(&inbox.origin.user);
+            }
+        }
+    }
+
+    /// Accounts have changed: connections that nothing lets in any more are told to end.
+    pub fn end_connections(&self) {
+        let mut ends = Vec::new();
+        for (user, of_user) in self.connected.lock().iter() {
+            let account = self.accounts.account(user);
+            for Connected { inbox, verified_by } in of_user.values() {
+                let why = why_it_ends(user, verified_by, account.as_deref());
+                ends.extend(inbox.upgrade().zip(why));
+            }
+        }
+        for (inbox, why) in ends {
+            inbox.notice(Notice::Closed(why));
+        }
     }
 }

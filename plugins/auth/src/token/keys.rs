@@ -1,6 +1,6 @@
 //! The keys that tokens are checked with: each with the one algorithm that it is for.
 
-use crossdock_core::{Error, ErrorKind};
+use crossdock_core::{Error, ErrorKind, Secret};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde_json::Value;
@@ -25,6 +25,8 @@ pub struct TokenFiles {
     /// Secrets of HS256: all bytes of a file but a line's end at its end, at least 32. Nobody but the owner and the
     /// group may read them.
     pub secrets: Vec<PathBuf>,
+    /// A secret of HS256 that is no file's, and what tells where it came from.
+    pub secret: Option<(String, Secret)>,
     /// Public keys in PEM form: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA.
     pub public_keys: Vec<PathBuf>,
     /// Sets of public keys in JSON form (JWKS, RFC 7517).
@@ -56,6 +58,12 @@ impl TokenKeys {
             match contents(path).and_then(|contents| reader(path, &contents)) {
                 Ok(read) => keys.extend(read),
                 Err(why) => mistakes.push(format!("{}: {why}", path.display())),
+            }
+        }
+        if let Some((origin, Secret(text))) = &files.secret {
+            match secret_of(text) {
+                Ok(read) => keys.push(read),
+                Err(why) => mistakes.push(format!("{origin}: {why}")),
             }
         }
         if keys.is_empty() && mistakes.is_empty() {
@@ -111,6 +119,10 @@ fn secret(path: &Path, contents: &[u8]) -> Result<Vec<TokenKey>, String> {
     if is_open_to_others(path) {
         return Err("every user of the machine may read or write this secret: chmod 600".to_owned());
     }
+    secret_of(contents).map(|key| vec![key])
+}
+
+fn secret_of(contents: &[u8]) -> Result<TokenKey, String> {
     let secret = contents.strip_suffix(b"\n").unwrap_or(contents);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
     // A public key that is taken for a secret lets everybody sign.
@@ -124,7 +136,7 @@ fn secret(path: &Path, contents: &[u8]) -> Result<Vec<TokenKey>, String> {
         ));
     }
     let key = DecodingKey::from_secret(secret).map_err(|why| why.to_string())?;
-    Ok(vec![TokenKey { algorithm: Algorithm::HS256, id: None, key }])
+    Ok(TokenKey { algorithm: Algorithm::HS256, id: None, key })
 }
 
 #[cfg(unix)]

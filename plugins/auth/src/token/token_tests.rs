@@ -288,6 +288,7 @@ fn every_mistake_in_the_files_is_reported_with_its_file() {
     private["d"] = json!("AAAA");
     let set = |keys: Value| json!({"keys": keys}).to_string();
     let files = TokenFiles {
+        secret: None,
         secrets: vec![
             open,
             folder.file("short", "too short"),

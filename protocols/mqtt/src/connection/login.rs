@@ -222,8 +222,10 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Id
             user: user.as_str().into(),
             password: Secret(password.clone().unwrap_or_default()),
         },
-        // A password alone is a token of a scheme; none is supported.
-        (None, Some(_)) => return Err(Refusal::new(Reason::BAD_CREDENTIALS, "no user name")),
+        // MQTT 5 §3.1.2.9: a password alone is a credential of another kind: here a token.
+        (None, Some(token)) => {
+            Credentials::Token { user: Name::default(), token: Secret(token.clone()) }
+        }
         (None, None) => Credentials::Anonymous,
     };
     let anonymous = matches!(credentials, Credentials::Anonymous);

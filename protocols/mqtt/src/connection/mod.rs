@@ -322,6 +322,10 @@ impl<'a> Connection<'a> {
             Notice::Closed(error) if error.kind() == ErrorKind::Closed => {
                 Err(Closing::refused(Reason::SHUTTING_DOWN, error.detail().to_owned()))
             }
+            // The login has ended: it expired, or its user or password is gone.
+            Notice::Closed(error) if error.kind() == ErrorKind::Refused => {
+                Err(Closing::refused(Reason::NOT_AUTHORIZED, error.detail().to_owned()))
+            }
             Notice::Closed(error) => {
                 Err(Closing::refused(Reason::ADMINISTRATIVE, error.detail().to_owned()))
             }

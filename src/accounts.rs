@@ -1,0 +1,426 @@
+//! `crossdock user` and `crossdock session`: users, rights and owners of sessions in a stopped store. Nothing else in
+//! it changes: no message expires, moves or is published. Users of the configuration are shown, and changed in the file.
+
+pub mod command;
+mod import;
+
+use crate::config::{Loaded, Mistake};
+use crate::plan::Plan;
+use crate::{SHUTDOWN_TIME, Sources, serve, wiring};
+use command::{ChownOrder, RightsOrder, SessionCommand, UserCommand};
+use crossdock_auth::secrets::read_password;
+use crossdock_auth::{PasswordHash, ScramKeys, Secrets};
+use crossdock_core::store::Store;
+use crossdock_core::{
+    Account, AccountSource, Actor, Broker, Error, GUEST, Name, Pattern, Rights, RightsText, Secret,
+};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+type Mistakes = Vec<Mistake>;
+
+/// What a command needs of the store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// It has to be there.
+    Store,
+    /// It is made where there is none, so that users are there at the first start.
+    Any,
+}
+
+/// Runs `crossdock user`.
+pub fn user(command: UserCommand) -> Result<ExitCode, Mistakes> {
+    match command {
+        UserCommand::List { sources } => at_rest(&sources, Needs::Store, list)?,
+        UserCommand::Add { name, tags, no_password, sources } => {
+            let verifiers = if no_password { Vec::new() } else { new_secrets()?.verifiers() };
+            let tags = tags.iter().map(|tag| tag.as_str().into()).collect();
+            let user = (&*name, tags, verifiers);
+            at_rest(&sources, Needs::Any, async |broker, _| add(broker, user).await)?;
+        }
+        UserCommand::SetPassword { name, keep_previous, sources } => {
+            let secrets = new_secrets()?;
+            at_rest(&sources, Needs::Store, async |broker, _| {
+                set_password(broker, &name, (&secrets, keep_previous)).await
+            })?;
+        }
+        UserCommand::ForgetPrevious { name, sources } => {
+            at_rest(&sources, Needs::Store, async |broker, _| {
+                forget_previous(broker, &name).await
+            })?;
+        }
+        UserCommand::Delete { name, sources } => {
+            at_rest(&sources, Needs::Store, async |broker, _| {
+                let deleted = broker.delete_user(&actor(), &name).await;
+                deleted.map_err(|error| about(&name, &error))?;
+                println!("user {} is deleted", shown(&name));
+                Ok(())
+            })?;
+        }
+        UserCommand::Rights(order) => {
+            let rights = read_rights(&order)?;
+            at_rest(&order.sources, Needs::Store, async |broker, _| {
+                set_rights(broker, &order, rights).await
+            })?;
+        }
+        UserCommand::Import(order) => {
+            let found = import::read(&order)?;
+            at_rest(&order.sources, Needs::Any, async |broker, loaded| {
+                import::import(broker, loaded, (found, &order)).await
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `crossdock session`.
+pub fn session(command: SessionCommand) -> Result<ExitCode, Mistakes> {
+    match command {
+        SessionCommand::List { sources } => at_rest(&sources, Needs::Store, async |broker, _| {
+            for one in broker.session_owners() {
+                let (vhost, session) = (shown(&one.vhost), shown(&one.session));
+                println!("{vhost} {session} {}", shown(&one.user));
+            }
+            Ok(())
+        })?,
+        SessionCommand::Chown(order) => {
+            at_rest(&order.sources, Needs::Store, async |broker, loaded| {
+                chown(broker, loaded, &order).await
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the stopped store, without ports, does the work and closes it.
+fn at_rest(
+    sources: &Sources,
+    needs: Needs,
+    work: impl AsyncFnOnce(&Broker, &Loaded) -> Result<(), Mistakes>,
+) -> Result<(), Mistakes> {
+    let loaded = crate::load(sources)?;
+    let runtime = crate::runtime(&loaded)?;
+    let plan = crate::plan(&loaded)?;
+    let is_there = loaded.config.data_dir.join("store").is_dir();
+    if needs == Needs::Store && !is_there {
+        let reason = format!("there is no store in {}", loaded.config.data_dir.display());
+        return Err(vec![loaded.mistake("data_dir", reason)]);
+    }
+    let store = stopped_store(&loaded)?;
+    let done = runtime.block_on(work_on(&plan, store, &loaded, work));
+    runtime.shutdown_timeout(SHUTDOWN_TIME);
+    done
+}
+
+async fn work_on(
+    plan: &Plan,
+    store: Arc<dyn Store>,
+    loaded: &Loaded,
+    work: impl AsyncFnOnce(&Broker, &Loaded) -> Result<(), Mistakes>,
+) -> Result<(), Mistakes> {
+    let broker = plan.recover_at_rest(store, loaded).await?;
+    let done = work(&broker, loaded).await;
+    serve::close(&broker).await;
+    done
+}
+
+fn stopped_store(loaded: &Loaded) -> Result<Arc<dyn Store>, Mistakes> {
+    crate::make_data_dir(loaded)?;
+    let settings = &loaded.config.store;
+    let sizes = (settings.segment_bytes.0, settings.spill_bytes.0);
+    let dir = loaded.config.data_dir.join("store");
+    wiring::store(dir, sizes).map_err(|error| {
+        let hint = match error {
+            wiring::OpenError::Locked { .. } => {
+                ": a broker is running, and this command changes users of a stopped one; stop it, or \
+                 put the user into its configuration file and send SIGHUP"
+            }
+            _ => "",
+        };
+        vec![loaded.mistake("data_dir", format!("the store cannot be opened: {error}{hint}"))]
+    })
+}
+
+/// Who does all this, for the audit.
+fn actor() -> Actor {
+    Actor { user: "operator".into(), from: "command line".into() }
+}
+
+/// What the broker says about a user, as a mistake.
+fn about(name: &str, error: &Error) -> Mistakes {
+    let said = error.detail();
+    let reason = match said.contains(&format!("'{name}'")) {
+        true => said.to_owned(),
+        false => format!("user '{name}': {said}"),
+    };
+    vec![Mistake::of_option("", reason)]
+}
+
+/// A name on a line of its own kind: what would be several words, or no visible ones, is quoted.
+fn shown(name: &str) -> String {
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '\\';
+    match !name.is_empty() && name.chars().all(is_plain) {
+        true => name.to_owned(),
+        false => format!("{name:?}"),
+    }
+}
+
+/// Reads a password from standard input.
+fn new_secrets() -> Result<Secrets, Mistakes> {
+    if std::io::stdin().is_terminal() {
+        eprintln!("type the password and press Enter; it is shown while you type");
+    }
+    let secrets = read_password(std::io::stdin().lock()).and_then(|new| Secrets::make(&new));
+    secrets.map_err(|error| vec![Mistake::of_option("", error.detail())])
+}
+
+async fn add(
+    broker: &Broker,
+    (name, tags, verifiers): (&str, Vec<Name>, Vec<Secret>),
+) -> Result<(), Mistakes> {
+    check_new(broker, name).map_err(|reason| vec![Mistake::of_option("", reason)])?;
+    let set = broker.set_user(&actor(), &name.into(), tags, verifiers).await;
+    set.map_err(|error| about(name, &error))?;
+    println!("user {} is made; `crossdock user rights` says what it may do", shown(name));
+    Ok(())
+}
+
+/// Why no user of that name can be made.
+fn check_new(broker: &Broker, name: &str) -> Result<(), String> {
+    if name == GUEST {
+        return Err("guest is the broker's own, and may do everything from this machine".to_owned());
+    }
+    match broker.user(name) {
+        Some(_) => Err(format!("there is a user '{name}' already")),
+        None => Ok(()),
+    }
+}
+
+/// What a user's verifiers are.
+struct Held {
+    passwords: Vec<Secret>,
+    others: Vec<Secret>,
+}
+
+impl Held {
+    fn of(account: &Account) -> Self {
+        let is_password = |one: &Secret| {
+            std::str::from_utf8(&one.0).is_ok_and(|text| PasswordHash::parse(text).is_ok())
+        };
+        let (passwords, others) = account.verifiers.iter().cloned().partition(is_password);
+        Self { passwords, others }
+    }
+
+    /// As people read them.
+    fn words(&self) -> Vec<String> {
+        let passwords = ["password", "previous password"].into_iter().map(str::to_owned);
+        let mut words: Vec<String> = passwords.take(self.passwords.len()).collect();
+        for other in &self.others {
+            let text = String::from_utf8_lossy(&other.0);
+            words.extend(ScramKeys::parse(&text).map(|keys| keys.mechanism().name().to_owned()));
+        }
+        words
+    }
+}
+
+/// The account of a user that can be changed here.
+fn changeable(broker: &Broker, name: &str) -> Result<Arc<Account>, Mistakes> {
+    let all = broker.users();
+    let found = all.into_iter().find(|(account, _)| *account.name == *name);
+    let reason = match found {
+        Some((account, AccountSource::RunTime)) => return Ok(account),
+        Some((_, AccountSource::Configuration)) => format!(
+            "user '{name}' is of the configuration: it is changed there, and not by this command"
+        ),
+        None if name == GUEST => {
+            "guest is the broker's own: its password is guest, from this machine only".to_owned()
+        }
+        None => format!("there is no user '{name}'"),
+    };
+    Err(vec![Mistake::of_option("", reason)])
+}
+
+async fn set_password(
+    broker: &Broker,
+    name: &str,
+    (secrets, keep_previous): (&Secrets, bool),
+) -> Result<(), Mistakes> {
+    let account = changeable(broker, name)?;
+    let held = Held::of(&account);
+    let mut verifiers = secrets.verifiers();
+    let previous = held.passwords.first().filter(|_| keep_previous);
+    if keep_previous && previous.is_none() {
+        let reason = format!("user '{name}' has no password that could be kept");
+        return Err(vec![Mistake::of_option("--keep-previous", reason)]);
+    }
+    verifiers.extend(previous.cloned());
+    change(broker, &account, verifiers).await?;
+    match keep_previous {
+        true => println!(
+            "user {}: both passwords hold until `crossdock user forget-previous`",
+            shown(name)
+        ),
+        false => println!("user {}: the new password holds", shown(name)),
+    }
+    Ok(())
+}
+
+async fn forget_previous(broker: &Broker, name: &str) -> Result<(), Mistakes> {
+    let account = changeable(broker, name)?;
+    let Held { mut passwords, others } = Held::of(&account);
+    if passwords.len() < 2 {
+        let reason = format!("user '{name}' has no previous password");
+        return Err(vec![Mistake::of_option("", reason)]);
+    }
+    passwords.truncate(1);
+    change(broker, &account, [passwords, others].concat()).await?;
+    println!("user {}: only the new password holds", shown(name));
+    Ok(())
+}
+
+async fn change(
+    broker: &Broker,
+    account: &Account,
+    verifiers: Vec<Secret>,
+) -> Result<(), Mistakes> {
+    let (name, tags) = (&account.name, account.tags.clone());
+    let set = broker.set_user(&actor(), name, tags, verifiers).await;
+    set.map(drop).map_err(|error| about(name, &error))
+}
+
+/// The rights of a command line; none: it may not enter.
+fn read_rights(order: &RightsOrder) -> Result<Option<Rights>, Mistakes> {
+    if order.none {
+        return Ok(None);
+    }
+    let lists =
+        [("--configure", &order.configure), ("--write", &order.write), ("--read", &order.read)];
+    let mut mistakes = Vec::new();
+    for (option, patterns) in lists {
+        for pattern in patterns {
+            let reason = match Pattern::parse(pattern) {
+                Ok(pattern) if pattern.can_match() => continue,
+                Ok(_) => "it can never match anything: nobody would have that right".to_owned(),
+                Err(reason) => reason,
+            };
+            mistakes.push(Mistake::of_option(option, format!("'{pattern}': {reason}")));
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let (configure, write, read) =
+        (order.configure.clone(), order.write.clone(), order.read.clone());
+    let text = RightsText { configure, write, read, ..RightsText::default() };
+    let rights = Rights::parse(text);
+    rights.map(Some).map_err(|all| all.into_iter().map(|why| Mistake::of_option("", why)).collect())
+}
+
+async fn set_rights(
+    broker: &Broker,
+    order: &RightsOrder,
+    rights: Option<Rights>,
+) -> Result<(), Mistakes> {
+    let name = &*order.name;
+    changeable(broker, name)?;
+    let vhost = Name::from(order.vhost.as_str());
+    let place = (name, &vhost);
+    let in_vhost = shown(&vhost);
+    match rights {
+        Some(rights) => {
+            let set = broker.set_rights(&actor(), place, rights).await;
+            set.map_err(|error| about(name, &error))?;
+            println!("user {}: its rights in virtual host {in_vhost} are set", shown(name));
+            if !broker.vhosts().contains(&vhost) {
+                eprintln!("there is no virtual host {in_vhost} yet: see [[virtual_host]]");
+            }
+        }
+        None => {
+            let was_there = broker.delete_rights(&actor(), place).await;
+            match was_there.map_err(|error| about(name, &error))? {
+                true => println!("user {} may not enter {in_vhost} any more", shown(name)),
+                false => println!("user {} might not enter {in_vhost} before", shown(name)),
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn list(broker: &Broker, _: &Loaded) -> Result<(), Mistakes> {
+    for (account, source) in broker.users() {
+        let source = match source {
+            AccountSource::Configuration => "configuration",
+            AccountSource::RunTime => "store",
+        };
+        let words = Held::of(&account).words();
+        let secrets = if words.is_empty() { "no password".to_owned() } else { words.join(", ") };
+        println!("{} ({source}): {secrets}", shown(&account.name));
+        if !account.tags.is_empty() {
+            let tags: Vec<String> = account.tags.iter().map(|tag| shown(tag)).collect();
+            println!("  tags: {}", tags.join(" "));
+        }
+        for (vhost, rights) in &account.vhosts {
+            println!("  in {}:{}", shown(vhost), rights_line(rights.text()));
+        }
+    }
+    Ok(())
+}
+
+fn rights_line(text: &RightsText) -> String {
+    let mut line = String::new();
+    let lists = [("configure", &text.configure), ("write", &text.write), ("read", &text.read)];
+    for (action, patterns) in lists {
+        if !patterns.is_empty() {
+            let patterns: Vec<String> = patterns.iter().map(|pattern| shown(pattern)).collect();
+            line.push_str(&format!(" {action} {}", patterns.join(" ")));
+        }
+    }
+    if let Some(all) = &text.regexes {
+        let (configure, write, read) = (&all.configure, &all.write, &all.read);
+        line.push_str(&format!(" regex configure {configure:?} write {write:?} read {read:?}"));
+    }
+    for one in &text.topics {
+        let exchange = shown(&one.exchange);
+        line.push_str(&format!(" keys of {exchange} write {:?} read {:?}", one.write, one.read));
+    }
+    if line.is_empty() { " nothing".to_owned() } else { line }
+}
+
+async fn chown(broker: &Broker, loaded: &Loaded, order: &ChownOrder) -> Result<(), Mistakes> {
+    let mistake = |reason: String| vec![Mistake::of_option("", reason)];
+    let (session, user) = match (order.words.as_slice(), &order.from) {
+        ([session, user], None) => (Some(session), user),
+        ([user], Some(_)) => (None, user),
+        (_, None) => return Err(mistake("it takes SESSION USER, or --from OLD-USER USER".into())),
+        (_, Some(_)) => {
+            return Err(mistake("with --from it takes only the USER who gets all".into()));
+        }
+    };
+    // Users of tokens are in no list.
+    if user != GUEST && broker.user(user).is_none() && !loaded.config.auth.has_token_keys() {
+        return Err(mistake(format!("there is no user '{user}'")));
+    }
+    let is_meant = |vhost: &str, name: &str, owner: &str| match (session, &order.from) {
+        (Some(session), _) => vhost == order.vhost && name == session,
+        (None, from) => from.as_deref() == Some(owner) && owner != user,
+    };
+    let mut sessions = broker.session_owners();
+    sessions.retain(|one| is_meant(&one.vhost, &one.session, &one.user));
+    if let (Some(session), true) = (session, sessions.is_empty()) {
+        let place = format!("in virtual host '{}'", order.vhost);
+        return Err(mistake(format!(
+            "there is no session '{session}' {place}: `crossdock session list` names them"
+        )));
+    }
+    for one in &sessions {
+        let place = (&one.vhost, &*one.session);
+        let given = broker.give_session(&actor(), place, &user.as_str().into()).await;
+        given.map_err(|error| mistake(error.detail().to_owned()))?;
+        println!("session {} is {}'s now", shown(&one.session), shown(user));
+    }
+    if sessions.is_empty() {
+        println!("there are no such sessions: nothing is changed");
+    }
+    Ok(())
+}
