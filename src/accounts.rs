@@ -1,5 +1,6 @@
 //! `crossdock user` and `crossdock session`: users, rights and owners of sessions in a stopped store. Nothing else in
-//! it changes: no message expires, moves or is published. Users of the configuration are shown, and changed in the file.
+//! it changes: no message expires, moves or is published. Users of the configuration are listed, and changed in the
+//! file.
 
 pub mod command;
 mod import;

@@ -8,6 +8,7 @@ use crate::listeners::{self, Port};
 use crate::places::Place;
 use crate::show::Shown;
 use crate::{circles, fit, machine, show, tokens, users, vhosts, wiring};
+use crossdock_auth::TokenHandle;
 use crossdock_core::transform::ContentRoute;
 use crossdock_core::{
     Account, Address, Broker, ExchangeSpec, Key, Name, ObjectLimits, Protocol, Settings, TopicRules,
@@ -28,7 +29,7 @@ pub struct Plan {
     predeclared: Vec<ExchangeSpec>,
     pub ports: Vec<Port>,
     pub users: Vec<Account>,
-    tokens: Option<crossdock_auth::Tokens>,
+    pub tokens: TokenHandle,
     pub declarations: Declarations,
     pub routes: Vec<ContentRoute>,
     /// Runs the routes' modules, so it has to live as long as the routes. None without routes.
@@ -68,7 +69,7 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
                 predeclared,
                 ports,
                 users,
-                tokens,
+                tokens: TokenHandle::new(tokens),
                 declarations,
                 routes,
                 _host: host,
@@ -117,7 +118,7 @@ impl Plan {
 
     /// Declares what is configured, and starts the routes after it: what they send to is there then.
     pub async fn set_up(&self, broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
-        vhosts::make(broker, loaded).await?;
+        vhosts::make(broker, loaded, "start").await?;
         self.declarations.apply(broker, loaded).await?;
         let started = broker.start_routes(self.routes.clone()).await;
         started.map_err(|error| vec![loaded.mistake("route", error.detail())])
@@ -327,6 +328,8 @@ mod tests {
         assert_eq!(found, ["listeners.mqtt.protocols[2]: 'mqtt' stands twice"]);
         let found = mistakes(&["listeners.mqtt.bind=0.0.0.0:1883"]);
         assert!(found[0].starts_with("listeners.mqtt.bind: '0.0.0.0:1883' can be reached"));
+        let found = mistakes(&["listeners.mqtt.bind=0.0.0.0:1883", "auth.stored_users=true"]);
+        assert_eq!(found, Vec::<String>::new(), "there are users in the store");
         let found = mistakes(&["listeners.more.bind=127.0.0.1:0"]);
         assert_eq!(found, [format!("listeners.more.protocols: {}", listeners::NO_PROTOCOLS)]);
         let found = mistakes(&["listeners.mqtt.protocols=[]"]);

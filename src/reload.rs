@@ -1,10 +1,11 @@
-//! The configuration is read again while the broker runs, on SIGHUP: users and certificates count from then on, for
-//! what else has changed the log says that it counts from the next start. With any mistake nothing changes.
+//! The configuration is read again while the broker runs, on SIGHUP: users, keys of tokens and certificates count from
+//! then on, for what else has changed the log says that it counts from the next start. With any mistake nothing
+//! changes.
 
 use crate::config::{Config, Loaded, Mistake};
 use crate::listeners;
 use crate::plan::{Plan, default_vhost};
-use crate::users;
+use crate::{tokens, users, vhosts};
 use crossdock_core::{Account, Actor, Broker};
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ pub fn reload(
     };
     let ports = listeners::ports(&new, &plan.protocols, &mut mistakes);
     let users = users::users(&new, &default_vhost(&plan.settings), &mut mistakes);
+    let tokens = tokens::tokens(&new, &mut mistakes);
+    vhosts::check(&new, &default_vhost(&plan.settings), &mut mistakes);
     let mistakes = new.all_mistakes(mistakes);
     if !mistakes.is_empty() {
         refuse(&mistakes);
@@ -41,6 +44,7 @@ pub fn reload(
             );
         }
     }
+    plan.tokens.replace(tokens);
     say_users(&plan.users, &users);
     if users != plan.users {
         let actor = Actor { user: "config".into(), from: "SIGHUP".into() };
@@ -93,7 +97,7 @@ fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
             ("log", format!("{:?}", config.log)),
             ("limits", format!("{:?}", config.limits)),
             ("objects", format!("{:?}", config.objects)),
-            ("auth", format!("{:?}", config.auth)),
+            ("auth.certificate_user", format!("{:?}", config.auth.certificate_user)),
             ("queue", format!("{:?}", config.queues)),
             ("exchange", format!("{:?}", config.exchanges)),
             ("binding", format!("{:?}", config.bindings)),

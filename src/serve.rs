@@ -6,6 +6,7 @@ use crate::listeners::Port;
 use crate::panics;
 use crate::plan::Plan;
 use crate::reload::reload;
+use crate::vhosts;
 use crossdock_core::store::Store;
 use crossdock_core::{Broker, Drain};
 use crossdock_net::Listener;
@@ -59,6 +60,9 @@ pub async fn serve(
             error = broker.failed() => break Some(error),
             _ = hangup.recv() => {
                 if let Some(new) = reload(&mut plan, &broker, (&loaded, again())) {
+                    for mistake in vhosts::make(&broker, &new, "SIGHUP").await.err().into_iter().flatten() {
+                        tracing::error!(%mistake, "a virtual host of the configuration cannot be made now");
+                    }
                     loaded = new;
                 }
             }

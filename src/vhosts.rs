@@ -22,9 +22,9 @@ pub fn check(loaded: &Loaded, default: &Name, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// Makes those that are not there yet.
-pub async fn make(broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
-    let actor = Actor { user: "configuration".into(), from: "start".into() };
+/// Makes those that are not there yet. `from`: when that is, for the audit.
+pub async fn make(broker: &Broker, loaded: &Loaded, from: &str) -> Result<(), Vec<Mistake>> {
+    let actor = Actor { user: "configuration".into(), from: from.into() };
     for (index, vhost) in loaded.config.virtual_hosts.iter().enumerate() {
         let made = broker.add_vhost(&actor, &vhost.name.as_str().into()).await;
         made.map_err(|error| {

@@ -3,7 +3,9 @@
 
 use crate::config::{self, Loaded, Mistake};
 use crossdock_amqp091::Amqp091;
-use crossdock_auth::{CertificateUser, Logins, ProcessKey, Tokens, Verifier, VerifierSettings};
+use crossdock_auth::{
+    CertificateUser, Logins, ProcessKey, TokenHandle, Verifier, VerifierSettings,
+};
 use crossdock_core::store::Store;
 use crossdock_core::{Authenticator, ExchangeSpec, Formats, Protocol};
 use crossdock_mqtt::Mqtt;
@@ -60,7 +62,7 @@ pub fn store_to_read(dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
 /// Decides who may log in: `guest`, from loopback addresses only, users, and who has a token, where these are taken.
 pub fn authenticator(
     loaded: &Loaded,
-    tokens: Option<Tokens>,
+    tokens: TokenHandle,
 ) -> Result<Arc<dyn Authenticator>, Vec<Mistake>> {
     let key = ProcessKey::random();
     let key = key.map_err(|error| vec![loaded.mistake("", error.detail())])?;

@@ -100,8 +100,9 @@ pub const AUTH: &[Key] = &[
     key(
         "token_secret_files",
         Form::Texts,
-        "Files, each with a secret of 32 bytes or more that tokens (JWT) are signed with by HS256. Nobody \
-         else may read them. With any key tokens are taken in the place of passwords.",
+        "Files, each with a secret of 32 bytes or more that tokens (JWT) are signed with by HS256. Users \
+         other than the owner and the group may not read them. With any key tokens are taken in the place \
+         of passwords.",
     ),
     key(
         "token_secret_env",

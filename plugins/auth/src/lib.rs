@@ -31,7 +31,7 @@ pub mod token;
 pub mod verify;
 
 pub use keyed::ProcessKey;
-pub use logins::{CertificateUser, Logins, TokenRights, Tokens};
+pub use logins::{CertificateUser, Logins, TokenHandle, TokenRights, Tokens};
 pub use password::PasswordHash;
 pub use scram::ScramKeys;
 pub use secrets::Secrets;

@@ -11,6 +11,7 @@ use crossdock_core::{
     Access, Account, Authenticator, CertificateNames, Credentials, Directory, Error, ErrorKind,
     GUEST, Identity, Login, LoopbackGuest, Name, Secret, Timestamp,
 };
+use parking_lot::RwLock;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -45,20 +46,37 @@ pub struct Tokens {
     pub rights: TokenRights,
 }
 
+/// How tokens are taken now. All clones are one.
+#[derive(Clone, Default)]
+pub struct TokenHandle(Arc<RwLock<Option<Arc<Tokens>>>>);
+
+impl TokenHandle {
+    /// None: no tokens are taken.
+    pub fn new(tokens: Option<Tokens>) -> Self {
+        let handle = Self::default();
+        handle.replace(tokens);
+        handle
+    }
+
+    /// Logins from now on are by these; those that were before stay.
+    pub fn replace(&self, tokens: Option<Tokens>) {
+        *self.0.write() = tokens.map(Arc::new);
+    }
+
+    fn get(&self) -> Option<Arc<Tokens>> {
+        self.0.read().clone()
+    }
+}
+
 /// The authenticator of a broker with users.
 pub struct Logins {
     verifier: Verifier,
     certificate_user: CertificateUser,
-    /// None: no tokens are taken.
-    tokens: Option<Tokens>,
+    tokens: TokenHandle,
 }
 
 impl Logins {
-    pub fn new(
-        verifier: Verifier,
-        certificate_user: CertificateUser,
-        tokens: Option<Tokens>,
-    ) -> Self {
+    pub fn new(verifier: Verifier, certificate_user: CertificateUser, tokens: TokenHandle) -> Self {
         Self { verifier, certificate_user, tokens }
     }
 
@@ -188,12 +206,12 @@ fn address(peer: &str) -> IpAddr {
 impl Authenticator for Logins {
     async fn login(&self, login: &Login, accounts: &dyn Directory) -> Result<Identity, Error> {
         let address = address(&login.peer);
-        match (&login.credentials, &self.tokens) {
+        match (&login.credentials, self.tokens.get()) {
             (Credentials::Token { user, token }, Some(tokens)) => {
-                return self.by_token(tokens, (user, token), address, accounts);
+                return self.by_token(&tokens, (user, token), address, accounts);
             }
             (Credentials::Password { user, password }, Some(tokens)) if is_token(password) => {
-                return self.by_token(tokens, (user, password), address, accounts);
+                return self.by_token(&tokens, (user, password), address, accounts);
             }
             _ => {}
         }
@@ -255,7 +273,11 @@ mod tests {
 
     fn logins(certificate_user: CertificateUser) -> Logins {
         let key = ProcessKey::random().expect("random bytes");
-        Logins::new(Verifier::new(VerifierSettings::default(), key), certificate_user, None)
+        Logins::new(
+            Verifier::new(VerifierSettings::default(), key),
+            certificate_user,
+            TokenHandle::default(),
+        )
     }
 
     fn login(credentials: Credentials, loopback: bool) -> Login {

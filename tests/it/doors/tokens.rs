@@ -165,6 +165,25 @@ fn a_connection_ends_with_its_token() {
     long.confirm_select();
 }
 
+/// Keys are changed while the broker runs: new logins are by the new ones.
+#[test]
+fn keys_are_read_again_on_sighup() {
+    let house = house("");
+    let other = "another secret, which is as long as it has to be";
+    let enter = |secret: &str| {
+        let login = ("", &*signed(secret, "ann", 600, "read:*/*"));
+        Amqp::log_in(Socket::connect(house.broker.amqp), login)
+    };
+    let mut before = enter(SECRET).expect("a right one");
+    assert!(enter(other).is_err());
+    fs::write(house.path().join("token.secret"), other).expect("writable");
+    house.read_again();
+    assert!(enter(SECRET).is_err() && enter(other).is_ok());
+    before.confirm_select();
+    house.reload("");
+    assert!(enter(other).is_err(), "no tokens are taken any more");
+}
+
 /// A secret comes from a file that nobody else may read or from the environment, and every mistake has its key.
 #[test]
 fn keys_that_cannot_be_used_are_mistakes() {

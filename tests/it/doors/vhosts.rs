@@ -1,9 +1,9 @@
 //! Several virtual hosts: each has queues of its own, is there after a restart, and is for users who may enter it.
 
 use super::house::{House, hash_line, password};
-use crate::wire::Socket;
 use crate::wire::amqp::{Amqp, Properties};
 use crate::wire::stomp::Stomp;
+use crate::wire::{Socket, eventually};
 
 fn amqp(house: &House, vhost: &str, user: &str) -> Result<Amqp, String> {
     let password = if user == "guest" { "guest".to_owned() } else { password(user) };
@@ -52,6 +52,17 @@ fn each_has_its_own_queues_and_is_durable() {
     house.broker.crash();
     let mut guest = amqp(&house, "orders", "guest").expect("it is there");
     assert_eq!(guest.get("q").expect("the message").body, b"in orders");
+}
+
+#[test]
+fn one_is_made_by_sighup() {
+    let house = House::open("");
+    assert!(amqp(&house, "orders", "guest").is_err());
+    house.reload(ORDERS);
+    let mut guest = eventually("orders is made", || amqp(&house, "orders", "guest").ok());
+    guest.queue("q", true);
+    let log = house.reload(&[ORDERS, ORDERS].concat());
+    assert!(log.contains("another virtual host is named 'orders' too"), "{log}");
 }
 
 #[test]

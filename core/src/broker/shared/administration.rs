@@ -31,8 +31,9 @@ pub struct SessionOwner {
 
 impl Shared {
     /// Routes that are remembered were found with the rights of before, and who is not let in any more has to go.
-    fn accounts_moved(&self) {
-        self.users.end_connections();
+    /// `changed`: the account that has changed; none: several.
+    fn accounts_moved(&self, changed: Option<&str>) {
+        self.users.end_connections(changed);
         self.all_vhosts().iter().for_each(|vhost| vhost.generations.bump());
     }
 
@@ -42,8 +43,8 @@ impl Shared {
         self.committer.submit_ops(ops);
     }
 
-    async fn stored(&self) -> Result<(), Error> {
-        self.accounts_moved();
+    async fn stored(&self, changed: Option<&str>) -> Result<(), Error> {
+        self.accounts_moved(changed);
         self.committer.sync(Unit::default()).await
     }
 }
@@ -74,7 +75,7 @@ impl Broker {
                  configuration's holds, the other one is back when that is gone"
             );
         }
-        self.shared().accounts_moved();
+        self.shared().accounts_moved(None);
     }
 
     /// Makes a user, or gives it other tags and verifiers; what it may do stays, and connections that none of the new
@@ -92,7 +93,7 @@ impl Broker {
             shared.submit_change(|ops| ops.user(account));
         })?;
         audit(actor, if is_new { "user made" } else { "user changed" }, (name, ""));
-        shared.stored().await?;
+        shared.stored(Some(name)).await?;
         Ok(is_new)
     }
 
@@ -114,7 +115,7 @@ impl Broker {
             });
         })?;
         names.iter().for_each(|name| audit(actor, "user and rights set", (name, "")));
-        shared.stored().await
+        shared.stored(None).await
     }
 
     /// Deletes a user: its connections are closed. `NotFound`; `Refused` for a user of the configuration.
@@ -125,7 +126,7 @@ impl Broker {
             .accounts
             .delete_user(name, || shared.submit_change(|ops| ops.user_gone(name)))?;
         audit(actor, "user deleted", (name, ""));
-        shared.stored().await
+        shared.stored(Some(name)).await
     }
 
     /// Lets a user into a virtual host, with these rights instead of those that it had there. `NotFound`: no such
@@ -143,7 +144,7 @@ impl Broker {
         let submit = || shared.submit_change(put);
         shared.users.accounts.set_rights((user, vhost), Some(rights), submit)?;
         audit(actor, "rights set", (user, vhost));
-        shared.stored().await
+        shared.stored(Some(user)).await
     }
 
     /// Lets a user into a virtual host no more. False when it might not enter. `NotFound`: no such user; `Refused` for
@@ -158,7 +159,7 @@ impl Broker {
         let submit = || shared.submit_change(put);
         let was_there = shared.users.accounts.set_rights((user, vhost), None, submit)?;
         audit(actor, "rights deleted", (user, vhost));
-        shared.stored().await?;
+        shared.stored(Some(user)).await?;
         Ok(was_there)
     }
 
@@ -235,6 +236,6 @@ impl Broker {
             }
         }
         audit(actor, "session given to a user", (user, vhost));
-        shared.stored().await
+        shared.stored(Some(user)).await
     }
 }

@@ -138,16 +138,25 @@ impl Users {
         }
     }
 
-    /// Accounts have changed: connections that nothing lets in any more are told to end.
-    pub fn end_connections(&self) {
+    /// Accounts have changed, or that of one user: connections that nothing lets in any more are told to end.
+    pub fn end_connections(&self, changed: Option<&str>) {
         let mut ends = Vec::new();
-        for (user, of_user) in self.connected.lock().iter() {
+        let mut look_at = |user: &Name, of_user: &BTreeMap<u64, Connected>| {
             let account = self.accounts.account(user);
             for Connected { inbox, verified_by } in of_user.values() {
                 let why = why_it_ends(user, verified_by, account.as_deref());
                 ends.extend(inbox.upgrade().zip(why));
             }
+        };
+        let connected = self.connected.lock();
+        match changed {
+            Some(user) => {
+                let found = connected.get_key_value(user);
+                found.into_iter().for_each(|(user, of_user)| look_at(user, of_user));
+            }
+            None => connected.iter().for_each(|(user, of_user)| look_at(user, of_user)),
         }
+        drop(connected);
         for (inbox, why) in ends {
             inbox.notice(Notice::Closed(why));
         }
