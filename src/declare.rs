@@ -4,8 +4,8 @@
 use crate::config::{Argument, Loaded, Mistake, suggestion, values};
 use crate::fit::own_queue;
 use crossdock_core::{
-    Bind, BindTarget, Broker, Error, ExchangeSpec, Identity, Key, Kind, Origin, QueueSpec, Session,
-    SessionSpec,
+    Bind, BindTarget, Broker, Error, ExchangeSpec, Identity, Key, Kind, ObjectLimits, Origin,
+    QueueSpec, Session, SessionSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,14 +120,20 @@ impl Declarations {
     }
 
     /// A mistake for each that is there already with other settings. Nothing is changed.
-    pub async fn compare(&self, broker: &Broker, loaded: &Loaded) -> Vec<Mistake> {
+    pub async fn compare(
+        &self,
+        broker: &Broker,
+        loaded: &Loaded,
+        limits: &ObjectLimits,
+    ) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         if self.is_empty() {
             return mistakes;
         }
-        match broker.session(own_session(broker)).await {
+        match broker.own_session(&own_session(broker)) {
             Ok(session) => {
                 self.find_differences(&session, loaded, &mut mistakes);
+                self.count((&session, limits), loaded, &mut mistakes);
                 if let Err(error) = session.close().await {
                     mistakes.push(loaded.mistake("", refused(&error)));
                 }
@@ -138,31 +144,41 @@ impl Declarations {
     }
 
     fn find_differences(&self, session: &Session, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
-        const EXISTS: &str = "already exists with other settings";
         for (key, spec) in &self.exchanges {
-            if let Ok(known) = session.exchange(&spec.name)
-                && let Some(setting) = known.differs(spec)
-            {
-                let (there, here) = (show(&known, setting), show(spec, setting));
-                let reason = format!("{EXISTS}: its {setting} there is {there}, and here {here}");
-                mistakes.push(loaded.mistake(key, reason));
+            if let Ok(known) = session.exchange(&spec.name) {
+                mistakes.extend(other_exchange(&known, spec).map(|why| loaded.mistake(key, why)));
             }
         }
-        self.count(session, loaded, mistakes);
         for (key, spec) in &self.queues {
-            if let Ok(known) = session.queue_spec(&spec.name)
-                && let Some(setting) = known.differs(spec)
-            {
-                let (there, here) = (known.show(setting), spec.show(setting));
-                let reason = format!("{EXISTS}: {setting} there is {there}, and here {here}");
-                mistakes.push(loaded.mistake(key, reason));
+            if let Ok(known) = session.queue_spec(&spec.name) {
+                mistakes.extend(other_queue(&known, spec).map(|why| loaded.mistake(key, why)));
             }
         }
     }
 
+    /// A mistake for each that those, which are declared already, have with other settings.
+    pub fn differences(&self, declared: &Self, loaded: &Loaded) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        for (key, spec) in &self.exchanges {
+            let known = declared.exchanges.iter().find(|(_, known)| known.name == spec.name);
+            let why = known.and_then(|(_, known)| other_exchange(known, spec));
+            mistakes.extend(why.map(|why| loaded.mistake(key, why)));
+        }
+        for (key, spec) in &self.queues {
+            let known = declared.queues.iter().find(|(_, known)| known.name == spec.name);
+            let why = known.and_then(|(_, known)| other_queue(known, spec));
+            mistakes.extend(why.map(|why| loaded.mistake(key, why)));
+        }
+        mistakes
+    }
+
     /// What would be more than there may be.
-    fn count(&self, session: &Session, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
-        let objects = &session.broker().settings().objects;
+    fn count(
+        &self,
+        (session, objects): (&Session, &ObjectLimits),
+        loaded: &Loaded,
+        mistakes: &mut Vec<Mistake>,
+    ) {
         let counts = session.counts();
         let new_queues = self.queues.iter().filter(|(_, q)| session.queue_spec(&q.name).is_err());
         let new_exchanges =
@@ -186,7 +202,7 @@ impl Declarations {
             return Ok(());
         }
         let failed = |error: Error| vec![loaded.mistake("", refused(&error))];
-        let mut session = broker.session(own_session(broker)).await.map_err(failed)?;
+        let mut session = broker.own_session(&own_session(broker)).map_err(failed)?;
         self.declare(&mut session, loaded).await.map_err(|mistake| vec![mistake])?;
         session.close().await.map_err(failed)
     }
@@ -216,6 +232,21 @@ impl Declarations {
 fn own_session(broker: &Broker) -> SessionSpec {
     let vhost = broker.settings().vhosts.first().cloned().unwrap_or_default();
     SessionSpec::anonymous(vhost, Origin::default(), Identity::unlimited("config"))
+}
+
+const EXISTS: &str = "already exists with other settings";
+
+/// Why an exchange cannot be declared like that where it is there already.
+fn other_exchange(known: &ExchangeSpec, spec: &ExchangeSpec) -> Option<String> {
+    let setting = known.differs(spec)?;
+    let (there, here) = (show(known, setting), show(spec, setting));
+    Some(format!("{EXISTS}: its {setting} there is {there}, and here {here}"))
+}
+
+fn other_queue(known: &QueueSpec, spec: &QueueSpec) -> Option<String> {
+    let setting = known.differs(spec)?;
+    let (there, here) = (known.show(setting), spec.show(setting));
+    Some(format!("{EXISTS}: {setting} there is {there}, and here {here}"))
 }
 
 /// A setting of an exchange as mistakes show it.

@@ -56,7 +56,7 @@ pub async fn drain(
 ) -> Result<RouteDrained, Vec<Mistake>> {
     let broker = plan.recover(store, loaded).await?;
     let drained = async {
-        let mistakes = plan.declarations.compare(&broker, loaded).await;
+        let mistakes = plan.declarations.compare(&broker, loaded, &plan.settings.objects).await;
         if !mistakes.is_empty() {
             return Err(mistakes);
         }

@@ -2,6 +2,7 @@
 
 use crate::config::{Request, load};
 use crate::plan::plan;
+use crate::routes::Purpose;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The mistakes of a configuration file, without the file's name.
@@ -13,7 +14,7 @@ fn mistakes(text: &str) -> Vec<String> {
     std::fs::write(&file, text).expect("the temporary folder is writable");
     let loaded = load(&Request { file: Some(&file), ..Request::default() });
     std::fs::remove_file(&file).expect("it was written");
-    let found = plan(&loaded.expect("TOML"), None).err().unwrap_or_default();
+    let found = plan(&loaded.expect("TOML"), Purpose::Check).err().unwrap_or_default();
     let prefix = format!("{}:", file.display());
     found.iter().map(|mistake| mistake.to_string().replace(&prefix, "")).collect()
 }

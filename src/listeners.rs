@@ -5,7 +5,9 @@ use crate::config::{self, Binds, Listener as Meant, Loaded, Mistake, Transport a
 use crate::machine;
 use crossdock_core::Protocol;
 use crossdock_net::tls::{self, ClientCertificate, TlsConfig, TlsHandle, TlsSettings, TlsVersion};
-use crossdock_net::{AdmissionLimits, BindError, ConnectRate, Listener, ListenerSpec, Transport};
+use crossdock_net::{
+    AdmissionHandle, AdmissionLimits, BindError, ConnectRate, Listener, ListenerSpec, Transport,
+};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ const CONNECTIONS_PERCENT: usize = 80;
 const BURST: u32 = 5;
 
 /// What is wrong with a listener that is not built in and says nothing of its protocols.
-pub const NO_PROTOCOLS: &str = "is missing: a listener other than amqp, mqtt and stomp has to say \
+pub const NO_PROTOCOLS: &str = "is missing: a listener that is not built in has to say \
      which protocols it speaks";
 
 /// A listener that is not bound yet.
@@ -30,6 +32,18 @@ pub struct Port {
 }
 
 impl Port {
+    /// What can change while it is open is as `other` has it, for new connections. True: it has a certificate.
+    pub fn follow(&self, other: &Port) -> bool {
+        self.spec.limits.replace(other.spec.limits.limits());
+        match (&self.spec.tls, &other.tls) {
+            (Some(handle), Some(tls)) => {
+                handle.replace(tls.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Binds all its addresses.
     pub async fn bind(&self) -> Result<Listener, BindError> {
         crossdock_net::bind(self.spec.clone(), &self.addresses).await
@@ -73,7 +87,7 @@ pub fn ports(
             transport,
             tls: tls.clone().map(TlsHandle::new),
             proxy: listener.proxy,
-            limits: limits(listener),
+            limits: AdmissionHandle::new(limits(listener)),
         };
         ports.push(Port { name: name.clone(), addresses, spec, tls });
     }

@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod changes;
 mod circles;
 mod config;
 mod declare;
+mod diff;
 mod drain;
 mod fit;
 mod inspect;
@@ -16,6 +18,7 @@ mod panics;
 mod places;
 mod plan;
 mod reload;
+mod routes;
 mod serve;
 mod show;
 mod tokens;
@@ -30,7 +33,8 @@ use crossdock_core::RouteDrained;
 use crossdock_core::store::Store;
 use drain::Order;
 use plan::Plan;
-use serve::Stopped;
+use routes::Purpose;
+use serve::{Start, Stopped};
 use std::fs::DirBuilder;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
@@ -48,6 +52,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_MISTAKES: u8 = 2;
 /// Exit code: messages of a route that was to be drained stay.
 const EXIT_LEFT: u8 = 1;
+/// Exit code: two configurations are not the same.
+const EXIT_CHANGES: u8 = 1;
 /// Exit code: the store failed while the broker ran.
 const EXIT_STORE: u8 = 3;
 
@@ -93,6 +99,15 @@ enum Command {
         /// Show the routes, too: what each does, and which meet at one address in what order.
         #[arg(long)]
         routes: bool,
+    },
+    /// Say what a reload would change: one line for each change, with when it counts. Exit code 0: nothing, 1: something,
+    /// 2: it would be refused.
+    Diff {
+        /// The new configuration file.
+        file: PathBuf,
+        /// The old one, and what overrides both.
+        #[command(flatten)]
+        sources: Sources,
     },
     /// Read a password, one line of standard input, and print the lines of a [[user]] that it is verified by.
     HashPassword,
@@ -151,9 +166,9 @@ enum RouteCommand {
 }
 
 /// Where the configuration comes from, besides the environment.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Sources {
-    /// The configuration file.
+    /// The configuration file. Not given: what CROSSDOCK_CONFIG names, or /etc/crossdock/crossdock.toml if it is there.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The data directory.
@@ -183,6 +198,7 @@ fn main() -> ExitCode {
         }
         Command::User { command } => accounts::user(command),
         Command::Session { command } => accounts::session(command),
+        Command::Diff { file, sources } => diff(&file, &sources),
         Command::HashPassword => return hash_password(),
         Command::Tls { command: TlsCommand::SelfSigned { dir } } => return self_signed(&dir),
         Command::ConfigKeys => {
@@ -203,13 +219,15 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
-    let loaded = load(&options.sources)?;
+    let sources = options.sources.clone().with_file();
+    let (loaded, set_level) = load(&sources)?;
     let runtime = runtime(&loaded)?;
     let mut plan = plan(&loaded)?;
     plan.settings.accept_damage = options.accept_damage;
     let store = open_store(&loaded)?;
-    let again = || config::load(&request(&options.sources));
-    let end = runtime.block_on(serve::serve(plan, store, (loaded, &again), started));
+    let again = Arc::new(move || config::load(&request(&sources)));
+    let start = Start { loaded, again, set_level };
+    let end = runtime.block_on(serve::serve(plan, store, start, started));
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     Ok(match end? {
         Stopped::Asked => ExitCode::SUCCESS,
@@ -218,7 +236,7 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
 }
 
 fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<ExitCode, Vec<Mistake>> {
-    let loaded = load(sources)?;
+    let (loaded, _) = load(&sources.clone().with_file())?;
     let runtime = runtime(&loaded)?;
     let plan = plan(&loaded)?;
     let order = Order::read(route, to, &plan, &loaded)?;
@@ -279,14 +297,45 @@ fn self_signed(dir: &Path) -> ExitCode {
     }
 }
 
+/// Prints what a reload would change.
+fn diff(file: &Path, sources: &Sources) -> Result<ExitCode, Vec<Mistake>> {
+    let sources = sources.clone().with_file();
+    let old = request(&sources);
+    let new = Request { file: Some(file), ..request(&sources) };
+    let changes = diff::diff(&old, &new)?;
+    for change in &changes {
+        println!("{change}");
+    }
+    Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CHANGES) })
+}
+
+impl Sources {
+    /// With the file that is read where none is given. It stays the same as long as the process lives.
+    fn with_file(mut self) -> Self {
+        // Where that cannot be told, reading it says why.
+        let is_there = |file: &Path| file.try_exists().unwrap_or(true);
+        self.config = config::choose_file(self.config.as_deref(), &environment(), is_there);
+        self
+    }
+}
+
+/// Changes what is logged from now on.
+type SetLevel = Box<dyn Fn(&str) + Send>;
+
 /// Reads the configuration, and logs from then on.
-fn load(sources: &Sources) -> Result<Loaded, Vec<Mistake>> {
+fn load(sources: &Sources) -> Result<(Loaded, SetLevel), Vec<Mistake>> {
     let loaded = config::load(&request(sources))?;
-    start_log(&loaded.config);
+    let set_level = start_log(&loaded.config);
+    match &sources.config {
+        Some(file) => {
+            tracing::info!(file = %file.display(), "the configuration is read from a file")
+        }
+        None => tracing::info!("there is no configuration file: the built-in values hold"),
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(loaded)
+    Ok((loaded, set_level))
 }
 
 /// Where the configuration is read from.
@@ -301,12 +350,12 @@ fn request(sources: &Sources) -> Request<'_> {
 
 /// Checks the configuration and compiles its modules.
 fn plan(loaded: &Loaded) -> Result<Plan, Vec<Mistake>> {
-    let cache_dir = loaded.config.data_dir.join("modules");
+    let cache_dir = plan::cache_dir(loaded);
     // With mistakes nothing is made.
     if loaded.mistakes.is_empty() && !loaded.config.routes.is_empty() {
         make_folder(&cache_dir, loaded)?;
     }
-    plan::plan(loaded, Some(cache_dir))
+    plan::plan(loaded, Purpose::Start(cache_dir))
 }
 
 fn open_store(loaded: &Loaded) -> Result<Arc<dyn Store>, Vec<Mistake>> {
@@ -340,7 +389,7 @@ fn check(file: &Path, routes: bool) -> Result<(), Vec<Mistake>> {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    let plan = plan::plan(&loaded, None)?;
+    let plan = plan::plan(&loaded, Purpose::Check)?;
     println!("{}: ok", file.display());
     if routes {
         print!("\n{}", plan.show_routes(&loaded));
@@ -367,14 +416,25 @@ fn make_folder(folder: &Path, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
 }
 
 /// Sends the log to standard error, one line for each event.
-fn start_log(config: &Config) {
+fn start_log(config: &Config) -> SetLevel {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(&config.log.level))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match config.log.format {
-        LogFormat::Text => builder.fmt_fields(log_line::fields()).init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => {
+            let builder = builder.fmt_fields(log_line::fields()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            // It fails where nothing is logged any more.
+            Box::new(move |level| drop(handle.reload(EnvFilter::new(level))))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |level| drop(handle.reload(EnvFilter::new(level))))
+        }
     }
     panics::watch();
 }

@@ -1,20 +1,19 @@
 //! The plan of a broker: every setting checked, every module compiled, nothing opened and nothing bound. All mistakes
 //! are collected.
 
-use crate::config::{self, Loaded, Mistake, Objects, Size};
+use crate::config::{self, Config, Loaded, Mistake, Size};
 use crate::declare::Declarations;
 use crate::fit::Topology;
 use crate::listeners::{self, Port};
 use crate::places::Place;
+use crate::routes::{Purpose, Routes};
 use crate::show::Shown;
 use crate::{circles, fit, machine, show, tokens, users, vhosts, wiring};
 use crossdock_auth::TokenHandle;
-use crossdock_core::transform::ContentRoute;
 use crossdock_core::{
-    Account, Address, Broker, ExchangeSpec, Key, Name, ObjectLimits, Protocol, Settings, TopicRules,
+    Account, Address, Broker, ConnectionLimits, ExchangeSpec, Key, Name, ObjectLimits, Protocol,
+    Settings, TopicRules,
 };
-use crossdock_transforms::{Host, Modules, Surroundings};
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,20 +25,16 @@ pub struct Plan {
     pub settings: Settings,
     pub protocols: Vec<Arc<dyn Protocol>>,
     /// Exchanges that the protocols expect.
-    predeclared: Vec<ExchangeSpec>,
+    pub predeclared: Vec<ExchangeSpec>,
     pub ports: Vec<Port>,
     pub users: Vec<Account>,
     pub tokens: TokenHandle,
     pub declarations: Declarations,
-    pub routes: Vec<ContentRoute>,
-    /// Runs the routes' modules, so it has to live as long as the routes. None without routes.
-    pub _host: Option<Host>,
+    pub routes: Routes,
 }
 
-/// Makes the plan. With a `cache_dir`, compiled modules are stored there for the next start, and are compiled while the
-/// broker already serves: a missing or broken one keeps its own route down. Without it, the plan is only looked at, so
-/// modules are compiled now, and a missing or broken one is a mistake.
-pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mistake>> {
+/// Makes the plan.
+pub fn plan(loaded: &Loaded, purpose: Purpose) -> Result<Plan, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let protocols = wiring::protocols();
     let settings = settings(loaded, &mut mistakes);
@@ -60,7 +55,7 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
     let topology = Topology::new(loaded, &settings, &predeclared, &declarations);
     fit::check(loaded, &topology, &declarations, &mut mistakes);
     circles::check(loaded, &topology, &mut mistakes);
-    let (host, routes) = compile(loaded, cache_dir, &settings, &mut mistakes);
+    let routes = Routes::compile((loaded, &settings), purpose, &mut mistakes);
     match mistakes.is_empty() && loaded.mistakes.is_empty() {
         true => {
             let plan = Plan {
@@ -72,7 +67,6 @@ pub fn plan(loaded: &Loaded, cache_dir: Option<PathBuf>) -> Result<Plan, Vec<Mis
                 tokens: TokenHandle::new(tokens),
                 declarations,
                 routes,
-                _host: host,
             };
             Ok(plan)
         }
@@ -120,7 +114,7 @@ impl Plan {
     pub async fn set_up(&self, broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
         vhosts::make(broker, loaded, "start").await?;
         self.declarations.apply(broker, loaded).await?;
-        let started = broker.start_routes(self.routes.clone()).await;
+        let started = broker.start_routes(self.routes.list()).await;
         started.map_err(|error| vec![loaded.mistake("route", error.detail())])
     }
 
@@ -135,12 +129,17 @@ impl Plan {
     pub fn show_routes(&self, loaded: &Loaded) -> String {
         let specs = loaded.config.routes.iter().map(|(_, spec)| spec);
         let shown = specs.filter_map(|spec| {
-            let route = self.routes.iter().find(|route| *route.name == *spec.name())?;
+            let route = self.routes.find(spec.name())?;
             Some(Shown { spec, route })
         });
         let shown: Vec<Shown<'_>> = shown.collect();
         show::routes(&shown, &self.settings.dead_letter, &self.settings.topic_exchange)
     }
+}
+
+/// Where compiled modules are stored.
+pub fn cache_dir(loaded: &Loaded) -> PathBuf {
+    loaded.config.data_dir.join("modules")
 }
 
 fn not_recovered(loaded: &Loaded, error: &crossdock_core::Error) -> Vec<Mistake> {
@@ -152,7 +151,8 @@ pub fn default_vhost(settings: &Settings) -> Name {
     settings.vhosts.first().cloned().unwrap_or_else(|| "/".into())
 }
 
-fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
+/// Limits and marks.
+pub fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
     let config = &loaded.config;
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let mut settings = Settings {
@@ -169,7 +169,7 @@ fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
             separators_max: config.limits.topic_separators,
             dollar: Vec::new(),
         },
-        objects: objects(&config.objects),
+        objects: objects(config),
         ..Settings::default()
     };
     for (index, text) in config.vhost.dollar_topics.iter().enumerate() {
@@ -210,70 +210,8 @@ fn dollar_topics(text: &str) -> Result<Key, String> {
     }
 }
 
-/// Compiles the routes. Without routes there is no host to run modules.
-fn compile(
-    loaded: &Loaded,
-    cache_dir: Option<PathBuf>,
-    settings: &Settings,
-    mistakes: &mut Vec<Mistake>,
-) -> (Option<Host>, Vec<ContentRoute>) {
-    if loaded.config.routes.is_empty() {
-        return (None, Vec::new());
-    }
-    // A broker that serves does not wait for its modules; a check has to see them work.
-    let modules = if cache_dir.is_some() { Modules::Later } else { Modules::Now };
-    match Host::new(cache_dir) {
-        Ok(host) => {
-            let surroundings = Surroundings {
-                base_dir: &loaded.base_dir,
-                topic_exchange: &settings.topic_exchange,
-                dollar_topics: &settings.topics.dollar,
-                modules,
-            };
-            let routes = routes(loaded, &host, surroundings, mistakes);
-            (Some(host), routes)
-        }
-        Err(error) => {
-            let reason = format!("cannot prepare the WebAssembly host: {error}");
-            mistakes.push(loaded.mistake("route", reason));
-            (None, Vec::new())
-        }
-    }
-}
-
-fn routes(
-    loaded: &Loaded,
-    host: &Host,
-    surroundings: Surroundings<'_>,
-    mistakes: &mut Vec<Mistake>,
-) -> Vec<ContentRoute> {
-    let mut routes: Vec<ContentRoute> = Vec::new();
-    let mut names = BTreeSet::new();
-    for (index, spec) in &loaded.config.routes {
-        if !names.insert(spec.name()) {
-            let reason = format!("another route is named '{}' too", spec.name());
-            mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));
-        }
-        match host.compile(spec, surroundings) {
-            Ok(route) => routes.push(route),
-            Err(found) => {
-                for mistake in found {
-                    let key = match mistake.key.is_empty() {
-                        true => format!("route[{index}]"),
-                        false => format!("route[{index}].{}", mistake.key),
-                    };
-                    // What does not fit the rest of the configuration was said, perhaps, in other words.
-                    if !mistakes.iter().any(|known| known.key == key) {
-                        mistakes.push(loaded.mistake(key, mistake.reason));
-                    }
-                }
-            }
-        }
-    }
-    routes
-}
-
-fn objects(meant: &Objects) -> ObjectLimits {
+fn objects(config: &Config) -> ObjectLimits {
+    let meant = &config.objects;
     let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     ObjectLimits {
         queues: meant.queues,
@@ -290,6 +228,10 @@ fn objects(meant: &Objects) -> ObjectLimits {
         header_fields: meant.header_fields,
         header_bytes: bytes(meant.header_bytes),
         exchanges_visited: meant.exchanges_visited,
+        connections: ConnectionLimits {
+            per_user: config.limits.connections_per_user,
+            per_vhost: config.limits.connections_per_vhost,
+        },
     }
 }
 
@@ -301,7 +243,7 @@ mod tests {
     fn mistakes(set: &[&str]) -> Vec<String> {
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
         let loaded = load(&Request { set: &set, ..Request::default() }).expect("well-formed");
-        let found = plan(&loaded, None).err().unwrap_or_default();
+        let found = plan(&loaded, Purpose::Check).err().unwrap_or_default();
         found.into_iter().map(|mistake| format!("{}: {}", mistake.key, mistake.reason)).collect()
     }
 
@@ -342,7 +284,7 @@ mod tests {
     fn some_topics_with_a_dollar_can_be_made_ordinary() {
         let set = vec!["vhost.dollar_topics=$aws/#,$a/+/b".to_owned()];
         let loaded = load(&Request { set: &set, ..Request::default() }).expect("well-formed");
-        let plan = plan(&loaded, None).map_err(|_| "mistakes").expect("no mistake");
+        let plan = plan(&loaded, Purpose::Check).map_err(|_| "mistakes").expect("no mistake");
         assert_eq!(plan.settings.topics.dollar, [Key::from("$aws/#"), Key::from("$a/+/b")]);
         for (wrong, why) in [
             ("aws/#", "does not begin"),
@@ -372,7 +314,7 @@ mod tests {
     fn the_dead_letter_address_is_read() {
         let set = vec!["vhost.dead_letter=topic:failed/all".to_owned()];
         let loaded = load(&Request { set: &set, ..Request::default() }).expect("well-formed");
-        let plan = plan(&loaded, None).map_err(|_| "mistakes").expect("no mistake");
+        let plan = plan(&loaded, Purpose::Check).map_err(|_| "mistakes").expect("no mistake");
         assert_eq!(plan.settings.dead_letter.to_string(), "exchange:amq.topic/failed/all");
     }
 }

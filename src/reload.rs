@@ -1,109 +1,130 @@
-//! The configuration is read again while the broker runs, on SIGHUP: users, keys of tokens and certificates count from
-//! then on, for what else has changed the log says that it counts from the next start. With any mistake nothing
-//! changes.
+//! The configuration is read again while the broker runs, on SIGHUP: all of it or nothing. Everything is checked first,
+//! as at a start; then what can be refused is done, and last what cannot. The log has one line for each change.
 
-use crate::config::{Config, Loaded, Mistake};
-use crate::listeners;
-use crate::plan::{Plan, default_vhost};
-use crate::{tokens, users, vhosts};
-use crossdock_core::{Account, Actor, Broker};
-use std::collections::BTreeMap;
+use crate::changes::{Change, Outline};
+use crate::config::{Loaded, Mistake};
+use crate::plan::{self, Plan};
+use crate::routes::{Before, Purpose};
+use crate::vhosts;
+use crossdock_core::{Actor, Broker};
+use std::sync::Arc;
 
-/// Takes over what can be taken over. The configuration that counts from now on; none: it has mistakes, which are
-/// logged.
-pub fn reload(
-    plan: &mut Plan,
-    broker: &Broker,
-    (old, new): (&Loaded, Result<Loaded, Vec<Mistake>>),
-) -> Option<Loaded> {
-    let mut mistakes = Vec::new();
-    let new = match new {
-        Ok(new) => new,
-        Err(mistakes) => {
-            refuse(&mistakes);
-            return None;
-        }
-    };
-    let ports = listeners::ports(&new, &plan.protocols, &mut mistakes);
-    let users = users::users(&new, &default_vhost(&plan.settings), &mut mistakes);
-    let tokens = tokens::tokens(&new, &mut mistakes);
-    vhosts::check(&new, &default_vhost(&plan.settings), &mut mistakes);
-    let mistakes = new.all_mistakes(mistakes);
-    if !mistakes.is_empty() {
-        refuse(&mistakes);
-        return None;
-    }
-    for port in &plan.ports {
-        let found = ports.iter().find(|found| found.name == port.name);
-        let handle = port.spec.tls.as_ref();
-        if let (Some(handle), Some(tls)) = (handle, found.and_then(|found| found.tls.clone())) {
-            handle.replace(tls);
-            tracing::info!(
-                listener = port.name,
-                "the certificate is read again, for new connections"
-            );
-        }
-    }
-    plan.tokens.replace(tokens);
-    say_users(&plan.users, &users);
-    if users != plan.users {
-        let actor = Actor { user: "config".into(), from: "SIGHUP".into() };
-        broker.configure_users(&actor, users.clone());
-        plan.users = users;
-    }
-    for key in changed(&old.config, &new.config) {
-        tracing::warn!(
-            key,
-            "a key of the configuration has changed that counts from the next start only"
-        );
-    }
-    tracing::info!("the configuration was read again");
-    Some(new)
+/// Reads the configuration again.
+pub type Again = Arc<dyn Fn() -> Result<Loaded, Vec<Mistake>> + Send + Sync>;
+
+/// What the broker runs by.
+pub struct Running {
+    pub plan: Plan,
+    outline: Outline,
+    before: Before,
+    again: Again,
+    set_level: Box<dyn Fn(&str) + Send>,
 }
 
-fn refuse(mistakes: &[Mistake]) {
-    for mistake in mistakes {
-        tracing::error!(%mistake, "the configuration has a mistake: it is not read again, the old one stays");
+impl Running {
+    /// From its start on. `set_level` changes what is logged.
+    pub fn new(
+        (loaded, plan): (&Loaded, Plan),
+        again: Again,
+        set_level: Box<dyn Fn(&str) + Send>,
+    ) -> Self {
+        let before = Before {
+            routes: plan.routes.clone(),
+            cache_dir: plan::cache_dir(loaded),
+            settings: plan.settings.clone(),
+        };
+        Self { outline: Outline::of(loaded, &plan), plan, before, again, set_level }
     }
-}
 
-/// One line for each user that has changed.
-fn say_users(old: &[Account], new: &[Account]) {
-    let by_name = |all: &[Account]| -> BTreeMap<_, _> {
-        all.iter().map(|account| (account.name.clone(), account.clone())).collect()
-    };
-    let (old, new) = (by_name(old), by_name(new));
-    for (name, account) in &new {
-        match old.get(name) {
-            None => tracing::info!(user = %name, "a user is added"),
-            Some(before) if before != account => tracing::info!(user = %name, "a user is changed"),
-            Some(_) => {}
+    /// Takes over what can be taken over, or logs why nothing is. Cancelled, it has done the whole, a part, or nothing of
+    /// it: only a process that ends cancels it.
+    pub async fn reload(&mut self, broker: &Broker) {
+        let (again, before) = (self.again.clone(), self.before.clone());
+        // Modules are compiled there, for seconds perhaps.
+        let read = tokio::task::spawn_blocking(move || {
+            let loaded = again()?;
+            let plan = plan::plan(&loaded, Purpose::Reload(before))?;
+            Ok((loaded, plan))
+        });
+        let read = match read.await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    "reading the configuration again ended unexpectedly: it is not read again, the old one stays"
+                );
+                return;
+            }
+        };
+        let taken = match read {
+            Ok((loaded, plan)) => self.take(broker, &loaded, plan).await,
+            Err(mistakes) => Err(mistakes),
+        };
+        for mistake in taken.err().iter().flatten() {
+            tracing::error!(%mistake, "the configuration has a mistake: it is not read again, the old one stays");
         }
     }
-    for name in old.keys().filter(|name| !new.contains_key(*name)) {
-        tracing::info!(user = %name, "a user is removed");
+
+    async fn take(
+        &mut self,
+        broker: &Broker,
+        loaded: &Loaded,
+        new: Plan,
+    ) -> Result<(), Vec<Mistake>> {
+        let mistakes = new.declarations.compare(broker, loaded, &new.settings.objects).await;
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        // What is to be declared may need the new limits.
+        broker.reconfigure(&new.settings);
+        if let Err(mistakes) = set_up(&new, broker, loaded).await {
+            broker.reconfigure(&self.plan.settings);
+            return Err(mistakes);
+        }
+        self.take_the_rest(broker, loaded, new);
+        Ok(())
+    }
+
+    /// What cannot be refused.
+    fn take_the_rest(&mut self, broker: &Broker, loaded: &Loaded, new: Plan) {
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        for port in &self.plan.ports {
+            let found = new.ports.iter().find(|found| found.name == port.name);
+            if found.is_some_and(|found| port.follow(found)) {
+                tracing::info!(
+                    listener = port.name,
+                    "the certificate is read again, for new connections"
+                );
+            }
+        }
+        if new.users != self.plan.users {
+            let actor = Actor { user: "config".into(), from: "SIGHUP".into() };
+            broker.configure_users(&actor, new.users.clone());
+        }
+        let outline = Outline::of(loaded, &new);
+        let changes = self.outline.changes(&outline);
+        // With the level that counts from now on.
+        (self.set_level)(&loaded.config.log.level);
+        changes.iter().for_each(Change::log);
+        self.outline.take(&changes, outline);
+        self.before.routes = new.routes.clone();
+        // The sockets are those of the start.
+        let ports = std::mem::take(&mut self.plan.ports);
+        // The logins that are under way and those to come look at the handle of the start.
+        let tokens = self.plan.tokens.clone();
+        tokens.follow(&new.tokens);
+        self.plan = Plan { ports, tokens, ..new };
+        tracing::info!(changes = changes.len(), "the configuration was read again");
     }
 }
 
-/// Keys whose values have changed and do not count before the next start.
-fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
-    let parts = |config: &Config| {
-        [
-            ("data_dir", format!("{:?}", config.data_dir)),
-            ("listeners", format!("{:?}", config.listeners)),
-            ("memory", format!("{:?}", config.memory)),
-            ("store", format!("{:?}", config.store)),
-            ("vhost", format!("{:?}", config.vhost)),
-            ("log", format!("{:?}", config.log)),
-            ("limits", format!("{:?}", config.limits)),
-            ("objects", format!("{:?}", config.objects)),
-            ("auth.certificate_user", format!("{:?}", config.auth.certificate_user)),
-            ("queue", format!("{:?}", config.queues)),
-            ("exchange", format!("{:?}", config.exchanges)),
-            ("binding", format!("{:?}", config.bindings)),
-            ("route", format!("{:?}", config.routes)),
-        ]
-    };
-    let (old, new) = (parts(old), parts(new));
-    old.iter().zip(&new).filter(|(old, new)| old.1 != new.1).map(|(old, _)| old.0).collect()
+/// Declares what is configured, and exchanges the routes. When the store refuses, what it has declared stays, and nothing
+/// else has changed.
+async fn set_up(new: &Plan, broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
+    vhosts::make(broker, loaded, "SIGHUP").await?;
+    new.declarations.apply(broker, loaded).await?;
+    let changed = broker.change_routes(new.routes.list()).await;
+    changed.map_err(|error| vec![loaded.mistake("route", error.detail())])
 }

@@ -5,8 +5,7 @@ use crate::config::{Loaded, Mistake};
 use crate::listeners::Port;
 use crate::panics;
 use crate::plan::Plan;
-use crate::reload::reload;
-use crate::vhosts;
+use crate::reload::{Again, Running};
 use crossdock_core::store::Store;
 use crossdock_core::{Broker, Drain};
 use crossdock_net::Listener;
@@ -31,13 +30,23 @@ pub enum Stopped {
     StoreFailed,
 }
 
-/// Serves until the end. `again` reads the configuration again.
+/// The configuration that the broker starts with, and how it changes later.
+pub struct Start {
+    pub loaded: Loaded,
+    /// Reads it again.
+    pub again: Again,
+    /// Changes what is logged.
+    pub set_level: Box<dyn Fn(&str) + Send>,
+}
+
+/// Serves until the end.
 pub async fn serve(
-    mut plan: Plan,
+    plan: Plan,
     store: Arc<dyn Store>,
-    (mut loaded, again): (Loaded, &dyn Fn() -> Result<Loaded, Vec<Mistake>>),
+    start: Start,
     started: Instant,
 ) -> Result<Stopped, Vec<Mistake>> {
+    let Start { loaded, again, set_level } = start;
     let broker = plan.recover(store, &loaded).await?;
     let prepared = prepare(&plan, &broker, &loaded).await;
     let (listeners, mut signals, mut hangup) = match prepared {
@@ -54,19 +63,17 @@ pub async fn serve(
         serving.spawn(crossdock_net::serve(listener, broker.clone(), drain.clone()));
     }
     announce(&ready);
-    let failure = loop {
-        tokio::select! {
-            () = signals.next() => break None,
-            error = broker.failed() => break Some(error),
-            _ = hangup.recv() => {
-                if let Some(new) = reload(&mut plan, &broker, (&loaded, again())) {
-                    for mistake in vhosts::make(&broker, &new, "SIGHUP").await.err().into_iter().flatten() {
-                        tracing::error!(%mistake, "a virtual host of the configuration cannot be made now");
-                    }
-                    loaded = new;
-                }
-            }
+    let mut running = Running::new((&loaded, plan), again, set_level);
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            running.reload(&broker).await;
         }
+        std::future::pending::<()>().await;
+    };
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        error = broker.failed() => Some(error),
+        () = reloads => None,
     };
     if let Some(error) = failure {
         tracing::error!(
@@ -91,7 +98,7 @@ pub async fn serve(
     close(&broker).await;
     tracing::info!(panics = panics::caught(), "stopped");
     // The plan owns the host of the routes' modules, which has to outlive the broker.
-    drop(plan);
+    drop(running);
     Ok(Stopped::Asked)
 }
 
@@ -120,7 +127,7 @@ async fn prepare(
     broker: &Broker,
     loaded: &Loaded,
 ) -> Result<(Vec<Listener>, Signals, Signal), Vec<Mistake>> {
-    let mut mistakes = plan.declarations.compare(broker, loaded).await;
+    let mut mistakes = plan.declarations.compare(broker, loaded, &plan.settings.objects).await;
     let listeners = bind(&plan.ports, loaded, &mut mistakes).await;
     let signals = Signals::new().and_then(|ends| Ok((ends, signal(SignalKind::hangup())?)));
     let signals = signals.map_err(|error| {

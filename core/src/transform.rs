@@ -136,7 +136,7 @@ pub enum Readiness {
     Ready,
     /// A module is being compiled.
     Starting,
-    /// It cannot work until the broker is started with another configuration or module; why.
+    /// It cannot work until there is another configuration or module; why.
     Down(Arc<str>),
 }
 

@@ -53,7 +53,7 @@ fn defaults_are_whole() {
     let config = loaded.config;
     assert_eq!(config.data_dir, PathBuf::from("data"));
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
-    assert_eq!(names, ["amqp", "mqtt", "stomp"]);
+    assert_eq!(names, ["amqp", "mqtt", "stomp", "ws-mqtt", "ws-stomp"]);
     assert_eq!(config.listeners["mqtt"].bind, Binds::One("127.0.0.1:1883".to_owned()));
     assert_eq!(config.memory.high, units::Share::Percent(60));
     assert_eq!(config.limits.message_bytes, units::Size(16 << 20));
@@ -266,4 +266,21 @@ fn sizes_and_addresses() {
     assert_eq!(shown("topic:a/b"), Ok("exchange:amq.topic/a/b".to_owned()));
     assert_eq!(shown("exchange:x/k"), Ok("exchange:x/k".to_owned()));
     assert!(shown("stream:x").is_err() && shown("queue:").is_err() && shown("x").is_err());
+}
+
+#[test]
+fn the_file_is_the_option_s_or_the_environment_s_or_the_usual_one() {
+    let named = |text: &str| vec![("CROSSDOCK_CONFIG".to_owned(), text.to_owned())];
+    let chosen = |option: Option<&str>, variables: &[(String, String)], is_there: bool| {
+        let file = choose_file(option.map(Path::new), variables, |_| is_there);
+        file.map(|file| file.display().to_string())
+    };
+    let usual = Some("/etc/crossdock/crossdock.toml".to_owned());
+    assert_eq!(chosen(None, &[], true), usual);
+    assert_eq!(chosen(None, &[], false), None);
+    assert_eq!(chosen(None, &named("b.toml"), true), Some("b.toml".to_owned()));
+    assert_eq!(chosen(None, &named(""), true), None);
+    assert_eq!(chosen(Some("a.toml"), &named("b.toml"), true), Some("a.toml".to_owned()));
+    let request = Request { environment: named("b.toml"), ..Request::default() };
+    assert_eq!(load(&request).expect("well-formed").warnings, Vec::<String>::new());
 }

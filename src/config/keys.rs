@@ -122,6 +122,17 @@ const LIMITS: &[Key] = &[
         "At-most-once deliveries (MQTT QoS 0) that wait for one connection. Beyond it they are \
          dropped and counted.",
     ),
+    key(
+        "connections_per_user",
+        Form::Count { min: 1, max: 10_000_000 },
+        "Connections that one user may have at once, over all protocols. A further one is refused with the \
+         protocol's own error; an MQTT client that takes its own session over needs none. Not set: any number.",
+    ),
+    key(
+        "connections_per_vhost",
+        Form::Count { min: 1, max: 10_000_000 },
+        "Connections that there may be in a virtual host at once. Not set: any number.",
+    ),
 ];
 
 /// How many objects there may be; `Limit` in core/src/broker/vhost/limits.rs names them.
@@ -461,7 +472,9 @@ const ROUTE: &[Key] = &[
 /// The listeners that are there where nothing is configured.
 const LISTENERS: &str = "{ amqp = { bind = \"127.0.0.1:5672\", protocols = [\"amqp\"] }, \
      mqtt = { bind = \"127.0.0.1:1883\", protocols = [\"mqtt\"] }, \
-     stomp = { bind = \"127.0.0.1:61613\", protocols = [\"stomp\"] } }";
+     stomp = { bind = \"127.0.0.1:61613\", protocols = [\"stomp\"] }, \
+     ws-mqtt = { bind = \"127.0.0.1:15675\", protocols = [\"mqtt\"], transport = \"ws\" }, \
+     ws-stomp = { bind = \"127.0.0.1:15674\", protocols = [\"stomp\"], transport = \"ws\" } }";
 
 /// The whole.
 pub const ROOT: &[Key] = &[
@@ -497,8 +510,8 @@ pub const ROOT: &[Key] = &[
     key(
         "queue",
         Form::Tables(QUEUE),
-        "Queues that are declared at every start. One that is there already with other settings \
-         is a mistake, and nothing is changed.",
+        "Queues that are declared at every start and at SIGHUP. One that is there already with other \
+         settings is a mistake, and nothing is changed. One that is taken out of the file stays.",
     ),
     key("auth", Form::Table(AUTH), "How clients log in."),
     key(
@@ -506,8 +519,12 @@ pub const ROOT: &[Key] = &[
         Form::Tables(USER),
         "Users, and what each may do. `crossdock user` and clients cannot change them.",
     ),
-    key("exchange", Form::Tables(EXCHANGE), "Exchanges that are declared at every start."),
-    key("binding", Form::Tables(BINDING), "Bindings that are made at every start."),
+    key(
+        "exchange",
+        Form::Tables(EXCHANGE),
+        "Exchanges that are declared at every start and at SIGHUP.",
+    ),
+    key("binding", Form::Tables(BINDING), "Bindings that are made at every start and at SIGHUP."),
     key(
         "route",
         Form::Routes(ROUTE),

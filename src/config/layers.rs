@@ -6,10 +6,15 @@ use super::keys::{Form, Key, ROOT};
 use super::schema;
 use super::tree::{self, Mistake, Node, Place, What};
 use super::units;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What every variable of the environment begins with.
 const PREFIX: &str = "CROSSDOCK_";
+
+/// Names the file where `--config` does not; empty: there is none. It is no key.
+const FILE_VARIABLE: &str = "CROSSDOCK_CONFIG";
+/// The file where nothing names one, if it is there.
+const FILE: &str = "/etc/crossdock/crossdock.toml";
 
 /// Nobody needs a longer file; a directory of logs given by mistake is not read to its end.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -37,6 +42,22 @@ fn defaults(keys: &[Key], table: &str, text: &mut String) {
     }
 }
 
+/// The configuration file: the one that `--config` names, or else the environment, or else the usual one if it is
+/// there. `is_there` is asked for that.
+pub fn choose_file(
+    option: Option<&Path>,
+    variables: &[(String, String)],
+    is_there: impl FnOnce(&Path) -> bool,
+) -> Option<PathBuf> {
+    if let Some(file) = option {
+        return Some(file.to_owned());
+    }
+    match variables.iter().find(|(name, _)| name == FILE_VARIABLE) {
+        Some((_, file)) => Some(PathBuf::from(file)).filter(|file| file != Path::new("")),
+        None => Some(PathBuf::from(FILE)).filter(|file| is_there(file)),
+    }
+}
+
 /// The file's values.
 pub fn file(path: &Path) -> Result<Node, Mistake> {
     let name = path.display().to_string();
@@ -56,6 +77,9 @@ pub fn environment(variables: &[(String, String)]) -> (Node, Vec<String>) {
     let mut root = Node::table(Place::from("environment"));
     let mut warnings = Vec::new();
     for (name, text) in variables {
+        if name == FILE_VARIABLE {
+            continue;
+        }
         let Some(key) = name.strip_prefix(PREFIX) else { continue };
         let key = key.to_ascii_lowercase();
         let path: Vec<&str> = key.split("__").collect();

@@ -234,6 +234,8 @@ pub struct Limits {
     pub topic_separators: usize,
     pub session_share_bytes: Size,
     pub inbox_bytes: Size,
+    pub connections_per_user: Option<usize>,
+    pub connections_per_vhost: Option<usize>,
 }
 
 /// How many objects there may be.

@@ -16,8 +16,9 @@ mod tests;
 mod tree;
 mod units;
 
+pub use layers::choose_file;
 pub use meant::{
-    Argument, Binds, CertificateUser, ClientCertificate, Config, Listener, LogFormat, Objects,
+    Argument, Binds, CertificateUser, ClientCertificate, Config, Listener, LogFormat,
     TokenRights, Transport, User, values,
 };
 pub use reference::page as reference;
@@ -28,6 +29,7 @@ pub use units::{Size, address};
 use figment::Figment;
 use figment::error::Kind;
 use figment::value::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tree::{Node, Place};
 
@@ -58,6 +60,14 @@ pub struct Loaded {
 const FOLLOWS: [(&str, &str); 3] = [("mode", "to"), ("steps", "limits"), ("steps", "isolation")];
 
 impl Loaded {
+    /// Every value that is one key's, as the strongest source has it, by its key. Not those of `[[name]]` tables, of
+    /// which there are several.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        self.layers.iter().for_each(|layer| layer.flatten("", &mut values));
+        values
+    }
+
     /// A mistake about `key`, with the place that the key's value came from.
     pub fn mistake(&self, key: impl Into<String>, reason: impl Into<String>) -> Mistake {
         let key = key.into();

@@ -3,6 +3,7 @@
 
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -170,6 +171,38 @@ impl Node {
             (node, place) = (under, at);
         }
         (path.len(), place)
+    }
+
+    /// Notes the values below it by their keys; `key` is its own. Lists of tables are left out.
+    pub fn flatten(&self, key: &str, values: &mut BTreeMap<String, String>) {
+        let text = match &self.what {
+            What::Table(fields) => {
+                for field in fields {
+                    let separator = if key.is_empty() { "" } else { "." };
+                    let inner = format!("{key}{separator}{}", field.name);
+                    field.node.flatten(&inner, values);
+                }
+                return;
+            }
+            What::List(nodes) if nodes.iter().any(|n| matches!(n.what, What::Table(_))) => return,
+            What::List(nodes) => {
+                let shown: Vec<String> = nodes.iter().map(Node::shown).collect();
+                format!("[{}]", shown.join(", "))
+            }
+            _ => self.shown(),
+        };
+        values.insert(key.to_owned(), text);
+    }
+
+    /// One value, for people.
+    fn shown(&self) -> String {
+        match &self.what {
+            What::Text(text) | What::Date(text) => text.clone(),
+            What::Integer(number) => number.to_string(),
+            What::Float(number) => number.to_string(),
+            What::Bool(bool) => bool.to_string(),
+            What::List(_) | What::Table(_) => self.kind().to_owned(),
+        }
     }
 
     fn value(&self) -> Value {

@@ -18,12 +18,16 @@ pub fn binary() -> PathBuf {
     asked.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_crossdock")))
 }
 
+/// The listeners that are there where nothing is configured. Tests give each of them a port of its own, or none.
+pub const LISTENERS: [&str; 5] = ["amqp", "mqtt", "stomp", "ws-mqtt", "ws-stomp"];
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A `crossdock` command without CROSSDOCK variables of the environment.
+/// A `crossdock` command without CROSSDOCK variables of the environment, and without a configuration file of this
+/// machine.
 pub fn crossdock(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).stdin(Stdio::null());
@@ -32,6 +36,7 @@ pub fn crossdock(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("CROSSDOCK_CONFIG", "");
     command
 }
 
@@ -207,7 +212,7 @@ impl Broker {
         let data = self.data_dir();
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
         let mut command = crossdock(&["serve", "--data-dir", &data.to_string_lossy()]);
-        for listener in ["amqp", "mqtt", "stomp"] {
+        for listener in LISTENERS {
             command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
         }
         // Low marks, so that the tests do not depend on the free disk space of the machine.

@@ -1,7 +1,7 @@
 //! Mistakes in the configuration: each is reported with file, line, column and key, the exit code is 2, nothing is
 //! bound and nothing but the mistakes is printed.
 
-use crate::broker::{Folder, crossdock, root};
+use crate::broker::{Folder, LISTENERS, crossdock, root};
 use std::net::{TcpListener, TcpStream};
 
 /// A port that nobody listens on now.
@@ -18,11 +18,11 @@ fn refused(text: &str) -> String {
     let file = folder.write("hub.toml", &text);
     let (file, data) = (file.to_string_lossy(), folder.path().join("data"));
     let data = data.to_string_lossy();
-    let output = crossdock(&["serve", "--config", &file, "--data-dir", &data])
-        .args(["--set", "listeners.mqtt.bind=127.0.0.1:0"])
-        .args(["--set", "listeners.stomp.bind=127.0.0.1:0"])
-        .output()
-        .expect("the binary is there");
+    let mut command = crossdock(&["serve", "--config", &file, "--data-dir", &data]);
+    for listener in &LISTENERS[1..] {
+        command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
+    }
+    let output = command.output().expect("the binary is there");
     let said = String::from_utf8_lossy(&output.stderr).replace(&*file, "FILE");
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(output.stdout.is_empty(), "it must not say that it is ready");
@@ -173,7 +173,7 @@ fn a_queue_stored_with_other_settings_is_a_mistake() {
         let file = folder.write("hub.toml", text);
         let file = file.to_string_lossy();
         let mut command = crossdock(&["serve", "--config", &file, "--data-dir", &data]);
-        for listener in ["amqp", "mqtt", "stomp"] {
+        for listener in LISTENERS {
             command.args(["--set", &format!("listeners.{listener}.bind=off")]);
         }
         command

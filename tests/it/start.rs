@@ -1,6 +1,6 @@
 //! Starting and stopping: the ready line, exit codes, one process for one data directory.
 
-use crate::broker::{Broker, Folder, crossdock};
+use crate::broker::{Broker, Folder, LISTENERS, crossdock};
 use crate::wire::amqp::{self, Amqp};
 use crate::wire::mqtt::{self, Connect, Mqtt};
 use crate::wire::stomp::{self, Stomp};
@@ -16,12 +16,14 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 fn the_ready_line_names_the_addresses() {
     let broker = Broker::start();
     let words: Vec<&str> = broker.ready.split(' ').collect();
-    let [_, _, amqp, mqtt, stomp, "in", millis, "ms"] = words.as_slice() else {
+    let [_, _, amqp, mqtt, stomp, ws_mqtt, ws_stomp, "in", millis, "ms"] = words.as_slice() else {
         panic!("{}", broker.ready);
     };
     assert_eq!(*amqp, format!("amqp={}", broker.amqp));
     assert_eq!(*mqtt, format!("mqtt={}", broker.mqtt));
     assert_eq!(*stomp, format!("stomp={}", broker.stomp));
+    assert!(ws_mqtt.starts_with("ws-mqtt=127.0.0.1:"));
+    assert!(ws_stomp.starts_with("ws-stomp=127.0.0.1:"));
     assert!(millis.parse::<u32>().is_ok());
     for address in [broker.amqp, broker.mqtt, broker.stomp] {
         assert!(TcpStream::connect(address).is_ok());
@@ -102,7 +104,7 @@ fn a_data_directory_belongs_to_one_process() {
     let data = broker.data_dir();
     let data = data.to_string_lossy();
     let mut second = crossdock(&["serve", "--data-dir", &data]);
-    for listener in ["amqp", "mqtt", "stomp"] {
+    for listener in LISTENERS {
         second.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
     }
     let output = second.output().expect("the binary is there");
@@ -128,6 +130,8 @@ fn a_port_in_use_is_named_and_nothing_else_is_bound() {
         .args(["--set", &format!("listeners.amqp.bind={free}")])
         .args(["--set", &format!("listeners.mqtt.bind={address}")])
         .args(["--set", "listeners.stomp.bind=off"])
+        .args(["--set", "listeners.ws-mqtt.bind=off"])
+        .args(["--set", "listeners.ws-stomp.bind=off"])
         .output()
         .expect("the binary is there");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -151,7 +155,7 @@ fn start(folder: &Folder, text: &str, options: &[&str]) -> std::process::Command
     let data = folder.path().join("data");
     let mut command = crossdock(&["serve", "--config", &file.to_string_lossy()]);
     command.args(["--data-dir", &data.to_string_lossy()]);
-    for listener in ["amqp", "mqtt", "stomp"] {
+    for listener in LISTENERS {
         command.args(["--set", &format!("listeners.{listener}.bind=off")]);
     }
     command.args(options);

@@ -1,6 +1,6 @@
 //! `crossdock store verify` and `dump`, and starting with a damaged store.
 
-use crate::broker::{Broker, crossdock};
+use crate::broker::{Broker, LISTENERS, crossdock};
 use crate::wire::amqp::{self, Amqp};
 use std::fs;
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ fn a_store_is_checked_dumped_and_accepted_with_its_damage() {
     assert_eq!(verified.status.code(), Some(1), "{}", text(&verified.stdout));
     let dir = broker.data_dir();
     let mut refused = crossdock(&["serve", "--data-dir", &dir.to_string_lossy()]);
-    for listener in ["amqp", "mqtt", "stomp"] {
+    for listener in LISTENERS {
         refused.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
     }
     let refused = refused.output().expect("the binary is there");

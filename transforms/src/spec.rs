@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 
 /// One route. A value that is not written is `Json::Null`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -65,12 +66,27 @@ impl RouteSpec {
         texts(&self.to)
     }
 
+    /// Files of the modules of its steps; paths of modules are relative to that folder.
+    pub fn module_files(&self, base_dir: &Path) -> Vec<PathBuf> {
+        let steps = self.steps.as_array().map(Vec::as_slice).unwrap_or_default();
+        let names = steps.iter().filter_map(|step| step.get("wasm")?.as_str());
+        names.map(|name| module_file(base_dir, name)).collect()
+    }
+
     /// Where dead letters go, if the route says so.
     pub fn dead_letter(&self) -> Option<&str> {
         match &self.on_error {
             Section::Is(on_error) => on_error.dead_letter.as_str(),
             Section::Not(_) => None,
         }
+    }
+}
+
+/// A bare name is `NAME.wasm` in the folder of modules; with `/` or `.wasm` it is a path relative to that folder.
+pub(crate) fn module_file(base_dir: &Path, name: &str) -> PathBuf {
+    match name.contains('/') || name.ends_with(".wasm") {
+        true => base_dir.join(name),
+        false => base_dir.join(format!("{name}.wasm")),
     }
 }
 

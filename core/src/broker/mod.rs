@@ -41,7 +41,7 @@ pub use door::request::{
 };
 pub use restart::dump::{Stored, dump};
 pub use session::state::Session;
-pub use settings::{ObjectLimits, Settings, Setup, TopicRules};
+pub use settings::{ConnectionLimits, LiveSettings, ObjectLimits, Settings, Setup, TopicRules};
 pub use shared::{Actor, Broker, SessionOwner};
 pub use tasks::routes::RouteDrained;
 pub use vhost::drops::DropReason;

@@ -5,7 +5,9 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, filter};
 use crate::message::{Address, Formats, Key, Name};
 use crate::store::Store;
+use parking_lot::RwLock;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Limits and marks.
 #[derive(Debug, Clone)]
@@ -68,6 +70,15 @@ pub struct ObjectLimits {
     pub header_bytes: usize,
     /// Exchanges that one publish goes through.
     pub exchanges_visited: usize,
+    pub connections: ConnectionLimits,
+}
+
+/// How many connections there may be at once; none: any number.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConnectionLimits {
+    /// Of one user, in all virtual hosts.
+    pub per_user: Option<usize>,
+    pub per_vhost: Option<usize>,
 }
 
 impl Default for ObjectLimits {
@@ -87,6 +98,7 @@ impl Default for ObjectLimits {
             header_fields: 1_000,
             header_bytes: 256 << 10,
             exchanges_visited: 1_000,
+            connections: ConnectionLimits::default(),
         }
     }
 }
@@ -107,27 +119,6 @@ impl TopicRules {
     pub fn is_reserved(&self, topic: &Key) -> bool {
         topic.bytes().first() == Some(&b'$')
             && !self.dollar.iter().any(|filter| filter::matches(filter, topic))
-    }
-}
-
-impl TopicRules {
-    /// `TooLarge` for a key, pattern or topic of more than `bytes_max` bytes, or with more than `separators_max`
-    /// separators between its words.
-    pub fn check(&self, bytes: usize, separators: usize) -> Result<(), Error> {
-        let why = if bytes > self.bytes_max {
-            format!(
-                "{bytes} bytes are more than a topic may have: {} (limits.topic_bytes)",
-                self.bytes_max
-            )
-        } else if separators > self.separators_max {
-            let max = self.separators_max;
-            format!(
-                "{separators} separators are more than a topic may have: {max} (limits.topic_separators)"
-            )
-        } else {
-            return Ok(());
-        };
-        Err(Error::new(ErrorKind::TooLarge, why))
     }
 }
 
@@ -156,6 +147,114 @@ impl Default for Settings {
             dead_letter: Address::queue("dead-letters"),
             vhosts: vec!["/".into()],
         }
+    }
+}
+
+/// The settings as they are now. What can change while the broker runs is read where it is used, and without a lock
+/// where that is often: a change counts for whoever looks next.
+#[derive(Debug)]
+pub struct LiveSettings {
+    /// As they were when the broker was opened.
+    pub at_start: Settings,
+    session_share: AtomicUsize,
+    inbox_bytes_max: AtomicUsize,
+    message_bytes_max: AtomicUsize,
+    topic_bytes_max: AtomicUsize,
+    topic_separators_max: AtomicUsize,
+    /// The largest number: not set.
+    disk_free_alarm: AtomicU64,
+    disk_free_hard: AtomicU64,
+    objects: RwLock<ObjectLimits>,
+    dead_letter: RwLock<Address>,
+}
+
+impl LiveSettings {
+    /// As those settings have them.
+    pub fn new(at_start: Settings) -> Self {
+        let live = Self {
+            session_share: AtomicUsize::new(0),
+            inbox_bytes_max: AtomicUsize::new(0),
+            message_bytes_max: AtomicUsize::new(0),
+            topic_bytes_max: AtomicUsize::new(0),
+            topic_separators_max: AtomicUsize::new(0),
+            disk_free_alarm: AtomicU64::new(0),
+            disk_free_hard: AtomicU64::new(0),
+            objects: RwLock::new(at_start.objects.clone()),
+            dead_letter: RwLock::new(at_start.dead_letter.clone()),
+            at_start,
+        };
+        live.set(&live.at_start);
+        live
+    }
+
+    /// As those settings have them from now on.
+    pub fn set(&self, settings: &Settings) {
+        let set = |number: &AtomicUsize, to: usize| number.store(to, Ordering::Relaxed);
+        set(&self.session_share, settings.session_share);
+        set(&self.inbox_bytes_max, settings.inbox_bytes_max);
+        set(&self.message_bytes_max, settings.message_bytes_max);
+        set(&self.topic_bytes_max, settings.topics.bytes_max);
+        set(&self.topic_separators_max, settings.topics.separators_max);
+        let alarm = settings.disk_free_alarm.unwrap_or(u64::MAX);
+        self.disk_free_alarm.store(alarm, Ordering::Relaxed);
+        self.disk_free_hard.store(settings.disk_free_hard, Ordering::Relaxed);
+        *self.objects.write() = settings.objects.clone();
+        *self.dead_letter.write() = settings.dead_letter.clone();
+    }
+
+    /// Bytes of publishes that one session may have held or uncommitted.
+    pub fn session_share(&self) -> usize {
+        self.session_share.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of level-0 deliveries that wait for one session.
+    pub fn inbox_bytes_max(&self) -> usize {
+        self.inbox_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of one message at most.
+    pub fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// `TooLarge` for a key, pattern or topic of more than `limits.topic_bytes`, or with more than
+    /// `limits.topic_separators` between its words.
+    pub fn check_topic(&self, bytes: usize, separators: usize) -> Result<(), Error> {
+        let bytes_max = self.topic_bytes_max.load(Ordering::Relaxed);
+        let separators_max = self.topic_separators_max.load(Ordering::Relaxed);
+        let why = if bytes > bytes_max {
+            format!(
+                "{bytes} bytes are more than a topic may have: {bytes_max} (limits.topic_bytes)"
+            )
+        } else if separators > separators_max {
+            format!(
+                "{separators} separators are more than a topic may have: {separators_max} \
+                 (limits.topic_separators)"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::TooLarge, why))
+    }
+
+    /// Free bytes of the disk under which publishers are held back, if it is set.
+    pub fn disk_free_alarm(&self) -> Option<u64> {
+        Some(self.disk_free_alarm.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX)
+    }
+
+    /// Free bytes under which nothing new is declared either.
+    pub fn disk_free_hard(&self) -> u64 {
+        self.disk_free_hard.load(Ordering::Relaxed)
+    }
+
+    /// How much of everything else there may be.
+    pub fn objects(&self) -> ObjectLimits {
+        self.objects.read().clone()
+    }
+
+    /// Where content routes without an address of their own send messages that failed.
+    pub fn dead_letter(&self) -> Address {
+        self.dead_letter.read().clone()
     }
 }
 

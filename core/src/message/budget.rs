@@ -35,15 +35,28 @@ pub enum Share {
 pub struct Budget {
     waiting: AtomicUsize,
     kept: AtomicUsize,
-    resident: usize,
-    high: usize,
+    resident: AtomicUsize,
+    high: AtomicUsize,
 }
 
 impl Budget {
     /// A budget with these marks, in bytes. The lower one is at most two thirds of the higher.
     pub fn new(resident: usize, high: usize) -> Self {
-        let resident = resident.min(high / 3 * 2);
-        Self { waiting: AtomicUsize::new(0), kept: AtomicUsize::new(0), resident, high }
+        let number = || AtomicUsize::new(0);
+        let (waiting, kept) = (number(), number());
+        let budget = Self { waiting, kept, resident: number(), high: number() };
+        budget.set_marks(resident, high);
+        budget
+    }
+
+    /// Other marks from now on.
+    pub fn set_marks(&self, resident: usize, high: usize) {
+        self.resident.store(resident.min(high / 3 * 2), Ordering::Relaxed);
+        self.high.store(high, Ordering::Relaxed);
+    }
+
+    fn high(&self) -> usize {
+        self.high.load(Ordering::Relaxed)
     }
 
     fn counter(&self, account: Account) -> &AtomicUsize {
@@ -60,17 +73,18 @@ impl Budget {
 
     /// The mark over which stored messages leave memory.
     pub fn resident(&self) -> usize {
-        self.resident
+        self.resident.load(Ordering::Relaxed)
     }
 
     /// What waits is over that mark.
     pub fn is_over_resident(&self) -> bool {
-        self.used(Account::Waiting) > self.resident
+        self.used(Account::Waiting) > self.resident()
     }
 
     /// What may wait before publishers are held back.
     fn room(&self) -> usize {
-        self.high.saturating_sub(self.used(Account::Kept)).max(self.high / 2)
+        let high = self.high();
+        high.saturating_sub(self.used(Account::Kept)).max(high / 2)
     }
 
     /// Over the mark at which publishers are held back.
@@ -85,7 +99,7 @@ impl Budget {
 
     /// Bytes that what is kept may take.
     pub fn kept_max(&self) -> usize {
-        (self.high / 2).max(KEPT_MIN)
+        (self.high() / 2).max(KEPT_MIN)
     }
 
     /// What a share of that is.

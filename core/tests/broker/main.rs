@@ -7,6 +7,7 @@ mod disk_and_memory;
 mod durability;
 mod lifetimes;
 mod limits;
+mod reload;
 mod rights;
 mod routes;
 mod session_ends;

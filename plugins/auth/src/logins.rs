@@ -63,6 +63,12 @@ impl TokenHandle {
         *self.0.write() = tokens.map(Arc::new);
     }
 
+    /// Logins from now on are by what the other handle has.
+    pub fn follow(&self, other: &TokenHandle) {
+        let tokens = other.get();
+        *self.0.write() = tokens;
+    }
+
     fn get(&self) -> Option<Arc<Tokens>> {
         self.0.read().clone()
     }

@@ -18,6 +18,7 @@ mod websocket;
 pub use input::Input;
 pub use line::{Dialect, Entrance, KeepAlive, Line, Lost, Ready};
 pub use listen::{
-    AdmissionLimits, BindError, ConnectRate, Listener, ListenerSpec, Transport, bind, serve,
+    AdmissionHandle, AdmissionLimits, BindError, ConnectRate, Listener, ListenerSpec, Transport,
+    bind, serve,
 };
 pub use output::Output;

@@ -1,6 +1,6 @@
 //! The broker of a run: one data folder, many lives.
 
-use crate::broker::{Folder, crossdock};
+use crate::broker::{Folder, LISTENERS, crossdock};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -93,7 +93,7 @@ impl Node {
         let data = self.data_dir();
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
         let mut command = crossdock(&["serve", "--data-dir", &data.to_string_lossy()]);
-        for listener in ["amqp", "mqtt", "stomp"] {
+        for listener in LISTENERS {
             command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
         }
         // Low marks, so that tests do not depend on the free disk space; tests of the marks set their own.

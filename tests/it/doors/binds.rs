@@ -3,7 +3,7 @@
 
 use super::house::{Door, House, far_door, far_listener, owner, password};
 use super::visitor::{SPEECHES, Speech, Visitor};
-use crate::broker::{Folder, crossdock};
+use crate::broker::{Folder, LISTENERS, crossdock};
 use crate::wire::amqp::Amqp;
 use crate::wire::{PATIENCE, Socket, eventually};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -116,7 +116,7 @@ fn refused(text: &str) -> String {
     let data = folder.path().join("data");
     let mut command = crossdock(&["serve", "--config", &file.to_string_lossy()]);
     command.args(["--data-dir", &data.to_string_lossy()]);
-    for listener in ["amqp", "mqtt", "stomp"] {
+    for listener in LISTENERS {
         command.args(["--set", &format!("listeners.{listener}.bind=off")]);
     }
     let output = command.output().expect("the binary is there");

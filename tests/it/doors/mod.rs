@@ -9,11 +9,13 @@
 //! | `reload` | SIGHUP: rights that are taken away, users that come and go, files with mistakes |
 //! | `tokens` | tokens in the place of passwords: their rights, and their end |
 //! | `vhosts` | several virtual hosts |
+//! | `changes` | SIGHUP: limits, topology and content routes; what counts from the next start; `crossdock diff` |
 //! | `tls` | certificates: their mistakes, their replacement, the wrong port |
 //! | `binds` | listeners with several addresses, IPv6, several protocols, behind a load balancer |
 //! | `websocket` | the protocols inside WebSocket |
 
 mod binds;
+mod changes;
 mod deeds;
 pub mod house;
 mod logins;

@@ -299,15 +299,19 @@ fn a_file_with_ten_mistakes_reports_ten_and_changes_nothing() {
 #[test]
 fn what_counts_from_the_next_start_is_named() {
     let house = House::open(&owner("ann"));
-    let more = "[memory]\nhigh = \"123MiB\"\n[listeners.more]\nbind = \"127.0.0.1:0\"\n\
+    let more = "[store]\nsegment_bytes = \"32MiB\"\n[listeners.more]\nbind = \"127.0.0.1:0\"\n\
                 protocols = [\"mqtt\"]\n";
     let log = house.reload(&[&owner("ann"), more].concat());
-    for key in ["memory", "listeners"] {
+    for key in ["store.segment_bytes", "listeners.more"] {
         let named = format!("counts from the next start only key=\"{key}\"");
         assert!(log.contains(&named), "{named}\n{log}");
     }
+    // As long as it differs from what the broker runs with.
+    let log = house.read_again();
+    assert!(log.contains("key=\"store.segment_bytes\" from=\"64MiB\" to=\"32MiB\""), "{log}");
     let log = house.reload(&owner("ann"));
-    assert!(log.contains("the configuration was read again"), "{log}");
+    assert!(log.contains("the configuration was read again changes=0"), "{log}");
+    assert!(!log.contains("counts from the next start only"), "{log}");
     fs::remove_file(house.path().join("hub.toml")).expect("ours");
     let log = house.read_again();
     assert!(log.contains("it is not read again"), "{log}");

@@ -2,7 +2,7 @@
 //! client's TLS is Python's: `tunnel.py` carries the bytes of the plain clients.
 
 use super::house::{House, owner, password};
-use crate::broker::{Folder, crossdock, root};
+use crate::broker::{Folder, LISTENERS, crossdock, root};
 use crate::examples::{answers, missing, python_binary};
 use crate::wire::amqp::{Amqp, Out};
 use crate::wire::mqtt::{Connect, Mqtt};
@@ -211,7 +211,7 @@ fn refused(folder: &Folder, lines: &str) -> String {
     let data = folder.path().join("data");
     let mut command = crossdock(&["serve", "--config", &file.to_string_lossy()]);
     command.args(["--data-dir", &data.to_string_lossy()]);
-    for listener in ["amqp", "mqtt", "stomp"] {
+    for listener in LISTENERS {
         command.args(["--set", &format!("listeners.{listener}.bind=off")]);
     }
     let output = command.output().expect("the binary is there");

@@ -2,12 +2,12 @@
 
 use super::{Compiler, Modules, Sandbox};
 use crate::expression::Expression;
+use crate::spec::module_file;
 use crate::step::{Setting, Step};
 use crate::wasm::ModuleSpec;
 use crate::written;
 use crossdock_core::Value;
 use serde_json::{Map, Value as Json};
-use std::path::PathBuf;
 
 const STEPS_MAX: usize = 32;
 const STEPS: [&str; 3] = ["set", "remove", "wasm"];
@@ -163,7 +163,7 @@ impl Compiler<'_> {
         };
         let spec = ModuleSpec {
             name: name.as_str().into(),
-            path: self.module_path(name),
+            path: module_file(self.surroundings.base_dir, name),
             config,
             memory: sandbox.memory,
             deadline: sandbox.deadline,
@@ -185,14 +185,6 @@ impl Compiler<'_> {
                 self.mistake(&key, refused.reason);
                 None
             }
-        }
-    }
-
-    /// A bare name is `NAME.wasm` in the folder of modules; with `/` or `.wasm` it is a path relative to that folder.
-    fn module_path(&self, name: &str) -> PathBuf {
-        match name.contains('/') || name.ends_with(".wasm") {
-            true => self.surroundings.base_dir.join(name),
-            false => self.surroundings.base_dir.join(format!("{name}.wasm")),
         }
     }
 }

@@ -189,11 +189,15 @@ fn our_broker(
 ) -> Command {
     let mut broker = limited(binary, &["serve", "--data-dir"]);
     broker.arg(folder.join("data")).env("CROSSDOCK_LOG__LEVEL", "warn");
+    broker.env("CROSSDOCK_CONFIG", "");
     if route {
         broker.arg("--config").arg(root().join("examples/hub.toml"));
     }
     for (protocol, address) in addresses {
         broker.arg("--set").arg(format!("listeners.{protocol}.bind={address}"));
+    }
+    for listener in ["ws-mqtt", "ws-stomp"] {
+        broker.arg("--set").arg(format!("listeners.{listener}.bind=off"));
     }
     broker
 }

@@ -574,7 +574,7 @@ fn restore(record: Box<QueueRecord>, now: Timestamp) -> Arc<Queue> {
 fn install_parked(shared: &Arc<Shared>, id: ParkId, mut publish: ParkedPublish, now: Timestamp) {
     shared.charge(&publish.message);
     if let ParkUntil::Disconnected { delay_ms } = publish.due {
-        publish.at = Some(now.plus(delay_ms.max(shared.settings.will_grace_ms)));
+        publish.at = Some(now.plus(delay_ms.max(shared.settings.at_start.will_grace_ms)));
     }
     let mut parked = shared.parked.lock();
     let at = publish.at;

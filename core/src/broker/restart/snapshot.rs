@@ -77,7 +77,7 @@ async fn take(
     let written = shared.journal.begin_snapshot();
     let upto = shared.journal.tail();
     let Some(bytes) = write(shared, upto, true).await? else { return Ok(()) };
-    let next_after_bytes = (bytes * SNAPSHOT_TIMES).max(shared.settings.snapshot_bytes);
+    let next_after_bytes = (bytes * SNAPSHOT_TIMES).max(shared.settings.at_start.snapshot_bytes);
     shared.journal.took_snapshot(upto, next_after_bytes);
     let dead = shared.committer.dead(Pos(upto.0 + 1)).await;
     tracing::debug!(upto = upto.0, bytes, dead = dead.len(), "snapshot stored");

@@ -44,7 +44,7 @@ impl Session {
         self.vhost.exchange(&bind.source)?;
         let target = self.target(&bind.to)?;
         let Bind { source, key, arguments, tag, skip_own, .. } = bind;
-        self.broker.shared().settings.topics.check(key.bytes().len(), key.separators())?;
+        self.broker.shared().settings.check_topic(key.bytes().len(), key.separators())?;
         let mut binding = Binding { source, key, arguments, target, tag, skip_own };
         // It came in a buffer that has to go.
         binding.detach();

@@ -9,6 +9,7 @@ use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::turn::context::Context;
 use crate::broker::turn::run::{Terms, Turn};
 use crate::broker::vhost::drops::DropReason;
+use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Account, Message};
@@ -68,7 +69,7 @@ impl Session {
         let shared = self.broker.shared();
         shared.pressure.holds_publishers()
             || self.status.waits_for.as_ref().is_some_and(|route| route.is_full())
-            || self.inbox.uncommitted.load(Ordering::Acquire) > shared.settings.session_share
+            || self.inbox.uncommitted.load(Ordering::Acquire) > shared.settings.session_share()
     }
 
     /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
@@ -295,7 +296,7 @@ impl Session {
     /// While this session has more than its share on the way to the store, others wait for that: it does, too.
     async fn wait_for_share(&mut self) {
         let shared = self.shared();
-        let share = shared.settings.session_share;
+        let share = shared.settings.session_share();
         if !self.status.internal && self.inbox.uncommitted.load(Ordering::Acquire) > share {
             // A store that has failed takes nothing more, and says so to each confirm.
             let _ = shared.committer.sync(Unit::default()).await;
@@ -416,7 +417,7 @@ impl Session {
                 }
                 Err(why) => {
                     if why.kind() == ErrorKind::LimitReached {
-                        let visited = context.vhost.limits.objects.exchanges_visited;
+                        let visited = context.vhost.limits.max(Limit::ExchangesVisited);
                         self.turn.worked(visited / STEPS_OF_AN_EFFECT);
                     }
                     waiting.no_route.get_or_insert_with(|| why.clone());
@@ -471,7 +472,7 @@ impl Session {
             return Ok(route);
         }
         let separators = if address.is_queue() { 0 } else { address.key.separators() };
-        context.shared.settings.topics.check(address.key.bytes().len(), separators)?;
+        context.shared.settings.check_topic(address.key.bytes().len(), separators)?;
         // Read before rights are: a route is not remembered beyond a change of them.
         let stamp = context.vhost.generations.stamp(&address.key);
         self.check_write(address)?;

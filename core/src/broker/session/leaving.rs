@@ -92,6 +92,7 @@ impl Session {
         let now = shared.now();
         let left = self.leave_name(&shared, now, &mut ops);
         self.inbox.close();
+        drop(self.inbox.seat.lock().take());
         shared.pressure.forget(&self.inbox);
         let connection = self.inbox.origin.connection;
         if shared.users.take_ending(connection).is_some() {

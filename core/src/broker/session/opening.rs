@@ -27,10 +27,11 @@ use std::time::Duration;
 const CONNECTION_BYTES: usize = 8 << 10;
 
 impl Broker {
-    /// Opens a session for a connection. `LimitReached`: there are as many named sessions as there may be. However much
-    /// is kept, a connection is taken: it may be the one that takes something away.
+    /// Opens a session for a connection. `LimitReached`: there are as many named sessions as there may be, or as many
+    /// connections of the user or in the virtual host. However much is kept, a connection is taken: it may be the one
+    /// that takes something away.
     pub async fn session(&self, spec: SessionSpec) -> Result<Session, Error> {
-        let (mut session, opened) = open(self, &spec)?;
+        let (mut session, opened) = open(self, &spec, Whose::Client)?;
         let budget = &self.shared().pressure.memory.budget;
         session.status.charge = Some(budget.charge(Account::Kept, CONNECTION_BYTES));
         if let Some(before) = opened.taken_from {
@@ -44,6 +45,19 @@ impl Broker {
         }
         Ok(session)
     }
+
+    /// Opens a session of the program itself: it is nobody's connection, and never held back.
+    pub fn own_session(&self, spec: &SessionSpec) -> Result<Session, Error> {
+        open_internal(self, spec)
+    }
+}
+
+/// Whose a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// A connection's, which is counted.
+    Client,
+    Broker,
 }
 
 /// What opening a session led to.
@@ -59,13 +73,13 @@ struct Opened {
 
 /// Opens a session of the broker itself, which is never held back.
 pub fn open_internal(broker: &Broker, spec: &SessionSpec) -> Result<Session, Error> {
-    let (mut session, _) = open(broker, spec)?;
+    let (mut session, _) = open(broker, spec, Whose::Broker)?;
     session.status.internal = true;
     Ok(session)
 }
 
 /// Opens a session; what has to be stored for it is submitted, not waited for.
-fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error> {
+fn open(broker: &Broker, spec: &SessionSpec, whose: Whose) -> Result<(Session, Opened), Error> {
     let shared = broker.shared();
     let vhost = shared.vhost(&spec.vhost).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("vhost '{}' not found", spec.vhost))
@@ -83,7 +97,10 @@ fn open(broker: &Broker, spec: &SessionSpec) -> Result<(Session, Opened), Error>
         subject.note_refusal(&"enter", &format_args!("vhost:{vhost}"));
         return Err(Error::new(ErrorKind::Refused, detail));
     }
-    let inbox = Inbox::new(origin, shared.settings.inbox_bytes_max);
+    let inbox = Inbox::new(origin, shared.settings.inbox_bytes_max());
+    if whose == Whose::Client && spec.name.is_none() {
+        take_seat(shared, &vhost, &inbox, None)?;
+    }
     let opened = match &spec.name {
         Some(name) => {
             let open_turn = shared.open_turns.enter();
@@ -134,6 +151,7 @@ fn open_named(
         let bytes = if spec.life.lasts() { size_of::<Named>() + name.cost() } else { 0 };
         vhost.limits.check(Limit::Sessions, (there, 1), bytes, who)?;
     }
+    take_seat(shared, vhost, inbox, old.as_deref())?;
     let mut taken_from = None;
     let resumed = match old {
         Some(old) => {
@@ -171,6 +189,23 @@ fn open_named(
     turn.finish(context, None);
     let (id, resumed) = (named.id, resumed.is_some());
     Ok(Opened { id, named: Some(named), resumed, must_sync, taken_from })
+}
+
+/// The connection has a place among those of its user from now on: that of the connection which it takes the session
+/// from, or a new one. `LimitReached` when there is none.
+fn take_seat(
+    shared: &Shared,
+    vhost: &Vhost,
+    inbox: &Inbox,
+    old: Option<&Named>,
+) -> Result<(), Error> {
+    let before = old.and_then(|old| old.with(|state| state.inbox.clone()));
+    let seat = match before.and_then(|before| before.seat.lock().take()) {
+        Some(seat) => seat,
+        None => shared.users.seats.take(&vhost.limits, (&vhost.name, &inbox.origin))?,
+    };
+    *inbox.seat.lock() = Some(seat);
+    Ok(())
 }
 
 /// The session is this connection's from now on. True when it is in the store, or has to be.

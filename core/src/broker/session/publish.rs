@@ -49,11 +49,12 @@ impl Session {
     pub fn check_headers(&self, bytes: usize, count: impl FnOnce() -> usize) -> Result<(), Error> {
         let limits = &self.vhost.limits;
         let who = (&self.vhost.name, &*self.inbox.origin);
-        if bytes > limits.objects.header_bytes {
+        if bytes > limits.max(Limit::HeaderBytes) {
             return Err(limits.refuse(Limit::HeaderBytes, who));
         }
         // Each takes at least one byte.
-        match bytes > limits.objects.header_fields && count() > limits.objects.header_fields {
+        let fields_max = limits.max(Limit::HeaderFields);
+        match bytes > fields_max && count() > fields_max {
             true => Err(limits.refuse(Limit::HeaderFields, who)),
             false => Ok(()),
         }
@@ -91,6 +92,6 @@ impl Session {
     /// False while the publishes that are held back have reached `session_share` bytes: reading has to stop. The end of
     /// that wakes [`Session::events`].
     pub fn may_read(&self) -> bool {
-        self.batch.bytes < self.broker.shared().settings.session_share
+        self.batch.bytes < self.broker.shared().settings.session_share()
     }
 }

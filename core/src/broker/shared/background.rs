@@ -13,7 +13,10 @@ pub struct Background {
 impl Background {
     /// Runs a task until the broker closes.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.lock().push(tokio::spawn(task));
+        let mut tasks = self.tasks.lock();
+        // Few end before the broker does: workers of routes that changed.
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(tokio::spawn(task));
     }
 
     /// Runs the committer: unlike the others it is waited for.

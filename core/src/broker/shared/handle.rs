@@ -4,7 +4,7 @@
 use super::Shared;
 use crate::auth::{Identity, Login};
 use crate::broker::door::request::SessionSpec;
-use crate::broker::settings::Settings;
+use crate::broker::settings::{LiveSettings, Settings};
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::error::{Error, ErrorKind};
@@ -22,9 +22,30 @@ impl Broker {
         Self(shared)
     }
 
-    /// Limits and marks.
-    pub fn settings(&self) -> &Settings {
+    /// The settings that can change while the broker runs, as they are now.
+    pub fn live(&self) -> &LiveSettings {
         &self.0.settings
+    }
+
+    /// Other limits and marks from now on. What counts only when a broker is opened stays as it was: virtual hosts, the
+    /// topic exchange, which topics with a `$` are ordinary, `snapshot_bytes`, `will_grace_ms`. What is beyond a lower
+    /// limit already stays.
+    pub fn reconfigure(&self, settings: &Settings) {
+        let shared = &self.0;
+        shared.settings.set(settings);
+        shared.all_vhosts().iter().for_each(|vhost| vhost.limits.set(&settings.objects));
+        let (memory, disk) = (&shared.pressure.memory, &shared.pressure.disk);
+        memory.budget.set_marks(settings.memory_resident, settings.memory_high);
+        memory.check();
+        // Alarms end, or begin, by the new marks.
+        memory.exceeded.notify_one();
+        disk.check_due.notify_one();
+        shared.pressure.release_held();
+    }
+
+    /// Limits and marks, as they were when the broker was opened; [`Broker::live`] has those that can change.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings.at_start
     }
 
     /// Every known header format.
@@ -53,6 +74,16 @@ impl Broker {
         vhost.check(address)?;
         let subject = self.0.users.subject(&spec.identity, &spec.origin, &spec.vhost);
         subject.check(Action::Write, &subject.at(address))
+    }
+
+    /// Connections that a user has now, in all virtual hosts.
+    pub fn connections_of(&self, user: &str) -> usize {
+        self.0.users.seats.of_user(user)
+    }
+
+    /// Connections in a virtual host now.
+    pub fn connections_in(&self, vhost: &str) -> usize {
+        self.0.users.seats.in_vhost(vhost)
     }
 
     /// How often a right was refused since the start.

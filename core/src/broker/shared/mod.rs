@@ -28,7 +28,7 @@ pub mod vhosts;
 use super::accounts::directory::Accounts;
 use super::journal::committer::{Committer, Live};
 use super::journal::spilled::Spilled;
-use super::settings::{Settings, Setup};
+use super::settings::{LiveSettings, Setup};
 use super::vhost::host::Vhost;
 use super::vhost::parked::Parked;
 use crate::error::{Error, ErrorKind};
@@ -55,7 +55,7 @@ pub use handle::Broker;
 
 /// What all parts of the broker share.
 pub struct Shared {
-    pub settings: Settings,
+    pub settings: LiveSettings,
     pub formats: Formats,
     pub users: Users,
     vhosts: Vhosts,
@@ -108,7 +108,7 @@ impl Shared {
             identifiers: Identifiers::new(start.epoch),
             pressure: BackPressure::new(budget),
             background: Background::default(),
-            settings,
+            settings: LiveSettings::new(settings),
             formats,
         };
         (Arc::new(shared), load_asked)
@@ -141,12 +141,16 @@ impl Shared {
 
     /// Adds a virtual host that is not of the configuration; none when it is there already.
     pub fn add_vhost(&self, name: &Name, submit: impl FnOnce()) -> Option<Arc<Vhost>> {
-        self.vhosts.add(name, (&self.settings, &self.pressure.memory.budget), submit)
+        let budget = &self.pressure.memory.budget;
+        let vhost = self.vhosts.add(name, (&self.settings.at_start, budget), submit)?;
+        // Limits that changed since the start, or just now.
+        vhost.limits.set(&self.settings.objects());
+        Some(vhost)
     }
 
     /// True when the configuration names that virtual host.
     pub fn is_configured(&self, vhost: &Name) -> bool {
-        self.settings.vhosts.contains(vhost)
+        self.settings.at_start.vhosts.contains(vhost)
     }
 
     /// Counts a message against the memory budget as long as it lives.

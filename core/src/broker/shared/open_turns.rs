@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// Counts open turns, in two classes, so that one can wait for all that are open now without waiting for new ones.
 #[derive(Default)]
@@ -10,6 +11,8 @@ pub struct OpenTurns {
     epoch: AtomicU64,
     even: AtomicUsize,
     odd: AtomicUsize,
+    /// Held by whoever waits: one after the other.
+    waiting: Mutex<()>,
 }
 
 impl OpenTurns {
@@ -35,8 +38,9 @@ impl OpenTurns {
         self.open(class).fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Resolves when every turn that is open now has left. One caller at a time.
+    /// Resolves when every turn that is open now has left.
     pub async fn wait(&self) {
+        let _one = self.waiting.lock().await;
         let class = (self.epoch.fetch_add(1, Ordering::SeqCst) % 2) as usize;
         while self.open(class).load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -6,6 +6,7 @@ use crate::broker::accounts::directory::Accounts;
 use crate::broker::accounts::subject::{Subject, Where};
 use crate::broker::door::events::Notice;
 use crate::broker::vhost::inbox::Inbox;
+use crate::broker::vhost::seats::Seats;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Name, Origin};
 use parking_lot::Mutex;
@@ -16,6 +17,8 @@ use std::sync::{Arc, Weak};
 pub struct Users {
     authenticator: Arc<dyn Authenticator>,
     pub accounts: Arc<Accounts>,
+    /// Their connections.
+    pub seats: Arc<Seats>,
     topic_exchange: Name,
     /// Connections whose logins end at a time, by their numbers.
     ending: Mutex<BTreeMap<u64, Weak<Inbox>>>,
@@ -75,6 +78,7 @@ impl Users {
             authenticator,
             accounts: Arc::new(accounts),
             topic_exchange: topic_exchange.clone(),
+            seats: Arc::default(),
             ending: Mutex::default(),
             connected: Mutex::default(),
         }

@@ -56,12 +56,12 @@ pub async fn run(shared: Arc<Shared>) {
 fn judge(shared: &Shared, space: Space) -> Duration {
     let Space { free, total } = space;
     let (settings, disk) = (&shared.settings, &shared.pressure.disk);
-    let mark = settings.disk_free_alarm.unwrap_or((total / ALARM_PART).max(ALARM_BYTES));
+    let mark = settings.disk_free_alarm().unwrap_or((total / ALARM_PART).max(ALARM_BYTES));
     let was_low = disk.is_low();
     // A little more than the mark ends the alarm, so that it does not flicker.
     let is_low = free < if was_low { mark + mark / 8 } else { mark };
     disk.is_low.store(is_low, Ordering::Release);
-    disk.is_exhausted.store(is_low && free < settings.disk_free_hard, Ordering::Release);
+    disk.is_exhausted.store(is_low && free < settings.disk_free_hard(), Ordering::Release);
     disk.bytes_to_mark.store(free.saturating_sub(mark), Ordering::Release);
     if is_low && !was_low {
         tracing::warn!(

@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// What a worker has at most: messages, and their bytes. Those that wait for another attempt or for a place count.
@@ -44,6 +45,8 @@ pub struct Worker {
     consumer: ConsumerId,
     waiting: WaitingInputs,
     work: VecDeque<Input>,
+    /// True when another version of the route is to go on. Dropped when this worker has left.
+    leave: watch::Receiver<bool>,
 }
 
 /// What the steps made of one message, or nothing when they were not asked.
@@ -66,19 +69,23 @@ impl Worker {
         };
         let consumer = session.attach(lane, consumer).await?;
         let (waiting, work) = (WaitingInputs::default(), VecDeque::new());
-        Ok(Self { path, session, consumer, waiting, work })
+        let leave = path.leave();
+        Ok(Self { path, session, consumer, waiting, work, leave })
     }
 
-    /// Works until the broker closes.
+    /// Works until the broker closes, or another version of the route is to go on: then what was not worked on is put
+    /// back into its place.
     pub async fn run(mut self) {
         let consumer = self.consumer;
         self.session.set_credit(consumer, WORK_CREDIT);
         self.session.flush();
         let mut events = Events::default();
         let mut position = 0;
-        loop {
+        while !*self.leave.borrow() {
             let next = self.waiting.next();
             tokio::select! {
+                // An error cannot be: the route of this worker has the sender.
+                _ = self.leave.changed() => continue,
                 () = self.session.events(&mut events) => {
                     position += 1;
                     self.session.encoded(position);
@@ -92,11 +99,15 @@ impl Worker {
                     due.into_iter().rev().for_each(|input| self.work.push_front(input));
                 }
             }
-            while !self.work.is_empty() {
+            while !self.work.is_empty() && !*self.leave.borrow() {
                 self.work_on_chunk(consumer).await;
             }
             self.session.flush();
         }
+        let Self { session, leave, .. } = self;
+        // A store that has failed takes nothing back; the next start delivers all of it again.
+        let _ = session.close().await;
+        drop(leave);
     }
 
     async fn work_on_chunk(&mut self, consumer: ConsumerId) {
@@ -301,8 +312,7 @@ impl Worker {
         if !self.path.said_down.swap(true, Ordering::AcqRel) {
             tracing::warn!(
                 route = %self.path.route.name, %why,
-                    "a content route is down: messages wait in its queue until the broker is started with a \
-                 module that works"
+                    "a content route is down: messages wait in its queue until it has a module that works"
             );
         }
     }

@@ -1,5 +1,5 @@
-//! Content routes begin: what they need is declared, their workers start, and what an old route left is pointed out.
-//! And the other end: messages of a route that is not configured any more are moved on.
+//! Content routes begin, and change while the broker runs: what they need is declared, their workers start, and what an
+//! old route left is pointed out. And the other end: messages of a route that is not configured any more are moved on.
 
 use super::route_worker::Worker;
 use crate::auth::Identity;
@@ -44,27 +44,79 @@ pub struct RouteDrained {
 /// Declares what the routes need and starts their workers.
 pub async fn start(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Error> {
     let Some(vhost) = broker.shared().default_vhost() else { return Ok(()) };
-    let paths = routes.into_iter().enumerate();
-    let paths: Vec<Arc<ContentPath>> =
-        paths.map(|(n, route)| ContentPath::new(route, n, vhost.full_routes.clone())).collect();
-    say_orphans(&vhost, &paths);
-    if paths.is_empty() {
-        return Ok(());
-    }
-    declare(broker, &vhost, &paths).await?;
-    *vhost.content.write() = paths.clone().into();
-    vhost.generations.bump();
-    for path in paths.iter().filter(|path| path.queue().is_some()) {
-        let mut workers = Vec::new();
-        for _ in 0..path.route.concurrency.max(1) {
-            workers.push(Worker::attach(path.clone(), session(broker, &vhost)?).await?);
-        }
-        for worker in workers {
-            broker.shared().background.spawn(worker.run());
-        }
-    }
-    broker.shared().background.spawn(report(broker.shared().clone(), paths));
+    exchange(broker, &vhost, routes).await?;
+    let paths = vhost.content.read().clone();
+    say_orphans(&vhost, |queue| paths.iter().all(|path| path.queue_name() != queue.name));
+    broker.shared().background.spawn(report(broker.shared().clone(), vhost));
     Ok(())
+}
+
+/// These routes instead of those that are there. What can be refused is done before anything changes. One whose
+/// transform is the one that is there stays as it is.
+///
+/// A new version takes over the queue of the old one: its workers are attached, the old ones finish what they are
+/// working on and put back the rest, and then the new ones begin, so that each message is worked on by one version and
+/// keeps its place.
+pub async fn change(broker: &Broker, routes: Vec<ContentRoute>) -> Result<(), Error> {
+    let Some(vhost) = broker.shared().default_vhost() else { return Ok(()) };
+    let gone = exchange(broker, &vhost, routes).await?;
+    // Publishers whose turns began before have put into the queues what they had for the routes.
+    broker.shared().open_turns.wait().await;
+    gone.iter().for_each(|path| path.release_held());
+    say_orphans(&vhost, |queue| gone.iter().any(|path| path.queue_name() == queue.name));
+    Ok(())
+}
+
+/// Makes the routes of the virtual host these. Returns those that are not there any more.
+async fn exchange(
+    broker: &Broker,
+    vhost: &Arc<Vhost>,
+    routes: Vec<ContentRoute>,
+) -> Result<Vec<Arc<ContentPath>>, Error> {
+    let old = vhost.content.read().clone();
+    let (mut all, mut new) = (Vec::new(), Vec::new());
+    for (place, route) in routes.into_iter().enumerate() {
+        let before = old.iter().find(|path| path.route.name == route.name);
+        let path = match before {
+            Some(path) if path.is(&route) => {
+                path.set_place(place);
+                all.push(path.clone());
+                continue;
+            }
+            Some(path) => path.instead(route, place),
+            None => ContentPath::new(route, place, vhost.full_routes.clone()),
+        };
+        all.push(path.clone());
+        new.push(path);
+    }
+    declare(broker, vhost, &new).await?;
+    let mut workers = Vec::new();
+    for path in new.iter().filter(|path| path.queue().is_some()) {
+        for _ in 0..path.route.concurrency.max(1) {
+            workers.push(Worker::attach(path.clone(), session(broker, vhost)?).await?);
+        }
+    }
+    *vhost.content.write() = all.clone().into();
+    vhost.generations.bump();
+    let is_kept = |path: &&Arc<ContentPath>| all.iter().any(|kept| Arc::ptr_eq(kept, path));
+    let ended: Vec<_> = old.iter().filter(|path| !is_kept(path)).cloned().collect();
+    let has_name = |name: &Name| all.iter().any(|path| path.route.name == *name);
+    let gone: Vec<_> = ended.iter().filter(|old| !has_name(&old.route.name)).cloned().collect();
+    gone.iter().for_each(|path| path.retire());
+    for path in &ended {
+        path.end_workers().await;
+    }
+    for path in &new {
+        if let Some(queue) = path.queue() {
+            queue.look(|state| state.sub.rules.by_source = path.route.concurrency > 1);
+        }
+        // There may be room by now, of which nobody was told meanwhile.
+        path.release_held();
+    }
+    for worker in workers {
+        broker.shared().background.spawn(worker.run());
+    }
+    Ok(gone)
 }
 
 /// What each route did since the start.
@@ -122,8 +174,11 @@ fn session(broker: &Broker, vhost: &Vhost) -> Result<Session, Error> {
 
 /// Declares the queues of the routes, and those that they send to and nothing else declared.
 async fn declare(broker: &Broker, vhost: &Vhost, paths: &[Arc<ContentPath>]) -> Result<(), Error> {
+    if paths.is_empty() {
+        return Ok(());
+    }
     let mut session = session(broker, vhost)?;
-    let configured = &broker.shared().settings.dead_letter;
+    let configured = &broker.shared().settings.dead_letter();
     for path in paths {
         let dead_letter = path.dead_letter_address(configured);
         let dead = dead_letter.is_queue().then(|| Name::from(dead_letter.key.to_string()));
@@ -140,7 +195,6 @@ async fn declare(broker: &Broker, vhost: &Vhost, paths: &[Arc<ContentPath>]) -> 
                 session.declare_queue(QueueSpec::durable(name.clone())).await?;
             }
             let queue = vhost.queue(&name)?;
-            queue.look(|state| state.sub.rules.by_source = path.route.concurrency > 1);
             path.set_queue(queue);
         }
     }
@@ -148,11 +202,10 @@ async fn declare(broker: &Broker, vhost: &Vhost, paths: &[Arc<ContentPath>]) -> 
 }
 
 /// Says which queues of routes have messages that no worker will take.
-fn say_orphans(vhost: &Vhost, paths: &[Arc<ContentPath>]) {
-    let is_served = |queue: &Queue| paths.iter().any(|path| path.queue_name() == queue.name);
+fn say_orphans(vhost: &Vhost, is_orphan: impl Fn(&Queue) -> bool) {
     for queue in vhost.queues() {
         let messages = queue.look(|state| state.sub.log.len());
-        if is_route_queue(&queue.name) && messages > 0 && !is_served(&queue) {
+        if is_route_queue(&queue.name) && messages > 0 && is_orphan(&queue) {
             let route = queue.name.strip_prefix(QUEUES).unwrap_or_default();
             tracing::warn!(
                 route, queue = %queue.name, messages,
@@ -164,10 +217,11 @@ fn say_orphans(vhost: &Vhost, paths: &[Arc<ContentPath>]) {
 }
 
 /// Warns about dead letters that came within a minute of a warning.
-async fn report(shared: Arc<Shared>, paths: Vec<Arc<ContentPath>>) {
+async fn report(shared: Arc<Shared>, vhost: Arc<Vhost>) {
     loop {
         tokio::time::sleep(REPORT_EVERY).await;
-        for path in &paths {
+        let paths = vhost.content.read().clone();
+        for path in paths.iter() {
             path.counters.warn(&path.route.name, shared.now());
         }
     }

@@ -70,7 +70,7 @@ impl Plan<'_> {
         fault: &StepFailure,
     ) -> Result<(), Obstacle> {
         let shared = self.context.shared;
-        let dead = path.with_fault(message, fault, &shared.formats, &shared.settings.dead_letter);
+        let dead = path.with_fault(message, fault, &shared.formats, &shared.settings.dead_letter());
         let address = dead.address().clone();
         let no_taker = |why: &str| {
             let text = format!("{why}; the message failed with: {}", fault.text);

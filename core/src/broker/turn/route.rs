@@ -280,7 +280,7 @@ impl Turn {
         put("mq.error.address", &message.address().to_string());
         let mut meta = content_path::onward_again(message).meta().clone();
         (meta.expires, meta.retain) = (None, false);
-        let address = context.shared.settings.dead_letter.clone();
+        let address = context.shared.settings.dead_letter();
         let dead = Message::from_fields(address, meta, &fields, message.body().clone());
         let Ok((route, _)) = route_of(context, &dead) else { return false };
         let taken = self.publish(context, &dead, &route, Terms::Untold);

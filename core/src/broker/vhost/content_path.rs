@@ -13,6 +13,7 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::watch;
 
 /// The names of the queues in front of routes begin with it. They are the broker's own: no client reaches them.
 pub const QUEUES: &str = "route/";
@@ -33,39 +34,93 @@ pub fn is_route_queue_full(queue: &Queue) -> bool {
     })
 }
 
-/// A route and its queue.
+/// A version of a route, and its queue.
 pub struct ContentPath {
     pub route: ContentRoute,
     /// Its place among the configured routes.
-    place: usize,
+    place: AtomicUsize,
     /// Only for routes that are [`Cost::Queued`](crate::transform::Cost::Queued).
     queue: RwLock<Option<Arc<Queue>>>,
-    pub counters: RouteCounters,
+    pub counters: Arc<RouteCounters>,
+    border: Arc<Border>,
+    /// It was said that messages wait in its queue; and that it is down.
+    pub said_waiting: AtomicBool,
+    pub said_down: AtomicBool,
+    /// Tells the workers of this version to leave. Each has a receiver until it has left.
+    leave: watch::Sender<bool>,
+}
+
+/// What all versions of a route share: a publisher may still have an old one.
+struct Border {
     /// Sessions whose publishes are held back until there is room in its queue.
     held: HeldSessions,
     /// Its queue was found full, and there was no room since.
     is_marked_full: AtomicBool,
     /// How many routes of the virtual host are marked so.
     full_routes: Arc<AtomicUsize>,
-    /// It was said that messages wait in its queue; and that it is down.
-    pub said_waiting: AtomicBool,
-    pub said_down: AtomicBool,
+    /// The route was taken away: nobody works on what waits in its queue, so nobody is held back for that.
+    is_gone: AtomicBool,
 }
 
 impl ContentPath {
     /// A route whose queue is not there yet; `place` is its place among the configured ones.
     pub fn new(route: ContentRoute, place: usize, full_routes: Arc<AtomicUsize>) -> Arc<Self> {
-        Arc::new(Self {
-            route,
-            place,
-            queue: RwLock::new(None),
-            counters: RouteCounters::default(),
+        let border = Border {
             held: HeldSessions::default(),
             is_marked_full: AtomicBool::new(false),
             full_routes,
+            is_gone: AtomicBool::new(false),
+        };
+        Self::with(route, place, (Arc::default(), Arc::new(border)))
+    }
+
+    /// The same route in another version. Its counts go on.
+    pub fn instead(&self, route: ContentRoute, place: usize) -> Arc<Self> {
+        Self::with(route, place, (self.counters.clone(), self.border.clone()))
+    }
+
+    fn with(
+        route: ContentRoute,
+        place: usize,
+        (counters, border): (Arc<RouteCounters>, Arc<Border>),
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            route,
+            place: AtomicUsize::new(place),
+            queue: RwLock::new(None),
+            counters,
+            border,
             said_waiting: AtomicBool::new(false),
             said_down: AtomicBool::new(false),
+            leave: watch::Sender::new(false),
         })
+    }
+
+    /// It stands elsewhere among the configured routes from now on.
+    pub fn set_place(&self, place: usize) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    /// True when that route is this version.
+    pub fn is(&self, route: &ContentRoute) -> bool {
+        self.route.name == route.name && Arc::ptr_eq(&self.route.transform, &route.transform)
+    }
+
+    /// For a worker: becomes true when it has to leave, and is dropped when it has.
+    pub fn leave(&self) -> watch::Receiver<bool> {
+        self.leave.subscribe()
+    }
+
+    /// Has the workers of this version leave; resolves when they have.
+    pub async fn end_workers(&self) {
+        self.leave.send_replace(true);
+        self.leave.closed().await;
+    }
+
+    /// The route is not configured any more.
+    pub fn retire(&self) {
+        self.border.is_gone.store(true, Ordering::Release);
+        self.release_held();
     }
 
     /// Name of the queue in front of the route.
@@ -87,7 +142,8 @@ impl ContentPath {
     /// then as configured.
     pub fn turn(&self) -> (bool, Reverse<i32>, usize) {
         let is_filter = self.route.mode == Mode::Filter;
-        (!is_filter, Reverse(if is_filter { self.route.priority } else { 0 }), self.place)
+        let place = self.place.load(Ordering::Relaxed);
+        (!is_filter, Reverse(if is_filter { self.route.priority } else { 0 }), place)
     }
 
     /// True when the message went through the route, or the route did not take it when it was asked.
@@ -143,6 +199,9 @@ impl ContentPath {
 
     /// True when its queue holds as much as it may: publishers are held back.
     pub fn is_full(&self) -> bool {
+        if self.border.is_gone.load(Ordering::Acquire) {
+            return false;
+        }
         let queue = self.queue.read();
         queue.as_ref().is_some_and(|queue| is_route_queue_full(queue))
     }
@@ -152,8 +211,8 @@ impl ContentPath {
         if !self.is_full() {
             return false;
         }
-        if !self.is_marked_full.swap(true, Ordering::AcqRel) {
-            self.full_routes.fetch_add(1, Ordering::AcqRel);
+        if !self.border.is_marked_full.swap(true, Ordering::AcqRel) {
+            self.border.full_routes.fetch_add(1, Ordering::AcqRel);
             tracing::warn!(
                 route = %self.route.name, messages_max = WAITING_MAX, bytes_max = WAITING_BYTES_MAX,
                 "the queue of a content route is full: its publishers are held back until there is room"
@@ -164,23 +223,24 @@ impl ContentPath {
 
     /// Wakes that session when there is room in the queue again.
     pub fn hold(&self, inbox: &Arc<Inbox>) {
-        self.held.hold(inbox);
+        self.border.held.hold(inbox);
     }
 
     /// The session has left: it is not to be woken.
     pub fn forget(&self, inbox: &Arc<Inbox>) {
-        self.held.forget(inbox);
+        self.border.held.forget(inbox);
     }
 
     /// Records left the queue: sessions that are held back look again when there is room.
     pub fn release_held(&self) {
-        if !self.is_marked_full.load(Ordering::Acquire) || self.is_full() {
+        let border = &self.border;
+        if !border.is_marked_full.load(Ordering::Acquire) || self.is_full() {
             return;
         }
-        if self.is_marked_full.swap(false, Ordering::AcqRel) {
-            self.full_routes.fetch_sub(1, Ordering::AcqRel);
+        if border.is_marked_full.swap(false, Ordering::AcqRel) {
+            border.full_routes.fetch_sub(1, Ordering::AcqRel);
         }
-        self.held.release();
+        border.held.release();
     }
 }
 

@@ -76,7 +76,7 @@ impl Vhost {
             content: RwLock::new(Arc::new([])),
             drops: Drops::default(),
             departing: Departing::default(),
-            limits: Limits::new(settings.objects.clone(), budget.clone()),
+            limits: Limits::new(&settings.objects, budget.clone()),
             full_routes: Arc::default(),
         })
     }
@@ -130,7 +130,7 @@ impl Vhost {
         self.check(address)?;
         let topology = self.topology.read();
         let (found, cacheable) = topology
-            .find(address, fields, self.limits.objects.exchanges_visited)
+            .find(address, fields, self.limits.max(Limit::ExchangesVisited))
             .ok_or_else(|| not_found("exchange", &address.exchange, &self.name))?;
         if found.is_too_far {
             drop(topology);

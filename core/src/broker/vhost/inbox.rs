@@ -1,6 +1,7 @@
 //! What waits for one connection: deliveries, confirms, notices. Others put in under its lock and wake it; the
 //! connection's task takes everything out at once.
 
+use super::seats::Seat;
 use crate::broker::door::events::{Confirm, Events, Notice};
 use crate::log::Offset;
 use crate::message::Origin;
@@ -35,6 +36,8 @@ pub struct Inbox {
     pub held: AtomicBool,
     /// The connection has changed something that is not submitted yet.
     pub open: AtomicBool,
+    /// Its place among the connections of its user. None: it has left, another one took it over, or it is the broker's.
+    pub seat: Mutex<Option<Seat>>,
 }
 
 /// Deliveries that left an inbox before its connection took them.
@@ -67,6 +70,7 @@ impl Inbox {
             uncommitted: AtomicUsize::new(0),
             held: AtomicBool::new(false),
             open: AtomicBool::new(false),
+            seat: Mutex::default(),
         })
     }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::message::{Budget, Name, Origin, Share};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Between two warnings for one limit.
@@ -31,13 +31,15 @@ pub enum Limit {
     HeaderFields,
     HeaderBytes,
     ExchangesVisited,
+    ConnectionsPerUser,
+    ConnectionsPerVhost,
     /// What is kept takes as much memory as it may, whatever it is.
     Memory,
 }
 
 impl Limit {
     /// All of them, in their order.
-    pub const ALL: [Limit; 15] = [
+    pub const ALL: [Limit; 17] = [
         Limit::Queues,
         Limit::Exchanges,
         Limit::Bindings,
@@ -52,6 +54,8 @@ impl Limit {
         Limit::HeaderFields,
         Limit::HeaderBytes,
         Limit::ExchangesVisited,
+        Limit::ConnectionsPerUser,
+        Limit::ConnectionsPerVhost,
         Limit::Memory,
     ];
 
@@ -72,6 +76,8 @@ impl Limit {
             Limit::HeaderFields => "objects.header_fields",
             Limit::HeaderBytes => "objects.header_bytes",
             Limit::ExchangesVisited => "objects.exchanges_visited",
+            Limit::ConnectionsPerUser => "limits.connections_per_user",
+            Limit::ConnectionsPerVhost => "limits.connections_per_vhost",
             Limit::Memory => "memory.high",
         }
     }
@@ -93,6 +99,8 @@ impl Limit {
             Limit::HeaderFields => "headers of one message",
             Limit::HeaderBytes => "bytes of headers of one message",
             Limit::ExchangesVisited => "exchanges that one publish goes through",
+            Limit::ConnectionsPerUser => "connections of this user",
+            Limit::ConnectionsPerVhost => "connections in this virtual host",
             Limit::Memory => "bytes of memory for what is kept",
         }
     }
@@ -110,9 +118,9 @@ impl Limit {
         }
     }
 
-    /// Its value.
-    pub fn max(self, limits: &ObjectLimits, budget: &Budget) -> usize {
-        match self {
+    /// Its value in the settings; none: it is not set there.
+    fn value(self, limits: &ObjectLimits) -> Option<usize> {
+        Some(match self {
             Limit::Queues => limits.queues,
             Limit::Exchanges => limits.exchanges,
             Limit::Bindings => limits.bindings,
@@ -127,15 +135,18 @@ impl Limit {
             Limit::HeaderFields => limits.header_fields,
             Limit::HeaderBytes => limits.header_bytes,
             Limit::ExchangesVisited => limits.exchanges_visited,
-            Limit::Memory => budget.kept_max(),
-        }
+            Limit::ConnectionsPerUser => return limits.connections.per_user,
+            Limit::ConnectionsPerVhost => return limits.connections.per_vhost,
+            Limit::Memory => return None,
+        })
     }
 }
 
 /// The limits of a virtual host, and how often each was met.
 #[derive(Debug)]
 pub struct Limits {
-    pub objects: ObjectLimits,
+    /// By limit, as they are now; the largest number where there is none.
+    values: [AtomicUsize; Limit::ALL.len()],
     pub budget: Arc<Budget>,
     met: [Met; Limit::ALL.len()],
 }
@@ -192,8 +203,26 @@ impl Recent {
 
 impl Limits {
     /// Nobody has met any of them.
-    pub fn new(objects: ObjectLimits, budget: Arc<Budget>) -> Self {
-        Self { objects, budget, met: std::array::from_fn(|_| Met::default()) }
+    pub fn new(objects: &ObjectLimits, budget: Arc<Budget>) -> Self {
+        let values = std::array::from_fn(|_| AtomicUsize::new(usize::MAX));
+        let limits = Self { values, budget, met: std::array::from_fn(|_| Met::default()) };
+        limits.set(objects);
+        limits
+    }
+
+    /// These hold from now on. What is beyond them already stays.
+    pub fn set(&self, objects: &ObjectLimits) {
+        for (limit, value) in Limit::ALL.iter().zip(&self.values) {
+            value.store(limit.value(objects).unwrap_or(usize::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// The value of a limit now.
+    pub fn max(&self, limit: Limit) -> usize {
+        match limit {
+            Limit::Memory => self.budget.kept_max(),
+            _ => self.values.get(limit as usize).map_or(0, |max| max.load(Ordering::Relaxed)),
+        }
     }
 
     /// `LimitReached` when there would be more than there may be: `there` are, `more` are asked for, and they take
@@ -205,7 +234,7 @@ impl Limits {
         bytes: usize,
         who: (&Name, &Origin),
     ) -> Result<(), Error> {
-        if there.saturating_add(more) > limit.max(&self.objects, &self.budget) {
+        if there.saturating_add(more) > self.max(limit) {
             return Err(self.refuse(limit, who));
         }
         self.check_memory(limit.share(), bytes, who)
@@ -226,7 +255,7 @@ impl Limits {
 
     /// Counts a request that met the limit; the error that answers it.
     pub fn refuse(&self, limit: Limit, who: (&Name, &Origin)) -> Error {
-        self.refuse_at(limit, limit.max(&self.objects, &self.budget), who)
+        self.refuse_at(limit, self.max(limit), who)
     }
 
     fn refuse_at(&self, limit: Limit, max: usize, (vhost, who): (&Name, &Origin)) -> Error {

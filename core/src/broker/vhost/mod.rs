@@ -9,6 +9,7 @@
 //! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
 //! | `inbox` | what waits for one connection |
 //! | `held` | sessions whose publishes are held back |
+//! | `seats` | how many connections each user and each virtual host has |
 //! | `named` | what outlives a connection |
 //! | `content_path` `route_counters` | a content route with its queue; what it did |
 //! | `limits` | how many objects there may be; who met a limit |
@@ -30,5 +31,6 @@ pub mod queue;
 pub mod route;
 pub mod route_cache;
 pub mod route_counters;
+pub mod seats;
 pub mod topology;
 mod walk;

@@ -64,7 +64,7 @@ impl Connection {
             ));
         };
         let header = ContentHeader::decode(payload)?;
-        let max = session.broker().settings().message_bytes_max;
+        let max = session.broker().live().message_bytes_max();
         // Refused by what was promised: nothing is gathered for a message that will not be taken.
         let body_size = usize::try_from(header.body_size).unwrap_or(usize::MAX);
         if body_size > max {

@@ -316,7 +316,7 @@ impl Entered {
         context: &LoginContext<'_>,
     ) -> LoggedIn {
         let LoginContext { options, broker, .. } = context;
-        let packet_max = broker.settings().message_bytes_max.saturating_add(HEADER_BYTES);
+        let packet_max = broker.live().message_bytes_max().saturating_add(HEADER_BYTES);
         // [MQTT-3.2.2-2], [MQTT-3.2.2-3]: session present only if the session really existed.
         let present = !connect.clean && self.session.resumed();
         let mut block = Block::new();

@@ -7,7 +7,8 @@ use crate::state::{Seen, memo};
 use bytes::Bytes;
 use crossdock_core::message::Charge;
 use crossdock_core::{
-    Address, Confirm, ConfirmOutcome, Error, Key, Memo, Publish as CorePublish, Session, Settings,
+    Address, Confirm, ConfirmOutcome, Error, Key, LiveSettings, Memo, Publish as CorePublish,
+    Session,
 };
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ impl Connection<'_> {
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Closing> {
         let address = self.resolve(&publish)?;
         let (bytes, max) =
-            (publish.payload.len(), self.session.broker().settings().message_bytes_max);
+            (publish.payload.len(), self.session.broker().live().message_bytes_max());
         if bytes > max {
             let why =
                 format!("a message of {bytes} bytes is larger than {max} (limits.message_bytes)");
@@ -135,10 +136,10 @@ impl Connection<'_> {
         {
             return Ok(resolved.clone());
         }
-        let settings = self.session.broker().settings();
-        within_limits(topic, settings)
+        let broker = self.session.broker();
+        within_limits(topic, broker.live())
             .map_err(|why| Closing::refused(Reason::TOPIC_NAME_INVALID, why.detail().to_owned()))?;
-        let resolved = mapping::target(topic, &settings.topic_exchange);
+        let resolved = mapping::target(topic, &broker.settings().topic_exchange);
         // A copy: the topic is a slice of the read buffer.
         let kept = match &resolved {
             address if !address.is_queue() => address.key.bytes().clone(),
@@ -185,6 +186,6 @@ impl Connection<'_> {
 }
 
 /// docs/SEMANTICS.md §1: longer topics are refused.
-pub(super) fn within_limits(topic: &Bytes, settings: &Settings) -> Result<(), Error> {
-    settings.topics.check(topic.len(), Key::new(topic.clone()).separators())
+pub(super) fn within_limits(topic: &Bytes, live: &LiveSettings) -> Result<(), Error> {
+    live.check_topic(topic.len(), Key::new(topic.clone()).separators())
 }

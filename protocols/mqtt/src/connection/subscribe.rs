@@ -212,7 +212,7 @@ impl Connection<'_> {
     }
 
     fn check_new(&self, filter: &Text, known: bool) -> Result<(), Error> {
-        publish::within_limits(filter.bytes(), self.session.broker().settings())
+        publish::within_limits(filter.bytes(), self.session.broker().live())
             .map_err(|why| Error::new(ErrorKind::Invalid, why.detail().to_owned()))?;
         match known || self.subscriptions.len() < self.options.subscriptions_max {
             true => Ok(()),

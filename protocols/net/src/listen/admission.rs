@@ -2,7 +2,7 @@
 //! counted for addresses is bounded, whoever connects from how many of them.
 
 use super::report::Refusal;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -41,9 +41,30 @@ pub struct ConnectRate {
     pub burst: u32,
 }
 
+/// The limits of a listener while it runs. Clones are the same handle.
+#[derive(Debug, Clone)]
+pub struct AdmissionHandle(Arc<RwLock<AdmissionLimits>>);
+
+impl AdmissionHandle {
+    /// A handle with these limits.
+    pub fn new(limits: AdmissionLimits) -> Self {
+        Self(Arc::new(RwLock::new(limits)))
+    }
+
+    /// From now on new connections are admitted by these. Open ones stay, and count.
+    pub fn replace(&self, limits: AdmissionLimits) {
+        *self.0.write() = limits;
+    }
+
+    /// As they are now.
+    pub fn limits(&self) -> AdmissionLimits {
+        *self.0.read()
+    }
+}
+
 /// The count of a listener's connections.
 pub(super) struct Admission {
-    limits: AdmissionLimits,
+    limits: AdmissionHandle,
     open: AtomicUsize,
     addresses: Mutex<Addresses>,
 }
@@ -81,12 +102,10 @@ impl Drop for Place {
 }
 
 impl Place {
-    /// Counts the connection for its address; an error if that has too many.
+    /// Counts the connection for its address, also where there is no limit now: there may be one later. An error if the
+    /// address has too many.
     pub(super) fn of_address(&mut self, address: IpAddr) -> Result<(), Refusal> {
-        let limits = &self.admission.limits;
-        if limits.per_address.is_none() && limits.connect_rate.is_none() {
-            return Ok(());
-        }
+        let limits = &self.admission.limits.limits();
         let address = counted_as(address);
         self.admission.addresses.lock().enter(address, limits, Instant::now())?;
         self.address = Some(address);
@@ -95,7 +114,7 @@ impl Place {
 }
 
 impl Admission {
-    pub(super) fn new(limits: AdmissionLimits) -> Arc<Self> {
+    pub(super) fn new(limits: AdmissionHandle) -> Arc<Self> {
         Arc::new(Self { limits, open: AtomicUsize::new(0), addresses: Mutex::default() })
     }
 
@@ -104,7 +123,7 @@ impl Admission {
         let place = Place { admission: self.clone(), address: None };
         // Dropping the place takes this back.
         let others = self.open.fetch_add(1, Ordering::Relaxed);
-        (others < self.limits.connections_max).then_some(place)
+        (others < self.limits.limits().connections_max).then_some(place)
     }
 
     /// How many connections are open.
@@ -174,7 +193,8 @@ mod tests {
 
     fn admission(per_address: Option<usize>, rate: Option<(u32, u32)>) -> Arc<Admission> {
         let connect_rate = rate.map(|(per_second, burst)| ConnectRate { per_second, burst });
-        Admission::new(AdmissionLimits { connections_max: 1 << 20, per_address, connect_rate })
+        let limits = AdmissionLimits { connections_max: 1 << 20, per_address, connect_rate };
+        Admission::new(AdmissionHandle::new(limits))
     }
 
     fn enter(admission: &Arc<Admission>, address: &str) -> Result<Place, Refusal> {
@@ -184,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_when_it_is_left() {
-        let admission = Admission::new(AdmissionLimits::connections(2));
+        let admission = Admission::new(AdmissionHandle::new(AdmissionLimits::connections(2)));
         let (first, _second) = (admission.place().unwrap(), admission.place().unwrap());
         assert!(admission.place().is_none());
         assert_eq!(admission.open(), 2, "a refused connection is not counted");
@@ -200,6 +220,21 @@ mod tests {
         assert_eq!(enter(&admission, "192.0.2.1").err(), Some(Refusal::AddressFull));
         let _other = enter(&admission, "192.0.2.2").unwrap();
         drop(first);
+        assert!(enter(&admission, "192.0.2.1").is_ok());
+    }
+
+    #[tokio::test]
+    async fn limits_that_change_count_the_connections_that_are_open() {
+        let handle = AdmissionHandle::new(AdmissionLimits::connections(3));
+        let admission = Admission::new(handle.clone());
+        let _open = [enter(&admission, "192.0.2.1").unwrap(), enter(&admission, "::1").unwrap()];
+        let limits = AdmissionLimits { per_address: Some(1), ..AdmissionLimits::connections(3) };
+        handle.replace(limits);
+        assert_eq!(enter(&admission, "192.0.2.1").err(), Some(Refusal::AddressFull));
+        assert!(enter(&admission, "192.0.2.2").is_ok());
+        handle.replace(AdmissionLimits::connections(2));
+        assert!(admission.place().is_none());
+        handle.replace(AdmissionLimits::connections(3));
         assert!(enter(&admission, "192.0.2.1").is_ok());
     }
 

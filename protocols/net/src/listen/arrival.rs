@@ -109,7 +109,8 @@ struct Wire {
 
 impl Door {
     pub(super) fn new(spec: ListenerSpec, drain: Drain) -> Self {
-        let (admission, report) = (Admission::new(spec.limits), Report::new(spec.name.clone()));
+        let admission = Admission::new(spec.limits.clone());
+        let report = Report::new(spec.name.clone());
         Self { spec, drain, admission, report }
     }
 

@@ -23,7 +23,7 @@ mod report;
 mod sniff;
 
 pub use accept::serve;
-pub use admission::{AdmissionLimits, ConnectRate};
+pub use admission::{AdmissionHandle, AdmissionLimits, ConnectRate};
 pub use bind::{BindError, Listener, bind};
 
 use crate::tls::TlsHandle;
@@ -42,12 +42,13 @@ pub struct ListenerSpec {
     /// Every connection has to begin with a PROXY protocol header, whose address is then the peer's. Whoever can reach
     /// such a port can claim any address: only the load balancer may.
     pub proxy: bool,
-    pub limits: AdmissionLimits,
+    pub limits: AdmissionHandle,
 }
 
 impl ListenerSpec {
     /// A plain TCP listener without a PROXY header.
     pub fn tcp(name: Name, protocols: Vec<Arc<dyn Protocol>>, limits: AdmissionLimits) -> Self {
+        let limits = AdmissionHandle::new(limits);
         Self { name, protocols, transport: Transport::Tcp, tls: None, proxy: false, limits }
     }
 

@@ -82,7 +82,7 @@ pub(super) async fn log_in(
     let origin = Origin { client: client.into(), listener, peer, ..Origin::default() };
     let vhost = vhost(broker, text("host"));
     let session = broker.session(SessionSpec::anonymous(vhost, origin, identity)).await?;
-    let body_bytes = broker.settings().message_bytes_max;
+    let body_bytes = broker.live().message_bytes_max();
     decoder.settle(version, Limits { body_bytes, ..Limits::AFTER_LOGIN });
     connected(line, version, &session, beats);
     line.agreed(beats.keep_alive());

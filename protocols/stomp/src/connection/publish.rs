@@ -11,9 +11,9 @@ use crate::mapping::{self, AckMode, SendRequest, invalid};
 use bytes::Bytes;
 use crossdock_core::message::carry;
 use crossdock_core::{
-    Address, Consumer, ConsumerId, ConsumerSource, Credit, Error, ErrorKind, Key, Life, Message,
-    Name, Native, OnDetach, ParkUntil, Publish, QueueSpec, Session, SessionId, Settings, Timestamp,
-    Value,
+    Address, Consumer, ConsumerId, ConsumerSource, Credit, Error, ErrorKind, Key, Life,
+    LiveSettings, Message, Name, Native, OnDetach, ParkUntil, Publish, QueueSpec, Session,
+    SessionId, Timestamp, Value,
 };
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
@@ -171,7 +171,7 @@ impl Connection<'_> {
                     let detail = format!("exchange '{exchange}' is internal");
                     return Err(Error::new(ErrorKind::Refused, detail));
                 }
-                within(&key, self.session.broker().settings())?;
+                within(&key, self.session.broker().live())?;
                 Address::new(exchange.into(), key)
             }
             Destination::TempQueue(name) => Address::queue(&self.temporary_queue(&name).await?),
@@ -187,7 +187,7 @@ impl Connection<'_> {
     }
 
     fn topic(&self, key: Key) -> Result<Address, Error> {
-        within(&key, self.session.broker().settings())?;
+        within(&key, self.session.broker().live())?;
         Ok(Address::new(self.client.topic_exchange.clone(), key))
     }
 
@@ -329,8 +329,8 @@ pub(super) fn temporary_topic(session: SessionId, name: &str) -> Key {
 }
 
 /// docs/SEMANTICS.md §1: longer topics are refused.
-pub(super) fn within(key: &Key, settings: &Settings) -> Result<(), Error> {
-    settings.topics.check(key.bytes().len(), key.separators())
+pub(super) fn within(key: &Key, live: &LiveSettings) -> Result<(), Error> {
+    live.check_topic(key.bytes().len(), key.separators())
 }
 
 #[cfg(test)]
@@ -358,10 +358,10 @@ mod tests {
 
     #[test]
     fn long_topics_are_refused() {
-        let settings = Settings::default();
-        assert!(within(&Key::from(&*"/".repeat(200)), &settings).is_ok());
-        assert!(within(&Key::from(&*"/".repeat(201)), &settings).is_err());
-        assert!(within(&Key::from(&*"x".repeat(65_536)), &settings).is_err());
+        let live = LiveSettings::new(crossdock_core::Settings::default());
+        assert!(within(&Key::from(&*"/".repeat(200)), &live).is_ok());
+        assert!(within(&Key::from(&*"/".repeat(201)), &live).is_err());
+        assert!(within(&Key::from(&*"x".repeat(65_536)), &live).is_err());
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Connection<'_> {
         request: &SubscribeRequest<'_>,
         headers: &Headers,
     ) -> Result<Feed, Error> {
-        within(&key, self.session.broker().settings())?;
+        within(&key, self.session.broker().live())?;
         let arguments = mapping::arguments(headers)?;
         let (spec, kept) = match request.plan(headers, &self.session.origin().client)? {
             Plan::Transient => {

@@ -1,0 +1,317 @@
+//! What differs between two configurations, and when each difference counts for a broker that runs: at once, or from its
+//! next start. Both `crossdock diff` and the log of a reload say it by this list.
+
+use crate::config::{Loaded, Mistake};
+use crate::declare::Declarations;
+use crate::plan::{self, Plan, default_vhost};
+use crate::routes::Written;
+use crate::{users, wiring};
+use crossdock_core::{Account, Bind, BindTarget};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A configuration as far as it is compared.
+pub struct Outline {
+    /// By key: what counts.
+    pub values: BTreeMap<String, String>,
+    users: Vec<Account>,
+    /// Names of what is declared, each with what it is: `queue`.
+    declared: BTreeSet<(&'static str, String)>,
+    routes: Vec<Written>,
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `key`, `listener`, `user`, `queue`, ….
+    what: &'static str,
+    name: String,
+    how: How,
+    pub counts: Counts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum How {
+    Added,
+    Removed,
+    Changed,
+    /// Another value; none: it was not set, or is not any more.
+    Value(Option<String>, Option<String>),
+}
+
+/// When a change counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    Now,
+    NextStart,
+    /// Never: what was declared stays in the broker until somebody deletes it.
+    Stays,
+}
+
+impl Outline {
+    /// Of a configuration that was planned.
+    pub fn of(loaded: &Loaded, plan: &Plan) -> Self {
+        Self {
+            values: loaded.values(),
+            users: plan.users.clone(),
+            declared: declared(loaded, &plan.declarations),
+            routes: plan.routes.written(),
+        }
+    }
+
+    /// Of a configuration whose modules and certificates need not be there.
+    pub fn read(loaded: &Loaded) -> Result<(Self, Declarations), Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let settings = plan::settings(loaded, &mut mistakes);
+        let users = users::users(loaded, &default_vhost(&settings), &mut mistakes);
+        let predeclared = wiring::topology(&wiring::protocols()).unwrap_or_default();
+        let declarations = Declarations::read(loaded, &predeclared, &mut mistakes);
+        let mistakes = loaded.all_mistakes(mistakes);
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let declared = declared(loaded, &declarations);
+        let outline =
+            Self { values: loaded.values(), users, declared, routes: Written::all(loaded) };
+        Ok((outline, declarations))
+    }
+
+    /// All that is different in `new`, in a steady order.
+    pub fn changes(&self, new: &Outline) -> Vec<Change> {
+        let mut changes = self.changed_values(new);
+        changes.extend(self.changed_users(new));
+        for (what, name) in new.declared.difference(&self.declared) {
+            changes.push(Change::new(what, name, How::Added, Counts::Now));
+        }
+        for (what, name) in self.declared.difference(&new.declared) {
+            changes.push(Change::new(what, name, How::Removed, Counts::Stays));
+        }
+        changes.extend(self.changed_routes(new));
+        changes
+    }
+
+    /// From now on the values of these changes count that count at once.
+    pub fn take(&mut self, changes: &[Change], new: Outline) {
+        let mut values = std::mem::take(&mut self.values);
+        for change in changes.iter().filter(|change| change.counts == Counts::Now) {
+            match (&change.how, new.values.get(&change.name)) {
+                (How::Value(..), Some(value)) => {
+                    values.insert(change.name.clone(), value.clone());
+                }
+                (How::Value(..), None) => {
+                    values.remove(&change.name);
+                }
+                _ => {}
+            }
+        }
+        *self = Outline { values, ..new };
+    }
+
+    fn changed_values(&self, new: &Outline) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let (old_listeners, new_listeners) = (listeners(&self.values), listeners(&new.values));
+        for name in new_listeners.difference(&old_listeners) {
+            changes.push(Change::new("listener", *name, How::Added, Counts::NextStart));
+        }
+        for name in old_listeners.difference(&new_listeners) {
+            changes.push(Change::new("listener", *name, How::Removed, Counts::NextStart));
+        }
+        let keys: BTreeSet<&String> = self.values.keys().chain(new.values.keys()).collect();
+        for key in keys {
+            let (from, to) = (self.values.get(key), new.values.get(key));
+            let is_whole = listener_of(key)
+                .is_some_and(|name| old_listeners.contains(name) != new_listeners.contains(name));
+            if from == to || is_whole {
+                continue;
+            }
+            let counts = self.counts(key, new);
+            let how = How::Value(from.cloned(), to.cloned());
+            changes.push(Change::new("key", key, how, counts));
+        }
+        changes
+    }
+
+    /// When a value counts that has changed.
+    fn counts(&self, key: &str, new: &Outline) -> Counts {
+        let (table, rest) = key.split_once('.').unwrap_or((key, ""));
+        let counts_now = match (table, rest) {
+            ("limits" | "objects" | "memory", _) => true,
+            ("store", "disk_free_alarm" | "disk_free_hard") => true,
+            ("vhost", "dead_letter") | ("log", "level") => true,
+            ("auth", field) => field.starts_with("token_"),
+            ("listeners", rest) => {
+                let (name, field) = rest.split_once('.').unwrap_or((rest, ""));
+                let certificate = format!("listeners.{name}.tls_certificate");
+                let has_tls = |outline: &Outline| outline.values.contains_key(&certificate);
+                match field {
+                    "connections_max" | "connections_per_address" | "connects_per_second" => true,
+                    // To speak TLS or not is the socket's.
+                    field => field.starts_with("tls_") && has_tls(self) == has_tls(new),
+                }
+            }
+            _ => false,
+        };
+        if counts_now { Counts::Now } else { Counts::NextStart }
+    }
+
+    fn changed_users(&self, new: &Outline) -> Vec<Change> {
+        let by_name = |all: &[Account]| -> BTreeMap<String, Account> {
+            all.iter().map(|account| (account.name.to_string(), account.clone())).collect()
+        };
+        different("user", &by_name(&self.users), &by_name(&new.users))
+    }
+
+    fn changed_routes(&self, new: &Outline) -> Vec<Change> {
+        let by_name = |all: &[Written]| -> BTreeMap<String, (usize, Written)> {
+            // Which of two has its turn first is a part of what they do.
+            let places = all.iter().enumerate();
+            places.map(|(at, route)| (route.name().to_owned(), (at, route.clone()))).collect()
+        };
+        let (old, new) = (by_name(&self.routes), by_name(&new.routes));
+        let strip = |all: &BTreeMap<String, (usize, Written)>| -> BTreeMap<String, Written> {
+            all.iter().map(|(name, (_, route))| (name.clone(), route.clone())).collect()
+        };
+        let mut changes = different("route", &strip(&old), &strip(&new));
+        let order = |of: &BTreeMap<String, (usize, Written)>, by: &BTreeMap<String, _>| {
+            let mut names: Vec<_> = of.iter().filter(|(name, _)| by.contains_key(*name)).collect();
+            names.sort_by_key(|(_, (at, _))| *at);
+            names.into_iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        if order(&old, &strip(&new)) != order(&new, &strip(&old)) {
+            changes.push(Change::new("order of", "routes", How::Changed, Counts::Now));
+        }
+        changes
+    }
+}
+
+fn different<T: PartialEq>(
+    what: &'static str,
+    old: &BTreeMap<String, T>,
+    new: &BTreeMap<String, T>,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (name, value) in new {
+        match old.get(name) {
+            None => changes.push(Change::new(what, name, How::Added, Counts::Now)),
+            Some(before) if before != value => {
+                changes.push(Change::new(what, name, How::Changed, Counts::Now));
+            }
+            Some(_) => {}
+        }
+    }
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        changes.push(Change::new(what, name, How::Removed, Counts::Now));
+    }
+    changes
+}
+
+fn listener_of(key: &str) -> Option<&str> {
+    key.strip_prefix("listeners.").and_then(|rest| rest.split('.').next())
+}
+
+fn listeners(values: &BTreeMap<String, String>) -> BTreeSet<&str> {
+    values.keys().filter_map(|key| listener_of(key)).collect()
+}
+
+fn declared(loaded: &Loaded, all: &Declarations) -> BTreeSet<(&'static str, String)> {
+    let vhosts = loaded.config.virtual_hosts.iter();
+    let vhosts = vhosts.map(|vhost| ("virtual host", vhost.name.clone()));
+    let queues = all.queues.iter().map(|(_, queue)| ("queue", queue.name.to_string()));
+    let exchanges = all.exchanges.iter().map(|(_, it)| ("exchange", it.name.to_string()));
+    let bindings = all.bindings.iter().map(|(_, bind)| ("binding", shown(bind)));
+    vhosts.chain(queues).chain(exchanges).chain(bindings).collect()
+}
+
+/// A binding as people read it.
+fn shown(bind: &Bind) -> String {
+    let to = match &bind.to {
+        BindTarget::Queue(name) => format!("queue:{name}"),
+        BindTarget::Exchange(name) => format!("exchange:{name}"),
+        BindTarget::Own => "session".to_owned(),
+    };
+    let arguments = match bind.arguments.is_empty() {
+        true => String::new(),
+        false => format!(" {:?}", bind.arguments),
+    };
+    format!("exchange:{}/{} -> {to}{arguments}", bind.source, bind.key)
+}
+
+impl Change {
+    fn new(what: &'static str, name: impl Into<String>, how: How, counts: Counts) -> Self {
+        let name = name.into();
+        // What is said there may be a secret.
+        let is_hidden = what == "key" && name.starts_with("auth.");
+        let hidden = |value: Option<String>| value.filter(|_| !is_hidden).or(Some("***".into()));
+        let how = match how {
+            How::Value(from, to) if is_hidden => How::Value(hidden(from), hidden(to)),
+            how => how,
+        };
+        Self { what, name, how, counts }
+    }
+
+    /// One line of the log.
+    pub fn log(&self) {
+        let Self { what, name, how, counts } = self;
+        let value = |value: &Option<String>| value.as_deref().unwrap_or("not set").to_owned();
+        match (counts, how, *what) {
+            (Counts::Now, How::Value(from, to), _) => tracing::info!(
+                key = name,
+                from = value(from),
+                to = value(to),
+                "a key of the configuration has changed that counts from now on"
+            ),
+            (Counts::NextStart, How::Value(from, to), _) => tracing::warn!(
+                key = name,
+                from = value(from),
+                to = value(to),
+                "a key of the configuration has changed that counts from the next start only"
+            ),
+            (Counts::NextStart, _, _) => tracing::warn!(
+                key = format!("listeners.{name}"),
+                how = how.word(),
+                "a key of the configuration has changed that counts from the next start only"
+            ),
+            (Counts::Stays, _, _) => tracing::info!(
+                name,
+                "a {what} is not in the configuration any more: it stays in the broker until it is deleted"
+            ),
+            (Counts::Now, how, "user") => tracing::info!(user = name, "a user is {}", how.word()),
+            (Counts::Now, how, what) => tracing::info!(name, "the {what} is {}", how.word()),
+        }
+    }
+}
+
+impl How {
+    fn word(&self) -> &'static str {
+        match self {
+            How::Added => "added",
+            How::Removed => "removed",
+            How::Changed | How::Value(..) => "changed",
+        }
+    }
+}
+
+/// One line of `crossdock diff`.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = match self.counts {
+            Counts::Now => "at once",
+            Counts::NextStart => "next start",
+            Counts::Stays => "stays",
+        };
+        let Self { what, name, how, .. } = self;
+        write!(f, "{when:<12}")?;
+        match how {
+            How::Value(from, to) => {
+                let value = |value: &Option<String>| {
+                    value.as_ref().map_or("not set".to_owned(), |text| format!("\"{text}\""))
+                };
+                write!(f, "{name}: {} -> {}", value(from), value(to))
+            }
+            How::Removed if self.counts == Counts::Stays => {
+                write!(f, "{what} '{name}' is removed: it stays in the broker until it is deleted")
+            }
+            how => write!(f, "{what} '{name}' is {}", how.word()),
+        }
+    }
+}
