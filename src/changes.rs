@@ -1,5 +1,5 @@
-//! What differs between two configurations, and when each difference counts for a broker that runs: at once, or from its
-//! next start. Both `crossdock diff` and the log of a reload say it by this list.
+//! What differs between two configurations, and when each difference counts for a broker that runs: at once, or from
+//! its next start. Both `crossdock diff` and the log of a reload say it by this list.
 
 use crate::config::{Loaded, Mistake};
 use crate::declare::Declarations;
@@ -253,6 +253,7 @@ impl Change {
     pub fn log(&self) {
         let Self { what, name, how, counts } = self;
         let value = |value: &Option<String>| value.as_deref().unwrap_or("not set").to_owned();
+        let listener = format!("listeners.{name}");
         match (counts, how, *what) {
             (Counts::Now, How::Value(from, to), _) => tracing::info!(
                 key = name,
@@ -267,7 +268,7 @@ impl Change {
                 "a key of the configuration has changed that counts from the next start only"
             ),
             (Counts::NextStart, _, _) => tracing::warn!(
-                key = format!("listeners.{name}"),
+                key = listener,
                 how = how.word(),
                 "a key of the configuration has changed that counts from the next start only"
             ),

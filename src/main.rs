@@ -100,8 +100,8 @@ enum Command {
         #[arg(long)]
         routes: bool,
     },
-    /// Say what a reload would change: one line for each change, with when it counts. Exit code 0: nothing, 1: something,
-    /// 2: it would be refused.
+    /// Say what a reload would change: one line for each change, with when it counts. Exit code 0: nothing, 1:
+    /// something, 2: it would be refused.
     Diff {
         /// The new configuration file.
         file: PathBuf,

@@ -36,8 +36,8 @@ impl Running {
         Self { outline: Outline::of(loaded, &plan), plan, before, again, set_level }
     }
 
-    /// Takes over what can be taken over, or logs why nothing is. Cancelled, it has done the whole, a part, or nothing of
-    /// it: only a process that ends cancels it.
+    /// Takes over what can be taken over, or logs why nothing is. Cancelled, it has done the whole, a part, or nothing
+    /// of it: only a process that ends cancels it.
     pub async fn reload(&mut self, broker: &Broker) {
         let (again, before) = (self.again.clone(), self.before.clone());
         // Modules are compiled there, for seconds perhaps.
@@ -51,7 +51,8 @@ impl Running {
             Err(error) => {
                 tracing::error!(
                     %error,
-                    "reading the configuration again ended unexpectedly: it is not read again, the old one stays"
+                    "reading the configuration again ended unexpectedly: it is not read again, the old one \
+                     stays"
                 );
                 return;
             }
@@ -61,7 +62,10 @@ impl Running {
             Err(mistakes) => Err(mistakes),
         };
         for mistake in taken.err().iter().flatten() {
-            tracing::error!(%mistake, "the configuration has a mistake: it is not read again, the old one stays");
+            tracing::error!(
+                %mistake,
+                "the configuration has a mistake: it is not read again, the old one stays"
+            );
         }
     }
 
@@ -120,8 +124,8 @@ impl Running {
     }
 }
 
-/// Declares what is configured, and exchanges the routes. When the store refuses, what it has declared stays, and nothing
-/// else has changed.
+/// Declares what is configured, and exchanges the routes. When the store refuses, what it has declared stays, and
+/// nothing else has changed.
 async fn set_up(new: &Plan, broker: &Broker, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
     vhosts::make(broker, loaded, "SIGHUP").await?;
     new.declarations.apply(broker, loaded).await?;

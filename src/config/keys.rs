@@ -126,7 +126,8 @@ const LIMITS: &[Key] = &[
         "connections_per_user",
         Form::Count { min: 1, max: 10_000_000 },
         "Connections that one user may have at once, over all protocols. A further one is refused with the \
-         protocol's own error; an MQTT client that takes its own session over needs none. Not set: any number.",
+         protocol's own error; an MQTT client that takes its own session over needs none. Not set: any \
+         number.",
     ),
     key(
         "connections_per_vhost",

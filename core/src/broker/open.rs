@@ -45,8 +45,8 @@ impl Broker {
     }
 
     /// These routes instead of those that run, while the broker serves; one whose transform is the same stays as it is.
-    /// What waits for a route that changes is worked on by its new version; what waits for one that is gone stays, and a
-    /// warning tells of it. An error: nothing has changed.
+    /// What waits for a route that changes is worked on by its new version; what waits for one that is gone stays, and
+    /// a warning tells of it. An error: nothing has changed.
     pub async fn change_routes(&self, list: Vec<ContentRoute>) -> Result<(), Error> {
         routes::change(self, list).await
     }

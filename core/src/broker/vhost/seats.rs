@@ -1,5 +1,5 @@
-//! How many connections each user and each virtual host has. A connection has a seat from the opening of its session until that has left,
-//! however it ends; a connection that takes a session over takes the seat of the one that had it.
+//! How many connections each user and each virtual host has. A connection has a seat from the opening of its session
+//! until that has left, however it ends; one that takes a session over takes the seat of the one that had it.
 
 use super::limits::{Limit, Limits};
 use crate::error::Error;
