@@ -11,7 +11,7 @@ use crate::show::Shown;
 use crate::{circles, fit, machine, show, tokens, users, vhosts, wiring};
 use crossdock_auth::TokenHandle;
 use crossdock_core::{
-    Account, Address, Broker, ConnectionLimits, ExchangeSpec, Key, Name, ObjectLimits, Protocol,
+    Account, Address, Broker, ClientLimits, ExchangeSpec, Key, Name, ObjectLimits, Protocol,
     Settings, TopicRules,
 };
 use std::path::PathBuf;
@@ -228,9 +228,10 @@ fn objects(config: &Config) -> ObjectLimits {
         header_fields: meant.header_fields,
         header_bytes: bytes(meant.header_bytes),
         exchanges_visited: meant.exchanges_visited,
-        connections: ConnectionLimits {
-            per_user: config.limits.connections_per_user,
-            per_vhost: config.limits.connections_per_vhost,
+        clients: ClientLimits {
+            connections_per_user: config.limits.connections_per_user,
+            connections_per_vhost: config.limits.connections_per_vhost,
+            subscription_bytes: config.limits.subscription_bytes.0,
         },
     }
 }

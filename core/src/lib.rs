@@ -43,9 +43,9 @@ pub use auth::{
 };
 pub use broker::{
     AUDIT, AccountSource, Actor, Bind, BindTarget, Broker, Confirm, ConfirmOutcome,
-    ConnectionLimits, Consumer, ConsumerSource, Declared, DropReason, Events, LaneId, LastFailure,
+    ClientLimits, Consumer, ConsumerSource, Declared, DropReason, Events, LaneId, LastFailure,
     LiveSettings, Memo, Notice, ObjectCounts, ObjectLimits, OnDetach, ParkId, ParkUntil, PoolId,
-    Publish, QueueStatus, Replay, RouteDrained, RouteStatus, Session, SessionLife, SessionOwner, SessionSpec,
+    Publish, QueueStatus, RefusedLogin, Replay, RouteDrained, RouteStatus, Session, SessionLife, SessionOwner, SessionSpec,
     Settings, Setup, TopicRules,
 };
 pub use error::{Error, ErrorKind};

@@ -134,6 +134,14 @@ const LIMITS: &[Key] = &[
         Form::Count { min: 1, max: 10_000_000 },
         "Connections that there may be in a virtual host at once. Not set: any number.",
     ),
+    preset(
+        "subscription_bytes",
+        Form::Size { min: 4096 },
+        "\"1GiB\"",
+        "Messages that wait for one MQTT session, one `$share` group or one durable STOMP \
+         subscription. Beyond it the oldest are dropped and counted. All of them together hold at most \
+         a quarter of the disk, and half of what is free above the disk alarm plus what they hold.",
+    ),
 ];
 
 /// How many objects there may be; `Limit` in core/src/broker/vhost/limits.rs names them.

@@ -236,6 +236,7 @@ pub struct Limits {
     pub inbox_bytes: Size,
     pub connections_per_user: Option<usize>,
     pub connections_per_vhost: Option<usize>,
+    pub subscription_bytes: Size,
 }
 
 /// How many objects there may be.

@@ -41,8 +41,8 @@ pub use door::request::{
 };
 pub use restart::dump::{Stored, dump};
 pub use session::state::Session;
-pub use settings::{ConnectionLimits, LiveSettings, ObjectLimits, Settings, Setup, TopicRules};
-pub use shared::{Actor, Broker, SessionOwner};
+pub use settings::{ClientLimits, LiveSettings, ObjectLimits, Settings, Setup, TopicRules};
+pub use shared::{Actor, Broker, RefusedLogin, SessionOwner};
 pub use tasks::routes::RouteDrained;
 pub use vhost::drops::DropReason;
 pub use vhost::route_counters::{LastFailure, RouteStatus};

@@ -6,7 +6,7 @@ use super::restart::{catch_up, recovery, snapshot};
 use super::settings::Setup;
 use super::shared::{Actor, Broker, Shared, Start};
 use super::tasks::routes::{self, RouteDrained};
-use super::tasks::{clock, departures, disk_space, due, load, relieve};
+use super::tasks::{clock, departures, disk_space, due, load, relieve, sleepers};
 use super::turn::after_commit::AfterCommit;
 use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
@@ -151,6 +151,7 @@ fn start_tasks(
     background.spawn(snapshot::run(shared.clone(), trims));
     background.spawn(relieve::run(shared.clone()));
     background.spawn(disk_space::run(shared.clone()));
+    background.spawn(sleepers::run(shared.clone()));
     // It ends with the broker, not before: whoever waits for a record while the broker closes is answered.
     tokio::spawn(load::run(Arc::downgrade(shared), load_asked));
 }

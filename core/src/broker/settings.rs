@@ -70,15 +70,28 @@ pub struct ObjectLimits {
     pub header_bytes: usize,
     /// Exchanges that one publish goes through.
     pub exchanges_visited: usize,
-    pub connections: ConnectionLimits,
+    pub clients: ClientLimits,
 }
 
-/// How many connections there may be at once; none: any number.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ConnectionLimits {
-    /// Of one user, in all virtual hosts.
-    pub per_user: Option<usize>,
-    pub per_vhost: Option<usize>,
+/// How much one of them may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Connections of one user at once, in all virtual hosts; none: any number.
+    pub connections_per_user: Option<usize>,
+    /// Connections in one virtual host at once; none: any number.
+    pub connections_per_vhost: Option<usize>,
+    /// Bytes of messages that are kept for one subscriber that may be away; beyond it the oldest go.
+    pub subscription_bytes: u64,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            connections_per_user: None,
+            connections_per_vhost: None,
+            subscription_bytes: 1 << 30,
+        }
+    }
 }
 
 impl Default for ObjectLimits {
@@ -98,7 +111,7 @@ impl Default for ObjectLimits {
             header_fields: 1_000,
             header_bytes: 256 << 10,
             exchanges_visited: 1_000,
-            connections: ConnectionLimits::default(),
+            clients: ClientLimits::default(),
         }
     }
 }

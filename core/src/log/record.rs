@@ -59,6 +59,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// It survives a restart, and waits: it can go, and that can give room on the disk back.
+    pub fn is_stored_and_waits(&self) -> bool {
+        self.durable && self.state == RecordState::Ready
+    }
+
     /// When it expires: never, where it is owed to whoever has seen it.
     pub fn expiry(&self, keeps_seen: bool) -> Option<Timestamp> {
         self.expires.filter(|_| !(keeps_seen && self.seen))

@@ -54,6 +54,9 @@ pub struct QueueSpec {
     pub delivery_limit: Option<u16>,
     /// Only one consumer at a time gets messages.
     pub single_active: bool,
+    /// The subscriber that it keeps messages for while that is away: it never refuses a publisher, and has limits that
+    /// all such queues share. None: an ordinary queue.
+    pub kept_for: Option<Name>,
     /// As declared, for comparison and display.
     pub arguments: Vec<(Name, Value)>,
 }

@@ -269,7 +269,7 @@ impl Subscription {
     }
 
     /// Removes a ready record that has left memory and goes nowhere: its message is not read back for that.
-    fn drop_unread(&mut self, offset: Offset, out: &mut Effects) {
+    pub(super) fn drop_unread(&mut self, offset: Offset, out: &mut Effects) {
         if let Some(record) = self.remove_ready(offset) {
             out.freed.extend(record.place);
             if record.durable {
@@ -343,6 +343,7 @@ impl Subscription {
             let Some(message) = self.log.get(offset).and_then(|r| r.message.clone()) else {
                 if !self.rules.dead_letters {
                     self.drop_unread(offset, out);
+                    out.crowded_out += 1;
                     dropped = true;
                     continue;
                 }
@@ -350,6 +351,7 @@ impl Subscription {
                 break;
             };
             self.leave(offset, message, Reason::MaxLength, out);
+            out.crowded_out += 1;
             dropped = true;
         }
         dropped

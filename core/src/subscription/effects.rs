@@ -74,6 +74,8 @@ pub struct Effects {
     pub wake: Vec<Woken>,
     /// Stored records that have to be fetched before dispatch can go on.
     pub load: Vec<(Offset, Place)>,
+    /// Records that left because the queue held too much.
+    pub crowded_out: u64,
 }
 
 impl Effects {
@@ -86,5 +88,6 @@ impl Effects {
             && self.attempts.is_empty()
             && self.wake.is_empty()
             && self.load.is_empty()
+            && self.crowded_out == 0
     }
 }

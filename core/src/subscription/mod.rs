@@ -10,6 +10,7 @@
 //! | `pool` | credit that consumers of a session share |
 //! | `dispatch` | giving out, limits, expiry |
 //! | `relief` | what can leave memory |
+//! | `oldest` | what goes first when the disk is too small |
 //! | `settle` `pending` | what consumers say of what they got; what was rejected and is to be read back first |
 
 mod buckets;
@@ -19,6 +20,7 @@ mod effects;
 mod flight;
 mod handles;
 mod line;
+mod oldest;
 mod pending;
 mod pool;
 mod ready;
@@ -29,6 +31,7 @@ pub use consumers::{Attached, Consumers, Handle};
 pub use dispatch::Arrival;
 pub use effects::{ConsumerId, Delivery, Departure, Effects, Outcome};
 pub use handles::HandleMap;
+pub use oldest::Old;
 pub use pool::{Credit, Pool, Woken};
 pub use ready::Ready;
 pub use relief::Relief;

@@ -12,5 +12,6 @@ mod rights;
 mod routes;
 mod session_ends;
 mod sessions;
+mod sleepers;
 mod stage;
 mod storing_together;

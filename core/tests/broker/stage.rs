@@ -83,7 +83,11 @@ impl Stage {
 
     /// A named session with a queue of its own.
     pub async fn named(&self, name: &str, clean: bool, life: SessionLife) -> Client {
-        let queue = QueueSpec { durable: life != SessionLife::No, ..QueueSpec::durable(name) };
+        let queue = QueueSpec {
+            durable: life != SessionLife::No,
+            kept_for: Some(name.into()),
+            ..QueueSpec::durable(name)
+        };
         let origin = Origin { client: name.into(), ..Origin::default() };
         let spec = SessionSpec {
             name: Some(name.into()),

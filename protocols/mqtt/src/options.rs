@@ -1,7 +1,6 @@
 //! What can be set for the connections of one listener.
 
 use crossdock_core::message::carry::Carry;
-use crossdock_core::{Limits, Overflow};
 use std::time::Duration;
 
 /// Settings of MQTT connections.
@@ -28,9 +27,6 @@ pub struct Options {
     pub subscriptions_max: usize,
     /// A session outlives its connection for at most this many seconds; none: for as long as the client asks.
     pub session_expiry_max: Option<u32>,
-    /// Limits of session queues and of the queues of shared subscriptions: a sleeping subscriber never refuses a
-    /// publisher.
-    pub queue_limits: Limits,
     /// Milliseconds that the queue of a shared subscription is kept without a consumer, with what waits in it.
     pub share_expires_ms: u64,
     /// A client that takes nothing of the waiting output for this long is given up.
@@ -50,11 +46,6 @@ impl Default for Options {
             in_flight_bytes_max: 8 << 20,
             subscriptions_max: 10_000,
             session_expiry_max: None,
-            queue_limits: Limits {
-                messages: Some(100_000),
-                bytes: Some(256 << 20),
-                overflow: Overflow::DropHead,
-            },
             share_expires_ms: 24 * 60 * 60 * 1000,
             write_time: Duration::from_secs(15),
         }

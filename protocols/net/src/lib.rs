@@ -7,6 +7,7 @@
 )]
 
 mod deadlines;
+mod entrance;
 mod input;
 mod line;
 mod listen;
@@ -15,8 +16,9 @@ pub mod tls;
 mod turn;
 mod websocket;
 
+pub use entrance::Entrance;
 pub use input::Input;
-pub use line::{Dialect, Entrance, KeepAlive, Line, Lost, Ready};
+pub use line::{Dialect, KeepAlive, Line, Lost, Ready};
 pub use listen::{
     AdmissionHandle, AdmissionLimits, BindError, ConnectRate, Listener, ListenerSpec, Transport,
     bind, serve,

@@ -15,12 +15,9 @@
 
 use crate::deadlines::{Deadlines, Due};
 use crate::turn::Turn;
-use crate::{Input, Output};
+use crate::{Entrance, Input, Output};
 use crossdock_core::message::Charge;
-use crossdock_core::{
-    Accepted, CertificateNames, Credentials, Error, ErrorKind, Events, Name, PeerCertificate, San,
-    Session,
-};
+use crossdock_core::{Accepted, Error, ErrorKind, Events, Name, Session};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -107,41 +104,6 @@ pub struct Dialect {
     pub heartbeat: &'static [u8],
 }
 
-/// Where a connection came in.
-#[derive(Debug)]
-pub struct Entrance {
-    pub listener: Name,
-    /// The peer's address as text, for logs.
-    pub peer: Name,
-    /// The peer is on this machine.
-    pub loopback: bool,
-    /// What passes is encrypted between the peer and this process.
-    pub secure: bool,
-    /// The verified certificate of the peer, if it showed one.
-    pub certificate: Option<PeerCertificate>,
-    /// User and client id that the peer gave, true or not: for the log of a login that failed.
-    pub claimed: OnceLock<(Name, Name)>,
-}
-
-impl Entrance {
-    /// What the peer's certificate says who it is, for a client that presents nothing else than `user`, or no name.
-    pub fn by_certificate(&self, user: Name) -> Option<Credentials> {
-        let certificate = self.certificate.as_ref()?;
-        let alternative = |name: &San| match name {
-            San::Dns(name) => format!("DNS:{name}"),
-            San::Email(name) => format!("email:{name}"),
-            San::Uri(name) => format!("URI:{name}"),
-            San::Ip(address) => format!("IP:{address}"),
-        };
-        let names = CertificateNames {
-            subject: certificate.subject.clone(),
-            common_names: certificate.common_name.iter().cloned().collect(),
-            alternative_names: certificate.sans.iter().map(alternative).collect(),
-        };
-        Some(Credentials::Certificate { user, names })
-    }
-}
-
 /// The line to one peer.
 pub struct Line {
     pub input: Input,
@@ -216,7 +178,8 @@ impl Line {
         };
         let Accepted { loopback, secure, certificate, listener, .. } = accepted;
         let (peer, claimed) = (line.peer.clone(), OnceLock::new());
-        (line, Entrance { listener, peer, loopback, secure, certificate, claimed })
+        let protocol = dialect.protocol;
+        (line, Entrance { protocol, listener, peer, loopback, secure, certificate, claimed })
     }
 
     /// Waits for more input during the login.

@@ -52,6 +52,7 @@ fn spec() -> QueueSpec {
             ("x-max-length".into(), Value::I32(5)),
             ("x-dead-letter-exchange".into(), Value::text("dlx")),
         ])
+        .map(|spec| QueueSpec { kept_for: Some("client".into()), ..spec })
         .expect("valid")
 }
 

@@ -7,6 +7,9 @@ use crate::message::Key;
 use crate::message::wire::{Put, Take, put_pairs, take_pairs};
 use bytes::Bytes;
 
+/// Bit of the overflow byte: the name of a subscriber follows.
+const KEPT_FOR: u8 = 0x80;
+
 pub fn put_queue_spec(out: &mut Vec<u8>, spec: &QueueSpec) {
     out.text(&spec.name);
     out.flag(spec.auto_delete);
@@ -14,11 +17,15 @@ pub fn put_queue_spec(out: &mut Vec<u8>, spec: &QueueSpec) {
     out.optional(spec.ttl_ms, Put::varint);
     out.optional(spec.limits.messages, Put::varint);
     out.optional(spec.limits.bytes, Put::varint);
-    out.u8(match spec.limits.overflow {
+    let overflow = match spec.limits.overflow {
         Overflow::DropHead => 0,
         Overflow::RejectNew => 1,
         Overflow::RejectNewDeadLetter => 2,
-    });
+    };
+    match &spec.kept_for {
+        None => out.u8(overflow),
+        Some(subscriber) => (out.u8(overflow | KEPT_FOR), out.text(subscriber)).1,
+    }
     out.optional(spec.dead_letter.as_ref(), |o, (exchange, key)| {
         o.text(exchange);
         o.optional(key.as_ref(), |o, key| o.bytes(key.bytes()));
@@ -30,6 +37,7 @@ pub fn put_queue_spec(out: &mut Vec<u8>, spec: &QueueSpec) {
 }
 
 pub fn take_queue_spec(input: &mut Bytes) -> Option<QueueSpec> {
+    let mut kept_for = None;
     Some(QueueSpec {
         name: input.take_name()?,
         // Only durable queues that stay are stored.
@@ -41,11 +49,17 @@ pub fn take_queue_spec(input: &mut Bytes) -> Option<QueueSpec> {
         limits: Limits {
             messages: input.take_optional(Take::take_varint)?,
             bytes: input.take_optional(Take::take_varint)?,
-            overflow: match input.take_u8()? {
-                0 => Overflow::DropHead,
-                1 => Overflow::RejectNew,
-                2 => Overflow::RejectNewDeadLetter,
-                _ => return None,
+            overflow: {
+                let byte = input.take_u8()?;
+                if byte & KEPT_FOR != 0 {
+                    kept_for = Some(input.take_name()?);
+                }
+                match byte & !KEPT_FOR {
+                    0 => Overflow::DropHead,
+                    1 => Overflow::RejectNew,
+                    2 => Overflow::RejectNewDeadLetter,
+                    _ => return None,
+                }
             },
         },
         dead_letter: input.take_optional(|i| {
@@ -56,6 +70,7 @@ pub fn take_queue_spec(input: &mut Bytes) -> Option<QueueSpec> {
         max_priority: input.take_optional(Take::take_u8)?,
         delivery_limit: input.take_optional(Take::take_number)?,
         single_active: input.take_flag()?,
+        kept_for,
         arguments: take_pairs(input)?,
     })
 }

@@ -492,7 +492,7 @@ impl Recovered {
             {
                 let mut topology = vhost.topology.write();
                 for queue in &queues {
-                    queue.charge_to(&vhost.limits.budget);
+                    queue.join(&vhost.limits);
                     topology.add_queue(queue.clone(), &vhost.generations);
                 }
             }

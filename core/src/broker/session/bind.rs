@@ -181,7 +181,7 @@ impl Session {
                 self.check_memory(Share::Objects, bytes)?;
                 let id = LogId(shared.identifiers.next());
                 let queue = Queue::new((id, &self.vhost.name), spec, None, shared.now());
-                queue.charge_to(&self.vhost.limits.budget);
+                queue.join(&self.vhost.limits);
                 topology.add_queue(queue.clone(), &self.vhost.generations);
                 if queue.is_durable() {
                     ops.queue(&self.vhost.name, queue.id, &queue.spec);

@@ -134,7 +134,7 @@ impl Session {
             owner,
             shared.now(),
         );
-        queue.charge_to(&self.vhost.limits.budget);
+        queue.join(&self.vhost.limits);
         let mut ops = Ops::default();
         if queue.is_durable() {
             ops.queue(&self.vhost.name, queue.id, &queue.spec);

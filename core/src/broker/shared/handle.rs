@@ -2,6 +2,7 @@
 //! `session`.
 
 use super::Shared;
+use super::logins::RefusedLogin;
 use crate::auth::{Identity, Login};
 use crate::broker::door::request::SessionSpec;
 use crate::broker::settings::{LiveSettings, Settings};
@@ -63,6 +64,16 @@ impl Broker {
         self.0.users.login(login, &self.0.vhosts).await
     }
 
+    /// Notes that a login was refused.
+    pub fn note_refused_login(&self, login: &RefusedLogin<'_>) {
+        self.0.users.refused_logins.note(login);
+    }
+
+    /// How many logins were refused since the start.
+    pub fn refused_logins(&self) -> u64 {
+        self.0.users.refused_logins.count()
+    }
+
     /// True when there is a virtual host of that name.
     pub fn has_vhost(&self, name: &str) -> bool {
         self.0.vhost(name).is_some()
@@ -111,6 +122,11 @@ impl Broker {
     /// Messages dropped since the start for that reason; their publishers were sent no refusal.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.0.all_vhosts().iter().map(|vhost| vhost.drops.count(reason)).sum()
+    }
+
+    /// Messages dropped since the start that waited for subscribers who may be away: these held too much.
+    pub fn dropped_for_subscribers(&self) -> u64 {
+        self.0.pressure.sleepers.dropped()
     }
 
     /// Stores what is pending and closes the store.

@@ -43,6 +43,11 @@ impl JournalPosition {
         }
     }
 
+    /// Position of the newest snapshot of this start; none: there is none yet.
+    pub fn newest_snapshot(&self) -> Option<Pos> {
+        Some(self.snapshot.load(Ordering::Acquire)).filter(|pos| *pos != u64::MAX).map(Pos)
+    }
+
     /// True when nothing was stored since the newest snapshot.
     pub fn is_at_snapshot(&self) -> bool {
         self.tail.load(Ordering::Acquire) == self.snapshot.load(Ordering::Acquire)

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `handle` | the handle that adapters and the program hold |
 //! | `pressure` | memory, disk space, and publishers that are held back |
+//! | `sleepers` | queues of subscribers that may be away: when to look at them, and what of theirs was dropped |
 //! | `journal_position` `open_turns` | how far the journal and snapshots are; turns that are ahead of them |
 //! | `loads` `timers` | what is asked of `tasks::load` and `tasks::due` |
 //! | `administration` | users and rights, as operators change them |
+//! | `logins` | logins that were refused |
 //! | `users` | the users, their logins, and whose rights are asked for |
 //! | `identifiers` `clock` | ids, generated names, time |
 //! | `vhosts` | the virtual hosts |
@@ -19,8 +21,10 @@ pub mod handle;
 pub mod identifiers;
 pub mod journal_position;
 pub mod loads;
+pub mod logins;
 pub mod open_turns;
 pub mod pressure;
+pub mod sleepers;
 pub mod timers;
 pub mod users;
 pub mod vhosts;
@@ -52,6 +56,7 @@ use vhosts::Vhosts;
 
 pub use administration::{Actor, SessionOwner};
 pub use handle::Broker;
+pub use logins::RefusedLogin;
 
 /// What all parts of the broker share.
 pub struct Shared {

@@ -1,5 +1,6 @@
 //! Back-pressure: memory and disk space, their marks, and the publishers that are held back over them.
 
+use super::sleepers::Sleepers;
 use crate::broker::vhost::held::HeldSessions;
 use crate::broker::vhost::inbox::Inbox;
 use crate::message::{Account, Budget, Message};
@@ -16,6 +17,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub struct BackPressure {
     pub memory: Memory,
     pub disk: DiskSpace,
+    pub sleepers: Sleepers,
     /// Inboxes of sessions whose publishes are held back, to be woken when that ends.
     held: HeldSessions,
 }
@@ -51,6 +53,8 @@ pub struct DiskSpace {
     pub is_exhausted: AtomicBool,
     /// Bytes that can still be written before the alarm mark, as far as is known.
     pub bytes_to_mark: AtomicU64,
+    /// Bytes that it has; 0 where that has no meaning.
+    pub bytes_total: AtomicU64,
     /// Much was written: the free space is to be read before its time.
     pub check_due: Notify,
 }
@@ -65,7 +69,8 @@ impl BackPressure {
             exceeded: Notify::new(),
             alarms: Mutex::default(),
         };
-        Self { memory, disk: DiskSpace::default(), held: HeldSessions::default() }
+        let (disk, sleepers) = (DiskSpace::default(), Sleepers::default());
+        Self { memory, disk, sleepers, held: HeldSessions::default() }
     }
 
     /// True while publishers are held back.

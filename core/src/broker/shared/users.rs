@@ -1,5 +1,6 @@
 //! Who may be here: the users, how a login is checked, and the connections whose logins can end before they do.
 
+use super::logins::RefusedLogins;
 use super::vhosts::Vhosts;
 use crate::auth::{Access, Account, Authenticator, Directory, Identity, Login, Secret};
 use crate::broker::accounts::directory::Accounts;
@@ -19,6 +20,7 @@ pub struct Users {
     pub accounts: Arc<Accounts>,
     /// Their connections.
     pub seats: Arc<Seats>,
+    pub refused_logins: RefusedLogins,
     topic_exchange: Name,
     /// Connections whose logins end at a time, by their numbers.
     ending: Mutex<BTreeMap<u64, Weak<Inbox>>>,
@@ -78,6 +80,7 @@ impl Users {
             authenticator,
             accounts: Arc::new(accounts),
             topic_exchange: topic_exchange.clone(),
+            refused_logins: RefusedLogins::default(),
             seats: Arc::default(),
             ending: Mutex::default(),
             connected: Mutex::default(),

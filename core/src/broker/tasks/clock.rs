@@ -13,6 +13,7 @@ pub async fn run(shared: Arc<Shared>) {
         for vhost in shared.all_vhosts().iter() {
             vhost.limits.report(&vhost.name);
         }
+        shared.users.refused_logins.report();
         match shared.follow_clock() {
             None => {}
             Some(Correction::Jumped(ahead_ms)) => {

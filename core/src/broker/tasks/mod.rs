@@ -8,6 +8,7 @@
 //! | `load` | reads records back that dispatch has come to |
 //! | `relieve` | lets messages leave memory |
 //! | `disk_space` | watches the disk |
+//! | `sleepers` | keeps queues of subscribers that may be away within the disk |
 //! | `routes` | content routes begin; what an old one left is moved on |
 //! | `route_worker` `route_inputs` | consumes the queue of a content route; messages that wait there |
 
@@ -20,3 +21,4 @@ pub mod relieve;
 pub mod route_inputs;
 pub mod route_worker;
 pub mod routes;
+pub mod sleepers;

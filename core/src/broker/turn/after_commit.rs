@@ -47,6 +47,7 @@ impl Committed for AfterCommit {
     fn wrote(&self, upto: Pos, bytes: usize) {
         let shared = &self.0;
         shared.pressure.disk.wrote(bytes);
+        shared.pressure.sleepers.wrote(bytes);
         shared.journal.wrote(upto, bytes);
     }
 }

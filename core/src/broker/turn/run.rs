@@ -232,6 +232,9 @@ impl Turn {
         for (queue, wanted) in self.after.loads.drain(..) {
             context.shared.loads.ask(Load { vhost: context.vhost.clone(), queue, wanted });
         }
+        for (queue, count) in self.after.crowded_out.drain(..) {
+            context.shared.pressure.sleepers.note_dropped(&queue, count);
+        }
         for (queue, due) in self.after.alarms.drain(..) {
             watch_head(context.shared, context.vhost, queue, due);
         }

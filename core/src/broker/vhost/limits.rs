@@ -135,8 +135,8 @@ impl Limit {
             Limit::HeaderFields => limits.header_fields,
             Limit::HeaderBytes => limits.header_bytes,
             Limit::ExchangesVisited => limits.exchanges_visited,
-            Limit::ConnectionsPerUser => return limits.connections.per_user,
-            Limit::ConnectionsPerVhost => return limits.connections.per_vhost,
+            Limit::ConnectionsPerUser => return limits.clients.connections_per_user,
+            Limit::ConnectionsPerVhost => return limits.clients.connections_per_vhost,
             Limit::Memory => return None,
         })
     }
@@ -147,6 +147,8 @@ impl Limit {
 pub struct Limits {
     /// By limit, as they are now; the largest number where there is none.
     values: [AtomicUsize; Limit::ALL.len()],
+    /// Bytes that are kept for one subscriber that may be away, as when the broker was opened.
+    pub subscription_bytes: u64,
     pub budget: Arc<Budget>,
     met: [Met; Limit::ALL.len()],
 }
@@ -205,7 +207,9 @@ impl Limits {
     /// Nobody has met any of them.
     pub fn new(objects: &ObjectLimits, budget: Arc<Budget>) -> Self {
         let values = std::array::from_fn(|_| AtomicUsize::new(usize::MAX));
-        let limits = Self { values, budget, met: std::array::from_fn(|_| Met::default()) };
+        let subscription_bytes = objects.clients.subscription_bytes;
+        let met = std::array::from_fn(|_| Met::default());
+        let limits = Self { values, subscription_bytes, budget, met };
         limits.set(objects);
         limits
     }

@@ -2,10 +2,11 @@
 //! change is a [`Queue::change`]; what it leaves to be done without the lock is collected in an [`Aftermath`].
 
 use super::inbox::Inbox;
+use super::limits::Limits;
 use crate::broker::operations::ops::Ops;
 use crate::exchange::{LogId, SessionId};
-use crate::log::{Life, Offset, Place, QueueSpec, RecordState};
-use crate::message::{Budget, Name, Timestamp};
+use crate::log::{Life, Offset, Overflow, Place, QueueSpec, RecordState};
+use crate::message::{Name, Timestamp};
 use crate::subscription::{
     Attached, Delivery, Departure, Effects, Handle, HandleMap, Rules, Subscription, Woken,
 };
@@ -74,6 +75,8 @@ pub struct Aftermath {
     pub loads: Vec<(Arc<Queue>, Wanted)>,
     /// Queues whose head expires earlier than their timer is set for.
     pub alarms: Vec<(LogId, Timestamp)>,
+    /// Queues that are kept for subscribers, and how many of their records left because they held too much.
+    pub crowded_out: Vec<(Arc<Queue>, u64)>,
 }
 
 impl Aftermath {
@@ -139,9 +142,17 @@ impl Queue {
         Arc::new(Self { id, name, vhost, spec, owner, gone, state: Mutex::new(state) })
     }
 
-    /// What its records take in memory counts against that budget from now on.
-    pub fn charge_to(&self, budget: &Arc<Budget>) {
-        self.look(|state| state.sub.log.charge_to(budget));
+    /// It is in a virtual host with these limits from now on: what its records take in memory is counted there.
+    pub fn join(&self, limits: &Limits) {
+        let most = limits.subscription_bytes;
+        self.look(|state| {
+            state.sub.log.charge_to(&limits.budget);
+            let own = &mut state.sub.rules.limits;
+            // A subscriber that would rather have publishers refused has said by how much.
+            if self.spec.kept_for.is_some() && own.overflow == Overflow::DropHead {
+                own.bytes = Some(own.bytes.map_or(most, |bytes| bytes.min(most)));
+            }
+        });
     }
 
     /// True when it and its durable records survive a restart.
@@ -204,6 +215,12 @@ impl Queue {
         after.departures.extend(effects.departures.drain(..).map(|m| (self.clone(), m)));
         if !effects.load.is_empty() {
             after.loads.push((self.clone(), std::mem::take(&mut effects.load)));
+        }
+        if effects.crowded_out > 0 {
+            let count = std::mem::take(&mut effects.crowded_out);
+            if self.spec.kept_for.is_some() {
+                after.crowded_out.push((self.clone(), count));
+            }
         }
         if let Some(due) = state.sub.deadline()
             && state.alarm.is_none_or(|set| due < set)

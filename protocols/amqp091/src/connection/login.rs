@@ -11,8 +11,8 @@ use crate::mapping::errors;
 use bytes::{Buf, Bytes};
 use crossdock_core::message::lookup;
 use crossdock_core::{
-    Broker, Credentials, Error, ErrorKind, Identity, Login, Name, Origin, Secret, Session,
-    SessionSpec, Value,
+    Broker, Credentials, Error, ErrorKind, Identity, Name, Origin, Secret, Session, SessionSpec,
+    Value,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::time::Duration;
@@ -184,9 +184,7 @@ async fn check_login(
         // There is one login: nothing is lost if a name was noted.
         let _ = context.entrance.claimed.set((user.clone(), Name::default()));
     }
-    let (loopback, peer) = (context.entrance.loopback, context.entrance.peer.clone());
-    let login = Login { credentials, loopback, peer };
-    match context.broker.login(&login).await {
+    match context.entrance.log_in(context.broker, credentials).await {
         Ok(identity) => Ok(identity),
         // RabbitMQ "authentication_failure_close": others take a closed socket for the refusal.
         Err(error) if client.authentication_failure_close => {

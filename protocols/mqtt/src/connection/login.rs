@@ -12,7 +12,7 @@ use crate::mapping::{self, Incoming};
 use crate::options::Options;
 use crate::state::{IN_FLIGHT_MAX, Inbound, Outbound, memo};
 use crossdock_core::{
-    Broker, Consumer, ConsumerSource, Credentials, Credit, Error, ErrorKind, Identity, Login, Name,
+    Broker, Consumer, ConsumerSource, Credentials, Credit, Error, ErrorKind, Identity, Name,
     Origin, ParkUntil, QueueSpec, Secret, Session, SessionLife, SessionSpec,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
@@ -229,9 +229,7 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Id
         (None, None) => Credentials::Anonymous,
     };
     let anonymous = matches!(credentials, Credentials::Anonymous);
-    let (loopback, peer) = (context.entrance.loopback, context.entrance.peer.clone());
-    let login = Login { credentials, loopback, peer };
-    context.broker.login(&login).await.map_err(|error| {
+    context.entrance.log_in(context.broker, credentials).await.map_err(|error| {
         let reason = match error.kind() {
             ErrorKind::Refused if anonymous => Reason::NOT_AUTHORIZED,
             ErrorKind::Refused => Reason::BAD_CREDENTIALS,
@@ -265,7 +263,7 @@ fn session_spec(
     let queue = QueueSpec {
         name: name.clone(),
         durable: life != SessionLife::No,
-        limits: context.options.queue_limits,
+        kept_for: Some(origin.client.clone()),
         ..QueueSpec::default()
     };
     SessionSpec {

@@ -412,7 +412,7 @@ async fn declare_share(
         name: name.clone(),
         durable: true,
         expires_ms: Some(options.share_expires_ms),
-        limits: options.queue_limits,
+        kept_for: Some(format!("${name}").into()),
         ..QueueSpec::default()
     };
     match session.declare_queue(spec).await {

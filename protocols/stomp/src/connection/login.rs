@@ -7,7 +7,7 @@ use crate::codec::{Command, Decoder, Headers, Limits, Rules, Version, Writer};
 use crate::mapping::invalid;
 use crate::options::Options;
 use crossdock_core::{
-    Broker, Credentials, Error, ErrorKind, Login, Name, Origin, Secret, Session, SessionSpec,
+    Broker, Credentials, Error, ErrorKind, Name, Origin, Secret, Session, SessionSpec,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::time::Duration;
@@ -72,9 +72,7 @@ pub(super) async fn log_in(
     // There is one login: nothing is lost if names were noted.
     let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
     let credentials = credentials(&text, |user| entrance.by_certificate(user));
-    let (loopback, peer) = (entrance.loopback, entrance.peer.clone());
-    let login = Login { credentials, loopback, peer };
-    let identity = line.while_verified(broker.login(&login)).await??;
+    let identity = line.while_verified(entrance.log_in(broker, credentials)).await??;
     if client.len() > CLIENT_ID_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
     }

@@ -151,7 +151,8 @@ impl Connection<'_> {
                 (spec.with_arguments(arguments)?, false)
             }
             Plan::Named { name, durable: true, auto_delete: false } => {
-                (mapping::durable_subscription(name, arguments)?, true)
+                let client = &self.session.origin().client;
+                (mapping::durable_subscription(name, client, arguments)?, true)
             }
             Plan::Named { name, durable, auto_delete } => {
                 let spec = QueueSpec { name, durable, auto_delete, ..QueueSpec::default() };

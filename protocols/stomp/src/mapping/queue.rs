@@ -4,11 +4,6 @@ use super::headers::{integer, truth};
 use crate::codec::{Header, Headers};
 use crossdock_core::{Error, Name, QueueSpec, Value};
 
-/// What a sleeping subscriber keeps at most; beyond it the oldest messages go. A sleeping subscriber must never
-/// refuse a publisher.
-const SLEEPER_MESSAGES: i64 = 100_000;
-const SLEEPER_BYTES: i64 = 256 << 20;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Text,
@@ -61,18 +56,14 @@ pub(crate) fn arguments(headers: &Headers) -> Result<Vec<(Name, Value)>, Error> 
     Ok(found)
 }
 
-/// The queue of a subscription that outlives its connection: bounded, the oldest go first.
+/// The queue of a subscription that outlives its connection.
 pub(crate) fn durable_subscription(
     name: Name,
-    mut arguments: Vec<(Name, Value)>,
+    client: &Name,
+    arguments: Vec<(Name, Value)>,
 ) -> Result<QueueSpec, Error> {
-    for (name, limit) in [("x-max-length", SLEEPER_MESSAGES), ("x-max-length-bytes", SLEEPER_BYTES)]
-    {
-        if !arguments.iter().any(|(known, _)| &**known == name) {
-            arguments.push((name.into(), Value::I64(limit)));
-        }
-    }
-    QueueSpec::durable(name).with_arguments(arguments)
+    let spec = QueueSpec::durable(name).with_arguments(arguments)?;
+    Ok(QueueSpec { kept_for: Some(client.clone()), ..spec })
 }
 
 #[cfg(test)]
@@ -102,11 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn sleepers_are_bounded() {
-        let spec = durable_subscription("c.s".into(), Vec::new()).unwrap();
-        assert_eq!((spec.limits.messages, spec.limits.bytes), (Some(100_000), Some(256 << 20)));
+    fn subscriptions_have_the_limits_that_they_ask_for() {
+        let client = Name::from("c");
+        let spec = durable_subscription("c.s".into(), &client, Vec::new()).unwrap();
+        assert_eq!((spec.limits.messages, spec.limits.bytes), (None, None));
         assert_eq!((spec.limits.overflow, spec.durable), (Overflow::DropHead, true));
+        assert_eq!(spec.kept_for, Some(client.clone()));
         let own = vec![("x-max-length".into(), Value::I64(5))];
-        assert_eq!(durable_subscription("c.s".into(), own).unwrap().limits.messages, Some(5));
+        let spec = durable_subscription("c.s".into(), &client, own).unwrap();
+        assert_eq!(spec.limits.messages, Some(5));
     }
 }

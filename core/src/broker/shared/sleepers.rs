@@ -1,0 +1,150 @@
+//! Queues that are kept for subscribers that may be away: when to look how much they hold (`tasks::sleepers` does), and
+//! what of theirs was dropped, with one warning a minute that says whose most of it was.
+
+use crate::broker::vhost::queue::Queue;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Between two warnings.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Queues whose dropped messages are counted one by one between two warnings.
+const QUEUES: usize = 8;
+
+/// What is known of all such queues.
+#[derive(Default)]
+pub struct Sleepers {
+    /// Bytes that were written to the journal since the start.
+    written: AtomicU64,
+    /// When so many were, it is time to look.
+    look_at: AtomicU64,
+    pub look_due: Notify,
+    /// Messages dropped since the start.
+    dropped: AtomicU64,
+    recent: Mutex<Recent>,
+}
+
+impl Sleepers {
+    /// So many bytes were written to the journal.
+    pub fn wrote(&self, bytes: usize) {
+        let written = self.written.fetch_add(bytes as u64, Ordering::AcqRel) + bytes as u64;
+        if written >= self.look_at.load(Ordering::Acquire) {
+            self.look_due.notify_one();
+        }
+    }
+
+    /// Bytes that were written to the journal since the start.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// After so many bytes more it is time to look again.
+    pub fn look_after(&self, bytes: u64) {
+        self.look_at.store(self.written().saturating_add(bytes), Ordering::Release);
+    }
+
+    /// Messages of that queue were dropped because it, or all of them together, held too much.
+    pub fn note_dropped(&self, queue: &Arc<Queue>, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+        self.recent.lock().add(queue, count);
+        self.report();
+    }
+
+    /// How many were dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Warns of what was dropped since the last warning, if that is a minute ago.
+    pub fn report(&self) {
+        let mut recent = self.recent.lock();
+        if !recent.is_due() {
+            return;
+        }
+        let (dropped, whose) = recent.take();
+        drop(recent);
+        let Some((most, of_these)) = whose else { return };
+        let client = most.spec.kept_for.as_ref().map_or("", |name| &**name);
+        let (vhost, queue) = (&most.vhost, &most.name);
+        tracing::warn!(
+            client, %vhost, %queue, of_these, dropped,
+            "messages that waited for a subscriber were dropped, the oldest first: it holds more than it \
+             may, or all such subscribers hold more than the disk has room for"
+        );
+    }
+}
+
+/// What was dropped since the last warning.
+#[derive(Default)]
+struct Recent {
+    warned: Option<Instant>,
+    dropped: u64,
+    /// Whose it was: the few with the most (by the algorithm of Misra and Gries).
+    by: Vec<(Arc<Queue>, u64)>,
+}
+
+impl Recent {
+    fn add(&mut self, queue: &Arc<Queue>, mut count: u64) {
+        self.dropped += count;
+        if let Some((_, known)) = self.by.iter_mut().find(|(known, _)| Arc::ptr_eq(known, queue)) {
+            *known += count;
+            return;
+        }
+        if self.by.len() == QUEUES {
+            let least = self.by.iter().map(|(_, count)| *count).min().unwrap_or(0).min(count);
+            count -= least;
+            self.by.retain_mut(|(_, count)| {
+                *count -= least;
+                *count > 0
+            });
+        }
+        if count > 0 && self.by.len() < QUEUES {
+            self.by.push((queue.clone(), count));
+        }
+    }
+
+    /// A minute has passed since the last warning, and there is something to say.
+    fn is_due(&self) -> bool {
+        self.dropped > 0 && self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY)
+    }
+
+    /// How many there were, and the queue with the most and its part.
+    fn take(&mut self) -> (u64, Option<(Arc<Queue>, u64)>) {
+        self.warned = Some(Instant::now());
+        let most = self.by.drain(..).max_by_key(|(_, count)| *count);
+        (std::mem::take(&mut self.dropped), most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::LogId;
+    use crate::log::QueueSpec;
+    use crate::message::Timestamp;
+
+    #[test]
+    fn a_warning_names_whose_most_of_it_was() {
+        let queue = |n: u64| {
+            let spec =
+                QueueSpec { kept_for: Some("c".into()), ..QueueSpec::durable(n.to_string()) };
+            Queue::new((LogId(n), &"/".into()), spec, None, Timestamp(0))
+        };
+        let queues: Vec<_> = (0..1_000).map(queue).collect();
+        let mut recent = Recent::default();
+        for other in &queues {
+            recent.add(other, 1);
+            recent.add(&queues[7], 3);
+            assert!(recent.by.len() <= QUEUES);
+        }
+        assert!(recent.is_due());
+        let (dropped, most) = recent.take();
+        let (most, _) = most.expect("somebody's");
+        assert_eq!((dropped, &*most.name), (4_000, "7"));
+        assert!(!recent.is_due());
+        recent.add(&queues[1], 5);
+        assert!(!recent.is_due(), "a minute has not passed");
+    }
+}

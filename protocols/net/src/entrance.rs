@@ -1,0 +1,71 @@
+//! Where a connection came in, and what it says of itself there.
+
+use crossdock_core::{
+    Broker, CertificateNames, Credentials, Error, ErrorKind, Identity, Login, Name,
+    PeerCertificate, RefusedLogin, San,
+};
+use std::sync::OnceLock;
+
+/// Where a connection came in.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The protocol's name, for logs.
+    pub(crate) protocol: &'static str,
+    pub listener: Name,
+    /// The peer's address as text, for logs.
+    pub peer: Name,
+    /// The peer is on this machine.
+    pub loopback: bool,
+    /// What passes is encrypted between the peer and this process.
+    pub secure: bool,
+    /// The verified certificate of the peer, if it showed one.
+    pub certificate: Option<PeerCertificate>,
+    /// User and client id that the peer gave, true or not: for the log of a login that failed.
+    pub claimed: OnceLock<(Name, Name)>,
+}
+
+impl Entrance {
+    /// Who is this? `Refused` when nobody, which is noted with what the peer says of itself.
+    pub async fn log_in(
+        &self,
+        broker: &Broker,
+        credentials: Credentials,
+    ) -> Result<Identity, Error> {
+        let (loopback, peer) = (self.loopback, self.peer.clone());
+        let login = Login { credentials, loopback, peer };
+        let checked = broker.login(&login).await;
+        if let Err(error) = &checked
+            && error.kind() == ErrorKind::Refused
+        {
+            let (user, client) = self.claimed.get().cloned().unwrap_or_default();
+            let (protocol, why) = (self.protocol, error.detail());
+            let (listener, peer, user, client) = (&self.listener, &self.peer, &user, &client);
+            broker.note_refused_login(&RefusedLogin {
+                protocol,
+                listener,
+                peer,
+                user,
+                client,
+                why,
+            });
+        }
+        checked
+    }
+
+    /// What the peer's certificate says who it is, for a client that presents nothing else than `user`, or no name.
+    pub fn by_certificate(&self, user: Name) -> Option<Credentials> {
+        let certificate = self.certificate.as_ref()?;
+        let alternative = |name: &San| match name {
+            San::Dns(name) => format!("DNS:{name}"),
+            San::Email(name) => format!("email:{name}"),
+            San::Uri(name) => format!("URI:{name}"),
+            San::Ip(address) => format!("IP:{address}"),
+        };
+        let names = CertificateNames {
+            subject: certificate.subject.clone(),
+            common_names: certificate.common_name.iter().cloned().collect(),
+            alternative_names: certificate.sans.iter().map(alternative).collect(),
+        };
+        Some(Credentials::Certificate { user, names })
+    }
+}
