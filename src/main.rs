@@ -46,7 +46,7 @@ use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: crossdock_allocator::Allocator = crossdock_allocator::Allocator;
 
 /// Exit code: the broker could not start.
 const EXIT_MISTAKES: u8 = 2;
@@ -59,6 +59,9 @@ const EXIT_STORE: u8 = 3;
 
 /// At the end, blocking work that is still running gets this long to finish.
 const SHUTDOWN_TIME: Duration = Duration::from_millis(50);
+
+/// Time after which worker threads that have nothing to do give back what they had for it.
+const WAKE_EVERY: Duration = Duration::from_secs(1);
 
 /// Multi-protocol message broker and integration hub.
 #[derive(Debug, Parser)]
@@ -373,13 +376,26 @@ fn runtime(loaded: &Loaded) -> Result<Runtime, Vec<Mistake>> {
     let failed = |what: &str, error: std::io::Error| {
         vec![loaded.mistake("", format!("cannot {what}: {error}"))]
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed("start the worker threads", error))?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().on_thread_park(crossdock_allocator::before_sleep);
+    let runtime = builder.build().map_err(|error| failed("start the worker threads", error))?;
     let inside = runtime.enter();
+    tokio::spawn(wake_idle_threads());
     let outlived = serve::outlive_idle_signals();
     drop(inside);
     outlived.map_err(|error| failed("install signal handlers", error))?;
     Ok(runtime)
+}
+
+/// Wakes worker threads that have slept since they had much to do: each gives back the memory that is free by then.
+async fn wake_idle_threads() {
+    loop {
+        tokio::time::sleep(WAKE_EVERY).await;
+        // Each of these is for one thread; a thread that takes several leaves another one for the next time.
+        for _ in 0..2 * crossdock_allocator::idle_threads() {
+            tokio::spawn(tokio::task::yield_now());
+        }
+    }
 }
 
 /// Reads and checks the file as `serve` would, without opening the store or a port.

@@ -36,8 +36,8 @@ const OPTIONS: [&str; 6] = [
 ];
 
 /// A command that mounts a small file system in its own namespace and then becomes the broker. None: not permitted.
-fn mounted(data: &str) -> Option<Vec<String>> {
-    let mount = format!("mount -t tmpfs -o size=64m none '{data}' && exec \"$@\"");
+pub fn mounted(data: &str, size: &str) -> Option<Vec<String>> {
+    let mount = format!("mount -t tmpfs -o size={size} none '{data}' && exec \"$@\"");
     [&["-m"][..], &["-r", "-m"]].into_iter().find_map(|namespace| {
         let mut command = vec!["unshare".to_owned()];
         command.extend(namespace.iter().map(|word| (*word).to_owned()));
@@ -292,7 +292,7 @@ fn a_disk_that_fills_up_holds_back_publishers_and_nobody_else() {
     let node = Node::new(&OPTIONS);
     let data = node.data_dir();
     std::fs::create_dir_all(&data).expect("writable");
-    let Some(command) = mounted(&data.to_string_lossy()) else {
+    let Some(command) = mounted(&data.to_string_lossy(), "64m") else {
         println!(
             "skipped: a file system cannot be mounted here, not even in a namespace of its own"
         );

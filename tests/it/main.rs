@@ -21,6 +21,7 @@ mod hostile;
 mod limits;
 mod restart;
 mod routes;
+mod slow;
 mod start;
 mod supplier;
 mod tools;

@@ -79,7 +79,7 @@ fn black_box_tests(arguments: &[&str]) -> std::process::Command {
 }
 
 fn black_box(report: &mut Report, full: bool) {
-    let mut tests = black_box_tests(&["--skip", "floods::"]);
+    let mut tests = black_box_tests(&["--skip", "floods::", "--skip", "slow::"]);
     if found(report, "Python clients", clients::python()) {
         tests.env("CROSSDOCK_PYTHON", clients::python_binary());
     }
@@ -90,7 +90,7 @@ fn black_box(report: &mut Report, full: bool) {
     found(report, "strace", clients::strace());
     report.step("black box", &mut tests);
     // They measure time: one after the other, and nothing beside them.
-    let mut floods = black_box_tests(&["floods::", "--test-threads=1", "--nocapture"]);
+    let mut floods = black_box_tests(&["floods::", "slow::", "--test-threads=1", "--nocapture"]);
     if full {
         floods.env("CROSSDOCK_FLOODS", "full").env("CROSSDOCK_CHURN_S", "1800");
     }

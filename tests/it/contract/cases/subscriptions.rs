@@ -1,8 +1,13 @@
 //! §7, subscriptions are queues: what they are called, and who else can read them.
 
 use crate::contract::case::{Case, Scene, Seen, next, quiet, script};
+use crate::contract::peer::Peer;
 use crate::contract::peer::Wire::{self, A, M3, M5, S};
+use crate::wire::amqp::{Amqp, Properties, publish};
 use crate::wire::eventually;
+
+/// Messages that come while somebody is away.
+const MANY: usize = 101_000;
 
 #[rustfmt::skip]
 pub const CASES: &[Case] = &[
@@ -65,6 +70,17 @@ pub const CASES: &[Case] = &[
         message.put("ready", scene.waiting("Consumer.me.VirtualTopic.v{n}"));
         Ok(message)
     }, &[("body", "x"), ("ready", "0")]),
+    // Subscribers that are away.
+    script(("s13", A, M3), "a session that is away keeps any number", |s| away(s, "mqtt/me{n}", |me| me.subscribe(&s.fill("t/{n}"))),
+        &[("kept", "all")]),
+    script(("s13", A, M5), "a group that is away keeps any number", |s| away(s, "share/g{n}/t/{n}", |me| me.subscribe(&s.fill("$share/g{n}/t/{n}"))),
+        &[("kept", "all")]),
+    script(("s13", A, S), "a durable subscription keeps any number", |s| away(s, "me{n}.news", |me| {
+        me.subscribe(&s.fill("/topic/t.{n} activemq.subscriptionName:news"))
+    }), &[("kept", "all")]),
+    script(("s14", A, S), "a durable subscription that asks for less", |s| away(s, "me{n}.news", |me| {
+        me.subscribe(&s.fill("/topic/t.{n} activemq.subscriptionName:news x-max-length:5"))
+    }), &[("kept", "5")]),
     // One message, several filters.
     script(("s8", A, M5), "filters that overlap", overlapping, &[("qos", "2"), ("subscription[]", "3 | 4"), ("more", "false")]),
     script(("s8", A, M3), "filters that overlap", overlapping, &[("qos", "2"), ("more", "false")]),
@@ -119,6 +135,29 @@ fn sleeper(scene: &Scene<'_>, headers: &str, queue: &str) -> Seen {
     std::thread::sleep(std::time::Duration::from_millis(100));
     post(scene, "x")?;
     next(&mut scene.reader(A, &format!("queue {queue}"))?)
+}
+
+/// More messages than were kept once come while a subscriber is away.
+fn away(
+    scene: &Scene<'_>,
+    queue: &str,
+    subscribe: impl Fn(&mut Peer) -> Result<(), String>,
+) -> Seen {
+    let mut me = scene.client(scene.to, "me{n}", &["keep"])?;
+    subscribe(&mut me)?;
+    drop(me);
+    let one = publish("amq.topic", &scene.fill("t.{n}"), &Properties::persistent(), b"x");
+    let mut client = Amqp::connect(scene.broker.amqp);
+    for _ in 0..MANY / 1_000 {
+        client.socket.send(&one.repeat(1_000));
+    }
+    // The last ones are stored when this is confirmed.
+    client.confirm_select();
+    client.publish("amq.topic", &scene.fill("t.{n}"), &Properties::persistent(), b"x");
+    client.wait_confirms();
+    let kept = scene.waiting(queue);
+    let kept = if kept == (MANY + 1).to_string() { "all" } else { &kept };
+    Ok(scene.said(&[("kept", kept)]))
 }
 
 fn declared(scene: &Scene<'_>, wire: Wire, at: &str) -> Seen {
