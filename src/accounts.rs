@@ -100,7 +100,7 @@ fn at_rest(
     needs: Needs,
     work: impl AsyncFnOnce(&Broker, &Loaded) -> Result<(), Mistakes>,
 ) -> Result<(), Mistakes> {
-    let loaded = crate::load(sources)?;
+    let (loaded, _) = crate::load(sources)?;
     let runtime = crate::runtime(&loaded)?;
     let plan = crate::plan(&loaded)?;
     let is_there = loaded.config.data_dir.join("store").is_dir();

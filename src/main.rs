@@ -437,7 +437,7 @@ fn start_log(config: &Config) -> SetLevel {
         .with_env_filter(EnvFilter::new(&config.log.level))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    match config.log.format {
+    let set_level: SetLevel = match config.log.format {
         LogFormat::Text => {
             let builder = builder.fmt_fields(log_line::fields()).with_filter_reloading();
             let handle = builder.reload_handle();
@@ -451,6 +451,7 @@ fn start_log(config: &Config) -> SetLevel {
             builder.init();
             Box::new(move |level| drop(handle.reload(EnvFilter::new(level))))
         }
-    }
+    };
     panics::watch();
+    set_level
 }

@@ -42,11 +42,11 @@ pub use auth::{
     Login, LoopbackGuest, Secret,
 };
 pub use broker::{
-    AUDIT, AccountSource, Actor, Bind, BindTarget, Broker, Confirm, ConfirmOutcome,
-    ClientLimits, Consumer, ConsumerSource, Declared, DropReason, Events, LaneId, LastFailure,
-    LiveSettings, Memo, Notice, ObjectCounts, ObjectLimits, OnDetach, ParkId, ParkUntil, PoolId,
-    Publish, QueueStatus, RefusedLogin, Replay, RouteDrained, RouteStatus, Session, SessionLife, SessionOwner, SessionSpec,
-    Settings, Setup, TopicRules,
+    AUDIT, AccountSource, Actor, Bind, BindTarget, Broker, ClientLimits, Confirm, ConfirmOutcome,
+    Consumer, ConsumerSource, Declared, DropReason, Events, LaneId, LastFailure, LiveSettings,
+    Memo, Notice, ObjectCounts, ObjectLimits, OnDetach, ParkId, ParkUntil, PoolId, Publish,
+    QueueStatus, RefusedLogin, Replay, RouteDrained, RouteStatus, Session, SessionLife,
+    SessionOwner, SessionSpec, Settings, Setup, TopicRules,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

@@ -265,8 +265,12 @@ async fn an_alarm_ends_when_the_mark_is_raised() {
 }
 
 fn quotas(per_user: Option<usize>, per_vhost: Option<usize>) -> Settings {
-    let connections = ConnectionLimits { per_user, per_vhost };
-    let objects = ObjectLimits { connections, ..ObjectLimits::default() };
+    let clients = ClientLimits {
+        connections_per_user: per_user,
+        connections_per_vhost: per_vhost,
+        ..ClientLimits::default()
+    };
+    let objects = ObjectLimits { clients, ..ObjectLimits::default() };
     Settings { objects, ..Settings::default() }
 }
 

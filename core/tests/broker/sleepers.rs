@@ -196,7 +196,7 @@ async fn others_who_fill_the_disk_leave_less_for_subscribers() {
 
 #[tokio::test]
 async fn each_has_a_limit_of_its_own() {
-    let mut house = House::new(|s| s.objects.subscription_bytes = 50_500).await;
+    let mut house = House::new(|s| s.objects.clients.subscription_bytes = 50_500).await;
     house.sleeper("away", "t").await;
     house.publish("t", 300).await;
     house.settled().await;

@@ -1,7 +1,7 @@
 //! PROXY headers in front of connections.
 
 use super::stage::{Seen, Stage, drip, rest, take};
-use crossdock_net::ConnectRate;
+use crossdock_net::{AdmissionLimits, ConnectRate};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
@@ -77,8 +77,11 @@ async fn without_a_header_nobody_is_served() {
 async fn limits_are_those_of_the_client_and_not_of_the_load_balancer() {
     let mut stage = Stage::new(|spec| {
         spec.proxy = true;
-        spec.limits.per_address = Some(2);
-        spec.limits.connect_rate = Some(ConnectRate { per_second: 1, burst: 3 });
+        spec.limits.replace(AdmissionLimits {
+            per_address: Some(2),
+            connect_rate: Some(ConnectRate { per_second: 1, burst: 3 }),
+            ..spec.limits.limits()
+        });
     })
     .await;
     let mut open = Vec::new();
