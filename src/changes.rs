@@ -278,7 +278,7 @@ impl Change {
                 name,
                 "a {what} is not in the configuration any more: it stays in the broker until it is deleted"
             ),
-            (Counts::Now, how, "user") => tracing::info!(user = name, "a user is {}", how.word()),
+            (Counts::Now, how, "user") => tracing::info!(user = %name, "a user is {}", how.word()),
             (Counts::Now, how, what) => tracing::info!(name, "the {what} is {}", how.word()),
         }
     }

@@ -226,6 +226,7 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     let (loaded, set_level) = load(&sources)?;
     let runtime = runtime(&loaded)?;
     let mut plan = plan(&loaded)?;
+    say_file(&sources);
     plan.settings.accept_damage = options.accept_damage;
     let store = open_store(&loaded)?;
     let again = Arc::new(move || config::load(&request(&sources)));
@@ -329,16 +330,20 @@ type SetLevel = Box<dyn Fn(&str) + Send>;
 fn load(sources: &Sources) -> Result<(Loaded, SetLevel), Vec<Mistake>> {
     let loaded = config::load(&request(sources))?;
     let set_level = start_log(&loaded.config);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((loaded, set_level))
+}
+
+/// Says which file counts. A start with mistakes says nothing but them, and they name it.
+fn say_file(sources: &Sources) {
     match &sources.config {
         Some(file) => {
             tracing::info!(file = %file.display(), "the configuration is read from a file")
         }
         None => tracing::info!("there is no configuration file: the built-in values hold"),
     }
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok((loaded, set_level))
 }
 
 /// Where the configuration is read from.
