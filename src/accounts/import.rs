@@ -1,5 +1,6 @@
 //! `crossdock user import`: users of Mosquitto and RabbitMQ with their hashes and rights. What would give somebody more
-//! than the other broker did is a mistake, and then nothing is changed; what would give less is left out, and said.
+//! rights than the other broker did is a mistake, and then nothing is changed. What else cannot be kept is left out,
+//! and said.
 
 use super::command::ImportOrder;
 use super::{Mistakes, about, actor, check_new, rights_line, shown};
