@@ -43,7 +43,7 @@ impl Running {
         // Modules are compiled there, for seconds perhaps.
         let read = tokio::task::spawn_blocking(move || {
             let loaded = again()?;
-            let plan = plan::plan(&loaded, Purpose::Reload(before))?;
+            let plan = plan::plan(&loaded, Purpose::Reload(Box::new(before)))?;
             Ok((loaded, plan))
         });
         let read = match read.await {

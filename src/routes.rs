@@ -19,7 +19,7 @@ pub enum Purpose {
     /// route down. Their compiled form is stored in this folder, for the next start.
     Start(PathBuf),
     /// A broker goes on by it: what has changed is compiled now, as for a check.
-    Reload(Before),
+    Reload(Box<Before>),
 }
 
 /// What a broker that runs has of its routes.
