@@ -4,8 +4,8 @@ use super::Subscription;
 use crate::log::{Offset, PAGE_RECORDS, Record, RecordState};
 use crate::message::Message;
 
-/// Pages that one slice looks at.
-const PAGES: usize = 16;
+/// Pages that one slice looks at. Whoever appends to the queue meanwhile waits for it.
+const PAGES: usize = 4;
 
 /// One pass over a queue, slice by slice, so that its lock is not held for long.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Relief {
     pub to_spill: Vec<(Offset, Message)>,
     /// Bytes of messages that have left.
     pub freed: u64,
+    /// These messages: to let go of many takes time, which is not the queue's.
+    pub gone: Vec<Message>,
     /// The page that is next, and the one whose bytes were counted last.
     next: u64,
     counted: Option<u64>,
@@ -72,7 +74,7 @@ impl Relief {
             }
         }
         if record.place.is_some() {
-            record.message = None;
+            self.gone.extend(record.message.take());
             self.freed += bytes;
         } else if self.spill_bytes > 0 {
             self.spill_bytes = self.spill_bytes.saturating_sub(bytes);

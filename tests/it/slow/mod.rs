@@ -10,8 +10,8 @@ mod room;
 mod storms;
 
 use crate::broker::Broker;
-use crate::wire::amqp::{Amqp, Properties, publish};
-use crate::wire::{PATIENCE, eventually};
+use crate::wire::amqp::{Amqp, Field, Properties, publish};
+use crate::wire::{PATIENCE, eventually, frames};
 use reader::{Protocol, Reader, Role};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -76,7 +76,9 @@ fn number(body: &[u8]) -> u64 {
 /// Publishes all messages, each when it is due.
 fn publish_all(address: SocketAddr, load: Load, durable: bool, started: Instant) {
     let mut client = Amqp::connect(address);
-    let properties = Properties { persistent: durable, ..Properties::default() };
+    // What is transient is of QoS 0 otherwise, which MQTT sessions do not keep.
+    let headers = vec![("x-mqtt-qos".to_owned(), Field::Number(1))];
+    let properties = Properties { persistent: durable, headers, ..Properties::default() };
     let mut sent = 0;
     while sent < load.count() {
         let mut burst = Vec::new();
@@ -173,6 +175,12 @@ fn compare(protocol: Protocol, durable: bool) -> Result<(), String> {
     let drained_at = Instant::now();
     assert!(stuck.is_closed_within(STUCK_TIME), "the stuck consumer was not closed");
     drop(stuck);
+    // What waits for it stays until somebody takes it away.
+    if let Some(queue) = protocol.stuck_queue(durable) {
+        let mut client = Amqp::connect(broker.amqp);
+        client.socket.send(&frames::delete(queue));
+        client.ready("fast");
+    }
     let mut left = usize::MAX;
     while left > BACK_SLACK && drained_at.elapsed() < BACK_WITHIN {
         std::thread::sleep(Duration::from_millis(200));

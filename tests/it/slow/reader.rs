@@ -13,6 +13,17 @@ pub enum Protocol {
     Stomp,
 }
 
+impl Protocol {
+    /// The queue of the stuck consumer that is still there when that is gone.
+    pub fn stuck_queue(self, durable: bool) -> Option<&'static str> {
+        match (self, durable) {
+            (Self::Amqp, _) => Some("stuck"),
+            (Self::Stomp, true) => Some("stuck.s"),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// It takes what comes.

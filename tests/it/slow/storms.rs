@@ -1,15 +1,17 @@
 //! Storms of connections: the log says what happens in few lines.
 
 use crate::broker::Broker;
-use crate::wire::Socket;
 use crate::wire::amqp::Amqp;
 use crate::wire::mqtt::{Connect, Mqtt, packet};
 use crate::wire::stomp::{self, Stomp};
+use crate::wire::{Socket, eventually};
 use std::time::Duration;
 
 /// Lines that a minute of the log may have. No test here takes as long.
 const LINES_MAX: usize = 600;
 const THREADS: usize = 4;
+/// Memory that connections may leave behind when they are closed.
+const LEFT_MAX: usize = 32 << 20;
 
 fn many(full: usize, short: usize) -> usize {
     let is_full = std::env::var_os("CROSSDOCK_FLOODS").is_some_and(|value| value == "full");
@@ -38,10 +40,31 @@ fn connects_are_summed_up() {
         _ => drop(Amqp::connect(broker.amqp)),
     });
     // The same name again and again: each takes the session over.
-    storm(many(4_000, 400), |_| drop(Mqtt::connect(broker.mqtt, &Connect::v311("same"))));
+    // One of two at once may be refused.
+    storm(many(4_000, 400), |_| {
+        drop(Mqtt::log_in(Socket::connect(broker.mqtt), &Connect::v311("same")));
+    });
     assert!(lines(&broker) <= LINES_MAX, "{} lines", lines(&broker));
     let log = broker.log();
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
+/// Connections that are closed leave no memory behind.
+#[test]
+fn memory_of_closed_connections_comes_back() {
+    let broker = Broker::start();
+    let count = many(15_000, 3_000);
+    let connected = |n: usize| Mqtt::connect(broker.mqtt, &Connect::v5(&format!("idle{n}")));
+    drop(connected(0));
+    let before = broker.resident();
+    let connections: Vec<Mqtt> = (0..count).map(connected).collect();
+    let open = broker.resident().saturating_sub(before);
+    drop(connections);
+    let left = eventually("the memory of closed connections", || {
+        let left = broker.resident().saturating_sub(before);
+        (left < LEFT_MAX.min(open / 2)).then_some(left)
+    });
+    println!("{count} connections: {} KiB, {} KiB after they were closed", open >> 10, left >> 10);
 }
 
 #[test]

@@ -20,7 +20,7 @@ const SLICE_BYTES: usize = 256 << 10;
 /// Exchanges are copied, with their arguments.
 const SLICE_EXCHANGES: usize = 100;
 /// Pages of a queue: those at rest are only referred to, the others have 1,024 records at most.
-const SLICE_PAGES: usize = 16;
+const SLICE_PAGES: usize = 4;
 /// Bytes to which small pieces are put together, about.
 const PIECE_BYTES: usize = 1 << 20;
 

@@ -40,7 +40,7 @@ pub async fn run(shared: Arc<Shared>) {
         let mut pause = PAUSE;
         loop {
             let before = shared.pressure.memory.budget.used(Account::Waiting);
-            relieve(&shared, &mut spill).await;
+            let is_more = relieve(&shared, &mut spill).await;
             let used = shared.pressure.memory.budget.used(Account::Waiting);
             if shared.pressure.memory.is_over_high.load(Ordering::Acquire)
                 && !shared.pressure.memory.budget.is_over_low()
@@ -59,11 +59,11 @@ pub async fn run(shared: Arc<Shared>) {
                 break;
             }
             // Where little can be let go, passes one after another would only cost time. While publishers are held
-            // back, a pass that stores some of much is worth its time.
+            // back, or there is more to write than a pass writes, one that lets go of some of much is worth its time.
             let is_alarmed = shared.pressure.memory.is_over_high.load(Ordering::Acquire);
             let little = match is_alarmed {
                 true => used >= before,
-                false => used > before / 10 * 9,
+                false => !is_more && used > before / 10 * 9,
             };
             pause = if little { (pause * 2).min(PAUSE_MAX) } else { PAUSE };
             tokio::time::sleep(pause).await;
@@ -72,8 +72,10 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// One pass over all queues. In each, the records that are delivered next stay in memory, up to its share.
-async fn relieve(shared: &Arc<Shared>, spill: &mut SpillFiles) {
+/// One pass over all queues. In each, the records that are delivered next stay in memory, up to its share. True when
+/// some queue has more to write than a pass writes of it, and what it wrote has left memory.
+async fn relieve(shared: &Arc<Shared>, spill: &mut SpillFiles) -> bool {
+    let mut is_more = false;
     let mut queues: Vec<Arc<Queue>> = Vec::new();
     for vhost in shared.all_vhosts().iter() {
         for some in vhost.queues().chunks(QUEUES) {
@@ -88,12 +90,14 @@ async fn relieve(shared: &Arc<Shared>, spill: &mut SpillFiles) {
         let has_files = shared.committer.spilled.is_there();
         let may_spill = if has_files { spill.may_try(shared) } else { is_alarmed };
         let spill_bytes = if may_spill { SPILL_BYTES } else { 0 };
-        let to_spill = evict(&queue, Relief::new(share, spill_bytes)).await.to_spill;
+        let relief = evict(&queue, Relief::new(share, spill_bytes)).await;
+        let (to_spill, is_cut) = (relief.to_spill, relief.spill_bytes == 0);
         if to_spill.is_empty() {
             continue;
         }
         if has_files {
             spill.put(shared, &queue, &to_spill).await;
+            is_more |= is_cut && spill.refused.is_none();
             drop(to_spill);
             evict(&queue, Relief::new(share, 0)).await;
             continue;
@@ -110,11 +114,12 @@ async fn relieve(shared: &Arc<Shared>, spill: &mut SpillFiles) {
             });
         }
         if shared.committer.sync(unit).await.is_err() {
-            return;
+            return false;
         }
         drop(to_spill);
         evict(&queue, Relief::new(share, 0)).await;
     }
+    is_more
 }
 
 /// How writing to the spill files goes.
@@ -182,9 +187,12 @@ impl SpillFiles {
 
 /// One pass over a queue. Its lock is let go between two slices, and others have their turn.
 async fn evict(queue: &Queue, mut relief: Relief) -> Relief {
-    while queue.look(|state| state.sub.evict_some(&mut relief)) {
+    loop {
+        let is_more = queue.look(|state| state.sub.evict_some(&mut relief));
+        relief.gone.clear();
         tokio::task::yield_now().await;
+        if !is_more {
+            return relief;
+        }
     }
-    tokio::task::yield_now().await;
-    relief
 }
