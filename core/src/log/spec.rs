@@ -153,7 +153,8 @@ impl QueueSpec {
         }
     }
 
-    /// The name of the first setting that differs, for "inequivalent" errors.
+    /// The name of the first setting in which another declaration differs, for "inequivalent" errors. Limits that a
+    /// subscriber does not ask for take no part: earlier versions put some there.
     pub fn differs(&self, other: &QueueSpec) -> Option<&'static str> {
         let checks = [
             ("durable", self.durable == other.durable),
@@ -166,12 +167,23 @@ impl QueueSpec {
         let (a, b) = (&self.arguments, &other.arguments);
         let is_same = |name: &&&str| match (lookup(a, name), lookup(b, name)) {
             (Some(x), Some(y)) => x.equals(y),
+            (Some(_), None) => other.kept_for.is_some() && LENGTHS.contains(name),
             (x, y) => x.is_none() && y.is_none(),
         };
-        let differs = Self::ARGUMENTS.iter().find(|name| !is_same(name));
-        differs.copied().or((!same_arguments(a, b)).then_some("arguments"))
+        if let Some(name) = Self::ARGUMENTS.iter().find(|name| !is_same(name)) {
+            return Some(name);
+        }
+        let rest = |all: &[(Name, Value)]| -> Vec<(Name, Value)> {
+            let others = all.iter().filter(|(name, _)| !LENGTHS.contains(&&**name));
+            others.cloned().collect()
+        };
+        let is_other = !same_arguments(a, b) && !same_arguments(&rest(a), &rest(b));
+        is_other.then_some("arguments")
     }
 }
+
+/// Arguments that say how much a queue may hold.
+const LENGTHS: [&str; 2] = ["x-max-length", "x-max-length-bytes"];
 
 fn invalid(name: &str, why: &str) -> Error {
     Error::new(ErrorKind::Invalid, format!("invalid arg '{name}': {why}"))
@@ -270,6 +282,11 @@ mod tests {
         assert_eq!(a.differs(&b), None);
         assert_eq!(a.differs(&c), Some("x-max-length"));
         assert_eq!(a.differs(&QueueSpec::durable("q")), Some("x-max-length"));
+        // A subscriber that asks for no limit takes up what earlier versions made for it, and no other.
+        let asked = QueueSpec { kept_for: Some("me".into()), ..QueueSpec::durable("q") };
+        assert_eq!(a.differs(&asked), None);
+        let limited = QueueSpec { kept_for: Some("me".into()), ..c.clone() };
+        assert_eq!(a.differs(&limited), Some("x-max-length"));
         assert_eq!(a.show("x-max-length"), "the value '5' of type 'byte'");
         assert_eq!((a.show("x-expires"), a.show("durable")), ("none".into(), "'true'".into()));
     }
