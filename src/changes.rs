@@ -240,15 +240,7 @@ fn shown(bind: &Bind) -> String {
 
 impl Change {
     fn new(what: &'static str, name: impl Into<String>, how: How, counts: Counts) -> Self {
-        let name = name.into();
-        // What is said there may be a secret.
-        let is_hidden = what == "key" && name.starts_with("auth.");
-        let hidden = |value: Option<String>| value.filter(|_| !is_hidden).or(Some("***".into()));
-        let how = match how {
-            How::Value(from, to) if is_hidden => How::Value(hidden(from), hidden(to)),
-            how => how,
-        };
-        Self { what, name, how, counts }
+        Self { what, name: name.into(), how, counts }
     }
 
     /// One line of the log.

@@ -150,6 +150,12 @@ enum TlsCommand {
     SelfSigned {
         /// The folder to write them to.
         dir: PathBuf,
+        /// A name or address by which clients reach this machine; may be given several times.
+        #[arg(long = "name", value_name = "NAME")]
+        names: Vec<String>,
+        /// The common name in the client's certificate: the name of its user.
+        #[arg(long, value_name = "USER", default_value = "client")]
+        client: String,
     },
 }
 
@@ -203,7 +209,9 @@ fn main() -> ExitCode {
         Command::Session { command } => accounts::session(command),
         Command::Diff { file, sources } => diff(&file, &sources),
         Command::HashPassword => return hash_password(),
-        Command::Tls { command: TlsCommand::SelfSigned { dir } } => return self_signed(&dir),
+        Command::Tls { command: TlsCommand::SelfSigned { dir, names, client } } => {
+            return self_signed(&dir, &names, &client);
+        }
         Command::ConfigKeys => {
             print!("{}", config::reference());
             return ExitCode::SUCCESS;
@@ -279,15 +287,15 @@ fn hash_password() -> ExitCode {
 }
 
 /// Makes certificates to try TLS with.
-fn self_signed(dir: &Path) -> ExitCode {
-    match crossdock_net::tls::self_signed(dir) {
+fn self_signed(dir: &Path, names: &[String], client: &str) -> ExitCode {
+    match crossdock_net::tls::self_signed_for(dir, names, client) {
         Ok(made) => {
             let (authority, server, key) = (&made.authority, &made.server, &made.server_key);
             println!("tls_certificate = \"{}\"", server.display());
             println!("tls_key = \"{}\"", key.display());
             println!("tls_client_ca = \"{}\"", authority.display());
             eprintln!(
-                "clients trust {} and show {} with {}, whose common name is client",
+                "clients trust {} and show {} with {}, whose common name is {client}",
                 authority.display(),
                 made.client.display(),
                 made.client_key.display()
@@ -305,6 +313,9 @@ fn self_signed(dir: &Path) -> ExitCode {
 fn diff(file: &Path, sources: &Sources) -> Result<ExitCode, Vec<Mistake>> {
     let sources = sources.clone().with_file();
     let old = request(&sources);
+    if old.file.is_none() {
+        eprintln!("compared with the built-in values: name the other file with --config");
+    }
     let new = Request { file: Some(file), ..request(&sources) };
     let changes = diff::diff(&old, &new)?;
     for change in &changes {

@@ -119,6 +119,9 @@ impl Running {
         // The logins that are under way and those to come look at the handle of the start.
         let tokens = self.plan.tokens.clone();
         tokens.follow(&new.tokens);
+        if tokens.takes_tokens() {
+            tracing::info!("the keys of tokens are read again, for logins from now on");
+        }
         self.plan = Plan { ports, tokens, ..new };
         tracing::info!(changes = changes.len(), "the configuration was read again");
     }

@@ -7,7 +7,7 @@ use crate::rights::Rights;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What a client presented at login.
 #[derive(Clone)]
@@ -57,6 +57,20 @@ pub struct Login {
     pub loopback: bool,
     /// The peer's address as text, for logs, the audit and limits by address; empty: not known.
     pub peer: Name,
+    /// Why it is refused, for the log: whoever guesses is not told.
+    pub why: OnceLock<String>,
+}
+
+impl Login {
+    /// An attempt that nobody has judged yet.
+    pub fn new(credentials: Credentials, loopback: bool, peer: Name) -> Self {
+        Self { credentials, loopback, peer, why: OnceLock::new() }
+    }
+
+    /// Notes why it is refused. The first reason counts.
+    pub fn refused_because(&self, why: impl Into<String>) {
+        let _ = self.why.set(why.into());
+    }
 }
 
 /// A user and what it may do, wherever it is kept.
@@ -150,10 +164,14 @@ impl Authenticator for LoopbackGuest {
             }
             Credentials::Token { .. } | Credentials::Certificate { .. } => false,
         };
-        match known && login.loopback {
-            true => Ok(Identity::unlimited(GUEST)),
-            false => Err(Error::new(ErrorKind::Refused, "login was refused")),
+        if known && login.loopback {
+            return Ok(Identity::unlimited(GUEST));
         }
+        login.refused_because(match known {
+            true => "guest and clients without a name are let in from this machine only",
+            false => "guest has another password",
+        });
+        Err(Error::new(ErrorKind::Refused, "login was refused"))
     }
 
     fn access_of(&self, user: &str) -> Access {

@@ -69,6 +69,11 @@ impl TokenHandle {
         *self.0.write() = tokens;
     }
 
+    /// Whether tokens are taken at all.
+    pub fn takes_tokens(&self) -> bool {
+        self.0.read().is_some()
+    }
+
     fn get(&self) -> Option<Arc<Tokens>> {
         self.0.read().clone()
     }
@@ -89,13 +94,24 @@ impl Logins {
     async fn by_password(
         &self,
         (user, password): (&Name, &Secret),
-        address: IpAddr,
+        login: &Login,
         accounts: &dyn Directory,
     ) -> Result<Identity, Error> {
-        let account = accounts.account(user);
+        let (account, address) = (accounts.account(user), address(&login.peer));
         let hashes = account.as_deref().map(hashes);
+        let has_to_wait = self.verifier.is_refused(user, address);
         let attempt = Attempt { user, password, address, hashes };
-        self.verifier.verify(&attempt).await?;
+        if let Err(error) = self.verifier.verify(&attempt).await {
+            login.refused_because(match (error.kind(), &account) {
+                (ErrorKind::Refused, _) if has_to_wait => {
+                    "too many tries of this user from this address failed: it has to wait"
+                }
+                (ErrorKind::Refused, None) => "there is no such user",
+                (ErrorKind::Refused, Some(_)) => "the user has another password",
+                _ => error.detail(),
+            });
+            return Err(error);
+        }
         // It took a while: the user may be gone, or have other passwords by now.
         let now = accounts.account(user);
         let is_same = match (&account, &now) {
@@ -107,7 +123,10 @@ impl Logins {
                 let verified_by = account.verifiers.clone().into();
                 Ok(Identity { verified_by, ..identity(&account) })
             }
-            None => Err(refused()),
+            None => {
+                login.refused_because("the user was changed or removed meanwhile");
+                Err(refused())
+            }
         }
     }
 
@@ -116,17 +135,20 @@ impl Logins {
         &self,
         tokens: &Tokens,
         (claimed, token): (&Name, &Secret),
-        address: IpAddr,
+        login: &Login,
         accounts: &dyn Directory,
     ) -> Result<Identity, Error> {
+        let address = address(&login.peer);
         // Under a name that no user has: a right token does not forgive wrong passwords, nor the other way round.
         let back_off = Name::from(format!("\0{claimed}"));
-        self.verifier.admit(&back_off, address)?;
+        self.verifier.admit(&back_off, address).inspect_err(|_| {
+            login.refused_because("too many tokens from this address were refused: it has to wait");
+        })?;
         let identity = tokens.identity(token, accounts);
         let outcome = if identity.is_ok() { Outcome::Accepted } else { Outcome::Wrong };
         self.verifier.note(&back_off, address, outcome);
         identity.map_err(|why| {
-            tracing::debug!(user = ?claimed, %address, %why, "a token was refused");
+            login.refused_because(format!("its token does not do: {why}"));
             refused()
         })
     }
@@ -135,9 +157,10 @@ impl Logins {
     fn by_certificate(
         &self,
         (claimed, names): (&Name, &CertificateNames),
-        address: IpAddr,
+        login: &Login,
         accounts: &dyn Directory,
     ) -> Result<Identity, Error> {
+        let address = address(&login.peer);
         let account = match self.certificate_user {
             CertificateUser::CommonName => match names.common_names.as_slice() {
                 [only] => accounts.account(only),
@@ -151,10 +174,24 @@ impl Logins {
         };
         let account = account.filter(|account| claimed.is_empty() || *claimed == account.name);
         let named = account.as_ref().map_or(claimed, |account| &account.name);
-        self.verifier.admit(named, address)?;
+        self.verifier.admit(named, address).inspect_err(|_| {
+            login.refused_because(
+                "too many certificates from this address were refused: it has to wait",
+            );
+        })?;
         let outcome = if account.is_some() { Outcome::Accepted } else { Outcome::Unknown };
         self.verifier.note(named, address, outcome);
-        account.map(|account| identity(&account)).ok_or_else(refused)
+        account.map(|account| identity(&account)).ok_or_else(|| {
+            let CertificateNames { subject, alternative_names, .. } = names;
+            login.refused_because(match claimed.is_empty() {
+                true => format!("no user has a name of its certificate: {subject} {alternative_names:?}"),
+                false => format!(
+                    "its certificate is not that of the user it names, or there is no such user: {subject} \
+                     {alternative_names:?}"
+                ),
+            });
+            refused()
+        })
     }
 }
 
@@ -211,22 +248,21 @@ fn address(peer: &str) -> IpAddr {
 #[async_trait]
 impl Authenticator for Logins {
     async fn login(&self, login: &Login, accounts: &dyn Directory) -> Result<Identity, Error> {
-        let address = address(&login.peer);
         match (&login.credentials, self.tokens.get()) {
             (Credentials::Token { user, token }, Some(tokens)) => {
-                return self.by_token(&tokens, (user, token), address, accounts);
+                return self.by_token(&tokens, (user, token), login, accounts);
             }
             (Credentials::Password { user, password }, Some(tokens)) if is_token(password) => {
-                return self.by_token(&tokens, (user, password), address, accounts);
+                return self.by_token(&tokens, (user, password), login, accounts);
             }
             _ => {}
         }
         match &login.credentials {
             Credentials::Password { user, password } if **user != *GUEST => {
-                self.by_password((user, password), address, accounts).await
+                self.by_password((user, password), login, accounts).await
             }
             Credentials::Certificate { user, names } => {
-                self.by_certificate((user, names), address, accounts)
+                self.by_certificate((user, names), login, accounts)
             }
             Credentials::Anonymous | Credentials::Password { .. } | Credentials::Token { .. } => {
                 LoopbackGuest.login(login, accounts).await
@@ -287,7 +323,7 @@ mod tests {
     }
 
     fn login(credentials: Credentials, loopback: bool) -> Login {
-        Login { credentials, loopback, peer: "192.0.2.1:4711".into() }
+        Login::new(credentials, loopback, "192.0.2.1:4711".into())
     }
 
     fn password(user: &str, password: &'static str) -> Credentials {

@@ -32,13 +32,14 @@ impl Entrance {
         credentials: Credentials,
     ) -> Result<Identity, Error> {
         let (loopback, peer) = (self.loopback, self.peer.clone());
-        let login = Login { credentials, loopback, peer };
+        let login = Login::new(credentials, loopback, peer);
         let checked = broker.login(&login).await;
         if let Err(error) = &checked
             && error.kind() == ErrorKind::Refused
         {
             let (user, client) = self.claimed.get().cloned().unwrap_or_default();
-            let (protocol, why) = (self.protocol, error.detail());
+            let why = login.why.get().map_or(error.detail(), String::as_str);
+            let protocol = self.protocol;
             let (listener, peer, user, client) = (&self.listener, &self.peer, &user, &client);
             broker.note_refused_login(&RefusedLogin {
                 protocol,

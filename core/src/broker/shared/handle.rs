@@ -132,6 +132,7 @@ impl Broker {
     /// Stores what is pending and closes the store.
     pub async fn close(&self) -> Result<(), Error> {
         self.0.background.abort();
+        self.0.pressure.sleepers.report(true);
         self.0.committer.close();
         let committing = self.0.background.take_committer();
         if let Some(committing) = committing

@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 
 /// Between two warnings.
 const WARN_EVERY: Duration = Duration::from_secs(60);
+/// The first warning comes so long after the first dropped message: with what a burst of publishes has dropped.
+const FIRST_AFTER: Duration = Duration::from_secs(2);
 /// Queues whose dropped messages are counted one by one between two warnings.
 const QUEUES: usize = 8;
 
@@ -49,7 +51,6 @@ impl Sleepers {
     pub fn note_dropped(&self, queue: &Arc<Queue>, count: u64) {
         self.dropped.fetch_add(count, Ordering::Relaxed);
         self.recent.lock().add(queue, count);
-        self.report();
     }
 
     /// How many were dropped since the start.
@@ -57,10 +58,10 @@ impl Sleepers {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Warns of what was dropped since the last warning, if that is a minute ago.
-    pub fn report(&self) {
+    /// Warns of what was dropped since the last warning, if that is a minute ago. `is_last`: the broker ends.
+    pub fn report(&self, is_last: bool) {
         let mut recent = self.recent.lock();
-        if !recent.is_due() {
+        if !recent.is_due(is_last) {
             return;
         }
         let (dropped, whose) = recent.take();
@@ -69,9 +70,9 @@ impl Sleepers {
         let client = most.spec.kept_for.as_ref().map_or("", |name| &**name);
         let (vhost, queue) = (&most.vhost, &most.name);
         tracing::warn!(
-            client, %vhost, %queue, of_these, dropped,
-            "messages that waited for a subscriber were dropped, the oldest first: it holds more than it \
-             may, or all such subscribers hold more than the disk has room for"
+            client, %vhost, %queue, of_these, dropped, total = self.dropped(),
+            "messages that waited for a subscriber were dropped, the oldest first: it holds more than \
+             limits.subscription_bytes, or all such subscribers hold more than the disk has room for"
         );
     }
 }
@@ -80,6 +81,8 @@ impl Sleepers {
 #[derive(Default)]
 struct Recent {
     warned: Option<Instant>,
+    /// When the first was dropped since then.
+    began: Option<Instant>,
     dropped: u64,
     /// Whose it was: the few with the most (by the algorithm of Misra and Gries).
     by: Vec<(Arc<Queue>, u64)>,
@@ -88,6 +91,7 @@ struct Recent {
 impl Recent {
     fn add(&mut self, queue: &Arc<Queue>, mut count: u64) {
         self.dropped += count;
+        self.began.get_or_insert_with(Instant::now);
         if let Some((_, known)) = self.by.iter_mut().find(|(known, _)| Arc::ptr_eq(known, queue)) {
             *known += count;
             return;
@@ -106,13 +110,15 @@ impl Recent {
     }
 
     /// A minute has passed since the last warning, and there is something to say.
-    fn is_due(&self) -> bool {
-        self.dropped > 0 && self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY)
+    fn is_due(&self, is_last: bool) -> bool {
+        let has_begun = self.began.is_some_and(|at| at.elapsed() >= FIRST_AFTER);
+        let is_time = has_begun && self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY);
+        self.dropped > 0 && (is_last || is_time)
     }
 
     /// How many there were, and the queue with the most and its part.
     fn take(&mut self) -> (u64, Option<(Arc<Queue>, u64)>) {
-        self.warned = Some(Instant::now());
+        (self.warned, self.began) = (Some(Instant::now()), None);
         let most = self.by.drain(..).max_by_key(|(_, count)| *count);
         (std::mem::take(&mut self.dropped), most)
     }
@@ -139,12 +145,16 @@ mod tests {
             recent.add(&queues[7], 3);
             assert!(recent.by.len() <= QUEUES);
         }
-        assert!(recent.is_due());
+        assert!(!recent.is_due(false), "more may come in a moment");
+        recent.began = Instant::now().checked_sub(FIRST_AFTER);
+        assert!(recent.is_due(false));
         let (dropped, most) = recent.take();
         let (most, _) = most.expect("somebody's");
         assert_eq!((dropped, &*most.name), (4_000, "7"));
-        assert!(!recent.is_due());
+        assert!(!recent.is_due(true));
         recent.add(&queues[1], 5);
-        assert!(!recent.is_due(), "a minute has not passed");
+        recent.began = Instant::now().checked_sub(FIRST_AFTER);
+        assert!(!recent.is_due(false), "a minute has not passed");
+        assert!(recent.is_due(true), "the broker ends");
     }
 }

@@ -14,6 +14,7 @@ pub async fn run(shared: Arc<Shared>) {
             vhost.limits.report(&vhost.name);
         }
         shared.users.refused_logins.report();
+        shared.pressure.sleepers.report(false);
         match shared.follow_clock() {
             None => {}
             Some(Correction::Jumped(ahead_ms)) => {

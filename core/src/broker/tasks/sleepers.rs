@@ -51,7 +51,6 @@ pub async fn run(shared: Arc<Shared>) {
         let due = shared.pressure.sleepers.look_due.notified();
         // Either way it is time to look.
         let _ = tokio::time::timeout(PAUSE, due).await;
-        shared.pressure.sleepers.report();
         let started = Instant::now();
         look(&shared, &mut known).await;
         tokio::time::sleep(started.elapsed() * PAUSE_TIMES).await;

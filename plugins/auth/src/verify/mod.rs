@@ -211,6 +211,12 @@ impl Verifier {
         }
     }
 
+    /// Whether tries of the user from this address are refused now, because too many failed.
+    pub fn is_refused(&self, user: &Name, address: IpAddr) -> bool {
+        let source = self.source(user, address);
+        self.shared.state.lock().back_off.is_refused(&source, now())
+    }
+
     /// Notes how such a login ended. Right ones clear the back-off; wrong ones, and those of unknown users, count.
     pub fn note(&self, user: &Name, address: IpAddr, outcome: Outcome) {
         let source = self.source(user, address);

@@ -10,7 +10,7 @@ mod self_signed;
 mod whole;
 
 pub use load::{TlsMistake, TlsMistakeKind, load};
-pub use self_signed::{SelfSigned, SelfSignedError, self_signed};
+pub use self_signed::{SelfSigned, SelfSignedError, self_signed, self_signed_for};
 
 pub(crate) use whole::Whole;
 

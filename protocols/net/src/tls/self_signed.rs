@@ -25,7 +25,7 @@ pub struct SelfSigned {
     pub authority_key: PathBuf,
     pub server: PathBuf,
     pub server_key: PathBuf,
-    /// For the subject `CN=client`.
+    /// For the subject `CN=` and the client's name.
     pub client: PathBuf,
     pub client_key: PathBuf,
 }
@@ -39,10 +39,19 @@ pub enum SelfSignedError {
     Certificate(#[from] rcgen::Error),
 }
 
-/// Makes an authority, a server certificate for `localhost`, 127.0.0.1, ::1 and the machine's own name, and a client
-/// certificate, as files of `dir`, which is made if it is not there. No file is overwritten. Keys are readable by their
-/// owner only.
+/// For this machine, and a client named `client`: see [`self_signed_for`].
 pub fn self_signed(dir: &Path) -> Result<SelfSigned, SelfSignedError> {
+    self_signed_for(dir, &[], "client")
+}
+
+/// Makes an authority, a server certificate for `localhost`, 127.0.0.1, ::1, the machine's own name and `names` (host
+/// names and addresses), and a client certificate with the common name `client`, as files of `dir`, which is made if it
+/// is not there. No file is overwritten. Keys are readable by their owner only.
+pub fn self_signed_for(
+    dir: &Path,
+    names: &[String],
+    client: &str,
+) -> Result<SelfSigned, SelfSignedError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|source| SelfSignedError::File { file: dir.to_owned(), source })?;
     let files = SelfSigned {
@@ -59,8 +68,8 @@ pub fn self_signed(dir: &Path) -> Result<SelfSigned, SelfSignedError> {
     let keys = [(&files.authority_key, authority_key.serialize_pem())];
     let authority = Issuer::new(authority, authority_key);
     let server =
-        signed(server_names(), "crossdock", ExtendedKeyUsagePurpose::ServerAuth, &authority)?;
-    let client = signed(Vec::new(), "client", ExtendedKeyUsagePurpose::ClientAuth, &authority)?;
+        signed(server_names(names), "crossdock", ExtendedKeyUsagePurpose::ServerAuth, &authority)?;
+    let client = signed(Vec::new(), client, ExtendedKeyUsagePurpose::ClientAuth, &authority)?;
     for (file, text) in
         keys.into_iter().chain([(&files.server_key, server.1), (&files.client_key, client.1)])
     {
@@ -115,12 +124,17 @@ fn params(
 }
 
 /// What the server may be called, without repetition.
-fn server_names() -> Vec<String> {
+fn server_names(more: &[String]) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if !own.is_empty() && own.chars().all(is_name) && !names.contains(&own) {
         names.push(own);
+    }
+    for name in more {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
     }
     names
 }
