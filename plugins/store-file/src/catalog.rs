@@ -1,10 +1,11 @@
-//! The live segments and the offset of each entry in them: four bytes of memory for an entry. Shared by the writer
+//! The live segments and the offset of each entry in them. Shared by the writer
 //! thread and all readers; its locks are held for a look-up only, never while a file is read. The exception is a
 //! segment that a start did not read because a snapshot covers it: the first request for one of its entries reads it.
 
 use crate::disk::DiskFile;
 use crate::layout::{MAX_ENTRY, SegmentHeader, record_bytes};
 use crate::manifest::SegmentEnd;
+use crate::offsets::Offsets;
 use crate::scan::scan;
 use crate::window::{Extent, Window};
 use bytes::Bytes;
@@ -36,7 +37,7 @@ pub struct Segment {
 #[derive(Default)]
 struct Places {
     /// Offset in the file of each entry, from position `first` on; 0 for a damaged entry.
-    offsets: Vec<u32>,
+    offsets: Offsets,
     /// Offset behind the last entry.
     end: u64,
     /// Positions behind those in `offsets`, up to and including this one, are lost.
@@ -91,7 +92,9 @@ impl Segment {
                         );
                     }
                     places.is_evidence = !found.damage.is_empty();
-                    (places.offsets, places.end) = (found.offsets, found.end);
+                    places.offsets = Offsets::Whole(found.offsets);
+                    places.offsets.pack();
+                    places.end = found.end;
                     places.unread = None;
                 }
                 Err(error) => {
@@ -114,13 +117,13 @@ impl Segment {
     /// Adds entries at these offsets; the last one ends at `end`.
     pub fn push(&self, offsets: &[u32], end: u64) {
         let mut places = lock(&self.places);
-        places.offsets.extend_from_slice(offsets);
+        places.offsets.extend(offsets);
         places.end = end;
     }
 
-    /// No entries will be added: gives back the memory that was taken for more of them.
+    /// No entries will be added: where they are takes less memory from now on.
     pub fn close(&self) {
-        lock(&self.places).offsets.shrink_to_fit();
+        lock(&self.places).offsets.pack();
     }
 
     /// Marks the positions behind the last entry, up to and including this one, as lost.
@@ -143,17 +146,16 @@ impl Segment {
     /// Offset of the entry; none when it is damaged.
     pub fn offset(&self, pos: u64) -> Option<u32> {
         let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
-        self.places().offsets.get(nth).copied().filter(|offset| *offset > 0)
+        self.places().offsets.get(nth).filter(|offset| *offset > 0)
     }
 
     /// The byte range of the entry, up to the next undamaged one; none when it is damaged.
     pub fn span(&self, pos: u64) -> Option<Range<u64>> {
         let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
         let places = self.places();
-        let at = places.offsets.get(nth).copied().filter(|offset| *offset > 0)?;
-        let behind = places.offsets.get(nth.saturating_add(1)..).unwrap_or_default();
-        let next = behind.iter().find(|offset| **offset > 0);
-        let end = next.map_or(places.end, |next| u64::from(*next));
+        let at = places.offsets.get(nth).filter(|offset| *offset > 0)?;
+        let next = places.offsets.from(nth.saturating_add(1)).find(|offset| *offset > 0);
+        let end = next.map_or(places.end, u64::from);
         // Damaged entries may follow, so the range is limited to the largest possible entry.
         let most = u64::from(at).saturating_add(record_bytes(MAX_ENTRY));
         Some(u64::from(at)..end.min(most))
@@ -163,8 +165,7 @@ impl Segment {
     pub fn lost(&self, pos: u64) -> Range<u64> {
         let places = self.places();
         let nth = usize::try_from(pos.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let rest = places.offsets.get(nth..).unwrap_or_default();
-        let end = match rest.iter().position(|offset| *offset > 0) {
+        let end = match places.offsets.from(nth).position(|offset| offset > 0) {
             Some(count) => pos.saturating_add(count as u64),
             None => {
                 let counted = self.first.saturating_add(places.offsets.len() as u64);

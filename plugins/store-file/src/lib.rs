@@ -7,7 +7,7 @@
 //! | `writer` `queue` `journal` `dead` | appending: waiting entries, the writer thread, entries that are no longer needed |
 //! | `spare` `reserve` | disk space: the next segment, made before it is needed; the reserve file for a full disk |
 //! | `spill` | files for what leaves memory and need not survive |
-//! | `reader` `fetch` `catalog` | reading: in order, by position; which segment and where in it |
+//! | `reader` `fetch` `catalog` `offsets` | reading: in order, by position; which segment and where in it |
 //! | `survey` `scan` | what the files hold, what is torn, what is damaged |
 //! | `recovery` `verify` | starting: repairs what it finds; checking: reports it and changes nothing |
 //! | `snapshot` `manifest` | the two kinds of file that are replaced as a whole |
@@ -44,6 +44,7 @@ mod full_disk_tests;
 mod journal;
 mod layout;
 mod manifest;
+mod offsets;
 mod queue;
 mod reader;
 mod recovery;
