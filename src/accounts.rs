@@ -134,8 +134,8 @@ fn stopped_store(loaded: &Loaded) -> Result<Arc<dyn Store>, Mistakes> {
     wiring::store(dir, sizes).map_err(|error| {
         let hint = match error {
             wiring::OpenError::Locked { .. } => {
-                ": a broker is running, and this command changes users of a stopped one; stop it, or \
-                 put the user into its configuration file and send SIGHUP"
+                ": a broker is running, and this command is for a stopped one; users can also be put \
+                 into its configuration file, which SIGHUP has it read again"
             }
             _ => "",
         };

@@ -69,7 +69,11 @@ pub struct RightsOrder {
     #[arg(long, value_name = "PATTERN")]
     pub read: Vec<String>,
     /// It may not enter the virtual host at all.
-    #[arg(long, conflicts_with_all = ["configure", "write", "read"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["configure", "write", "read"],
+        required_unless_present_any = ["configure", "write", "read"]
+    )]
     pub none: bool,
     /// The virtual host.
     #[arg(long, default_value = "/")]

@@ -145,8 +145,10 @@ impl Draft {
             }
             for (limit, value) in user.limits.iter().filter(|(_, value)| *value >= 0) {
                 let user = &user.name;
-                self.left_out
-                    .push(format!("{limit} = {value} of user '{user}': there are no quotas yet"));
+                self.left_out.push(format!(
+                    "{limit} = {value} of user '{user}': there is limits.connections_per_user for all, \
+                     and no limit for one of them"
+                ));
             }
             let verifiers = user.password.iter();
             let account = Account {

@@ -1,6 +1,6 @@
-//! Where the entries of a segment are: four bytes for an entry while the segment grows, one or two from when it is full.
-//! A packed table has the whole offset of each [`BLOCK`]th entry, and of the others how far behind the one before them
-//! they are.
+//! Where the entries of a segment are: four bytes for an entry while the segment grows, one or two from when it is
+//! full. A packed table has the whole offset of each [`BLOCK`]th entry, and of the others how far behind the one
+//! before them they are.
 
 use crate::layout::ALIGN;
 
@@ -69,8 +69,8 @@ impl Offsets {
         })
     }
 
-    /// No entries will be added: takes less memory from now on. A table with damaged entries stays as it is, and so does
-    /// one with entries so large that there are few of them.
+    /// No entries will be added: takes less memory from now on. A table with damaged entries stays as it is, and so
+    /// does one with entries so large that there are few of them.
     pub fn pack(&mut self) {
         if let Offsets::Whole(all) = self {
             all.shrink_to_fit();

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 const FREE_FAILURES: u32 = 4;
 /// The first delay. It doubles with each further failure.
 const DELAY_FIRST: Duration = Duration::from_secs(1);
-/// Between two looks at what was right lately, for a source that is refused.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// A source that is refused may have so many looks at what was right lately at once: a fleet that comes back. Each is
+/// there again after [`LOOK_AGAIN`].
+const LOOKS: u32 = 50;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The longest delay.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 /// After this time without a failure, all is forgotten.
@@ -27,7 +29,7 @@ const ORIGIN_FAILURES_DOUBTFUL: u32 = 20;
 struct Failures {
     count: u32,
     refused_until: Instant,
-    /// When it was last looked whether a password of a source that is refused was right lately.
+    /// When all looks of the source at what was right lately are there again; none: it has had none.
     looked: Option<Instant>,
 }
 
@@ -49,13 +51,14 @@ impl BackOff {
         self.sources.get(source, now).is_some_and(|(_, failures)| now < failures.refused_until)
     }
 
-    /// Whether it may be looked if a password was right lately, although the source is refused: ten times a second.
+    /// Whether it may be looked if a password was right lately, although the source is refused: ten times a second in
+    /// the long run.
     pub(crate) fn may_look(&mut self, source: &Source, now: Instant) -> bool {
         let Some(failures) = self.sources.get_mut(source, now) else { return true };
-        let may =
-            failures.looked.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN_LOOKS);
+        let all_there = failures.looked.unwrap_or(now).max(now) + LOOK_AGAIN;
+        let may = all_there <= now + LOOK_AGAIN * LOOKS;
         if may {
-            failures.looked = Some(now);
+            failures.looked = Some(all_there);
         }
         may
     }
