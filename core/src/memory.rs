@@ -339,7 +339,11 @@ impl JournalWriter for Writer {
     async fn trim(&mut self, dead: &[Range<Pos>]) -> Result<(), StoreError> {
         let mut state = self.store.0.state.lock();
         for range in dead {
-            state.entries.retain(|pos, _| !(range.start.0..range.end.0).contains(pos));
+            let there = state.entries.range(range.start.0..range.end.0);
+            let gone: Vec<u64> = there.map(|(pos, _)| *pos).collect();
+            for pos in gone {
+                state.entries.remove(&pos);
+            }
         }
         Ok(())
     }
