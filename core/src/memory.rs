@@ -338,13 +338,14 @@ impl JournalWriter for Writer {
 
     async fn trim(&mut self, dead: &[Range<Pos>]) -> Result<(), StoreError> {
         let mut state = self.store.0.state.lock();
-        for range in dead {
-            let there = state.entries.range(range.start.0..range.end.0);
-            let gone: Vec<u64> = there.map(|(pos, _)| *pos).collect();
-            for pos in gone {
-                state.entries.remove(&pos);
-            }
-        }
+        let mut dead: Vec<Range<u64>> = dead.iter().map(|r| r.start.0..r.end.0).collect();
+        dead.sort_unstable_by_key(|range| range.start);
+        // One pass over entries and ranges: there can be many of both.
+        let mut dead = dead.into_iter().peekable();
+        state.entries.retain(|pos, _| {
+            while dead.next_if(|range| range.end <= *pos).is_some() {}
+            !dead.peek().is_some_and(|range| range.contains(pos))
+        });
         Ok(())
     }
 

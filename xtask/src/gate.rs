@@ -12,6 +12,9 @@ const FEW: u64 = 1_000;
 const MANY: u64 = 4_000;
 /// More than this above its budget is a regression, in percent.
 const TOLERANCE: f64 = 1.0;
+/// A scenario above that is counted again, and its least count holds: batches are smaller when the machine is busy,
+/// which only ever adds instructions.
+const TRIES: usize = 4;
 
 /// What budgets.txt says above its rows.
 const HEAD: &str = "\
@@ -34,6 +37,13 @@ fn budgets() -> PathBuf {
     root().join("benches/gate/budgets.txt")
 }
 
+/// Instructions for one message.
+fn per_message(binary: &Path, scenario: &str) -> Result<u64> {
+    let few = instructions(binary, scenario, FEW)?;
+    let many = instructions(binary, scenario, MANY)?;
+    Ok((many.saturating_sub(few) + (MANY - FEW) / 2) / (MANY - FEW))
+}
+
 /// Compares; with `record` lowers the budgets that are higher than needed, and adds scenarios that have none.
 pub fn gate(record: bool) -> Result<()> {
     let build = cargo(&["build", "--release", "--package", "crossdock-gate"]).status();
@@ -47,12 +57,16 @@ pub fn gate(record: bool) -> Result<()> {
     let (mut rows, mut over) = (Vec::new(), Vec::new());
     println!("{:<16} {:>10} {:>10} {:>8}", "scenario", "budget", "now", "change");
     for name in names.lines() {
-        let few = instructions(&binary, name, FEW)?;
-        let many = instructions(&binary, name, MANY)?;
-        let now = (many.saturating_sub(few) + (MANY - FEW) / 2) / (MANY - FEW);
         let row = known.iter().find(|row| row.scenario == name);
         let budget = row.map_or(0, |row| row.budget);
-        let change = (now as f64 / budget as f64 - 1.0) * 100.0;
+        let over_by = |now: u64| (now as f64 / budget as f64 - 1.0) * 100.0;
+        let mut now = per_message(&binary, name)?;
+        for _ in 1..TRIES {
+            if over_by(now) > TOLERANCE && row.is_some() {
+                now = now.min(per_message(&binary, name)?);
+            }
+        }
+        let change = over_by(now);
         println!("{name:<16} {budget:>10} {now:>10} {change:>+7.1}%");
         if change > TOLERANCE && (row.is_some() || !record) {
             over.push(name);
