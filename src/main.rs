@@ -327,7 +327,7 @@ fn diff(file: &Path, sources: &Sources) -> Result<ExitCode, Vec<Mistake>> {
 impl Sources {
     /// With the file that is read where none is given. It stays the same as long as the process lives.
     fn with_file(mut self) -> Self {
-        // Where that cannot be told, reading it says why.
+        // A file whose presence cannot be checked is chosen: reading it then reports the error.
         let is_there = |file: &Path| file.try_exists().unwrap_or(true);
         self.config = config::choose_file(self.config.as_deref(), &environment(), is_there);
         self

@@ -14,7 +14,7 @@ pub struct Old {
 }
 
 impl Subscription {
-    /// Stored records that wait, the oldest first, from that one on: about so many, and so many bytes. And where the
+    /// Stored records that wait, the oldest first, from `from` on: about `most`, of about `bytes` bytes. And where the
     /// next ones begin; none: there are no more.
     pub fn oldest(&self, from: Offset, (most, bytes): (usize, u64)) -> (Vec<Old>, Option<Offset>) {
         let (mut found, mut looked, mut sum, mut next) = (Vec::new(), 0, 0, None);

@@ -52,7 +52,7 @@ impl House {
         free
     }
 
-    /// Publishes so many messages, each with its number, and waits until they are stored.
+    /// Publishes messages, each with its number as its body, and waits until they are stored.
     async fn publish(&mut self, key: &str, count: usize) {
         for n in 0..count {
             let body = format!("{:0>BODY$}", self.sent);

@@ -77,7 +77,7 @@ fn check_user(name: &str, tags: &[Name], verifiers: &[Secret]) -> Result<(), Err
 }
 
 impl State {
-    /// `LimitReached` when there is no room for so many more users.
+    /// `LimitReached` when `more` further users would exceed [`USERS_MAX`].
     fn check_room(&self, more: usize) -> Result<(), Error> {
         if more > 0 && self.made.len() + more > USERS_MAX {
             let detail =

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// In this time there are at most so many lines, and one that sums up the rest.
+/// In one minute the log has at most [`LINES_MAX`] lines, and one with the number of the other refused logins.
 const MINUTE: Duration = Duration::from_secs(60);
 const LINES_MAX: u64 = 100;
 

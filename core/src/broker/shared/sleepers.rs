@@ -20,7 +20,7 @@ const QUEUES: usize = 8;
 pub struct Sleepers {
     /// Bytes that were written to the journal since the start.
     written: AtomicU64,
-    /// When so many were, it is time to look.
+    /// Value of `written` from which on the task measures the queues again.
     look_at: AtomicU64,
     pub look_due: Notify,
     /// Messages dropped since the start.
@@ -42,7 +42,7 @@ impl Sleepers {
         self.written.load(Ordering::Acquire)
     }
 
-    /// After so many bytes more it is time to look again.
+    /// The task measures the queues again when `bytes` more were written to the journal.
     pub fn look_after(&self, bytes: u64) {
         self.look_at.store(self.written().saturating_add(bytes), Ordering::Release);
     }

@@ -145,7 +145,7 @@ impl Users {
         }
     }
 
-    /// Accounts have changed, or that of one user: connections that nothing lets in any more are told to end.
+    /// Accounts have changed, or only that of user `changed`: closes the connections whose user or password is gone.
     pub fn end_connections(&self, changed: Option<&str>) {
         let mut ends = Vec::new();
         let mut look_at = |user: &Name, of_user: &BTreeMap<u64, Connected>| {

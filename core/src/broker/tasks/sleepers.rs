@@ -88,7 +88,7 @@ impl Known {
     }
 }
 
-/// Bytes that they may hold when they hold so many.
+/// Bytes that these queues may hold together, given the bytes that they hold now.
 fn limit(shared: &Shared, held: u64) -> u64 {
     let disk = &shared.pressure.disk;
     let room = disk.bytes_to_mark.load(Ordering::Acquire).saturating_add(held);
@@ -197,8 +197,8 @@ async fn count(shared: &Shared, queues: &[Housed]) -> u64 {
 /// Where the records of a queue that were not judged yet begin; none: all were.
 type Cursors = FxHashMap<LogId, Option<Offset>>;
 
-/// Drops the oldest records of the largest queue, and of the one that is the largest then, until so many bytes are free
-/// or nothing can be. Returns how many are.
+/// Drops the oldest records of the largest queue, and then of the next largest, until `wanted` bytes are free or
+/// nothing more can be freed. Returns the number of bytes that are free now.
 async fn make_room(
     shared: &Arc<Shared>,
     (all, sleepers): (&[Housed], &[Housed]),
@@ -232,7 +232,7 @@ struct Held {
     stays: bool,
 }
 
-/// Drops those of these records that only subscribers' queues have, from all of them, until so many bytes are free.
+/// Drops those of these records that only subscribers' queues have, from all of them, until `wanted` bytes are free.
 /// Returns how many are.
 async fn drop_together(shared: &Arc<Shared>, all: &[Housed], (old, wanted): (&[Old], u64)) -> u64 {
     let held = |old: &Old| (old.place, Held { size: old.size, by: Vec::new(), stays: false });

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const FREE_FAILURES: u32 = 4;
 /// The first delay. It doubles with each further failure.
 const DELAY_FIRST: Duration = Duration::from_secs(1);
-/// A source that is refused may have so many looks at what was right lately at once: a fleet that comes back. Each is
+/// Passwords of a refused source that are compared with those right lately, at once: a fleet that comes back. Each is
 /// there again after [`LOOK_AGAIN`].
 const LOOKS: u32 = 50;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
