@@ -92,8 +92,8 @@ impl Segment {
                         );
                     }
                     places.is_evidence = !found.damage.is_empty();
-                    places.offsets = Offsets::Whole(found.offsets);
-                    places.offsets.pack();
+                    places.offsets.extend(&found.offsets);
+                    places.offsets.shrink();
                     places.end = found.end;
                     places.unread = None;
                 }
@@ -123,7 +123,7 @@ impl Segment {
 
     /// No entries will be added: where they are takes less memory from now on.
     pub fn close(&self) {
-        lock(&self.places).offsets.pack();
+        lock(&self.places).offsets.shrink();
     }
 
     /// Marks the positions behind the last entry, up to and including this one, as lost.

@@ -1,6 +1,6 @@
-//! Where the entries of a segment are: four bytes for an entry while the segment grows, one or two from when it is
-//! full. A packed table has the whole offset of each [`BLOCK`]th entry, and of the others how far behind the one
-//! before them they are.
+//! Where the entries of a segment are. Those of a whole [`BLOCK`] are packed: the offset of the first, and one byte for
+//! each other, or two, that say how far it is behind the one before it. The last ones take four bytes each until their
+//! block is whole, so that the table of a segment that grows does not take more than that of a full one.
 
 use crate::layout::ALIGN;
 
@@ -8,51 +8,44 @@ use crate::layout::ALIGN;
 const BLOCK: usize = 128;
 
 /// The offsets of a segment's entries; 0 for a damaged one.
-pub enum Offsets {
-    Whole(Vec<u32>),
-    Packed { blocks: Box<[u32]>, steps: Steps },
+#[derive(Default)]
+pub struct Offsets {
+    blocks: Vec<Block>,
+    /// Of the entries behind the last whole block.
+    rest: Vec<u32>,
 }
 
-/// Distances between neighbours, in units of [`ALIGN`] bytes.
-pub enum Steps {
-    Small(Box<[u8]>),
-    Large(Box<[u16]>),
-}
-
-impl Default for Offsets {
-    fn default() -> Self {
-        Offsets::Whole(Vec::new())
-    }
+/// [`BLOCK`] entries.
+enum Block {
+    /// The first one's offset, and the distances between neighbours in units of [`ALIGN`] bytes.
+    Small(u32, Box<[u8]>),
+    /// The same.
+    Large(u32, Box<[u16]>),
+    /// One of them is damaged, or larger than a distance can say.
+    Whole(Box<[u32]>),
 }
 
 impl Offsets {
     pub fn len(&self) -> usize {
-        match self {
-            Offsets::Whole(all) => all.len(),
-            Offsets::Packed { steps, .. } => steps.len(),
-        }
+        self.blocks.len() * BLOCK + self.rest.len()
     }
 
-    /// Adds entries. A packed table is made whole for that: nobody adds to a segment that is full.
+    /// Adds entries.
     pub fn extend(&mut self, more: &[u32]) {
-        if let Offsets::Packed { .. } = self {
-            *self = Offsets::Whole(self.from(0).collect());
-        }
-        if let Offsets::Whole(all) = self {
-            all.extend_from_slice(more);
+        for offset in more {
+            self.rest.push(*offset);
+            if self.rest.len() == BLOCK {
+                self.blocks.push(Block::of(&self.rest));
+                self.rest.clear();
+            }
         }
     }
 
     /// The offset of an entry; 0: it is damaged; none: there are fewer.
     pub fn get(&self, nth: usize) -> Option<u32> {
-        match self {
-            Offsets::Whole(all) => all.get(nth).copied(),
-            Offsets::Packed { blocks, steps } => {
-                let first = nth - nth % BLOCK;
-                let behind = (first + 1..=nth).map(|at| steps.get(at)).sum::<Option<u32>>()?;
-                let block = blocks.get(nth / BLOCK).copied();
-                block.filter(|_| nth < steps.len()).map(|offset| offset + behind)
-            }
+        match self.blocks.get(nth / BLOCK) {
+            Some(block) => block.get(nth % BLOCK),
+            None => self.rest.get(nth - self.blocks.len() * BLOCK).copied(),
         }
     }
 
@@ -60,64 +53,64 @@ impl Offsets {
     pub fn from(&self, nth: usize) -> impl Iterator<Item = u32> {
         let mut before = None;
         (nth..self.len()).map_while(move |at| {
-            let step = |before: u32| match self {
-                Offsets::Packed { steps, .. } if at % BLOCK > 0 => Some(before + steps.get(at)?),
-                _ => None,
-            };
+            let step = |before| self.blocks.get(at / BLOCK)?.behind(at % BLOCK, before);
             before = before.and_then(step).or_else(|| self.get(at));
             before
         })
     }
 
-    /// No entries will be added: takes less memory from now on. A table with damaged entries stays as it is, and so
-    /// does one with entries so large that there are few of them.
-    pub fn pack(&mut self) {
-        if let Offsets::Whole(all) = self {
-            all.shrink_to_fit();
-            if let Some(steps) = Steps::between(all) {
-                let blocks = all.iter().copied().step_by(BLOCK).collect();
-                *self = Offsets::Packed { blocks, steps };
-            }
-        }
+    /// No entries will be added: takes no more memory than it needs from now on.
+    pub fn shrink(&mut self) {
+        self.blocks.shrink_to_fit();
+        self.rest.shrink_to_fit();
     }
 }
 
-impl Steps {
-    /// The distances of these offsets; none if they are not all behind each other, or one is too large.
-    fn between(all: &[u32]) -> Option<Self> {
+impl Block {
+    fn of(all: &[u32]) -> Self {
+        Self::packed(all).unwrap_or_else(|| Block::Whole(all.into()))
+    }
+
+    /// None if they are not all behind each other, or one is too large.
+    fn packed(all: &[u32]) -> Option<Self> {
         let unit = u32::try_from(ALIGN).ok()?;
         let step = |(before, offset): (&u32, &u32)| {
             let distance = offset.checked_sub(*before)?;
             (*before > 0 && distance % unit == 0).then_some(distance / unit)
         };
-        let pairs = all.iter().zip(all.get(1..)?);
-        // The first one has nothing before it.
-        let steps =
-            std::iter::once(Some(0)).chain(pairs.map(step)).collect::<Option<Vec<u32>>>()?;
+        let (first, others) = all.split_first()?;
+        let steps = all.iter().zip(others).map(step).collect::<Option<Vec<u32>>>()?;
         let small: Option<Box<[u8]>> = steps.iter().map(|step| u8::try_from(*step).ok()).collect();
-        match small {
-            Some(small) => Some(Steps::Small(small)),
-            None => {
-                let large = steps.iter().map(|step| u16::try_from(*step).ok());
-                Some(Steps::Large(large.collect::<Option<_>>()?))
-            }
+        if let Some(small) = small {
+            return Some(Block::Small(*first, small));
         }
+        let large = steps.iter().map(|step| u16::try_from(*step).ok());
+        Some(Block::Large(*first, large.collect::<Option<_>>()?))
     }
 
-    fn len(&self) -> usize {
-        match self {
-            Steps::Small(all) => all.len(),
-            Steps::Large(all) => all.len(),
-        }
-    }
-
-    /// How many bytes an entry is behind the one before it.
+    /// The offset of its nth entry.
     fn get(&self, nth: usize) -> Option<u32> {
-        let units = match self {
-            Steps::Small(all) => all.get(nth).copied().map(u32::from)?,
-            Steps::Large(all) => all.get(nth).copied().map(u32::from)?,
+        let (first, units) = match self {
+            Block::Whole(all) => return all.get(nth).copied(),
+            Block::Small(first, steps) => {
+                (first, steps.get(..nth)?.iter().map(|step| u32::from(*step)).sum::<u32>())
+            }
+            Block::Large(first, steps) => {
+                (first, steps.get(..nth)?.iter().map(|step| u32::from(*step)).sum::<u32>())
+            }
         };
-        units.checked_mul(u32::try_from(ALIGN).ok()?)
+        first.checked_add(units.checked_mul(u32::try_from(ALIGN).ok()?)?)
+    }
+
+    /// The offset of its nth entry, where that of the one before it is known and not 0; none for the first of them.
+    fn behind(&self, nth: usize, before: u32) -> Option<u32> {
+        let step = nth.checked_sub(1)?;
+        let units = match self {
+            Block::Whole(_) => return None,
+            Block::Small(_, steps) => u32::from(*steps.get(step)?),
+            Block::Large(_, steps) => u32::from(*steps.get(step)?),
+        };
+        before.checked_add(units.checked_mul(u32::try_from(ALIGN).ok()?)?)
     }
 }
 
@@ -137,13 +130,16 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_table_says_what_the_whole_one_said() {
+    fn a_packed_table_says_what_was_put_in() {
         for sizes in [&[13u32][..], &[5, 255, 7], &[6, 300, 9], &[1, 70_000, 4]] {
             for count in [0, 1, 2, 127, 128, 129, 1_000] {
                 let all = offsets(sizes, count);
                 let mut packed = Offsets::default();
-                packed.extend(&all);
-                packed.pack();
+                // In pieces, as they are written.
+                for some in all.chunks(7) {
+                    packed.extend(some);
+                }
+                packed.shrink();
                 assert_eq!(packed.len(), count);
                 for nth in 0..count + 3 {
                     assert_eq!(packed.get(nth), all.get(nth).copied(), "{sizes:?} {count} {nth}");
@@ -156,17 +152,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_sound_tables_are_packed() {
-        let is_packed = |all: &[u32]| {
-            let mut offsets = Offsets::default();
-            offsets.extend(all);
-            offsets.pack();
-            assert_eq!(offsets.from(0).collect::<Vec<_>>(), all);
-            matches!(offsets, Offsets::Packed { .. })
+    /// The kinds of the blocks that these offsets are packed into.
+    fn kinds(all: &[u32]) -> String {
+        let mut offsets = Offsets::default();
+        offsets.extend(all);
+        assert_eq!(offsets.from(0).collect::<Vec<_>>(), all);
+        let kind = |block: &Block| match block {
+            Block::Small(..) => 's',
+            Block::Large(..) => 'l',
+            Block::Whole(..) => 'w',
         };
-        assert!(is_packed(&[64, 72, 80]) && is_packed(&[64, 64 + 8 * 65_535]));
-        assert!(!is_packed(&[64, 0, 80]) && !is_packed(&[0, 64]), "a damaged entry");
-        assert!(!is_packed(&[64, 64 + 8 * 65_536]), "a large entry");
+        offsets.blocks.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn a_block_is_as_small_as_its_entries_allow() {
+        let sound = offsets(&[13], 4 * BLOCK);
+        assert_eq!(kinds(&sound), "ssss");
+        for (at, then) in [(0, "wsss"), (127, "wsss"), (128, "swss"), (200, "swss")] {
+            let mut damaged = sound.clone();
+            damaged[at] = 0;
+            assert_eq!(kinds(&damaged), then, "a damaged entry at {at}");
+        }
+        let with_one = |size| {
+            let sizes: Vec<u32> = (0..3 * BLOCK).map(|n| if n == 150 { size } else { 3 }).collect();
+            kinds(&offsets(&sizes, 3 * BLOCK))
+        };
+        assert_eq!([with_one(255), with_one(256)], ["sss", "sls"]);
+        assert_eq!([with_one(65_535), with_one(65_536)], ["sls", "sws"]);
     }
 }

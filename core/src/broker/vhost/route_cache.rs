@@ -16,13 +16,18 @@ use std::sync::Arc;
 const SHARDS: usize = 16;
 /// Bytes that one part takes at most. Beyond that it begins anew.
 const SHARD_BYTES: usize = 4 << 20;
-/// With so many routes a part is first looked through for those that are out of date.
-const FIRST_SWEEP: usize = 256;
+/// With this many routes a part is first looked through for those that are out of date: they keep queues alive that
+/// are deleted, some kilobytes each.
+const FIRST_SWEEP: usize = 16;
 /// Places in a connection's own table.
 const PLACES: usize = 256;
-/// Routes to more receivers than this are in the virtual host's cache only, so that connections do not keep many old
-/// ones alive.
+/// After this many new routes the table is looked through, too.
+const TABLE_SWEEP: usize = 64;
+/// Routes to more receivers than this are in the virtual host's cache only.
 const SMALL_ROUTE: usize = 64;
+/// Receivers of all routes in a connection's table, at most: a connection that publishes nothing more keeps them alive
+/// until it ends.
+const RECEIVERS: usize = 1024;
 
 /// A route, and what it was resolved at.
 #[derive(Clone)]
@@ -32,6 +37,10 @@ struct Cached {
 }
 
 impl Cached {
+    fn receivers(&self) -> usize {
+        self.route.queues.len() + self.route.sessions.len()
+    }
+
     fn bytes(&self, address: &Address) -> usize {
         let Route { queues, sessions, content, .. } = &*self.route;
         address.cost()
@@ -129,6 +138,9 @@ pub struct RouteTable {
     places: Vec<Option<(Address, Cached)>>,
     /// The place that was used last: most connections publish to one address again and again.
     last: usize,
+    /// Routes that were put here since it was looked through, and the receivers of all that are here.
+    put: usize,
+    receivers: usize,
 }
 
 impl RouteTable {
@@ -171,7 +183,7 @@ impl RouteTable {
     ) -> Option<Arc<Route>> {
         let cached = shared.get(address, generations).filter(|cached| cached.stamp == stamp)?;
         let route = cached.route.clone();
-        self.set(Self::place(address), address, cached);
+        self.set(address, cached, generations);
         Some(route)
     }
 
@@ -184,27 +196,51 @@ impl RouteTable {
     ) {
         let cached = Cached { stamp, route: route.clone() };
         shared.put(address, cached.clone(), generations);
-        self.set(Self::place(address), address, cached);
+        self.set(address, cached, generations);
     }
 
-    fn set(&mut self, place: usize, address: &Address, cached: Cached) {
-        let Route { queues, sessions, .. } = &*cached.route;
-        if queues.len() + sessions.len() > SMALL_ROUTE {
+    fn set(&mut self, address: &Address, cached: Cached, generations: &Generations) {
+        let receivers = cached.receivers();
+        if receivers > SMALL_ROUTE {
             return;
         }
         if self.places.is_empty() {
             self.places.resize_with(PLACES, || None);
         }
+        self.put += 1;
+        self.receivers += receivers;
+        if self.put > TABLE_SWEEP || self.receivers > RECEIVERS {
+            self.sweep(generations, receivers);
+        }
+        let place = Self::place(address);
         if let Some(slot) = self.places.get_mut(place) {
-            *slot = Some((address.detached(), cached));
+            let before = slot.replace((address.detached(), cached));
+            self.receivers -= before.map_or(0, |(_, cached)| cached.receivers());
             self.last = place;
         }
+    }
+
+    /// Lets go what is out of date; everything, if there is no room for a route to so many receivers otherwise.
+    fn sweep(&mut self, generations: &Generations, receivers: usize) {
+        for slot in &mut self.places {
+            slot.take_if(|(_, known)| !generations.is_current(known.stamp));
+        }
+        let left: usize = self.places.iter().flatten().map(|(_, known)| known.receivers()).sum();
+        self.receivers = left + receivers;
+        if self.receivers > RECEIVERS {
+            self.places.fill_with(|| None);
+            self.receivers = receivers;
+        }
+        self.put = 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LogId;
+    use crate::log::QueueSpec;
+    use crate::message::Timestamp;
 
     fn address(n: usize) -> Address {
         Address::new("x".into(), format!("k{n}").as_str().into())
@@ -240,6 +276,50 @@ mod tests {
         }
         let left: usize = shared.shards.iter().map(|shard| shard.lock().routes.len()).sum();
         assert!(left <= 10_000 + 500, "{left}: those that are out of date went");
+    }
+
+    #[test]
+    fn deleted_queues_are_let_go() {
+        let budget = Arc::new(Budget::new(1 << 20, 1 << 30));
+        let (shared, generations) = (RouteCache::new(&budget), Generations::new());
+        let mut table = RouteTable::default();
+        let mut routes = Vec::new();
+        for n in 0..10_000 {
+            let (route, stamp) = (Arc::new(Route::default()), generations.stamp(&address(n).key));
+            table.put(&address(n), (stamp, &route), (&shared, &generations));
+            routes.push(Arc::downgrade(&route));
+            // As when its queue is deleted.
+            generations.bump();
+        }
+        let kept = routes.iter().filter(|route| route.strong_count() > 0).count();
+        assert!(kept <= SHARDS * FIRST_SWEEP + TABLE_SWEEP, "{kept} routes are kept");
+    }
+
+    #[test]
+    fn a_connection_keeps_few_receivers_alive() {
+        let budget = Arc::new(Budget::new(1 << 20, 1 << 30));
+        let (shared, generations) = (RouteCache::new(&budget), Generations::new());
+        let mut table = RouteTable::default();
+        let spec = QueueSpec::durable("q");
+        let queue = Queue::new((LogId(1), &"/".into()), spec, None, Timestamp(0));
+        let reaching = |count| {
+            let queues = vec![queue.clone(); count];
+            Arc::new(Route { queues, ..Route::default() })
+        };
+        for n in 0..1_000 {
+            let (route, stamp) = (reaching(n % 70), generations.stamp(&address(n).key));
+            table.put(&address(n), (stamp, &route), (&shared, &generations));
+            let there: usize = table.places.iter().flatten().map(|(_, c)| c.receivers()).sum();
+            assert_eq!(there, table.receivers);
+            assert!(there <= RECEIVERS, "{there}");
+        }
+        let few: Vec<usize> = (0..PLACES).collect();
+        for n in &few {
+            let stamp = generations.stamp(&address(*n).key);
+            table.put(&address(*n), (stamp, &reaching(2)), (&shared, &generations));
+        }
+        let found = few.iter().filter(|n| table.get(&address(**n), &generations).is_some()).count();
+        assert!(found > PLACES / 2, "{found}: places collide, nothing else goes");
     }
 
     #[test]
