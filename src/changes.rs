@@ -5,7 +5,8 @@ use crate::config::{Loaded, Mistake};
 use crate::declare::Declarations;
 use crate::plan::{self, Plan, default_vhost};
 use crate::routes::Written;
-use crate::{users, wiring};
+use crate::users;
+use crate::wiring::{self, Protocols};
 use crossdock_core::{Account, Bind, BindTarget};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -62,9 +63,10 @@ impl Outline {
     /// Of a configuration whose modules and certificates need not be there.
     pub fn read(loaded: &Loaded) -> Result<(Self, Declarations), Vec<Mistake>> {
         let mut mistakes = Vec::new();
+        wiring::check_limits(loaded, &mut mistakes);
         let settings = plan::settings(loaded, &mut mistakes);
         let users = users::users(loaded, &default_vhost(&settings), &mut mistakes);
-        let predeclared = wiring::topology(&wiring::protocols()).unwrap_or_default();
+        let predeclared = wiring::topology(&Protocols::default().all()).unwrap_or_default();
         let declarations = Declarations::read(loaded, &predeclared, &mut mistakes);
         let mistakes = loaded.all_mistakes(mistakes);
         if !mistakes.is_empty() {

@@ -1,6 +1,6 @@
 //! `crossdock store verify` and `crossdock store dump`: show operators what a store holds. Nothing is changed.
 
-use crate::wiring;
+use crate::wiring::{self, Protocols};
 use crossdock_core::broker::{Stored, dump as stored_messages};
 use crossdock_core::carry::{self, Carry, Slots};
 use crossdock_core::{Error, ErrorKind, Formats, Message, Name, ReplyTo};
@@ -76,7 +76,7 @@ pub fn dump(dir: &Path, vhost: &str, queue: &str) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return unreadable(&dir, error),
     };
-    let formats = wiring::formats(&wiring::protocols());
+    let formats = wiring::formats(&Protocols::default().all());
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut each = |stored: Stored| {
         writeln!(out, "{}", line(queue, &stored, &formats))
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_message_is_a_line() {
-        let formats = wiring::formats(&wiring::protocols());
+        let formats = wiring::formats(&Protocols::default().all());
         let meta = Meta { priority: Some(3), ..Meta::new(Default::default(), Timestamp(7)) };
         let mut fields = Fields::default();
         fields.headers.push(("a".into(), crossdock_core::Value::I32(5)));

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Percentage of the process's file descriptors that the connections of a listener may take; the rest is for the store.
 const CONNECTIONS_PERCENT: usize = 80;
@@ -87,14 +88,14 @@ pub fn ports(
             transport,
             tls: tls.clone().map(TlsHandle::new),
             proxy: listener.proxy,
-            limits: AdmissionHandle::new(limits(listener)),
+            limits: AdmissionHandle::new(limits(listener, loaded.config.limits.login_time.0)),
         };
         ports.push(Port { name: name.clone(), addresses, spec, tls });
     }
     ports
 }
 
-fn limits(listener: &Meant) -> AdmissionLimits {
+fn limits(listener: &Meant, login_time: Duration) -> AdmissionLimits {
     let most = machine::descriptors() / 100 * CONNECTIONS_PERCENT;
     let rate =
         |per_second: u32| ConnectRate { per_second, burst: per_second.saturating_mul(BURST) };
@@ -102,6 +103,7 @@ fn limits(listener: &Meant) -> AdmissionLimits {
         connections_max: listener.connections_max.unwrap_or(most).max(1),
         per_address: listener.connections_per_address,
         connect_rate: listener.connects_per_second.map(rate),
+        login_time,
     }
 }
 

@@ -8,11 +8,12 @@ use crate::listeners::{self, Port};
 use crate::places::Place;
 use crate::routes::{Purpose, Routes};
 use crate::show::Shown;
-use crate::{circles, fit, machine, show, tokens, users, vhosts, wiring};
+use crate::wiring::{self, Protocols};
+use crate::{circles, fit, machine, show, tokens, users, vhosts};
 use crossdock_auth::TokenHandle;
 use crossdock_core::{
-    Account, Address, Broker, ClientLimits, ExchangeSpec, Key, Name, ObjectLimits, Protocol,
-    Settings, TopicRules,
+    Account, Address, Broker, ClientLimits, ExchangeSpec, Key, Name, ObjectLimits, Settings,
+    TopicRules,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ const SNAPSHOT_BYTES: usize = 64 << 20;
 /// Everything that is needed to open a broker.
 pub struct Plan {
     pub settings: Settings,
-    pub protocols: Vec<Arc<dyn Protocol>>,
+    pub protocols: Protocols,
     /// Exchanges that the protocols expect.
     pub predeclared: Vec<ExchangeSpec>,
     pub ports: Vec<Port>,
@@ -36,13 +37,14 @@ pub struct Plan {
 /// Makes the plan.
 pub fn plan(loaded: &Loaded, purpose: Purpose) -> Result<Plan, Vec<Mistake>> {
     let mut mistakes = Vec::new();
-    let protocols = wiring::protocols();
+    let protocols = Protocols::new(loaded);
+    wiring::check_limits(loaded, &mut mistakes);
     let settings = settings(loaded, &mut mistakes);
-    let ports = listeners::ports(loaded, &protocols, &mut mistakes);
+    let ports = listeners::ports(loaded, &protocols.all(), &mut mistakes);
     let users = users::users(loaded, &default_vhost(&settings), &mut mistakes);
     let tokens = tokens::tokens(loaded, &mut mistakes);
     vhosts::check(loaded, &default_vhost(&settings), &mut mistakes);
-    let predeclared = wiring::topology(&protocols).unwrap_or_else(|reason| {
+    let predeclared = wiring::topology(&protocols.all()).unwrap_or_else(|reason| {
         mistakes.push(loaded.mistake("", reason));
         Vec::new()
     });
@@ -102,7 +104,7 @@ impl Plan {
     ) -> Result<crossdock_core::Setup, Vec<Mistake>> {
         Ok(crossdock_core::Setup {
             settings: self.settings.clone(),
-            formats: wiring::formats(&self.protocols),
+            formats: wiring::formats(&self.protocols.all()),
             topology: self.predeclared.clone(),
             store,
             authenticator: wiring::authenticator(loaded, self.tokens.clone())?,

@@ -103,6 +103,7 @@ impl Running {
                 );
             }
         }
+        self.plan.protocols.follow(&new.protocols);
         if new.users != self.plan.users {
             let actor = Actor { user: "config".into(), from: "SIGHUP".into() };
             broker.configure_users(&actor, new.users.clone());
@@ -122,7 +123,9 @@ impl Running {
         if tokens.takes_tokens() {
             tracing::info!("the keys of tokens are read again, for logins from now on");
         }
-        self.plan = Plan { ports, tokens, ..new };
+        // So do the connections that come.
+        let protocols = self.plan.protocols.clone();
+        self.plan = Plan { ports, tokens, protocols, ..new };
         tracing::info!(changes = changes.len(), "the configuration was read again");
     }
 }

@@ -1,24 +1,134 @@
 //! The parts of this program: one line for each protocol, the store, the authenticator. A new protocol or store is a
 //! dependency in Cargo.toml and a line here.
 
-use crate::config::{self, Loaded, Mistake};
-use crossdock_amqp091::Amqp091;
+use crate::config::{self, Limits, Loaded, Mistake, Size, Span};
+use crossdock_amqp091::{Amqp091, Options as AmqpOptions};
 use crossdock_auth::{
-    CertificateUser, Logins, ProcessKey, TokenHandle, Verifier, VerifierSettings,
+    CertificateUser, Delays, Logins, ProcessKey, TokenHandle, Verifier, VerifierSettings,
 };
 use crossdock_core::store::Store;
 use crossdock_core::{Authenticator, ExchangeSpec, Formats, Protocol};
-use crossdock_mqtt::Mqtt;
-use crossdock_stomp::Stomp;
+use crossdock_mqtt::{Mqtt, Options as MqttOptions};
+use crossdock_net::Live;
+use crossdock_stomp::{FrameLimits, Options as StompOptions, Stomp};
 use crossdock_store_file::{FileStore, Options};
 pub use crossdock_store_file::{Finding, OpenError, verify};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Every protocol, whether or not a listener speaks it: stored messages of all of them must stay readable.
-pub fn protocols() -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(Amqp091::default()), Arc::new(Mqtt::default()), Arc::new(Stomp::default())]
+#[derive(Clone, Default)]
+pub struct Protocols {
+    amqp: Amqp091,
+    mqtt: Mqtt,
+    stomp: Stomp,
 }
+
+impl Protocols {
+    /// As they are configured.
+    pub fn new(loaded: &Loaded) -> Self {
+        let limits = &loaded.config.limits;
+        Self {
+            amqp: Amqp091 { options: Live::new(amqp(limits)) },
+            mqtt: Mqtt { options: Live::new(mqtt(limits)) },
+            stomp: Stomp { options: Live::new(stomp(limits)) },
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<dyn Protocol>> {
+        let Self { amqp, mqtt, stomp } = self.clone();
+        vec![Arc::new(amqp), Arc::new(mqtt), Arc::new(stomp)]
+    }
+
+    /// From now on new connections are served as those would be.
+    pub fn follow(&self, other: &Protocols) {
+        self.amqp.options.replace(other.amqp.options.get());
+        self.mqtt.options.replace(other.mqtt.options.get());
+        self.stomp.options.replace(other.stomp.options.get());
+    }
+}
+
+fn bytes(size: Size) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+fn amqp(limits: &Limits) -> AmqpOptions {
+    let meant = &limits.amqp;
+    AmqpOptions {
+        login_time: limits.login_time.0,
+        login_frame_max: meant.frame_max_before_login,
+        channel_max: meant.channel_max,
+        frame_max: meant.frame_max,
+        heartbeat: meant.heartbeat,
+        consumers_max: meant.consumers_per_channel,
+        write_time: limits.write_time.0,
+        ..AmqpOptions::default()
+    }
+}
+
+fn mqtt(limits: &Limits) -> MqttOptions {
+    let meant = &limits.mqtt;
+    let seconds = |span: Span| u32::try_from(span.ms().div_ceil(1_000)).unwrap_or(u32::MAX);
+    MqttOptions {
+        login_time: limits.login_time.0,
+        login_bytes_max: bytes(meant.connect_bytes),
+        client_id_bytes_max: meant.client_id_bytes,
+        receive_maximum: meant.receive_maximum,
+        topic_alias_maximum: meant.topic_alias_maximum,
+        in_flight_max: meant.in_flight_messages,
+        in_flight_bytes_max: meant.in_flight_bytes.0,
+        subscriptions_max: meant.subscriptions_per_session,
+        session_expiry_max: meant.session_expiry_max.map(seconds),
+        keep_alive_max: meant.keep_alive_max,
+        share_expires_ms: meant.share_expires.ms(),
+        write_time: limits.write_time.0,
+        ..MqttOptions::default()
+    }
+}
+
+fn stomp(limits: &Limits) -> StompOptions {
+    let meant = &limits.stomp;
+    StompOptions {
+        login_time: limits.login_time.0,
+        write_time: limits.write_time.0,
+        frames: FrameLimits {
+            login_bytes_max: bytes(meant.connect_bytes),
+            headers_max: meant.headers_per_frame,
+            header_bytes_max: bytes(meant.header_bytes),
+        },
+        client_id_bytes_max: meant.client_id_bytes,
+        heart_beat_min: meant.heart_beat_min.0,
+        prefetch: meant.prefetch,
+        subscriptions_max: meant.subscriptions_per_connection,
+        ..StompOptions::default()
+    }
+}
+
+/// A mistake for each pair of limits that cannot hold together.
+pub fn check_limits(loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+    let limits = &loaded.config.limits;
+    let whole = bytes(limits.mqtt.connect_bytes);
+    let (mqtt, stomp) = (limits.mqtt.client_id_bytes, limits.stomp.client_id_bytes);
+    let mut wrong = |key: &str, reason: String| mistakes.push(loaded.mistake(key, reason));
+    // The rest of the shortest CONNECT of MQTT 5 that has a client identifier.
+    if mqtt + CONNECT_BYTES > whole {
+        let reason = format!(
+            "a client identifier of {mqtt} bytes has no room in limits.mqtt.connect_bytes, {whole}"
+        );
+        wrong("limits.mqtt.client_id_bytes", reason);
+    }
+    let whole = bytes(limits.stomp.connect_bytes);
+    if stomp > whole {
+        let reason = format!(
+            "a client-id of {stomp} bytes has no room in limits.stomp.connect_bytes, {whole}"
+        );
+        wrong("limits.stomp.client_id_bytes", reason);
+    }
+}
+
+/// What a CONNECT of MQTT 5 has beside its client identifier, at least.
+const CONNECT_BYTES: usize = 18;
 
 /// The readers of all header formats.
 pub fn formats(protocols: &[Arc<dyn Protocol>]) -> Formats {
@@ -66,8 +176,11 @@ pub fn authenticator(
 ) -> Result<Arc<dyn Authenticator>, Vec<Mistake>> {
     let key = ProcessKey::random();
     let key = key.map_err(|error| vec![loaded.mistake("", error.detail())])?;
-    let verifier = Verifier::new(VerifierSettings::default(), key);
-    let certificate_user = match loaded.config.auth.certificate_user {
+    let auth = &loaded.config.auth;
+    let (from_failure, longest) = (auth.failures_before_delay, auth.failure_delay_max.0);
+    let delays = Delays { from_failure, longest };
+    let verifier = Verifier::new(VerifierSettings { delays, ..VerifierSettings::default() }, key);
+    let certificate_user = match auth.certificate_user {
         config::CertificateUser::CommonName => CertificateUser::CommonName,
         config::CertificateUser::Subject => CertificateUser::Subject,
         config::CertificateUser::AlternativeName => CertificateUser::AlternativeName,
@@ -79,9 +192,20 @@ pub fn authenticator(
 mod tests {
     use super::*;
 
+    /// So what the adapters' own tests show holds for the program.
+    #[test]
+    fn built_in_limits_are_those_of_the_adapters() {
+        let loaded = config::load(&config::Request::default()).expect("well-formed");
+        let Protocols { amqp, mqtt, stomp } = Protocols::new(&loaded);
+        let default = Protocols::default();
+        assert_eq!(format!("{amqp:?}"), format!("{:?}", default.amqp));
+        assert_eq!(format!("{mqtt:?}"), format!("{:?}", default.mqtt));
+        assert_eq!(format!("{stomp:?}"), format!("{:?}", default.stomp));
+    }
+
     #[test]
     fn protocols_agree_on_their_exchanges() {
-        let protocols = protocols();
+        let protocols = Protocols::default().all();
         let topology = topology(&protocols).expect("no two protocols expect different things");
         assert!(topology.iter().any(|spec| &*spec.name == "amq.topic"));
         let mut names: Vec<&str> = protocols.iter().map(|protocol| protocol.name()).collect();

@@ -3,6 +3,7 @@
 //! (reference.rs) all read this table; a test compares it with the types that values are read into (meant.rs).
 
 use super::keys_of_doors::{AUTH, LISTENER, USER, VIRTUAL_HOST};
+use super::keys_of_protocols::{AMQP, MQTT, STOMP};
 use crossdock_core::Kind;
 
 /// The form of a value.
@@ -22,8 +23,13 @@ pub enum Form {
     },
     /// Bytes or a percentage.
     Share,
-    /// A time, as `200ms`.
+    /// A time, as `200ms`. Routes check it themselves.
     Duration,
+    /// The same, from so many milliseconds to so many.
+    Span {
+        min_ms: u64,
+        max_ms: u64,
+    },
     /// `host:port`, a list of them, or `off`.
     Binds,
     /// `queue:NAME`, `topic:a/b`, `exchange:NAME/KEY`.
@@ -125,9 +131,9 @@ const LIMITS: &[Key] = &[
     key(
         "connections_per_user",
         Form::Count { min: 1, max: 10_000_000 },
-        "Connections that one user may have at once, over all protocols. A further one is refused with the \
-         protocol's own error; an MQTT client that takes its own session over needs none. Not set: any \
-         number.",
+        "Connections that one user may have at once, over all protocols. A further one is refused \
+         with the protocol's own error; an MQTT client that takes its own session over needs none. \
+         Not set: any number.",
     ),
     key(
         "connections_per_vhost",
@@ -142,6 +148,22 @@ const LIMITS: &[Key] = &[
          subscription. Beyond it the oldest are dropped and counted. All of them together hold at most \
          a quarter of the disk, and half of what is free above the disk alarm plus what they hold.",
     ),
+    preset(
+        "login_time",
+        Form::Span { min_ms: 100, max_ms: 3_600_000 },
+        "\"10s\"",
+        "Time for a whole login, from the accepted connection on: TLS (half of it at most), \
+         WebSocket, and the protocol's own. A client that is slower is disconnected.",
+    ),
+    preset(
+        "write_time",
+        Form::Span { min_ms: 100, max_ms: 3_600_000 },
+        "\"15s\"",
+        "A client that takes nothing of what waits for it for this long is disconnected.",
+    ),
+    key("amqp", Form::Table(AMQP), "What one connection of AMQP may do."),
+    key("mqtt", Form::Table(MQTT), "What one connection of MQTT may do."),
+    key("stomp", Form::Table(STOMP), "What one connection of STOMP may do."),
 ];
 
 /// How many objects there may be; `Limit` in core/src/broker/vhost/limits.rs names them.
@@ -174,8 +196,8 @@ const OBJECTS: &[Key] = &[
         "memos",
         Form::Count { min: 1, max: 1_000_000_000 },
         "200000",
-        "Notes that one session that outlives its connection keeps for QoS 2: deliveries and publishes whose \
-         handshake is not complete.",
+        "Notes that one session that outlives its connection keeps for QoS 2: deliveries and \
+         publishes whose handshake is not complete.",
     ),
     preset(
         "parked",
@@ -218,7 +240,8 @@ const OBJECTS: &[Key] = &[
         "header_fields",
         Form::Count { min: 1, max: 1_000_000_000 },
         "1000",
-        "Headers (AMQP), user properties (MQTT 5) of one message. STOMP frames have at most 100.",
+        "Headers (AMQP), user properties (MQTT 5) of one message. For STOMP: \
+         `limits.stomp.headers_per_frame`.",
     ),
     preset(
         "header_bytes",
@@ -356,9 +379,9 @@ const VHOST: &[Key] = &[
         "dollar_topics",
         Form::Texts,
         "[]",
-        "Filters of topics that begin with `$` and are ordinary topics nevertheless, as `$aws/#`: `+` is one \
-         word, `#` at the end any number of words. The broker's own (`$SYS`, `$share`, `$q`, `$queue`, \
-         `$reply`, `$delayed`) cannot be among them.",
+        "Filters of topics that begin with `$` and are ordinary topics nevertheless, as `$aws/#`: `+` \
+         is one word, `#` at the end any number of words. The broker's own (`$SYS`, `$share`, `$q`, \
+         `$queue`, `$reply`, `$delayed`) cannot be among them.",
     ),
 ];
 
@@ -501,12 +524,17 @@ pub const ROOT: &[Key] = &[
     key(
         "virtual_host",
         Form::Tables(VIRTUAL_HOST),
-        "Further virtual hosts, with queues, exchanges and sessions of their own. Each is made at the first \
-         start that names it, and stays with all that is in it when it is not named any more. Content \
-         routes, and the queues of this file, are in `/`.",
+        "Further virtual hosts, with queues, exchanges and sessions of their own. Each is made at the \
+         first start that names it, and stays with all that is in it when it is not named any more. \
+         Content routes, and the queues of this file, are in `/`.",
     ),
     key("log", Form::Table(LOG), "The log."),
-    key("limits", Form::Table(LIMITS), "What one message and one connection may take."),
+    key(
+        "limits",
+        Form::Table(LIMITS),
+        "What one message and one connection may take. A change counts for new connections where it \
+         is about connections.",
+    ),
     key(
         "objects",
         Form::Table(OBJECTS),

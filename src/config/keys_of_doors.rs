@@ -6,9 +6,9 @@ pub const LISTENER: &[Key] = &[
     key(
         "bind",
         Form::Binds,
-        "Where it listens: one `HOST:PORT` or a list, as `[\"0.0.0.0:1883\", \"[::]:1883\"]`; `off` closes \
-         it. An address that other machines can reach needs a `[[user]]`: `guest` may log in from this \
-         machine only.",
+        "Where it listens: one `HOST:PORT` or a list, as `[\"0.0.0.0:1883\", \"[::]:1883\"]`; `off` \
+         closes it. An address that other machines can reach needs a `[[user]]`: `guest` may log in \
+         from this machine only.",
     ),
     key(
         "protocols",
@@ -86,9 +86,9 @@ pub const AUTH: &[Key] = &[
         "certificate_user",
         Form::Word(&["common-name", "subject", "alternative-name"]),
         "\"common-name\"",
-        "What in a client's certificate is the name of its user, for AMQP's EXTERNAL and for MQTT and STOMP \
-         clients that give no password: the only common name, the whole subject as `CN=device,O=Plant`, or \
-         the first alternative name that is the name of a user.",
+        "What in a client's certificate is the name of its user, for AMQP's EXTERNAL and for MQTT and \
+         STOMP clients that give no password: the only common name, the whole subject as \
+         `CN=device,O=Plant`, or the first alternative name that is the name of a user.",
     ),
     preset(
         "stored_users",
@@ -97,12 +97,25 @@ pub const AUTH: &[Key] = &[
         "There are users in the store (`crossdock user add`), so that listeners may bind addresses that \
          other machines can reach without a `[[user]]` here.",
     ),
+    preset(
+        "failures_before_delay",
+        Form::Count { min: 1, max: 1_000_000_000 },
+        "5",
+        "After so many logins of one user from one address that failed, further ones are refused for one \
+         second, and for twice as long after each further failure.",
+    ),
+    preset(
+        "failure_delay_max",
+        Form::Span { min_ms: 1_000, max_ms: 600_000 },
+        "\"60s\"",
+        "The longest of these times. Ten minutes without a failure clear all.",
+    ),
     key(
         "token_secret_files",
         Form::Texts,
-        "Files, each with a secret of 32 bytes or more that tokens (JWT) are signed with by HS256. Users \
-         other than the owner and the group may not read them. With any key tokens are taken in the place \
-         of passwords.",
+        "Files, each with a secret of 32 bytes or more that tokens (JWT) are signed with by HS256. \
+         Users other than the owner and the group may not read them. With any key tokens are taken in \
+         the place of passwords.",
     ),
     key(
         "token_secret_env",
@@ -112,8 +125,8 @@ pub const AUTH: &[Key] = &[
     key(
         "token_public_key_files",
         Form::Texts,
-        "Files (PEM), each with a public key of whoever signs tokens: RSA (RS256), P-256 (ES256), Ed25519 \
-         (EdDSA).",
+        "Files (PEM), each with a public key of whoever signs tokens: RSA (RS256), P-256 (ES256), \
+         Ed25519 (EdDSA).",
     ),
     key(
         "token_key_set_files",
@@ -154,8 +167,8 @@ pub const AUTH: &[Key] = &[
         "token_rights",
         Form::Word(&["scopes", "account"]),
         "\"scopes\"",
-        "Where the rights of a token's user are: in its scopes (`read:VHOST/NAME`, as in RabbitMQ), or in \
-         the account of that name, which has to be there.",
+        "Where the rights of a token's user are: in its scopes (`read:VHOST/NAME`, as in RabbitMQ), \
+         or in the account of that name, which has to be there.",
     ),
 ];
 
@@ -201,7 +214,8 @@ pub const USER: &[Key] = &[
     key(
         "tags",
         Form::Texts,
-        "Words for rights over the broker itself, as `administrator`. They are kept; no verb asks for them.",
+        "Words for rights over the broker itself, as `administrator`. They are kept; no verb asks for \
+         them.",
     ),
     key(
         "vhosts",

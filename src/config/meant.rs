@@ -1,6 +1,7 @@
 //! The configuration as meant: every value typed and present. Nothing here knows where a value was written.
 
-use super::units::{Share, Size};
+use super::meant_protocols::{Amqp, Mqtt, Stomp};
+use super::units::{Share, Size, Span};
 use crossdock_core::{Name, Value};
 use crossdock_transforms::RouteSpec;
 use serde::Deserialize;
@@ -122,6 +123,8 @@ pub enum CertificateUser {
 pub struct Auth {
     pub certificate_user: CertificateUser,
     pub stored_users: bool,
+    pub failures_before_delay: u32,
+    pub failure_delay_max: Span,
     #[serde(default)]
     pub token_secret_files: Vec<PathBuf>,
     pub token_secret_env: Option<String>,
@@ -237,6 +240,11 @@ pub struct Limits {
     pub connections_per_user: Option<usize>,
     pub connections_per_vhost: Option<usize>,
     pub subscription_bytes: Size,
+    pub login_time: Span,
+    pub write_time: Span,
+    pub amqp: Amqp,
+    pub mqtt: Mqtt,
+    pub stomp: Stomp,
 }
 
 /// How many objects there may be.

@@ -5,8 +5,10 @@
 
 mod keys;
 mod keys_of_doors;
+mod keys_of_protocols;
 mod layers;
 mod meant;
+mod meant_protocols;
 mod reference;
 mod salvage;
 mod schema;
@@ -18,13 +20,13 @@ mod units;
 
 pub use layers::choose_file;
 pub use meant::{
-    Argument, Binds, CertificateUser, ClientCertificate, Config, Listener, LogFormat, TokenRights,
+    Argument, Binds, CertificateUser, ClientCertificate, Config, Limits, Listener, LogFormat, TokenRights,
     Transport, User, values,
 };
 pub use reference::page as reference;
 pub use schema::suggestion;
 pub use tree::Mistake;
-pub use units::{Size, address};
+pub use units::{Size, Span, address};
 
 use figment::Figment;
 use figment::error::Kind;

@@ -2,7 +2,7 @@
 //! holds. `UPDATE_EXPECT=1 cargo test -p crossdock --bin crossdock reference` writes the page again.
 
 use super::keys::{Form, Key, ROOT};
-use super::units;
+use super::units::{self, shown_span};
 
 const HEAD: &str = r#"# Configuration
 
@@ -28,8 +28,8 @@ routes that lead in a circle (what one sends to is, directly or through bindings
 watches, and so on back to the first), for no message goes through a route twice.
 
 A **size** is a number of bytes, or a text with a unit: `"64KiB"`, `"16MiB"`, `"1GiB"`. A **duration** is
-a text: `"200ms"`, `"5s"`. An **address** is `queue:NAME`, `topic:a/b` or `exchange:NAME/KEY`
-(docs/SEMANTICS.md §1).
+a text: `"200ms"`, `"5s"`, `"10m"`, `"24h"`, `"7d"` (routes know no days). An **address** is
+`queue:NAME`, `topic:a/b` or `exchange:NAME/KEY` (docs/SEMANTICS.md §1).
 "#;
 
 /// The whole page, as Markdown.
@@ -103,6 +103,9 @@ fn form(form: &Form) -> String {
         Form::Size { min } => return format!("size, at least {}", units::shown(*min)),
         Form::Share => "size, at least 1 MiB, or a percentage",
         Form::Duration => "duration",
+        Form::Span { min_ms, max_ms } => {
+            return format!("duration, {} to {}", shown_span(*min_ms), shown_span(*max_ms));
+        }
         Form::Binds => "`HOST:PORT`, a list of them, or `off`",
         Form::Address => "address",
         Form::Target => "`queue:NAME` or `exchange:NAME`",

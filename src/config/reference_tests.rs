@@ -1,6 +1,6 @@
 //! The page and the types that values are read into are true to the table of keys.
 
-use super::super::meant;
+use super::super::{meant, meant_protocols};
 use super::*;
 use expect_test::expect_file;
 use figment::Figment;
@@ -35,6 +35,9 @@ fn the_table_and_the_types_have_the_same_keys() {
         ("vhost", fields::<meant::Vhost>()),
         ("log", fields::<meant::Log>()),
         ("limits", fields::<meant::Limits>()),
+        ("limits.amqp", fields::<meant_protocols::Amqp>()),
+        ("limits.mqtt", fields::<meant_protocols::Mqtt>()),
+        ("limits.stomp", fields::<meant_protocols::Stomp>()),
         ("objects", fields::<meant::Objects>()),
         ("auth", fields::<meant::Auth>()),
         ("virtual_host", fields::<meant::VirtualHost>()),

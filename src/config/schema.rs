@@ -4,7 +4,7 @@
 
 use super::keys::{Form, Key, ROOT};
 use super::tree::{Field, Mistake, Node, What};
-use super::units::{self, Share, Size, address};
+use super::units::{self, Share, Size, Span, address, shown_span};
 
 const MIB: u64 = 1 << 20;
 
@@ -196,6 +196,8 @@ fn scalar(what: &What, form: &Form, kind: &str) -> Result<(), String> {
         (Form::Size { min }, What::Integer(number)) => size(u64::try_from(*number).ok(), *min),
         (Form::Size { min }, What::Text(text)) => size(Some(Size::parse(text)?.0), *min),
         (Form::Size { .. }, _) => expected("a size"),
+        (Form::Span { min_ms, max_ms }, What::Text(text)) => span(text, (*min_ms, *max_ms)),
+        (Form::Span { .. }, _) => expected("a duration as \"10s\""),
         (Form::Share, What::Integer(number)) => size(u64::try_from(*number).ok(), MIB),
         (Form::Share, What::Text(text)) => match Share::parse(text)? {
             Share::Bytes(bytes) => size(Some(bytes), MIB),
@@ -225,6 +227,16 @@ fn size(bytes: Option<u64>, min: u64) -> Result<(), String> {
     match bytes {
         Some(bytes) if bytes >= min => Ok(()),
         _ => Err(format!("must be at least {}", units::shown(min))),
+    }
+}
+
+fn span(text: &str, (min_ms, max_ms): (u64, u64)) -> Result<(), String> {
+    match (min_ms..=max_ms).contains(&Span::parse(text)?.ms()) {
+        true => Ok(()),
+        false => {
+            let (min, max) = (shown_span(min_ms), shown_span(max_ms));
+            Err(format!("'{}' is not from {min} to {max}", text.trim()))
+        }
     }
 }
 

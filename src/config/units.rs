@@ -2,6 +2,7 @@
 
 use crossdock_core::{Address, Key, Name};
 use serde::Deserialize;
+use std::time::Duration;
 
 /// A number of bytes, written as a number or as `64MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -15,6 +16,11 @@ pub enum Share {
     Bytes(u64),
     Percent(u8),
 }
+
+/// A time, written as `200ms`, `10s`, `5m`, `24h` or `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -52,6 +58,30 @@ impl Size {
     }
 }
 
+impl Span {
+    /// Reads a whole number with its unit.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const UNITS: [(&str, u64); 5] =
+            [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+        let text = text.trim();
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let factor = UNITS.iter().find(|(name, _)| *name == unit.trim()).map(|(_, factor)| *factor);
+        match (number.parse::<u64>(), factor) {
+            (Ok(number), Some(factor)) => match number.checked_mul(factor) {
+                Some(ms) => Ok(Self(Duration::from_millis(ms))),
+                None => Err(format!("'{text}' is too large")),
+            },
+            _ => Err(format!("'{text}' is not a duration: a whole number with ms, s, m, h or d")),
+        }
+    }
+
+    /// In milliseconds.
+    pub fn ms(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Share {
     /// Reads `60%` or a size.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -82,6 +112,16 @@ pub fn shown(bytes: u64) -> String {
     }
 }
 
+/// Milliseconds in the largest unit that they are a whole number of, for people.
+pub fn shown_span(ms: u64) -> String {
+    match ms {
+        _ if ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
+        _ => format!("{ms}ms"),
+    }
+}
+
 impl TryFrom<Written> for Size {
     type Error = String;
     fn try_from(written: Written) -> Result<Self, String> {
@@ -89,6 +129,13 @@ impl TryFrom<Written> for Size {
             Written::Number(bytes) => Ok(Self(bytes)),
             Written::Text(text) => Self::parse(&text),
         }
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
     }
 }
 

@@ -36,7 +36,7 @@ pub use password::PasswordHash;
 pub use scram::ScramKeys;
 pub use secrets::Secrets;
 pub use token::{TokenFiles, TokenKeys, TokenLogin, TokenRules};
-pub use verify::{Attempt, Verified, Verifier, VerifierSettings};
+pub use verify::{Attempt, Delays, Verified, Verifier, VerifierSettings};
 
 use crossdock_core::{Error, ErrorKind};
 

@@ -50,13 +50,14 @@ pub use options::Options;
 use async_trait::async_trait;
 use codec::frame::PROTOCOL_HEADER;
 use crossdock_core::{Accepted, Broker, Error, ExchangeSpec, Format, Kind, Protocol, Sniff};
+use crossdock_net::Live;
 use mapping::Amqp091Format;
 use std::sync::Arc;
 
-/// The protocol, with the options of one listener.
+/// The protocol, with what its new connections are served with.
 #[derive(Debug, Clone, Default)]
 pub struct Amqp091 {
-    pub options: Options,
+    pub options: Live<Options>,
 }
 
 /// What every virtual host has (AMQP 0-9-1 §3.1.3); the default exchange is the core's own.
@@ -93,6 +94,6 @@ impl Protocol for Amqp091 {
     }
 
     async fn serve(&self, accepted: Accepted, broker: Broker) -> Result<(), Error> {
-        connection::serve(accepted, broker, &self.options).await
+        connection::serve(accepted, broker, &self.options.get()).await
     }
 }

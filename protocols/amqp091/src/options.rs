@@ -1,4 +1,4 @@
-//! What can be set for the connections of one listener.
+//! What can be set for connections.
 
 use crossdock_core::message::carry::Carry;
 use std::time::Duration;

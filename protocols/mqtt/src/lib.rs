@@ -50,12 +50,13 @@ use async_trait::async_trait;
 use crossdock_core::{
     Accepted, Broker, Error, ExchangeSpec, Format, Kind, Protocol, Settings, Sniff,
 };
+use crossdock_net::Live;
 use std::sync::Arc;
 
-/// The protocol, with the settings of its connections.
+/// The protocol, with what its new connections are served with.
 #[derive(Debug, Clone, Default)]
 pub struct Mqtt {
-    pub options: Options,
+    pub options: Live<Options>,
 }
 
 #[async_trait]
@@ -77,6 +78,6 @@ impl Protocol for Mqtt {
     }
 
     async fn serve(&self, accepted: Accepted, broker: Broker) -> Result<(), Error> {
-        connection::serve(&self.options, accepted, broker).await
+        connection::serve(&self.options.get(), accepted, broker).await
     }
 }

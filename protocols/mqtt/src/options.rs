@@ -1,4 +1,4 @@
-//! What can be set for the connections of one listener.
+//! What can be set for connections.
 
 use crossdock_core::message::carry::Carry;
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub struct Options {
     pub subscriptions_max: usize,
     /// A session outlives its connection for at most this many seconds; none: for as long as the client asks.
     pub session_expiry_max: Option<u32>,
+    /// Seconds of keep-alive that a client may ask for; none: as many as it likes.
+    pub keep_alive_max: Option<u16>,
     /// Milliseconds that the queue of a shared subscription is kept without a consumer, with what waits in it.
     pub share_expires_ms: u64,
     /// A client that takes nothing of the waiting output for this long is given up.
@@ -46,6 +48,7 @@ impl Default for Options {
             in_flight_bytes_max: 8 << 20,
             subscriptions_max: 10_000,
             session_expiry_max: None,
+            keep_alive_max: None,
             share_expires_ms: 24 * 60 * 60 * 1000,
             write_time: Duration::from_secs(15),
         }

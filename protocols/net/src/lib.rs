@@ -11,6 +11,7 @@ mod entrance;
 mod input;
 mod line;
 mod listen;
+mod live;
 mod output;
 pub mod tls;
 mod turn;
@@ -23,4 +24,5 @@ pub use listen::{
     AdmissionHandle, AdmissionLimits, BindError, ConnectRate, Listener, ListenerSpec, Transport,
     bind, serve,
 };
+pub use live::Live;
 pub use output::Output;

@@ -18,7 +18,7 @@ pub fn codec(bytes: &[u8]) {
     }
     whole.0.iter().for_each(comes_back);
     // A stranger's bytes, before a version is known.
-    drop(Decoder::new().decode(&mut BytesMut::from(stream)));
+    drop(Decoder::new(Limits::BEFORE_LOGIN).decode(&mut BytesMut::from(stream)));
 }
 
 /// What was read can be written, and is read again as the same.
@@ -51,7 +51,8 @@ fn comes_back((command, headers, body): &Said) {
 /// All frames of bytes that arrive in pieces of `piece` bytes, and whether a fault ends them. Which fault it is may
 /// depend on the pieces: an unknown command is shown as far as it has arrived.
 fn frames(bytes: &[u8], piece: usize, version: Version) -> (Vec<Said>, bool) {
-    let (mut decoder, mut buffer, mut frames) = (Decoder::new(), BytesMut::new(), Vec::new());
+    let (mut decoder, mut buffer, mut frames) =
+        (Decoder::new(Limits::BEFORE_LOGIN), BytesMut::new(), Vec::new());
     decoder.settle(version, Limits::AFTER_LOGIN);
     for piece in bytes.chunks(piece) {
         buffer.extend_from_slice(piece);

@@ -42,18 +42,19 @@ pub mod fuzz;
 mod mapping;
 mod options;
 
-pub use options::{NackDefault, Options, TimeUnit};
+pub use options::{FrameLimits, NackDefault, Options, TimeUnit};
 
 use async_trait::async_trait;
 use codec::Version;
 use crossdock_core::{Accepted, Broker, Error, ExchangeSpec, Format, Kind, Protocol, Sniff};
+use crossdock_net::Live;
 use mapping::StompFormat;
 use std::sync::Arc;
 
-/// The protocol, with the options of one listener.
+/// The protocol, with what its new connections are served with.
 #[derive(Debug, Clone, Default)]
 pub struct Stomp {
-    pub options: Options,
+    pub options: Live<Options>,
 }
 
 #[async_trait]
@@ -67,12 +68,10 @@ impl Protocol for Stomp {
     }
 
     fn formats(&self) -> Vec<Arc<dyn Format>> {
+        let options = self.options.get();
+        let (timestamps, text_by_length) = (options.timestamps, options.text_by_length);
         let format = |version| -> Arc<dyn Format> {
-            Arc::new(StompFormat {
-                version,
-                timestamps: self.options.timestamps,
-                text_by_length: self.options.text_by_length,
-            })
+            Arc::new(StompFormat { version, timestamps, text_by_length })
         };
         Version::ALL.into_iter().map(format).collect()
     }
@@ -93,7 +92,7 @@ impl Protocol for Stomp {
     }
 
     async fn serve(&self, accepted: Accepted, broker: Broker) -> Result<(), Error> {
-        connection::serve(&self.options, accepted, broker).await
+        connection::serve(&self.options.get(), accepted, broker).await
     }
 }
 

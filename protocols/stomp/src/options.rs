@@ -1,4 +1,4 @@
-//! What can be set for the connections of one listener.
+//! What can be set for connections.
 
 use crossdock_core::Name;
 use crossdock_core::message::carry::Carry;
@@ -21,13 +21,33 @@ pub enum NackDefault {
     DeadLetter,
 }
 
-/// Options of one listener.
+/// What one frame of a client may have, beside its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// Bytes of the header lines of CONNECT, and of a body that it may not have, at most.
+    pub login_bytes_max: usize,
+    /// Headers, at most.
+    pub headers_max: usize,
+    /// Bytes of all header lines after the login, at most.
+    pub header_bytes_max: usize,
+}
+
+impl Default for FrameLimits {
+    fn default() -> Self {
+        Self { login_bytes_max: 8 << 10, headers_max: 100, header_bytes_max: 16 << 10 }
+    }
+}
+
+/// Settings of STOMP connections.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Time for the whole login, from the accepted socket to CONNECTED.
     pub login_time: Duration,
     /// A client that takes nothing of the waiting output for this long is given up.
     pub write_time: Duration,
+    pub frames: FrameLimits,
+    /// Bytes of a client-id, at most.
+    pub client_id_bytes_max: usize,
     /// The shortest heart-beat interval that is agreed to, either way.
     pub heart_beat_min: Duration,
     /// Messages that a subscription with `ack` client or client-individual may have unsettled.
@@ -51,6 +71,8 @@ impl Default for Options {
         Self {
             login_time: Duration::from_secs(10),
             write_time: Duration::from_secs(15),
+            frames: FrameLimits::default(),
+            client_id_bytes_max: 1024,
             heart_beat_min: Duration::from_millis(500),
             prefetch: 250,
             subscriptions_max: 10_000,

@@ -10,6 +10,7 @@
 //! | `tokens` | tokens in the place of passwords: their rights, and their end |
 //! | `vhosts` | several virtual hosts |
 //! | `changes` | SIGHUP: limits, topology and content routes; what counts from the next start; `crossdock diff` |
+//! | `limits` | what one connection may do, each limit in its protocol's own word |
 //! | `tls` | certificates: their mistakes, their replacement, the wrong port |
 //! | `binds` | listeners with several addresses, IPv6, several protocols, behind a load balancer |
 //! | `websocket` | the protocols inside WebSocket |
@@ -18,6 +19,7 @@ mod binds;
 mod changes;
 mod deeds;
 pub mod house;
+mod limits;
 mod logins;
 mod reload;
 mod table;

@@ -21,7 +21,7 @@ const EXPIRED_KEY: &str = include_str!("expired-key.pem");
 const CLIENT_HELLO: &[u8] = &[0x16, 3, 1, 0, 0xF0, 1, 0, 0, 0xEC, 3, 3];
 
 /// Certificates as `crossdock tls self-signed` makes them; what it prints goes into a listener.
-fn self_signed(folder: &Path) -> String {
+pub fn self_signed(folder: &Path) -> String {
     let output = crossdock(&["tls", "self-signed", &folder.to_string_lossy()]).output();
     let output = output.expect("the binary is there");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -36,7 +36,7 @@ fn listener(lines: &str) -> String {
 }
 
 /// The lines of a listener that asks clients for no certificate.
-fn server_only(lines: &str) -> String {
+pub fn server_only(lines: &str) -> String {
     lines
         .lines()
         .filter(|line| !line.contains("client_ca"))

@@ -1,7 +1,7 @@
 //! The protocols inside WebSocket (RFC 6455): the handshake, sub-protocols, and packets that are cut anywhere.
 
 use super::house::{House, owner, password};
-use crate::wire::mqtt::{Connect, Mqtt, packet};
+use crate::wire::mqtt::{Connect, Mqtt, Properties, packet, publish};
 use crate::wire::stomp::{Stomp, frame};
 use crate::wire::{PATIENCE, Socket, eventually};
 use std::io;
@@ -111,9 +111,13 @@ fn masked(head: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![head];
     match payload.len() {
         short @ 0..126 => bytes.push(0x80 | short as u8),
-        long => {
+        long @ 126..65_536 => {
             bytes.push(0x80 | 126);
             bytes.extend((long as u16).to_be_bytes());
+        }
+        long => {
+            bytes.push(0x80 | 127);
+            bytes.extend((long as u64).to_be_bytes());
         }
     }
     bytes.extend(MASK);
@@ -171,6 +175,18 @@ fn a_frame_that_is_too_large() {
     ws.socket.send(&frame);
     assert_eq!(ws.receive(), (END | CLOSE, 1009u16.to_be_bytes().to_vec()));
     assert!(ws.is_closed());
+}
+
+/// Where larger messages are allowed, so are frames that carry them.
+#[test]
+fn a_frame_is_as_large_as_messages_may_be() {
+    let house = House::open(&[LISTENER, "[limits]\nmessage_bytes = \"32MiB\"\n"].concat());
+    let mut ws = Ws::open(house.address("web"), "/mqtt", Some("mqtt"));
+    ws.send(END | BINARY, &Connect::v311("web").packet());
+    assert_eq!(ws.bytes(4), [0x20, 2, 0, 0]);
+    let body = vec![0; 20 << 20];
+    ws.send(END | BINARY, &publish(4, "t", &body, (1, 1), &Properties::default()));
+    assert_eq!(ws.bytes(4), [0x40, 2, 0, 1]);
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub struct Amqp {
     deliveries: VecDeque<Delivery>,
     published: u64,
     confirmed: u64,
+    /// What the broker proposed: channels, octets of a frame, seconds between heartbeats.
+    pub proposed: (u16, u32, u16),
 }
 
 /// A frame: type and payload.
@@ -112,6 +114,12 @@ impl Amqp {
         Self::open(socket, &told_client().short("EXTERNAL").long(user.as_bytes()), 131_072)
     }
 
+    /// Asks for frames of that size; or the code and the text of the refusal.
+    pub fn asking_for(address: SocketAddr, frame_max: u32) -> Result<Self, String> {
+        let start = told_client().short("PLAIN").long(b"\0guest\0guest");
+        Self::open(Socket::connect(address), &start, frame_max)
+    }
+
     /// `start`: client properties, mechanism and response.
     fn open(socket: Socket, start: &Out, frame_max: u32) -> Result<Self, String> {
         Self::open_in("/", socket, (start, frame_max))
@@ -122,13 +130,20 @@ impl Amqp {
         socket: Socket,
         (start, frame_max): (&Out, u32),
     ) -> Result<Self, String> {
-        let mut client = Self { socket, deliveries: VecDeque::new(), published: 0, confirmed: 0 };
+        let mut client = Self {
+            socket,
+            deliveries: VecDeque::new(),
+            published: 0,
+            confirmed: 0,
+            proposed: (0, 0, 0),
+        };
         client.socket.send(b"AMQP\x00\x00\x09\x01");
         client.answer((10, 10))?;
         let start_ok = Out::method(10, 11).bytes(&start.0).short("en_US");
         client.socket.send(&start_ok.frame(0));
-        client.answer((10, 30))?;
-        let tune_ok = Out::method(10, 31).u16(2047).u32(frame_max).u16(0);
+        let mut tune = In::new(client.answer((10, 30))?);
+        client.proposed = (tune.u16(), tune.u32(), tune.u16());
+        let tune_ok = Out::method(10, 31).u16(client.proposed.0).u32(frame_max).u16(0);
         client.socket.send(&tune_ok.frame(0));
         client.socket.send(&Out::method(10, 40).short(vhost).short("").u8(0).frame(0));
         client.answer((10, 41))?;

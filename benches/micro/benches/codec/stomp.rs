@@ -26,7 +26,7 @@ fn send(body: &[u8]) -> BytesMut {
 }
 
 fn read(input: &mut BytesMut, mut take: impl FnMut(Frame)) -> usize {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Limits::BEFORE_LOGIN);
     decoder.settle(VERSION, Limits::AFTER_LOGIN);
     let mut count = 0;
     // The line end behind the last frame goes with the question for the next one.

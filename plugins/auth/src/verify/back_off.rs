@@ -2,28 +2,53 @@
 //! somebody who guesses a user's password does not lock the user out elsewhere. Loopback addresses are addresses.
 //!
 //! After the fifth failure a source is refused for one second, after each further one for twice as long, up to a
-//! minute. What is refused in that time is no failure. A success, or ten minutes without a failure, clears it.
+//! minute, where nothing else is set ([`Delays`]). What is refused in that time is no failure. A success, or ten
+//! minutes without a failure, clears it.
 
 use super::aging::Aging;
 use super::origin::{Origin, Source};
 use std::time::{Duration, Instant};
 
-/// Failures that cost nothing.
-const FREE_FAILURES: u32 = 4;
 /// The first delay. It doubles with each further failure.
 const DELAY_FIRST: Duration = Duration::from_secs(1);
 /// Passwords of a refused source that are compared with those right lately, at once: a fleet that comes back. Each is
 /// there again after [`LOOK_AGAIN`].
 const LOOKS: u32 = 50;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// The longest delay.
-const DELAY_MAX: Duration = Duration::from_secs(60);
 /// After this time without a failure, all is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 /// Most sources, and most origins, that are kept.
 const ENTRIES_MAX: usize = 100_000;
 /// An origin with this many failures, whoever the users were, is served after the others.
 const ORIGIN_FAILURES_DOUBTFUL: u32 = 20;
+
+/// When a source has to wait, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delays {
+    /// The failure, counted from 1, after which a source has to wait for the first time.
+    pub from_failure: u32,
+    /// The longest time that it has to wait.
+    pub longest: Duration,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self { from_failure: 5, longest: Duration::from_secs(60) }
+    }
+}
+
+impl Delays {
+    /// How long a source is refused after its last failure was the one of this number, counted from 1.
+    fn after(self, failures: u32) -> Duration {
+        match failures.saturating_add(1).saturating_sub(self.from_failure.max(1)) {
+            0 => Duration::ZERO,
+            beyond => {
+                let factor = 1u32.checked_shl(beyond - 1).unwrap_or(u32::MAX);
+                DELAY_FIRST.saturating_mul(factor).min(self.longest)
+            }
+        }
+    }
+}
 
 /// What is known of one source.
 struct Failures {
@@ -34,13 +59,15 @@ struct Failures {
 }
 
 pub(crate) struct BackOff {
+    delays: Delays,
     sources: Aging<Source, Failures>,
     origins: Aging<Origin, u32>,
 }
 
 impl BackOff {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(delays: Delays, now: Instant) -> Self {
         Self {
+            delays,
             sources: Aging::new(ENTRIES_MAX, FORGOTTEN_AFTER, now),
             origins: Aging::new(ENTRIES_MAX, FORGOTTEN_AFTER, now),
         }
@@ -73,7 +100,7 @@ impl BackOff {
         let before = self.sources.get(&source, now);
         let (before, looked) = before.map_or((0, None), |(_, known)| (known.count, known.looked));
         let count = before.saturating_add(1);
-        let refused_until = now + delay(count);
+        let refused_until = now + self.delays.after(count);
         self.sources.put(source, Failures { count, refused_until, looked }, now);
         let of_origin = self.origins.get(&source.origin, now).map_or(0, |(_, count)| *count);
         self.origins.put(source.origin, of_origin.saturating_add(1), now);
@@ -82,17 +109,6 @@ impl BackOff {
     /// Clears the source. Its origin keeps its failures: who has one right password could clear them for others.
     pub(crate) fn succeeded(&mut self, source: &Source) {
         self.sources.remove(source);
-    }
-}
-
-/// How long a source is refused after its last failure was the one of this number, counted from 1.
-fn delay(failures: u32) -> Duration {
-    match failures.saturating_sub(FREE_FAILURES) {
-        0 => Duration::ZERO,
-        beyond => {
-            let factor = 1u32.checked_shl(beyond - 1).unwrap_or(u32::MAX);
-            DELAY_FIRST.saturating_mul(factor).min(DELAY_MAX)
-        }
     }
 }
 
@@ -109,14 +125,18 @@ mod tests {
 
     #[test]
     fn the_delay_begins_at_the_fifth_failure_and_doubles_to_a_minute() {
-        let seconds: Vec<u64> = (0..14).map(|n| delay(n).as_secs()).collect();
-        assert_eq!(seconds, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(delay(u32::MAX), DELAY_MAX);
+        let seconds = |delays: Delays| (0..14).map(move |n| delays.after(n).as_secs());
+        let usual: Vec<u64> = seconds(Delays::default()).collect();
+        assert_eq!(usual, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(Delays::default().after(u32::MAX), Duration::from_secs(60));
+        let strict = Delays { from_failure: 1, longest: Duration::from_secs(3) };
+        assert_eq!(seconds(strict).take(5).collect::<Vec<_>>(), [0, 1, 2, 3, 3]);
     }
 
     #[test]
     fn a_source_is_refused_until_its_delay_is_over_and_no_other_one_is() {
-        let (mut back_off, mut now) = (BackOff::new(Instant::now()), Instant::now());
+        let (mut back_off, mut now) =
+            (BackOff::new(Delays::default(), Instant::now()), Instant::now());
         let bad = source("admin", [127, 0, 0, 1]);
         for _ in 0..4 {
             back_off.failed(bad, now);
@@ -137,7 +157,7 @@ mod tests {
     #[test]
     fn a_success_or_ten_minutes_clear_it() {
         let now = Instant::now();
-        let mut back_off = BackOff::new(now);
+        let mut back_off = BackOff::new(Delays::default(), now);
         let bad = source("admin", [192, 0, 2, 1]);
         let five = |back_off: &mut BackOff, now| (0..5).for_each(|_| back_off.failed(bad, now));
         five(&mut back_off, now);
@@ -155,7 +175,7 @@ mod tests {
     #[test]
     fn an_origin_with_many_failures_is_doubtful_for_every_user() {
         let now = Instant::now();
-        let mut back_off = BackOff::new(now);
+        let mut back_off = BackOff::new(Delays::default(), now);
         for n in 0..ORIGIN_FAILURES_DOUBTFUL {
             assert!(!back_off.is_doubtful(&source("good", [192, 0, 2, 1]), now));
             back_off.failed(source(&format!("user-{n}"), [192, 0, 2, 1]), now);
@@ -168,7 +188,7 @@ mod tests {
     #[test]
     fn the_tables_are_bounded() {
         let now = Instant::now();
-        let mut back_off = BackOff::new(now);
+        let mut back_off = BackOff::new(Delays::default(), now);
         for n in 0..u32::try_from(ENTRIES_MAX).expect("small") + 1_000 {
             back_off.failed(source("user", n.to_be_bytes()), now);
         }

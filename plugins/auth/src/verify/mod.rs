@@ -23,6 +23,7 @@ mod origin;
 mod verify_tests;
 mod worker;
 
+pub use back_off::Delays;
 pub use counts::{Counts, Outcome};
 
 use crate::keyed::ProcessKey;
@@ -61,12 +62,14 @@ pub struct VerifierSettings {
     pub running_max: usize,
     /// Verifications that wait. Default: 4,096.
     pub waiting_max: usize,
+    /// Who has to wait after tries that failed.
+    pub delays: Delays,
 }
 
 impl Default for VerifierSettings {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { running_max: cores, waiting_max: 4_096 }
+        Self { running_max: cores, waiting_max: 4_096, delays: Delays::default() }
     }
 }
 
@@ -148,7 +151,7 @@ impl Verifier {
         let now = now();
         let state = State {
             remembered: Aging::new(REMEMBERED_MAX, REMEMBERED_FOR, now),
-            back_off: BackOff::new(now),
+            back_off: BackOff::new(settings.delays, now),
             line: Line::new(settings.waiting_max),
             flights: HashMap::new(),
             running: 0,

@@ -82,7 +82,7 @@ fn house(running_max: usize, waiting_max: usize) -> House {
         password::verify(hash, password)
     };
     let check = Check::with(verify, cheap("nobody's"));
-    let settings = VerifierSettings { running_max, waiting_max };
+    let settings = VerifierSettings { running_max, waiting_max, ..VerifierSettings::default() };
     let verifier = Verifier::with_check(settings, ProcessKey::new(&[5; 32]), check);
     House { verifier, gate }
 }

@@ -52,7 +52,8 @@ pub fn decode(buffer: &mut BytesMut, size_max: usize) -> Result<Option<Frame>, R
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     // The head alone decides: nothing is gathered for a frame that will be refused.
     if size > size_max.saturating_sub(OVERHEAD) {
-        return Err(frame_error(format!("a frame of {size} octets is over the limit {size_max}")));
+        let whole = size.saturating_add(OVERHEAD);
+        return Err(frame_error(format!("a frame of {whole} octets is over the limit {size_max}")));
     }
     if reader.rest().len() <= size {
         return Ok(None);

@@ -120,7 +120,7 @@ impl Connection {
             // §1.8.3.3: two consumers of a channel with one tag are an error of the connection.
             format!("consumer tag '{}' is in use", String::from_utf8_lossy(tag))
         } else if consumers.len() >= max {
-            format!("a channel has at most {max} consumers")
+            format!("a channel has at most {max} consumers (limits.amqp.consumers_per_channel)")
         } else {
             return Ok(());
         };

@@ -195,9 +195,17 @@ fn client_id(connect: &Connect, options: &Options) -> Result<ClientId, Refusal> 
         let why = "no authentication method is supported";
         return Err(Refusal::new(Reason::BAD_AUTH_METHOD, why));
     }
-    let id = connect.client_id.as_str();
-    if id.len() > options.client_id_bytes_max {
-        return Err(Refusal::new(Reason::CLIENT_ID_NOT_VALID, "the client identifier is too long"));
+    if !connect.version.is_5() && capped_keep_alive(connect.keep_alive, options).is_some() {
+        // 3.1.1 cannot be told another keep-alive. Mosquitto answers with the same code.
+        let (asked, max) = (connect.keep_alive, options.keep_alive_max.unwrap_or_default());
+        let why = format!("a keep-alive of {asked} s is beyond {max} s (limits.mqtt.keep_alive_max)");
+        return Err(Refusal::new(Reason::CLIENT_ID_NOT_VALID, why));
+    }
+    let (id, max) = (connect.client_id.as_str(), options.client_id_bytes_max);
+    if id.len() > max {
+        let bytes = id.len();
+        let why = format!("{bytes} bytes are too many for a client identifier: {max} may be (limits.mqtt.client_id_bytes)");
+        return Err(Refusal::new(Reason::CLIENT_ID_NOT_VALID, why));
     }
     if !id.is_empty() {
         return Ok((id.into(), None));
@@ -242,6 +250,11 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Id
 /// What the client asks for, up to the operator's limit.
 pub(super) fn capped(seconds: u32, options: &Options) -> u32 {
     options.session_expiry_max.map_or(seconds, |max| seconds.min(max))
+}
+
+/// The operator's keep-alive, where the client asks for a longer one, or for none.
+fn capped_keep_alive(seconds: u16, options: &Options) -> Option<u16> {
+    options.keep_alive_max.filter(|max| seconds == 0 || seconds > *max)
 }
 
 /// MQTT 5 §3.1.2.11.2: 0 ends with the connection, the maximum never ends.
@@ -327,12 +340,17 @@ impl Entered {
             block.bytes(id::ASSIGNED_CLIENT_ID, assigned.as_bytes());
         }
         block.u16(id::TOPIC_ALIAS_MAXIMUM, options.topic_alias_maximum);
+        let capped_keep_alive = capped_keep_alive(connect.keep_alive, options);
+        if let Some(seconds) = capped_keep_alive {
+            // MQTT 5 [MQTT-3.2.2-21]: the client uses this one instead of its own.
+            block.u16(id::SERVER_KEEP_ALIVE, seconds);
+        }
         let mut writer = client.to(&mut line.output);
         writer.connack(present, Reason::SUCCESS, &block);
         for packet_id in self.releases {
             writer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
         }
-        line.agreed(keep_alive(connect.keep_alive));
+        line.agreed(keep_alive(capped_keep_alive.unwrap_or(connect.keep_alive)));
         if self.subscriptions.is_waiting() {
             line.retry_later();
         }

@@ -9,6 +9,7 @@ use crossdock_core::{
     SessionSpec, Settings, Setup,
 };
 use crossdock_mqtt::{Mqtt, Options};
+use crossdock_net::Live;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -88,6 +89,6 @@ pub fn connect(broker: &Broker, options: Options, drain: &Drain, v5: bool) -> Cl
         drain: drain.clone(),
     };
     let broker = broker.clone();
-    tokio::spawn(async move { Mqtt { options }.serve(accepted, broker).await });
+    tokio::spawn(async move { Mqtt { options: Live::new(options) }.serve(accepted, broker).await });
     Client { socket: near, unread: Vec::new(), v5 }
 }

@@ -10,12 +10,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The time to log in where nothing else is said.
+const LOGIN_TIME: Duration = Duration::from_secs(10);
+
 /// Addresses without an open connection that are remembered for their rate. With more than that they are all forgotten.
 const REMEMBERED_MAX: usize = 65_536;
 /// With fewer addresses than this none is looked for that can be forgotten.
 const SWEEP_MIN: usize = 1024;
 
-/// What a listener admits. A peer on this machine is only counted for the first of them.
+/// What a listener admits. For a peer on this machine there is no limit of its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdmissionLimits {
     /// Connections that are open at once.
@@ -25,12 +28,15 @@ pub struct AdmissionLimits {
     pub per_address: Option<usize>,
     /// How fast one address may connect; none: as fast as it likes.
     pub connect_rate: Option<ConnectRate>,
+    /// Within this time a connection has to get to its adapter, which counts its own time to log in from the same start.
+    /// Half of it is for the handshake of TLS.
+    pub login_time: Duration,
 }
 
 impl AdmissionLimits {
     /// This many connections in all, and no other limit.
     pub fn connections(connections_max: usize) -> Self {
-        Self { connections_max, per_address: None, connect_rate: None }
+        Self { connections_max, per_address: None, connect_rate: None, login_time: LOGIN_TIME }
     }
 }
 
@@ -126,6 +132,11 @@ impl Admission {
         (others < self.limits.limits().connections_max).then_some(place)
     }
 
+    /// The time that a new connection has to log in.
+    pub(super) fn login_time(&self) -> Duration {
+        self.limits.limits().login_time
+    }
+
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -193,7 +204,8 @@ mod tests {
 
     fn admission(per_address: Option<usize>, rate: Option<(u32, u32)>) -> Arc<Admission> {
         let connect_rate = rate.map(|(per_second, burst)| ConnectRate { per_second, burst });
-        let limits = AdmissionLimits { connections_max: 1 << 20, per_address, connect_rate };
+        let all = AdmissionLimits::connections(1 << 20);
+        let limits = AdmissionLimits { per_address, connect_rate, ..all };
         Admission::new(AdmissionHandle::new(limits))
     }
 

@@ -21,13 +21,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Within this time a connection has to get to its adapter, which gives it no more than its own time to log in, counted
-/// from the same start.
-const LOGIN_TIME: Duration = Duration::from_secs(10);
 /// Within this time after it connected a load balancer has to send its header. It has it at hand.
 const PROXY_TIME: Duration = Duration::from_secs(5);
-/// A TLS handshake has to be done in this time; the wait for its first byte counts.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+/// A TLS handshake has to be done in this part of the time to log in; the wait for its first byte counts.
+const HANDSHAKE_PART: u32 = 2;
 /// A peer that was told why it is refused may take this long to take note.
 const PART_TIME: Duration = Duration::from_secs(1);
 /// At most this many bytes of such a peer are discarded.
@@ -142,7 +139,9 @@ impl Door {
     ) {
         let mut peer = Peer { socket, claimed: Claim::None };
         // In a box, so that it takes no memory while the connection is served.
-        match Box::pin(self.arrive_in_time(stream, &mut peer, &mut place)).await {
+        let message_bytes = broker.live().message_bytes_max();
+        let arriving = self.arrive_in_time(stream, &mut peer, &mut place, message_bytes);
+        match Box::pin(arriving).await {
             // How the connection ends, its adapter logs with the client's name.
             Ok((protocol, accepted)) => drop(protocol.serve(accepted, broker).await),
             Err(Refused { why, detail }) => {
@@ -157,12 +156,14 @@ impl Door {
         stream: TcpStream,
         peer: &mut Peer,
         place: &mut Place,
+        message_bytes: usize,
     ) -> Result<Arrived, Refused> {
         let since = Instant::now();
+        let until = since + self.admission.login_time();
         let mut drain = self.drain.clone();
         tokio::select! { biased;
             () = drain.started() => Err(refused(Refusal::Gone, "the broker began to stop")),
-            arrived = timeout_at(since + LOGIN_TIME, self.arrive(stream, peer, place, since)) => {
+            arrived = timeout_at(until, self.arrive(stream, peer, place, (since, message_bytes))) => {
                 arrived.unwrap_or_else(|_| Err(refused(Refusal::Slow, "the login took too long")))
             }
         }
@@ -173,7 +174,7 @@ impl Door {
         stream: TcpStream,
         peer: &mut Peer,
         place: &mut Place,
-        since: Instant,
+        (since, message_bytes): (Instant, usize),
     ) -> Result<Arrived, Refused> {
         stream.set_nodelay(true)?;
         let mut socket = Prefixed::new(stream);
@@ -197,7 +198,7 @@ impl Door {
             self.look(&mut wire).await?;
         }
         if let Transport::WebSocket { origins } = &self.spec.transport {
-            (wire, wanted) = self.upgrade(wire, origins).await?;
+            (wire, wanted) = self.upgrade(wire, origins, message_bytes).await?;
         }
         let protocol = match wanted {
             Some(index) => index,
@@ -230,8 +231,12 @@ impl Door {
 
     /// The TLS handshake, if the peer speaks TLS.
     async fn secure(&self, mut socket: Prefixed, handle: &TlsHandle) -> Result<Wire, Refused> {
-        let deadline = Instant::now() + HANDSHAKE_TIME;
-        let late = || refused(Refusal::Slow, "the TLS handshake took more than 5 seconds");
+        let time = self.admission.login_time() / HANDSHAKE_PART;
+        let deadline = Instant::now() + time;
+        let late = || {
+            let seconds = time.as_secs_f64();
+            refused(Refusal::Slow, format!("the TLS handshake took more than {seconds} seconds"))
+        };
         let speaks = loop {
             match (socket.head.is_empty(), stranger(&socket.head)) {
                 (true, _) | (_, Stranger::More) => {
@@ -286,6 +291,7 @@ impl Door {
         &self,
         wire: Wire,
         origins: &[String],
+        message_bytes: usize,
     ) -> Result<(Wire, Option<usize>), Refused> {
         let names: Vec<&'static str> = self.spec.protocols.iter().map(|p| p.name()).collect();
         let rules = Rules { origins, protocols: &names };
@@ -301,7 +307,7 @@ impl Door {
         };
         writer.write_all(agreed.response().as_bytes()).await?;
         let (reader, head) = input.into_parts();
-        let (reader, writer) = websocket::open(reader, head, writer, agreed.text);
+        let (reader, writer) = websocket::open(reader, head, writer, (agreed.text, message_bytes));
         let input = Input::new(reader, BytesMut::new());
         Ok((Wire { input, writer, secure, certificate }, agreed.protocol))
     }

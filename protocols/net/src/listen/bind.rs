@@ -63,6 +63,9 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     }
     // A restart need not wait until the connections of the process before are forgotten.
     socket.set_reuse_address(true)?;
+    // Accepted connections have it, too: a peer that vanished without a word is found by the system, also where its
+    // protocol agreed on no heartbeats.
+    socket.set_keepalive(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

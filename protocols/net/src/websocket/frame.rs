@@ -1,12 +1,20 @@
 //! Frames of WebSocket (RFC 6455, section 5), without their payload.
 
-/// The longest payload of a frame from the peer in bytes: the largest message of any protocol, and 64 KiB for what the
-/// protocol puts around it.
-pub(super) const PAYLOAD_MAX: u64 = (16 << 20) + (64 << 10);
+/// The longest payload of a frame from the peer in bytes is that of the largest message, but never less than that of
+/// one of this size: a peer may put several of its protocol's frames into one.
+const MESSAGE_LEAST: u64 = 16 << 20;
+/// What the protocol puts around the message, in bytes.
+const AROUND: u64 = 64 << 10;
 /// The longest payload of a control frame in bytes (5.5).
 pub(super) const CONTROL_MAX: usize = 125;
 /// The longest head of a frame from the peer in bytes: two, eight for the length, four for the mask.
 pub(super) const HEAD_MAX: usize = 14;
+
+/// The longest payload where messages of that size are taken.
+pub(super) fn payload_max(message_bytes: usize) -> u64 {
+    let message = u64::try_from(message_bytes).unwrap_or(u64::MAX);
+    message.max(MESSAGE_LEAST).saturating_add(AROUND)
+}
 
 /// Why a connection is closed (7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +88,7 @@ pub(super) struct Head {
 }
 
 /// Reads a head; none: more bytes are needed.
-pub(super) fn head(bytes: &[u8]) -> Result<Option<Head>, CloseCode> {
+pub(super) fn head(bytes: &[u8], payload_max: u64) -> Result<Option<Head>, CloseCode> {
     let [first, second, rest @ ..] = bytes else { return Ok(None) };
     // 5.2: reserved bits and opcodes are an error, and 5.1: so is a client's frame without a mask.
     let opcode = Opcode::from_number(first & 0x0f).ok_or(CloseCode::ProtocolError)?;
@@ -103,7 +111,7 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<Head>, CloseCode> {
     if length < least || (opcode.is_control() && (length > CONTROL_MAX as u64 || !last)) {
         return Err(CloseCode::ProtocolError);
     }
-    if length > PAYLOAD_MAX {
+    if length > payload_max {
         return Err(CloseCode::TooBig);
     }
     Ok(rest.first_chunk().map(|mask| Head { opcode, last, length, mask: *mask }))
@@ -145,6 +153,18 @@ pub(super) fn unmask(bytes: &mut [u8], mut mask: [u8; 4]) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PAYLOAD_MAX: u64 = MESSAGE_LEAST + AROUND;
+
+    fn head(bytes: &[u8]) -> Result<Option<Head>, CloseCode> {
+        super::head(bytes, PAYLOAD_MAX)
+    }
+
+    #[test]
+    fn a_payload_is_as_long_as_the_largest_message() {
+        assert_eq!(payload_max(1), PAYLOAD_MAX);
+        assert_eq!(payload_max(32 << 20), (32 << 20) + (64 << 10));
+    }
 
     #[test]
     fn heads_are_read_at_every_length() {

@@ -48,6 +48,8 @@ struct Decoder {
     head: [u8; HEAD_MAX],
     /// Bytes of it that are there.
     have: usize,
+    /// Bytes of a frame's payload, at most.
+    payload_max: u64,
     /// The frame whose payload is being read, with what is left of it.
     frame: Option<Head>,
     /// The message that is not finished, if it has text.
@@ -65,8 +67,13 @@ enum Control {
 }
 
 impl MessageReader {
-    pub(super) fn new(reader: Reader, before: BytesMut, out: Arc<Mutex<Out>>) -> Self {
-        let decoder = Decoder::default();
+    pub(super) fn new(
+        reader: Reader,
+        before: BytesMut,
+        out: Arc<Mutex<Out>>,
+        payload_max: u64,
+    ) -> Self {
+        let decoder = Decoder { payload_max, ..Decoder::default() };
         Self { reader, before, decoder, out, end: None, discard_until: None }
     }
 
@@ -175,7 +182,9 @@ impl Decoder {
                 *place = *byte;
             }
             (self.have, *read) = (self.have + 1, *read + 1);
-            let Some(frame) = head(self.head.get(..self.have).unwrap_or_default())? else {
+            let Some(frame) =
+                head(self.head.get(..self.have).unwrap_or_default(), self.payload_max)?
+            else {
                 return Ok(None);
             };
             self.have = 0;

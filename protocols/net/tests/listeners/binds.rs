@@ -30,6 +30,24 @@ async fn ipv4_and_ipv6_share_a_port_and_every_address_is_served() {
     }
 }
 
+/// The system looks after a peer that says nothing: the timer of its socket is that of keep-alive, number 2 in
+/// `tcp(5)`'s table.
+#[tokio::test]
+async fn every_connection_is_kept_alive_by_the_system() {
+    let mut stage = Stage::new(|_| ()).await;
+    let mut peer = stage.connect().await;
+    peer.write_all(b"hi").await.unwrap();
+    assert_eq!(take(&mut peer, 2).await, b"hi");
+    stage.seen().await;
+    let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let (near, far) = (port(peer.peer_addr().unwrap()), port(peer.local_addr().unwrap()));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a Linux kernel");
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row[1].ends_with(&near) && row[2].ends_with(&far));
+    let row = row.expect("the broker's side of the connection");
+    assert!(row[5].starts_with("02:"), "{row:?}");
+}
+
 #[tokio::test]
 async fn an_address_that_cannot_be_bound_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

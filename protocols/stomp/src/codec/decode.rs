@@ -15,10 +15,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Before the login: no CONNECT needs more.
+    /// Before the login, where nothing else is set: few CONNECT need more.
     pub const BEFORE_LOGIN: Limits =
         Limits { headers: 100, head_bytes: 8 << 10, body_bytes: 8 << 10 };
-    /// After login.
+    /// After it.
     pub const AFTER_LOGIN: Limits =
         Limits { headers: 100, head_bytes: 16 << 10, body_bytes: 16 << 20 };
 }
@@ -63,8 +63,8 @@ enum BodyEnd {
 
 impl Decoder {
     /// A decoder for a connection before its login.
-    pub fn new() -> Self {
-        Self { limits: Limits::BEFORE_LOGIN, version: None, progress: Progress::Command }
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, version: None, progress: Progress::Command }
     }
 
     /// From the next frame on, these rules and limits hold.
@@ -179,12 +179,6 @@ impl Decoder {
             return Err(Fault::UnexpectedBody(head.command.text()));
         }
         Ok(Frame { command: head.command, headers, body: bytes.slice(body..body + length) })
-    }
-}
-
-impl Default for Decoder {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

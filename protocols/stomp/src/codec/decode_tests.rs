@@ -6,7 +6,7 @@ use stomp_parser::client::ClientFrame;
 use stomp_parser::headers::HeaderValue;
 
 fn decoder(version: Version) -> Decoder {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Limits::BEFORE_LOGIN);
     decoder.settle(version, Limits::AFTER_LOGIN);
     decoder
 }
@@ -107,7 +107,7 @@ fn content_length_decides_where_a_body_ends() {
 fn limits_hold_before_the_bytes_arrive() {
     let limits = Limits { headers: 3, head_bytes: 64, body_bytes: 10 };
     let read = |bytes: &[u8]| {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(Limits::BEFORE_LOGIN);
         decoder.settle(Version::V12, limits);
         let mut input = BytesMut::from(bytes);
         decoder.decode(&mut input).map(|frame| frame.is_some())
@@ -162,11 +162,14 @@ fn versions_differ() {
 fn connect_is_read_before_a_version_is_known() {
     let mut input =
         BytesMut::from(&b"CONNECT\r\npasscode:a\\b:c\r\naccept-version:1.2\r\n\r\n\0"[..]);
-    let frame = Decoder::new().decode(&mut input).unwrap().unwrap();
+    let frame = Decoder::new(Limits::BEFORE_LOGIN).decode(&mut input).unwrap().unwrap();
     assert_eq!(frame.headers.get("passcode").unwrap(), "a\\b:c");
     let mut huge = BytesMut::from(&b"CONNECT\nlogin:"[..]);
     huge.extend_from_slice(&[b'x'; 20_000]);
-    assert!(matches!(Decoder::new().decode(&mut huge), Err(Fault::HeadersTooLong(_))));
+    assert!(matches!(
+        Decoder::new(Limits::BEFORE_LOGIN).decode(&mut huge),
+        Err(Fault::HeadersTooLong(_))
+    ));
 }
 
 #[test]
@@ -231,7 +234,7 @@ proptest! {
     ) {
         let _ = all(Version::ALL[version], &[prefix.as_bytes(), &bytes[..]].concat());
         let mut input = BytesMut::from(&bytes[..]);
-        let _ = Decoder::new().decode(&mut input);
+        let _ = Decoder::new(Limits::BEFORE_LOGIN).decode(&mut input);
     }
 
     #[test]

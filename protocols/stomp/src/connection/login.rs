@@ -12,8 +12,6 @@ use crossdock_core::{
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::time::Duration;
 
-/// Bytes of a client id, at most.
-const CLIENT_ID_MAX: usize = 1024;
 const SERVER: &str = concat!("crossdock/", env!("CARGO_PKG_VERSION"));
 
 /// Where a client logs in.
@@ -73,15 +71,22 @@ pub(super) async fn log_in(
     let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
     let credentials = credentials(&text, |user| entrance.by_certificate(user));
     let identity = line.while_verified(entrance.log_in(broker, credentials)).await??;
-    if client.len() > CLIENT_ID_MAX {
-        return Err(Error::new(ErrorKind::TooLarge, "the client-id is too long").into());
+    let max = options.client_id_bytes_max;
+    if client.len() > max {
+        let bytes = client.len();
+        let why = format!(
+            "a client-id of {bytes} bytes is longer than {max} (limits.stomp.client_id_bytes)"
+        );
+        return Err(Error::new(ErrorKind::TooLarge, why).into());
     }
     let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
     let origin = Origin { client: client.into(), listener, peer, ..Origin::default() };
     let vhost = vhost(broker, text("host"));
     let session = broker.session(SessionSpec::anonymous(vhost, origin, identity)).await?;
     let body_bytes = broker.live().message_bytes_max();
-    decoder.settle(version, Limits { body_bytes, ..Limits::AFTER_LOGIN });
+    let frames = options.frames;
+    let (headers, head_bytes) = (frames.headers_max, frames.header_bytes_max);
+    decoder.settle(version, Limits { headers, head_bytes, body_bytes });
     connected(line, version, &session, beats);
     line.agreed(beats.keep_alive());
     line.log_opened(&session.origin().user, &session.origin().client);

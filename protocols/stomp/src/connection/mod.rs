@@ -33,7 +33,7 @@ mod subscribe;
 mod subscriptions;
 mod transactions;
 
-use crate::codec::{Decoder, Frame, Rules, Version};
+use crate::codec::{Decoder, Frame, Limits, Rules, Version};
 use crate::mapping::format_id;
 use crate::options::{Options, TimeUnit};
 use crossdock_core::message::Charge;
@@ -113,7 +113,12 @@ async fn open(
     let (mut line, entrance) =
         Line::new(&DIALECT, accepted, options.login_time, options.write_time);
     let context = LoginContext { options, broker: &broker, entrance };
-    let mut decoder = Decoder::new();
+    let login_max = options.frames.login_bytes_max;
+    let mut decoder = Decoder::new(Limits {
+        headers: options.frames.headers_max,
+        head_bytes: login_max,
+        body_bytes: login_max,
+    });
     match login::log_in(&mut line, &mut decoder, &context).await {
         Ok(logged_in) => {
             let connection = Connection::new(options, logged_in, (line, decoder));
