@@ -148,7 +148,11 @@ impl Outline {
                 let certificate = format!("listeners.{name}.tls_certificate");
                 let has_tls = |outline: &Outline| outline.values.contains_key(&certificate);
                 match field {
-                    "connections_max" | "connections_per_address" | "connects_per_second" => true,
+                    "connections_max"
+                    | "connections_per_address"
+                    | "connects_per_second"
+                    | "connects_per_second_total"
+                    | "denied_publish" => true,
                     // To speak TLS or not is the socket's.
                     field => field.starts_with("tls_") && has_tls(self) == has_tls(new),
                 }

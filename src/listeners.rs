@@ -103,6 +103,7 @@ fn limits(listener: &Meant, login_time: Duration) -> AdmissionLimits {
         connections_max: listener.connections_max.unwrap_or(most).max(1),
         per_address: listener.connections_per_address,
         connect_rate: listener.connects_per_second.map(rate),
+        total_rate: listener.connects_per_second_total.map(rate),
         login_time,
     }
 }

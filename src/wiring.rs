@@ -1,13 +1,13 @@
 //! The parts of this program: one line for each protocol, the store, the authenticator. A new protocol or store is a
 //! dependency in Cargo.toml and a line here.
 
-use crate::config::{self, Limits, Loaded, Mistake, Size, Span};
+use crate::config::{self, DeniedPublish, Limits, Loaded, Mistake, Size, Span};
 use crossdock_amqp091::{Amqp091, Options as AmqpOptions};
 use crossdock_auth::{
     CertificateUser, Delays, Logins, ProcessKey, TokenHandle, Verifier, VerifierSettings,
 };
 use crossdock_core::store::Store;
-use crossdock_core::{Authenticator, ExchangeSpec, Formats, Protocol};
+use crossdock_core::{Authenticator, ExchangeSpec, Formats, Name, Protocol};
 use crossdock_mqtt::{Mqtt, Options as MqttOptions};
 use crossdock_net::Live;
 use crossdock_stomp::{FrameLimits, Options as StompOptions, Stomp};
@@ -28,10 +28,17 @@ impl Protocols {
     /// As they are configured.
     pub fn new(loaded: &Loaded) -> Self {
         let limits = &loaded.config.limits;
+        let listeners = loaded.config.listeners.iter();
+        let strict = listeners.filter(|(_, it)| it.denied_publish == DeniedPublish::Close);
+        let strict: Vec<Name> = strict.map(|(name, _)| name.as_str().into()).collect();
+        let (mut amqp, mut mqtt, mut stomp) = (amqp(limits), mqtt(limits), stomp(limits));
+        amqp.strict_listeners = strict.clone();
+        mqtt.strict_listeners = strict.clone();
+        stomp.strict_listeners = strict;
         Self {
-            amqp: Amqp091 { options: Live::new(amqp(limits)) },
-            mqtt: Mqtt { options: Live::new(mqtt(limits)) },
-            stomp: Stomp { options: Live::new(stomp(limits)) },
+            amqp: Amqp091 { options: Live::new(amqp) },
+            mqtt: Mqtt { options: Live::new(mqtt) },
+            stomp: Stomp { options: Live::new(stomp) },
         }
     }
 

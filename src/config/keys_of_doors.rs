@@ -35,6 +35,21 @@ pub const LISTENER: &[Key] = &[
          are closed. Not for connections from this machine. Not set: any number.",
     ),
     key(
+        "connects_per_second_total",
+        Form::Count { min: 1, max: 1_000_000 },
+        "New connections in one second from all addresses together, five times as many at once; \
+         further ones are closed. Not for connections from this machine. Not set: any number.",
+    ),
+    key(
+        "denied_publish",
+        Form::Word(&["drop", "close"]),
+        "What becomes of a publish to where its user may not publish (or to a topic with `$`) when \
+         its publisher waits for no answer, or its protocol has no word for no: MQTT 3.1.1, MQTT QoS \
+         0, AMQP without confirms, STOMP without a receipt. `drop`: it is taken, dropped, counted and \
+         logged. `close`: the connection is closed with its protocol's refusal, in AMQP the channel. \
+         Not set: `drop`.",
+    ),
+    key(
         "transport",
         Form::Word(&["tcp", "ws"]),
         "`ws`: the protocols are spoken inside WebSocket, at the paths `/`, `/ws`, `/mqtt` and \

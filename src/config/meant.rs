@@ -55,6 +55,9 @@ pub struct Listener {
     pub connections_max: Option<usize>,
     pub connections_per_address: Option<usize>,
     pub connects_per_second: Option<u32>,
+    pub connects_per_second_total: Option<u32>,
+    #[serde(default)]
+    pub denied_publish: DeniedPublish,
     #[serde(default)]
     pub transport: Transport,
     pub origins: Option<Vec<String>>,
@@ -90,6 +93,15 @@ impl Binds {
             Binds::Several(addresses) => addresses,
         }
     }
+}
+
+/// What becomes of a publish that is not allowed and cannot be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeniedPublish {
+    #[default]
+    Drop,
+    Close,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -1,5 +1,6 @@
 //! What can be set for connections.
 
+use crossdock_core::Name;
 use crossdock_core::message::carry::Carry;
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use std::time::Duration;
 pub struct Options {
     /// Which fields without a property of their own travel as `mq.…` headers.
     pub carry: Carry,
+    /// Listeners where a publish that is not allowed, and whose publisher waits for no answer, ends the channel;
+    /// elsewhere it is dropped.
+    pub strict_listeners: Vec<Name>,
     /// Time for the whole login, from the accepted socket to connection.open-ok.
     pub login_time: Duration,
     /// Octets of one frame before the login, at most.
@@ -30,6 +34,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             carry: Carry::Full,
+            strict_listeners: Vec::new(),
             login_time: Duration::from_secs(10),
             login_frame_max: 8192,
             channel_max: 2047,

@@ -1,5 +1,6 @@
 //! What can be set for connections.
 
+use crossdock_core::Name;
 use crossdock_core::message::carry::Carry;
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use std::time::Duration;
 pub struct Options {
     /// Which fields without a place of their own in a PUBLISH travel as `mq.…` user properties.
     pub carry: Carry,
+    /// Listeners where a publish that is not allowed, and whose publisher waits for no answer, ends the connection;
+    /// elsewhere it is dropped.
+    pub strict_listeners: Vec<Name>,
     /// Time from the accepted socket to the end of the CONNECT.
     pub login_time: Duration,
     /// Bytes of a CONNECT, at most.
@@ -39,6 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             carry: Carry::Standard,
+            strict_listeners: Vec::new(),
             login_time: Duration::from_secs(10),
             login_bytes_max: 64 << 10,
             client_id_bytes_max: 1024,

@@ -41,6 +41,9 @@ impl Default for FrameLimits {
 /// Settings of STOMP connections.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Listeners where a publish that is not allowed, and whose publisher waits for no answer, ends the connection;
+    /// elsewhere it is dropped.
+    pub strict_listeners: Vec<Name>,
     /// Time for the whole login, from the accepted socket to CONNECTED.
     pub login_time: Duration,
     /// A client that takes nothing of the waiting output for this long is given up.
@@ -69,6 +72,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            strict_listeners: Vec::new(),
             login_time: Duration::from_secs(10),
             write_time: Duration::from_secs(15),
             frames: FrameLimits::default(),

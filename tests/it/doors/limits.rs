@@ -367,3 +367,45 @@ fn values_that_cannot_work() {
     }
     assert_eq!(said.lines().count(), 13, "{said}");
 }
+
+/// Who comes too often or too fast is closed at once; what the load balancer says is who it is.
+#[test]
+fn how_many_and_how_fast_may_connect() {
+    let listener = |name: &str, limit: &str| {
+        format!(
+            "[listeners.{name}]\nbind = \"127.0.0.1:0\"\nprotocols = [\"mqtt\"]\nproxy = true\n\
+             {limit}\n"
+        )
+    };
+    let all = [
+        listener("many", "connections_per_address = 2"),
+        listener("fast", "connects_per_second = 1"),
+        listener("all", "connects_per_second_total = 1"),
+        owner("ann"),
+    ];
+    let house = House::open(&all.concat());
+    // How many of connections from these hosts, all at once, are not closed at once.
+    let admitted = |listener: &str, hosts: &[u8]| {
+        let open = hosts.iter().map(|host| {
+            let mut socket = Socket::connect(house.address(listener));
+            let header = format!("PROXY TCP4 198.51.100.{host} 198.51.100.1 4711 1883\r\n");
+            let _ = socket.try_send(header.as_bytes());
+            socket
+        });
+        let mut open: Vec<Socket> = open.collect();
+        open.iter_mut().map(|socket| usize::from(!socket.is_closed_within(QUIET))).sum::<usize>()
+    };
+    assert_eq!(admitted("many", &[1, 1, 1, 2]), 3, "two of one address");
+    assert_eq!(admitted("fast", &[1, 1, 1, 1, 1, 1, 2]), 6, "five of one address at once");
+    assert_eq!(admitted("all", &[1, 2, 3, 4, 5, 6]), 5, "five of all at once");
+    let log = house.broker.log();
+    for line in [
+        "its address has as many as one address may have",
+        "its address connects faster than one address may",
+        "more connect in a second than the listener takes",
+    ] {
+        assert!(log.contains(line), "{line}\n{log}");
+    }
+    // From this machine any number may come.
+    (0..10).for_each(|n| drop(Mqtt::connect(house.broker.mqtt, &Connect::v311(&n.to_string()))));
+}

@@ -6,6 +6,7 @@
 //! | `visitor` | one client of any protocol, and what is answered to what it tries |
 //! | `logins` | who is let in from where: the first table of docs/guide/security-table.md |
 //! | `deeds` | who may do what: its second table |
+//! | `denied` | publishes that are not allowed and ask for no answer |
 //! | `reload` | SIGHUP: rights that are taken away, users that come and go, files with mistakes |
 //! | `tokens` | tokens in the place of passwords: their rights, and their end |
 //! | `vhosts` | several virtual hosts |
@@ -19,6 +20,7 @@ mod binds;
 mod changes;
 mod deeds;
 pub mod house;
+mod denied;
 mod limits;
 mod logins;
 mod reload;

@@ -422,10 +422,11 @@ impl Session {
                     }
                     waiting.no_route.get_or_insert_with(|| why.clone());
                     let is_denied = why.kind() == ErrorKind::Refused;
-                    if terms == Terms::Untold && is_denied {
+                    let tells = is_denied && self.status.tells_denied;
+                    if terms == Terms::Untold && is_denied && !tells {
                         context.vhost.note_drop(DropReason::Denied, message.address(), &why);
                     }
-                    match (confirm, can_refuse || !is_denied) {
+                    match (confirm || tells, can_refuse || !is_denied || tells) {
                         (false, _) => return None,
                         (true, true) => (None, usize::MAX, ConfirmOutcome::Refused(why)),
                         // Its protocol has no word for no: it is taken, and dropped.

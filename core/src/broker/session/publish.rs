@@ -30,6 +30,12 @@ impl Session {
         number
     }
 
+    /// From now on a publish that is not allowed, and that asked for no confirm, gets one all the same: a refusal with
+    /// the number 0, for its connection to end with. Where the protocol has no word for no, a refusal instead of a yes.
+    pub fn tell_denied(&mut self) {
+        self.status.tells_denied = true;
+    }
+
     /// A publish and state that is stored in the same entry as its message, however long that is held back.
     pub fn publish_with(&mut self, lane: LaneId, publish: Publish, memo: Memo) -> u64 {
         if let Err(why) = self.check_memos() {

@@ -57,6 +57,8 @@ pub(super) struct Status {
     pub told_blocked: bool,
     /// The last flush left publishes for the next one, so that others have their turn.
     pub has_more: bool,
+    /// A publish that is not allowed is answered although it asked for no answer.
+    pub tells_denied: bool,
     /// Its connection is gone, and what it published before has its turns.
     pub is_leaving: bool,
     /// What its connection takes, counted against the memory budget.

@@ -107,7 +107,7 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
     let origin = Origin { listener, peer, ..Origin::default() };
     let spec = SessionSpec::anonymous(vhost.clone(), origin, identity);
     let session = broker.session(spec).await;
-    let session = session.map_err(|error| {
+    let mut session = session.map_err(|error| {
         let refusal = match error.kind() {
             // As RabbitMQ answers when a user or a virtual host has as many connections as it may.
             ErrorKind::LimitReached => Refusal::new(ReplyCode::NotAllowed, error.detail()),
@@ -115,6 +115,9 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
         };
         Closing::Refused(refusal, id)
     })?;
+    if options.strict_listeners.contains(&entrance.listener) {
+        session.tell_denied();
+    }
     line.agreed(keep_alive(tune.heartbeat));
     line.log_opened(&session.origin().user, &session.origin().client);
     send(line, Reply::ConnectionOpenOk);

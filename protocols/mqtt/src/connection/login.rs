@@ -175,6 +175,9 @@ async fn enter(
         }
     }
     let releases = outbound.release_lost(|offset| session.has_own(offset));
+    if options.strict_listeners.contains(&entrance.listener) {
+        session.tell_denied();
+    }
     if !releases.is_empty() {
         let messages = opened.credit.messages.saturating_sub(outbound.orphans());
         session.set_pool(opened.pool, Credit { messages, ..opened.credit });
@@ -198,13 +201,16 @@ fn client_id(connect: &Connect, options: &Options) -> Result<ClientId, Refusal> 
     if !connect.version.is_5() && capped_keep_alive(connect.keep_alive, options).is_some() {
         // 3.1.1 cannot be told another keep-alive. Mosquitto answers with the same code.
         let (asked, max) = (connect.keep_alive, options.keep_alive_max.unwrap_or_default());
-        let why = format!("a keep-alive of {asked} s is beyond {max} s (limits.mqtt.keep_alive_max)");
+        let why =
+            format!("a keep-alive of {asked} s is beyond {max} s (limits.mqtt.keep_alive_max)");
         return Err(Refusal::new(Reason::CLIENT_ID_NOT_VALID, why));
     }
     let (id, max) = (connect.client_id.as_str(), options.client_id_bytes_max);
     if id.len() > max {
         let bytes = id.len();
-        let why = format!("{bytes} bytes are too many for a client identifier: {max} may be (limits.mqtt.client_id_bytes)");
+        let why = format!(
+            "{bytes} bytes are too many for a client identifier: {max} may be (limits.mqtt.client_id_bytes)"
+        );
         return Err(Refusal::new(Reason::CLIENT_ID_NOT_VALID, why));
     }
     if !id.is_empty() {

@@ -284,10 +284,12 @@ impl<'a> Connection<'a> {
 
     async fn on_events(&mut self) -> Result<(), Closing> {
         let mut events = std::mem::take(&mut self.events);
+        let mut refused = Ok(());
         for confirm in events.confirms.drain(..) {
-            self.confirmed(confirm);
+            refused = refused.and(self.confirmed(confirm));
         }
         self.answers()?;
+        refused?;
         self.deliver(events.deliveries.drain(..));
         self.ended(&events.notices);
         let mut notices = events.notices.drain(..);

@@ -150,13 +150,18 @@ impl Connection<'_> {
     }
 
     /// The core's answer to a publish.
-    pub(super) fn confirmed(&mut self, confirm: Confirm) {
+    pub(super) fn confirmed(&mut self, confirm: Confirm) -> Result<(), Closing> {
         let reason = mapping::publish_reason(&confirm.confirmed);
-        let why = match &confirm.confirmed {
+        let why: Option<Arc<str>> = match &confirm.confirmed {
             ConfirmOutcome::Refused(error) => Some(Arc::from(error.detail())),
             ConfirmOutcome::Stored | ConfirmOutcome::Unroutable(_) => None,
         };
+        if confirm.number == 0 && reason.is_failure() {
+            // A QoS 0 publish that is not allowed, on a listener that does not drop it.
+            return Err(Closing::refused(reason, why.as_deref().unwrap_or_default().to_owned()));
+        }
         self.inbound.confirmed(confirm.number, reason, why);
+        Ok(())
     }
 
     /// Writes the acknowledgements that are decided, in the order of the publishes.

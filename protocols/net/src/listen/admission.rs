@@ -28,23 +28,44 @@ pub struct AdmissionLimits {
     pub per_address: Option<usize>,
     /// How fast one address may connect; none: as fast as it likes.
     pub connect_rate: Option<ConnectRate>,
-    /// Within this time a connection has to get to its adapter, which counts its own time to log in from the same start.
-    /// Half of it is for the handshake of TLS.
+    /// How fast all addresses together may connect; none: as fast as they like.
+    pub total_rate: Option<ConnectRate>,
+    /// Within this time a connection has to get to its adapter, which counts its own time to log in from the same
+    /// start. Half of it is for the handshake of TLS.
     pub login_time: Duration,
 }
 
 impl AdmissionLimits {
     /// This many connections in all, and no other limit.
     pub fn connections(connections_max: usize) -> Self {
-        Self { connections_max, per_address: None, connect_rate: None, login_time: LOGIN_TIME }
+        Self {
+            connections_max,
+            per_address: None,
+            connect_rate: None,
+            total_rate: None,
+            login_time: LOGIN_TIME,
+        }
     }
 }
 
-/// Connections of one address that are admitted: `burst` at once, and `per_second` in the long run. At least 1 each.
+/// Connections that are admitted: `burst` at once, and `per_second` in the long run. At least 1 each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectRate {
     pub per_second: u32,
     pub burst: u32,
+}
+
+impl ConnectRate {
+    /// Whether one more may come. `paid`: when those before would all be paid for at this rate.
+    fn admits(self, paid: &mut Instant, now: Instant) -> bool {
+        let price = Duration::from_secs(1) / self.per_second.max(1);
+        let ahead = paid.saturating_duration_since(now);
+        let may = ahead <= price * (self.burst.max(1) - 1);
+        if may {
+            *paid = (*paid).max(now) + price;
+        }
+        may
+    }
 }
 
 /// The limits of a listener while it runs. Clones are the same handle.
@@ -73,6 +94,8 @@ pub(super) struct Admission {
     limits: AdmissionHandle,
     open: AtomicUsize,
     addresses: Mutex<Addresses>,
+    /// When all connections so far would be paid for at the rate of all.
+    paid: Mutex<Instant>,
 }
 
 #[derive(Default)]
@@ -111,9 +134,14 @@ impl Place {
     /// Counts the connection for its address, also where there is no limit now: there may be one later. An error if the
     /// address has too many.
     pub(super) fn of_address(&mut self, address: IpAddr) -> Result<(), Refusal> {
-        let limits = &self.admission.limits.limits();
+        let (limits, now) = (&self.admission.limits.limits(), Instant::now());
         let address = counted_as(address);
-        self.admission.addresses.lock().enter(address, limits, Instant::now())?;
+        if let Some(rate) = limits.total_rate
+            && !rate.admits(&mut self.admission.paid.lock(), now)
+        {
+            return Err(Refusal::AllTooFast);
+        }
+        self.admission.addresses.lock().enter(address, limits, now)?;
         self.address = Some(address);
         Ok(())
     }
@@ -121,7 +149,8 @@ impl Place {
 
 impl Admission {
     pub(super) fn new(limits: AdmissionHandle) -> Arc<Self> {
-        Arc::new(Self { limits, open: AtomicUsize::new(0), addresses: Mutex::default() })
+        let (open, paid) = (AtomicUsize::new(0), Mutex::new(Instant::now()));
+        Arc::new(Self { limits, open, addresses: Mutex::default(), paid })
     }
 
     /// A place for one more connection, if there is one.
@@ -167,13 +196,10 @@ impl Addresses {
         if limits.per_address.is_some_and(|most| seen.open >= most) {
             return Err(Refusal::AddressFull);
         }
-        if let Some(rate) = limits.connect_rate {
-            let price = Duration::from_secs(1) / rate.per_second.max(1);
-            let ahead = seen.paid.saturating_duration_since(now);
-            if ahead > price * (rate.burst.max(1) - 1) {
-                return Err(Refusal::TooFast);
-            }
-            seen.paid = seen.paid.max(now) + price;
+        if let Some(rate) = limits.connect_rate
+            && !rate.admits(&mut seen.paid, now)
+        {
+            return Err(Refusal::TooFast);
         }
         seen.open += 1;
         Ok(())

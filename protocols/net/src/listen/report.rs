@@ -23,6 +23,8 @@ pub(super) enum Refusal {
     AddressFull,
     /// The peer's address connects too often.
     TooFast,
+    /// All addresses together connect too often.
+    AllTooFast,
     /// The process has no file descriptor for it.
     NoDescriptors,
     /// A TLS client at a port without TLS.
@@ -46,10 +48,11 @@ pub(super) enum Refusal {
 }
 
 /// Every kind, with its name in the summary.
-const KINDS: [(Refusal, &str); 13] = [
+const KINDS: [(Refusal, &str); 14] = [
     (Refusal::Full, "listener full"),
     (Refusal::AddressFull, "address full"),
     (Refusal::TooFast, "address too fast"),
+    (Refusal::AllTooFast, "listener too fast"),
     (Refusal::NoDescriptors, "no file descriptor"),
     (Refusal::TlsOnPlain, "TLS on the plain port"),
     (Refusal::PlainOnTls, "plain on the TLS port"),
@@ -181,6 +184,10 @@ impl Report {
             Refusal::TooFast => tracing::warn!(
                 %listener, peer, count,
                 "connection closed at once: its address connects faster than one address may"
+            ),
+            Refusal::AllTooFast => tracing::warn!(
+                %listener, peer, count,
+                "connection closed at once: more connect in a second than the listener takes"
             ),
             Refusal::NoDescriptors => tracing::warn!(
                 %listener, count,

@@ -86,6 +86,7 @@ async fn what_many_peers_do_at_once_is_one_line_a_minute() {
         Refusal::Full,
         Refusal::AddressFull,
         Refusal::TooFast,
+        Refusal::AllTooFast,
         Refusal::NoDescriptors,
         Refusal::TlsOnPlain,
         Refusal::PlainOnTls,

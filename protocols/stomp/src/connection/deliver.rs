@@ -6,7 +6,7 @@ use super::refusal::Refusal;
 use crate::codec::{FRAME_END, decimal};
 use crate::mapping::{self, Look};
 use bytes::{BufMut, Bytes};
-use crossdock_core::{Delivery, Error, ErrorKind, Message, Notice, Outcome};
+use crossdock_core::{ConfirmOutcome, Delivery, Error, ErrorKind, Message, Notice, Outcome};
 
 impl Connection<'_> {
     /// Handles the events that were taken from the session.
@@ -14,6 +14,9 @@ impl Connection<'_> {
         self.now = self.session.broker().now();
         let mut events = std::mem::take(&mut self.events);
         for confirm in events.confirms.drain(..) {
+            if let (0, ConfirmOutcome::Refused(error)) = (confirm.number, &confirm.confirmed) {
+                return Err(error.clone().into());
+            }
             if confirm.lane == self.lane {
                 let (out, rules) = (self.line.output.tail(), self.client.rules);
                 let confirmed = self.receipts.confirmed(confirm.confirmed, out, rules);

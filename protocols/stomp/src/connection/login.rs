@@ -82,7 +82,10 @@ pub(super) async fn log_in(
     let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
     let origin = Origin { client: client.into(), listener, peer, ..Origin::default() };
     let vhost = vhost(broker, text("host"));
-    let session = broker.session(SessionSpec::anonymous(vhost, origin, identity)).await?;
+    let mut session = broker.session(SessionSpec::anonymous(vhost, origin, identity)).await?;
+    if options.strict_listeners.contains(&entrance.listener) {
+        session.tell_denied();
+    }
     let body_bytes = broker.live().message_bytes_max();
     let frames = options.frames;
     let (headers, head_bytes) = (frames.headers_max, frames.header_bytes_max);
