@@ -89,6 +89,8 @@ fn rules(dice: &mut Dice) -> Rules {
         // What leaves is seen as a departure; what is dropped unread is tested on the broker.
         dead_letters: true,
         by_source: false,
+        // It counts bytes.
+        drops_oversized: false,
     }
 }
 

@@ -66,7 +66,7 @@ impl Subscription {
         let offset = self.log.push(record);
         if state == RecordState::Ready {
             self.ready.push(offset, priority);
-            self.count_in(size);
+            self.count_in(offset, size);
         }
         offset
     }
@@ -110,7 +110,7 @@ impl Subscription {
         record.state = RecordState::Ready;
         let (priority, size) = (record.priority, record.size);
         self.ready.push(offset, priority);
-        self.count_in(size);
+        self.count_in(offset, size);
         true
     }
 
@@ -334,26 +334,65 @@ impl Subscription {
     /// when something was dropped.
     fn hold_limit(&mut self, out: &mut Effects) -> bool {
         let limits = self.rules.limits;
-        let mut dropped = false;
+        let mut dropped = self.drop_oversized(out);
         while limits.overflow == Overflow::DropHead
             && (limits.messages.is_some_and(|max| self.ready_count > max)
                 || limits.bytes.is_some_and(|max| self.ready_bytes > max))
         {
             let Some(offset) = self.ready.peek_lowest(&mut self.log) else { break };
-            let Some(message) = self.log.get(offset).and_then(|r| r.message.clone()) else {
-                if !self.rules.dead_letters {
-                    self.drop_unread(offset, out);
-                    out.crowded_out += 1;
-                    dropped = true;
-                    continue;
-                }
-                self.load_from(offset, out);
+            if !self.crowd_out(offset, out) {
                 break;
-            };
-            self.leave(offset, message, Reason::MaxLength, out);
-            out.crowded_out += 1;
+            }
             dropped = true;
         }
+        dropped
+    }
+
+    /// Drops a record for a length limit; false when it has to be read back first.
+    fn crowd_out(&mut self, offset: Offset, out: &mut Effects) -> bool {
+        match self.log.get(offset).and_then(|record| record.message.clone()) {
+            Some(message) => self.leave(offset, message, Reason::MaxLength, out),
+            None if self.rules.dead_letters => {
+                self.load_from(offset, out);
+                return false;
+            }
+            None => self.drop_unread(offset, out),
+        }
+        out.crowded_out += 1;
+        true
+    }
+
+    pub(super) fn is_oversized(&self, size: u32) -> bool {
+        self.rules.limits.bytes.is_some_and(|max| u64::from(size) > max)
+    }
+
+    /// Ready records that are alone beyond the limit go alone. True when something was dropped.
+    fn drop_oversized(&mut self, out: &mut Effects) -> bool {
+        let max = self.rules.limits.bytes.filter(|_| self.rules.drops_oversized);
+        if max.is_none_or(|max| self.ready_bytes <= max) {
+            return false;
+        }
+        if std::mem::take(&mut self.oversized.must_look) {
+            let mut found = Vec::new();
+            self.log.visit(Offset(0), |offset, record| {
+                if self.is_oversized(record.size) {
+                    found.push(offset);
+                }
+                ControlFlow::Continue(())
+            });
+            self.oversized.offsets = found;
+        }
+        let (mut dropped, mut left) = (false, Vec::new());
+        for offset in std::mem::take(&mut self.oversized.offsets) {
+            let state = self.log.get(offset).map(|record| record.state);
+            match state == Some(RecordState::Ready) {
+                true if !self.crowd_out(offset, out) => left.push(offset),
+                true => dropped = true,
+                // It is with a consumer, or gone. When it comes back, it is noted again.
+                false => {}
+            }
+        }
+        self.oversized.offsets = left;
         dropped
     }
 

@@ -58,6 +58,8 @@ pub struct Rules {
     pub dead_letters: bool,
     /// Records of one [source](crate::message::Message::source) go to one consumer, so that they keep their order.
     pub by_source: bool,
+    /// A record that is alone beyond the limit in bytes is dropped alone: to drop the others would make no room for it.
+    pub drops_oversized: bool,
 }
 
 impl Rules {
@@ -73,8 +75,17 @@ impl Rules {
             keeps_seen: false,
             dead_letters: spec.dead_letter.is_some(),
             by_source: false,
+            drops_oversized: false,
         }
     }
+}
+
+/// What is known of oversized records. One that has left since is no harm.
+#[derive(Debug, Default)]
+struct Oversized {
+    offsets: Vec<Offset>,
+    /// The log was recovered, and nobody has looked for them.
+    must_look: bool,
 }
 
 /// A log with its one shared subscription: a queue.
@@ -88,6 +99,8 @@ pub struct Subscription {
     /// Records in state Ready, and their bytes.
     ready_count: u64,
     ready_bytes: u64,
+    /// Ready records that are alone beyond the limit in bytes, where such are dropped alone.
+    oversized: Oversized,
     /// Records that are stored but not in memory and are being fetched.
     loading: bool,
     /// Rejected records that leave as soon as their messages are read back.
@@ -109,6 +122,7 @@ impl Subscription {
             ready,
             ready_count: 0,
             ready_bytes: 0,
+            oversized: Oversized::default(),
             loading: false,
             pending_removals: PendingRemovals::default(),
             rested: None,
@@ -135,6 +149,7 @@ impl Subscription {
         self.log.freeze_among(0..u64::MAX);
         self.log.grow_old();
         (self.ready_count, self.ready_bytes) = (self.log.len(), self.log.bytes());
+        self.oversized.must_look = true;
         if self.rules.max_priority.is_some() {
             self.log.visit(Offset(0), |offset, record| {
                 self.ready.push(offset, record.priority);
@@ -165,7 +180,10 @@ impl Subscription {
         self.log.get(offset)?.expiry(keeps_seen)
     }
 
-    fn count_in(&mut self, size: u32) {
+    fn count_in(&mut self, offset: Offset, size: u32) {
+        if self.rules.drops_oversized && self.is_oversized(size) {
+            self.oversized.offsets.push(offset);
+        }
         self.ready_count += 1;
         self.ready_bytes += u64::from(size);
     }

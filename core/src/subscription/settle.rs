@@ -116,7 +116,7 @@ impl Subscription {
         record.seen |= seen;
         let (priority, size) = (record.priority, record.size);
         self.ready.push(offset, priority);
-        self.count_in(size);
+        self.count_in(offset, size);
     }
 
     fn put_back_failed(&mut self, offset: Offset, out: &mut Effects) {

@@ -368,6 +368,39 @@ fn values_that_cannot_work() {
     assert_eq!(said.lines().count(), 13, "{said}");
 }
 
+/// A message that is alone larger than what may wait for a subscriber is dropped alone: to drop what waits would make
+/// no room for it.
+#[test]
+fn a_message_that_is_too_large_for_a_subscriber_costs_no_others() {
+    let house = House::open("[limits]\nsubscription_bytes = \"100KiB\"\n");
+    let session = Connect::persistent("asleep");
+    let mut reader = Mqtt::connect(house.broker.mqtt, &session);
+    reader.subscribe("t", 1);
+    reader.disconnect();
+    let mut writer = Mqtt::connect(house.broker.mqtt, &Connect::v5("writer"));
+    for n in 0..8u8 {
+        let bytes = if n == 4 { 200 << 10 } else { 10 << 10 };
+        writer.publish("t", &vec![n; bytes], 1);
+    }
+    let mut reader = Mqtt::connect(house.broker.mqtt, &session);
+    let got: Vec<u8> = (0..7).map(|_| reader.receive().body[0]).collect();
+    assert_eq!(got, [0, 1, 2, 3, 5, 6, 7]);
+    let log = eventually("it is warned about", || {
+        let log = house.broker.log();
+        log.contains("messages that waited for a subscriber were dropped").then_some(log)
+    });
+    assert!(log.contains("dropped=1 total=1"), "{log}");
+    // A subscriber that is there gets it.
+    writer.publish("t", &vec![9; 200 << 10], 1);
+    assert_eq!(reader.receive().body.len(), 200 << 10);
+    // What waits is beyond the limit together: the oldest goes, as ever.
+    reader.disconnect();
+    (0..12u8).for_each(|n| writer.publish("t", &vec![n; 10 << 10], 1));
+    let mut reader = Mqtt::connect(house.broker.mqtt, &session);
+    // Of each some bytes count beside the body.
+    assert!((2..=4).contains(&reader.receive().body[0]));
+}
+
 /// Who comes too often or too fast is closed at once; what the load balancer says is who it is.
 #[test]
 fn how_many_and_how_fast_may_connect() {

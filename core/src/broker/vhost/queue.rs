@@ -151,6 +151,7 @@ impl Queue {
             // A subscriber that would rather have publishers refused has said by how much.
             if self.spec.kept_for.is_some() && own.overflow == Overflow::DropHead {
                 own.bytes = Some(own.bytes.map_or(most, |bytes| bytes.min(most)));
+                state.sub.rules.drops_oversized = true;
             }
         });
     }
