@@ -24,7 +24,13 @@ pub struct Answer {
     pub reason: Reason,
     /// Why, for the reason string.
     pub why: Option<Arc<str>>,
+    /// How often the client has sent the same publish again meanwhile: each gets the answer, too.
+    pub repeats: u32,
 }
+
+/// Answers that are owed to publishes that came again while they waited, at most: whoever repeats itself more often
+/// than that gets fewer.
+const REPEATS_MAX: u32 = 4_096;
 
 #[derive(Debug)]
 struct Pending {
@@ -38,8 +44,8 @@ struct Pending {
 /// The progress of a QoS 2 publish of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Qos2 {
-    /// Its publish is not confirmed.
-    Waiting,
+    /// Its publish is not confirmed, and has come so many times again.
+    Waiting { repeats: u32 },
     /// PUBREC was sent. `counted`: by this connection's Receive Maximum.
     Received { counted: bool },
 }
@@ -51,7 +57,7 @@ pub enum Seen {
     New,
     /// The message was routed and stored: acknowledge it again.
     Stored,
-    /// The message was routed; its acknowledgement follows when it is stored.
+    /// The message was routed; its acknowledgements follow when it is stored, one for each time that it came.
     Waiting,
 }
 
@@ -64,6 +70,8 @@ pub struct Inbound {
     ids: FxHashMap<u16, Qos2>,
     /// QoS 1 and 2 publishes that count against the Receive Maximum.
     open: usize,
+    /// Publishes that came again while they waited, and are owed an answer each.
+    repeats: u32,
 }
 
 impl Inbound {
@@ -86,7 +94,12 @@ impl Inbound {
     pub fn seen(&mut self, packet_id: u16) -> Seen {
         match self.ids.get_mut(&packet_id) {
             None => Seen::New,
-            Some(Qos2::Waiting) => Seen::Waiting,
+            Some(Qos2::Waiting { repeats }) => {
+                if self.repeats < REPEATS_MAX {
+                    (*repeats, self.repeats) = (*repeats + 1, self.repeats + 1);
+                }
+                Seen::Waiting
+            }
             Some(Qos2::Received { counted }) => {
                 self.open += usize::from(!*counted);
                 *counted = true;
@@ -103,7 +116,7 @@ impl Inbound {
     fn push(&mut self, pending: Pending) {
         self.open += 1;
         if pending.qos == 2 {
-            self.ids.insert(pending.packet_id, Qos2::Waiting);
+            self.ids.insert(pending.packet_id, Qos2::Waiting { repeats: 0 });
         }
         self.pending.push_back(pending);
     }
@@ -123,6 +136,11 @@ impl Inbound {
         let Pending { packet_id, qos, resolved, .. } = self.pending.pop_front()?;
         self.decided = self.decided.saturating_sub(1);
         let (reason, why) = resolved?;
+        let repeats = match self.ids.get(&packet_id) {
+            Some(Qos2::Waiting { repeats }) if qos == 2 => *repeats,
+            _ => 0,
+        };
+        self.repeats = self.repeats.saturating_sub(repeats);
         if qos == 2 && !reason.is_failure() {
             self.ids.insert(packet_id, Qos2::Received { counted: true });
         } else {
@@ -132,7 +150,7 @@ impl Inbound {
                 self.ids.remove(&packet_id);
             }
         }
-        Some(Answer { packet_id, qos, reason, why })
+        Some(Answer { packet_id, qos, reason, why, repeats })
     }
 
     /// PUBREL: frees the identifier. False when it was not in use.
@@ -144,7 +162,7 @@ impl Inbound {
                 true
             }
             // Before PUBREC there is nothing to release.
-            Some(Qos2::Waiting) | None => false,
+            Some(Qos2::Waiting { .. }) | None => false,
         }
     }
 }

@@ -46,6 +46,22 @@ fn a_qos_2_identifier_is_routed_once() {
 }
 
 #[test]
+fn each_repeat_of_a_publish_that_waits_is_answered_up_to_a_bound() {
+    let mut inbound = Inbound::default();
+    for number in 1..=2 {
+        assert_eq!(inbound.seen(1), Seen::New);
+        inbound.routed(1, 2, number);
+        (0..10_000).for_each(|_| assert_eq!(inbound.seen(1), Seen::Waiting));
+        inbound.confirmed(number, Reason::SUCCESS, None);
+        assert_eq!(inbound.next().map(|answer| answer.repeats), Some(REPEATS_MAX));
+        assert!(inbound.release(1));
+    }
+    inbound.routed(2, 2, 3);
+    inbound.confirmed(3, Reason::SUCCESS, None);
+    assert_eq!(inbound.next().map(|answer| answer.repeats), Some(0));
+}
+
+#[test]
 fn restored_identifiers_count_when_they_come_again() {
     let mut inbound = Inbound::default();
     inbound.restore(9);

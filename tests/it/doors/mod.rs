@@ -12,6 +12,7 @@
 //! | `vhosts` | several virtual hosts |
 //! | `changes` | SIGHUP: limits, topology and content routes; what counts from the next start; `crossdock diff` |
 //! | `limits` | what one connection may do, each limit in its protocol's own word |
+//! | `takeover` | many connections with one client identifier at once |
 //! | `tls` | certificates: their mistakes, their replacement, the wrong port |
 //! | `binds` | listeners with several addresses, IPv6, several protocols, behind a load balancer |
 //! | `websocket` | the protocols inside WebSocket |
@@ -19,12 +20,13 @@
 mod binds;
 mod changes;
 mod deeds;
-pub mod house;
 mod denied;
+pub mod house;
 mod limits;
 mod logins;
 mod reload;
 mod table;
+mod takeover;
 mod tls;
 mod tokens;
 mod vhosts;

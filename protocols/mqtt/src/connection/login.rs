@@ -45,11 +45,20 @@ pub(super) struct LoggedIn {
 struct Refusal {
     reason: Reason,
     why: String,
+    /// The login was right, and another connection has taken the session over before it was complete; whether the
+    /// session was there before.
+    lost: Option<bool>,
 }
 
 impl Refusal {
     fn new(reason: Reason, why: impl Into<String>) -> Self {
-        Self { reason, why: why.into() }
+        Self { reason, why: why.into(), lost: None }
+    }
+
+    /// Of a session that was opened.
+    fn of_session(error: &Error, session: &Session) -> Self {
+        let lost = (error.kind() == ErrorKind::Closed).then(|| session.resumed());
+        Self { lost, ..Self::new(mapping::connack_reason(error), error.detail()) }
     }
 }
 
@@ -74,7 +83,14 @@ pub(super) async fn log_in(
     };
     match entered {
         Ok(entered) => Ok(entered.acknowledged(line, &connect, client, context)),
-        Err(Refusal { reason, why }) => {
+        Err(Refusal { why, lost: Some(was_there), .. }) => {
+            // As if the other connection had come a moment later.
+            let mut writer = client.to(&mut line.output);
+            writer.connack(was_there && !connect.clean, Reason::SUCCESS, &Block::new());
+            writer.disconnect(Reason::TAKEN_OVER, &why);
+            Err(Closing::Quiet(Error::new(ErrorKind::Closed, why)))
+        }
+        Err(Refusal { reason, why, .. }) => {
             let mut block = Block::new();
             block.reason_string(&why);
             client.to(&mut line.output).connack(false, reason, &block);
@@ -159,8 +175,12 @@ async fn enter(
     };
     let refused = |error: Error| Refusal::new(mapping::connack_reason(&error), error.detail());
     let mut session = broker.session(spec).await.map_err(refused)?;
+    if options.strict_listeners.contains(&entrance.listener) {
+        session.tell_denied();
+    }
     let incoming = Incoming { version: connect.version, origin: session.origin().clone() };
-    let mut opened = open(&mut session, connect, options, incoming).await.map_err(refused)?;
+    let opened = open(&mut session, connect, options, incoming).await;
+    let mut opened = opened.map_err(|error| Refusal::of_session(&error, &session))?;
     opened.persistent = life != SessionLife::No;
     let (mut inbound, mut outbound) = (Inbound::default(), Outbound::default());
     let mut subscriptions = Subscriptions::resumed(session.own_bindings());
@@ -175,9 +195,6 @@ async fn enter(
         }
     }
     let releases = outbound.release_lost(|offset| session.has_own(offset));
-    if options.strict_listeners.contains(&entrance.listener) {
-        session.tell_denied();
-    }
     if !releases.is_empty() {
         let messages = opened.credit.messages.saturating_sub(outbound.orphans());
         session.set_pool(opened.pool, Credit { messages, ..opened.credit });
@@ -187,7 +204,8 @@ async fn enter(
         session.check_headers(will.properties.len(), || will.users).map_err(refused)?;
         let message = mapping::will(will, address, &opened.incoming, broker.now());
         let due = ParkUntil::Disconnected { delay_ms: u64::from(will.delay) * 1000 };
-        opened.will = Some(session.park(due, message).await.map_err(refused)?);
+        let parked = session.park(due, message).await;
+        opened.will = Some(parked.map_err(|error| Refusal::of_session(&error, &session))?);
     }
     Ok(Entered { session, opened, inbound, outbound, releases, subscriptions, assigned })
 }

@@ -179,12 +179,10 @@ impl Connection<'_> {
             if answer.qos == 2 && answer.reason.is_failure() && self.opened.persistent {
                 self.session.memo(Memo { key: memo::inbound(answer.packet_id), value: None });
             }
-            self.client.to(&mut self.line.output).ack(
-                kind,
-                answer.packet_id,
-                answer.reason,
-                answer.why.as_deref(),
-            );
+            for _ in 0..=answer.repeats {
+                let mut writer = self.client.to(&mut self.line.output);
+                writer.ack(kind, answer.packet_id, answer.reason, answer.why.as_deref());
+            }
         }
         Ok(())
     }
