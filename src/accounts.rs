@@ -15,11 +15,18 @@ use crossdock_core::store::Store;
 use crossdock_core::{
     Account, AccountSource, Actor, Broker, Error, GUEST, Name, Pattern, Rights, RightsText, Secret,
 };
+use std::fs::DirBuilder;
 use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 type Mistakes = Vec<Mistake>;
+
+/// Bytes of a segment, and of spilled messages, of a store that is made to look at.
+const SCRATCH_BYTES: (u64, u64) = (1 << 20, 0);
 
 /// What a command needs of the store.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +35,33 @@ enum Needs {
     Store,
     /// It is made where there is none, so that users are there at the first start.
     Any,
+    /// It is looked at if it is there, and none is made.
+    Look,
+}
+
+/// An empty store to look at, where there is none. It goes when this is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Mistakes> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let name = format!("crossdock-{}-{}", std::process::id(), now.as_nanos());
+        let path = std::env::temp_dir().join(name);
+        // One that is there already is somebody else's.
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map(|()| Self(path.clone())).map_err(|error| {
+            let reason = format!("cannot create the folder {}: {error}", path.display());
+            vec![Mistake::of_option("--dry-run", reason)]
+        })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("cannot remove the folder {}: {error}", self.0.display());
+        }
+    }
 }
 
 /// Runs `crossdock user`.
@@ -67,7 +101,8 @@ pub fn user(command: UserCommand) -> Result<ExitCode, Mistakes> {
         }
         UserCommand::Import(order) => {
             let found = import::read(&order)?;
-            at_rest(&order.sources, Needs::Any, async |broker, loaded| {
+            let needs = if order.dry_run { Needs::Look } else { Needs::Any };
+            at_rest(&order.sources, needs, async |broker, loaded| {
                 import::import(broker, loaded, (found, &order)).await
             })?;
         }
@@ -108,7 +143,18 @@ fn at_rest(
         let reason = format!("there is no store in {}", loaded.config.data_dir.display());
         return Err(vec![loaded.mistake("data_dir", reason)]);
     }
-    let store = stopped_store(&loaded)?;
+    let scratch = match needs == Needs::Look && !is_there {
+        true => Some(Scratch::new()?),
+        false => None,
+    };
+    let store = match &scratch {
+        Some(scratch) => {
+            wiring::store(scratch.0.join("store"), SCRATCH_BYTES).map_err(|error| {
+                vec![Mistake::of_option("--dry-run", format!("no store can be made: {error}"))]
+            })?
+        }
+        None => stopped_store(&loaded)?,
+    };
     let done = runtime.block_on(work_on(&plan, store, &loaded, work));
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     done

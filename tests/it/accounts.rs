@@ -229,6 +229,22 @@ fn users_of_mosquitto_come_with_their_passwords_and_rules() {
     assert!(connect("dev3", ("bob", "first")).is_err());
 }
 
+/// Where there is no store, a trial of an import makes none.
+#[test]
+fn a_trial_of_an_import_leaves_nothing_behind() {
+    let folder = Folder::new();
+    let passwords = folder.write("passwd", &format!("ann:{}\n", mosquitto_hash("first", b"salt")));
+    let (data, temporary) = (folder.path().join("data"), folder.path().join("tmp"));
+    std::fs::create_dir(&temporary).expect("ours");
+    let mut command = crossdock(&["user", "import", "--dry-run", "--mosquitto-passwords"]);
+    command.arg(passwords).arg("--data-dir").arg(&data).env("TMPDIR", &temporary);
+    let output = command.output().expect("the binary is there");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("1 users would be imported"));
+    assert!(!data.exists(), "no data directory is made");
+    assert_eq!(std::fs::read_dir(&temporary).expect("ours").count(), 0, "and nothing stays");
+}
+
 #[test]
 fn an_import_with_a_mistake_changes_nothing() {
     let mut broker = Broker::start();
