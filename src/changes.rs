@@ -1,12 +1,12 @@
 //! What differs between two configurations, and when each difference counts for a broker that runs: at once, or from
 //! its next start. Both `crossdock diff` and the log of a reload say it by this list.
 
-use crate::config::{Loaded, Mistake};
+use crate::config::{self, Loaded, Mistake};
 use crate::declare::Declarations;
 use crate::plan::{self, Plan, default_vhost};
 use crate::routes::Written;
-use crate::users;
 use crate::wiring::{self, Protocols};
+use crate::{user_changes, users};
 use crossdock_core::{Account, Bind, BindTarget};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -36,6 +36,8 @@ enum How {
     Added,
     Removed,
     Changed,
+    /// In these parts.
+    ChangedIn(String),
     /// Another value; none: it was not set, or is not any more.
     Value(Option<String>, Option<String>),
 }
@@ -92,6 +94,26 @@ impl Outline {
         changes
     }
 
+    /// Why a broker that runs by this does not take over `new`: what looks like an accident would take away from all
+    /// clients what they have. A start takes it.
+    pub fn check_loss(&self, loaded: &Loaded, new: &Outline) -> Result<(), Vec<Mistake>> {
+        let (before, now) = (self.users.len(), new.users.len());
+        let (key, reason) = if loaded.is_file_empty && !self.changes(new).is_empty() {
+            let reason = "the file has no key at all, as one that is being written: write it again; if it \
+                          is to be empty, restart the broker";
+            ("", reason.to_owned())
+        } else if before > 0 && now == 0 {
+            let reason = format!(
+                "there is no [[user]] any more, and {before} would be removed, with their connections: keep \
+                 one of them, or restart the broker if all are to go"
+            );
+            ("user", reason)
+        } else {
+            return Ok(());
+        };
+        Err(vec![loaded.mistake(key, reason)])
+    }
+
     /// From now on the values of these changes count that count at once.
     pub fn take(&mut self, changes: &[Change], new: Outline) {
         let mut values = std::mem::take(&mut self.values);
@@ -123,7 +145,11 @@ impl Outline {
             let (from, to) = (self.values.get(key), new.values.get(key));
             let is_whole = listener_of(key)
                 .is_some_and(|name| old_listeners.contains(name) != new_listeners.contains(name));
-            if from == to || is_whole {
+            let is_same = match (from, to) {
+                (Some(from), Some(to)) => config::is_same(key, from, to),
+                _ => false,
+            };
+            if is_same || is_whole {
                 continue;
             }
             let counts = self.counts(key, new);
@@ -166,7 +192,14 @@ impl Outline {
         let by_name = |all: &[Account]| -> BTreeMap<String, Account> {
             all.iter().map(|account| (account.name.to_string(), account.clone())).collect()
         };
-        different("user", &by_name(&self.users), &by_name(&new.users))
+        let (old, new) = (by_name(&self.users), by_name(&new.users));
+        let mut changes = different("user", &old, &new);
+        for change in &mut changes {
+            if let (Some(old), Some(new)) = (old.get(&change.name), new.get(&change.name)) {
+                change.how = How::ChangedIn(user_changes::between(old, new));
+            }
+        }
+        changes
     }
 
     fn changed_routes(&self, new: &Outline) -> Vec<Change> {
@@ -276,6 +309,9 @@ impl Change {
                 name,
                 "a {what} is not in the configuration any more: it stays in the broker until it is deleted"
             ),
+            (Counts::Now, How::ChangedIn(parts), "user") => {
+                tracing::info!(user = %name, parts, "a user is changed")
+            }
             (Counts::Now, how, "user") => tracing::info!(user = %name, "a user is {}", how.word()),
             (Counts::Now, how, what) => tracing::info!(name, "the {what} is {}", how.word()),
         }
@@ -287,7 +323,7 @@ impl How {
         match self {
             How::Added => "added",
             How::Removed => "removed",
-            How::Changed | How::Value(..) => "changed",
+            How::Changed | How::ChangedIn(_) | How::Value(..) => "changed",
         }
     }
 }
@@ -312,6 +348,7 @@ impl fmt::Display for Change {
             How::Removed if self.counts == Counts::Stays => {
                 write!(f, "{what} '{name}' is removed: it stays in the broker until it is deleted")
             }
+            How::ChangedIn(parts) => write!(f, "{what} '{name}' is changed: {parts}"),
             how => write!(f, "{what} '{name}' is {}", how.word()),
         }
     }

@@ -15,5 +15,7 @@ pub fn diff(old: &Request<'_>, new: &Request<'_>) -> Result<Vec<Change>, Vec<Mis
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    Ok(before.changes(&Outline::of(&new, &plan)))
+    let after = Outline::of(&new, &plan);
+    before.check_loss(&new, &after)?;
+    Ok(before.changes(&after))
 }

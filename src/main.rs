@@ -22,6 +22,7 @@ mod routes;
 mod serve;
 mod show;
 mod tokens;
+mod user_changes;
 mod users;
 mod vhosts;
 mod wiring;

@@ -75,6 +75,8 @@ impl Running {
         loaded: &Loaded,
         new: Plan,
     ) -> Result<(), Vec<Mistake>> {
+        let outline = Outline::of(loaded, &new);
+        self.outline.check_loss(loaded, &outline)?;
         let mistakes = new.declarations.compare(broker, loaded, &new.settings.objects).await;
         if !mistakes.is_empty() {
             return Err(mistakes);

@@ -284,3 +284,36 @@ fn the_file_is_the_option_s_or_the_environment_s_or_the_usual_one() {
     let request = Request { environment: named("b.toml"), ..Request::default() };
     assert_eq!(load(&request).expect("well-formed").warnings, Vec::<String>::new());
 }
+
+#[test]
+fn spans_are_read_with_their_unit() {
+    for (text, ms) in [("200ms", 200), ("10s", 10_000), (" 5 m", 300_000), ("24h", 86_400_000)] {
+        assert_eq!(Span::parse(text).map(Span::ms), Ok(ms), "{text}");
+    }
+    assert_eq!(Span::parse("7d").map(Span::ms), Ok(604_800_000));
+    for bad in
+        ["", "10", "s", "-1s", "1.5s", "1 week", "99999999999999999999s", "9999999999999999d"]
+    {
+        assert!(Span::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn values_that_mean_the_same_are_the_same() {
+    for (key, one, other) in [
+        ("limits.message_bytes", "1MiB", "1048576"),
+        ("limits.login_time", "60s", "1m"),
+        ("memory.high", "1GiB", "1073741824"),
+        ("limits.mqtt.session_expiry_max", "1d", "24h"),
+    ] {
+        assert!(is_same(key, one, other), "{key}");
+    }
+    for (key, one, other) in [
+        ("limits.message_bytes", "1MiB", "1MB"),
+        ("memory.high", "60%", "50%"),
+        ("vhost.dead_letter", "queue:1MiB", "queue:1048576"),
+        ("log.level", "info", "warn"),
+    ] {
+        assert!(!is_same(key, one, other), "{key}");
+    }
+}

@@ -31,9 +31,11 @@ pub use units::{Size, Span, address};
 use figment::Figment;
 use figment::error::Kind;
 use figment::value::Value;
+use keys::Form;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tree::{Node, Place};
+use units::Share;
 
 /// What the program was started with.
 #[derive(Debug, Default)]
@@ -54,8 +56,26 @@ pub struct Loaded {
     /// The folder that relative paths of modules begin at.
     pub base_dir: PathBuf,
     pub warnings: Vec<String>,
+    /// There is a file, and no key in it.
+    pub is_file_empty: bool,
     /// The earlier is the weaker one.
     layers: Vec<Node>,
+}
+
+/// Whether two values of a key mean the same: `1MiB` is `1048576`.
+pub fn is_same(key: &str, one: &str, other: &str) -> bool {
+    let path: Vec<&str> = key.split('.').collect();
+    let same = |read: fn(&str) -> Option<u64>| read(one).is_some() && read(one) == read(other);
+    one == other
+        || match schema::find(&path) {
+            Some(Form::Size { .. }) => same(|text| Size::parse(text).ok().map(|size| size.0)),
+            Some(Form::Span { .. }) => same(|text| Span::parse(text).ok().map(Span::ms)),
+            Some(Form::Share) => match (Share::parse(one), Share::parse(other)) {
+                (Ok(one), Ok(other)) => one == other,
+                _ => false,
+            },
+            _ => false,
+        }
 }
 
 /// A mistake in the second key of a table follows from one in the first: it is not shown before that one is mended.
@@ -110,6 +130,7 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Vec<Mistake>> {
     let mut unreadable = Vec::new();
     let mut layers = Vec::new();
     let file = request.file.map(layers::file);
+    let is_file_empty = matches!(&file, Some(Ok(layer)) if layer.is_empty());
     for layer in [layers::built_in()].into_iter().chain(file) {
         match layer {
             Ok(layer) => layers.push(layer),
@@ -137,7 +158,7 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Vec<Mistake>> {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    Ok(Loaded { config, mistakes, base_dir, warnings, layers })
+    Ok(Loaded { config, mistakes, base_dir, warnings, is_file_empty, layers })
 }
 
 /// Merges what of the layers can be used. `layers` are for the places.

@@ -173,6 +173,14 @@ impl Node {
         (path.len(), place)
     }
 
+    /// No value in it.
+    pub fn is_empty(&self) -> bool {
+        match &self.what {
+            What::Table(fields) => fields.iter().all(|field| field.node.is_empty()),
+            _ => false,
+        }
+    }
+
     /// Notes the values below it by their keys; `key` is its own. Lists of tables are left out.
     pub fn flatten(&self, key: &str, values: &mut BTreeMap<String, String>) {
         let text = match &self.what {

@@ -1,7 +1,7 @@
 //! SIGHUP with more than users: limits, queues, routes; all of the file counts or nothing. And `crossdock diff`, which
 //! says it beforehand.
 
-use super::house::{Door, House, hash_line, owner, password, user};
+use super::house::{Door, House, NOTHING, hash_line, owner, password, user};
 use super::visitor::{SPEECHES, Speech, Visitor};
 use crate::broker::{Broker, Folder, crossdock, root};
 use crate::wire::amqp::{Amqp, Out, Properties};
@@ -40,7 +40,7 @@ fn what_is_new_is_declared_and_what_is_taken_out_stays() {
     client.publish("shop", "new.one", &Properties::persistent(), b"1");
     client.wait_confirms();
     assert_eq!(client.ready("orders"), 1);
-    let log = house.reload("");
+    let log = house.reload(NOTHING);
     for what in ["exchange", "queue", "binding"] {
         let line = format!("a {what} is not in the configuration any more: it stays");
         assert!(log.contains(&line), "{line}\n{log}");
@@ -120,7 +120,7 @@ fn limits_count_at_once() {
     other.confirm_select();
     other.publish("", "q", &Properties::default(), &[b'x'; 100]);
     assert!(other.confirmed().is_err(), "the message is too large");
-    house.reload("");
+    house.reload(NOTHING);
     assert!(client.ask(declare("r"), (50, 11)).is_ok());
     assert_eq!(client.ready("q"), 1);
 }
@@ -290,7 +290,7 @@ fn what_waits_for_a_route_that_is_taken_away_is_said() {
     // It asks to be called again, for ever.
     client.publish("amq.topic", "in.a", &Properties::persistent(), b"retry 60000");
     client.wait_confirms();
-    let log = house.reload("");
+    let log = house.reload(NOTHING);
     assert!(log.contains("the route is removed name=\"r\""), "{log}");
     let waits =
         log.contains("messages wait in the queue of a content route that is not configured");
@@ -335,7 +335,7 @@ fn a_diff_says_what_a_reload_would_change() {
          next start  listeners.amqp.tls_key: not set -> \"FOLDER/server-key.pem\"\n\
          next start  listeners.stomp.bind: \"127.0.0.1:61613\" -> \"off\"\n\
          next start  store.segment_bytes: \"64MiB\" -> \"32MiB\"\n\
-         at once     user 'ann' is changed\n\
+         at once     user 'ann' is changed: password\n\
          at once     user 'bob' is added\n\
          at once     user 'carl' is removed\n\
          at once     queue 'b' is added\n\
@@ -346,6 +346,22 @@ fn a_diff_says_what_a_reload_would_change() {
     assert_eq!((code, &*said, &*errors), (Some(1), wanted, ""));
     let (code, said, _) = diff(&[&new, "--config", &new]);
     assert_eq!((code, &*said), (Some(0), ""));
+    let both = new;
+    // What means the same is no difference, and of a user each right has its sign.
+    let ann = |size: &str, write: &str, tags: &str| {
+        format!(
+            "[limits]\nmessage_bytes = {size}\nlogin_time = \"60s\"\n[[user]]\nname = \"ann\"\n\
+             tags = [\"{tags}\"]\nwrite = [{write}]\nread = [\"*\"]\n"
+        )
+    };
+    let old = folder.write("size.toml", &ann("\"1MiB\"", "\"topic:a\", \"topic:b\"", "x"));
+    let text = ann("1048576", "\"topic:b\", \"queue:c\"", "y").replace("60s", "1m");
+    let new = folder.write("bytes.toml", &text);
+    let (old, new) = (old.to_string_lossy().into_owned(), new.to_string_lossy().into_owned());
+    let (code, said, _) = diff(&[&new, "--config", &old]);
+    let wanted =
+        "at once     user 'ann' is changed: tags - x + y; in '/': write - topic:a + queue:c\n";
+    assert_eq!((code, &*said), (Some(1), wanted));
     // Without an old file the built-in values are the old ones; options hold for both.
     let bare = folder.write("bare.toml", "[memory]\nhigh = \"1GiB\"\n");
     let bare = bare.to_string_lossy();
@@ -358,13 +374,41 @@ fn a_diff_says_what_a_reload_would_change() {
         "other.toml",
         "[[queue]]\nname = \"b\"\ndurable = false\n[listeners.x]\nbind = \"off\"\n",
     );
-    let (code, said, errors) = diff(&[&other.to_string_lossy(), "--config", &new]);
+    let (code, said, errors) = diff(&[&other.to_string_lossy(), "--config", &both]);
     assert_eq!((code, &*said), (Some(2), ""));
     assert!(errors.contains("listeners.x.protocols: is missing"), "{errors}");
     let other = folder.write("other.toml", "[[queue]]\nname = \"b\"\ndurable = false\n");
-    let (code, _, errors) = diff(&[&other.to_string_lossy(), "--config", &new]);
+    let (code, _, errors) = diff(&[&other.to_string_lossy(), "--config", &both]);
     assert_eq!(code, Some(2));
     assert!(errors.contains("queue[0]: already exists with other settings: durable"), "{errors}");
+}
+
+/// A file that lost its users, or everything, is not taken over: that looks like an accident.
+#[test]
+fn a_file_that_takes_everything_away_is_refused() {
+    let house = House::open(&[&owner("ann"), TOPOLOGY].concat());
+    let mut client = Amqp::connect_as(house.broker.amqp, "ann", &password("ann"));
+    for (text, why) in [
+        ("", "the file has no key at all, as one that is being written"),
+        ("# nothing\n[limits]\n", "the file has no key at all, as one that is being written"),
+        (NOTHING, "user: there is no [[user]] any more, and 1 would be removed"),
+    ] {
+        let log = house.reload(text);
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(lines[0].contains("it is not read again") && lines[0].contains(why), "{log}");
+        assert!(lines[0].contains("restart the broker"), "{log}");
+        client.queue("ann-q", false);
+        // A diff says the same beforehand.
+        let new = house.path().join("hub.toml").to_string_lossy().into_owned();
+        let old = house.path().join("old.toml");
+        fs::write(&old, [&owner("ann"), TOPOLOGY].concat()).expect("writable");
+        let (code, _, errors) = diff(&[&new, "--config", &old.to_string_lossy()]);
+        assert!(code == Some(2) && errors.contains(why), "{errors}");
+    }
+    // One of two may go, and topology, which stays in the broker.
+    let log = house.reload(&owner("bob"));
+    assert!(log.contains("a user is removed user=ann"), "{log}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use std::sync::{LazyLock, Mutex};
 /// Every password of these tests begins so.
 const PASSWORD_MARK: &str = "doors-pw-";
 
+/// A file in which nothing is set that a house does not set itself. An empty one is not taken over.
+pub const NOTHING: &str = "[log]\nlevel = \"debug\"\n";
+
 /// The password of a user.
 pub fn password(user: &str) -> String {
     format!("{PASSWORD_MARK}{user}")

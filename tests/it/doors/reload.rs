@@ -83,7 +83,8 @@ fn the_right_to_write_is_taken_away() {
     while guest.get("seen").is_some() {}
 
     let log = house.reload(&ann(ALL, "", ALL));
-    assert!(log.contains("a user is changed user=ann"), "{log}");
+    let parts = "parts=\"in '/': write - queue:ann-* - topic:ann/#\"";
+    assert!(log.contains("a user is changed user=ann") && log.contains(parts), "{log}");
     crowd.amqp.publish("amq.topic", "ann.t", &Properties::default(), b"late");
     let why = "write to topic:ann/t is not allowed for user 'ann'";
     let refused = crowd.amqp.confirmed().expect_err("no right");

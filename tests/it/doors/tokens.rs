@@ -1,6 +1,6 @@
 //! Tokens in the place of passwords: whose are taken, what they allow, and that a connection ends with its token.
 
-use super::house::House;
+use super::house::{House, NOTHING};
 use crate::broker::{Folder, crossdock};
 use crate::wire::Socket;
 use crate::wire::amqp::{Amqp, Properties};
@@ -180,7 +180,7 @@ fn keys_are_read_again_on_sighup() {
     house.read_again();
     assert!(enter(SECRET).is_err() && enter(other).is_ok());
     before.confirm_select();
-    house.reload("");
+    house.reload(NOTHING);
     assert!(enter(other).is_err(), "no tokens are taken any more");
 }
 
