@@ -1,11 +1,12 @@
 //! The live segments and the offset of each entry in them. Shared by the writer
 //! thread and all readers; its locks are held for a look-up only, never while a file is read. The exception is a
 //! segment that a start did not read because a snapshot covers it: the first request for one of its entries reads it.
+//! Where the table of offsets has only the first of a block of small entries, their headers are read.
 
 use crate::disk::DiskFile;
-use crate::layout::{MAX_ENTRY, SegmentHeader, record_bytes};
+use crate::layout::{ALIGN, MAX_ENTRY, SegmentHeader, record_bytes};
 use crate::manifest::SegmentEnd;
-use crate::offsets::Offsets;
+use crate::offsets::{BLOCK, Offsets, Place};
 use crate::scan::scan;
 use crate::window::{Extent, Window};
 use bytes::Bytes;
@@ -32,6 +33,16 @@ pub struct Segment {
     pub salt: u32,
     pub file: Box<dyn DiskFile>,
     places: Mutex<Places>,
+    /// The block of small entries that was looked at last.
+    decoded: Mutex<Decoded>,
+}
+
+/// The offsets of a block of small entries, as their headers say; 0 for a damaged one.
+#[derive(Default)]
+struct Decoded {
+    /// Number of the block; none: there is none yet.
+    block: Option<usize>,
+    offsets: Vec<u32>,
 }
 
 #[derive(Default)]
@@ -56,7 +67,15 @@ impl Segment {
         capacity: u64,
         salt: u32,
     ) -> Self {
-        Self { first, name, capacity, salt, file, places: Mutex::default() }
+        Self {
+            first,
+            name,
+            capacity,
+            salt,
+            file,
+            places: Mutex::default(),
+            decoded: Mutex::default(),
+        }
     }
 
     /// A sealed segment with entries up to `last`, which is read when one of its entries is asked for.
@@ -143,19 +162,68 @@ impl Segment {
         self.last() < self.first
     }
 
+    fn nth(&self, pos: u64) -> Option<usize> {
+        usize::try_from(pos.checked_sub(self.first)?).ok()
+    }
+
     /// Offset of the entry; none when it is damaged.
     pub fn offset(&self, pos: u64) -> Option<u32> {
-        let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
-        self.places().offsets.get(nth).filter(|offset| *offset > 0)
+        self.nth_offset(self.nth(pos)?).filter(|offset| *offset > 0)
+    }
+
+    /// Offset of the nth entry; 0: it is damaged; none: there are fewer.
+    fn nth_offset(&self, nth: usize) -> Option<u32> {
+        let (block, start, end) = {
+            let places = self.places();
+            match places.offsets.get(nth)? {
+                Place::At(offset) => return Some(offset),
+                Place::In(block, start, end) => (block, start, end.map_or(places.end, u64::from)),
+            }
+        };
+        let mut decoded = lock(&self.decoded);
+        if decoded.block != Some(block) {
+            decoded.block = Some(block);
+            self.decode(&mut decoded.offsets, block, u64::from(start)..end);
+        }
+        Some(decoded.offsets.get(nth % BLOCK).copied().unwrap_or(0))
+    }
+
+    /// Reads the headers of a block's records, which stand in this range.
+    fn decode(&self, offsets: &mut Vec<u32>, block: usize, range: Range<u64>) {
+        offsets.clear();
+        offsets.resize(BLOCK, 0);
+        let base = self.first.saturating_add((block * BLOCK) as u64);
+        let extent = Extent { end: range.end, ..self.extent() };
+        let mut window = Window::lenient(usize::try_from(range.end - range.start).unwrap_or(0));
+        let (mut at, mut found) = (range.start, 0);
+        while at < range.end {
+            // An error of the file is damage, too: the window is lenient.
+            let header = extent.header(&mut window, at).unwrap_or(None);
+            let nth = header.and_then(|header| usize::try_from(header.pos.checked_sub(base)?).ok());
+            match (header, nth.and_then(|nth| offsets.get_mut(nth))) {
+                (Some(header), Some(offset)) => {
+                    *offset = u32::try_from(at).unwrap_or(0);
+                    found += 1;
+                    at = at.saturating_add(record_bytes(header.length as usize));
+                }
+                _ => match extent.find(&mut window, at + ALIGN) {
+                    Ok(Some(next)) => at = next,
+                    _ => break,
+                },
+            }
+        }
+        if found < BLOCK {
+            lock(&self.places).is_evidence = true;
+        }
     }
 
     /// The byte range of the entry, up to the next undamaged one; none when it is damaged.
     pub fn span(&self, pos: u64) -> Option<Range<u64>> {
-        let nth = usize::try_from(pos.checked_sub(self.first)?).ok()?;
-        let places = self.places();
-        let at = places.offsets.get(nth).filter(|offset| *offset > 0)?;
-        let next = places.offsets.from(nth.saturating_add(1)).find(|offset| *offset > 0);
-        let end = next.map_or(places.end, u64::from);
+        let nth = self.nth(pos)?;
+        let at = self.nth_offset(nth).filter(|offset| *offset > 0)?;
+        let behind = (nth.saturating_add(1)..).map_while(|nth| self.nth_offset(nth));
+        let next = behind.into_iter().find(|offset| *offset > 0);
+        let end = next.map_or_else(|| lock(&self.places).end, u64::from);
         // Damaged entries may follow, so the range is limited to the largest possible entry.
         let most = u64::from(at).saturating_add(record_bytes(MAX_ENTRY));
         Some(u64::from(at)..end.min(most))
@@ -163,15 +231,14 @@ impl Segment {
 
     /// The damaged positions from `pos` on, up to the next undamaged entry.
     pub fn lost(&self, pos: u64) -> Range<u64> {
-        let places = self.places();
         let nth = usize::try_from(pos.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let end = match places.offsets.from(nth).position(|offset| offset > 0) {
-            Some(count) => pos.saturating_add(count as u64),
-            None => {
-                let counted = self.first.saturating_add(places.offsets.len() as u64);
-                counted.max(places.lost_to.saturating_add(1))
-            }
-        };
+        let damaged =
+            (nth..).map_while(|nth| self.nth_offset(nth)).take_while(|offset| *offset == 0);
+        let end = pos.saturating_add(damaged.count() as u64);
+        let places = self.places();
+        let counted = self.first.saturating_add(places.offsets.len() as u64);
+        // Behind the last one of the table are those that nothing is known of.
+        let end = if end >= counted { end.max(places.lost_to.saturating_add(1)) } else { end };
         pos..end.max(pos.saturating_add(1))
     }
 
@@ -189,10 +256,23 @@ impl Segment {
 
     /// Reads one entry out of a view of this segment's file.
     pub fn entry_in(&self, window: &mut Window, pos: u64) -> Result<JournalEntry, StoreError> {
+        match self.offset(pos) {
+            Some(offset) => self.entry_at(window, pos, offset),
+            None => {
+                let detail = format!("{} has a damaged entry there", self.name);
+                Err(StoreError::Corrupt { at: Pos(pos), detail })
+            }
+        }
+    }
+
+    /// Reads the entry that is at this offset.
+    pub fn entry_at(
+        &self,
+        window: &mut Window,
+        pos: u64,
+        offset: u32,
+    ) -> Result<JournalEntry, StoreError> {
         let damaged = |detail: String| StoreError::Corrupt { at: Pos(pos), detail };
-        let Some(offset) = self.offset(pos) else {
-            return Err(damaged(format!("{} has a damaged entry there", self.name)));
-        };
         match self.extent().record(window, u64::from(offset)) {
             Ok(Some((header, body))) if header.pos == pos => Ok(JournalEntry {
                 pos: Pos(pos),

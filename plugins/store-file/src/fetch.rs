@@ -16,7 +16,8 @@ const GAP: u64 = 64 << 10;
 struct Stride {
     segment: Arc<Segment>,
     bytes: Range<u64>,
-    positions: Vec<u64>,
+    /// Each with its offset.
+    entries: Vec<(u64, u32)>,
 }
 
 /// The entries at these positions, in the order asked for.
@@ -27,9 +28,9 @@ pub fn fetch(catalog: &Catalog, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
     for stride in strides(catalog, &wanted)? {
         // If the range cannot be read, each entry is read alone, and the damaged one gives the error.
         let loaded = window.load(&*stride.segment.file, stride.bytes.clone());
-        for pos in stride.positions {
+        for (pos, offset) in stride.entries {
             let entry = match &loaded {
-                Ok(()) => stride.segment.entry_in(&mut window, pos)?,
+                Ok(()) => stride.segment.entry_at(&mut window, pos, offset)?,
                 Err(_) => stride.segment.entry(pos)?,
             };
             found.insert(pos, entry.bytes);
@@ -53,12 +54,13 @@ fn strides(catalog: &Catalog, wanted: &[u64]) -> Result<Vec<Stride>, StoreError>
         let Some(bytes) = holder.span(pos) else {
             return holder.entry(pos).map(|_| Vec::new());
         };
+        let entry = (pos, u32::try_from(bytes.start).unwrap_or(0));
         match strides.last_mut() {
             Some(last) if last.takes(&holder, &bytes) => {
                 last.bytes.end = bytes.end;
-                last.positions.push(pos);
+                last.entries.push(entry);
             }
-            _ => strides.push(Stride { segment: holder.clone(), bytes, positions: vec![pos] }),
+            _ => strides.push(Stride { segment: holder.clone(), bytes, entries: vec![entry] }),
         }
         segment = Some(holder);
     }

@@ -120,3 +120,41 @@ async fn a_segment_that_a_snapshot_covers_is_read_when_an_entry_is_asked_for() {
     }
     assert_eq!((whole, lost), (199, vec![5]));
 }
+
+#[tokio::test]
+async fn small_entries_are_found_by_the_headers_before_them() {
+    const BYTES: usize = 20;
+    let disk = FaultyDisk::default();
+    let store = store(&disk, 1 << 20, 2000, BYTES).await;
+    let forward: Vec<u64> = (1..=2000).collect();
+    let blocks = 2000 / 128;
+    assert_eq!(reads(&disk, &store, &forward, BYTES).await, blocks + 1);
+    let mixed: Vec<u64> = (0..3000).map(|nth| 1 + nth * 787 % 2000).collect();
+    assert_eq!(reads(&disk, &store, &mixed, BYTES).await, blocks + 1);
+    for pos in [1, 2, 127, 128, 129, 1920, 1921, 2000] {
+        assert!(reads(&disk, &store, &[pos], BYTES).await <= 3, "{pos}");
+    }
+    // A header that was right when it was written: the entries behind it are found all the same.
+    let record = crate::layout::record_bytes(BYTES) as usize;
+    disk.damage(&segment_name(1), |bytes| bytes[4096 + 299 * record + 20] ^= 1);
+    for pos in [257, 299, 301, 384, 385] {
+        reads(&disk, &store, &[pos], BYTES).await;
+    }
+    match store.fetch(JOURNAL, &[Pos(300)]).await {
+        Err(StoreError::Corrupt { at: Pos(300), .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    let mut entries = store.reader(JOURNAL, Pos(1)).await.expect("readable");
+    let (mut whole, mut lost) = (0, Vec::new());
+    while let Some(entry) = entries.next().await {
+        match entry {
+            Ok(entry) => {
+                assert_eq!(entry.bytes, body(entry.pos.0, BYTES));
+                whole += 1;
+            }
+            Err(StoreError::Corrupt { at, .. }) => lost.push(at.0),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!((whole, lost), (1999, vec![300]));
+}

@@ -1,11 +1,15 @@
-//! Where the entries of a segment are. Those of a whole [`BLOCK`] are packed: the offset of the first, and one byte for
-//! each other, or two, that say how far it is behind the one before it. The last ones take four bytes each until their
-//! block is whole, so that the table of a segment that grows does not take more than that of a full one.
+//! Where the entries of a segment are. Those of a whole [`BLOCK`] are packed as their sizes allow. Of small ones only the
+//! first offset is known: whoever looks for another of them reads the headers of their records, which stand within
+//! [`SPARSE_BYTES`]. Of larger ones there is one byte for each besides, or two, that say how far it is behind the one
+//! before it. So a segment's table takes few bytes for its size, however small its entries are. The last entries take
+//! four bytes each until their block is whole.
 
 use crate::layout::ALIGN;
 
-/// Entries that one whole offset stands for: a look-up adds up fewer numbers than this.
-const BLOCK: usize = 128;
+/// Entries that one whole offset stands for: a look-up adds up, or reads, fewer than this.
+pub const BLOCK: usize = 128;
+/// Distance of the first and the last entry of a block of which only the first offset is kept, at most.
+const SPARSE_BYTES: u32 = 32 << 10;
 
 /// The offsets of a segment's entries; 0 for a damaged one.
 #[derive(Default)]
@@ -17,12 +21,24 @@ pub struct Offsets {
 
 /// [`BLOCK`] entries.
 enum Block {
+    /// The first one's offset. The others follow without a gap.
+    Sparse(u32),
     /// The first one's offset, and the distances between neighbours in units of [`ALIGN`] bytes.
-    Small(u32, Box<[u8]>),
+    Small(u32, Box<[u8; BLOCK - 1]>),
     /// The same.
-    Large(u32, Box<[u16]>),
+    Large(u32, Box<[u16; BLOCK - 1]>),
     /// One of them is damaged, or larger than a distance can say.
-    Whole(Box<[u32]>),
+    Whole(Box<[u32; BLOCK]>),
+}
+
+/// Where an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At this offset; 0: it is damaged.
+    At(u32),
+    /// In the block of that number, whose records stand between these offsets; none: the second is where the segment's
+    /// entries end.
+    In(usize, u32, Option<u32>),
 }
 
 impl Offsets {
@@ -35,28 +51,31 @@ impl Offsets {
         for offset in more {
             self.rest.push(*offset);
             if self.rest.len() == BLOCK {
-                self.blocks.push(Block::of(&self.rest));
+                self.blocks.extend(Block::of(&self.rest));
                 self.rest.clear();
             }
         }
     }
 
-    /// The offset of an entry; 0: it is damaged; none: there are fewer.
-    pub fn get(&self, nth: usize) -> Option<u32> {
-        match self.blocks.get(nth / BLOCK) {
-            Some(block) => block.get(nth % BLOCK),
-            None => self.rest.get(nth - self.blocks.len() * BLOCK).copied(),
+    /// Where an entry is; none: there are fewer.
+    pub fn get(&self, nth: usize) -> Option<Place> {
+        let number = nth / BLOCK;
+        let Some(block) = self.blocks.get(number) else {
+            return self.rest.get(nth - self.blocks.len() * BLOCK).copied().map(Place::At);
+        };
+        match (block, nth % BLOCK) {
+            (Block::Sparse(first), 1..) => Some(Place::In(number, *first, self.end_of(number))),
+            (_, within) => block.get(within).map(Place::At),
         }
     }
 
-    /// The offsets from that entry on.
-    pub fn from(&self, nth: usize) -> impl Iterator<Item = u32> {
-        let mut before = None;
-        (nth..self.len()).map_while(move |at| {
-            let step = |before| self.blocks.get(at / BLOCK)?.behind(at % BLOCK, before);
-            before = before.and_then(step).or_else(|| self.get(at));
-            before
-        })
+    /// Where the entries behind a block begin; none: there is no sound one.
+    fn end_of(&self, number: usize) -> Option<u32> {
+        let next = match self.blocks.get(number + 1) {
+            Some(block) => block.get(0),
+            None => self.rest.first().copied(),
+        };
+        next.filter(|offset| *offset > 0)
     }
 
     /// No entries will be added: takes no more memory than it needs from now on.
@@ -67,8 +86,9 @@ impl Offsets {
 }
 
 impl Block {
-    fn of(all: &[u32]) -> Self {
-        Self::packed(all).unwrap_or_else(|| Block::Whole(all.into()))
+    /// That of these offsets, if there are [`BLOCK`] of them.
+    fn of(all: &[u32]) -> Option<Self> {
+        Self::packed(all).or_else(|| Some(Block::Whole(Box::new(all.try_into().ok()?))))
     }
 
     /// None if they are not all behind each other, or one is too large.
@@ -80,18 +100,23 @@ impl Block {
         };
         let (first, others) = all.split_first()?;
         let steps = all.iter().zip(others).map(step).collect::<Option<Vec<u32>>>()?;
-        let small: Option<Box<[u8]>> = steps.iter().map(|step| u8::try_from(*step).ok()).collect();
+        if all.last()?.checked_sub(*first)? <= SPARSE_BYTES {
+            return Some(Block::Sparse(*first));
+        }
+        let small: Option<Vec<u8>> = steps.iter().map(|step| u8::try_from(*step).ok()).collect();
         if let Some(small) = small {
-            return Some(Block::Small(*first, small));
+            return Some(Block::Small(*first, Box::new(small.try_into().ok()?)));
         }
         let large = steps.iter().map(|step| u16::try_from(*step).ok());
-        Some(Block::Large(*first, large.collect::<Option<_>>()?))
+        let large = large.collect::<Option<Vec<u16>>>()?;
+        Some(Block::Large(*first, Box::new(large.try_into().ok()?)))
     }
 
-    /// The offset of its nth entry.
+    /// The offset of its nth entry; none where that is not known.
     fn get(&self, nth: usize) -> Option<u32> {
         let (first, units) = match self {
             Block::Whole(all) => return all.get(nth).copied(),
+            Block::Sparse(first) => return (nth == 0).then_some(*first),
             Block::Small(first, steps) => {
                 (first, steps.get(..nth)?.iter().map(|step| u32::from(*step)).sum::<u32>())
             }
@@ -100,17 +125,6 @@ impl Block {
             }
         };
         first.checked_add(units.checked_mul(u32::try_from(ALIGN).ok()?)?)
-    }
-
-    /// The offset of its nth entry, where that of the one before it is known and not 0; none for the first of them.
-    fn behind(&self, nth: usize, before: u32) -> Option<u32> {
-        let step = nth.checked_sub(1)?;
-        let units = match self {
-            Block::Whole(_) => return None,
-            Block::Small(_, steps) => u32::from(*steps.get(step)?),
-            Block::Large(_, steps) => u32::from(*steps.get(step)?),
-        };
-        before.checked_add(units.checked_mul(u32::try_from(ALIGN).ok()?)?)
     }
 }
 
@@ -141,13 +155,22 @@ mod tests {
                 }
                 packed.shrink();
                 assert_eq!(packed.len(), count);
-                for nth in 0..count + 3 {
-                    assert_eq!(packed.get(nth), all.get(nth).copied(), "{sizes:?} {count} {nth}");
-                    let rest: Vec<u32> = packed.from(nth).collect();
-                    assert_eq!(rest, all.get(nth..).unwrap_or_default());
+                for nth in 0..count {
+                    match packed.get(nth).unwrap() {
+                        Place::At(offset) => assert_eq!(offset, all[nth], "{sizes:?} {nth}"),
+                        Place::In(number, start, end) => {
+                            assert_eq!((number, start), (nth / BLOCK, all[number * BLOCK]));
+                            assert_eq!(end, all.get((number + 1) * BLOCK).copied());
+                            assert_eq!(sizes, [13]);
+                        }
+                    }
                 }
+                assert_eq!(packed.get(count), None);
                 packed.extend(&[u32::MAX]);
-                assert_eq!((packed.len(), packed.get(count)), (count + 1, Some(u32::MAX)));
+                assert_eq!(
+                    (packed.len(), packed.get(count)),
+                    (count + 1, Some(Place::At(u32::MAX)))
+                );
             }
         }
     }
@@ -156,8 +179,8 @@ mod tests {
     fn kinds(all: &[u32]) -> String {
         let mut offsets = Offsets::default();
         offsets.extend(all);
-        assert_eq!(offsets.from(0).collect::<Vec<_>>(), all);
         let kind = |block: &Block| match block {
+            Block::Sparse(..) => '-',
             Block::Small(..) => 's',
             Block::Large(..) => 'l',
             Block::Whole(..) => 'w',
@@ -167,7 +190,9 @@ mod tests {
 
     #[test]
     fn a_block_is_as_small_as_its_entries_allow() {
-        let sound = offsets(&[13], 4 * BLOCK);
+        assert_eq!(size_of::<Block>(), 16);
+        assert_eq!([kinds(&offsets(&[32], 128)), kinds(&offsets(&[33], 128))], ["-", "s"]);
+        let sound = offsets(&[40], 4 * BLOCK);
         assert_eq!(kinds(&sound), "ssss");
         for (at, then) in [(0, "wsss"), (127, "wsss"), (128, "swss"), (200, "swss")] {
             let mut damaged = sound.clone();
@@ -175,7 +200,8 @@ mod tests {
             assert_eq!(kinds(&damaged), then, "a damaged entry at {at}");
         }
         let with_one = |size| {
-            let sizes: Vec<u32> = (0..3 * BLOCK).map(|n| if n == 150 { size } else { 3 }).collect();
+            let sizes: Vec<u32> =
+                (0..3 * BLOCK).map(|n| if n == 150 { size } else { 40 }).collect();
             kinds(&offsets(&sizes, 3 * BLOCK))
         };
         assert_eq!([with_one(255), with_one(256)], ["sss", "sls"]);

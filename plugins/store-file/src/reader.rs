@@ -2,6 +2,7 @@
 //! threads. Each run of damaged entries gives one error; the reader continues behind it.
 
 use crate::catalog::{Catalog, Segment};
+use crate::layout::record_bytes;
 use crate::window::{BLOCK, Window};
 use async_trait::async_trait;
 use crossdock_core::store::{JournalEntry, Pos, Source, StoreError};
@@ -55,6 +56,8 @@ pub struct Cursor {
     at: u64,
     tail: u64,
     window: Window,
+    /// Where the entry at this position is, if that follows from the one before it.
+    next: Option<u32>,
 }
 
 impl Cursor {
@@ -63,7 +66,7 @@ impl Cursor {
         // The tail is read first: a segment that is begun meanwhile lies behind it.
         let tail = catalog.tail();
         let segments = catalog.from(from).into();
-        Self { segments, at: from, tail, window: Window::new(BLOCK) }
+        Self { segments, at: from, tail, window: Window::new(BLOCK), next: None }
     }
 
     /// The next entries, about a block of them; none at the end.
@@ -89,19 +92,38 @@ impl Cursor {
                 break segment;
             }
             self.window.clear();
+            self.next = None;
             self.segments.pop_front();
         };
-        if segment.offset(self.at).is_none() {
+        // The next entry stands right behind the one before it, where nothing is damaged.
+        if let Some(offset) = self.next.take()
+            && let Ok(entry) = segment.entry_at(&mut self.window, self.at, offset)
+        {
+            return Some(Ok(self.took(entry, offset)));
+        }
+        let Some(offset) = segment.offset(self.at) else {
             let lost = segment.lost(self.at);
             let detail =
                 format!("{} entries of {} are damaged", lost.end - lost.start, segment.name);
             self.at = lost.end;
             return Some(Err(StoreError::Corrupt { at: Pos(lost.start), detail }));
-        }
-        let read = segment.entry_in(&mut self.window, self.at);
+        };
+        let read = segment.entry_at(&mut self.window, self.at, offset);
         // Unreadable bytes make the read of the whole block fail: read this entry alone.
-        let read = read.or_else(|_| segment.entry(self.at));
+        match read.or_else(|_| segment.entry(self.at)) {
+            Ok(entry) => Some(Ok(self.took(entry, offset))),
+            Err(error) => {
+                self.at += 1;
+                Some(Err(error))
+            }
+        }
+    }
+
+    /// The entry at that offset was read.
+    fn took(&mut self, entry: JournalEntry, offset: u32) -> JournalEntry {
         self.at += 1;
-        Some(read)
+        let behind = u64::from(offset).saturating_add(record_bytes(entry.bytes.len()));
+        self.next = u32::try_from(behind).ok();
+        entry
     }
 }

@@ -124,6 +124,12 @@ impl Extent<'_> {
         usize::try_from(self.end.saturating_sub(at)).unwrap_or(block).min(block)
     }
 
+    /// The header of the record at this offset, if that is undamaged.
+    pub fn header(&self, window: &mut Window, at: u64) -> io::Result<Option<RecordHeader>> {
+        let head = window.get(self, at, RECORD_HEADER)?;
+        Ok(RecordHeader::read(head, self.salt))
+    }
+
     /// The record at this offset with its body, if it is undamaged.
     pub fn record<'w>(
         &self,
