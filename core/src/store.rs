@@ -10,8 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::future::Future;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::pin::Pin;
 use thiserror::Error;
+
+/// What entries and snapshots may hold. It is raised by whoever gives them something that the programs before would
+/// take for damage: a new operation, another field. A store says so with its bytes, and a program with a lower number
+/// refuses them.
+pub const ENTRY_FORMAT: u32 = 1;
 
 /// Sequence number of an entry in one journal, dense, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -95,6 +101,30 @@ pub struct Stretch {
     pub sealed: bool,
 }
 
+/// A backup that somebody wants.
+#[derive(Debug, Clone)]
+pub struct BackupOrder {
+    /// The folder of backups. It is on the machine of the store.
+    pub into: PathBuf,
+    /// How many backups are left there afterwards, the new one included; none: all.
+    pub keep: Option<usize>,
+    /// Bytes to leave free where the store writes; none: the store's own choice.
+    pub leave_free: Option<u64>,
+}
+
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupMade {
+    pub folder: PathBuf,
+    /// The last entry in it.
+    pub upto: Pos,
+    pub copied_bytes: u64,
+    /// Bytes that the backup before had already.
+    pub reused_bytes: u64,
+    /// What somebody should look at: damage that the store has, and the backup as well.
+    pub findings: Vec<String>,
+}
+
 /// A result that arrives later; the store works on it meanwhile.
 pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
@@ -143,6 +173,13 @@ pub trait Store: Send + Sync {
     /// Room for what leaves memory and need not survive; none where such records go to the journal.
     fn spill(&self) -> Option<&dyn Spill> {
         None
+    }
+    /// Copies what is stored, as it is at some moment after the call, without holding anybody up. Everything whose
+    /// append resolved before the call is in the copy. An error says what it means and what to do: nothing of the copy
+    /// is left then.
+    async fn backup(&self, order: BackupOrder) -> Result<BackupMade, StoreError> {
+        let into = order.into.display();
+        Err(StoreError::Unavailable(format!("{into}: this kind of store makes no backups itself")))
     }
     /// Leases and membership.
     fn coord(&self) -> &dyn Coord;

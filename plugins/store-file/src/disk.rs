@@ -89,9 +89,15 @@ pub struct RealDisk {
 impl RealDisk {
     /// The folder at this path, created if it does not exist.
     pub fn new(dir: &Path) -> io::Result<Self> {
+        let disk = Self::made(dir)?;
+        warn_if_open(dir)?;
+        Ok(disk)
+    }
+
+    /// Like `new`, without a word about who else can open the folder.
+    pub fn made(dir: &Path) -> io::Result<Self> {
         let is_new = !dir.exists();
         make_folder(dir)?;
-        warn_if_open(dir)?;
         let parent = dir.parent().filter(|parent| is_new && !parent.as_os_str().is_empty());
         if let Some(parent) = parent {
             sync_folder(parent)?;
@@ -278,12 +284,12 @@ fn free_space(_: &Path) -> io::Result<Option<Space>> {
 
 /// Windows makes directory entries durable by itself and does not open folders as files.
 #[cfg(windows)]
-fn sync_folder(_: &Path) -> io::Result<()> {
+pub fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(not(windows))]
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

@@ -27,6 +27,8 @@ const KIND_ENTRY: u32 = 1;
 pub enum Bad {
     /// Undamaged, but of this newer version.
     Newer(u32),
+    /// Undamaged, but the entries of the store may hold what this program does not know.
+    NewerEntries(u32),
     Damaged(&'static str),
 }
 

@@ -11,6 +11,7 @@
 //! | `survey` `scan` | what the files hold, what is torn, what is damaged |
 //! | `recovery` `verify` | starting: repairs what it finds; checking: reports it and changes nothing |
 //! | `snapshot` `manifest` | the two kinds of file that are replaced as a whole |
+//! | `backup` | copies of a store beside whoever writes to it, and a store out of a copy |
 //! | `layout` `window` | bytes: headers and records, a view that moves through a file |
 //! | `figures` | how many entries a sync is for, and how long it takes |
 //! | `disk` | access to the file system; the test double loses what was not synced |
@@ -25,6 +26,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod backup;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
@@ -61,6 +63,10 @@ mod verify;
 mod window;
 mod writer;
 
+pub use backup::{
+    Backup, BackupError, BackupOptions, Copied, RestoreError, RestoreOptions, Restored, backup,
+    restore,
+};
 pub use figures::Figures;
 pub use store::{FileStore, Options};
 pub use survey::OpenError;

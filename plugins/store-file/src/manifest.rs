@@ -4,6 +4,7 @@
 use crate::disk::{Disk, read_whole, sync_names};
 use crate::layout::{Bad, FORMAT, u32_at, u64_at};
 use crc32c::crc32c;
+use crossdock_core::store::ENTRY_FORMAT;
 use std::io;
 
 /// Name of the file.
@@ -41,11 +42,18 @@ pub struct Manifest {
     pub boots: u64,
     /// The salt with which the checksums of records begin.
     pub salt: u32,
+    /// What the entries may hold that were written by the newest program so far: its [`ENTRY_FORMAT`].
+    pub entry_format: u32,
     /// In the order of their positions; the last one is open.
     pub segments: Vec<Listed>,
 }
 
 impl Manifest {
+    /// Of a store without segments.
+    pub fn fresh(salt: u32) -> Self {
+        Self { boots: 0, salt, entry_format: 0, segments: Vec::new() }
+    }
+
     /// Reads the manifest of a folder; none if the file does not exist.
     pub fn load(disk: &dyn Disk) -> io::Result<Option<Result<Self, Bad>>> {
         let file = match disk.open(MANIFEST) {
@@ -84,7 +92,7 @@ impl Manifest {
         out.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.boots.to_le_bytes());
         out.extend_from_slice(&self.salt.to_le_bytes());
-        out.resize(HEAD, 0);
+        out.extend_from_slice(&self.entry_format.to_le_bytes());
         for listed in &self.segments {
             let (state, last, crc) = match listed.end {
                 SegmentEnd::Open => (0u32, 0, 0),
@@ -114,7 +122,11 @@ impl Manifest {
             Some(FORMAT) => {}
             _ => return Err(Bad::Damaged("manifest has no version")),
         }
-        Self::read_body(covered).ok_or(Bad::Damaged("manifest is inconsistent"))
+        let manifest = Self::read_body(covered).ok_or(Bad::Damaged("manifest is inconsistent"))?;
+        match manifest.entry_format {
+            newer if newer > ENTRY_FORMAT => Err(Bad::NewerEntries(newer)),
+            _ => Ok(manifest),
+        }
     }
 
     fn read_body(covered: &[u8]) -> Option<Self> {
@@ -126,6 +138,7 @@ impl Manifest {
         (counted && sorted).then_some(Self {
             boots: u64_at(covered, 16)?,
             salt: u32_at(covered, 24)?,
+            entry_format: u32_at(covered, 28)?,
             segments,
         })
     }
@@ -153,7 +166,7 @@ mod tests {
             Listed { first: 10, end: SegmentEnd::Unknown },
             Listed { first: 20, end: SegmentEnd::Open },
         ];
-        Manifest { boots: 3, salt: 4, segments }
+        Manifest { boots: 3, salt: 4, entry_format: 1, segments }
     }
 
     #[test]
@@ -168,6 +181,16 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(matches!(Manifest::read(&bytes[..length]), Err(Bad::Damaged(_))));
         }
+    }
+
+    #[test]
+    fn entries_of_a_newer_program_are_told_from_damage() {
+        let newer = Manifest { entry_format: ENTRY_FORMAT + 1, ..manifest() };
+        let read = Manifest::read(&newer.to_bytes());
+        assert_eq!(read, Err(Bad::NewerEntries(ENTRY_FORMAT + 1)));
+        // Stores from before this number have 0 there.
+        let first = Manifest { entry_format: 0, ..manifest() };
+        assert_eq!(Manifest::read(&first.to_bytes()), Ok(first));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::reserve::Reserve;
 use crate::spare::Spare;
 use crate::survey::{LOCK, Listing, OpenError, Survey, Surveyed};
 use crate::window::{BLOCK, Extent};
+use crossdock_core::store::ENTRY_FORMAT;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -105,6 +106,7 @@ impl Recovery<'_> {
         }
         let tail = self.tail(last, &catalog, &mut manifest, snapshots.last().copied())?;
         manifest.boots = epoch.saturating_add(1);
+        manifest.entry_format = ENTRY_FORMAT;
         self.store(&manifest)?;
         Ok(Recovered { manifest, catalog, tail, snapshots, reserve: self.reserve })
     }
@@ -134,7 +136,7 @@ impl Recovery<'_> {
                 Ok(manifest)
             }
             Listing::Fresh => {
-                let manifest = Manifest { boots: 0, salt: self.start.salt, segments: Vec::new() };
+                let manifest = Manifest::fresh(self.start.salt);
                 // Written before the first segment: a folder with segments always has a manifest.
                 self.store(&manifest)?;
                 Ok(manifest)

@@ -283,6 +283,12 @@ fn clean(disk: &dyn Disk, old: &[u64], damaged: &[u64]) {
 /// Opens a snapshot and compares its checksum.
 pub fn open(disk: &dyn Disk, upto: u64) -> io::Result<Body> {
     let file = disk.open(&snapshot_name(upto))?;
+    let end = whole(&*file, upto)?;
+    Ok(Body { file: file.into(), at: HEAD as u64, end })
+}
+
+/// Reads a whole snapshot and compares its checksum. Returns where its body ends.
+pub fn whole(file: &dyn DiskFile, upto: u64) -> io::Result<u64> {
     let damaged = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     let size = file.size()?;
     let Some(end) = size.checked_sub(TRAILER).filter(|end| *end >= HEAD as u64) else {
@@ -309,7 +315,14 @@ pub fn open(disk: &dyn Disk, upto: u64) -> io::Result<Body> {
     if u64_at(length, 0) != Some(end - HEAD as u64) || u32_at(sum, 0) != Some(crc) {
         return damaged("the checksum does not match");
     }
-    Ok(Body { file: file.into(), at: HEAD as u64, end })
+    Ok(end)
+}
+
+/// The size of a snapshot and the checksum at its end, which tell it from another one.
+pub fn mark(file: &dyn DiskFile) -> io::Result<(u64, [u8; TRAILER as usize])> {
+    let (size, mut trailer) = (file.size()?, [0; TRAILER as usize]);
+    file.read_at(size.saturating_sub(TRAILER), &mut trailer)?;
+    Ok((size, trailer))
 }
 
 /// Reads the body of a snapshot, block by block.

@@ -1,5 +1,6 @@
 //! The store itself: opens a folder and implements the core's `Store` trait with the other modules.
 
+use crate::backup::{BackupOptions, backup};
 use crate::catalog::{Catalog, Segment, lock};
 use crate::disk::{Disk, RealDisk, refusal};
 use crate::fetch::fetch;
@@ -17,8 +18,8 @@ use crate::writer::Writer;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_core::store::{
-    Caps, Coord, Epoch, JournalEntry, JournalId, JournalWriter, Lease, Pos, Source, Space, Spill,
-    Store, StoreError, Stretch,
+    BackupMade, BackupOrder, Caps, Coord, Epoch, JournalEntry, JournalId, JournalWriter, Lease,
+    Pos, Source, Space, Spill, Store, StoreError, Stretch,
 };
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -62,6 +63,7 @@ pub struct FileStore {
     shared: Arc<Shared>,
     /// None when it was opened for reading only.
     spill: Option<SpillFiles>,
+    dir: PathBuf,
 }
 
 /// What the store, its writer and its readers share.
@@ -146,13 +148,13 @@ impl FileStore {
             epoch: manifest.boots,
             resting: Mutex::new(Some((manifest, tail))),
         });
-        Ok(Self { shared, spill: None })
+        Ok(Self { shared, spill: None, dir: dir.to_owned() })
     }
 
     /// Opens the folder's contents for reading. No file is changed, and another process may have the store open.
     pub fn read_only(dir: &Path) -> Result<Self, OpenError> {
         let shared = crate::verify::look(Arc::new(RealDisk::read_only(dir)), dir)?;
-        Ok(Self { shared: Arc::new(shared), spill: None })
+        Ok(Self { shared: Arc::new(shared), spill: None, dir: dir.to_owned() })
     }
 
     /// How the journal has worked since the store was opened.
@@ -257,6 +259,29 @@ impl Store for FileStore {
 
     fn spill(&self) -> Option<&dyn Spill> {
         self.spill.as_ref().map(|spill| spill as &dyn Spill)
+    }
+
+    async fn backup(&self, order: BackupOrder) -> Result<BackupMade, StoreError> {
+        let dir = self.dir.clone();
+        let BackupOrder { into, keep, leave_free } = order;
+        let options = BackupOptions { keep, leave_free };
+        let made = spawn_blocking(move || backup(&dir, &into, options)).await.map_err(stopping)?;
+        let made = made.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let mut findings: Vec<String> = made
+            .copied
+            .damage
+            .iter()
+            .map(|finding| format!("the store is damaged: {finding}"))
+            .collect();
+        findings
+            .extend(made.not_removed.map(|why| format!("an old backup was not removed: {why}")));
+        Ok(BackupMade {
+            folder: made.folder,
+            upto: made.copied.upto,
+            copied_bytes: made.copied.copied_bytes,
+            reused_bytes: made.copied.reused_bytes,
+            findings,
+        })
     }
 
     fn coord(&self) -> &dyn Coord {

@@ -7,6 +7,7 @@ use crate::layout::{Bad, FORMAT, SegmentHeader, segment_first, segment_name, sna
 use crate::manifest::{Listed, MANIFEST, Manifest, SegmentEnd};
 use crate::scan::{Scanned, scan};
 use crate::snapshot;
+use crossdock_core::store::ENTRY_FORMAT;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,12 @@ pub const LOCK: &str = "lock";
 pub enum OpenError {
     #[error("{} is in use by another process", .file.display())]
     Locked { file: PathBuf },
-    #[error("{} has format {found}; this program reads formats up to {known}", .file.display())]
+    #[error(
+        "{} was written by a newer Crossdock (format {found}); this one reads formats up to {known}, \
+         and has changed nothing: start the newer one again, or restore a backup that was made \
+         before the upgrade",
+        .file.display()
+    )]
     NewerFormat { file: PathBuf, found: u32, known: u32 },
     #[error("{}: {source}", .file.display())]
     Io { file: PathBuf, source: io::Error },
@@ -44,6 +50,15 @@ pub enum Listing {
     Rebuilt(Manifest, String),
     /// There is neither a manifest nor a segment.
     Fresh,
+}
+
+/// What a file holds that the manifest lists as a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SegmentRead {
+    /// None when it is damaged.
+    pub header: Option<SegmentHeader>,
+    pub capacity: u64,
+    pub found: Scanned,
 }
 
 /// A segment that the manifest lists.
@@ -89,12 +104,29 @@ impl Survey<'_> {
         let reason = match Manifest::load(self.disk) {
             Ok(Some(Ok(manifest))) => return Ok(Listing::Whole(manifest)),
             Ok(Some(Err(Bad::Newer(found)))) => return Err(self.newer(MANIFEST, found)),
+            Ok(Some(Err(Bad::NewerEntries(found)))) => {
+                let file = self.dir.join(MANIFEST);
+                return Err(OpenError::NewerFormat { file, found, known: ENTRY_FORMAT });
+            }
             Ok(None) if there.is_empty() => return Ok(Listing::Fresh),
             Ok(Some(Err(Bad::Damaged(reason)))) => reason.into(),
             Ok(None) => "manifest is missing".into(),
             Err(error) => format!("manifest cannot be read: {error}"),
         };
         Ok(Listing::Rebuilt(self.rebuild(&there, &reason)?, reason))
+    }
+
+    /// Position of the last entry, or of the last one that a snapshot stands for; 0 when there is none.
+    pub fn last_entry(&self) -> Result<u64, OpenError> {
+        let names = self.at("", self.disk.list())?;
+        let manifest = match self.listing(&names)? {
+            Listing::Whole(manifest) | Listing::Rebuilt(manifest, _) => manifest,
+            Listing::Fresh => return Ok(0),
+        };
+        let newest = manifest.segments.len().checked_sub(1);
+        let newest = newest.map(|nth| self.segment(&manifest, nth)).transpose()?;
+        let last = newest.map_or(0, |newest| newest.segment.last());
+        Ok(last.max(self.snapshots(&names)?.last().copied().unwrap_or(0)))
     }
 
     /// Builds a manifest from the existing segments. Some of them may have been trimmed already: that does no harm.
@@ -106,7 +138,7 @@ impl Survey<'_> {
             match read_header(&*file) {
                 Ok(header) => salt = salt.or(Some(header.salt)),
                 Err(Bad::Newer(found)) => return Err(self.newer(&name, found)),
-                Err(Bad::Damaged(_)) => {}
+                Err(Bad::Damaged(_) | Bad::NewerEntries(_)) => {}
             }
         }
         let Some(salt) = salt else {
@@ -122,7 +154,7 @@ impl Survey<'_> {
                 Listed { first: *first, end }
             })
             .collect();
-        Ok(Manifest { boots: 0, salt, segments })
+        Ok(Manifest { boots: 0, salt, entry_format: 0, segments })
     }
 
     /// The segment at this index of the manifest without reading its entries: only if it is sealed, has a good header,
@@ -151,7 +183,28 @@ impl Survey<'_> {
             }
             Err(source) => return Err(OpenError::Io { file: self.dir.join(name), source }),
         };
-        let header = match read_header(&*file) {
+        let SegmentRead { header, capacity, found } = self.read_segment(&*file, manifest, nth)?;
+        let segment = Segment::new((listed.first, name), file, capacity, salt);
+        segment.push(&found.offsets, found.end);
+        segment.lose_to(match listed.end {
+            SegmentEnd::Sealed { last, .. } => last,
+            _ => found.lost_to,
+        });
+        Ok(Surveyed { segment, found, header, is_missing: false })
+    }
+
+    /// What a file holds as the segment at this index of the manifest.
+    pub fn read_segment(
+        &self,
+        file: &dyn DiskFile,
+        manifest: &Manifest,
+        nth: usize,
+    ) -> Result<SegmentRead, OpenError> {
+        let Some(listed) = manifest.segments.get(nth) else {
+            return Err(self.missing(MANIFEST, "it lists too few segments"));
+        };
+        let (name, salt) = (segment_name(listed.first), manifest.salt);
+        let header = match read_header(file) {
             Err(Bad::Newer(found)) => return Err(self.newer(&name, found)),
             header => header.ok().filter(|h| h.first == listed.first && h.salt == salt),
         };
@@ -164,16 +217,10 @@ impl Survey<'_> {
             salt,
         });
         taken.capacity = taken.capacity.min(u64::from(u32::MAX));
-        let mut found = self.at(&name, scan(&*file, &taken, header.is_some(), listed.end))?;
+        let mut found = self.at(&name, scan(file, &taken, header.is_some(), listed.end))?;
         let next = manifest.segments.get(nth + 1).map_or(u64::MAX, |next| next.first);
         found.lost_to = found.lost_to.min(next.saturating_sub(1));
-        let segment = Segment::new((listed.first, name), file, taken.capacity, salt);
-        segment.push(&found.offsets, found.end);
-        segment.lose_to(match listed.end {
-            SegmentEnd::Sealed { last, .. } => last,
-            _ => found.lost_to,
-        });
-        Ok(Surveyed { segment, found, header, is_missing: false })
+        Ok(SegmentRead { header, capacity: taken.capacity, found })
     }
 
     /// A segment whose file is missing: all its entries are lost.

@@ -141,7 +141,7 @@ impl Check<'_> {
                 self.find(Finding::Manifest { reason });
                 manifest
             }
-            Listing::Fresh => Manifest { boots: 0, salt: 0, segments: Vec::new() },
+            Listing::Fresh => Manifest::fresh(0),
         };
         self.leftovers(&names, &manifest);
         self.report.starts = manifest.boots;
@@ -243,7 +243,7 @@ pub fn look(disk: Arc<dyn Disk>, dir: &Path) -> Result<Shared, OpenError> {
         let names = survey.at("", disk.list())?;
         let manifest = match survey.listing(&names)? {
             Listing::Whole(manifest) | Listing::Rebuilt(manifest, _) => manifest,
-            Listing::Fresh => Manifest { boots: 0, salt: 0, segments: Vec::new() },
+            Listing::Fresh => Manifest::fresh(0),
         };
         let snapshots = survey.snapshots(&names)?;
         let found = catalog(survey, &manifest);

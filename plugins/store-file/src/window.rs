@@ -49,6 +49,12 @@ impl Window {
         self.fill(file, part.start, len).map(|_| ())
     }
 
+    /// The bytes of this part of a file; fewer at its end.
+    pub fn bytes(&mut self, file: &dyn DiskFile, part: Range<u64>) -> io::Result<&[u8]> {
+        self.load(file, part)?;
+        Ok(&self.bytes)
+    }
+
     /// `len` bytes from `at`; fewer at the end of the file. Does not read ahead beyond the extent.
     fn get(&mut self, extent: &Extent<'_>, at: u64, len: usize) -> io::Result<&[u8]> {
         let skip = match self.skip(at).filter(|skip| self.bytes.len() - skip >= len) {
