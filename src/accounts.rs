@@ -136,7 +136,7 @@ fn at_rest(
     work: impl AsyncFnOnce(&Broker, &Loaded) -> Result<(), Mistakes>,
 ) -> Result<(), Mistakes> {
     let (loaded, _) = crate::load(sources)?;
-    let runtime = crate::runtime(&loaded)?;
+    let runtime = crate::runtime(&loaded, None)?;
     let plan = crate::plan(&loaded)?;
     let is_there = loaded.config.data_dir.join("store").is_dir();
     if needs == Needs::Store && !is_there {

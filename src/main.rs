@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod backup;
 mod changes;
 mod circles;
 mod config;
@@ -12,8 +13,12 @@ mod drain;
 mod fit;
 mod inspect;
 mod listeners;
+mod log;
+mod log_file;
 mod log_line;
 mod machine;
+mod notify;
+mod pages;
 mod panics;
 mod places;
 mod plan;
@@ -29,10 +34,13 @@ mod wiring;
 
 use accounts::command::{SessionCommand, UserCommand};
 use clap::{Args, Parser, Subcommand};
-use config::{Config, Loaded, LogFormat, Mistake, Request};
+use clap_complete::Shell;
+use config::{Loaded, Mistake, Request};
 use crossdock_core::RouteDrained;
 use crossdock_core::store::Store;
 use drain::Order;
+use log::Log;
+use log_file::LogFile;
 use plan::Plan;
 use routes::Purpose;
 use serve::{Start, Stopped};
@@ -44,7 +52,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: crossdock_allocator::Allocator = crossdock_allocator::Allocator;
@@ -76,7 +83,8 @@ struct CommandLine {
 enum Command {
     /// Run the broker.
     Serve(Serve),
-    /// Inspect a store. Nothing in it is changed, and a broker may be running on it.
+    /// Inspect a store, back it up and restore it. Nothing in it is changed, and a broker may be running on it; only
+    /// to restore, none may.
     Store {
         #[command(subcommand)]
         command: StoreCommand,
@@ -122,6 +130,13 @@ enum Command {
     },
     /// Print every configuration key with its built-in value and what it means, as Markdown.
     ConfigKeys,
+    /// Print what completes the words of this command line in a shell.
+    Completions { shell: Shell },
+    /// Print the page crossdock(1) for man.
+    Man {
+        /// Write it there instead, with a page for each command.
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +146,11 @@ enum StoreCommand {
         /// The data directory.
         dir: PathBuf,
     },
+    /// Copy the store into a folder of backups, checked after it was written. A broker may be running on it. Exit code
+    /// 1: the store is damaged, and so is the backup.
+    Backup(backup::BackupOrder),
+    /// Make a backup the store of the data directory. No broker may be running on it.
+    Restore(backup::RestoreOrder),
     /// Print the messages of a durable queue, one JSON object per line.
     Dump {
         /// The data directory.
@@ -217,6 +237,10 @@ fn main() -> ExitCode {
             print!("{}", config::reference());
             return ExitCode::SUCCESS;
         }
+        Command::Completions { shell } => return pages::completions(shell),
+        Command::Man { folder } => return pages::man(folder.as_deref()),
+        Command::Store { command: StoreCommand::Backup(order) } => backup::backup(&order),
+        Command::Store { command: StoreCommand::Restore(order) } => backup::restore(&order),
         Command::Store { command: StoreCommand::Verify { dir } } => return inspect::verify(&dir),
         Command::Store { command: StoreCommand::Dump { dir, queue, vhost } } => {
             return inspect::dump(&dir, &vhost, &queue);
@@ -232,14 +256,14 @@ fn main() -> ExitCode {
 
 fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     let sources = options.sources.clone().with_file();
-    let (loaded, set_level) = load(&sources)?;
-    let runtime = runtime(&loaded)?;
+    let (loaded, log) = load_for(&sources, log::to_its_place)?;
+    let runtime = runtime(&loaded, log.file.clone())?;
     let mut plan = plan(&loaded)?;
     say_file(&sources);
     plan.settings.accept_damage = options.accept_damage;
     let store = open_store(&loaded)?;
     let again = Arc::new(move || config::load(&request(&sources)));
-    let start = Start { loaded, again, set_level };
+    let start = Start { loaded, again, set_level: log.set_level };
     let end = runtime.block_on(serve::serve(plan, store, start, started));
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     Ok(match end? {
@@ -250,7 +274,7 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
 
 fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<ExitCode, Vec<Mistake>> {
     let (loaded, _) = load(&sources.clone().with_file())?;
-    let runtime = runtime(&loaded)?;
+    let runtime = runtime(&loaded, None)?;
     let plan = plan(&loaded)?;
     let order = Order::read(route, to, &plan, &loaded)?;
     let store = loaded.config.data_dir.join("store");
@@ -335,17 +359,22 @@ impl Sources {
     }
 }
 
-/// Changes what is logged from now on.
-type SetLevel = Box<dyn Fn(&str) + Send>;
+/// Reads the configuration, and logs to standard error from then on.
+fn load(sources: &Sources) -> Result<(Loaded, Log), Vec<Mistake>> {
+    load_for(sources, |loaded| log::to_standard_error(&loaded.config))
+}
 
 /// Reads the configuration, and logs from then on.
-fn load(sources: &Sources) -> Result<(Loaded, SetLevel), Vec<Mistake>> {
-    let loaded = config::load(&request(sources))?;
-    let set_level = start_log(&loaded.config);
+fn load_for(
+    sources: &Sources,
+    start_log: impl FnOnce(&mut Loaded) -> Log,
+) -> Result<(Loaded, Log), Vec<Mistake>> {
+    let mut loaded = config::load(&request(sources))?;
+    let log = start_log(&mut loaded);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok((loaded, set_level))
+    Ok((loaded, log))
 }
 
 /// Says which file counts. A start with mistakes says nothing but them, and they name it.
@@ -389,7 +418,7 @@ fn open_store(loaded: &Loaded) -> Result<Arc<dyn Store>, Vec<Mistake>> {
 }
 
 /// The worker threads. Signals that do not stop the broker are harmless from here on, while modules are compiled too.
-fn runtime(loaded: &Loaded) -> Result<Runtime, Vec<Mistake>> {
+fn runtime(loaded: &Loaded, log: Option<Arc<LogFile>>) -> Result<Runtime, Vec<Mistake>> {
     let failed = |what: &str, error: std::io::Error| {
         vec![loaded.mistake("", format!("cannot {what}: {error}"))]
     };
@@ -398,7 +427,7 @@ fn runtime(loaded: &Loaded) -> Result<Runtime, Vec<Mistake>> {
     let runtime = builder.build().map_err(|error| failed("start the worker threads", error))?;
     let inside = runtime.enter();
     tokio::spawn(wake_idle_threads());
-    let outlived = serve::outlive_idle_signals();
+    let outlived = serve::outlive_idle_signals(log);
     drop(inside);
     outlived.map_err(|error| failed("install signal handlers", error))?;
     Ok(runtime)
@@ -446,29 +475,4 @@ fn make_folder(folder: &Path, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
         let reason = format!("cannot create the folder {}: {error}", folder.display());
         vec![loaded.mistake("data_dir", reason)]
     })
-}
-
-/// Sends the log to standard error, one line for each event.
-fn start_log(config: &Config) -> SetLevel {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&config.log.level))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let set_level: SetLevel = match config.log.format {
-        LogFormat::Text => {
-            let builder = builder.fmt_fields(log_line::fields()).with_filter_reloading();
-            let handle = builder.reload_handle();
-            builder.init();
-            // It fails where nothing is logged any more.
-            Box::new(move |level| drop(handle.reload(EnvFilter::new(level))))
-        }
-        LogFormat::Json => {
-            let builder = builder.json().with_filter_reloading();
-            let handle = builder.reload_handle();
-            builder.init();
-            Box::new(move |level| drop(handle.reload(EnvFilter::new(level))))
-        }
-    };
-    panics::watch();
-    set_level
 }

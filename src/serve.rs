@@ -3,9 +3,10 @@
 
 use crate::config::{Loaded, Mistake};
 use crate::listeners::Port;
-use crate::panics;
+use crate::log_file::LogFile;
 use crate::plan::Plan;
 use crate::reload::{Again, Running};
+use crate::{notify, panics};
 use crossdock_core::store::Store;
 use crossdock_core::{Broker, Drain};
 use crossdock_net::Listener;
@@ -63,10 +64,14 @@ pub async fn serve(
         serving.spawn(crossdock_net::serve(listener, broker.clone(), drain.clone()));
     }
     announce(&ready);
+    notify::ready(&ready);
+    notify::watch();
     let mut running = Running::new((&loaded, plan), again, set_level);
     let reloads = async {
         while hangup.recv().await.is_some() {
+            notify::reloading();
             running.reload(&broker).await;
+            notify::ready(&ready);
         }
         std::future::pending::<()>().await;
     };
@@ -83,6 +88,7 @@ pub async fn serve(
         return Ok(Stopped::StoreFailed);
     }
     tracing::info!("stopping: a signal asked for it");
+    notify::stopping();
     switch.send_replace(true);
     let goodbyes = async { while serving.join_next().await.is_some() {} };
     tokio::select! {
@@ -177,24 +183,42 @@ fn announce(ready: &str) {
     tracing::info!("{ready}");
 }
 
-/// From now on SIGUSR1 and SIGUSR2, which monitoring and log rotation send, change nothing: each is logged. SIGHUP ends
-/// nothing, and does something as soon as the broker serves. Has to be called within a runtime.
-pub fn outlive_idle_signals() -> std::io::Result<()> {
+/// From now on SIGUSR1 and SIGUSR2, which monitoring and log rotation send, end nothing: SIGUSR1 has the file of the
+/// log opened again, where there is one; otherwise each is logged. SIGHUP ends nothing, and does something as soon as
+/// the broker serves. Has to be called within a runtime.
+pub fn outlive_idle_signals(log: Option<Arc<LogFile>>) -> std::io::Result<()> {
     // Its handler stays.
     drop(signal(SignalKind::hangup())?);
-    let kinds =
-        [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")];
-    for (kind, name) in kinds {
+    let kinds = [
+        (SignalKind::user_defined1(), "SIGUSR1", log),
+        (SignalKind::user_defined2(), "SIGUSR2", None),
+    ];
+    for (kind, name, log) in kinds {
         let mut idle = signal(kind)?;
         tokio::spawn(async move {
             while idle.recv().await.is_some() {
-                tracing::info!(
-                    "{name} came and changes nothing: SIGHUP has the configuration read again"
-                );
+                match &log {
+                    Some(log) => open_again(log),
+                    None => tracing::info!(
+                        "{name} came and changes nothing: SIGHUP has the configuration read again"
+                    ),
+                }
             }
         });
     }
     Ok(())
+}
+
+/// Opens the file of the log again.
+fn open_again(log: &LogFile) {
+    let file = log.path().display();
+    match log.reopen() {
+        Ok(()) => tracing::info!(%file, "SIGUSR1 came: the file of the log is opened again"),
+        Err(error) => tracing::error!(
+            %file, %error,
+            "cannot open the file of the log again: the log goes on in the file that was open before"
+        ),
+    }
 }
 
 /// The signals that stop the broker.

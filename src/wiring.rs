@@ -11,8 +11,10 @@ use crossdock_core::{Authenticator, ExchangeSpec, Formats, Name, Protocol};
 use crossdock_mqtt::{Mqtt, Options as MqttOptions};
 use crossdock_net::Live;
 use crossdock_stomp::{FrameLimits, Options as StompOptions, Stomp};
+pub use crossdock_store_file::{
+    BackupOptions, Finding, OpenError, RestoreOptions, backup, restore, verify,
+};
 use crossdock_store_file::{FileStore, Options};
-pub use crossdock_store_file::{Finding, OpenError, verify};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -306,11 +306,18 @@ const BINDING: &[Key] = &[
 ];
 
 const LOG: &[Key] = &[
+    key(
+        "file",
+        Form::Text,
+        "The file that the log of `crossdock serve` is appended to. Relative to the working directory. \
+         SIGUSR1 has it opened again, after it was renamed. Not set: the log goes to the standard \
+         error, as that of every other command.",
+    ),
     preset(
         "format",
         Form::Word(&["text", "json"]),
         "\"text\"",
-        "One line for each event, for people or for programs. The log goes to the standard error.",
+        "One line for each event, for people or for programs: docs/OPERATING.md has the fields of JSON.",
     ),
     preset(
         "level",

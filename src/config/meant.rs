@@ -230,6 +230,7 @@ pub struct Vhost {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
+    pub file: Option<PathBuf>,
     pub format: LogFormat,
     pub level: String,
 }

@@ -98,10 +98,19 @@ impl Broker {
 
     /// The same, with so few file descriptors.
     pub fn with_descriptors(descriptors: Option<usize>, options: &[&str]) -> Self {
+        Self::in_folder(Folder::new(), descriptors, options)
+    }
+
+    /// Starts a broker on the data in a folder.
+    pub fn on(folder: Folder, options: &[&str]) -> Self {
+        Self::in_folder(folder, None, options)
+    }
+
+    fn in_folder(folder: Folder, descriptors: Option<usize>, options: &[&str]) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut broker = Self {
             child: None,
-            folder: Folder::new(),
+            folder,
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             descriptors,
             amqp: nowhere,
@@ -176,6 +185,12 @@ impl Broker {
     /// SIGKILL, and a start with the same data.
     pub fn crash(&mut self) {
         self.kill();
+        self.spawn();
+    }
+
+    /// A start with the same data, after it was stopped.
+    pub fn start_again(&mut self) {
+        assert!(self.child.is_none(), "it runs");
         self.spawn();
     }
 

@@ -2,6 +2,7 @@
 //! chooses, right or wrong; the programs of examples/ use real clients.
 
 mod accounts;
+mod backup;
 mod blocking;
 mod broker;
 mod bug_classes;
@@ -19,10 +20,12 @@ mod examples;
 mod floods;
 mod hostile;
 mod limits;
+mod logs;
 mod restart;
 mod routes;
 mod slow;
 mod start;
 mod supplier;
 mod tools;
+mod upgrade;
 mod wire;

@@ -30,8 +30,11 @@ pub struct Capture {
     /// In the order of the manifest; none where the file is missing, which is damage.
     pub segments: Vec<Option<Box<dyn DiskFile>>>,
     /// The newest ones, ascending.
-    pub snapshots: Vec<(u64, Box<dyn DiskFile>)>,
+    pub snapshots: Vec<Snapshot>,
 }
+
+/// The position that a snapshot stands for, and its file.
+pub type Snapshot = (u64, Box<dyn DiskFile>);
 
 /// Opens the files of a store.
 pub fn capture(survey: Survey<'_>) -> Result<Capture, BackupError> {
@@ -66,7 +69,7 @@ fn manifest(survey: Survey<'_>) -> Result<Manifest, BackupError> {
 }
 
 /// The newest snapshots; none when one of them has given its place to a newer one.
-fn snapshots(survey: Survey<'_>) -> Result<Option<Vec<(u64, Box<dyn DiskFile>)>>, BackupError> {
+fn snapshots(survey: Survey<'_>) -> Result<Option<Vec<Snapshot>>, BackupError> {
     let names = survey.at("", survey.disk.list())?;
     let all = survey.snapshots(&names)?;
     let mut open = Vec::new();
