@@ -1,5 +1,5 @@
-//! Development tasks: `cargo xtask run`, `test`, `bench`, `crash`, `guests`. Written in Rust instead of shell scripts.
-//! Nothing here is part of the broker.
+//! Development tasks: `cargo xtask run`, `test`, `bench`, `crash`, `package`, `guests`. Written in Rust instead of
+//! shell scripts. Nothing here is part of the broker.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -7,7 +7,9 @@ mod clients;
 mod crash;
 mod gate;
 mod guests;
+mod installed;
 mod micro;
+mod package;
 mod report;
 mod run;
 mod test;
@@ -22,6 +24,8 @@ cargo xtask bench [OPTIONS]   the broker and its peers under load; --help lists 
 cargo xtask bench --gate      instructions for a message, against benches/gate/budgets.txt; --record sets them
 cargo xtask bench --micro     codecs, routing, queues and the journal, step by step; further words filter
 cargo xtask crash [--rounds N] [--seed S]  kill the broker under load, N times, and look for lost messages
+cargo xtask package           a .deb, an archive and a Dockerfile with what it needs, in target/package
+cargo xtask package --check   looks into them; --try installs, upgrades and removes them in a root of its own
 cargo xtask guests [--check]  build the WASM modules; --check tests a fresh build and changes nothing";
 
 fn main() -> ExitCode {
@@ -44,6 +48,9 @@ fn main() -> ExitCode {
             Some(options) => crash::crash(&options),
             None => return usage(),
         },
+        ["package"] => package::package(),
+        ["package", "--check"] => installed::check().map(|()| ExitCode::SUCCESS),
+        ["package", "--try"] => installed::try_out().map(|()| ExitCode::SUCCESS),
         ["guests"] => guests::refresh().map(|()| ExitCode::SUCCESS),
         ["guests", "--check"] => guests::check().map(|()| ExitCode::SUCCESS),
         _ => return usage(),

@@ -3,7 +3,7 @@
 
 use crate::clients::{self, Found};
 use crate::report::Report;
-use crate::{binary, cargo, command, gate, guests};
+use crate::{binary, cargo, command, gate, guests, installed};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -21,6 +21,7 @@ pub fn test(full: bool) -> Result<ExitCode> {
     let build = ["build", "--release", "--bin", "crossdock", "--features", "black-box"];
     if report.step("release build", &mut cargo(&build)) {
         black_box(&mut report, full);
+        packages(&mut report, full);
         instructions(&mut report);
     }
     Ok(report.finish())
@@ -41,6 +42,17 @@ fn unit_tests(report: &mut Report, full: bool) {
         let mut stories = cargo(&stories);
         stories.env("STORE_SEEDS", "100000").args(["--", "--nocapture"]);
         report.step("a hundred thousand stories of the store", &mut stories);
+    }
+}
+
+/// The packages: what is in them; in full, their life from install to purge.
+fn packages(report: &mut Report, full: bool) {
+    report.done("what is in the packages", installed::check);
+    if full {
+        match installed::missing() {
+            Some(why) => report.skip("packages installed, upgraded and removed", &why),
+            None => _ = report.done("packages installed, upgraded and removed", installed::try_out),
+        }
     }
 }
 
