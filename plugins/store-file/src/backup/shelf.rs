@@ -65,7 +65,10 @@ pub fn backup(store: &Path, into: &Path, options: BackupOptions) -> Result<Backu
         // The next backup removes what is left.
         let _ = std::fs::remove_dir_all(&unfinished);
     }
-    let copied = made?;
+    let copied = made.map_err(|error| match error {
+        BackupError::Full { .. } => BackupError::Full { into: into.to_owned() },
+        other => other,
+    })?;
     let (removed, not_removed) = shelf.prune(&numbers, options.keep);
     Ok(Backup { folder, copied, removed, not_removed })
 }
