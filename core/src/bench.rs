@@ -6,9 +6,11 @@ use crate::exchange::{LogId, Tags};
 use crate::log::{Offset, Place};
 use crate::message::{Message, Timestamp};
 use crate::subscription::{
-    Arrival, Attached, ConsumerId, Credit, Effects, Handle, Outcome, Rules, Subscription,
+    Arrival, Attached, CameBy, ConsumerId, Credit, Effects, Handle, LeftBy, Outcome, Rules,
+    Subscription,
 };
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// When everything happens.
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -51,7 +53,8 @@ impl BenchQueue {
     pub fn append_dispatch_settle(&mut self, message: &Message, count: usize) -> usize {
         let durable = message.meta().durable;
         for _ in 0..count {
-            let arrival = Arrival { message: message.clone(), tags: Tags::default(), durable };
+            let (tags, by) = (Tags::default(), CameBy::Publish);
+            let arrival = Arrival { message: message.clone(), tags, durable, by };
             self.appended.push(self.subscription.append(arrival, NOW));
         }
         if durable {
@@ -92,7 +95,8 @@ pub fn encode_records(message: &Message, records: u64, queues: u64) -> Bytes {
     let first = 1_000_000;
     for record in first..first + records {
         let placed: Vec<_> = (1..=queues).map(|q| (LogId(q), Offset(record), &tags)).collect();
-        ops.record((message, message.meta().published), placed.into_iter());
+        let came = (message, message.meta().published, CameBy::of(message));
+        ops.record(came, placed.into_iter());
     }
     ops.into_bytes()
 }
@@ -101,7 +105,7 @@ pub fn encode_records(message: &Message, records: u64, queues: u64) -> Bytes {
 pub fn encode_settles(records: u64) -> Bytes {
     let mut ops = Ops::default();
     let offsets: Vec<Offset> = (0..records).map(|n| Offset(1_000_000 + n)).collect();
-    ops.settle(LogId(1), &offsets);
+    ops.settle((LogId(1), &Arc::default()), LeftBy::Consumed, &offsets);
     ops.into_bytes()
 }
 

@@ -43,10 +43,10 @@ pub use auth::{
 };
 pub use broker::{
     AUDIT, AccountSource, Actor, Bind, BindTarget, Broker, ClientLimits, Confirm, ConfirmOutcome,
-    Consumer, ConsumerSource, Declared, DropReason, Events, LaneId, LastFailure, LiveSettings,
-    Memo, Notice, ObjectCounts, ObjectLimits, OnDetach, ParkId, ParkUntil, PoolId, Publish,
-    QueueStatus, RefusedLogin, Replay, RouteDrained, RouteStatus, Session, SessionLife,
-    SessionOwner, SessionSpec, Settings, Setup, TopicRules,
+    Consumer, ConsumerSource, Declared, DropReason, Events, ExchangeTotals, Imbalance, LaneId,
+    LastFailure, LiveSettings, Memo, Notice, ObjectCounts, ObjectLimits, OnDetach, ParkId,
+    ParkUntil, PoolId, Publish, QueueStatus, RefusedLogin, Replay, RouteDrained, RouteStatus,
+    Session, SessionLife, SessionOwner, SessionSpec, Settings, Setup, TopicRules, VhostTotals,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};
@@ -57,4 +57,7 @@ pub use message::{
 };
 pub use protocol::{Accepted, Drain, PeerCertificate, Protocol, San, Sniff};
 pub use rights::{Action, Coverage, NameRegexes, Pattern, Rights, RightsText, TopicRegexes};
-pub use subscription::{ConsumerId, Credit, Delivery, Outcome};
+pub use subscription::{
+    CameBy, ConsumerId, Credit, Delivery, DeliveryTotals, Depth, LeftAs, LeftBy, Outcome,
+    QueueTotals, Side, Tally,
+};

@@ -3,13 +3,15 @@
 //!
 //! Laws: nothing is lost and nothing appears (in = ready + in flight + uncommitted + gone, record by record); what is
 //! delivered was the next one by the queue's order; no delivery without credit of the consumer and its pool; nothing
-//! expired is delivered; nobody waits who could be served; each record is settled once.
+//! expired is delivered; nobody waits who could be served; each record is settled once; the queue counts what came and
+//! how it left as the model does, and balances.
 
 use bytes::Bytes;
 use crossdock_core::exchange::LogId;
 use crossdock_core::log::{Limits, Offset, Overflow, Place, RecordState};
 use crossdock_core::subscription::{
-    Arrival, Attached, ConsumerId, Credit, Effects, Handle, Outcome, Pool, Rules, Subscription,
+    Arrival, Attached, CameBy, ConsumerId, Credit, Effects, Handle, LeftAs, LeftBy, Outcome, Pool,
+    QueueTotals, Rules, Side, Subscription,
 };
 use crossdock_core::{Address, Fields, Message, Meta, Reason, Tags, Timestamp};
 use std::collections::BTreeMap;
@@ -70,6 +72,7 @@ struct World {
     trace: u64,
     entered: u64,
     left: u64,
+    left_as: BTreeMap<LeftAs, u64>,
 }
 
 fn rules(dice: &mut Dice) -> Rules {
@@ -119,6 +122,7 @@ impl World {
             trace: 0,
             entered: 0,
             left: 0,
+            left_as: BTreeMap::new(),
         }
     }
 
@@ -160,7 +164,8 @@ impl World {
         if full {
             return;
         }
-        let arrival = Arrival { message: message.clone(), tags: Tags::default(), durable };
+        let (tags, by) = (Tags::default(), CameBy::Publish);
+        let arrival = Arrival { message: message.clone(), tags, durable, by };
         let offset = self.sub.append(arrival, Timestamp(self.now));
         let queues = self.sub.rules.ttl_ms.map(|ms| self.now + ms);
         let expires = [own.map(|t| t.0), queues].into_iter().flatten().min();
@@ -189,7 +194,7 @@ impl World {
             if fails {
                 self.sub.fail(Offset(offset));
                 self.records.remove(&offset);
-                self.left += 1;
+                self.count_left(LeftAs::Dropped, 1);
                 continue;
             }
             assert!(self.sub.commit(Offset(offset), Place { pos: offset, index: 0 }));
@@ -273,21 +278,30 @@ impl World {
         let known = self.records.get_mut(&offset).expect("in flight");
         let goes = match outcome {
             Outcome::Accepted | Outcome::Rejected { .. } => true,
-            Outcome::Released => false,
+            Outcome::Released | Outcome::Removed(_) => false,
             Outcome::Failed => {
                 known.attempts += 1;
                 limit.is_some_and(|limit| known.attempts > limit)
             }
         };
+        let class = match outcome {
+            Outcome::Accepted => LeftAs::Consumed,
+            _ => LeftAs::DeadLettered,
+        };
         match goes {
-            true => self.gone(offset),
+            true => self.gone(offset, class),
             false => known.is = Is::Ready,
         }
     }
 
-    fn gone(&mut self, offset: u64) {
+    fn gone(&mut self, offset: u64, class: LeftAs) {
         assert!(self.records.remove(&offset).is_some(), "left twice, seed {}", self.seed);
-        self.left += 1;
+        self.count_left(class, 1);
+    }
+
+    fn count_left(&mut self, class: LeftAs, count: u64) {
+        self.left += count;
+        *self.left_as.entry(class).or_default() += count;
     }
 
     fn change_credit(&mut self) {
@@ -309,7 +323,7 @@ impl World {
             0 => {
                 let ready: Vec<u64> = self.ready().collect();
                 assert_eq!(self.sub.purge(&mut self.effects), ready.len() as u64);
-                ready.into_iter().for_each(|offset| self.gone(offset));
+                ready.into_iter().for_each(|offset| self.gone(offset, LeftAs::Purged));
             }
             1..=3 => self.evict(),
             4 => self.restart(),
@@ -339,11 +353,15 @@ impl World {
             .filter(|(_, r)| r.durable && r.place)
             .map(|(o, r)| (*o, r.clone()))
             .collect();
-        self.left += (self.records.len() - kept.len()) as u64;
+        let lost = (self.records.len() - kept.len()) as u64;
+        self.count_left(LeftAs::TransientLost, lost);
+        fresh.counts = self.sub.counts.clone();
+        fresh.counts.left(Side::Transient, LeftBy::TransientLost, lost);
         for (offset, known) in &kept {
             let message = self.store[offset].clone();
             let at = message.meta().published;
-            let arrival = Arrival { message, tags: Tags::default(), durable: true };
+            let arrival =
+                Arrival { message, tags: Tags::default(), durable: true, by: CameBy::Publish };
             let mut record = fresh.record(arrival, at);
             record.place = Some(Place { pos: *offset, index: 0 });
             record.attempts = known.attempts;
@@ -400,6 +418,7 @@ impl World {
         }
         self.effects.wake.clear();
         self.effects.settled.clear();
+        self.effects.removed.clear();
         self.effects.freed.clear();
         self.effects.attempts.clear();
     }
@@ -427,7 +446,7 @@ impl World {
                 Reason::Transform => panic!("not of a queue"),
             }
             self.note(left.offset.0 + 7);
-            self.gone(left.offset.0);
+            self.gone(left.offset.0, LeftAs::DeadLettered);
         }
         for (handle, delivery) in std::mem::take(&mut self.effects.deliveries) {
             self.deliver(handle, delivery.offset.0, delivery.attempts);
@@ -477,6 +496,7 @@ impl World {
         assert_eq!(bytes, ready.iter().map(|o| self.records[o].size).sum::<u64>(), "seed {seed}");
         assert_eq!(self.sub.log.len(), self.records.len() as u64, "seed {seed}");
         assert_eq!(self.entered, self.left + self.records.len() as u64, "seed {seed}");
+        self.check_counts();
         if self.sub.rules.limits.overflow == Overflow::DropHead
             && let Some(max) = self.sub.rules.limits.messages
         {
@@ -496,6 +516,25 @@ impl World {
             let could = self.consumers.iter().any(free);
             assert!(!could || self.sub.rules.single_active, "stall, seed {seed}");
         }
+    }
+}
+
+impl World {
+    /// The queue balances, and has counted what the model has.
+    fn check_counts(&self) {
+        let QueueTotals { tally, waiting } = self.sub.totals();
+        assert_eq!((tally.came_all(), waiting), (self.entered, self.records.len() as u64));
+        for class in [
+            LeftAs::Consumed,
+            LeftAs::DeadLettered,
+            LeftAs::Dropped,
+            LeftAs::Purged,
+            LeftAs::TransientLost,
+        ] {
+            let known = self.left_as.get(&class).copied().unwrap_or(0);
+            assert_eq!(tally.left_as(class), known, "{class:?}, seed {}", self.seed);
+        }
+        assert_eq!(self.sub.totals().missing(), 0, "seed {}", self.seed);
     }
 }
 

@@ -12,11 +12,13 @@
 //! | `restart` | what is kept of the journal, and how a broker comes back from it |
 //! | `tasks` | what runs in the background |
 //! | `shared` `settings` | what all of them share; limits and marks |
+//! | `count` | sums of what was counted; the audit: which addresses do not balance |
 //! | `open` | puts the rooms together |
 //!
 //! Lock order: **vhost → log → inbox**; no lock is held over an await.
 
 mod accounts;
+mod count;
 mod door;
 mod journal;
 mod open;
@@ -32,6 +34,7 @@ mod vhost;
 pub use crate::subscription::{ConsumerId, Credit, Delivery, Outcome};
 pub use accounts::directory::AccountSource;
 pub use accounts::refusals::AUDIT;
+pub use count::{Imbalance, VhostTotals};
 pub use door::events::{
     Confirm, ConfirmOutcome, Declared, Events, Notice, ObjectCounts, QueueStatus,
 };
@@ -45,4 +48,5 @@ pub use settings::{ClientLimits, LiveSettings, ObjectLimits, Settings, Setup, To
 pub use shared::{Actor, Broker, RefusedLogin, SessionOwner};
 pub use tasks::routes::RouteDrained;
 pub use vhost::drops::DropReason;
+pub use vhost::exchange_counts::ExchangeTotals;
 pub use vhost::route_counters::{LastFailure, RouteStatus};

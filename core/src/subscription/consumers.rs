@@ -33,6 +33,8 @@ pub struct Attached {
     pub window: Option<Arc<Pool>>,
     /// It gets single records when it asks, and counts as nobody's consumer.
     pub is_getter: bool,
+    /// What it gets has to be settled.
+    pub settles: bool,
     /// Its own session's publishes are not for it.
     pub skip_own: Option<Arc<Origin>>,
     /// Gets nothing more; stays until what it has is settled.
@@ -55,6 +57,7 @@ impl Attached {
             pools: SmallVec::new(),
             window: None,
             is_getter: false,
+            settles: true,
             skip_own: None,
             stopped: false,
             credit,
@@ -362,13 +365,18 @@ impl Consumers {
         self.in_flight.1 = self.in_flight.1.saturating_sub(bytes);
     }
 
-    /// Notes a delivery.
-    pub(super) fn gave(&mut self, handle: Handle, offset: Offset, size: u32) -> Option<ConsumerId> {
+    /// Notes a delivery: to whom, whether it has to be settled, and whether it was asked for as a single one.
+    pub(super) fn gave(
+        &mut self,
+        handle: Handle,
+        offset: Offset,
+        size: u32,
+    ) -> Option<(ConsumerId, bool, bool)> {
         let consumer = self.all.get_mut(handle)?;
         consumer.in_flight.give(offset, size);
         self.in_flight.0 += 1;
         self.in_flight.1 += u64::from(size);
-        let id = consumer.id;
+        let to = (consumer.id, consumer.settles, consumer.is_getter);
         match consumer.has_credit() {
             true if self.skipping.is_empty() => {
                 if !self.line.is_only(handle) {
@@ -382,7 +390,7 @@ impl Consumers {
             }
             false => self.place(handle),
         }
-        Some(id)
+        Some(to)
     }
 
     /// Puts a consumer into its line when it has credit, and takes it out when it has none.

@@ -1,7 +1,10 @@
 //! Giving out: arrivals, commits, the dispatch loop, limits, expiry.
 
 use super::consumers::Choice;
-use super::{Consumers, Delivery, Departure, Effects, Handle, Subscription, Woken};
+use super::{
+    CameBy, Consumers, Deliveries, Delivery, Departure, Effects, Handle, LeftBy, Side,
+    Subscription, Woken, bump,
+};
 use crate::exchange::Tags;
 use crate::log::{Offset, Overflow, Place, Record, RecordState};
 use crate::message::{Message, Reason, Timestamp};
@@ -24,24 +27,36 @@ pub struct Arrival {
     pub tags: Tags,
     /// It waits for its store entry.
     pub durable: bool,
+    pub by: CameBy,
 }
 
 /// A record in memory is with that consumer from now on: what is delivered.
 #[inline]
 fn hand(
-    consumers: &mut Consumers,
+    (consumers, counts): (&mut Consumers, &Deliveries),
     record: &mut Record,
     (handle, offset, is_old): (Handle, Offset, bool),
 ) -> Option<Delivery> {
     let message = record.message.clone()?;
-    let consumer = consumers.gave(handle, offset, record.size)?;
+    let (consumer, settles, is_getter) = consumers.gave(handle, offset, record.size)?;
     record.state = RecordState::InFlight(handle.0);
+    let redelivered = is_old || record.seen || record.attempts > 0;
+    let counter = match (is_getter, settles) {
+        (false, true) => &counts.delivered,
+        (false, false) => &counts.delivered_unsettled,
+        (true, true) => &counts.got,
+        (true, false) => &counts.got_unsettled,
+    };
+    bump(counter, 1);
+    if redelivered {
+        bump(&counts.redelivered, 1);
+    }
     Some(Delivery {
         consumer,
         offset,
         message,
         attempts: record.attempts,
-        redelivered: is_old || record.seen || record.attempts > 0,
+        redelivered,
         retained: record.tags.is_retained(),
         tags: record.tags.clone(),
     })
@@ -61,6 +76,7 @@ impl Subscription {
 
     /// Takes a message in.
     pub fn append(&mut self, arrival: Arrival, now: Timestamp) -> Offset {
+        self.counts.came(Side::of(arrival.durable), arrival.by, 1);
         let record = self.record(arrival, now);
         let (priority, size, state) = (record.priority, record.size, record.state);
         let offset = self.log.push(record);
@@ -73,7 +89,7 @@ impl Subscription {
 
     /// The record of a message in this queue; `now` is when it arrived.
     pub fn record(&self, arrival: Arrival, now: Timestamp) -> Record {
-        let Arrival { message, tags, durable } = arrival;
+        let Arrival { message, tags, durable, .. } = arrival;
         let meta = message.meta();
         let ttl = self.rules.ttl_ms.map(|ms| now.plus(ms));
         let expires = match (meta.expires, ttl) {
@@ -118,6 +134,7 @@ impl Subscription {
     pub fn fail(&mut self, offset: Offset) {
         if self.log.get(offset).is_some_and(|r| r.state == RecordState::Uncommitted) {
             self.log.remove(offset);
+            self.counts.left(Side::Durable, LeftBy::NotStored, 1);
         }
     }
 
@@ -170,7 +187,7 @@ impl Subscription {
             }
             let Some(message) = &record.message else {
                 if expired && !self.rules.dead_letters {
-                    self.drop_unread(offset, out);
+                    self.drop_unread(offset, LeftBy::Expired, out);
                     continue;
                 }
                 self.load_from(offset, out);
@@ -191,13 +208,14 @@ impl Subscription {
             match choice {
                 Choice::Take(handle) => {
                     let (priority, size) = (record.priority, record.size);
-                    let given = hand(&mut self.consumers, record, (handle, offset, is_old));
+                    let to = (&mut self.consumers, &self.counts.deliveries);
+                    let given = hand(to, record, (handle, offset, is_old));
                     let Some(delivery) = given else { break };
                     out.deliveries.push((handle, delivery));
                     self.ready.take(offset, priority);
                     self.count_out(size);
                 }
-                Choice::NobodysOwn => self.drop_own(offset, out),
+                Choice::NobodysOwn => self.drop_unread(offset, LeftBy::OwnPublish, out),
                 Choice::Wait => break,
             }
         }
@@ -237,14 +255,20 @@ impl Subscription {
         out.freed.extend(record.place);
         if let (Some(message), Some(removal_reason)) = (record.message, record.removal_reason) {
             let ((reason, detail), durable) = (*removal_reason, record.durable);
-            out.departures.push(Departure { offset, message, reason, detail, durable });
+            let by = self.left_by(reason);
+            self.counts.left(Side::of(durable), by, 1);
+            let left_by = Some(by);
+            out.departures.push(Departure { offset, message, reason, detail, durable, left_by });
         }
     }
 
     /// One record for a consumer without credit of its own, who asks for it.
     pub fn get(&mut self, handle: Handle, now: Timestamp, out: &mut Effects) -> bool {
         self.expire(now, out);
-        let Some(offset) = self.ready.peek(&mut self.log) else { return false };
+        let Some(offset) = self.ready.peek(&mut self.log) else {
+            bump(&self.counts.deliveries.got_nothing, 1);
+            return false;
+        };
         let is_old = self.log.is_old(offset);
         let Some(record) = self.log.get_mut(offset) else { return false };
         if record.message.is_none() {
@@ -252,7 +276,8 @@ impl Subscription {
             return false;
         }
         let (priority, size) = (record.priority, record.size);
-        let given = hand(&mut self.consumers, record, (handle, offset, is_old));
+        let to = (&mut self.consumers, &self.counts.deliveries);
+        let given = hand(to, record, (handle, offset, is_old));
         let Some(delivery) = given else { return true };
         out.deliveries.push((handle, delivery));
         self.ready.take(offset, priority);
@@ -262,28 +287,18 @@ impl Subscription {
 
     /// Removes a ready record for another reason than being accepted.
     fn leave(&mut self, offset: Offset, message: Message, reason: Reason, out: &mut Effects) {
+        let by = self.left_by(reason);
         let Some(record) = self.remove_ready(offset) else { return };
         out.freed.extend(record.place);
-        let durable = record.durable;
-        out.departures.push(Departure { offset, message, reason, detail: None, durable });
+        let (durable, detail, left_by) = (record.durable, None, Some(by));
+        self.counts.left(Side::of(durable), by, 1);
+        out.departures.push(Departure { offset, message, reason, detail, durable, left_by });
     }
 
-    /// Removes a ready record that has left memory and goes nowhere: its message is not read back for that.
-    pub(super) fn drop_unread(&mut self, offset: Offset, out: &mut Effects) {
+    /// Removes a ready record that goes nowhere: if its message has left memory, it is not read back for that.
+    pub(super) fn drop_unread(&mut self, offset: Offset, by: LeftBy, out: &mut Effects) {
         if let Some(record) = self.remove_ready(offset) {
-            out.freed.extend(record.place);
-            if record.durable {
-                out.settled.push(offset);
-            }
-        }
-    }
-
-    fn drop_own(&mut self, offset: Offset, out: &mut Effects) {
-        if let Some(record) = self.remove_ready(offset) {
-            out.freed.extend(record.place);
-            if record.durable {
-                out.settled.push(offset);
-            }
+            self.gone(offset, &record, by, out);
         }
     }
 
@@ -321,7 +336,7 @@ impl Subscription {
                     return true;
                 }
                 None if !self.rules.dead_letters => {
-                    self.drop_unread(offset, out);
+                    self.drop_unread(offset, LeftBy::Expired, out);
                     return true;
                 }
                 None => self.load_from(offset, out),
@@ -356,7 +371,7 @@ impl Subscription {
                 self.load_from(offset, out);
                 return false;
             }
-            None => self.drop_unread(offset, out),
+            None => self.drop_unread(offset, self.left_by(Reason::MaxLength), out),
         }
         out.crowded_out += 1;
         true
@@ -428,7 +443,7 @@ impl Subscription {
             ControlFlow::Continue(())
         });
         for offset in &ready {
-            self.drop_own(*offset, out);
+            self.drop_unread(*offset, LeftBy::Purged, out);
         }
         *count += ready.len() as u64;
         next
@@ -483,7 +498,9 @@ impl Subscription {
                 Some(RecordState::PendingRemoval) => self.log.remove(*offset),
                 _ => None,
             };
-            places.extend(removed.and_then(|record| record.place));
+            let Some(record) = removed else { continue };
+            self.counts.left(Side::of(record.durable), LeftBy::Unreadable, 1);
+            places.extend(record.place);
         }
         places
     }

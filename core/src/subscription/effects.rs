@@ -1,6 +1,6 @@
 //! What delivering leads to: for the shell to carry out.
 
-use super::{Handle, Woken};
+use super::{Handle, LeftBy, Woken};
 use crate::exchange::Tags;
 use crate::log::{Offset, Place};
 use crate::message::{Message, Reason};
@@ -27,6 +27,8 @@ pub enum Outcome {
     },
     /// Back to its old place with one more attempt; dead-lettered at the queue's limit.
     Failed,
+    /// Away, for a reason of the broker's own.
+    Removed(LeftBy),
 }
 
 /// One record for one consumer. What differs per receiver is here, not in the message.
@@ -56,6 +58,8 @@ pub struct Departure {
     pub detail: Option<Arc<str>>,
     /// Its removal has to be stored.
     pub durable: bool,
+    /// As what it was counted. None: the queue refused it, so it never was in it.
+    pub left_by: Option<LeftBy>,
 }
 
 /// What one step led to. Reused between steps, so that nothing is allocated in the steady state.
@@ -64,8 +68,10 @@ pub struct Effects {
     /// In order; the handle says which consumer of the queue.
     pub deliveries: Vec<(Handle, Delivery)>,
     pub departures: Vec<Departure>,
-    /// Stored records that are done with: their removal has to be stored.
+    /// Stored records that were consumed: their removal has to be stored.
     pub settled: Vec<Offset>,
+    /// Stored records that left otherwise and go nowhere: the same.
+    pub removed: Vec<(Offset, LeftBy)>,
     /// Journal entries that hold one living record less.
     pub freed: Vec<Place>,
     /// Stored records whose number of attempts changed.
@@ -84,6 +90,7 @@ impl Effects {
         self.deliveries.is_empty()
             && self.departures.is_empty()
             && self.settled.is_empty()
+            && self.removed.is_empty()
             && self.freed.is_empty()
             && self.attempts.is_empty()
             && self.wake.is_empty()

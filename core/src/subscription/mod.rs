@@ -11,10 +11,12 @@
 //! | `dispatch` | giving out, limits, expiry |
 //! | `relief` | what can leave memory |
 //! | `oldest` | what goes first when the disk is too small |
+//! | `counts` | what came, how it left, and what is there: the balance of a queue |
 //! | `settle` `pending` | what consumers say of what they got; what was rejected and is to be read back first |
 
 mod buckets;
 mod consumers;
+mod counts;
 mod dispatch;
 mod effects;
 mod flight;
@@ -28,6 +30,10 @@ mod relief;
 mod settle;
 
 pub use consumers::{Attached, Consumers, Handle};
+pub use counts::{
+    CameBy, Deliveries, DeliveryTotals, Depth, Gauges, LeftAs, LeftBy, QueueCounts, QueueTotals,
+    Side, Tally, bump, read,
+};
 pub use dispatch::Arrival;
 pub use effects::{ConsumerId, Delivery, Departure, Effects, Outcome};
 pub use handles::HandleMap;
@@ -38,10 +44,12 @@ pub use relief::Relief;
 
 use crate::exchange::LogId;
 use crate::log::{Limits, Log, Offset, QueueSpec};
-use crate::message::Timestamp;
+use crate::message::{Reason, Timestamp};
 use pending::PendingRemovals;
 use relief::Rested;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The rules of one queue that delivering needs.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +64,8 @@ pub struct Rules {
     pub keeps_seen: bool,
     /// What leaves otherwise than by being accepted has somewhere to go, so its message is needed.
     pub dead_letters: bool,
+    /// It is kept for a subscriber who may be away, within so many bytes.
+    pub for_subscriber: bool,
     /// Records of one [source](crate::message::Message::source) go to one consumer, so that they keep their order.
     pub by_source: bool,
     /// A record that is alone beyond the limit in bytes is dropped alone: to drop the others would make no room for it.
@@ -74,6 +84,7 @@ impl Rules {
             durable: spec.durable,
             keeps_seen: false,
             dead_letters: spec.dead_letter.is_some(),
+            for_subscriber: spec.kept_for.is_some(),
             by_source: false,
             drops_oversized: false,
         }
@@ -95,6 +106,7 @@ pub struct Subscription {
     pub log: Log,
     pub rules: Rules,
     pub consumers: Consumers,
+    pub counts: Arc<QueueCounts>,
     ready: Ready,
     /// Records in state Ready, and their bytes.
     ready_count: u64,
@@ -119,6 +131,7 @@ impl Subscription {
             log: Log::default(),
             rules,
             consumers,
+            counts: Arc::default(),
             ready,
             ready_count: 0,
             ready_bytes: 0,
@@ -142,6 +155,47 @@ impl Subscription {
     /// Their bytes.
     pub fn waiting_bytes(&self) -> u64 {
         self.log.bytes().saturating_sub(self.consumers.in_flight().1)
+    }
+
+    /// The balance of this queue now.
+    pub fn totals(&self) -> QueueTotals {
+        QueueTotals { tally: self.counts.totals(), waiting: self.log.len() }
+    }
+
+    /// Shows how much is there to whoever takes no lock.
+    #[inline]
+    pub fn show_gauges(&self) {
+        let gauges = &self.counts.gauges;
+        let set = |gauge: &std::sync::atomic::AtomicU64, to| gauge.store(to, Ordering::Relaxed);
+        let (in_flight, in_flight_bytes) = self.consumers.in_flight();
+        set(&gauges.ready, self.ready_count);
+        set(&gauges.ready_bytes, self.ready_bytes);
+        set(&gauges.in_flight, in_flight);
+        set(&gauges.in_flight_bytes, in_flight_bytes);
+        set(&gauges.waiting, self.log.len());
+        set(&gauges.waiting_bytes, self.log.bytes());
+        set(&gauges.consumers, self.consumers.active_count() as u64);
+    }
+
+    /// As what a record leaves for that reason.
+    fn left_by(&self, reason: Reason) -> LeftBy {
+        match (reason, self.rules.dead_letters) {
+            (Reason::Expired, true) => LeftBy::DeadLetterExpired,
+            (Reason::MaxLength, true) => LeftBy::DeadLetterMaxLength,
+            (Reason::DeliveryLimit, true) => LeftBy::DeadLetterDeliveryLimit,
+            (Reason::Rejected | Reason::Transform, true) => LeftBy::DeadLetterRejected,
+            (Reason::Expired, false) => LeftBy::Expired,
+            (Reason::MaxLength, false) if self.is_over_its_share() => LeftBy::SubscriberBytes,
+            (Reason::MaxLength, false) => LeftBy::MaxLength,
+            (Reason::DeliveryLimit, false) => LeftBy::DeliveryLimit,
+            (Reason::Rejected | Reason::Transform, false) => LeftBy::Rejected,
+        }
+    }
+
+    /// It is kept for a subscriber, and holds no more records than it may, but more bytes.
+    fn is_over_its_share(&self) -> bool {
+        let messages = self.rules.limits.messages;
+        self.rules.for_subscriber && messages.is_none_or(|max| self.ready_count <= max)
     }
 
     /// The log was recovered: everything in it is ready, and consumers may have seen it.

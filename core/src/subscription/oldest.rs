@@ -1,6 +1,6 @@
 //! The oldest records of a queue, for whoever makes room on the disk: which they are, and their end.
 
-use super::{Effects, Subscription};
+use super::{Effects, LeftBy, Subscription};
 use crate::log::{Offset, Place, Record};
 use std::ops::ControlFlow;
 
@@ -40,7 +40,7 @@ impl Subscription {
             let is_same =
                 |record: &Record| record.is_stored_and_waits() && record.place == Some(old.place);
             if self.log.get(old.offset).is_some_and(is_same) {
-                self.drop_unread(old.offset, out);
+                self.drop_unread(old.offset, LeftBy::SubscriberBytes, out);
                 dropped += 1;
             }
         }

@@ -1,6 +1,6 @@
 //! What consumers say of what they got, and what happens when they leave.
 
-use super::{Attached, Departure, Effects, Handle, Outcome, Subscription};
+use super::{Attached, Departure, Effects, Handle, LeftBy, Outcome, Side, Subscription, bump};
 use crate::log::{Offset, Place, Record, RecordState};
 use crate::message::{Message, Reason};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ impl Subscription {
         out: &mut Effects,
     ) -> usize {
         let (mut count, mut bytes) = (0u32, 0u64);
+        let stored_before = out.settled.len();
         for offset in offsets {
             if let Some(size) = self.settle_one(handle, *offset, outcome, out) {
                 count += 1;
@@ -23,6 +24,11 @@ impl Subscription {
         }
         if count == 0 {
             return 0;
+        }
+        if let Outcome::Accepted = outcome {
+            let durable = (out.settled.len() - stored_before) as u64;
+            self.counts.left(Side::Durable, LeftBy::Consumed, durable);
+            self.counts.left(Side::Transient, LeftBy::Consumed, u64::from(count) - durable);
         }
         if self.consumers.settled(handle, offsets, (count, bytes), &mut out.wake) {
             let log = &mut self.log;
@@ -44,7 +50,7 @@ impl Subscription {
         let leaves = |attempts: u16| match outcome {
             Outcome::Rejected { .. } => true,
             Outcome::Failed => limit.is_some_and(|limit| attempts.saturating_add(1) > limit),
-            Outcome::Accepted | Outcome::Released => false,
+            Outcome::Accepted | Outcome::Released | Outcome::Removed(_) => false,
         };
         if !leaves(u16::MAX) {
             return Vec::new();
@@ -102,12 +108,27 @@ impl Subscription {
         let size = self.log.get(offset).filter(|record| is_theirs(record))?.size;
         match outcome {
             Outcome::Accepted | Outcome::Released => self.put_back(offset, false),
+            Outcome::Removed(by) => self.remove_in_flight(offset, *by, out),
             Outcome::Failed => self.put_back_failed(offset, out),
             Outcome::Rejected { reason } => {
                 self.move_out(offset, Reason::Rejected, reason.clone(), out);
             }
         }
         Some(size)
+    }
+
+    fn remove_in_flight(&mut self, offset: Offset, by: LeftBy, out: &mut Effects) {
+        let Some(record) = self.log.remove(offset) else { return };
+        self.gone(offset, &record, by, out);
+    }
+
+    /// A record is out of the log and goes nowhere.
+    pub(super) fn gone(&self, offset: Offset, record: &Record, by: LeftBy, out: &mut Effects) {
+        self.counts.left(Side::of(record.durable), by, 1);
+        out.freed.extend(record.place);
+        if record.durable {
+            out.removed.push((offset, by));
+        }
     }
 
     fn put_back(&mut self, offset: Offset, seen: bool) {
@@ -117,6 +138,7 @@ impl Subscription {
         let (priority, size) = (record.priority, record.size);
         self.ready.push(offset, priority);
         self.count_in(offset, size);
+        bump(&self.counts.deliveries.requeued, 1);
     }
 
     fn put_back_failed(&mut self, offset: Offset, out: &mut Effects) {
@@ -151,17 +173,16 @@ impl Subscription {
             self.pending_removals.push(offset);
             return;
         }
+        let by = self.left_by(reason);
         let Some(record) = self.log.remove(offset) else { return };
-        out.freed.extend(record.place);
-        let durable = record.durable;
-        match record.message {
-            Some(message) => {
-                out.departures.push(Departure { offset, message, reason, detail, durable });
-            }
+        let Some(message) = record.message else {
             // It goes nowhere, and is not read back for that.
-            None if durable => out.settled.push(offset),
-            None => {}
-        }
+            return self.gone(offset, &record, by, out);
+        };
+        out.freed.extend(record.place);
+        let (durable, left_by) = (record.durable, Some(by));
+        self.counts.left(Side::of(durable), by, 1);
+        out.departures.push(Departure { offset, message, reason, detail, durable, left_by });
     }
 
     /// The consumer leaves. `unseen` were never handed to its connection: they go back as they were, the rest counts

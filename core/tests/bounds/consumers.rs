@@ -39,8 +39,12 @@ impl Bare {
         let body = Bytes::from_static(b"x");
         let message = Message::from_fields(Address::queue("q"), meta, &Fields::default(), body);
         for _ in 0..count {
-            let arrival =
-                Arrival { message: message.clone(), tags: Tags::default(), durable: false };
+            let arrival = Arrival {
+                message: message.clone(),
+                tags: Tags::default(),
+                durable: false,
+                by: CameBy::Publish,
+            };
             self.sub.append(arrival, NOW);
         }
     }
@@ -145,8 +149,12 @@ fn publishing_past_consumers_that_skip_it() {
         queue.sub.purge(&mut queue.effects);
         timed(|| {
             for _ in 0..n {
-                let arrival =
-                    Arrival { message: message.clone(), tags: Tags::default(), durable: false };
+                let arrival = Arrival {
+                    message: message.clone(),
+                    tags: Tags::default(),
+                    durable: false,
+                    by: CameBy::Publish,
+                };
                 queue.sub.append(arrival, NOW);
                 assert!(matches!(queue.dispatch()[..], [(to, _)] if to == other));
             }

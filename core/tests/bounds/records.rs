@@ -134,8 +134,12 @@ fn looking_for_what_can_leave() {
             Message::from_fields(Address::queue("q"), meta, &Fields::default(), Default::default());
         let mut offsets = Vec::new();
         for _ in 0..n {
-            let arrival =
-                Arrival { message: message.clone(), tags: Tags::default(), durable: false };
+            let arrival = Arrival {
+                message: message.clone(),
+                tags: Tags::default(),
+                durable: false,
+                by: CameBy::Publish,
+            };
             offsets.push(sub.append(arrival, Timestamp(1)));
         }
         crate::measure::timed(|| {

@@ -86,6 +86,7 @@ impl World {
             }
         }
         self.take_events().await;
+        balances(&self.stage);
     }
 
     fn settle(&mut self, outcome: Outcome, then: Known) {
@@ -123,6 +124,12 @@ impl World {
     }
 }
 
+/// Every address balances, before a crash and behind it.
+fn balances(stage: &Stage) {
+    let found = stage.broker.audit();
+    assert!(found.is_empty(), "{}", found[0]);
+}
+
 /// All bodies of a queue, in order.
 async fn drain(client: &mut Client, queue: &str) -> Vec<u64> {
     let mut all = Vec::new();
@@ -151,8 +158,10 @@ async fn run(seed: u64) {
     let World { stage, known, client, held, .. } = world;
     let stage = stage.crash().await;
     drop((client, held));
+    balances(&stage);
     let mut client = stage.client().await;
     let (queue, dead) = (drain(&mut client, "q").await, drain(&mut client, "dead").await);
+    balances(&stage);
     assert!(queue.is_sorted(), "order, seed {seed}: {queue:?}");
     for n in queue.iter().chain(&dead) {
         assert!(known.contains_key(n), "phantom {n}, seed {seed}");

@@ -72,14 +72,17 @@ pub async fn play(plan: Arc<Plan>) -> Seen {
     stage.remove_missing().await;
     for step in stage.plan.clone().steps.iter() {
         stage.step(step).await;
+        stage.balances();
     }
     stage.settle().await;
     stage.read_open().await;
     stage.seen.before = stage.seen.after.clone();
     if stage.plan.restarts {
         stage.restart().await;
+        stage.balances();
     }
     stage.relieve().await;
+    stage.balances();
     for (key, called) in stage.calls.lock().expect("nobody panicked").iter() {
         stage.seen.attempts.insert(key.clone(), called.attempts.clone());
     }
@@ -97,6 +100,12 @@ impl Stage {
         let (calls, seen, numbers) = (Calls::default(), Seen::default(), BTreeMap::new());
         let (position, subscriber) = (0, None);
         Self { plan, store, broker, subscriber, session, lane, position, calls, seen, numbers }
+    }
+
+    /// Every address balances.
+    fn balances(&self) {
+        let found = self.broker.audit();
+        assert!(found.is_empty(), "{}", found[0]);
     }
 
     async fn start_routes(&mut self) {

@@ -4,12 +4,13 @@
 
 use super::entry::encode;
 use super::spilled::{Spilled, is_piece};
-use super::unit::{Placed, Ticket, Unit};
+use super::unit::{Placed, Ticket, Unit, WriteReason};
 use crate::broker::door::events::ConfirmOutcome;
 use crate::broker::operations::ops::Ops;
 use crate::error::{Error, ErrorKind};
 use crate::log::Place;
 use crate::store::{JournalWriter, Pos, StoreError};
+use crate::subscription::{QueueCounts, Side, Tally};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +34,8 @@ pub struct Committer {
     pending: Mutex<Pending>,
     submitted: Notify,
     live: Mutex<BTreeMap<u64, Live>>,
+    /// The entry up to which queues have counted what is stored. They count under this lock, entry by entry.
+    counted: Mutex<Pos>,
     /// Records that have left memory without being stored.
     pub spilled: Spilled,
     failed: watch::Sender<Option<Error>>,
@@ -53,12 +56,13 @@ struct Pending {
 }
 
 impl Committer {
-    /// A committer whose journal holds these living records.
-    pub fn new(live: BTreeMap<u64, Live>, spilled: Spilled) -> Self {
+    /// A committer whose journal ends there and holds these living records.
+    pub fn new((live, tail): (BTreeMap<u64, Live>, Pos), spilled: Spilled) -> Self {
         Self {
             pending: Mutex::default(),
             submitted: Notify::new(),
             live: Mutex::new(live),
+            counted: Mutex::new(tail),
             spilled,
             failed: watch::channel(None).0,
         }
@@ -114,6 +118,29 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// What a queue has counted of what is stored, and up to which entry.
+    pub fn counted(&self, counts: &QueueCounts) -> (Pos, Tally) {
+        let upto = self.counted.lock();
+        (*upto, counts.tally(Side::Stored))
+    }
+
+    /// Counts what an entry says that came to queues and left them. Before its records can be delivered, so that none
+    /// leaves in an entry that is counted before the one that it came with.
+    fn count(&self, units: &[Unit], pos: Pos) {
+        let mut upto = self.counted.lock();
+        for unit in units {
+            for placed in &unit.placed {
+                if let WriteReason::New(by) = placed.reason {
+                    placed.queue.counts.came(Side::Stored, by, 1);
+                }
+            }
+            for (counts, by, count) in &unit.ops.left {
+                counts.left(Side::Stored, *by, *count);
+            }
+        }
+        *upto = pos;
     }
 
     /// Positions below `upto` in which nothing lives. What dies between two slices is found the next time.
@@ -292,6 +319,9 @@ fn committed(
     (first, parts): (Option<Pos>, u32),
     to: &dyn Committed,
 ) {
+    if let Some(pos) = first {
+        committer.count(&units, pos);
+    }
     let pos = first.unwrap_or_default().0;
     let mut base = 0;
     let mut placed = Vec::new();
@@ -383,7 +413,7 @@ mod tests {
     async fn an_entry_is_dead_when_what_frees_it_is_stored() {
         let live = BTreeMap::from([(5, Live { records: 1, parts: 1 })]);
         let store = Arc::new(crate::memory::MemoryStore::default());
-        let committer = Committer::new(live, Spilled::new(store));
+        let committer = Committer::new((live, Pos(8)), Spilled::new(store));
         // What frees it may be in a unit before.
         let mut ops = Ops::default();
         ops.freed.push(Place { pos: 5, index: 0 });

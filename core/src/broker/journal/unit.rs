@@ -6,6 +6,7 @@ use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::queue::Queue;
 use crate::error::Error;
 use crate::log::{Offset, Place};
+use crate::subscription::CameBy;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -21,8 +22,8 @@ pub struct Placed {
 /// Why a record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteReason {
-    /// It is new.
-    New,
+    /// It is new, and came that way.
+    New(CameBy),
     /// It is transient, and its message has to leave memory.
     Spilled,
     /// The part of the journal with its old place is to be emptied.

@@ -7,10 +7,12 @@
 //! | `specs` | what is declared |
 //! | `accounts` | users and their rights |
 //! | `messages` | a message |
+//! | `settles` | how records leave, and what queues have counted |
 //! | `known` | nothing: what neighbours share when they are read |
 
 pub mod accounts;
 pub mod known;
 pub mod messages;
 pub mod ops;
+pub mod settles;
 pub mod specs;

@@ -5,6 +5,7 @@
 use super::accounts::{self, put_rights, put_user};
 use super::known::Known;
 use super::messages::{StoredMessage, put_message, take_message};
+use super::settles::{self, put_counts, put_settle, put_transient_counts};
 use super::specs::{
     put_binding, put_queue_spec, take_binding, take_exchange_spec, take_queue_spec,
 };
@@ -15,7 +16,11 @@ use crate::log::{Cold, Offset, Place, QueueSpec, put_tags, take_tags};
 use crate::message::wire::{Put, Take, put_pairs};
 use crate::message::{Key, Message, Name, Timestamp};
 use crate::rights::RightsText;
+use crate::store::Pos;
+use crate::subscription::{CameBy, LeftBy, QueueCounts, Tally};
 use bytes::Bytes;
+use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// One operation.
 #[derive(Debug)]
@@ -26,6 +31,7 @@ pub enum Op {
         /// When it came to these queues, if that was well after it was published.
         arrived: Option<Timestamp>,
         placed: Vec<(LogId, Offset, Tags)>,
+        by: CameBy,
     },
     /// A transient message that had to leave memory; nothing at recovery.
     Spilled {
@@ -33,7 +39,19 @@ pub enum Op {
     },
     Settle {
         queue: LogId,
+        by: LeftBy,
         offsets: Vec<Offset>,
+    },
+    /// Of a snapshot: what a queue has counted of its durable records up to that position.
+    Counts {
+        queue: LogId,
+        upto: Pos,
+        tally: Tally,
+    },
+    /// What a queue has counted of its transient records: instead of what was said before.
+    TransientCounts {
+        queue: LogId,
+        tally: Tally,
     },
     Attempts {
         queue: LogId,
@@ -158,6 +176,8 @@ pub struct Ops {
     records: u32,
     /// Places that nothing needs any more once these operations are stored, and not before.
     pub freed: Vec<Place>,
+    /// Whose records these operations settle, how they left, and how many: counted as stored by then.
+    pub left: SmallVec<[(Arc<QueueCounts>, LeftBy, u64); 1]>,
 }
 
 impl Ops {
@@ -196,14 +216,21 @@ impl Ops {
             }
         }
         self.freed.append(&mut other.freed);
+        for (counts, by, count) in other.left.drain(..) {
+            self.note_left(&counts, by, count);
+        }
     }
 
-    /// A message and its places in durable queues, and when it came to them. Its index among the records.
+    /// A message and its places in durable queues, and when and how it came to them. Its index among the records.
     pub fn record<'a>(
         &mut self,
-        (message, arrived): (&Message, Timestamp),
+        (message, arrived, by): (&Message, Timestamp, CameBy),
         placed: impl ExactSizeIterator<Item = (LogId, Offset, &'a Tags)>,
     ) -> u32 {
+        if by != CameBy::of(message) {
+            self.bytes.u8(settles::CAME);
+            self.bytes.u8(by as u8);
+        }
         match message.meta().published.until(arrived) > LATE_MS {
             true => (self.bytes.u8(23), self.bytes.varint(arrived.0)).1,
             false => self.bytes.u8(1),
@@ -227,16 +254,34 @@ impl Ops {
         self.records - 1
     }
 
-    /// Records that are done with.
-    pub fn settle(&mut self, queue: LogId, offsets: &[Offset]) {
-        self.bytes.u8(3);
-        self.bytes.varint(queue.0);
-        self.bytes.varint(offsets.len() as u64);
-        let mut last = 0;
-        for offset in offsets {
-            self.bytes.signed(offset.0.wrapping_sub(last) as i64);
-            last = offset.0;
+    /// Records that are done with, and how they left.
+    pub fn settle(
+        &mut self,
+        (queue, counts): (LogId, &Arc<QueueCounts>),
+        by: LeftBy,
+        offsets: &[Offset],
+    ) {
+        put_settle(&mut self.bytes, queue, by, offsets);
+        self.note_left(counts, by, offsets.len() as u64);
+    }
+
+    fn note_left(&mut self, counts: &Arc<QueueCounts>, by: LeftBy, count: u64) {
+        match self.left.last_mut() {
+            Some((last, how, so_far)) if *how == by && Arc::ptr_eq(last, counts) => {
+                *so_far += count
+            }
+            _ => self.left.push((counts.clone(), by, count)),
         }
+    }
+
+    /// Of a snapshot: what a queue has counted of its durable records up to that position of the journal.
+    pub fn counts(&mut self, queue: LogId, upto: u64, tally: &Tally) {
+        put_counts(&mut self.bytes, queue, upto, tally);
+    }
+
+    /// What a queue has counted of its transient records.
+    pub fn transient_counts(&mut self, queue: LogId, tally: &Tally) {
+        put_transient_counts(&mut self.bytes, queue, tally);
     }
 
     /// Failed deliveries of a record.
@@ -471,13 +516,16 @@ pub fn take_whole(input: &mut Bytes, known: &mut Known) -> Option<Op> {
 
 fn take_op(input: &mut Bytes, known: &mut Known) -> Option<Op> {
     Some(match input.take_u8()? {
-        1 => take_record(input, None, known)?,
-        23 => {
-            let arrived = Timestamp(input.take_varint()?);
-            take_record(input, Some(arrived), known)?
+        code @ (1 | 23) => take_record(input, (code, None), known)?,
+        settles::CAME => {
+            let by = settles::take_came(input)?;
+            let code = input.take_u8().filter(|code| matches!(code, 1 | 23))?;
+            take_record(input, (code, Some(by)), known)?
         }
         2 => Op::Spilled { message: take_message(input, known)? },
-        3 => take_settle(input)?,
+        code @ (settles::CONSUMED | settles::LEFT..=settles::TRANSIENT_COUNTS) => {
+            settles::take_op(code, input)?
+        }
         4 => Op::Attempts {
             queue: take_log(input)?,
             offset: take_offset(input)?,
@@ -532,14 +580,23 @@ fn take_op(input: &mut Bytes, known: &mut Known) -> Option<Op> {
     })
 }
 
-fn take_record(input: &mut Bytes, arrived: Option<Timestamp>, known: &mut Known) -> Option<Op> {
+fn take_record(
+    input: &mut Bytes,
+    (code, by): (u8, Option<CameBy>),
+    known: &mut Known,
+) -> Option<Op> {
+    let arrived = match code {
+        23 => Some(Timestamp(input.take_varint()?)),
+        _ => None,
+    };
     let message = take_message(input, known)?;
     let count: usize = input.take_number()?;
     let mut placed = Vec::with_capacity(count.min(input.len() / 2));
     for _ in 0..count {
         placed.push((take_log(input)?, take_offset(input)?, take_tags(input)?));
     }
-    Some(Op::Record { message, arrived, placed })
+    let by = by.unwrap_or_else(|| CameBy::of(&message));
+    Some(Op::Record { message, arrived, placed, by })
 }
 
 fn take_log(input: &mut Bytes) -> Option<LogId> {
@@ -548,18 +605,6 @@ fn take_log(input: &mut Bytes) -> Option<LogId> {
 
 fn take_offset(input: &mut Bytes) -> Option<Offset> {
     input.take_varint().map(Offset)
-}
-
-fn take_settle(input: &mut Bytes) -> Option<Op> {
-    let queue = take_log(input)?;
-    let count: usize = input.take_number()?;
-    let mut offsets = Vec::with_capacity(count.min(input.len()));
-    let mut last = 0u64;
-    for _ in 0..count {
-        last = last.wrapping_add(input.take_signed()? as u64);
-        offsets.push(Offset(last));
-    }
-    Some(Op::Settle { queue, offsets })
 }
 
 fn take_session(input: &mut Bytes, known: &mut Known, has_owner: bool) -> Option<Op> {

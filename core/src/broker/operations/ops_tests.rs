@@ -84,6 +84,13 @@ fn a_session_of_an_old_store_has_no_owner() {
     assert!(matches!(&back[..], [Op::Session { owner: None, life: SessionLife::Forever, .. }]));
 }
 
+fn tally() -> Tally {
+    let mut tally = Tally::default();
+    tally.add_came(CameBy::Publish, 1 << 40);
+    tally.add_left(LeftBy::TransientLost, 3);
+    tally
+}
+
 fn all() -> Ops {
     let mut ops = Ops::default();
     let tags = Tags::new(&[BindingTag { level: 1, flags: 2, id: 300 }]);
@@ -101,9 +108,13 @@ fn all() -> Ops {
         expires: None,
         removal_reason: None,
     };
-    assert_eq!(ops.record((&message(), Timestamp(5)), [(queue, Offset(9), &tags)].into_iter()), 0);
+    let placed = [(queue, Offset(9), &tags)].into_iter();
+    let by = CameBy::of(&message());
+    assert_eq!(ops.record((&message(), Timestamp(5), by), placed.clone()), 0);
     assert_eq!(ops.spilled(&message()), 1);
-    ops.settle(queue, &[Offset(5), Offset(3), Offset(1 << 40)]);
+    let counts = Arc::default();
+    let offsets = [Offset(5), Offset(3), Offset(1 << 40)];
+    ops.settle((queue, &counts), LeftBy::Consumed, &offsets);
     ops.attempts(queue, Offset(3), 2);
     ops.retain("/", &"t".into(), Some(&message()));
     ops.retain("/", &"t".into(), None);
@@ -131,6 +142,10 @@ fn all() -> Ops {
     ops.rights("u", "/", Some(&rights()));
     ops.rights("u", "/", None);
     ops.vhost("v");
+    ops.settle((queue, &counts), LeftBy::Purged, &offsets);
+    ops.counts(queue, 900, &tally());
+    ops.transient_counts(queue, &tally());
+    assert_eq!(ops.record((&message(), Timestamp(5), CameBy::Move), placed), 3);
     ops
 }
 
@@ -139,8 +154,8 @@ fn operations_come_back() {
     let ops = all();
     let bytes = Bytes::copy_from_slice(ops.as_bytes());
     let back: Vec<Op> = read(bytes.clone()).map(|op| op.expect("whole")).collect();
-    assert_eq!(back.len(), 28);
-    let Op::Record { message: m, arrived: None, placed } = &back[0] else {
+    assert_eq!(back.len(), 32);
+    let Op::Record { message: m, arrived: None, placed, by } = &back[0] else {
         panic!("{:?}", back[0])
     };
     assert_eq!((m.body(), m.address()), (message().body(), message().address()));
@@ -148,8 +163,17 @@ fn operations_come_back() {
     assert_eq!(m.meta().origin, message().meta().origin);
     assert_eq!((m.meta().expires, m.meta().priority), (Some(Timestamp(99)), Some(0)));
     assert_eq!(placed[0].2.as_slice()[0].id, 300);
-    let Op::Settle { offsets, .. } = &back[2] else { panic!("{:?}", back[2]) };
-    assert_eq!(*offsets, [Offset(5), Offset(3), Offset(1 << 40)]);
+    assert_eq!(*by, CameBy::of(&message()));
+    let came = matches!(&back[31], Op::Record { by: CameBy::Move, arrived: None, .. });
+    assert!(came, "{:?}", back[31]);
+    for (at, how) in [(2, LeftBy::Consumed), (28, LeftBy::Purged)] {
+        let Op::Settle { offsets, by, .. } = &back[at] else { panic!("{:?}", back[at]) };
+        assert_eq!((offsets.as_slice(), *by), ([5, 3, 1 << 40].map(Offset).as_slice(), how));
+    }
+    let Op::Counts { upto, tally: t, .. } = &back[29] else { panic!("{:?}", back[29]) };
+    assert_eq!((upto.0, t), (900, &tally()));
+    let Op::TransientCounts { tally: t, .. } = &back[30] else { panic!("{:?}", back[30]) };
+    assert_eq!(*t, tally());
     let Op::Queue { spec: s, .. } = &back[7] else { panic!("{:?}", back[7]) };
     assert_eq!(*s, spec());
     let Op::Session { owner, queue, .. } = &back[13] else { panic!("{:?}", back[13]) };

@@ -9,6 +9,7 @@ use crate::broker::vhost::queue::Queue;
 use crate::exchange::{LogId, SessionId};
 use crate::log::Cold;
 use crate::store::StoreError;
+use crate::subscription::Side;
 use bytes::{Bytes, BytesMut};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -106,7 +107,7 @@ pub async fn collect(shared: &Shared, to: &mut Collector) -> Result<(), Unread> 
     shared.all_vhosts().iter().filter(made).for_each(|vhost| to.ops.vhost(&vhost.name));
     users(shared, to).await?;
     for vhost in shared.all_vhosts().iter() {
-        topology(vhost, to).await?;
+        topology(shared, vhost, to).await?;
         values(vhost, to).await?;
     }
     parked(shared, to).await?;
@@ -134,7 +135,7 @@ async fn users(shared: &Shared, to: &mut Collector) -> Result<(), Unread> {
     }
 }
 
-async fn topology(vhost: &Vhost, to: &mut Collector) -> Result<(), Unread> {
+async fn topology(shared: &Shared, vhost: &Vhost, to: &mut Collector) -> Result<(), Unread> {
     let mut last = None;
     loop {
         let slice = vhost.topology.read().durable_exchanges_after(last.as_ref(), SLICE_EXCHANGES);
@@ -150,7 +151,7 @@ async fn topology(vhost: &Vhost, to: &mut Collector) -> Result<(), Unread> {
         last = queue.id;
         for queue in slice.iter().filter(|queue| queue.is_durable()) {
             to.ops.queue(&vhost.name, queue.id, &queue.spec);
-            records(queue, to).await?;
+            records(shared, queue, to).await?;
             if to.is_full() {
                 to.end_slice().await?;
             }
@@ -195,7 +196,7 @@ async fn bindings(vhost: &Vhost, to: &mut Collector) -> Result<(), Unread> {
 }
 
 /// The records of a queue, and what else is stored of it.
-async fn records(queue: &Queue, to: &mut Collector) -> Result<(), Unread> {
+async fn records(shared: &Shared, queue: &Queue, to: &mut Collector) -> Result<(), Unread> {
     let mut from = 0;
     loop {
         let (next, pages, had_consumer) = queue.look(|state| {
@@ -205,6 +206,7 @@ async fn records(queue: &Queue, to: &mut Collector) -> Result<(), Unread> {
         });
         if from == 0 {
             to.ops.next(queue.id, next);
+            counts(shared, queue, &mut to.ops);
             if had_consumer {
                 to.ops.used(queue.id);
             }
@@ -218,6 +220,16 @@ async fn records(queue: &Queue, to: &mut Collector) -> Result<(), Unread> {
             return Ok(());
         }
         to.end_slice().await?;
+    }
+}
+
+/// What a queue has counted. Of what is stored up to an entry: the entries behind that are counted by recovery.
+fn counts(shared: &Shared, queue: &Queue, ops: &mut Ops) {
+    let (upto, stored) = shared.committer.counted(&queue.counts);
+    ops.counts(queue.id, upto.0, &stored);
+    let transient = queue.look(|_| queue.counts.tally(Side::Transient));
+    if !transient.is_empty() {
+        ops.transient_counts(queue.id, &transient);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::accounts::StoredAccounts;
 use super::bindings::StoredBindings;
+use super::counts::StoredCounts;
 use super::sessions::{SessionRecord, restore_session};
 use super::values::{Change, StoredValues, ValuesInput};
 use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
@@ -20,7 +21,7 @@ use crate::exchange::{ExchangeSpec, LogId, SessionId, Tags, Target};
 use crate::log::{Offset, Place, QueueSpec, RecordState};
 use crate::message::{Budget, Message, Name, Timestamp, Value};
 use crate::store::{JournalId, Pos, Source, Store, StoreError};
-use crate::subscription::{Arrival, Rules, Subscription};
+use crate::subscription::{Arrival, CameBy, Rules, Subscription};
 use bytes::{Bytes, BytesMut};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::collections::btree_map::Entry;
@@ -68,6 +69,7 @@ struct QueueRecord {
     sub: Subscription,
     /// It is auto-delete and had a consumer.
     used: bool,
+    counts: StoredCounts,
 }
 
 /// Records that are read before pages are put to rest, so that few are in memory at a time.
@@ -212,13 +214,14 @@ impl Recovered {
 
     fn apply(&mut self, op: Op, pos: Pos, index: &mut u32) {
         match op {
-            Op::Record { message, arrived, placed } => {
+            Op::Record { message, arrived, placed, by } => {
                 let arrived = arrived.unwrap_or(message.meta().published);
                 let place = Place { pos: pos.0, index: *index };
                 *index += 1;
                 for (queue, offset, tags) in placed {
                     if let Some(queue) = self.queues.get_mut(&queue) {
                         queue.put((offset, place), (&message, tags), arrived);
+                        queue.counts.came(pos, by);
                         self.unrested += 1;
                     }
                 }
@@ -234,8 +237,9 @@ impl Recovered {
                 }
             }
             Op::Spilled { .. } => *index += 1,
-            Op::Settle { queue, offsets } => {
+            Op::Settle { queue, by, offsets } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.counts.left(pos, by, offsets.len());
                     for offset in offsets {
                         queue.sub.log.remove(offset);
                     }
@@ -265,7 +269,7 @@ impl Recovered {
                 self.parts.insert(pos, parts);
             }
             Op::Ids { next } => self.next_id = self.next_id.max(next),
-            other => self.apply_topology(other),
+            other => self.apply_topology(other, pos),
         }
         if self.unrested > REST_RECORDS {
             self.unrested = 0;
@@ -273,8 +277,18 @@ impl Recovered {
         }
     }
 
-    fn apply_topology(&mut self, op: Op) {
+    fn apply_topology(&mut self, op: Op, pos: Pos) {
         match op {
+            Op::Counts { queue, upto, tally } => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.counts.set(upto, tally);
+                }
+            }
+            Op::TransientCounts { queue, tally } => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.counts.set_transient(tally);
+                }
+            }
             Op::Queue { vhost, id, mut spec } => {
                 detach(&mut spec.arguments);
                 spec.dead_letter = spec.dead_letter.map(|(x, key)| (x, key.map(|k| k.detached())));
@@ -282,7 +296,8 @@ impl Recovered {
                 let vhost = self.vhost(vhost);
                 self.queues.entry(id).or_insert_with(|| {
                     let sub = Subscription::new(id, Rules::of(&spec));
-                    Box::new(QueueRecord { vhost, spec, sub, used: false })
+                    let counts = StoredCounts::begin(pos);
+                    Box::new(QueueRecord { vhost, spec, sub, used: false, counts })
                 });
             }
             Op::QueueGone { id } => {
@@ -487,7 +502,8 @@ impl Recovered {
                 }
                 continue;
             };
-            let restored = records.into_iter().map(|record| restore(record, now));
+            let is_damaged = self.damage.entries > 0;
+            let restored = records.into_iter().map(|record| restore(record, now, is_damaged));
             let queues: Vec<Arc<Queue>> = restored.collect();
             {
                 let mut topology = vhost.topology.write();
@@ -555,16 +571,18 @@ impl QueueRecord {
         (message, tags): (&Message, Tags),
         arrived: Timestamp,
     ) {
-        let arrival = Arrival { message: message.clone(), tags, durable: true };
+        let by = CameBy::Publish;
+        let arrival = Arrival { message: message.clone(), tags, durable: true, by };
         let mut record = self.sub.record(arrival, arrived);
         (record.message, record.state, record.place) = (None, RecordState::Ready, Some(place));
         self.sub.log.put(offset, record);
     }
 }
 
-fn restore(record: Box<QueueRecord>, now: Timestamp) -> Arc<Queue> {
-    let QueueRecord { vhost, spec, mut sub, used } = *record;
+fn restore(record: Box<QueueRecord>, now: Timestamp, is_damaged: bool) -> Arc<Queue> {
+    let QueueRecord { vhost, spec, mut sub, used, counts } = *record;
     sub.recover();
+    counts.restore(&sub.log, &sub.counts, is_damaged);
     let queue = Queue::with(sub, &vhost, spec, (None, now));
     queue.look(|state| state.had_consumer = used);
     queue

@@ -124,6 +124,7 @@ impl Session {
             let is_first = queue.spec.auto_delete && queue.is_durable() && !state.had_consumer;
             let handle = state.sub.consumers.handle();
             let mut attached = Attached::new(handle, id, consumer.credit);
+            attached.settles = consumer.settles;
             attached.exclusive = consumer.exclusive;
             attached.priority = consumer.priority;
             attached.pools = pools;
@@ -283,6 +284,7 @@ impl Session {
                 let handle = state.sub.consumers.handle();
                 let mut getter = Attached::new(handle, id, Credit { messages: 0, bytes: 0 });
                 getter.is_getter = true;
+                getter.settles = settles;
                 state.sub.consumers.attach(getter);
                 handle
             });

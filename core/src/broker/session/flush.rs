@@ -416,6 +416,7 @@ impl Session {
                     }
                 }
                 Err(why) => {
+                    context.vhost.count_refused(message.address());
                     if why.kind() == ErrorKind::LimitReached {
                         let visited = context.vhost.limits.max(Limit::ExchangesVisited);
                         self.turn.worked(visited / STEPS_OF_AN_EFFECT);

@@ -69,6 +69,7 @@ impl Session {
     /// A publish that is refused before anything of it happens: its confirm says so in its place. Without a confirm it
     /// is dropped and counted. The number that the confirm will carry.
     pub fn refuse(&mut self, lane: LaneId, publish: Publish, why: Error) -> u64 {
+        self.vhost.count_refused(publish.message.address());
         if !publish.confirm {
             self.vhost.note_drop(DropReason::Refused, publish.message.address(), &why);
             return 0;

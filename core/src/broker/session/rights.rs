@@ -16,7 +16,7 @@ use crate::exchange::{Binding, LogId, Target};
 use crate::log::{Life, Offset, QueueSpec};
 use crate::message::{Address, Key, Name};
 use crate::rights::{Action, Coverage, Object, shared_filter};
-use crate::subscription::{ConsumerId, Delivery, Outcome};
+use crate::subscription::{ConsumerId, Delivery, LeftBy, Outcome};
 use parking_lot::Mutex;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::hash::BuildHasher;
@@ -404,7 +404,8 @@ impl Session {
         subject.refuse(Action::Read, &subject.at(delivery.message.address()));
         if delivery.consumer != ConsumerId::DIRECT {
             let at = [delivery.offset];
-            self.settle_now(delivery.consumer, &at, &Outcome::Accepted, Vec::new());
+            let outcome = Outcome::Removed(LeftBy::NoRight);
+            self.settle_now(delivery.consumer, &at, &outcome, Vec::new());
         }
     }
 }

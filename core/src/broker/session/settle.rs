@@ -48,7 +48,7 @@ impl Session {
         let Some(attachment) = self.attachment(consumer) else { return 0 };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
         let leaves = attachment.leaves;
-        let moves = !matches!(outcome, Outcome::Accepted | Outcome::Released);
+        let moves = !matches!(outcome, Outcome::Accepted | Outcome::Released | Outcome::Removed(_));
         let (mut pending, mut has_left) = (None, false);
         let settled = queue.change(&mut self.turn.after, |state, effects| {
             state.sub.remember(messages);

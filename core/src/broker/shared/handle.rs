@@ -130,7 +130,7 @@ impl Broker {
     }
 
     /// Stores what is pending and closes the store.
-    pub async fn close(&self) -> Result<(), Error> {
+    pub(in crate::broker) async fn close_store(&self) -> Result<(), Error> {
         self.0.background.abort();
         self.0.pressure.sleepers.report(true);
         self.0.committer.close();

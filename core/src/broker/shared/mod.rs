@@ -102,7 +102,10 @@ impl Shared {
         let shared = Self {
             users: Users::new(authenticator, accounts, &settings.topic_exchange),
             vhosts,
-            committer: Arc::new(Committer::new(start.live, Spilled::new(store.clone()))),
+            committer: Arc::new(Committer::new(
+                (start.live, start.tail),
+                Spilled::new(store.clone()),
+            )),
             store,
             journal: JournalPosition::new(start.tail, settings.snapshot_bytes),
             open_turns: OpenTurns::default(),

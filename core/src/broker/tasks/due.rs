@@ -117,7 +117,10 @@ fn route_parked(shared: &Arc<Shared>, id: ParkId, now: Timestamp) {
     });
     match owner.check(Action::Write, &owner.at(parked.message.address())) {
         Ok(()) => turn.send_parked(context, parked.message),
-        Err(why) => vhost.note_drop(DropReason::Denied, parked.message.address(), &why),
+        Err(why) => {
+            vhost.count_refused(parked.message.address());
+            vhost.note_drop(DropReason::Denied, parked.message.address(), &why);
+        }
     }
     if parked.durable {
         turn.unit().ops.unpark(id);

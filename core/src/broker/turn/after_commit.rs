@@ -39,7 +39,7 @@ impl Committed for AfterCommit {
 
     fn lost(&self, placed: Vec<Placed>) {
         let mut after = Aftermath::default();
-        for placed in placed.into_iter().filter(|p| p.reason == WriteReason::New) {
+        for placed in placed.into_iter().filter(|p| matches!(p.reason, WriteReason::New(_))) {
             placed.queue.change(&mut after, |state, _| state.sub.fail(placed.offset));
         }
     }
@@ -61,7 +61,7 @@ fn commit(shared: &Shared, placed: Vec<(Placed, Place)>, now: Timestamp, turn: &
         queue.change(&mut turn.after, |state, effects| {
             let mut one = |placed: &Placed, place: Place| {
                 let is_living = match placed.reason {
-                    WriteReason::New => state.sub.commit(placed.offset, place),
+                    WriteReason::New(_) => state.sub.commit(placed.offset, place),
                     WriteReason::Spilled => state.sub.spilled(placed.offset, place),
                     WriteReason::Rewritten(from) => state.sub.rewritten(placed.offset, from, place),
                 };

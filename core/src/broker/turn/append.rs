@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::LogId;
 use crate::log::{Offset, Overflow};
 use crate::message::{Reason, Timestamp};
-use crate::subscription::{Arrival, Departure};
+use crate::subscription::{Arrival, CameBy, Departure, bump};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -51,6 +51,7 @@ impl Turn {
                 }
             }
             Err(_) => {
+                self.published.refused_all();
                 self.arrivals.clear();
                 self.direct.clear();
                 self.messages.clear();
@@ -106,6 +107,7 @@ impl Turn {
                     let Some(message) = messages.get(index).cloned() else { continue };
                     let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
                     if terms != Terms::Admitted && !state.sub.admits(1, u64::from(size)) {
+                        bump(&state.sub.counts.deliveries.turned_away, 1);
                         let is_untold = terms == Terms::Untold && queue.spec.dead_letter.is_some();
                         let overflow = state.sub.rules.limits.overflow;
                         if is_untold || overflow == Overflow::RejectNewDeadLetter {
@@ -115,6 +117,7 @@ impl Turn {
                                 reason: Reason::MaxLength,
                                 detail: None,
                                 durable: false,
+                                left_by: None,
                             });
                         }
                         if !is_untold {
@@ -126,7 +129,8 @@ impl Turn {
                     let once = message.meta().level.min(tags.level()) > 1;
                     let durable = is_durable && (message.meta().durable || once);
                     let stored_tags = durable.then(|| tags.clone());
-                    let offset = state.sub.append(Arrival { message, tags, durable }, now);
+                    let by = CameBy::of(&message);
+                    let offset = state.sub.append(Arrival { message, tags, durable, by }, now);
                     if let Some(tags) = stored_tags {
                         placed.push((index, queue.clone(), offset, tags));
                     }
@@ -148,12 +152,13 @@ impl Turn {
                 continue;
             };
             let places = group.iter().map(|(_, queue, offset, tags)| (queue.id, *offset, tags));
-            let index = self.unit.ops.record((message, now), places);
+            let by = CameBy::of(message);
+            let index = self.unit.ops.record((message, now, by), places);
             self.unit.placed.extend(group.iter().map(|(_, queue, offset, _)| Placed {
                 queue: queue.clone(),
                 offset: *offset,
                 index,
-                reason: WriteReason::New,
+                reason: WriteReason::New(by),
             }));
         }
         self.placed.clear();

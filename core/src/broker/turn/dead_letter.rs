@@ -81,7 +81,8 @@ mod tests {
     }
 
     fn left(message: Message, reason: Reason) -> Departure {
-        Departure { offset: Offset(0), message, reason, detail: None, durable: false }
+        let (offset, detail, durable, left_by) = (Offset(0), None, false, None);
+        Departure { offset, message, reason, detail, durable, left_by }
     }
 
     #[test]

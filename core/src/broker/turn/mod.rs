@@ -8,7 +8,7 @@
 //! | `plan` | what an input of content routes leads to, before any of it happens |
 //! | `failures` | what `on_error` makes of a failure; dead letters |
 //! | `append` | they become records of their queues, and are dispatched |
-//! | `receivers` `refusals` | what each queue or inbox gets in this turn; what was refused |
+//! | `receivers` `refusals` `published` | what each queue or inbox gets in this turn; what was refused; what exchanges count |
 //! | `dead_letter` | what a message becomes when it leaves a queue otherwise than by being accepted |
 //! | `retained` | retained values as they are published |
 //! | `removal` | how queues, exchanges and named sessions end |
@@ -22,6 +22,7 @@ pub mod context;
 pub mod dead_letter;
 pub mod failures;
 pub mod plan;
+pub mod published;
 pub mod receivers;
 pub mod refusals;
 pub mod removal;

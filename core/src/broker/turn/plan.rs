@@ -5,6 +5,7 @@ use super::context::{Context, HOPS_MAX};
 use super::failures::{failure, too_many_hops, unroutable};
 use super::retained::RetainedChange;
 use crate::broker::vhost::content_path::{self, ContentPath};
+use crate::broker::vhost::exchange_counts::ExchangeCounts;
 use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
 use crate::broker::vhost::route_counters::RouteEvent;
@@ -31,6 +32,8 @@ pub(super) struct Plan<'a> {
     /// Values that a transaction sets when all of it is admitted.
     pub retained_later: Vec<Message>,
     events: Vec<(Arc<ContentPath>, RouteEvent)>,
+    /// Exchanges that results are published to, and whether somebody gets them there.
+    pub published: Vec<(Option<Arc<ExchangeCounts>>, bool)>,
     /// Routes whose queues get something.
     pub fed: Vec<Arc<ContentPath>>,
     /// Somebody gets something, or it was dropped on purpose.
@@ -60,6 +63,7 @@ pub(super) struct Mark {
     retained: usize,
     retained_later: usize,
     events: usize,
+    published: usize,
     is_handled: bool,
 }
 
@@ -71,6 +75,7 @@ impl<'a> Plan<'a> {
             retained: Vec::new(),
             retained_later: Vec::new(),
             events: Vec::new(),
+            published: Vec::new(),
             fed: Vec::new(),
             is_handled: false,
             in_transaction,
@@ -86,6 +91,7 @@ impl<'a> Plan<'a> {
             retained: self.retained.len(),
             retained_later: self.retained_later.len(),
             events: self.events.len(),
+            published: self.published.len(),
             is_handled: self.is_handled,
         }
     }
@@ -94,6 +100,7 @@ impl<'a> Plan<'a> {
         self.placements.truncate(mark.placements);
         self.retained_later.truncate(mark.retained_later);
         self.events.truncate(mark.events);
+        self.published.truncate(mark.published);
         self.is_handled = mark.is_handled;
         for change in self.retained.drain(mark.retained..).rev() {
             self.context.restore(change);
@@ -191,6 +198,7 @@ impl<'a> Plan<'a> {
         let is_reached = self.is_handled;
         self.is_handled |= before;
         followed.map_err(Stop::Obstacle)?;
+        self.published.push((route.exchange.clone(), is_reached));
         Ok(is_reached)
     }
 

@@ -37,8 +37,8 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
         shared.committer.submit(Unit::of(std::mem::take(&mut ops)));
     }
     let mut waiting = Vec::new();
-    let (count, mut seats) = queue.look(|state| {
-        state.deleted = true;
+    let (count, mut seats, was_there) = queue.look(|state| {
+        let was_there = !std::mem::replace(&mut state.deleted, true);
         queue.set_gone(state.sub.log.next());
         let consumers = &state.sub.consumers;
         let seats: Vec<_> = state
@@ -47,8 +47,11 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
             .collect();
         let count = state.sub.ready().0;
         ops.freed = state.empty(&mut waiting);
-        (count, seats)
+        (count, seats, was_there)
     });
+    if was_there {
+        vhost.gone.lock().add(&queue.counts);
+    }
     vhost.routes.forget(&Address::queue(&queue.name));
     shared.timers.cancel(&TimerEvent::RecordExpires(vhost.name.clone(), queue.id));
     shared.timers.cancel(&TimerEvent::QueueUnused(vhost.name.clone(), queue.id));

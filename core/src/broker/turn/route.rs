@@ -32,6 +32,7 @@ impl Turn {
         terms: Terms,
     ) -> Taken {
         let index = self.messages.len();
+        let entered = self.published.entered(route.exchange.as_ref());
         context.shared.charge(message);
         self.messages.push(message.clone());
         self.work += 1 + route.queues.len() + route.sessions.len();
@@ -41,6 +42,7 @@ impl Turn {
         };
         if !route.content.is_empty() && follows() {
             let routed = self.follow_routes(context, (index, message), route, terms);
+            self.published.left(entered, routed);
             return Taken { index, routed };
         }
         let (mut routed, bytes) = (!route.queues.is_empty(), message.size());
@@ -53,6 +55,7 @@ impl Turn {
         if self.all_or_nothing && context.retains(message) {
             self.retained_later.push(message.clone());
         }
+        self.published.left(entered, routed);
         Taken { index, routed }
     }
 
@@ -92,6 +95,7 @@ impl Turn {
     pub fn replay(&mut self, context: Context<'_>, session: &Named, message: &Message, tags: Tags) {
         context.shared.charge(message);
         let arriving = Arriving { index: self.messages.len(), tags, terms: Terms::Refusable };
+        self.published.is_replayed(arriving.index);
         self.messages.push(message.clone());
         self.give(session, session.inbox(), message, arriving);
     }
@@ -106,6 +110,7 @@ impl Turn {
     ) {
         context.shared.charge(message);
         let arriving = Arriving { index: self.messages.len(), tags, terms: Terms::Refusable };
+        self.published.is_replayed(arriving.index);
         self.messages.push(message.clone());
         self.arrive(queue, arriving, message.size());
     }
@@ -172,6 +177,10 @@ impl Turn {
     /// What a plan leads to happens. True when somebody gets something.
     fn carry_out(&mut self, context: Context<'_>, mut plan: Plan<'_>) -> bool {
         plan.count();
+        for (exchange, is_routed) in plan.published.drain(..) {
+            let entered = self.published.entered(exchange.as_ref());
+            self.published.left(entered, is_routed);
+        }
         self.retained.append(&mut plan.retained);
         self.retained_later.append(&mut plan.retained_later);
         self.fed.append(&mut plan.fed);
@@ -250,7 +259,10 @@ impl Turn {
                 self.run(context);
                 self.refusal(index).cloned()
             }
-            Err(error) => Some(error),
+            Err(error) => {
+                context.vhost.count_refused(message.address());
+                Some(error)
+            }
         };
         let Some(why) = sent else { return };
         self.told(&[index]);
@@ -292,13 +304,21 @@ impl Turn {
     /// A record left its queue: its removal and, if it has a dead-letter address, its new record are in the same unit.
     pub fn leave(&mut self, context: Context<'_>, queue: &Queue, left: Departure) {
         self.work += 1;
+        let is_taken = self.send_on(context, queue, &left);
+        let by = queue.note_departure(&left, is_taken);
         if left.durable {
-            self.unit.ops.settle(queue.id, &[left.offset]);
+            self.unit.ops.settle((queue.id, &queue.counts), by, &[left.offset]);
         }
-        let Some(message) = dead_letter::dead_letter(queue, &left, context.now) else { return };
-        let Ok((mut route, _)) = route_of(context, &message) else { return };
+    }
+
+    /// True when a queue's dead-letter address leads somewhere. A target that is full by then refuses it nevertheless.
+    fn send_on(&mut self, context: Context<'_>, queue: &Queue, left: &Departure) -> bool {
+        let Some(message) = dead_letter::dead_letter(queue, left, context.now) else {
+            return false;
+        };
+        let Ok((mut route, _)) = route_of(context, &message) else { return false };
         route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
-        self.publish(context, &message, &route, Terms::Untold);
+        self.publish(context, &message, &route, Terms::Untold).routed
     }
 }
 

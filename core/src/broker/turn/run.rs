@@ -4,6 +4,7 @@
 //! No lock is held between the steps, and each queue is locked once for all of a flush's messages to it.
 
 use super::context::Context;
+use super::published::Published;
 use super::receivers::Receivers;
 use super::refusals::Refusals;
 use super::removal::watch_head;
@@ -55,6 +56,7 @@ pub struct Turn {
     /// Messages in durable queues: index, queue, offset, tags.
     pub(super) placed: Vec<(usize, Arc<Queue>, Offset, Tags)>,
     pub(super) refused: Refusals,
+    pub(super) published: Published,
     /// Retained values that messages of this turn became.
     pub(super) retained: Vec<RetainedChange>,
     /// Messages that become retained values when the transaction that they are part of is admitted.
@@ -172,6 +174,15 @@ impl Turn {
         }
     }
 
+    /// What was refused was not routed, after all.
+    fn count_refusals(&mut self) {
+        for index in self.refused.all() {
+            if let Some(message) = self.messages.get(index) {
+                self.published.refused(index, &message.address().exchange);
+            }
+        }
+    }
+
     /// How many messages were refused.
     pub fn refusals(&self) -> usize {
         self.refused.len()
@@ -216,7 +227,9 @@ impl Turn {
     pub fn finish(&mut self, context: Context<'_>, ticket: Option<Ticket>) {
         if !self.refused.is_empty() {
             self.count_drops(context);
+            self.count_refusals();
         }
+        self.published.count();
         if !self.retained.is_empty() {
             self.restore_refused(context);
         }

@@ -6,6 +6,7 @@ use super::content_path::{ContentPath, QUEUES, is_route_queue};
 use super::departing::Departing;
 use super::drops::{DropReason, Drops};
 use super::generations::Generations;
+use super::gone::GoneQueues;
 use super::limits::{Limit, Limits};
 use super::named::Named;
 use super::queue::Queue;
@@ -37,6 +38,8 @@ pub struct Vhost {
     pub drops: Drops,
     pub departing: Departing,
     pub limits: Limits,
+    /// What queues that are gone have counted.
+    pub gone: Mutex<GoneQueues>,
     /// How many content routes have full queues.
     pub full_routes: Arc<AtomicUsize>,
 }
@@ -77,6 +80,7 @@ impl Vhost {
             drops: Drops::default(),
             departing: Departing::default(),
             limits: Limits::new(&settings.objects, budget.clone()),
+            gone: Mutex::default(),
             full_routes: Arc::default(),
         })
     }
@@ -84,6 +88,14 @@ impl Vhost {
     /// Counts a message that was refused and dropped, and whose publisher was sent no refusal.
     pub fn note_drop(&self, reason: DropReason, address: &Address, why: &Error) {
         self.drops.note(reason, (&self.name, address), why);
+    }
+
+    /// Counts a publish that was refused before it was routed.
+    pub fn count_refused(&self, address: &Address) {
+        let counts = self.topology.read().counts_of(&address.exchange).cloned();
+        if let Some(counts) = counts {
+            counts.refuse();
+        }
     }
 
     /// The queue of that name.

@@ -15,12 +15,15 @@
 //! | `limits` | how many objects there may be; who met a limit |
 //! | `departing` | records that left their queues, and whose dead letters wait for a turn |
 //! | `drops` | counts of refused messages that were dropped without a refusal to their publishers |
+//! | `exchange_counts` `gone` | what exchanges count; what queues that are gone have counted |
 //! | `parked` | delayed publishes and wills that wait |
 
 pub mod content_path;
 pub mod departing;
 pub mod drops;
+pub mod exchange_counts;
 pub mod generations;
+pub mod gone;
 pub mod held;
 pub mod host;
 pub mod inbox;

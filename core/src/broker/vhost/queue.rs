@@ -8,7 +8,8 @@ use crate::exchange::{LogId, SessionId};
 use crate::log::{Life, Offset, Overflow, Place, QueueSpec, RecordState};
 use crate::message::{Name, Timestamp};
 use crate::subscription::{
-    Attached, Delivery, Departure, Effects, Handle, HandleMap, Rules, Subscription, Woken,
+    Attached, Delivery, Departure, Effects, Handle, HandleMap, LeftAs, LeftBy, QueueCounts,
+    QueueTotals, Rules, Side, Subscription, Woken,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
@@ -25,6 +26,8 @@ pub struct Queue {
     pub spec: QueueSpec,
     /// The session that it is exclusive to.
     pub owner: Option<SessionId>,
+    /// Written under its lock, read without.
+    pub counts: Arc<QueueCounts>,
     /// Set when it is deleted: the offset after its last record. Read without its lock.
     gone: OnceLock<Offset>,
     state: Mutex<QueueState>,
@@ -126,7 +129,8 @@ impl Queue {
         spec: QueueSpec,
         (owner, now): (Option<SessionId>, Timestamp),
     ) -> Arc<Self> {
-        let id = sub.id;
+        let (id, counts) = (sub.id, sub.counts.clone());
+        sub.show_gauges();
         let state = QueueState {
             sub,
             consumer_inboxes: HandleMap::default(),
@@ -139,7 +143,7 @@ impl Queue {
         };
         let (name, vhost) = (spec.name.clone(), vhost.clone());
         let gone = OnceLock::new();
-        Arc::new(Self { id, name, vhost, spec, owner, gone, state: Mutex::new(state) })
+        Arc::new(Self { id, name, vhost, spec, owner, counts, gone, state: Mutex::new(state) })
     }
 
     /// It is in a virtual host with these limits from now on: what its records take in memory is counted there.
@@ -189,6 +193,7 @@ impl Queue {
         let result = change(&mut state, &mut effects);
         state.hand_over(&mut effects, after);
         self.collect(&mut state, &mut effects, after);
+        state.sub.show_gauges();
         state.effects = effects;
         result
     }
@@ -207,8 +212,11 @@ impl Queue {
         after.woken.append(&mut effects.wake);
         after.freed.append(&mut effects.freed);
         if !effects.settled.is_empty() {
-            after.ops.settle(self.id, &effects.settled);
+            after.ops.settle((self.id, &self.counts), LeftBy::Consumed, &effects.settled);
             effects.settled.clear();
+        }
+        if !effects.removed.is_empty() {
+            self.collect_removed(effects, after);
         }
         for (offset, attempts) in effects.attempts.drain(..) {
             after.ops.attempts(self.id, offset, attempts);
@@ -229,6 +237,36 @@ impl Queue {
             state.alarm = Some(due);
             after.alarms.push((self.id, due));
         }
+    }
+}
+
+impl Queue {
+    /// Records that left otherwise than by being consumed, in their order, those that left the same way together.
+    fn collect_removed(&self, effects: &mut Effects, after: &mut Aftermath) {
+        for same in effects.removed.chunk_by(|(_, one), (_, next)| one == next) {
+            let Some((_, by)) = same.first() else { continue };
+            let offsets: Vec<Offset> = same.iter().map(|(offset, _)| *offset).collect();
+            after.ops.settle((self.id, &self.counts), *by, &offsets);
+        }
+        effects.removed.clear();
+    }
+
+    /// What became of a record that has left, once that is known: how it left. Nobody took it at the dead-letter
+    /// address: then it counts as dropped.
+    pub fn note_departure(&self, left: &Departure, is_taken: bool) -> LeftBy {
+        match left.left_by {
+            Some(by) if by.class() == LeftAs::DeadLettered && !is_taken => {
+                let side = Side::of(left.durable);
+                self.look(|_| self.counts.left_otherwise(side, by, LeftBy::NoTaker));
+                LeftBy::NoTaker
+            }
+            by => by.unwrap_or(LeftBy::NoTaker),
+        }
+    }
+
+    /// Its balance now.
+    pub fn totals(&self) -> QueueTotals {
+        self.look(|state| state.sub.totals())
     }
 }
 
@@ -271,14 +309,19 @@ impl QueueState {
     /// Drops all records and consumers. Adds consumers that waited for their shared credit to `waiting`, and returns
     /// the places of the records in the journal.
     pub fn empty(&mut self, waiting: &mut Vec<Woken>) -> Vec<Place> {
-        let mut places = Vec::new();
+        let (mut places, mut durable) = (Vec::new(), 0);
         self.sub.log.visit(Offset(0), |_, record| {
+            durable += u64::from(record.durable);
             places.extend(record.place.filter(|_| record.state != RecordState::Uncommitted));
             ControlFlow::Continue(())
         });
         self.sub.consumers.give_all_back(waiting);
-        let rules = self.sub.rules.clone();
+        let (rules, counts) = (self.sub.rules.clone(), self.sub.counts.clone());
+        counts.left(Side::Durable, LeftBy::Deleted, durable);
+        counts.left(Side::Transient, LeftBy::Deleted, self.sub.log.len() - durable);
         self.sub = Subscription::new(self.sub.id, rules);
+        self.sub.counts = counts;
+        self.sub.show_gauges();
         self.consumer_inboxes.clear();
         places
     }

@@ -1,6 +1,7 @@
 //! Where a message goes, as far as that depends on bindings and content routes only.
 
 use super::content_path::ContentPath;
+use super::exchange_counts::ExchangeCounts;
 use super::inbox::Inbox;
 use super::named::Named;
 use super::queue::Queue;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 /// Where a key leads, as far as it depends on bindings only.
 #[derive(Clone, Default)]
 pub struct Route {
+    /// Where it begins.
+    pub exchange: Option<Arc<ExchangeCounts>>,
     pub queues: Vec<Arc<Queue>>,
     pub sessions: Vec<SessionHit>,
     /// Content routes that watch the address or one of the queues.

@@ -1,5 +1,6 @@
 //! What is declared in a virtual host, and the bindings between.
 
+use super::exchange_counts::{ExchangeCounts, ExchangeTotals};
 use super::generations::Generations;
 use super::named::Named;
 use super::queue::Queue;
@@ -55,6 +56,10 @@ pub struct Topology {
     bindings_count: usize,
     topic_exchange: Name,
     topic_rules: TopicRules,
+    /// Of the default exchange, which is not among the others.
+    default_exchange: Arc<ExchangeCounts>,
+    /// What exchanges that are gone have counted.
+    gone_exchanges: ExchangeTotals,
     /// What all that takes, counted against the memory budget.
     kept: Charge,
 }
@@ -63,6 +68,7 @@ pub struct Topology {
 pub(super) struct Exchange {
     pub spec: ExchangeSpec,
     pub matcher: Box<dyn Matcher>,
+    pub counts: Arc<ExchangeCounts>,
     /// Predeclared ones cannot be deleted.
     predeclared: bool,
 }
@@ -90,6 +96,8 @@ impl Topology {
             bindings_count: 0,
             topic_exchange: topic_exchange.clone(),
             topic_rules: topic_rules.clone(),
+            default_exchange: Arc::default(),
+            gone_exchanges: ExchangeTotals::default(),
             kept: budget.charge(Account::Kept, 0),
         };
         for spec in predeclared {
@@ -104,7 +112,8 @@ impl Topology {
         }
         self.kept.grow(exchange_cost(&spec));
         let matcher = spec.kind.matcher(predeclared && spec.name == self.topic_exchange);
-        let exchange = Exchange { spec, matcher, predeclared };
+        let counts = Arc::new(ExchangeCounts::new(&spec.name));
+        let exchange = Exchange { spec, matcher, counts, predeclared };
         self.exchanges.insert(exchange.spec.name.clone(), exchange);
     }
 
@@ -140,7 +149,32 @@ impl Topology {
                 Some(SessionHit { session, tags: Tags::new(&all), own_tags })
             })
             .collect();
-        Route { queues, sessions, content: Vec::new(), steps: found.steps }
+        let exchange = self.counts_of(&address.exchange).cloned();
+        Route { exchange, queues, sessions, content: Vec::new(), steps: found.steps }
+    }
+
+    /// The counters of an exchange, the default one's for the empty name.
+    pub fn counts_of(&self, exchange: &str) -> Option<&Arc<ExchangeCounts>> {
+        match exchange {
+            "" => Some(&self.default_exchange),
+            name => self.exchanges.get(name).map(|exchange| &exchange.counts),
+        }
+    }
+
+    /// The counters of the next `max` exchanges behind that one, without the default exchange.
+    pub fn exchange_counts_after(
+        &self,
+        after: Option<&Name>,
+        max: usize,
+    ) -> Vec<Arc<ExchangeCounts>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.exchanges.range::<Name, _>((from, Bound::Unbounded));
+        behind.take(max).map(|(_, exchange)| exchange.counts.clone()).collect()
+    }
+
+    /// What exchanges that are gone have counted.
+    pub fn gone_exchanges(&self) -> ExchangeTotals {
+        self.gone_exchanges
     }
 
     /// The queue of that name.
@@ -260,6 +294,7 @@ impl Topology {
         generations.bump();
         self.unbind_target(&Target::Exchange(name.into()), generations);
         let Some(exchange) = self.exchanges.remove(name) else { return };
+        self.gone_exchanges.add(&exchange.counts.totals());
         self.kept.shrink(exchange_cost(&exchange.spec) + exchange.matcher.bytes());
         for binding in exchange.matcher.bindings() {
             self.unlist(&binding);
