@@ -37,6 +37,11 @@ const WIDE_FUNCTIONS: &[(&str, &str, usize, &str)] = &[];
 /// Methods that a room of the broker gives to the type of another room: file, type, why. Nobody below may call them.
 const FOREIGN_IMPLS: &[(&str, &str, &str)] = &[
     ("core/src/broker/count.rs", "Broker", "`Broker::audit`: called from outside of the core only"),
+    (
+        "core/src/broker/look.rs",
+        "Broker",
+        "`Broker::look_at_…`: called from outside of the core only",
+    ),
     ("core/src/broker/open.rs", "Broker", "`Broker::open`: called from outside of the core only"),
     ("core/src/broker/session/opening.rs", "Broker", "`Broker::session`: for adapters only"),
 ];

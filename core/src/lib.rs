@@ -42,11 +42,14 @@ pub use auth::{
     Login, LoopbackGuest, Secret,
 };
 pub use broker::{
-    AUDIT, AccountSource, Actor, Bind, BindTarget, Broker, ClientLimits, Confirm, ConfirmOutcome,
-    Consumer, ConsumerSource, Declared, DropReason, Events, ExchangeTotals, Imbalance, LaneId,
-    LastFailure, LiveSettings, Memo, Notice, ObjectCounts, ObjectLimits, OnDetach, ParkId,
-    ParkUntil, PoolId, Publish, QueueStatus, RefusedLogin, Replay, RouteDrained, RouteStatus,
-    Session, SessionLife, SessionOwner, SessionSpec, Settings, Setup, TopicRules, VhostTotals,
+    AUDIT, About, AccountSource, Actor, Bind, BindTarget, BindingLook, BindingPlace, Broker,
+    ChannelLook, ClientLimits, Confirm, ConfirmOutcome, ConnectionLook, Consumer, ConsumerLook,
+    ConsumerSource, Declared, Destination, DiskLook, DropReason, Events, ExchangeLook,
+    ExchangeTotals, Imbalance, LaneId, LaneTotals, LastFailure, LiveSettings, Memo, MemoryLook,
+    NodeLook, Notice, ObjectCounts, ObjectLimits, OnDetach, Page, ParkId, ParkUntil, PoolId,
+    ProtocolTotals, Publish, QueueLook, QueueStatus, RefusedLogin, Replay, RouteDrained,
+    RouteStatus, Session, SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup,
+    TopicRules, VhostTotals,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

@@ -91,6 +91,7 @@ fn rules(dice: &mut Dice) -> Rules {
         keeps_seen: false,
         // What leaves is seen as a departure; what is dropped unread is tested on the broker.
         dead_letters: true,
+        for_subscriber: false,
         by_source: false,
         // It counts bytes.
         drops_oversized: false,

@@ -13,6 +13,7 @@
 //! | `tasks` | what runs in the background |
 //! | `shared` `settings` | what all of them share; limits and marks |
 //! | `count` | sums of what was counted; the audit: which addresses do not balance |
+//! | `look` | what there is, as whoever looks from outside sees it, a page at a time |
 //! | `open` | puts the rooms together |
 //!
 //! Lock order: **vhost → log → inbox**; no lock is held over an await.
@@ -21,6 +22,7 @@ mod accounts;
 mod count;
 mod door;
 mod journal;
+mod look;
 mod open;
 pub(crate) mod operations;
 mod restart;
@@ -39,14 +41,20 @@ pub use door::events::{
     Confirm, ConfirmOutcome, Declared, Events, Notice, ObjectCounts, QueueStatus,
 };
 pub use door::request::{
-    Bind, BindTarget, Consumer, ConsumerSource, LaneId, Memo, OnDetach, ParkId, ParkUntil, PoolId,
-    Publish, Replay, SessionLife, SessionSpec,
+    About, Bind, BindTarget, Consumer, ConsumerSource, LaneId, Memo, OnDetach, ParkId, ParkUntil,
+    PoolId, Publish, Replay, SessionLife, SessionSpec,
+};
+pub use look::{
+    BindingLook, BindingPlace, ChannelLook, ConnectionLook, ConsumerLook, Destination, DiskLook,
+    ExchangeLook, MemoryLook, NodeLook, Page, QueueLook, SessionLook,
 };
 pub use restart::dump::{Stored, dump};
 pub use session::state::Session;
 pub use settings::{ClientLimits, LiveSettings, ObjectLimits, Settings, Setup, TopicRules};
+pub use shared::connections::ProtocolTotals;
 pub use shared::{Actor, Broker, RefusedLogin, SessionOwner};
 pub use tasks::routes::RouteDrained;
+pub use vhost::connection::LaneTotals;
 pub use vhost::drops::DropReason;
 pub use vhost::exchange_counts::ExchangeTotals;
 pub use vhost::route_counters::{LastFailure, RouteStatus};

@@ -55,7 +55,8 @@ impl Budget {
         self.high.store(high, Ordering::Relaxed);
     }
 
-    fn high(&self) -> usize {
+    /// The mark over which publishers are held back, what is kept aside.
+    pub fn high(&self) -> usize {
         self.high.load(Ordering::Relaxed)
     }
 

@@ -29,12 +29,15 @@ pub(crate) type Reader = Box<dyn AsyncRead + Send + Sync + Unpin>;
 pub struct Input {
     reader: Reader,
     buffer: BytesMut,
+    /// Bytes that were read so far.
+    read: u64,
 }
 
 impl Input {
     /// `head` was read from the connection before.
     pub fn new(reader: Reader, head: BytesMut) -> Self {
-        Self { reader, buffer: head }
+        let read = head.len() as u64;
+        Self { reader, buffer: head, read }
     }
 
     /// The reader, and what was read and not decoded.
@@ -47,6 +50,11 @@ impl Input {
         &mut self.reader
     }
 
+    /// Bytes that were read so far.
+    pub fn total(&self) -> u64 {
+        self.read
+    }
+
     /// Reads once; 0 is the end of the stream. Cancel-safe.
     pub async fn read(&mut self) -> io::Result<usize> {
         poll_fn(|context| self.poll_read(context)).await
@@ -54,10 +62,14 @@ impl Input {
 
     /// The same, for loops that wait for several things at once.
     pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        match self.buffer.len() > COPY_MAX {
+        let read = match self.buffer.len() > COPY_MAX {
             true => self.poll_behind(context),
             false => self.poll_room(context),
+        };
+        if let Poll::Ready(Ok(bytes)) = read {
+            self.read += bytes as u64;
         }
+        read
     }
 
     /// Reads into the thread's memory, behind a copy of the unfinished frame.

@@ -271,7 +271,10 @@ impl Line {
                     self.events_first = false;
                     return Ok(Ready::Events);
                 }
-                Woken::Read(read) => self.heard(read?),
+                Woken::Read(read) => {
+                    self.heard(read?);
+                    session.heard(self.input.total());
+                }
                 Woken::Stopping => {
                     self.stopping = None;
                     return Ok(Ready::Stopping);

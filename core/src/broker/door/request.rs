@@ -3,6 +3,7 @@
 use crate::auth::Identity;
 use crate::exchange::BindingTag;
 use crate::log::QueueSpec;
+use crate::message::cost::Cost;
 use crate::message::{Key, Message, Name, Origin, Timestamp, Value};
 use crate::subscription::Credit;
 use bytes::Bytes;
@@ -104,6 +105,45 @@ impl SessionLife {
     }
 }
 
+/// What a connection speaks and says of itself: shown to operators, and not acted on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct About {
+    /// Short lower-case name of the protocol; empty for the program's own.
+    pub protocol: Name,
+    /// Its version, as the protocol spells it.
+    pub version: Name,
+    /// What passes is encrypted between the peer and this process.
+    pub secure: bool,
+    /// What the client says: product, platform and whatever else.
+    pub details: Vec<(Name, Value)>,
+}
+
+/// What is kept of a client's details: fields, and bytes of memory that they take.
+const DETAILS_MAX: usize = 64;
+const DETAILS_BYTES: usize = 8 << 10;
+
+impl About {
+    /// A connection of that protocol, of which nothing else is known.
+    pub fn new(protocol: &str, version: &str) -> Self {
+        Self { protocol: protocol.into(), version: version.into(), ..Self::default() }
+    }
+
+    /// It says this of itself. What is too much is left out, a field at a time; nothing keeps a read buffer in memory.
+    pub fn saying(mut self, details: impl IntoIterator<Item = (Name, Value)>) -> Self {
+        let mut bytes = 0;
+        for (name, mut value) in details.into_iter().take(DETAILS_MAX) {
+            let cost = name.cost() + value.cost();
+            if bytes + cost > DETAILS_BYTES {
+                continue;
+            }
+            bytes += cost;
+            value.detach();
+            self.details.push((name, value));
+        }
+        self
+    }
+}
+
 /// What a connection's session is opened with.
 #[derive(Debug, Clone)]
 pub struct SessionSpec {
@@ -117,6 +157,8 @@ pub struct SessionSpec {
     pub origin: Origin,
     /// Who logged in: decides what the session may do.
     pub identity: Identity,
+    /// What operators see of the connection.
+    pub about: About,
     /// A named session's own queue, for deliveries of level 1 and 2. Made with its first binding.
     pub queue: Option<QueueSpec>,
 }
@@ -125,7 +167,8 @@ impl SessionSpec {
     /// A session without a name.
     pub fn anonymous(vhost: impl Into<Name>, origin: Origin, identity: Identity) -> Self {
         let (name, clean, life, queue) = (None, true, SessionLife::No, None);
-        Self { vhost: vhost.into(), name, clean, life, origin, identity, queue }
+        let about = About::default();
+        Self { vhost: vhost.into(), name, clean, life, origin, identity, about, queue }
     }
 }
 

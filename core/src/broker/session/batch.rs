@@ -2,11 +2,13 @@
 
 use crate::broker::door::events::ConfirmOutcome;
 use crate::broker::door::request::{LaneId, Memo, Publish};
+use crate::broker::vhost::connection::LaneCounts;
 use crate::error::Error;
 use crate::log::Offset;
 use crate::message::{Address, Charge};
 use crate::subscription::{ConsumerId, Outcome};
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 /// What waits for the next flush.
 #[derive(Default)]
@@ -42,10 +44,10 @@ impl QueuedPublish {
 }
 
 /// One ordered stream of publishes and settles.
-#[derive(Default)]
 pub(super) struct Lane {
     pub number: u64,
     pub transaction: Option<Transaction>,
+    pub counts: Arc<LaneCounts>,
 }
 
 /// Records of a consumer that a transaction settles.

@@ -6,12 +6,14 @@ use crate::broker::door::request::{Consumer, ConsumerSource, LaneId, OnDetach};
 use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
 use crate::broker::turn::removal;
+use crate::broker::vhost::connection::ConsumerCounts;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::{Aftermath, Queue};
 use crate::error::{Error, ErrorKind};
 use crate::log::Offset;
+use crate::message::Name;
 use crate::rights::Action;
 use crate::subscription::{Attached, ConsumerId, Credit, Delivery, Outcome};
 use std::sync::Arc;
@@ -142,8 +144,13 @@ impl Session {
         let (settles, owned) = (consumer.settles, queue.clone());
         let is_looked_at = self.judge_new(&queue);
         let (leaves, is_getter) = (false, false);
+        let mut counts = ConsumerCounts::new((id, lane), &queue.name, &consumer.tag);
+        (counts.settles, counts.exclusive) = (consumer.settles, consumer.exclusive);
+        counts.priority = consumer.priority;
+        counts.set_prefetch(consumer.credit.messages);
+        let counts = Arc::new(counts);
         let attachment =
-            Attachment { queue, handle, lane, settles, leaves, is_getter, is_looked_at };
+            Attachment { queue, handle, lane, settles, leaves, is_getter, is_looked_at, counts };
         self.consumers.insert(id, attachment, &self.vhost.limits.budget);
         self.flush_ops();
         if is_first {
@@ -229,6 +236,7 @@ impl Session {
         let mut ops = self.release_all(Some(lane));
         self.turn.unit().ops.append(&mut ops);
         self.lanes.retain(|(id, _)| *id != lane);
+        self.inbox.connection.remove_lane(lane);
         self.flush_ops();
     }
 
@@ -303,10 +311,24 @@ impl Session {
         self.settle_down();
         let (handle, delivery, ready) = found?;
         if settles && old.is_none() {
-            let (queue, leaves, is_getter, is_looked_at) = (queue.clone(), true, true, false);
-            let attachment =
-                Attachment { queue, handle, lane, settles, leaves, is_getter, is_looked_at };
+            let mut counts = ConsumerCounts::new((id, lane), &queue.name, &Name::default());
+            counts.is_getter = true;
+            let (leaves, is_getter, is_looked_at) = (true, true, false);
+            let (queue, counts) = (queue.clone(), Arc::new(counts));
+            let attachment = Attachment {
+                queue,
+                handle,
+                lane,
+                settles,
+                leaves,
+                is_getter,
+                is_looked_at,
+                counts,
+            };
             self.consumers.insert(id, attachment, &self.vhost.limits.budget);
+        }
+        if settles && let Some(attachment) = self.consumers.get(id) {
+            attachment.counts.delivered(1);
         }
         Some((delivery, ready))
     }

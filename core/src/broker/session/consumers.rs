@@ -1,6 +1,7 @@
 //! The consumers of a session: found by id, by lane, and by what they get single records for.
 
 use crate::broker::door::request::LaneId;
+use crate::broker::vhost::connection::{Connection, ConsumerCounts};
 use crate::broker::vhost::queue::Queue;
 use crate::exchange::LogId;
 use crate::message::cost::{ALLOCATION, MAP_ENTRY};
@@ -11,8 +12,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a consumer takes in memory, in its session and in its queue.
-pub(super) const CONSUMER_BYTES: usize =
-    size_of::<Attached>() + size_of::<Attachment>() + 4 * MAP_ENTRY + 2 * ALLOCATION;
+pub(super) const CONSUMER_BYTES: usize = size_of::<Attached>()
+    + size_of::<Attachment>()
+    + size_of::<ConsumerCounts>()
+    + 5 * MAP_ENTRY
+    + 3 * ALLOCATION;
 
 /// The consumers of a session, and the credit they share.
 #[derive(Default)]
@@ -27,6 +31,8 @@ pub(super) struct SessionConsumers {
     pub pending_removals: FxHashMap<LogId, (Arc<Queue>, u64)>,
     /// What all of them take in memory.
     charge: Option<Charge>,
+    /// Where operators see them.
+    connection: Arc<Connection>,
 }
 
 /// A consumer as its session knows it.
@@ -41,9 +47,15 @@ pub(super) struct Attachment {
     pub is_getter: bool,
     /// What it gets may be there by a binding of which only a part is allowed.
     pub is_looked_at: bool,
+    pub counts: Arc<ConsumerCounts>,
 }
 
 impl SessionConsumers {
+    /// None, of that connection.
+    pub fn of_connection(connection: Arc<Connection>) -> Self {
+        Self { connection, ..Self::default() }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.by_id.len()
@@ -65,6 +77,7 @@ impl SessionConsumers {
         if attachment.is_getter {
             self.getters.insert((attachment.lane, attachment.queue.id), id);
         }
+        self.connection.add_consumer(attachment.counts.clone());
         self.by_id.insert(id, attachment);
         match &self.charge {
             Some(charge) => charge.grow(CONSUMER_BYTES),
@@ -75,6 +88,7 @@ impl SessionConsumers {
     /// Takes a consumer out.
     pub fn remove(&mut self, id: ConsumerId) -> Option<Attachment> {
         let attachment = self.by_id.remove(&id)?;
+        self.connection.remove_consumer(id);
         self.by_lane.remove(&(attachment.lane, id));
         if attachment.is_getter {
             self.getters.remove(&(attachment.lane, attachment.queue.id));

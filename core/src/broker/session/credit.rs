@@ -27,6 +27,7 @@ impl Session {
         let now = self.broker.shared().now();
         let Some(attachment) = self.attachment(consumer) else { return };
         let (queue, handle) = (attachment.queue.clone(), attachment.handle);
+        attachment.counts.set_prefetch(credit.messages);
         queue.change(&mut self.turn.after, |state, effects| {
             state.sub.consumers.set_credit(handle, credit);
             state.sub.dispatch(now, effects);

@@ -24,13 +24,28 @@ impl Session {
             // Most sessions have one.
             self.lanes.reserve_exact(1);
         }
-        self.lanes.push((id, Lane::default()));
+        let counts = self.inbox.connection.add_lane(id);
+        self.lanes.push((id, Lane { number: 0, transaction: None, counts }));
         id
     }
 
     pub(super) fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
         let at = self.lanes.binary_search_by_key(&lane, |(id, _)| *id).ok()?;
         self.lanes.get_mut(at).map(|(_, lane)| lane)
+    }
+
+    /// What the client calls the lane, for operators.
+    pub fn label_lane(&mut self, lane: LaneId, label: u32) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.counts.set_label(label);
+        }
+    }
+
+    /// How many messages the consumers of the lane may have unsettled together, for operators; 0: no limit.
+    pub fn show_prefetch(&mut self, lane: LaneId, messages: u32) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.counts.set_prefetch(messages);
+        }
     }
 
     /// Publishes and settles of the lane wait for the commit from now on.

@@ -10,6 +10,7 @@ use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::context::Context;
 use crate::broker::turn::removal;
 use crate::broker::turn::run::Turn;
+use crate::broker::vhost::connection::Connection;
 use crate::broker::vhost::generations::Generations;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
@@ -97,7 +98,9 @@ fn open(broker: &Broker, spec: &SessionSpec, whose: Whose) -> Result<(Session, O
         subject.note_refusal(&"enter", &format_args!("vhost:{vhost}"));
         return Err(Error::new(ErrorKind::Refused, detail));
     }
-    let inbox = Inbox::new(origin, shared.settings.inbox_bytes_max());
+    let who = (&vhost.name, spec.name.as_ref());
+    let seen = Connection::new(origin, who, spec.about.clone(), shared.now());
+    let inbox = Inbox::new(Arc::new(seen), shared.settings.inbox_bytes_max());
     if whose == Whose::Client && spec.name.is_none() {
         take_seat(shared, &vhost, &inbox, None)?;
     }
@@ -122,6 +125,9 @@ fn open(broker: &Broker, spec: &SessionSpec, whose: Whose) -> Result<(Session, O
     }
     let mut session = Session::new(broker.clone(), vhost, opened.id, (inbox, subject));
     (session.named, session.status.resumed) = (opened.named.clone(), opened.resumed);
+    if whose == Whose::Client {
+        shared.connections.enter(&session.inbox.connection);
+    }
     shared.users.connected(&session.inbox, &spec.identity)?;
     Ok((session, opened))
 }

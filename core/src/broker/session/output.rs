@@ -2,7 +2,8 @@
 
 use super::state::Session;
 use super::written::Written;
-use crate::broker::door::events::{Events, Notice};
+use crate::broker::door::events::{ConfirmOutcome, Events, Notice};
+use crate::broker::vhost::connection::LaneEvent;
 use crate::subscription::{ConsumerId, Outcome};
 
 impl Session {
@@ -23,6 +24,26 @@ impl Session {
         }
         self.withhold(events);
         self.note_taken(events);
+        self.note_confirms(events);
+    }
+
+    fn note_confirms(&mut self, events: &Events) {
+        for confirm in &events.confirms {
+            let event = match confirm.confirmed {
+                ConfirmOutcome::Stored => LaneEvent::Confirmed,
+                ConfirmOutcome::Unroutable(_) => LaneEvent::Returned,
+                ConfirmOutcome::Refused(_) => LaneEvent::Refused,
+            };
+            // None: it is gone, and its confirm came late.
+            if let Some(lane) = self.lane_mut(confirm.lane) {
+                lane.counts.note(event);
+            }
+        }
+    }
+
+    /// So many bytes of its peer's have been read, since the connection began.
+    pub fn heard(&self, bytes: u64) {
+        self.inbox.connection.traffic.set_received(bytes);
     }
 
     fn note_taken(&mut self, events: &Events) {
@@ -34,7 +55,9 @@ impl Session {
             }
             self.output.taken.messages += 1;
             self.output.taken.bytes += size as u64;
-            if self.attachment(delivery.consumer).is_none_or(|a| a.settles) {
+            let Some(attachment) = self.consumers.get(delivery.consumer) else { continue };
+            attachment.counts.delivered(1);
+            if attachment.settles {
                 continue;
             }
             match self.output.taken.accepted.last_mut() {
@@ -56,6 +79,7 @@ impl Session {
 
     /// The output was written up to this position: what need not be settled is accepted, its credit comes back.
     pub fn flushed(&mut self, position: u64) {
+        self.inbox.connection.traffic.set_sent(position);
         let mut any = false;
         while self.output.encoded.front().is_some_and(|written| written.position <= position) {
             let Some(written) = self.output.encoded.pop_front() else { break };

@@ -5,6 +5,7 @@ use super::batch::QueuedPublish;
 use super::state::Session;
 use crate::broker::door::events::ConfirmOutcome;
 use crate::broker::door::request::{LaneId, Memo, Publish};
+use crate::broker::vhost::connection::LaneEvent;
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::error::Error;
@@ -14,6 +15,7 @@ impl Session {
     /// sequence for each lane (publishes that ask for no confirm are not counted and return 0).
     pub fn publish(&mut self, lane: LaneId, publish: Publish) -> u64 {
         let Some(state) = self.lane_mut(lane) else { return 0 };
+        state.counts.received(publish.confirm);
         let number = match publish.confirm {
             true => {
                 state.number += 1;
@@ -71,6 +73,10 @@ impl Session {
     pub fn refuse(&mut self, lane: LaneId, publish: Publish, why: Error) -> u64 {
         self.vhost.count_refused(publish.message.address());
         if !publish.confirm {
+            if let Some(lane) = self.lane_mut(lane) {
+                lane.counts.received(false);
+                lane.counts.note(LaneEvent::Dropped);
+            }
             self.vhost.note_drop(DropReason::Refused, publish.message.address(), &why);
             return 0;
         }

@@ -404,6 +404,10 @@ impl Session {
         subject.refuse(Action::Read, &subject.at(delivery.message.address()));
         if delivery.consumer != ConsumerId::DIRECT {
             let at = [delivery.offset];
+            // It was taken from its queue, if not by its client.
+            if let Some(attachment) = self.consumers.get(delivery.consumer) {
+                attachment.counts.delivered(1);
+            }
             let outcome = Outcome::Removed(LeftBy::NoRight);
             self.settle_now(delivery.consumer, &at, &outcome, Vec::new());
         }

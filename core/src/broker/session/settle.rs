@@ -45,8 +45,8 @@ impl Session {
     ) -> usize {
         self.touch();
         let now = self.broker.shared().now();
-        let Some(attachment) = self.attachment(consumer) else { return 0 };
-        let (queue, handle) = (attachment.queue.clone(), attachment.handle);
+        let Some(attachment) = self.consumers.get(consumer) else { return 0 };
+        let (queue, handle) = (&attachment.queue, attachment.handle);
         let leaves = attachment.leaves;
         let moves = !matches!(outcome, Outcome::Accepted | Outcome::Released | Outcome::Removed(_));
         let (mut pending, mut has_left) = (None, false);
@@ -61,12 +61,14 @@ impl Session {
             state.sub.dispatch(now, effects);
             settled
         });
-        if has_left {
-            self.consumers.remove(consumer);
-        }
+        attachment.counts.settled(settled as u64);
         if let Some(upto) = pending {
+            let queue = queue.clone();
             // They leave in their order: the last one is waited for.
             self.consumers.pending_removals.insert(queue.id, (queue, upto));
+        }
+        if has_left {
+            self.consumers.remove(consumer);
         }
         settled
     }

@@ -138,6 +138,7 @@ impl Session {
         id: SessionId,
         (inbox, subject): (Arc<Inbox>, Arc<Subject>),
     ) -> Session {
+        let consumers = SessionConsumers::of_connection(inbox.connection.clone());
         Session {
             broker,
             vhost,
@@ -151,7 +152,7 @@ impl Session {
             turn: Turn::default(),
             open_turn: None,
             routes: RouteTable::default(),
-            consumers: SessionConsumers::default(),
+            consumers,
             output: Output::default(),
             exclusive: Exclusive::default(),
         }

@@ -12,11 +12,13 @@
 //! | `users` | the users, their logins, and whose rights are asked for |
 //! | `identifiers` `clock` | ids, generated names, time |
 //! | `vhosts` | the virtual hosts |
+//! | `connections` | the open connections |
 //! | `background` | the tasks |
 
 pub mod administration;
 pub mod background;
 pub mod clock;
+pub mod connections;
 pub mod handle;
 pub mod identifiers;
 pub mod journal_position;
@@ -40,6 +42,7 @@ use crate::message::{Budget, Formats, Message, Name, Timestamp};
 use crate::store::{Pos, Store};
 use background::Background;
 use clock::{Correction, WallClock};
+use connections::Connections;
 use identifiers::Identifiers;
 use journal_position::JournalPosition;
 use loads::Loads;
@@ -63,6 +66,7 @@ pub struct Shared {
     pub settings: LiveSettings,
     pub formats: Formats,
     pub users: Users,
+    pub connections: Connections,
     vhosts: Vhosts,
     pub store: Arc<dyn Store>,
     pub committer: Arc<Committer>,
@@ -101,6 +105,7 @@ impl Shared {
         let (loads, load_asked) = Loads::new();
         let shared = Self {
             users: Users::new(authenticator, accounts, &settings.topic_exchange),
+            connections: Connections::default(),
             vhosts,
             committer: Arc::new(Committer::new(
                 (start.live, start.tail),

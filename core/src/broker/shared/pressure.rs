@@ -53,6 +53,8 @@ pub struct DiskSpace {
     pub is_exhausted: AtomicBool,
     /// Bytes that can still be written before the alarm mark, as far as is known.
     pub bytes_to_mark: AtomicU64,
+    /// Bytes that were free when that was last read.
+    pub bytes_free: AtomicU64,
     /// Bytes that it has; 0 where that has no meaning.
     pub bytes_total: AtomicU64,
     /// Much was written: the free space is to be read before its time.
@@ -86,6 +88,11 @@ impl BackPressure {
     /// The session has left: it is not to be woken.
     pub fn forget(&self, inbox: &Arc<Inbox>) {
         self.held.forget(inbox);
+    }
+
+    /// How many sessions are held back, or were and did not look again yet.
+    pub fn held_count(&self) -> usize {
+        self.held.count()
     }
 
     /// Wakes the sessions that were held back: each looks whether it may go on.

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::message::{Name, Origin};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The users of a broker.
@@ -21,6 +22,8 @@ pub struct Users {
     /// Their connections.
     pub seats: Arc<Seats>,
     pub refused_logins: RefusedLogins,
+    /// Logins that were let in since the start.
+    logins: AtomicU64,
     topic_exchange: Name,
     /// Connections whose logins end at a time, by their numbers.
     ending: Mutex<BTreeMap<u64, Weak<Inbox>>>,
@@ -81,6 +84,7 @@ impl Users {
             accounts: Arc::new(accounts),
             topic_exchange: topic_exchange.clone(),
             refused_logins: RefusedLogins::default(),
+            logins: AtomicU64::new(0),
             seats: Arc::default(),
             ending: Mutex::default(),
             connected: Mutex::default(),
@@ -90,7 +94,14 @@ impl Users {
     /// Who is this? `Refused` when nobody.
     pub async fn login(&self, login: &Login, vhosts: &Vhosts) -> Result<Identity, Error> {
         let known = Known { accounts: &self.accounts, vhosts };
-        self.authenticator.login(login, &known).await
+        let identity = self.authenticator.login(login, &known).await?;
+        self.logins.fetch_add(1, Ordering::Relaxed);
+        Ok(identity)
+    }
+
+    /// How many logins were let in since the start.
+    pub fn logins(&self) -> u64 {
+        self.logins.load(Ordering::Relaxed)
     }
 
     /// Somebody who logged in, in a virtual host.

@@ -1,6 +1,7 @@
 //! What waits for one connection: deliveries, confirms, notices. Others put in under its lock and wake it; the
 //! connection's task takes everything out at once.
 
+use super::connection::Connection;
 use super::seats::Seat;
 use crate::broker::door::events::{Confirm, Events, Notice};
 use crate::log::Offset;
@@ -20,6 +21,8 @@ const WINDOW: Credit = Credit { messages: 4096, bytes: 2 << 20 };
 pub struct Inbox {
     /// Who publishes here: tells a session's own messages from others'.
     pub origin: Arc<Origin>,
+    /// What operators see of it.
+    pub connection: Arc<Connection>,
     /// Credit for what is on its way to the socket; shared by all consumers of the connection.
     pub window: Arc<Pool>,
     state: Mutex<InboxState>,
@@ -57,9 +60,10 @@ struct InboxState {
 
 impl Inbox {
     /// An empty inbox.
-    pub fn new(origin: Arc<Origin>, direct_bytes_max: usize) -> Arc<Self> {
+    pub fn new(connection: Arc<Connection>, direct_bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
-            origin,
+            origin: connection.origin.clone(),
+            connection,
             window: Arc::new(Pool::new(WINDOW)),
             state: Mutex::new(InboxState::default()),
             notify: Notify::new(),

@@ -8,6 +8,7 @@
 //! | `route_cache` `generations` | routes that are remembered; when one is out of date |
 //! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
 //! | `inbox` | what waits for one connection |
+//! | `connection` | a connection as operators see it: who it is, its lanes and consumers, and what passed |
 //! | `held` | sessions whose publishes are held back |
 //! | `seats` | how many connections each user and each virtual host has |
 //! | `named` | what outlives a connection |
@@ -18,6 +19,7 @@
 //! | `exchange_counts` `gone` | what exchanges count; what queues that are gone have counted |
 //! | `parked` | delayed publishes and wills that wait |
 
+pub mod connection;
 pub mod content_path;
 pub mod departing;
 pub mod drops;

@@ -13,7 +13,7 @@ use crate::exchange::{
 use crate::log::QueueSpec;
 use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
 use crate::message::{Account, Address, Budget, Charge, Key, Name};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -47,9 +47,9 @@ pub fn session_cost(name: &Name, queue: Option<&QueueSpec>) -> usize {
 /// What is declared.
 pub struct Topology {
     exchanges: BTreeMap<Name, Exchange>,
-    queues: HashMap<Name, Arc<Queue>>,
+    queues: BTreeMap<Name, Arc<Queue>>,
     queues_by_id: BTreeMap<LogId, Arc<Queue>>,
-    sessions: HashMap<Name, Arc<Named>>,
+    sessions: BTreeMap<Name, Arc<Named>>,
     sessions_by_id: BTreeMap<SessionId, NamedSession>,
     /// The same bindings that the matchers hold, by where they lead.
     bound: BTreeMap<Target, Bindings>,
@@ -88,9 +88,9 @@ impl Topology {
     ) -> Self {
         let mut topology = Topology {
             exchanges: BTreeMap::new(),
-            queues: HashMap::new(),
+            queues: BTreeMap::new(),
             queues_by_id: BTreeMap::new(),
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             sessions_by_id: BTreeMap::new(),
             bound: BTreeMap::new(),
             bindings_count: 0,
@@ -420,6 +420,16 @@ impl Topology {
         self.sessions_by_id.values().map(|known| &known.session)
     }
 
+    /// The next `max` queues by name, behind that one.
+    pub fn queues_behind(&self, after: Option<&str>, max: usize) -> Vec<Arc<Queue>> {
+        behind(&self.queues, after, max)
+    }
+
+    /// The next `max` named sessions by name, behind that one.
+    pub fn sessions_behind(&self, after: Option<&str>, max: usize) -> Vec<Arc<Named>> {
+        behind(&self.sessions, after, max)
+    }
+
     /// The next `max` queues behind that one.
     pub fn queues_after(&self, after: LogId, max: usize) -> Vec<Arc<Queue>> {
         let behind = (Bound::Excluded(after), Bound::Unbounded);
@@ -480,6 +490,12 @@ impl Exchange {
         kept.shrink(before.saturating_sub(self.matcher.bytes()));
         found
     }
+}
+
+/// The next `max` of these, by name, behind that one.
+fn behind<T: Clone>(all: &BTreeMap<Name, T>, after: Option<&str>, max: usize) -> Vec<T> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    all.range::<str, _>((from, Bound::Unbounded)).take(max).map(|(_, one)| one.clone()).collect()
 }
 
 /// Bindings changed: of which keys the routes may have changed.

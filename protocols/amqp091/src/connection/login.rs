@@ -11,8 +11,8 @@ use crate::mapping::errors;
 use bytes::{Buf, Bytes};
 use crossdock_core::message::lookup;
 use crossdock_core::{
-    Broker, Credentials, Error, ErrorKind, Identity, Name, Origin, Secret, Session, SessionSpec,
-    Value,
+    About, Broker, Credentials, Error, ErrorKind, Identity, Name, Origin, Secret, Session,
+    SessionSpec, Value,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::time::Duration;
@@ -105,7 +105,9 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
     }
     let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
     let origin = Origin { listener, peer, ..Origin::default() };
-    let spec = SessionSpec::anonymous(vhost.clone(), origin, identity);
+    let about = About { secure: entrance.secure, ..About::new("amqp", "0-9-1") };
+    let about = about.saying(start_ok.client_properties);
+    let spec = SessionSpec { about, ..SessionSpec::anonymous(vhost.clone(), origin, identity) };
     let session = broker.session(spec).await;
     let mut session = session.map_err(|error| {
         let refusal = match error.kind() {

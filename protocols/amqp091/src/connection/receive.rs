@@ -132,6 +132,7 @@ impl Connection {
             self.session.may_keep(Channel::BYTES).map_err(|error| errors::refusal(&error))?;
         }
         let lane = self.session.lane();
+        self.session.label_lane(lane, channel.into());
         self.lanes.insert(lane, channel);
         let state = Channel::new(lane, self.session.kept());
         self.channels.insert(channel, Slot::Open(Box::new(state)));

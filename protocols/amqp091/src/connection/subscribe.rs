@@ -39,7 +39,9 @@ impl Connection {
             false => state.prefetch = credit,
             true => {
                 state.shared_prefetch.credit = credit;
-                if let Some(pool) = state.shared_prefetch.pool {
+                let (lane, pool) = (state.lane, state.shared_prefetch.pool);
+                self.session.show_prefetch(lane, prefetch_count.into());
+                if let Some(pool) = pool {
                     self.session.set_pool(pool, credit);
                 }
             }

@@ -12,7 +12,7 @@ use crate::mapping::{self, Incoming};
 use crate::options::Options;
 use crate::state::{IN_FLIGHT_MAX, Inbound, Outbound, memo};
 use crossdock_core::{
-    Broker, Consumer, ConsumerSource, Credentials, Credit, Error, ErrorKind, Identity, Name,
+    About, Broker, Consumer, ConsumerSource, Credentials, Credit, Error, ErrorKind, Identity, Name,
     Origin, ParkUntil, QueueSpec, Secret, Session, SessionLife, SessionSpec,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
@@ -297,6 +297,10 @@ fn session_spec(
     life: SessionLife,
 ) -> SessionSpec {
     let name = Name::from(format!("mqtt/{}", origin.client));
+    let version = match connect.version {
+        Version::V311 => "3.1.1",
+        Version::V5 => "5.0",
+    };
     let queue = QueueSpec {
         name: name.clone(),
         durable: life != SessionLife::No,
@@ -310,6 +314,7 @@ fn session_spec(
         life,
         origin,
         identity,
+        about: About { secure: context.entrance.secure, ..About::new("mqtt", version) },
         queue: Some(queue),
     }
 }

@@ -7,7 +7,7 @@ use crate::codec::{Command, Decoder, Headers, Limits, Rules, Version, Writer};
 use crate::mapping::invalid;
 use crate::options::Options;
 use crossdock_core::{
-    Broker, Credentials, Error, ErrorKind, Name, Origin, Secret, Session, SessionSpec,
+    About, Broker, Credentials, Error, ErrorKind, Name, Origin, Secret, Session, SessionSpec,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
 use std::time::Duration;
@@ -82,7 +82,9 @@ pub(super) async fn log_in(
     let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
     let origin = Origin { client: client.into(), listener, peer, ..Origin::default() };
     let vhost = vhost(broker, text("host"));
-    let mut session = broker.session(SessionSpec::anonymous(vhost, origin, identity)).await?;
+    let about = About { secure: entrance.secure, ..About::new("stomp", version.text()) };
+    let spec = SessionSpec { about, ..SessionSpec::anonymous(vhost, origin, identity) };
+    let mut session = broker.session(spec).await?;
     if options.strict_listeners.contains(&entrance.listener) {
         session.tell_denied();
     }

@@ -1,0 +1,127 @@
+//! The registry: every open connection, from its login until it has left. Nothing is in it but what is open, and its lock
+//! is taken when a connection comes or goes and when somebody looks, never for a message.
+
+use crate::broker::vhost::connection::{Connection, LaneTotals};
+use crate::message::Name;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// The connections of a broker.
+#[derive(Debug, Default)]
+pub struct Connections {
+    /// By their numbers, which grow.
+    open: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    /// Sums of those that have left, by protocol: those names are the adapters', so there are few.
+    gone: Mutex<BTreeMap<Name, ProtocolTotals>>,
+}
+
+/// What the connections of one protocol did since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProtocolTotals {
+    /// Open ones.
+    pub connections: u64,
+    /// Opened since the start, and those of them that have left.
+    pub opened: u64,
+    pub closed: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub lanes: LaneTotals,
+}
+
+impl ProtocolTotals {
+    fn add(&mut self, connection: &Connection) {
+        let (received, sent) = connection.traffic.bytes();
+        self.opened += 1;
+        self.bytes_received += received;
+        self.bytes_sent += sent;
+        self.lanes.add(&connection.totals());
+    }
+}
+
+impl Connections {
+    /// A client has logged in.
+    pub fn enter(&self, connection: &Arc<Connection>) {
+        self.open.lock().insert(connection.origin.connection, connection.clone());
+    }
+
+    /// It has left, if it was there.
+    pub fn leave(&self, number: u64) {
+        let mut open = self.open.lock();
+        let Some(connection) = open.remove(&number) else { return };
+        // Under the lock, so that no sum misses it or has it twice.
+        let mut gone = self.gone.lock();
+        let sum = gone.entry(connection.about.protocol.clone()).or_default();
+        sum.add(&connection);
+        sum.closed += 1;
+    }
+
+    /// The next `max` connections behind that number.
+    pub fn after(&self, number: u64, max: usize) -> Vec<Arc<Connection>> {
+        let behind = (Bound::Excluded(number), Bound::Unbounded);
+        self.open.lock().range(behind).take(max).map(|(_, one)| one.clone()).collect()
+    }
+
+    /// The connection of that number.
+    pub fn get(&self, number: u64) -> Option<Arc<Connection>> {
+        self.open.lock().get(&number).cloned()
+    }
+
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    /// What the connections of each protocol did.
+    pub fn totals(&self) -> BTreeMap<Name, ProtocolTotals> {
+        let (open, mut sums) = {
+            let open = self.open.lock();
+            let connections: Vec<Arc<Connection>> = open.values().cloned().collect();
+            (connections, self.gone.lock().clone())
+        };
+        for connection in open {
+            let sum = sums.entry(connection.about.protocol.clone()).or_default();
+            sum.connections += 1;
+            sum.add(&connection);
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::door::request::{About, LaneId};
+    use crate::broker::vhost::connection::LaneEvent;
+    use crate::message::{Origin, Timestamp};
+
+    fn connection(number: u64) -> Arc<Connection> {
+        let origin = Arc::new(Origin { connection: number, ..Origin::default() });
+        let about = About { protocol: "p".into(), ..About::default() };
+        Arc::new(Connection::new(origin, (&"/".into(), None), about, Timestamp(1)))
+    }
+
+    #[test]
+    fn sums_go_on_when_connections_leave() {
+        let all = Connections::default();
+        for number in [3, 5] {
+            let one = connection(number);
+            all.enter(&one);
+            one.traffic.set_received(10 * number);
+            let lane = one.add_lane(LaneId(0));
+            lane.received(true);
+            lane.note(LaneEvent::Confirmed);
+            one.remove_lane(LaneId(0));
+        }
+        let before = all.totals()["p"];
+        assert_eq!((before.connections, before.bytes_received, before.lanes.confirmed), (2, 80, 2));
+        all.leave(3);
+        all.leave(3);
+        let after = all.totals()["p"];
+        assert_eq!((after.connections, after.opened, after.closed), (1, 2, 1));
+        assert_eq!((after.bytes_received, after.lanes), (80, before.lanes));
+        assert_eq!((all.count(), all.after(0, 9).len(), all.after(5, 9).len()), (1, 1, 0));
+        assert!(all.get(5).is_some() && all.get(3).is_none());
+    }
+}
