@@ -1,5 +1,6 @@
 //! Opening a broker: the only file that knows every room.
 
+use super::count::store_transient_counts;
 use super::journal::committer::{self, Committed};
 use super::journal::unit::Unit;
 use super::restart::{catch_up, recovery, snapshot};
@@ -37,6 +38,12 @@ impl Broker {
         let (_, to_trim) = mpsc::channel(TRIMS);
         start_committer(&shared, writer, to_trim);
         Ok(Broker::new(shared))
+    }
+
+    /// Stores what is pending and closes the store.
+    pub async fn close(&self) -> Result<(), Error> {
+        store_transient_counts(self.shared());
+        self.close_store().await
     }
 
     /// Starts the content routes of the default virtual host, after everything else is declared. Call it once.

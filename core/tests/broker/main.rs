@@ -2,11 +2,13 @@
 
 mod accounts;
 mod bindings;
+mod counts;
 mod delivery;
 mod disk_and_memory;
 mod durability;
 mod lifetimes;
 mod limits;
+mod look;
 mod reload;
 mod rights;
 mod routes;
