@@ -1,5 +1,5 @@
-//! The sums of what a broker has counted, and the audit: which addresses do not balance. Whoever shows them is outside of
-//! the core.
+//! The sums of what a broker has counted, and the audit: which addresses do not balance. Whoever shows them is
+//! outside of the core.
 
 use super::operations::ops::Ops;
 use super::shared::{Broker, Shared};
@@ -79,7 +79,7 @@ pub struct VhostTotals {
     pub depth: Depth,
     /// What was published, and what became of it.
     pub exchanges: ExchangeTotals,
-    /// Publishes that were dropped, and whose publishers were sent no refusal: without a right, and by a queue or route.
+    /// Publishes that were dropped, and whose publishers were sent no refusal: without a right; by a queue or route.
     pub dropped_denied: u64,
     pub dropped_refused: u64,
 }
@@ -164,12 +164,12 @@ fn audit(vhost: &Vhost, found: &mut Vec<Imbalance>) {
 }
 
 impl Broker {
-    /// Every address that does not balance, with its numbers. Each queue is looked at under its lock, so that its numbers
-    /// are of one moment; nothing else waits for it.
+    /// Every address that does not balance, with its numbers. Each queue is looked at under its lock, so that its
+    /// numbers are of one moment; nothing else waits for it.
     ///
     /// A queue balances when what was published, moved and dead-lettered into it = what was consumed, dead-lettered,
-    /// dropped, purged, moved out or deleted, what expired or was lost as transient at a restart, and what waits there. An
-    /// exchange does when what was published to it = what was routed, unroutable and refused.
+    /// dropped, purged, moved out or deleted, what expired or was lost as transient at a restart, and what waits there.
+    /// An exchange does when what was published to it = what was routed, unroutable and refused.
     pub fn audit(&self) -> Vec<Imbalance> {
         let mut found = Vec::new();
         self.shared().all_vhosts().iter().for_each(|vhost| audit(vhost, &mut found));

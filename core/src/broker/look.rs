@@ -1,9 +1,9 @@
-//! What there is, as whoever looks at the broker from outside sees it: copies, a page at a time, by name. No lock is held
-//! longer than it takes to find a page's objects, none between two pages, and none of a queue's at all: the numbers are
-//! counters that are read as they are, and may be of moments that are a little apart.
+//! What there is, as whoever looks at the broker from outside sees it: copies, a page at a time, by name. No lock is
+//! held longer than it takes to find a page's objects, none between two pages, and none of a queue's at all: the
+//! numbers are counters that are read as they are, and may be of moments that are a little apart.
 //!
-//! A page begins behind the last name of the one before, so nothing that stays is left out or shown twice, whatever comes
-//! and goes meanwhile. Who may look is the caller's to decide.
+//! A page begins behind the last name of the one before, so nothing that stays is left out or shown twice, whatever
+//! comes and goes meanwhile. Who may look is the caller's to decide.
 
 use super::door::request::{About, LaneId, SessionLife};
 use super::shared::connections::ProtocolTotals;
@@ -357,8 +357,8 @@ impl Broker {
         Ok(counts.map(|counts| counts.totals()).unwrap_or_default())
     }
 
-    /// The bindings of a virtual host, by where they lead, and where the next page begins; none: there are no more. About
-    /// `max`: those of one destination stand on one page.
+    /// The bindings of a virtual host, by where they lead, and where the next page begins; none: there are no more.
+    /// About `max`: those of one destination stand on one page.
     pub fn look_at_bindings(
         &self,
         vhost: &str,
@@ -375,23 +375,27 @@ impl Broker {
 
     /// The open connections behind the one of that number, in the order in which they were opened.
     pub fn look_at_connections(&self, after: u64, max: usize) -> Vec<ConnectionLook> {
-        let found = self.shared().connections.after(after, max);
+        let found = self.shared().users.connections.after(after, max);
         found.iter().map(|connection| connection_look(connection)).collect()
     }
 
     /// One connection; none: it is not open (any more).
     pub fn look_at_connection(&self, number: u64) -> Option<ConnectionLook> {
-        self.shared().connections.get(number).map(|connection| connection_look(&connection))
+        self.shared().users.connections.get(number).map(|connection| connection_look(&connection))
     }
 
     /// The channels of a connection, the oldest first; none: it is not open (any more).
     pub fn look_at_channels(&self, connection: u64) -> Option<Vec<ChannelLook>> {
-        self.shared().connections.get(connection).map(|connection| channel_looks(&connection))
+        self.shared().users.connections.get(connection).map(|connection| channel_looks(&connection))
     }
 
     /// The consumers of a connection, the oldest first; none: it is not open (any more).
     pub fn look_at_consumers(&self, connection: u64) -> Option<Vec<ConsumerLook>> {
-        self.shared().connections.get(connection).map(|connection| consumer_looks(&connection))
+        self.shared()
+            .users
+            .connections
+            .get(connection)
+            .map(|connection| consumer_looks(&connection))
     }
 
     /// The named sessions of a virtual host, by name.
@@ -428,8 +432,8 @@ impl Broker {
                 exhausted: pressure.disk.is_exhausted.load(Ordering::Acquire),
             },
             publishers_held: pressure.held_count(),
-            connections: shared.connections.count(),
-            protocols: shared.connections.totals().into_iter().collect(),
+            connections: shared.users.connections.count(),
+            protocols: shared.users.connections.totals().into_iter().collect(),
             logins: shared.users.logins(),
             logins_refused: self.refused_logins(),
             rights_refused: self.refused_rights(),

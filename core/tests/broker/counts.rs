@@ -115,7 +115,7 @@ async fn traffic(c: &mut Client, seed: usize) {
         };
         c.settle(std::slice::from_ref(delivery), outcome);
     }
-    if seed % 5 == 0 {
+    if seed.is_multiple_of(5) {
         c.session.purge("b").await.expect("purged");
     }
     c.session.sync().await.expect("stored");

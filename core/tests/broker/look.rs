@@ -44,7 +44,7 @@ async fn a_connection_is_there_from_its_login_until_it_leaves() {
     let got = c.take(2).await;
     c.settle(&got[..1], Outcome::Accepted);
     c.take(1).await;
-    let (_, mut second) = (c.session.lane(), stage.client().await);
+    let (_, second) = (c.session.lane(), stage.client().await);
     second.session.close().await.expect("closed");
 
     let look = stage.broker.look_at_connection(all[0].number).expect("open");
@@ -84,11 +84,20 @@ async fn a_refused_publish_is_in_its_channels_counts() {
     let publish = Publish { confirm: false, ..Publish::new(message, true) };
     c.session.publish(c.lane, publish);
     c.durable(topic("$SYS/x"), "x").await;
+    let room = [("x-max-length", Value::I32(0)), ("x-overflow", Value::text("reject-publish"))];
+    c.declare(queue("none", &room)).await;
+    let other = c.session.lane();
+    for lane in [other, c.lane] {
+        let message = c.message(Address::queue("none"), "x", |_| {});
+        c.session.publish(lane, Publish { confirm: false, ..Publish::new(message, true) });
+    }
+    c.session.flush();
     let number = c.session.origin().connection;
     let channels = stage.broker.look_at_channels(number).expect("open");
     let totals = channels[0].totals;
-    assert_eq!((totals.received, totals.asked), (2, 1));
-    assert_eq!((totals.refused, totals.dropped), (1, 1));
+    assert_eq!((totals.received, totals.asked), (3, 1));
+    assert_eq!((totals.refused, totals.dropped), (1, 2));
+    assert_eq!((channels[1].totals.received, channels[1].totals.dropped), (1, 1));
 }
 
 #[tokio::test]

@@ -188,6 +188,11 @@ async fn what_an_old_route_left_is_moved_on() {
         assert_eq!(drained, wanted, "{to:?}");
         let ready = ["plain", "elsewhere", "dead-letters"].map(|queue| client.ready(queue));
         assert_eq!(ready, if to.is_some() { [0, 2, 0] } else { [1, 0, 1] });
+        let totals = &stage.broker.totals()[0].1.records;
+        assert_eq!((totals.came(CameBy::Move), totals.left(LeftBy::Moved)), (2, 2));
+        assert!(stage.broker.audit().is_empty());
+        let stage = stage.crash().await;
+        assert_eq!(stage.broker.totals()[0].1.records.came(CameBy::Move), 2, "it is stored");
         let gone = stage.broker.drain_route("gate", None).await.expect_err("its queue is gone");
         assert_eq!(gone.kind(), ErrorKind::NotFound);
     }

@@ -3,7 +3,7 @@
 //!
 //! | file | the bytes of |
 //! |---|---|
-//! | `ops` | operations |
+//! | `op` `ops` | operations |
 //! | `specs` | what is declared |
 //! | `accounts` | users and their rights |
 //! | `messages` | a message |
@@ -13,6 +13,7 @@
 pub mod accounts;
 pub mod known;
 pub mod messages;
+pub mod op;
 pub mod ops;
 pub mod settles;
 pub mod specs;

@@ -1,5 +1,5 @@
-//! The bytes of how records come and go otherwise than by being published and consumed, and of what queues have counted:
-//! docs/STORE.md, codes 30 to 33.
+//! The bytes of how records come and go otherwise than by being published and consumed, and of what queues have
+//! counted: docs/STORE.md, codes 30 to 33.
 
 use super::ops::Op;
 use crate::exchange::LogId;

@@ -1,8 +1,8 @@
 //! What queues had counted, counted on from the snapshot through the journal behind it.
 //!
-//! A snapshot is taken while traffic flows, so it says for each queue up to which entry its counts go: the entries behind
-//! that are counted here, once each. Stores from before queues counted have none: what such a queue holds has come, and
-//! what it settled since the snapshot.
+//! A snapshot is taken while traffic flows, so it says for each queue up to which entry its counts go: the entries
+//! behind that are counted here, once each. Stores from before queues counted have none: what such a queue holds has
+//! come, and what it settled since the snapshot.
 
 use crate::log::Log;
 use crate::store::Pos;
@@ -51,8 +51,8 @@ impl StoredCounts {
         }
     }
 
-    /// The queue of that log counts on from here. What was not stored is gone. `is_damaged`: entries of the journal were
-    /// lost, so that the counts may not be right, and are put right.
+    /// The queue of that log counts on from here. What was not stored is gone. `is_damaged`: entries of the journal
+    /// were lost, so that the counts may not be right, and are put right.
     pub fn restore(mut self, log: &Log, counts: &QueueCounts, is_damaged: bool) {
         let lost = self.transient.came_all().saturating_sub(self.transient.left_all());
         self.transient.add_left(LeftBy::TransientLost, lost);

@@ -280,14 +280,10 @@ impl Recovered {
     fn apply_topology(&mut self, op: Op, pos: Pos) {
         match op {
             Op::Counts { queue, upto, tally } => {
-                if let Some(queue) = self.queues.get_mut(&queue) {
-                    queue.counts.set(upto, tally);
-                }
+                _ = self.queues.get_mut(&queue).map(|queue| queue.counts.set(upto, tally));
             }
             Op::TransientCounts { queue, tally } => {
-                if let Some(queue) = self.queues.get_mut(&queue) {
-                    queue.counts.set_transient(tally);
-                }
+                _ = self.queues.get_mut(&queue).map(|queue| queue.counts.set_transient(tally));
             }
             Op::Queue { vhost, id, mut spec } => {
                 detach(&mut spec.arguments);

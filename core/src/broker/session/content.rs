@@ -8,7 +8,7 @@ use crate::broker::turn::plan::Obstacle;
 use crate::broker::vhost::content_path::ContentPath;
 use crate::log::Offset;
 use crate::message::Message;
-use crate::subscription::{ConsumerId, Outcome};
+use crate::subscription::{ConsumerId, LeftBy, Outcome};
 use std::sync::Arc;
 
 impl Session {
@@ -25,7 +25,7 @@ impl Session {
         let (shared, vhost) = (self.shared(), self.vhost().clone());
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         self.turn.resume(context, path, message, judged)?;
-        self.settle_at_once(consumer, &[offset], &Outcome::Accepted);
+        self.settle_at_once(consumer, &[offset], &self.done_with());
         Ok(())
     }
 
@@ -42,8 +42,21 @@ impl Session {
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         let is_handled = self.turn.go_on_without(context, path, message)?;
         if is_handled {
-            self.settle_at_once(consumer, &[offset], &Outcome::Accepted);
+            self.settle_at_once(consumer, &[offset], &self.done_with());
         }
         Ok(is_handled)
+    }
+
+    /// What this session does with the messages of its queue is counted as moved by an operator from now on.
+    pub fn moves(&mut self) {
+        self.turn.moves = true;
+    }
+
+    /// How a message leaves the queue with what it led to.
+    fn done_with(&self) -> Outcome {
+        match self.turn.moves {
+            true => Outcome::Removed(LeftBy::Moved),
+            false => Outcome::Accepted,
+        }
     }
 }

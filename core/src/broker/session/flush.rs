@@ -8,11 +8,13 @@ use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::turn::context::Context;
 use crate::broker::turn::run::{Terms, Turn};
+use crate::broker::vhost::connection::LaneEvent;
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Account, Message};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,12 +41,30 @@ pub(super) struct Waiting {
     is_done_before: bool,
     /// Memos to be stored unless their messages are refused, by index.
     memos: Vec<(usize, Memo)>,
+    /// From which index on messages are of which lane, and the index behind the last one.
+    lanes: SmallVec<[(usize, LaneId); 1]>,
+    end: usize,
 }
 
 impl Waiting {
     /// How many publishes there are.
     pub fn count(&self) -> usize {
         self.messages
+    }
+
+    /// The message of that index is of that lane.
+    #[inline]
+    fn note_lane(&mut self, index: usize, lane: LaneId) {
+        self.end = index + 1;
+        if self.lanes.last().is_none_or(|(_, last)| *last != lane) {
+            self.lanes.push((index, lane));
+        }
+    }
+
+    /// Whose message that index is; none: nobody published it in this flush.
+    fn lane_of(&self, index: usize) -> Option<LaneId> {
+        let begun = self.lanes.iter().rev().find(|(first, _)| *first <= index);
+        begun.filter(|_| index < self.end).map(|(_, lane)| *lane)
     }
 
     /// Adds the confirm of a publish that has happened before.
@@ -185,6 +205,16 @@ impl Session {
             }
         }
         self.turn.told(&waiting.indices);
+        let untold: Vec<usize> = self.turn.untold().collect();
+        for lane in untold.into_iter().filter_map(|index| waiting.lane_of(index)) {
+            self.note_dropped(lane);
+        }
+    }
+
+    fn note_dropped(&mut self, lane: LaneId) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.counts.note(LaneEvent::Dropped);
+        }
     }
 
     /// True when the last flush left publishes for the next one, because of what others have to do in between, and not
@@ -400,6 +430,7 @@ impl Session {
             match self.route(context, &message, confirm || terms == Terms::Refusable) {
                 Ok(route) => {
                     let taken = self.turn.publish(context, &message, &route, terms);
+                    waiting.note_lane(taken.index, lane);
                     let is_unroutable = |turn: &Turn| {
                         let refusal = turn.refusal(taken.index);
                         refusal.is_some_and(|why| why.kind() == ErrorKind::Unroutable)
@@ -424,6 +455,9 @@ impl Session {
                     waiting.no_route.get_or_insert_with(|| why.clone());
                     let is_denied = why.kind() == ErrorKind::Refused;
                     let tells = is_denied && self.status.tells_denied;
+                    if terms == Terms::Untold && !tells {
+                        self.note_dropped(lane);
+                    }
                     if terms == Terms::Untold && is_denied && !tells {
                         context.vhost.note_drop(DropReason::Denied, message.address(), &why);
                     }

@@ -99,7 +99,7 @@ impl Session {
             shared.timers.cancel(&TimerEvent::LoginExpires(connection));
         }
         shared.users.disconnected(&self.inbox);
-        shared.connections.leave(connection);
+        shared.users.connections.leave(connection);
         self.vhost.content.read().iter().for_each(|route| route.forget(&self.inbox));
         if let Some(ended) = left {
             removal::owner_gone(&shared, self.id, now, ended);

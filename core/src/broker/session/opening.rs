@@ -126,7 +126,7 @@ fn open(broker: &Broker, spec: &SessionSpec, whose: Whose) -> Result<(Session, O
     let mut session = Session::new(broker.clone(), vhost, opened.id, (inbox, subject));
     (session.named, session.status.resumed) = (opened.named.clone(), opened.resumed);
     if whose == Whose::Client {
-        shared.connections.enter(&session.inbox.connection);
+        shared.users.connections.enter(&session.inbox.connection);
     }
     shared.users.connected(&session.inbox, &spec.identity)?;
     Ok((session, opened))

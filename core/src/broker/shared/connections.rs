@@ -1,5 +1,5 @@
-//! The registry: every open connection, from its login until it has left. Nothing is in it but what is open, and its lock
-//! is taken when a connection comes or goes and when somebody looks, never for a message.
+//! The registry: every open connection, from its login until it has left. Nothing is in it but what is open, and its
+//! lock is taken when a connection comes or goes and when somebody looks, never for a message.
 
 use crate::broker::vhost::connection::{Connection, LaneTotals};
 use crate::message::Name;

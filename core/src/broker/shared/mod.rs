@@ -42,7 +42,6 @@ use crate::message::{Budget, Formats, Message, Name, Timestamp};
 use crate::store::{Pos, Store};
 use background::Background;
 use clock::{Correction, WallClock};
-use connections::Connections;
 use identifiers::Identifiers;
 use journal_position::JournalPosition;
 use loads::Loads;
@@ -66,7 +65,6 @@ pub struct Shared {
     pub settings: LiveSettings,
     pub formats: Formats,
     pub users: Users,
-    pub connections: Connections,
     vhosts: Vhosts,
     pub store: Arc<dyn Store>,
     pub committer: Arc<Committer>,
@@ -105,7 +103,6 @@ impl Shared {
         let (loads, load_asked) = Loads::new();
         let shared = Self {
             users: Users::new(authenticator, accounts, &settings.topic_exchange),
-            connections: Connections::default(),
             vhosts,
             committer: Arc::new(Committer::new(
                 (start.live, start.tail),

@@ -1,5 +1,6 @@
 //! Who may be here: the users, how a login is checked, and the connections whose logins can end before they do.
 
+use super::connections::Connections;
 use super::logins::RefusedLogins;
 use super::vhosts::Vhosts;
 use crate::auth::{Access, Account, Authenticator, Directory, Identity, Login, Secret};
@@ -21,6 +22,7 @@ pub struct Users {
     pub accounts: Arc<Accounts>,
     /// Their connections.
     pub seats: Arc<Seats>,
+    pub connections: Connections,
     pub refused_logins: RefusedLogins,
     /// Logins that were let in since the start.
     logins: AtomicU64,
@@ -86,6 +88,7 @@ impl Users {
             refused_logins: RefusedLogins::default(),
             logins: AtomicU64::new(0),
             seats: Arc::default(),
+            connections: Connections::default(),
             ending: Mutex::default(),
             connected: Mutex::default(),
         }

@@ -265,6 +265,7 @@ struct Drain {
 
 impl Drain {
     async fn run(&mut self, mut session: Session, queue: &Queue) -> Result<(), Error> {
+        session.moves();
         let lane = session.lane();
         let consumer = Consumer {
             source: ConsumerSource::Queue(queue.name.clone()),

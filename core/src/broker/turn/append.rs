@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::LogId;
 use crate::log::{Offset, Overflow};
 use crate::message::{Reason, Timestamp};
-use crate::subscription::{Arrival, CameBy, Departure, bump};
+use crate::subscription::{Arrival, Departure, bump};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl Turn {
     }
 
     fn append(&mut self, context: Context<'_>) {
-        let now = context.now;
+        let (now, moves) = (context.now, self.moves);
         let mut arrivals = std::mem::take(&mut self.arrivals);
         for For { receiver: queue, list, .. } in arrivals.drain() {
             let (messages, placed, refused) = (&self.messages, &mut self.placed, &mut self.refused);
@@ -129,7 +129,7 @@ impl Turn {
                     let once = message.meta().level.min(tags.level()) > 1;
                     let durable = is_durable && (message.meta().durable || once);
                     let stored_tags = durable.then(|| tags.clone());
-                    let by = CameBy::of(&message);
+                    let by = Turn::came_by(moves, &message);
                     let offset = state.sub.append(Arrival { message, tags, durable, by }, now);
                     if let Some(tags) = stored_tags {
                         placed.push((index, queue.clone(), offset, tags));
@@ -152,7 +152,7 @@ impl Turn {
                 continue;
             };
             let places = group.iter().map(|(_, queue, offset, tags)| (queue.id, *offset, tags));
-            let by = CameBy::of(message);
+            let by = Turn::came_by(self.moves, message);
             let index = self.unit.ops.record((message, now, by), places);
             self.unit.placed.extend(group.iter().map(|(_, queue, offset, _)| Placed {
                 queue: queue.clone(),

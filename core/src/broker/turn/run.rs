@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::exchange::Tags;
 use crate::log::Offset;
 use crate::message::Message;
-use crate::subscription::{Delivery, Departure};
+use crate::subscription::{CameBy, Delivery, Departure};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
@@ -65,6 +65,8 @@ pub struct Turn {
     pub all_or_nothing: bool,
     /// All that follows from what was done is a part of its unit: a transaction's.
     pub keeps_together: bool,
+    /// What it publishes is moved by an operator, and counted so.
+    pub moves: bool,
     /// Content routes whose queues got something.
     pub(super) fed: Vec<Arc<ContentPath>>,
     /// What this turn has done so far: messages, receivers, exchanges and header comparisons.
@@ -104,6 +106,15 @@ impl Turn {
             if !more {
                 return;
             }
+        }
+    }
+
+    /// How a message comes to its queues.
+    #[inline]
+    pub(super) fn came_by(moves: bool, message: &Message) -> CameBy {
+        match CameBy::of(message) {
+            CameBy::Publish if moves => CameBy::Move,
+            by => by,
         }
     }
 
@@ -163,6 +174,11 @@ impl Turn {
     /// The refusals of these messages are somebody's concern already.
     pub fn told(&mut self, indices: &[usize]) {
         self.refused.told(indices);
+    }
+
+    /// Indices of refused messages whose publishers get no answer.
+    pub fn untold(&self) -> impl Iterator<Item = usize> {
+        self.refused.untold().map(|(index, _)| index)
     }
 
     /// Counts as dropped the refused messages whose publishers get no answer.
