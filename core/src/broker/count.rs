@@ -146,15 +146,27 @@ fn totals(vhost: &Vhost) -> VhostTotals {
     sum
 }
 
-fn audit(vhost: &Vhost, found: &mut Vec<Imbalance>) {
-    let name = &vhost.name;
-    queues(vhost, |queue| {
+/// Adds those of the next `max` queues behind that one that do not balance, each looked at under its lock. The last one
+/// that was looked at; none: there are no more.
+pub fn audit_queues(
+    vhost: &Vhost,
+    (last, max): (LogId, usize),
+    found: &mut Vec<Imbalance>,
+) -> Option<LogId> {
+    let some = vhost.topology.read().queues_after(last, max);
+    for queue in &some {
         let totals = queue.totals();
         if totals.missing() != 0 {
-            let (vhost, queue, totals) = (name.clone(), queue.name.clone(), Box::new(totals));
-            found.push(Imbalance::Queue { vhost, queue, totals });
+            let (vhost, queue) = (vhost.name.clone(), queue.name.clone());
+            found.push(Imbalance::Queue { vhost, queue, totals: Box::new(totals) });
         }
-    });
+    }
+    some.last().map(|queue| queue.id)
+}
+
+/// Adds the exchanges that do not balance.
+pub fn audit_exchanges(vhost: &Vhost, found: &mut Vec<Imbalance>) {
+    let name = &vhost.name;
     exchanges(vhost, |exchange, totals| {
         if totals.unaccounted != 0 {
             let (vhost, exchange) = (name.clone(), exchange.clone());
@@ -172,7 +184,13 @@ impl Broker {
     /// An exchange does when what was published to it = what was routed, unroutable and refused.
     pub fn audit(&self) -> Vec<Imbalance> {
         let mut found = Vec::new();
-        self.shared().all_vhosts().iter().for_each(|vhost| audit(vhost, &mut found));
+        for vhost in self.shared().all_vhosts().iter() {
+            let mut next = Some(LogId(0));
+            while let Some(last) = next {
+                next = audit_queues(vhost, (last, SLICE), &mut found);
+            }
+            audit_exchanges(vhost, &mut found);
+        }
         found
     }
 

@@ -2,6 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `audit` | looks whether all that was counted comes out |
 //! | `due` | acts on timers |
 //! | `clock` | lets the clock follow the system's |
 //! | `departures` | dead letters that are more than one turn may do |
@@ -12,6 +13,7 @@
 //! | `routes` | content routes begin; what an old one left is moved on |
 //! | `route_worker` `route_inputs` | consumes the queue of a content route; messages that wait there |
 
+pub mod audit;
 pub mod clock;
 pub mod departures;
 pub mod disk_space;
