@@ -44,10 +44,10 @@ pub use auth::{
 pub use broker::{
     AUDIT, About, AccountSource, Actor, Bind, BindTarget, BindingLook, BindingPlace, Broker,
     ChannelLook, ClientLimits, Confirm, ConfirmOutcome, ConnectionLook, Consumer, ConsumerLook,
-    ConsumerSource, Declared, Destination, DiskLook, DropReason, Events, ExchangeLook,
-    ExchangeTotals, Imbalance, LaneId, LaneTotals, LastFailure, LiveSettings, Memo, MemoryLook,
-    NodeLook, Notice, ObjectCounts, ObjectLimits, OnDetach, Page, ParkId, ParkUntil, PoolId,
-    ProtocolTotals, Publish, QueueLook, QueueStatus, RefusedLogin, Replay, RouteDrained,
+    ConsumerSource, Declared, DeliveredTotals, Destination, DiskLook, DropReason, Events,
+    ExchangeLook, ExchangeTotals, Imbalance, LaneId, LaneTotals, LastFailure, LiveSettings, Memo,
+    MemoryLook, NodeLook, Notice, ObjectCounts, ObjectLimits, OnDetach, Page, ParkId, ParkUntil,
+    PoolId, ProtocolTotals, Publish, QueueLook, QueueStatus, RefusedLogin, Replay, RouteDrained,
     RouteStatus, Session, SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup,
     TopicRules, VhostTotals,
 };

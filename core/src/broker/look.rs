@@ -8,7 +8,9 @@
 use super::door::request::{About, LaneId, SessionLife};
 use super::shared::connections::ProtocolTotals;
 use super::shared::{Broker, Shared};
-use super::vhost::connection::{Connection, ConsumerCounts, LaneCounts, LaneTotals};
+use super::vhost::connection::{
+    Connection, ConsumerCounts, DeliveredTotals, LaneCounts, LaneTotals,
+};
 use super::vhost::exchange_counts::ExchangeTotals;
 use super::vhost::host::Vhost;
 use super::vhost::named::Named;
@@ -92,6 +94,8 @@ pub struct ConnectionLook {
     pub channels: usize,
     /// What all of its channels did, those that are gone included.
     pub totals: LaneTotals,
+    /// What its consumers got, those that are gone included.
+    pub deliveries: DeliveredTotals,
     /// Deliveries that it has not settled.
     pub unsettled: u64,
 }
@@ -235,6 +239,7 @@ fn connection_look(connection: &Connection) -> ConnectionLook {
         sent,
         channels: connection.lanes().len(),
         totals: connection.totals(),
+        deliveries: connection.deliveries(),
         unsettled: connection.consumers().iter().map(|consumer| unsettled(consumer)).sum(),
     }
 }

@@ -54,7 +54,7 @@ pub use settings::{ClientLimits, LiveSettings, ObjectLimits, Settings, Setup, To
 pub use shared::connections::ProtocolTotals;
 pub use shared::{Actor, Broker, RefusedLogin, SessionOwner};
 pub use tasks::routes::RouteDrained;
-pub use vhost::connection::LaneTotals;
+pub use vhost::connection::{DeliveredTotals, LaneTotals};
 pub use vhost::drops::DropReason;
 pub use vhost::exchange_counts::ExchangeTotals;
 pub use vhost::route_counters::{LastFailure, RouteStatus};

@@ -72,6 +72,8 @@ async fn a_connection_is_there_from_its_login_until_it_leaves() {
     let (name, sums) = &node.protocols.iter().find(|(name, _)| &**name == "p").expect("known");
     assert_eq!((&**name, sums.connections, sums.opened, sums.closed), ("p", 0, 1, 1));
     assert_eq!((sums.lanes, sums.bytes_received), (totals, 500));
+    let got = sums.deliveries;
+    assert_eq!((got.delivered, got.acknowledged, got.got_unsettled), (3, 1, 0));
     assert_eq!(node.connections, 1);
     drop(other);
 }

@@ -327,8 +327,9 @@ impl Session {
             };
             self.consumers.insert(id, attachment, &self.vhost.limits.budget);
         }
-        if settles && let Some(attachment) = self.consumers.get(id) {
-            attachment.counts.delivered(1);
+        match self.consumers.get(id) {
+            Some(attachment) => attachment.counts.delivered(1),
+            None => self.inbox.connection.got_unsettled(),
         }
         Some((delivery, ready))
     }

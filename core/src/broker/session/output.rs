@@ -51,6 +51,7 @@ impl Session {
             let size = delivery.message.size();
             if delivery.consumer == ConsumerId::DIRECT {
                 self.output.taken.direct_bytes += size;
+                self.inbox.connection.direct();
                 continue;
             }
             self.output.taken.messages += 1;

@@ -61,7 +61,7 @@ impl Session {
             state.sub.dispatch(now, effects);
             settled
         });
-        attachment.counts.settled(settled as u64);
+        attachment.counts.settled(settled as u64, matches!(outcome, Outcome::Accepted));
         if let Some(upto) = pending {
             let queue = queue.clone();
             // They leave in their order: the last one is waited for.

@@ -1,7 +1,7 @@
 //! The registry: every open connection, from its login until it has left. Nothing is in it but what is open, and its
 //! lock is taken when a connection comes or goes and when somebody looks, never for a message.
 
-use crate::broker::vhost::connection::{Connection, LaneTotals};
+use crate::broker::vhost::connection::{Connection, DeliveredTotals, LaneTotals};
 use crate::message::Name;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub struct ProtocolTotals {
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub lanes: LaneTotals,
+    pub deliveries: DeliveredTotals,
 }
 
 impl ProtocolTotals {
@@ -37,6 +38,7 @@ impl ProtocolTotals {
         self.bytes_received += received;
         self.bytes_sent += sent;
         self.lanes.add(&connection.totals());
+        self.deliveries.add(&connection.deliveries());
     }
 }
 

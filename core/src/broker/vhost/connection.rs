@@ -25,8 +25,60 @@ pub struct Connection {
     pub traffic: Traffic,
     lanes: Mutex<Vec<Arc<LaneCounts>>>,
     consumers: Mutex<BTreeMap<ConsumerId, Arc<ConsumerCounts>>>,
-    /// Lanes that are gone.
+    own: OwnDeliveries,
+    /// What lanes and consumers that are gone have counted.
     gone_lanes: Mutex<LaneTotals>,
+    gone_consumers: Mutex<DeliveredTotals>,
+}
+
+/// Deliveries of a connection that are no consumer's.
+#[derive(Debug, Default)]
+struct OwnDeliveries {
+    direct: AtomicU64,
+    direct_dropped: AtomicU64,
+    got_unsettled: AtomicU64,
+}
+
+/// What the consumers of a connection got, as numbers of some moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeliveredTotals {
+    /// To consumers that settle.
+    pub delivered: u64,
+    /// To consumers that do not.
+    pub delivered_unsettled: u64,
+    /// Single messages to whoever asked, and settles.
+    pub got: u64,
+    /// The same, without settling.
+    pub got_unsettled: u64,
+    /// Of `delivered` and `got`, those that were accepted.
+    pub acknowledged: u64,
+    /// At level 0, straight to the session.
+    pub direct: u64,
+    /// The same, dropped because too much waited for the connection.
+    pub direct_dropped: u64,
+}
+
+impl DeliveredTotals {
+    /// Both together.
+    pub fn add(&mut self, other: &DeliveredTotals) {
+        self.delivered += other.delivered;
+        self.delivered_unsettled += other.delivered_unsettled;
+        self.got += other.got;
+        self.got_unsettled += other.got_unsettled;
+        self.acknowledged += other.acknowledged;
+        self.direct += other.direct;
+        self.direct_dropped += other.direct_dropped;
+    }
+
+    fn add_consumer(&mut self, consumer: &ConsumerCounts) {
+        let delivered = read(&consumer.delivered);
+        match (consumer.is_getter, consumer.settles) {
+            (true, _) => self.got += delivered,
+            (false, true) => self.delivered += delivered,
+            (false, false) => self.delivered_unsettled += delivered,
+        }
+        self.acknowledged += read(&consumer.acknowledged);
+    }
 }
 
 /// Bytes between the peer and the adapter; inside TLS and WebSocket, where there are any.
@@ -192,6 +244,7 @@ pub struct ConsumerCounts {
     prefetch: AtomicU32,
     delivered: AtomicU64,
     settled: AtomicU64,
+    acknowledged: AtomicU64,
 }
 
 impl ConsumerCounts {
@@ -209,6 +262,7 @@ impl ConsumerCounts {
             prefetch: AtomicU32::new(0),
             delivered: AtomicU64::new(0),
             settled: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
         }
     }
 
@@ -223,10 +277,13 @@ impl ConsumerCounts {
         bump(&self.delivered, count);
     }
 
-    /// It is done with so many.
+    /// It is done with so many, and its client has accepted them or not.
     #[inline]
-    pub fn settled(&self, count: u64) {
+    pub fn settled(&self, count: u64, is_accepted: bool) {
         bump(&self.settled, count);
+        if is_accepted && self.settles {
+            bump(&self.acknowledged, count);
+        }
     }
 
     /// How much it may have unsettled, what it got, and what of that it has settled.
@@ -252,7 +309,9 @@ impl Connection {
             traffic: Traffic::default(),
             lanes: Mutex::default(),
             consumers: Mutex::default(),
+            own: OwnDeliveries::default(),
             gone_lanes: Mutex::default(),
+            gone_consumers: Mutex::default(),
         }
     }
 
@@ -291,7 +350,37 @@ impl Connection {
 
     /// A consumer leaves.
     pub fn remove_consumer(&self, id: ConsumerId) {
-        self.consumers.lock().remove(&id);
+        let mut consumers = self.consumers.lock();
+        if let Some(gone) = consumers.remove(&id) {
+            self.gone_consumers.lock().add_consumer(&gone);
+        }
+    }
+
+    /// Its task took a delivery of level 0.
+    #[inline]
+    pub fn direct(&self) {
+        bump(&self.own.direct, 1);
+    }
+
+    /// A delivery of level 0 was dropped. One writer at a time: the inbox's lock.
+    pub fn direct_dropped(&self) {
+        bump(&self.own.direct_dropped, 1);
+    }
+
+    /// Its client asked for a single message, got one, and does not settle.
+    pub fn got_unsettled(&self) {
+        bump(&self.own.got_unsettled, 1);
+    }
+
+    /// What its consumers got, those that are gone included.
+    pub fn deliveries(&self) -> DeliveredTotals {
+        let consumers = self.consumers.lock();
+        let mut sum = *self.gone_consumers.lock();
+        consumers.values().for_each(|consumer| sum.add_consumer(consumer));
+        sum.direct += read(&self.own.direct);
+        sum.direct_dropped += read(&self.own.direct_dropped);
+        sum.got_unsettled += read(&self.own.got_unsettled);
+        sum
     }
 
     /// Its consumers, by their ids; those of single gets, too.

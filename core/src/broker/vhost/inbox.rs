@@ -10,7 +10,7 @@ use crate::subscription::{ConsumerId, Credit, Delivery, Pool, Woken};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// What may be on its way from the queues to a connection's socket, besides what its consumers may have unsettled.
@@ -30,8 +30,6 @@ pub struct Inbox {
     /// Bytes of level-0 deliveries that were not written yet, and their limit.
     direct_bytes: AtomicUsize,
     direct_bytes_max: usize,
-    /// Level-0 deliveries that found the inbox full.
-    pub dropped: AtomicU64,
     /// Units with the committer, and the bytes of their messages.
     pub outstanding: AtomicUsize,
     pub uncommitted: AtomicUsize,
@@ -69,7 +67,6 @@ impl Inbox {
             notify: Notify::new(),
             direct_bytes: AtomicUsize::new(0),
             direct_bytes_max,
-            dropped: AtomicU64::new(0),
             outstanding: AtomicUsize::new(0),
             uncommitted: AtomicUsize::new(0),
             held: AtomicBool::new(false),
@@ -107,7 +104,8 @@ impl Inbox {
             let size = delivery.message.size();
             let waiting = self.direct_bytes.load(Ordering::Relaxed);
             if waiting > 0 && waiting + size > self.direct_bytes_max {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                // Under the inbox's lock.
+                self.connection.direct_dropped();
                 continue;
             }
             self.direct_bytes.fetch_add(size, Ordering::Relaxed);
@@ -218,7 +216,7 @@ mod tests {
         inbox.deliver_direct((0..5).map(delivery));
         let mut events = Events::default();
         inbox.take(&mut events);
-        assert_eq!((events.deliveries.len(), inbox.dropped.load(Ordering::Relaxed)), (2, 3));
+        assert_eq!((events.deliveries.len(), inbox.connection.deliveries().direct_dropped), (2, 3));
         inbox.direct_written(2 * size);
         inbox.deliver_direct((0..1).map(delivery));
         inbox.take(&mut events);
