@@ -3,6 +3,7 @@
 //! Those that have credit stand in a line; the others are in nobody's way until credit comes back.
 
 use super::buckets::Buckets;
+use super::counts::Handed;
 use super::flight::InFlight;
 use super::handles::HandleMap;
 use super::line::{Line, Link};
@@ -33,8 +34,8 @@ pub struct Attached {
     pub window: Option<Arc<Pool>>,
     /// It gets single records when it asks, and counts as nobody's consumer.
     pub is_getter: bool,
-    /// What it gets has to be settled.
-    pub settles: bool,
+    /// As what it gets counts.
+    pub handed: Handed,
     /// Its own session's publishes are not for it.
     pub skip_own: Option<Arc<Origin>>,
     /// Gets nothing more; stays until what it has is settled.
@@ -57,7 +58,7 @@ impl Attached {
             pools: SmallVec::new(),
             window: None,
             is_getter: false,
-            settles: true,
+            handed: Handed::Delivered,
             skip_own: None,
             stopped: false,
             credit,
@@ -365,18 +366,18 @@ impl Consumers {
         self.in_flight.1 = self.in_flight.1.saturating_sub(bytes);
     }
 
-    /// Notes a delivery: to whom, whether it has to be settled, and whether it was asked for as a single one.
+    /// Notes a delivery: to whom, and as what it counts.
     pub(super) fn gave(
         &mut self,
         handle: Handle,
         offset: Offset,
         size: u32,
-    ) -> Option<(ConsumerId, bool, bool)> {
+    ) -> Option<(ConsumerId, Handed)> {
         let consumer = self.all.get_mut(handle)?;
         consumer.in_flight.give(offset, size);
         self.in_flight.0 += 1;
         self.in_flight.1 += u64::from(size);
-        let to = (consumer.id, consumer.settles, consumer.is_getter);
+        let to = (consumer.id, consumer.handed);
         match consumer.has_credit() {
             true if self.skipping.is_empty() => {
                 if !self.line.is_only(handle) {

@@ -283,17 +283,33 @@ struct Rare {
     left: [AtomicU64; LeftBy::ALL.len()],
 }
 
+/// How a record was handed out: to a consumer or to whoever asked for a single one, and whether it is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Handed {
+    Delivered,
+    DeliveredUnsettled,
+    Got,
+    GotUnsettled,
+}
+
+impl Handed {
+    /// What a consumer is handed.
+    pub fn to(is_getter: bool, settles: bool) -> Self {
+        match (is_getter, settles) {
+            (false, true) => Handed::Delivered,
+            (false, false) => Handed::DeliveredUnsettled,
+            (true, true) => Handed::Got,
+            (true, false) => Handed::GotUnsettled,
+        }
+    }
+}
+
 /// What consumers got.
 #[derive(Debug, Default)]
 pub struct Deliveries {
-    /// To consumers that settle.
-    pub delivered: AtomicU64,
-    /// To consumers that do not.
-    pub delivered_unsettled: AtomicU64,
-    /// Single records to whoever asked, and settles.
-    pub got: AtomicU64,
-    /// The same, without settling.
-    pub got_unsettled: AtomicU64,
+    /// What was handed out, by [`Handed`].
+    handed: [AtomicU64; 4],
     /// Of all these, those that a consumer may have seen before.
     pub redelivered: AtomicU64,
     /// Records that went back from a consumer to their place.
@@ -307,10 +323,15 @@ pub struct Deliveries {
 /// The same, as numbers of some moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeliveryTotals {
+    /// To consumers that settle.
     pub delivered: u64,
+    /// To consumers that do not.
     pub delivered_unsettled: u64,
+    /// Single records to whoever asked, and settles.
     pub got: u64,
+    /// The same, without settling.
     pub got_unsettled: u64,
+    /// Of all these, those that a consumer may have seen before.
     pub redelivered: u64,
     pub requeued: u64,
     pub got_nothing: u64,
@@ -318,13 +339,25 @@ pub struct DeliveryTotals {
 }
 
 impl Deliveries {
+    /// A record was handed out. Under the queue's lock.
+    #[inline]
+    pub fn handed(&self, how: Handed, is_redelivered: bool) {
+        if let Some(counter) = self.handed.get(how as usize) {
+            bump(counter, 1);
+        }
+        if is_redelivered {
+            bump(&self.redelivered, 1);
+        }
+    }
+
     /// What was counted.
     pub fn totals(&self) -> DeliveryTotals {
+        let [delivered, delivered_unsettled, got, got_unsettled] = &self.handed;
         DeliveryTotals {
-            delivered: read(&self.delivered),
-            delivered_unsettled: read(&self.delivered_unsettled),
-            got: read(&self.got),
-            got_unsettled: read(&self.got_unsettled),
+            delivered: read(delivered),
+            delivered_unsettled: read(delivered_unsettled),
+            got: read(got),
+            got_unsettled: read(got_unsettled),
             redelivered: read(&self.redelivered),
             requeued: read(&self.requeued),
             got_nothing: read(&self.got_nothing),

@@ -38,19 +38,10 @@ fn hand(
     (handle, offset, is_old): (Handle, Offset, bool),
 ) -> Option<Delivery> {
     let message = record.message.clone()?;
-    let (consumer, settles, is_getter) = consumers.gave(handle, offset, record.size)?;
+    let (consumer, how) = consumers.gave(handle, offset, record.size)?;
     record.state = RecordState::InFlight(handle.0);
     let redelivered = is_old || record.seen || record.attempts > 0;
-    let counter = match (is_getter, settles) {
-        (false, true) => &counts.delivered,
-        (false, false) => &counts.delivered_unsettled,
-        (true, true) => &counts.got,
-        (true, false) => &counts.got_unsettled,
-    };
-    bump(counter, 1);
-    if redelivered {
-        bump(&counts.redelivered, 1);
-    }
+    counts.handed(how, redelivered);
     Some(Delivery {
         consumer,
         offset,

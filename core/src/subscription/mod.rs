@@ -31,8 +31,8 @@ mod settle;
 
 pub use consumers::{Attached, Consumers, Handle};
 pub use counts::{
-    CameBy, Deliveries, DeliveryTotals, Depth, Gauges, LeftAs, LeftBy, QueueCounts, QueueTotals,
-    Side, Tally, bump, read,
+    CameBy, Deliveries, DeliveryTotals, Depth, Gauges, Handed, LeftAs, LeftBy, QueueCounts,
+    QueueTotals, Side, Tally, bump, read,
 };
 pub use dispatch::Arrival;
 pub use effects::{ConsumerId, Delivery, Departure, Effects, Outcome};

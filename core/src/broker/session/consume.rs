@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::log::Offset;
 use crate::message::Name;
 use crate::rights::Action;
-use crate::subscription::{Attached, ConsumerId, Credit, Delivery, Outcome};
+use crate::subscription::{Attached, ConsumerId, Credit, Delivery, Handed, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -126,7 +126,7 @@ impl Session {
             let is_first = queue.spec.auto_delete && queue.is_durable() && !state.had_consumer;
             let handle = state.sub.consumers.handle();
             let mut attached = Attached::new(handle, id, consumer.credit);
-            attached.settles = consumer.settles;
+            attached.handed = Handed::to(false, consumer.settles);
             attached.exclusive = consumer.exclusive;
             attached.priority = consumer.priority;
             attached.pools = pools;
@@ -292,7 +292,7 @@ impl Session {
                 let handle = state.sub.consumers.handle();
                 let mut getter = Attached::new(handle, id, Credit { messages: 0, bytes: 0 });
                 getter.is_getter = true;
-                getter.settles = settles;
+                getter.handed = Handed::to(true, settles);
                 state.sub.consumers.attach(getter);
                 handle
             });

@@ -33,7 +33,7 @@ pub(super) struct Plan<'a> {
     pub retained_later: Vec<Message>,
     events: Vec<(Arc<ContentPath>, RouteEvent)>,
     /// Exchanges that results are published to, and whether somebody gets them there.
-    pub published: Vec<(Option<Arc<ExchangeCounts>>, bool)>,
+    pub published: Vec<(Arc<ExchangeCounts>, bool)>,
     /// Routes whose queues get something.
     pub fed: Vec<Arc<ContentPath>>,
     /// Somebody gets something, or it was dropped on purpose.
@@ -198,7 +198,7 @@ impl<'a> Plan<'a> {
         let is_reached = self.is_handled;
         self.is_handled |= before;
         followed.map_err(Stop::Obstacle)?;
-        self.published.push((route.exchange.clone(), is_reached));
+        self.published.extend(route.exchange.clone().map(|exchange| (exchange, is_reached)));
         Ok(is_reached)
     }
 

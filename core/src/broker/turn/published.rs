@@ -8,55 +8,64 @@ use std::sync::Arc;
 /// The publishes of a turn, by exchange.
 #[derive(Default)]
 pub(super) struct Published {
-    at: Vec<AtExchange>,
+    /// The exchange that the last one was at.
+    current: AtExchange,
+    others: Vec<AtExchange>,
     /// Indices of messages of the turn that nobody published now: retained values for a new binding.
     replayed: Vec<usize>,
 }
 
+#[derive(Default)]
 struct AtExchange {
-    counts: Arc<ExchangeCounts>,
+    /// None: there was no publish yet.
+    counts: Option<Arc<ExchangeCounts>>,
     entered: u64,
     totals: ExchangeTotals,
 }
 
+impl AtExchange {
+    fn is_at(&self, exchange: &Arc<ExchangeCounts>) -> bool {
+        self.counts.as_ref().is_some_and(|counts| Arc::ptr_eq(counts, exchange))
+    }
+
+    fn is_named(&self, name: &Name) -> bool {
+        self.counts.as_ref().is_some_and(|counts| counts.name == *name)
+    }
+}
+
 impl Published {
-    /// A message is at that exchange. What [`Published::left`] takes.
+    /// A message is at that exchange.
     #[inline]
-    pub fn entered(&mut self, exchange: Option<&Arc<ExchangeCounts>>) -> usize {
-        let Some(exchange) = exchange else { return usize::MAX };
+    pub fn entered(&mut self, exchange: &Arc<ExchangeCounts>) {
         // Nearly always the one before.
-        let last = self.at.len().wrapping_sub(1);
-        if let Some(at) = self.at.get_mut(last)
-            && Arc::ptr_eq(&at.counts, exchange)
-        {
-            at.entered += 1;
-            return last;
+        if !self.current.is_at(exchange) {
+            self.go_to(exchange);
         }
-        self.entered_anew(exchange)
+        self.current.entered += 1;
     }
 
-    fn entered_anew(&mut self, exchange: &Arc<ExchangeCounts>) -> usize {
-        let known = self.at.iter().position(|at| Arc::ptr_eq(&at.counts, exchange));
-        let index = known.unwrap_or(self.at.len());
-        if known.is_none() {
-            let (counts, totals) = (exchange.clone(), ExchangeTotals::default());
-            self.at.push(AtExchange { counts, entered: 0, totals });
+    /// What follows is about a message at that exchange.
+    #[cold]
+    pub fn go_to(&mut self, exchange: &Arc<ExchangeCounts>) {
+        if self.current.is_at(exchange) {
+            return;
         }
-        if let Some(at) = self.at.get_mut(index) {
-            at.entered += 1;
+        let known = self.others.iter().position(|at| at.is_at(exchange));
+        let next = match known {
+            Some(at) => self.others.swap_remove(at),
+            None => AtExchange { counts: Some(exchange.clone()), ..AtExchange::default() },
+        };
+        let before = std::mem::replace(&mut self.current, next);
+        if before.counts.is_some() {
+            self.others.push(before);
         }
-        index
     }
 
-    /// That message was routed, or nobody was there.
+    /// The message that entered last, or that it was gone to last, was routed, or nobody was there.
     #[inline]
-    pub fn left(&mut self, entered: usize, is_routed: bool) {
-        if let Some(at) = self.at.get_mut(entered) {
-            match is_routed {
-                true => at.totals.routed += 1,
-                false => at.totals.unroutable += 1,
-            }
-        }
+    pub fn left(&mut self, is_routed: bool) {
+        self.current.totals.routed += u64::from(is_routed);
+        self.current.totals.unroutable += u64::from(!is_routed);
     }
 
     /// The message of that index is a retained value for a new binding.
@@ -69,7 +78,8 @@ impl Published {
         if self.replayed.contains(&index) {
             return;
         }
-        if let Some(at) = self.at.iter_mut().find(|at| at.counts.name == *exchange) {
+        let mut all = std::iter::once(&mut self.current).chain(&mut self.others);
+        if let Some(at) = all.find(|at| at.is_named(exchange)) {
             at.totals.routed = at.totals.routed.saturating_sub(1);
             at.totals.refused += 1;
         }
@@ -77,7 +87,7 @@ impl Published {
 
     /// All of them were refused together.
     pub fn refused_all(&mut self) {
-        for at in &mut self.at {
+        for at in std::iter::once(&mut self.current).chain(&mut self.others) {
             at.totals = ExchangeTotals { refused: at.entered, ..ExchangeTotals::default() };
         }
     }
@@ -85,10 +95,20 @@ impl Published {
     /// The turn is finished.
     #[inline]
     pub fn count(&mut self) {
-        for mut at in self.at.drain(..) {
-            at.totals.unaccounted = at.entered.wrapping_sub(at.totals.published()) as i64;
-            at.counts.add(&at.totals);
+        if self.current.entered == 0 && self.others.is_empty() {
+            return;
         }
+        let current = std::mem::take(&mut self.current);
+        for mut at in self.others.drain(..).chain([current]) {
+            at.totals.unaccounted = at.entered.wrapping_sub(at.totals.published()) as i64;
+            if let Some(counts) = at.counts {
+                counts.add(&at.totals);
+            }
+        }
+    }
+
+    /// The messages of the turn are forgotten.
+    pub fn clear(&mut self) {
         self.replayed.clear();
     }
 }
@@ -102,15 +122,17 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| Arc::new(ExchangeCounts::new(&name.into())));
         let mut published = Published::default();
         for (exchange, is_routed) in [(&a, true), (&b, true), (&a, false), (&a, true)] {
-            let entered = published.entered(Some(exchange));
-            published.left(entered, is_routed);
+            published.entered(exchange);
+            published.left(is_routed);
         }
-        let nowhere = published.entered(None);
-        published.left(nowhere, true);
         published.is_replayed(7);
         published.refused(7, &"a".into());
         published.refused(3, &"a".into());
-        published.entered(Some(&b));
+        // One whose outcome comes when another exchange had its turn, and one that has none.
+        published.entered(&a);
+        published.entered(&b);
+        published.go_to(&a);
+        published.left(true);
         published.count();
         let totals = |routed, unroutable, refused, unaccounted| ExchangeTotals {
             routed,
@@ -118,7 +140,7 @@ mod tests {
             refused,
             unaccounted,
         };
-        assert_eq!(a.totals(), totals(1, 1, 1, 0));
+        assert_eq!(a.totals(), totals(2, 1, 1, 0));
         assert_eq!(b.totals(), totals(1, 0, 0, 1), "one of them has no outcome");
     }
 }

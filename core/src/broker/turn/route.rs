@@ -32,7 +32,9 @@ impl Turn {
         terms: Terms,
     ) -> Taken {
         let index = self.messages.len();
-        let entered = self.published.entered(route.exchange.as_ref());
+        if let Some(exchange) = &route.exchange {
+            self.published.entered(exchange);
+        }
         context.shared.charge(message);
         self.messages.push(message.clone());
         self.work += 1 + route.queues.len() + route.sessions.len();
@@ -42,7 +44,10 @@ impl Turn {
         };
         if !route.content.is_empty() && follows() {
             let routed = self.follow_routes(context, (index, message), route, terms);
-            self.published.left(entered, routed);
+            if let Some(exchange) = &route.exchange {
+                self.published.go_to(exchange);
+                self.published.left(routed);
+            }
             return Taken { index, routed };
         }
         let (mut routed, bytes) = (!route.queues.is_empty(), message.size());
@@ -55,7 +60,9 @@ impl Turn {
         if self.all_or_nothing && context.retains(message) {
             self.retained_later.push(message.clone());
         }
-        self.published.left(entered, routed);
+        if route.exchange.is_some() {
+            self.published.left(routed);
+        }
         Taken { index, routed }
     }
 
@@ -178,8 +185,8 @@ impl Turn {
     fn carry_out(&mut self, context: Context<'_>, mut plan: Plan<'_>) -> bool {
         plan.count();
         for (exchange, is_routed) in plan.published.drain(..) {
-            let entered = self.published.entered(exchange.as_ref());
-            self.published.left(entered, is_routed);
+            self.published.entered(&exchange);
+            self.published.left(is_routed);
         }
         self.retained.append(&mut plan.retained);
         self.retained_later.append(&mut plan.retained_later);

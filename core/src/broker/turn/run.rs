@@ -250,6 +250,7 @@ impl Turn {
             self.restore_refused(context);
         }
         self.messages.clear();
+        self.published.clear();
         self.refused.clear();
         self.retained_later.clear();
         self.fed.clear();

@@ -71,6 +71,8 @@ impl SessionHit {
 /// Targets as bindings name them, each as often as a binding leads to it.
 #[derive(Default)]
 pub(super) struct Found {
+    /// The exchange where it begins.
+    pub exchange: Option<Arc<ExchangeCounts>>,
     pub queues: Vec<LogId>,
     /// Tags with whether the session's own publishes are skipped.
     pub sessions: Vec<(SessionId, BindingTag, bool)>,

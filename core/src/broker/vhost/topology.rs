@@ -149,8 +149,13 @@ impl Topology {
                 Some(SessionHit { session, tags: Tags::new(&all), own_tags })
             })
             .collect();
-        let exchange = self.counts_of(&address.exchange).cloned();
-        Route { exchange, queues, sessions, content: Vec::new(), steps: found.steps }
+        Route {
+            exchange: found.exchange,
+            queues,
+            sessions,
+            content: Vec::new(),
+            steps: found.steps,
+        }
     }
 
     /// The counters of an exchange, the default one's for the empty name.

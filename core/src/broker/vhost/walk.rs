@@ -26,10 +26,12 @@ impl Topology {
         let mut found = Found::default();
         if address.is_queue() {
             let name = std::str::from_utf8(address.key.bytes()).unwrap_or_default();
+            found.exchange = self.counts_of("").cloned();
             found.queues.extend(self.queue(name).map(|q| q.id));
             return Some((found, true));
         }
         let first = self.exchange_named(&address.exchange)?;
+        found.exchange = Some(first.counts.clone());
         let mut walk = Walk { topology: self, seen: Seen::default(), next: vec![first] };
         walk.seen.insert(first);
         let cacheable = walk.run((&address.key, fields), visits_max, &mut found);
