@@ -76,6 +76,10 @@ pub fn ports(
             let reason = "has an effect with transport = \"ws\" only";
             mistakes.push(loaded.mistake(key("origins"), reason));
         }
+        if listener.transport == Written::Ws && protocols.iter().any(|p| p.name() == "metrics") {
+            let reason = "is not for metrics, which are asked for by HTTP and not inside WebSocket";
+            mistakes.push(loaded.mistake(key("transport"), reason));
+        }
         let alpn = ListenerSpec::alpn(&protocols, &transport);
         let tls = certificates(loaded, (name, listener), alpn, mistakes);
         let addresses = addresses(loaded, (name, listener), &mut taken, mistakes);

@@ -1,4 +1,4 @@
-//! The memory and file descriptors that this process may use, read from the kernel's files.
+//! The memory and file descriptors that this process may use, and its machine's name, read from the kernel's files.
 
 use std::fs;
 use std::path::Path;
@@ -20,6 +20,16 @@ pub fn memory_bytes() -> u64 {
 pub fn descriptors() -> usize {
     let limit = read("/proc/self/limits").and_then(|text| open_files_of(&text));
     limit.unwrap_or(DESCRIPTORS_DEFAULT)
+}
+
+/// The name of this node for whoever looks at several: `crossdock@` and the machine's name.
+pub fn node_name() -> String {
+    let host = read("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "localhost",
+        name => name,
+    };
+    format!("crossdock@{host}")
 }
 
 fn read(path: impl AsRef<Path>) -> Option<String> {

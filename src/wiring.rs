@@ -2,10 +2,12 @@
 //! dependency in Cargo.toml and a line here.
 
 use crate::config::{self, DeniedPublish, Limits, Loaded, Mistake, Size, Span};
+use crate::machine;
 use crossdock_amqp091::{Amqp091, Options as AmqpOptions};
 use crossdock_auth::{
     CertificateUser, Delays, Logins, ProcessKey, TokenHandle, Verifier, VerifierSettings,
 };
+use crossdock_console::{Doors, Metrics, Node};
 use crossdock_core::store::Store;
 use crossdock_core::{Authenticator, ExchangeSpec, Formats, Name, Protocol};
 use crossdock_mqtt::{Mqtt, Options as MqttOptions};
@@ -19,11 +21,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Every protocol, whether or not a listener speaks it: stored messages of all of them must stay readable.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Protocols {
     amqp: Amqp091,
     mqtt: Mqtt,
     stomp: Stomp,
+    metrics: Metrics,
 }
 
 impl Protocols {
@@ -41,13 +44,14 @@ impl Protocols {
             amqp: Amqp091 { options: Live::new(amqp) },
             mqtt: Mqtt { options: Live::new(mqtt) },
             stomp: Stomp { options: Live::new(stomp) },
+            metrics: metrics(&loaded.config.metrics),
         }
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<dyn Protocol>> {
-        let Self { amqp, mqtt, stomp } = self.clone();
-        vec![Arc::new(amqp), Arc::new(mqtt), Arc::new(stomp)]
+        let Self { amqp, mqtt, stomp, metrics } = self.clone();
+        vec![Arc::new(amqp), Arc::new(mqtt), Arc::new(stomp), Arc::new(metrics)]
     }
 
     /// From now on new connections are served as those would be.
@@ -56,6 +60,22 @@ impl Protocols {
         self.mqtt.options.replace(other.mqtt.options.get());
         self.stomp.options.replace(other.stomp.options.get());
     }
+}
+
+impl Default for Protocols {
+    fn default() -> Self {
+        Self {
+            amqp: Amqp091::default(),
+            mqtt: Mqtt::default(),
+            stomp: Stomp::default(),
+            metrics: metrics(&config::Metrics::default()),
+        }
+    }
+}
+
+fn metrics(meant: &config::Metrics) -> Metrics {
+    let node = Node { name: machine::node_name(), version: env!("CARGO_PKG_VERSION") };
+    Metrics::new(Doors { open: meant.open, hosts: meant.hosts.clone() }, node)
 }
 
 fn bytes(size: Size) -> usize {
@@ -205,7 +225,7 @@ mod tests {
     #[test]
     fn built_in_limits_are_those_of_the_adapters() {
         let loaded = config::load(&config::Request::default()).expect("well-formed");
-        let Protocols { amqp, mqtt, stomp } = Protocols::new(&loaded);
+        let Protocols { amqp, mqtt, stomp, .. } = Protocols::new(&loaded);
         let default = Protocols::default();
         assert_eq!(format!("{amqp:?}"), format!("{:?}", default.amqp));
         assert_eq!(format!("{mqtt:?}"), format!("{:?}", default.mqtt));
@@ -219,6 +239,6 @@ mod tests {
         assert!(topology.iter().any(|spec| &*spec.name == "amq.topic"));
         let mut names: Vec<&str> = protocols.iter().map(|protocol| protocol.name()).collect();
         names.sort_unstable();
-        assert_eq!(names, ["amqp", "mqtt", "stomp"]);
+        assert_eq!(names, ["amqp", "metrics", "mqtt", "stomp"]);
     }
 }

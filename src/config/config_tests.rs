@@ -53,7 +53,7 @@ fn defaults_are_whole() {
     let config = loaded.config;
     assert_eq!(config.data_dir, PathBuf::from("data"));
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
-    assert_eq!(names, ["amqp", "mqtt", "stomp", "ws-mqtt", "ws-stomp"]);
+    assert_eq!(names, ["amqp", "metrics", "mqtt", "stomp", "ws-mqtt", "ws-stomp"]);
     assert_eq!(config.listeners["mqtt"].bind, Binds::One("127.0.0.1:1883".to_owned()));
     assert_eq!(config.memory.high, units::Share::Percent(60));
     assert_eq!(config.limits.message_bytes, units::Size(16 << 20));

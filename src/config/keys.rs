@@ -305,6 +305,23 @@ const BINDING: &[Key] = &[
     ),
 ];
 
+const METRICS: &[Key] = &[
+    preset(
+        "open",
+        Form::Bool,
+        "false",
+        "Everybody may read metrics, from everywhere. Otherwise, from this machine everybody may, and from others \
+         users may who are tagged `monitoring` or `administrator`, by name and password.",
+    ),
+    key(
+        "hosts",
+        Form::Texts,
+        "Names under which this machine may be asked for metrics from itself without a password, beside \
+         `localhost` and addresses: for a proxy on it. Others are refused, so that no page in a browser reads \
+         metrics by a name that leads here.",
+    ),
+];
+
 const LOG: &[Key] = &[
     key(
         "file",
@@ -510,6 +527,7 @@ const ROUTE: &[Key] = &[
 
 /// The listeners that are there where nothing is configured.
 const LISTENERS: &str = "{ amqp = { bind = \"127.0.0.1:5672\", protocols = [\"amqp\"] }, \
+     metrics = { bind = \"127.0.0.1:15692\", protocols = [\"metrics\"] }, \
      mqtt = { bind = \"127.0.0.1:1883\", protocols = [\"mqtt\"] }, \
      stomp = { bind = \"127.0.0.1:61613\", protocols = [\"stomp\"] }, \
      ws-mqtt = { bind = \"127.0.0.1:15675\", protocols = [\"mqtt\"], transport = \"ws\" }, \
@@ -536,6 +554,7 @@ pub const ROOT: &[Key] = &[
          Content routes, and the queues of this file, are in `/`.",
     ),
     key("log", Form::Table(LOG), "The log."),
+    key("metrics", Form::Table(METRICS), "Who may read metrics."),
     key(
         "limits",
         Form::Table(LIMITS),

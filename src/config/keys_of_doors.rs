@@ -13,7 +13,7 @@ pub const LISTENER: &[Key] = &[
     key(
         "protocols",
         Form::Texts,
-        "Which protocols are spoken there: `amqp`, `mqtt`, `stomp`. Where there are several, the \
+        "Which protocols are spoken there: `amqp`, `mqtt`, `stomp`, `metrics`. Where there are several, the \
          first bytes of a connection tell which one it speaks.",
     ),
     key(

@@ -19,6 +19,7 @@ pub struct Config {
     #[serde(default, rename = "virtual_host")]
     pub virtual_hosts: Vec<VirtualHost>,
     pub log: Log,
+    pub metrics: Metrics,
     pub limits: Limits,
     pub objects: Objects,
     #[serde(default, rename = "queue")]
@@ -43,6 +44,15 @@ impl Config {
         let of_users = users.flat_map(|user| [&user.password_hash_env, &user.secrets_env]);
         of_users.chain([&self.auth.token_secret_env]).filter_map(|name| name.as_deref())
     }
+}
+
+/// Who may read numbers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    pub open: bool,
+    #[serde(default)]
+    pub hosts: Vec<String>,
 }
 
 /// A port, or several that are one.

@@ -21,7 +21,7 @@ mod units;
 pub use layers::choose_file;
 pub use meant::{
     Argument, Binds, CertificateUser, ClientCertificate, Config, DeniedPublish, Limits, Listener,
-    LogFormat, TokenRights, Transport, User, values,
+    LogFormat, Metrics, TokenRights, Transport, User, values,
 };
 pub use reference::page as reference;
 pub use schema::suggestion;

@@ -34,6 +34,7 @@ fn the_table_and_the_types_have_the_same_keys() {
         ("store", fields::<meant::Store>()),
         ("vhost", fields::<meant::Vhost>()),
         ("log", fields::<meant::Log>()),
+        ("metrics", fields::<meant::Metrics>()),
         ("limits", fields::<meant::Limits>()),
         ("limits.amqp", fields::<meant_protocols::Amqp>()),
         ("limits.mqtt", fields::<meant_protocols::Mqtt>()),
@@ -56,5 +57,5 @@ fn the_table_and_the_types_have_the_same_keys() {
         assert_eq!(names, known, "{path}");
     }
     let tables = ROOT.iter().filter(|key| key.inner().is_some()).count();
-    assert_eq!(tables, 14, "a table of keys is not compared with its type");
+    assert_eq!(tables, 15, "a table of keys is not compared with its type");
 }

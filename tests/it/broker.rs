@@ -19,7 +19,7 @@ pub fn binary() -> PathBuf {
 }
 
 /// The listeners that are there where nothing is configured. Tests give each of them a port of its own, or none.
-pub const LISTENERS: [&str; 5] = ["amqp", "mqtt", "stomp", "ws-mqtt", "ws-stomp"];
+pub const LISTENERS: [&str; 6] = ["amqp", "metrics", "mqtt", "stomp", "ws-mqtt", "ws-stomp"];
 
 /// The repository's root.
 pub fn root() -> &'static Path {

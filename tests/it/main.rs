@@ -21,6 +21,7 @@ mod floods;
 mod hostile;
 mod limits;
 mod logs;
+mod metrics;
 mod restart;
 mod routes;
 mod slow;

@@ -16,10 +16,13 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 fn the_ready_line_names_the_addresses() {
     let broker = Broker::start();
     let words: Vec<&str> = broker.ready.split(' ').collect();
-    let [_, _, amqp, mqtt, stomp, ws_mqtt, ws_stomp, "in", millis, "ms"] = words.as_slice() else {
+    let [_, _, amqp, metrics, mqtt, stomp, ws_mqtt, ws_stomp, "in", millis, "ms"] =
+        words.as_slice()
+    else {
         panic!("{}", broker.ready);
     };
     assert_eq!(*amqp, format!("amqp={}", broker.amqp));
+    assert!(metrics.starts_with("metrics=127.0.0.1:"));
     assert_eq!(*mqtt, format!("mqtt={}", broker.mqtt));
     assert_eq!(*stomp, format!("stomp={}", broker.stomp));
     assert!(ws_mqtt.starts_with("ws-mqtt=127.0.0.1:"));

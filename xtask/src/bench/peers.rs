@@ -196,7 +196,7 @@ fn our_broker(
     for (protocol, address) in addresses {
         broker.arg("--set").arg(format!("listeners.{protocol}.bind={address}"));
     }
-    for listener in ["ws-mqtt", "ws-stomp"] {
+    for listener in ["metrics", "ws-mqtt", "ws-stomp"] {
         broker.arg("--set").arg(format!("listeners.{listener}.bind=off"));
     }
     broker

@@ -20,8 +20,12 @@ pub struct Connections {
 /// What the connections of one protocol did since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProtocolTotals {
-    /// Open ones.
+    /// Open ones, and their channels and consumers.
     pub connections: u64,
+    pub channels: u64,
+    pub consumers: u64,
+    /// Open channels that have published.
+    pub publishers: u64,
     /// Opened since the start, and those of them that have left.
     pub opened: u64,
     pub closed: u64,
@@ -32,6 +36,15 @@ pub struct ProtocolTotals {
 }
 
 impl ProtocolTotals {
+    fn add_open(&mut self, connection: &Connection) {
+        let lanes = connection.lanes();
+        let consumers = connection.consumers();
+        self.connections += 1;
+        self.channels += lanes.len() as u64;
+        self.publishers += lanes.iter().filter(|lane| lane.totals().received > 0).count() as u64;
+        self.consumers += consumers.iter().filter(|consumer| !consumer.is_getter).count() as u64;
+    }
+
     fn add(&mut self, connection: &Connection) {
         let (received, sent) = connection.traffic.bytes();
         self.opened += 1;
@@ -84,7 +97,7 @@ impl Connections {
         };
         for connection in open {
             let sum = sums.entry(connection.about.protocol.clone()).or_default();
-            sum.connections += 1;
+            sum.add_open(&connection);
             sum.add(&connection);
         }
         sums

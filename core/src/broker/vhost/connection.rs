@@ -126,6 +126,8 @@ pub struct LaneCounts {
 /// The same, as numbers of some moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneTotals {
+    /// How many lanes did that.
+    pub lanes: u64,
     /// Messages that the client published.
     pub received: u64,
     /// Those of them that ask for an answer.
@@ -143,6 +145,7 @@ pub struct LaneTotals {
 impl LaneTotals {
     /// Both together.
     pub fn add(&mut self, other: &LaneTotals) {
+        self.lanes += other.lanes;
         self.received += other.received;
         self.asked += other.asked;
         self.confirmed += other.confirmed;
@@ -218,6 +221,7 @@ impl LaneCounts {
     /// What was counted.
     pub fn totals(&self) -> LaneTotals {
         LaneTotals {
+            lanes: 1,
             received: read(&self.received),
             asked: read(&self.asked),
             confirmed: read(&self.confirmed),

@@ -276,7 +276,7 @@ impl Door {
             Stranger::Tls if !wire.secure => {
                 Err(refused(Refusal::TlsOnPlain, "the first bytes are TLS"))
             }
-            Stranger::Http if !is_websocket => {
+            Stranger::Http if !is_websocket && !self.spec.speaks_http() => {
                 let names: Vec<&str> = self.spec.protocols.iter().map(|p| p.name()).collect();
                 let text = format!("This port speaks {}, not HTTP.\n", names.join(", "));
                 part(wire.input.reader(), &mut wire.writer, bad_request(&text).as_bytes()).await;

@@ -27,7 +27,7 @@ pub use admission::{AdmissionHandle, AdmissionLimits, ConnectRate};
 pub use bind::{BindError, Listener, bind};
 
 use crate::tls::TlsHandle;
-use crossdock_core::{Name, Protocol};
+use crossdock_core::{Name, Protocol, Sniff};
 use std::sync::Arc;
 
 /// What a listener is to do. Its addresses are given when it is bound.
@@ -66,6 +66,11 @@ impl ListenerSpec {
     fn speaks_first(&self) -> bool {
         self.transport == Transport::Tcp
             && matches!(&*self.protocols, [only] if only.speaks_first())
+    }
+
+    /// Whether a request of a web browser is at home here.
+    fn speaks_http(&self) -> bool {
+        self.protocols.iter().any(|protocol| protocol.sniff(b"GET ") == Sniff::Yes)
     }
 }
 

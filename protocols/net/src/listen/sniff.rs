@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// More bytes than this are needed to recognise no protocol.
 const SNIFF_BYTES: usize = 64;
-/// How requests of web browsers and their like begin. No protocol of a listener begins so.
+/// How requests of web browsers and their like begin. They are at home where a protocol of the listener is HTTP.
 const REQUESTS: [&[u8]; 5] = [b"GET ", b"POST ", b"HEAD ", b"OPTIONS ", b"PRI "];
 /// The record of a handshake, in any version of TLS (RFC 8446, 5.1).
 const CLIENT_HELLO: &[u8] = &[0x16, 0x03];

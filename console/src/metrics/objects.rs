@@ -1,0 +1,319 @@
+//! Each object by itself. There may be very many, so a page has a limit, and families and virtual hosts can be chosen.
+
+use super::text::{Kind, Page};
+use crossdock_core::{
+    Broker, CameBy, ConnectionLook, DeliveryTotals, Depth, ExchangeLook, LeftBy, QueueLook,
+};
+use std::fmt::Display;
+
+/// Objects on one page, at most.
+const OBJECTS: usize = 20_000;
+/// Objects that are looked at together.
+const SLICE: usize = 500;
+
+/// Which objects.
+#[derive(Debug, Default)]
+pub struct Scope {
+    /// Empty: all virtual hosts.
+    pub vhosts: Vec<String>,
+    /// Only the queue of that name.
+    pub queue: Option<String>,
+}
+
+impl Scope {
+    /// Those of one virtual host, or one queue in it.
+    pub fn new(vhost: Option<String>, queue: Option<String>) -> Result<Self, String> {
+        Ok(Self { vhosts: vhost.into_iter().collect(), queue })
+    }
+
+    fn vhosts(&self, broker: &Broker) -> Result<Vec<String>, String> {
+        match self.vhosts.iter().find(|name| !broker.has_vhost(name)) {
+            Some(missing) => Err(format!("there is no virtual host '{missing}'")),
+            None if self.vhosts.is_empty() => {
+                Ok(broker.totals().into_iter().map(|(name, _)| name.to_string()).collect())
+            }
+            None => Ok(self.vhosts.clone()),
+        }
+    }
+}
+
+/// A group of families, named as RabbitMQ names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    QueueCoarse,
+    QueueConsumers,
+    QueueDelivery,
+    /// How messages came to each queue, and how they left it.
+    QueueBalance,
+    Exchange,
+    Connection,
+}
+
+impl Detail {
+    /// All of them.
+    pub const ALL: [Detail; 6] = [
+        Detail::QueueCoarse,
+        Detail::QueueConsumers,
+        Detail::QueueDelivery,
+        Detail::QueueBalance,
+        Detail::Exchange,
+        Detail::Connection,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Detail::QueueCoarse => "queue_coarse_metrics",
+            Detail::QueueConsumers => "queue_consumer_count",
+            Detail::QueueDelivery => "queue_delivery_metrics",
+            Detail::QueueBalance => "queue_balance",
+            Detail::Exchange => "exchange_metrics",
+            Detail::Connection => "connection_coarse_metrics",
+        }
+    }
+
+    /// That of this name; else what there is.
+    pub fn of(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|detail| detail.as_str() == name);
+        let names = Self::ALL.map(Detail::as_str).join(", ");
+        found.ok_or_else(|| format!("'{name}' is none of the families {names}"))
+    }
+}
+
+struct Found {
+    queues: Vec<(String, QueueLook)>,
+    exchanges: Vec<(String, ExchangeLook)>,
+    connections: Vec<ConnectionLook>,
+}
+
+/// Writes these families of these objects, their names behind `prefix`.
+pub fn write(
+    page: &mut Page,
+    broker: &Broker,
+    scope: &Scope,
+    details: &[Detail],
+    prefix: &str,
+) -> Result<(), String> {
+    let found = find(broker, scope, details)?;
+    let mut writer = Writer { page, prefix };
+    for detail in details {
+        match detail {
+            Detail::QueueCoarse => writer.coarse(&found.queues),
+            Detail::QueueConsumers => writer.queue_gauges(&found.queues, &CONSUMERS),
+            Detail::QueueDelivery => writer.deliveries(&found.queues),
+            Detail::QueueBalance => writer.balance(&found.queues),
+            Detail::Exchange => writer.exchanges(&found.exchanges),
+            Detail::Connection => writer.connections(&found.connections),
+        }
+    }
+    Ok(())
+}
+
+fn find(broker: &Broker, scope: &Scope, details: &[Detail]) -> Result<Found, String> {
+    let mut found = Found { queues: Vec::new(), exchanges: Vec::new(), connections: Vec::new() };
+    let has_queues =
+        details.iter().any(|one| !matches!(one, Detail::Exchange | Detail::Connection));
+    for vhost in scope.vhosts(broker)? {
+        if has_queues {
+            queues(broker, &vhost, scope.queue.as_deref(), &mut found)?;
+        }
+        if details.contains(&Detail::Exchange) && scope.queue.is_none() {
+            exchanges(broker, &vhost, &mut found)?;
+        }
+    }
+    if details.contains(&Detail::Connection) && scope.queue.is_none() {
+        let mut last = 0;
+        loop {
+            let some = broker.look_at_connections(last, SLICE);
+            let Some(connection) = some.last() else { break };
+            last = connection.number;
+            let is_meant = |one: &ConnectionLook| {
+                scope.vhosts.is_empty() || scope.vhosts.iter().any(|name| **name == *one.vhost)
+            };
+            found.connections.extend(some.into_iter().filter(is_meant));
+            found.check()?;
+        }
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn check(&self) -> Result<(), String> {
+        match self.queues.len() + self.exchanges.len() + self.connections.len() {
+            0..=OBJECTS => Ok(()),
+            _ => Err(format!(
+                "there are more than {OBJECTS} objects: ask for fewer, by /metrics/detailed?family=…&vhost=… or \
+                 with &queue=…"
+            )),
+        }
+    }
+}
+
+fn queues(
+    broker: &Broker,
+    vhost: &str,
+    only: Option<&str>,
+    found: &mut Found,
+) -> Result<(), String> {
+    if let Some(name) = only {
+        // A queue may be in one virtual host and not in the next.
+        let queue = broker.look_at_queue(vhost, name).ok();
+        found.queues.extend(queue.map(|queue| (vhost.to_owned(), queue)));
+        return Ok(());
+    }
+    let mut last = None;
+    loop {
+        let page = crossdock_core::Page { after: last.as_deref(), max: SLICE };
+        let some = broker.look_at_queues(vhost, page).map_err(|error| error.to_string())?;
+        let Some(queue) = some.last() else { return Ok(()) };
+        last = Some(queue.spec.name.to_string());
+        found.queues.extend(some.into_iter().map(|queue| (vhost.to_owned(), queue)));
+        found.check()?;
+    }
+}
+
+fn exchanges(broker: &Broker, vhost: &str, found: &mut Found) -> Result<(), String> {
+    let mut last = None;
+    loop {
+        let page = crossdock_core::Page { after: last.as_deref(), max: SLICE };
+        let some = broker.look_at_exchanges(vhost, page).map_err(|error| error.to_string())?;
+        let Some(exchange) = some.last() else { return Ok(()) };
+        last = Some(exchange.spec.name.to_string());
+        found.exchanges.extend(some.into_iter().map(|exchange| (vhost.to_owned(), exchange)));
+        found.check()?;
+    }
+}
+
+type DepthRow = (&'static str, &'static str, fn(&Depth) -> u64);
+
+const COARSE: [DepthRow; 6] = [
+    ("queue_messages", "Messages in the queue.", |depth| depth.waiting),
+    ("queue_messages_ready", "Messages that wait for consumers.", |depth| depth.ready),
+    ("queue_messages_unacked", "Messages that consumers have not settled.", |depth| {
+        depth.in_flight
+    }),
+    ("queue_messages_bytes", "Bytes of messages in the queue.", |depth| depth.waiting_bytes),
+    ("queue_messages_ready_bytes", "Bytes that wait for consumers.", |depth| depth.ready_bytes),
+    ("queue_messages_unacked_bytes", "Bytes not settled.", |depth| depth.in_flight_bytes),
+];
+
+const CONSUMERS: [DepthRow; 1] =
+    [("queue_consumers", "Consumers of the queue.", |depth| depth.consumers)];
+
+type DeliveryRow = (&'static str, &'static str, fn(&DeliveryTotals) -> u64);
+
+const DELIVERIES: [DeliveryRow; 8] = [
+    ("queue_messages_delivered_ack_total", "Handed to consumers that settle.", |d| d.delivered),
+    ("queue_messages_delivered_total", "Handed to consumers that do not.", |d| {
+        d.delivered_unsettled
+    }),
+    ("queue_get_ack_total", "Asked for singly, and to be settled.", |d| d.got),
+    ("queue_get_total", "Asked for singly, without settling.", |d| d.got_unsettled),
+    ("queue_get_empty_total", "Asked for singly, and none was there.", |d| d.got_nothing),
+    ("queue_messages_redelivered_total", "May have been seen before.", |d| d.redelivered),
+    ("queue_messages_requeued_total", "Went back from a consumer.", |d| d.requeued),
+    ("queue_messages_turned_away_total", "Publishes that it refused, full.", |d| d.turned_away),
+];
+
+struct Writer<'a> {
+    page: &'a mut Page,
+    prefix: &'a str,
+}
+
+impl Writer<'_> {
+    fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        self.page.family(&format!("{}{name}", self.prefix), kind, help);
+    }
+
+    fn queue_sample(&mut self, (vhost, queue): &(String, QueueLook), value: impl Display) {
+        self.page.sample(&[("vhost", vhost), ("queue", &queue.spec.name)], value);
+    }
+
+    fn queue_gauges(&mut self, queues: &[(String, QueueLook)], rows: &[DepthRow]) {
+        for (name, help, value) in rows {
+            self.family(name, Kind::Gauge, help);
+            for queue in queues {
+                self.queue_sample(queue, value(&queue.1.depth));
+            }
+        }
+    }
+
+    fn coarse(&mut self, queues: &[(String, QueueLook)]) {
+        self.queue_gauges(queues, &COARSE);
+    }
+
+    fn deliveries(&mut self, queues: &[(String, QueueLook)]) {
+        for (name, help, value) in DELIVERIES {
+            self.family(name, Kind::Counter, help);
+            for queue in queues {
+                self.queue_sample(queue, value(&queue.1.deliveries));
+            }
+        }
+        self.family("queue_messages_acked_total", Kind::Counter, "Consumers are done with them.");
+        for queue in queues {
+            self.queue_sample(queue, queue.1.records.left(LeftBy::Consumed));
+        }
+    }
+
+    fn balance(&mut self, queues: &[(String, QueueLook)]) {
+        self.family("queue_messages_came_total", Kind::Counter, "How messages came.");
+        for (vhost, queue) in queues {
+            for by in CameBy::ALL.into_iter().filter(|by| queue.records.came(*by) > 0) {
+                let labels =
+                    [("vhost", &**vhost), ("queue", &queue.spec.name), ("by", by.as_str())];
+                self.page.sample(&labels, queue.records.came(by));
+            }
+        }
+        self.family("queue_messages_left_total", Kind::Counter, "How messages left.");
+        for (vhost, queue) in queues {
+            for by in LeftBy::ALL.into_iter().filter(|by| queue.records.left(*by) > 0) {
+                let labels =
+                    [("vhost", &**vhost), ("queue", &queue.spec.name), ("by", by.as_str())];
+                self.page.sample(&labels, queue.records.left(by));
+            }
+        }
+    }
+
+    fn exchanges(&mut self, exchanges: &[(String, ExchangeLook)]) {
+        type Row = (&'static str, &'static str, fn(&ExchangeLook) -> u64);
+        let rows: [Row; 4] = [
+            ("exchange_messages_published_total", "Published there.", |x| x.totals.published()),
+            ("exchange_messages_routed_total", "Went to somebody.", |x| x.totals.routed),
+            ("exchange_messages_unroutable_total", "Went to nobody.", |x| x.totals.unroutable),
+            ("exchange_messages_refused_total", "Were refused.", |x| x.totals.refused),
+        ];
+        for (name, help, value) in rows {
+            self.family(name, Kind::Counter, help);
+            for (vhost, exchange) in exchanges {
+                let labels = [("vhost", &**vhost), ("exchange", &exchange.spec.name)];
+                self.page.sample(&labels, value(exchange));
+            }
+        }
+    }
+
+    fn connections(&mut self, connections: &[ConnectionLook]) {
+        type Row = (&'static str, Kind, &'static str, fn(&ConnectionLook) -> u64);
+        let rows: [Row; 5] = [
+            ("connection_incoming_bytes_total", Kind::Counter, "Bytes from it.", |c| c.received),
+            ("connection_outgoing_bytes_total", Kind::Counter, "Bytes to it.", |c| c.sent),
+            ("connection_channels", Kind::Gauge, "Its channels.", |c| c.channels as u64),
+            ("connection_unacked", Kind::Gauge, "Deliveries it has not settled.", |c| c.unsettled),
+            ("connection_published_total", Kind::Counter, "What it published.", |c| {
+                c.totals.received
+            }),
+        ];
+        for (name, kind, help, value) in rows {
+            self.family(name, kind, help);
+            for one in connections {
+                let number = one.number.to_string();
+                let labels = [
+                    ("connection", number.as_str()),
+                    ("vhost", &one.vhost),
+                    ("user", &one.user),
+                    ("client", &one.client),
+                    ("peer", &one.peer),
+                ];
+                self.page.sample(&labels, value(one));
+            }
+        }
+    }
+}

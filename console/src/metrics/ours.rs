@@ -1,0 +1,135 @@
+//! What only this broker counts.
+
+use super::text::{Kind, Page};
+use crate::process::Started;
+use crossdock_core::{CameBy, LeftBy, Name, NodeLook, RouteStatus, VhostTotals};
+
+/// Limits, refusals, memory.
+pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
+    let help = "When the process began, in seconds since 1970.";
+    page.single("process_start_time_seconds", Kind::Gauge, help, started.unix_seconds());
+    page.family(
+        "crossdock_memory_bytes",
+        Kind::Gauge,
+        "Memory of messages that can leave it, and of what is kept until it is taken away.",
+    );
+    page.sample(&[("of", "waiting")], node.memory.waiting);
+    page.sample(&[("of", "kept")], node.memory.kept);
+    let help = "Memory of messages over which they leave it for the disk, in bytes.";
+    page.single(
+        "crossdock_memory_resident_mark_bytes",
+        Kind::Gauge,
+        help,
+        node.memory.resident_mark,
+    );
+    let help = "Connections whose publishes are held back.";
+    page.single("crossdock_publishers_held", Kind::Gauge, help, node.publishers_held);
+    let help = "The disk has so little room that nothing is declared.";
+    page.single("crossdock_disk_exhausted", Kind::Gauge, help, u8::from(node.disk.exhausted));
+    let help = "The store has failed: nothing is acknowledged any more.";
+    page.single("crossdock_store_failed", Kind::Gauge, help, u8::from(node.store_failed));
+    let help = "What users asked for without a right to it.";
+    page.single("crossdock_rights_refused_total", Kind::Counter, help, node.rights_refused);
+    page.family(
+        "crossdock_limit_refused_total",
+        Kind::Counter,
+        "Requests that met a limit, by the key of the configuration that sets it.",
+    );
+    for (key, count) in &node.limits_met {
+        page.sample(&[("limit", key)], count);
+    }
+    page.family("crossdock_received_bytes_total", Kind::Counter, "Bytes from clients.");
+    for (protocol, totals) in &node.protocols {
+        page.sample(&[("protocol", protocol)], totals.bytes_received);
+    }
+    page.family("crossdock_sent_bytes_total", Kind::Counter, "Bytes to clients.");
+    for (protocol, totals) in &node.protocols {
+        page.sample(&[("protocol", protocol)], totals.bytes_sent);
+    }
+    let answers = "Publishes that were refused, and whose publisher was told so.";
+    page.family("crossdock_publishes_refused_total", Kind::Counter, answers);
+    for (protocol, totals) in &node.protocols {
+        page.sample(&[("protocol", protocol)], totals.lanes.refused);
+    }
+    let dropped = "Publishes that were refused, and whose publisher cannot be told.";
+    page.family("crossdock_publishes_dropped_total", Kind::Counter, dropped);
+    for (protocol, totals) in &node.protocols {
+        page.sample(&[("protocol", protocol)], totals.lanes.dropped);
+    }
+}
+
+/// How messages came to queues, how they left, and how many are there: came = left + waiting.
+pub fn balance(page: &mut Page, totals: &[(Name, VhostTotals)]) {
+    let help = "Messages that came to the queues of a virtual host, by how.";
+    page.family("crossdock_messages_came_total", Kind::Counter, help);
+    for (vhost, totals) in totals {
+        for by in CameBy::ALL {
+            page.sample(&[("vhost", vhost), ("by", by.as_str())], totals.records.came(by));
+        }
+    }
+    let help = "Messages that left the queues of a virtual host, by how.";
+    page.family("crossdock_messages_left_total", Kind::Counter, help);
+    for (vhost, totals) in totals {
+        for by in LeftBy::ALL {
+            page.sample(&[("vhost", vhost), ("by", by.as_str())], totals.records.left(by));
+        }
+    }
+    page.family("crossdock_messages_waiting", Kind::Gauge, "Messages in a virtual host's queues.");
+    for (vhost, totals) in totals {
+        page.sample(&[("vhost", vhost)], totals.depth.waiting);
+    }
+    let help = "Messages published in a virtual host, by what became of them.";
+    page.family("crossdock_messages_published_total", Kind::Counter, help);
+    for (vhost, VhostTotals { exchanges, .. }) in totals {
+        let fates = [
+            ("routed", exchanges.routed),
+            ("unroutable", exchanges.unroutable),
+            ("refused", exchanges.refused),
+        ];
+        for (fate, count) in fates {
+            page.sample(&[("vhost", vhost), ("fate", fate)], count);
+        }
+    }
+    let help = "Publishes that full queues refused.";
+    page.family("crossdock_messages_turned_away_total", Kind::Counter, help);
+    for (vhost, totals) in totals {
+        page.sample(&[("vhost", vhost)], totals.deliveries.turned_away);
+    }
+    let help = "Messages that went back from a consumer to their place.";
+    page.family("crossdock_messages_requeued_total", Kind::Counter, help);
+    for (vhost, totals) in totals {
+        page.sample(&[("vhost", vhost)], totals.deliveries.requeued);
+    }
+}
+
+/// Content routes.
+pub fn routes(page: &mut Page, routes: &[RouteStatus]) {
+    let families: [(&str, &str, fn(&RouteStatus) -> u64); 8] = [
+        ("taken", "Messages that a route took.", |route| route.taken),
+        ("emitted", "Results of a route that somebody got.", |route| route.emitted),
+        ("no_subscriber", "Results of a route to which nobody is bound.", |route| {
+            route.no_subscriber
+        }),
+        ("passed", "Messages that went on as if the route had not matched.", |route| route.passed),
+        ("dropped", "Messages that a route dropped because it says so.", |route| route.dropped),
+        ("rejected", "Messages that a route refused.", |route| route.rejected),
+        ("retried", "Attempts after the first.", |route| route.retried),
+        ("dead_lettered", "Messages that failed for good.", |route| route.dead_lettered),
+    ];
+    for (name, help, value) in families {
+        page.family(&format!("crossdock_route_{name}_total"), Kind::Counter, help);
+        for route in routes {
+            page.sample(&[("route", &route.name)], value(route));
+        }
+    }
+    page.family("crossdock_route_failed_total", Kind::Counter, "Failed attempts, by kind.");
+    for route in routes {
+        for (kind, count) in &route.failed {
+            page.sample(&[("route", &route.name), ("kind", kind.as_str())], count);
+        }
+    }
+    page.family("crossdock_route_waiting", Kind::Gauge, "Messages that wait for a route.");
+    for route in routes {
+        page.sample(&[("route", &route.name)], route.waiting);
+    }
+}

@@ -1,0 +1,157 @@
+//! `/metrics…` and `/health/…` of the program, over sockets.
+
+use crate::broker::Broker;
+use crate::wire::PATIENCE;
+use crate::wire::amqp::{Amqp, Properties};
+use crate::wire::mqtt::{Connect, Mqtt};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// Where the metrics of a broker are.
+fn address(broker: &Broker) -> SocketAddr {
+    let word = broker.ready.split(' ').find_map(|word| word.strip_prefix("metrics="));
+    word.and_then(|address| address.parse().ok()).expect("it listens for metrics")
+}
+
+/// The status line, head and body of an answer.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+fn ask(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+fn get(address: SocketAddr, path: &str) -> Answer {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+}
+
+/// The value of a sample, by its name and labels as they are written.
+fn value(page: &str, sample: &str) -> Option<f64> {
+    let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok())
+}
+
+#[test]
+fn the_sums_are_what_clients_did() {
+    let broker = Broker::start();
+    let at = address(&broker);
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.queue("counted", true);
+    amqp.confirm_select();
+    for n in 0..7u8 {
+        amqp.publish("", "counted", &Properties::persistent(), &[n]);
+    }
+    amqp.wait_confirms();
+    let mut mqtt = Mqtt::connect(broker.mqtt, &Connect::v5("counter"));
+    mqtt.subscribe("a/#", 1);
+    let page = get(at, "/metrics");
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("content-type: text/plain; version=0.0.4"), "{}", page.head);
+    let expected = [
+        ("rabbitmq_connections", 2.0),
+        ("rabbitmq_queue_messages_ready", 7.0),
+        ("rabbitmq_queue_messages_unacked", 0.0),
+        ("rabbitmq_global_messages_received_total{protocol=\"amqp\"}", 7.0),
+        ("rabbitmq_global_messages_received_confirm_total{protocol=\"amqp\"}", 7.0),
+        ("rabbitmq_global_messages_confirmed_total{protocol=\"amqp\"}", 7.0),
+        ("rabbitmq_global_messages_routed_total{protocol=\"all\"}", 7.0),
+        ("rabbitmq_global_consumers{protocol=\"mqtt\"}", 1.0),
+        ("crossdock_messages_came_total{vhost=\"/\",by=\"published\"}", 7.0),
+        ("crossdock_messages_waiting{vhost=\"/\"}", 7.0),
+        ("crossdock_messages_published_total{vhost=\"/\",fate=\"routed\"}", 7.0),
+    ];
+    for (sample, number) in expected {
+        assert_eq!(value(&page.body, sample), Some(number), "{sample} in\n{}", page.body);
+    }
+    assert!(value(&page.body, "rabbitmq_process_resident_memory_bytes") > Some(1e6));
+    assert!(page.body.contains("rabbitmq_endpoint=\"aggregated\"} 1\n"));
+}
+
+#[test]
+fn each_object_is_shown_by_itself() {
+    let broker = Broker::start();
+    let at = address(&broker);
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.queue("one", true);
+    amqp.queue("a \"strange\" one", true);
+    amqp.confirm_select();
+    amqp.publish("", "one", &Properties::persistent(), b"x");
+    amqp.wait_confirms();
+    let page = get(at, "/metrics/per-object").body;
+    let ready = "rabbitmq_queue_messages_ready{vhost=\"/\",queue=";
+    assert_eq!(value(&page, &format!("{ready}\"one\"}}")), Some(1.0), "{page}");
+    assert_eq!(value(&page, &format!("{ready}\"a \\\"strange\\\" one\"}}")), Some(0.0), "{page}");
+    let page = get(at, "/metrics/detailed?family=queue_coarse_metrics&vhost=%2F&queue=one").body;
+    let ready = "rabbitmq_detailed_queue_messages_ready{vhost=\"/\",queue=\"one\"}";
+    assert_eq!(value(&page, ready), Some(1.0), "{page}");
+    assert!(!page.contains("strange") && !page.contains("delivered"), "{page}");
+    for (path, why) in [
+        ("/metrics/detailed?family=none", "none of the families"),
+        ("/metrics/detailed?color=red", "none of family, vhost, queue"),
+        ("/metrics/detailed?family=exchange_metrics&vhost=x", "no virtual host 'x'"),
+        ("/metrics/per-object?famly=x", "famly"),
+    ] {
+        let answer = get(at, path);
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.body.contains(why), "{path}: {}", answer.body);
+    }
+    assert_eq!(get(at, "/metric").status, 404);
+}
+
+#[test]
+fn health_tells_whether_messages_are_taken() {
+    let broker = Broker::start();
+    let at = address(&broker);
+    for path in ["/health/live", "/health/ready"] {
+        let answer = get(at, path);
+        assert_eq!((answer.status, &*answer.body), (200, "ok\n"), "{path}");
+    }
+    let low = Broker::with(&["--set", "store.disk_free_alarm=100TiB"]);
+    let at = address(&low);
+    assert_eq!(get(at, "/health/live").status, 200);
+    let answer = get(at, "/health/ready");
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("store.disk_free_alarm"), "{}", answer.body);
+}
+
+#[test]
+fn a_page_in_a_browser_reads_nothing_by_a_name_of_its_own() {
+    let broker = Broker::start();
+    let at = address(&broker);
+    let by_name = |host: &str| {
+        ask(at, &format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+    };
+    assert_eq!(by_name("evil.example:15692").status, 403);
+    assert!(by_name("evil.example").body.contains("metrics.hosts"));
+    assert_eq!(by_name("127.0.0.1:15692").status, 200);
+}
+
+#[test]
+fn what_is_no_request_is_closed() {
+    let broker = Broker::start();
+    let at = address(&broker);
+    for bytes in [&b"GET / HTTP/1.1\r\nbroken\r\n\r\n"[..], b"\x16\x03\x01\x02\0", b"MQTT\r\n\r\n"]
+    {
+        let mut stream = TcpStream::connect(at).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.write_all(bytes).expect("it reads");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 400"), "{text}");
+    }
+    let headers: String = (0..100).map(|n| format!("x-{n}: y\r\n")).collect();
+    let answer = ask(at, &format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
+    assert_eq!(answer.status, 431);
+    assert_eq!(get(at, "/metrics").status, 200);
+}
