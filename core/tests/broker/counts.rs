@@ -240,3 +240,60 @@ async fn an_exchange_that_is_gone_stays_in_the_sums() {
     assert_eq!(stage.broker.totals()[0].1.exchanges.unroutable, 1);
     balances(&stage);
 }
+
+/// Errors of the log, as `field=value`s.
+#[derive(Default)]
+struct Errors(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+struct Line(String);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!("{}={value:?} ", field.name()));
+    }
+}
+
+impl tracing::Subscriber for Errors {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().expect("alone").push(line.0);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn the_log_names_what_does_not_balance() {
+    let errors = Errors::default();
+    let lines = errors.0.clone();
+    let _guard = tracing::subscriber::set_default(errors);
+    for is_planted in [false, true] {
+        let stage = Stage::new().await;
+        let mut c = stage.client().await;
+        c.declare(QueueSpec::durable("bad")).await;
+        fill(&mut c, "bad", 1).await;
+        c.session.get(c.lane, "bad", false).await.expect("there").expect("one");
+        if is_planted {
+            stage.broker.forget_a_settle("/", "bad");
+        }
+        c.session.close().await.expect("closed");
+        stage.broker.close().await.expect("closed");
+        let lines = std::mem::take(&mut *lines.lock().expect("alone"));
+        assert_eq!(lines.len(), usize::from(is_planted), "{lines:?}");
+        for line in lines {
+            assert!(line.contains("queue 'bad'") && line.contains("1 missing"), "{line}");
+        }
+    }
+}
