@@ -18,7 +18,7 @@ struct Route<'a> {
 /// A mistake for each circle.
 pub fn check(loaded: &Loaded, topology: &Topology<'_>, mistakes: &mut Vec<Mistake>) {
     let topics = &topology.topic_exchange;
-    let routes = loaded.config.routes.iter().map(|(index, spec)| {
+    let routes = loaded.routes.iter().map(|(index, spec)| {
         let watches = spec.from();
         let watches = watches.iter().filter_map(|(_, text)| Place::watched(text, topics));
         let to = spec.to();

@@ -26,7 +26,7 @@ impl Order {
         loaded: &Loaded,
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
-        for (index, _) in loaded.config.routes.iter().filter(|(_, spec)| spec.name() == old) {
+        for (index, _) in loaded.routes.iter().filter(|(_, spec)| spec.name() == old) {
             let reason =
                 "is to be drained and is still configured: take it out, or rename it, first";
             mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));

@@ -54,7 +54,7 @@ impl<'a> Topology<'a> {
         }
         let mut sent_to = BTreeSet::new();
         let failures = Place::destination(&config.vhost.dead_letter, &topic_exchange);
-        for (_, route) in &config.routes {
+        for (_, route) in &loaded.routes {
             let to = route.to().into_iter().map(|(_, text)| text).chain(route.dead_letter());
             let places = to.filter_map(|text| Place::destination(text, &topic_exchange));
             let queues = places.chain(failures.clone()).filter(|place| !place.is_computed);
@@ -318,7 +318,7 @@ impl Check<'_> {
     fn routes(&mut self) {
         let (loaded, topology) = (self.loaded, self.topology);
         let topics = &topology.topic_exchange;
-        for (index, route) in &loaded.config.routes {
+        for (index, route) in &loaded.routes {
             for (at, text) in route.from() {
                 if let Some(place) = Place::watched(text, topics) {
                     self.keep(&format!("route[{index}].from[{at}]"), topology.watched(&place));

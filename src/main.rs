@@ -401,7 +401,7 @@ fn request(sources: &Sources) -> Request<'_> {
 fn plan(loaded: &Loaded) -> Result<Plan, Vec<Mistake>> {
     let cache_dir = plan::cache_dir(loaded);
     // With mistakes nothing is made.
-    if loaded.mistakes.is_empty() && !loaded.config.routes.is_empty() {
+    if loaded.mistakes.is_empty() && !loaded.routes.is_empty() {
         make_folder(&cache_dir, loaded)?;
     }
     plan::plan(loaded, Purpose::Start(cache_dir))

@@ -129,7 +129,7 @@ impl Plan {
 
     /// The routes as people read them.
     pub fn show_routes(&self, loaded: &Loaded) -> String {
-        let specs = loaded.config.routes.iter().map(|(_, spec)| spec);
+        let specs = loaded.routes.iter().map(|(_, spec)| spec);
         let shown = specs.filter_map(|spec| {
             let route = self.routes.find(spec.name())?;
             Some(Shown { spec, route })

@@ -75,7 +75,7 @@ impl Written {
 
     /// Those of a configuration.
     pub fn all(loaded: &Loaded) -> Vec<Self> {
-        let specs = loaded.config.routes.iter().map(|(_, spec)| spec);
+        let specs = loaded.routes.iter().map(|(_, spec)| spec);
         specs.map(|spec| Self::of(spec, &loaded.base_dir)).collect()
     }
 
@@ -100,7 +100,7 @@ impl Routes {
         if let Some(before) = &before {
             all.host = before.routes.host.clone();
         }
-        if loaded.config.routes.is_empty() {
+        if loaded.routes.is_empty() {
             return all;
         }
         let host = match &all.host {
@@ -136,7 +136,7 @@ impl Routes {
         mistakes: &mut Vec<Mistake>,
     ) {
         let mut names = BTreeSet::new();
-        for (index, spec) in &loaded.config.routes {
+        for (index, spec) in &loaded.routes {
             if !names.insert(spec.name()) {
                 let reason = format!("another route is named '{}' too", spec.name());
                 mistakes.push(loaded.mistake(format!("route[{index}].name"), reason));

@@ -266,7 +266,7 @@ fn lines_with(source: &Source, code: &str, banned: impl Fn(&str) -> bool) -> Vec
 fn crates_import_what_they_may() {
     let mut found = Vec::new();
     let mut manifests = Vec::new();
-    for folder in ["core", "protocols", "plugins", "transforms", "xtask", "benches"] {
+    for folder in ["core", "console", "protocols", "plugins", "transforms", "xtask", "benches"] {
         collect(&root().join(folder), &["toml"], &mut manifests);
     }
     manifests.retain(|path| path.ends_with("Cargo.toml"));
@@ -280,7 +280,7 @@ fn crates_import_what_they_may() {
                 (["protocols", ..], None) => !import.starts_with("wasmtime"),
                 (["protocols", "net", ..], Some(name)) => name == "core",
                 (["protocols", ..], Some(name)) => matches!(name, "core" | "net"),
-                (["plugins", ..], Some(name)) => name == "core",
+                (["plugins" | "console", ..], Some(name)) => name == "core",
                 (["transforms", "guests" | "sdk", ..], Some(name)) => name != "core",
                 (["transforms", ..], Some(name)) => name == "core",
                 // They drive all adapters in one process, and nothing is built on them.

@@ -1,5 +1,5 @@
-//! Who may look. From this machine everybody may, if the request is made to this machine by its name or address: a page in a
-//! browser that made a name of its own lead here does not read anything. From elsewhere, users may who are tagged
+//! Who may look. From this machine everybody may, if the request names this machine by an address or as `localhost`: a
+//! page in a browser that made a name of its own lead here reads nothing. From elsewhere, users may who are tagged
 //! `monitoring` or `administrator`, or everybody where that is configured.
 
 use axum::http::{HeaderMap, StatusCode, header};
@@ -60,8 +60,8 @@ impl Doors {
             Some(host) if !self.is_ours(host) => {
                 let why = format!(
                     "this machine was asked for as '{host}'. Only localhost, an address, and the names in \
-                     metrics.hosts are answered without a password: a page in a browser may have made the name \
-                     lead here.\n"
+                     metrics.hosts are answered without a password: a page in a browser may have \
+                     made the name lead here.\n"
                 );
                 Err(Box::new((StatusCode::FORBIDDEN, why).into_response()))
             }
@@ -101,7 +101,8 @@ fn refusal(status: StatusCode, why: &str) -> Response {
 
 async fn log_in(broker: &Broker, visitor: &Visitor, headers: &HeaderMap) -> Result<(), Response> {
     let Some((user, password)) = basic(headers) else {
-        let why = "numbers are for users who are tagged monitoring or administrator: name and password are missing";
+        let why = "numbers are for users who are tagged monitoring or administrator: name and \
+             password are missing";
         return Err(refusal(StatusCode::UNAUTHORIZED, why));
     };
     let credentials = Credentials::Password { user: user.clone(), password };

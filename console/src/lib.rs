@@ -1,4 +1,5 @@
-//! What operators look at, over HTTP. A listener speaks it like any other protocol, with TLS, limits and drain from there.
+//! What operators look at, over HTTP. A listener speaks it like any other protocol, with TLS, limits and drain from
+//! there.
 //!
 //! | file | what is in it |
 //! |---|---|

@@ -310,15 +310,16 @@ const METRICS: &[Key] = &[
         "open",
         Form::Bool,
         "false",
-        "Everybody may read metrics, from everywhere. Otherwise, from this machine everybody may, and from others \
-         users may who are tagged `monitoring` or `administrator`, by name and password.",
+        "Everybody may read metrics, from everywhere. Otherwise, from this machine everybody may, \
+         and from others users may who are tagged `monitoring` or `administrator`, by name and \
+         password.",
     ),
     key(
         "hosts",
         Form::Texts,
-        "Names under which this machine may be asked for metrics from itself without a password, beside \
-         `localhost` and addresses: for a proxy on it. Others are refused, so that no page in a browser reads \
-         metrics by a name that leads here.",
+        "Names under which this machine may be asked for metrics from itself without a password, \
+         beside `localhost` and addresses: for a proxy on it. Others are refused, so that no page in \
+         a browser reads metrics by a name that leads here.",
     ),
 ];
 

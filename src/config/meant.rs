@@ -3,7 +3,6 @@
 use super::meant_protocols::{Amqp, Mqtt, Stomp};
 use super::units::{Share, Size, Span};
 use crossdock_core::{Name, Value};
-use crossdock_transforms::RouteSpec;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,10 +30,6 @@ pub struct Config {
     pub exchanges: Vec<Exchange>,
     #[serde(default, rename = "binding")]
     pub bindings: Vec<Binding>,
-    /// Each with its number in the file. They are read one by one, so that one bad route does not hide the mistakes of
-    /// the next; one that is nothing like a route is left out.
-    #[serde(skip)]
-    pub routes: Vec<(usize, RouteSpec)>,
 }
 
 impl Config {

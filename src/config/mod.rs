@@ -28,6 +28,7 @@ pub use schema::suggestion;
 pub use tree::Mistake;
 pub use units::{Size, Span, address};
 
+use crossdock_transforms::RouteSpec;
 use figment::Figment;
 use figment::error::Kind;
 use figment::value::Value;
@@ -51,6 +52,9 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
+    /// The content routes, each with its number in the file. They are read one by one, so that one bad route does not
+    /// hide the mistakes of the next; one that is nothing like a route is left out.
+    pub routes: NumberedRoutes,
     /// What is not well-formed. Where there is any, the configuration is good for finding further mistakes only.
     pub mistakes: Vec<Mistake>,
     /// The folder that relative paths of modules begin at.
@@ -61,6 +65,9 @@ pub struct Loaded {
     /// The earlier is the weaker one.
     layers: Vec<Node>,
 }
+
+/// Content routes, each with its number in the file.
+type NumberedRoutes = Vec<(usize, RouteSpec)>;
 
 /// Whether two values of a key mean the same: `1MiB` is `1048576`.
 pub fn is_same(key: &str, one: &str, other: &str) -> bool {
@@ -150,7 +157,7 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Vec<Mistake>> {
         unreadable.append(&mut mistakes);
         return Err(unreadable);
     }
-    let config = mean(&usable, &layers, &mut mistakes)?;
+    let (config, routes) = mean(&usable, &layers, &mut mistakes)?;
     // What the file takes from a variable is no key of ours, and is not ignored.
     warnings
         .retain(|warning| !config.variables().any(|name| warning.starts_with(&format!("{name} "))));
@@ -158,7 +165,7 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Vec<Mistake>> {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    Ok(Loaded { config, mistakes, base_dir, warnings, is_file_empty, layers })
+    Ok(Loaded { config, routes, mistakes, base_dir, warnings, is_file_empty, layers })
 }
 
 /// Merges what of the layers can be used. `layers` are for the places.
@@ -166,24 +173,24 @@ fn mean(
     usable: &[Node],
     layers: &[Node],
     mistakes: &mut Vec<Mistake>,
-) -> Result<Config, Vec<Mistake>> {
+) -> Result<(Config, NumberedRoutes), Vec<Mistake>> {
     let figment = usable.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
-    let mut config: Config = figment.extract().map_err(|errors| {
+    let config: Config = figment.extract().map_err(|errors| {
         let found = errors.into_iter().map(|error| mistake_of(&error, &[], layers)).collect();
         let mut all = std::mem::take(mistakes);
         add_later(&mut all, found);
         all
     })?;
-    let mut found = Vec::new();
+    let (mut read, mut found) = (Vec::new(), Vec::new());
     if let Ok(Value::Array(_, routes)) = figment.find_value("route") {
         for (index, route) in routes.into_iter().enumerate() {
             let path = ["route".to_owned(), index.to_string()];
             let note = |error: &figment::Error| found.push(mistake_of(error, &path, layers));
-            config.routes.extend(salvage::read(route, note).map(|route| (index, route)));
+            read.extend(salvage::read(route, note).map(|route| (index, route)));
         }
     }
     add_later(mistakes, found);
-    Ok(config)
+    Ok((config, read))
 }
 
 fn mistake_of(error: &figment::Error, path: &[String], layers: &[Node]) -> Mistake {

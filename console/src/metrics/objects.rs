@@ -141,8 +141,8 @@ impl Found {
         match self.queues.len() + self.exchanges.len() + self.connections.len() {
             0..=OBJECTS => Ok(()),
             _ => Err(format!(
-                "there are more than {OBJECTS} objects: ask for fewer, by /metrics/detailed?family=…&vhost=… or \
-                 with &queue=…"
+                "there are more than {OBJECTS} objects: ask for fewer, by \
+                 /metrics/detailed?family=…&vhost=… or with &queue=…"
             )),
         }
     }

@@ -104,7 +104,8 @@ pub fn balance(page: &mut Page, totals: &[(Name, VhostTotals)]) {
 
 /// Content routes.
 pub fn routes(page: &mut Page, routes: &[RouteStatus]) {
-    let families: [(&str, &str, fn(&RouteStatus) -> u64); 8] = [
+    type Row = (&'static str, &'static str, fn(&RouteStatus) -> u64);
+    let families: [Row; 8] = [
         ("taken", "Messages that a route took.", |route| route.taken),
         ("emitted", "Results of a route that somebody got.", |route| route.emitted),
         ("no_subscriber", "Results of a route to which nobody is bound.", |route| {

@@ -1,5 +1,5 @@
-//! Where the entries of a segment are. Those of a whole [`BLOCK`] are packed as their sizes allow. Of small ones only the
-//! first offset is known: whoever looks for another of them reads the headers of their records, which stand within
+//! Where the entries of a segment are. Those of a whole [`BLOCK`] are packed as their sizes allow. Of small ones only
+//! the first offset is known: whoever looks for another of them reads the headers of their records, which stand within
 //! [`SPARSE_BYTES`]. Of larger ones there is one byte for each besides, or two, that say how far it is behind the one
 //! before it. So a segment's table takes few bytes for its size, however small its entries are. The last entries take
 //! four bytes each until their block is whole.
