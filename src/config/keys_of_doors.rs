@@ -229,8 +229,8 @@ pub const USER: &[Key] = &[
     key(
         "tags",
         Form::Texts,
-        "Words for rights over the broker itself, as `administrator`. They are kept; no verb asks for \
-         them.",
+        "Words for rights over the broker itself. `monitoring` and `administrator` may read metrics from \
+         other machines; other words are kept and have no effect yet.",
     ),
     key(
         "vhosts",

@@ -91,6 +91,8 @@ fn each_object_is_shown_by_itself() {
     let ready = "rabbitmq_queue_messages_ready{vhost=\"/\",queue=";
     assert_eq!(value(&page, &format!("{ready}\"one\"}}")), Some(1.0), "{page}");
     assert_eq!(value(&page, &format!("{ready}\"a \\\"strange\\\" one\"}}")), Some(0.0), "{page}");
+    let came = "crossdock_queue_messages_came_total{vhost=\"/\",queue=\"one\",by=\"published\"}";
+    assert_eq!(value(&page, came), Some(1.0), "{page}");
     let page = get(at, "/metrics/detailed?family=queue_coarse_metrics&vhost=%2F&queue=one").body;
     let ready = "rabbitmq_detailed_queue_messages_ready{vhost=\"/\",queue=\"one\"}";
     assert_eq!(value(&page, ready), Some(1.0), "{page}");
@@ -119,6 +121,8 @@ fn health_tells_whether_messages_are_taken() {
     let low = Broker::with(&["--set", "store.disk_free_alarm=100TiB"]);
     let at = address(&low);
     assert_eq!(get(at, "/health/live").status, 200);
+    let limit = value(&get(at, "/metrics").body, "rabbitmq_disk_space_available_limit_bytes");
+    assert_eq!(limit, Some((100u64 << 40) as f64));
     let answer = get(at, "/health/ready");
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("store.disk_free_alarm"), "{}", answer.body);

@@ -201,7 +201,7 @@ const CONSUMERS: [DepthRow; 1] =
 
 type DeliveryRow = (&'static str, &'static str, fn(&DeliveryTotals) -> u64);
 
-const DELIVERIES: [DeliveryRow; 8] = [
+const DELIVERIES: [DeliveryRow; 6] = [
     ("queue_messages_delivered_ack_total", "Handed to consumers that settle.", |d| d.delivered),
     ("queue_messages_delivered_total", "Handed to consumers that do not.", |d| {
         d.delivered_unsettled
@@ -210,6 +210,9 @@ const DELIVERIES: [DeliveryRow; 8] = [
     ("queue_get_total", "Asked for singly, without settling.", |d| d.got_unsettled),
     ("queue_get_empty_total", "Asked for singly, and none was there.", |d| d.got_nothing),
     ("queue_messages_redelivered_total", "May have been seen before.", |d| d.redelivered),
+];
+
+const OWN_DELIVERIES: [DeliveryRow; 2] = [
     ("queue_messages_requeued_total", "Went back from a consumer.", |d| d.requeued),
     ("queue_messages_turned_away_total", "Publishes that it refused, full.", |d| d.turned_away),
 ];
@@ -220,8 +223,14 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// One that RabbitMQ has too.
     fn family(&mut self, name: &str, kind: Kind, help: &str) {
         self.page.family(&format!("{}{name}", self.prefix), kind, help);
+    }
+
+    /// One that only this broker has.
+    fn own_family(&mut self, name: &str, kind: Kind, help: &str) {
+        self.page.family(&format!("crossdock_{name}"), kind, help);
     }
 
     fn queue_sample(&mut self, (vhost, queue): &(String, QueueLook), value: impl Display) {
@@ -248,6 +257,12 @@ impl Writer<'_> {
                 self.queue_sample(queue, value(&queue.1.deliveries));
             }
         }
+        for (name, help, value) in OWN_DELIVERIES {
+            self.own_family(name, Kind::Counter, help);
+            for queue in queues {
+                self.queue_sample(queue, value(&queue.1.deliveries));
+            }
+        }
         self.family("queue_messages_acked_total", Kind::Counter, "Consumers are done with them.");
         for queue in queues {
             self.queue_sample(queue, queue.1.records.left(LeftBy::Consumed));
@@ -255,7 +270,7 @@ impl Writer<'_> {
     }
 
     fn balance(&mut self, queues: &[(String, QueueLook)]) {
-        self.family("queue_messages_came_total", Kind::Counter, "How messages came.");
+        self.own_family("queue_messages_came_total", Kind::Counter, "How messages came.");
         for (vhost, queue) in queues {
             for by in CameBy::ALL.into_iter().filter(|by| queue.records.came(*by) > 0) {
                 let labels =
@@ -263,7 +278,7 @@ impl Writer<'_> {
                 self.page.sample(&labels, queue.records.came(by));
             }
         }
-        self.family("queue_messages_left_total", Kind::Counter, "How messages left.");
+        self.own_family("queue_messages_left_total", Kind::Counter, "How messages left.");
         for (vhost, queue) in queues {
             for by in LeftBy::ALL.into_iter().filter(|by| queue.records.left(*by) > 0) {
                 let labels =
@@ -282,7 +297,7 @@ impl Writer<'_> {
             ("exchange_messages_refused_total", "Were refused.", |x| x.totals.refused),
         ];
         for (name, help, value) in rows {
-            self.family(name, Kind::Counter, help);
+            self.own_family(name, Kind::Counter, help);
             for (vhost, exchange) in exchanges {
                 let labels = [("vhost", &**vhost), ("exchange", &exchange.spec.name)];
                 self.page.sample(&labels, value(exchange));
@@ -292,17 +307,23 @@ impl Writer<'_> {
 
     fn connections(&mut self, connections: &[ConnectionLook]) {
         type Row = (&'static str, Kind, &'static str, fn(&ConnectionLook) -> u64);
-        let rows: [Row; 5] = [
+        let rows: [Row; 3] = [
             ("connection_incoming_bytes_total", Kind::Counter, "Bytes from it.", |c| c.received),
             ("connection_outgoing_bytes_total", Kind::Counter, "Bytes to it.", |c| c.sent),
             ("connection_channels", Kind::Gauge, "Its channels.", |c| c.channels as u64),
+        ];
+        let own: [Row; 2] = [
             ("connection_unacked", Kind::Gauge, "Deliveries it has not settled.", |c| c.unsettled),
             ("connection_published_total", Kind::Counter, "What it published.", |c| {
                 c.totals.received
             }),
         ];
-        for (name, kind, help, value) in rows {
-            self.family(name, kind, help);
+        let rows = rows.map(|row| (true, row)).into_iter().chain(own.map(|row| (false, row)));
+        for (is_rabbits, (name, kind, help, value)) in rows {
+            match is_rabbits {
+                true => self.family(name, kind, help),
+                false => self.own_family(name, kind, help),
+            }
             for one in connections {
                 let number = one.number.to_string();
                 let labels = [

@@ -62,8 +62,7 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
     let help = "Free disk space of the store, in bytes.";
     gauge("rabbitmq_disk_space_available_bytes", help, node.disk.free);
     let help = "Free disk space under which publishers are held back, in bytes.";
-    let mark = node.disk.free.saturating_sub(node.disk.before_alarm);
-    gauge("rabbitmq_disk_space_available_limit_bytes", help, mark);
+    gauge("rabbitmq_disk_space_available_limit_bytes", help, node.disk.alarm_mark);
     let alarms = [
         (
             "rabbitmq_alarms_memory_used_watermark",

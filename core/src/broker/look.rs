@@ -167,8 +167,8 @@ pub struct DiskLook {
     pub total: u64,
     /// When it was last looked at.
     pub free: u64,
-    /// What can still be written before the alarm.
-    pub before_alarm: u64,
+    /// With less than this free, publishers are held back.
+    pub alarm_mark: u64,
     /// Publishers are held back because of it.
     pub alarm: bool,
     /// Nothing new is declared either.
@@ -432,7 +432,7 @@ impl Broker {
             disk: DiskLook {
                 total: pressure.disk.bytes_total.load(Ordering::Acquire),
                 free: pressure.disk.bytes_free.load(Ordering::Acquire),
-                before_alarm: pressure.disk.bytes_to_mark.load(Ordering::Acquire),
+                alarm_mark: pressure.disk.mark.load(Ordering::Acquire),
                 alarm: pressure.disk.is_low(),
                 exhausted: pressure.disk.is_exhausted.load(Ordering::Acquire),
             },

@@ -101,7 +101,8 @@ impl Logins {
         let hashes = account.as_deref().map(hashes);
         let has_to_wait = self.verifier.is_refused(user, address);
         let attempt = Attempt { user, password, address, hashes };
-        if let Err(error) = self.verifier.verify(&attempt).await {
+        let verified = self.verifier.verify(&attempt).await;
+        let right = verified.inspect_err(|error| {
             login.refused_because(match (error.kind(), &account) {
                 (ErrorKind::Refused, _) if has_to_wait => {
                     "too many tries of this user from this address failed: it has to wait"
@@ -110,8 +111,7 @@ impl Logins {
                 (ErrorKind::Refused, Some(_)) => "the user has another password",
                 _ => error.detail(),
             });
-            return Err(error);
-        }
+        })?;
         // It took a while: the user may be gone, or have other passwords by now.
         let now = accounts.account(user);
         let is_same = match (&account, &now) {
@@ -120,7 +120,9 @@ impl Logins {
         };
         match now.filter(|_| is_same) {
             Some(account) => {
-                let verified_by = account.verifiers.clone().into();
+                // By this hash alone: of two passwords, who came by one of them goes with that one.
+                let matched = account.verifiers.iter().filter(|one| hash(one).is_some());
+                let verified_by = matched.skip(right.nth).take(1).cloned().collect();
                 Ok(Identity { verified_by, ..identity(&account) })
             }
             None => {
@@ -225,8 +227,12 @@ impl Tokens {
 
 /// The hashes of an account. Its other verifiers are of SCRAM.
 fn hashes(account: &Account) -> Arc<[PasswordHash]> {
-    let texts = account.verifiers.iter().filter_map(|one| std::str::from_utf8(&one.0).ok());
-    texts.filter_map(|text| PasswordHash::parse(text).ok()).collect()
+    account.verifiers.iter().filter_map(hash).collect()
+}
+
+/// That of a verifier; none: it is for SCRAM.
+fn hash(verifier: &Secret) -> Option<PasswordHash> {
+    PasswordHash::parse(std::str::from_utf8(&verifier.0).ok()?).ok()
 }
 
 fn identity(account: &Account) -> Identity {

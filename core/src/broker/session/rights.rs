@@ -135,9 +135,18 @@ impl Session {
     /// `Refused` for whoever may do nothing at all with the queue: it is not told about it either. The answer is
     /// remembered, since some clients look at a queue whenever they send to it.
     pub(super) fn check_look(&self, name: &str) -> Result<(), Error> {
+        match self.may_look_at_queue(name) {
+            true => Ok(()),
+            false => Err(self.rights.subject.refuse(Action::Read, &Object::Queue(name))),
+        }
+    }
+
+    /// Whether the user may do anything at all with the queue. For those who ask before they do something else, which
+    /// is refused then: this is no refusal.
+    pub fn may_look_at_queue(&self, name: &str) -> bool {
         let SessionRights { subject, views, .. } = &self.rights;
         if subject.is_unlimited() {
-            return Ok(());
+            return true;
         }
         let (generation, object) = (subject.generation(), Object::Queue(name));
         let may_look = || {
@@ -145,11 +154,7 @@ impl Session {
             any.into_iter().any(|action| subject.may(action, &object))
                 || subject.shared_coverage(name) > Coverage::Nothing
         };
-        match views.lock().about(&Address::queue(name), generation, may_look) {
-            true => Ok(()),
-            false if self.owns_named(name) => Ok(()),
-            false => Err(subject.refuse(Action::Read, &object)),
-        }
+        views.lock().about(&Address::queue(name), generation, may_look) || self.owns_named(name)
     }
 
     /// Declaring a queue: the right to configure it, unless it is there already and may be looked at. Where it sends

@@ -53,6 +53,8 @@ pub struct DiskSpace {
     pub is_exhausted: AtomicBool,
     /// Bytes that can still be written before the alarm mark, as far as is known.
     pub bytes_to_mark: AtomicU64,
+    /// The alarm mark, in bytes that are free.
+    pub mark: AtomicU64,
     /// Bytes that were free when that was last read.
     pub bytes_free: AtomicU64,
     /// Bytes that it has; 0 where that has no meaning.

@@ -63,6 +63,7 @@ fn judge(shared: &Shared, space: Space) -> Duration {
     disk.is_low.store(is_low, Ordering::Release);
     disk.is_exhausted.store(is_low && free < settings.disk_free_hard(), Ordering::Release);
     disk.bytes_to_mark.store(free.saturating_sub(mark), Ordering::Release);
+    disk.mark.store(mark, Ordering::Release);
     disk.bytes_free.store(free, Ordering::Release);
     disk.bytes_total.store(total, Ordering::Release);
     if is_low && !was_low {

@@ -3,6 +3,7 @@
 
 use crate::broker::vhost::exchange_counts::{ExchangeCounts, ExchangeTotals};
 use crate::message::Name;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// The publishes of a turn, by exchange.
@@ -10,8 +11,9 @@ use std::sync::Arc;
 pub(super) struct Published {
     /// The exchange that the last one was at.
     current: AtExchange,
-    others: Vec<AtExchange>,
-    /// Indices of messages of the turn that nobody published now: retained values for a new binding.
+    /// By name: one burst may go to very many.
+    others: FxHashMap<Name, AtExchange>,
+    /// Indices of messages of the turn that nobody published now, in their order: retained values for a new binding.
     replayed: Vec<usize>,
 }
 
@@ -26,6 +28,14 @@ struct AtExchange {
 impl AtExchange {
     fn is_at(&self, exchange: &Arc<ExchangeCounts>) -> bool {
         self.counts.as_ref().is_some_and(|counts| Arc::ptr_eq(counts, exchange))
+    }
+
+    /// Adds what it came to to the exchange's counters.
+    fn count(mut self) {
+        self.totals.unaccounted = self.entered.wrapping_sub(self.totals.published()) as i64;
+        if let Some(counts) = self.counts {
+            counts.add(&self.totals);
+        }
     }
 
     fn is_named(&self, name: &Name) -> bool {
@@ -50,14 +60,17 @@ impl Published {
         if self.current.is_at(exchange) {
             return;
         }
-        let known = self.others.iter().position(|at| at.is_at(exchange));
-        let next = match known {
-            Some(at) => self.others.swap_remove(at),
-            None => AtExchange { counts: Some(exchange.clone()), ..AtExchange::default() },
-        };
+        let known = self.others.remove(&exchange.name);
+        let next = known.unwrap_or_else(|| AtExchange {
+            counts: Some(exchange.clone()),
+            ..AtExchange::default()
+        });
         let before = std::mem::replace(&mut self.current, next);
-        if before.counts.is_some() {
-            self.others.push(before);
+        if let Some(counts) = &before.counts {
+            // One that was deleted and declared again in between has two.
+            if let Some(deleted) = self.others.insert(counts.name.clone(), before) {
+                deleted.count();
+            }
         }
     }
 
@@ -75,11 +88,14 @@ impl Published {
 
     /// A message that was routed to that exchange was refused after that by what it was routed to.
     pub fn refused(&mut self, index: usize, exchange: &Name) {
-        if self.replayed.contains(&index) {
+        if self.replayed.binary_search(&index).is_ok() {
             return;
         }
-        let mut all = std::iter::once(&mut self.current).chain(&mut self.others);
-        if let Some(at) = all.find(|at| at.is_named(exchange)) {
+        let found = match self.current.is_named(exchange) {
+            true => Some(&mut self.current),
+            false => self.others.get_mut(exchange),
+        };
+        if let Some(at) = found {
             at.totals.routed = at.totals.routed.saturating_sub(1);
             at.totals.refused += 1;
         }
@@ -87,7 +103,7 @@ impl Published {
 
     /// All of them were refused together.
     pub fn refused_all(&mut self) {
-        for at in std::iter::once(&mut self.current).chain(&mut self.others) {
+        for at in std::iter::once(&mut self.current).chain(self.others.values_mut()) {
             at.totals = ExchangeTotals { refused: at.entered, ..ExchangeTotals::default() };
         }
     }
@@ -99,12 +115,7 @@ impl Published {
             return;
         }
         let current = std::mem::take(&mut self.current);
-        for mut at in self.others.drain(..).chain([current]) {
-            at.totals.unaccounted = at.entered.wrapping_sub(at.totals.published()) as i64;
-            if let Some(counts) = at.counts {
-                counts.add(&at.totals);
-            }
-        }
+        self.others.drain().map(|(_, at)| at).chain([current]).for_each(AtExchange::count);
     }
 
     /// The messages of the turn are forgotten.
@@ -142,5 +153,20 @@ mod tests {
         };
         assert_eq!(a.totals(), totals(2, 1, 1, 0));
         assert_eq!(b.totals(), totals(1, 0, 0, 1), "one of them has no outcome");
+    }
+
+    #[test]
+    fn an_exchange_that_is_declared_again_has_counters_of_its_own() {
+        let exchange = |name: &str| Arc::new(ExchangeCounts::new(&name.into()));
+        let [old, new, other] = ["a", "a", "b"].map(exchange);
+        let mut published = Published::default();
+        for exchange in [&old, &new, &other, &new, &other] {
+            published.entered(exchange);
+            published.left(true);
+        }
+        published.count();
+        let routed = [&old, &new, &other].map(|counts| counts.totals().routed);
+        assert_eq!(routed, [1, 2, 2]);
+        assert!([old, new, other].iter().all(|counts| counts.totals().unaccounted == 0));
     }
 }

@@ -16,7 +16,9 @@ pub(crate) struct Check {
 /// The password is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Right {
-    /// The hash that it matches is to be replaced.
+    /// Which of the hashes it matches.
+    pub(crate) nth: usize,
+    /// That hash is to be replaced.
     pub(crate) rehash: bool,
 }
 
@@ -36,8 +38,9 @@ impl Check {
     /// Tries every hash of a user; of nobody, when there is none. Who has two hashes costs twice as much while the
     /// password is wrong: a rotation is short, and to double every login for it is not worth it.
     pub(crate) fn run(&self, hashes: &[PasswordHash], password: &Secret) -> Option<Right> {
-        if let Some(hash) = hashes.iter().find(|hash| (self.verify)(hash, password)) {
-            return Some(Right { rehash: hash.is_legacy() });
+        let mut numbered = hashes.iter().enumerate();
+        if let Some((nth, hash)) = numbered.find(|(_, hash)| (self.verify)(hash, password)) {
+            return Some(Right { nth, rehash: hash.is_legacy() });
         }
         // Legacy hashes are quick: without this they would tell that the user exists.
         if hashes.iter().all(PasswordHash::is_legacy) {

@@ -87,6 +87,8 @@ pub struct Attempt<'a> {
 /// A password that was right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
+    /// Which of the attempt's hashes matches.
+    pub nth: usize,
     /// The caller is to hash the password again, because the hash that matched is legacy. Told to one login only of
     /// those that were verified together.
     pub rehash: bool,
@@ -107,8 +109,8 @@ struct Shared {
 }
 
 struct State {
-    /// Passwords that were right lately, and whose they are.
-    remembered: Aging<PairId, UserId>,
+    /// Passwords that were right lately, whose they are, and which of the hashes matches.
+    remembered: Aging<PairId, (UserId, usize)>,
     back_off: BackOff,
     line: Line<Job>,
     /// Verifications that wait or run.
@@ -137,8 +139,13 @@ struct Entry {
 
 /// What becomes of a login at first.
 enum Begun {
-    Ended(Outcome),
-    Waits { answer: watch::Receiver<Option<Answer>>, of: Source, is_first: bool },
+    /// The number: which of the hashes matches, where one does.
+    Ended(Outcome, usize),
+    Waits {
+        answer: watch::Receiver<Option<Answer>>,
+        of: Source,
+        is_first: bool,
+    },
 }
 
 impl Verifier {
@@ -176,7 +183,7 @@ impl Verifier {
         };
         for _ in 0..JOINS_MAX {
             let (mut answer, of, is_first) = match self.begin(&entry, attempt) {
-                Begun::Ended(outcome) => return self.end(outcome, false),
+                Begun::Ended(outcome, nth) => return self.end(outcome, (nth, false)),
                 Begun::Waits { answer, of, is_first } => (answer, of, is_first),
             };
             let answer = answer.wait_for(Option::is_some).await.ok().and_then(|answer| *answer);
@@ -186,22 +193,22 @@ impl Verifier {
                     if is_others {
                         self.shared.state.lock().back_off.succeeded(&entry.source);
                     }
-                    return self.end(Outcome::Accepted, right.rehash && is_first);
+                    return self.end(Outcome::Accepted, (right.nth, right.rehash && is_first));
                 }
                 Answer::Wrong => {
                     if is_others {
                         self.shared.state.lock().back_off.failed(entry.source, now());
                     }
-                    return self.end(wrong, false);
+                    return self.end(wrong, (0, false));
                 }
                 // What another address brought upon itself is not this one's fault.
                 Answer::BackedOff | Answer::PushedOut if is_others => {}
-                Answer::BackedOff => return self.end(Outcome::BackedOff, false),
-                Answer::PushedOut => return self.end(Outcome::QueueFull, false),
-                Answer::Broken => return self.end(Outcome::Broken, false),
+                Answer::BackedOff => return self.end(Outcome::BackedOff, (0, false)),
+                Answer::PushedOut => return self.end(Outcome::QueueFull, (0, false)),
+                Answer::Broken => return self.end(Outcome::Broken, (0, false)),
             }
         }
-        self.end(Outcome::QueueFull, false)
+        self.end(Outcome::QueueFull, (0, false))
     }
 
     /// For logins that are proved in another way, as by SCRAM or a token: whether the user may try now from this
@@ -209,7 +216,7 @@ impl Verifier {
     pub fn admit(&self, user: &Name, address: IpAddr) -> Result<(), Error> {
         let source = self.source(user, address);
         match self.shared.state.lock().back_off.is_refused(&source, now()) {
-            true => self.end(Outcome::BackedOff, false).map(drop),
+            true => self.end(Outcome::BackedOff, (0, false)).map(drop),
             false => Ok(()),
         }
     }
@@ -236,7 +243,7 @@ impl Verifier {
     pub fn forget(&self, user: &Name) {
         let user = UserId::of(user, &self.shared.key);
         let mut state = self.shared.state.lock();
-        state.remembered.retain(|of| *of != user);
+        state.remembered.retain(|(of, _)| *of != user);
         for flight in state.flights.values_mut().filter(|flight| flight.source.user == user) {
             flight.is_stale = true;
         }
@@ -269,23 +276,25 @@ impl Verifier {
     fn begin(&self, entry: &Entry, attempt: &Attempt<'_>) -> Begun {
         let (now, source) = (now(), entry.source);
         let mut state = self.shared.state.lock();
-        let verified = state.remembered.get(&entry.pair, now).map(|(at, _)| at);
+        let verified = state.remembered.get(&entry.pair, now).map(|(at, (_, nth))| (at, *nth));
         let is_refused = state.back_off.is_refused(&source, now);
         // What was right lately is not kept out by somebody else's wrong password, behind the same address and for the
         // same user; but remembered passwords cannot be guessed at without end.
         if is_refused && !(state.back_off.may_look(&source, now) && verified.is_some()) {
-            return Begun::Ended(Outcome::BackedOff);
+            return Begun::Ended(Outcome::BackedOff, 0);
         }
         let flight = state.flights.get(&entry.pair).map(|f| (f.answer.subscribe(), f.source));
         // Before the remembered passwords: otherwise these could be guessed at without end.
         if flight.is_none() && state.line.waiting_of(&source) >= GUESSES_WAITING_MAX {
-            return Begun::Ended(Outcome::BackedOff);
+            return Begun::Ended(Outcome::BackedOff, 0);
         }
-        if verified.is_some_and(|at| now.saturating_duration_since(at) < CACHED_FOR) {
+        if let Some((at, nth)) = verified
+            && now.saturating_duration_since(at) < CACHED_FOR
+        {
             if !is_refused {
                 state.back_off.succeeded(&source);
             }
-            return Begun::Ended(Outcome::Cached);
+            return Begun::Ended(Outcome::Cached, nth);
         }
         if let Some((answer, of)) = flight {
             return Begun::Waits { answer, of, is_first: false };
@@ -295,7 +304,7 @@ impl Verifier {
             false => Trust::Trusted,
         };
         match state.line.push(source, trust, Job::new(entry, attempt)) {
-            Err(_) => return Begun::Ended(Outcome::QueueFull),
+            Err(_) => return Begun::Ended(Outcome::QueueFull, 0),
             Ok(Some(pushed_out)) => state.answer(&pushed_out.pair, Answer::PushedOut),
             Ok(None) => {}
         }
@@ -312,10 +321,11 @@ impl Verifier {
         Begun::Waits { answer, of: source, is_first: true }
     }
 
-    fn end(&self, outcome: Outcome, rehash: bool) -> Result<Verified, Error> {
+    /// `nth` and `rehash` are as in [`Verified`], where the password was right.
+    fn end(&self, outcome: Outcome, (nth, rehash): (usize, bool)) -> Result<Verified, Error> {
         self.shared.counters.count(outcome);
         match outcome {
-            Outcome::Accepted | Outcome::Cached => Ok(Verified { rehash }),
+            Outcome::Accepted | Outcome::Cached => Ok(Verified { nth, rehash }),
             Outcome::Wrong | Outcome::Unknown | Outcome::BackedOff => {
                 Err(Error::new(ErrorKind::Refused, crate::REFUSED))
             }

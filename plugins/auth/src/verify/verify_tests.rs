@@ -530,10 +530,13 @@ async fn a_legacy_hash_is_to_be_replaced_by_one_of_those_who_wait() {
     let first = house.begin_inside(&user, "test12", 1).await;
     let joined = house.begin(&user, "test12", 1).await;
     house.gate.open();
-    assert_eq!(first.await.expect("no panic"), Ok(Verified { rehash: true }));
-    assert_eq!(joined.await.expect("no panic"), Ok(Verified { rehash: false }));
-    assert_eq!(house.login(&user, "test12", 1).await, Ok(Verified { rehash: false }));
-    assert_eq!(house.login(&user, "new", 1).await, Ok(Verified { rehash: false }));
+    assert_eq!(first.await.expect("no panic"), Ok(Verified { nth: 0, rehash: true }));
+    assert_eq!(joined.await.expect("no panic"), Ok(Verified { nth: 0, rehash: false }));
+    assert_eq!(house.login(&user, "test12", 1).await, Ok(Verified { nth: 0, rehash: false }));
+    for _ in 0..2 {
+        let new = house.login(&user, "new", 1).await;
+        assert_eq!(new, Ok(Verified { nth: 1, rehash: false }), "verified, then remembered");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -82,13 +82,13 @@ impl State {
 
     fn note(&mut self, job: &Job, answer: Answer) {
         match answer {
-            Answer::Right(_) => {
+            Answer::Right(right) => {
                 // A neighbour of who is refused now is not who failed.
                 if !self.back_off.is_refused(&job.source, now()) {
                     self.back_off.succeeded(&job.source);
                 }
                 if self.flights.get(&job.pair).is_some_and(|flight| !flight.is_stale) {
-                    self.remembered.put(job.pair, job.source.user, now());
+                    self.remembered.put(job.pair, (job.source.user, right.nth), now());
                 }
             }
             Answer::Wrong => self.back_off.failed(job.source, now()),

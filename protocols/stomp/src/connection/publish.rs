@@ -302,11 +302,14 @@ impl Connection<'_> {
 
 /// Whether the queue exists. A queue that is exclusive to another connection can be sent to all the same.
 fn is_there(session: &Session, name: &str) -> Result<bool, Error> {
+    // What its user may not publish to is refused with the publish, or not at all where nobody waits for an answer.
+    if !session.may_look_at_queue(name) {
+        return Ok(true);
+    }
     match session.queue_status(name) {
         Ok(_) => Ok(true),
         Err(error) => match error.kind() {
-            // What nobody may publish to is refused with the publish, or not at all where nobody waits for an answer.
-            ErrorKind::Locked | ErrorKind::Refused => Ok(true),
+            ErrorKind::Locked => Ok(true),
             ErrorKind::NotFound => Ok(false),
             _ => Err(error),
         },
