@@ -5,6 +5,7 @@ use super::house::{Door, House, far_door, far_listener, owner, password};
 use super::visitor::{SPEECHES, Speech, Visitor};
 use crate::broker::{Folder, LISTENERS, crossdock};
 use crate::wire::amqp::Amqp;
+use crate::wire::stomp::Stomp;
 use crate::wire::{PATIENCE, Socket, eventually};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
@@ -104,6 +105,22 @@ fn refusals_name_the_client() {
         assert!(warned.contains(part), "{part} is missing in {warned}");
     }
     assert!(!warned.contains("from=127."), "{warned}");
+}
+
+/// A STOMP client looks whether a queue is there before it sends to it: that is no refusal of its own.
+#[test]
+fn a_denied_send_is_one_refusal() {
+    let house = House::open(&[owner("ann"), owner("bob")].concat());
+    let mut ann = Amqp::connect_as(house.broker.amqp, "ann", &password("ann"));
+    ann.queue("ann-q", true);
+    for queue in ["/queue/ann-q", "/queue/ann-none"] {
+        let mut bob = Stomp::connect_as(house.broker.stomp, "bob", &password("bob"));
+        bob.socket.send(format!("SEND\ndestination:{queue}\nreceipt:1\n\nx\0").as_bytes());
+        assert!(bob.ends().contains("access_refused"));
+    }
+    let log = house.broker.log();
+    let refused: Vec<&str> = log.lines().filter(|line| line.contains("action=")).collect();
+    assert!(refused.iter().all(|line| !line.contains("action=read")), "{refused:#?}");
 }
 
 /// Starts with that file, which must fail before anything is bound: standard error.
