@@ -97,6 +97,8 @@ fn each_object_is_shown_by_itself() {
     let ready = "rabbitmq_detailed_queue_messages_ready{vhost=\"/\",queue=\"one\"}";
     assert_eq!(value(&page, ready), Some(1.0), "{page}");
     assert!(!page.contains("strange") && !page.contains("delivered"), "{page}");
+    let twice = get(at, "/metrics/detailed?family=queue_balance&family=queue_balance").body;
+    assert_eq!(twice.matches("# TYPE crossdock_queue_messages_came_total").count(), 1, "{twice}");
     for (path, why) in [
         ("/metrics/detailed?family=none", "none of the families"),
         ("/metrics/detailed?color=red", "none of family, vhost, queue"),

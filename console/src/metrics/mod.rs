@@ -196,7 +196,12 @@ async fn detailed(
         let (mut families, mut vhosts, mut queue) = (Vec::new(), Vec::new(), None);
         for (name, value) in pairs {
             match name.as_str() {
-                "family" => families.push(Detail::of(&value)?),
+                "family" => {
+                    let family = Detail::of(&value)?;
+                    // One that is named twice is shown once.
+                    families.retain(|one| *one != family);
+                    families.push(family);
+                }
                 "vhost" => vhosts.push(value),
                 "queue" => queue = Some(value),
                 _ => return Err(format!("'{name}' is none of family, vhost, queue")),

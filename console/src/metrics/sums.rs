@@ -140,11 +140,10 @@ pub fn messages(page: &mut Page, node: &NodeLook, totals: &[(Name, VhostTotals)]
     let help = "Published messages that ask for an answer.";
     by_protocol(page, (name, counter, help), node, |p| p.lanes.asked);
     let name = "rabbitmq_global_messages_confirmed_total";
-    by_protocol(page, (name, counter, "Publishes that were confirmed."), node, |p| {
-        p.lanes.confirmed
-    });
+    let help = "Publishes that were answered with yes, those that went to nobody included.";
+    by_protocol(page, (name, counter, help), node, |p| p.lanes.confirmed + p.lanes.returned);
     let name = "rabbitmq_global_messages_unroutable_returned_total";
-    let help = "Publishes that went to nobody, and whose publisher was told so.";
+    let help = "Publishes that went to nobody and asked for an answer, with mandatory or without.";
     by_protocol(page, (name, counter, help), node, |p| p.lanes.returned);
     let name = "rabbitmq_global_publishers";
     let help = "Channels that have published.";

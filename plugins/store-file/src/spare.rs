@@ -11,7 +11,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const STEP: usize = 1 << 20;
+/// Zeros that are written at once. Not allocated: what a thread has freed before it goes to sleep stays with it.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// The smallest segment, in bytes, that is made when the disk is nearly full.
 const SEGMENT_BYTES_LEAST: u64 = 1 << 20;
 
@@ -69,16 +70,15 @@ impl Spare {
 
 /// Writes zeros and syncs them; false when `stop` was set meanwhile.
 pub fn fill(file: &dyn DiskFile, capacity: u64, stop: &AtomicBool) -> io::Result<bool> {
-    let step = usize::try_from(capacity).unwrap_or(STEP).min(STEP);
-    let zeros = vec![0; step];
     let mut at = 0;
     while at < capacity {
         if stop.load(Ordering::Acquire) {
             return Ok(false);
         }
-        let count = usize::try_from(capacity - at).unwrap_or(step).min(step);
-        file.write_at(at, zeros.get(..count).unwrap_or_default())?;
-        at += count as u64;
+        let left = usize::try_from(capacity - at).unwrap_or(usize::MAX);
+        let zeros = ZEROS.get(..left).unwrap_or(&ZEROS);
+        file.write_at(at, zeros)?;
+        at += zeros.len() as u64;
     }
     file.sync()?;
     Ok(true)

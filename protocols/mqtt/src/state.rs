@@ -26,6 +26,19 @@ pub struct Answer {
     pub why: Option<Arc<str>>,
     /// How often the client has sent the same publish again meanwhile: each gets the answer, too.
     pub repeats: u32,
+    /// Its PUBREL came already: PUBCOMP follows the PUBREC.
+    pub is_released: bool,
+}
+
+/// What a PUBREL comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// The identifier is free.
+    Done,
+    /// It will be when its PUBREC is sent.
+    Later,
+    /// It was not in use.
+    Unknown,
 }
 
 /// Answers that are owed to publishes that came again while they waited, at most: whoever repeats itself more often
@@ -44,8 +57,9 @@ struct Pending {
 /// The progress of a QoS 2 publish of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Qos2 {
-    /// Its publish is not confirmed, and has come so many times again.
-    Waiting { repeats: u32 },
+    /// Its publish is not confirmed. `repeats`: how often it came again. `is_released`: its PUBREL came, too, before its
+    /// PUBREC was sent.
+    Waiting { repeats: u32, is_released: bool },
     /// PUBREC was sent. `counted`: by this connection's Receive Maximum.
     Received { counted: bool },
 }
@@ -59,6 +73,8 @@ pub enum Seen {
     Stored,
     /// The message was routed; its acknowledgements follow when it is stored, one for each time that it came.
     Waiting,
+    /// The message of before is released and not acknowledged yet: this is another one, which cannot be told from it.
+    TooEarly,
 }
 
 /// Publishes from the client.
@@ -94,7 +110,8 @@ impl Inbound {
     pub fn seen(&mut self, packet_id: u16) -> Seen {
         match self.ids.get_mut(&packet_id) {
             None => Seen::New,
-            Some(Qos2::Waiting { repeats }) => {
+            Some(Qos2::Waiting { is_released: true, .. }) => Seen::TooEarly,
+            Some(Qos2::Waiting { repeats, .. }) => {
                 if self.repeats < REPEATS_MAX {
                     (*repeats, self.repeats) = (*repeats + 1, self.repeats + 1);
                 }
@@ -116,7 +133,7 @@ impl Inbound {
     fn push(&mut self, pending: Pending) {
         self.open += 1;
         if pending.qos == 2 {
-            self.ids.insert(pending.packet_id, Qos2::Waiting { repeats: 0 });
+            self.ids.insert(pending.packet_id, Qos2::Waiting { repeats: 0, is_released: false });
         }
         self.pending.push_back(pending);
     }
@@ -136,9 +153,9 @@ impl Inbound {
         let Pending { packet_id, qos, resolved, .. } = self.pending.pop_front()?;
         self.decided = self.decided.saturating_sub(1);
         let (reason, why) = resolved?;
-        let repeats = match self.ids.get(&packet_id) {
-            Some(Qos2::Waiting { repeats }) if qos == 2 => *repeats,
-            _ => 0,
+        let (repeats, is_released) = match self.ids.get(&packet_id) {
+            Some(Qos2::Waiting { repeats, is_released }) if qos == 2 => (*repeats, *is_released),
+            _ => (0, false),
         };
         self.repeats = self.repeats.saturating_sub(repeats);
         if qos == 2 && !reason.is_failure() {
@@ -150,19 +167,22 @@ impl Inbound {
                 self.ids.remove(&packet_id);
             }
         }
-        Some(Answer { packet_id, qos, reason, why, repeats })
+        Some(Answer { packet_id, qos, reason, why, repeats, is_released })
     }
 
-    /// PUBREL: frees the identifier. False when it was not in use.
-    pub fn release(&mut self, packet_id: u16) -> bool {
-        match self.ids.get(&packet_id) {
+    /// PUBREL: frees the identifier.
+    pub fn release(&mut self, packet_id: u16) -> Release {
+        match self.ids.get_mut(&packet_id) {
             Some(Qos2::Received { counted }) => {
                 self.open = self.open.saturating_sub(usize::from(*counted));
                 self.ids.remove(&packet_id);
-                true
+                Release::Done
             }
-            // Before PUBREC there is nothing to release.
-            Some(Qos2::Waiting { .. }) | None => false,
+            Some(Qos2::Waiting { is_released, .. }) => {
+                *is_released = true;
+                Release::Later
+            }
+            None => Release::Unknown,
         }
     }
 }

@@ -21,9 +21,9 @@ fn acknowledgements_leave_in_order() {
     inbound.confirmed(3, Reason::SUCCESS, None);
     assert_eq!(next(&mut inbound), Some((7, 0)));
     assert_eq!(inbound.open(), 1, "QoS 2 is open until it is released");
-    assert!(inbound.release(7));
+    assert_eq!(inbound.release(7), Release::Done);
     assert_eq!(inbound.open(), 0);
-    assert!(!inbound.release(7));
+    assert_eq!(inbound.release(7), Release::Unknown);
 }
 
 #[test]
@@ -32,7 +32,6 @@ fn a_qos_2_identifier_is_routed_once() {
     assert_eq!(inbound.seen(1), Seen::New);
     inbound.routed(1, 2, 1);
     assert_eq!(inbound.seen(1), Seen::Waiting);
-    assert!(!inbound.release(1), "nothing was received yet");
     inbound.confirmed(1, Reason::SUCCESS, None);
     assert_eq!(next(&mut inbound), Some((1, 0)));
     assert_eq!((inbound.seen(1), inbound.open()), (Seen::Stored, 1));
@@ -46,6 +45,18 @@ fn a_qos_2_identifier_is_routed_once() {
 }
 
 #[test]
+fn a_release_that_comes_too_early_waits_for_its_answer() {
+    let mut inbound = Inbound::default();
+    inbound.routed(1, 2, 1);
+    assert_eq!(inbound.release(1), Release::Later);
+    assert_eq!((inbound.seen(1), inbound.release(1)), (Seen::TooEarly, Release::Later));
+    inbound.confirmed(1, Reason::SUCCESS, None);
+    assert_eq!(inbound.next().map(|answer| answer.is_released), Some(true));
+    assert_eq!((inbound.release(1), inbound.open()), (Release::Done, 0));
+    assert_eq!(inbound.seen(1), Seen::New);
+}
+
+#[test]
 fn each_repeat_of_a_publish_that_waits_is_answered_up_to_a_bound() {
     let mut inbound = Inbound::default();
     for number in 1..=2 {
@@ -54,7 +65,7 @@ fn each_repeat_of_a_publish_that_waits_is_answered_up_to_a_bound() {
         (0..10_000).for_each(|_| assert_eq!(inbound.seen(1), Seen::Waiting));
         inbound.confirmed(number, Reason::SUCCESS, None);
         assert_eq!(inbound.next().map(|answer| answer.repeats), Some(REPEATS_MAX));
-        assert!(inbound.release(1));
+        assert_eq!(inbound.release(1), Release::Done);
     }
     inbound.routed(2, 2, 3);
     inbound.confirmed(3, Reason::SUCCESS, None);

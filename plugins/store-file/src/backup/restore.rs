@@ -52,6 +52,8 @@ pub enum RestoreError {
     Damaged { backup: PathBuf, damage: Vec<Finding> },
     #[error("{}: a broker has the store open: stop it first; nothing was restored", .store.display())]
     InUse { store: PathBuf },
+    #[error("{}: another restore into this place is under way; nothing was restored", .store.display())]
+    UnderWay { store: PathBuf },
     #[error(
         "{}: there is a store, {there}: nothing was restored; with --replace it is moved aside, and stays",
         .store.display()
@@ -124,14 +126,24 @@ struct Place<'a> {
     unfinished: PathBuf,
     /// Holds the lock of the store that is there.
     disk: Option<RealDisk>,
+    /// Holds the lock of the folder that the store is in, or will be in: one restore at a time.
+    _folder: std::fs::File,
 }
 
 impl<'a> Place<'a> {
     fn take(store: &'a Path) -> Result<Self, RestoreError> {
         let name = store.file_name().unwrap_or_default().to_string_lossy();
         let unfinished = store.with_file_name(format!("{name}.restoring"));
-        let place = |disk| Self { store, unfinished: unfinished.clone(), disk };
         let failed = |source| RestoreError::Io { file: store.to_owned(), source };
+        let folder = std::fs::File::open(folder_of(store)).map_err(failed)?;
+        match folder.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(RestoreError::UnderWay { store: store.to_owned() });
+            }
+            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let place = |disk| Self { store, unfinished: unfinished.clone(), disk, _folder: folder };
         if !store.is_dir() {
             return Ok(place(None));
         }
@@ -224,7 +236,13 @@ impl<'a> Place<'a> {
         let failed = |source| RestoreError::Io { file: self.store.to_owned(), source };
         let folder = folder_of(self.store);
         if self.disk.is_none() {
-            std::fs::rename(&self.unfinished, self.store).map_err(failed)?;
+            // A broker that was started meanwhile has made a store there.
+            std::fs::rename(&self.unfinished, self.store).map_err(|error| match error.kind() {
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
+                    RestoreError::InUse { store: self.store.to_owned() }
+                }
+                _ => failed(error),
+            })?;
             sync_folder(folder).map_err(failed)?;
             return Ok(None);
         }

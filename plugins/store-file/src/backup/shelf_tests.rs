@@ -105,6 +105,11 @@ async fn a_backup_of_an_open_store_is_restored() {
     assert!(matches!(refused, RestoreError::InUse { .. }), "{refused}");
     drop(journal);
     drop(store);
+    let other = fs::File::open(folder.store().parent().expect("a folder")).expect("there");
+    other.lock().expect("nobody has it");
+    let refused = restore(&folder.shelf(), &folder.store(), PLAIN).expect_err("one at a time");
+    assert!(matches!(refused, RestoreError::UnderWay { .. }), "{refused}");
+    drop(other);
     let refused = restore(&made.folder, &folder.store(), PLAIN).expect_err("there is a store");
     let why = refused.to_string();
     assert!(

@@ -55,6 +55,10 @@ impl Connection<'_> {
             match self.inbound.seen(publish.packet_id) {
                 Seen::New => (),
                 Seen::Waiting => return Ok(()),
+                Seen::TooEarly => {
+                    let why = "a packet identifier was used again before its PUBREC was sent";
+                    return Err(Closing::refused(Reason::PROTOCOL_ERROR, why));
+                }
                 Seen::Stored => {
                     self.client.to(&mut self.line.output).ack(
                         AckKind::PubRec,
@@ -182,6 +186,9 @@ impl Connection<'_> {
             for _ in 0..=answer.repeats {
                 let mut writer = self.client.to(&mut self.line.output);
                 writer.ack(kind, answer.packet_id, answer.reason, answer.why.as_deref());
+            }
+            if answer.is_released {
+                self.released(answer.packet_id)?;
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::{Closing, Connection};
 use crate::codec::{Ack, AckKind, Reason};
-use crate::state::{Awaited, Sent, memo};
+use crate::state::{Awaited, Release, Sent, memo};
 use bytes::Bytes;
 use crossdock_core::{ConsumerId, Credit, Memo, Offset, Outcome};
 
@@ -121,20 +121,21 @@ impl Connection<'_> {
     }
 
     /// PUBREL: the identifier is forgotten, and PUBCOMP is sent when that is stored.
-    fn released(&mut self, packet_id: u16) -> Result<(), Closing> {
-        if self.inbound.release(packet_id) {
-            if self.opened.persistent {
-                self.session.memo(Memo { key: memo::inbound(packet_id), value: None });
+    pub(super) fn released(&mut self, packet_id: u16) -> Result<(), Closing> {
+        match self.inbound.release(packet_id) {
+            Release::Done => {
+                if self.opened.persistent {
+                    self.session.memo(Memo { key: memo::inbound(packet_id), value: None });
+                }
+                self.batch.releases.push(packet_id);
             }
-            self.batch.releases.push(packet_id);
-        } else {
-            // Released before. 3.1.1 has no code for it; the answer is the same.
-            self.client.to(&mut self.line.output).ack(
-                AckKind::PubComp,
-                packet_id,
-                Reason::PACKET_ID_NOT_FOUND,
-                None,
-            );
+            // The client did not wait for PUBREC. It gets the answers in their order.
+            Release::Later => {}
+            Release::Unknown => {
+                // Released before. 3.1.1 has no code for it; the answer is the same.
+                let mut writer = self.client.to(&mut self.line.output);
+                writer.ack(AckKind::PubComp, packet_id, Reason::PACKET_ID_NOT_FOUND, None);
+            }
         }
         Ok(())
     }
