@@ -141,9 +141,7 @@ mod tests {
     #[test]
     fn names_of_this_machine_are_known() {
         let doors = Doors { open: false, hosts: vec!["Broker.example".into()] };
-        for host in
-            ["localhost", "LOCALHOST:15692", "127.0.0.1", "127.0.0.1:1", "[::1]:15692", "::1"]
-        {
+        for host in ["localhost", "LOCALHOST:15692", "127.0.0.1", "127.0.0.1:1", "[::1]:15692"] {
             assert!(doors.is_ours(host), "{host}");
         }
         assert!(doors.is_ours("broker.example:15692"));

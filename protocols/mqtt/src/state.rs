@@ -57,8 +57,8 @@ struct Pending {
 /// The progress of a QoS 2 publish of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Qos2 {
-    /// Its publish is not confirmed. `repeats`: how often it came again. `is_released`: its PUBREL came, too, before its
-    /// PUBREC was sent.
+    /// Its publish is not confirmed. `repeats`: how often it came again. `is_released`: its PUBREL came, too, before
+    /// its PUBREC was sent.
     Waiting { repeats: u32, is_released: bool },
     /// PUBREC was sent. `counted`: by this connection's Receive Maximum.
     Received { counted: bool },

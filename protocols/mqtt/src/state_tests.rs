@@ -79,7 +79,7 @@ fn restored_identifiers_count_when_they_come_again() {
     assert_eq!(inbound.open(), 0);
     assert_eq!((inbound.seen(9), inbound.open()), (Seen::Stored, 1));
     assert_eq!((inbound.seen(9), inbound.open()), (Seen::Stored, 1));
-    assert!(inbound.release(9));
+    assert_eq!(inbound.release(9), Release::Done);
     assert_eq!(inbound.open(), 0);
 }
 
