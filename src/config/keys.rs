@@ -25,7 +25,7 @@ pub enum Form {
     Share,
     /// A time, as `200ms`. Routes check it themselves.
     Duration,
-    /// The same, from so many milliseconds to so many.
+    /// The same, between two numbers of milliseconds.
     Span {
         min_ms: u64,
         max_ms: u64,

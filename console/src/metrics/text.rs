@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-/// What a client has to be told that it gets.
+/// The media type of a page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What kind of numbers a family has.

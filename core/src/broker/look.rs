@@ -23,7 +23,7 @@ use crate::subscription::{DeliveryTotals, Depth, Tally};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A page: what comes behind that name (none: from the beginning), and at most so many.
+/// A page: what comes behind that name (none: from the beginning), `max` of them at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Page<'a> {
     pub after: Option<&'a str>,

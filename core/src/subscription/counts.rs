@@ -1,5 +1,5 @@
-//! What came into a queue, how it left, and what is there: counted where it happens, under the queue's lock, by loads
-//! and stores without a locked instruction, so that whoever reads takes no lock.
+//! What came into a queue, how it left, and what waits in it: counted where it happens, under the queue's lock, by
+//! loads and stores without a locked instruction, so that whoever reads takes no lock.
 //!
 //! The law, at any moment between two changes: **came = left + waiting**. [`QueueTotals::missing`] says by how much it
 //! does not hold.

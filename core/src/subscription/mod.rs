@@ -11,7 +11,7 @@
 //! | `dispatch` | giving out, limits, expiry |
 //! | `relief` | what can leave memory |
 //! | `oldest` | what goes first when the disk is too small |
-//! | `counts` | what came, how it left, and what is there: the balance of a queue |
+//! | `counts` | what came, how it left, and what waits: the balance of a queue |
 //! | `settle` `pending` | what consumers say of what they got; what was rejected and is to be read back first |
 
 mod buckets;
@@ -64,7 +64,7 @@ pub struct Rules {
     pub keeps_seen: bool,
     /// What leaves otherwise than by being accepted has somewhere to go, so its message is needed.
     pub dead_letters: bool,
-    /// It is kept for a subscriber who may be away, within so many bytes.
+    /// It is kept for a subscriber who may be away, within its limit of bytes.
     pub for_subscriber: bool,
     /// Records of one [source](crate::message::Message::source) go to one consumer, so that they keep their order.
     pub by_source: bool,

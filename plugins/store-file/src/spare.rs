@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Zeros that are written at once. Not allocated: what a thread has freed before it goes to sleep stays with it.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 /// The smallest segment, in bytes, that is made when the disk is nearly full.
 const SEGMENT_BYTES_LEAST: u64 = 1 << 20;
 

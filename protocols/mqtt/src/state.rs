@@ -73,7 +73,7 @@ pub enum Seen {
     Stored,
     /// The message was routed; its acknowledgements follow when it is stored, one for each time that it came.
     Waiting,
-    /// The message of before is released and not acknowledged yet: this is another one, which cannot be told from it.
+    /// The message of before is released and not acknowledged yet: this is another one, which looks the same.
     TooEarly,
 }
 

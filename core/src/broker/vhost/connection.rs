@@ -275,13 +275,13 @@ impl ConsumerCounts {
         self.prefetch.store(messages, Ordering::Relaxed);
     }
 
-    /// Its connection took so many deliveries to it.
+    /// Its connection took `count` deliveries to it.
     #[inline]
     pub fn delivered(&self, count: u64) {
         bump(&self.delivered, count);
     }
 
-    /// It is done with so many, and its client has accepted them or not.
+    /// It is done with `count` deliveries, and its client has accepted them or not.
     #[inline]
     pub fn settled(&self, count: u64, is_accepted: bool) {
         bump(&self.settled, count);

@@ -220,7 +220,7 @@ impl RouteTable {
         }
     }
 
-    /// Lets go what is out of date; everything, if there is no room for a route to so many receivers otherwise.
+    /// Lets go what is out of date; everything, if a route to that number of receivers has no room otherwise.
     fn sweep(&mut self, generations: &Generations, receivers: usize) {
         for slot in &mut self.places {
             slot.take_if(|(_, known)| !generations.is_current(known.stamp));

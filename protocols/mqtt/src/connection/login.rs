@@ -217,7 +217,7 @@ fn client_id(connect: &Connect, options: &Options) -> Result<ClientId, Refusal> 
         return Err(Refusal::new(Reason::BAD_AUTH_METHOD, why));
     }
     if !connect.version.is_5() && capped_keep_alive(connect.keep_alive, options).is_some() {
-        // 3.1.1 cannot be told another keep-alive. Mosquitto answers with the same code.
+        // 3.1.1 has no way to ask for another keep-alive. Mosquitto answers with the same code.
         let (asked, max) = (connect.keep_alive, options.keep_alive_max.unwrap_or_default());
         let why =
             format!("a keep-alive of {asked} s is beyond {max} s (limits.mqtt.keep_alive_max)");
