@@ -309,7 +309,8 @@ fn is_there(session: &Session, name: &str) -> Result<bool, Error> {
     match session.queue_status(name) {
         Ok(_) => Ok(true),
         Err(error) => match error.kind() {
-            ErrorKind::Locked => Ok(true),
+            // The broker's own, as a content route's: the same.
+            ErrorKind::Locked | ErrorKind::Refused => Ok(true),
             ErrorKind::NotFound => Ok(false),
             _ => Err(error),
         },
