@@ -1,9 +1,9 @@
 //! `/metrics…` and `/health/…` of the program, over sockets.
 
 use crate::broker::Broker;
-use crate::wire::PATIENCE;
 use crate::wire::amqp::{Amqp, Properties};
 use crate::wire::mqtt::{Connect, Mqtt};
+use crate::wire::{PATIENCE, eventually};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -123,10 +123,11 @@ fn health_tells_whether_messages_are_taken() {
     let low = Broker::with(&["--set", "store.disk_free_alarm=100TiB"]);
     let at = address(&low);
     assert_eq!(get(at, "/health/live").status, 200);
+    let answer = eventually("the disk is looked at", || {
+        Some(get(at, "/health/ready")).filter(|answer| answer.status == 503)
+    });
     let limit = value(&get(at, "/metrics").body, "rabbitmq_disk_space_available_limit_bytes");
     assert_eq!(limit, Some((100u64 << 40) as f64));
-    let answer = get(at, "/health/ready");
-    assert_eq!(answer.status, 503);
     assert!(answer.body.contains("store.disk_free_alarm"), "{}", answer.body);
 }
 
