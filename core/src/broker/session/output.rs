@@ -47,11 +47,12 @@ impl Session {
     }
 
     fn note_taken(&mut self, events: &Events) {
+        let mut direct = 0;
         for delivery in &events.deliveries {
             let size = delivery.message.size();
             if delivery.consumer == ConsumerId::DIRECT {
                 self.output.taken.direct_bytes += size;
-                self.inbox.connection.direct();
+                direct += 1;
                 continue;
             }
             self.output.taken.messages += 1;
@@ -67,6 +68,9 @@ impl Session {
                 }
                 _ => self.output.taken.accepted.push((delivery.consumer, vec![delivery.offset])),
             }
+        }
+        if direct > 0 {
+            self.inbox.connection.direct(direct);
         }
     }
 

@@ -31,6 +31,7 @@ impl AtExchange {
     }
 
     /// Adds what it came to to the exchange's counters.
+    #[inline]
     fn count(mut self) {
         self.totals.unaccounted = self.entered.wrapping_sub(self.totals.published()) as i64;
         if let Some(counts) = self.counts {
@@ -114,8 +115,10 @@ impl Published {
         if self.current.entered == 0 && self.others.is_empty() {
             return;
         }
-        let current = std::mem::take(&mut self.current);
-        self.others.drain().map(|(_, at)| at).chain([current]).for_each(AtExchange::count);
+        std::mem::take(&mut self.current).count();
+        if !self.others.is_empty() {
+            self.others.drain().for_each(|(_, at)| at.count());
+        }
     }
 
     /// The messages of the turn are forgotten.

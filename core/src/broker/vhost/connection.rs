@@ -360,10 +360,10 @@ impl Connection {
         }
     }
 
-    /// Its task took a delivery of level 0.
+    /// Its task took that many deliveries of level 0.
     #[inline]
-    pub fn direct(&self) {
-        bump(&self.own.direct, 1);
+    pub fn direct(&self, count: u64) {
+        bump(&self.own.direct, count);
     }
 
     /// A delivery of level 0 was dropped. One writer at a time: the inbox's lock.
