@@ -51,7 +51,7 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
     for (protocol, totals) in &node.protocols {
         page.sample(&[("protocol", protocol)], totals.lanes.refused);
     }
-    let dropped = "Publishes that were refused, and whose publisher cannot be told.";
+    let dropped = "Publishes that were refused, and whose publisher gets no answer.";
     page.family("crossdock_publishes_dropped_total", Kind::Counter, dropped);
     for (protocol, totals) in &node.protocols {
         page.sample(&[("protocol", protocol)], totals.lanes.dropped);
