@@ -116,8 +116,8 @@ pub const AUTH: &[Key] = &[
         "failures_before_delay",
         Form::Count { min: 1, max: 1_000_000_000 },
         "5",
-        "After so many logins of one user from one address that failed, further ones are refused for one \
-         second, and for twice as long after each further failure.",
+        "After this number of failed logins of one user from one address, further ones are refused for \
+         one second, and for twice as long after each further failure.",
     ),
     preset(
         "failure_delay_max",

@@ -56,14 +56,14 @@ pub const MQTT: &[Key] = &[
         "receive_maximum",
         Form::Count { min: 1, max: 65_535 },
         "64",
-        "QoS 1 and 2 publishes that an MQTT 5 client may have unacknowledged; it is told in CONNACK, and \
+        "QoS 1 and 2 publishes that an MQTT 5 client may have unacknowledged; CONNACK says so, and it is \
          disconnected with 0x93 beyond it.",
     ),
     preset(
         "topic_alias_maximum",
         Form::Count { min: 0, max: 65_535 },
         "16",
-        "Topic aliases that an MQTT 5 client may set; it is told in CONNACK, and disconnected with \
+        "Topic aliases that an MQTT 5 client may set; CONNACK says so, and it is disconnected with \
          0x94 beyond it. 0: none.",
     ),
     preset(
@@ -88,15 +88,15 @@ pub const MQTT: &[Key] = &[
     key(
         "session_expiry_max",
         Form::Span { min_ms: 1_000, max_ms: 3_153_600_000_000 },
-        "How long a session outlives its connection at most. MQTT 5 clients that ask for longer are \
-         told in CONNACK; it holds for 3.1.1 clients with clean session 0, too. Not set: as long as \
-         the client asks, and for ever in 3.1.1.",
+        "How long a session outlives its connection at most. CONNACK gives it to MQTT 5 clients that ask for \
+         longer; it holds for 3.1.1 clients with clean session 0, too. Not set: as long as the client \
+         asks, and for ever in 3.1.1.",
     ),
     key(
         "keep_alive_max",
         Form::Count { min: 1, max: 65_535 },
-        "Seconds of keep-alive at most. MQTT 5 clients that ask for more, or for none, are told in \
-         CONNACK; those of 3.1.1 cannot be told and are refused with code 2, as in Mosquitto. A \
+        "Seconds of keep-alive at most. MQTT 5 clients that ask for more, or for none, get this value in \
+         CONNACK; CONNACK of 3.1.1 cannot carry it, so they are refused with code 2, as in Mosquitto. A \
          client is disconnected when it is silent for one and a half times as long. Not set: what the \
          client asks for.",
     ),

@@ -90,6 +90,30 @@ fn a_log_file_that_cannot_be_written_is_named_with_the_other_mistakes_before_any
     assert!(!folder.path().join("data/store").exists(), "nothing was made");
 }
 
+/// To open one waits for whoever reads it.
+#[test]
+fn a_pipe_is_refused_as_a_log_file_instead_of_waited_for() {
+    let folder = Folder::new();
+    let pipe = folder.path().join("log.pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there").success());
+    let mut child = serve(&folder, &["--set", &format!("log.file={}", pipe.display())])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary is there");
+    let started = Instant::now();
+    while child.try_wait().expect("it is a child").is_none() {
+        if started.elapsed() > LONG {
+            child.kill().expect("it runs");
+            panic!("it waits for a reader of the pipe");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().expect("it has ended");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("it is a pipe, not a file"), "{said}");
+}
+
 #[test]
 fn a_full_disk_under_the_log_stops_nobody() {
     let broker = Broker::with(&["--set", "log.file=/dev/full", "--set", "log.level=debug"]);

@@ -44,6 +44,8 @@ pub(super) struct Waiting {
     /// From which index on messages are of which lane, and the index behind the last one.
     lanes: SmallVec<[(usize, LaneId); 1]>,
     end: usize,
+    /// The lane of the last message.
+    lane: Option<LaneId>,
 }
 
 impl Waiting {
@@ -55,8 +57,8 @@ impl Waiting {
     /// The message of that index is of that lane.
     #[inline]
     fn note_lane(&mut self, index: usize, lane: LaneId) {
-        self.end = index + 1;
-        if self.lanes.last().is_none_or(|(_, last)| *last != lane) {
+        if self.lane != Some(lane) {
+            self.lane = Some(lane);
             self.lanes.push((index, lane));
         }
     }

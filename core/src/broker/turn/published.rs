@@ -78,8 +78,18 @@ impl Published {
     /// The message that entered last, or that it was gone to last, was routed, or nobody was there.
     #[inline]
     pub fn left(&mut self, is_routed: bool) {
-        self.current.totals.routed += u64::from(is_routed);
-        self.current.totals.unroutable += u64::from(!is_routed);
+        let totals = &mut self.current.totals;
+        match is_routed {
+            true => totals.routed += 1,
+            false => totals.unroutable += 1,
+        }
+    }
+
+    /// A message was at that exchange, and was routed, or nobody was there.
+    #[inline]
+    pub fn passed(&mut self, exchange: &Arc<ExchangeCounts>, is_routed: bool) {
+        self.entered(exchange);
+        self.left(is_routed);
     }
 
     /// The message of that index is a retained value for a new binding.

@@ -32,9 +32,6 @@ impl Turn {
         terms: Terms,
     ) -> Taken {
         let index = self.messages.len();
-        if let Some(exchange) = &route.exchange {
-            self.published.entered(exchange);
-        }
         context.shared.charge(message);
         self.messages.push(message.clone());
         self.work += 1 + route.queues.len() + route.sessions.len();
@@ -43,6 +40,9 @@ impl Turn {
             meets_routes(context, message, route) || route.is_watched() && context.retains(message)
         };
         if !route.content.is_empty() && follows() {
+            if let Some(exchange) = &route.exchange {
+                self.published.entered(exchange);
+            }
             let routed = self.follow_routes(context, (index, message), route, terms);
             if let Some(exchange) = &route.exchange {
                 self.published.go_to(exchange);
@@ -60,8 +60,8 @@ impl Turn {
         if self.all_or_nothing && context.retains(message) {
             self.retained_later.push(message.clone());
         }
-        if route.exchange.is_some() {
-            self.published.left(routed);
+        if let Some(exchange) = &route.exchange {
+            self.published.passed(exchange, routed);
         }
         Taken { index, routed }
     }
