@@ -57,6 +57,7 @@ impl Waiting {
     /// The message of that index is of that lane.
     #[inline]
     fn note_lane(&mut self, index: usize, lane: LaneId) {
+        self.end = index + 1;
         if self.lane != Some(lane) {
             self.lane = Some(lane);
             self.lanes.push((index, lane));
