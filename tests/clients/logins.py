@@ -122,7 +122,7 @@ def ports(count):
 
 def start(binary, folder):
     hashed = subprocess.run([binary, "hash-password"], input=PASSWORD, capture_output=True, text=True, check=True)
-    entry = '[[user]]\nname = "{}"\npassword_hash = "{}"\nwrite = ["topic:**"]\nread = ["topic:**"]\n'
+    entry = '[[user]]\nname = "{}"\n{}\nwrite = ["topic:#"]\nread = ["topic:#"]\n'
     names = ["plant", *(f"user-{n}" for n in range(USERS))]
     file = folder / "crossdock.toml"
     file.write_text("\n".join(entry.format(name, hashed.stdout.strip()) for name in names))
