@@ -13,8 +13,14 @@ mod route;
 mod stomp;
 
 use anyhow::{Context, Result, bail};
+use crossdock_allocator::Allocator;
 use house::House;
 use pipe::{MARK, Pipe};
+
+/// The program's: that of the C library takes up to 2 % more or fewer instructions from run to run, by what blocks it
+/// finds free.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// Messages that are written before the deliveries of the last batch are waited for.
 const BATCH: usize = 50;

@@ -46,6 +46,7 @@ impl Put for Vec<u8> {
         self.push(n as u8);
     }
 
+    #[inline]
     fn bytes(&mut self, b: &[u8]) {
         self.varint(b.len() as u64);
         self.extend_from_slice(b);

@@ -26,7 +26,7 @@ pub use publish::Publish;
 pub use reason::{Fault, Reason};
 pub use subscribe::{Handling, Subscribe, Subscription, Unsubscribe};
 pub use topic::{Shared, shared};
-pub use wire::Text;
+pub use wire::{Text, has_any, is_utf8};
 pub use write::{
     Block, PublishHead, ack as write_ack, connack, disconnect as write_disconnect, pingresp,
     publish_head, suback, unsuback,

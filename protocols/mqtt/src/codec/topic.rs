@@ -1,7 +1,7 @@
 //! Topic names and topic filters (MQTT 5 §4.7).
 
 use super::reason::{Fault, Reason};
-use super::wire::Text;
+use super::wire::{Text, has_any};
 use bytes::Bytes;
 
 /// A topic name: at least one character [MQTT-4.7.3-1], no wildcard [MQTT-3.3.2-2].
@@ -9,9 +9,9 @@ pub fn check_name(topic: &Text) -> Result<(), Fault> {
     if topic.is_empty() {
         return Err(Fault::new(Reason::TOPIC_NAME_INVALID, "an empty topic name"));
     }
-    match memchr::memchr2(b'+', b'#', topic.bytes()) {
-        Some(_) => Err(Fault::new(Reason::TOPIC_NAME_INVALID, "a wildcard in a topic name")),
-        None => Ok(()),
+    match has_any(topic.bytes(), [b'+', b'#', b'#']) {
+        true => Err(Fault::new(Reason::TOPIC_NAME_INVALID, "a wildcard in a topic name")),
+        false => Ok(()),
     }
 }
 

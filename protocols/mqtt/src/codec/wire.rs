@@ -4,6 +4,22 @@ use super::reason::Fault;
 use bytes::{Buf, Bytes};
 use std::fmt;
 
+/// Up to this length looking at each byte costs less than starting a search with vectors.
+const SHORT: usize = 32;
+
+/// True when there is one of these three bytes.
+pub fn has_any(bytes: &[u8], [a, b, c]: [u8; 3]) -> bool {
+    match bytes.len() <= SHORT {
+        true => bytes.iter().any(|byte| [a, b, c].contains(byte)),
+        false => memchr::memchr3(a, b, c, bytes).is_some(),
+    }
+}
+
+/// True when the bytes are UTF-8. Most are ASCII, which is quicker to see.
+pub fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+}
+
 /// A UTF-8 encoded string: well-formed and without U+0000, by construction.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Text(Bytes);
@@ -11,10 +27,10 @@ pub struct Text(Bytes);
 impl Text {
     /// Checks the bytes: [MQTT-1.5.4-1], [MQTT-1.5.4-2].
     pub fn new(bytes: Bytes) -> Result<Self, Fault> {
-        if std::str::from_utf8(&bytes).is_err() {
+        if !is_utf8(&bytes) {
             return Err(Fault::malformed("a string is not UTF-8"));
         }
-        if memchr::memchr(0, &bytes).is_some() {
+        if has_any(&bytes, [0; 3]) {
             return Err(Fault::malformed("a string holds U+0000"));
         }
         Ok(Self(bytes))

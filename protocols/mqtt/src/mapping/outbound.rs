@@ -4,7 +4,7 @@
 //! of the neutral fields once, and shared by all receivers through the message.
 
 use super::format::{FORMAT_5, slots};
-use crate::codec::{Block, Version, id};
+use crate::codec::{Block, Version, has_any, id, is_utf8};
 use bytes::Bytes;
 use crossdock_core::message::carry;
 use crossdock_core::message::carry::Carry;
@@ -167,9 +167,7 @@ fn topic(address: &Address) -> Option<Bytes> {
 /// wildcards, NUL, and bytes that are no UTF-8. A key is in topic form here, so a literal `*` of the dotted form is a
 /// `+`.
 fn shown(key: &Bytes) -> Option<Bytes> {
-    let clean = !key.is_empty()
-        && memchr::memchr3(b'+', b'#', 0, key).is_none()
-        && std::str::from_utf8(key).is_ok();
+    let clean = !key.is_empty() && !has_any(key, [b'+', b'#', 0]) && is_utf8(key);
     let text = match clean {
         true => key.clone(),
         // A topic name has at least one character [MQTT-4.7.3-1].
