@@ -96,21 +96,19 @@ async fn recover(setup: Setup) -> Result<Recovered, Error> {
         lease.ok_or_else(|| Error::new(ErrorKind::Locked, "another process owns the store"))?;
     let settings = &setup.settings;
     let budget = Arc::new(Budget::new(settings.memory_resident, settings.memory_high));
-    let recovered = recovery::read(&*store, &budget).await?;
-    let damaged = recovered.damaged();
-    if damaged > 0 && !setup.settings.accept_damage {
-        let first = recovered.first_damaged();
-        let why = format!(
-            "{damaged} entries of the journal are damaged, what they held is lost, acknowledgements and \
-             declarations perhaps: {first}; start once with --accept-damage to go on without them"
-        );
-        return Err(Error::new(ErrorKind::Invalid, why));
-    }
+    let (recovered, values) = recovery::read(&*store, &budget).await?;
+    let mut damage = recovered.damage().clone();
+    let accepts_damage = settings.accept_damage;
+    damage.accepted(accepts_damage)?;
     let writer = store.open(JournalId::Meta, &lease).await.map_err(unavailable)?;
     let live = recovered.live();
     let start = Start { live, tail: recovered.tail(), epoch: lease.epoch.0, budget };
     let (shared, load_asked) = Shared::new(setup, start);
     recovered.install(&shared);
+    let values = values.finish().await?;
+    damage.note(values.damaged, || "a retained value cannot be read".into());
+    let damaged = damage.accepted(accepts_damage)?;
+    values.install(&shared);
     if damaged > 0 {
         tracing::error!(
             entries = damaged,

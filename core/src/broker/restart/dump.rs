@@ -32,7 +32,7 @@ pub async fn dump(
 ) -> Result<u64, Error> {
     // Nothing is held back by it.
     let budget = Arc::new(Budget::new(usize::MAX, usize::MAX));
-    let recovered = recovery::read(store, &budget).await?;
+    let (recovered, _) = recovery::read(store, &budget).await?;
     let Some(records) = recovered.records(vhost, queue) else {
         let names = recovered.queue_names(vhost).join(", ");
         let why = format!("no stored queue '{queue}' in vhost '{vhost}'; there are: {names}");

@@ -5,7 +5,7 @@ use super::accounts::StoredAccounts;
 use super::bindings::StoredBindings;
 use super::counts::StoredCounts;
 use super::sessions::{SessionRecord, restore_session};
-use super::values::{Change, StoredValues, ValuesInput};
+use super::values::{Change, ComingValues, ValuesInput};
 use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
 use crate::broker::journal::committer::Live;
 use crate::broker::journal::entry::Assembler;
@@ -38,7 +38,6 @@ pub struct Recovered {
     exchanges: BTreeMap<(Name, Name), ExchangeSpec>,
     bindings: StoredBindings,
     sessions: BTreeMap<SessionId, SessionRecord>,
-    values: StoredValues,
     parked: BTreeMap<ParkId, ParkedPublish>,
     /// Where the offsets of deleted queues ended: a session's client may know numbers of its own.
     gone: HashMap<LogId, Offset>,
@@ -57,10 +56,33 @@ pub struct Recovered {
 }
 
 /// Damaged entries that were skipped, and what is wrong with the first.
-#[derive(Default)]
-struct Damage {
+#[derive(Default, Clone)]
+pub struct Damage {
     entries: u64,
     first: Option<String>,
+}
+
+impl Damage {
+    /// More of it.
+    pub fn note(&mut self, entries: u64, why: impl FnOnce() -> String) {
+        self.entries += entries;
+        if entries > 0 {
+            self.first.get_or_insert_with(why);
+        }
+    }
+
+    /// How many entries are damaged. An error when there are some, and nobody has accepted that.
+    pub fn accepted(&self, is_accepted: bool) -> Result<u64, Error> {
+        if self.entries == 0 || is_accepted {
+            return Ok(self.entries);
+        }
+        let (damaged, first) = (self.entries, self.first.as_deref().unwrap_or_default());
+        let why = format!(
+            "{damaged} entries of the journal are damaged, what they held is lost, acknowledgements and \
+             declarations perhaps: {first}; start once with --accept-damage to go on without them"
+        );
+        Err(Error::new(ErrorKind::Invalid, why))
+    }
 }
 
 struct QueueRecord {
@@ -87,8 +109,12 @@ fn unavailable(error: &StoreError) -> Error {
     Error::new(ErrorKind::Unavailable, error.to_string())
 }
 
-/// Reads the newest snapshot and the journal behind it. What is kept is charged to that budget.
-pub async fn read(store: &dyn Store, budget: &Arc<Budget>) -> Result<Recovered, Error> {
+/// Reads the newest snapshot and the journal behind it. What is kept is charged to that budget. Retained values may
+/// still be on their way when all else is read.
+pub async fn read(
+    store: &dyn Store,
+    budget: &Arc<Budget>,
+) -> Result<(Recovered, ComingValues), Error> {
     let mut all = Reading { state: Recovered::default(), values: ValuesInput::begin(budget) };
     let mut upto = Pos(0);
     let snapshot = store.snapshot_get(JournalId::Meta).await.map_err(|e| unavailable(&e))?;
@@ -98,11 +124,8 @@ pub async fn read(store: &dyn Store, budget: &Arc<Budget>) -> Result<Recovered, 
     }
     all.read_journal(store, upto).await?;
     let Reading { mut state, values } = all;
-    let stopped = || Error::new(ErrorKind::Unavailable, "the runtime is stopping");
-    state.values = values.finish().await.ok_or_else(stopped)?;
-    state.note_damage(state.values.damaged, || "a retained value cannot be read".into());
     state.tail = state.tail.max(upto);
-    Ok(state)
+    Ok((state, values.end().await))
 }
 
 /// The state so far, and where retained values go.
@@ -165,7 +188,7 @@ impl Reading {
                         %error,
                         "an entry of the journal is damaged and skipped: what it held is lost"
                     );
-                    self.state.note_damage(1, || error.to_string());
+                    self.state.damage.note(1, || error.to_string());
                 }
             }
             entries_read = entries_read.wrapping_add(1);
@@ -195,21 +218,9 @@ impl Recovered {
         self.tail
     }
 
-    /// Damaged entries that were skipped.
-    pub fn damaged(&self) -> u64 {
-        self.damage.entries
-    }
-
-    /// What is known of the first damaged entry.
-    pub fn first_damaged(&self) -> &str {
-        self.damage.first.as_deref().unwrap_or_default()
-    }
-
-    fn note_damage(&mut self, entries: u64, why: impl FnOnce() -> String) {
-        self.damage.entries += entries;
-        if entries > 0 {
-            self.damage.first.get_or_insert_with(why);
-        }
+    /// Damage of what was read.
+    pub fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     fn apply(&mut self, op: Op, pos: Pos, index: &mut u32) {
@@ -441,7 +452,7 @@ impl Recovered {
         live
     }
 
-    /// Puts what was read into the virtual hosts of a broker, and sets its timers.
+    /// Puts what was read into the virtual hosts of a broker, and sets its timers. Retained values come by themselves.
     pub fn install(mut self, shared: &Arc<Shared>) {
         shared.identifiers.raise(self.next_id);
         let now = shared.now();
@@ -456,7 +467,6 @@ impl Recovered {
             let Some(vhost) = shared.vhost(&vhost) else { continue };
             vhost.topology.write().restore_bindings(bindings, &vhost.generations);
         }
-        self.values.install(shared);
         for (id, mut publish) in self.parked {
             let owner = sessions_ended.get(&publish.owner).filter(|_| publish.due.is_gone());
             publish.orphan_of = owner.cloned();

@@ -28,6 +28,9 @@ const SMALL_ROUTE: usize = 64;
 /// Receivers of all routes in a connection's table, at most: a connection that publishes nothing more keeps them alive
 /// until it ends.
 const RECEIVERS: usize = 1024;
+/// Of the routes that others have found, one in so many takes a place from another that is up to date. Whoever publishes
+/// to more addresses than there are places finds none of them here, and would change every place for nothing.
+const REPLACED_EVERY: u32 = 8;
 
 /// A route, and what it was resolved at.
 #[derive(Clone)]
@@ -57,7 +60,6 @@ impl Cached {
 /// The routes of one virtual host.
 pub struct RouteCache {
     shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
 }
 
 struct Shard {
@@ -78,11 +80,12 @@ impl RouteCache {
                 charge: budget.charge(Account::Kept, 0),
             })
         };
-        Self { shards: std::array::from_fn(shard), hasher: RandomState::new() }
+        Self { shards: std::array::from_fn(shard) }
     }
 
     fn shard(&self, address: &Address) -> Option<&Mutex<Shard>> {
-        self.shards.get(self.hasher.hash_one(address) as usize % SHARDS)
+        // Who chooses addresses that all go into one part has only that one.
+        self.shards.get(quick_hash(address) % SHARDS)
     }
 
     fn get(&self, address: &Address, generations: &Generations) -> Option<Cached> {
@@ -132,6 +135,11 @@ impl Shard {
     }
 }
 
+fn quick_hash(address: &Address) -> usize {
+    // The low bits of this hash are its weakest.
+    (FxBuildHasher.hash_one(address) >> 32) as usize
+}
+
 /// One connection's own table: an address has one place in it.
 #[derive(Default)]
 pub struct RouteTable {
@@ -141,12 +149,13 @@ pub struct RouteTable {
     /// Routes that were put here since it was looked through, and the receivers of all that are here.
     put: usize,
     receivers: usize,
+    /// Routes that others have found and whose places were taken.
+    crowded: u32,
 }
 
 impl RouteTable {
     fn place(address: &Address) -> usize {
-        // The low bits of this hash are its weakest.
-        (FxBuildHasher.hash_one(address) >> 32) as usize % PLACES
+        quick_hash(address) % PLACES
     }
 
     /// The route of an address, if nothing that concerns it has changed since it was put here. The connection had the
@@ -182,9 +191,20 @@ impl RouteTable {
         (shared, generations): (&RouteCache, &Generations),
     ) -> Option<Arc<Route>> {
         let cached = shared.get(address, generations).filter(|cached| cached.stamp == stamp)?;
-        let route = cached.route.clone();
-        self.set(address, cached, generations);
-        Some(route)
+        if self.may_replace(address, generations) {
+            self.set(address, cached.clone(), generations);
+        }
+        Some(cached.route)
+    }
+
+    /// The place of that address is free, or it is its turn.
+    fn may_replace(&mut self, address: &Address, generations: &Generations) -> bool {
+        let Some(Some((_, known))) = self.places.get(Self::place(address)) else { return true };
+        if !generations.is_current(known.stamp) {
+            return true;
+        }
+        self.crowded = self.crowded.wrapping_add(1);
+        self.crowded.is_multiple_of(REPLACED_EVERY)
     }
 
     /// Remembers a route that was resolved at that stamp.
@@ -276,6 +296,37 @@ mod tests {
         }
         let left: usize = shared.shards.iter().map(|shard| shard.lock().routes.len()).sum();
         assert!(left <= 10_000 + 500, "{left}: those that are out of date went");
+    }
+
+    #[test]
+    fn what_is_published_to_now_gets_its_places() {
+        let budget = Arc::new(Budget::new(1 << 20, 1 << 30));
+        let (shared, generations) = (RouteCache::new(&budget), Generations::new());
+        let (mut one, mut other) = (RouteTable::default(), RouteTable::default());
+        let route = Arc::new(Route::default());
+        let stamp = |n| generations.stamp(&address(n).key);
+        for n in 0..10_000 {
+            one.put(&address(n), (stamp(n), &route), (&shared, &generations));
+        }
+        let mut ask = |from: usize, rounds| {
+            let mut own = 0;
+            for n in (0..rounds).flat_map(|_| from..from + 20) {
+                let address = address(n);
+                own += usize::from(other.get(&address, &generations).is_some());
+                let shared = (&shared, &generations);
+                assert!(
+                    other.get(&address, &generations).is_some()
+                        || other.share(&address, stamp(n), shared).is_some()
+                );
+            }
+            own
+        };
+        ask(0, 20);
+        for from in [100, 500, 900] {
+            ask(from, 20);
+            let own = ask(from, 20);
+            assert!(own > 20 * 14, "{own} of 400: places collide, nothing else goes");
+        }
     }
 
     #[test]

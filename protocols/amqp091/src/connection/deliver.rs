@@ -3,14 +3,15 @@
 
 use super::channel::{COUNTED_EVERY, Slot};
 use super::unsettled::Tag;
-use super::{Closing, Connection};
+use super::{Closing, Connection, Limits};
 use crate::codec::frame::{self, END, OVERHEAD};
 use crate::codec::{Refusal, Reply, ReplyCode, Sent};
 use crate::mapping::address::wire_key;
 use crate::mapping::{errors, outbound};
 use bytes::{BufMut, Bytes};
 use crossdock_core::{
-    Confirm, ConfirmOutcome, ConsumerId, Delivery, ErrorKind, Events, LaneId, Message, Notice,
+    Broker, Confirm, ConfirmOutcome, ConsumerId, Delivery, ErrorKind, Events, LaneId, Message,
+    Notice, Timestamp,
 };
 use crossdock_net::Output;
 use smallvec::SmallVec;
@@ -34,6 +35,58 @@ pub struct Subscriber {
 pub enum Head<'a> {
     Delivered { consumer_tag: &'a [u8], delivery_tag: u64 },
     Got { delivery_tag: u64, messages: u64 },
+}
+
+/// Where the messages of a channel are written, and how its client reads them.
+struct Writer<'a> {
+    output: &'a mut Output,
+    reader: outbound::Reader<'a>,
+    channel: u16,
+}
+
+fn reader<'a>(broker: &'a Broker, limits: &Limits, now: Timestamp) -> outbound::Reader<'a> {
+    let (carry, frame_max) = (limits.carry, limits.frame_max);
+    outbound::Reader { formats: broker.formats(), carry, frame_max, now }
+}
+
+impl Writer<'_> {
+    fn put_delivery(&mut self, delivery: &Delivery, head: Head<'_>) {
+        let address = delivery.message.address();
+        let key = wire_key(address);
+        let sent = |delivery_tag| Sent {
+            delivery_tag,
+            redelivered: delivery.redelivered,
+            exchange: address.exchange.as_bytes(),
+            routing_key: &key.routing_key,
+        };
+        let reply = match head {
+            Head::Delivered { consumer_tag, delivery_tag } => {
+                Reply::BasicDeliver { consumer_tag, sent: sent(delivery_tag) }
+            }
+            Head::Got { delivery_tag, messages } => {
+                Reply::BasicGetOk { sent: sent(delivery_tag), messages }
+            }
+        };
+        reply.put(self.output.tail(), self.channel);
+        let properties = outbound::properties(delivery, &self.reader);
+        self.put_content(&properties, delivery.message.body());
+    }
+
+    /// Header and body frames (AMQP 0-9-1 §4.2.6); a body longer than a frame is divided.
+    fn put_content(&mut self, properties: &[u8], body: &Bytes) {
+        let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        frame::put_content_header(self.output.tail(), self.channel, size, properties);
+        let most = self.reader.frame_max.saturating_sub(OVERHEAD).max(1);
+        if (1..=most).contains(&body.len()) {
+            put_body(self.output, self.channel, body);
+            return;
+        }
+        let mut rest = body.clone();
+        while !rest.is_empty() {
+            let piece = rest.split_to(most.min(rest.len()));
+            put_body(self.output, self.channel, &piece);
+        }
+    }
 }
 
 /// Channels that have confirms to be written.
@@ -74,11 +127,13 @@ impl Connection {
 
     fn deliver(&mut self, delivery: &Delivery) {
         // A consumer that was cancelled meanwhile: the core has taken back what it was not sent.
-        let Some(subscriber) = self.subscribers.get(&delivery.consumer) else { return };
-        let Subscriber { channel, tag, settles } = subscriber.clone();
-        let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { return };
+        let Self { subscribers, channels, line, session, limits, now, .. } = self;
+        let Some(Subscriber { channel, tag, settles }) = subscribers.get(&delivery.consumer) else {
+            return;
+        };
+        let Some(Slot::Open(state)) = channels.get_mut(channel) else { return };
         let delivery_tag = state.next_tag();
-        if settles {
+        if *settles {
             let (consumer, offset) = (delivery.consumer, delivery.offset);
             state.unsettled.push(Tag { tag: delivery_tag, consumer, offset });
             // Now and then: the memory of so many comes at once.
@@ -86,50 +141,18 @@ impl Connection {
                 state.count();
             }
         }
-        self.put_delivery(channel, delivery, Head::Delivered { consumer_tag: &tag, delivery_tag });
+        let reader = reader(session.broker(), limits, *now);
+        let mut writer = Writer { output: &mut line.output, reader, channel: *channel };
+        writer.put_delivery(delivery, Head::Delivered { consumer_tag: tag, delivery_tag });
     }
 
     pub(super) fn put_delivery(&mut self, channel: u16, delivery: &Delivery, head: Head<'_>) {
-        let address = delivery.message.address();
-        let key = wire_key(address);
-        let sent = |delivery_tag| Sent {
-            delivery_tag,
-            redelivered: delivery.redelivered,
-            exchange: address.exchange.as_bytes(),
-            routing_key: &key.routing_key,
-        };
-        let reply = match head {
-            Head::Delivered { consumer_tag, delivery_tag } => {
-                Reply::BasicDeliver { consumer_tag, sent: sent(delivery_tag) }
-            }
-            Head::Got { delivery_tag, messages } => {
-                Reply::BasicGetOk { sent: sent(delivery_tag), messages }
-            }
-        };
-        reply.put(self.line.output.tail(), channel);
-        let properties = outbound::properties(delivery, &self.reader());
-        self.put_content(channel, &properties, delivery.message.body());
+        self.writer(channel).put_delivery(delivery, head);
     }
 
-    fn reader(&self) -> outbound::Reader<'_> {
-        outbound::Reader {
-            formats: self.session.broker().formats(),
-            carry: self.limits.carry,
-            frame_max: self.limits.frame_max,
-            now: self.now,
-        }
-    }
-
-    /// Header and body frames (AMQP 0-9-1 §4.2.6); a body longer than a frame is divided.
-    fn put_content(&mut self, channel: u16, properties: &[u8], body: &Bytes) {
-        let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        frame::put_content_header(self.line.output.tail(), channel, size, properties);
-        let most = self.limits.frame_max.saturating_sub(OVERHEAD).max(1);
-        let mut rest = body.clone();
-        while !rest.is_empty() {
-            let piece = rest.split_to(most.min(rest.len()));
-            put_body(&mut self.line.output, channel, &piece);
-        }
+    fn writer(&mut self, channel: u16) -> Writer<'_> {
+        let reader = reader(self.session.broker(), &self.limits, self.now);
+        Writer { output: &mut self.line.output, reader, channel }
     }
 
     fn encode_confirms(&mut self, confirms: &mut Vec<Confirm>) -> Result<(), Closing> {
@@ -224,8 +247,9 @@ impl Connection {
             routing_key: &key.routing_key,
         };
         reply.put(self.line.output.tail(), channel);
-        let properties = outbound::returned(message, &self.reader());
-        self.put_content(channel, &properties, message.body());
+        let mut writer = self.writer(channel);
+        let properties = outbound::returned(message, &writer.reader);
+        writer.put_content(&properties, message.body());
     }
 
     fn notice(&mut self, notice: Notice) -> Result<(), Closing> {
