@@ -1,6 +1,7 @@
 //! Looking through a queue without touching it: what waits and what consumers have, in the order of delivery, a
-//! slice at a time. Nothing is consumed, counted, marked or moved in its order, and pages at rest stay at rest. A cursor says
-//! where the next slice begins; what came, went or was returned in between is seen or not, as its place says.
+//! slice at a time. Nothing is consumed, counted, marked or moved in its order, and pages at rest stay at rest. A
+//! cursor says where the next slice begins; what came, went or was returned in between is seen or not, as its place
+//! says.
 //!
 //! Whoever moves messages holds those of a slice first: a held record is given to nobody, and goes back to its old
 //! place or leaves. It is held within one synchronous step only, so no end of a task can leave one behind.

@@ -50,7 +50,8 @@ pub struct PeekPage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MoveTo {
     Queue(Name),
-    /// Each to the address that it was published to before it was dead-lettered or a content route failed on it. It is published there anew: all that is bound to the address now gets it.
+    /// Each to the address that it was published to before it was dead-lettered or a content route failed on it. It is
+    /// published there anew: all that is bound to the address now gets it.
     Origin,
 }
 
