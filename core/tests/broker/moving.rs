@@ -245,7 +245,54 @@ async fn where_nobody_is_nothing_goes() {
     balances(&stage);
 }
 
-/// Refuses everything, until it does not.
+#[tokio::test]
+async fn all_that_are_bound_to_the_origin_take_it_or_it_stays() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    let room = [("x-max-length", Value::I32(1)), ("x-overflow", Value::text("reject-publish"))];
+    c.declare(dead_lettering("work", "dead", &[])).await;
+    c.declare(QueueSpec::durable("dead")).await;
+    c.declare(queue("small", &room)).await;
+    c.bind(TOPICS, "a", "work").await;
+    c.durable(topic("a"), "x").await;
+    let (got, _) = c.session.get(c.lane, "work", true).await.expect("there").expect("one");
+    c.settle(&[got], Outcome::Rejected { reason: None });
+    until("it is dead", || c.ready("dead") == 1).await;
+    fill(&mut c, "small", 1..2).await;
+    c.bind(TOPICS, "a", "small").await;
+    let order = MoveOrder::new("dead", MoveTo::Origin);
+    let report = move_all(&mut c, &order).await;
+    assert_eq!((report.moved, &*report.refused[0].0), (0, "queue 'small' is full"));
+    assert_eq!(["dead", "work", "small"].map(|name| c.ready(name)), [1, 0, 1], "none of them");
+    c.session.purge("small").await.expect("purged");
+    assert_eq!(move_all(&mut c, &order).await.moved, 1);
+    assert_eq!(["dead", "work", "small"].map(|name| c.ready(name)), [0, 1, 1]);
+    balances(&stage);
+}
+
+#[tokio::test]
+async fn what_a_sessions_client_may_have_seen_stays_with_it() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("to")).await;
+    let mut device = stage.named("device", true, SessionLife::Forever).await;
+    device.subscribe("a", 1).await;
+    device.try_consume(ConsumerSource::Own, 1, true).await.expect("attached");
+    for body in ["seen", "new"] {
+        c.durable(topic("a"), body).await;
+    }
+    assert_eq!(bodies(&device.take(1).await), ["seen"]);
+    drop(device);
+    let ready = || stage.broker.look_at_queue("/", "device").expect("there").depth.ready;
+    until("its connection is gone", || ready() == 2).await;
+    let report = move_all(&mut c, &MoveOrder::new("device", to("to"))).await;
+    assert_eq!((report.moved, report.left), (1, 1), "{report:?}");
+    assert!(report.refused[0].0.contains("its session's client"), "{report:?}");
+    assert_eq!((content(&mut c, "to").await, ready()), (vec!["new".to_owned()], 1));
+    balances(&stage);
+}
+
+/// Refuses what is bad.
 struct Refuses;
 
 impl Transform for Refuses {
@@ -324,6 +371,7 @@ async fn nothing_is_lost_or_doubled_while_consumers_take_their_part() {
     let mut all: Vec<u32> =
         consumed.await.expect("ends").iter().map(|text| text.parse().expect("a number")).collect();
     let consumed = all.len();
+    assert!(consumed >= 5, "what it had when the move began");
     c.consume("to", 5_000, true).await;
     let moved: Vec<u32> = bodies(&c.take(report.moved as usize).await)
         .iter()
