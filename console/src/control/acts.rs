@@ -6,14 +6,20 @@ use super::operations::{BackupOrder, UserChange};
 use super::values;
 use super::view::View;
 use async_trait::async_trait;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use crossdock_core::{AUDIT, Bind, BindTarget, ExchangeSpec, Key, Kind, Name, QueueSpec};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
+use std::time::Duration;
+
+/// Bytes of a request's body, at most.
+pub const BODY_MAX: usize = 1 << 20;
+/// Time for it to come.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// An act, as it is asked for.
 #[async_trait]
@@ -31,16 +37,10 @@ pub trait Act: DeserializeOwned + Send + 'static {
 }
 
 /// Does what is asked for.
-pub async fn act<A: Act>(
-    State(view): State<View>,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let body = match body {
+pub async fn act<A: Act>(State(view): State<View>, body: Body) -> Response {
+    let body = match read(body).await {
         Ok(body) => body,
-        Err(rejection) => {
-            return Refusal { status: rejection.status(), reason: rejection.body_text() }
-                .into_response();
-        }
+        Err(refusal) => return refusal.into_response(),
     };
     let order: A = match serde_json::from_slice(&body) {
         Ok(order) => order,
@@ -51,6 +51,21 @@ pub async fn act<A: Act>(
     match done.await {
         Ok(result) => answer(result),
         Err(error) => Refusal::fault(error.to_string()).into_response(),
+    }
+}
+
+/// The whole body of a request, if it is short enough and comes in time.
+async fn read(body: Body) -> Result<Bytes, Refusal> {
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        let reason = format!("a request has at most {BODY_MAX} bytes");
+        return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, reason });
+    }
+    match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY_MAX)).await {
+        Ok(read) => read.map_err(|error| Refusal::bad(format!("the request: {error}"))),
+        Err(_) => {
+            let reason = "the request did not come in time".to_owned();
+            Err(Refusal { status: StatusCode::REQUEST_TIMEOUT, reason })
+        }
     }
 }
 

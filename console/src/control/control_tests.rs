@@ -1,5 +1,6 @@
 //! The control API over one connection, with a broker and a program that notes what it is asked for.
 
+use super::acts::BODY_MAX;
 use super::*;
 use async_trait::async_trait;
 use crossdock_core::memory::MemoryStore;

@@ -30,7 +30,7 @@ use acts::act;
 use answer::{Refusal, answer};
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use crossdock_core::{Accepted, Actor, Broker};
@@ -38,9 +38,6 @@ use lists::{One, Which};
 use status::Pace;
 use std::sync::Arc;
 use view::{Common, View};
-
-/// Bytes of a request's body, at most.
-const BODY_MAX: usize = 1 << 20;
 
 /// What somebody is answered who is neither the user that the broker runs as, nor root.
 pub const NOT_THEIRS: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n\
@@ -96,7 +93,6 @@ fn router(view: View) -> Router {
         .route("/control/shutdown", post(act::<acts::Shutdown>))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(view)
 }
 
