@@ -46,21 +46,22 @@ pub use broker::{
     ChannelLook, ClientLimits, Confirm, ConfirmOutcome, ConnectionLook, Consumer, ConsumerLook,
     ConsumerSource, Declared, DeliveredTotals, Destination, DiskLook, DropReason, Events,
     ExchangeLook, ExchangeTotals, Imbalance, LaneId, LaneTotals, LastFailure, LiveSettings, Memo,
-    MemoryLook, NodeLook, Notice, ObjectCounts, ObjectLimits, OnDetach, Page, ParkId, ParkUntil,
-    PoolId, ProtocolTotals, Publish, QueueLook, QueueStatus, RefusedLogin, Replay, RouteDrained,
-    RouteStatus, Session, SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup,
-    TopicRules, VhostTotals,
+    MemoryLook, MessageState, MoveOrder, MoveReport, MoveTo, NodeLook, Notice, ObjectCounts,
+    ObjectLimits, OnDetach, PEEK_BYTES_MAX, PEEK_MESSAGES_MAX, Page, ParkId, ParkUntil, PeekPage,
+    Peeked, PoolId, ProtocolTotals, Publish, QueueLook, QueueStatus, RefusedLogin, Replay,
+    RouteDrained, RouteStatus, Session, SessionLife, SessionLook, SessionOwner, SessionSpec,
+    Settings, Setup, TopicRules, VhostTotals,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};
 pub use log::{Life, Limits, Offset, Overflow, QueueSpec};
 pub use message::{
-    Address, BodyKind, Death, Fields, Format, FormatId, Formats, Id, Journey, Key, Message, Meta,
-    Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
+    Address, BodyKind, Death, Fields, Filter, Format, FormatId, Formats, Id, Journey, Key, Message,
+    Meta, Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
 };
 pub use protocol::{Accepted, Drain, PeerCertificate, Protocol, San, Sniff};
 pub use rights::{Action, Coverage, NameRegexes, Pattern, Rights, RightsText, TopicRegexes};
 pub use subscription::{
-    CameBy, ConsumerId, Credit, Delivery, DeliveryTotals, Depth, LeftAs, LeftBy, Outcome,
+    CameBy, ConsumerId, Credit, Cursor, Delivery, DeliveryTotals, Depth, LeftAs, LeftBy, Outcome,
     QueueTotals, Side, Tally,
 };

@@ -3,15 +3,16 @@
 //!
 //! Laws: nothing is lost and nothing appears (in = ready + in flight + uncommitted + gone, record by record); what is
 //! delivered was the next one by the queue's order; no delivery without credit of the consumer and its pool; nothing
-//! expired is delivered; nobody waits who could be served; each record is settled once; the queue counts what came and
-//! how it left as the model does, and balances.
+//! expired is delivered; nobody waits who could be served; each record is settled once; a scan sees what is there and
+//! changes nothing; what is held is given to nobody; the queue counts what came and how it left as the model does, and
+//! balances.
 
 use bytes::Bytes;
 use crossdock_core::exchange::LogId;
 use crossdock_core::log::{Limits, Offset, Overflow, Place, RecordState};
 use crossdock_core::subscription::{
-    Arrival, Attached, CameBy, ConsumerId, Credit, Effects, Handle, LeftAs, LeftBy, Outcome, Pool,
-    QueueTotals, Rules, Side, Subscription,
+    Arrival, Attached, CameBy, ConsumerId, Credit, Cursor, Effects, Handle, LeftAs, LeftBy,
+    Outcome, Pool, QueueTotals, Rules, Scan, Side, Subscription,
 };
 use crossdock_core::{Address, Fields, Message, Meta, Reason, Tags, Timestamp};
 use std::collections::BTreeMap;
@@ -320,7 +321,8 @@ impl World {
     }
 
     fn odd(&mut self) {
-        match self.dice.roll(8) {
+        match self.dice.roll(10) {
+            8..=9 => self.operate(),
             0 => {
                 let ready: Vec<u64> = self.ready().collect();
                 assert_eq!(self.sub.purge(&mut self.effects), ready.len() as u64);
@@ -382,6 +384,73 @@ impl World {
         self.records = kept;
         self.records.values_mut().for_each(|known| known.is = Is::Ready);
         self.consumers.clear();
+    }
+
+    /// An operator looks through the queue, holds some of what is ready, and moves a part of that.
+    fn operate(&mut self) {
+        self.look_through();
+        let (now, mover) = (Timestamp(self.now), self.sub.consumers.handle());
+        let mut held = Vec::new();
+        for offset in self.ready().collect::<Vec<u64>>() {
+            if !self.dice.chance(40) {
+                continue;
+            }
+            let known = self.records.get_mut(&offset).expect("known");
+            let is_due = known.expires.is_some_and(|at| at <= self.now);
+            assert_eq!(self.sub.hold(mover, Offset(offset), now), !is_due, "seed {}", self.seed);
+            if !is_due {
+                known.is = Is::InFlight(mover.0);
+                held.push(offset);
+            }
+        }
+        if self.dice.chance(50) {
+            self.dispatch();
+            self.check();
+        }
+        if self.dice.chance(20) {
+            self.evict();
+        }
+        let (goes, stays): (Vec<u64>, Vec<u64>) = held.iter().partition(|_| self.dice.chance(60));
+        let offsets = |list: &[u64]| list.iter().copied().map(Offset).collect::<Vec<Offset>>();
+        self.sub.moved(mover, &offsets(&goes), &mut self.effects);
+        // Those that left are let go, too: nothing happens to them.
+        self.sub.let_go(mover, &offsets(&held));
+        goes.into_iter().for_each(|offset| self.gone(offset, LeftAs::Moved));
+        for offset in stays {
+            self.records.get_mut(&offset).expect("known").is = Is::Ready;
+        }
+    }
+
+    /// A scan sees what is there, in the queue's order, whatever the size of its slices.
+    fn look_through(&mut self) {
+        let visible = |r: &Known| match r.is {
+            Is::Ready => r.expires.is_none_or(|at| at > self.now),
+            Is::InFlight(_) => true,
+            Is::Uncommitted => false,
+        };
+        let mut expected: Vec<u64> =
+            self.records.iter().filter(|(_, r)| visible(r)).map(|(o, _)| *o).collect();
+        if self.sub.rules.max_priority.is_some() {
+            expected.sort_by_key(|o| match &self.records[o] {
+                Known { is: Is::Ready, priority, .. } => (0, u8::MAX - priority, *o),
+                _ => (1, 0, *o),
+            });
+        }
+        let (upto, now) = (Offset(u64::MAX), Timestamp(self.now));
+        let records = 1 + self.dice.roll(8) as usize;
+        let scan = Scan { only_ready: false, upto, now, records, bytes: 100 };
+        let (mut seen, mut at) = (Vec::new(), Some(Cursor::START));
+        while let Some(from) = at {
+            let slice = self.sub.scan(from, &scan);
+            for found in &slice.found {
+                let known = &self.records[&found.offset.0];
+                let is_ready = known.is == Is::Ready;
+                assert_eq!((found.is_ready, found.attempts), (is_ready, known.attempts));
+                seen.push(found.offset.0);
+            }
+            at = slice.next;
+        }
+        assert_eq!(seen, expected, "seed {}", self.seed);
     }
 
     fn get(&mut self) {
@@ -530,6 +599,7 @@ impl World {
             LeftAs::DeadLettered,
             LeftAs::Dropped,
             LeftAs::Purged,
+            LeftAs::Moved,
             LeftAs::TransientLost,
         ] {
             let known = self.left_as.get(&class).copied().unwrap_or(0);

@@ -37,6 +37,10 @@ pub use crate::subscription::{ConsumerId, Credit, Delivery, Outcome};
 pub use accounts::directory::AccountSource;
 pub use accounts::refusals::AUDIT;
 pub use count::{Imbalance, VhostTotals};
+pub use door::browse::{
+    MessageState, MoveOrder, MoveReport, MoveTo, PEEK_BYTES_MAX, PEEK_MESSAGES_MAX, PeekPage,
+    Peeked,
+};
 pub use door::events::{
     Confirm, ConfirmOutcome, Declared, Events, Notice, ObjectCounts, QueueStatus,
 };

@@ -7,6 +7,7 @@ mod budget;
 pub mod carry;
 pub mod cost;
 mod fields;
+mod filter;
 mod json;
 mod key;
 mod neutral;
@@ -17,6 +18,7 @@ pub(crate) mod wire;
 pub use address::Address;
 pub use budget::{Account, Budget, Charge, Share};
 pub use fields::{BodyKind, Fields, Id, Properties, ReplyTo};
+pub use filter::Filter;
 pub use key::{Key, Name, SEPARATOR};
 pub use neutral::Neutral;
 pub(crate) use value::{Hashing, hash_arguments};
@@ -27,6 +29,7 @@ use bytes::{Bytes, BytesMut};
 use cost::{ALLOCATION, Cost};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -222,6 +225,11 @@ impl Meta {
     pub fn deaths(&self) -> &[Death] {
         self.deaths.as_deref().unwrap_or_default()
     }
+
+    /// The death that came first: the others were repeated, or came later.
+    pub fn first_death(&self) -> Option<&Death> {
+        self.deaths().iter().rev().min_by_key(|death| death.time)
+    }
 }
 
 /// Small messages are copied out of the read buffer, so that one waiting message does not keep 64 KiB alive.
@@ -344,6 +352,16 @@ impl Message {
             self.grow(fields.cost());
             fields
         })
+    }
+
+    /// The same for somebody who looks at many messages: what is decoded for that is not kept with the message.
+    pub(crate) fn fields_for_once(&self, formats: &Formats) -> Cow<'_, Fields> {
+        if let Some(known) = self.0.fields.get() {
+            return Cow::Borrowed(known);
+        }
+        let Parts { native, body, .. } = &*self.0;
+        let decoded = formats.get(native.format).map(|f| f.decode(&native.bytes, body));
+        Cow::Owned(decoded.and_then(Result::ok).unwrap_or_default())
     }
 
     /// The shared part of an outgoing frame, encoded by the first receiver that needs `id`.

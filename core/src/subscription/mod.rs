@@ -10,6 +10,7 @@
 //! | `pool` | credit that consumers of a session share |
 //! | `dispatch` | giving out, limits, expiry |
 //! | `relief` | what can leave memory |
+//! | `scan` | looking through a queue without touching it, and moving what was found |
 //! | `oldest` | what goes first when the disk is too small |
 //! | `counts` | what came, how it left, and what waits: the balance of a queue |
 //! | `settle` `pending` | what consumers say of what they got; what was rejected and is to be read back first |
@@ -27,6 +28,7 @@ mod pending;
 mod pool;
 mod ready;
 mod relief;
+mod scan;
 mod settle;
 
 pub use consumers::{Attached, Consumers, Handle};
@@ -41,6 +43,7 @@ pub use oldest::Old;
 pub use pool::{Credit, Pool, Woken};
 pub use ready::Ready;
 pub use relief::Relief;
+pub use scan::{Cursor, Scan, Scanned, Slice};
 
 use crate::exchange::LogId;
 use crate::log::{Limits, Log, Offset, QueueSpec};

@@ -72,6 +72,19 @@ impl Ready {
         }
     }
 
+    /// Ready records from that priority and offset on, the highest priority first. None, where the log is the order.
+    pub fn from(&self, (priority, offset): (u8, Offset)) -> impl Iterator<Item = (u8, Offset)> {
+        let sets = match self {
+            Ready::Fifo { .. } => None,
+            Ready::ByPriority(sets) => Some(sets),
+        };
+        let sets = sets.into_iter().flat_map(move |sets| sets.range(..=priority).rev());
+        sets.flat_map(move |(own, set)| {
+            let first = if *own == priority { offset } else { Offset(0) };
+            set.range(first..).map(|offset| (*own, *offset))
+        })
+    }
+
     /// The record that a length limit drops first: the oldest of the lowest priority.
     pub fn peek_lowest(&mut self, log: &mut Log) -> Option<Offset> {
         match self {

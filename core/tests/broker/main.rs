@@ -9,6 +9,8 @@ mod durability;
 mod lifetimes;
 mod limits;
 mod look;
+mod moving;
+mod peek;
 mod reload;
 mod rights;
 mod routes;

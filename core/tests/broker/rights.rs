@@ -51,13 +51,15 @@ struct Case {
     read: &'static [&'static str],
 }
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 21] = [
     Case { verb: "declare", configure: &["queue:new"], write: &[], read: &[] },
     Case { verb: "look", configure: &[], write: &[], read: &["queue:q"] },
     Case { verb: "delete", configure: &["queue:q"], write: &[], read: &[] },
     Case { verb: "purge", configure: &[], write: &[], read: &["queue:q"] },
     Case { verb: "consume", configure: &[], write: &[], read: &["queue:q"] },
     Case { verb: "get", configure: &[], write: &[], read: &["queue:q"] },
+    Case { verb: "peek", configure: &[], write: &[], read: &["queue:q"] },
+    Case { verb: "move", configure: &[], write: &["queue:to"], read: &["queue:q"] },
     Case { verb: "bind topic", configure: &[], write: &["queue:q"], read: &["topic:a/#"] },
     Case { verb: "bind", configure: &[], write: &["queue:q"], read: &["exchange:x"] },
     Case { verb: "unbind", configure: &[], write: &["queue:q"], read: &["exchange:x/k"] },
@@ -113,6 +115,11 @@ impl Case {
             "purge" => session.purge("q").await.map(drop),
             "consume" => c.try_consume(ConsumerSource::Queue("q".into()), 1, true).await.map(drop),
             "get" => session.get(c.lane, "q", false).await.map(drop),
+            "peek" => session.peek("q", Cursor::START, 1, &Filter::all()).await.map(drop),
+            "move" => {
+                let order = MoveOrder::new("q", MoveTo::Queue("to".into()));
+                session.move_messages(&order).await.map(drop)
+            }
             "bind topic" => session.bind(own(TOPICS, "a/+")).await.map(drop),
             "bind" => session.bind(own("x", "k")).await.map(drop),
             "unbind" => session.unbind(own("x", "k")).await.map(drop),
@@ -161,6 +168,7 @@ async fn told(
 async fn furnish(stage: &Stage) {
     let mut c = stage.client().await;
     c.declare(QueueSpec::durable("q")).await;
+    c.declare(QueueSpec::durable("to")).await;
     for (name, kind) in [("x", Kind::Topic), ("y", Kind::Topic), ("f", Kind::Fanout)] {
         c.session.declare_exchange(ExchangeSpec::new(name, kind)).await.expect("declared");
     }

@@ -11,6 +11,8 @@ use crossdock_core::memory::{Faults, MemoryStore};
 use crossdock_core::*;
 use stage::*;
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::task::Poll;
 
 struct Dice(u64);
 
@@ -42,6 +44,8 @@ struct World {
     numbers: BTreeMap<u64, u64>,
     held: Vec<Delivery>,
     next: u64,
+    /// Something came back to its queue behind what it was in front of.
+    is_mixed: bool,
 }
 
 async fn world(seed: u64, stage: Stage) -> World {
@@ -52,10 +56,11 @@ async fn world(seed: u64, stage: Stage) -> World {
     ];
     client.declare(queue("q", &arguments)).await;
     client.declare(QueueSpec::durable("dead")).await;
+    client.declare(QueueSpec::durable("parked")).await;
     client.consume("q", 8, true).await;
     let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let (known, numbers) = (BTreeMap::new(), BTreeMap::new());
-    World { dice, stage, client, known, numbers, held: Vec::new(), next: 0 }
+    World { dice, stage, client, known, numbers, held: Vec::new(), next: 0, is_mixed: false }
 }
 
 fn id(delivery: &Delivery) -> u64 {
@@ -64,7 +69,8 @@ fn id(delivery: &Delivery) -> u64 {
 
 impl World {
     async fn step(&mut self) {
-        match self.dice.roll(8) {
+        match self.dice.roll(10) {
+            8..=9 => self.move_some().await,
             0..=3 => {
                 for _ in 0..=self.dice.roll(4) {
                     let body = self.next.to_string();
@@ -87,6 +93,32 @@ impl World {
         }
         self.take_events().await;
         balances(&self.stage);
+    }
+
+    /// An operator moves messages, and may give up at any moment in between.
+    async fn move_some(&mut self) {
+        let parked = MoveTo::Queue("parked".into());
+        let (from, to) = match self.dice.roll(4) {
+            0 => ("dead", MoveTo::Origin),
+            1 => ("parked", MoveTo::Origin),
+            2 => ("dead", parked),
+            _ => ("q", parked),
+        };
+        self.is_mixed |= to == MoveTo::Origin;
+        let limit = Some(1 + self.dice.roll(5));
+        let filter = match self.dice.roll(3) {
+            0 => Filter::parse(["body~1"]).expect("a filter"),
+            _ => Filter::all(),
+        };
+        let order = MoveOrder { limit, filter, ..MoveOrder::new(from, to) };
+        let mut moving = Box::pin(self.client.session.move_messages(&order));
+        for _ in 0..self.dice.roll(12) {
+            let polled = std::future::poll_fn(|cx| Poll::Ready(moving.as_mut().poll(cx))).await;
+            if polled.is_ready() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     fn settle(&mut self, outcome: Outcome, then: Known) {
@@ -155,20 +187,21 @@ async fn run(seed: u64) {
     for _ in 0..steps {
         world.step().await;
     }
-    let World { stage, known, client, held, .. } = world;
+    let World { stage, known, client, held, is_mixed, .. } = world;
     let stage = stage.crash().await;
     drop((client, held));
     balances(&stage);
     let mut client = stage.client().await;
     let (queue, dead) = (drain(&mut client, "q").await, drain(&mut client, "dead").await);
+    let elsewhere = [dead, drain(&mut client, "parked").await].concat();
     balances(&stage);
-    assert!(queue.is_sorted(), "order, seed {seed}: {queue:?}");
-    for n in queue.iter().chain(&dead) {
+    assert!(is_mixed || queue.is_sorted(), "order, seed {seed}: {queue:?}");
+    for n in queue.iter().chain(&elsewhere) {
         assert!(known.contains_key(n), "phantom {n}, seed {seed}");
         assert!(known[n] != Known::Gone, "{n} came back after a stored ack, seed {seed}");
     }
     for (n, known) in &known {
-        let places = queue.iter().chain(&dead).filter(|x| *x == n).count();
+        let places = queue.iter().chain(&elsewhere).filter(|x| *x == n).count();
         assert!(places <= 1, "{n} is twice, seed {seed}");
         if *known == Known::Confirmed {
             assert_eq!(places, 1, "{n} was confirmed and is lost, seed {seed}");

@@ -1,5 +1,6 @@
 //! What adapters ask of the broker, and what it answers: plain data. The verbs are those of
 //! [`Session`](crate::Session).
 
+pub mod browse;
 pub mod events;
 pub mod request;

@@ -14,6 +14,30 @@ const ENTRIES: usize = 4;
 
 /// The messages at these places, in the order asked for; none for those that cannot be read.
 pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> {
+    let report = |is_spilled, error: &StoreError| match is_spilled {
+        false => tracing::error!(
+            %error,
+            "cannot read an entry of the journal: the messages in it cannot be delivered"
+        ),
+        true => tracing::error!(
+            %error,
+            "cannot read back messages that had left memory: they are lost, as in a crash"
+        ),
+    };
+    read(store, places, &report).await
+}
+
+/// The same for whoever only looks: the messages may be gone by now, and their places with them. That is no news.
+pub async fn fetch_if_there(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> {
+    read(store, places, &|_, _| {}).await
+}
+
+/// `report` is told what cannot be read, and whether that had left memory without being stored.
+async fn read(
+    store: &dyn Store,
+    places: &[Place],
+    report: &(dyn Fn(bool, &StoreError) + Sync),
+) -> Vec<Option<Message>> {
     let mut wanted: BTreeMap<u64, Vec<(u32, usize)>> = BTreeMap::new();
     for (at, place) in places.iter().enumerate() {
         wanted.entry(place.pos).or_default().push((place.index, at));
@@ -30,22 +54,14 @@ pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> 
         for ((pos, records), bytes) in some.iter().zip(entries) {
             match read_entry(store, Pos(*pos), bytes).await {
                 Ok(ops) => pick(messages(ops), records, &mut found),
-                Err(error) => {
-                    tracing::error!(
-                        %error,
-                        "cannot read an entry of the journal: the messages in it cannot be delivered"
-                    );
-                }
+                Err(error) => report(false, &error),
             }
         }
     }
     for (pos, records) in pieces {
         match read_piece(store, pos).await {
             Ok(ops) => pick(messages(ops), &records, &mut found),
-            Err(error) => tracing::error!(
-                %error,
-                "cannot read back messages that had left memory: they are lost, as in a crash"
-            ),
+            Err(error) => report(true, &error),
         }
     }
     found

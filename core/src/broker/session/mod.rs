@@ -10,6 +10,7 @@
 //! | `consumers` | by what consumers are found |
 //! | `output` `written` | deliveries, confirms and notices are taken, and written |
 //! | `declare` `bind` | queues, exchanges, bindings |
+//! | `peek` `moving` | looking into a queue, and moving its messages elsewhere, for operators |
 //! | `content` | what the workers of content routes do |
 //! | `keep` | what an adapter keeps outside of the broker counts, too |
 //! | `rights` | what the session may do, asked by every verb; deliveries that it has no right to |
@@ -27,9 +28,11 @@ pub mod flush;
 pub mod keep;
 pub mod lane;
 pub mod leaving;
+pub mod moving;
 pub mod opening;
 pub mod output;
 pub mod park;
+pub mod peek;
 pub mod publish;
 pub mod rights;
 pub mod settle;

@@ -281,6 +281,13 @@ impl Session {
         self.rights.subject.is_unlimited() || self.rights.may_get(address)
     }
 
+    /// Whether a message of a queue that this session may read may be shown to it. What its own queue collected by a
+    /// subscription of which only a part is allowed is looked at one by one, as deliveries are.
+    pub(super) fn may_see(&mut self, queue: &Queue, address: &Address) -> bool {
+        let is_whole = self.rights.subject.is_unlimited() || !self.owns(queue);
+        is_whole || self.rights.may_get(address)
+    }
+
     /// Deliveries that this session has no right to (any more) are taken out of its events.
     #[inline]
     pub(super) fn withhold(&mut self, events: &mut Events) {

@@ -10,6 +10,7 @@
 //! | `append` | they become records of their queues, and are dispatched |
 //! | `receivers` `refusals` `published` | what each queue or inbox gets in this turn; what was refused; what exchanges count |
 //! | `dead_letter` | what a message becomes when it leaves a queue otherwise than by being accepted |
+//! | `redrive` | where a message came from, and how an operator moves it there |
 //! | `retained` | retained values as they are published |
 //! | `removal` | how queues, exchanges and named sessions end |
 //! | `after_commit` | what a commit leads to |
@@ -24,6 +25,7 @@ pub mod failures;
 pub mod plan;
 pub mod published;
 pub mod receivers;
+pub mod redrive;
 pub mod refusals;
 pub mod removal;
 pub mod retained;

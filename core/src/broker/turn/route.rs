@@ -182,7 +182,7 @@ impl Turn {
     }
 
     /// What a plan leads to happens. True when somebody gets something.
-    fn carry_out(&mut self, context: Context<'_>, mut plan: Plan<'_>) -> bool {
+    pub(super) fn carry_out(&mut self, context: Context<'_>, mut plan: Plan<'_>) -> bool {
         plan.count();
         for (exchange, is_routed) in plan.published.drain(..) {
             self.published.entered(&exchange);

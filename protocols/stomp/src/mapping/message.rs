@@ -14,8 +14,15 @@ use crossdock_core::{Formats, Message, Neutral, ReplyTo};
 /// Bodies up to this size are copied into the shared tail.
 const SMALL_BODY: usize = 2 << 10;
 /// Names under `mq.` that only the broker sets: those of a sender are not passed on (docs/SEMANTICS.md R4).
-const BROKER_WORDS: [&[u8]; 6] =
-    [b"mq.death", b"mq.retained", b"mq.delivery-count", b"mq.user-id", b"mq.origin", b"mq.error"];
+const BROKER_WORDS: [&[u8]; 7] = [
+    b"mq.death",
+    b"mq.retained",
+    b"mq.delivery-count",
+    b"mq.user-id",
+    b"mq.origin",
+    b"mq.error",
+    b"mq.redriven",
+];
 
 /// Who will read it.
 #[derive(Clone, Copy)]
@@ -175,11 +182,11 @@ fn foreign(writer: &mut Writer<'_>, message: &Message, look: Look<'_>) {
     let mut pairs = Vec::with_capacity(fields.headers.len() + 4);
     carry::headers_as_text(&fields.headers, &mut pairs);
     // Reserved names that no field stands for are not carried (docs/SEMANTICS.md §4), but for what the broker itself
-    // says of a message that a content route could not process.
+    // says of a message that a content route could not process, or that an operator moved.
     let is_brokers = message.native().format == Neutral::ID;
     pairs.retain(|(name, _)| {
         !name.starts_with(carry::RESERVED)
-            || name.starts_with("mq.error.") && is_brokers
+            || (name.starts_with("mq.error.") || &**name == "mq.redriven") && is_brokers
             || &**name == "mq.types" && look.options.carry != Carry::Off
     });
     for (name, text) in &pairs {
