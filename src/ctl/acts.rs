@@ -2,8 +2,8 @@
 
 use super::client::{Client, Failure};
 use super::command::{
-    Act, Arguments, BindOrder, Close, Declare, Delete, Kind, Kinds, PublishOrder, RightsOrder, Route,
-    User,
+    Act, Arguments, BindOrder, Close, Declare, Delete, Kind, Kinds, MoveOrder, PublishOrder,
+    RightsOrder, Route, User,
 };
 use super::{EXIT_REFUSED, looks, print};
 use crossdock_auth::secrets::read_password;
@@ -18,7 +18,9 @@ const BODY_MAX: usize = 700 << 10;
 /// Runs one of them.
 pub fn run(client: &Client, act: Act, json: bool) -> Result<ExitCode, Failure> {
     let client = match &act {
-        Act::Backup { .. } | Act::Route { what: Route::Drain { .. } } => &client.patient(),
+        Act::Backup { .. } | Act::Move(_) | Act::Route { what: Route::Drain { .. } } => {
+            &client.patient()
+        }
         _ => client,
     };
     let (path, order) = match act {
@@ -36,7 +38,7 @@ pub fn run(client: &Client, act: Act, json: bool) -> Result<ExitCode, Failure> {
     let count = |field: &str| answer.get(field).and_then(Json::as_u64).unwrap_or_default();
     let troubles = texts(&answer, "troubles");
     troubles.iter().for_each(|trouble| eprintln!("{trouble}"));
-    let is_well = count("left") == 0 && troubles.is_empty();
+    let is_well = count("left") == 0 && troubles.is_empty() && answer.get("stopped").is_none();
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_REFUSED) })
 }
 
@@ -54,6 +56,7 @@ fn request(act: Act) -> Result<(&'static str, Json), Failure> {
         Act::Bind(order) => ("bind", bind(order)?),
         Act::Unbind(order) => ("unbind", bind(order)?),
         Act::Purge { queue, vhost } => ("purge", in_vhost(json!({ "name": queue }), vhost)),
+        Act::Move(order) => ("move", moving(order)?),
         Act::Close { what: Close::Connection { number, reason } } => {
             let order = json!({ "number": number });
             ("close-connection", with(order, "reason", reason))
@@ -135,6 +138,23 @@ fn bind(order: BindOrder) -> Result<Json, Failure> {
     };
     let order = json!({ "source": source, "key": key });
     with_arguments(with(order, kind, Some(name)), more)
+}
+
+fn moving(order: MoveOrder) -> Result<Json, Failure> {
+    let conditions = order.meant.conditions;
+    let is_all = conditions.is_empty();
+    if is_all && !order.yes && !order.dry_run {
+        let why =
+            "there is no --where: every message is meant. Say --yes, or look first with --dry-run";
+        return Err(Failure::usage(why));
+    }
+    let asked = json!({
+        "from": order.source, "to_origin": order.to_origin, "where": conditions,
+        "all": is_all && order.yes, "dry_run": order.dry_run,
+    });
+    let asked = with(asked, "to", order.destination);
+    let asked = with(asked, "limit", order.limit);
+    Ok(in_vhost(with(asked, "per_second", order.per_second), order.vhost))
 }
 
 fn publish(order: PublishOrder) -> Result<Json, Failure> {
@@ -227,7 +247,9 @@ fn said(path: &str, answer: &Json) -> String {
     let text = |field: &str| answer.get(field).and_then(Json::as_str).unwrap_or_default();
     match path {
         "declare-queue" | "declare-exchange" if is("created") => "made\n".to_owned(),
-        "declare-queue" | "declare-exchange" => "it was there already, and is the same\n".to_owned(),
+        "declare-queue" | "declare-exchange" => {
+            "it was there already, and is the same\n".to_owned()
+        }
         "delete-queue" => format!("deleted, and {} messages with it\n", count("messages")),
         "delete-exchange" => "deleted\n".to_owned(),
         "bind" if is("changed") => "bound\n".to_owned(),
@@ -241,7 +263,9 @@ fn said(path: &str, answer: &Json) -> String {
             let (moved, dead, left) = (count("moved"), count("dead_lettered"), count("left"));
             let queue = match left {
                 0 => "its queue is deleted".to_owned(),
-                left => format!("{left} stay: there is no room where they go, nor for dead letters"),
+                left => {
+                    format!("{left} stay: there is no room where they go, nor for dead letters")
+                }
             };
             format!("{moved} messages moved, {dead} dead-lettered; {queue}\n")
         }
@@ -257,10 +281,26 @@ fn said(path: &str, answer: &Json) -> String {
             }
             lines
         }
+        "move" => moved(answer),
         "log-level" => "set, until the configuration is read again\n".to_owned(),
         "reload" => format!("the configuration was read again: {} changes\n", count("changes")),
         "drain" => "no connections are taken any more, and open ones are told to end\n".to_owned(),
         "shutdown" => "the broker is stopping\n".to_owned(),
         _ => format!("{answer}\n"),
     }
+}
+
+/// A report of a move.
+fn moved(answer: &Json) -> String {
+    let count = |field: &str| answer.get(field).and_then(Json::as_u64).unwrap_or_default();
+    let (matched, moved, left) = (count("matched"), count("moved"), count("left"));
+    let mut lines = format!("{matched} messages are meant: {moved} move, {left} stay\n");
+    for (field, word) in [("to", "to"), ("stayed", "stay:")] {
+        let each = answer.get(field).and_then(Json::as_object).into_iter().flatten();
+        each.for_each(|(what, count)| lines.push_str(&format!("  {count} {word} {what}\n")));
+    }
+    if let Some(why) = answer.get("stopped").and_then(Json::as_str) {
+        lines.push_str(&format!("stopped: {why}\n"));
+    }
+    lines
 }

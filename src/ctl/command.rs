@@ -33,12 +33,8 @@ pub struct Place {
 impl Place {
     /// Where the configuration is read from.
     pub fn sources(&self) -> Sources {
-        Sources {
-            config: self.config.clone(),
-            data_dir: self.data_dir.clone(),
-            set: Vec::new(),
-        }
-        .with_file()
+        Sources { config: self.config.clone(), data_dir: self.data_dir.clone(), set: Vec::new() }
+            .with_file()
     }
 }
 
@@ -123,6 +119,20 @@ pub enum Look {
         #[arg(long)]
         vhost: Option<String>,
     },
+    /// Look at the messages of a queue in the order of their delivery. Nothing of them changes by that.
+    Peek {
+        queue: String,
+        /// So many of them, 1 to 500.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u64,
+        /// Where to begin: what the last look named as the next one.
+        #[arg(long, value_name = "PLACE")]
+        from: Option<String>,
+        #[command(flatten)]
+        meant: Conditions,
+        #[arg(long)]
+        vhost: Option<String>,
+    },
     /// Check that every message that came is accounted for. Exit code 1: some address does not balance.
     Audit,
     /// The alarms that are on: what holds publishers back. Exit code 1: there are some.
@@ -135,6 +145,15 @@ pub enum Look {
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = seconds())]
         seconds: u64,
     },
+}
+
+/// Which messages are meant.
+#[derive(Debug, Args)]
+pub struct Conditions {
+    /// Only those: NAME=TEXT, NAME~PART, has:NAME, body~PART, age>10m, age<2h. A name is a property, key, exchange,
+    /// death.queue, death.reason, or a header. Of several all have to hold.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub conditions: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -159,6 +178,8 @@ pub enum Act {
         #[arg(long)]
         vhost: Option<String>,
     },
+    /// Move ready messages of a queue to another one, or back to where they were published.
+    Move(MoveOrder),
     /// Close a connection; its client is told, in its protocol's words.
     Close {
         #[command(subcommand)]
@@ -276,6 +297,34 @@ pub struct BindOrder {
     pub key: String,
     #[command(flatten)]
     pub more: Arguments,
+}
+
+#[derive(Debug, Args)]
+pub struct MoveOrder {
+    /// The queue that they are in.
+    pub source: String,
+    /// The queue that they go to.
+    #[arg(required_unless_present = "to_origin", conflicts_with = "to_origin")]
+    pub destination: Option<String>,
+    /// Each to the address that it had been published to before it was dead-lettered.
+    #[arg(long)]
+    pub to_origin: bool,
+    #[command(flatten)]
+    pub meant: Conditions,
+    /// So many at most. Not given: all that are there.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// So many each second at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_second: Option<u32>,
+    /// Move nothing: say what would be moved.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Without a condition every message is meant: yes.
+    #[arg(long)]
+    pub yes: bool,
+    #[arg(long)]
+    pub vhost: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

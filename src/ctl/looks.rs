@@ -12,6 +12,17 @@ pub fn run(client: &Client, look: &Look, json: bool) -> Result<ExitCode, Failure
     match look {
         Look::List { kind, vhost } => list(client, *kind, vhost.as_deref(), json),
         Look::Show { kind, name, vhost } => show(client, *kind, (name, vhost.as_deref()), json),
+        Look::Peek { queue, limit, from, meant, vhost } => {
+            let limit = limit.to_string();
+            let mut query = vec![
+                ("queue", Some(queue.as_str())),
+                ("limit", Some(limit.as_str())),
+                ("from", from.as_deref()),
+                ("vhost", vhost.as_deref()),
+            ];
+            query.extend(meant.conditions.iter().map(|text| ("where", Some(text.as_str()))));
+            peek(client, &query, json)
+        }
         Look::Audit => audit(client, json),
         Look::Alarms => alarms(client, json),
         Look::Health => health(client, json),
@@ -100,6 +111,24 @@ pub fn show(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints a page of messages.
+fn peek(client: &Client, query: &[(&str, Option<&str>)], json: bool) -> Result<ExitCode, Failure> {
+    let page = client.get("/control/peek", query)?;
+    if json {
+        print(&format!("{page}\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&table::Table::of("messages").rows(items(&page)));
+    match page.get("unreadable").and_then(Json::as_u64) {
+        None | Some(0) => {}
+        Some(count) => eprintln!("{count} messages cannot be read from the store"),
+    }
+    if let Some(next) = page.get("next").and_then(Json::as_str) {
+        eprintln!("there are more: --from {next}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn audit(client: &Client, json: bool) -> Result<ExitCode, Failure> {
     let found = client.get("/control/audit", &[])?;
     let is_well = is_true(&found, "balanced");
@@ -109,7 +138,9 @@ fn audit(client: &Client, json: bool) -> Result<ExitCode, Failure> {
         print("every address balances: what came = what left + what waits\n");
     } else {
         let count = found.get("count").and_then(Json::as_u64).unwrap_or_default();
-        print(&format!("{count} addresses do not balance: messages were lost, or counted wrongly\n"));
+        print(&format!(
+            "{count} addresses do not balance: messages were lost, or counted wrongly\n"
+        ));
         print(&texts(&found));
     }
     Ok(code(is_well))

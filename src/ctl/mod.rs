@@ -49,10 +49,7 @@ pub fn status(order: &StatusOrder) -> ExitCode {
     with_client(place, |client| looks::status(client, order.seconds, place.json))
 }
 
-fn with_client(
-    place: &Place,
-    work: impl FnOnce(&Client) -> Result<ExitCode, Failure>,
-) -> ExitCode {
+fn with_client(place: &Place, work: impl FnOnce(&Client) -> Result<ExitCode, Failure>) -> ExitCode {
     let done = socket(place).and_then(|socket| work(&Client::new(socket, place.timeout)));
     done.unwrap_or_else(|failure| {
         eprintln!("{}", failure.text);

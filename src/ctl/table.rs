@@ -4,6 +4,9 @@ use crate::accounts::acts::shown;
 use serde_json::Value as Json;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Characters of a body that stand in a table.
+const BEGIN: usize = 60;
+
 /// How a column is read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -17,6 +20,10 @@ enum Form {
     Ago,
     /// Several words.
     Words,
+    /// The newest death: the queue, and why.
+    Deaths,
+    /// The beginning of a text.
+    Begin,
 }
 
 /// A column: its title, the field, and how that is written.
@@ -140,6 +147,17 @@ const LISTENERS: &[Column] = &[
     ("tls", "tls", Form::Flag),
 ];
 
+const MESSAGES: &[Column] = &[
+    ("offset", "offset", Form::Number),
+    ("state", "state", Form::Text),
+    ("address", "address", Form::Text),
+    ("age", "published_ms", Form::Ago),
+    ("attempts", "attempts", Form::Number),
+    ("deaths", "deaths", Form::Deaths),
+    ("bytes", "bytes", Form::Number),
+    ("body", "body", Form::Begin),
+];
+
 /// A table whose columns are as wide as the first page wants them.
 pub struct Table {
     columns: &'static [Column],
@@ -160,6 +178,7 @@ impl Table {
             "vhosts" => VHOSTS,
             "users" => USERS,
             "routes" => ROUTES,
+            "messages" => MESSAGES,
             _ => LISTENERS,
         };
         Self { columns, widths: Vec::new() }
@@ -214,6 +233,16 @@ fn cell(value: Option<&Json>, form: Form) -> String {
         Form::Flag => if value.as_bool().unwrap_or_default() { "yes" } else { "" }.to_owned(),
         Form::Ago => ago(value.as_u64().unwrap_or_default()),
         Form::Words => words(value),
+        Form::Deaths => {
+            let newest = value.get(0);
+            let part = |name: &str| newest.and_then(|one| one.get(name)).map(text);
+            format!("{} {}", part("queue").unwrap_or_default(), part("reason").unwrap_or_default())
+        }
+        Form::Begin => {
+            let whole = value.as_str().unwrap_or_default();
+            let begin: String = whole.chars().take(BEGIN).collect();
+            shown(&begin)
+        }
     }
 }
 
@@ -334,7 +363,8 @@ vhost  queue    messages  ready  unacked     size  consumers  durable  exclusive
 
     #[test]
     fn objects_are_lines() {
-        let object = json!({ "name": "q", "came": { "published": 3 }, "none": {}, "tags": ["a", "b c"] });
+        let object =
+            json!({ "name": "q", "came": { "published": 3 }, "none": {}, "tags": ["a", "b c"] });
         assert_eq!(fields(&object), "name  q\ncame\n  published  3\ntags  a \"b c\"\n");
     }
 }

@@ -140,13 +140,17 @@ fn objects_are_made_used_and_deleted() {
     said(&broker, &["declare", "exchange", "x", "--type", "direct"]);
     let bind = ["bind", "x", &format!("queue:{name}"), "--key", "k"];
     assert_eq!(said(&broker, &bind), "bound\n");
-    assert!(said(&broker, &["publish", "exchange:x/k", "hello", "--header", "n=1"]).contains("stored"));
+    assert!(
+        said(&broker, &["publish", "exchange:x/k", "hello", "--header", "n=1"]).contains("stored")
+    );
     let from_input = run_on(&broker.data_dir(), &["ctl", "publish", "exchange:x/k"], "\u{e4}");
     assert!(from_input.status.success(), "{}", text(&from_input.stderr));
     let mut amqp = Amqp::connect(broker.amqp);
     let got = amqp.get(name).expect("a message");
     assert_eq!(got.body, b"hello");
-    assert!(refusal(&broker, &["publish", "queue:none", "x"], 1).contains("nobody has the message"));
+    assert!(
+        refusal(&broker, &["publish", "queue:none", "x"], 1).contains("nobody has the message")
+    );
     assert!(refusal(&broker, &["publish", "nowhere", "x"], 1).contains("queue:NAME"));
     assert!(refusal(&broker, &["bind", "x", "nowhere"], 2).contains("queue:NAME"));
     assert_eq!(said(&broker, &["purge", name]), "1 messages dropped\n");
@@ -209,9 +213,8 @@ fn users_are_changed_while_the_broker_runs() {
         assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
         text(&output.stdout)
     };
-    let enters = |password: &str| {
-        Amqp::log_in(Socket::connect(broker.amqp), ("ann", password)).is_ok()
-    };
+    let enters =
+        |password: &str| Amqp::log_in(Socket::connect(broker.amqp), ("ann", password)).is_ok();
     assert!(with(&["add", "ann", "--tag", "monitoring"], "first\n").contains("ann is made"));
     with(&["rights", "ann", "--write", "queue:ann-*"], "");
     let list = with(&["list"], "");
@@ -222,7 +225,9 @@ fn users_are_changed_while_the_broker_runs() {
     assert!(enters("first") && enters("second"));
     with(&["forget-previous", "ann"], "");
     assert!(!enters("first") && enters("second"));
-    assert!(refusal(&broker, &["user", "rights", "ann", "--write", "nowhere"], 1).contains("nowhere"));
+    assert!(
+        refusal(&broker, &["user", "rights", "ann", "--write", "nowhere"], 1).contains("nowhere")
+    );
     assert!(refusal(&broker, &["user", "delete", "bob"], 1).contains("'bob'"));
     with(&["rights", "ann", "--none"], "");
     assert!(!enters("second"));
@@ -243,8 +248,8 @@ fn the_program_is_told_what_signals_tell_it() {
     fs::write(&file, "[[queue]]\nnmae = \"one\"\n").expect("written");
     assert!(refusal(&broker, &["reload"], 1).contains("nmae"));
     said(&broker, &["log-level", "debug"]);
-    said(&broker, &["health"]);
-    assert!(broker.log().contains("DEBUG"), "{}", broker.log());
+    drop(Amqp::connect(broker.amqp));
+    eventually("connections are in the log now", || broker.log().contains("DEBUG").then_some(()));
     assert!(refusal(&broker, &["log-level", "loud"], 1).contains("none of"));
     let made = said(&broker, &["backup", &backups.to_string_lossy()]);
     assert!(made.contains("copied"), "{made}");
@@ -259,7 +264,10 @@ fn the_program_is_told_what_signals_tell_it() {
     eventually("no connections are taken", || {
         std::net::TcpStream::connect(broker.amqp).is_err().then_some(())
     });
-    assert!(said(&broker, &["list", "queues"]).contains("two"), "the broker goes on without clients");
+    assert!(
+        said(&broker, &["list", "queues"]).contains("two"),
+        "the broker goes on without clients"
+    );
     said(&broker, &["shutdown"]);
     eventually("the socket is removed", || (!socket(&broker).exists()).then_some(()));
     assert_eq!(refusal(&broker, &["health"], 69).lines().count(), 1);
@@ -273,7 +281,7 @@ fn the_socket_is_its_owners_and_goes_with_the_broker() {
     let mode = fs::symlink_metadata(&path).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // A killed broker leaves it; the next one takes its place.
-    broker.crash();
+    broker.kill();
     assert!(path.exists());
     assert!(refusal(&broker, &["health"], 69).contains("no broker is running there"));
     broker.start_again();
@@ -378,4 +386,43 @@ fn what_is_no_request_harms_nobody() {
         (0..20).map(|_| UnixStream::connect(socket(&broker)).expect("it listens")).collect();
     assert_eq!(said(&broker, &["health"]), "ok\n");
     drop(idle);
+}
+
+#[test]
+fn dead_letters_are_looked_at_and_sent_back() {
+    let broker = Broker::start();
+    said(&broker, &["declare", "queue", "dead"]);
+    let arguments =
+        ["--argument", "x-dead-letter-exchange=", "--argument", "x-dead-letter-routing-key=dead"];
+    said(&broker, &[&["declare", "queue", "work"], &arguments[..]].concat());
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.confirm_select();
+    for body in [b"one", b"two"] {
+        amqp.publish("", "work", &Properties::persistent(), body);
+    }
+    amqp.wait_confirms();
+    amqp.consume("work", false);
+    for _ in 0..2 {
+        let delivery = amqp.receive();
+        amqp.reject(&delivery, false);
+    }
+    eventually("both are dead", || {
+        let page = said(&broker, &["peek", "dead"]);
+        (page.lines().count() == 3).then_some(())
+    });
+    let page = said(&broker, &["peek", "dead", "--where", "body~two", "--json"]);
+    assert!(
+        page.contains("\"body\":\"two\"") && page.contains("\"reason\":\"rejected\""),
+        "{page}"
+    );
+    assert!(refusal(&broker, &["move", "dead", "--to-origin"], 2).contains("--yes"));
+    assert!(refusal(&broker, &["move", "dead"], 2).contains("DESTINATION"));
+    let dry = said(&broker, &["move", "dead", "--to-origin", "--dry-run"]);
+    assert!(dry.starts_with("2 messages are meant: 2 move, 0 stay"), "{dry}");
+    let moved = said(&broker, &["move", "dead", "--to-origin", "--where", "body~one"]);
+    assert!(moved.contains("1 to queue:work"), "{moved}");
+    assert_eq!(amqp.receive().body, b"one");
+    assert_eq!(said(&broker, &["peek", "dead"]).lines().count(), 2);
+    assert!(refusal(&broker, &["move", "dead", "none", "--yes"], 1).contains("none"));
+    assert!(said(&broker, &["audit"]).contains("every address balances"));
 }

@@ -29,7 +29,10 @@ pub trait Act: DeserializeOwned + Send + 'static {
     /// The core has a line of its own for it when it is done.
     const CORE_LOGS_IT: bool = false;
 
-    /// The virtual host that it is about, or none, and the object.
+    /// It is about something in a virtual host.
+    const IN_VHOST: bool = false;
+
+    /// The virtual host, if one is named, and the object.
     fn object(&self) -> (Option<&str>, String);
 
     /// Does it.
@@ -71,18 +74,22 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
 
 async fn logged<A: Act>(order: A, view: &View) -> Result<Json, Refusal> {
     let (vhost, object) = order.object();
-    let vhost = vhost.unwrap_or_default().to_owned();
+    let vhost = match vhost {
+        Some(named) => named.into(),
+        None if A::IN_VHOST => view.vhost(None).unwrap_or_default(),
+        None => Name::default(),
+    };
     let result = order.run(view).await;
     let (by, from, act) = (&*view.actor.user, &*view.actor.from, A::WHAT);
     match &result {
         Ok(_) if A::CORE_LOGS_IT => {}
         Ok(_) => {
-            tracing::info!(target: AUDIT, by, from, act, object, vhost, "an administrative act");
+            tracing::info!(target: AUDIT, by, from, act, object, vhost = &*vhost, "an administrative act");
         }
         Err(refusal) => {
             let why = &refusal.reason;
             tracing::info!(
-                target: AUDIT, by, from, act, object, vhost, why,
+                target: AUDIT, by, from, act, object, vhost = &*vhost, why,
                 "an administrative act was refused"
             );
         }
@@ -119,6 +126,7 @@ pub struct DeclareQueue {
 #[async_trait]
 impl Act for DeclareQueue {
     const WHAT: &'static str = "queue declared";
+    const IN_VHOST: bool = true;
 
     fn object(&self) -> (Option<&str>, String) {
         (self.vhost.as_deref(), self.name.clone())
@@ -159,6 +167,7 @@ pub struct DeclareExchange {
 #[async_trait]
 impl Act for DeclareExchange {
     const WHAT: &'static str = "exchange declared";
+    const IN_VHOST: bool = true;
 
     fn object(&self) -> (Option<&str>, String) {
         (self.vhost.as_deref(), self.name.clone())
@@ -195,6 +204,7 @@ pub struct DeleteQueue {
 #[async_trait]
 impl Act for DeleteQueue {
     const WHAT: &'static str = "queue deleted";
+    const IN_VHOST: bool = true;
 
     fn object(&self) -> (Option<&str>, String) {
         (self.vhost.as_deref(), self.name.clone())
@@ -221,6 +231,7 @@ pub struct DeleteExchange {
 #[async_trait]
 impl Act for DeleteExchange {
     const WHAT: &'static str = "exchange deleted";
+    const IN_VHOST: bool = true;
 
     fn object(&self) -> (Option<&str>, String) {
         (self.vhost.as_deref(), self.name.clone())
@@ -254,6 +265,7 @@ pub struct Bound<const MADE: bool> {
 #[async_trait]
 impl<const MADE: bool> Act for Bound<MADE> {
     const WHAT: &'static str = if MADE { "binding made" } else { "binding removed" };
+    const IN_VHOST: bool = true;
 
     fn object(&self) -> (Option<&str>, String) {
         let to = self.queue.as_deref().or(self.exchange.as_deref()).unwrap_or_default();
@@ -292,6 +304,7 @@ pub struct Purge {
 #[async_trait]
 impl Act for Purge {
     const WHAT: &'static str = "queue purged";
+    const IN_VHOST: bool = true;
 
     fn object(&self) -> (Option<&str>, String) {
         (self.vhost.as_deref(), self.name.clone())

@@ -273,7 +273,9 @@ async fn channels_and_consumers_are_listed_over_connections() {
             crossdock_core::Identity::unlimited("guest"),
         );
         let mut session = stage.broker.session(spec).await.expect("opens");
-        (0..lanes).for_each(|_| drop(session.lane()));
+        for _ in 0..lanes {
+            session.lane();
+        }
         sessions.push(session);
     }
     for limit in [1, 2, 500] {
@@ -431,4 +433,61 @@ async fn a_queue_of_the_core_is_shown_as_it_is() {
     let shown = stage.look("/control/show/queue?name=q").await;
     assert_eq!((&shown["kept_for"], &shown["durable"]), (&json!("me"), &json!(true)));
     assert!(shown.get("dead_letter_exchange").is_none(), "absent, and not null");
+}
+
+#[tokio::test]
+async fn messages_are_looked_at_and_moved() {
+    let stage = Stage::new().await;
+    for name in ["from", "to"] {
+        stage.done("declare-queue", json!({ "name": name })).await;
+    }
+    for n in 0..5 {
+        let headers = json!({ "n": n, "kind": if n % 2 == 0 { "even" } else { "odd" } });
+        let order = json!({ "address": "queue:from", "body": format!("m{n}"), "headers": headers });
+        stage.done("publish", order).await;
+    }
+    let first = stage.look("/control/peek?queue=from&limit=2").await;
+    let bodies = |page: &Json| {
+        let items = page["items"].as_array().expect("items").clone();
+        items.iter().map(|one| one["body"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(bodies(&first), ["m0", "m1"]);
+    let next = first["next"].as_str().expect("there are more");
+    let rest = stage.look(&format!("/control/peek?queue=from&from={next}")).await;
+    assert_eq!(bodies(&rest), ["m2", "m3", "m4"]);
+    assert!(rest.get("next").is_none());
+    let odd = stage.look("/control/peek?queue=from&where=kind%3Dodd").await;
+    assert_eq!(bodies(&odd), ["m1", "m3"]);
+    assert_eq!(odd["items"][0]["headers"]["n"], json!(1));
+    assert_eq!(odd["items"][0]["state"], json!("ready"));
+    for (path, status) in [
+        ("/control/peek?queue=none", 404),
+        ("/control/peek?queue=from&limit=501", 400),
+        ("/control/peek?queue=from&from=x", 400),
+        ("/control/peek?queue=from&where=x", 400),
+        ("/control/peek?queue=from&color=red", 400),
+    ] {
+        assert_eq!(stage.get(path).await.0, status, "{path}");
+    }
+
+    let dry = json!({ "from": "from", "to": "to", "dry_run": true });
+    assert_eq!(stage.done("move", dry).await["moved"], json!(5));
+    let all = json!({ "from": "from", "to": "to" });
+    let (status, why) = stage.refused("move", all).await;
+    assert_eq!(status, 400);
+    assert!(why.contains("every message is meant"), "{why}");
+    let both = json!({ "from": "from", "to": "to", "to_origin": true, "all": true });
+    assert_eq!(stage.refused("move", both).await.0, 400);
+    let odd = json!({ "from": "from", "to": "to", "where": ["kind=odd"] });
+    let report = stage.done("move", odd).await;
+    assert_eq!(
+        (&report["matched"], &report["moved"], &report["left"]),
+        (&json!(2), &json!(2), &json!(0))
+    );
+    assert_eq!(report["to"], json!({ "queue:to": 2 }));
+    assert_eq!(bodies(&stage.look("/control/peek?queue=to").await), ["m1", "m3"]);
+    let rest = json!({ "from": "from", "to": "to", "all": true, "limit": 2 });
+    assert_eq!(stage.done("move", rest).await["moved"], json!(2));
+    assert_eq!(bodies(&stage.look("/control/peek?queue=from").await), ["m4"]);
+    assert_eq!(stage.look("/control/audit").await["balanced"], json!(true));
 }

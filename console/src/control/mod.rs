@@ -7,6 +7,7 @@
 //! | `status` | the audit, alarms, health, and one screen of everything |
 //! | `acts` | what changes something: `POST /control/ACT`, each a line of the log |
 //! | `publish` | one message |
+//! | `messages` | looking into a queue, and moving what is in it |
 //! | `operations` | what only the program can do |
 //! | `view` `answer` | what a request looks at; JSON, or why there is none |
 //!
@@ -15,6 +16,7 @@
 mod acts;
 mod answer;
 mod lists;
+mod messages;
 mod operations;
 mod publish;
 mod shows;
@@ -35,6 +37,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use crossdock_core::{Accepted, Actor, Broker};
 use lists::{One, Which};
+use messages::Peek;
 use status::Pace;
 use std::sync::Arc;
 use view::{Common, View};
@@ -75,6 +78,8 @@ fn router(view: View) -> Router {
         .route("/control/alarms", get(alarms))
         .route("/control/health", get(health))
         .route("/control/status", get(one_screen))
+        .route("/control/peek", get(peek))
+        .route("/control/move", post(act::<messages::MoveMessages>))
         .route("/control/declare-queue", post(act::<acts::DeclareQueue>))
         .route("/control/declare-exchange", post(act::<acts::DeclareExchange>))
         .route("/control/delete-queue", post(act::<acts::DeleteQueue>))
@@ -132,6 +137,17 @@ async fn show(
         Err(refusal) => return refusal.into_response(),
     };
     answer(view.look(move |view| lists::show(view, &kind, &one)).await)
+}
+
+/// `where` may stand several times.
+async fn peek(
+    State(view): State<View>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Response {
+    match asked(query).and_then(Peek::read) {
+        Ok(order) => answer(messages::peek(&view, &order).await),
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 async fn audit(State(view): State<View>) -> Response {

@@ -100,6 +100,7 @@ impl PublishOne {
 #[async_trait]
 impl Act for PublishOne {
     const WHAT: &'static str = "message published";
+    const IN_VHOST: bool = true;
 
     fn object(&self) -> (Option<&str>, String) {
         (self.vhost.as_deref(), self.address.clone())

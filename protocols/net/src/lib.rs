@@ -1,6 +1,6 @@
 //! Sockets: listening, with TLS, WebSocket and PROXY headers, recognising protocols on a shared port, and the loop of a
-//! connection with its two buffers and its deadlines; a local socket for whoever runs this process. It knows no protocol
-//! and no message.
+//! connection with its two buffers and its deadlines; a local socket for whoever runs this process. It knows no
+//! protocol and no message.
 
 #![cfg_attr(
     not(test),
