@@ -2,19 +2,19 @@
 //! it changes: no message expires, moves or is published. Users of the configuration are listed, and changed in the
 //! file.
 
+pub mod acts;
 pub mod command;
 mod import;
 
 use crate::config::{Loaded, Mistake};
 use crate::plan::Plan;
 use crate::{SHUTDOWN_TIME, Sources, serve, wiring};
-use command::{ChownOrder, RightsOrder, SessionCommand, UserCommand};
+use acts::{Held, Mistakes, shown};
+use command::{ChownOrder, SessionCommand, UserCommand};
 use crossdock_auth::secrets::read_password;
-use crossdock_auth::{PasswordHash, ScramKeys, Secrets};
+use crossdock_auth::Secrets;
 use crossdock_core::store::Store;
-use crossdock_core::{
-    Account, AccountSource, Actor, Broker, Error, GUEST, Name, Pattern, Rights, RightsText, Secret,
-};
+use crossdock_core::{AccountSource, Actor, Broker, GUEST, RightsText};
 use std::fs::DirBuilder;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
@@ -22,8 +22,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-type Mistakes = Vec<Mistake>;
 
 /// Bytes of a segment, and of spilled messages, of a store that is made to look at.
 const SCRATCH_BYTES: (u64, u64) = (1 << 20, 0);
@@ -72,31 +70,35 @@ pub fn user(command: UserCommand) -> Result<ExitCode, Mistakes> {
             let verifiers = if no_password { Vec::new() } else { new_secrets()?.verifiers() };
             let tags = tags.iter().map(|tag| tag.as_str().into()).collect();
             let user = (&*name, tags, verifiers);
-            at_rest(&sources, Needs::Any, async |broker, _| add(broker, user).await)?;
+            at_rest(&sources, Needs::Any, async |broker, _| {
+                say(acts::add((broker, &actor()), user).await)
+            })?;
         }
         UserCommand::SetPassword { name, keep_previous, sources } => {
             let secrets = new_secrets()?;
             at_rest(&sources, Needs::Store, async |broker, _| {
-                set_password(broker, &name, (&secrets, keep_previous)).await
+                let act = (broker, &actor());
+                say(acts::set_password(act, &name, (&secrets, keep_previous)).await)
             })?;
         }
         UserCommand::ForgetPrevious { name, sources } => {
             at_rest(&sources, Needs::Store, async |broker, _| {
-                forget_previous(broker, &name).await
+                say(acts::forget_previous((broker, &actor()), &name).await)
             })?;
         }
         UserCommand::Delete { name, sources } => {
             at_rest(&sources, Needs::Store, async |broker, _| {
-                let deleted = broker.delete_user(&actor(), &name).await;
-                deleted.map_err(|error| about(&name, &error))?;
-                println!("user {} is deleted", shown(&name));
-                Ok(())
+                say(acts::delete((broker, &actor()), &name).await)
             })?;
         }
         UserCommand::Rights(order) => {
-            let rights = read_rights(&order)?;
+            let rights = match order.none {
+                true => None,
+                false => Some(acts::read_rights(order.patterns())?),
+            };
             at_rest(&order.sources, Needs::Store, async |broker, _| {
-                set_rights(broker, &order, rights).await
+                let place = (&*order.name, &*order.vhost);
+                say(acts::set_rights((broker, &actor()), place, rights).await)
             })?;
         }
         UserCommand::Import(order) => {
@@ -194,23 +196,9 @@ fn actor() -> Actor {
     Actor { user: "operator".into(), from: "command line".into() }
 }
 
-/// What the broker says about a user, as a mistake.
-fn about(name: &str, error: &Error) -> Mistakes {
-    let said = error.detail();
-    let reason = match said.contains(&format!("'{name}'")) {
-        true => said.to_owned(),
-        false => format!("user '{name}': {said}"),
-    };
-    vec![Mistake::of_option("", reason)]
-}
-
-/// A name on a line of its own kind: what would be several words, or no visible ones, is quoted.
-fn shown(name: &str) -> String {
-    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '\\';
-    match !name.is_empty() && name.chars().all(is_plain) {
-        true => name.to_owned(),
-        false => format!("{name:?}"),
-    }
+/// Prints what was done.
+fn say(done: Result<String, Mistakes>) -> Result<(), Mistakes> {
+    done.map(|text| println!("{text}"))
 }
 
 /// Reads a password from standard input.
@@ -220,178 +208,6 @@ fn new_secrets() -> Result<Secrets, Mistakes> {
     }
     let secrets = read_password(std::io::stdin().lock()).and_then(|new| Secrets::make(&new));
     secrets.map_err(|error| vec![Mistake::of_option("", error.detail())])
-}
-
-async fn add(
-    broker: &Broker,
-    (name, tags, verifiers): (&str, Vec<Name>, Vec<Secret>),
-) -> Result<(), Mistakes> {
-    check_new(broker, name).map_err(|reason| vec![Mistake::of_option("", reason)])?;
-    let set = broker.set_user(&actor(), &name.into(), tags, verifiers).await;
-    set.map_err(|error| about(name, &error))?;
-    println!("user {} is made; `crossdock user rights` says what it may do", shown(name));
-    Ok(())
-}
-
-/// Why no user of that name can be made.
-fn check_new(broker: &Broker, name: &str) -> Result<(), String> {
-    if name == GUEST {
-        return Err("guest is the broker's own, and may do everything from this machine".to_owned());
-    }
-    match broker.user(name) {
-        Some(_) => Err(format!("there is a user '{name}' already")),
-        None => Ok(()),
-    }
-}
-
-/// What a user's verifiers are.
-struct Held {
-    passwords: Vec<Secret>,
-    others: Vec<Secret>,
-}
-
-impl Held {
-    fn of(account: &Account) -> Self {
-        let is_password = |one: &Secret| {
-            std::str::from_utf8(&one.0).is_ok_and(|text| PasswordHash::parse(text).is_ok())
-        };
-        let (passwords, others) = account.verifiers.iter().cloned().partition(is_password);
-        Self { passwords, others }
-    }
-
-    /// As people read them.
-    fn words(&self) -> Vec<String> {
-        let passwords = ["password", "previous password"].into_iter().map(str::to_owned);
-        let mut words: Vec<String> = passwords.take(self.passwords.len()).collect();
-        for other in &self.others {
-            let text = String::from_utf8_lossy(&other.0);
-            words.extend(ScramKeys::parse(&text).map(|keys| keys.mechanism().name().to_owned()));
-        }
-        words
-    }
-}
-
-/// The account of a user that can be changed here.
-fn changeable(broker: &Broker, name: &str) -> Result<Arc<Account>, Mistakes> {
-    let all = broker.users();
-    let found = all.into_iter().find(|(account, _)| *account.name == *name);
-    let reason = match found {
-        Some((account, AccountSource::RunTime)) => return Ok(account),
-        Some((_, AccountSource::Configuration)) => format!(
-            "user '{name}' is of the configuration: it is changed there, and not by this command"
-        ),
-        None if name == GUEST => {
-            "guest is the broker's own: its password is guest, from this machine only".to_owned()
-        }
-        None => format!("there is no user '{name}'"),
-    };
-    Err(vec![Mistake::of_option("", reason)])
-}
-
-async fn set_password(
-    broker: &Broker,
-    name: &str,
-    (secrets, keep_previous): (&Secrets, bool),
-) -> Result<(), Mistakes> {
-    let account = changeable(broker, name)?;
-    let held = Held::of(&account);
-    let mut verifiers = secrets.verifiers();
-    let previous = held.passwords.first().filter(|_| keep_previous);
-    if keep_previous && previous.is_none() {
-        let reason = format!("user '{name}' has no password that could be kept");
-        return Err(vec![Mistake::of_option("--keep-previous", reason)]);
-    }
-    verifiers.extend(previous.cloned());
-    change(broker, &account, verifiers).await?;
-    match keep_previous {
-        true => println!(
-            "user {}: both passwords hold until `crossdock user forget-previous`",
-            shown(name)
-        ),
-        false => println!("user {}: the new password holds", shown(name)),
-    }
-    Ok(())
-}
-
-async fn forget_previous(broker: &Broker, name: &str) -> Result<(), Mistakes> {
-    let account = changeable(broker, name)?;
-    let Held { mut passwords, others } = Held::of(&account);
-    if passwords.len() < 2 {
-        let reason = format!("user '{name}' has no previous password");
-        return Err(vec![Mistake::of_option("", reason)]);
-    }
-    passwords.truncate(1);
-    change(broker, &account, [passwords, others].concat()).await?;
-    println!("user {}: only the new password holds", shown(name));
-    Ok(())
-}
-
-async fn change(
-    broker: &Broker,
-    account: &Account,
-    verifiers: Vec<Secret>,
-) -> Result<(), Mistakes> {
-    let (name, tags) = (&account.name, account.tags.clone());
-    let set = broker.set_user(&actor(), name, tags, verifiers).await;
-    set.map(drop).map_err(|error| about(name, &error))
-}
-
-/// The rights of a command line; none: it may not enter.
-fn read_rights(order: &RightsOrder) -> Result<Option<Rights>, Mistakes> {
-    if order.none {
-        return Ok(None);
-    }
-    let lists =
-        [("--configure", &order.configure), ("--write", &order.write), ("--read", &order.read)];
-    let mut mistakes = Vec::new();
-    for (option, patterns) in lists {
-        for pattern in patterns {
-            let reason = match Pattern::parse(pattern) {
-                Ok(pattern) if pattern.can_match() => continue,
-                Ok(_) => "it can never match anything: nobody would have that right".to_owned(),
-                Err(reason) => reason,
-            };
-            mistakes.push(Mistake::of_option(option, format!("'{pattern}': {reason}")));
-        }
-    }
-    if !mistakes.is_empty() {
-        return Err(mistakes);
-    }
-    let (configure, write, read) =
-        (order.configure.clone(), order.write.clone(), order.read.clone());
-    let text = RightsText { configure, write, read, ..RightsText::default() };
-    let rights = Rights::parse(text);
-    rights.map(Some).map_err(|all| all.into_iter().map(|why| Mistake::of_option("", why)).collect())
-}
-
-async fn set_rights(
-    broker: &Broker,
-    order: &RightsOrder,
-    rights: Option<Rights>,
-) -> Result<(), Mistakes> {
-    let name = &*order.name;
-    changeable(broker, name)?;
-    let vhost = Name::from(order.vhost.as_str());
-    let place = (name, &vhost);
-    let in_vhost = shown(&vhost);
-    match rights {
-        Some(rights) => {
-            let set = broker.set_rights(&actor(), place, rights).await;
-            set.map_err(|error| about(name, &error))?;
-            println!("user {}: its rights in virtual host {in_vhost} are set", shown(name));
-            if !broker.vhosts().contains(&vhost) {
-                eprintln!("there is no virtual host {in_vhost} yet: see [[virtual_host]]");
-            }
-        }
-        None => {
-            let was_there = broker.delete_rights(&actor(), place).await;
-            match was_there.map_err(|error| about(name, &error))? {
-                true => println!("user {} may not enter {in_vhost} any more", shown(name)),
-                false => println!("user {} might not enter {in_vhost} before", shown(name)),
-            }
-        }
-    }
-    Ok(())
 }
 
 async fn list(broker: &Broker, _: &Loaded) -> Result<(), Mistakes> {

@@ -7,6 +7,7 @@ mod backup;
 mod changes;
 mod circles;
 mod config;
+mod ctl;
 mod declare;
 mod diff;
 mod drain;
@@ -18,6 +19,7 @@ mod log_file;
 mod log_line;
 mod machine;
 mod notify;
+mod operations;
 mod pages;
 mod panics;
 mod places;
@@ -36,6 +38,7 @@ use accounts::command::{SessionCommand, UserCommand};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use config::{Loaded, Mistake, Request};
+use ctl::command::{CtlOrder, StatusOrder};
 use crossdock_core::RouteDrained;
 use crossdock_core::store::Store;
 use drain::Order;
@@ -83,6 +86,11 @@ struct CommandLine {
 enum Command {
     /// Run the broker.
     Serve(Serve),
+    /// One screen of a broker that runs: is all well? Exit code 1: no.
+    Status(StatusOrder),
+    /// Look into a broker that runs, and mend it, over the socket in its data directory. For the user that it runs as,
+    /// and root.
+    Ctl(CtlOrder),
     /// Inspect a store, back it up and restore it. Nothing in it is changed, and a broker may be running on it; only
     /// to restore, none may.
     Store {
@@ -222,6 +230,8 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let outcome = match CommandLine::parse().command {
         Command::Serve(options) => run(&options, started),
+        Command::Status(order) => return ctl::status(&order),
+        Command::Ctl(order) => return ctl::run(order),
         Command::CheckConfig { file, routes } => check(&file, routes).map(|()| ExitCode::SUCCESS),
         Command::Route { command: RouteCommand::Drain { route, to, sources } } => {
             drain(&route, to.as_deref(), &sources)
@@ -350,6 +360,14 @@ fn diff(file: &Path, sources: &Sources) -> Result<ExitCode, Vec<Mistake>> {
 }
 
 impl Sources {
+    /// Reads the configuration to find something by it: nothing is logged, and what is wrong with it does not matter.
+    fn load(&self) -> Result<Loaded, String> {
+        config::load(&request(self)).map_err(|mistakes| {
+            let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        })
+    }
+
     /// With the file that is read where none is given. It stays the same as long as the process lives.
     fn with_file(mut self) -> Self {
         // A file whose presence cannot be checked is chosen: reading it then reports the error.

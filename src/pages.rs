@@ -39,3 +39,22 @@ fn print(place: &str, written: std::io::Result<()>) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_says_what_its_exit_codes_mean() {
+        CommandLine::command().debug_assert();
+        let mut command = CommandLine::command();
+        let ctl = command.find_subcommand_mut("ctl").expect("it is there");
+        let help = ctl.render_long_help().to_string();
+        for word in ["list", "publish", "--data-dir", "Exit status", "69"] {
+            assert!(help.contains(word), "{word}: {help}");
+        }
+        let mut page = Vec::new();
+        clap_mangen::Man::new(ctl.clone()).render(&mut page).expect("a page");
+        assert!(String::from_utf8_lossy(&page).contains("Exit status"));
+    }
+}

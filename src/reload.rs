@@ -1,5 +1,6 @@
-//! The configuration is read again while the broker runs, on SIGHUP: all of it or nothing. Everything is checked first,
-//! as at a start; then what can be refused is done, and last what cannot. The log has one line for each change.
+//! The configuration is read again while the broker runs, on SIGHUP or `crossdock ctl reload`: all of it or nothing.
+//! Everything is checked first, as at a start; then what can be refused is done, and last what cannot. The log has one
+//! line for each change.
 
 use crate::changes::{Change, Outline};
 use crate::config::{Loaded, Mistake};
@@ -38,7 +39,8 @@ impl Running {
 
     /// Takes over what can be taken over, or logs why nothing is. Cancelled, it has done the whole, a part, or nothing
     /// of it: only a process that ends cancels it.
-    pub async fn reload(&mut self, broker: &Broker) {
+    /// Returns how many changes there were, or every mistake.
+    pub async fn reload(&mut self, broker: &Broker) -> Result<usize, Vec<String>> {
         let (again, before) = (self.again.clone(), self.before.clone());
         // Modules are compiled there, for seconds perhaps.
         let read = tokio::task::spawn_blocking(move || {
@@ -54,19 +56,25 @@ impl Running {
                     "reading the configuration again ended unexpectedly: it is not read again, the old one \
                      stays"
                 );
-                return;
+                return Err(vec![error.to_string()]);
             }
         };
         let taken = match read {
             Ok((loaded, plan)) => self.take(broker, &loaded, plan).await,
             Err(mistakes) => Err(mistakes),
         };
-        for mistake in taken.err().iter().flatten() {
+        for mistake in taken.as_ref().err().into_iter().flatten() {
             tracing::error!(
                 %mistake,
                 "the configuration has a mistake: it is not read again, the old one stays"
             );
         }
+        taken.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+    }
+
+    /// Changes what is logged until the configuration is read again.
+    pub fn set_level(&self, level: &str) {
+        (self.set_level)(level);
     }
 
     async fn take(
@@ -74,7 +82,7 @@ impl Running {
         broker: &Broker,
         loaded: &Loaded,
         new: Plan,
-    ) -> Result<(), Vec<Mistake>> {
+    ) -> Result<usize, Vec<Mistake>> {
         let outline = Outline::of(loaded, &new);
         self.outline.check_loss(loaded, &outline)?;
         let mistakes = new.declarations.compare(broker, loaded, &new.settings.objects).await;
@@ -87,12 +95,11 @@ impl Running {
             broker.reconfigure(&self.plan.settings);
             return Err(mistakes);
         }
-        self.take_the_rest(broker, loaded, new);
-        Ok(())
+        Ok(self.take_the_rest(broker, loaded, new))
     }
 
-    /// What cannot be refused.
-    fn take_the_rest(&mut self, broker: &Broker, loaded: &Loaded, new: Plan) {
+    /// What cannot be refused. How many changes there were.
+    fn take_the_rest(&mut self, broker: &Broker, loaded: &Loaded, new: Plan) -> usize {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -129,6 +136,7 @@ impl Running {
         let protocols = self.plan.protocols.clone();
         self.plan = Plan { ports, tokens, protocols, ..new };
         tracing::info!(changes = changes.len(), "the configuration was read again");
+        changes.len()
     }
 }
 

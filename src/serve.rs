@@ -4,23 +4,30 @@
 use crate::config::{Loaded, Mistake};
 use crate::listeners::Port;
 use crate::log_file::LogFile;
+use crate::operations::{Desk, Order, Program};
 use crate::plan::Plan;
 use crate::reload::{Again, Running};
-use crate::{notify, panics};
+use crate::{ctl, notify, panics, wiring};
+use crossdock_console::{Control, NOT_THEIRS};
 use crossdock_core::store::Store;
 use crossdock_core::{Broker, Drain};
-use crossdock_net::Listener;
+use crossdock_net::{Listener, LocalError, LocalListener, bind_local, serve_local};
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// After a signal, connections get this long to close in an orderly way.
 const DRAIN_TIME: Duration = Duration::from_millis(4500);
 /// Closing the store gets this long. Everything acknowledged is stored already, so giving up loses nothing.
 const CLOSE_TIME: Duration = Duration::from_millis(400);
+
+/// What was asked at the control socket gets this long to be answered at the end.
+const CONTROL_TIME: Duration = Duration::from_millis(100);
 
 /// Why serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +57,7 @@ pub async fn serve(
     let Start { loaded, again, set_level } = start;
     let broker = plan.recover(store, &loaded).await?;
     let prepared = prepare(&plan, &broker, &loaded).await;
-    let (listeners, mut signals, mut hangup) = match prepared {
+    let Prepared { listeners, socket, mut signals, mut hangup } = match prepared {
         Ok(prepared) => prepared,
         Err(mistakes) => {
             close(&broker).await;
@@ -59,6 +66,8 @@ pub async fn serve(
     };
     let (switch, drain) = Drain::channel();
     let ready = ready_line(&listeners, started.elapsed());
+    let (program, mut desk) = Program::new(&broker, &loaded, (&plan.ports, &listeners));
+    let control = Served::start(socket, &broker, program);
     let mut serving = JoinSet::new();
     for listener in listeners {
         serving.spawn(crossdock_net::serve(listener, broker.clone(), drain.clone()));
@@ -67,18 +76,11 @@ pub async fn serve(
     notify::ready(&ready);
     notify::watch();
     let mut running = Running::new((&loaded, plan), again, set_level);
-    let reloads = async {
-        while hangup.recv().await.is_some() {
-            notify::reloading();
-            running.reload(&broker).await;
-            notify::ready(&ready);
-        }
-        std::future::pending::<()>().await;
-    };
+    let orders = attend((&mut running, &broker), (&mut hangup, &mut desk), &switch, &ready);
     let failure = tokio::select! {
         () = signals.next() => None,
         error = broker.failed() => Some(error),
-        () = reloads => None,
+        () = orders => None,
     };
     if let Some(error) = failure {
         tracing::error!(
@@ -87,7 +89,7 @@ pub async fn serve(
         );
         return Ok(Stopped::StoreFailed);
     }
-    tracing::info!("stopping: a signal asked for it");
+    tracing::info!("stopping: a signal or crossdock ctl asked for it");
     notify::stopping();
     switch.send_replace(true);
     let goodbyes = async { while serving.join_next().await.is_some() {} };
@@ -102,10 +104,101 @@ pub async fn serve(
     }
     serving.shutdown().await;
     close(&broker).await;
+    control.end().await;
     tracing::info!(panics = panics::caught(), "stopped");
     // The plan owns the host of the routes' modules, which has to outlive the broker.
     drop(running);
     Ok(Stopped::Asked)
+}
+
+/// Does what SIGHUP and `crossdock ctl` ask for, until that is to stop.
+async fn attend(
+    (running, broker): (&mut Running, &Broker),
+    (hangup, desk): (&mut Signal, &mut Desk),
+    switch: &watch::Sender<bool>,
+    ready: &str,
+) {
+    loop {
+        let order = tokio::select! {
+            Some(()) = hangup.recv() => None,
+            Some(order) = desk.orders.recv() => Some(order),
+            else => std::future::pending().await,
+        };
+        match order {
+            None => drop(reload(running, broker, ready).await),
+            // Whoever asked may have gone.
+            Some(Order::Reload(answer)) => drop(answer.send(reload(running, broker, ready).await)),
+            Some(Order::Level(level)) => running.set_level(&level),
+            Some(Order::Drain) => {
+                tracing::info!("drained: no connections are taken any more, and open ones are told to end");
+                desk.is_draining.store(true, Ordering::Release);
+                switch.send_replace(true);
+            }
+            Some(Order::Stop) => return,
+        }
+    }
+}
+
+async fn reload(
+    running: &mut Running,
+    broker: &Broker,
+    ready: &str,
+) -> Result<usize, Vec<String>> {
+    notify::reloading();
+    let done = running.reload(broker).await;
+    notify::ready(ready);
+    done
+}
+
+/// The control socket, while it is served.
+struct Served {
+    switch: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Served {
+    fn start(socket: Option<LocalListener>, broker: &Broker, program: Program) -> Self {
+        let (switch, drain) = Drain::channel();
+        let control = Control::new(broker.clone(), Arc::new(program), wiring::node());
+        let serve = move |accepted| control.clone().serve(accepted);
+        let serving = |socket| tokio::spawn(serve_local(socket, NOT_THEIRS, drain, serve));
+        Self { switch, task: socket.map(serving) }
+    }
+
+    /// Answers what was asked, and removes the socket.
+    async fn end(self) {
+        self.switch.send_replace(true);
+        if let Some(mut task) = self.task
+            && timeout(CONTROL_TIME, &mut task).await.is_err()
+        {
+            task.abort();
+            // It was aborted.
+            let _ = task.await;
+        }
+    }
+}
+
+/// Opens the control socket; none: it cannot be had, and the log says so.
+fn control_socket(loaded: &Loaded) -> Result<Option<LocalListener>, Mistake> {
+    let path = ctl::socket_in(&loaded.config.data_dir);
+    match bind_local(&path) {
+        Ok(socket) => {
+            tracing::info!(path = %path.display(), "crossdock ctl is answered at this socket");
+            Ok(Some(socket))
+        }
+        Err(LocalError::Io(error)) => {
+            tracing::warn!(
+                path = %path.display(), %error,
+                "the control socket cannot be opened: crossdock ctl and crossdock status do not work, \
+                 everything else does"
+            );
+            Ok(None)
+        }
+        Err(error) => {
+            let reason = format!("the control socket {} cannot be opened: {error}", path.display());
+            Err(loaded.mistake("data_dir", reason))
+        }
+    }
 }
 
 /// Closes the store, within a time.
@@ -126,23 +219,35 @@ pub async fn close(broker: &Broker) {
     }
 }
 
+/// What the broker serves with.
+struct Prepared {
+    listeners: Vec<Listener>,
+    socket: Option<LocalListener>,
+    signals: Signals,
+    hangup: Signal,
+}
+
 /// All that can fail before the broker serves. What cannot be declared and what cannot be bound is found before
 /// anything is declared: connections that come meanwhile wait until they are accepted.
 async fn prepare(
     plan: &Plan,
     broker: &Broker,
     loaded: &Loaded,
-) -> Result<(Vec<Listener>, Signals, Signal), Vec<Mistake>> {
+) -> Result<Prepared, Vec<Mistake>> {
     let mut mistakes = plan.declarations.compare(broker, loaded, &plan.settings.objects).await;
     let listeners = bind(&plan.ports, loaded, &mut mistakes).await;
+    let socket = control_socket(loaded).unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        None
+    });
     let signals = Signals::new().and_then(|ends| Ok((ends, signal(SignalKind::hangup())?)));
     let signals = signals.map_err(|error| {
         mistakes.push(loaded.mistake("", format!("cannot install signal handlers: {error}")));
     });
     match signals {
-        Ok((ends, hangup)) if mistakes.is_empty() => {
+        Ok((signals, hangup)) if mistakes.is_empty() => {
             plan.set_up(broker, loaded).await?;
-            Ok((listeners, ends, hangup))
+            Ok(Prepared { listeners, socket, signals, hangup })
         }
         _ => Err(mistakes),
     }

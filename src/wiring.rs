@@ -73,9 +73,13 @@ impl Default for Protocols {
     }
 }
 
+/// What names this node.
+pub fn node() -> Node {
+    Node { name: machine::node_name(), version: env!("CARGO_PKG_VERSION") }
+}
+
 fn metrics(meant: &config::Metrics) -> Metrics {
-    let node = Node { name: machine::node_name(), version: env!("CARGO_PKG_VERSION") };
-    Metrics::new(Doors { open: meant.open, hosts: meant.hosts.clone() }, node)
+    Metrics::new(Doors { open: meant.open, hosts: meant.hosts.clone() }, node())
 }
 
 fn bytes(size: Size) -> usize {

@@ -6,6 +6,7 @@
 //! | `serve` | HTTP/1.1 on an accepted connection |
 //! | `door` | who may look |
 //! | `process` | memory, file descriptors and age of this process |
+//! | `control` | what `crossdock ctl` asks for: JSON on a socket of the data directory |
 //! | `metrics` | the pages `/metrics…` in the text format of Prometheus, and `/health/…` |
 //!
 //! It imports the core only, names no protocol, and reads numbers where they are counted, when somebody asks.
@@ -15,10 +16,14 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod control;
 mod door;
 mod metrics;
 mod process;
 mod serve;
 
+pub use control::{
+    BackupMade, BackupOrder, Control, ListenerLook, NOT_THEIRS, Operations, Patterns, UserChange,
+};
 pub use door::Doors;
 pub use metrics::{Metrics, Node};

@@ -2,6 +2,7 @@
 
 use crate::Sources;
 use clap::{Args, Subcommand};
+use crossdock_core::RightsText;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +81,15 @@ pub struct RightsOrder {
     pub vhost: String,
     #[command(flatten)]
     pub sources: Sources,
+}
+
+impl RightsOrder {
+    /// The patterns.
+    pub fn patterns(&self) -> RightsText {
+        let (configure, write, read) =
+            (self.configure.clone(), self.write.clone(), self.read.clone());
+        RightsText { configure, write, read, ..RightsText::default() }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,8 @@
 //! and said.
 
 use super::command::ImportOrder;
-use super::{Mistakes, about, actor, check_new, rights_line, shown};
+use super::acts::{Mistakes, about, check_new, shown};
+use super::{actor, rights_line};
 use crate::config::{Loaded, Mistake};
 use crossdock_auth::import::{
     Access, Imported, Permission, Subject, TopicPermission, TopicRule, acl_file, definitions,

@@ -10,6 +10,7 @@ mod config;
 mod contract;
 mod crash;
 mod crossing;
+mod ctl;
 mod disk;
 mod disk_full;
 mod doors;

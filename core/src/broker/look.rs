@@ -16,10 +16,11 @@ use super::vhost::host::Vhost;
 use super::vhost::named::Named;
 use super::vhost::queue::Queue;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Binding, ExchangeSpec, Target};
+use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Target};
 use crate::log::QueueSpec;
 use crate::message::{Account, Key, Name, Timestamp, Value};
 use crate::subscription::{DeliveryTotals, Depth, Tally};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -70,8 +71,32 @@ pub struct BindingLook {
 }
 
 /// Where the next page of bindings begins.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindingPlace(Target);
+
+impl BindingPlace {
+    /// That of a text that it was shown as; none: it never was. It names a place as long as the process runs.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        let number = || rest.parse().ok();
+        Some(Self(match kind {
+            "exchange" => Target::Exchange(rest.into()),
+            "queue" => Target::Log(LogId(number()?)),
+            "session" => Target::Session(SessionId(number()?)),
+            _ => return None,
+        }))
+    }
+}
+
+impl fmt::Display for BindingPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Target::Exchange(name) => write!(f, "exchange:{name}"),
+            Target::Log(id) => write!(f, "queue:{}", id.0),
+            Target::Session(id) => write!(f, "session:{}", id.0),
+        }
+    }
+}
 
 /// An open connection.
 #[derive(Debug, Clone)]
@@ -445,6 +470,26 @@ impl Broker {
             limits_met: self.limits_met(),
             dropped_for_subscribers: self.dropped_for_subscribers(),
             store_failed: shared.committer.has_failed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_among_bindings_are_read_back() {
+        for target in [
+            Target::Exchange("a:b/c".into()),
+            Target::Log(LogId(u64::MAX)),
+            Target::Session(SessionId(7)),
+        ] {
+            let place = BindingPlace(target);
+            assert_eq!(BindingPlace::parse(&place.to_string()), Some(place));
+        }
+        for bad in ["", "queue:", "queue:-1", "session:x", "log:1", "7"] {
+            assert_eq!(BindingPlace::parse(bad), None, "{bad}");
         }
     }
 }

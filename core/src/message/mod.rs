@@ -355,7 +355,7 @@ impl Message {
     }
 
     /// The same for somebody who looks at many messages: what is decoded for that is not kept with the message.
-    pub(crate) fn fields_for_once(&self, formats: &Formats) -> Cow<'_, Fields> {
+    pub fn fields_for_once(&self, formats: &Formats) -> Cow<'_, Fields> {
         if let Some(known) = self.0.fields.get() {
             return Cow::Borrowed(known);
         }

@@ -170,3 +170,29 @@ async fn bindings_and_sessions_are_shown_with_names() {
     assert_eq!(stage.broker.look_at_retained("/").expect("there").0, 1);
     assert!(!stage.broker.look_at_node().memory.alarm);
 }
+
+#[tokio::test]
+async fn an_operator_needs_no_place_and_closes_connections() {
+    let clients = ClientLimits { connections_per_user: Some(1), ..ClientLimits::default() };
+    let objects = ObjectLimits { clients, ..ObjectLimits::default() };
+    let settings = Settings { objects, ..Settings::default() };
+    let stage = Stage::with(memory::MemoryStore::default(), settings, Vec::new()).await;
+    let mut client = stage.client().await;
+    let spec = || SessionSpec::anonymous("/", Origin::default(), Identity::unlimited("guest"));
+    let refused = stage.try_open(spec()).await.err().expect("one is the most");
+    assert_eq!(refused.kind(), ErrorKind::LimitReached);
+    let mut operator = stage.broker.operator_session(&spec()).expect("it takes no place");
+    operator.declare_queue(QueueSpec::durable("q")).await.expect("declared");
+    assert_eq!(stage.broker.look_at_connections(0, 9).len(), 1, "operators are in no list");
+
+    let actor = Actor { user: "admin".into(), from: "test".into() };
+    let number = stage.broker.look_at_connections(0, 9)[0].number;
+    assert!(!stage.broker.close_connection(&actor, number + 1, "why"));
+    assert!(stage.broker.close_connection(&actor, number, "an operator closed it"));
+    let notices = client.events().await.notices;
+    let Some(Notice::Closed(why)) = notices.first() else { panic!("{notices:?}") };
+    assert_eq!(why.detail(), "an operator closed it");
+    operator.close().await.expect("closed");
+    client.session.close().await.expect("closed");
+    assert!(!stage.broker.close_connection(&actor, number, "again"));
+}

@@ -1,5 +1,6 @@
 //! Sockets: listening, with TLS, WebSocket and PROXY headers, recognising protocols on a shared port, and the loop of a
-//! connection with its two buffers and its deadlines. It knows no protocol and no message.
+//! connection with its two buffers and its deadlines; a local socket for whoever runs this process. It knows no
+//! protocol and no message.
 
 #![cfg_attr(
     not(test),
@@ -12,6 +13,7 @@ mod input;
 mod line;
 mod listen;
 mod live;
+mod local;
 mod output;
 pub mod tls;
 mod turn;
@@ -25,4 +27,5 @@ pub use listen::{
     bind, serve,
 };
 pub use live::Live;
+pub use local::{LocalError, LocalListener, bind_local, connect_local, serve_local};
 pub use output::Output;

@@ -47,6 +47,13 @@ impl Broker {
         Ok(session)
     }
 
+    /// Opens a session for one act of an operator: it takes nobody's place among the connections, is in no list of
+    /// them, and is checked and limited as a client's otherwise. Publishes are held back as a client's, until
+    /// [`Session::close`]: ask [`Broker::look_at_node`] before.
+    pub fn operator_session(&self, spec: &SessionSpec) -> Result<Session, Error> {
+        open(self, spec, Whose::Operator).map(|(session, _)| session)
+    }
+
     /// Opens a session of the program itself: it is nobody's connection, and never held back.
     pub fn own_session(&self, spec: &SessionSpec) -> Result<Session, Error> {
         open_internal(self, spec)
@@ -58,6 +65,7 @@ impl Broker {
 enum Whose {
     /// A connection's, which is counted.
     Client,
+    Operator,
     Broker,
 }
 
@@ -126,7 +134,8 @@ fn open(broker: &Broker, spec: &SessionSpec, whose: Whose) -> Result<(Session, O
     let mut session = Session::new(broker.clone(), vhost, opened.id, (inbox, subject));
     (session.named, session.status.resumed) = (opened.named.clone(), opened.resumed);
     if whose == Whose::Client {
-        shared.users.connections.enter(&session.inbox.connection);
+        let inbox = Arc::downgrade(&session.inbox);
+        shared.users.connections.enter(&session.inbox.connection, inbox);
     }
     shared.users.connected(&session.inbox, &spec.identity)?;
     Ok((session, opened))

@@ -5,6 +5,7 @@ use super::{Broker, Shared};
 use crate::auth::{Account, Secret};
 use crate::broker::accounts::directory::{AccountSource, VHOSTS_MAX, check_name};
 use crate::broker::accounts::refusals::AUDIT;
+use crate::broker::door::events::Notice;
 use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
 use crate::broker::vhost::host::Vhost;
@@ -186,6 +187,15 @@ impl Broker {
     /// The names of all virtual hosts; the first one is the default one.
     pub fn vhosts(&self) -> Vec<Name> {
         self.shared().all_vhosts().iter().map(|vhost| vhost.name.clone()).collect()
+    }
+
+    /// Tells the connection of that number to end, in its protocol's own words, with `why`. False: it is not open (any
+    /// more). It is gone soon after, when its task has said goodbye.
+    pub fn close_connection(&self, actor: &Actor, number: u64, why: &str) -> bool {
+        let Some(inbox) = self.shared().users.connections.inbox(number) else { return false };
+        audit(actor, "connection closed", (&inbox.origin.user, &inbox.connection.vhost));
+        inbox.notice(Notice::Closed(Error::new(ErrorKind::Unavailable, why)));
+        true
     }
 
     /// Whose each named session is, by virtual host and name.

@@ -2,19 +2,27 @@
 //! lock is taken when a connection comes or goes and when somebody looks, never for a message.
 
 use crate::broker::vhost::connection::{Connection, DeliveredTotals, LaneTotals};
+use crate::broker::vhost::inbox::Inbox;
 use crate::message::Name;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// The connections of a broker.
 #[derive(Debug, Default)]
 pub struct Connections {
     /// By their numbers, which grow.
-    open: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    open: Mutex<BTreeMap<u64, Open>>,
     /// Sums of those that have left, by protocol: those names are the adapters', so there are few.
     gone: Mutex<BTreeMap<Name, ProtocolTotals>>,
+}
+
+/// An open connection, and what tells its task that it has to end.
+#[derive(Debug)]
+struct Open {
+    connection: Arc<Connection>,
+    inbox: Weak<Inbox>,
 }
 
 /// What the connections of one protocol did since the start.
@@ -57,14 +65,15 @@ impl ProtocolTotals {
 
 impl Connections {
     /// A client has logged in.
-    pub fn enter(&self, connection: &Arc<Connection>) {
-        self.open.lock().insert(connection.origin.connection, connection.clone());
+    pub fn enter(&self, connection: &Arc<Connection>, inbox: Weak<Inbox>) {
+        let open = Open { connection: connection.clone(), inbox };
+        self.open.lock().insert(connection.origin.connection, open);
     }
 
     /// It has left, if it was there.
     pub fn leave(&self, number: u64) {
         let mut open = self.open.lock();
-        let Some(connection) = open.remove(&number) else { return };
+        let Some(Open { connection, .. }) = open.remove(&number) else { return };
         // Under the lock, so that no sum misses it or has it twice.
         let mut gone = self.gone.lock();
         let sum = gone.entry(connection.about.protocol.clone()).or_default();
@@ -75,12 +84,17 @@ impl Connections {
     /// The next `max` connections behind that number.
     pub fn after(&self, number: u64, max: usize) -> Vec<Arc<Connection>> {
         let behind = (Bound::Excluded(number), Bound::Unbounded);
-        self.open.lock().range(behind).take(max).map(|(_, one)| one.clone()).collect()
+        self.open.lock().range(behind).take(max).map(|(_, one)| one.connection.clone()).collect()
     }
 
     /// The connection of that number.
     pub fn get(&self, number: u64) -> Option<Arc<Connection>> {
-        self.open.lock().get(&number).cloned()
+        self.open.lock().get(&number).map(|one| one.connection.clone())
+    }
+
+    /// What tells the connection of that number something; none: it is not open (any more).
+    pub fn inbox(&self, number: u64) -> Option<Arc<Inbox>> {
+        self.open.lock().get(&number)?.inbox.upgrade()
     }
 
     /// How many are open.
@@ -92,8 +106,8 @@ impl Connections {
     pub fn totals(&self) -> BTreeMap<Name, ProtocolTotals> {
         let (open, mut sums) = {
             let open = self.open.lock();
-            let connections: Vec<Arc<Connection>> = open.values().cloned().collect();
-            (connections, self.gone.lock().clone())
+            let connections = open.values().map(|one| one.connection.clone());
+            (connections.collect::<Vec<_>>(), self.gone.lock().clone())
         };
         for connection in open {
             let sum = sums.entry(connection.about.protocol.clone()).or_default();
@@ -122,7 +136,7 @@ mod tests {
         let all = Connections::default();
         for number in [3, 5] {
             let one = connection(number);
-            all.enter(&one);
+            all.enter(&one, Weak::new());
             one.traffic.set_received(10 * number);
             let lane = one.add_lane(LaneId(0));
             lane.received(true);
@@ -138,5 +152,6 @@ mod tests {
         assert_eq!((after.bytes_received, after.lanes), (80, before.lanes));
         assert_eq!((all.count(), all.after(0, 9).len(), all.after(5, 9).len()), (1, 1, 0));
         assert!(all.get(5).is_some() && all.get(3).is_none());
+        assert!(all.inbox(5).is_none(), "nobody is there to be told");
     }
 }

@@ -1,0 +1,281 @@
+//! Each object as JSON. A field is a value or absent, never null; times are milliseconds since 1970, sizes bytes.
+
+use super::values;
+use crossdock_core::{
+    Account, AccountSource, BindingLook, CameBy, ChannelLook, ConnectionLook, ConsumerLook,
+    Destination, ExchangeLook, LeftBy, QueueLook, RouteStatus, SessionLife, SessionLook, Tally,
+    VhostTotals,
+};
+use serde_json::{Map, Value as Json, json};
+
+/// Adds a field that may be absent.
+fn put(object: &mut Json, name: &str, value: Option<Json>) {
+    if let (Some(object), Some(value)) = (object.as_object_mut(), value) {
+        object.insert(name.to_owned(), value);
+    }
+}
+
+/// Puts the fields of `more` behind those of `object`.
+fn join(mut object: Json, more: Json) -> Json {
+    if let (Some(object), Json::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
+    object
+}
+
+/// A queue on a line of a list.
+pub fn queue(vhost: &str, look: &QueueLook) -> Json {
+    let (spec, depth) = (&look.spec, &look.depth);
+    json!({
+        "vhost": vhost,
+        "name": &*spec.name,
+        "messages": depth.waiting,
+        "ready": depth.ready,
+        "unacked": depth.in_flight,
+        "bytes": depth.waiting_bytes,
+        "consumers": depth.consumers,
+        "durable": spec.durable,
+        "exclusive": look.is_exclusive,
+        "auto_delete": spec.auto_delete,
+    })
+}
+
+/// A queue by itself.
+pub fn whole_queue(vhost: &str, look: &QueueLook) -> Json {
+    let (spec, deliveries) = (&look.spec, &look.deliveries);
+    let mut shown = join(
+        queue(vhost, look),
+        json!({
+            "arguments": values::all(&spec.arguments),
+            "came": came(&look.records),
+            "left": left(&look.records),
+            "deliveries": {
+                "delivered": deliveries.delivered,
+                "delivered_unsettled": deliveries.delivered_unsettled,
+                "got": deliveries.got,
+                "got_unsettled": deliveries.got_unsettled,
+                "redelivered": deliveries.redelivered,
+                "requeued": deliveries.requeued,
+            },
+        }),
+    );
+    let dead = spec.dead_letter.as_ref();
+    put(&mut shown, "dead_letter_exchange", dead.map(|(exchange, _)| json!(&**exchange)));
+    let key = dead.and_then(|(_, key)| key.as_ref());
+    put(&mut shown, "dead_letter_key", key.map(|key| json!(key.to_string())));
+    put(&mut shown, "kept_for", spec.kept_for.as_ref().map(|name| json!(&**name)));
+    put(&mut shown, "delivery_limit", spec.delivery_limit.map(|limit| json!(limit)));
+    shown
+}
+
+fn came(tally: &Tally) -> Json {
+    let each = CameBy::ALL.into_iter().map(|by| (by.as_str().to_owned(), json!(tally.came(by))));
+    each.collect::<Map<_, _>>().into()
+}
+
+/// By reason; those that did not happen are absent.
+fn left(tally: &Tally) -> Json {
+    let each = LeftBy::ALL.into_iter().map(|by| (by, tally.left(by)));
+    let some = each.filter(|(_, count)| *count > 0);
+    some.map(|(by, count)| (by.as_str().to_owned(), json!(count))).collect::<Map<_, _>>().into()
+}
+
+/// An exchange.
+pub fn exchange(vhost: &str, look: &ExchangeLook) -> Json {
+    let (spec, totals) = (&look.spec, &look.totals);
+    json!({
+        "vhost": vhost,
+        "name": &*spec.name,
+        "type": spec.kind.as_str(),
+        "durable": spec.durable,
+        "auto_delete": spec.auto_delete,
+        "internal": spec.internal,
+        "predeclared": look.is_predeclared,
+        "published": totals.published(),
+        "routed": totals.routed,
+        "unroutable": totals.unroutable,
+        "refused": totals.refused,
+        "arguments": values::all(&spec.arguments),
+    })
+}
+
+/// A binding.
+pub fn binding(vhost: &str, look: &BindingLook) -> Json {
+    let (kind, name) = match &look.destination {
+        Destination::Queue(name) => ("queue", name),
+        Destination::Exchange(name) => ("exchange", name),
+        Destination::Session(name) => ("session", name),
+    };
+    json!({
+        "vhost": vhost,
+        "source": &*look.source,
+        "key": look.key.to_string(),
+        "destination_type": kind,
+        "destination": &**name,
+        "arguments": values::all(&look.arguments),
+    })
+}
+
+/// A connection.
+pub fn connection(look: &ConnectionLook) -> Json {
+    let (about, totals, deliveries) = (&look.about, &look.totals, &look.deliveries);
+    let mut shown = json!({
+        "number": look.number,
+        "protocol": &*about.protocol,
+        "version": &*about.version,
+        "vhost": &*look.vhost,
+        "user": &*look.user,
+        "client": &*look.client,
+        "peer": &*look.peer,
+        "listener": &*look.listener,
+        "secure": about.secure,
+        "since_ms": look.since.0,
+        "channels": look.channels,
+        "received_bytes": look.received,
+        "sent_bytes": look.sent,
+        "published": totals.received,
+        "confirmed": totals.confirmed,
+        "returned": totals.returned,
+        "refused": totals.refused,
+        "dropped": totals.dropped,
+        "delivered": deliveries.delivered + deliveries.delivered_unsettled + deliveries.direct,
+        "got": deliveries.got + deliveries.got_unsettled,
+        "acked": deliveries.acknowledged,
+        "unacked": look.unsettled,
+        "details": values::all(&about.details),
+    });
+    put(&mut shown, "session", look.session.as_ref().map(|name| json!(&**name)));
+    shown
+}
+
+/// A channel of a connection.
+pub fn channel(connection: u64, look: &ChannelLook) -> Json {
+    let totals = &look.totals;
+    let mut shown = json!({
+        "connection": connection,
+        "lane": look.id.0,
+        "prefetch": look.prefetch,
+        "consumers": look.consumers,
+        "published": totals.received,
+        "confirmed": totals.confirmed,
+        "returned": totals.returned,
+        "refused": totals.refused,
+        "dropped": totals.dropped,
+        "unacked": look.unsettled,
+    });
+    put(&mut shown, "channel", look.label.map(|label| json!(label)));
+    shown
+}
+
+/// A consumer.
+pub fn consumer(look: &ConsumerLook) -> Json {
+    let mut shown = json!({
+        "connection": look.connection,
+        "lane": look.channel.0,
+        "queue": &*look.queue,
+        "tag": &*look.tag,
+        "acks": look.settles,
+        "exclusive": look.is_exclusive,
+        "priority": look.priority,
+        "delivered": look.delivered,
+        "unacked": look.unsettled,
+    });
+    put(&mut shown, "prefetch", look.prefetch.map(|prefetch| json!(prefetch)));
+    shown
+}
+
+/// A named session.
+pub fn session(vhost: &str, look: &SessionLook) -> Json {
+    let mut shown = json!({
+        "vhost": vhost,
+        "name": &*look.name,
+        "user": &*look.user,
+        "client": &*look.client,
+        "connected": look.connection.is_some(),
+        "lasts": look.life.lasts(),
+        "waiting": look.waiting,
+        "bindings": look.bindings,
+    });
+    put(&mut shown, "connection", look.connection.map(|number| json!(number)));
+    put(&mut shown, "queue", look.queue.as_ref().map(|name| json!(&**name)));
+    put(&mut shown, "gone_since_ms", look.gone_since.map(|at| json!(at.0)));
+    if let SessionLife::For(ms) = look.life {
+        put(&mut shown, "expires_after_ms", Some(json!(ms)));
+    }
+    shown
+}
+
+/// A virtual host.
+pub fn vhost(name: &str, totals: &VhostTotals, connections: usize) -> Json {
+    json!({
+        "name": name,
+        "connections": connections,
+        "queues": totals.queues,
+        "messages": totals.depth.waiting,
+        "ready": totals.depth.ready,
+        "unacked": totals.depth.in_flight,
+        "bytes": totals.depth.waiting_bytes,
+        "published": totals.exchanges.published(),
+        "routed": totals.exchanges.routed,
+        "unroutable": totals.exchanges.unroutable,
+        "refused": totals.exchanges.refused,
+    })
+}
+
+/// A user, without what its passwords are verified by.
+pub fn user(account: &Account, source: AccountSource, connections: usize) -> Json {
+    let rights = account.vhosts.iter().map(|(vhost, rights)| {
+        let text = rights.text();
+        let mut shown = json!({
+            "configure": text.configure, "write": text.write, "read": text.read,
+        });
+        let regexes = text
+            .regexes
+            .as_ref()
+            .map(|all| json!({ "configure": all.configure, "write": all.write, "read": all.read }));
+        put(&mut shown, "regexes", regexes);
+        (vhost.to_string(), shown)
+    });
+    json!({
+        "name": &*account.name,
+        "source": match source {
+            AccountSource::Configuration => "configuration",
+            AccountSource::RunTime => "store",
+        },
+        "tags": account.tags.iter().map(|tag| &**tag).collect::<Vec<&str>>(),
+        "verifiers": account.verifiers.len(),
+        "connections": connections,
+        "vhosts": rights.collect::<Map<_, _>>(),
+    })
+}
+
+/// A content route.
+pub fn route(status: &RouteStatus) -> Json {
+    let failed = status.failed.iter().filter(|(_, count)| *count > 0);
+    let failed = failed.map(|(kind, count)| (kind.as_str().to_owned(), json!(count)));
+    let mut shown = json!({
+        "name": &*status.name,
+        "waiting": status.waiting,
+        "taken": status.taken,
+        "emitted": status.emitted,
+        "no_subscriber": status.no_subscriber,
+        "passed": status.passed,
+        "dropped": status.dropped,
+        "rejected": status.rejected,
+        "retried": status.retried,
+        "not_cleared": status.not_cleared,
+        "dead_lettered": status.dead_lettered,
+        "failed": failed.collect::<Map<_, _>>(),
+    });
+    let last = status.last_failure.as_ref().map(|last| {
+        json!({
+            "time_ms": last.time.0,
+            "address": last.address.to_string(),
+            "module": &*last.failure.module,
+            "kind": last.failure.kind.as_str(),
+            "text": &*last.failure.text,
+        })
+    });
+    put(&mut shown, "last_failure", last);
+    shown
+}

@@ -1,0 +1,295 @@
+//! Whether all is well: the audit, alarms, health, and one screen of everything.
+
+use super::answer::Refusal;
+use super::view::View;
+use crate::process::Usage;
+use crossdock_core::{
+    Broker, CameBy, Imbalance, LeftAs, LeftBy, Name, NodeLook, Page, QueueLook, Tally, VhostTotals,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+use std::time::Duration;
+
+/// Queues that are looked at together.
+const SLICE: usize = 500;
+/// Queues that are looked at twice, to see which grow.
+const WATCHED_MAX: usize = 20_000;
+/// Names in a list of the screen; of more, the largest are shown.
+const NAMED_MAX: usize = 10;
+/// The longest time between the two looks.
+const SECONDS_MAX: u64 = 10;
+/// A failure of a route is shown as a trouble for this many milliseconds.
+const LATELY_MS: u64 = 10 * 60 * 1_000;
+/// Of a hundred file descriptors, this many may be taken before it is a trouble.
+const DESCRIPTORS_PERCENT: u64 = 90;
+/// Addresses that do not balance, in one answer.
+const IMBALANCES_MAX: usize = 500;
+
+/// Every address that does not balance, with its numbers.
+pub fn audit(view: &View) -> Json {
+    let found = view.broker.audit();
+    let items: Vec<Json> = found.iter().take(IMBALANCES_MAX).map(imbalance).collect();
+    json!({ "balanced": found.is_empty(), "count": found.len(), "items": items })
+}
+
+fn imbalance(found: &Imbalance) -> Json {
+    let (vhost, numbers) = match found {
+        Imbalance::Queue { vhost, totals, .. } => {
+            let numbers = json!({
+                "came": totals.tally.came_all(), "left": totals.tally.left_all(),
+                "waiting": totals.waiting,
+            });
+            (vhost, numbers)
+        }
+        Imbalance::Exchange { vhost, totals, .. } => {
+            let numbers = json!({
+                "published": totals.published(), "routed": totals.routed,
+                "unroutable": totals.unroutable, "refused": totals.refused,
+            });
+            (vhost, numbers)
+        }
+    };
+    // Sums of 64-bit counters: it fits unless they are damaged, and is cut then.
+    let missing = i64::try_from(found.missing()).unwrap_or(i64::MAX);
+    json!({
+        "vhost": &**vhost,
+        "address": found.address().to_string(),
+        "missing": missing,
+        "numbers": numbers,
+        "text": found.to_string(),
+    })
+}
+
+/// What holds publishers back, or has stopped the store, in words.
+fn troubles_of(node: &NodeLook) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    if node.store_failed {
+        found.push(("store", "the store has failed: nothing is acknowledged any more".to_owned()));
+    }
+    let (memory, disk) = (&node.memory, &node.disk);
+    if memory.alarm {
+        let text = format!(
+            "publishers are held back: messages take {} bytes of memory, more than memory.high, {}",
+            memory.waiting + memory.kept,
+            memory.high_mark
+        );
+        found.push(("memory", text));
+    }
+    if disk.alarm {
+        let text = format!(
+            "publishers are held back: the disk has {} bytes free, less than store.disk_free_alarm, {}",
+            disk.free, disk.alarm_mark
+        );
+        found.push(("disk", text));
+    }
+    found
+}
+
+/// The alarms that are on.
+pub fn alarms(view: &View) -> Json {
+    let node = view.broker.look_at_node();
+    let items = troubles_of(&node).into_iter();
+    let items: Vec<Json> =
+        items.map(|(alarm, text)| json!({ "alarm": alarm, "text": text })).collect();
+    json!({ "items": items, "publishers_held": node.publishers_held })
+}
+
+/// Whether messages are taken.
+pub fn health(view: &View) -> Json {
+    let mut why: Vec<String> =
+        troubles_of(&view.broker.look_at_node()).into_iter().map(|(_, text)| text).collect();
+    why.extend(draining(view));
+    json!({ "well": why.is_empty(), "troubles": why })
+}
+
+fn draining(view: &View) -> Option<String> {
+    let text = "the broker is drained: it takes no connections; start it again to take some";
+    view.common.operations.is_draining().then(|| text.to_owned())
+}
+
+/// How long a status takes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// Seconds between the two looks that tell which queues grow; none: 1.
+    seconds: Option<u64>,
+}
+
+impl Pace {
+    fn time(&self) -> Result<Duration, Refusal> {
+        match self.seconds.unwrap_or(1) {
+            seconds @ 0..=SECONDS_MAX => Ok(Duration::from_secs(seconds)),
+            seconds => {
+                Err(Refusal::bad(format!("seconds are 0 to {SECONDS_MAX}, and not {seconds}")))
+            }
+        }
+    }
+}
+
+/// A queue at the first look.
+struct Watched {
+    vhost: Name,
+    queue: Name,
+    waiting: u64,
+    consumed: u64,
+}
+
+/// What one walk over all queues finds.
+#[derive(Default)]
+struct Walk {
+    watched: Vec<Watched>,
+    /// Queues with dead letters in them, and how many.
+    dead: Vec<(Name, Name, u64)>,
+    /// Not all queues fitted into `watched`.
+    is_cut: bool,
+}
+
+fn walk(broker: &Broker) -> Walk {
+    let mut found = Walk::default();
+    for vhost in broker.vhosts() {
+        let mut last: Option<Name> = None;
+        loop {
+            let page = Page { after: last.as_deref(), max: SLICE };
+            // It is gone.
+            let Ok(some) = broker.look_at_queues(&vhost, page) else { break };
+            let Some(queue) = some.last() else { break };
+            last = Some(queue.spec.name.clone());
+            some.iter().for_each(|queue| found.add(&vhost, queue));
+        }
+    }
+    found.dead.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+    found
+}
+
+fn consumed(records: &Tally) -> u64 {
+    records.left_as(LeftAs::Consumed)
+}
+
+impl Walk {
+    fn add(&mut self, vhost: &Name, look: &QueueLook) {
+        let (name, depth) = (&look.spec.name, &look.depth);
+        // No more of them can be there than came.
+        let dead = look.records.came(CameBy::DeadLetter).min(depth.waiting);
+        if dead > 0 {
+            self.dead.push((vhost.clone(), name.clone(), dead));
+        }
+        if self.watched.len() == WATCHED_MAX {
+            self.is_cut = true;
+            return;
+        }
+        self.watched.push(Watched {
+            vhost: vhost.clone(),
+            queue: name.clone(),
+            waiting: depth.waiting,
+            consumed: consumed(&look.records),
+        });
+    }
+
+    /// Queues in which more waits than before, and of which nothing was consumed since; the fastest first.
+    fn growing(&self, broker: &Broker) -> Vec<(u64, &Watched)> {
+        let mut growing: Vec<(u64, &Watched)> = Vec::new();
+        for before in &self.watched {
+            let Ok(now) = broker.look_at_queue(&before.vhost, &before.queue) else { continue };
+            let more = now.depth.waiting.saturating_sub(before.waiting);
+            if more > 0 && consumed(&now.records) == before.consumed {
+                growing.push((more, before));
+            }
+        }
+        growing.sort_by_key(|(more, _)| std::cmp::Reverse(*more));
+        growing
+    }
+}
+
+/// One screen: whether all is well, and where to look.
+pub async fn status(view: &View, pace: &Pace) -> Result<Json, Refusal> {
+    let time = pace.time()?;
+    let walk = view.look(|view| Ok(walk(&view.broker))).await?;
+    tokio::time::sleep(time).await;
+    view.look(move |view| Ok(screen(view, &walk))).await
+}
+
+fn screen(view: &View, walk: &Walk) -> Json {
+    let (broker, common) = (&view.broker, &view.common);
+    let node = broker.look_at_node();
+    let mut totals = VhostTotals::default();
+    broker.totals().iter().for_each(|(_, one)| totals.add(one));
+    let usage = Usage::now();
+    let mut troubles: Vec<String> = troubles_of(&node).into_iter().map(|(_, text)| text).collect();
+    troubles.extend(draining(view));
+    troubles
+        .extend(broker.audit().iter().take(NAMED_MAX).map(|one| format!("out of balance: {one}")));
+    troubles.extend(failing_routes(broker));
+    if usage.open_files * 100 >= usage.max_files.saturating_mul(DESCRIPTORS_PERCENT) {
+        let (open, max) = (usage.open_files, usage.max_files);
+        troubles.push(format!(
+            "{open} of {max} file descriptors are open: connections are refused soon"
+        ));
+    }
+    let growing = walk.growing(broker);
+    let dead: u64 = walk.dead.iter().map(|(_, _, count)| count).sum();
+    json!({
+        "well": troubles.is_empty(),
+        "troubles": troubles,
+        "node": common.node.name,
+        "version": common.node.version,
+        "pid": std::process::id(),
+        "uptime_s": common.started.uptime(),
+        "publishers_held": node.publishers_held,
+        "queues": { "count": totals.queues, "messages": totals.depth.waiting,
+            "ready": totals.depth.ready, "unacked": totals.depth.in_flight,
+            "bytes": totals.depth.waiting_bytes },
+        "growing_unread": { "count": growing.len(), "all_watched": !walk.is_cut,
+            "largest": growing.iter().take(NAMED_MAX).map(|(more, one)| json!({
+                "vhost": &*one.vhost, "queue": &*one.queue, "more": more,
+                "messages": one.waiting + more,
+            })).collect::<Vec<Json>>() },
+        "dead_letters": { "waiting": dead,
+            "largest": walk.dead.iter().take(NAMED_MAX).map(|(vhost, queue, count)| json!({
+                "vhost": &**vhost, "queue": &**queue, "messages": count,
+            })).collect::<Vec<Json>>() },
+        "lost": lost(&totals.records),
+        "unroutable": totals.exchanges.unroutable,
+        "routes": { "count": broker.route_status().len(),
+            "waiting": broker.route_status().iter().map(|route| route.waiting).sum::<u64>() },
+        "connections": { "count": node.connections,
+            "by_protocol": node.protocols.iter().map(|(name, one)| {
+                (name.to_string(), json!(one.connections))
+            }).collect::<Map<_, _>>() },
+        "memory": { "resident_bytes": usage.resident,
+            "messages_bytes": node.memory.waiting + node.memory.kept,
+            "high_bytes": node.memory.high_mark },
+        "disk": { "free_bytes": node.disk.free, "total_bytes": node.disk.total,
+            "alarm_bytes": node.disk.alarm_mark },
+        "descriptors": { "open": usage.open_files, "max": usage.max_files },
+    })
+}
+
+/// Messages that left queues without being consumed, moved or asked to go, by why.
+fn lost(records: &Tally) -> Json {
+    let is_loss = |by: LeftBy| {
+        matches!(by.class(), LeftAs::Expired | LeftAs::Dropped | LeftAs::TransientLost)
+    };
+    let each = LeftBy::ALL.into_iter().filter(|by| is_loss(*by) && records.left(*by) > 0);
+    each.map(|by| (by.as_str().to_owned(), json!(records.left(by)))).collect::<Map<_, _>>().into()
+}
+
+/// Routes that could not process a message a short time ago.
+fn failing_routes(broker: &Broker) -> Vec<String> {
+    let now = broker.now();
+    let mut failing = Vec::new();
+    for route in broker.route_status() {
+        let Some(last) = &route.last_failure else { continue };
+        if last.time.until(now) < LATELY_MS {
+            failing.push(format!(
+                "route '{}' sent {} messages to its dead-letter address since the start, the last one {} s \
+                 ago: {} {}",
+                route.name,
+                route.dead_lettered,
+                last.time.until(now) / 1_000,
+                last.failure.kind.as_str(),
+                last.failure.text
+            ));
+        }
+    }
+    failing
+}

@@ -1,0 +1,176 @@
+//! `crossdock status`: one screen.
+
+use super::table::{bytes, span};
+use crate::accounts::acts::shown;
+use serde_json::Value as Json;
+
+/// A field somewhere in the answer: `"disk/free_bytes"`.
+fn number(status: &Json, path: &str) -> u64 {
+    let value = status.pointer(&format!("/{path}"));
+    value.and_then(Json::as_u64).unwrap_or_default()
+}
+
+fn text<'a>(json: &'a Json, field: &str) -> &'a str {
+    json.get(field).and_then(Json::as_str).unwrap_or_default()
+}
+
+fn list<'a>(status: &'a Json, path: &str) -> &'a [Json] {
+    let value = status.pointer(&format!("/{path}"));
+    value.and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The pairs of an object whose numbers are not 0: `amqp 3, mqtt 1`.
+fn counted(status: &Json, path: &str) -> String {
+    let all = status.pointer(&format!("/{path}")).and_then(Json::as_object);
+    let some = all.into_iter().flatten().filter(|(_, count)| count.as_u64() != Some(0));
+    some.map(|(name, count)| format!("{name} {count}")).collect::<Vec<String>>().join(", ")
+}
+
+fn or_none(text: String) -> String {
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+/// A queue by name; its virtual host where that is not the usual one.
+fn queue(one: &Json) -> String {
+    match text(one, "vhost") {
+        "/" => shown(text(one, "queue")),
+        vhost => format!("{} in {}", shown(text(one, "queue")), shown(vhost)),
+    }
+}
+
+/// The screen.
+pub fn status(status: &Json) -> String {
+    let uptime = status.get("uptime_s").and_then(Json::as_f64).unwrap_or_default();
+    let mut out = format!(
+        "crossdock {}  {}  pid {}  up {}\n",
+        text(status, "version"),
+        text(status, "node"),
+        number(status, "pid"),
+        span(uptime as u64)
+    );
+    match list(status, "troubles") {
+        [] => out.push_str("all is well\n"),
+        troubles => {
+            out.push_str(&format!("NOT WELL: {}\n", troubles.len()));
+            for trouble in troubles.iter().filter_map(Json::as_str) {
+                out.push_str(&format!("  ! {trouble}\n"));
+            }
+        }
+    }
+    for (name, line) in lines(status) {
+        out.push_str(&format!("{name:<13} {line}\n"));
+    }
+    out
+}
+
+fn lines(status: &Json) -> Vec<(&'static str, String)> {
+    let by_protocol = counted(status, "connections/by_protocol");
+    let mut connections = number(status, "connections/count").to_string();
+    if !by_protocol.is_empty() {
+        connections.push_str(&format!(" ({by_protocol})"));
+    }
+    let messages = format!(
+        "{} in {} queues: {} ready, {} unacked, {}",
+        number(status, "queues/messages"),
+        number(status, "queues/count"),
+        number(status, "queues/ready"),
+        number(status, "queues/unacked"),
+        bytes(number(status, "queues/bytes"))
+    );
+    let routes = match number(status, "routes/count") {
+        0 => "none".to_owned(),
+        count => format!("{count}, {} messages wait for them", number(status, "routes/waiting")),
+    };
+    let memory = format!(
+        "{} resident; {} of messages and objects, of {}",
+        bytes(number(status, "memory/resident_bytes")),
+        bytes(number(status, "memory/messages_bytes")),
+        bytes(number(status, "memory/high_bytes"))
+    );
+    let disk = match number(status, "disk/total_bytes") {
+        0 => "not looked at yet".to_owned(),
+        total => format!(
+            "{} free of {}; alarm under {}",
+            bytes(number(status, "disk/free_bytes")),
+            bytes(total),
+            bytes(number(status, "disk/alarm_bytes"))
+        ),
+    };
+    let files = format!(
+        "{} of {} open",
+        number(status, "descriptors/open"),
+        number(status, "descriptors/max")
+    );
+    vec![
+        ("connections", connections),
+        ("held back", or_none(held(status))),
+        ("messages", messages),
+        ("grow unread", growing(status)),
+        ("dead letters", dead(status)),
+        ("lost", or_none(counted(status, "lost"))),
+        ("unroutable", or_none(positive(number(status, "unroutable")))),
+        ("routes", routes),
+        ("memory", memory),
+        ("disk", disk),
+        ("files", files),
+    ]
+}
+
+fn positive(count: u64) -> String {
+    if count == 0 { String::new() } else { count.to_string() }
+}
+
+fn held(status: &Json) -> String {
+    match number(status, "publishers_held") {
+        0 => String::new(),
+        count => format!("{count} publishers"),
+    }
+}
+
+fn growing(status: &Json) -> String {
+    let count = number(status, "growing_unread/count");
+    let each = list(status, "growing_unread/largest").iter().map(|one| {
+        format!("{} +{} to {}", queue(one), number(one, "more"), number(one, "messages"))
+    });
+    match count {
+        0 => "none".to_owned(),
+        count => format!("{count}: {}", each.collect::<Vec<String>>().join(", ")),
+    }
+}
+
+fn dead(status: &Json) -> String {
+    let each = list(status, "dead_letters/largest")
+        .iter()
+        .map(|one| format!("{} {}", queue(one), number(one, "messages")));
+    match number(status, "dead_letters/waiting") {
+        0 => "none".to_owned(),
+        count => format!("{count}: {}", each.collect::<Vec<String>>().join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_screen_says_first_whether_all_is_well() {
+        let answer = json!({
+            "version": "1", "node": "n", "pid": 7, "uptime_s": 61.5, "troubles": [],
+            "connections": { "count": 3, "by_protocol": { "amqp": 3, "mqtt": 0 } },
+            "growing_unread": { "count": 1, "largest": [
+                { "vhost": "/", "queue": "q", "more": 5, "messages": 9 } ] },
+            "dead_letters": { "waiting": 2, "largest": [
+                { "vhost": "v", "queue": "d", "messages": 2 } ] },
+        });
+        let shown = status(&answer);
+        let mut lines = shown.lines();
+        assert_eq!(lines.next(), Some("crossdock 1  n  pid 7  up 1 min 1 s"));
+        assert_eq!(lines.next(), Some("all is well"));
+        assert_eq!(lines.next(), Some("connections   3 (amqp 3)"));
+        assert!(shown.contains("grow unread   1: q +5 to 9\n"), "{shown}");
+        assert!(shown.contains("dead letters  2: d in v 2\n"), "{shown}");
+        let sick = status(&json!({ "troubles": ["the disk is full"] }));
+        assert!(sick.contains("NOT WELL: 1\n  ! the disk is full\n"), "{sick}");
+    }
+}
