@@ -49,7 +49,7 @@ pub use broker::{
     MemoryLook, NodeLook, Notice, ObjectCounts, ObjectLimits, OnDetach, Page, ParkId, ParkUntil,
     PoolId, ProtocolTotals, Publish, QueueLook, QueueStatus, RefusedLogin, Replay, RouteDrained,
     RouteStatus, Session, SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup,
-    TopicRules, VhostTotals,
+    SizeTotals, TopicRules, VhostTotals,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

@@ -38,6 +38,11 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
     for (key, count) in &node.limits_met {
         page.sample(&[("limit", key)], count);
     }
+    let help = "Connections that were closed before their clients logged in, by reason.";
+    page.family("crossdock_connections_refused_total", Kind::Counter, help);
+    for (why, count) in &node.connections_refused {
+        page.sample(&[("reason", why)], count);
+    }
     page.family("crossdock_received_bytes_total", Kind::Counter, "Bytes from clients.");
     for (protocol, totals) in &node.protocols {
         page.sample(&[("protocol", protocol)], totals.bytes_received);
