@@ -56,7 +56,7 @@ pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filte
 pub use log::{Life, Limits, Offset, Overflow, QueueSpec};
 pub use message::{
     Address, BodyKind, Death, Fields, Format, FormatId, Formats, Id, Journey, Key, Message, Meta,
-    Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
+    Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry, fate,
 };
 pub use protocol::{Accepted, Drain, PeerCertificate, Protocol, San, Sniff};
 pub use rights::{Action, Coverage, NameRegexes, Pattern, Rights, RightsText, TopicRegexes};

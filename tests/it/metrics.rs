@@ -3,7 +3,7 @@
 mod boards;
 
 use crate::broker::Broker;
-use crate::wire::amqp::{Amqp, Properties};
+use crate::wire::amqp::{Amqp, Field, Properties};
 use crate::wire::mqtt::{Connect, Mqtt};
 use crate::wire::{PATIENCE, eventually};
 use std::io::{Read, Write};
@@ -220,4 +220,41 @@ fn deliveries_are_counted_for_the_readers_protocol() {
             (value(&get(address(&broker), "/metrics").body, &sample) == Some(number)).then_some(())
         });
     }
+}
+
+#[test]
+fn what_is_lost_between_protocols_is_counted_by_field() {
+    let broker = Broker::start();
+    let mut old = Mqtt::connect(broker.mqtt, &Connect::v311("old"));
+    let mut new = Mqtt::connect(broker.mqtt, &Connect::v5("new"));
+    old.subscribe("lossy", 1);
+    new.subscribe("lossy", 1);
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.confirm_select();
+    let headers =
+        vec![("a".to_owned(), Field::Text("1".into())), ("b".to_owned(), Field::Number(2))];
+    let properties =
+        Properties { content_type: Some("text/plain".into()), headers, ..Properties::persistent() };
+    for _ in 0..3 {
+        amqp.publish("amq.topic", "lossy", &properties, b"x");
+    }
+    amqp.wait_confirms();
+    for reader in [&mut old, &mut new] {
+        (0..3).for_each(|_| drop(reader.receive()));
+    }
+    let page = get(address(&broker), "/metrics").body;
+    let pair = |to: &str| format!("from=\"amqp-0.9.1\",to=\"{to}\"");
+    let lost = |to: &str, field: &str| {
+        let labels = format!("{{{},field=\"{field}\"}}", pair(to));
+        value(&page, &format!("crossdock_conversion_loss_total{labels}"))
+    };
+    for to in ["mqtt-3.1.1", "mqtt-5.0"] {
+        let sample = format!("crossdock_converted_total{{{}}}", pair(to));
+        assert_eq!(value(&page, &sample), Some(3.0), "{to} in\n{page}");
+    }
+    for field in ["content-type", "header"] {
+        assert_eq!(lost("mqtt-3.1.1", field), Some(3.0), "{field} in\n{page}");
+    }
+    let any = format!("crossdock_conversion_loss_total{{{}", pair("mqtt-5.0"));
+    assert!(!page.contains(&any), "nothing is lost there:\n{page}");
 }
