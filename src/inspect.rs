@@ -3,6 +3,7 @@
 use crate::wiring::{self, Protocols};
 use crossdock_core::broker::{Stored, dump as stored_messages};
 use crossdock_core::carry::{self, Carry, Slots};
+use crossdock_core::fate::Losses;
 use crossdock_core::{Error, ErrorKind, Formats, Message, Name, ReplyTo};
 use serde_json::{Map, Value, json};
 use std::io::{BufWriter, Write};
@@ -127,7 +128,9 @@ fn show(message: &Message, formats: &Formats, line: &mut Map<String, Value>) {
     let fields = message.fields(formats);
     let (mut headers, mut properties) = (Vec::new(), Vec::new());
     carry::headers_as_text(&fields.headers, &mut headers);
-    carry::carried(message, fields, Slots::NONE, Carry::Full, &mut properties);
+    // With all that is carried nothing is lost.
+    let fates = &mut Losses::default();
+    carry::carried(message, fields, (Slots::NONE, Carry::Full), &mut properties, fates);
     // Every protocol has a field for these, so they are not among the carried properties.
     let known = &fields.properties;
     let correlation =

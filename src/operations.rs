@@ -135,7 +135,8 @@ impl Operations for Program {
         let damage = made.copied.damage.iter();
         let damage = damage.map(|one| format!("the store is damaged, and so is the backup: {one}"));
         let not_removed = made.not_removed.iter();
-        let not_removed = not_removed.map(|why| format!("an old backup could not be removed: {why}"));
+        let not_removed =
+            not_removed.map(|why| format!("an old backup could not be removed: {why}"));
         Ok(BackupMade {
             copied_bytes: made.copied.copied_bytes,
             reused_bytes: made.copied.reused_bytes,

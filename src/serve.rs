@@ -130,7 +130,9 @@ async fn attend(
             Some(Order::Reload(answer)) => drop(answer.send(reload(running, broker, ready).await)),
             Some(Order::Level(level)) => running.set_level(&level),
             Some(Order::Drain) => {
-                tracing::info!("drained: no connections are taken any more, and open ones are told to end");
+                tracing::info!(
+                    "drained: no connections are taken any more, and open ones are told to end"
+                );
                 desk.is_draining.store(true, Ordering::Release);
                 switch.send_replace(true);
             }
@@ -139,11 +141,7 @@ async fn attend(
     }
 }
 
-async fn reload(
-    running: &mut Running,
-    broker: &Broker,
-    ready: &str,
-) -> Result<usize, Vec<String>> {
+async fn reload(running: &mut Running, broker: &Broker, ready: &str) -> Result<usize, Vec<String>> {
     notify::reloading();
     let done = running.reload(broker).await;
     notify::ready(ready);
@@ -229,11 +227,7 @@ struct Prepared {
 
 /// All that can fail before the broker serves. What cannot be declared and what cannot be bound is found before
 /// anything is declared: connections that come meanwhile wait until they are accepted.
-async fn prepare(
-    plan: &Plan,
-    broker: &Broker,
-    loaded: &Loaded,
-) -> Result<Prepared, Vec<Mistake>> {
+async fn prepare(plan: &Plan, broker: &Broker, loaded: &Loaded) -> Result<Prepared, Vec<Mistake>> {
     let mut mistakes = plan.declarations.compare(broker, loaded, &plan.settings.objects).await;
     let listeners = bind(&plan.ports, loaded, &mut mistakes).await;
     let socket = control_socket(loaded).unwrap_or_else(|mistake| {

@@ -11,11 +11,15 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 /// Time for the head of a request, from the beginning of the connection or the end of the request before.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A connection may serve requests for this long; its client connects again.
 const LIFE: Duration = Duration::from_secs(3600);
+/// Time for a client to read an answer, from when it first has to be waited for. Not for each part of it: a client that
+/// takes a byte now and then would hold its place among the listener's connections for as long as it likes.
+const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Headers of a request, at most.
 const HEADERS: usize = 64;
 /// Bytes of a request's head, at most.
@@ -39,6 +43,8 @@ struct Io {
     head: BytesMut,
     reader: Box<dyn AsyncRead + Send + Sync + Unpin>,
     writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+    /// When the answer has to be with the peer; none: nothing waits for it to read.
+    late: Option<Pin<Box<Sleep>>>,
 }
 
 impl AsyncRead for Io {
@@ -57,28 +63,56 @@ impl AsyncRead for Io {
     }
 }
 
+impl Io {
+    /// The result of a write, or the end of a connection whose peer takes nothing.
+    fn in_time<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            return poll;
+        }
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(WRITE_TIME)));
+        match late.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client did not read the answer in time",
+            ))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
 impl AsyncWrite for Io {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.writer).poll_write(context, bytes)
+        let poll = Pin::new(&mut self.writer).poll_write(context, bytes);
+        self.in_time(context, poll)
     }
 
+    // The server flushes when it has written all that it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_flush(context)
+        let poll = Pin::new(&mut self.writer).poll_flush(context);
+        if matches!(poll, Poll::Ready(Ok(()))) {
+            self.late = None;
+        }
+        self.in_time(context, poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_shutdown(context)
+        let poll = Pin::new(&mut self.writer).poll_shutdown(context);
+        self.in_time(context, poll)
     }
 }
 
 /// Serves requests by `router` until the client leaves, is silent for too long, or the process stops.
 pub async fn serve(accepted: Accepted, router: Router) -> Result<(), Error> {
     let Accepted { reader, writer, head, peer, listener, drain, .. } = accepted;
-    let io = TokioIo::new(Io { head, reader, writer });
+    let io = TokioIo::new(Io { head, reader, writer, late: None });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
     server.max_headers(HEADERS).max_buf_size(HEAD_BYTES);
@@ -101,4 +135,81 @@ pub async fn serve(accepted: Accepted, router: Router) -> Result<(), Error> {
 async fn over(mut drain: Drain) {
     // Either will do.
     let _ = tokio::time::timeout(LIFE, drain.started()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::sync::watch;
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
+
+    /// Bytes of the answer.
+    const PAGE: usize = 1 << 20;
+
+    /// A client that has asked for a page, the connection that serves it, and what would end that.
+    async fn asked() -> (DuplexStream, JoinHandle<Result<(), Error>>, watch::Sender<bool>) {
+        let (switch, drain) = Drain::channel();
+        let (mut client, server) = tokio::io::duplex(4 << 10);
+        let (reader, writer) = tokio::io::split(server);
+        let accepted = Accepted {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            head: BytesMut::new(),
+            peer: "127.0.0.1:1".into(),
+            loopback: true,
+            secure: false,
+            certificate: None,
+            since: Instant::now(),
+            listener: "metrics".into(),
+            drain,
+        };
+        let router = Router::new().route("/", get(|| async { "x".repeat(PAGE) }));
+        let served = tokio::spawn(serve(accepted, router));
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        client.write_all(request).await.expect("it reads");
+        (client, served, switch)
+    }
+
+    /// Whether head and body have come.
+    fn is_whole(answer: &[u8]) -> bool {
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        head.is_some_and(|at| answer.len() == at + 4 + PAGE)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_holds_no_place_for_ever() {
+        let begun = Instant::now();
+        let (mut client, served, _switch) = asked().await;
+        let reads = tokio::spawn(async move {
+            // Now and then a byte is no sign of life.
+            let mut byte = [0];
+            while matches!(client.read(&mut byte).await, Ok(1)) {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let ended = served.await.expect("no panic");
+        assert!(ended.is_err());
+        assert_eq!(begun.elapsed().as_secs(), WRITE_TIME.as_secs());
+        reads.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_begins_anew_with_each_answer() {
+        let (mut client, served, _switch) = asked().await;
+        for _ in 0..5 {
+            let mut answer = Vec::new();
+            sleep(WRITE_TIME / 2).await;
+            while !is_whole(&answer) {
+                client.read_buf(&mut answer).await.expect("an answer");
+            }
+            sleep(HEAD_TIME / 2).await;
+            assert!(!served.is_finished(), "what was read in time is no reason to close");
+            let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            client.write_all(request).await.expect("it reads");
+        }
+        served.abort();
+    }
 }

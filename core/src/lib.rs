@@ -50,7 +50,7 @@ pub use broker::{
     ObjectLimits, OnDetach, PEEK_BYTES_MAX, PEEK_MESSAGES_MAX, Page, ParkId, ParkUntil, PeekPage,
     Peeked, PoolId, ProtocolTotals, Publish, QueueLook, QueueStatus, RefusedLogin, Replay,
     RouteDrained, RouteStatus, Session, SessionLife, SessionLook, SessionOwner, SessionSpec,
-    Settings, Setup, TopicRules, VhostTotals,
+    Settings, Setup, SizeTotals, TopicRules, VhostTotals,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};
@@ -58,6 +58,7 @@ pub use log::{Life, Limits, Offset, Overflow, QueueSpec};
 pub use message::{
     Address, BodyKind, Death, Fields, Filter, Format, FormatId, Formats, Id, Journey, Key, Message,
     Meta, Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
+    fate,
 };
 pub use protocol::{Accepted, Drain, PeerCertificate, Protocol, San, Sniff};
 pub use rights::{Action, Coverage, NameRegexes, Pattern, Rights, RightsText, TopicRegexes};

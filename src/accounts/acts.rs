@@ -162,10 +162,7 @@ pub async fn set_password(
 }
 
 /// Ends the time in which two passwords hold.
-pub async fn forget_previous(
-    (broker, actor): Act<'_>,
-    name: &str,
-) -> Result<String, Mistakes> {
+pub async fn forget_previous((broker, actor): Act<'_>, name: &str) -> Result<String, Mistakes> {
     let account = changeable(broker, name)?;
     let Held { mut passwords, others } = Held::of(&account);
     if passwords.len() < 2 {
@@ -196,7 +193,8 @@ pub async fn delete((broker, actor): Act<'_>, name: &str) -> Result<String, Mist
 
 /// The rights of a command line.
 pub fn read_rights(text: RightsText) -> Result<Rights, Mistakes> {
-    let lists = [("--configure", &text.configure), ("--write", &text.write), ("--read", &text.read)];
+    let lists =
+        [("--configure", &text.configure), ("--write", &text.write), ("--read", &text.read)];
     let mut mistakes = Vec::new();
     for (option, patterns) in lists {
         for pattern in patterns {

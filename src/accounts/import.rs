@@ -2,8 +2,8 @@
 //! rights than the other broker did is a mistake, and then nothing is changed. What else cannot be kept is left out,
 //! and said.
 
-use super::command::ImportOrder;
 use super::acts::{Mistakes, about, check_new, shown};
+use super::command::ImportOrder;
 use super::{actor, rights_line};
 use crate::config::{Loaded, Mistake};
 use crossdock_auth::import::{

@@ -1,7 +1,9 @@
 //! `/metrics…` and `/health/…` of the program, over sockets.
 
+mod boards;
+
 use crate::broker::Broker;
-use crate::wire::amqp::{Amqp, Properties};
+use crate::wire::amqp::{Amqp, Field, Properties};
 use crate::wire::mqtt::{Connect, Mqtt};
 use crate::wire::{PATIENCE, eventually};
 use std::io::{Read, Write};
@@ -66,6 +68,9 @@ fn the_sums_are_what_clients_did() {
         ("rabbitmq_global_messages_confirmed_total{protocol=\"amqp\"}", 7.0),
         ("rabbitmq_global_messages_routed_total{protocol=\"all\"}", 7.0),
         ("rabbitmq_global_consumers{protocol=\"mqtt\"}", 1.0),
+        ("rabbitmq_message_size_bytes_bucket{protocol=\"amqp\",le=\"100.0\"}", 7.0),
+        ("rabbitmq_message_size_bytes_sum{protocol=\"amqp\"}", 7.0),
+        ("rabbitmq_message_size_bytes_count{protocol=\"mqtt\"}", 0.0),
         ("crossdock_messages_came_total{vhost=\"/\",by=\"published\"}", 7.0),
         ("crossdock_messages_waiting{vhost=\"/\"}", 7.0),
         ("crossdock_messages_published_total{vhost=\"/\",fate=\"routed\"}", 7.0),
@@ -161,4 +166,95 @@ fn what_is_no_request_is_closed() {
     let answer = ask(at, &format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
     assert_eq!(answer.status, 431);
     assert_eq!(get(at, "/metrics").status, 200);
+}
+
+#[test]
+fn connections_that_are_turned_away_are_counted_by_reason() {
+    let broker = Broker::with(&["--set", "listeners.stomp.connections_max=1"]);
+    let at = address(&broker);
+    let refused = |reason: &str| {
+        let sample = format!("crossdock_connections_refused_total{{reason=\"{reason}\"}}");
+        value(&get(at, "/metrics").body, &sample)
+    };
+    assert_eq!((refused("http"), refused("listener_full")), (Some(0.0), Some(0.0)));
+    ask(broker.amqp, "GET / HTTP/1.1\r\n\r\n");
+    eventually("the HTTP client is counted", || (refused("http") == Some(1.0)).then_some(()));
+    let _first = TcpStream::connect(broker.stomp).expect("it listens");
+    let _second = TcpStream::connect(broker.stomp).expect("it listens");
+    eventually("the second one is counted", || {
+        (refused("listener_full") == Some(1.0)).then_some(())
+    });
+}
+
+#[test]
+fn deliveries_are_counted_for_the_readers_protocol() {
+    let broker = Broker::start();
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.queue("read", true);
+    amqp.confirm_select();
+    for _ in 0..3 {
+        amqp.publish("", "read", &Properties::persistent(), b"x");
+    }
+    amqp.wait_confirms();
+    amqp.consume("read", false);
+    for _ in 0..3 {
+        let delivery = amqp.receive();
+        amqp.ack(&delivery);
+    }
+    let mut mqtt = Mqtt::connect(broker.mqtt, &Connect::v5("reader"));
+    mqtt.subscribe("a", 0);
+    mqtt.publish("a", b"x", 0);
+    mqtt.receive();
+    let expected = [
+        ("delivered_total", "amqp", 3.0),
+        ("delivered_consume_manual_ack_total", "amqp", 3.0),
+        ("acknowledged_total", "amqp", 3.0),
+        ("delivered_total", "mqtt", 1.0),
+        ("delivered_consume_auto_ack_total", "mqtt", 1.0),
+        ("delivered_total", "stomp", 0.0),
+    ];
+    for (name, protocol, number) in expected {
+        let labels = format!("{{protocol=\"{protocol}\",queue_type=\"rabbit_classic_queue\"}}");
+        let sample = format!("rabbitmq_global_messages_{name}{labels}");
+        eventually("the deliveries are counted", || {
+            (value(&get(address(&broker), "/metrics").body, &sample) == Some(number)).then_some(())
+        });
+    }
+}
+
+#[test]
+fn what_is_lost_between_protocols_is_counted_by_field() {
+    let broker = Broker::start();
+    let mut old = Mqtt::connect(broker.mqtt, &Connect::v311("old"));
+    let mut new = Mqtt::connect(broker.mqtt, &Connect::v5("new"));
+    old.subscribe("lossy", 1);
+    new.subscribe("lossy", 1);
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.confirm_select();
+    let headers =
+        vec![("a".to_owned(), Field::Text("1".into())), ("b".to_owned(), Field::Number(2))];
+    let properties =
+        Properties { content_type: Some("text/plain".into()), headers, ..Properties::persistent() };
+    for _ in 0..3 {
+        amqp.publish("amq.topic", "lossy", &properties, b"x");
+    }
+    amqp.wait_confirms();
+    for reader in [&mut old, &mut new] {
+        (0..3).for_each(|_| drop(reader.receive()));
+    }
+    let page = get(address(&broker), "/metrics").body;
+    let pair = |to: &str| format!("from=\"amqp-0.9.1\",to=\"{to}\"");
+    let lost = |to: &str, field: &str| {
+        let labels = format!("{{{},field=\"{field}\"}}", pair(to));
+        value(&page, &format!("crossdock_conversion_loss_total{labels}"))
+    };
+    for to in ["mqtt-3.1.1", "mqtt-5.0"] {
+        let sample = format!("crossdock_converted_total{{{}}}", pair(to));
+        assert_eq!(value(&page, &sample), Some(3.0), "{to} in\n{page}");
+    }
+    for field in ["content-type", "header"] {
+        assert_eq!(lost("mqtt-3.1.1", field), Some(3.0), "{field} in\n{page}");
+    }
+    let any = format!("crossdock_conversion_loss_total{{{}", pair("mqtt-5.0"));
+    assert!(!page.contains(&any), "nothing is lost there:\n{page}");
 }

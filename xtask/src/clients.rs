@@ -82,6 +82,11 @@ pub fn strace() -> Result<Found> {
     debian("strace", "strace")
 }
 
+/// Installs prometheus, which the pages of numbers are read with, and promtool, which comes with it.
+pub fn prometheus() -> Result<Found> {
+    debian("prometheus", "prometheus")
+}
+
 /// Installs a program from its Debian package, if it is missing.
 fn debian(program: &str, package: &str) -> Result<Found> {
     if answers(program, "--version") {

@@ -100,6 +100,7 @@ fn black_box(report: &mut Report, full: bool) {
     }
     found(report, "mosquitto clients", clients::mosquitto());
     found(report, "strace", clients::strace());
+    found(report, "prometheus", clients::prometheus());
     report.step("black box", &mut tests);
     // They measure time: one after the other, and nothing beside them.
     let mut floods = black_box_tests(&["floods::", "slow::", "--test-threads=1", "--nocapture"]);

@@ -158,6 +158,7 @@ async fn sums(State(view): State<View>, headers: HeaderMap) -> Response {
         ours::node(&mut page, &node, view.started);
         ours::balance(&mut page, &totals);
         ours::routes(&mut page, &view.broker.route_status());
+        ours::conversions(&mut page, &view.broker.formats().conversions());
         Ok(page)
     };
     view.page(headers, make).await

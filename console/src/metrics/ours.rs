@@ -2,6 +2,7 @@
 
 use super::text::{Kind, Page};
 use crate::process::Started;
+use crossdock_core::fate::ConversionTotals;
 use crossdock_core::{CameBy, LeftBy, Name, NodeLook, RouteStatus, VhostTotals};
 
 /// Limits, refusals, memory.
@@ -37,6 +38,11 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
     );
     for (key, count) in &node.limits_met {
         page.sample(&[("limit", key)], count);
+    }
+    let help = "Connections that were closed before their clients logged in, by reason.";
+    page.family("crossdock_connections_refused_total", Kind::Counter, help);
+    for (why, count) in &node.connections_refused {
+        page.sample(&[("reason", why)], count);
     }
     page.family("crossdock_received_bytes_total", Kind::Counter, "Bytes from clients.");
     for (protocol, totals) in &node.protocols {
@@ -132,5 +138,22 @@ pub fn routes(page: &mut Page, routes: &[RouteStatus]) {
     page.family("crossdock_route_waiting", Kind::Gauge, "Messages that wait for a route.");
     for route in routes {
         page.sample(&[("route", &route.name)], route.waiting);
+    }
+}
+
+/// What was written for readers of another protocol or version, and what it lost there.
+pub fn conversions(page: &mut Page, conversions: &[ConversionTotals]) {
+    let help = "Messages that were written for readers of another protocol or version, each once.";
+    page.family("crossdock_converted_total", Kind::Counter, help);
+    for ConversionTotals { from, to, converted, .. } in conversions {
+        page.sample(&[("from", from), ("to", to)], converted);
+    }
+    let help =
+        "Of these, messages that lost a field, because it could neither be mapped nor carried.";
+    page.family("crossdock_conversion_loss_total", Kind::Counter, help);
+    for ConversionTotals { from, to, lost, .. } in conversions {
+        for (field, count) in lost {
+            page.sample(&[("from", from), ("to", to), ("field", field.as_str())], count);
+        }
     }
 }

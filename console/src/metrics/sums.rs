@@ -3,7 +3,9 @@
 use super::Node;
 use super::text::{Kind, Page};
 use crate::process::{Started, Usage};
-use crossdock_core::{CameBy, LeftBy, Name, NodeLook, ProtocolTotals, VhostTotals};
+use crossdock_core::{
+    CameBy, DeliveredTotals, LeftBy, Name, NodeLook, ProtocolTotals, VhostTotals,
+};
 use std::fmt::Display;
 
 /// The version of RabbitMQ whose numbers these are like.
@@ -159,48 +161,61 @@ pub fn messages(page: &mut Page, node: &NodeLook, totals: &[(Name, VhostTotals)]
         page.family(&format!("rabbitmq_global_messages_{name}"), counter, help);
         page.sample(&[("protocol", ALL)], value);
     }
-    deliveries(page, &all);
+    deliveries(page, node, &all);
+    sizes(page, node);
 }
 
-fn deliveries(page: &mut Page, all: &VhostTotals) {
-    let d = all.deliveries;
-    let delivered = d.delivered + d.delivered_unsettled + d.got + d.got_unsettled;
-    let acknowledged = all.records.left(LeftBy::Consumed);
-    let dead = |by| all.records.left(by);
-    let rows = [
-        ("delivered_total", "Messages handed to consumers.", delivered),
-        (
-            "delivered_consume_manual_ack_total",
-            "Messages handed to consumers that settle.",
-            d.delivered,
-        ),
+/// Messages on their way to consumers, by protocol where connections count them.
+fn deliveries(page: &mut Page, node: &NodeLook, all: &VhostTotals) {
+    type Row = (&'static str, &'static str, fn(&DeliveredTotals) -> u64);
+    let rows: [Row; 6] = [
+        ("delivered_total", "Messages handed to consumers.", |d| {
+            d.delivered + d.delivered_unsettled + d.direct + d.got + d.got_unsettled
+        }),
+        ("delivered_consume_manual_ack_total", "Messages handed to consumers that settle.", |d| {
+            d.delivered
+        }),
         (
             "delivered_consume_auto_ack_total",
-            "Messages handed to consumers that do not settle.",
-            d.delivered_unsettled,
+            "Messages handed to consumers that do not settle, those of QoS 0 included.",
+            |d| d.delivered_unsettled + d.direct,
         ),
-        ("delivered_get_manual_ack_total", "Messages that were asked for singly.", d.got),
+        ("delivered_get_manual_ack_total", "Messages that were asked for singly.", |d| d.got),
         (
             "delivered_get_auto_ack_total",
             "Messages that were asked for singly, without settling.",
-            d.got_unsettled,
+            |d| d.got_unsettled,
         ),
+        ("acknowledged_total", "Messages that consumers have accepted.", |d| d.acknowledged),
+    ];
+    for (name, help, value) in rows {
+        page.family(&format!("rabbitmq_global_messages_{name}"), Kind::Counter, help);
+        for (protocol, totals) in &node.protocols {
+            let labels = [("protocol", &**protocol), ("queue_type", QUEUE_TYPE)];
+            page.sample(&labels, value(&totals.deliveries));
+        }
+    }
+    let rows = [
         (
             "get_empty_total",
             "Single messages that were asked for, and none was there.",
-            d.got_nothing,
+            all.deliveries.got_nothing,
         ),
         (
             "redelivered_total",
             "Messages handed out that a consumer may have seen before.",
-            d.redelivered,
+            all.deliveries.redelivered,
         ),
-        ("acknowledged_total", "Messages that consumers are done with.", acknowledged),
     ];
     for (name, help, value) in rows {
         page.family(&format!("rabbitmq_global_messages_{name}"), Kind::Counter, help);
         page.sample(&[("protocol", ALL), ("queue_type", QUEUE_TYPE)], value);
     }
+    dead_letters(page, all);
+}
+
+fn dead_letters(page: &mut Page, all: &VhostTotals) {
+    let dead = |by| all.records.left(by);
     let rows = [
         ("rejected_total", "Rejected messages.", dead(LeftBy::DeadLetterRejected)),
         ("expired_total", "Expired messages.", dead(LeftBy::DeadLetterExpired)),
@@ -217,5 +232,46 @@ fn deliveries(page: &mut Page, all: &VhostTotals) {
         page.family(&name, Kind::Counter, &format!("To a dead-letter address: {help}"));
         let labels = [("queue_type", QUEUE_TYPE), ("dead_letter_strategy", "at_least_once")];
         page.sample(&labels, value);
+    }
+}
+
+/// How large published messages are.
+fn sizes(page: &mut Page, node: &NodeLook) {
+    let help = "Bytes of the bodies of published messages.";
+    page.family("rabbitmq_message_size_bytes", Kind::Histogram, help);
+    for (protocol, totals) in &node.protocols {
+        for (bound, count) in totals.sizes.up_to() {
+            page.part("_bucket", &[("protocol", protocol), ("le", &bucket(bound))], count);
+        }
+        let (count, bytes) = (totals.sizes.count(), totals.sizes.bytes);
+        page.part("_bucket", &[("protocol", protocol), ("le", "+Inf")], count);
+        page.part("_sum", &[("protocol", protocol)], bytes);
+        page.part("_count", &[("protocol", protocol)], count);
+    }
+}
+
+/// A bound as Prometheus spells floats from its version 3 on, and as dashboards ask for it: `100.0`, `5e+07`.
+fn bucket(bound: u32) -> String {
+    match bound {
+        0..1_000_000 => format!("{bound}.0"),
+        _ => {
+            let exponent = bound.ilog10();
+            let (first, rest) = (bound / 10u32.pow(exponent), bound % 10u32.pow(exponent));
+            let rest = format!("{rest:0>width$}", width = exponent as usize);
+            let rest = rest.trim_end_matches('0');
+            let point = if rest.is_empty() { "" } else { "." };
+            format!("{first}{point}{rest}e+{exponent:02}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_spelled_as_dashboards_ask_for_them() {
+        let spelled = [100, 100_000, 1_000_000, 50_000_000, 12_500_000].map(bucket);
+        assert_eq!(spelled, ["100.0", "100000.0", "1e+06", "5e+07", "1.25e+07"]);
     }
 }

@@ -10,6 +10,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
 
 /// A page that grows.
@@ -31,13 +32,20 @@ impl Page {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         self.put(format_args!("# TYPE {name} {kind}\n# HELP {name} {help}\n"));
     }
 
     /// A sample of the family that began last.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.part("", labels, value);
+    }
+
+    /// A sample of the histogram that began last: `_bucket`, `_sum` or `_count`.
+    pub fn part(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(&self.name);
+        self.text.push_str(suffix);
         for (at, (label, text)) in labels.iter().enumerate() {
             self.text.push(if at == 0 { '{' } else { ',' });
             self.text.push_str(label);
@@ -87,6 +95,10 @@ mod tests {
         let expected = "# TYPE a_total counter\n# HELP a_total What it counts.\n\
              a_total{queue=\"a\\\"b\\\\c\\nd\",vhost=\"/\"} 7\n\
              # TYPE b gauge\n# HELP b Another.\nb 1.5\n";
+        page.family("c", Kind::Histogram, "Sizes.");
+        page.part("_bucket", &[("le", "+Inf")], 2);
+        let expected =
+            format!("{expected}# TYPE c histogram\n# HELP c Sizes.\nc_bucket{{le=\"+Inf\"}} 2\n");
         assert_eq!(page.into_text(), expected);
     }
 }

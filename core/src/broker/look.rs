@@ -208,6 +208,8 @@ pub struct NodeLook {
     /// Connections whose publishes are held back now.
     pub publishers_held: usize,
     pub connections: usize,
+    /// Connections that listeners turned away before their clients logged in, by reason.
+    pub connections_refused: Vec<(&'static str, u64)>,
     /// What the connections of each protocol did, by its name; the program's own are not among them.
     pub protocols: Vec<(Name, ProtocolTotals)>,
     /// Attempts to log in that were let in, and those that were refused.
@@ -463,6 +465,7 @@ impl Broker {
             },
             publishers_held: pressure.held_count(),
             connections: shared.users.connections.count(),
+            connections_refused: shared.users.connections.refusals(),
             protocols: shared.users.connections.totals().into_iter().collect(),
             logins: shared.users.logins(),
             logins_refused: self.refused_logins(),

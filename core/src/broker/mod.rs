@@ -62,3 +62,4 @@ pub use vhost::connection::{DeliveredTotals, LaneTotals};
 pub use vhost::drops::DropReason;
 pub use vhost::exchange_counts::ExchangeTotals;
 pub use vhost::route_counters::{LastFailure, RouteStatus};
+pub use vhost::sizes::SizeTotals;

@@ -4,6 +4,7 @@
 //! Going out, [`carried`] writes what the reader's protocol lacks; coming in, [`restore`] takes the same names out of
 //! the headers and sets the fields again.
 
+use super::fate::{Fate, Fates, Field, Why};
 use super::json;
 use super::text64::{self, Alphabet};
 use super::{BodyKind, Fields, Id, Message, Name, Properties, ReplyTo, Value, lookup};
@@ -13,6 +14,11 @@ use std::ops::BitOr;
 
 /// The prefix of the names that belong to the broker.
 pub const RESERVED: &str = "mq.";
+
+/// Reserved headers that the broker itself writes: why a content route failed, and whence an operator moved a message.
+pub fn is_brokers_own(name: &str) -> bool {
+    name.starts_with("mq.error.") || name == "mq.redriven"
+}
 /// In front of a base64url correlation id that had to stand in a text slot.
 const BASE64_ALIAS: &str = "mq.b64.";
 const UUID_PREFIX: &str = "urn:uuid:";
@@ -63,8 +69,9 @@ impl BitOr for Slots {
 
 /// A text field that is carried like the others of its kind.
 struct TextField {
-    /// The name after `mq.`.
+    /// The name that it is carried as.
     name: &'static str,
+    field: Field,
     slot: Slots,
     /// `standard` carries it, too.
     standard: bool,
@@ -73,9 +80,10 @@ struct TextField {
 }
 
 macro_rules! text_field {
-    ($name:literal, $slot:ident, $standard:literal, $field:ident) => {
+    ($name:literal, $kind:ident, $slot:ident, $standard:literal, $field:ident) => {
         TextField {
-            name: $name,
+            name: concat!("mq.", $name),
+            field: Field::$kind,
             slot: Slots::$slot,
             standard: $standard,
             get: |p| &p.$field,
@@ -85,95 +93,130 @@ macro_rules! text_field {
 }
 
 const TEXT_FIELDS: [TextField; 7] = [
-    text_field!("user-id", USER_ID, true, user_id),
-    text_field!("content-encoding", CONTENT_ENCODING, true, content_encoding),
-    text_field!("type", TYPE, true, kind),
-    text_field!("app-id", APP_ID, true, app_id),
-    text_field!("dedup-id", DEDUP_ID, true, dedup_id),
-    text_field!("subject", SUBJECT, false, subject),
-    text_field!("group-id", GROUP_ID, false, group_id),
+    text_field!("user-id", UserId, USER_ID, true, user_id),
+    text_field!("content-encoding", ContentEncoding, CONTENT_ENCODING, true, content_encoding),
+    text_field!("type", Type, TYPE, true, kind),
+    text_field!("app-id", AppId, APP_ID, true, app_id),
+    text_field!("dedup-id", DedupId, DEDUP_ID, true, dedup_id),
+    text_field!("subject", Subject, SUBJECT, false, subject),
+    text_field!("group-id", GroupId, GROUP_ID, false, group_id),
 ];
 
-/// Appends `mq.<field>` pairs for what the reader's protocol (`slots`) has no place for.
-pub fn carried(
-    message: &Message,
-    fields: &Fields,
+/// Where fields go that have no place of their own.
+struct Carried<'a, F> {
     slots: Slots,
     carry: Carry,
-    out: &mut Vec<(Name, String)>,
-) {
-    if carry == Carry::Off {
-        return;
-    }
-    let full = carry == Carry::Full;
-    let mut put = |name: &str, text: String| out.push((format!("{RESERVED}{name}").into(), text));
-    let (p, meta) = (&fields.properties, message.meta());
-    for field in &TEXT_FIELDS {
-        if let Some(text) = (field.get)(p)
-            && !slots.has(field.slot)
-            && (full || field.standard)
-        {
-            put(field.name, text.to_string());
+    out: &'a mut Vec<(Name, String)>,
+    fates: &'a mut F,
+}
+
+impl<F: Fates> Carried<'_, F> {
+    /// Carries a field as `name`, unless its slot is there, and says what became of it. `standard`: [`Carry::Standard`]
+    /// carries it, too.
+    fn put(
+        &mut self,
+        (field, slot): (Field, Slots),
+        standard: bool,
+        name: &'static str,
+        text: impl FnOnce() -> String,
+    ) {
+        if self.slots.has(slot) {
+            return;
         }
-    }
-    if let Some(id) = &p.message_id
-        && !slots.has(Slots::MESSAGE_ID)
-        && let Some(text) = id_to_text(id, usize::MAX)
-    {
-        put("message-id", text);
-    }
-    if let Some(ms) = p.created_at
-        && !slots.has(Slots::TIMESTAMP)
-    {
-        put("timestamp", ms.to_string());
-    }
-    if let Some(priority) = meta.priority
-        && !slots.has(Slots::PRIORITY)
-    {
-        put("priority", priority.to_string());
-    }
-    if let Some(death) = meta.deaths().first() {
-        let (queue, reason, count) = (&death.queue, death.reason.as_str(), death.count);
-        put("death", format!("{queue};{reason};{count}"));
-    }
-    if full {
-        carried_in_full(message, fields, slots, &mut put);
+        match self.carry {
+            Carry::Full => {}
+            Carry::Standard if standard => {}
+            Carry::Standard | Carry::Off => {
+                return self.fates.note(field, "", Fate::Lost(Why::NotCarried));
+            }
+        }
+        self.fates.note(field, "", Fate::Carried(name));
+        self.out.push((name.into(), text()));
     }
 }
 
-fn carried_in_full(
+/// Appends `mq.<field>` pairs for what the reader's protocol (`slots`) has no place for, and says what becomes of these
+/// fields; not of those that have a slot.
+pub fn carried(
     message: &Message,
     fields: &Fields,
-    slots: Slots,
-    put: &mut impl FnMut(&str, String),
+    (slots, carry): (Slots, Carry),
+    out: &mut Vec<(Name, String)>,
+    fates: &mut impl Fates,
 ) {
+    let (p, meta) = (&fields.properties, message.meta());
+    let mut carried = Carried { slots, carry, out, fates };
+    for field in &TEXT_FIELDS {
+        if let Some(text) = (field.get)(p) {
+            let which = (field.field, field.slot);
+            carried.put(which, field.standard, field.name, || text.to_string());
+        }
+    }
+    if let Some(id) = &p.message_id {
+        let which = (Field::MessageId, Slots::MESSAGE_ID);
+        carried.put(which, true, "mq.message-id", || text_of(id));
+    }
+    if let Some(ms) = p.created_at {
+        let which = (Field::Timestamp, Slots::TIMESTAMP);
+        carried.put(which, true, "mq.timestamp", || ms.to_string());
+    }
+    if let Some(priority) = meta.priority {
+        let which = (Field::Priority, Slots::PRIORITY);
+        carried.put(which, true, "mq.priority", || priority.to_string());
+    }
+    if let Some(death) = meta.deaths().first()
+        && carry != Carry::Off
+    {
+        let (queue, reason, count) = (&death.queue, death.reason.as_str(), death.count);
+        carried.out.push(("mq.death".into(), format!("{queue};{reason};{count}")));
+    }
+    carried_in_full(fields, &mut carried);
+    let client = &meta.origin.client;
+    if carry == Carry::Full && !client.is_empty() {
+        carried.out.push(("mq.origin-client-id".into(), client.to_string()));
+    }
+}
+
+/// What only [`Carry::Full`] carries.
+fn carried_in_full(fields: &Fields, carried: &mut Carried<'_, impl Fates>) {
     let p = &fields.properties;
-    if let Some(id) = &p.correlation_id
-        && !slots.has(Slots::CORRELATION_ID)
-        && let Some(text) = id_to_text(id, usize::MAX)
-    {
-        put("correlation-id", text);
+    if let Some(id) = &p.correlation_id {
+        let which = (Field::CorrelationId, Slots::CORRELATION_ID);
+        carried.put(which, false, "mq.correlation-id", || text_of(id));
     }
-    if let Some(seq) = p.group_seq
-        && !slots.has(Slots::GROUP_SEQ)
-    {
-        put("group-seq", seq.to_string());
+    if let Some(seq) = p.group_seq {
+        let which = (Field::GroupSeq, Slots::GROUP_SEQ);
+        carried.put(which, false, "mq.group-seq", || seq.to_string());
     }
-    if let Some(reply_to) = &p.reply_to
-        && !slots.has(Slots::REPLY_TO)
-    {
-        put("reply-to", reply_to_text(reply_to));
+    if let Some(reply_to) = &p.reply_to {
+        let which = (Field::ReplyTo, Slots::REPLY_TO);
+        carried.put(which, false, "mq.reply-to", || reply_to_text(reply_to));
     }
-    if p.body_kind == BodyKind::Text
-        && p.content_type.is_none()
-        && !slots.has(Slots::PAYLOAD_FORMAT)
-    {
-        put("payload-format", "1".into());
+    if p.body_kind == BodyKind::Text && p.content_type.is_none() {
+        let which = (Field::PayloadFormat, Slots::PAYLOAD_FORMAT);
+        carried.put(which, false, "mq.payload-format", || "1".into());
     }
-    let client = &message.meta().origin.client;
-    if !client.is_empty() {
-        put("origin-client-id", client.to_string());
-    }
+}
+
+/// An id as text, however long.
+fn text_of(id: &Id) -> String {
+    id_to_text(id, usize::MAX).unwrap_or_default()
+}
+
+/// The field that is carried as that name; none: it is no field's.
+pub fn carried_field(name: &str) -> Option<Field> {
+    let others = [
+        ("mq.message-id", Field::MessageId),
+        ("mq.timestamp", Field::Timestamp),
+        ("mq.priority", Field::Priority),
+        ("mq.correlation-id", Field::CorrelationId),
+        ("mq.group-seq", Field::GroupSeq),
+        ("mq.reply-to", Field::ReplyTo),
+        ("mq.payload-format", Field::PayloadFormat),
+        ("mq.types", Field::HeaderType),
+    ];
+    let texts = TEXT_FIELDS.iter().map(|field| (field.name, field.field));
+    texts.chain(others).find(|(known, _)| *known == name).map(|(_, field)| field)
 }
 
 fn reply_to_text(reply_to: &ReplyTo) -> String {
@@ -204,9 +247,9 @@ pub fn restore(fields: &mut Fields, slots: Slots) {
         value.as_str().map(str::to_owned)
     };
     for field in &TEXT_FIELDS {
-        if field.name != "user-id"
+        if field.field != Field::UserId
             && !slots.has(field.slot)
-            && let Some(value) = text(field.name)
+            && let Some(value) = lookup(&reserved, field.name).and_then(|value| value.as_str())
         {
             *(field.get_mut)(&mut fields.properties) = Some(value.into());
         }

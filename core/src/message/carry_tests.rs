@@ -1,6 +1,7 @@
 //! Carrying and restoring.
 
 use super::*;
+use crate::message::fate::Losses;
 use crate::message::{Address, Meta, Properties, Timestamp};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -29,7 +30,13 @@ fn fields() -> Fields {
 #[test]
 fn what_is_carried_comes_back() {
     let mut out = Vec::new();
-    carried(&message(Some(0)), &fields(), Slots::NONE, Carry::Full, &mut out);
+    carried(
+        &message(Some(0)),
+        &fields(),
+        (Slots::NONE, Carry::Full),
+        &mut out,
+        &mut Losses::default(),
+    );
     assert!(out.contains(&("mq.priority".into(), "0".into())));
     let mut back = Fields {
         headers: out.into_iter().map(|(n, v)| (n, Value::text(v))).collect(),
@@ -43,7 +50,7 @@ fn what_is_carried_comes_back() {
 fn slots_and_levels_limit_what_is_carried() {
     let names = |slots, carry| {
         let mut out = Vec::new();
-        carried(&message(Some(9)), &fields(), slots, carry, &mut out);
+        carried(&message(Some(9)), &fields(), (slots, carry), &mut out, &mut Losses::default());
         out.into_iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>()
     };
     assert!(names(Slots::NONE, Carry::Off).is_empty());

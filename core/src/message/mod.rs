@@ -6,6 +6,7 @@ mod address;
 mod budget;
 pub mod carry;
 pub mod cost;
+pub mod fate;
 mod fields;
 mod filter;
 mod json;
@@ -27,11 +28,12 @@ pub use value::{Value, lookup, same_arguments};
 use crate::error::Error;
 use bytes::{Bytes, BytesMut};
 use cost::{ALLOCATION, Cost};
+use fate::{Conversions, Losses};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Milliseconds since the Unix epoch, by the broker's clock.
@@ -66,24 +68,32 @@ pub trait Format: Send + Sync {
     /// Which format it reads.
     fn id(&self) -> FormatId;
 
+    /// Protocol and version, as operators see them: `mqtt-5.0`.
+    fn name(&self) -> &'static str;
+
     /// The neutral view of these header bytes. The body is there for formats that guess from it.
     fn decode(&self, native: &Bytes, body: &Bytes) -> Result<Fields, Error>;
 }
 
-/// Every format that this process knows; an unknown id stays opaque (body only).
+/// Every format that this process knows, and what was converted between them; an unknown id stays opaque (body only).
 #[derive(Clone, Default)]
-pub struct Formats(Arc<[Arc<dyn Format>]>);
+pub struct Formats {
+    readers: Arc<[Arc<dyn Format>]>,
+    conversions: Arc<Conversions>,
+}
 
 impl Formats {
     /// The formats of all adapters, and the neutral one.
     pub fn new(formats: Vec<Arc<dyn Format>>) -> Self {
         let neutral: Arc<dyn Format> = Arc::new(Neutral);
-        Self(formats.into_iter().chain([neutral]).collect())
+        let readers: Arc<[Arc<dyn Format>]> = formats.into_iter().chain([neutral]).collect();
+        let highest = readers.iter().map(|reader| reader.id()).max().unwrap_or(Neutral::ID);
+        Self { readers, conversions: Arc::new(Conversions::up_to(highest)) }
     }
 
     /// The reader of `id`.
     pub fn get(&self, id: FormatId) -> Option<&dyn Format> {
-        self.0.iter().find(|f| f.id() == id).map(|f| &**f)
+        self.readers.iter().find(|f| f.id() == id).map(|f| &**f)
     }
 }
 
@@ -252,6 +262,8 @@ struct Parts {
     charge: OnceLock<Charge>,
     /// Bytes of what was decoded and encoded of it so far.
     grown: AtomicUsize,
+    /// For readers of which formats it was counted as converted: a bit for each.
+    counted: AtomicU32,
 }
 
 impl Message {
@@ -317,6 +329,7 @@ impl Message {
             frames: Mutex::new(SmallVec::new()),
             charge: OnceLock::new(),
             grown: AtomicUsize::new(0),
+            counted: AtomicU32::new(0),
         }))
     }
 
@@ -343,12 +356,7 @@ impl Message {
     /// The neutral view, decoded once. Headers that cannot be read (an unknown format) show as none.
     pub fn fields(&self, formats: &Formats) -> &Fields {
         self.0.fields.get_or_init(|| {
-            let native = &self.0.native;
-            let decoded = formats.get(native.format).map(|f| f.decode(&native.bytes, &self.0.body));
-            let fields = match decoded {
-                Some(Ok(fields)) => Box::new(fields),
-                Some(Err(_)) | None => Box::default(),
-            };
+            let fields = Box::new(self.decode(formats));
             self.grow(fields.cost());
             fields
         })
@@ -356,12 +364,29 @@ impl Message {
 
     /// The same for somebody who looks at many messages: what is decoded for that is not kept with the message.
     pub fn fields_for_once(&self, formats: &Formats) -> Cow<'_, Fields> {
-        if let Some(known) = self.0.fields.get() {
-            return Cow::Borrowed(known);
+        match self.0.fields.get() {
+            Some(known) => Cow::Borrowed(&**known),
+            None => Cow::Owned(self.decode(formats)),
         }
-        let Parts { native, body, .. } = &*self.0;
-        let decoded = formats.get(native.format).map(|f| f.decode(&native.bytes, body));
-        Cow::Owned(decoded.and_then(Result::ok).unwrap_or_default())
+    }
+
+    fn decode(&self, formats: &Formats) -> Fields {
+        let native = &self.0.native;
+        let decoded = formats.get(native.format).map(|f| f.decode(&native.bytes, &self.0.body));
+        decoded.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// False once it was counted as converted for readers of that format, and for those of its own.
+    pub fn is_to_be_counted(&self, to: FormatId) -> bool {
+        self.0.native.format != to && self.0.counted.load(Ordering::Relaxed) & fate::bit(to) == 0
+    }
+
+    /// It was written for readers of that format. Counted once, however often that happens.
+    pub fn converted(&self, to: FormatId, formats: &Formats, losses: Losses) {
+        let bit = fate::bit(to);
+        if self.is_to_be_counted(to) && self.0.counted.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            formats.conversions.count(self.0.native.format, to, losses);
+        }
     }
 
     /// The shared part of an outgoing frame, encoded by the first receiver that needs `id`.

@@ -66,6 +66,10 @@ impl Neutral {
 }
 
 impl Format for Neutral {
+    fn name(&self) -> &'static str {
+        "neutral"
+    }
+
     fn id(&self) -> FormatId {
         Self::ID
     }

@@ -156,7 +156,10 @@ pub async fn serve_local<F>(
                 connections.spawn(serve(accept(stream, user, watched.clone())));
             }
             refused => {
-                tracing::debug!(?refused, "somebody else than its owner came to the control socket");
+                tracing::debug!(
+                    ?refused,
+                    "somebody else than its owner came to the control socket"
+                );
                 connections.spawn(refuse(stream, refusal));
             }
         }

@@ -12,7 +12,7 @@ mod churn;
 mod growth;
 mod mqtt;
 mod start;
-mod victim;
+pub mod victim;
 
 use crate::broker::Broker;
 use crate::wire::amqp::Amqp;

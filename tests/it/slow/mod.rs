@@ -7,6 +7,7 @@
 
 mod reader;
 mod room;
+mod scrapes;
 mod storms;
 
 use crate::broker::Broker;

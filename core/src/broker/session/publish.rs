@@ -23,7 +23,9 @@ impl Session {
             }
             false => 0,
         };
-        if state.transaction.is_some() {
+        let is_later = state.transaction.is_some();
+        self.inbox.connection.sizes.note(publish.message.body().len());
+        if is_later {
             self.publish_later(lane, number, publish);
             return number;
         }
@@ -77,6 +79,7 @@ impl Session {
                 lane.counts.received(false);
                 lane.counts.note(LaneEvent::Dropped);
             }
+            self.inbox.connection.sizes.note(publish.message.body().len());
             self.vhost.note_drop(DropReason::Refused, publish.message.address(), &why);
             return 0;
         }

@@ -3,6 +3,7 @@
 
 use crate::broker::vhost::connection::{Connection, DeliveredTotals, LaneTotals};
 use crate::broker::vhost::inbox::Inbox;
+use crate::broker::vhost::sizes::SizeTotals;
 use crate::message::Name;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub struct Connections {
     open: Mutex<BTreeMap<u64, Open>>,
     /// Sums of those that have left, by protocol: those names are the adapters', so there are few.
     gone: Mutex<BTreeMap<Name, ProtocolTotals>>,
+    /// Connections that listeners turned away, by reason: those words are the listeners', so there are few.
+    refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// An open connection, and what tells its task that it has to end.
@@ -41,6 +44,8 @@ pub struct ProtocolTotals {
     pub bytes_sent: u64,
     pub lanes: LaneTotals,
     pub deliveries: DeliveredTotals,
+    /// Of the messages that `lanes` received.
+    pub sizes: SizeTotals,
 }
 
 impl ProtocolTotals {
@@ -60,6 +65,7 @@ impl ProtocolTotals {
         self.bytes_sent += sent;
         self.lanes.add(&connection.totals());
         self.deliveries.add(&connection.deliveries());
+        self.sizes.add(&connection.sizes.totals());
     }
 }
 
@@ -79,6 +85,21 @@ impl Connections {
         let sum = gone.entry(connection.about.protocol.clone()).or_default();
         sum.add(&connection);
         sum.closed += 1;
+    }
+
+    /// Clients may come that speak this: its sums are shown from now on, which are zero.
+    pub fn expect(&self, protocol: &str) {
+        self.gone.lock().entry(protocol.into()).or_default();
+    }
+
+    /// A listener turned that many connections away.
+    pub fn refused(&self, why: &'static str, count: u64) {
+        *self.refused.lock().entry(why).or_default() += count;
+    }
+
+    /// How many connections were turned away, by reason.
+    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
+        self.refused.lock().iter().map(|(why, count)| (*why, *count)).collect()
     }
 
     /// The next `max` connections behind that number.
@@ -141,6 +162,7 @@ mod tests {
             let lane = one.add_lane(LaneId(0));
             lane.received(true);
             lane.note(LaneEvent::Confirmed);
+            one.sizes.note(7);
             one.remove_lane(LaneId(0));
         }
         let before = all.totals()["p"];
@@ -150,8 +172,24 @@ mod tests {
         let after = all.totals()["p"];
         assert_eq!((after.connections, after.opened, after.closed), (1, 2, 1));
         assert_eq!((after.bytes_received, after.lanes), (80, before.lanes));
+        assert_eq!((after.sizes.count(), after.sizes.bytes), (2, 14));
         assert_eq!((all.count(), all.after(0, 9).len(), all.after(5, 9).len()), (1, 1, 0));
         assert!(all.get(5).is_some() && all.get(3).is_none());
         assert!(all.inbox(5).is_none(), "nobody is there to be told");
+    }
+
+    #[test]
+    fn what_may_come_is_shown_before_it_comes() {
+        let all = Connections::default();
+        let one = connection(1);
+        all.enter(&one, Weak::new());
+        all.leave(1);
+        ["p", "q"].iter().for_each(|protocol| all.expect(protocol));
+        let opened = |protocol| all.totals()[protocol].opened;
+        assert_eq!((opened("p"), opened("q")), (1, 0));
+        all.refused("full", 0);
+        all.refused("late", 2);
+        all.refused("late", 1);
+        assert_eq!(all.refusals(), [("full", 0), ("late", 3)]);
     }
 }

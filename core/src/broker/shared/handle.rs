@@ -74,6 +74,17 @@ impl Broker {
         self.0.users.refused_logins.count()
     }
 
+    /// Listeners are there for clients of that protocol: its sums are shown, also while nobody has come.
+    pub fn expect_protocol(&self, protocol: &str) {
+        self.0.users.connections.expect(protocol);
+    }
+
+    /// A listener turned `count` connections away. `why` is a word of a fixed set, in lower case with `_` between its
+    /// parts; with a `count` of 0 it is only made known.
+    pub fn note_refused_connections(&self, why: &'static str, count: u64) {
+        self.0.users.connections.refused(why, count);
+    }
+
     /// True when there is a virtual host of that name.
     pub fn has_vhost(&self, name: &str) -> bool {
         self.0.vhost(name).is_some()

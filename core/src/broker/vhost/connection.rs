@@ -1,6 +1,7 @@
 //! An open connection as operators see it: who it is, what it speaks, its lanes and consumers, and what passed. Its own
 //! task counts, without a locked instruction; whoever looks takes no lock that the task takes for a message.
 
+use super::sizes::Sizes;
 use crate::broker::door::request::{About, LaneId};
 use crate::message::{Name, Origin, Timestamp};
 use crate::subscription::{ConsumerId, bump, read};
@@ -23,6 +24,8 @@ pub struct Connection {
     /// When its session was opened.
     pub since: Timestamp,
     pub traffic: Traffic,
+    /// Of the messages that its client published.
+    pub sizes: Sizes,
     lanes: Mutex<Vec<Arc<LaneCounts>>>,
     consumers: Mutex<BTreeMap<ConsumerId, Arc<ConsumerCounts>>>,
     own: OwnDeliveries,
@@ -311,6 +314,7 @@ impl Connection {
             about,
             since,
             traffic: Traffic::default(),
+            sizes: Sizes::default(),
             lanes: Mutex::default(),
             consumers: Mutex::default(),
             own: OwnDeliveries::default(),

@@ -8,7 +8,7 @@
 //! | `route_cache` `generations` | routes that are remembered; when one is out of date |
 //! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
 //! | `inbox` | what waits for one connection |
-//! | `connection` | a connection as operators see it: who it is, its lanes and consumers, and what passed |
+//! | `connection` `sizes` | a connection as operators see it: who it is, its lanes and consumers, and what passed |
 //! | `held` | sessions whose publishes are held back |
 //! | `seats` | how many connections each user and each virtual host has |
 //! | `named` | what outlives a connection |
@@ -37,5 +37,6 @@ pub mod route;
 pub mod route_cache;
 pub mod route_counters;
 pub mod seats;
+pub mod sizes;
 pub mod topology;
 mod walk;

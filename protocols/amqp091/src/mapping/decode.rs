@@ -19,6 +19,10 @@ impl Format for Amqp091Format {
         FORMAT
     }
 
+    fn name(&self) -> &'static str {
+        "amqp-0.9.1"
+    }
+
     fn decode(&self, native: &Bytes, _body: &Bytes) -> Result<Fields, Error> {
         let malformed = |_| Error::new(ErrorKind::Invalid, "malformed properties");
         let raw = Properties::decode(native).map_err(malformed)?;

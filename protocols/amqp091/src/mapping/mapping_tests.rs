@@ -6,6 +6,7 @@ use super::*;
 use crate::codec::table::{self, Pairs, put_table};
 use crate::codec::{Properties, ReplyCode};
 use bytes::{Bytes, BytesMut};
+use crossdock_core::fate;
 use crossdock_core::message::carry::Carry;
 use crossdock_core::message::lookup;
 use crossdock_core::{
@@ -364,6 +365,9 @@ fn messages_of_mqtt_origin_show_their_level_and_client() {
         fn id(&self) -> FormatId {
             FormatId(4)
         }
+        fn name(&self) -> &'static str {
+            "mqtt-5.0"
+        }
         fn decode(&self, _: &Bytes, _: &Bytes) -> Result<Fields, crossdock_core::Error> {
             Ok(Fields::default())
         }
@@ -433,4 +437,74 @@ fn a_header_that_fits_no_frame_loses_its_largest() {
     let (bytes, headers) = encode_for(&delivery(own(&properties, meta())), 4096, Carry::Full);
     assert!(bytes.len() <= 4096 - 20);
     assert_eq!(headers, [("keep".into(), Value::I8(1))]);
+}
+
+#[test]
+fn what_is_said_of_a_field_is_what_is_written() {
+    let long = Name::from("x".repeat(256));
+    let fields = Fields {
+        properties: crossdock_core::Properties {
+            content_type: Some("text/plain".into()),
+            app_id: Some(long.clone()),
+            reply_to: Some(ReplyTo::Queue(long.clone())),
+            subject: Some("taken".into()),
+            dedup_id: Some("d".into()),
+            created_at: Some(1_500),
+            ..crossdock_core::Properties::default()
+        },
+        headers: vec![
+            ("k".into(), Value::I32(1)),
+            ("k".into(), Value::I32(2)),
+            (long.clone(), Value::Null),
+            ("x-subject".into(), Value::text("the application's")),
+        ],
+        annotations: vec![("x-opt".into(), Value::Null)],
+    };
+    let mut meta = meta();
+    meta.priority = Some(3);
+    let message = foreign(&fields, meta);
+    let mut said = fate::Recorded::default();
+    let bytes = encode::properties(&message, &fields, (Carry::Full, NOW), &mut said);
+    let place = |text: &str| fate::Fate::Mapped(Name::from(text));
+    let lost = fate::Fate::Lost(fate::Why::TooLong);
+    let expected = [
+        (fate::Field::Header, "k", place("k")),
+        (fate::Field::Header, "k", fate::Fate::Carried("mq.props".into())),
+        (fate::Field::Header, &*long, lost.clone()),
+        (fate::Field::Header, "x-subject", place("x-subject")),
+        (fate::Field::Annotation, "x-opt", place("x-opt")),
+        (fate::Field::ReplyTo, "", lost.clone()),
+        (fate::Field::Subject, "", fate::Fate::Lost(fate::Why::PlaceTaken)),
+        (fate::Field::Timestamp, "", place("timestamp_in_ms")),
+        (fate::Field::DedupId, "", fate::Fate::Carried("mq.dedup-id".into())),
+        (fate::Field::Priority, "", place("priority")),
+        (fate::Field::ContentType, "", place("content-type")),
+        (fate::Field::AppId, "", lost),
+    ];
+    assert_eq!(said.0, expected.map(|(field, name, fate)| (field, Name::from(name), fate)));
+    let written = Properties::decode(&bytes).expect("valid");
+    assert_eq!((written.app_id, written.reply_to, written.priority), (None, None, Some(3)));
+    let headers = table::decode(written.headers.expect("headers")).expect("valid");
+    for name in ["k", "mq.props", "x-subject", "x-opt", "timestamp_in_ms", "mq.dedup-id"] {
+        assert!(lookup(&headers, name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn losses_are_counted_once_for_each_message_also_where_frames_are_not_shared() {
+    let formats = Formats::new(vec![Arc::new(Amqp091Format)]);
+    let fields =
+        Fields { headers: vec![("x".repeat(256).into(), Value::Null)], ..Fields::default() };
+    let mut meta = meta();
+    // With an expiry each receiver has a frame of its own.
+    meta.expires = Some(NOW.plus(1_000));
+    let delivery = delivery(foreign(&fields, meta.clone()));
+    let reader = Reader { formats: &formats, carry: Carry::Full, frame_max: 131_072, now: NOW };
+    (0..3).for_each(|_| drop(properties(&delivery, &reader)));
+    let own = own(&Properties { content_type: Some(&b"x"[..]), ..Properties::default() }, meta);
+    properties(&self::delivery(own), &reader);
+    let counted = formats.conversions();
+    let [total] = &counted[..] else { panic!("one pair of formats: {counted:?}") };
+    assert_eq!((total.from, total.to, total.converted), ("neutral", "amqp-0.9.1", 1));
+    assert_eq!(total.lost, [(fate::Field::Header, 1)]);
 }

@@ -8,6 +8,7 @@ use crate::codec::properties::{edited, fitted};
 use crate::codec::table::Pairs;
 use crate::codec::{Properties, wire::SHORT_MAX};
 use bytes::Bytes;
+use crossdock_core::fate::Losses;
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{Death, Delivery, Formats, Message, Timestamp, Value};
 
@@ -76,7 +77,11 @@ fn base(message: &Message, reader: &Reader<'_>) -> Bytes {
             true => native.bytes.clone(),
             false => {
                 let fields = message.fields(reader.formats);
-                encode::properties(message, fields, reader.carry, reader.now)
+                let mut losses = Losses::default();
+                let how = (reader.carry, reader.now);
+                let encoded = encode::properties(message, fields, how, &mut losses);
+                message.converted(FORMAT, reader.formats, losses);
+                encoded
             }
         };
         match meta.deaths().is_empty() {

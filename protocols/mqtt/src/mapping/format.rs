@@ -27,6 +27,10 @@ impl Format for Bare {
         FORMAT_311
     }
 
+    fn name(&self) -> &'static str {
+        "mqtt-3.1.1"
+    }
+
     fn decode(&self, _native: &Bytes, _body: &Bytes) -> Result<Fields, Error> {
         Ok(Fields::default())
     }
@@ -39,6 +43,10 @@ pub struct PropertyBlock;
 impl Format for PropertyBlock {
     fn id(&self) -> FormatId {
         FORMAT_5
+    }
+
+    fn name(&self) -> &'static str {
+        "mqtt-5.0"
     }
 
     fn decode(&self, native: &Bytes, _body: &Bytes) -> Result<Fields, Error> {

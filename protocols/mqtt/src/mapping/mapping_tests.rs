@@ -4,6 +4,7 @@ use super::*;
 use crate::client;
 use crate::codec::{Packet, Publish, Reason, Version, cut, decode};
 use bytes::{Bytes, BytesMut};
+use crossdock_core::fate;
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{
     Address, BodyKind, ConfirmOutcome, Death, Error, ErrorKind, Fields, Format, Formats, Id, Key,
@@ -294,4 +295,97 @@ fn reason_codes() {
     assert_eq!(suback_reason(&Error::new(ErrorKind::Full, "no")), Reason(0x97));
     assert_eq!(connack_reason(&Error::new(ErrorKind::Refused, "no")), Reason(0x87));
     assert_eq!(connack_reason(&Error::new(ErrorKind::Unavailable, "no")), Reason(0x88));
+}
+
+/// What was counted: converted, and the fields that were lost.
+fn counted(formats: &Formats) -> Vec<(&'static str, u64, Vec<(&'static str, u64)>)> {
+    let names = |lost: Vec<(fate::Field, u64)>| {
+        lost.into_iter().map(|(field, count)| (field.as_str(), count)).collect()
+    };
+    let totals = formats.conversions().into_iter();
+    totals.map(|total| (total.to, total.converted, names(total.lost))).collect()
+}
+
+#[test]
+fn losses_are_counted_once_for_each_message_and_version() {
+    let fields = Fields {
+        properties: Properties {
+            content_type: Some("text/plain".into()),
+            group_id: Some("g".into()),
+            user_id: Some("u".into()),
+            ..Properties::default()
+        },
+        headers: vec![
+            ("n".into(), Value::I32(-5)),
+            ("bad".into(), Value::text("a\0b")),
+            ("worse".into(), Value::text("\0")),
+        ],
+        annotations: Vec::new(),
+    };
+    let formats = formats();
+    let read = |message: &Message, version| {
+        let renderer = Renderer { version, formats: &formats, carry: Carry::Standard };
+        renderer.render(message).expect("a topic");
+        renderer.smaller(message);
+    };
+    let message = foreign(&fields, meta(), b"");
+    (0..3).for_each(|_| read(&message, Version::V5));
+    let to_5 = ("mqtt-5.0", 1, vec![("group-id", 1), ("header", 1)]);
+    assert_eq!(counted(&formats), [to_5.clone()]);
+    (0..3).for_each(|_| read(&message, Version::V311));
+    let lost = ["content-type", "user-id", "group-id", "header"].map(|field| (field, 1));
+    assert_eq!(counted(&formats), [("mqtt-3.1.1", 1, lost.to_vec()), to_5]);
+}
+
+#[test]
+fn the_same_version_loses_nothing_and_counts_nothing() {
+    let formats = formats();
+    let line = "PUBLISH t content-type=x user=k:1 user=k:2 \"hello\"";
+    for version in [Version::V5, Version::V311] {
+        let message =
+            incoming(if version == Version::V5 { line } else { "PUBLISH t \"x\"" }, version);
+        let renderer = Renderer { version, formats: &formats, carry: Carry::Standard };
+        renderer.render(&message).expect("a topic");
+    }
+    assert!(counted(&formats).is_empty());
+    let message = incoming(line, Version::V5);
+    let renderer = Renderer { version: Version::V311, formats: &formats, carry: Carry::Standard };
+    renderer.render(&message).expect("a topic");
+    let lost = vec![("content-type", 1), ("header", 1)];
+    assert_eq!(counted(&formats), [("mqtt-3.1.1", 1, lost)]);
+}
+
+#[test]
+fn what_is_said_of_a_field_is_what_is_written() {
+    let mut fields = Fields {
+        properties: Properties {
+            content_type: Some("text/plain".into()),
+            subject: Some("s".into()),
+            kind: Some("\0".into()),
+            reply_to: Some(ReplyTo::Topic("r".into())),
+            ..Properties::default()
+        },
+        headers: vec![("n".into(), Value::I32(-5)), ("bad".into(), Value::text("\0"))],
+        annotations: vec![("x-opt".into(), Value::Null)],
+    };
+    let mut said = fate::Recorded::default();
+    outbound::block(&foreign(&fields, meta(), b""), &fields, Carry::Full, &mut said);
+    let place = |text: &str| fate::Fate::Mapped(Name::from(text));
+    let expected = [
+        (fate::Field::ContentType, "", place("content type")),
+        (fate::Field::ReplyTo, "", place("response topic")),
+        (fate::Field::Type, "", fate::Fate::Lost(fate::Why::NotWritable)),
+        (fate::Field::Subject, "", fate::Fate::Carried("mq.subject".into())),
+        (fate::Field::Header, "n", place("n")),
+        (fate::Field::Header, "bad", fate::Fate::Lost(fate::Why::NotWritable)),
+        (fate::Field::HeaderType, "", fate::Fate::Carried("mq.types".into())),
+        (fate::Field::Annotation, "x-opt", fate::Fate::Lost(fate::Why::NoPlace)),
+    ];
+    assert_eq!(said.0, expected.map(|(field, name, fate)| (field, Name::from(name), fate)));
+    // With nothing carried, the types of headers are lost, too.
+    fields.headers.pop();
+    let mut losses = fate::Losses::default();
+    outbound::block(&foreign(&fields, meta(), b""), &fields, Carry::Off, &mut losses);
+    let lost: Vec<&str> = losses.fields().map(fate::Field::as_str).collect();
+    assert_eq!(lost, ["type", "subject", "header-type", "annotation"]);
 }

@@ -3,9 +3,10 @@
 //! A reader of the origin's version gets the block that was sent (docs/SEMANTICS.md R1). Everybody else's block is made
 //! of the neutral fields once, and shared by all receivers through the message.
 
-use super::format::{FORMAT_5, slots};
+use super::format::{FORMAT_5, FORMAT_311, slots};
 use crate::codec::{Block, Version, has_any, id, is_utf8};
 use bytes::Bytes;
+use crossdock_core::fate::{self, Fate, Fates, Field, Losses, Why};
 use crossdock_core::message::carry;
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{Address, BodyKind, Fields, Formats, Id, Message, Name, ReplyTo, Timestamp};
@@ -35,7 +36,10 @@ impl Renderer<'_> {
     pub fn render(&self, message: &Message) -> Option<Rendered> {
         let topic = topic(message.address())?;
         let properties = match self.version {
-            Version::V311 => Bytes::new(),
+            Version::V311 => {
+                self.count_lost(message);
+                Bytes::new()
+            }
             Version::V5 => self.properties(message),
         };
         Some(Rendered { topic, properties })
@@ -49,17 +53,35 @@ impl Renderer<'_> {
         }
         let fields = message.fields(self.formats);
         let bare = Fields { properties: fields.properties.clone(), ..Fields::default() };
-        vec![block(message, fields, Carry::Off), block(message, &bare, Carry::Off)]
+        // What is left out for one client is not lost in the conversion, which was counted.
+        let fates = &mut Losses::default();
+        vec![block(message, fields, Carry::Off, fates), block(message, &bare, Carry::Off, fates)]
     }
 
     fn properties(&self, message: &Message) -> Bytes {
         if !is_own(message) {
-            return message
-                .frame(FORMAT_5, || block(message, message.fields(self.formats), self.carry));
+            return message.frame(FORMAT_5, || {
+                let mut losses = Losses::default();
+                let fields = message.fields(self.formats);
+                let block = block(message, fields, self.carry, &mut losses);
+                message.converted(FORMAT_5, self.formats, losses);
+                block
+            });
         }
         match message.meta().deaths().is_empty() || self.carry == Carry::Off {
             true => message.native().bytes.clone(),
             false => message.frame(FORMAT_5, || with_death(message, self.carry)),
+        }
+    }
+}
+
+impl Renderer<'_> {
+    /// MQTT 3.1.1 has a place for nothing but body, topic, QoS and retain: what else there is, is counted once.
+    fn count_lost(&self, message: &Message) {
+        if message.is_to_be_counted(FORMAT_311) {
+            let mut losses = Losses::default();
+            fate::all_lost(message, &message.fields_for_once(self.formats), &mut losses);
+            message.converted(FORMAT_311, self.formats, losses);
         }
     }
 }
@@ -71,7 +93,8 @@ fn is_own(message: &Message) -> bool {
 /// The sender's block and the summary of the dead-letter history, which is the broker's to add.
 fn with_death(message: &Message, carry: Carry) -> Bytes {
     let mut carried = Vec::new();
-    carry::carried(message, &Fields::default(), slots(), carry, &mut carried);
+    let (none, fates) = (Fields::default(), &mut Losses::default());
+    carry::carried(message, &none, (slots(), carry), &mut carried, fates);
     let mut out = Block::new();
     for (name, value) in carried.iter().filter(|(name, _)| &**name == "mq.death") {
         out.user(name, value);
@@ -81,42 +104,76 @@ fn with_death(message: &Message, carry: Carry) -> Bytes {
     all.freeze()
 }
 
-/// The property block of a message that no MQTT 5 client sent.
-fn block(message: &Message, fields: &Fields, carry: Carry) -> Bytes {
+/// The property block of a message that no MQTT 5 client sent. Says of each field what becomes of it.
+pub(super) fn block(
+    message: &Message,
+    fields: &Fields,
+    carry: Carry,
+    fates: &mut impl Fates,
+) -> Bytes {
     let mut out = Block::new();
-    let properties = &fields.properties;
-    // A receiver may check what the indicator promises, and close the connection [MQTT-3.3.2-4].
-    if properties.body_kind == BodyKind::Text && std::str::from_utf8(message.body()).is_ok() {
-        out.flag(id::PAYLOAD_FORMAT, true);
-    }
-    if let Some(text) = &properties.content_type
-        && !text.contains('\0')
-    {
-        loss(out.bytes(id::CONTENT_TYPE, text.as_bytes()), "content-type");
-    }
-    if let Some(topic) = properties.reply_to.as_ref().and_then(response_topic) {
-        loss(out.bytes(id::RESPONSE_TOPIC, &topic), "reply-to");
-    }
-    if let Some(bytes) = correlation(fields) {
-        loss(out.bytes(id::CORRELATION_DATA, &bytes), "correlation-id");
-    }
+    mapped(message, fields, &mut out, fates);
     let mut pairs: Vec<(Name, String)> = Vec::new();
     carry::headers_as_text(&fields.headers, &mut pairs);
-    if carry == Carry::Off {
-        pairs.retain(|(name, _)| &**name != "mq.types");
+    // Behind the headers stand their types, if one is no text.
+    if pairs.len() > fields.headers.len() && carry == Carry::Off {
+        pairs.truncate(fields.headers.len());
+        fates.note(Field::HeaderType, "", Fate::Lost(Why::NotCarried));
     }
-    carry::carried(message, fields, slots(), carry, &mut pairs);
-    for (name, value) in &pairs {
-        loss(out.user(name, value), name);
+    carry::carried(message, fields, (slots(), carry), &mut pairs, fates);
+    for (at, (name, value)) in pairs.iter().enumerate() {
+        let is_written = out.user(name, value);
+        if at < fields.headers.len() {
+            fates.note(Field::Header, name, or_lost(is_written, name, value));
+        } else if let Some(field) = carry::carried_field(name) {
+            let fate = if is_written { Fate::Carried(&**name) } else { unwritten(value) };
+            fates.note(field, "", fate);
+        }
     }
+    fate::annotations_lost(fields, fates);
     out.into_bytes().freeze()
 }
 
-/// docs/SEMANTICS.md R5: what can neither be mapped nor carried is not hidden.
-fn loss(written: bool, field: &str) {
-    if !written {
-        tracing::trace!(field, "a field was left out of a PUBLISH: it has no place there");
+/// Writes the fields that have a place of their own.
+fn mapped(message: &Message, fields: &Fields, out: &mut Block, fates: &mut impl Fates) {
+    let properties = &fields.properties;
+    // A receiver may check what the indicator promises, and close the connection [MQTT-3.3.2-4].
+    let is_text = properties.body_kind == BodyKind::Text;
+    if is_text && std::str::from_utf8(message.body()).is_ok() {
+        out.flag(id::PAYLOAD_FORMAT, true);
+        fates.note(Field::PayloadFormat, "", Fate::Mapped("payload format indicator"));
+    } else if is_text && properties.content_type.is_none() {
+        fates.note(Field::PayloadFormat, "", Fate::Lost(Why::NotWritable));
     }
+    if let Some(text) = &properties.content_type {
+        let is_written = !text.contains('\0') && out.bytes(id::CONTENT_TYPE, text.as_bytes());
+        fates.note(Field::ContentType, "", or_lost(is_written, "content type", text));
+    }
+    if let Some(reply_to) = &properties.reply_to {
+        let topic = response_topic(reply_to);
+        let is_written = topic.is_some_and(|topic| out.bytes(id::RESPONSE_TOPIC, &topic));
+        fates.note(Field::ReplyTo, "", or_lost(is_written, "response topic", ""));
+    }
+    if let Some(bytes) = correlation(fields) {
+        let is_written = out.bytes(id::CORRELATION_DATA, &bytes);
+        if properties.correlation_id.is_some() {
+            fates.note(Field::CorrelationId, "", or_lost(is_written, "correlation data", ""));
+        }
+    }
+    if message.meta().expires.is_some() {
+        fates.note(Field::Expiry, "", Fate::Mapped("message expiry interval"));
+    }
+}
+
+/// The fate of what was, or was not, written to its place.
+fn or_lost<'a>(is_written: bool, place: &'a str, value: &str) -> Fate<&'a str> {
+    if is_written { Fate::Mapped(place) } else { unwritten(value) }
+}
+
+/// docs/SEMANTICS.md R5: what can neither be mapped nor carried is not hidden. A string of MQTT has no NUL; whatever
+/// else could not be written has too many bytes.
+fn unwritten(value: &str) -> Fate<&'static str> {
+    Fate::Lost(if value.contains('\0') { Why::NotWritable } else { Why::TooLong })
 }
 
 /// The correlation, and for a request without one its message id, which a PUBLISH has no other place for

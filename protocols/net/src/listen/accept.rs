@@ -24,7 +24,7 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(60);
 /// Accepts until the drain starts, then waits for the connections to end.
 pub async fn serve(listener: Listener, broker: Broker, mut drain: Drain) {
     let Listener { spec, sockets } = listener;
-    let door = Arc::new(Door::new(spec, drain.clone()));
+    let door = Arc::new(Door::new(spec, drain.clone(), broker));
     let mut sockets = Sockets { sockets, first: 0, spare: spare() };
     let mut seldom = NotAccepted::default();
     let mut connections = JoinSet::new();
@@ -43,7 +43,7 @@ pub async fn serve(listener: Listener, broker: Broker, mut drain: Drain) {
         match accepted {
             Ok((stream, peer)) => {
                 if let Some(place) = door.admit(peer) {
-                    connections.spawn(door.clone().serve(stream, peer, place, broker.clone()));
+                    connections.spawn(door.clone().serve(stream, peer, place));
                 }
             }
             // The peer went away before it was accepted.
@@ -51,7 +51,7 @@ pub async fn serve(listener: Listener, broker: Broker, mut drain: Drain) {
             Err(error) => {
                 if is_want_of_descriptors(&error) {
                     let peer = sockets.refuse_one();
-                    door.report.refused(Refusal::NoDescriptors, peer, &error);
+                    door.refused(Refusal::NoDescriptors, peer, &error);
                 } else {
                     door.report.not_accepted(&error, &mut seldom);
                 }

@@ -13,6 +13,7 @@ use crate::websocket::{self, Rules};
 use bytes::BytesMut;
 use crossdock_core::{Accepted, Broker, Drain, PeerCertificate, Protocol};
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ const PART_BYTES: usize = 64 << 10;
 pub(super) struct Door {
     spec: ListenerSpec,
     drain: Drain,
+    broker: Broker,
     pub(super) admission: Arc<Admission>,
     pub(super) report: Report,
 }
@@ -105,17 +107,29 @@ struct Wire {
 }
 
 impl Door {
-    pub(super) fn new(spec: ListenerSpec, drain: Drain) -> Self {
+    pub(super) fn new(spec: ListenerSpec, drain: Drain, broker: Broker) -> Self {
         let admission = Admission::new(spec.limits.clone());
         let report = Report::new(spec.name.clone());
-        Self { spec, drain, admission, report }
+        // What has not happened is shown as 0, so that its first time is seen to be one.
+        for word in Refusal::words() {
+            broker.note_refused_connections(word, 0);
+        }
+        let of_messages = spec.protocols.iter().filter(|protocol| !protocol.formats().is_empty());
+        of_messages.for_each(|protocol| broker.expect_protocol(protocol.name()));
+        Self { spec, drain, broker, admission, report }
+    }
+
+    /// A connection ended before its adapter had it.
+    pub(super) fn refused(&self, why: Refusal, peer: Option<SocketAddr>, detail: &dyn Display) {
+        self.broker.note_refused_connections(why.word(), 1);
+        self.report.refused(why, peer, detail);
     }
 
     /// A place for a connection that was accepted; none: it is to be closed at once.
     pub(super) fn admit(&self, peer: SocketAddr) -> Option<Place> {
         self.report.accepted();
         let Some(mut place) = self.admission.place() else {
-            self.report.refused(Refusal::Full, Some(peer), &"too many connections");
+            self.refused(Refusal::Full, Some(peer), &"too many connections");
             return None;
         };
         // The client behind a load balancer is not known yet.
@@ -123,7 +137,7 @@ impl Door {
             && !is_loopback(peer)
             && let Err(why) = place.of_address(peer.ip())
         {
-            self.report.refused(why, Some(peer), &"too many connections of one address");
+            self.refused(why, Some(peer), &"too many connections of one address");
             return None;
         }
         Some(place)
@@ -135,8 +149,8 @@ impl Door {
         stream: TcpStream,
         socket: SocketAddr,
         mut place: Place,
-        broker: Broker,
     ) {
+        let broker = self.broker.clone();
         let mut peer = Peer { socket, claimed: Claim::None };
         // In a box, so that it takes no memory while the connection is served.
         let message_bytes = broker.live().message_bytes_max();
@@ -145,7 +159,7 @@ impl Door {
             // How the connection ends, its adapter logs with the client's name.
             Ok((protocol, accepted)) => drop(protocol.serve(accepted, broker).await),
             Err(Refused { why, detail }) => {
-                self.report.refused(why, Some(peer.address()), &detail);
+                self.refused(why, Some(peer.address()), &detail);
             }
         }
     }

@@ -47,23 +47,35 @@ pub(super) enum Refusal {
     Gone,
 }
 
-/// Every kind, with its name in the summary.
-const KINDS: [(Refusal, &str); 14] = [
-    (Refusal::Full, "listener full"),
-    (Refusal::AddressFull, "address full"),
-    (Refusal::TooFast, "address too fast"),
-    (Refusal::AllTooFast, "listener too fast"),
-    (Refusal::NoDescriptors, "no file descriptor"),
-    (Refusal::TlsOnPlain, "TLS on the plain port"),
-    (Refusal::PlainOnTls, "plain on the TLS port"),
-    (Refusal::Http, "HTTP"),
-    (Refusal::Proxy, "PROXY header"),
-    (Refusal::Handshake, "TLS handshake"),
-    (Refusal::WebSocket, "WebSocket request"),
-    (Refusal::Unknown, "unknown protocol"),
-    (Refusal::Slow, "too slow"),
-    (Refusal::Gone, "gone before the login"),
+/// Every kind, with its name in the summary and its word in the metrics.
+const KINDS: [(Refusal, &str, &str); 14] = [
+    (Refusal::Full, "listener full", "listener_full"),
+    (Refusal::AddressFull, "address full", "address_full"),
+    (Refusal::TooFast, "address too fast", "address_too_fast"),
+    (Refusal::AllTooFast, "listener too fast", "listener_too_fast"),
+    (Refusal::NoDescriptors, "no file descriptor", "no_file_descriptor"),
+    (Refusal::TlsOnPlain, "TLS on the plain port", "tls_on_plain"),
+    (Refusal::PlainOnTls, "plain on the TLS port", "plain_on_tls"),
+    (Refusal::Http, "HTTP", "http"),
+    (Refusal::Proxy, "PROXY header", "proxy_header"),
+    (Refusal::Handshake, "TLS handshake", "tls_handshake"),
+    (Refusal::WebSocket, "WebSocket request", "websocket_request"),
+    (Refusal::Unknown, "unknown protocol", "unknown_protocol"),
+    (Refusal::Slow, "too slow", "too_slow"),
+    (Refusal::Gone, "gone before the login", "gone"),
 ];
+
+impl Refusal {
+    /// The words of all kinds in the metrics.
+    pub(super) fn words() -> [&'static str; KINDS.len()] {
+        KINDS.map(|(_, _, word)| word)
+    }
+
+    /// Its word in the metrics.
+    pub(super) fn word(self) -> &'static str {
+        KINDS.iter().find(|(kind, ..)| *kind == self).map_or("unknown", |(_, _, word)| word)
+    }
+}
 
 /// The counts of one listener since its start, and what was logged of late.
 pub(super) struct Report {
@@ -138,7 +150,7 @@ impl Report {
     }
 
     fn kind(&self, why: Refusal) -> Option<&Kind> {
-        self.kinds.iter().zip(KINDS).find(|(_, (kind, _))| *kind == why).map(|(kind, _)| kind)
+        self.kinds.iter().zip(KINDS).find(|(_, (kind, ..))| *kind == why).map(|(kind, _)| kind)
     }
 
     fn log_quietly(&self, why: Refusal, peer: Option<SocketAddr>, detail: &dyn Display) {
@@ -230,7 +242,7 @@ impl Report {
         }
         let accepted = since(&self.accepted, &self.told);
         let mut refused = String::new();
-        for (kind, (_, name)) in self.kinds.iter().zip(KINDS) {
+        for (kind, (_, name, _)) in self.kinds.iter().zip(KINDS) {
             let count = since(&kind.refused, &kind.told);
             if count > 0 {
                 let comma = if refused.is_empty() { "" } else { ", " };

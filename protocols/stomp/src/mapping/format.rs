@@ -38,6 +38,14 @@ impl Format for StompFormat {
         format_id(self.version)
     }
 
+    fn name(&self) -> &'static str {
+        match self.version {
+            Version::V10 => "stomp-1.0",
+            Version::V11 => "stomp-1.1",
+            Version::V12 => "stomp-1.2",
+        }
+    }
+
     fn decode(&self, native: &Bytes, _body: &Bytes) -> Result<Fields, Error> {
         let headers = Headers::parse(native.clone(), self.version.rules())
             .map_err(|fault| Error::new(ErrorKind::Invalid, fault.to_string()))?;

@@ -1,15 +1,17 @@
 //! A message → the part of a MESSAGE frame that all its receivers share: everything behind the headers of the single
 //! delivery. A reader of the sender's version gets the sender's own lines (docs/SEMANTICS.md R1), another version the
-//! same headers escaped its way, everybody else's messages are written from their `Fields` (R2, R3).
+//! same headers escaped its way, everybody else's messages are written from their `Fields` (R2, R3). Of each field that
+//! is not simply copied it is said what becomes of it.
 
 use super::destination::{self, Cast, Destination, Usage};
-use super::format::{is_of_delivery, version_of, wire_name};
+use super::format::{format_id, is_of_delivery, version_of, wire_name};
 use super::slots;
 use crate::codec::{Header, Headers, Version, Writer};
 use crate::options::{Options, TimeUnit};
 use bytes::{Bytes, BytesMut};
+use crossdock_core::fate::{Fate, Fates, Field, Losses, Why, annotations_lost};
 use crossdock_core::message::carry::{self, Carry};
-use crossdock_core::{Formats, Message, Neutral, ReplyTo};
+use crossdock_core::{Fields, Formats, Message, Neutral, ReplyTo};
 
 /// Bodies up to this size are copied into the shared tail.
 const SMALL_BODY: usize = 2 << 10;
@@ -48,15 +50,19 @@ pub(crate) fn tail(message: &Message, look: Look<'_>) -> Bytes {
     let body = message.body();
     let small = if holds_body(message) { body.len() } else { 0 };
     let mut out = BytesMut::with_capacity(message.native().bytes.len() + small + 96);
-    let mut writer = Writer::go_on(&mut out, look.version.rules());
+    let mut losses = Losses::default();
+    let writer = Writer::go_on(&mut out, look.version.rules());
+    let mut said = Said { writer, fates: &mut losses };
     match native_headers(message) {
-        Some((version, headers)) => native(&mut writer, message, &headers, version, look),
-        None => foreign(&mut writer, message, look),
+        Some((version, headers)) => native(&mut said, message, (&headers, version), look),
+        None => foreign(&mut said, message, look),
     }
+    let writer = said.writer;
     match holds_body(message) {
         true => writer.body(body),
         false => writer.shared_body(body),
     }
+    message.converted(format_id(look.version), look.formats, losses);
     out.freeze()
 }
 
@@ -66,29 +72,87 @@ fn native_headers(message: &Message) -> Option<(Version, Headers)> {
     Some((version, Headers::parse(native.bytes.clone(), version.rules()).ok()?))
 }
 
-/// One header, or nothing where this version cannot say it (docs/SEMANTICS.md R5).
-fn say(writer: &mut Writer<'_>, name: &str, value: &str) {
-    if !writer.header(name, value) {
-        tracing::trace!(name, "a header was left out: this version of STOMP cannot write it");
+/// A header block that is being written, and who is told what becomes of each field.
+struct Said<'a, F> {
+    writer: Writer<'a>,
+    fates: &'a mut F,
+}
+
+impl<F: Fates> Said<'_, F> {
+    /// One header that is no field of the sender's, or nothing where this version cannot say it.
+    fn say(&mut self, name: &str, value: &str) -> bool {
+        self.writer.header(name, value)
+    }
+
+    /// A field in a header of its own (docs/SEMANTICS.md R2), or not at all (R5).
+    fn field(&mut self, field: Field, name: &str, value: &str) {
+        let fate = written(self.say(name, value), Fate::Mapped(name));
+        self.fates.note(field, "", fate);
+    }
+
+    /// An application header, under the name that is free for it.
+    fn application(&mut self, own: &str, name: &str, value: &str) {
+        let fate = written(self.say(name, value), Fate::Mapped(name));
+        self.fates.note(Field::Header, own, fate);
+    }
+
+    /// A field as a header that says whose place it stands for (R3), or what the broker says of the message.
+    fn carried(&mut self, name: &str, value: &str) {
+        let fate = written(self.say(name, value), Fate::Carried(name));
+        if let Some(field) = carry::carried_field(name) {
+            self.fates.note(field, "", fate);
+        }
+    }
+
+    /// A header as it was sent, in the words of another version.
+    fn resay(&mut self, name: &str, shown: &str, value: &str) {
+        let fate = written(self.say(shown, value), Fate::Native);
+        match field_of(name) {
+            Some(field) => self.fates.note(field, "", fate),
+            None => self.fates.note(Field::Header, name, fate),
+        }
     }
 }
 
+/// The fate of a header; versions before 1.2 have no words for some characters.
+fn written(is_written: bool, fate: Fate<&str>) -> Fate<&str> {
+    if is_written { fate } else { Fate::Lost(Why::NotWritable) }
+}
+
+/// The field that a header of a SEND stands for; none: it is the application's.
+fn field_of(name: &str) -> Option<Field> {
+    Some(match name {
+        "content-type" => Field::ContentType,
+        "content-encoding" => Field::ContentEncoding,
+        "user-id" | "JMSXUserID" => Field::UserId,
+        "app-id" => Field::AppId,
+        "type" => Field::Type,
+        "JMSXGroupID" => Field::GroupId,
+        "JMSXGroupSeq" => Field::GroupSeq,
+        "amqp-message-id" => Field::MessageId,
+        "correlation-id" => Field::CorrelationId,
+        "reply-to" => Field::ReplyTo,
+        "timestamp" => Field::Timestamp,
+        "priority" => Field::Priority,
+        "expires" | "expiration" => Field::Expiry,
+        _ => return carry::carried_field(name),
+    })
+}
+
 fn native(
-    writer: &mut Writer<'_>,
+    said: &mut Said<'_, impl Fates>,
     message: &Message,
-    headers: &Headers,
-    version: Version,
+    (headers, version): (&Headers, Version),
     look: Look<'_>,
 ) {
     let same = version == look.version;
-    let line = |writer: &mut Writer<'_>, header: Header<'_>| match same {
-        true => writer.line(header.raw_name, header.raw_value),
-        false => say(writer, &header.name(), &header.value()),
-    };
     match as_sent(message, headers, look) {
-        Some(header) => line(writer, header),
+        // Where a message went is no field of it.
+        Some(header) if same => said.writer.line(header.raw_name, header.raw_value),
+        Some(header) => _ = said.say(&header.name(), &header.value()),
         None => {
-            say(writer, "destination", &destination::render(message.address(), look.topic_exchange))
+            let name = destination::render(message.address(), look.topic_exchange);
+            said.say("destination", &name);
         }
     }
     let meta = message.meta();
@@ -99,15 +163,17 @@ fn native(
             b"destination" | b"content-length" | b"receipt" | b"transaction" => {}
             b"expires" | b"expiration" if !keeps_expiry => {}
             name if is_of_delivery(name) => {
-                say(writer, &format!("mq.h.{}", header.name()), &header.value());
+                let name = header.name();
+                said.resay(&name, &format!("mq.h.{name}"), &header.value());
             }
             name if BROKER_WORDS.iter().any(|word| name.starts_with(word)) => {}
-            _ => line(writer, header),
+            name if same => said.writer.line(name, header.raw_value),
+            _ => said.resay(&header.name(), &header.name(), &header.value()),
         }
     }
     if let Some(death) = meta.deaths().first() {
         let (queue, reason, count) = (&death.queue, death.reason.as_str(), death.count);
-        say(writer, "mq.death", &format!("{queue};{reason};{count}"));
+        said.say("mq.death", &format!("{queue};{reason};{count}"));
     }
 }
 
@@ -144,77 +210,105 @@ fn names(text: &str, headers: &Headers, message: &Message, look: Look<'_>) -> bo
     }
 }
 
-fn foreign(writer: &mut Writer<'_>, message: &Message, look: Look<'_>) {
+fn foreign(said: &mut Said<'_, impl Fates>, message: &Message, look: Look<'_>) {
     let fields = message.fields(look.formats);
     let p = &fields.properties;
-    say(writer, "destination", &destination::render(message.address(), look.topic_exchange));
-    for (name, value) in [
-        ("content-type", &p.content_type),
-        ("content-encoding", &p.content_encoding),
-        ("user-id", &p.user_id),
-        ("app-id", &p.app_id),
-        ("type", &p.kind),
-        ("JMSXGroupID", &p.group_id),
+    said.say("destination", &destination::render(message.address(), look.topic_exchange));
+    for (field, name, value) in [
+        (Field::ContentType, "content-type", &p.content_type),
+        (Field::ContentEncoding, "content-encoding", &p.content_encoding),
+        (Field::UserId, "user-id", &p.user_id),
+        (Field::AppId, "app-id", &p.app_id),
+        (Field::Type, "type", &p.kind),
+        (Field::GroupId, "JMSXGroupID", &p.group_id),
     ] {
         if let Some(value) = value {
-            say(writer, name, value);
+            said.field(field, name, value);
         }
     }
-    for (name, id) in [("amqp-message-id", &p.message_id), ("correlation-id", &p.correlation_id)] {
+    for (field, name, id) in [
+        (Field::MessageId, "amqp-message-id", &p.message_id),
+        (Field::CorrelationId, "correlation-id", &p.correlation_id),
+    ] {
         if let Some(text) = id.as_ref().and_then(|id| carry::id_to_text(id, usize::MAX)) {
-            say(writer, name, &text);
+            said.field(field, name, &text);
         }
     }
     if let Some(reply_to) = &p.reply_to {
-        say(writer, "reply-to", &render_reply_to(reply_to));
+        said.field(Field::ReplyTo, "reply-to", &render_reply_to(reply_to));
     }
     if let Some(sequence) = p.group_seq {
-        writer.number("JMSXGroupSeq", u64::from(sequence));
+        said.field(Field::GroupSeq, "JMSXGroupSeq", &sequence.to_string());
     }
     if let Some(ms) = p.created_at {
         let time = match look.options.timestamps {
             TimeUnit::Milliseconds => ms,
             TimeUnit::Seconds => ms.div_euclid(1000),
         };
-        say(writer, "timestamp", &time.to_string());
+        said.field(Field::Timestamp, "timestamp", &time.to_string());
     }
-    foreign_meta(writer, message, look);
+    foreign_meta(said, message, look);
+    foreign_headers(said, message, fields, look);
+    annotations_lost(fields, said.fates);
+}
+
+/// Application headers, and what is carried among them.
+fn foreign_headers(
+    said: &mut Said<'_, impl Fates>,
+    message: &Message,
+    fields: &Fields,
+    look: Look<'_>,
+) {
+    let carry = look.options.carry;
     let mut pairs = Vec::with_capacity(fields.headers.len() + 4);
     carry::headers_as_text(&fields.headers, &mut pairs);
     // Reserved names that no field stands for are not carried (docs/SEMANTICS.md §4), but for what the broker itself
     // says of a message that a content route could not process, or that an operator moved.
     let is_brokers = message.native().format == Neutral::ID;
-    pairs.retain(|(name, _)| {
-        !name.starts_with(carry::RESERVED)
-            || (name.starts_with("mq.error.") || &**name == "mq.redriven") && is_brokers
-            || &**name == "mq.types" && look.options.carry != Carry::Off
-    });
-    for (name, text) in &pairs {
-        say(writer, &wire_name(name), text);
+    for (at, (name, text)) in pairs.iter().enumerate() {
+        let is_reserved = name.starts_with(carry::RESERVED);
+        match at < fields.headers.len() {
+            true if !is_reserved || is_brokers && carry::is_brokers_own(name) => {
+                said.application(name, &wire_name(name), text);
+            }
+            true => said.fates.note(Field::Header, name, Fate::Lost(Why::Reserved)),
+            // Behind the headers stand their types, if one is no text.
+            false if carry == Carry::Off => {
+                said.fates.note(Field::HeaderType, "", Fate::Lost(Why::NotCarried));
+            }
+            false => said.carried(&wire_name(name), text),
+        }
     }
     pairs.clear();
-    carry::carried(message, fields, slots(), look.options.carry, &mut pairs);
+    carry::carried(message, fields, (slots(), carry), &mut pairs, said.fates);
     for (name, text) in &pairs {
-        say(writer, name, text);
+        said.carried(name, text);
     }
 }
 
-fn foreign_meta(writer: &mut Writer<'_>, message: &Message, look: Look<'_>) {
+fn foreign_meta(said: &mut Said<'_, impl Fates>, message: &Message, look: Look<'_>) {
     let meta = message.meta();
     if meta.durable {
-        writer.line(b"persistent", b"true");
+        said.writer.line(b"persistent", b"true");
     }
     if let Some(priority) = meta.priority {
-        writer.number("priority", u64::from(priority.min(9)));
-        if priority > 9 && look.options.carry != Carry::Off {
-            writer.number("mq.priority", u64::from(priority));
-        }
+        said.writer.number("priority", u64::from(priority.min(9)));
+        let fate = match (priority > 9, look.options.carry) {
+            (false, _) => Fate::Mapped("priority"),
+            (true, Carry::Off) => Fate::Lost(Why::NotCarried),
+            (true, _) => {
+                said.writer.number("mq.priority", u64::from(priority));
+                Fate::Carried("mq.priority")
+            }
+        };
+        said.fates.note(Field::Priority, "", fate);
     }
     if let Some(at) = meta.expires {
-        writer.number("expires", at.0);
+        said.writer.number("expires", at.0);
+        said.fates.note(Field::Expiry, "", Fate::Mapped("expires"));
     }
     if meta.retain {
-        writer.line(b"retain", b"true");
+        said.writer.line(b"retain", b"true");
     }
 }
 

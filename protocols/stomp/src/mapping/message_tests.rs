@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mapping::{StompFormat, format_id};
+use crossdock_core::fate::Recorded;
 use crossdock_core::{
     Address, Death, Fields, Format, Id, Meta, Name, Native, Origin, Properties, Reason, Timestamp,
     Value,
@@ -201,4 +202,81 @@ fn large_bodies_are_not_in_the_tail() {
     let message = Message::new(Address::queue("q"), meta(), native, body);
     assert!(!holds_body(&message));
     assert_eq!(shown(&message), "destination:/queue/q\ncontent-length:5000\n\n");
+}
+
+/// What was counted: converted, and the fields that were lost.
+fn counted(formats: &Formats) -> Vec<(&'static str, &'static str, u64, Vec<(Field, u64)>)> {
+    let totals = formats.conversions().into_iter();
+    totals.map(|total| (total.from, total.to, total.converted, total.lost)).collect()
+}
+
+#[test]
+fn what_a_version_cannot_say_is_counted_once() {
+    let formats = formats();
+    let options = Options::default();
+    let read = |message: &Message, version| {
+        tail(
+            message,
+            Look { version, topic_exchange: "amq.topic", formats: &formats, options: &options },
+        );
+    };
+    let message = stomp(Version::V12, "destination:/queue/q\na:\\n\nb:\\n\ntype:\\n\n", meta());
+    for version in [Version::V12, Version::V10, Version::V10] {
+        read(&message, version);
+    }
+    let lost = vec![(Field::Type, 1), (Field::Header, 1)];
+    assert_eq!(counted(&formats), [("stomp-1.2", "stomp-1.0", 1, lost)]);
+}
+
+#[test]
+fn what_is_said_of_a_field_is_what_is_written() {
+    let fields = Fields {
+        properties: Properties {
+            content_type: Some("text/plain".into()),
+            app_id: Some("a\nb".into()),
+            subject: Some("s".into()),
+            group_seq: Some(3),
+            ..Properties::default()
+        },
+        headers: vec![
+            ("priority".into(), Value::text("x")),
+            ("n".into(), Value::I32(-5)),
+            ("bad".into(), Value::text("a\nb")),
+            ("mq.own".into(), Value::text("x")),
+        ],
+        annotations: vec![("x-opt".into(), Value::Null)],
+    };
+    let mut meta = meta();
+    meta.priority = Some(20);
+    let message = foreign_message(Address::queue("q"), meta, &fields);
+    let (formats, options) = (formats(), Options::default());
+    let look = Look {
+        version: Version::V10,
+        topic_exchange: "amq.topic",
+        formats: &formats,
+        options: &options,
+    };
+    let (mut out, mut fates) = (BytesMut::new(), Recorded::default());
+    let writer = Writer::go_on(&mut out, Version::V10.rules());
+    foreign(&mut Said { writer, fates: &mut fates }, &message, look);
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    let has = |place: &str| text.lines().any(|line| line.starts_with(&format!("{place}:")));
+    let mut lost = Vec::new();
+    for (field, name, fate) in &fates.0 {
+        match fate {
+            Fate::Mapped(place) | Fate::Carried(place) => assert!(has(place), "{place} in {text}"),
+            Fate::Native => panic!("{field:?}: it is foreign"),
+            Fate::Lost(why) => lost.push((*field, &**name, *why)),
+        }
+    }
+    let expected = [
+        (Field::AppId, "", Why::NotWritable),
+        (Field::Header, "bad", Why::NotWritable),
+        (Field::Header, "mq.own", Why::Reserved),
+        (Field::Annotation, "x-opt", Why::NoPlace),
+    ];
+    assert_eq!(lost, expected);
+    // What is said of the others: content-type, JMSXGroupSeq, priority, two headers, their types and the subject.
+    assert_eq!(fates.0.len(), expected.len() + 7, "{:?}", fates.0);
+    assert_eq!(text.lines().count(), 1 + 7 + 1, "the destination, and priority twice: {text}");
 }
