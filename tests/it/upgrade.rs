@@ -169,8 +169,8 @@ fn fill(broker: &Broker) {
     stomp.request("SEND", &[&headers[..], &[("destination", "/queue/stomped")]].concat(), b"stomp");
 }
 
-/// Makes a fixture of the program as it is now, and reads it back. It stays when CROSSDOCK_FIXTURE says under which name
-/// in tests/fixtures.
+/// Makes a fixture of the program as it is now, and reads it back. It stays when CROSSDOCK_FIXTURE says under which
+/// name in tests/fixtures.
 #[test]
 fn a_fixture_of_this_version_holds_what_it_held() {
     let passing = Folder::new();

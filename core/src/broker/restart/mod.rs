@@ -5,7 +5,7 @@
 //! | `snapshot` | stores all but message bodies, so that the journal in front of that can go |
 //! | `collect` | what a snapshot says, collected slice by slice |
 //! | `clean` | writes again what little lives in a part of the journal, so that the part can go |
-//! | `recovery` `bindings` `values` `sessions` `accounts` `counts` | reads the newest snapshot and the journal behind it |
+//! | `recovery` `bindings` `values` `sessions` `accounts` `counts` `damage` | reads the newest snapshot and the journal behind it |
 //! | `catch_up` | does what the end of the last start would have done |
 //! | `dump` | reads a stored queue, for tools |
 
@@ -15,6 +15,7 @@ pub mod catch_up;
 pub mod clean;
 mod collect;
 mod counts;
+mod damage;
 pub mod dump;
 pub mod recovery;
 mod sessions;

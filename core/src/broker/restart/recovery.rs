@@ -4,6 +4,7 @@
 use super::accounts::StoredAccounts;
 use super::bindings::StoredBindings;
 use super::counts::StoredCounts;
+use super::damage::Damage;
 use super::sessions::{SessionRecord, restore_session};
 use super::values::{Change, ComingValues, ValuesInput};
 use crate::broker::door::request::{ParkId, ParkUntil, SessionLife};
@@ -53,36 +54,6 @@ pub struct Recovered {
     tail: Pos,
     damage: Damage,
     accounts: StoredAccounts,
-}
-
-/// Damaged entries that were skipped, and what is wrong with the first.
-#[derive(Default, Clone)]
-pub struct Damage {
-    entries: u64,
-    first: Option<String>,
-}
-
-impl Damage {
-    /// More of it.
-    pub fn note(&mut self, entries: u64, why: impl FnOnce() -> String) {
-        self.entries += entries;
-        if entries > 0 {
-            self.first.get_or_insert_with(why);
-        }
-    }
-
-    /// How many entries are damaged. An error when there are some, and nobody has accepted that.
-    pub fn accepted(&self, is_accepted: bool) -> Result<u64, Error> {
-        if self.entries == 0 || is_accepted {
-            return Ok(self.entries);
-        }
-        let (damaged, first) = (self.entries, self.first.as_deref().unwrap_or_default());
-        let why = format!(
-            "{damaged} entries of the journal are damaged, what they held is lost, acknowledgements and \
-             declarations perhaps: {first}; start once with --accept-damage to go on without them"
-        );
-        Err(Error::new(ErrorKind::Invalid, why))
-    }
 }
 
 struct QueueRecord {
@@ -508,7 +479,7 @@ impl Recovered {
                 }
                 continue;
             };
-            let is_damaged = self.damage.entries > 0;
+            let is_damaged = self.damage.is_any();
             let restored = records.into_iter().map(|record| restore(record, now, is_damaged));
             let queues: Vec<Arc<Queue>> = restored.collect();
             {
