@@ -6,10 +6,11 @@ use super::queue::Queue;
 use super::route::{ContentHit, Route, SessionHit};
 use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
 use crate::message::{Account, Address, Budget, Charge};
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Parts of a virtual host's cache, each with its lock.
@@ -63,6 +64,7 @@ pub struct RouteCache {
 }
 
 struct Shard {
+    /// Clients choose the addresses, so the hash has a seed. SipHash takes 550 instructions for one.
     routes: HashMap<Address, Cached, RandomState>,
     bytes: usize,
     sweep_at: usize,
