@@ -57,9 +57,10 @@ const PROTOCOLS: [&str; 8] = ["amqp", "mqtt", "stomp", "kafka", "redis", "sqs", 
 const PURE: [&str; 5] = ["message", "exchange", "log", "subscription", "rights"];
 
 /// What the core is built on.
-const CORE_IMPORTS: [&str; 10] = [
+const CORE_IMPORTS: [&str; 11] = [
     "async-trait",
     "bytes",
+    "foldhash",
     "memchr",
     "parking_lot",
     "regex",
