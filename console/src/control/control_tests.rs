@@ -4,6 +4,7 @@ use super::acts::BODY_MAX;
 use super::*;
 use async_trait::async_trait;
 use crossdock_core::memory::MemoryStore;
+use crossdock_core::store::Space;
 use crossdock_core::{
     Address, Drain, ExchangeSpec, Formats, Kind, LoopbackGuest, QueueSpec, Settings, Setup,
 };
@@ -88,15 +89,15 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        Self::with(Settings::default()).await
+        Self::on(MemoryStore::default(), Settings::default()).await
     }
 
-    async fn with(settings: Settings) -> Self {
+    async fn on(store: MemoryStore, settings: Settings) -> Self {
         let setup = Setup {
             settings,
             formats: Formats::new(Vec::new()),
             topology: vec![ExchangeSpec::new("amq.topic", Kind::Topic)],
-            store: Arc::new(MemoryStore::default()),
+            store: Arc::new(store),
             authenticator: Arc::new(LoopbackGuest),
             users: Vec::new(),
         };
@@ -390,23 +391,25 @@ async fn a_status_says_what_is_wrong_and_what_grows() {
 
 #[tokio::test]
 async fn alarms_are_told_and_nothing_is_published_under_them() {
-    let settings = Settings { memory_high: 4096, memory_resident: 1024, ..Settings::default() };
-    let stage = Stage::with(settings).await;
-    stage.done("declare-queue", json!({ "name": "q" })).await;
-    let body = "x".repeat(100_000);
-    let order = json!({ "address": "queue:q", "body": body, "transient": true });
-    let mut status = 200;
-    for _ in 0..50 {
-        status = stage.post("publish", &order.to_string()).await.0;
-        if status != 200 {
+    let settings = Settings { disk_free_alarm: Some(1_000), ..Settings::default() };
+    let settings = Settings { disk_free_hard: 500, ..settings };
+    let store = MemoryStore::default();
+    store.set_space(Some(Space { total: 5_000, free: 900 }));
+    let stage = Stage::on(store, settings).await;
+    let mut alarms = Json::Null;
+    for _ in 0..500 {
+        alarms = stage.look("/control/alarms").await;
+        if alarms["items"][0]["alarm"] == json!("disk") {
             break;
         }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    assert_eq!(status, 503, "the memory is full");
-    let alarms = stage.look("/control/alarms").await;
-    assert_eq!(alarms["items"][0]["alarm"], json!("memory"), "{alarms}");
+    assert_eq!(alarms["items"][0]["alarm"], json!("disk"), "{alarms}");
     assert_eq!(stage.look("/control/health").await["well"], json!(false));
-    // What makes room works all the same.
+    // There is room to declare, and none to publish.
+    stage.done("declare-queue", json!({ "name": "q" })).await;
+    let (status, why) = stage.refused("publish", json!({ "address": "queue:q" })).await;
+    assert_eq!(status, 503, "{why}");
     stage.done("purge", json!({ "name": "q" })).await;
 }
 
