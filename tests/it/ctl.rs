@@ -426,3 +426,63 @@ fn dead_letters_are_looked_at_and_sent_back() {
     assert!(refusal(&broker, &["move", "dead", "none", "--yes"], 1).contains("none"));
     assert!(said(&broker, &["audit"]).contains("every address balances"));
 }
+
+/// Messages that are dead at first.
+const DEAD: usize = 2_000;
+
+#[test]
+fn dead_letters_are_sent_back_once_whenever_the_broker_is_killed() {
+    let mut broker = Broker::start();
+    said(&broker, &["declare", "queue", "dead"]);
+    let to_dead =
+        ["--argument", "x-dead-letter-exchange=", "--argument", "x-dead-letter-routing-key=dead"];
+    said(&broker, &[&["declare", "queue", "work"], &to_dead[..]].concat());
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.confirm_select();
+    for number in 0..DEAD {
+        let body = format!("dead {number}");
+        amqp.publish("", "work", &Properties::persistent(), body.as_bytes());
+    }
+    amqp.wait_confirms();
+    amqp.consume("work", false);
+    for _ in 0..DEAD {
+        let delivery = amqp.receive();
+        amqp.reject(&delivery, false);
+    }
+    eventually("all are dead", || (amqp.ready("dead") == DEAD as u32).then_some(()));
+    drop(amqp);
+    let mut sent = Vec::new();
+    for round in 0..8 {
+        let data = broker.data_dir();
+        let mover = std::thread::spawn(move || {
+            run_on(&data, &["ctl", "move", "dead", "--to-origin", "--yes"], "")
+        });
+        // Others publish to the same queue meanwhile.
+        let mut other = Amqp::connect(broker.amqp);
+        other.confirm_select();
+        for number in 0..20 * round {
+            let body = format!("live {round} {number}");
+            other.publish("", "work", &Properties::persistent(), body.as_bytes());
+            other.wait_confirms();
+            sent.push(body);
+        }
+        broker.crash();
+        let _ = mover.join().expect("no panic");
+        assert!(said(&broker, &["audit"]).contains("every address balances"));
+    }
+    let rest = ctl(&broker, &["move", "dead", "--to-origin", "--yes"]);
+    assert!(rest.status.success(), "{}", text(&rest.stderr));
+    sent.extend((0..DEAD).map(|number| format!("dead {number}")));
+    let mut amqp = Amqp::connect(broker.amqp);
+    assert_eq!(amqp.ready("dead"), 0);
+    let mut found = Vec::new();
+    while let Some(message) = amqp.get("work") {
+        found.push(String::from_utf8(message.body.to_vec()).expect("text"));
+    }
+    let moved: Vec<&String> = found.iter().filter(|body| body.starts_with("dead ")).collect();
+    let number = |body: &&String| body[5..].parse::<usize>().expect("a number");
+    assert!(moved.is_sorted_by_key(number), "in their order");
+    sent.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, sent, "each once");
+}

@@ -137,6 +137,13 @@ fn report_errors(node: &Node, findings: &Findings) {
     }
 }
 
+/// Every queue has to balance at any moment, also before and after all else is done.
+fn report_imbalance(node: &Node, findings: &Findings) {
+    if let Some(what) = node.imbalance() {
+        findings.report(&format!("the audit of a running broker: {what}"));
+    }
+}
+
 /// The kinds of round.
 #[derive(Debug, Clone, Copy)]
 enum Load {
@@ -156,6 +163,7 @@ fn round(node: &Node, findings: &Findings, flows: &mut [Box<dyn Flow>], load: Lo
         return false;
     };
     report_errors(node, findings);
+    report_imbalance(node, findings);
     findings.recoveries.lock().expect("no holder panics").push(ready.took);
     let (amqp, mqtt, stomp) = (ready.amqp, ready.mqtt, ready.stomp);
     let (last, patient) = match load {
@@ -181,5 +189,8 @@ fn round(node: &Node, findings: &Findings, flows: &mut [Box<dyn Flow>], load: Lo
             process.kill();
         }
     });
+    if last {
+        report_imbalance(node, findings);
+    }
     true
 }

@@ -84,6 +84,15 @@ impl Node {
         self.folder.path().join("data")
     }
 
+    /// What `crossdock ctl audit` says of the running broker when something does not balance, or nothing can be said.
+    pub fn imbalance(&self) -> Option<String> {
+        let data = self.data_dir();
+        let mut audit = crossdock(&["ctl", "audit", "--data-dir", &data.to_string_lossy()]);
+        let output = audit.stdin(Stdio::null()).output().expect("the binary is there");
+        let said = [output.stdout, output.stderr].concat();
+        (!output.status.success()).then(|| String::from_utf8_lossy(&said).into_owned())
+    }
+
     pub fn spawn(&self) -> Process {
         self.spawn_under(&[])
     }

@@ -12,7 +12,7 @@ use super::findings::Findings;
 use super::flow::Round;
 use super::node::{Node, Process, Ready};
 use super::wire::Stop;
-use super::{ENOUGH, LOAD, crash_in_recovery, report_errors, rounds_and_seed};
+use super::{ENOUGH, LOAD, crash_in_recovery, report_errors, report_imbalance, rounds_and_seed};
 use book::{Book, Kinds};
 use load::{CLIENTS, Load};
 use std::sync::atomic::Ordering;
@@ -96,6 +96,7 @@ impl<'a> Run<'a> {
         }
         let Some((_process, round)) = self.start(true) else { return };
         self.tell("the last reader", load::read(&self.book, &round, false));
+        report_imbalance(&self.node, self.findings);
         report_errors(&self.node, self.findings);
     }
 
@@ -110,6 +111,7 @@ impl<'a> Run<'a> {
             return None;
         };
         report_errors(&self.node, self.findings);
+        report_imbalance(&self.node, self.findings);
         self.findings.recoveries.lock().expect("no holder panics").push(took);
         Some((process, Round { amqp, mqtt, stomp, life: life as u32, last, patient: false }))
     }
