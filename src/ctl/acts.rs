@@ -297,7 +297,14 @@ fn moved(answer: &Json) -> String {
     let mut lines = format!("{matched} messages are meant: {moved} move, {left} stay\n");
     for (field, word) in [("to", "to"), ("stayed", "stay:")] {
         let each = answer.get(field).and_then(Json::as_object).into_iter().flatten();
-        each.for_each(|(what, count)| lines.push_str(&format!("  {count} {word} {what}\n")));
+        each.for_each(|(what, count)| {
+            // Clients chose the addresses.
+            let what = what.escape_debug();
+            lines.push_str(&format!("  {count} {word} {what}\n"));
+        });
+        if field == "to" && count("elsewhere") > 0 {
+            lines.push_str(&format!("  {} to other addresses\n", count("elsewhere")));
+        }
     }
     if let Some(why) = answer.get("stopped").and_then(Json::as_str) {
         lines.push_str(&format!("stopped: {why}\n"));

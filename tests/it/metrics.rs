@@ -8,6 +8,7 @@ use crate::wire::mqtt::{Connect, Mqtt};
 use crate::wire::{PATIENCE, eventually};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 /// Where the metrics of a broker are.
 fn address(broker: &Broker) -> SocketAddr {
@@ -257,4 +258,32 @@ fn what_is_lost_between_protocols_is_counted_by_field() {
     }
     let any = format!("crossdock_conversion_loss_total{{{}", pair("mqtt-5.0"));
     assert!(!page.contains(&any), "nothing is lost there:\n{page}");
+}
+
+/// Messages to a subscriber that does not read.
+const UNREAD: usize = 2_000;
+
+#[test]
+fn what_slow_subscribers_miss_is_counted_and_told() {
+    let broker = Broker::with(&["--set", "limits.inbox_bytes=64KiB"]);
+    let mut slow = Mqtt::connect(broker.mqtt, &Connect::v5("slow"));
+    slow.subscribe("all", 0);
+    let mut sender = Mqtt::connect(broker.mqtt, &Connect::v5("sender"));
+    (0..UNREAD).for_each(|_| sender.publish("all", &[b'x'; 10_000], 1));
+    let mut got = 0;
+    while slow.receive_within(Duration::from_secs(1)).is_some() {
+        got += 1;
+    }
+    let page = get(address(&broker), "/metrics").body;
+    let missed = value(&page, "crossdock_inbox_dropped_total{protocol=\"mqtt\"}");
+    assert_eq!(missed, Some((UNREAD - got) as f64));
+    assert!(got < UNREAD, "the system has room for {UNREAD} messages");
+    let line = eventually("it is told", || {
+        let log = broker.log();
+        let told = log.lines().find(|line| line.contains("messages of level 0 were dropped"));
+        told.map(str::to_owned)
+    });
+    for word in ["client=\"slow\"".to_owned(), format!("dropped={}", UNREAD - got)] {
+        assert!(line.contains(&word), "{word} in {line}");
+    }
 }

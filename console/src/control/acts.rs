@@ -29,6 +29,8 @@ pub trait Act: DeserializeOwned + Send + 'static {
     /// The core has a line of its own for it when it is done.
     const CORE_LOGS_IT: bool = false;
 
+    /// It may take long, and goes on when whoever asked for it goes away: its begin is logged, too.
+    const IS_LONG: bool = false;
     /// It is about something in a virtual host.
     const IN_VHOST: bool = false;
 
@@ -79,12 +81,21 @@ async fn logged<A: Act>(order: A, view: &View) -> Result<Json, Refusal> {
         None if A::IN_VHOST => view.vhost(None).unwrap_or_default(),
         None => Name::default(),
     };
-    let result = order.run(view).await;
     let (by, from, act) = (&*view.actor.user, &*view.actor.from, A::WHAT);
+    if A::IS_LONG {
+        tracing::info!(
+            target: AUDIT, by, from, act, object, vhost = &*vhost,
+            "an administrative act begins"
+        );
+    }
+    let result = order.run(view).await;
     match &result {
         Ok(_) if A::CORE_LOGS_IT => {}
-        Ok(_) => {
-            tracing::info!(target: AUDIT, by, from, act, object, vhost = &*vhost, "an administrative act");
+        Ok(result) => {
+            tracing::info!(
+                target: AUDIT, by, from, act, object, vhost = &*vhost, %result,
+                "an administrative act"
+            );
         }
         Err(refusal) => {
             let why = &refusal.reason;

@@ -13,6 +13,7 @@ use crossdock_core::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
+use std::collections::BTreeMap;
 
 /// Bytes of a body that are shown.
 const BODY_SHOWN_MAX: usize = 64 << 10;
@@ -192,6 +193,7 @@ impl MoveMessages {
 #[async_trait]
 impl Act for MoveMessages {
     const WHAT: &'static str = "messages moved";
+    const IS_LONG: bool = true;
     const IN_VHOST: bool = true;
 
     fn object(&self) -> (Option<&str>, String) {
@@ -211,13 +213,19 @@ impl Act for MoveMessages {
 }
 
 fn report_of(report: &MoveReport) -> Json {
-    let to = report.destinations.iter().take(NAMED_MAX);
+    // Two addresses may be written alike.
+    let mut to = BTreeMap::<String, u64>::new();
+    for (address, count) in report.destinations.iter().take(NAMED_MAX) {
+        *to.entry(address.to_string()).or_default() += count;
+    }
+    let elsewhere = report.moved.saturating_sub(to.values().sum());
     let refused = report.refused.iter().take(NAMED_MAX);
     let mut shown = json!({
         "matched": report.matched,
         "moved": report.moved,
         "left": report.left,
-        "to": to.map(|(to, count)| (to.to_string(), json!(count))).collect::<Map<_, _>>(),
+        "to": to,
+        "elsewhere": elsewhere,
         "stayed": refused.map(|(why, count)| (why.to_string(), json!(count))).collect::<Map<_, _>>(),
     });
     if let (Some(shown), Some(why)) = (shown.as_object_mut(), &report.stopped) {

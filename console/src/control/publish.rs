@@ -115,9 +115,13 @@ impl Act for PublishOne {
         let vhost = view.vhost(self.vhost.as_deref())?;
         let mut session = view.session(&vhost)?;
         let message = self.message(view, &session)?;
+        if self.retain && message.address().is_queue() {
+            return Err(Refusal::bad("a queue keeps no retained value: a topic does"));
+        }
         let lane = session.lane();
-        let number =
-            session.publish(lane, Publish { mandatory: true, ..Publish::new(message, true) });
+        // A retained value is kept whether or not there is a subscriber.
+        let mandatory = !self.retain;
+        let number = session.publish(lane, Publish { mandatory, ..Publish::new(message, true) });
         session.flush();
         let outcome = tokio::time::timeout(CONFIRM_TIME, confirmed(&mut session, number)).await;
         session.close().await?;

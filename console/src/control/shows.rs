@@ -139,6 +139,7 @@ pub fn connection(look: &ConnectionLook) -> Json {
         "refused": totals.refused,
         "dropped": totals.dropped,
         "delivered": deliveries.delivered + deliveries.delivered_unsettled + deliveries.direct,
+        "not_read_in_time": deliveries.direct_dropped,
         "got": deliveries.got + deliveries.got_unsettled,
         "acked": deliveries.acknowledged,
         "unacked": look.unsettled,

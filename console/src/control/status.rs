@@ -185,13 +185,14 @@ impl Walk {
         });
     }
 
-    /// Queues in which more waits than before, and of which nothing was consumed since; the fastest first.
+    /// Queues in which more waits than before, by more than was consumed meanwhile: less than half of what came. The
+    /// fastest first.
     fn growing(&self, broker: &Broker) -> Vec<(u64, &Watched)> {
         let mut growing: Vec<(u64, &Watched)> = Vec::new();
         for before in &self.watched {
             let Ok(now) = broker.look_at_queue(&before.vhost, &before.queue) else { continue };
             let more = now.depth.waiting.saturating_sub(before.waiting);
-            if more > 0 && consumed(&now.records) == before.consumed {
+            if more > consumed(&now.records).saturating_sub(before.consumed) {
                 growing.push((more, before));
             }
         }
@@ -247,7 +248,7 @@ fn screen(view: &View, walk: &Walk) -> Json {
             "largest": walk.dead.iter().take(NAMED_MAX).map(|(vhost, queue, count)| json!({
                 "vhost": &**vhost, "queue": &**queue, "messages": count,
             })).collect::<Vec<Json>>() },
-        "lost": lost(&totals.records),
+        "lost": lost(&totals.records, &node),
         "unroutable": totals.exchanges.unroutable,
         "routes": { "count": broker.route_status().len(),
             "waiting": broker.route_status().iter().map(|route| route.waiting).sum::<u64>() },
@@ -265,12 +266,18 @@ fn screen(view: &View, walk: &Walk) -> Json {
 }
 
 /// Messages that left queues without being consumed, moved or asked to go, by why.
-fn lost(records: &Tally) -> Json {
+fn lost(records: &Tally, node: &NodeLook) -> Json {
     let is_loss = |by: LeftBy| {
         matches!(by.class(), LeftAs::Expired | LeftAs::Dropped | LeftAs::TransientLost)
     };
     let each = LeftBy::ALL.into_iter().filter(|by| is_loss(*by) && records.left(*by) > 0);
-    each.map(|by| (by.as_str().to_owned(), json!(records.left(by)))).collect::<Map<_, _>>().into()
+    let mut lost: Map<_, _> =
+        each.map(|by| (by.as_str().to_owned(), json!(records.left(by)))).collect();
+    let unread: u64 = node.protocols.iter().map(|(_, one)| one.deliveries.direct_dropped).sum();
+    if unread > 0 {
+        lost.insert("not_read_in_time".to_owned(), json!(unread));
+    }
+    lost.into()
 }
 
 /// Routes that could not process a message a short time ago.

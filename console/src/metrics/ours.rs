@@ -44,6 +44,11 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
     for (why, count) in &node.connections_refused {
         page.sample(&[("reason", why)], count);
     }
+    let help = "Deliveries of level 0 that were dropped: their subscribers read too slowly.";
+    page.family("crossdock_inbox_dropped_total", Kind::Counter, help);
+    for (protocol, totals) in &node.protocols {
+        page.sample(&[("protocol", protocol)], totals.deliveries.direct_dropped);
+    }
     page.family("crossdock_received_bytes_total", Kind::Counter, "Bytes from clients.");
     for (protocol, totals) in &node.protocols {
         page.sample(&[("protocol", protocol)], totals.bytes_received);

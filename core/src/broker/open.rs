@@ -7,7 +7,9 @@ use super::restart::{catch_up, recovery, snapshot};
 use super::settings::Setup;
 use super::shared::{Actor, Broker, Shared, Start};
 use super::tasks::routes::{self, RouteDrained};
-use super::tasks::{audit, clock, departures, disk_space, due, load, relieve, sleepers};
+use super::tasks::{
+    audit, clock, departures, disk_space, due, load, relieve, sleepers, slow_readers,
+};
 use super::turn::after_commit::AfterCommit;
 use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
@@ -158,6 +160,7 @@ fn start_tasks(
     background.spawn(relieve::run(shared.clone()));
     background.spawn(disk_space::run(shared.clone()));
     background.spawn(sleepers::run(shared.clone()));
+    background.spawn(slow_readers::run(shared.clone()));
     background.spawn(audit::run(shared.clone()));
     // It ends with the broker, not before: whoever waits for a record while the broker closes is answered.
     tokio::spawn(load::run(Arc::downgrade(shared), load_asked));

@@ -80,7 +80,11 @@ impl Session {
                 only_ready: false,
                 upto: Offset(u64::MAX),
                 now: shared.now(),
-                records: if filter.is_all() { limit - page.messages.len() } else { limit },
+                // With a filter few of them may be meant, and each slice reads whole entries of the journal.
+                records: match filter.is_all() {
+                    true => limit - page.messages.len(),
+                    false => PEEK_MESSAGES_MAX,
+                },
                 bytes: PEEK_BYTES_MAX,
             };
             let mut slice = queue.look(|state| state.sub.scan(at, &scan));

@@ -193,7 +193,12 @@ impl Broker {
     /// more). It is gone soon after, when its task has said goodbye.
     pub fn close_connection(&self, actor: &Actor, number: u64, why: &str) -> bool {
         let Some(inbox) = self.shared().users.connections.inbox(number) else { return false };
-        audit(actor, "connection closed", (&inbox.origin.user, &inbox.connection.vhost));
+        let (by, from, origin) = (&*actor.user, &*actor.from, &inbox.origin);
+        tracing::info!(
+            target: AUDIT, by, from, act = "connection closed", connection = number,
+            user = %origin.user, client = %origin.client, peer = %origin.peer,
+            vhost = %inbox.connection.vhost, why, "an administrative act"
+        );
         inbox.notice(Notice::Closed(Error::new(ErrorKind::Unavailable, why)));
         true
     }

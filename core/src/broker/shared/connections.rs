@@ -118,6 +118,11 @@ impl Connections {
         self.open.lock().get(&number)?.inbox.upgrade()
     }
 
+    /// Deliveries of level 0 that connections which have left did not read in time.
+    pub fn gone_direct_dropped(&self) -> u64 {
+        self.gone.lock().values().map(|sum| sum.deliveries.direct_dropped).sum()
+    }
+
     /// How many are open.
     pub fn count(&self) -> usize {
         self.open.lock().len()

@@ -65,7 +65,7 @@ impl RefusedLogins {
         if has_line {
             tracing::warn!(
                 protocol, user, client, %peer, %listener, why,
-                "a login was refused: nobody is let in, and only this line says why"
+                "a login was refused: this client was not let in, and only this line says why"
             );
         }
     }

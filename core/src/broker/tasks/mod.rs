@@ -9,6 +9,7 @@
 //! | `load` | reads records back that dispatch has come to |
 //! | `relieve` | lets messages leave memory |
 //! | `disk_space` | watches the disk |
+//! | `slow_readers` | warns of deliveries that were dropped because nobody read them in time |
 //! | `sleepers` | keeps queues of subscribers that may be away within the disk |
 //! | `routes` | content routes begin; what an old one left is moved on |
 //! | `route_worker` `route_inputs` | consumes the queue of a content route; messages that wait there |
@@ -24,3 +25,4 @@ pub mod route_inputs;
 pub mod route_worker;
 pub mod routes;
 pub mod sleepers;
+pub mod slow_readers;

@@ -209,8 +209,8 @@ fn say_orphans(vhost: &Vhost, is_orphan: impl Fn(&Queue) -> bool) {
             let route = queue.name.strip_prefix(QUEUES).unwrap_or_default();
             tracing::warn!(
                 route, queue = %queue.name, messages,
-                "messages wait in the queue of a content route that is not configured (any more): stop the \
-                 broker and move them on with `crossdock route drain ROUTE --config FILE`"
+                "messages wait in the queue of a content route that is not configured (any more): move \
+                 them on with `crossdock ctl route drain ROUTE`"
             );
         }
     }

@@ -204,8 +204,11 @@ fn large_bodies_are_not_in_the_tail() {
     assert_eq!(shown(&message), "destination:/queue/q\ncontent-length:5000\n\n");
 }
 
+/// From which format, to which, how many messages, and how many of them lost which field.
+type Counted = (&'static str, &'static str, u64, Vec<(Field, u64)>);
+
 /// What was counted: converted, and the fields that were lost.
-fn counted(formats: &Formats) -> Vec<(&'static str, &'static str, u64, Vec<(Field, u64)>)> {
+fn counted(formats: &Formats) -> Vec<Counted> {
     let totals = formats.conversions().into_iter();
     totals.map(|total| (total.from, total.to, total.converted, total.lost)).collect()
 }
