@@ -131,7 +131,7 @@ async fn attend(
             Some(Order::Level(level)) => running.set_level(&level),
             Some(Order::Drain) => {
                 tracing::info!(
-                    "drained: no connections are taken any more, and open ones are told to end"
+                    "drained: no connections are taken any more; clients of open ones are asked to close"
                 );
                 desk.is_draining.store(true, Ordering::Release);
                 switch.send_replace(true);

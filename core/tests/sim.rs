@@ -3,7 +3,7 @@
 //!
 //! Laws: nothing is lost and nothing appears (in = ready + in flight + uncommitted + gone, record by record); what is
 //! delivered was the next one by the queue's order; no delivery without credit of the consumer and its pool; nothing
-//! expired is delivered; nobody waits who could be served; each record is settled once; a scan sees what is there and
+//! expired is delivered; nobody waits who could be served; each record is settled once; a scan sees each record and
 //! changes nothing; what is held is given to nobody; the queue counts what came and how it left as the model does, and
 //! balances.
 
@@ -421,7 +421,7 @@ impl World {
         }
     }
 
-    /// A scan sees what is there, in the queue's order, whatever the size of its slices.
+    /// A scan sees each record of the queue, in its order, whatever the size of its slices.
     fn look_through(&mut self) {
         let visible = |r: &Known| match r.is {
             Is::Ready => r.expires.is_none_or(|at| at > self.now),

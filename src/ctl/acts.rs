@@ -284,7 +284,10 @@ fn said(path: &str, answer: &Json) -> String {
         "move" => moved(answer),
         "log-level" => "set, until the configuration is read again\n".to_owned(),
         "reload" => format!("the configuration was read again: {} changes\n", count("changes")),
-        "drain" => "no connections are taken any more, and open ones are told to end\n".to_owned(),
+        "drain" => {
+            "no connections are taken any more, and the clients of open ones are asked to close\n"
+                .to_owned()
+        }
         "shutdown" => "the broker is stopping\n".to_owned(),
         _ => format!("{answer}\n"),
     }

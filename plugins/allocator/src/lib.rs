@@ -12,7 +12,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Blocks of at least so many bytes begin at a multiple of it.
+/// Alignment of every block of 16 bytes or more.
 const ALIGNED: usize = 16;
 
 /// mimalloc, which is asked for an alignment only where it is not what every block has. Asked for one, it searches

@@ -51,7 +51,7 @@ pub struct PeekPage {
 pub enum MoveTo {
     Queue(Name),
     /// Each to the address that it was published to before it was dead-lettered or a content route failed on it. It is
-    /// published there anew: all that is bound to the address now gets it.
+    /// published there a second time: each queue and session that is bound to the address now gets it.
     Origin,
 }
 

@@ -22,7 +22,7 @@ const BATCH: usize = 512;
 const WAITING_PART: usize = 8;
 const WAITING_MIN: usize = 8 << 20;
 const WAITING_MAX: usize = 256 << 20;
-/// What is waited for is counted in units of so many bytes.
+/// Bytes of a unit, in which the memory of waiting changes is counted.
 const UNIT: usize = 1 << 10;
 
 /// A value that is set, or cleared. Key and message are parts of the buffer that they were read from.

@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Messages of one slice, and bytes of them: one entry of the store has them all.
 const SLICE_MESSAGES: usize = 256;
 const SLICE_BYTES: u64 = 4 << 20;
-/// A move with a pace is made of about so many slices a second.
+/// Slices in each second of a move with a pace, about.
 const SLICES_A_SECOND: u32 = 4;
 
 /// A move under way.

@@ -180,7 +180,7 @@ mod tests {
         assert_eq!((after.sizes.count(), after.sizes.bytes), (2, 14));
         assert_eq!((all.count(), all.after(0, 9).len(), all.after(5, 9).len()), (1, 1, 0));
         assert!(all.get(5).is_some() && all.get(3).is_none());
-        assert!(all.inbox(5).is_none(), "nobody is there to be told");
+        assert!(all.inbox(5).is_none(), "connection 5 has no inbox");
     }
 
     #[test]

@@ -29,8 +29,8 @@ const SMALL_ROUTE: usize = 64;
 /// Receivers of all routes in a connection's table, at most: a connection that publishes nothing more keeps them alive
 /// until it ends.
 const RECEIVERS: usize = 1024;
-/// Of the routes that others have found, one in so many takes a place from another that is up to date. Whoever
-/// publishes to more addresses than there are places finds none here, and would change every place for nothing.
+/// Of the routes that others have found, one of eight takes a place from another that is up to date. Whoever publishes
+/// to more addresses than there are places finds none here, and would change every place for nothing.
 const REPLACED_EVERY: u32 = 8;
 
 /// A route, and what it was resolved at.

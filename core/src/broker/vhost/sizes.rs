@@ -25,7 +25,7 @@ pub struct SizeTotals {
 }
 
 impl Sizes {
-    /// A message came that has a body of so many bytes.
+    /// Counts a message whose body has `bytes` bytes.
     #[inline]
     pub fn note(&self, bytes: usize) {
         let above = BOUNDS.iter().filter(|bound| bytes > **bound as usize).count();
