@@ -63,6 +63,6 @@ pub use message::{
 pub use protocol::{Accepted, Drain, PeerCertificate, Protocol, San, Sniff};
 pub use rights::{Action, Coverage, NameRegexes, Pattern, Rights, RightsText, TopicRegexes};
 pub use subscription::{
-    CameBy, ConsumerId, Credit, Cursor, Delivery, DeliveryTotals, Depth, LeftAs, LeftBy, Outcome,
-    QueueTotals, Side, Tally,
+    ByConsumer, CameBy, ConsumerId, Credit, Cursor, Delivery, DeliveryTotals, Depth, LeftAs,
+    LeftBy, Outcome, QueueTotals, Side, Tally,
 };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// Bytes of a page in memory with room for that many records.
 pub(super) fn hot_bytes(room: usize) -> usize {
-    room * size_of::<Option<Record>>() + 4 * size_of::<usize>() + 2 * ALLOCATION
+    room * size_of::<Option<Record>>() + ALLOCATION
 }
 
 /// Bytes that pages take. A log that was told of no budget counts for nobody.

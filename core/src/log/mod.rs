@@ -1,9 +1,10 @@
 //! Keeping, pure: what a queue is declared with, and the records it holds.
 //!
 //! A log is pages of records in offset order. Offsets are dense and never reused; a record leaves when it is settled
-//! or moved, its place stays empty, and a page goes when nothing in it lives.
+//! or moved, its place stays empty while an older one lives in its page, and a page goes when nothing in it lives.
 
 mod cold;
+mod hot;
 mod memory;
 mod page;
 mod record;

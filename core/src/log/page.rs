@@ -2,11 +2,10 @@
 
 use super::Offset;
 use super::cold::Cold;
+use super::hot::Hot;
 use super::memory::{PageMemory, hot_bytes};
 use super::record::{Place, Record, RecordState};
-use crate::exchange::{BindingTag, Tags};
 use crate::message::Budget;
-use crate::message::cost::ALLOCATION;
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -19,16 +18,8 @@ const PLACES_MIN: usize = 64;
 enum Page {
     /// Nothing in it lives.
     Gone,
-    Hot(Box<Hot>),
+    Hot(Hot),
     Cold(Box<Cold>),
-}
-
-#[derive(Debug, Default)]
-struct Hot {
-    slots: Vec<Option<Record>>,
-    live: usize,
-    /// Bytes of tags that only this page has.
-    tags: usize,
 }
 
 impl Page {
@@ -52,49 +43,6 @@ fn note_hot(hot_pages: &mut VecDeque<u64>, number: u64) {
             }
         }
         _ => hot_pages.push_back(number),
-    }
-}
-
-impl Hot {
-    fn of(page: &Cold) -> Box<Self> {
-        let mut hot = Box::new(Self::default());
-        hot.slots.reserve_exact(page.live as usize);
-        let mut last = Tags::default();
-        for (slot, mut record) in page.records() {
-            match record.tags.as_slice() {
-                [] => {}
-                tags if tags == last.as_slice() => record.tags = last.clone(),
-                tags => {
-                    hot.tags += size_of_val(tags) + 2 * size_of::<BindingTag>() + ALLOCATION;
-                    last = record.tags.clone();
-                }
-            }
-            hot.slots.resize_with(slot, || None);
-            hot.slots.push(Some(record));
-            hot.live += 1;
-        }
-        hot
-    }
-
-    fn records(&self) -> impl Iterator<Item = (usize, &Record)> {
-        self.slots.iter().enumerate().filter_map(|(slot, record)| Some((slot, record.as_ref()?)))
-    }
-
-    /// Bytes that it takes in memory.
-    fn memory(&self) -> usize {
-        hot_bytes(self.slots.capacity()) + self.tags
-    }
-
-    /// All that lives in it is stored, is not in memory, and waits or is `with_consumers`.
-    fn rests(&self, with_consumers: bool) -> bool {
-        self.records().all(|(_, record)| {
-            let is_still = match record.state {
-                RecordState::Ready => true,
-                RecordState::InFlight(_) => with_consumers,
-                RecordState::Uncommitted | RecordState::PendingRemoval => false,
-            };
-            record.message.is_none() && record.place.is_some() && is_still
-        })
     }
 }
 
@@ -175,20 +123,11 @@ impl Log {
         let slot = (offset.0 % PAGE_RECORDS) as usize;
         let Some(page) = self.page_for(offset.0 / PAGE_RECORDS) else { return false };
         let (size, expires) = (record.size, record.expires.is_some());
-        let room = page.slots.capacity();
-        if slot >= page.slots.len() {
-            if slot > page.slots.len() {
-                page.slots.resize_with(slot, || None);
-            }
-            page.slots.push(Some(record));
-        } else {
-            match page.slots.get_mut(slot) {
-                Some(free @ None) => *free = Some(record),
-                _ => return false,
-            }
+        let room = page.room();
+        if !page.put(slot, record) {
+            return false;
         }
-        page.live += 1;
-        let room_now = page.slots.capacity();
+        let room_now = page.room();
         if room_now != room {
             self.memory.hot(hot_bytes(room), hot_bytes(room_now));
         }
@@ -224,7 +163,7 @@ impl Log {
         }
         self.count_places(places);
         if let Some(page @ Page::Gone) = self.pages.get_mut(index) {
-            *page = Page::Hot(Box::default());
+            *page = Page::Hot(Hot::default());
             note_hot(&mut self.hot, number);
             self.memory.hot(0, hot_bytes(0));
         }
@@ -308,7 +247,7 @@ impl Log {
     #[inline]
     pub fn get_mut(&mut self, offset: Offset) -> Option<&mut Record> {
         let index = self.index(offset)?;
-        self.hot(index)?.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?.as_mut()
+        self.hot(index)?.get_mut((offset.0 % PAGE_RECORDS) as usize)
     }
 
     /// Takes a record out; its page goes with its last one.
@@ -325,13 +264,8 @@ impl Log {
     ) -> Option<Record> {
         let index = self.index(offset)?;
         let page = self.hot(index)?;
-        let slot = page.slots.get_mut((offset.0 % PAGE_RECORDS) as usize)?;
-        if !slot.as_ref().is_some_and(wanted) {
-            return None;
-        }
-        let record = slot.take()?;
-        page.live -= 1;
-        let is_empty = page.live == 0;
+        let record = page.take_if((offset.0 % PAGE_RECORDS) as usize, wanted)?;
+        let is_empty = page.live() == 0;
         self.live -= 1;
         self.bytes -= u64::from(record.size);
         self.expiring -= u64::from(record.expires.is_some());
@@ -375,10 +309,8 @@ impl Log {
         while at < self.next {
             let index = (at / PAGE_RECORDS - self.first) as usize;
             if let Some(page) = self.hot(index) {
-                let slot = (at % PAGE_RECORDS) as usize;
-                let rest = page.slots.get(slot..).unwrap_or_default();
-                if let Some(skip) = rest.iter().position(Option::is_some) {
-                    return Some(Offset(at + skip as u64));
+                if let Some(slot) = page.first_from((at % PAGE_RECORDS) as usize) {
+                    return Some(Offset(at / PAGE_RECORDS * PAGE_RECORDS + slot as u64));
                 }
             }
             at = (at / PAGE_RECORDS + 1) * PAGE_RECORDS;
@@ -421,10 +353,8 @@ impl Log {
             let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
             let Some(Page::Hot(hot)) = self.pages.get_mut(index) else { continue };
             let bytes = hot.memory();
-            for (slot, record) in hot.slots.iter_mut().enumerate() {
-                if let Some(record) = record {
-                    see(bytes, Offset(number * PAGE_RECORDS + slot as u64), record);
-                }
+            for (slot, record) in hot.records_mut() {
+                see(bytes, Offset(number * PAGE_RECORDS + slot as u64), record);
             }
         }
         self.hot.get(start + count).copied()
@@ -453,7 +383,7 @@ impl Log {
             let Some(page) = self.pages.get_mut(index) else { continue };
             let Page::Hot(hot) = page else { continue };
             let bytes = hot.memory();
-            if hot.live == 0 {
+            if hot.live() == 0 {
                 self.drop_page(index);
             } else if hot.rests(with_consumers)
                 && let Some(cold) = Cold::write_with_consumers(hot.records())

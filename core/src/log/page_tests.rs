@@ -1,6 +1,7 @@
 //! Tests of pages.
 
 use super::*;
+use crate::exchange::{BindingTag, Tags};
 use crate::message::Account;
 use crate::message::Timestamp;
 
@@ -168,4 +169,40 @@ fn what_pages_take_is_counted() {
     check(&log);
     drop(log);
     assert_eq!((budget.used(Account::Waiting), budget.used(Account::Kept)), (0, 0));
+}
+
+#[test]
+fn what_passes_through_takes_the_room_of_what_is_there() {
+    let budget = Arc::new(Budget::new(1 << 30, 1 << 30));
+    let mut log = Log::default();
+    log.charge_to(&budget);
+    let there = 3;
+    for n in 0..PAGE_RECORDS / 2 {
+        assert_eq!(log.push(record(1)), Offset(n));
+        if let Some(gone) = n.checked_sub(there) {
+            assert_eq!(log.first_from(Offset(0)), Some(Offset(gone)));
+            log.remove(Offset(gone)).expect("living");
+        }
+        assert!(log.get(Offset(n)).is_some() && log.get(Offset(n + 1)).is_none());
+    }
+    let room = budget.used(Account::Waiting);
+    assert!(room <= hot_bytes(8), "{room} bytes for {there} records");
+    let mut seen = Vec::new();
+    log.visit_hot((0, 1), |_, offset, _| seen.push(offset));
+    assert_eq!(seen, (PAGE_RECORDS / 2 - there..PAGE_RECORDS / 2).map(Offset).collect::<Vec<_>>());
+    seen.into_iter().rev().for_each(|offset| _ = log.remove(offset).expect("living"));
+    // The rest of the page is used, and what recovery puts in front of it, too.
+    log.skip_to(Offset(PAGE_RECORDS - 3));
+    assert_eq!(log.push(record(1)), Offset(PAGE_RECORDS - 3));
+    assert!(log.put(Offset(PAGE_RECORDS - 9), record(2)) && log.put(Offset(7), record(4)));
+    assert!(!log.put(Offset(7), record(8)) && log.put(Offset(8), record(8)));
+    let living: Vec<Offset> = [7, 8, PAGE_RECORDS - 9, PAGE_RECORDS - 3].map(Offset).into();
+    let mut seen = Vec::new();
+    log.visit(Offset(0), |offset, _| {
+        seen.push(offset);
+        ControlFlow::Continue(())
+    });
+    assert_eq!((seen, log.bytes()), (living.clone(), 15));
+    living.into_iter().for_each(|offset| _ = log.remove(offset).expect("living"));
+    assert_eq!((log.len(), log.next()), (0, Offset(PAGE_RECORDS - 2)));
 }

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -69,8 +70,23 @@ impl fmt::Debug for Name {
 }
 
 /// A routing key or a binding's pattern, see the module's text. Bytes: keys need not be UTF-8.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Eq, PartialOrd, Ord, Default)]
 pub struct Key(Bytes);
+
+impl PartialEq for Key {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        // Empty ones are nowhere: the C library's comparison with masked vectors takes about 80 ns for them on some
+        // processors.
+        self.0.len() == other.0.len() && (self.0.is_empty() || self.0 == other.0)
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl Key {
     /// A key from its text in the form that its exchange wants.

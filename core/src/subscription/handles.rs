@@ -1,8 +1,12 @@
 //! A map by consumer. Queues with few consumers are by far the most: up to [`FEW`] stand in a list, which is read
-//! faster than a hash; more are hashed.
+//! faster than a hash; more are hashed. The only one stands in the map itself, beside what else its queue needs for a
+//! message: one place in memory less to wait for, where there are many queues.
 
 use super::Handle;
-use rustc_hash::FxHashMap;
+use super::by_consumer::InOrder;
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 /// Entries up to which a list is kept.
 const FEW: usize = 8;
@@ -10,14 +14,14 @@ const FEW: usize = 8;
 /// Values by handle.
 #[derive(Debug)]
 pub struct HandleMap<V> {
-    few: Vec<(Handle, V)>,
+    few: SmallVec<[(Handle, V); 1]>,
     /// All of them, while there are more.
-    many: FxHashMap<Handle, V>,
+    many: HashMap<Handle, V, BuildHasherDefault<InOrder>>,
 }
 
 impl<V> Default for HandleMap<V> {
     fn default() -> Self {
-        Self { few: Vec::new(), many: FxHashMap::default() }
+        Self { few: SmallVec::new(), many: HashMap::default() }
     }
 }
 

@@ -4,7 +4,7 @@
 //! | file | question |
 //! |---|---|
 //! | `ready` | which record is next |
-//! | `consumers` `line` `handles` | who may have it, and whose turn it is |
+//! | `consumers` `line` `handles` `by_consumer` | who may have it, and whose turn it is |
 //! | `buckets` | what belongs together goes to one consumer |
 //! | `flight` | what a consumer has |
 //! | `pool` | credit that consumers of a session share |
@@ -16,6 +16,7 @@
 //! | `settle` `pending` | what consumers say of what they got; what was rejected and is to be read back first |
 
 mod buckets;
+mod by_consumer;
 mod consumers;
 mod counts;
 mod dispatch;
@@ -31,6 +32,7 @@ mod relief;
 mod scan;
 mod settle;
 
+pub use by_consumer::ByConsumer;
 pub use consumers::{Attached, Consumers, Handle};
 pub use counts::{
     CameBy, Deliveries, DeliveryTotals, Depth, Gauges, Handed, LeftAs, LeftBy, QueueCounts,

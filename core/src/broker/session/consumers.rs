@@ -6,7 +6,7 @@ use crate::broker::vhost::queue::Queue;
 use crate::exchange::LogId;
 use crate::message::cost::{ALLOCATION, MAP_ENTRY};
 use crate::message::{Account, Budget, Charge};
-use crate::subscription::{Attached, ConsumerId, Handle, Pool};
+use crate::subscription::{Attached, ByConsumer, ConsumerId, Handle, Pool};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) const CONSUMER_BYTES: usize = size_of::<Attached>()
 /// The consumers of a session, and the credit they share.
 #[derive(Default)]
 pub(super) struct SessionConsumers {
-    by_id: FxHashMap<ConsumerId, Attachment>,
+    by_id: ByConsumer<Attachment>,
     by_lane: BTreeSet<(LaneId, ConsumerId)>,
     /// Consumers of single gets that have something to settle.
     getters: FxHashMap<(LaneId, LogId), ConsumerId>,

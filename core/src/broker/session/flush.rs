@@ -12,6 +12,7 @@ use crate::broker::vhost::connection::LaneEvent;
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
+use crate::broker::vhost::route_cache::Resolved;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Account, Message};
 use smallvec::SmallVec;
@@ -431,8 +432,8 @@ impl Session {
         };
         let (taken, index, confirmed) =
             match self.route(context, &message, confirm || terms == Terms::Refusable) {
-                Ok(route) => {
-                    let taken = self.turn.publish(context, &message, &route, terms);
+                Ok(resolved) => {
+                    let taken = self.turn.publish(context, &message, &resolved.route, terms);
                     waiting.note_lane(taken.index, lane);
                     let is_unroutable = |turn: &Turn| {
                         let refusal = turn.refusal(taken.index);
@@ -503,7 +504,7 @@ impl Session {
         context: Context<'_>,
         message: &Message,
         is_answered: bool,
-    ) -> Result<Arc<Route>, Error> {
+    ) -> Result<Arc<Resolved>, Error> {
         let address = message.address();
         let caches = (&context.vhost.routes, &context.vhost.generations);
         let retains = context.retains(message) && !self.turn.all_or_nothing;
@@ -536,10 +537,13 @@ impl Session {
             return Err(why);
         }
         self.turn.worked(route.steps / STEPS_OF_AN_EFFECT);
-        let route = Arc::new(route);
-        if cacheable && !retains {
-            self.routes.put(address, (stamp, &route), caches);
+        let remembers = cacheable && !retains;
+        // A copy: the key may be a part of a read buffer.
+        let address = if remembers { address.detached() } else { address.clone() };
+        let resolved = Arc::new(Resolved { address, stamp, route });
+        if remembers {
+            self.routes.put(&resolved, caches);
         }
-        Ok(route)
+        Ok(resolved)
     }
 }

@@ -13,7 +13,7 @@ use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
-use crate::broker::vhost::route_cache::RouteTable;
+use crate::broker::vhost::route_table::RouteTable;
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
 use crate::log::Offset;
 use crate::message::{Charge, Key, Name, Origin};

@@ -2,7 +2,8 @@
 
 use crate::exchange::filter::{self, Word};
 use crate::message::{Key, SEPARATOR};
-use std::hash::{BuildHasher, RandomState};
+use foldhash::fast::RandomState;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Classes of first words: so few of them share one that temporary queues which come and go leave most routes alone.
@@ -14,6 +15,7 @@ const CLASSES: usize = 1024;
 pub struct Generations {
     words: Box<[AtomicU64; CLASSES]>,
     wild: AtomicU64,
+    /// Clients choose the words, so the hash has a seed; it is asked for each publish to one of many addresses.
     hasher: RandomState,
 }
 
@@ -29,7 +31,7 @@ impl Generations {
     /// Nothing has changed yet.
     pub fn new() -> Self {
         let words = Box::new(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { words, wild: AtomicU64::new(0), hasher: RandomState::new() }
+        Self { words, wild: AtomicU64::new(0), hasher: RandomState::default() }
     }
 
     fn count_of(&self, class: usize) -> &AtomicU64 {

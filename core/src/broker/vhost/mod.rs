@@ -5,7 +5,8 @@
 //! | `host` | a virtual host: what is declared, behind one lock |
 //! | `topology` | exchanges, queues, named sessions and their bindings |
 //! | `walk` `route` | from an address to its targets |
-//! | `route_cache` `generations` | routes that are remembered; when one is out of date |
+//! | `route_cache` `route_table` | routes that are remembered: for all connections, and by one of them |
+//! | `generations` | when a remembered route is out of date |
 //! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
 //! | `inbox` | what waits for one connection |
 //! | `connection` `sizes` | a connection as operators see it: who it is, its lanes and consumers, and what passed |
@@ -36,6 +37,7 @@ pub mod queue;
 pub mod route;
 pub mod route_cache;
 pub mod route_counters;
+pub mod route_table;
 pub mod seats;
 pub mod sizes;
 pub mod topology;

@@ -7,6 +7,7 @@ use super::named::Named;
 use super::queue::Queue;
 use crate::exchange::{BindingTag, LogId, SessionId, Tags};
 use crate::message::Message;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Where a key leads, as far as it depends on bindings only.
@@ -14,7 +15,8 @@ use std::sync::Arc;
 pub struct Route {
     /// Where it begins.
     pub exchange: Option<Arc<ExchangeCounts>>,
-    pub queues: Vec<Arc<Queue>>,
+    /// The only one, as nearly always, stands here itself.
+    pub queues: SmallVec<[Arc<Queue>; 1]>,
     pub sessions: Vec<SessionHit>,
     /// Content routes that watch the address or one of the queues.
     pub content: Vec<ContentHit>,

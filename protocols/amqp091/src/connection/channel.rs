@@ -62,28 +62,28 @@ impl LastAddress {
     /// The address, when the names are those of the last publish and that was in this turn.
     pub fn get(&self, publish: &Publish, turn: u64) -> Option<Address> {
         let same = self.turn == turn
-            && self.exchange == publish.exchange
-            && self.routing_key == publish.routing_key;
+            && is_same(&self.exchange, &publish.exchange)
+            && is_same(&self.routing_key, &publish.routing_key);
         same.then(|| self.address.clone())
     }
 
     /// True when the exchange was looked up in this turn, and existed.
     pub fn knows_exchange(&self, exchange: &[u8], turn: u64) -> bool {
-        self.turn == turn && self.exchange == exchange
+        self.turn == turn && is_same(&self.exchange, exchange)
     }
 
     /// Makes and notes the address of a publish whose exchange was looked up.
     pub fn set(&mut self, publish: &Publish, turn: u64, topic_exchange: &Name) -> Address {
-        if self.exchange != publish.exchange || self.turn == 0 {
+        if self.turn == 0 || !is_same(&self.exchange, &publish.exchange) {
             // Copies: a slice would keep its whole read buffer.
             self.exchange = Bytes::copy_from_slice(&publish.exchange);
             self.routing_key = Bytes::copy_from_slice(&publish.routing_key);
             let exchange = Name::from(&*String::from_utf8_lossy(&self.exchange));
             self.address = address::published(exchange, &self.routing_key, topic_exchange);
-        } else if self.routing_key != publish.routing_key {
+        } else if !is_same(&self.routing_key, &publish.routing_key) {
             self.routing_key = Bytes::copy_from_slice(&publish.routing_key);
             // The exchange of a reply-topic key is not the one that was named.
-            let named = match self.exchange.is_empty() {
+            let named = match self.exchange.is_empty() && !self.address.exchange.is_empty() {
                 true => Name::default(),
                 false => self.address.exchange.clone(),
             };
@@ -92,6 +92,13 @@ impl LastAddress {
         self.turn = turn;
         self.address.clone()
     }
+}
+
+/// Names are the same. Two empty ones are not compared: they are nowhere, and the C library's comparison with masked
+/// vectors, though it reads nothing there, takes about 80 ns for that on some processors. Most publishes name the
+/// default exchange.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
 }
 
 /// A consumer as its channel sees it.

@@ -40,8 +40,8 @@ use bytes::BytesMut;
 use channel::{Channels, Confirms, Mode, Slot};
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{
-    Accepted, Broker, ConsumerId, Error, ErrorKind, Events, LaneId, Name, PoolId, Session,
-    Timestamp,
+    Accepted, Broker, ByConsumer, ConsumerId, Error, ErrorKind, Events, LaneId, Name, PoolId,
+    Session, Timestamp,
 };
 use crossdock_net::{Dialect, Entrance, Line, Lost, Ready};
 use deliver::Subscriber;
@@ -211,7 +211,7 @@ struct Connection {
     lanes: FxHashMap<LaneId, u16>,
     /// Confirms to come for channels that are gone, by their former lane.
     stale_confirms: FxHashMap<LaneId, u64>,
-    subscribers: FxHashMap<ConsumerId, Subscriber>,
+    subscribers: ByConsumer<Subscriber>,
     /// Pools of closed channels, for channels to come.
     spare_pools: Vec<PoolId>,
     settles: Settles,
@@ -251,7 +251,7 @@ impl Connection {
             channels: Channels::default(),
             lanes: FxHashMap::default(),
             stale_confirms: FxHashMap::default(),
-            subscribers: FxHashMap::default(),
+            subscribers: ByConsumer::default(),
             spare_pools: Vec::new(),
             settles: Settles::default(),
             held_commit: None,

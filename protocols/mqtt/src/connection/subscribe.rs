@@ -9,10 +9,10 @@ use crate::options::Options;
 use crate::state::memo;
 use bytes::{BufMut, Bytes, BytesMut};
 use crossdock_core::{
-    Bind, BindTarget, BindingTag, Consumer, ConsumerId, ConsumerSource, Credit, Error, ErrorKind,
-    Key, Life, Memo, Name, OnDetach, QueueSpec, Replay, Session,
+    Bind, BindTarget, BindingTag, ByConsumer, Consumer, ConsumerId, ConsumerSource, Credit, Error,
+    ErrorKind, Key, Life, Memo, Name, OnDetach, QueueSpec, Replay, Session,
 };
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl QueueSubscription {
 pub(super) struct Subscriptions {
     filters: FxHashSet<Key>,
     /// Those that consume a queue.
-    active: FxHashMap<ConsumerId, QueueSubscription>,
+    active: ByConsumer<QueueSubscription>,
     /// The filters of `active`.
     by_filter: BTreeMap<Bytes, ConsumerId>,
     /// Those whose queue cannot be consumed from at the moment, by filter.

@@ -6,7 +6,7 @@
 use crate::codec::{Command, Version, Writer, decimal};
 use crate::mapping::AckMode;
 use bytes::{BufMut, Bytes, BytesMut};
-use crossdock_core::{ConsumerId, Delivery, Name, Offset, Origin};
+use crossdock_core::{ByConsumer, ConsumerId, Delivery, Name, Offset, Origin};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -140,7 +140,7 @@ pub(super) struct Subscribed<'a> {
 pub(super) struct Subscriptions {
     session: u64,
     version: Version,
-    active: FxHashMap<ConsumerId, Subscription>,
+    active: ByConsumer<Subscription>,
     ids: FxHashMap<String, ConsumerId>,
     /// Number of the last delivery.
     issued: u64,
@@ -150,7 +150,7 @@ pub(super) struct Subscriptions {
 
 impl Subscriptions {
     pub(super) fn new(session: u64, version: Version) -> Self {
-        let (active, ids) = (FxHashMap::default(), FxHashMap::default());
+        let (active, ids) = (ByConsumer::default(), FxHashMap::default());
         Self { session, version, active, ids, issued: 0, bytes: 0 }
     }
 
