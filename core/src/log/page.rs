@@ -308,10 +308,10 @@ impl Log {
         let mut at = from.0.max(self.first * PAGE_RECORDS);
         while at < self.next {
             let index = (at / PAGE_RECORDS - self.first) as usize;
-            if let Some(page) = self.hot(index) {
-                if let Some(slot) = page.first_from((at % PAGE_RECORDS) as usize) {
-                    return Some(Offset(at / PAGE_RECORDS * PAGE_RECORDS + slot as u64));
-                }
+            if let Some(page) = self.hot(index)
+                && let Some(slot) = page.first_from((at % PAGE_RECORDS) as usize)
+            {
+                return Some(Offset(at / PAGE_RECORDS * PAGE_RECORDS + slot as u64));
             }
             at = (at / PAGE_RECORDS + 1) * PAGE_RECORDS;
         }
