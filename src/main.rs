@@ -74,9 +74,15 @@ const SHUTDOWN_TIME: Duration = Duration::from_millis(50);
 /// Time after which worker threads that have nothing to do give back what they had for it.
 const WAKE_EVERY: Duration = Duration::from_secs(1);
 
+/// What `crossdock --version` prints.
+const VERSION: &str = match cfg!(feature = "planted-fault") {
+    false => env!("CARGO_PKG_VERSION"),
+    true => concat!(env!("CARGO_PKG_VERSION"), " with a planted fault: for tests only"),
+};
+
 /// Multi-protocol message broker and integration hub.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version = VERSION, about)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,

@@ -31,6 +31,8 @@ pub mod log;
 #[cfg(any(test, feature = "test-store"))]
 pub mod memory;
 pub mod message;
+#[cfg(feature = "planted-fault")]
+mod planted_fault;
 pub mod protocol;
 pub mod rights;
 pub mod store;

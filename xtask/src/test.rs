@@ -3,7 +3,7 @@
 
 use crate::clients::{self, Found};
 use crate::report::Report;
-use crate::{binary, cargo, command, gate, guests, installed};
+use crate::{binary, cargo, command, gate, guests, installed, target};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -21,6 +21,9 @@ pub fn test(full: bool) -> Result<ExitCode> {
     let build = ["build", "--release", "--bin", "crossdock", "--features", "black-box"];
     if report.step("release build", &mut cargo(&build)) {
         black_box(&mut report, full);
+        if full {
+            planted_fault(&mut report);
+        }
         packages(&mut report, full);
         instructions(&mut report);
     }
@@ -42,6 +45,18 @@ fn unit_tests(report: &mut Report, full: bool) {
         let mut stories = cargo(&stories);
         stories.env("STORE_SEEDS", "100000").args(["--", "--nocapture"]);
         report.step("a hundred thousand stories of the store", &mut stories);
+    }
+}
+
+/// A program that counts one settlement too few is found out by its own audit. It is built into a folder of its own, so
+/// that nobody takes it for the program.
+fn planted_fault(report: &mut Report) {
+    let folder = target().join("planted-fault");
+    let build = ["build", "--bin", "crossdock", "--features", "planted-fault", "--target-dir"];
+    if report.step("build with a planted fault", cargo(&build).arg(&folder)) {
+        let mut tests = black_box_tests(&["--ignored", "planted_fault::"]);
+        tests.env("CROSSDOCK_BIN", folder.join("debug").join("crossdock"));
+        report.step("the audit finds the planted fault", &mut tests);
     }
 }
 

@@ -3,6 +3,8 @@
 use super::{Attached, Departure, Effects, Handle, LeftBy, Outcome, Side, Subscription, bump};
 use crate::log::{Offset, Place, Record, RecordState};
 use crate::message::{Message, Reason};
+#[cfg(feature = "planted-fault")]
+use crate::planted_fault;
 use std::sync::Arc;
 
 impl Subscription {
@@ -27,6 +29,8 @@ impl Subscription {
         }
         if let Outcome::Accepted = outcome {
             let durable = (out.settled.len() - stored_before) as u64;
+            #[cfg(feature = "planted-fault")]
+            self.counts.left(Side::Durable, LeftBy::Consumed, planted_fault::correction(durable));
             self.counts.left(Side::Durable, LeftBy::Consumed, durable);
             self.counts.left(Side::Transient, LeftBy::Consumed, u64::from(count) - durable);
         }
