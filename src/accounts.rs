@@ -7,6 +7,7 @@ pub mod command;
 mod import;
 
 use crate::config::{Loaded, Mistake};
+use crate::output::{complain, say};
 use crate::plan::Plan;
 use crate::{SHUTDOWN_TIME, Sources, serve, wiring};
 use acts::{Held, Mistakes, shown};
@@ -57,7 +58,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("cannot remove the folder {}: {error}", self.0.display());
+            complain!("cannot remove the folder {}: {error}", self.0.display());
         }
     }
 }
@@ -118,7 +119,7 @@ pub fn session(command: SessionCommand) -> Result<ExitCode, Mistakes> {
         SessionCommand::List { sources } => at_rest(&sources, Needs::Store, async |broker, _| {
             for one in broker.session_owners() {
                 let (vhost, session) = (shown(&one.vhost), shown(&one.session));
-                println!("{vhost} {session} {}", shown(&one.user));
+                say!("{vhost} {session} {}", shown(&one.user));
             }
             Ok(())
         })?,
@@ -198,13 +199,13 @@ fn actor() -> Actor {
 
 /// Prints what was done.
 fn say(done: Result<String, Mistakes>) -> Result<(), Mistakes> {
-    done.map(|text| println!("{text}"))
+    done.map(|text| say!("{text}"))
 }
 
 /// Reads a password from standard input.
 fn new_secrets() -> Result<Secrets, Mistakes> {
     if std::io::stdin().is_terminal() {
-        eprintln!("type the password and press Enter; it is shown while you type");
+        complain!("type the password and press Enter; it is shown while you type");
     }
     let secrets = read_password(std::io::stdin().lock()).and_then(|new| Secrets::make(&new));
     secrets.map_err(|error| vec![Mistake::of_option("", error.detail())])
@@ -218,13 +219,13 @@ async fn list(broker: &Broker, _: &Loaded) -> Result<(), Mistakes> {
         };
         let words = Held::of(&account).words();
         let secrets = if words.is_empty() { "no password".to_owned() } else { words.join(", ") };
-        println!("{} ({source}): {secrets}", shown(&account.name));
+        say!("{} ({source}): {secrets}", shown(&account.name));
         if !account.tags.is_empty() {
             let tags: Vec<String> = account.tags.iter().map(|tag| shown(tag)).collect();
-            println!("  tags: {}", tags.join(" "));
+            say!("  tags: {}", tags.join(" "));
         }
         for (vhost, rights) in &account.vhosts {
-            println!("  in {}:{}", shown(vhost), rights_line(rights.text()));
+            say!("  in {}:{}", shown(vhost), rights_line(rights.text()));
         }
     }
     Ok(())
@@ -280,10 +281,10 @@ async fn chown(broker: &Broker, loaded: &Loaded, order: &ChownOrder) -> Result<(
         let place = (&one.vhost, &*one.session);
         let given = broker.give_session(&actor(), place, &user.as_str().into()).await;
         given.map_err(|error| mistake(error.detail().to_owned()))?;
-        println!("session {} is {}'s now", shown(&one.session), shown(user));
+        say!("session {} is {}'s now", shown(&one.session), shown(user));
     }
     if sessions.is_empty() {
-        println!("there are no such sessions: nothing is changed");
+        say!("there are no such sessions: nothing is changed");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `crossdock store backup` and `crossdock store restore`.
 
 use crate::config::{Loaded, Mistake};
+use crate::output::{complain, say};
 use crate::{EXIT_MISTAKES, Sources, wiring};
 use clap::Args;
 use std::path::PathBuf;
@@ -47,28 +48,31 @@ pub fn backup(order: &BackupOrder) -> Result<ExitCode, Vec<Mistake>> {
     let made = match wiring::backup(&store, &order.dir, options) {
         Ok(made) => made,
         Err(error) => {
-            eprintln!("there is no new backup: {error}");
+            complain!("there is no new backup: {error}");
             return Ok(ExitCode::from(EXIT_MISTAKES));
         }
     };
     let copied = &made.copied;
-    println!(
+    say!(
         "{}: a backup of all that was stored up to entry {}",
         made.folder.display(),
         copied.upto.0
     );
-    println!(
+    say!(
         "{} files of {} bytes copied and checked, {} of {} bytes shared with the backup before",
-        copied.copied_files, copied.copied_bytes, copied.reused_files, copied.reused_bytes
+        copied.copied_files,
+        copied.copied_bytes,
+        copied.reused_files,
+        copied.reused_bytes
     );
     for folder in &made.removed {
-        println!("{}: removed", folder.display());
+        say!("{}: removed", folder.display());
     }
     for finding in &copied.damage {
-        eprintln!("the store is damaged, and so is the backup: {finding}");
+        complain!("the store is damaged, and so is the backup: {finding}");
     }
     if let Some(why) = &made.not_removed {
-        eprintln!("the backup is made, but an old one could not be removed: {why}");
+        complain!("the backup is made, but an old one could not be removed: {why}");
     }
     let is_well = copied.damage.is_empty() && made.not_removed.is_none();
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
@@ -83,11 +87,11 @@ pub fn restore(order: &RestoreOrder) -> Result<ExitCode, Vec<Mistake>> {
     let restored = match wiring::restore(&order.dir, &store, options) {
         Ok(restored) => restored,
         Err(error) => {
-            eprintln!("{error}");
+            complain!("{error}");
             return Ok(ExitCode::from(EXIT_MISTAKES));
         }
     };
-    println!(
+    say!(
         "{}: restored from {}, up to entry {}, {} bytes",
         store.display(),
         restored.backup.display(),
@@ -95,13 +99,13 @@ pub fn restore(order: &RestoreOrder) -> Result<ExitCode, Vec<Mistake>> {
         restored.bytes
     );
     if let Some(aside) = &restored.aside {
-        println!(
+        say!(
             "{}: the store that was there before; remove it when nobody needs it",
             aside.display()
         );
     }
     for finding in &restored.damage {
-        eprintln!("the backup is damaged, and so is the store: {finding}");
+        complain!("the backup is damaged, and so is the store: {finding}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,12 @@
 //! `crossdock store verify` and `crossdock store dump`: show operators what a store holds. Nothing is changed.
 
+use crate::output::{self, complain, say};
 use crate::wiring::{self, Protocols};
 use crossdock_core::broker::{Stored, dump as stored_messages};
 use crossdock_core::carry::{self, Carry, Slots};
 use crossdock_core::fate::Losses;
 use crossdock_core::{Error, ErrorKind, Formats, Message, Name, ReplyTo};
 use serde_json::{Map, Value, json};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +15,9 @@ const EXIT_FOUND: u8 = 1;
 /// Exit code: the store cannot be read.
 const EXIT_UNREADABLE: u8 = 2;
 
+/// Bytes of lines that are printed together.
+const LINES_BYTES: usize = 64 << 10;
+
 /// The store's folder in a data directory; `dir` itself if it is the store's folder.
 fn folder(dir: &Path) -> PathBuf {
     let inner = dir.join("store");
@@ -22,19 +25,19 @@ fn folder(dir: &Path) -> PathBuf {
 }
 
 fn unreadable(dir: &Path, error: impl std::fmt::Display) -> ExitCode {
-    eprintln!("{}: {error}", dir.display());
+    complain!("{}: {error}", dir.display());
     ExitCode::from(EXIT_UNREADABLE)
 }
 
 /// Checks the store and prints the findings and counts.
 pub fn verify(dir: &Path) -> ExitCode {
     let dir = folder(dir);
-    let mut print = |finding: wiring::Finding| println!("{finding}");
+    let mut print = |finding: wiring::Finding| say!("{finding}");
     let report = match wiring::verify(&dir, &mut print) {
         Ok(report) => report,
         Err(error) => return unreadable(&dir, error),
     };
-    println!(
+    say!(
         "{} entries of {} bytes in {} segments of {} bytes, positions {} to {}",
         report.entries,
         report.bytes,
@@ -44,23 +47,21 @@ pub fn verify(dir: &Path) -> ExitCode {
         report.live.end.0.saturating_sub(1)
     );
     for (upto, bytes) in &report.snapshots {
-        println!("snapshot up to {} of {bytes} bytes", upto.0);
+        say!("snapshot up to {} of {bytes} bytes", upto.0);
     }
     if report.torn_bytes > 0 {
-        println!("{} bytes of an unfinished write at the end", report.torn_bytes);
+        say!("{} bytes of an unfinished write at the end", report.torn_bytes);
     }
     if report.in_use {
-        println!(
-            "a process has the store open: what it wrote during the check may be missing here"
-        );
+        say!("a process has the store open: what it wrote during the check may be missing here");
     }
     match report.damages {
         0 => {
-            println!("no damage");
+            say!("no damage");
             ExitCode::SUCCESS
         }
         damages => {
-            println!("damage: {damages} findings, {} damaged entries", report.damaged);
+            say!("damage: {damages} findings, {} damaged entries", report.damaged);
             ExitCode::from(EXIT_FOUND)
         }
     }
@@ -78,21 +79,27 @@ pub fn dump(dir: &Path, vhost: &str, queue: &str) -> ExitCode {
         Err(error) => return unreadable(&dir, error),
     };
     let formats = wiring::formats(&Protocols::default().all());
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut lines = String::new();
     let mut each = |stored: Stored| {
-        writeln!(out, "{}", line(queue, &stored, &formats))
-            .map_err(|error| Error::new(ErrorKind::Closed, error.to_string()))
+        lines.push_str(&format!("{}\n", line(queue, &stored, &formats)));
+        if lines.len() >= LINES_BYTES {
+            output::put(&std::mem::take(&mut lines));
+        }
+        match output::has_failed() {
+            true => Err(Error::new(ErrorKind::Closed, "nobody reads any further")),
+            false => Ok(()),
+        }
     };
     let dumped = runtime.block_on(stored_messages(&*store, (vhost, queue), &mut each));
-    let flushed = out.flush();
+    output::put(&lines);
     match dumped {
-        Ok(_) if flushed.is_ok() => ExitCode::SUCCESS,
+        // How it ends says what became of what was printed.
+        _ if output::has_failed() => ExitCode::SUCCESS,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("{}", error.detail());
+            complain!("{}", error.detail());
             ExitCode::from(EXIT_FOUND)
         }
         Err(error) => unreadable(&dir, error.detail()),
-        // The reader has closed the pipe: that is no error.
         Ok(_) => ExitCode::SUCCESS,
     }
 }

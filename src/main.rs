@@ -20,6 +20,7 @@ mod log_line;
 mod machine;
 mod notify;
 mod operations;
+mod output;
 mod pages;
 mod panics;
 mod places;
@@ -34,6 +35,7 @@ mod users;
 mod vhosts;
 mod wiring;
 
+use crate::output::{complain, say};
 use accounts::command::{SessionCommand, UserCommand};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -48,7 +50,7 @@ use plan::Plan;
 use routes::Purpose;
 use serve::{Start, Stopped};
 use std::fs::DirBuilder;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -234,7 +236,25 @@ struct Serve {
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let outcome = match CommandLine::parse().command {
+    let code = match CommandLine::try_parse() {
+        Ok(line) => command(line.command, started),
+        Err(instead) => explain(&instead),
+    };
+    output::end(code)
+}
+
+/// Prints help or the version, or what is wrong with the command line.
+fn explain(instead: &clap::Error) -> ExitCode {
+    if let Err(error) = instead.print().and_then(|()| std::io::stdout().flush())
+        && !instead.use_stderr()
+    {
+        output::fail(error);
+    }
+    u8::try_from(instead.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn command(command: Command, started: Instant) -> ExitCode {
+    let outcome = match command {
         Command::Serve(options) => run(&options, started),
         Command::Status(order) => return ctl::status(&order),
         Command::Ctl(order) => return ctl::run(order),
@@ -250,7 +270,7 @@ fn main() -> ExitCode {
             return self_signed(&dir, &names, &client);
         }
         Command::ConfigKeys => {
-            print!("{}", config::reference());
+            output::put(&config::reference());
             return ExitCode::SUCCESS;
         }
         Command::Completions { shell } => return pages::completions(shell),
@@ -264,7 +284,7 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|mistakes| {
         for mistake in mistakes {
-            eprintln!("{mistake}");
+            complain!("{mistake}");
         }
         ExitCode::from(EXIT_MISTAKES)
     })
@@ -306,22 +326,22 @@ fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<ExitCode, V
         0 => "its queue is deleted".to_owned(),
         left => format!("{left} stay: there is no room where they go, nor for dead letters"),
     };
-    println!("route {route}: {moved} messages moved, {dead_lettered} dead-lettered; {queue}");
+    say!("route {route}: {moved} messages moved, {dead_lettered} dead-lettered; {queue}");
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_LEFT) })
 }
 
 /// Reads a password and prints what it is verified by.
 fn hash_password() -> ExitCode {
     if std::io::stdin().is_terminal() {
-        eprintln!("type the password and press Enter; it is shown while you type");
+        complain!("type the password and press Enter; it is shown while you type");
     }
     match crossdock_auth::secrets::generate(std::io::stdin().lock()) {
         Ok(lines) => {
-            print!("{lines}");
+            output::put(&lines.to_string());
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{}", error.detail());
+            complain!("{}", error.detail());
             ExitCode::from(EXIT_MISTAKES)
         }
     }
@@ -332,10 +352,10 @@ fn self_signed(dir: &Path, names: &[String], client: &str) -> ExitCode {
     match crossdock_net::tls::self_signed_for(dir, names, client) {
         Ok(made) => {
             let (authority, server, key) = (&made.authority, &made.server, &made.server_key);
-            println!("tls_certificate = \"{}\"", server.display());
-            println!("tls_key = \"{}\"", key.display());
-            println!("tls_client_ca = \"{}\"", authority.display());
-            eprintln!(
+            say!("tls_certificate = \"{}\"", server.display());
+            say!("tls_key = \"{}\"", key.display());
+            say!("tls_client_ca = \"{}\"", authority.display());
+            complain!(
                 "clients trust {} and show {} with {}, whose common name is {client}",
                 authority.display(),
                 made.client.display(),
@@ -344,7 +364,7 @@ fn self_signed(dir: &Path, names: &[String], client: &str) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{error}");
+            complain!("{error}");
             ExitCode::from(EXIT_MISTAKES)
         }
     }
@@ -355,12 +375,12 @@ fn diff(file: &Path, sources: &Sources) -> Result<ExitCode, Vec<Mistake>> {
     let sources = sources.clone().with_file();
     let old = request(&sources);
     if old.file.is_none() {
-        eprintln!("compared with the built-in values: name the other file with --config");
+        complain!("compared with the built-in values: name the other file with --config");
     }
     let new = Request { file: Some(file), ..request(&sources) };
     let changes = diff::diff(&old, &new)?;
     for change in &changes {
-        println!("{change}");
+        say!("{change}");
     }
     Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CHANGES) })
 }
@@ -473,12 +493,12 @@ fn check(file: &Path, routes: bool) -> Result<(), Vec<Mistake>> {
     let environment = environment();
     let loaded = config::load(&Request { file: Some(file), environment, ..Request::default() })?;
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        complain!("warning: {warning}");
     }
     let plan = plan::plan(&loaded, Purpose::Check)?;
-    println!("{}: ok", file.display());
+    say!("{}: ok", file.display());
     if routes {
-        print!("\n{}", plan.show_routes(&loaded));
+        output::put(&format!("\n{}", plan.show_routes(&loaded)));
     }
     Ok(())
 }

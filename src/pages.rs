@@ -1,20 +1,21 @@
 //! `crossdock completions` and `crossdock man`: what the command line says about itself, for shells and for man.
 
 use crate::CommandLine;
+use crate::output::{self, complain};
 use clap::CommandFactory;
 use clap_complete::Shell;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Exit code: nothing could be written.
+/// Exit code: the folder cannot be written.
 const EXIT_UNWRITTEN: u8 = 2;
 
 /// Prints what completes the words of `crossdock` in a shell.
 pub fn completions(shell: Shell) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut CommandLine::command(), "crossdock", &mut script);
-    print("standard output", std::io::stdout().write_all(&script))
+    output::put(&String::from_utf8_lossy(&script));
+    ExitCode::SUCCESS
 }
 
 /// Prints the page crossdock(1), or writes it and the pages of all commands into a folder.
@@ -22,19 +23,18 @@ pub fn man(folder: Option<&Path>) -> ExitCode {
     let command = CommandLine::command().disable_help_subcommand(true);
     let Some(folder) = folder else {
         let mut page = Vec::new();
-        let made = clap_mangen::Man::new(command).render(&mut page);
-        return print("standard output", made.and_then(|()| std::io::stdout().write_all(&page)));
+        if let Err(error) = clap_mangen::Man::new(command).render(&mut page) {
+            output::fail(error);
+        }
+        output::put(&String::from_utf8_lossy(&page));
+        return ExitCode::SUCCESS;
     };
     let written =
         std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
-    print(&folder.display().to_string(), written)
-}
-
-fn print(place: &str, written: std::io::Result<()>) -> ExitCode {
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{place}: cannot write: {error}");
+            complain!("{}: cannot write: {error}", folder.display());
             ExitCode::from(EXIT_UNWRITTEN)
         }
     }

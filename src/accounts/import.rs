@@ -6,6 +6,7 @@ use super::acts::{Mistakes, about, check_new, shown};
 use super::command::ImportOrder;
 use super::{actor, rights_line};
 use crate::config::{Loaded, Mistake};
+use crate::output::{complain, say};
 use crossdock_auth::import::{
     Access, Imported, Permission, Subject, TopicPermission, TopicRule, acl_file, definitions,
     password_file,
@@ -108,7 +109,7 @@ pub async fn import(
     draft.note_vhosts(broker, loaded);
     let Draft { accounts, mistakes, left_out } = draft;
     for note in &left_out {
-        eprintln!("left out: {note}");
+        complain!("left out: {note}");
     }
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -120,12 +121,12 @@ pub async fn import(
         set.map_err(|error| about("", &error))?;
     }
     for account in &accounts {
-        println!("user {} {done}", shown(&account.name));
+        say!("user {} {done}", shown(&account.name));
         for (vhost, rights) in &account.vhosts {
-            println!("  in {}:{}", shown(vhost), rights_line(rights.text()));
+            say!("  in {}:{}", shown(vhost), rights_line(rights.text()));
         }
     }
-    println!("{} users {done}", accounts.len());
+    say!("{} users {done}", accounts.len());
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use super::command::{
     RightsOrder, Route, User,
 };
 use super::{EXIT_REFUSED, looks, print};
+use crate::output::complain;
 use crossdock_auth::secrets::read_password;
 use serde_json::{Map, Value as Json, json};
 use std::io::{IsTerminal, Read};
@@ -34,10 +35,10 @@ pub fn run(client: &Client, act: Act, json: bool) -> Result<ExitCode, Failure> {
         act => request(act)?,
     };
     let answer = client.post(&format!("/control/{path}"), &order)?;
-    print(&if json { format!("{answer}\n") } else { said(path, &answer) });
+    print(&if json { format!("{answer}\n") } else { said(path, &answer) })?;
     let count = |field: &str| answer.get(field).and_then(Json::as_u64).unwrap_or_default();
     let troubles = texts(&answer, "troubles");
-    troubles.iter().for_each(|trouble| eprintln!("{trouble}"));
+    troubles.iter().for_each(|trouble| complain!("{trouble}"));
     let is_well = count("left") == 0 && troubles.is_empty() && answer.get("stopped").is_none();
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_REFUSED) })
 }
@@ -227,7 +228,7 @@ fn user(what: User) -> Result<Json, Failure> {
 /// Reads a password from standard input.
 fn password() -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
-        eprintln!("type the password and press Enter; it is shown while you type");
+        complain!("type the password and press Enter; it is shown while you type");
     }
     let secret = read_password(std::io::stdin().lock());
     let secret = secret.map_err(|error| Failure::usage(error.detail()))?;

@@ -28,6 +28,11 @@ impl Failure {
         Self { exit: EXIT_REFUSED, text: text.into() }
     }
 
+    /// The answer came, and cannot be printed: the process says so when it ends.
+    pub fn unwritten() -> Self {
+        Self { exit: EXIT_REFUSED, text: String::new() }
+    }
+
     fn not_running(text: impl Into<String>) -> Self {
         Self { exit: EXIT_NOT_RUNNING, text: text.into() }
     }

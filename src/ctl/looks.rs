@@ -3,6 +3,7 @@
 use super::client::{Client, Failure};
 use super::command::{Kind, Kinds, Look};
 use super::{EXIT_REFUSED, print, screen, table};
+use crate::output::complain;
 use clap::ValueEnum;
 use serde_json::Value as Json;
 use std::process::ExitCode;
@@ -53,13 +54,13 @@ fn pages(
     client: &Client,
     kind: &str,
     vhost: Option<&str>,
-    mut each: impl FnMut(&[Json]),
+    mut each: impl FnMut(&[Json]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut after: Option<String> = None;
     loop {
         let query = [("vhost", vhost), ("after", after.as_deref())];
         let page = client.get(&format!("/control/list/{kind}"), &query)?;
-        each(items(&page));
+        each(items(&page))?;
         match page.get("next").and_then(Json::as_str) {
             Some(next) => after = Some(next.to_owned()),
             None => return Ok(()),
@@ -85,13 +86,14 @@ pub fn list(
         pages(client, "vhosts", None, |page| {
             let names = page.iter().filter_map(|one| one.get("name").and_then(Json::as_str));
             vhosts.extend(names.map(|name| Some(name.to_owned())));
+            Ok(())
         })?;
     }
     let kind = word(&kind);
     let mut table = table::Table::of(&kind);
     for vhost in &vhosts {
         pages(client, &kind, vhost.as_deref(), |page| match json {
-            true => page.iter().for_each(|item| print(&format!("{item}\n"))),
+            true => page.iter().try_for_each(|item| print(&format!("{item}\n"))),
             false => print(&table.rows(page)),
         })?;
     }
@@ -107,7 +109,7 @@ pub fn show(
 ) -> Result<ExitCode, Failure> {
     let path = format!("/control/show/{}", word(&kind));
     let found = client.get(&path, &[("name", Some(name)), ("vhost", vhost)])?;
-    print(&if json { format!("{found}\n") } else { table::fields(&found) });
+    print(&if json { format!("{found}\n") } else { table::fields(&found) })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -115,16 +117,16 @@ pub fn show(
 fn peek(client: &Client, query: &[(&str, Option<&str>)], json: bool) -> Result<ExitCode, Failure> {
     let page = client.get("/control/peek", query)?;
     if json {
-        print(&format!("{page}\n"));
+        print(&format!("{page}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    print(&table::Table::of("messages").rows(items(&page)));
+    print(&table::Table::of("messages").rows(items(&page)))?;
     match page.get("unreadable").and_then(Json::as_u64) {
         None | Some(0) => {}
-        Some(count) => eprintln!("{count} messages cannot be read from the store"),
+        Some(count) => complain!("{count} messages cannot be read from the store"),
     }
     if let Some(next) = page.get("next").and_then(Json::as_str) {
-        eprintln!("there are more: --from {next}");
+        complain!("there are more: --from {next}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,15 +135,15 @@ fn audit(client: &Client, json: bool) -> Result<ExitCode, Failure> {
     let found = client.get("/control/audit", &[])?;
     let is_well = is_true(&found, "balanced");
     if json {
-        print(&format!("{found}\n"));
+        print(&format!("{found}\n"))?;
     } else if is_well {
-        print("every address balances: what came = what left + what waits\n");
+        print("every address balances: what came = what left + what waits\n")?;
     } else {
         let count = found.get("count").and_then(Json::as_u64).unwrap_or_default();
         print(&format!(
             "{count} addresses do not balance: messages were lost, or counted wrongly\n"
-        ));
-        print(&texts(&found));
+        ))?;
+        print(&texts(&found))?;
     }
     Ok(code(is_well))
 }
@@ -156,11 +158,11 @@ fn alarms(client: &Client, json: bool) -> Result<ExitCode, Failure> {
     let found = client.get("/control/alarms", &[])?;
     let is_well = items(&found).is_empty();
     if json {
-        print(&format!("{found}\n"));
+        print(&format!("{found}\n"))?;
     } else if is_well {
-        print("no alarms\n");
+        print("no alarms\n")?;
     } else {
-        print(&texts(&found));
+        print(&texts(&found))?;
     }
     Ok(code(is_well))
 }
@@ -169,13 +171,13 @@ fn health(client: &Client, json: bool) -> Result<ExitCode, Failure> {
     let found = client.get("/control/health", &[])?;
     let is_well = is_true(&found, "well");
     if json {
-        print(&format!("{found}\n"));
+        print(&format!("{found}\n"))?;
     } else if is_well {
-        print("ok\n");
+        print("ok\n")?;
     } else {
         let why = found.get("troubles").and_then(Json::as_array);
         let lines = why.into_iter().flatten().filter_map(Json::as_str);
-        print(&lines.map(|line| format!("{line}\n")).collect::<String>());
+        print(&lines.map(|line| format!("{line}\n")).collect::<String>())?;
     }
     Ok(code(is_well))
 }
@@ -184,6 +186,6 @@ fn health(client: &Client, json: bool) -> Result<ExitCode, Failure> {
 pub fn status(client: &Client, seconds: u64, json: bool) -> Result<ExitCode, Failure> {
     let seconds = seconds.to_string();
     let found = client.get("/control/status", &[("seconds", Some(&seconds))])?;
-    print(&if json { format!("{found}\n") } else { screen::status(&found) });
+    print(&if json { format!("{found}\n") } else { screen::status(&found) })?;
     Ok(code(is_true(&found, "well")))
 }

@@ -16,9 +16,9 @@ mod looks;
 mod screen;
 mod table;
 
+use crate::output::{self, complain};
 use client::{Client, Failure};
 use command::{CtlOrder, CtlVerb, Place, StatusOrder};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -52,7 +52,9 @@ pub fn status(order: &StatusOrder) -> ExitCode {
 fn with_client(place: &Place, work: impl FnOnce(&Client) -> Result<ExitCode, Failure>) -> ExitCode {
     let done = socket(place).and_then(|socket| work(&Client::new(socket, place.timeout)));
     done.unwrap_or_else(|failure| {
-        eprintln!("{}", failure.text);
+        if !failure.text.is_empty() {
+            complain!("{}", failure.text);
+        }
         ExitCode::from(failure.exit)
     })
 }
@@ -69,10 +71,8 @@ fn socket(place: &Place) -> Result<PathBuf, Failure> {
     Ok(socket_in(&loaded.config.data_dir))
 }
 
-/// Prints an answer. Whoever reads no further has read enough.
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
+/// Prints a part of an answer; an error when nobody gets it.
+fn print(text: &str) -> Result<(), Failure> {
+    output::put(text);
+    if output::has_failed() { Err(Failure::unwritten()) } else { Ok(()) }
 }

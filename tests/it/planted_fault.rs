@@ -68,7 +68,8 @@ fn the_audit_names_the_address_and_the_numbers_of_a_settlement_that_is_not_count
     let words = audit_said(&[]);
     let lines: Vec<&str> = words.lines().collect();
     let (came, left) = (MESSAGES, MESSAGES - 1);
-    let fault = format!("'faulty' in vhost '/': {came} came, {left} left and 0 are there: 1 missing");
+    let fault =
+        format!("'faulty' in vhost '/': {came} came, {left} left and 0 are there: 1 missing");
     assert!(lines.len() == 2 && lines[1].contains(&fault), "{words}");
     let json = audit_said(&["--json"]);
     for part in [

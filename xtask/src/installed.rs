@@ -39,7 +39,10 @@ pub fn check() -> Result<()> {
     }
     let program = package.tree.join("usr/bin/crossdock");
     let version = said(Command::new(&program).arg("--version"), "the program of the package")?;
-    ensure!(version == format!("crossdock {VERSION}\n"), "the package has another program: {version}");
+    ensure!(
+        version == format!("crossdock {VERSION}\n"),
+        "the package has another program: {version}"
+    );
     let config = package.tree.join("etc/crossdock/crossdock.toml");
     said(
         Command::new(program).arg("check-config").arg(config),
