@@ -20,7 +20,7 @@ const BODY_MAX: usize = 700 << 10;
 pub fn run(client: &Client, act: Act, json: bool) -> Result<ExitCode, Failure> {
     let client = match &act {
         Act::Backup { .. } | Act::Move(_) | Act::Route { what: Route::Drain { .. } } => {
-            &client.patient()
+            &client.waiting_for_work()
         }
         _ => client,
     };

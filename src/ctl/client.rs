@@ -4,11 +4,14 @@ use super::{EXIT_NOT_RUNNING, EXIT_REFUSED, EXIT_USAGE};
 use crossdock_net::connect_local;
 use serde_json::Value as Json;
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of an answer, at most: a page of a list is far smaller.
-const ANSWER_MAX: u64 = 64 << 20;
+const ANSWER_MAX: usize = 64 << 20;
+/// Bytes of an answer that are read at once.
+const BUFFER: usize = 64 << 10;
 
 /// Why a command ends otherwise than it was meant to.
 #[derive(Debug)]
@@ -39,22 +42,50 @@ impl Failure {
 }
 
 /// A broker, by its socket.
+#[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
-    /// How long an answer may take; none: as long as it takes.
-    patience: Option<Duration>,
+    /// How long a request and its answer may take together; none: as long as it takes.
+    time: Option<Duration>,
+    /// An answer may take longer, as long as the broker answers something else within that time.
+    waits_for_work: bool,
+}
+
+/// When a request and its answer have to be through; none: never.
+struct Deadline(Option<Instant>);
+
+impl Deadline {
+    fn after(time: Option<Duration>) -> Self {
+        Self(time.map(|time| Instant::now() + time))
+    }
+
+    /// What is left of the time; `TimedOut` when nothing is.
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.0.map(|at| at.saturating_duration_since(Instant::now()));
+        match left {
+            Some(Duration::ZERO) => Err(ErrorKind::TimedOut.into()),
+            left => Ok(left),
+        }
+    }
 }
 
 impl Client {
     /// For that socket. 0 seconds: as long as it takes.
     pub fn new(socket: PathBuf, seconds: u64) -> Self {
-        let patience = (seconds > 0).then(|| Duration::from_secs(seconds));
-        Self { socket, patience }
+        let time = (seconds > 0).then(|| Duration::from_secs(seconds));
+        Self { socket, time, waits_for_work: false }
     }
 
-    /// The same, for what may take as long as it takes.
-    pub fn patient(&self) -> Self {
-        Self { socket: self.socket.clone(), patience: None }
+    /// The same, for an answer that is there when some work is done, however long that takes. A broker that hangs is
+    /// given up nevertheless.
+    pub fn waiting_for_work(&self) -> Self {
+        Self { waits_for_work: true, ..self.clone() }
+    }
+
+    /// The same, for an answer that the broker is asked to take that much longer for.
+    pub fn longer_by(&self, seconds: u64) -> Self {
+        let time = self.time.map(|time| time + Duration::from_secs(seconds));
+        Self { time, ..self.clone() }
     }
 
     /// Looks. `query`: names and values, of which those without a value are left out.
@@ -76,32 +107,74 @@ impl Client {
 
     fn ask(&self, method: &str, path: &str, body: &str) -> Result<Json, Failure> {
         let place = self.socket.display();
-        let mut stream = connect_local(&self.socket).map_err(|error| self.not_there(&error))?;
-        let timeouts = stream
-            .set_read_timeout(self.patience)
-            .and_then(|()| stream.set_write_timeout(self.patience));
-        timeouts.map_err(|error| Failure::refused(format!("{place}: {error}")))?;
+        let until = Deadline::after(self.time);
+        let mut stream =
+            connect_local(&self.socket, self.time).map_err(|error| self.not_there(&error))?;
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         // Whoever refuses early has stopped to read; the answer says why.
-        let sent = stream.write_all(request.as_bytes());
+        let sent = send(&mut stream, request.as_bytes(), &until);
         let mut answer = Vec::new();
-        let read = (&mut stream).take(ANSWER_MAX).read_to_end(&mut answer);
+        let read = self.read(&mut stream, &mut answer, until);
         if let Some((status, body)) = parted(&answer) {
             return judged(status, body);
         }
-        match sent.and(read.map(drop)) {
-            Err(error) if is_timeout(&error) => Err(Failure::not_running(format!(
-                "{place}: the broker did not answer in time: see --timeout"
-            ))),
+        match sent.and(read) {
+            Err(error) if is_timeout(&error) => Err(self.too_late(method)),
             Err(error) => Err(Failure::not_running(format!("{place}: {error}"))),
             Ok(()) => Err(Failure::not_running(format!(
                 "{place}: the answer was cut off: the broker ended, perhaps"
             ))),
         }
+    }
+
+    /// Reads until the broker closes the connection.
+    fn read(
+        &self,
+        stream: &mut UnixStream,
+        answer: &mut Vec<u8>,
+        mut until: Deadline,
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        while answer.len() < ANSWER_MAX {
+            let read = until.left().and_then(|left| {
+                stream.set_read_timeout(left)?;
+                stream.read(&mut buffer)
+            });
+            match read {
+                Ok(0) => return Ok(()),
+                Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) && self.waits_for_work && self.is_alive() => {
+                    until = Deadline::after(self.time);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the broker answers something that needs no work.
+    fn is_alive(&self) -> bool {
+        let client = Self { waits_for_work: false, ..self.clone() };
+        let answer = client.get("/control/health", &[]);
+        // To be too busy is an answer, too.
+        answer.is_ok() || answer.is_err_and(|failure| failure.exit == EXIT_REFUSED)
+    }
+
+    fn too_late(&self, method: &str) -> Failure {
+        let (place, seconds) = (self.socket.display(), self.time.unwrap_or_default().as_secs());
+        let act = match method {
+            "POST" => "; whether it did what it was asked for is not known",
+            _ => "",
+        };
+        Failure::not_running(format!(
+            "{place}: the broker did not answer within {seconds} s: it hangs or is very busy{act}; look at \
+             its log, or wait longer with --timeout"
+        ))
     }
 
     fn not_there(&self, error: &io::Error) -> Failure {
@@ -115,9 +188,24 @@ impl Client {
                 "{place}: {error}: the control socket is for the user that the broker runs as, and for root: \
                  use sudo, or become that user"
             )),
+            ErrorKind::TimedOut => self.too_late(""),
             _ => Failure::not_running(format!("{place}: {error}")),
         }
     }
+}
+
+/// Sends all of it in time.
+fn send(stream: &mut UnixStream, mut bytes: &[u8], until: &Deadline) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.set_write_timeout(until.left()?)?;
+        match stream.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn is_timeout(error: &io::Error) -> bool {

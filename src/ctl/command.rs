@@ -25,7 +25,8 @@ pub struct Place {
     /// Print the broker's answer: one JSON object, and for lists one for each line.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Seconds that an answer may take; 0: as long as it takes. A backup and a drained route are always waited for.
+    /// Seconds that a request and its answer may take; 0: as long as it takes. A move, a backup and a drained route are
+    /// waited for as long as the broker answers something else within that time.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30)]
     pub timeout: u64,
 }

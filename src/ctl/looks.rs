@@ -184,6 +184,7 @@ fn health(client: &Client, json: bool) -> Result<ExitCode, Failure> {
 
 /// Prints one screen of everything.
 pub fn status(client: &Client, seconds: u64, json: bool) -> Result<ExitCode, Failure> {
+    let client = client.longer_by(seconds);
     let seconds = seconds.to_string();
     let found = client.get("/control/status", &[("seconds", Some(&seconds))])?;
     print(&if json { format!("{found}\n") } else { screen::status(&found) })?;

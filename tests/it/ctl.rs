@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -386,6 +387,64 @@ fn what_is_no_request_harms_nobody() {
         (0..20).map(|_| UnixStream::connect(socket(&broker)).expect("it listens")).collect();
     assert_eq!(said(&broker, &["health"]), "ok\n");
     drop(idle);
+}
+
+/// Runs `crossdock WORDS` on a socket; the exit code, what it says, and how long that takes.
+fn timed(socket: &Path, words: &[&str]) -> (Option<i32>, String, Duration) {
+    let began = Instant::now();
+    let mut command = crossdock(words);
+    let output = command.arg("--socket").arg(socket).output().expect("the binary is there");
+    (output.status.code(), text(&output.stderr), began.elapsed())
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_not_waited_for_without_end() {
+    let folder = Folder::new();
+    let path = folder.path().join("mute.sock");
+    // It accepts, and sends a byte now and then: never an answer.
+    let mute = UnixListener::bind(&path).expect("bound");
+    std::thread::spawn(move || {
+        for stream in mute.incoming() {
+            let mut stream = stream.expect("a client");
+            std::thread::spawn(move || {
+                while stream.write_all(b"H").is_ok() {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+    });
+    for (words, is_act) in [
+        (&["status", "--seconds", "0"][..], false),
+        (&["ctl", "list", "queues"], false),
+        (&["ctl", "purge", "q"], true),
+        (&["ctl", "move", "a", "b", "--yes"], true),
+        (&["ctl", "backup", "/nowhere"], true),
+    ] {
+        let (code, why, took) = timed(&path, &[words, &["--timeout", "1"]].concat());
+        assert_eq!(code, Some(69), "{words:?}: {why}");
+        assert!(why.contains("did not answer within 1 s"), "{words:?}: {why}");
+        assert_eq!(why.contains("whether it did"), is_act, "{words:?}: {why}");
+        assert!(took < Duration::from_secs(8), "{words:?} took {took:?}");
+    }
+}
+
+#[test]
+fn a_broker_that_stands_still_is_given_up_and_slow_work_is_not() {
+    let broker = Broker::start();
+    said(&broker, &["declare", "queue", "a"]);
+    said(&broker, &["declare", "queue", "b"]);
+    for body in ["1", "2", "3", "4"] {
+        said(&broker, &["publish", "queue:a", body]);
+    }
+    // It takes longer than a second, and the broker answers others meanwhile.
+    let moved = said(&broker, &["move", "a", "b", "--yes", "--per-second", "1", "--timeout", "1"]);
+    assert!(moved.contains("4 to queue:b"), "{moved}");
+    broker.signal("STOP");
+    let (code, why, _) =
+        timed(&socket(&broker), &["ctl", "move", "b", "a", "--yes", "--timeout", "1"]);
+    broker.signal("CONT");
+    assert_eq!(code, Some(69), "{why}");
+    assert!(why.contains("did not answer within 1 s"), "{why}");
 }
 
 #[test]

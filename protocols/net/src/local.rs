@@ -202,10 +202,23 @@ async fn refuse(mut stream: UnixStream, refusal: &'static [u8]) {
     let _ = timeout(REFUSAL_TIME, answered).await;
 }
 
-/// Connects to a local socket, however long its path is. Blocks.
-pub fn connect_local(path: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+/// Connects to a local socket, however long its path is. Blocks while as many connections wait to be accepted as the
+/// system keeps for the socket, and for that time at most: `TimedOut`. None: for as long as it takes.
+pub fn connect_local(
+    path: &Path,
+    time: Option<Duration>,
+) -> io::Result<std::os::unix::net::UnixStream> {
     let place = Place::of(path)?;
-    std::os::unix::net::UnixStream::connect(&place.path)
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // By which the system limits connecting, too.
+    socket.set_write_timeout(time)?;
+    match socket.connect(&SockAddr::unix(&place.path)?) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok(socket.into()),
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ async fn echo(mut accepted: Accepted) {
 
 async fn ask(path: PathBuf) -> String {
     let asked = tokio::task::spawn_blocking(move || {
-        let mut stream = connect_local(&path).expect("somebody listens");
+        let mut stream = connect_local(&path, None).expect("somebody listens");
         stream.write_all(b"hello").expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
@@ -85,4 +85,28 @@ async fn a_file_that_somebody_else_put_there_meanwhile_stays() {
     fs::write(&path, "another").expect("written");
     drop(listener);
     assert_eq!(fs::read_to_string(&path).expect("it stays"), "another");
+}
+
+#[test]
+fn who_connects_where_nobody_accepts_is_told_in_time() {
+    let folder = folder();
+    let path = folder.path().join("s");
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    socket.bind(&SockAddr::unix(&path).expect("short")).expect("bound");
+    socket.listen(0).expect("it listens");
+    let time = Some(Duration::from_millis(200));
+    let began = std::time::Instant::now();
+    let mut waiting = Vec::new();
+    let error = loop {
+        match connect_local(&path, time) {
+            Ok(stream) => waiting.push(stream),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    assert!(waiting.len() < 9 && began.elapsed() < Duration::from_secs(5), "{}", waiting.len());
+    waiting.clear();
+    drop(socket);
+    let error = connect_local(&path, time).expect_err("nobody listens");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
 }
