@@ -4,8 +4,8 @@
 use crate::config::{Argument, Loaded, Mistake, suggestion, values};
 use crate::fit::own_queue;
 use crossdock_core::{
-    Bind, BindTarget, Broker, Error, ExchangeSpec, Identity, Key, Kind, ObjectLimits, Origin,
-    QueueSpec, Session, SessionSpec,
+    Bind, BindTarget, Broker, Error, ExchangeSpec, Identity, Key, Kind, NAME_BYTES_MAX,
+    ObjectLimits, Origin, QueueSpec, RESERVED_NAMES, Session, SessionSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +16,6 @@ pub struct Declarations {
     pub queues: Vec<(String, QueueSpec)>,
     pub bindings: Vec<(String, Bind)>,
 }
-
-/// Names that begin like this are the broker's; clients cannot declare them either.
-const RESERVED: &str = "amq.";
-/// Longest name of a queue or an exchange, in bytes: as AMQP can say it.
-const NAME_BYTES_MAX: usize = 255;
 
 impl Declarations {
     /// Reads them from the configuration; `predeclared` are the broker's own exchanges. Whether they fit together is
@@ -317,8 +312,8 @@ fn check_name<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), St
 /// An error when neither clients nor the configuration may declare a queue of that name.
 pub fn may_be_a_queue(name: &str) -> Result<(), String> {
     own_queue(name)?;
-    match name.starts_with(RESERVED) {
-        true => Err(format!("names that begin with '{RESERVED}' are the broker's")),
+    match name.starts_with(RESERVED_NAMES) {
+        true => Err(format!("names that begin with '{RESERVED_NAMES}' are the broker's")),
         false => Ok(()),
     }
 }
@@ -333,8 +328,8 @@ fn may_be_an_exchange(spec: &ExchangeSpec, predeclared: &[ExchangeSpec]) -> Resu
             }
             None => Ok(()),
         },
-        None if name.starts_with(RESERVED) => {
-            Err(format!("names that begin with '{RESERVED}' are the broker's"))
+        None if name.starts_with(RESERVED_NAMES) => {
+            Err(format!("names that begin with '{RESERVED_NAMES}' are the broker's"))
         }
         None => Ok(()),
     }

@@ -170,6 +170,7 @@ pub fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
             bytes_max: config.limits.topic_bytes,
             separators_max: config.limits.topic_separators,
             dollar: Vec::new(),
+            session_queues: vec![crate::wiring::SESSION_QUEUES.into()],
         },
         objects: objects(config),
         ..Settings::default()

@@ -10,6 +10,7 @@ use crossdock_auth::{
 use crossdock_console::{Doors, Metrics, Node};
 use crossdock_core::store::Store;
 use crossdock_core::{Authenticator, ExchangeSpec, Formats, Name, Protocol};
+pub use crossdock_mqtt::SESSION_QUEUES;
 use crossdock_mqtt::{Mqtt, Options as MqttOptions};
 use crossdock_net::Live;
 use crossdock_stomp::{FrameLimits, Options as StompOptions, Stomp};

@@ -1,7 +1,7 @@
 //! `crossdock ctl` and `crossdock status`, on a broker that runs.
 
 use crate::broker::{Broker, Folder, LISTENERS, binary, crossdock};
-use crate::wire::amqp::{Amqp, Properties};
+use crate::wire::amqp::{Amqp, Out, Properties};
 use crate::wire::mqtt::{Connect, Mqtt};
 use crate::wire::{PATIENCE, Socket, eventually};
 use std::fs::{self, Permissions};
@@ -387,6 +387,65 @@ fn what_is_no_request_harms_nobody() {
         (0..20).map(|_| UnixStream::connect(socket(&broker)).expect("it listens")).collect();
     assert_eq!(said(&broker, &["health"]), "ok\n");
     drop(idle);
+}
+
+#[test]
+fn names_are_refused_as_amqp_refuses_them() {
+    let broker = Broker::start();
+    let (longest, long) = ("n".repeat(255), "n".repeat(256));
+    for kind in ["queue", "exchange"] {
+        for (name, why) in [
+            (&*long, "has 256 bytes: 255 are the most"),
+            ("", "is empty"),
+            ("amq.mine", "reserved prefix 'amq.'"),
+        ] {
+            let said = refusal(&broker, &["declare", kind, name], 1);
+            assert!(said.contains(why), "{kind}: {said}");
+        }
+        assert_eq!(said(&broker, &["declare", kind, &longest]), "made\n");
+    }
+    for (name, why) in
+        [("mqtt/device", "comes with the session"), ("route/r", "is the broker's own")]
+    {
+        assert!(refusal(&broker, &["declare", "queue", name], 1).contains(why), "{name}");
+    }
+    // AMQP says the same, and none of the names is there.
+    for name in ["amq.mine", "mqtt/device", "route/r"] {
+        let mut amqp = Amqp::connect(broker.amqp);
+        let declare = Out::method(50, 10).u16(0).short(name).u8(2).table(&[]);
+        let why = amqp.ask(declare, (50, 11)).expect_err("it is refused");
+        assert!(why.contains("403") && why.contains(name), "{why}");
+    }
+    let queues = said(&broker, &["list", "queues"]);
+    assert_eq!(queues.lines().count(), 2, "the titles and the longest one: {queues}");
+    // What is there already may be declared once more by the clients that use it.
+    let mut mqtt = Mqtt::connect(broker.mqtt, &Connect::v5("device"));
+    mqtt.subscribe("plant/#", 1);
+    assert!(said(&broker, &["list", "queues"]).contains("mqtt/device"));
+    assert!(
+        refusal(
+            &broker,
+            &["declare", "queue", "mqtt/device", "--transient", "--argument", "x-max-length=1"],
+            1
+        )
+        .contains("inequivalent")
+    );
+    for words in [
+        &["bind", &long, "queue:q"][..],
+        &["bind", "amq.topic", &format!("queue:{long}")],
+        &["move", &longest, &long, "--yes"],
+        &["purge", &long],
+        &["move", &longest, "route/r", "--yes"],
+        &["peek", "route/r"],
+    ] {
+        assert!(refusal(&broker, words, 1).len() > 10, "{words:?}");
+    }
+    assert!(
+        refusal(&broker, &["bind", "", &format!("queue:{longest}")], 1)
+            .contains("default exchange")
+    );
+    let why = refusal(&broker, &["publish", &format!("queue:{long}"), "x"], 1);
+    assert!(why.contains("nobody has the message"), "{why}");
 }
 
 /// Runs `crossdock WORDS` on a socket; the exit code, what it says, and how long that takes.

@@ -10,7 +10,9 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use crossdock_core::{AUDIT, Bind, BindTarget, ExchangeSpec, Key, Kind, Name, QueueSpec};
+use crossdock_core::{
+    AUDIT, Bind, BindTarget, ExchangeSpec, Key, Kind, Name, QueueSpec, check_sayable,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
@@ -113,12 +115,10 @@ fn arguments(object: &Map<String, Json>) -> Result<Vec<(Name, crossdock_core::Va
     values::read_all(object).map_err(|why| Refusal::bad(format!("arguments: {why}")))
 }
 
-/// No name is too much for the core to check, but an empty one would ask it for a generated one.
-fn named(name: &str) -> Result<&str, Refusal> {
-    match name {
-        "" => Err(Refusal::bad("the name is empty")),
-        name => Ok(name),
-    }
+/// The name of something new: clients of every protocol are to find it. Which names are the broker's, the core checks.
+fn new_name<'a>(what: &str, name: &'a str) -> Result<&'a str, Refusal> {
+    check_sayable(what, name)?;
+    Ok(name)
 }
 
 #[derive(Deserialize)]
@@ -148,7 +148,7 @@ impl Act for DeclareQueue {
         let spec = QueueSpec {
             durable: !self.transient,
             auto_delete: self.auto_delete,
-            ..QueueSpec::durable(named(&self.name)?)
+            ..QueueSpec::durable(new_name("queue", &self.name)?)
         };
         let spec = spec.with_arguments(arguments(&self.arguments)?)?;
         let mut session = view.session(&vhost)?;
@@ -191,7 +191,7 @@ impl Act for DeclareExchange {
             auto_delete: self.auto_delete,
             internal: self.internal,
             arguments: arguments(&self.arguments)?,
-            ..ExchangeSpec::new(named(&self.name)?, Kind::parse(&self.kind)?)
+            ..ExchangeSpec::new(new_name("exchange", &self.name)?, Kind::parse(&self.kind)?)
         };
         let mut session = view.session(&vhost)?;
         let created = session.exchange(&self.name).is_err();
@@ -290,7 +290,11 @@ impl<const MADE: bool> Act for Bound<MADE> {
             (None, Some(exchange)) => BindTarget::Exchange(exchange.as_str().into()),
             _ => return Err(Refusal::bad("a binding leads to one queue, or to one exchange")),
         };
-        let mut bind = Bind::new(named(&self.source)?, Key::from(self.key.as_str()), to);
+        if self.source.is_empty() {
+            let why = "the default exchange has a binding to each queue, and takes no others";
+            return Err(Refusal::bad(why));
+        }
+        let mut bind = Bind::new(self.source.as_str(), Key::from(self.key.as_str()), to);
         bind.arguments = arguments(&self.arguments)?;
         let mut session = view.session(&vhost)?;
         let changed = match MADE {

@@ -116,7 +116,7 @@ impl Default for ObjectLimits {
     }
 }
 
-/// What is a topic.
+/// What is a topic, and which names of queues are taken.
 #[derive(Debug, Clone)]
 pub struct TopicRules {
     /// Bytes of a topic at most.
@@ -125,6 +125,8 @@ pub struct TopicRules {
     pub separators_max: usize,
     /// Filters of topics that begin with `$` and are ordinary topics nevertheless (docs/SEMANTICS.md §1).
     pub dollar: Vec<Key>,
+    /// Queues whose names begin like this are those of clients' sessions: nobody declares one.
+    pub session_queues: Vec<Name>,
 }
 
 impl TopicRules {
@@ -137,7 +139,12 @@ impl TopicRules {
 
 impl Default for TopicRules {
     fn default() -> Self {
-        Self { bytes_max: 65_535, separators_max: 200, dollar: Vec::new() }
+        Self {
+            bytes_max: 65_535,
+            separators_max: 200,
+            dollar: Vec::new(),
+            session_queues: Vec::new(),
+        }
     }
 }
 

@@ -53,6 +53,9 @@ use crossdock_core::{
 use crossdock_net::Live;
 use std::sync::Arc;
 
+/// The queue of a client's session is named so, with the client's identifier behind it.
+pub const SESSION_QUEUES: &str = "mqtt/";
+
 /// The protocol, with what its new connections are served with.
 #[derive(Debug, Clone, Default)]
 pub struct Mqtt {

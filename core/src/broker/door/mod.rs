@@ -3,4 +3,5 @@
 
 pub mod browse;
 pub mod events;
+pub mod names;
 pub mod request;

@@ -3,6 +3,7 @@
 
 use super::state::Session;
 use crate::broker::door::events::{Declared, ObjectCounts, QueueStatus};
+use crate::broker::door::names::check_new;
 use crate::broker::operations::ops::Ops;
 use crate::broker::shared::identifiers::Identifiers;
 use crate::broker::turn::removal;
@@ -17,6 +18,9 @@ use crate::log::{Life, Offset, QueueSpec};
 use crate::message::{Name, Share};
 use crate::rights::Action;
 use std::sync::Arc;
+
+/// What a name is one of, in errors.
+const QUEUE: &str = "queue";
 
 pub(super) fn refused(detail: impl Into<Arc<str>>) -> Error {
     Error::new(ErrorKind::Refused, detail)
@@ -42,6 +46,16 @@ impl Session {
             true => Err(reserved_queue(name)),
             false => Ok(()),
         }
+    }
+
+    /// The name of a queue or an exchange that is not there yet.
+    fn check_new(&self, what: &str, name: &str) -> Result<(), Error> {
+        if self.status.internal {
+            return Ok(());
+        }
+        let settings = &self.broker.shared().settings.at_start;
+        let of_sessions = if what == QUEUE { &settings.topics.session_queues[..] } else { &[] };
+        check_new(what, name, of_sessions)
     }
 
     /// What leaves a client's queue does not go into one of those either.
@@ -91,7 +105,7 @@ impl Session {
         }
         self.check_spec(&spec)?;
         self.check_declare(&spec, is_made_up)?;
-        let (queue, created) = self.known_or_new(spec)?;
+        let (queue, created) = self.known_or_new(spec, is_made_up)?;
         if created {
             removal::watch_unused(&shared, &self.vhost, &queue);
             if queue.owner.is_some() {
@@ -105,7 +119,11 @@ impl Session {
         Ok(Declared { status: status(&queue), created })
     }
 
-    fn known_or_new(&self, mut spec: QueueSpec) -> Result<(Arc<Queue>, bool), Error> {
+    fn known_or_new(
+        &self,
+        mut spec: QueueSpec,
+        is_made_up: bool,
+    ) -> Result<(Arc<Queue>, bool), Error> {
         let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         if let Some(known) = topology.queue(&spec.name).cloned() {
@@ -122,6 +140,9 @@ impl Session {
             }
             known.look(|state| state.unused_since = shared.now());
             return Ok((known, false));
+        }
+        if !is_made_up {
+            self.check_new(QUEUE, &spec.name)?;
         }
         shared.check_disk_space()?;
         self.check_limit(Limit::Queues, topology.queues_count(), queue_cost(&spec))?;
@@ -234,6 +255,7 @@ impl Session {
                 None => Ok(()),
             };
         }
+        self.check_new("exchange", &spec.name)?;
         shared.check_disk_space()?;
         self.check_limit(Limit::Exchanges, topology.exchanges_count(), exchange_cost(&spec))?;
         spec.arguments.iter_mut().for_each(|(_, value)| value.detach());

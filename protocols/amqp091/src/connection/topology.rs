@@ -7,11 +7,10 @@ use crate::mapping::errors::{self, Subject};
 use crate::mapping::{ROUTING_KEY, address};
 use crossdock_core::message::lookup;
 use crossdock_core::{
-    Bind, BindTarget, Error, ErrorKind, ExchangeSpec, Kind, Life, Name, QueueSpec, Replay, Value,
+    Bind, BindTarget, Error, ErrorKind, ExchangeSpec, Kind, Life, Name, QueueSpec, RESERVED_NAMES,
+    Replay, Value,
 };
 
-/// Names that begin like this are the server's (§1.6.2.1, §1.7.2.1).
-const RESERVED: &str = "amq.";
 /// Binding argument: deliver what is retained under the key.
 const RETAINED: &str = "x-retained";
 
@@ -24,10 +23,6 @@ fn not_the_default_exchange(name: &str) -> Result<(), Refusal> {
         true => Err(refused("the default exchange cannot be changed".into())),
         false => Ok(()),
     }
-}
-
-fn reserved(kind: &str, name: &str) -> Refusal {
-    refused(format!("{kind} name '{name}' begins with the reserved prefix '{RESERVED}'"))
 }
 
 /// `durable`, `type` and so on as they are shown in errors about settings that differ.
@@ -90,10 +85,6 @@ impl Connection {
         let name = match declare.queue.is_empty() {
             // The core makes up a name: who has not chosen it needs no right to it.
             true => Name::default(),
-            // The prefix is reserved for new names only: a client may redeclare a queue that it was given.
-            false if declare.queue.starts_with(RESERVED) && self.is_no_queue(&declare.queue) => {
-                return Err(reserved("queue", &declare.queue));
-            }
             false => declare.queue,
         };
         let spec = QueueSpec {
@@ -106,10 +97,6 @@ impl Connection {
         let spec = spec.with_arguments(declare.arguments).map_err(|e| errors::refusal(&e))?;
         let declared = self.line.while_waiting(self.session.declare_queue(spec)).await;
         Ok(declared.map_err(|error| self.about_queue(&error, &name))?.status)
-    }
-
-    fn is_no_queue(&self, name: &str) -> bool {
-        self.session.queue_status(name).is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 
     pub(super) async fn queue_purge(
@@ -244,16 +231,10 @@ impl Connection {
             }
             false => {
                 let spec = exchange_spec(declare)?;
-                match current {
-                    Ok(current) => {
-                        if let Some(setting) = spec.differs(&current) {
-                            return Err(inequivalent(setting, &spec, &current, &self.vhost));
-                        }
-                    }
-                    Err(_) if name.starts_with(RESERVED) => {
-                        return Err(reserved("exchange", &name));
-                    }
-                    Err(_) => {}
+                if let Ok(current) = current
+                    && let Some(setting) = spec.differs(&current)
+                {
+                    return Err(inequivalent(setting, &spec, &current, &self.vhost));
                 }
                 let declared = self.line.while_waiting(self.session.declare_exchange(spec)).await;
                 declared.map_err(|error| self.about_exchange(&error, &name))?;
@@ -273,8 +254,10 @@ impl Connection {
         no_wait: bool,
     ) -> Result<(), Refusal> {
         not_the_default_exchange(&exchange)?;
-        if exchange.starts_with(RESERVED) {
-            return Err(reserved("exchange", &exchange));
+        if exchange.starts_with(RESERVED_NAMES) {
+            return Err(refused(format!(
+                "exchange name '{exchange}' begins with the reserved prefix '{RESERVED_NAMES}'"
+            )));
         }
         match self.line.while_waiting(self.session.delete_exchange(&exchange, if_unused)).await {
             Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -296,7 +296,7 @@ fn session_spec(
     (origin, identity): (Origin, Identity),
     life: SessionLife,
 ) -> SessionSpec {
-    let name = Name::from(format!("mqtt/{}", origin.client));
+    let name = Name::from(format!("{}{}", crate::SESSION_QUEUES, origin.client));
     let version = match connect.version {
         Version::V311 => "3.1.1",
         Version::V5 => "5.0",
