@@ -48,12 +48,12 @@ pub use broker::{
     ChannelLook, ClientLimits, Confirm, ConfirmOutcome, ConnectionLook, Consumer, ConsumerLook,
     ConsumerSource, Declared, DeliveredTotals, Destination, DiskLook, DropReason, Events,
     ExchangeLook, ExchangeTotals, Imbalance, LaneId, LaneTotals, LastFailure, LiveSettings, Memo,
-    MemoryLook, MessageState, MoveOrder, MoveReport, MoveTo, NAME_BYTES_MAX, NodeLook, Notice,
-    ObjectCounts, ObjectLimits, OnDetach, PEEK_BYTES_MAX, PEEK_MESSAGES_MAX, Page, ParkId,
-    ParkUntil, PeekPage, Peeked, PoolId, ProtocolTotals, Publish, QueueLook, QueueStatus,
-    RESERVED_NAMES, RefusedLogin, Replay, RouteDrained, RouteStatus, Session, SessionLife,
-    SessionLook, SessionOwner, SessionSpec, Settings, Setup, SizeTotals, TopicRules, VhostTotals,
-    check_sayable,
+    MemoryLook, MessageState, MoveOrder, MoveProgress, MoveReport, MoveTo, NAME_BYTES_MAX,
+    NodeLook, Notice, ObjectCounts, ObjectLimits, OnDetach, PEEK_BYTES_MAX, PEEK_MESSAGES_MAX,
+    Page, ParkId, ParkUntil, PeekPage, Peeked, PoolId, ProtocolTotals, Publish, QueueLook,
+    QueueStatus, RESERVED_NAMES, RefusedLogin, Replay, RouteDrained, RouteStatus, Session,
+    SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup, SizeTotals, TopicRules,
+    VhostTotals, check_sayable,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

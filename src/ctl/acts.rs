@@ -3,7 +3,7 @@
 use super::client::{Client, Failure};
 use super::command::{
     Act, Arguments, BindOrder, Close, Declare, Delete, Kind, Kinds, MoveOrder, PublishOrder,
-    RightsOrder, Route, User,
+    RightsOrder, Route, Stop, User,
 };
 use super::{EXIT_REFUSED, looks, print};
 use crate::output::complain;
@@ -39,7 +39,9 @@ pub fn run(client: &Client, act: Act, json: bool) -> Result<ExitCode, Failure> {
     let count = |field: &str| answer.get(field).and_then(Json::as_u64).unwrap_or_default();
     let troubles = texts(&answer, "troubles");
     troubles.iter().for_each(|trouble| complain!("{trouble}"));
-    let is_well = count("left") == 0 && troubles.is_empty() && answer.get("stopped").is_none();
+    // Of a move that was stopped it is no matter what had stayed.
+    let has_left = count("left") > 0 && path != "stop-move";
+    let is_well = !has_left && troubles.is_empty() && answer.get("stopped").is_none();
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_REFUSED) })
 }
 
@@ -58,6 +60,7 @@ fn request(act: Act) -> Result<(&'static str, Json), Failure> {
         Act::Unbind(order) => ("unbind", bind(order)?),
         Act::Purge { queue, vhost } => ("purge", in_vhost(json!({ "name": queue }), vhost)),
         Act::Move(order) => ("move", moving(order)?),
+        Act::Stop { what: Stop::Move { id } } => ("stop-move", json!({ "id": id })),
         Act::Close { what: Close::Connection { number, reason } } => {
             let order = json!({ "number": number });
             ("close-connection", with(order, "reason", reason))
@@ -155,6 +158,7 @@ fn moving(order: MoveOrder) -> Result<Json, Failure> {
     });
     let asked = with(asked, "to", order.destination);
     let asked = with(asked, "limit", order.limit);
+    let asked = with(asked, "begin", order.from);
     Ok(in_vhost(with(asked, "per_second", order.per_second), order.vhost))
 }
 
@@ -283,6 +287,10 @@ fn said(path: &str, answer: &Json) -> String {
             lines
         }
         "move" => moved(answer),
+        "stop-move" => format!(
+            "stopped: {} messages were moved, everything else is where it was\n",
+            count("moved")
+        ),
         "log-level" => "set, until the configuration is read again\n".to_owned(),
         "reload" => format!("the configuration was read again: {} changes\n", count("changes")),
         "drain" => {
@@ -298,8 +306,18 @@ fn said(path: &str, answer: &Json) -> String {
 fn moved(answer: &Json) -> String {
     let count = |field: &str| answer.get(field).and_then(Json::as_u64).unwrap_or_default();
     let (matched, moved, left) = (count("matched"), count("moved"), count("left"));
-    let mut lines = format!("{matched} messages are meant: {moved} move, {left} stay\n");
-    for (field, word) in [("to", "to"), ("stayed", "stay:")] {
+    let is_dry = answer.get("dry_run").and_then(Json::as_bool).unwrap_or_default();
+    let mut lines = match is_dry {
+        true => format!(
+            "nothing was moved: {matched} messages are meant, {moved} would move, {left} would stay\n"
+        ),
+        false => format!("{matched} messages are meant: {moved} were moved, {left} stay\n"),
+    };
+    let words = match is_dry {
+        true => [("to", "would go to"), ("stayed", "would stay:")],
+        false => [("to", "went to"), ("stayed", "stay:")],
+    };
+    for (field, word) in words {
         let each = answer.get(field).and_then(Json::as_object).into_iter().flatten();
         each.for_each(|(what, count)| {
             // Clients chose the addresses.
@@ -307,11 +325,14 @@ fn moved(answer: &Json) -> String {
             lines.push_str(&format!("  {count} {word} {what}\n"));
         });
         if field == "to" && count("elsewhere") > 0 {
-            lines.push_str(&format!("  {} to other addresses\n", count("elsewhere")));
+            lines.push_str(&format!("  {} {word} other addresses\n", count("elsewhere")));
         }
     }
     if let Some(why) = answer.get("stopped").and_then(Json::as_str) {
-        lines.push_str(&format!("stopped: {why}\n"));
+        lines.push_str(&format!("stopped before its end: {why}\n"));
+    }
+    if let Some(next) = answer.get("next").and_then(Json::as_str) {
+        lines.push_str(&format!("there may be more: --from {next}\n"));
     }
     lines
 }

@@ -87,6 +87,7 @@ pub enum Kinds {
     Users,
     Routes,
     Listeners,
+    Moves,
 }
 
 /// What is shown by itself.
@@ -181,6 +182,11 @@ pub enum Act {
     },
     /// Move ready messages of a queue to another one, or back to where they were published.
     Move(MoveOrder),
+    /// Stop something that runs.
+    Stop {
+        #[command(subcommand)]
+        what: Stop,
+    },
     /// Close a connection; its client is told, in its protocol's words.
     Close {
         #[command(subcommand)]
@@ -318,6 +324,9 @@ pub struct MoveOrder {
     /// So many each second at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub per_second: Option<u32>,
+    /// Where in the queue to begin: what a move before named as the next place.
+    #[arg(long, value_name = "PLACE")]
+    pub from: Option<String>,
     /// Move nothing: say what would be moved.
     #[arg(long)]
     pub dry_run: bool,
@@ -326,6 +335,12 @@ pub struct MoveOrder {
     pub yes: bool,
     #[arg(long)]
     pub vhost: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Stop {
+    /// A move, by its number in the list. What it has moved stays moved, and all else stays where it is.
+    Move { id: u64 },
 }
 
 #[derive(Debug, Subcommand)]

@@ -101,7 +101,7 @@ fn lines(status: &Json) -> Vec<(&'static str, String)> {
         number(status, "descriptors/open"),
         number(status, "descriptors/max")
     );
-    vec![
+    let mut lines = vec![
         ("connections", connections),
         ("held back", or_none(held(status))),
         ("messages", messages),
@@ -113,7 +113,28 @@ fn lines(status: &Json) -> Vec<(&'static str, String)> {
         ("memory", memory),
         ("disk", disk),
         ("files", files),
-    ]
+    ];
+    lines.extend(moves(status).map(|text| ("moves", text)));
+    lines
+}
+
+/// The moves that run; none: there are none.
+fn moves(status: &Json) -> Option<String> {
+    let each = list(status, "moves").iter().map(|one| {
+        let to = match text(one, "to") {
+            "" => "their origins".to_owned(),
+            queue => shown(queue),
+        };
+        let moves = if is(one, "dry_run") { "would be moved" } else { "moved" };
+        let (id, from) = (number(one, "id"), shown(text(one, "from")));
+        format!("{id}: {from} to {to}, {} {moves}", number(one, "moved"))
+    });
+    let all: Vec<String> = each.collect();
+    (!all.is_empty()).then(|| format!("{} run; {}", all.len(), all.join("; ")))
+}
+
+fn is(json: &Json, field: &str) -> bool {
+    json.get(field).and_then(Json::as_bool).unwrap_or_default()
 }
 
 fn positive(count: u64) -> String {
@@ -170,6 +191,12 @@ mod tests {
         assert_eq!(lines.next(), Some("connections   3 (amqp 3)"));
         assert!(shown.contains("grow unread   1: q +5 to 9\n"), "{shown}");
         assert!(shown.contains("dead letters  2: d in v 2\n"), "{shown}");
+        assert!(!shown.contains("moves"), "{shown}");
+        let moving = status(&json!({ "moves": [
+            { "id": 3, "from": "dead", "to": "work", "moved": 7, "dry_run": false },
+            { "id": 4, "from": "dead", "to_origin": true, "moved": 2, "dry_run": true } ] }));
+        let line = "moves         2 run; 3: dead to work, 7 moved; 4: dead to their origins, 2 would be moved\n";
+        assert!(moving.contains(line), "{moving}");
         let sick = status(&json!({ "troubles": ["the disk is full"] }));
         assert!(sick.contains("NOT WELL: 1\n  ! the disk is full\n"), "{sick}");
     }

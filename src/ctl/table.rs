@@ -147,6 +147,20 @@ const LISTENERS: &[Column] = &[
     ("tls", "tls", Form::Flag),
 ];
 
+const MOVES: &[Column] = &[
+    ("id", "id", Form::Number),
+    ("vhost", "vhost", Form::Text),
+    ("from", "from", Form::Text),
+    ("to", "to", Form::Text),
+    ("to origin", "to_origin", Form::Flag),
+    ("dry run", "dry_run", Form::Flag),
+    ("by", "by", Form::Text),
+    ("since", "since_ms", Form::Ago),
+    ("meant", "matched", Form::Number),
+    ("moved", "moved", Form::Number),
+    ("stay", "left", Form::Number),
+];
+
 const MESSAGES: &[Column] = &[
     ("offset", "offset", Form::Number),
     ("state", "state", Form::Text),
@@ -179,6 +193,7 @@ impl Table {
             "users" => USERS,
             "routes" => ROUTES,
             "messages" => MESSAGES,
+            "moves" => MOVES,
             _ => LISTENERS,
         };
         Self { columns, widths: Vec::new() }

@@ -497,7 +497,7 @@ fn a_broker_that_stands_still_is_given_up_and_slow_work_is_not() {
     }
     // It takes longer than a second, and the broker answers others meanwhile.
     let moved = said(&broker, &["move", "a", "b", "--yes", "--per-second", "1", "--timeout", "1"]);
-    assert!(moved.contains("4 to queue:b"), "{moved}");
+    assert!(moved.contains("4 went to queue:b"), "{moved}");
     broker.signal("STOP");
     let (code, why, _) =
         timed(&socket(&broker), &["ctl", "move", "b", "a", "--yes", "--timeout", "1"]);
@@ -536,13 +536,84 @@ fn dead_letters_are_looked_at_and_sent_back() {
     assert!(refusal(&broker, &["move", "dead", "--to-origin"], 2).contains("--yes"));
     assert!(refusal(&broker, &["move", "dead"], 2).contains("DESTINATION"));
     let dry = said(&broker, &["move", "dead", "--to-origin", "--dry-run"]);
-    assert!(dry.starts_with("2 messages are meant: 2 move, 0 stay"), "{dry}");
+    let would = "nothing was moved: 2 messages are meant, 2 would move, 0 would stay\n";
+    assert!(dry.starts_with(would) && dry.contains("  2 would go to queue:work\n"), "{dry}");
     let moved = said(&broker, &["move", "dead", "--to-origin", "--where", "body~one"]);
-    assert!(moved.contains("1 to queue:work"), "{moved}");
+    assert!(moved.starts_with("1 messages are meant: 1 were moved, 0 stay\n"), "{moved}");
+    assert!(moved.contains("  1 went to queue:work\n"), "{moved}");
     assert_eq!(amqp.receive().body, b"one");
     assert_eq!(said(&broker, &["peek", "dead"]).lines().count(), 2);
     assert!(refusal(&broker, &["move", "dead", "none", "--yes"], 1).contains("none"));
     assert!(said(&broker, &["audit"]).contains("every address balances"));
+}
+
+#[test]
+fn a_move_is_seen_and_stopped_while_it_runs() {
+    let broker = Broker::start();
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.queue("from", true);
+    amqp.queue("to", true);
+    amqp.confirm_select();
+    for number in 0..100 {
+        let body = number.to_string();
+        amqp.publish("", "from", &Properties::persistent(), body.as_bytes());
+    }
+    amqp.wait_confirms();
+    let part = said(&broker, &["move", "from", "to", "--yes", "--limit", "10"]);
+    let next = part.lines().last().and_then(|line| line.strip_prefix("there may be more: "));
+    let next = next.unwrap_or_else(|| panic!("{part}")).split(' ').collect::<Vec<&str>>();
+    let data = broker.data_dir();
+    let on: Vec<String> = ["ctl", "move", "from", "to", "--yes", "--per-second", "20"]
+        .iter()
+        .chain(&next)
+        .map(|word| (*word).to_owned())
+        .collect();
+    let mover = std::thread::spawn(move || {
+        let words: Vec<&str> = on.iter().map(String::as_str).collect();
+        run_on(&data, &words, "")
+    });
+    let list = eventually("some are moved", || {
+        let list = said(&broker, &["list", "moves", "--json"]);
+        (!list.is_empty() && !list.contains("\"moved\":0,")).then_some(list)
+    });
+    assert!(list.contains("\"from\":\"from\"") && list.contains("\"to\":\"to\""), "{list}");
+    let id = list.strip_prefix("{\"id\":").and_then(|rest| rest.split(',').next());
+    let id = id.unwrap_or_else(|| panic!("{list}"));
+    let screen = said(&broker, &["status", "--seconds", "0"]);
+    assert!(screen.contains(&format!("1 run; {id}: from to to, ")), "{screen}");
+    let stopped = said(&broker, &["stop", "move", id]);
+    assert!(stopped.starts_with("stopped: "), "{stopped}");
+    let output = mover.join().expect("no panic");
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("stopped before its end: an operator stopped it\n"), "{report}");
+    assert!(report.contains("there may be more: --from "), "{report}");
+    assert!(refusal(&broker, &["stop", "move", id], 1).contains("no move"));
+    assert_eq!(said(&broker, &["list", "moves"]), "");
+    let mut there: Vec<u32> = Vec::new();
+    for queue in ["to", "from"] {
+        while let Some(message) = amqp.get(queue) {
+            let body = String::from_utf8(message.body.to_vec()).expect("text");
+            there.push(body.parse().expect("a number"));
+        }
+    }
+    assert_eq!(there, (0..100).collect::<Vec<u32>>(), "each once, and in its order");
+    assert!(said(&broker, &["audit"]).contains("every address balances"));
+}
+
+#[test]
+fn nothing_is_moved_into_somebody_elses_exclusive_queue() {
+    let broker = Broker::start();
+    let mut amqp = Amqp::connect(broker.amqp);
+    let exclusive = Out::method(50, 10).u16(0).short("theirs").u8(4).table(&[]);
+    amqp.ask(exclusive, (50, 11)).expect("declared");
+    said(&broker, &["declare", "queue", "from"]);
+    said(&broker, &["publish", "queue:from", "x"]);
+    for more in [&["--yes"][..], &["--dry-run"]] {
+        let why = refusal(&broker, &[&["move", "from", "theirs"], more].concat(), 1);
+        assert!(why.contains("exclusive") && why.contains("theirs"), "{why}");
+    }
+    assert_eq!(said(&broker, &["peek", "from"]).lines().count(), 2);
 }
 
 /// Messages that are dead at first.

@@ -494,3 +494,58 @@ async fn messages_are_looked_at_and_moved() {
     assert_eq!(bodies(&stage.look("/control/peek?queue=from").await), ["m4"]);
     assert_eq!(stage.look("/control/audit").await["balanced"], json!(true));
 }
+
+#[tokio::test]
+async fn moves_are_listed_stopped_and_limited_in_number() {
+    let stage = Arc::new(Stage::new().await);
+    stage.done("declare-queue", json!({ "name": "to" })).await;
+    for number in 0..=moves::MOVES_MAX {
+        let name = format!("from-{number}");
+        stage.done("declare-queue", json!({ "name": name })).await;
+        for body in 0..3 {
+            let order = json!({ "address": format!("queue:{name}"), "body": body.to_string() });
+            stage.done("publish", order).await;
+        }
+    }
+    let order = |number: usize| json!({ "from": format!("from-{number}"), "to": "to", "all": true, "per_second": 1 });
+    let begun: Vec<_> = (0..moves::MOVES_MAX)
+        .map(|number| {
+            let (stage, order) = (stage.clone(), order(number));
+            tokio::spawn(async move { stage.done("move", order).await })
+        })
+        .collect();
+    let list = loop {
+        let list = stage.look("/control/list/moves").await;
+        let items = list["items"].as_array().expect("items").clone();
+        if items.len() == moves::MOVES_MAX && items.iter().all(|one| one["moved"] != json!(0)) {
+            break items;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    let (status, why) = stage.refused("move", order(moves::MOVES_MAX)).await;
+    assert!(status == 503 && why.contains("stop move"), "{status} {why}");
+    let shown = stage.look("/control/status?seconds=0").await;
+    assert_eq!(shown["moves"].as_array().map(Vec::len), Some(moves::MOVES_MAX));
+    let mut moved = 0;
+    for one in &list {
+        let stopped = stage.done("stop-move", json!({ "id": one["id"] })).await;
+        moved += stopped["moved"].as_u64().expect("a number");
+    }
+    for one in begun {
+        let report = one.await.expect("no panic");
+        assert_eq!(report["stopped"], json!("an operator stopped it"), "{report}");
+        assert!(report["next"].is_string(), "{report}");
+    }
+    let (status, why) = stage.refused("stop-move", json!({ "id": list[0]["id"] })).await;
+    assert!(status == 404 && why.contains("no move"), "{status} {why}");
+    assert_eq!(stage.look("/control/list/moves").await["items"], json!([]));
+    let there = stage.look("/control/show/queue?name=to").await["messages"].as_u64();
+    assert_eq!(there, Some(moved), "what the answers say was moved is there, and no more");
+    let queues = all(&stage, "/control/list/queues", 500).await;
+    let sum: u64 = queues.iter().filter_map(|one| one["messages"].as_u64()).sum();
+    assert_eq!(sum, 3 * (moves::MOVES_MAX as u64 + 1), "nothing is lost or doubled");
+    assert_eq!(stage.look("/control/audit").await["balanced"], json!(true));
+    // There is room again.
+    let last = json!({ "from": "from-0", "to": "to", "all": true });
+    assert!(stage.done("move", last).await.get("stopped").is_none());
+}

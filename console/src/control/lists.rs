@@ -56,7 +56,7 @@ pub struct One {
 }
 
 /// What there are lists of.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "queues",
     "exchanges",
     "bindings",
@@ -68,6 +68,7 @@ const KINDS: [&str; 11] = [
     "users",
     "routes",
     "listeners",
+    "moves",
 ];
 
 /// A page of the list of that kind.
@@ -97,6 +98,8 @@ pub fn list(view: &View, kind: &str, which: &Which) -> Result<Json, Refusal> {
             Ok(some(all, which, limit))
         }
         "listeners" => Ok(some(listeners(view), which, limit)),
+        // There are fewer than a page has room for.
+        "moves" => Ok(paged(view.common.moves.list(), None)),
         _ => Err(Refusal::missing(format!("'{kind}' is none of {}", KINDS.join(", ")))),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::acts::Act;
 use super::answer::Refusal;
+use super::moves::MoveAsked;
 use super::values;
 use super::view::View;
 use async_trait::async_trait;
@@ -68,6 +69,7 @@ fn cursor(text: &str) -> Result<Cursor, Refusal> {
 /// A page of messages.
 pub async fn peek(view: &View, order: &Peek) -> Result<Json, Refusal> {
     let vhost = view.vhost(order.vhost.as_deref())?;
+    let _turn = view.peek_turn().await?;
     let mut session = view.session(&vhost)?;
     let page = session.peek(&order.queue, order.from, order.limit, &order.filter).await?;
     let formats = view.broker.formats();
@@ -166,6 +168,8 @@ pub struct MoveMessages {
     per_second: Option<u32>,
     #[serde(default)]
     dry_run: bool,
+    /// Where in the queue to begin: what the report of a move before named as the next place.
+    begin: Option<String>,
 }
 
 impl MoveMessages {
@@ -185,6 +189,7 @@ impl MoveMessages {
             limit: self.limit,
             per_second: self.per_second,
             dry_run: self.dry_run,
+            start: self.begin.as_deref().map_or(Ok(Cursor::START), cursor)?,
             ..MoveOrder::new(self.from.as_str(), to)
         })
     }
@@ -205,14 +210,23 @@ impl Act for MoveMessages {
     async fn run(self, view: &View) -> Result<Json, Refusal> {
         let order = self.order()?;
         let vhost = view.vhost(self.vhost.as_deref())?;
+        let asked = MoveAsked {
+            vhost: vhost.to_string(),
+            from: self.from,
+            to: self.to,
+            dry_run: self.dry_run,
+            by: view.actor.user.to_string(),
+            since: view.broker.now(),
+        };
+        let _place = view.common.moves.begin(asked, order.progress.clone())?;
         let mut session = view.session(&vhost)?;
         let report = session.move_messages(&order).await?;
         session.close().await?;
-        Ok(report_of(&report))
+        Ok(report_of(&report, order.dry_run))
     }
 }
 
-fn report_of(report: &MoveReport) -> Json {
+fn report_of(report: &MoveReport, is_dry: bool) -> Json {
     // Two addresses may be written alike.
     let mut to = BTreeMap::<String, u64>::new();
     for (address, count) in report.destinations.iter().take(NAMED_MAX) {
@@ -221,6 +235,7 @@ fn report_of(report: &MoveReport) -> Json {
     let elsewhere = report.moved.saturating_sub(to.values().sum());
     let refused = report.refused.iter().take(NAMED_MAX);
     let mut shown = json!({
+        "dry_run": is_dry,
         "matched": report.matched,
         "moved": report.moved,
         "left": report.left,
@@ -228,8 +243,12 @@ fn report_of(report: &MoveReport) -> Json {
         "elsewhere": elsewhere,
         "stayed": refused.map(|(why, count)| (why.to_string(), json!(count))).collect::<Map<_, _>>(),
     });
-    if let (Some(shown), Some(why)) = (shown.as_object_mut(), &report.stopped) {
-        shown.insert("stopped".to_owned(), json!(why.detail()));
+    let Some(object) = shown.as_object_mut() else { return shown };
+    if let Some(why) = &report.stopped {
+        object.insert("stopped".to_owned(), json!(why.detail()));
+    }
+    if let Some(next) = report.next {
+        object.insert("next".to_owned(), json!(next.to_string()));
     }
     shown
 }

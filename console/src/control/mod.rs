@@ -8,6 +8,7 @@
 //! | `acts` | what changes something: `POST /control/ACT`, each a line of the log |
 //! | `publish` | one message |
 //! | `messages` | looking into a queue, and moving what is in it |
+//! | `moves` | the moves that run, and what stops one |
 //! | `operations` | what only the program can do |
 //! | `view` `answer` | what a request looks at; JSON, or why there is none |
 //!
@@ -17,6 +18,7 @@ mod acts;
 mod answer;
 mod lists;
 mod messages;
+mod moves;
 mod operations;
 mod publish;
 mod shows;
@@ -80,6 +82,7 @@ fn router(view: View) -> Router {
         .route("/control/status", get(one_screen))
         .route("/control/peek", get(peek))
         .route("/control/move", post(act::<messages::MoveMessages>))
+        .route("/control/stop-move", post(act::<moves::StopMove>))
         .route("/control/declare-queue", post(act::<acts::DeclareQueue>))
         .route("/control/declare-exchange", post(act::<acts::DeclareExchange>))
         .route("/control/delete-queue", post(act::<acts::DeleteQueue>))

@@ -252,6 +252,7 @@ fn screen(view: &View, walk: &Walk) -> Json {
         "unroutable": totals.exchanges.unroutable,
         "routes": { "count": broker.route_status().len(),
             "waiting": broker.route_status().iter().map(|route| route.waiting).sum::<u64>() },
+        "moves": common.moves.list(),
         "connections": { "count": node.connections,
             "by_protocol": node.protocols.iter().map(|(name, one)| {
                 (name.to_string(), json!(one.connections))

@@ -1,32 +1,63 @@
 //! What the requests of one connection look at, and who asks.
 
 use super::answer::Refusal;
+use super::moves::Moves;
 use super::operations::Operations;
 use crate::metrics::Node;
 use crate::process::Started;
 use crossdock_core::{Actor, Broker, Identity, Name, Origin, Session, SessionSpec};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Requests that look at many objects at once; others wait.
 const AT_ONCE: usize = 2;
 /// Requests that wait for that, at most; others are answered 503.
 const WAITING: usize = 32;
 
+/// Looks into queues at once; each reads up to 64 MiB of the store, and holds a page of 4 MiB, and its text.
+const PEEKS_AT_ONCE: usize = 4;
+/// Those that wait for that, at most; others are answered 503. Fewer than the socket has connections: who looks at
+/// anything else still finds one.
+const PEEKS_WAITING: usize = 8;
+
+/// A turn, as long as it lasts.
+pub type Turn<'a> = [SemaphorePermit<'a>; 2];
+
+/// A limited number do something at once, and a limited number wait for it.
+struct Turnstile {
+    inside: Semaphore,
+    all: Semaphore,
+}
+
+impl Turnstile {
+    fn new(inside: usize, waiting: usize) -> Self {
+        Self { inside: Semaphore::new(inside), all: Semaphore::new(inside + waiting) }
+    }
+
+    /// Waits for a turn, which lasts as long as what is returned. None: too many wait.
+    async fn turn(&self) -> Option<Turn<'_>> {
+        let one = self.all.try_acquire().ok()?;
+        Some([one, self.inside.acquire().await.ok()?])
+    }
+}
+
 /// What all connections share.
 pub struct Common {
     pub operations: Arc<dyn Operations>,
     pub node: Node,
     pub started: Started,
-    looking: Semaphore,
-    waiting: Semaphore,
+    pub moves: Moves,
+    looks: Turnstile,
+    peeks: Turnstile,
 }
 
 impl Common {
     /// For a program that does this.
     pub fn new(operations: Arc<dyn Operations>, node: Node) -> Self {
-        let (looking, waiting) = (Semaphore::new(AT_ONCE), Semaphore::new(WAITING));
-        Self { operations, node, started: Started::now(), looking, waiting }
+        let looks = Turnstile::new(AT_ONCE, WAITING);
+        let peeks = Turnstile::new(PEEKS_AT_ONCE, PEEKS_WAITING);
+        let (started, moves) = (Started::now(), Moves::default());
+        Self { operations, node, started, moves, looks, peeks }
     }
 }
 
@@ -45,13 +76,22 @@ impl View {
         look: impl FnOnce(&View) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         let busy = || Refusal::later("too many requests wait for an answer: try again later");
-        let _waits = self.common.waiting.try_acquire().map_err(|_| busy())?;
-        let _looks = self.common.looking.acquire().await.map_err(|_| busy())?;
+        let _turn = self.common.looks.turn().await.ok_or_else(busy)?;
         let view = self.clone();
         match tokio::task::spawn_blocking(move || look(&view)).await {
             Ok(found) => found,
             Err(error) => Err(Refusal::fault(error.to_string())),
         }
+    }
+
+    /// Waits for a turn to look into a queue, which lasts as long as what is returned.
+    pub async fn peek_turn(&self) -> Result<Turn<'_>, Refusal> {
+        let turn = self.common.peeks.turn().await;
+        turn.ok_or_else(|| {
+            Refusal::later(format!(
+                "{PEEKS_AT_ONCE} look into queues, and {PEEKS_WAITING} more wait for that: try again later"
+            ))
+        })
     }
 
     /// That virtual host, or the default one.
@@ -72,5 +112,25 @@ impl View {
         let origin = Origin { user: user.clone(), peer, ..Origin::default() };
         let spec = SessionSpec::anonymous(vhost.clone(), origin, Identity::unlimited(user));
         Ok(self.broker.operator_session(&spec)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_when_enough_wait_is_turned_away() {
+        let turnstile = Arc::new(Turnstile::new(2, 1));
+        let first = turnstile.turn().await.expect("there is room");
+        let _second = turnstile.turn().await.expect("there is room");
+        let waits = turnstile.clone();
+        let third = tokio::spawn(async move { waits.turn().await.is_some() });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!third.is_finished() && turnstile.turn().await.is_none());
+        drop(first);
+        assert!(third.await.expect("no panic"), "it waited for the first one");
+        assert!(turnstile.turn().await.is_some(), "and has left");
     }
 }

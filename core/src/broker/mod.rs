@@ -45,6 +45,7 @@ pub use door::events::{
     Confirm, ConfirmOutcome, Declared, Events, Notice, ObjectCounts, QueueStatus,
 };
 pub use door::names::{NAME_BYTES_MAX, RESERVED_NAMES, check_sayable};
+pub use door::progress::MoveProgress;
 pub use door::request::{
     About, Bind, BindTarget, Consumer, ConsumerSource, LaneId, Memo, OnDetach, ParkId, ParkUntil,
     PoolId, Publish, Replay, SessionLife, SessionSpec,

@@ -408,3 +408,53 @@ async fn what_left_memory_is_moved_too_and_the_pace_is_kept() {
     assert_eq!(order, numbers(0..300));
     balances(&stage);
 }
+
+#[tokio::test]
+async fn a_move_that_is_stopped_leaves_each_message_in_one_place() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("from")).await;
+    c.declare(QueueSpec::durable("to")).await;
+    fill(&mut c, "from", 0..500).await;
+    let order = MoveOrder { per_second: Some(40), ..MoveOrder::new("from", to("to")) };
+    let progress = order.progress.clone();
+    let stopper = tokio::spawn(async move {
+        until("it is under way", || progress.counts().1 >= 20).await;
+        progress.stop();
+    });
+    let report = move_all(&mut c, &order).await;
+    stopper.await.expect("no panic");
+    let why = report.stopped.as_ref().expect("it was stopped");
+    assert!(why.detail().contains("an operator stopped it"), "{why}");
+    assert!(report.moved >= 20 && report.moved < 200, "{report:?}");
+    assert_eq!(order.progress.counts(), (report.matched, report.moved, report.left));
+    let moved = u32::try_from(report.moved).expect("few");
+    assert_eq!(content(&mut c, "to").await, numbers(0..moved));
+    assert_eq!(content(&mut c, "from").await, numbers(moved..500));
+    balances(&stage);
+    let rest = MoveOrder {
+        start: report.next.expect("there are more"),
+        ..MoveOrder::new("from", to("to"))
+    };
+    assert_eq!(move_all(&mut c, &rest).await.moved, u64::from(500 - moved));
+    assert_eq!(content(&mut c, "to").await, numbers(0..500));
+}
+
+#[tokio::test]
+async fn nothing_is_moved_into_a_queue_that_is_exclusive_to_another_connection() {
+    let stage = Stage::new().await;
+    let (mut c, mut owner) = (stage.client().await, stage.client().await);
+    c.declare(QueueSpec::durable("from")).await;
+    owner.declare(QueueSpec { life: Life::Exclusive, ..QueueSpec::durable("theirs") }).await;
+    fill(&mut c, "from", 0..3).await;
+    for dry_run in [true, false] {
+        let order = MoveOrder { dry_run, ..MoveOrder::new("from", to("theirs")) };
+        let error = c.session.move_messages(&order).await.expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+    }
+    assert_eq!(content(&mut c, "from").await, numbers(0..3));
+    owner.declare(QueueSpec::durable("mine")).await;
+    fill(&mut owner, "mine", 0..3).await;
+    let report = move_all(&mut owner, &MoveOrder::new("mine", to("theirs"))).await;
+    assert_eq!(report.moved, 3, "its own connection may");
+}

@@ -1,5 +1,6 @@
 //! What operators ask about the messages of a queue, and what they are answered: plain data.
 
+use super::progress::MoveProgress;
 use crate::error::Error;
 use crate::log::Offset;
 use crate::message::{Address, Filter, Message, Name};
@@ -71,6 +72,8 @@ pub struct MoveOrder {
     pub per_second: Option<u32>,
     /// Nothing is moved: it is only found out what would be.
     pub dry_run: bool,
+    /// How far it is, and what ends it early.
+    pub progress: Arc<MoveProgress>,
 }
 
 impl MoveOrder {
@@ -84,6 +87,7 @@ impl MoveOrder {
             limit: None,
             per_second: None,
             dry_run: false,
+            progress: Arc::default(),
         }
     }
 }

@@ -4,4 +4,5 @@
 pub mod browse;
 pub mod events;
 pub mod names;
+pub mod progress;
 pub mod request;

@@ -111,18 +111,21 @@ impl Session {
         let mut at = Some(order.start);
         while let Some(from) = at {
             moving.report.next = Some(from);
-            if let Err(why) = self.may_go_on(&queue) {
+            if let Err(why) = order.progress.check().and_then(|()| self.may_go_on(&queue)) {
                 moving.report.stopped = Some(why);
                 break;
             }
             at = self.move_some(&queue, (from, upto), &mut moving).await?;
             moving.report.next = at;
+            let report = &moving.report;
+            order.progress.note((report.matched, report.moved, report.left));
             if moving.room() == 0 {
                 break;
             }
             let pause = moving.pause(self.shared().now());
             if at.is_some() && !pause.is_zero() {
-                tokio::time::sleep(pause).await;
+                // Whoever stops it is not kept waiting.
+                let _ = tokio::time::timeout(pause, order.progress.stopped()).await;
             }
         }
         Ok(moving.report)
@@ -140,7 +143,8 @@ impl Session {
         let address = Address::queue(name);
         self.vhost.check(&address)?;
         self.check_write(&address)?;
-        self.vhost.queue(name).map(drop)
+        let destination = self.vhost.queue(name)?;
+        self.check_owner(&destination)
     }
 
     /// Asked before each slice: much may have changed since the last one.
