@@ -107,6 +107,11 @@ pub fn restore(order: &RestoreOrder) -> Result<ExitCode, Vec<Mistake>> {
     for finding in &restored.damage {
         complain!("the backup is damaged, and so is the store: {finding}");
     }
+    if !restored.damage.is_empty() {
+        complain!(
+            "a start that refuses the damage takes it once it is told to: crossdock serve --accept-damage"
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 

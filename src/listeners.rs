@@ -45,10 +45,28 @@ impl Port {
         }
     }
 
+    /// Whether passwords and messages cross a network as they are: it has no TLS, and can be reached from elsewhere.
+    pub fn is_in_the_clear(&self) -> bool {
+        let resolved = self.addresses.iter().filter_map(|address| address.to_socket_addrs().ok());
+        self.tls.is_none()
+            && resolved.flatten().any(|address| !address.ip().to_canonical().is_loopback())
+    }
+
     /// Binds all its addresses.
     pub async fn bind(&self) -> Result<Listener, BindError> {
         crossdock_net::bind(self.spec.clone(), &self.addresses).await
     }
+}
+
+/// The names of those at which passwords cross a network as they are; none: there are none. Where numbers are open to
+/// everybody, nobody is asked for a password.
+pub fn in_the_clear(ports: &[Port], metrics_are_open: bool) -> Option<String> {
+    let asks = |port: &&Port| {
+        let is_metrics = port.spec.protocols.iter().all(|protocol| protocol.name() == "metrics");
+        port.is_in_the_clear() && !(is_metrics && metrics_are_open)
+    };
+    let names: Vec<&str> = ports.iter().filter(asks).map(|port| port.name.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// All that are on.

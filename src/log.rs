@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Loaded, LogFormat};
 use crate::log_file::{LogFile, Output};
-use crate::{log_line, panics};
+use crate::{log_file, log_line, panics};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
@@ -34,6 +34,16 @@ pub fn to_its_place(loaded: &mut Loaded) -> Log {
             loaded.mistakes.push(loaded.mistake("log.file", reason));
             to_standard_error(&loaded.config)
         }
+    }
+}
+
+/// Notes a mistake where the log's file cannot be opened, whoever tries. Nothing is opened: the broker may be another
+/// user, and its file somebody's who watches it.
+pub fn check_place(loaded: &mut Loaded) {
+    let Some(path) = &loaded.config.log.file else { return };
+    if let Err(why) = log_file::check_place(path) {
+        let reason = format!("the log cannot be written to {}: {why}", path.display());
+        loaded.mistakes.push(loaded.mistake("log.file", reason));
     }
 }
 

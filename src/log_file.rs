@@ -62,6 +62,28 @@ impl LogFile {
     }
 }
 
+/// Why no file can be opened there, whoever tries.
+pub fn check_place(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Err("it is a folder".to_owned()),
+        Ok(there) if there.file_type().is_fifo() => {
+            return Err("it is a pipe, not a file".to_owned());
+        }
+        _ => {}
+    }
+    // A name without a folder is in the working directory.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.map(|folder| (folder, std::fs::metadata(folder))) {
+        Some((folder, Ok(there))) if !there.is_dir() => {
+            Err(format!("{} is no folder", folder.display()))
+        }
+        Some((folder, Err(error))) => {
+            Err(format!("{}: {error}; its folder has to be there", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     // To open a pipe waits for whoever reads it.
     if std::fs::metadata(path).is_ok_and(|there| there.file_type().is_fifo()) {

@@ -491,11 +491,20 @@ async fn wake_idle_threads() {
 /// Reads and checks the file as `serve` would, without opening the store or a port.
 fn check(file: &Path, routes: bool) -> Result<(), Vec<Mistake>> {
     let environment = environment();
-    let loaded = config::load(&Request { file: Some(file), environment, ..Request::default() })?;
+    let mut loaded =
+        config::load(&Request { file: Some(file), environment, ..Request::default() })?;
+    log::check_place(&mut loaded);
     for warning in &loaded.warnings {
         complain!("warning: {warning}");
     }
     let plan = plan::plan(&loaded, Purpose::Check)?;
+    if let Some(names) = listeners::in_the_clear(&plan.ports, loaded.config.metrics.open) {
+        complain!(
+            "warning: {}: listeners without TLS can be reached from other machines ({names}): passwords and \
+             messages cross the network as they are",
+            file.display()
+        );
+    }
     say!("{}: ok", file.display());
     if routes {
         output::put(&format!("\n{}", plan.show_routes(&loaded)));

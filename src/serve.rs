@@ -2,7 +2,7 @@
 //! that fails has declared nothing, unless it was the store that failed.
 
 use crate::config::{Loaded, Mistake};
-use crate::listeners::Port;
+use crate::listeners::{Port, in_the_clear};
 use crate::log_file::LogFile;
 use crate::operations::{Desk, Order, Program};
 use crate::plan::Plan;
@@ -241,6 +241,13 @@ async fn prepare(plan: &Plan, broker: &Broker, loaded: &Loaded) -> Result<Prepar
     match signals {
         Ok((signals, hangup)) if mistakes.is_empty() => {
             plan.set_up(broker, loaded).await?;
+            if let Some(listeners) = in_the_clear(&plan.ports, loaded.config.metrics.open) {
+                tracing::warn!(
+                    listeners,
+                    "listeners without TLS can be reached from other machines: passwords and messages cross \
+                     the network as they are"
+                );
+            }
             Ok(Prepared { listeners, socket, signals, hangup })
         }
         _ => Err(mistakes),

@@ -103,6 +103,7 @@ fn lines(status: &Json) -> Vec<(&'static str, String)> {
     );
     let mut lines = vec![
         ("connections", connections),
+        ("logins", logins(status)),
         ("held back", or_none(held(status))),
         ("messages", messages),
         ("grow unread", growing(status)),
@@ -114,8 +115,33 @@ fn lines(status: &Json) -> Vec<(&'static str, String)> {
         ("disk", disk),
         ("files", files),
     ];
+    lines.extend(storm(status).map(|text| ("storm", text)));
     lines.extend(moves(status).map(|text| ("moves", text)));
     lines
+}
+
+/// Logins that were refused in the last minutes.
+fn logins(status: &Json) -> String {
+    let count = number(status, "refused_logins/count");
+    if count == 0 {
+        return "none refused".to_owned();
+    }
+    let each = list(status, "refused_logins/most").iter().map(|one| {
+        let (user, address) = (shown(text(one, "user")), shown(text(one, "address")));
+        format!("{user} from {address} {}", number(one, "count"))
+    });
+    let time = span(number(status, "refused_logins/seconds").max(1));
+    format!("{count} refused in {time}: {}", each.collect::<Vec<String>>().join(", "))
+}
+
+/// Connections that come faster than usual.
+fn storm(status: &Json) -> Option<String> {
+    let arrivals = status.get("arrivals").filter(|arrivals| is(arrivals, "unusual"))?;
+    let seconds = arrivals.get("seconds").and_then(Json::as_f64).unwrap_or_default();
+    let (opened, away) = (number(arrivals, "opened"), number(arrivals, "turned_away"));
+    Some(format!(
+        "{opened} connections opened and {away} turned away in {seconds:.1} s: clients come again and again"
+    ))
 }
 
 /// The moves that run; none: there are none.
@@ -195,8 +221,23 @@ mod tests {
         let moving = status(&json!({ "moves": [
             { "id": 3, "from": "dead", "to": "work", "moved": 7, "dry_run": false },
             { "id": 4, "from": "dead", "to_origin": true, "moved": 2, "dry_run": true } ] }));
-        let line = "moves         2 run; 3: dead to work, 7 moved; 4: dead to their origins, 2 would be moved\n";
+        let line = "moves         2 run; 3: dead to work, 7 moved; \
+                    4: dead to their origins, 2 would be moved\n";
         assert!(moving.contains(line), "{moving}");
+        assert!(
+            shown.contains("logins        none refused\n") && !shown.contains("storm"),
+            "{shown}"
+        );
+        let stormy = status(&json!({
+            "arrivals": { "seconds": 1.04, "opened": 90, "turned_away": 5, "unusual": true },
+            "refused_logins": { "count": 9, "seconds": 61, "most": [
+                { "user": "ann", "address": "10.0.0.1", "count": 8 } ] } }));
+        let lines = [
+            "logins        9 refused in 1 min 1 s: ann from 10.0.0.1 8\n",
+            "storm         90 connections opened and 5 turned away in 1.0 s: clients come again and \
+             again\n",
+        ];
+        assert!(lines.iter().all(|line| stormy.contains(line)), "{stormy}");
         let sick = status(&json!({ "troubles": ["the disk is full"] }));
         assert!(sick.contains("NOT WELL: 1\n  ! the disk is full\n"), "{sick}");
     }

@@ -32,4 +32,5 @@ mod start;
 mod supplier;
 mod tools;
 mod upgrade;
+mod watching;
 mod wire;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `lists` | what there is: lists, a page at a time, and each object by itself |
 //! | `shows` `values` | objects, arguments and headers as JSON |
-//! | `status` | the audit, alarms, health, and one screen of everything |
+//! | `status` `arrivals` | the audit, alarms, health, and one screen of everything; who comes |
 //! | `acts` | what changes something: `POST /control/ACT`, each a line of the log |
 //! | `publish` | one message |
 //! | `messages` | looking into a queue, and moving what is in it |
@@ -16,6 +16,7 @@
 
 mod acts;
 mod answer;
+mod arrivals;
 mod lists;
 mod messages;
 mod moves;

@@ -1,6 +1,7 @@
 //! Whether all is well: the audit, alarms, health, and one screen of everything.
 
 use super::answer::Refusal;
+use super::arrivals::{Arrivals, refused_logins};
 use super::view::View;
 use crate::process::Usage;
 use crossdock_core::{
@@ -204,12 +205,14 @@ impl Walk {
 /// One screen: whether all is well, and where to look.
 pub async fn status(view: &View, pace: &Pace) -> Result<Json, Refusal> {
     let time = pace.time()?;
-    let walk = view.look(|view| Ok(walk(&view.broker))).await?;
+    let before = view
+        .look(|view| Ok((walk(&view.broker), Arrivals::look(&view.broker.look_at_node()))))
+        .await?;
     tokio::time::sleep(time).await;
-    view.look(move |view| Ok(screen(view, &walk))).await
+    view.look(move |view| Ok(screen(view, &before))).await
 }
 
-fn screen(view: &View, walk: &Walk) -> Json {
+fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
     let (broker, common) = (&view.broker, &view.common);
     let node = broker.look_at_node();
     let mut totals = VhostTotals::default();
@@ -257,6 +260,8 @@ fn screen(view: &View, walk: &Walk) -> Json {
             "by_protocol": node.protocols.iter().map(|(name, one)| {
                 (name.to_string(), json!(one.connections))
             }).collect::<Map<_, _>>() },
+        "arrivals": arrivals.until(&Arrivals::look(&node)),
+        "refused_logins": refused_logins(broker),
         "memory": { "resident_bytes": usage.resident,
             "messages_bytes": node.memory.waiting + node.memory.kept,
             "high_bytes": node.memory.high_mark },

@@ -2,6 +2,7 @@
 //! `session`.
 
 use super::Shared;
+use super::lately::RefusedLately;
 use super::logins::RefusedLogin;
 use crate::auth::{Identity, Login};
 use crate::broker::door::request::SessionSpec;
@@ -67,6 +68,11 @@ impl Broker {
     /// Notes that a login was refused.
     pub fn note_refused_login(&self, login: &RefusedLogin<'_>) {
         self.0.users.refused_logins.note(login);
+    }
+
+    /// Logins that were refused in the last minutes, by user and address.
+    pub fn refused_lately(&self) -> RefusedLately {
+        self.0.users.refused_logins.lately()
     }
 
     /// How many logins were refused since the start.

@@ -1,5 +1,6 @@
 //! Refused logins: counted, each with a line in the log up to a number a minute, and one line for all that are more.
 
+use super::lately::{Lately, RefusedLately};
 use crate::message::Name;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ pub struct RefusedLogin<'a> {
 pub struct RefusedLogins {
     count: AtomicU64,
     minute: Mutex<Minute>,
+    lately: Mutex<Lately>,
 }
 
 /// What was said in the minute that has begun.
@@ -59,7 +61,9 @@ impl RefusedLogins {
     pub fn note(&self, login: &RefusedLogin<'_>) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.report();
-        let has_line = self.minute.lock().has_line(Instant::now());
+        let now = Instant::now();
+        self.lately.lock().note((login.user, login.peer), now);
+        let has_line = self.minute.lock().has_line(now);
         let RefusedLogin { protocol, listener, peer, user, client, why } = login;
         let (user, client) = (&***user, &***client);
         if has_line {
@@ -79,6 +83,11 @@ impl RefusedLogins {
                 "more logins were refused in the last minute than are logged one by one"
             );
         }
+    }
+
+    /// Those of the last minutes.
+    pub fn lately(&self) -> RefusedLately {
+        self.lately.lock().look(Instant::now())
     }
 
     /// How many were refused since the start.

@@ -8,7 +8,7 @@
 //! | `journal_position` `open_turns` | how far the journal and snapshots are; turns that are ahead of them |
 //! | `loads` `timers` | what is asked of `tasks::load` and `tasks::due` |
 //! | `administration` | users and rights, as operators change them |
-//! | `logins` | logins that were refused |
+//! | `logins` `lately` | logins that were refused; those of the last minutes |
 //! | `users` | the users, their logins, and whose rights are asked for |
 //! | `identifiers` `clock` | ids, generated names, time |
 //! | `vhosts` | the virtual hosts |
@@ -22,6 +22,7 @@ pub mod connections;
 pub mod handle;
 pub mod identifiers;
 pub mod journal_position;
+pub mod lately;
 pub mod loads;
 pub mod logins;
 pub mod open_turns;
@@ -58,6 +59,7 @@ use vhosts::Vhosts;
 
 pub use administration::{Actor, SessionOwner};
 pub use handle::Broker;
+pub use lately::RefusedLately;
 pub use logins::RefusedLogin;
 
 /// What all parts of the broker share.
