@@ -2,7 +2,7 @@
 //! installs, starts, upgrades and removes them in a root of its own, which is this machine's with everything that is
 //! written kept apart: nothing of this machine changes.
 
-use crate::package::{Package, build, files};
+use crate::package::{Package, SHELLS, build, files};
 use crate::target;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -22,7 +22,10 @@ const WANTED: &[&str] = &[
     "usr/share/doc/crossdock/changelog.gz",
     "usr/share/doc/crossdock/copyright",
     "usr/share/fish/vendor_completions.d/crossdock.fish",
+    "usr/share/man/man1/crossdock-ctl-list.1.gz",
+    "usr/share/man/man1/crossdock-ctl.1.gz",
     "usr/share/man/man1/crossdock-serve.1.gz",
+    "usr/share/man/man1/crossdock-status.1.gz",
     "usr/share/man/man1/crossdock.1.gz",
     "usr/share/zsh/vendor-completions/_crossdock",
 ];
@@ -48,12 +51,48 @@ pub fn check() -> Result<()> {
         Command::new(program).arg("check-config").arg(config),
         "the configuration of the package",
     )?;
+    helps(&package.tree)?;
     let list = said(Command::new("dpkg-deb").arg("--contents").arg(&package.deb), "the .deb")?;
     for line in list.lines() {
         ensure!(line.contains(" root/root "), "a file of the package is not root's: {line}");
         let is_config = line.contains("/etc/crossdock/crossdock.toml");
         ensure!(!is_config || line.starts_with("-rw-r-----"), "others can read it: {line}");
         ensure!(!line.contains("./var/"), "data would go with the package: {line}");
+    }
+    Ok(())
+}
+
+/// The page for man and the completions of each shell know `ctl` and what it lists.
+fn helps(tree: &Path) -> Result<()> {
+    let page = |name: &str| {
+        let page = tree.join("usr/share/man/man1").join(name);
+        said(Command::new("gzip").arg("-dc").arg(page), name)
+    };
+    for (name, word) in [
+        ("crossdock.1.gz", "crossdock\\-ctl(1)"),
+        ("crossdock-ctl.1.gz", "crossdock\\-ctl\\-list(1)"),
+        ("crossdock-ctl-list.1.gz", "moves"),
+    ] {
+        ensure!(page(name)?.contains(word), "{name} does not say {word}");
+    }
+    for (_, script) in SHELLS {
+        let text = fs::read_to_string(tree.join(script))?;
+        for word in ["ctl", "declare", "per-second"] {
+            ensure!(text.contains(word), "{script} does not complete {word}");
+        }
+    }
+    // Bash is asked as somebody who presses the key asks it.
+    for (line, wanted) in [("crossdock ct", "ctl"), ("crossdock ctl list mo", "moves")] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (last, word) = (words.len() - 1, words.last().copied().unwrap_or_default());
+        let before = words.get(last - 1).copied().unwrap_or_default();
+        let ask = format!(
+            ". \"$0\"; COMP_WORDS=({line}) COMP_CWORD={last}; _crossdock crossdock '{word}' '{before}'; \
+             echo \"${{COMPREPLY[@]}}\""
+        );
+        let script = tree.join("usr/share/bash-completion/completions/crossdock");
+        let completed = said(Command::new("bash").args(["-c", &ask]).arg(script), "completions")?;
+        ensure!(completed.trim() == wanted, "'{line}' is completed with '{}'", completed.trim());
     }
     Ok(())
 }
@@ -160,6 +199,22 @@ if command -v systemd-analyze > /dev/null; then
 fi
 begin
 kept /queue/first
+
+# Its own user and root ask it without saying where it is; nobody else does.
+as() {
+    who=$1; shift
+    setpriv --reuid "$who" --regid "$(id -g "$who")" --init-groups env -i HOME=/ PATH=$PATH "$@"
+}
+well() { "$@" > /tmp/said 2>&1 && grep -q '^all is well' /tmp/said || fail "$*: $(cat /tmp/said)"; }
+for command in 'crossdock status' 'crossdock ctl status'; do
+    well $command
+    well as crossdock $command
+    ! as nobody $command --data-dir $data > /tmp/said 2>&1 || fail "nobody is let in: $command"
+    grep -q 'Permission denied' /tmp/said || fail "nobody is not told why: $(cat /tmp/said)"
+done
+as crossdock crossdock ctl list queues | grep -q '^/ *first ' || fail "no list for its user"
+zcat /usr/share/man/man1/crossdock-ctl.1.gz | grep -q 'list' || fail "no page for ctl"
+grep -q ctl /usr/share/bash-completion/completions/crossdock || fail "no completions of ctl"
 
 # The configuration is the administrator's from now on, and the broker runs through the upgrade.
 echo '# mine' >> $config

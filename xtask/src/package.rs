@@ -21,7 +21,8 @@ const FILES: &[(&str, &str, u32)] = &[
     ("docs/guide/routes.md", "usr/share/doc/crossdock/guide/routes.md", 0o644),
 ];
 
-const SHELLS: &[(&str, &str)] = &[
+/// Completions, and where each goes.
+pub const SHELLS: &[(&str, &str)] = &[
     ("bash", "usr/share/bash-completion/completions/crossdock"),
     ("zsh", "usr/share/zsh/vendor-completions/_crossdock"),
     ("fish", "usr/share/fish/vendor_completions.d/crossdock.fish"),
