@@ -5,6 +5,7 @@
 //! `CROSSDOCK_FLOODS=full` (cargo xtask test --full) publishes 20,000 messages a second for 30 seconds, otherwise less.
 //! These tests measure time: they run one after the other, and alone.
 
+mod backups;
 mod reader;
 mod room;
 mod scrapes;
