@@ -124,18 +124,28 @@ impl Hot {
         if !place.as_ref().is_some_and(wanted) {
             return None;
         }
-        let record = place.take();
         self.live -= 1;
-        if self.live == 0 {
-            // The next one begins at the first place again.
-            self.places.clear();
-        } else if at == 0 {
-            while let Some(None) = self.places.front() {
-                self.places.pop_front();
-                self.first += 1;
-            }
+        if at > 0 {
+            return place.take();
+        }
+        // Nearly always the oldest one goes.
+        let record = self.places.pop_front()?;
+        self.first += 1;
+        if !matches!(self.places.front(), Some(Some(_))) {
+            self.drop_empty();
         }
         record
+    }
+
+    /// Nothing lives in the first place: the first one that lives is the first one from now on.
+    fn drop_empty(&mut self) {
+        let empty = self.places.iter().take_while(|place| place.is_none()).count();
+        self.first += empty;
+        match empty == self.places.len() {
+            // The next one begins at the beginning of the memory again.
+            true => self.places.clear(),
+            false => drop(self.places.drain(..empty)),
+        }
     }
 
     /// All that lives in it is stored, is not in memory, and waits or is `with_consumers`.

@@ -44,6 +44,11 @@ impl Ops {
         self.bytes.is_empty()
     }
 
+    /// Makes room for that many bytes more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()

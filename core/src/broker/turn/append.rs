@@ -15,6 +15,11 @@ use crate::subscription::{Arrival, Departure, bump};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Bytes of an operation that stores a message, besides what the message is counted with, and of each place it has in a
+/// queue: about as many as most take.
+const RECORD_BYTES: usize = 48;
+const PLACE_BYTES: usize = 8;
+
 impl Turn {
     /// Hands over and appends what was routed so far; [`Turn::run`] does what follows from that. It may be called with
     /// the topology locked.
@@ -147,6 +152,17 @@ impl Turn {
             return;
         }
         self.placed.sort_by_key(|(index, ..)| *index);
+        // Room for all at once: a list that grows by doubling is copied several times.
+        let mut bytes = self.placed.len() * PLACE_BYTES;
+        let mut last = usize::MAX;
+        for (index, ..) in &self.placed {
+            if *index != last {
+                bytes += self.messages.get(*index).map_or(0, |m| RECORD_BYTES + m.size());
+                last = *index;
+            }
+        }
+        self.unit.ops.reserve(bytes);
+        self.unit.placed.reserve(self.placed.len());
         for group in self.placed.chunk_by(|a, b| a.0 == b.0) {
             let Some(message) = group.first().and_then(|(i, ..)| self.messages.get(*i)) else {
                 continue;

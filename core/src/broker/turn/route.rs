@@ -34,7 +34,7 @@ impl Turn {
         let index = self.messages.len();
         context.shared.charge(message);
         self.messages.push(message.clone());
-        self.work += 1 + route.queues.len() + route.sessions.len();
+        self.work += 1 + route.receivers();
         // Where routes watch a topic, a value is retained when they have had their turn, whether or not they took it.
         let follows = || {
             meets_routes(context, message, route) || route.is_watched() && context.retains(message)
@@ -50,8 +50,9 @@ impl Turn {
             }
             return Taken { index, routed };
         }
-        let (mut routed, bytes) = (!route.queues.is_empty(), message.size());
-        for queue in &route.queues {
+        let (queues, bytes) = (route.queues.as_slice(), message.size());
+        let mut routed = !queues.is_empty();
+        for queue in queues {
             self.arrive(queue, Arriving { index, tags: Tags::default(), terms }, bytes);
         }
         for hit in &route.sessions {

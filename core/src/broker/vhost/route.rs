@@ -43,6 +43,11 @@ pub struct ContentHit {
 }
 
 impl Route {
+    /// Queues and sessions that it leads to.
+    pub fn receivers(&self) -> usize {
+        self.queues.len() + self.sessions.len()
+    }
+
     /// A content route watches the whole address, not only one of its queues.
     pub fn is_watched(&self) -> bool {
         self.content.iter().any(|hit| hit.queue.is_none())

@@ -30,11 +30,6 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// Queues and sessions that it leads to.
-    pub fn receivers(&self) -> usize {
-        self.route.queues.len() + self.route.sessions.len()
-    }
-
     fn bytes(&self) -> usize {
         let Route { queues, sessions, content, .. } = &self.route;
         self.address.cost()

@@ -173,7 +173,7 @@ impl RouteTable {
     }
 
     fn place(&mut self, at: usize, place: Place, generations: &Generations) {
-        let receivers = place.resolved.receivers();
+        let receivers = place.resolved.route.receivers();
         if receivers > SMALL_ROUTE {
             return;
         }
@@ -185,7 +185,7 @@ impl RouteTable {
         }
         if let Some(slot) = self.places.get_mut(at) {
             let before = slot.replace(place);
-            self.receivers -= before.map_or(0, |place| place.resolved.receivers());
+            self.receivers -= before.map_or(0, |place| place.resolved.route.receivers());
             self.last = at;
         }
     }
@@ -199,7 +199,7 @@ impl RouteTable {
         for slot in &mut self.places {
             slot.take_if(|place| !generations.is_current(place.resolved.stamp));
         }
-        let left = self.places.iter().flatten().map(|place| place.resolved.receivers());
+        let left = self.places.iter().flatten().map(|place| place.resolved.route.receivers());
         self.receivers = left.sum::<usize>() + receivers;
         if self.receivers > self.receivers_max() {
             self.places.fill_with(|| None);
@@ -320,7 +320,7 @@ mod tests {
         for n in 0..1_000 {
             table.put(&reaching(n, n % 70), (&shared, &generations));
             let all = table.places.iter().flatten();
-            let there: usize = all.map(|place| place.resolved.receivers()).sum();
+            let there: usize = all.map(|place| place.resolved.route.receivers()).sum();
             assert_eq!(there, table.receivers);
             assert!(there <= table.receivers_max() && table.receivers_max() <= 1_024, "{there}");
         }

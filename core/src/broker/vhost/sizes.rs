@@ -28,8 +28,9 @@ impl Sizes {
     /// Counts a message whose body has `bytes` bytes.
     #[inline]
     pub fn note(&self, bytes: usize) {
-        let above = BOUNDS.iter().filter(|bound| bytes > **bound as usize).count();
-        if let Some(class) = self.classes.get(above) {
+        // Most messages are small.
+        let class = BOUNDS.iter().position(|bound| bytes <= *bound as usize);
+        if let Some(class) = self.classes.get(class.unwrap_or(BOUNDS.len())) {
             bump(class, 1);
         }
         bump(&self.bytes, bytes as u64);
