@@ -74,8 +74,8 @@ impl Moves {
         let mut state = self.0.lock();
         if state.running.len() >= MOVES_MAX {
             let why = format!(
-                "{MOVES_MAX} moves and dry runs go on already, and no more do at once: nothing was moved; wait \
-                 for one, or end one: `crossdock ctl list moves`, `crossdock ctl stop move ID`"
+                "{MOVES_MAX} moves and dry runs go on already, and no more do at once: nothing was moved; \
+                 wait for one, or end one: `crossdock ctl list moves`, `crossdock ctl stop move ID`"
             );
             return Err(Refusal::later(why));
         }
