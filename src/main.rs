@@ -4,6 +4,7 @@
 
 mod accounts;
 mod backup;
+mod certificates;
 mod changes;
 mod circles;
 mod config;
@@ -498,6 +499,9 @@ fn check(file: &Path, routes: bool) -> Result<(), Vec<Mistake>> {
         complain!("warning: {warning}");
     }
     let plan = plan::plan(&loaded, Purpose::Check)?;
+    for (key, reason) in certificates::warnings(&plan.ports) {
+        complain!("warning: {}", loaded.mistake(key, reason));
+    }
     if let Some(names) = listeners::in_the_clear(&plan.ports, loaded.config.metrics.open) {
         complain!(
             "warning: {}: listeners without TLS can be reached from other machines ({names}): passwords and \

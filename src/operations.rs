@@ -2,13 +2,14 @@
 //! shutdown. The last ones are done by the loop that signals end, which is asked by orders.
 
 use crate::accounts;
+use crate::certificates;
 use crate::config::{self, Loaded};
-use crate::listeners::Port;
 use crate::wiring::{self, BackupOptions};
 use async_trait::async_trait;
 use crossdock_console::{BackupMade, BackupOrder, ListenerLook, Operations, UserChange};
 use crossdock_core::{Actor, Address, Broker, Name};
 use crossdock_net::Listener;
+use crossdock_net::tls::TlsHandle;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +36,7 @@ pub enum Order {
 /// What an operator can ask the program for.
 pub struct Program {
     broker: Broker,
-    listeners: Vec<ListenerLook>,
+    listeners: Vec<(ListenerLook, Option<TlsHandle>)>,
     store: PathBuf,
     /// Bytes of the disk that a backup leaves free.
     leave_free: Option<u64>,
@@ -54,16 +55,12 @@ pub struct Desk {
 
 impl Program {
     /// Of a broker with these listeners; orders come to the desk.
-    pub fn new(
-        broker: &Broker,
-        loaded: &Loaded,
-        (ports, listeners): (&[Port], &[Listener]),
-    ) -> (Self, Desk) {
+    pub fn new(broker: &Broker, loaded: &Loaded, listeners: &[Listener]) -> (Self, Desk) {
         let (sender, orders) = mpsc::channel(ORDERS);
         let is_draining = Arc::new(AtomicBool::new(false));
         let program = Self {
             broker: broker.clone(),
-            listeners: listeners.iter().map(|listener| look(listener, ports)).collect(),
+            listeners: listeners.iter().map(|it| (look(it), it.spec.tls.clone())).collect(),
             store: loaded.config.data_dir.join("store"),
             leave_free: loaded.config.store.disk_free_alarm.map(|size| size.0),
             topic_exchange: broker.settings().topic_exchange.clone(),
@@ -79,14 +76,16 @@ impl Program {
     }
 }
 
-fn look(listener: &Listener, ports: &[Port]) -> ListenerLook {
+/// Its certificates are looked at when somebody asks: a reload exchanges them.
+fn look(listener: &Listener) -> ListenerLook {
     let addresses = listener.addresses().unwrap_or_default();
     let spec = &listener.spec;
     ListenerLook {
         name: spec.name.to_string(),
         addresses: addresses.iter().map(ToString::to_string).collect(),
         protocols: spec.protocols.iter().map(|protocol| protocol.name().to_owned()).collect(),
-        tls: ports.iter().any(|port| *port.name == *spec.name && port.tls.is_some()),
+        tls: spec.tls.is_some(),
+        certificates: Vec::new(),
     }
 }
 
@@ -97,10 +96,16 @@ impl Operations for Program {
     }
 
     fn listeners(&self) -> Vec<ListenerLook> {
-        match self.is_draining() {
-            true => Vec::new(),
-            false => self.listeners.clone(),
+        if self.is_draining() {
+            return Vec::new();
         }
+        let now = certificates::now();
+        let each = self.listeners.iter().map(|(look, tls)| {
+            let times = tls.as_ref().map(TlsHandle::certificates).unwrap_or_default();
+            let times = times.iter().map(|one| certificates::look(&look.name, one, now));
+            ListenerLook { certificates: times.collect(), ..look.clone() }
+        });
+        each.collect()
     }
 
     fn is_draining(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The life of the process: recover, bind, declare, print the ready line, serve until a signal, drain, close. A start
 //! that fails has declared nothing, unless it was the store that failed.
 
+use crate::certificates;
 use crate::config::{Loaded, Mistake};
 use crate::listeners::{Port, in_the_clear};
 use crate::log_file::LogFile;
@@ -8,7 +9,7 @@ use crate::operations::{Desk, Order, Program};
 use crate::plan::Plan;
 use crate::reload::{Again, Running};
 use crate::{ctl, notify, panics, wiring};
-use crossdock_console::{Control, NOT_THEIRS};
+use crossdock_console::{Control, NOT_THEIRS, Operations};
 use crossdock_core::store::Store;
 use crossdock_core::{Broker, Drain};
 use crossdock_net::{Listener, LocalError, LocalListener, bind_local, serve_local};
@@ -66,8 +67,11 @@ pub async fn serve(
     };
     let (switch, drain) = Drain::channel();
     let ready = ready_line(&listeners, started.elapsed());
-    let (program, mut desk) = Program::new(&broker, &loaded, (&plan.ports, &listeners));
+    let (program, mut desk) = Program::new(&broker, &loaded, &listeners);
+    let program: Arc<dyn Operations> = Arc::new(program);
+    plan.protocols.show(program.clone());
     let control = Served::start(socket, &broker, program);
+    tokio::spawn(certificates::Watch::over(&listeners).run());
     let mut serving = JoinSet::new();
     for listener in listeners {
         serving.spawn(crossdock_net::serve(listener, broker.clone(), drain.clone()));
@@ -155,9 +159,9 @@ struct Served {
 }
 
 impl Served {
-    fn start(socket: Option<LocalListener>, broker: &Broker, program: Program) -> Self {
+    fn start(socket: Option<LocalListener>, broker: &Broker, program: Arc<dyn Operations>) -> Self {
         let (switch, drain) = Drain::channel();
-        let control = Control::new(broker.clone(), Arc::new(program), wiring::node());
+        let control = Control::new(broker.clone(), program, wiring::node());
         let serve = move |accepted| control.clone().serve(accepted);
         let serving = |socket| tokio::spawn(serve_local(socket, NOT_THEIRS, drain, serve));
         Self { switch, task: socket.map(serving) }

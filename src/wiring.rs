@@ -7,7 +7,7 @@ use crossdock_amqp091::{Amqp091, Options as AmqpOptions};
 use crossdock_auth::{
     CertificateUser, Delays, Logins, ProcessKey, TokenHandle, Verifier, VerifierSettings,
 };
-use crossdock_console::{Doors, Metrics, Node};
+use crossdock_console::{Doors, Metrics, Node, Operations};
 use crossdock_core::store::Store;
 use crossdock_core::{Authenticator, ExchangeSpec, Formats, Name, Protocol};
 pub use crossdock_mqtt::SESSION_QUEUES;
@@ -53,6 +53,11 @@ impl Protocols {
     pub fn all(&self) -> Vec<Arc<dyn Protocol>> {
         let Self { amqp, mqtt, stomp, metrics } = self.clone();
         vec![Arc::new(amqp), Arc::new(mqtt), Arc::new(stomp), Arc::new(metrics)]
+    }
+
+    /// Whose listeners are shown to operators.
+    pub fn show(&self, program: Arc<dyn Operations>) {
+        self.metrics.show(program);
     }
 
     /// From now on new connections are served as those would be.

@@ -23,7 +23,8 @@ mod process;
 mod serve;
 
 pub use control::{
-    BackupMade, BackupOrder, Control, ListenerLook, NOT_THEIRS, Operations, Patterns, UserChange,
+    BackupMade, BackupOrder, CertificateLook, Control, ListenerLook, NOT_THEIRS, Operations,
+    Patterns, Standing, UserChange,
 };
 pub use door::Doors;
 pub use metrics::{Metrics, Node};

@@ -57,6 +57,9 @@ pub fn status(status: &Json) -> String {
             }
         }
     }
+    for warning in list(status, "warnings").iter().filter_map(Json::as_str) {
+        out.push_str(&format!("  - {warning}\n"));
+    }
     for (name, line) in lines(status) {
         out.push_str(&format!("{name:<13} {line}\n"));
     }
@@ -238,7 +241,7 @@ mod tests {
              again\n",
         ];
         assert!(lines.iter().all(|line| stormy.contains(line)), "{stormy}");
-        let sick = status(&json!({ "troubles": ["the disk is full"] }));
-        assert!(sick.contains("NOT WELL: 1\n  ! the disk is full\n"), "{sick}");
+        let sick = status(&json!({ "troubles": ["the disk is full"], "warnings": ["it ends"] }));
+        assert!(sick.contains("NOT WELL: 1\n  ! the disk is full\n  - it ends\n"), "{sick}");
     }
 }

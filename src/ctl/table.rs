@@ -18,6 +18,8 @@ enum Form {
     Flag,
     /// A time, as how long ago that is.
     Ago,
+    /// A time, as how long it is until then.
+    Until,
     /// Several words.
     Words,
     /// The newest death: the queue, and why.
@@ -145,6 +147,7 @@ const LISTENERS: &[Column] = &[
     ("addresses", "addresses", Form::Words),
     ("protocols", "protocols", Form::Words),
     ("tls", "tls", Form::Flag),
+    ("certificate expires", "certificate_expires_ms", Form::Until),
 ];
 
 const MOVES: &[Column] = &[
@@ -247,6 +250,7 @@ fn cell(value: Option<&Json>, form: Form) -> String {
         Form::Bytes => bytes(value.as_u64().unwrap_or_default()),
         Form::Flag => if value.as_bool().unwrap_or_default() { "yes" } else { "" }.to_owned(),
         Form::Ago => ago(value.as_u64().unwrap_or_default()),
+        Form::Until => until(value.as_i64().unwrap_or_default()),
         Form::Words => words(value),
         Form::Deaths => {
             let newest = value.get(0);
@@ -307,6 +311,16 @@ fn ago(ms: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     span(now.saturating_sub(ms) / 1_000)
+}
+
+/// What has gone by is said.
+fn until(ms: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    match u64::try_from(ms.saturating_sub(now)) {
+        Ok(left) => format!("in {}", span(left / 1_000)),
+        Err(_) => format!("{} ago", span(now.abs_diff(ms) / 1_000)),
+    }
 }
 
 /// Every field of an object, a line each; what is inside others is further to the right.

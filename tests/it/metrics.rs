@@ -11,16 +11,16 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Where the metrics of a broker are.
-fn address(broker: &Broker) -> SocketAddr {
+pub fn address(broker: &Broker) -> SocketAddr {
     let word = broker.ready.split(' ').find_map(|word| word.strip_prefix("metrics="));
     word.and_then(|address| address.parse().ok()).expect("it listens for metrics")
 }
 
 /// The status line, head and body of an answer.
-struct Answer {
+pub struct Answer {
     status: u16,
     head: String,
-    body: String,
+    pub body: String,
 }
 
 fn ask(address: SocketAddr, request: &str) -> Answer {
@@ -34,12 +34,12 @@ fn ask(address: SocketAddr, request: &str) -> Answer {
     Answer { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
-fn get(address: SocketAddr, path: &str) -> Answer {
+pub fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
 /// The value of a sample, by its name and labels as they are written.
-fn value(page: &str, sample: &str) -> Option<f64> {
+pub fn value(page: &str, sample: &str) -> Option<f64> {
     let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     line.and_then(|value| value.parse().ok())
 }

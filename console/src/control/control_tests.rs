@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A program that notes what it is asked for.
 #[derive(Default)]
-struct Noted(Mutex<Vec<String>>);
+struct Noted(Mutex<Vec<String>>, Mutex<Vec<CertificateLook>>);
 
 impl Noted {
     fn note(&self, text: impl Into<String>) {
@@ -35,7 +35,7 @@ impl Operations for Noted {
     fn listeners(&self) -> Vec<ListenerLook> {
         let (name, tls) = ("amqp".to_owned(), false);
         let (addresses, protocols) = (vec!["127.0.0.1:5672".to_owned()], vec!["amqp".to_owned()]);
-        vec![ListenerLook { name, addresses, protocols, tls }]
+        vec![ListenerLook { name, addresses, protocols, tls, certificates: self.1.lock().clone() }]
     }
 
     fn is_draining(&self) -> bool {
@@ -169,6 +169,30 @@ impl Stage {
         let reason = json.get("reason").and_then(Json::as_str).unwrap_or_default();
         (status, reason.to_owned())
     }
+}
+
+fn certificate(file: &str, until_s: i64, standing: Standing) -> CertificateLook {
+    CertificateLook { file: file.to_owned(), number: 1, from_s: 0, until_s, standing }
+}
+
+#[tokio::test]
+async fn certificates_are_troubles_and_warnings() {
+    let stage = Stage::new().await;
+    let (soon, ended) = ("it ends".to_owned(), "it has ended".to_owned());
+    *stage.program.1.lock() = vec![
+        certificate("good.pem", 9, Standing::Good),
+        certificate("soon.pem", 7, Standing::Warning(soon)),
+    ];
+    let status = stage.look("/control/status?seconds=0").await;
+    assert_eq!(status["well"], json!(true), "what is only near is no trouble: {status}");
+    assert_eq!(status["warnings"], json!(["it ends"]));
+    let listener = &stage.look("/control/show/listener?name=amqp").await;
+    assert_eq!(listener["certificate_expires_ms"], json!(7_000));
+    assert_eq!(listener["certificates"][1]["wrong"], json!("it ends"));
+    *stage.program.1.lock() = vec![certificate("old.pem", 7, Standing::Trouble(ended))];
+    let status = stage.look("/control/status?seconds=0").await;
+    assert_eq!(status["troubles"], json!(["it has ended"]));
+    assert_eq!(status["well"], json!(false));
 }
 
 fn names(page: &Json) -> Vec<&str> {

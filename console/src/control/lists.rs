@@ -243,10 +243,12 @@ fn listeners(view: &View) -> Vec<Json> {
     let all = view.common.operations.listeners();
     all.iter()
         .map(|one| {
-            json!({
+            let mut shown = json!({
                 "name": one.name, "addresses": one.addresses, "protocols": one.protocols,
                 "tls": one.tls,
-            })
+            });
+            shows::certificates(&mut shown, &one.certificates);
+            shown
         })
         .collect()
 }

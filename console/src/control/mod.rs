@@ -27,7 +27,10 @@ mod status;
 mod values;
 mod view;
 
-pub use operations::{BackupMade, BackupOrder, ListenerLook, Operations, Patterns, UserChange};
+pub use operations::{
+    BackupMade, BackupOrder, CertificateLook, ListenerLook, Operations, Patterns, Standing,
+    UserChange,
+};
 
 use crate::metrics::Node;
 use crate::serve;

@@ -14,6 +14,32 @@ pub struct ListenerLook {
     /// What is spoken there.
     pub protocols: Vec<String>,
     pub tls: bool,
+    /// The server's chain, and the authorities of clients.
+    pub certificates: Vec<CertificateLook>,
+}
+
+/// A certificate that a listener was given, and how it stands with it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateLook {
+    /// The file it is in.
+    pub file: String,
+    /// Its place in the file, from 1.
+    pub number: usize,
+    /// It is valid from then on, in seconds since 1970.
+    pub from_s: i64,
+    /// It is valid up to then, in seconds since 1970.
+    pub until_s: i64,
+    pub standing: Standing,
+}
+
+/// Whether an operator has to do something, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    Good,
+    /// Soon.
+    Warning(String),
+    /// Now.
+    Trouble(String),
 }
 
 /// What is to be done with a user. Users of the configuration are changed there.

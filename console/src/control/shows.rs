@@ -1,5 +1,6 @@
 //! Each object as JSON. A field is a value or absent, never null; times are milliseconds since 1970, sizes bytes.
 
+use super::operations::{CertificateLook, Standing};
 use super::values;
 use crossdock_core::{
     Account, AccountSource, BindingLook, CameBy, ChannelLook, ConnectionLook, ConsumerLook,
@@ -204,6 +205,28 @@ pub fn session(vhost: &str, look: &SessionLook) -> Json {
         put(&mut shown, "expires_after_ms", Some(json!(ms)));
     }
     shown
+}
+
+/// The certificates of a listener, and when the first of them ends.
+pub fn certificates(listener: &mut Json, all: &[CertificateLook]) {
+    let ms = |seconds: i64| seconds.saturating_mul(1_000);
+    let first = all.iter().map(|one| one.until_s).min();
+    put(listener, "certificate_expires_ms", first.map(|until| json!(ms(until))));
+    let each = all.iter().map(|one| {
+        let mut shown = json!({
+            "file": one.file,
+            "number": one.number,
+            "valid_from_ms": ms(one.from_s),
+            "valid_until_ms": ms(one.until_s),
+        });
+        let (Standing::Warning(text) | Standing::Trouble(text)) = &one.standing else {
+            return shown;
+        };
+        put(&mut shown, "wrong", Some(json!(text)));
+        shown
+    });
+    let each: Vec<Json> = each.collect();
+    put(listener, "certificates", (!each.is_empty()).then(|| json!(each)));
 }
 
 /// A virtual host.

@@ -2,6 +2,7 @@
 
 use super::answer::Refusal;
 use super::arrivals::{Arrivals, refused_logins};
+use super::operations::Standing;
 use super::view::View;
 use crate::process::Usage;
 use crossdock_core::{
@@ -223,6 +224,7 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
     troubles
         .extend(broker.audit().iter().take(NAMED_MAX).map(|one| format!("out of balance: {one}")));
     troubles.extend(failing_routes(broker));
+    let warnings = certificates(view, &mut troubles);
     if usage.open_files * 100 >= usage.max_files.saturating_mul(DESCRIPTORS_PERCENT) {
         let (open, max) = (usage.open_files, usage.max_files);
         troubles.push(format!(
@@ -234,6 +236,7 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
     json!({
         "well": troubles.is_empty(),
         "troubles": troubles,
+        "warnings": warnings,
         "node": common.node.name,
         "version": common.node.version,
         "pid": std::process::id(),
@@ -284,6 +287,21 @@ fn lost(records: &Tally, node: &NodeLook) -> Json {
         lost.insert("not_read_in_time".to_owned(), json!(unread));
     }
     lost.into()
+}
+
+/// Adds the certificates of listeners that are not valid now to the troubles; returns those that end soon.
+fn certificates(view: &View, troubles: &mut Vec<String>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for listener in view.common.operations.listeners() {
+        for certificate in listener.certificates {
+            match certificate.standing {
+                Standing::Good => {}
+                Standing::Warning(text) => warnings.push(text),
+                Standing::Trouble(text) => troubles.push(text),
+            }
+        }
+    }
+    warnings
 }
 
 /// Routes that could not process a message a short time ago.

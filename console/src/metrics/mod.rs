@@ -12,6 +12,7 @@ mod ours;
 mod sums;
 mod text;
 
+use crate::control::{ListenerLook, Operations};
 use crate::door::{Doors, Visitor};
 use crate::process::Started;
 use crate::serve;
@@ -24,7 +25,7 @@ use axum::routing::get;
 use crossdock_core::{Accepted, Broker, Error, ExchangeSpec, Format, Protocol, Sniff};
 use objects::{Detail, Scope};
 use serde::Deserialize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use text::{CONTENT_TYPE, Page};
 use tokio::sync::Semaphore;
 
@@ -40,6 +41,7 @@ pub struct Metrics {
     limits: Arc<Limits>,
     started: Started,
     node: Arc<Node>,
+    program: Arc<OnceLock<Arc<dyn Operations>>>,
 }
 
 /// What names this node.
@@ -65,7 +67,14 @@ impl Metrics {
             limits: Arc::new(limits),
             started: Started::now(),
             node: Arc::new(node),
+            program: Arc::default(),
         }
+    }
+
+    /// Whose listeners are on the pages from now on; the first one that is given stays.
+    pub fn show(&self, program: Arc<dyn Operations>) {
+        // It is that one already.
+        let _ = self.program.set(program);
     }
 }
 
@@ -95,6 +104,7 @@ impl Protocol for Metrics {
             limits: self.limits.clone(),
             started: self.started,
             node: self.node.clone(),
+            program: self.program.clone(),
         };
         let router = Router::new()
             .route("/metrics", get(sums))
@@ -116,9 +126,15 @@ struct View {
     limits: Arc<Limits>,
     started: Started,
     node: Arc<Node>,
+    program: Arc<OnceLock<Arc<dyn Operations>>>,
 }
 
 impl View {
+    /// The listeners that are bound.
+    fn listeners(&self) -> Vec<ListenerLook> {
+        self.program.get().map(|program| program.listeners()).unwrap_or_default()
+    }
+
     /// Makes a page off the threads that serve connections, for whoever may read it.
     async fn page(
         self,
@@ -156,6 +172,7 @@ async fn sums(State(view): State<View>, headers: HeaderMap) -> Response {
         sums::objects(&mut page, &node, &totals);
         sums::messages(&mut page, &node, &totals);
         ours::node(&mut page, &node, view.started);
+        ours::certificates(&mut page, &view.listeners());
         ours::balance(&mut page, &totals);
         ours::routes(&mut page, &view.broker.route_status());
         ours::conversions(&mut page, &view.broker.formats().conversions());

@@ -1,9 +1,11 @@
 //! What only this broker counts.
 
 use super::text::{Kind, Page};
+use crate::control::ListenerLook;
 use crate::process::Started;
 use crossdock_core::fate::ConversionTotals;
 use crossdock_core::{CameBy, LeftBy, Name, NodeLook, RouteStatus, VhostTotals};
+use std::collections::BTreeMap;
 
 /// Limits, refusals, memory.
 pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
@@ -66,6 +68,22 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
     page.family("crossdock_publishes_dropped_total", Kind::Counter, dropped);
     for (protocol, totals) in &node.protocols {
         page.sample(&[("protocol", protocol)], totals.lanes.dropped);
+    }
+}
+
+/// When the certificates of listeners end. Of several in one file that is the first one's end.
+pub fn certificates(page: &mut Page, listeners: &[ListenerLook]) {
+    let help = "When the first certificate in a file of a listener expires, in seconds since 1970.";
+    page.family("crossdock_certificate_expires_timestamp_seconds", Kind::Gauge, help);
+    for listener in listeners {
+        let mut files: BTreeMap<&str, i64> = BTreeMap::new();
+        for one in &listener.certificates {
+            let first = files.entry(&one.file).or_insert(one.until_s);
+            *first = (*first).min(one.until_s);
+        }
+        for (file, until) in files {
+            page.sample(&[("listener", &listener.name), ("file", file)], until);
+        }
     }
 }
 

@@ -14,10 +14,12 @@
 //! | `limits` | what one connection may do, each limit in its protocol's own word |
 //! | `takeover` | many connections with one client identifier at once |
 //! | `tls` | certificates: their mistakes, their replacement, the wrong port |
+//! | `certificates` | certificates that end |
 //! | `binds` | listeners with several addresses, IPv6, several protocols, behind a load balancer |
 //! | `websocket` | the protocols inside WebSocket |
 
 mod binds;
+mod certificates;
 mod changes;
 mod deeds;
 mod denied;

@@ -243,7 +243,7 @@ fn certificates_that_cannot_be_used_are_named() {
         (
             pair("expired.pem", "expired-key.pem"),
             "secure.tls_certificate: ",
-            "expired.pem: its certificate no. 1 expired on Jan  1 00:00:00 2021",
+            "expired.pem: its certificate no. 1 expired on 2021-01-01 00:00 UTC: put a new one",
         ),
         (pair("nowhere.pem", key), "secure.tls_certificate: ", "nowhere.pem: cannot be read"),
         (pair(good, "nowhere.pem"), "secure.tls_key: ", "nowhere.pem: cannot be read"),

@@ -1,6 +1,7 @@
 //! Reads the files of a listener's TLS and checks whatever can be checked before a client comes. All mistakes are found
 //! in one go.
 
+use super::validity::{self, CertificateTime, Moment};
 use super::{ClientCertificate, TlsConfig, TlsSettings, TlsVersion};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
@@ -15,7 +16,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use x509_parser::parse_x509_certificate;
 
 /// The longest name of a protocol in bytes (RFC 7301, 3.1).
 const ALPN_BYTES_MAX: usize = 255;
@@ -71,7 +71,7 @@ impl fmt::Display for TlsMistake {
 
 /// Loads the files of a listener's TLS. An error has every mistake, warnings among them; warnings alone are no error.
 pub fn load(settings: &TlsSettings) -> Result<TlsConfig, Vec<TlsMistake>> {
-    let mut mistakes = Mistakes { found: Vec::new() };
+    let mut mistakes = Mistakes { found: Vec::new(), read: Vec::new() };
     let provider = Arc::new(ring::default_provider());
     let chain = mistakes.certificates(certificate(settings));
     let key = mistakes.key(key(settings));
@@ -84,7 +84,11 @@ pub fn load(settings: &TlsSettings) -> Result<TlsConfig, Vec<TlsMistake>> {
     let wrong = mistakes.found.iter().any(|mistake| !mistake.is_warning());
     let (Some(certified), false) = (certified, wrong) else { return Err(mistakes.found) };
     match assemble(settings, provider, certified, authorities) {
-        Ok(server) => Ok(TlsConfig { server: Arc::new(server), warnings: mistakes.found }),
+        Ok(server) => Ok(TlsConfig {
+            server: Arc::new(server),
+            certificates: mistakes.read,
+            warnings: mistakes.found,
+        }),
         Err(reason) => {
             mistakes.setting("client_ca", reason);
             Err(mistakes.found)
@@ -143,6 +147,8 @@ fn key(settings: &TlsSettings) -> Origin<'_> {
 
 struct Mistakes {
     found: Vec<TlsMistake>,
+    /// Every certificate that was read.
+    read: Vec<CertificateTime>,
 }
 
 impl Mistakes {
@@ -187,22 +193,25 @@ impl Mistakes {
         (self.found.len() == before).then_some(certificates)
     }
 
-    /// Whether it is valid now. `number`: its place in the file, from 1.
+    /// Notes when it is valid, and whether that is now. `number`: its place in the file, from 1.
     fn check_time(&mut self, file: Origin<'_>, number: usize, certificate: &CertificateDer<'_>) {
-        let Ok((_, read)) = parse_x509_certificate(certificate) else {
+        let Some((from, until)) = validity::of(certificate) else {
             let reason = format!("its certificate no. {number} is malformed");
             return self.add(TlsMistakeKind::NoCertificate, file, reason);
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let (from, until) = (read.validity().not_before, read.validity().not_after);
-        if until.timestamp() < now {
-            let reason = format!("its certificate no. {number} expired on {until}");
+        let now = Moment(i64::try_from(now).unwrap_or(i64::MAX));
+        if until < now {
+            let reason = format!(
+                "its certificate no. {number} expired on {until}: put a new one into the file"
+            );
             self.add(TlsMistakeKind::Expired, file, reason);
-        } else if from.timestamp() > now {
+        } else if from > now {
             let reason = format!("its certificate no. {number} is not valid before {from}");
             self.add(TlsMistakeKind::NotYetValid, file, reason);
         }
+        let (setting, file) = (file.setting, file.file.to_owned());
+        self.read.push(CertificateTime { setting, file, number, from, until });
     }
 
     /// The private key of a file; none after a mistake.

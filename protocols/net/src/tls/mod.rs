@@ -7,10 +7,13 @@
 mod certificate;
 mod load;
 mod self_signed;
+mod validity;
 mod whole;
 
 pub use load::{TlsMistake, TlsMistakeKind, load};
 pub use self_signed::{SelfSigned, SelfSignedError, self_signed, self_signed_for};
+
+pub use validity::{CertificateTime, Moment};
 
 pub(crate) use whole::Whole;
 
@@ -64,23 +67,30 @@ pub enum TlsVersion {
 #[derive(Debug, Clone)]
 pub struct TlsConfig {
     server: Arc<ServerConfig>,
+    /// Every certificate in its files: the server's chain, and the authorities of clients.
+    pub certificates: Vec<CertificateTime>,
     /// What is wrong without being in the way: to be shown to the operator.
     pub warnings: Vec<TlsMistake>,
 }
 
 /// The TLS of a listener while it runs. Clones are the same handle.
 #[derive(Clone)]
-pub struct TlsHandle(Arc<ArcSwap<ServerConfig>>);
+pub struct TlsHandle(Arc<ArcSwap<TlsConfig>>);
 
 impl TlsHandle {
     /// A handle with this configuration.
     pub fn new(config: TlsConfig) -> Self {
-        Self(Arc::new(ArcSwap::new(config.server)))
+        Self(Arc::new(ArcSwap::from_pointee(config)))
     }
 
     /// From now on new connections are served with this. Open ones go on with what they began with.
     pub fn replace(&self, config: TlsConfig) {
-        self.0.store(config.server);
+        self.0.store(Arc::new(config));
+    }
+
+    /// The certificates that new connections are served with, and those of the authorities of clients.
+    pub fn certificates(&self) -> Vec<CertificateTime> {
+        self.0.load().certificates.clone()
     }
 
     /// The handshake of one connection, and the certificate that its peer showed.
@@ -88,7 +98,7 @@ impl TlsHandle {
         &self,
         socket: S,
     ) -> io::Result<(TlsStream<S>, Option<PeerCertificate>)> {
-        let stream = TlsAcceptor::from(self.0.load_full()).accept(socket).await?;
+        let stream = TlsAcceptor::from(self.0.load().server.clone()).accept(socket).await?;
         let (_, session) = stream.get_ref();
         let certificate = match session.peer_certificates().and_then(<[_]>::first) {
             // The verifier has read it already. A part of it that this cannot read is no reason to guess.
