@@ -56,6 +56,9 @@ fn request(act: Act) -> Result<(&'static str, Json), Failure> {
         Act::Delete { what: Delete::Exchange { name, if_unused, vhost } } => {
             ("delete-exchange", in_vhost(json!({ "name": name, "if_unused": if_unused }), vhost))
         }
+        Act::Delete { what: Delete::Session { name, vhost } } => {
+            ("delete-session", in_vhost(json!({ "name": name }), vhost))
+        }
         Act::Bind(order) => ("bind", bind(order)?),
         Act::Unbind(order) => ("unbind", bind(order)?),
         Act::Purge { queue, vhost } => ("purge", in_vhost(json!({ "name": queue }), vhost)),
@@ -257,6 +260,10 @@ fn said(path: &str, answer: &Json) -> String {
         }
         "delete-queue" => format!("deleted, and {} messages with it\n", count("messages")),
         "delete-exchange" => "deleted\n".to_owned(),
+        "delete-session" => {
+            let told = if is("was_connected") { "; its client is told to end" } else { "" };
+            format!("ended, and {} messages with it{told}\n", count("messages"))
+        }
         "bind" if is("changed") => "bound\n".to_owned(),
         "bind" => "it was bound already\n".to_owned(),
         "unbind" => "unbound\n".to_owned(),

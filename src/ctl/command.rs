@@ -165,7 +165,7 @@ pub enum Act {
         #[command(subcommand)]
         what: Declare,
     },
-    /// Delete a queue with its messages, or an exchange.
+    /// Delete a queue with its messages, an exchange, or a session with all that it keeps.
     Delete {
         #[command(subcommand)]
         what: Delete,
@@ -288,6 +288,14 @@ pub enum Delete {
         /// Only if nothing is bound to it.
         #[arg(long)]
         if_unused: bool,
+        #[arg(long)]
+        vhost: Option<String>,
+    },
+    /// A session, with its bindings and what waits for it. A client that is connected is told to end, in its protocol's
+    /// words, and begins a new one when it comes back.
+    Session {
+        /// Its name in the list of sessions: an MQTT client's is mqtt/ and its identifier.
+        name: String,
         #[arg(long)]
         vhost: Option<String>,
     },

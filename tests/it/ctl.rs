@@ -192,6 +192,46 @@ fn a_connection_is_closed_in_its_protocols_words() {
 }
 
 #[test]
+fn a_session_is_ended_and_its_queue_not_deleted_under_it() {
+    let broker = Broker::start();
+    let mut away = Mqtt::connect(broker.mqtt, &Connect::persistent("away"));
+    away.subscribe("t/1", 1);
+    away.disconnect();
+    let mut here = Mqtt::connect(broker.mqtt, &Connect::v5("here"));
+    here.subscribe("t/2", 1);
+    let mut amqp = Amqp::connect(broker.amqp);
+    amqp.confirm_select();
+    amqp.publish("amq.topic", "t.1", &Properties::persistent(), b"kept");
+    amqp.wait_confirms();
+    for (client, queue) in [("away", "mqtt/away"), ("here", "mqtt/here")] {
+        let why = refusal(&broker, &["delete", "queue", queue], 1);
+        let cure = format!("crossdock ctl delete session mqtt/{client}");
+        assert!(why.contains(&cure), "{why}");
+        let delete = Out::method(50, 40).u16(0).short(queue).u8(0);
+        let why = amqp.ask(delete, (50, 41)).expect_err("a session has it");
+        assert!(why.starts_with("403 ACCESS_REFUSED") && why.contains(&cure), "{why}");
+    }
+    let ended = said(&broker, &["delete", "session", "mqtt/here"]);
+    assert_eq!(ended, "ended, and 0 messages with it; its client is told to end\n");
+    let closed = here.ends();
+    assert!(
+        closed.contains("0x98") && closed.contains("an operator ended the session"),
+        "{closed}"
+    );
+    let ended = said(&broker, &["delete", "session", "mqtt/away"]);
+    assert_eq!(ended, "ended, and 1 messages with it\n");
+    assert!(refusal(&broker, &["delete", "session", "mqtt/away"], 1).contains("no session"));
+    assert_eq!(said(&broker, &["list", "sessions"]), "");
+    let back = Mqtt::connect(broker.mqtt, &Connect::persistent("away"));
+    assert!(!back.session_present, "it begins again");
+    assert!(
+        broker.log().lines().any(|line| {
+            line.contains("an administrative act") && line.contains("session ended")
+        })
+    );
+}
+
+#[test]
 fn operators_take_nobodys_place() {
     let broker = Broker::with(&[
         "--set",

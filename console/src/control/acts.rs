@@ -232,6 +232,31 @@ impl Act for DeleteQueue {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct DeleteSession {
+    vhost: Option<String>,
+    name: String,
+}
+
+#[async_trait]
+impl Act for DeleteSession {
+    const WHAT: &'static str = "session ended";
+    const IN_VHOST: bool = true;
+
+    fn object(&self) -> (Option<&str>, String) {
+        (self.vhost.as_deref(), self.name.clone())
+    }
+
+    async fn run(self, view: &View) -> Result<Json, Refusal> {
+        let vhost = view.vhost(self.vhost.as_deref())?;
+        let mut session = view.session(&vhost)?;
+        let ended = session.end_session(&self.name, "an operator ended the session").await?;
+        session.close().await?;
+        Ok(json!({ "messages": ended.messages, "was_connected": ended.was_connected }))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeleteExchange {
     vhost: Option<String>,
     name: String,

@@ -90,6 +90,7 @@ fn router(view: View) -> Router {
         .route("/control/declare-queue", post(act::<acts::DeclareQueue>))
         .route("/control/declare-exchange", post(act::<acts::DeclareExchange>))
         .route("/control/delete-queue", post(act::<acts::DeleteQueue>))
+        .route("/control/delete-session", post(act::<acts::DeleteSession>))
         .route("/control/delete-exchange", post(act::<acts::DeleteExchange>))
         .route("/control/bind", post(act::<acts::Bound<true>>))
         .route("/control/unbind", post(act::<acts::Bound<false>>))

@@ -89,22 +89,26 @@ async fn a_sessions_queue_that_somebody_else_made_or_deleted() {
     let mut s = stage.named("made", false, SessionLife::Forever).await;
     s.subscribe("t", 1).await;
     drop(s);
+    // It goes with its last consumer, as whoever made it wanted.
+    c.declare(QueueSpec { auto_delete: true, ..QueueSpec::durable("deleted") }).await;
     let mut deleted = stage.named("deleted", false, SessionLife::Forever).await;
     deleted.subscribe("u", 1).await;
-    drop(deleted);
     c.durable(topic("u"), "goes with the queue").await;
-    c.session.delete_queue("deleted", false, false).await.expect("deleted");
+    deleted.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
+    drop(deleted);
     assert!(matches!(
         c.durable(topic("u"), "has nowhere to go").await,
         ConfirmOutcome::Unroutable(_)
     ));
+    c.session.sync().await.expect("the end of the queue is stored");
     let stage = stage.crash().await;
     let mut deleted = stage.named("deleted", false, SessionLife::Forever).await;
     deleted.try_consume(ConsumerSource::Own, 10, true).await.expect("it is made again");
     let stage = stage.crash().await;
     let mut c = stage.client().await;
     for (key, name) in [("t", "made"), ("u", "deleted")] {
-        assert!(matches!(c.durable(topic(key), name).await, ConfirmOutcome::Stored));
+        let outcome = c.durable(topic(key), name).await;
+        assert!(matches!(outcome, ConfirmOutcome::Stored), "{name}: {outcome:?}");
         let mut s = stage.named(name, false, SessionLife::Forever).await;
         assert!(s.session.resumed());
         s.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
@@ -116,6 +120,80 @@ async fn a_sessions_queue_that_somebody_else_made_or_deleted() {
             "numbers are not given again"
         );
     }
+}
+
+/// Without it the session would keep nothing more, and its client would not know.
+#[tokio::test]
+async fn the_queue_of_a_session_goes_with_the_session_only() {
+    let stage = Stage::new().await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
+    s.subscribe("t", 1).await;
+    drop(s);
+    // Over a restart, too.
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    let refused = c.session.delete_queue("s", false, false).await.expect_err("a session has it");
+    assert_eq!(refused.kind(), ErrorKind::Refused);
+    assert!(refused.detail().contains("crossdock ctl delete session s"), "{refused}");
+    // What else is done to it leaves it whole.
+    c.durable(topic("t"), "purged").await;
+    assert_eq!(c.session.purge("s").await, Ok(1));
+    c.bind(TOPICS, "more", "s").await;
+    c.durable(topic("more"), "by a binding of somebody else's").await;
+    let unbind = || Bind::new(TOPICS, "t".into(), BindTarget::Queue("s".into()));
+    assert_eq!(c.session.unbind(unbind()).await, Ok(false), "its own bindings are the session's");
+    c.durable(topic("t"), "by its own").await;
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
+    s.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
+    assert_eq!(bodies(&s.take(2).await), ["by a binding of somebody else's", "by its own"]);
+    assert!(stage.broker.audit().is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_ends_a_session() {
+    let stage = Stage::new().await;
+    let mut watcher = stage.named("watcher", false, SessionLife::Forever).await;
+    watcher.subscribe("will", 1).await;
+    watcher.try_consume(ConsumerSource::Own, 10, true).await.expect("attached");
+    let mut s = stage.named("s", false, SessionLife::Forever).await;
+    s.subscribe("t", 1).await;
+    let will = s.message(topic("will"), "gone", at_level_1);
+    let until = ParkUntil::Disconnected { delay_ms: 3_600_000 };
+    s.session.park(until, will).await.expect("parked");
+    s.try_consume(ConsumerSource::Own, 1, true).await.expect("attached");
+    let mut c = stage.client().await;
+    for body in ["taken", "waits"] {
+        c.durable(topic("t"), body).await;
+    }
+    s.take(1).await;
+    let ended = c.session.end_session("s", "it is over").await.expect("ended");
+    assert_eq!(ended, SessionEnded { messages: 2, was_connected: true });
+    let notices = s.events().await.notices;
+    let [Notice::Closed(why)] = &notices[..] else { panic!("{notices:?}") };
+    assert_eq!((why.kind(), why.detail()), (ErrorKind::Unavailable, "it is over"));
+    assert_eq!(
+        bodies(&watcher.take(1).await),
+        ["gone"],
+        "its session has ended, and so has the delay"
+    );
+    // What its connection still does changes nothing.
+    let bind = Bind::new(TOPICS, "t".into(), BindTarget::Own);
+    assert_eq!(s.session.bind(bind).await.map_err(|e| e.kind()), Err(ErrorKind::Closed));
+    drop(s);
+    assert!(matches!(c.durable(topic("t"), "for nobody").await, ConfirmOutcome::Unroutable(_)));
+    assert_eq!(stage.broker.totals()[0].1.records.left(LeftBy::Deleted), 2);
+    assert!(stage.broker.audit().is_empty());
+    let missing = c.session.end_session("s", "").await.expect_err("it has ended");
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    assert!(c.session.queue_status("s").is_err());
+    let s = stage.named("s", false, SessionLife::Forever).await;
+    assert!(!s.session.resumed(), "it begins again");
+    drop(s);
+    let ended = c.session.end_session("s", "").await.expect("ended");
+    assert_eq!(ended, SessionEnded { messages: 0, was_connected: false });
+    assert!(!stage.crash().await.named("s", false, SessionLife::Forever).await.session.resumed());
 }
 
 #[tokio::test]

@@ -62,6 +62,15 @@ pub struct QueueStatus {
     pub consumers: u32,
 }
 
+/// What went with a named session that was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionEnded {
+    /// What waited in its queue, also what its client had and did not settle.
+    pub messages: u64,
+    /// A connection had it, and is told to end.
+    pub was_connected: bool,
+}
+
 /// How many objects a virtual host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectCounts {

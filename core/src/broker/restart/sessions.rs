@@ -47,6 +47,7 @@ pub(super) fn restore_session(
     let spec = queue.as_ref().map(|q| q.spec.clone());
     if let Some(queue) = &queue {
         queue.look(|state| state.sub.rules.keeps_seen = true);
+        queue.belong_to(&record.name);
     }
     let named = Named::new(id, (record.name, owner), record.life, spec);
     named.with(|state| {

@@ -197,6 +197,7 @@ impl Session {
                 return None;
             }
             state.queue = Some(queue.clone());
+            queue.belong_to(&named.name);
             Some(next)
         });
         let Some(next) = begins else {

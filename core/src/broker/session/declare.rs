@@ -178,7 +178,8 @@ impl Session {
         self.own_queue_named(name).map(|queue| queue.spec.clone())
     }
 
-    /// Returns how many ready messages went with it. `NotFound`, `InUse`, `Locked`.
+    /// Returns how many ready messages went with it. `NotFound`, `InUse`, `Locked`; `Refused` for the queue of a named
+    /// session: see [`Session::end_session`].
     pub async fn delete_queue(
         &mut self,
         name: &str,
@@ -188,6 +189,7 @@ impl Session {
         self.arrived_all().await?;
         self.check_queue(Action::Configure, name)?;
         let queue = self.own_queue_named(name)?;
+        self.check_no_session(&queue.name, queue.session())?;
         let now = status(&queue);
         let in_use = |what| {
             let detail = format!("queue '{name}' in vhost '{}' {what}", self.vhost.name);

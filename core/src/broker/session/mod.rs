@@ -4,6 +4,7 @@
 //! | file | verbs |
 //! |---|---|
 //! | `opening` `leaving` | a session begins, resumes, is taken over, ends; how long it outlives its connection |
+//! | `ending` | a named session is ended by an operator |
 //! | `publish` `batch` `flush` | what was published goes through the broker in one turn, or is held back |
 //! | `lane` | lanes and their transactions |
 //! | `consume` `credit` `settle` | consumers and single gets; their credit; outcomes |
@@ -24,6 +25,7 @@ pub mod consumers;
 pub mod content;
 pub mod credit;
 pub mod declare;
+pub mod ending;
 pub mod flush;
 pub mod keep;
 pub mod lane;

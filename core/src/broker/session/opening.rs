@@ -248,7 +248,7 @@ fn connect(
 }
 
 /// `Refused` when the session is another user's: nobody takes it over by its name.
-fn check_session_owner(old: &Named, subject: &Subject) -> Result<(), Error> {
+pub(super) fn check_session_owner(old: &Named, subject: &Subject) -> Result<(), Error> {
     let is_theirs = old.with(|state| state.owner.user == subject.user);
     if is_theirs {
         return Ok(());

@@ -30,6 +30,8 @@ pub struct Queue {
     pub counts: Arc<QueueCounts>,
     /// Set when it is deleted: the offset after its last record. Read without its lock.
     gone: OnceLock<Offset>,
+    /// The named session that keeps its messages here, from its first binding to its end, with which the queue ends.
+    session: OnceLock<Name>,
     state: Mutex<QueueState>,
 }
 
@@ -143,8 +145,9 @@ impl Queue {
             had_consumer: false,
         };
         let (name, vhost) = (spec.name.clone(), vhost.clone());
-        let gone = OnceLock::new();
-        Arc::new(Self { id, name, vhost, spec, owner, counts, gone, state: Mutex::new(state) })
+        let (gone, session) = (OnceLock::new(), OnceLock::new());
+        let state = Mutex::new(state);
+        Arc::new(Self { id, name, vhost, spec, owner, counts, gone, session, state })
     }
 
     /// It is in a virtual host with these limits from now on: what its records take in memory is counted there.
@@ -164,6 +167,17 @@ impl Queue {
     /// True when it and its durable records survive a restart.
     pub fn is_durable(&self) -> bool {
         self.spec.durable && self.spec.life == Life::Permanent
+    }
+
+    /// That named session keeps its messages here from now on.
+    pub fn belong_to(&self, session: &Name) {
+        // An error: it has said so before.
+        let _ = self.session.set(session.clone());
+    }
+
+    /// The named session that keeps its messages here.
+    pub fn session(&self) -> Option<&Name> {
+        self.session.get()
     }
 
     /// True when it was deleted.

@@ -3,7 +3,7 @@
 use crate::contract::case::{Case, Scene, Seen, next, quiet, script};
 use crate::contract::peer::Peer;
 use crate::contract::peer::Wire::{self, A, M3, M5, S};
-use crate::wire::amqp::{Amqp, Properties, publish};
+use crate::wire::amqp::{Amqp, Out, Properties, publish};
 use crate::wire::eventually;
 
 /// Messages that come while somebody is away.
@@ -27,6 +27,14 @@ pub const CASES: &[Case] = &[
         let after = eventually("the session's queue goes", gone);
         Ok(scene.said(&[("before", &before), ("after", &after)]))
     }, &[("before", "0"), ("after", "channel closed 404")]),
+    script(("s1b", A, M5), "the queue of a session is deleted by nobody else", |scene| {
+        let mut session = scene.client(M5, "me{n}", &[])?;
+        session.subscribe(&scene.fill("t/{n}"))?;
+        let delete = Out::method(50, 40).u16(0).short(&scene.fill("mqtt/me{n}")).u8(0);
+        let refused = Amqp::connect(scene.broker.amqp).ask(delete, (50, 41)).err().unwrap_or_default();
+        let code = refused.split(' ').next().unwrap_or_default();
+        Ok(scene.said(&[("code", code), ("ready", &scene.waiting("mqtt/me{n}"))]))
+    }, &[("code", "403"), ("ready", "0")]),
     script(("s2", M5, M5), "QoS 0 of a clean session goes past the session's queue", |scene| {
         let mut session = scene.client(M5, "me{n}", &[])?;
         session.subscribe(&scene.fill("t/{n} qos=0"))?;
