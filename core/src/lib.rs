@@ -52,8 +52,8 @@ pub use broker::{
     NodeLook, Notice, ObjectCounts, ObjectLimits, OnDetach, PEEK_BYTES_MAX, PEEK_MESSAGES_MAX,
     Page, ParkId, ParkUntil, PeekPage, Peeked, PoolId, ProtocolTotals, Publish, QueueLook,
     QueueStatus, RESERVED_NAMES, RefusedLately, RefusedLogin, Replay, RouteDrained, RouteStatus,
-    Session, SessionEnded, SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup,
-    SizeTotals, TopicRules, VhostTotals, check_sayable,
+    RouteWaits, Session, SessionEnded, SessionLife, SessionLook, SessionOwner, SessionSpec,
+    Settings, Setup, SizeTotals, TopicRules, VhostTotals, check_sayable,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

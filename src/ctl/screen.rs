@@ -82,7 +82,19 @@ fn lines(status: &Json) -> Vec<(&'static str, String)> {
     );
     let routes = match number(status, "routes/count") {
         0 => "none".to_owned(),
-        count => format!("{count}, {} messages wait for them", number(status, "routes/waiting")),
+        count => {
+            let more = [
+                ("between_attempts", "of them to be tried again"),
+                ("dead_lettered", "dead-lettered"),
+            ];
+            let more =
+                more.map(|(field, words)| match number(status, &format!("routes/{field}")) {
+                    0 => String::new(),
+                    count => format!(", {count} {words}"),
+                });
+            let waiting = number(status, "routes/waiting");
+            format!("{count}, {waiting} messages wait for them{}", more.concat())
+        }
     };
     let memory = format!(
         "{} resident; {} of messages and objects, of {}",

@@ -134,6 +134,7 @@ const USERS: &[Column] = &[
 const ROUTES: &[Column] = &[
     ("route", "name", Form::Text),
     ("waiting", "waiting", Form::Number),
+    ("to retry", "between_attempts", Form::Number),
     ("taken", "taken", Form::Number),
     ("emitted", "emitted", Form::Number),
     ("passed", "passed", Form::Number),

@@ -5,6 +5,9 @@ use super::*;
 use async_trait::async_trait;
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::store::Space;
+use crossdock_core::transform::{
+    ContentRoute, Cost, FailureKind, Mode, StepFailure, Transform, Verdict, Watch,
+};
 use crossdock_core::{
     Address, Drain, ExchangeSpec, Formats, Kind, LoopbackGuest, QueueSpec, Settings, Setup,
 };
@@ -93,6 +96,10 @@ impl Stage {
     }
 
     async fn on(store: MemoryStore, settings: Settings) -> Self {
+        Self::with(store, settings, Vec::new()).await
+    }
+
+    async fn with(store: MemoryStore, settings: Settings, routes: Vec<ContentRoute>) -> Self {
         let setup = Setup {
             settings,
             formats: Formats::new(Vec::new()),
@@ -102,7 +109,7 @@ impl Stage {
             users: Vec::new(),
         };
         let broker = Broker::open(setup).await.expect("opens");
-        broker.start_routes(Vec::new()).await.expect("no routes");
+        broker.start_routes(routes).await.expect("they start");
         let program = Arc::new(Noted::default());
         let node = Node { name: "crossdock@here".into(), version: "1" };
         let control = Control::new(broker.clone(), program.clone(), node);
@@ -169,6 +176,76 @@ impl Stage {
         let reason = json.get("reason").and_then(Json::as_str).unwrap_or_default();
         (status, reason.to_owned())
     }
+}
+
+/// A route that fails with everything, and is tried again after a long time where the body says so.
+struct Failing;
+
+impl Transform for Failing {
+    fn name(&self) -> &str {
+        "failing"
+    }
+    fn cost(&self) -> Cost {
+        Cost::Queued
+    }
+    fn wants(&self, _: &crossdock_core::Message, _: &Formats) -> bool {
+        true
+    }
+    fn apply(
+        &self,
+        input: &crossdock_core::Message,
+        _: u32,
+        _: &Formats,
+        _: &mut Vec<crossdock_core::Message>,
+    ) -> Result<Verdict, StepFailure> {
+        let kind = match input.body().as_ref() {
+            b"again" => FailureKind::Timeout,
+            _ => FailureKind::Guest,
+        };
+        let (module, version) = ("failing".into(), "1".into());
+        Err(StepFailure { module, version, kind, text: "no such part".into() })
+    }
+}
+
+#[tokio::test]
+async fn routes_that_fail_are_in_the_status() {
+    let watches = vec![Watch::Exchange("amq.topic".into(), "in".into())];
+    let mut route = ContentRoute::new("parts".into(), watches, Mode::Divert, Arc::new(Failing));
+    (route.on_error.retry, route.on_error.backoff) = (1, std::time::Duration::from_secs(3600));
+    let stage = Stage::with(MemoryStore::default(), Settings::default(), vec![route]).await;
+    let publish = |body: &'static str| json!({ "address": "topic:in", "body": body });
+    let status_with = async |what: &str, of: &dyn Fn(&Json) -> bool| {
+        for _ in 0..300 {
+            let status = stage.look("/control/status?seconds=0").await;
+            if of(&status) {
+                return status;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("it never happened: {what}");
+    };
+    stage.done("publish", publish("again")).await;
+    let is_tried = |status: &Json| status["routes"]["between_attempts"] == json!(1);
+    let status = status_with("it waits between attempts", &is_tried).await;
+    assert_eq!(status["well"], json!(true), "it may come right by itself: {status}");
+    let warning = status["warnings"][0].as_str().expect("one");
+    let begin = "route 'parts' tries 1 messages again, 1 messages wait in queue 'route/parts'; \
+                 the last attempt failed ";
+    assert!(warning.starts_with(begin) && warning.ends_with(": timeout no such part"), "{warning}");
+    let route = stage.look("/control/show/route?name=parts").await;
+    assert_eq!(route["last_attempt"]["text"], json!("no such part"));
+    assert!(route.get("last_failure").is_none(), "none was final: {route}");
+
+    stage.done("publish", publish("never")).await;
+    let is_dead = |status: &Json| status["dead_letters"]["waiting"] == json!(1);
+    let status = status_with("it is dead-lettered", &is_dead).await;
+    assert_eq!(status["dead_letters"]["largest"][0]["queue"], json!("dead-letters"));
+    assert_eq!(status["routes"]["dead_lettered"], json!(1));
+    let trouble = status["troubles"][0].as_str().expect("one");
+    let begin =
+        "route 'parts' sent 1 messages to its dead-letter address, queue:dead-letters, since";
+    assert!(trouble.starts_with(begin) && trouble.ends_with(": guest no such part"), "{trouble}");
+    assert_eq!(status["well"], json!(false));
 }
 
 fn certificate(file: &str, until_s: i64, standing: Standing) -> CertificateLook {

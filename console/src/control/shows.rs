@@ -4,8 +4,8 @@ use super::operations::{CertificateLook, Standing};
 use super::values;
 use crossdock_core::{
     Account, AccountSource, BindingLook, CameBy, ChannelLook, ConnectionLook, ConsumerLook,
-    Destination, ExchangeLook, LeftBy, QueueLook, RouteStatus, SessionLife, SessionLook, Tally,
-    VhostTotals,
+    Destination, ExchangeLook, LastFailure, LeftBy, QueueLook, RouteStatus, SessionLife,
+    SessionLook, Tally, VhostTotals,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -291,15 +291,23 @@ pub fn route(status: &RouteStatus) -> Json {
         "dead_lettered": status.dead_lettered,
         "failed": failed.collect::<Map<_, _>>(),
     });
-    let last = status.last_failure.as_ref().map(|last| {
-        json!({
-            "time_ms": last.time.0,
-            "address": last.address.to_string(),
-            "module": &*last.failure.module,
-            "kind": last.failure.kind.as_str(),
-            "text": &*last.failure.text,
-        })
+    let waits = &status.waits;
+    put(&mut shown, "last_failure", status.last_failure.as_ref().map(failure));
+    put(&mut shown, "between_attempts", Some(json!(waits.between_attempts)));
+    put(&mut shown, "last_attempt", waits.last_attempt.as_ref().map(failure));
+    put(&mut shown, "no_place", waits.no_place.as_ref().map(|why| json!(&**why)));
+    put(&mut shown, "down", waits.down.as_ref().map(|why| json!(&**why)));
+    shown
+}
+
+fn failure(last: &LastFailure) -> Json {
+    let mut shown = json!({
+        "time_ms": last.time.0,
+        "address": last.address.to_string(),
+        "module": &*last.failure.module,
+        "kind": last.failure.kind.as_str(),
+        "text": &*last.failure.text,
     });
-    put(&mut shown, "last_failure", last);
+    put(&mut shown, "went_to", last.went_to.as_ref().map(|address| json!(address.to_string())));
     shown
 }

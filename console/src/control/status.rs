@@ -6,7 +6,8 @@ use super::operations::Standing;
 use super::view::View;
 use crate::process::Usage;
 use crossdock_core::{
-    Broker, CameBy, Imbalance, LeftAs, LeftBy, Name, NodeLook, Page, QueueLook, Tally, VhostTotals,
+    Broker, CameBy, Imbalance, LastFailure, LeftAs, LeftBy, Name, NodeLook, Page, QueueLook,
+    RouteStatus, Tally, VhostTotals,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
@@ -223,8 +224,8 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
     troubles.extend(draining(view));
     troubles
         .extend(broker.audit().iter().take(NAMED_MAX).map(|one| format!("out of balance: {one}")));
-    troubles.extend(failing_routes(broker));
-    let warnings = certificates(view, &mut troubles);
+    let mut warnings = certificates(view, &mut troubles);
+    routes(broker, &mut troubles, &mut warnings);
     if usage.open_files * 100 >= usage.max_files.saturating_mul(DESCRIPTORS_PERCENT) {
         let (open, max) = (usage.open_files, usage.max_files);
         troubles.push(format!(
@@ -256,8 +257,7 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
             })).collect::<Vec<Json>>() },
         "lost": lost(&totals.records, &node),
         "unroutable": totals.exchanges.unroutable,
-        "routes": { "count": broker.route_status().len(),
-            "waiting": broker.route_status().iter().map(|route| route.waiting).sum::<u64>() },
+        "routes": route_sums(&broker.route_status()),
         "moves": common.moves.list(),
         "connections": { "count": node.connections,
             "by_protocol": node.protocols.iter().map(|(name, one)| {
@@ -271,6 +271,17 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
         "disk": { "free_bytes": node.disk.free, "total_bytes": node.disk.total,
             "alarm_bytes": node.disk.alarm_mark },
         "descriptors": { "open": usage.open_files, "max": usage.max_files },
+    })
+}
+
+/// What all routes come to.
+fn route_sums(all: &[RouteStatus]) -> Json {
+    let sum = |of: fn(&RouteStatus) -> u64| all.iter().map(of).sum::<u64>();
+    json!({
+        "count": all.len(),
+        "waiting": sum(|route| route.waiting),
+        "between_attempts": sum(|route| route.waits.between_attempts),
+        "dead_lettered": sum(|route| route.dead_lettered),
     })
 }
 
@@ -304,23 +315,42 @@ fn certificates(view: &View, troubles: &mut Vec<String>) -> Vec<String> {
     warnings
 }
 
-/// Routes that could not process a message a short time ago.
-fn failing_routes(broker: &Broker) -> Vec<String> {
+/// Adds routes that cannot go on, or that gave up a message a short time ago, to the troubles; those that try again to
+/// the warnings. Each with what failed last, and the queue to look at.
+fn routes(broker: &Broker, troubles: &mut Vec<String>, warnings: &mut Vec<String>) {
     let now = broker.now();
-    let mut failing = Vec::new();
+    let said = |last: &LastFailure| {
+        let (failure, ago) = (&last.failure, last.time.until(now) / 1_000);
+        format!("{ago} s ago: {} {}", failure.kind.as_str(), failure.text)
+    };
     for route in broker.route_status() {
-        let Some(last) = &route.last_failure else { continue };
-        if last.time.until(now) < LATELY_MS {
-            failing.push(format!(
-                "route '{}' sent {} messages to its dead-letter address since the start, the last one {} s \
-                 ago: {} {}",
-                route.name,
+        let (name, waits) = (&route.name, &route.waits);
+        let queue = format!("{} messages wait in queue 'route/{name}'", route.waiting);
+        if let Some(why) = &waits.down {
+            troubles.push(format!("route '{name}' is down, {queue}: {why}"));
+        }
+        if let Some(why) = &waits.no_place {
+            troubles.push(format!("route '{name}' has no place for its results, {queue}: {why}"));
+        }
+        if waits.between_attempts > 0 {
+            let last = waits.last_attempt.as_ref().or(route.last_failure.as_ref());
+            let last = last.map(|last| format!("; the last attempt failed {}", said(last)));
+            warnings.push(format!(
+                "route '{name}' tries {} messages again, {queue}{}",
+                waits.between_attempts,
+                last.unwrap_or_default()
+            ));
+        }
+        if let Some(last) = route.last_failure.as_ref().filter(|it| it.time.until(now) < LATELY_MS)
+        {
+            let to = last.went_to.as_ref().map(|address| format!(", {address},"));
+            troubles.push(format!(
+                "route '{name}' sent {} messages to its dead-letter address{} since the start, the last \
+                 one {}",
                 route.dead_lettered,
-                last.time.until(now) / 1_000,
-                last.failure.kind.as_str(),
-                last.failure.text
+                to.unwrap_or_default(),
+                said(last)
             ));
         }
     }
-    failing
 }

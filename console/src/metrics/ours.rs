@@ -158,6 +158,11 @@ pub fn routes(page: &mut Page, routes: &[RouteStatus]) {
             page.sample(&[("route", &route.name), ("kind", kind.as_str())], count);
         }
     }
+    let help = "Messages that wait for another attempt of a route after one that failed.";
+    page.family("crossdock_route_between_attempts", Kind::Gauge, help);
+    for route in routes {
+        page.sample(&[("route", &route.name)], route.waits.between_attempts);
+    }
     page.family("crossdock_route_waiting", Kind::Gauge, "Messages that wait for a route.");
     for route in routes {
         page.sample(&[("route", &route.name)], route.waiting);

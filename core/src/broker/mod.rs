@@ -63,5 +63,5 @@ pub use tasks::routes::RouteDrained;
 pub use vhost::connection::{DeliveredTotals, LaneTotals};
 pub use vhost::drops::DropReason;
 pub use vhost::exchange_counts::ExchangeTotals;
-pub use vhost::route_counters::{LastFailure, RouteStatus};
+pub use vhost::route_counters::{LastFailure, RouteStatus, RouteWaits};
 pub use vhost::sizes::SizeTotals;

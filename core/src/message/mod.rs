@@ -171,7 +171,8 @@ pub struct Meta {
     pub level: u8,
     /// How many content routes sent it on to another address; bounded.
     pub hops: u8,
-    /// How often it was dead-lettered without a consumer's decision in between; bounded.
+    /// How often it was dead-lettered without a consumer's decision in between; bounded. A content route that gave it
+    /// up counts as one.
     pub moves: u8,
     /// What content routes have to know of it; none: it met none.
     pub journey: Option<Arc<Journey>>,

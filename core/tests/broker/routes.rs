@@ -167,6 +167,56 @@ async fn a_message_that_is_tried_again_gives_up_its_place_unless_the_order_is_st
 }
 
 #[tokio::test]
+async fn a_route_says_what_keeps_its_messages() {
+    let gate = Gate::new(true);
+    let mut slow = route(&gate);
+    (slow.on_error.retry, slow.on_error.backoff) = (3, Duration::from_millis(400));
+    let stage = stage(slow).await;
+    let mut client = stage.client().await;
+    let waits = || stage.broker.route_status()[0].waits.clone();
+    client.put(topic("in/x"), "fails once", at_level_1);
+    client.session.flush();
+    until("it waits for its second attempt", || waits().between_attempts == 1).await;
+    let last = waits().last_attempt.expect("one has failed");
+    assert_eq!((last.address, last.went_to), (topic("in/x"), None));
+    assert_eq!((last.failure.kind, &*last.failure.text), (FailureKind::Timeout, "as it was told"));
+    until("it goes on", || client.ready("out") == 1).await;
+    assert_eq!(waits().between_attempts, 0);
+    // A failure that is final says where the message is, and its queue counts it as dead-lettered, over a restart too.
+    client.put(topic("in/x"), "gone wrong", at_level_1);
+    client.session.flush();
+    until("it is dead-lettered", || client.ready("dead-letters") == 1).await;
+    let last = stage.broker.route_status()[0].last_failure.clone().expect("it has failed");
+    assert_eq!(last.went_to, Some(Address::queue("dead-letters")));
+    let came = |stage: &Stage| {
+        let queue = stage.broker.look_at_queue("/", "dead-letters").expect("there");
+        CameBy::ALL.map(|by| queue.records.came(by))
+    };
+    assert_eq!(came(&stage), [0, 1, 0]);
+    assert!(stage.broker.audit().is_empty());
+    let stage = stage.crash().await;
+    assert_eq!(came(&stage), [0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_route_says_that_there_is_no_place_for_its_results() {
+    let mut narrow = route(&Gate::new(true));
+    narrow.on_error.dead_letter = Some(topic("dead"));
+    let stage = stage(narrow).await;
+    let mut client = stage.client().await;
+    client.put(topic("in/x"), "gone wrong", at_level_1);
+    client.session.flush();
+    let no_place = || stage.broker.route_status()[0].waits.no_place.clone();
+    until("it waits for a place", || no_place().is_some()).await;
+    let why = no_place().unwrap_or_default();
+    assert!(why.contains("nobody takes dead letters at exchange:amq.topic/dead"), "{why}");
+    client.declare(QueueSpec::durable("found")).await;
+    client.bind(TOPICS, "dead", "found").await;
+    until("it goes on", || client.ready("found") == 1).await;
+    until("nothing waits", || no_place().is_none()).await;
+}
+
+#[tokio::test]
 async fn what_an_old_route_left_is_moved_on() {
     for to in [None, Some(Address::queue("elsewhere"))] {
         let gate = Gate::new(false);
@@ -189,10 +239,14 @@ async fn what_an_old_route_left_is_moved_on() {
         let ready = ["plain", "elsewhere", "dead-letters"].map(|queue| client.ready(queue));
         assert_eq!(ready, if to.is_some() { [0, 2, 0] } else { [1, 0, 1] });
         let totals = &stage.broker.totals()[0].1.records;
-        assert_eq!((totals.came(CameBy::Move), totals.left(LeftBy::Moved)), (2, 2));
+        // What nobody took is a dead letter where it is now.
+        let came = [CameBy::Move, CameBy::DeadLetter].map(|by| totals.came(by));
+        let dead = wanted.dead_lettered;
+        assert_eq!((came, totals.left(LeftBy::Moved)), ([2 - dead, dead], 2));
         assert!(stage.broker.audit().is_empty());
         let stage = stage.crash().await;
-        assert_eq!(stage.broker.totals()[0].1.records.came(CameBy::Move), 2, "it is stored");
+        let moved = stage.broker.totals()[0].1.records.came(CameBy::Move);
+        assert_eq!(moved, 2 - dead, "it is stored");
         let gone = stage.broker.drain_route("gate", None).await.expect_err("its queue is gone");
         assert_eq!(gone.kind(), ErrorKind::NotFound);
     }

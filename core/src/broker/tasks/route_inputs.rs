@@ -2,6 +2,7 @@
 //! their results, and those behind them. Pure: the time comes in.
 
 use crate::broker::turn::content::Judged;
+use crate::broker::vhost::route_counters::BetweenAttempts;
 use crate::log::Offset;
 use crate::message::Message;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -17,6 +18,8 @@ pub struct Input {
     pub attempt: u32,
     /// How often a step asked to be called again.
     pub asked: u32,
+    /// It waits for another attempt, and is counted as that.
+    pub waits: Option<BetweenAttempts>,
     /// How often there was no place for its results.
     pub refused: u32,
     /// What its steps decided: only a place for that is missing.
@@ -35,6 +38,7 @@ impl Input {
             source,
             attempt: 0,
             asked: 0,
+            waits: None,
             refused: 0,
             decided: None,
             is_head: false,

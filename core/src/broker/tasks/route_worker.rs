@@ -10,7 +10,7 @@ use crate::broker::turn::context::HOPS_MAX;
 use crate::broker::turn::failures;
 use crate::broker::turn::plan::Obstacle;
 use crate::broker::vhost::content_path::ContentPath;
-use crate::broker::vhost::route_counters::RouteEvent;
+use crate::broker::vhost::route_counters::{LastFailure, RouteEvent};
 use crate::error::Error;
 use crate::message::{Message, Value};
 use crate::subscription::{ConsumerId, Credit};
@@ -30,6 +30,8 @@ const CHUNK: usize = 64;
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Between two looks whether a route's module is compiled.
 const STARTING_PAUSE: Duration = Duration::from_millis(5);
+/// What is shown as the failure of a message that a step asked to be called again with.
+const ASKS: &str = "the step asked for another attempt";
 /// How often a step may ask to be called again with one message.
 const ASKED_MAX: u32 = 100;
 /// No pause that a step asks for is longer.
@@ -118,8 +120,9 @@ impl Worker {
         self.say_if_down();
         let mut chunk = Vec::with_capacity(CHUNK.min(self.work.len()));
         while chunk.len() < CHUNK
-            && let Some(input) = self.work.pop_front()
+            && let Some(mut input) = self.work.pop_front()
         {
+            input.waits = None;
             match self.waiting.is_behind(&input) {
                 true => self.waiting.put_behind(input),
                 false => chunk.push(input),
@@ -183,9 +186,11 @@ impl Worker {
             (Some(Ok((Verdict::Retry(wait), _))), _) if input.asked < ASKED_MAX && !is_behind => {
                 input.asked += 1;
                 self.count(RouteEvent::Retried);
-                return self.try_again(input, wait.min(ASKED_PAUSE_MAX));
+                let asks = failures::failure(&self.path, FailureKind::Guest, ASKS);
+                return self.try_again(input, &asks, wait.min(ASKED_PAUSE_MAX));
             }
             (Some(Ok((Verdict::Wait(wait), _))), _) if !is_behind => {
+                input.waits = Some(self.path.counters.wait_between_attempts(None));
                 return self.waiting.hold(input, Instant::now() + wait.min(BACKOFF_MAX), true);
             }
             (Some(Err(fault)), _) if self.may_retry(&input, &fault) && !is_behind => {
@@ -279,11 +284,14 @@ impl Worker {
         let backoff = self.path.route.on_error.backoff;
         let pause = backoff.saturating_mul(1 << input.attempt.min(20));
         input.attempt += 1;
-        self.try_again(input, pause.min(BACKOFF_MAX));
+        self.try_again(input, fault, pause.min(BACKOFF_MAX));
     }
 
     /// The message gives up its place, unless the order is strict.
-    fn try_again(&mut self, input: Input, pause: Duration) {
+    fn try_again(&mut self, mut input: Input, fault: &StepFailure, pause: Duration) {
+        let (time, address) = (self.session.broker().now(), input.message.address().clone());
+        let last = LastFailure { time, address, failure: fault.clone(), went_to: None };
+        input.waits = Some(self.path.counters.wait_between_attempts(Some(last)));
         let (was_head, source) = (input.is_head, input.source);
         let is_strict = self.path.route.order == Order::Strict;
         self.waiting.hold(input, Instant::now() + pause, is_strict);
@@ -301,6 +309,7 @@ impl Worker {
         if self.path.said_waiting.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.path.counters.note_no_place(obstacle.error.detail().into());
         tracing::warn!(
             route = %self.path.route.name, why = %obstacle.error,
             "messages of a content route wait in its queue: there is no place for what they lead to"

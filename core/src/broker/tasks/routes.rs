@@ -19,8 +19,11 @@ use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, QueueSpec};
 use crate::message::{Address, Fields, Formats, Message, Name, Origin};
 use crate::subscription::{ConsumerId, Credit};
-use crate::transform::{ContentRoute, Cost, FailureKind, Mode, StepFailure, Transform, Verdict};
+use crate::transform::{
+    ContentRoute, Cost, FailureKind, Mode, Readiness, StepFailure, Transform, Verdict,
+};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Between two looks for dead letters that no warning has told of yet.
@@ -125,7 +128,13 @@ pub fn status(broker: &Broker) -> Vec<RouteStatus> {
     let paths = vhost.content.read().clone();
     let status = |path: &Arc<ContentPath>| {
         let waiting = path.queue().map(|queue| queue.look(|state| state.sub.log.len()));
-        path.counters.status(path.route.name.clone(), waiting.unwrap_or_default())
+        let down = match path.route.transform.readiness() {
+            Readiness::Down(why) => Some(why),
+            Readiness::Ready | Readiness::Starting => None,
+        };
+        let no_place = path.said_waiting.load(Ordering::Acquire);
+        let name = path.route.name.clone();
+        path.counters.status((name, waiting.unwrap_or_default()), no_place, down)
     };
     paths.iter().map(status).collect()
 }

@@ -93,6 +93,7 @@ impl Plan<'_> {
             time: self.context.now,
             address: message.address().clone(),
             failure: fault.clone(),
+            went_to: Some(address),
         };
         self.note(path, RouteEvent::DeadLettered(Box::new(failure)));
         Ok(())

@@ -193,6 +193,8 @@ impl ContentPath {
         let mut meta = passed_through(message.meta(), &self.route.name);
         meta.expires = None;
         meta.retain = false;
+        // So its queue counts it among those that were dead-lettered.
+        meta.moves = meta.moves.max(1);
         let address = self.dead_letter_address(dead_letter).clone();
         Message::from_fields(address, meta, &fields, message.body().clone())
     }

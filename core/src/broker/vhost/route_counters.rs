@@ -3,6 +3,7 @@
 use crate::message::{Address, Name, Timestamp};
 use crate::transform::{FailureKind, StepFailure};
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Milliseconds between two warnings of one route.
@@ -20,7 +21,7 @@ pub enum RouteEvent {
     /// The original went on as if the route had not matched.
     Passed,
     /// A step or `on_error` dropped it; why.
-    Dropped(std::sync::Arc<str>),
+    Dropped(Arc<str>),
     /// Its publisher was told no.
     Rejected,
     /// A step failed.
@@ -40,6 +41,31 @@ pub struct LastFailure {
     /// Where the message had been published to.
     pub address: Address,
     pub failure: StepFailure,
+    /// The dead-letter address that it went to; none: it is tried again.
+    pub went_to: Option<Address>,
+}
+
+/// What keeps the messages of a route in its queue now, other than work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteWaits {
+    /// Messages that wait for another attempt.
+    pub between_attempts: u64,
+    /// The last attempt that failed and is followed by another one.
+    pub last_attempt: Option<LastFailure>,
+    /// There is no place for what a message leads to; why.
+    pub no_place: Option<Arc<str>>,
+    /// The route cannot work until it has another module or configuration; why.
+    pub down: Option<Arc<str>>,
+}
+
+/// A message waits for another attempt as long as this lives.
+#[derive(Debug)]
+pub struct BetweenAttempts(Arc<RouteCounters>);
+
+impl Drop for BetweenAttempts {
+    fn drop(&mut self) {
+        self.0.between_attempts.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Counters of one route since the start.
@@ -55,12 +81,18 @@ pub struct RouteCounters {
     not_cleared: AtomicU64,
     dead_lettered: AtomicU64,
     failed: [AtomicU64; FailureKind::ALL.len()],
+    /// Messages that wait for another attempt now.
+    between_attempts: AtomicU64,
     report: Mutex<Report>,
 }
 
 #[derive(Debug, Default)]
 struct Report {
     last: Option<LastFailure>,
+    /// The last attempt that is followed by another one.
+    last_attempt: Option<LastFailure>,
+    /// Why there was no place for what a message leads to, when that was said last.
+    no_place: Option<Arc<str>>,
     warned_at: Option<Timestamp>,
     /// Dead letters since the last warning.
     unreported: u64,
@@ -90,9 +122,25 @@ pub struct RouteStatus {
     /// Messages in its queue.
     pub waiting: u64,
     pub last_failure: Option<LastFailure>,
+    pub waits: RouteWaits,
 }
 
 impl RouteCounters {
+    /// A message waits for another attempt as long as the answer lives. `last`: the failure of the one before; none:
+    /// none was made with this message.
+    pub fn wait_between_attempts(self: &Arc<Self>, last: Option<LastFailure>) -> BetweenAttempts {
+        self.between_attempts.fetch_add(1, Ordering::Relaxed);
+        if last.is_some() {
+            self.report.lock().last_attempt = last;
+        }
+        BetweenAttempts(self.clone())
+    }
+
+    /// There is no place for what a message leads to; why.
+    pub fn note_no_place(&self, why: Arc<str>) {
+        self.report.lock().no_place = Some(why);
+    }
+
     /// Counts what happened; warns about dead letters at most once a minute.
     pub fn note(&self, route: &Name, event: RouteEvent, now: Timestamp) {
         let counter = match event {
@@ -132,6 +180,7 @@ impl RouteCounters {
         let (true, Some(last)) = (report.unreported > 0 && is_due, &report.last) else { return };
         tracing::warn!(
             %route, dead_lettered = report.unreported, address = %last.address,
+            dead_letter = last.went_to.as_ref().map(tracing::field::display),
             module = %last.failure.module, kind = last.failure.kind.as_str(), text = ?last.failure.text,
             "a content route sent messages to its dead-letter address: it could not process them"
         );
@@ -140,9 +189,22 @@ impl RouteCounters {
     }
 
     /// What it counted.
-    pub fn status(&self, name: Name, waiting: u64) -> RouteStatus {
+    /// `no_place`: there is none now for what a message leads to. `down`: why the route cannot work.
+    pub fn status(
+        &self,
+        (name, waiting): (Name, u64),
+        no_place: bool,
+        down: Option<Arc<str>>,
+    ) -> RouteStatus {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let kinds = FailureKind::ALL.iter().zip(&self.failed);
+        let report = self.report.lock();
+        let waits = RouteWaits {
+            between_attempts: read(&self.between_attempts),
+            last_attempt: report.last_attempt.clone(),
+            no_place: report.no_place.clone().filter(|_| no_place),
+            down,
+        };
         RouteStatus {
             name,
             taken: read(&self.taken),
@@ -156,7 +218,8 @@ impl RouteCounters {
             dead_lettered: read(&self.dead_lettered),
             failed: kinds.map(|(kind, counter)| (*kind, read(counter))).collect(),
             waiting,
-            last_failure: self.report.lock().last.clone(),
+            last_failure: report.last.clone(),
+            waits,
         }
     }
 }
