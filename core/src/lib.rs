@@ -53,7 +53,7 @@ pub use broker::{
     Page, ParkId, ParkUntil, PeekPage, Peeked, PoolId, ProtocolTotals, Publish, QueueLook,
     QueueStatus, RESERVED_NAMES, RefusedLately, RefusedLogin, Replay, RouteDrained, RouteStatus,
     RouteWaits, Session, SessionEnded, SessionLife, SessionLook, SessionOwner, SessionSpec,
-    Settings, Setup, SizeTotals, TopicRules, VhostTotals, check_sayable,
+    Settings, Setup, SizeTotals, TopicRules, Unroutable, VhostTotals, check_sayable,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

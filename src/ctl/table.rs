@@ -11,6 +11,8 @@ const BEGIN: usize = 60;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Text,
+    /// A name; the default exchange has none.
+    Exchange,
     Number,
     /// `1.5 MiB`
     Bytes,
@@ -45,7 +47,7 @@ const QUEUES: &[Column] = &[
 
 const EXCHANGES: &[Column] = &[
     ("vhost", "vhost", Form::Text),
-    ("exchange", "name", Form::Text),
+    ("exchange", "name", Form::Exchange),
     ("type", "type", Form::Text),
     ("durable", "durable", Form::Flag),
     ("published", "published", Form::Number),
@@ -246,7 +248,8 @@ fn width(titles: &[String], rows: &[Vec<String>], at: usize) -> usize {
 fn cell(value: Option<&Json>, form: Form) -> String {
     let Some(value) = value else { return String::new() };
     match form {
-        Form::Text => text(value),
+        Form::Exchange if value.as_str() == Some("") => "(default)".to_owned(),
+        Form::Text | Form::Exchange => text(value),
         Form::Number => value.to_string(),
         Form::Bytes => bytes(value.as_u64().unwrap_or_default()),
         Form::Flag => if value.as_bool().unwrap_or_default() { "yes" } else { "" }.to_owned(),

@@ -248,6 +248,27 @@ async fn routes_that_fail_are_in_the_status() {
     assert_eq!(status["well"], json!(false));
 }
 
+#[tokio::test]
+async fn the_default_exchange_is_among_the_others() {
+    let stage = Stage::new().await;
+    stage.done("declare-queue", json!({ "name": "there" })).await;
+    stage.done("publish", json!({ "address": "queue:there" })).await;
+    // It reaches nobody.
+    let _ = stage.post("publish", &json!({ "address": "queue:their" }).to_string()).await;
+    for limit in [1, 2, 500] {
+        let all = all(&stage, "/control/list/exchanges", limit).await;
+        let names: Vec<&Json> = all.iter().map(|one| &one["name"]).collect();
+        assert_eq!(names, [&json!(""), &json!("amq.topic")], "by pages of {limit}");
+    }
+    for name in ["", "(default)"] {
+        let shown = stage.look(&format!("/control/show/exchange?name={name}")).await;
+        let counts = ["routed", "unroutable"].map(|field| shown[field].as_u64());
+        assert_eq!(counts, [Some(1), Some(1)], "{shown}");
+        assert_eq!(shown["last_unroutable"]["key"], json!("their"));
+    }
+    assert_eq!(stage.get("/control/show/exchange?name=none").await.0, 404);
+}
+
 fn certificate(file: &str, until_s: i64, standing: Standing) -> CertificateLook {
     CertificateLook { file: file.to_owned(), number: 1, from_s: 0, until_s, standing }
 }

@@ -9,6 +9,8 @@ use crossdock_core::{BindingPlace, Broker, ConnectionLook, Name, Page};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
+/// What people call the default exchange, whose name is empty.
+const DEFAULT: &str = "(default)";
 /// Items on one page, at most.
 const ITEMS_MAX: usize = 500;
 
@@ -142,8 +144,15 @@ fn named(
             found.iter().map(|queue| shows::queue(vhost, queue)).collect()
         }
         "exchanges" => {
-            let found = broker.look_at_exchanges(vhost, page)?;
-            found.iter().map(|exchange| shows::exchange(vhost, exchange)).collect()
+            // The default one has the empty name: it is the first.
+            let default = match page.after {
+                None => Some(broker.look_at_default_exchange(vhost)?),
+                Some(_) => None,
+            };
+            let max = page.max - usize::from(default.is_some());
+            let found = broker.look_at_exchanges(vhost, Page { max, ..page })?;
+            let all = default.iter().chain(&found);
+            all.map(|exchange| shows::exchange(vhost, exchange)).collect()
         }
         _ => {
             let found = broker.look_at_sessions(vhost, page)?;
@@ -265,7 +274,11 @@ pub fn show(view: &View, kind: &str, one: &One) -> Result<Json, Refusal> {
         }
         "exchange" => {
             let vhost = in_vhost()?;
-            Ok(shows::exchange(&vhost, &broker.look_at_exchange(&vhost, name)?))
+            let look = match (name, broker.look_at_exchange(&vhost, name)) {
+                ("" | DEFAULT, Err(_)) => broker.look_at_default_exchange(&vhost),
+                (_, look) => look,
+            };
+            Ok(shows::exchange(&vhost, &look?))
         }
         "session" => {
             let vhost = in_vhost()?;

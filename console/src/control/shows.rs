@@ -84,7 +84,7 @@ fn left(tally: &Tally) -> Json {
 /// An exchange.
 pub fn exchange(vhost: &str, look: &ExchangeLook) -> Json {
     let (spec, totals) = (&look.spec, &look.totals);
-    json!({
+    let mut shown = json!({
         "vhost": vhost,
         "name": &*spec.name,
         "type": spec.kind.as_str(),
@@ -97,7 +97,18 @@ pub fn exchange(vhost: &str, look: &ExchangeLook) -> Json {
         "unroutable": totals.unroutable,
         "refused": totals.refused,
         "arguments": values::all(&spec.arguments),
-    })
+    });
+    let last = look.last_unroutable.as_ref().map(|last| {
+        json!({
+            "since_ms": last.time.0,
+            "key": last.key.to_string(),
+            "user": &*last.user,
+            "client": &*last.client,
+            "peer": &*last.peer,
+        })
+    });
+    put(&mut shown, "last_unroutable", last);
+    shown
 }
 
 /// A binding.

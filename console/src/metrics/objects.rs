@@ -173,6 +173,8 @@ fn queues(
 
 fn exchanges(broker: &Broker, vhost: &str, found: &mut Found) -> Result<(), String> {
     let mut last = None;
+    let default = broker.look_at_default_exchange(vhost).map_err(|error| error.to_string())?;
+    found.exchanges.push((vhost.to_owned(), default));
     loop {
         let page = crossdock_core::Page { after: last.as_deref(), max: SLICE };
         let some = broker.look_at_exchanges(vhost, page).map_err(|error| error.to_string())?;
@@ -299,7 +301,9 @@ impl Writer<'_> {
         for (name, help, value) in rows {
             self.own_family(name, Kind::Counter, help);
             for (vhost, exchange) in exchanges {
-                let labels = [("vhost", &**vhost), ("exchange", &exchange.spec.name)];
+                // An empty label is none.
+                let name = Some(&*exchange.spec.name).filter(|name| !name.is_empty());
+                let labels = [("vhost", &**vhost), ("exchange", name.unwrap_or("(default)"))];
                 self.page.sample(&labels, value(exchange));
             }
         }

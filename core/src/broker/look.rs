@@ -11,12 +11,13 @@ use super::shared::{Broker, Shared};
 use super::vhost::connection::{
     Connection, ConsumerCounts, DeliveredTotals, LaneCounts, LaneTotals,
 };
-use super::vhost::exchange_counts::ExchangeTotals;
+use super::vhost::exchange_counts::{ExchangeCounts, ExchangeTotals};
 use super::vhost::host::Vhost;
 use super::vhost::named::Named;
 use super::vhost::queue::Queue;
+use super::vhost::unroutable::Unroutable;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Binding, ExchangeSpec, LogId, SessionId, Target};
+use crate::exchange::{Binding, ExchangeSpec, Kind, LogId, SessionId, Target};
 use crate::log::QueueSpec;
 use crate::message::{Account, Key, Name, Timestamp, Value};
 use crate::subscription::{DeliveryTotals, Depth, Tally};
@@ -49,6 +50,8 @@ pub struct ExchangeLook {
     /// It is always there.
     pub is_predeclared: bool,
     pub totals: ExchangeTotals,
+    /// The last publish there that reached nobody.
+    pub last_unroutable: Option<Unroutable>,
 }
 
 /// Where a binding leads.
@@ -233,6 +236,15 @@ fn host(shared: &Shared, vhost: &str) -> Result<Arc<Vhost>, Error> {
     shared.vhost(vhost).ok_or_else(missing)
 }
 
+fn exchange_look(
+    spec: ExchangeSpec,
+    is_predeclared: bool,
+    counts: &ExchangeCounts,
+) -> ExchangeLook {
+    let (totals, last_unroutable) = (counts.totals(), counts.last_unroutable.get());
+    ExchangeLook { spec, is_predeclared, totals, last_unroutable }
+}
+
 fn queue_look(queue: &Queue) -> QueueLook {
     QueueLook {
         spec: queue.spec.clone(),
@@ -354,7 +366,8 @@ impl Broker {
         host(self.shared(), vhost)?.queue(name).map(|queue| queue_look(&queue))
     }
 
-    /// The exchanges of a virtual host, by name; the default one is not among them.
+    /// The exchanges of a virtual host, by name; the default one is not among them: see
+    /// [`Broker::look_at_default_exchange`].
     pub fn look_at_exchanges(
         &self,
         vhost: &str,
@@ -364,12 +377,11 @@ impl Broker {
         let topology = vhost.topology.read();
         let after = page.after.map(Name::from);
         let counts = topology.exchange_counts_after(after.as_ref(), page.max);
-        let look = |name: &Name, totals| {
-            let (spec, is_predeclared) =
-                (topology.exchange(name)?.clone(), topology.is_predeclared(name));
-            Some(ExchangeLook { spec, is_predeclared, totals })
+        let look = |counts: &Arc<ExchangeCounts>| {
+            let spec = topology.exchange(&counts.name)?.clone();
+            Some(exchange_look(spec, topology.is_predeclared(&counts.name), counts))
         };
-        Ok(counts.iter().filter_map(|counts| look(&counts.name, counts.totals())).collect())
+        Ok(counts.iter().filter_map(look).collect())
     }
 
     /// One exchange. `NotFound`.
@@ -378,15 +390,15 @@ impl Broker {
         let topology = host.topology.read();
         let found = topology.exchange(name).zip(topology.counts_of(name));
         let (spec, counts) = found.ok_or_else(|| missing("exchange", name, vhost))?;
-        let (spec, is_predeclared) = (spec.clone(), topology.is_predeclared(name));
-        Ok(ExchangeLook { spec, is_predeclared, totals: counts.totals() })
+        Ok(exchange_look(spec.clone(), topology.is_predeclared(name), counts))
     }
 
-    /// What was published to the default exchange of a virtual host, whose bindings are the names of its queues.
-    pub fn look_at_default_exchange(&self, vhost: &str) -> Result<ExchangeTotals, Error> {
+    /// The default exchange of a virtual host, whose name is empty, and whose bindings are the names of its queues.
+    pub fn look_at_default_exchange(&self, vhost: &str) -> Result<ExchangeLook, Error> {
         let host = host(self.shared(), vhost)?;
         let counts = host.topology.read().counts_of("").cloned();
-        Ok(counts.map(|counts| counts.totals()).unwrap_or_default())
+        let spec = ExchangeSpec::new("", Kind::Direct);
+        Ok(exchange_look(spec, true, &counts.unwrap_or_default()))
     }
 
     /// The bindings of a virtual host, by where they lead, and where the next page begins; none: there are no more.

@@ -65,3 +65,4 @@ pub use vhost::drops::DropReason;
 pub use vhost::exchange_counts::ExchangeTotals;
 pub use vhost::route_counters::{LastFailure, RouteStatus, RouteWaits};
 pub use vhost::sizes::SizeTotals;
+pub use vhost::unroutable::Unroutable;

@@ -224,9 +224,37 @@ async fn exchanges_count_what_they_routed_and_what_not() {
     bind.replay = Replay::Always;
     c.session.bind(bind).await.expect("bound");
     assert_eq!(exchange(&stage, TOPICS), (1, 2, 4));
-    let default = stage.broker.look_at_default_exchange("/").expect("there");
+    let default = stage.broker.look_at_default_exchange("/").expect("there").totals;
     assert_eq!(default.published(), 0);
     balances(&stage);
+}
+
+#[tokio::test]
+async fn an_exchange_knows_the_last_publish_that_reached_nobody() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("there")).await;
+    let last = |exchange: &str| match exchange {
+        "" => stage.broker.look_at_default_exchange("/").expect("there").last_unroutable,
+        name => stage.broker.look_at_exchange("/", name).expect("there").last_unroutable,
+    };
+    c.durable(Address::queue("there"), "x").await;
+    assert_eq!((last(""), last(TOPICS)), (None, None));
+    c.durable(Address::queue("their"), "x").await;
+    c.durable(topic("a/b"), "x").await;
+    let found = last("").expect("one was");
+    assert_eq!((&*found.key.to_string(), &*found.user), ("their", "guest"));
+    assert_eq!(last(TOPICS).expect("one was").key.to_string(), "a/b");
+    // Of many in a second one is remembered.
+    c.durable(topic("c"), "x").await;
+    assert_eq!(last(TOPICS).expect("one was").key.to_string(), "a/b");
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let number = c.put(topic("kept"), "x", |meta| meta.retain = true);
+    c.session.flush();
+    c.confirmed(number).await;
+    assert_eq!(last(TOPICS).expect("one was").key.to_string(), "a/b", "a retained one is kept");
+    c.durable(topic("d"), "x").await;
+    assert_eq!(last(TOPICS).expect("one was").key.to_string(), "d");
 }
 
 #[tokio::test]

@@ -47,6 +47,9 @@ impl Turn {
             if let Some(exchange) = &route.exchange {
                 self.published.go_to(exchange);
                 self.published.left(routed);
+                if !routed {
+                    context.vhost.note_unroutable(exchange, message, context.now);
+                }
             }
             return Taken { index, routed };
         }
@@ -63,6 +66,9 @@ impl Turn {
         }
         if let Some(exchange) = &route.exchange {
             self.published.passed(exchange, routed);
+            if !routed {
+                context.vhost.note_unroutable(exchange, message, context.now);
+            }
         }
         Taken { index, routed }
     }

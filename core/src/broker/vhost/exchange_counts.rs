@@ -4,6 +4,7 @@
 //! The law: **published = routed + unroutable + refused**. A flush counts on its own how many messages it took to the
 //! exchange; those of which it knows no outcome are `unaccounted`, and are 0 as long as the law holds.
 
+use super::unroutable::LastUnroutable;
 use crate::message::Name;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +44,8 @@ pub struct ExchangeCounts {
     unroutable: AtomicU64,
     refused: AtomicU64,
     unaccounted: AtomicU64,
+    /// The last publish there that reached nobody.
+    pub last_unroutable: LastUnroutable,
 }
 
 impl ExchangeCounts {

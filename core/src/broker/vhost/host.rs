@@ -5,6 +5,7 @@
 use super::content_path::{ContentPath, QUEUES, is_route_queue};
 use super::departing::Departing;
 use super::drops::{DropReason, Drops};
+use super::exchange_counts::ExchangeCounts;
 use super::generations::Generations;
 use super::gone::GoneQueues;
 use super::limits::{Limit, Limits};
@@ -13,10 +14,11 @@ use super::queue::Queue;
 use super::route::{ContentHit, Route};
 use super::route_cache::RouteCache;
 use super::topology::Topology;
+use super::unroutable::UnroutableReport;
 use crate::broker::settings::{Settings, TopicRules};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{ExchangeSpec, FieldsOf, LogId, Retained, SessionId, filter};
-use crate::message::{Address, Budget, Name, Origin};
+use crate::message::{Address, Budget, Message, Name, Origin, Timestamp};
 use crate::transform::Watch;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -42,6 +44,7 @@ pub struct Vhost {
     pub gone: Mutex<GoneQueues>,
     /// How many content routes have full queues.
     pub full_routes: Arc<AtomicUsize>,
+    unroutable: UnroutableReport,
 }
 
 /// The queues in front of content routes are nobody's but the broker's.
@@ -82,12 +85,18 @@ impl Vhost {
             limits: Limits::new(&settings.objects, budget.clone()),
             gone: Mutex::default(),
             full_routes: Arc::default(),
+            unroutable: UnroutableReport::default(),
         })
     }
 
     /// Counts a message that was refused and dropped, and whose publisher was sent no refusal.
     pub fn note_drop(&self, reason: DropReason, address: &Address, why: &Error) {
         self.drops.note(reason, (&self.name, address), why);
+    }
+
+    /// Remembers a publish to that exchange that reached nobody, and tells of it now and then.
+    pub fn note_unroutable(&self, exchange: &ExchangeCounts, message: &Message, now: Timestamp) {
+        self.unroutable.note(&self.name, &exchange.last_unroutable, message, now);
     }
 
     /// Counts a publish that was refused before it was routed.

@@ -17,6 +17,7 @@
 //! | `limits` | how many objects there may be; who met a limit |
 //! | `departing` | records that left their queues, and whose dead letters wait for a turn |
 //! | `drops` | counts of refused messages that were dropped without a refusal to their publishers |
+//! | `unroutable` | the last publish of each exchange that reached nobody |
 //! | `exchange_counts` `gone` | what exchanges count; what queues that are gone have counted |
 //! | `parked` | delayed publishes and wills that wait |
 
@@ -41,4 +42,5 @@ pub mod route_table;
 pub mod seats;
 pub mod sizes;
 pub mod topology;
+pub mod unroutable;
 mod walk;
