@@ -269,6 +269,18 @@ async fn the_default_exchange_is_among_the_others() {
     assert_eq!(stage.get("/control/show/exchange?name=none").await.0, 404);
 }
 
+#[tokio::test]
+async fn a_queue_shows_what_it_refused() {
+    let stage = Stage::new().await;
+    let arguments = json!({ "x-max-length": 1, "x-overflow": "reject-publish" });
+    stage.done("declare-queue", json!({ "name": "small", "arguments": arguments })).await;
+    let publish = json!({ "address": "queue:small" });
+    stage.done("publish", publish.clone()).await;
+    assert_eq!(stage.look("/control/show/queue?name=small").await["refused_full"], json!(0));
+    stage.refused("publish", publish).await;
+    assert_eq!(stage.look("/control/show/queue?name=small").await["refused_full"], json!(1));
+}
+
 fn certificate(file: &str, until_s: i64, standing: Standing) -> CertificateLook {
     CertificateLook { file: file.to_owned(), number: 1, from_s: 0, until_s, standing }
 }

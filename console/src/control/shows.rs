@@ -58,6 +58,7 @@ pub fn whole_queue(vhost: &str, look: &QueueLook) -> Json {
                 "redelivered": deliveries.redelivered,
                 "requeued": deliveries.requeued,
             },
+            "refused_full": deliveries.turned_away,
         }),
     );
     let dead = spec.dead_letter.as_ref();

@@ -216,6 +216,8 @@ async fn exchanges_count_what_they_routed_and_what_not() {
     c.put(topic("a"), "x", |_| {});
     assert!(c.session.commit(c.lane).await.is_err());
     assert_eq!(exchange(&stage, TOPICS), (1, 1, 4));
+    let look = stage.broker.look_at_queue("/", "small").expect("there");
+    assert_eq!(look.deliveries.turned_away, 2, "a transaction's too");
 
     // A retained value for a new binding is nobody's publish.
     c.put(topic("kept"), "x", |meta| meta.retain = true);

@@ -42,7 +42,9 @@ impl Turn {
             Some(why) => Err(why),
             None => {
                 let fits = self.arrivals.iter().try_for_each(|each| {
-                    check((each.receiver.clone(), each.list.len() as u64, each.bytes))
+                    let (queue, messages) = (&each.receiver, each.list.len() as u64);
+                    let wanted = (queue.clone(), messages, each.bytes);
+                    check(wanted).inspect_err(|_| turned_away(queue, messages))
                 });
                 fits.and_then(|()| context.check_retainable(&self.retained_later))
             }
@@ -92,8 +94,13 @@ impl Turn {
         for (queue, messages, bytes) in wanted(planned.into_iter()) {
             let (before, bytes_before) = self.arrivals.sum(&queue);
             let wanted = (queue.clone(), messages + before, bytes + bytes_before);
-            let obstacle = |error| Obstacle { path: plan.sender_to(&queue), error };
-            check(wanted).map_err(obstacle)?;
+            check(wanted).map_err(|error| {
+                // What a route sends comes again until there is room.
+                if !is_from_route {
+                    turned_away(&queue, messages);
+                }
+                Obstacle { path: plan.sender_to(&queue), error }
+            })?;
         }
         Ok(())
     }
@@ -198,6 +205,11 @@ fn wanted(arriving: impl Iterator<Item = (Arc<Queue>, u64)>) -> Vec<Wanted> {
 fn check((queue, messages, bytes): Wanted) -> Result<(), Error> {
     let admits = |state: &mut QueueState| state.deleted || state.sub.admits(messages, bytes);
     if queue.look(admits) { Ok(()) } else { Err(full(&queue)) }
+}
+
+/// Counts what a full queue refused.
+fn turned_away(queue: &Queue, messages: u64) {
+    queue.look(|_| bump(&queue.counts.deliveries.turned_away, messages));
 }
 
 /// True for a queue that may refuse messages.
