@@ -70,7 +70,7 @@ const CONNECTIONS: &[Column] = &[
     ("peer", "peer", Form::Text),
     ("user", "user", Form::Text),
     ("vhost", "vhost", Form::Text),
-    ("client", "client", Form::Text),
+    ("name", "name", Form::Begin),
     ("since", "since_ms", Form::Ago),
     ("channels", "channels", Form::Number),
     ("published", "published", Form::Number),

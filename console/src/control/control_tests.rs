@@ -9,7 +9,8 @@ use crossdock_core::transform::{
     ContentRoute, Cost, FailureKind, Mode, StepFailure, Transform, Verdict, Watch,
 };
 use crossdock_core::{
-    Address, Drain, ExchangeSpec, Formats, Kind, LoopbackGuest, QueueSpec, Settings, Setup,
+    About, Address, Drain, ExchangeSpec, Formats, Identity, Kind, LoopbackGuest, Origin, QueueSpec,
+    SessionSpec, Settings, Setup, Value,
 };
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
@@ -279,6 +280,23 @@ async fn a_queue_shows_what_it_refused() {
     assert_eq!(stage.look("/control/show/queue?name=small").await["refused_full"], json!(0));
     stage.refused("publish", publish).await;
     assert_eq!(stage.look("/control/show/queue?name=small").await["refused_full"], json!(1));
+}
+
+#[tokio::test]
+async fn connections_have_the_names_that_clients_give_them() {
+    let stage = Stage::new().await;
+    let mut sessions = Vec::new();
+    for (client, given) in [("device-7", None), ("", Some("billing")), ("", None)] {
+        let origin = Origin { client: client.into(), ..Origin::default() };
+        let details = given.map(|name| ("connection_name".into(), Value::text(name)));
+        let details = details.into_iter().collect();
+        let about = About { details, ..About::new("some", "1") };
+        let spec = SessionSpec::anonymous("/", origin, Identity::unlimited("guest"));
+        let opened = stage.broker.session(SessionSpec { about, ..spec }).await;
+        sessions.push(opened.expect("opens"));
+    }
+    let page = stage.look("/control/list/connections").await;
+    assert_eq!(names(&page), ["device-7", "billing", ""]);
 }
 
 fn certificate(file: &str, until_s: i64, standing: Standing) -> CertificateLook {

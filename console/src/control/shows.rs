@@ -9,6 +9,9 @@ use crossdock_core::{
 };
 use serde_json::{Map, Value as Json, json};
 
+/// The detail in which client libraries say what they are for.
+const CONNECTION_NAME: &str = "connection_name";
+
 /// Adds a field that may be absent.
 fn put(object: &mut Json, name: &str, value: Option<Json>) {
     if let (Some(object), Some(value)) = (object.as_object_mut(), value) {
@@ -139,6 +142,7 @@ pub fn connection(look: &ConnectionLook) -> Json {
         "vhost": &*look.vhost,
         "user": &*look.user,
         "client": &*look.client,
+        "name": name_of(look),
         "peer": &*look.peer,
         "listener": &*look.listener,
         "secure": about.secure,
@@ -160,6 +164,17 @@ pub fn connection(look: &ConnectionLook) -> Json {
     });
     put(&mut shown, "session", look.session.as_ref().map(|name| json!(&**name)));
     shown
+}
+
+/// What a client calls itself: its identifier, where its protocol has one and it gives it, or else the name that it
+/// gives its connection. Nobody checks that; it may be empty.
+fn name_of(look: &ConnectionLook) -> &str {
+    if !look.client.is_empty() {
+        return &look.client;
+    }
+    let details = look.about.details.iter();
+    let mut named = details.filter(|(name, _)| &**name == CONNECTION_NAME);
+    named.next().and_then(|(_, value)| value.as_str()).unwrap_or_default()
 }
 
 /// A channel of a connection.
