@@ -298,6 +298,12 @@ fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     let mut plan = plan(&loaded)?;
     say_file(&sources);
     plan.settings.accept_damage = options.accept_damage;
+    if let Some(path) = meant_data_dir(&loaded) {
+        tracing::info!(
+            path = %path.display(),
+            "data_dir is relative: it is this folder, by the working directory"
+        );
+    }
     let store = open_store(&loaded)?;
     let again = Arc::new(move || config::load(&request(&sources)));
     let start = Start { loaded, again, set_level: log.set_level };
@@ -509,11 +515,22 @@ fn check(file: &Path, routes: bool) -> Result<(), Vec<Mistake>> {
             file.display()
         );
     }
+    if let Some(path) = meant_data_dir(&loaded) {
+        let meant =
+            format!("is relative: started in this working directory it is {}", path.display());
+        complain!("note: {}", loaded.mistake("data_dir", meant));
+    }
     say!("{}: ok", file.display());
     if routes {
         output::put(&format!("\n{}", plan.show_routes(&loaded)));
     }
     Ok(())
+}
+
+/// The whole path of a data directory that is configured as a relative one.
+fn meant_data_dir(loaded: &Loaded) -> Option<PathBuf> {
+    let data_dir = &loaded.config.data_dir;
+    if data_dir.is_absolute() { None } else { std::path::absolute(data_dir).ok() }
 }
 
 /// The environment. Variables that are not UTF-8 are left out: they cannot be a key or its value.

@@ -288,3 +288,54 @@ fn a_stop_does_not_wait_for_busy_publishers() {
         thread.join().expect("every connection ends");
     }
 }
+
+#[test]
+fn a_store_that_was_removed_is_not_made_again_without_a_word() {
+    let said = "the store is new and empty: there was none in this folder";
+    let mut broker = Broker::start();
+    let log = broker.log();
+    let line = log.lines().find(|line| line.contains(said)).unwrap_or_default();
+    let store = broker.data_dir().join("store");
+    assert!(line.contains(" INFO ") && line.contains(&*store.to_string_lossy()), "{log}");
+    let before = log.len();
+    broker.restart_with(&[]);
+    assert!(!broker.log()[before..].contains(said), "it is there: {}", broker.log());
+    let before = broker.log().len();
+    broker.kill();
+    std::fs::remove_dir_all(&store).expect("ours");
+    broker.restart_with(&[]);
+    assert!(broker.log()[before..].contains(said), "{}", broker.log());
+}
+
+#[test]
+fn a_relative_data_directory_is_told_by_its_whole_path() {
+    let folder = Folder::new();
+    let file = folder.write("hub.toml", "data_dir = \"here\"\n");
+    let here = folder.path().join("here").to_string_lossy().into_owned();
+    let mut check = crossdock(&["check-config", &file.to_string_lossy()]);
+    let output = check.current_dir(folder.path()).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.starts_with("note: ") && said.contains("hub.toml:1:"), "{said}");
+    assert!(said.contains("data_dir: is relative") && said.contains(&here), "{said}");
+    // One that is absolute needs no word.
+    let set = format!("data_dir = \"{here}\"\n");
+    let file = folder.write("absolute.toml", &set);
+    let output = crossdock(&["check-config", &file.to_string_lossy()]).output().expect("it runs");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+
+    let mut serve = crossdock(&["serve", "--data-dir", "here"]);
+    for listener in LISTENERS {
+        serve.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
+    }
+    let child = serve.current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().expect("the binary is there");
+    let mut ready = String::new();
+    let output = child.stdout.take().expect("it is piped");
+    BufReader::new(output).read_line(&mut ready).expect("readable");
+    child.kill().expect("ours");
+    let output = child.wait_with_output().expect("it ends");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let line = log.lines().find(|line| line.contains("data_dir is relative")).unwrap_or_default();
+    assert!(line.contains(&here), "{log}");
+}

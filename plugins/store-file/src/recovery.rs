@@ -136,6 +136,9 @@ impl Recovery<'_> {
                 Ok(manifest)
             }
             Listing::Fresh => {
+                let dir = std::path::absolute(self.survey.dir);
+                let dir = dir.as_deref().unwrap_or(self.survey.dir).display();
+                tracing::info!(%dir, "the store is new and empty: there was none in this folder");
                 let manifest = Manifest::fresh(self.start.salt);
                 // Written before the first segment: a folder with segments always has a manifest.
                 self.store(&manifest)?;
