@@ -160,8 +160,10 @@ enum Command {
 enum StoreCommand {
     /// Check every byte that has a checksum; print a line for each finding, then counts. Exit code 1: damage.
     Verify {
-        /// The data directory.
-        dir: PathBuf,
+        /// The data directory, a store or a backup. Not given: the data directory of the configuration.
+        dir: Option<PathBuf>,
+        #[command(flatten)]
+        sources: Sources,
     },
     /// Copy the store into a folder of backups, checked after it was written. A broker may be running on it. Exit code
     /// 1: the store is damaged, and so is the backup.
@@ -170,14 +172,16 @@ enum StoreCommand {
     Restore(backup::RestoreOrder),
     /// Print the messages of a durable queue, one JSON object per line.
     Dump {
-        /// The data directory.
-        dir: PathBuf,
+        /// The data directory, a store or a backup. Not given: the data directory of the configuration.
+        dir: Option<PathBuf>,
         /// The queue's name.
         #[arg(long)]
         queue: String,
         /// Its virtual host.
         #[arg(long, default_value = "/")]
         vhost: String,
+        #[command(flatten)]
+        sources: Sources,
     },
 }
 
@@ -278,9 +282,11 @@ fn command(command: Command, started: Instant) -> ExitCode {
         Command::Man { folder } => return pages::man(folder.as_deref()),
         Command::Store { command: StoreCommand::Backup(order) } => backup::backup(&order),
         Command::Store { command: StoreCommand::Restore(order) } => backup::restore(&order),
-        Command::Store { command: StoreCommand::Verify { dir } } => return inspect::verify(&dir),
-        Command::Store { command: StoreCommand::Dump { dir, queue, vhost } } => {
-            return inspect::dump(&dir, &vhost, &queue);
+        Command::Store { command: StoreCommand::Verify { dir, sources } } => {
+            looked_into(dir, sources).map(|dir| inspect::verify(&dir))
+        }
+        Command::Store { command: StoreCommand::Dump { dir, queue, vhost, sources } } => {
+            looked_into(dir, sources).map(|dir| inspect::dump(&dir, &vhost, &queue))
         }
     };
     outcome.unwrap_or_else(|mistakes| {
@@ -294,6 +300,22 @@ fn command(command: Command, started: Instant) -> ExitCode {
 fn run(options: &Serve, started: Instant) -> Result<ExitCode, Vec<Mistake>> {
     let sources = options.sources.clone().with_file();
     let (loaded, log) = load_for(&sources, log::to_its_place)?;
+    let file = log.file.clone();
+    let ended = run_logged(options, (sources, loaded, log), started);
+    // Without a file the log goes where the mistakes are printed.
+    if let (Err(mistakes), Some(_)) = (&ended, file) {
+        for mistake in mistakes {
+            tracing::error!(%mistake, "the broker does not start");
+        }
+    }
+    ended
+}
+
+fn run_logged(
+    options: &Serve,
+    (sources, loaded, log): (Sources, Loaded, Log),
+    started: Instant,
+) -> Result<ExitCode, Vec<Mistake>> {
     let runtime = runtime(&loaded, log.file.clone())?;
     let mut plan = plan(&loaded)?;
     say_file(&sources);
@@ -407,6 +429,14 @@ impl Sources {
         let is_there = |file: &Path| file.try_exists().unwrap_or(true);
         self.config = config::choose_file(self.config.as_deref(), &environment(), is_there);
         self
+    }
+}
+
+/// The folder that is looked into: the one that is named, or else the configuration's data directory.
+fn looked_into(dir: Option<PathBuf>, sources: Sources) -> Result<PathBuf, Vec<Mistake>> {
+    match dir {
+        Some(dir) => Ok(dir),
+        None => config::load(&request(&sources.with_file())).map(|it| it.config.data_dir),
     }
 }
 

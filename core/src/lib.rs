@@ -34,6 +34,7 @@ pub mod message;
 #[cfg(feature = "planted-fault")]
 mod planted_fault;
 pub mod protocol;
+pub mod readable;
 pub mod rights;
 pub mod store;
 pub mod subscription;

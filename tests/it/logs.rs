@@ -191,3 +191,26 @@ fn the_command_line_describes_itself_for_shells_and_man() {
     let page = crossdock(&["man"]).output().expect("it is there").stdout;
     assert_eq!(String::from_utf8_lossy(&page), read(&into.join("crossdock.1")));
 }
+
+/// Whoever looks into the file of the log finds out why the broker does not run.
+#[test]
+fn a_start_that_fails_is_in_the_file_of_the_log() {
+    let folder = Folder::new();
+    let file = folder.path().join("broker.log");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let taken = std::net::TcpListener::bind(taken.expect("a free port")).expect("ours");
+    let port = format!("listeners.amqp.bind={}", taken.local_addr().expect("bound"));
+    let set = format!("log.file={}", file.display());
+    let output = serve(&folder, &["--set", &set, "--set", &port]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let why = "listeners.amqp.bind: cannot bind ";
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(why), "standard error has it as before: {said}");
+    let log = read(&file);
+    let line = log.lines().find(|line| line.contains(why)).unwrap_or_default();
+    assert!(line.contains("ERROR") && line.contains("the broker does not start"), "{log}");
+    // Without a file it is said once.
+    let output = serve(&folder, &["--set", &port]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.matches(why).count(), 1, "{said}");
+}

@@ -79,3 +79,27 @@ fn a_store_is_checked_dumped_and_accepted_with_its_damage() {
         assert_eq!(text(&delivery.body), format!("message {number} of those that are kept"));
     }
 }
+
+/// The store may be named by the configuration, as `serve` and `store backup` have it.
+#[test]
+fn a_store_is_found_by_the_configuration() {
+    let broker = Broker::start();
+    let mut client = Amqp::connect(broker.amqp);
+    client.queue("kept", true);
+    client.confirm_select();
+    client.publish("", "kept", &amqp::Properties::persistent(), b"hello");
+    client.wait_confirms();
+    let data = format!("data_dir = \"{}\"\n", broker.data_dir().display());
+    let config = broker.write("named.toml", &data).to_string_lossy().into_owned();
+    let run = |words: &[&str]| crossdock(words).output().expect("the binary is there");
+    let verified = run(&["store", "verify", "--config", &config]);
+    let said = text(&verified.stdout);
+    assert!(verified.status.success() && said.contains("no damage"), "{said}");
+    let dumped = run(&["store", "dump", "--config", &config, "--queue", "kept"]);
+    assert!(text(&dumped.stdout).contains("\"body\":\"hello\""), "{}", text(&dumped.stderr));
+    let dir = broker.data_dir().to_string_lossy().into_owned();
+    assert!(run(&["store", "verify", "--data-dir", &dir]).status.success());
+    let missing = run(&["store", "verify", "--config", "/nonexistent.toml"]);
+    assert_eq!(missing.status.code(), Some(2), "{}", text(&missing.stderr));
+    assert!(text(&missing.stderr).contains("/nonexistent.toml"), "{}", text(&missing.stderr));
+}

@@ -5,6 +5,7 @@ use super::arrivals::{Arrivals, refused_logins};
 use super::operations::Standing;
 use super::view::View;
 use crate::process::Usage;
+use crossdock_core::readable::bytes;
 use crossdock_core::{
     Broker, CameBy, Imbalance, LastFailure, LeftAs, LeftBy, Name, NodeLook, Page, QueueLook,
     RouteStatus, Tally, VhostTotals,
@@ -72,16 +73,17 @@ fn troubles_of(node: &NodeLook) -> Vec<(&'static str, String)> {
     let (memory, disk) = (&node.memory, &node.disk);
     if memory.alarm {
         let text = format!(
-            "publishers are held back: messages take {} bytes of memory, more than memory.high, {}",
-            memory.waiting + memory.kept,
-            memory.high_mark
+            "publishers are held back: messages take {} of memory, more than memory.high, {}",
+            bytes((memory.waiting + memory.kept) as u64),
+            bytes(memory.high_mark as u64)
         );
         found.push(("memory", text));
     }
     if disk.alarm {
         let text = format!(
-            "publishers are held back: the disk has {} bytes free, less than store.disk_free_alarm, {}",
-            disk.free, disk.alarm_mark
+            "publishers are held back: the disk has {} free, less than store.disk_free_alarm, {}",
+            bytes(disk.free),
+            bytes(disk.alarm_mark)
         );
         found.push(("disk", text));
     }

@@ -4,6 +4,7 @@ use super::sleepers::Sleepers;
 use crate::broker::vhost::held::HeldSessions;
 use crate::broker::vhost::inbox::Inbox;
 use crate::message::{Account, Budget, Message};
+use crate::readable::bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -133,8 +134,8 @@ impl Memory {
         }
         (alarms.warned, alarms.is_told) = (Some(Instant::now()), true);
         tracing::warn!(
-            waiting_bytes = self.budget.used(Account::Waiting),
-            kept_bytes = self.budget.used(Account::Kept),
+            waiting = %bytes(self.budget.used(Account::Waiting) as u64),
+            kept = %bytes(self.budget.used(Account::Kept) as u64),
             alarms = std::mem::take(&mut alarms.since_warned),
             "messages take more memory than memory.high allows: publishers are held back until consumers \
              or the journal have taken enough of them"

@@ -3,6 +3,7 @@
 
 use crate::broker::restart::clean::has_gain;
 use crate::broker::shared::Shared;
+use crate::readable::bytes;
 use crate::store::Space;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,16 +69,16 @@ fn judge(shared: &Shared, space: Space) -> Duration {
     disk.bytes_total.store(total, Ordering::Release);
     if is_low && !was_low {
         tracing::warn!(
-            free_bytes = free,
-            alarm_bytes = mark,
+            free = %bytes(free),
+            alarm = %bytes(mark),
             "the disk of the store is nearly full: publishers are held back until consumers, or you, \
              free space on it"
         );
     }
     if was_low && !is_low {
         tracing::info!(
-            free_bytes = free,
-            alarm_bytes = mark,
+            free = %bytes(free),
+            alarm = %bytes(mark),
             "the disk of the store has enough free space again: publishers go on"
         );
         shared.pressure.release_held();
