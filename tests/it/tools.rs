@@ -103,3 +103,33 @@ fn a_store_is_found_by_the_configuration() {
     assert_eq!(missing.status.code(), Some(2), "{}", text(&missing.stderr));
     assert!(text(&missing.stderr).contains("/nonexistent.toml"), "{}", text(&missing.stderr));
 }
+
+#[test]
+fn a_missing_newest_segment_names_its_cure() {
+    let mut broker = Broker::start();
+    Amqp::connect(broker.amqp).queue("kept", true);
+    broker.kill();
+    let (path, aside) = (journal(&broker), broker.data_dir().join("aside"));
+    fs::rename(&path, &aside).expect("ours");
+    let dir = broker.data_dir();
+    let mut refused = crossdock(&["serve", "--data-dir", &dir.to_string_lossy()]);
+    for listener in LISTENERS {
+        refused.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
+    }
+    let refused = refused.output().expect("the binary is there");
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+    assert!(said.contains(&name) && said.contains("crossdock store restore --replace"), "{said}");
+    assert!(said.contains("move the file 'manifest' aside"), "{said}");
+    // Each of the cures helps.
+    fs::rename(&aside, &path).expect("ours");
+    broker.restart_with(&[]);
+    assert_eq!(Amqp::connect(broker.amqp).ready("kept"), 0);
+    broker.kill();
+    fs::rename(journal(&broker), &aside).expect("ours");
+    let manifest = dir.join("store/manifest");
+    fs::rename(&manifest, dir.join("manifest.aside")).expect("ours");
+    broker.restart_with(&[]);
+    assert_eq!(Amqp::connect(broker.amqp).queue("kept", true), 0, "what the segment held is lost");
+}

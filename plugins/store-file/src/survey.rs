@@ -226,7 +226,9 @@ impl Survey<'_> {
     /// A segment whose file is missing: all its entries are lost.
     fn gone(&self, name: String, listed: Listed) -> Result<Surveyed, OpenError> {
         let SegmentEnd::Sealed { last, .. } = listed.end else {
-            let reason = "the manifest lists it as the newest segment, and the file is missing";
+            let reason = "the manifest lists it as the newest segment, and the file is missing: put it \
+                 back, or restore a backup (crossdock store restore --replace); to go on without what it \
+                 held, move the file 'manifest' aside (\"A missing newest segment\" in docs/OPERATING.md)";
             return Err(self.missing(&name, reason));
         };
         let segment = Segment::new((listed.first, name), Box::new(NoFile), 0, 0);

@@ -185,7 +185,15 @@ async fn a_missing_segment_is_reported() {
     assert_eq!(seen.iter().filter(|read| read.is_err()).count(), 1);
     assert_eq!(seen.last(), Some(&Ok(200)));
     fs::remove_file(&files[files.len() - 1]).expect("removed");
-    assert!(matches!(folder.open(), Err(OpenError::Corrupt { .. })));
+    let Err(refused) = folder.open() else { panic!("what was confirmed last is gone") };
+    assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
+    assert!(refused.to_string().contains("move the file 'manifest' aside"), "{refused}");
+    // As it says: the rest is read then.
+    fs::remove_file(folder.0.join("manifest")).expect("removed");
+    let seen = read(&*folder.open().expect("opens")).await;
+    let last = seen.iter().filter_map(|read| read.ok()).max().expect("some are left");
+    assert!((100..200).contains(&last), "{last}");
+    append(&*folder.open().expect("opens"), 1).await;
 }
 
 #[tokio::test]
