@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `serve` | HTTP/1.1 on an accepted connection |
 //! | `door` | who may look |
+//! | `pieces` | a long answer in pieces |
+//! | `behind` | work on a thread to which all that serve clients are preferred |
 //! | `process` | memory, file descriptors and age of this process |
 //! | `control` | what `crossdock ctl` asks for: JSON on a socket of the data directory |
 //! | `metrics` | the pages `/metrics…` in the text format of Prometheus, and `/health/…` |
@@ -16,9 +18,11 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod behind;
 mod control;
 mod door;
 mod metrics;
+mod pieces;
 mod process;
 mod serve;
 

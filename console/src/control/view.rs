@@ -3,6 +3,7 @@
 use super::answer::Refusal;
 use super::moves::Moves;
 use super::operations::Operations;
+use crate::behind;
 use crate::metrics::Node;
 use crate::process::Started;
 use crossdock_core::{Actor, Broker, Identity, Name, Origin, Session, SessionSpec};
@@ -70,7 +71,7 @@ pub struct View {
 }
 
 impl View {
-    /// Looks at the broker, off the threads that serve connections.
+    /// Looks at the broker, behind all that serves connections.
     pub async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&View) -> Result<T, Refusal> + Send + 'static,
@@ -78,10 +79,8 @@ impl View {
         let busy = || Refusal::later("too many requests wait for an answer: try again later");
         let _turn = self.common.looks.turn().await.ok_or_else(busy)?;
         let view = self.clone();
-        match tokio::task::spawn_blocking(move || look(&view)).await {
-            Ok(found) => found,
-            Err(error) => Err(Refusal::fault(error.to_string())),
-        }
+        let found = behind::run(move || look(&view)).await;
+        found.unwrap_or_else(|| Err(Refusal::fault("the work for the answer could not be done")))
     }
 
     /// Waits for a turn to look into a queue, which lasts as long as what is returned.

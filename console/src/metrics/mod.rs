@@ -12,8 +12,10 @@ mod ours;
 mod sums;
 mod text;
 
+use crate::behind;
 use crate::control::{ListenerLook, Operations};
 use crate::door::{Doors, Visitor};
+use crate::pieces::Pieces;
 use crate::process::Started;
 use crate::serve;
 use async_trait::async_trait;
@@ -135,7 +137,7 @@ impl View {
         self.program.get().map(|program| program.listeners()).unwrap_or_default()
     }
 
-    /// Makes a page off the threads that serve connections, for whoever may read it.
+    /// Makes a page behind all that serves connections, for whoever may read it.
     async fn page(
         self,
         headers: HeaderMap,
@@ -152,12 +154,13 @@ impl View {
         let Ok(_makes) = limits.making.acquire().await else {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         };
-        match tokio::task::spawn_blocking(move || make(&self)).await {
-            Ok(Ok(page)) => {
-                ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.into_text()).into_response()
+        match behind::run(move || make(&self)).await {
+            Some(Ok(page)) => {
+                let body = Pieces::of(page.into_text());
+                ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
             }
-            Ok(Err(why)) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
-            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Some(Err(why)) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+            None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
 }
