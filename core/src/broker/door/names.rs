@@ -6,7 +6,7 @@ use crate::message::Name;
 /// Names that begin like this are the broker's (AMQP 0-9-1 §1.6.2.1, §1.7.2.1).
 pub const RESERVED_NAMES: &str = "amq.";
 
-/// Bytes of a name that every protocol can say: AMQP 0-9-1 has one byte for their number.
+/// Bytes of a name that every protocol can say: the least of them has one byte for their number.
 pub const NAME_BYTES_MAX: usize = 255;
 
 /// `Invalid` for a name that not every protocol can say. `what`: queue or exchange.
@@ -16,7 +16,8 @@ pub fn check_sayable(what: &str, name: &str) -> Result<(), Error> {
         name if name.len() > NAME_BYTES_MAX => {
             let bytes = name.len();
             format!(
-                "the name of the {what} has {bytes} bytes: {NAME_BYTES_MAX} are the most that AMQP can say"
+                "the name of the {what} has {bytes} bytes: {NAME_BYTES_MAX} are the most that all protocols \
+                 can say"
             )
         }
         name if name.contains('\0') => {
