@@ -702,9 +702,7 @@ fn names_say_something() {
         while let Some(word) = words.next() {
             if matches!(word, "struct" | "enum" | "trait" | "type" | "union") {
                 let name = words.next().unwrap_or_default();
-                // What a trait of others calls its types is not ours to choose.
-                let is_theirs = word == "type" && name == "Data";
-                if name.starts_with(char::is_uppercase) && empty(name) && !is_theirs {
+                if name.starts_with(char::is_uppercase) && empty(name) {
                     found.push(format!("{}: {name}", source.path));
                 }
             }

@@ -5,7 +5,6 @@
 //! |---|---|
 //! | `serve` | HTTP/1.1 on an accepted connection |
 //! | `door` | who may look |
-//! | `pieces` | a long answer in pieces |
 //! | `behind` | work on a thread to which all that serve clients are preferred |
 //! | `process` | memory, file descriptors and age of this process |
 //! | `control` | what `crossdock ctl` asks for: JSON on a socket of the data directory |
@@ -22,7 +21,6 @@ mod behind;
 mod control;
 mod door;
 mod metrics;
-mod pieces;
 mod process;
 mod serve;
 

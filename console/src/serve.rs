@@ -20,6 +20,10 @@ const LIFE: Duration = Duration::from_secs(3600);
 /// Time for a client to read an answer, from when it first has to be waited for. Not for each part of it: a client that
 /// takes a byte now and then would hold its place among the listener's connections for as long as it likes.
 const WRITE_TIME: Duration = Duration::from_secs(30);
+/// Bytes that are written in one turn of the connection's task, 20 to 30 µs of the kernel's time; other tasks of the
+/// same thread have theirs then. It would take 10 MB in a write or two: some milliseconds in which nobody else has a
+/// turn.
+const PIECE: usize = 64 << 10;
 /// Headers of a request, at most.
 const HEADERS: usize = 64;
 /// Bytes of a request's head, at most.
@@ -45,6 +49,8 @@ struct Io {
     writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
     /// When the answer has to be with the peer; none: nothing waits for it to read.
     late: Option<Pin<Box<Sleep>>>,
+    /// A piece was written: the next turn is for others.
+    gives_way: bool,
 }
 
 impl AsyncRead for Io {
@@ -90,7 +96,13 @@ impl AsyncWrite for Io {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.writer).poll_write(context, bytes);
+        if std::mem::take(&mut self.gives_way) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let piece = bytes.get(..PIECE).unwrap_or(bytes);
+        let poll = Pin::new(&mut self.writer).poll_write(context, piece);
+        self.gives_way = matches!(poll, Poll::Ready(Ok(PIECE)));
         self.in_time(context, poll)
     }
 
@@ -112,7 +124,7 @@ impl AsyncWrite for Io {
 /// Serves requests by `router` until the client leaves, is silent for too long, or the process stops.
 pub async fn serve(accepted: Accepted, router: Router) -> Result<(), Error> {
     let Accepted { reader, writer, head, peer, listener, drain, .. } = accepted;
-    let io = TokioIo::new(Io { head, reader, writer, late: None });
+    let io = TokioIo::new(Io { head, reader, writer, late: None, gives_way: false });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
     server.max_headers(HEADERS).max_buf_size(HEAD_BYTES);
@@ -141,6 +153,8 @@ async fn over(mut drain: Drain) {
 mod tests {
     use super::*;
     use axum::routing::get;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::sync::watch;
     use tokio::task::JoinHandle;
@@ -171,6 +185,25 @@ mod tests {
         let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
         client.write_all(request).await.expect("it reads");
         (client, served, switch)
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_between_two_pieces() {
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counted = turns.clone();
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        let (reader, writer) = (Box::new(tokio::io::empty()), Box::new(tokio::io::sink()));
+        let head = BytesMut::new();
+        let mut io = Io { head, reader, writer, late: None, gives_way: false };
+        io.write_all(&vec![b'x'; 10 * PIECE]).await.expect("it takes all");
+        other.abort();
+        assert!(turns.load(Ordering::Relaxed) >= 9, "{turns:?}");
+        assert!(io.late.is_none(), "nobody waited for the client");
     }
 
     /// Whether head and body have come.

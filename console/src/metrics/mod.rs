@@ -15,7 +15,6 @@ mod text;
 use crate::behind;
 use crate::control::{ListenerLook, Operations};
 use crate::door::{Doors, Visitor};
-use crate::pieces::Pieces;
 use crate::process::Started;
 use crate::serve;
 use async_trait::async_trait;
@@ -156,8 +155,7 @@ impl View {
         };
         match behind::run(move || make(&self)).await {
             Some(Ok(page)) => {
-                let body = Pieces::of(page.into_text());
-                ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+                ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.into_text()).into_response()
             }
             Some(Err(why)) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
             None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
