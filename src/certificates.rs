@@ -1,5 +1,5 @@
-//! The certificates of listeners, which are valid for a time only: who has to be told, when, and what. A start and a
-//! reload refuse one that is not valid, so it has to be known before that one of a running broker ends.
+//! The certificates of listeners, which are valid for a time only: which of them operators are warned of, and when. A
+//! start and a reload refuse one that is not valid, so operators have to know before that one of a running broker ends.
 
 use crate::listeners::Port;
 use crossdock_console::{CertificateLook, Standing};

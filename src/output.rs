@@ -48,7 +48,7 @@ pub fn has_failed() -> bool {
     FAILED.get().is_some()
 }
 
-/// Writes a line to standard error. Where that cannot be written, nobody can be told.
+/// Writes a line to standard error. A failure is ignored: there is no third place to write it to.
 pub fn to_stderr(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

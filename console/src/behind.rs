@@ -32,7 +32,8 @@ mod tests {
     async fn work_gives_way_and_nobody_else_does() {
         let before = nice(0).expect("Linux");
         let inside = run(|| nice(0).expect("Linux")).await.expect("a result");
-        assert_eq!((inside - before, nice(0).expect("Linux")), (NICENESS, before));
+        // Under `nice` there may be less left to give way by.
+        assert_eq!((inside, nice(0).expect("Linux")), ((before + NICENESS).min(19), before));
     }
 
     #[tokio::test]

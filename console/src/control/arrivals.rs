@@ -1,5 +1,5 @@
-//! Who comes: connections between two looks, and logins that were refused in the last minutes. A storm of either is not
-//! seen in what is there at one moment.
+//! Who comes: connections between two looks, and logins that were refused in the last minutes. A storm of
+//! either is not seen in the connections of one moment: each is short.
 
 use crossdock_core::{Broker, NodeLook};
 use serde_json::{Value as Json, json};

@@ -16,6 +16,9 @@ use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+#[path = "seen_tests.rs"]
+mod seen_tests;
+
 /// A program that notes what it is asked for.
 #[derive(Default)]
 struct Noted(Mutex<Vec<String>>, Mutex<Vec<CertificateLook>>);
@@ -177,150 +180,6 @@ impl Stage {
         let reason = json.get("reason").and_then(Json::as_str).unwrap_or_default();
         (status, reason.to_owned())
     }
-}
-
-/// A route that fails with everything, and is tried again after a long time where the body says so.
-struct Failing;
-
-impl Transform for Failing {
-    fn name(&self) -> &str {
-        "failing"
-    }
-    fn cost(&self) -> Cost {
-        Cost::Queued
-    }
-    fn wants(&self, _: &crossdock_core::Message, _: &Formats) -> bool {
-        true
-    }
-    fn apply(
-        &self,
-        input: &crossdock_core::Message,
-        _: u32,
-        _: &Formats,
-        _: &mut Vec<crossdock_core::Message>,
-    ) -> Result<Verdict, StepFailure> {
-        let kind = match input.body().as_ref() {
-            b"again" => FailureKind::Timeout,
-            _ => FailureKind::Guest,
-        };
-        let (module, version) = ("failing".into(), "1".into());
-        Err(StepFailure { module, version, kind, text: "no such part".into() })
-    }
-}
-
-#[tokio::test]
-async fn routes_that_fail_are_in_the_status() {
-    let watches = vec![Watch::Exchange("amq.topic".into(), "in".into())];
-    let mut route = ContentRoute::new("parts".into(), watches, Mode::Divert, Arc::new(Failing));
-    (route.on_error.retry, route.on_error.backoff) = (1, std::time::Duration::from_secs(3600));
-    let stage = Stage::with(MemoryStore::default(), Settings::default(), vec![route]).await;
-    let publish = |body: &'static str| json!({ "address": "topic:in", "body": body });
-    let status_with = async |what: &str, of: &dyn Fn(&Json) -> bool| {
-        for _ in 0..300 {
-            let status = stage.look("/control/status?seconds=0").await;
-            if of(&status) {
-                return status;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        panic!("it never happened: {what}");
-    };
-    stage.done("publish", publish("again")).await;
-    let is_tried = |status: &Json| status["routes"]["between_attempts"] == json!(1);
-    let status = status_with("it waits between attempts", &is_tried).await;
-    assert_eq!(status["well"], json!(true), "it may come right by itself: {status}");
-    let warning = status["warnings"][0].as_str().expect("one");
-    let begin = "route 'parts' tries 1 messages again, 1 messages wait in queue 'route/parts'; \
-                 the last attempt failed ";
-    assert!(warning.starts_with(begin) && warning.ends_with(": timeout no such part"), "{warning}");
-    let route = stage.look("/control/show/route?name=parts").await;
-    assert_eq!(route["last_attempt"]["text"], json!("no such part"));
-    assert!(route.get("last_failure").is_none(), "none was final: {route}");
-
-    stage.done("publish", publish("never")).await;
-    let is_dead = |status: &Json| status["dead_letters"]["waiting"] == json!(1);
-    let status = status_with("it is dead-lettered", &is_dead).await;
-    assert_eq!(status["dead_letters"]["largest"][0]["queue"], json!("dead-letters"));
-    assert_eq!(status["routes"]["dead_lettered"], json!(1));
-    let trouble = status["troubles"][0].as_str().expect("one");
-    let begin =
-        "route 'parts' sent 1 messages to its dead-letter address, queue:dead-letters, since";
-    assert!(trouble.starts_with(begin) && trouble.ends_with(": guest no such part"), "{trouble}");
-    assert_eq!(status["well"], json!(false));
-}
-
-#[tokio::test]
-async fn the_default_exchange_is_among_the_others() {
-    let stage = Stage::new().await;
-    stage.done("declare-queue", json!({ "name": "there" })).await;
-    stage.done("publish", json!({ "address": "queue:there" })).await;
-    // It reaches nobody.
-    let _ = stage.post("publish", &json!({ "address": "queue:their" }).to_string()).await;
-    for limit in [1, 2, 500] {
-        let all = all(&stage, "/control/list/exchanges", limit).await;
-        let names: Vec<&Json> = all.iter().map(|one| &one["name"]).collect();
-        assert_eq!(names, [&json!(""), &json!("amq.topic")], "by pages of {limit}");
-    }
-    for name in ["", "(default)"] {
-        let shown = stage.look(&format!("/control/show/exchange?name={name}")).await;
-        let counts = ["routed", "unroutable"].map(|field| shown[field].as_u64());
-        assert_eq!(counts, [Some(1), Some(1)], "{shown}");
-        assert_eq!(shown["last_unroutable"]["key"], json!("their"));
-    }
-    assert_eq!(stage.get("/control/show/exchange?name=none").await.0, 404);
-}
-
-#[tokio::test]
-async fn a_queue_shows_what_it_refused() {
-    let stage = Stage::new().await;
-    let arguments = json!({ "x-max-length": 1, "x-overflow": "reject-publish" });
-    stage.done("declare-queue", json!({ "name": "small", "arguments": arguments })).await;
-    let publish = json!({ "address": "queue:small" });
-    stage.done("publish", publish.clone()).await;
-    assert_eq!(stage.look("/control/show/queue?name=small").await["refused_full"], json!(0));
-    stage.refused("publish", publish).await;
-    assert_eq!(stage.look("/control/show/queue?name=small").await["refused_full"], json!(1));
-}
-
-#[tokio::test]
-async fn connections_have_the_names_that_clients_give_them() {
-    let stage = Stage::new().await;
-    let mut sessions = Vec::new();
-    for (client, given) in [("device-7", None), ("", Some("billing")), ("", None)] {
-        let origin = Origin { client: client.into(), ..Origin::default() };
-        let details = given.map(|name| ("connection_name".into(), Value::text(name)));
-        let details = details.into_iter().collect();
-        let about = About { details, ..About::new("some", "1") };
-        let spec = SessionSpec::anonymous("/", origin, Identity::unlimited("guest"));
-        let opened = stage.broker.session(SessionSpec { about, ..spec }).await;
-        sessions.push(opened.expect("opens"));
-    }
-    let page = stage.look("/control/list/connections").await;
-    assert_eq!(names(&page), ["device-7", "billing", ""]);
-}
-
-fn certificate(file: &str, until_s: i64, standing: Standing) -> CertificateLook {
-    CertificateLook { file: file.to_owned(), number: 1, from_s: 0, until_s, standing }
-}
-
-#[tokio::test]
-async fn certificates_are_troubles_and_warnings() {
-    let stage = Stage::new().await;
-    let (soon, ended) = ("it ends".to_owned(), "it has ended".to_owned());
-    *stage.program.1.lock() = vec![
-        certificate("good.pem", 9, Standing::Good),
-        certificate("soon.pem", 7, Standing::Warning(soon)),
-    ];
-    let status = stage.look("/control/status?seconds=0").await;
-    assert_eq!(status["well"], json!(true), "what is only near is no trouble: {status}");
-    assert_eq!(status["warnings"], json!(["it ends"]));
-    let listener = &stage.look("/control/show/listener?name=amqp").await;
-    assert_eq!(listener["certificate_expires_ms"], json!(7_000));
-    assert_eq!(listener["certificates"][1]["wrong"], json!("it ends"));
-    *stage.program.1.lock() = vec![certificate("old.pem", 7, Standing::Trouble(ended))];
-    let status = stage.look("/control/status?seconds=0").await;
-    assert_eq!(status["troubles"], json!(["it has ended"]));
-    assert_eq!(status["well"], json!(false));
 }
 
 fn names(page: &Json) -> Vec<&str> {

@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn some_names_are_the_brokers() {
         let of_sessions = [Name::from("mine/")];
-        for name in ["amq", "amqp.x", "mine", "a/mine/b"] {
+        for name in ["amq", "amqs.x", "mine", "a/mine/b"] {
             assert_eq!(check_new("queue", name, &of_sessions), Ok(()), "{name}");
         }
         for name in ["amq.", "amq.gen-1", "mine/x"] {

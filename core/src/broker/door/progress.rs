@@ -40,7 +40,7 @@ impl MoveProgress {
         self.stopped.notified().await;
     }
 
-    /// One more slice is stored: the counts, as they are told.
+    /// One more slice is stored: the counts that operators see.
     pub(in crate::broker) fn note(&self, (matched, moved, left): (u64, u64, u64)) {
         let set = |count: &AtomicU64, to: u64| count.store(to, Ordering::Release);
         set(&self.matched, matched);
