@@ -26,6 +26,7 @@ use axum::routing::get;
 use crossdock_core::{Accepted, Broker, Error, ExchangeSpec, Format, Protocol, Sniff};
 use objects::{Detail, Scope};
 use serde::Deserialize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use text::{CONTENT_TYPE, Page};
 use tokio::sync::Semaphore;
@@ -57,12 +58,23 @@ pub struct Node {
 struct Limits {
     making: Semaphore,
     waiting: Semaphore,
+    /// Bytes of the longest page so far.
+    longest: AtomicUsize,
+}
+
+impl Limits {
+    /// An empty page, with room for what is likely to come: one that grows is copied each time that its room doubles.
+    /// Room that is not used takes no memory.
+    fn page(&self) -> Page {
+        Page::with_capacity(self.longest.load(Ordering::Relaxed))
+    }
 }
 
 impl Metrics {
     /// For whom these doors are open.
     pub fn new(doors: Doors, node: Node) -> Self {
-        let limits = Limits { making: Semaphore::new(AT_ONCE), waiting: Semaphore::new(WAITING) };
+        let (making, waiting) = (Semaphore::new(AT_ONCE), Semaphore::new(WAITING));
+        let limits = Limits { making, waiting, longest: AtomicUsize::new(0) };
         Self {
             doors: Arc::new(doors),
             limits: Arc::new(limits),
@@ -155,6 +167,7 @@ impl View {
         };
         match behind::run(move || make(&self)).await {
             Some(Ok(page)) => {
+                limits.longest.fetch_max(page.len(), Ordering::Relaxed);
                 ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.into_text()).into_response()
             }
             Some(Err(why)) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
@@ -197,7 +210,7 @@ async fn per_object(
 ) -> Response {
     let make = move |view: &View| {
         let scope = Scope::new(which.vhost, which.queue)?;
-        let mut page = Page::default();
+        let mut page = view.limits.page();
         sums::identity(&mut page, &view.node, "per-object");
         objects::write(&mut page, &view.broker, &scope, &Detail::ALL, "rabbitmq_")?;
         Ok(page)
@@ -227,7 +240,7 @@ async fn detailed(
             }
         }
         let scope = Scope { vhosts, queue };
-        let mut page = Page::default();
+        let mut page = view.limits.page();
         sums::identity(&mut page, &view.node, "detailed");
         objects::write(&mut page, &view.broker, &scope, &families, "rabbitmq_detailed_")?;
         Ok(page)

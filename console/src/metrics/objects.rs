@@ -1,14 +1,15 @@
 //! Each object by itself. There may be very many, so a page has a limit, and families and virtual hosts can be chosen.
 
-use super::text::{Kind, Page};
+use super::text::{Kind, Labels, Page};
+use crate::behind;
 use crossdock_core::{
     Broker, CameBy, ConnectionLook, DeliveryTotals, Depth, ExchangeLook, LeftBy, QueueLook,
 };
-use std::fmt::Display;
 
 /// Objects on one page, at most.
 const OBJECTS: usize = 20_000;
-/// Objects that are looked at together.
+/// Objects that are looked at or written together, some tens of microseconds' work; then whoever waits for the core
+/// has it.
 const SLICE: usize = 500;
 
 /// Which objects.
@@ -79,10 +80,37 @@ impl Detail {
     }
 }
 
+/// An object, and what names it in all of its samples.
+struct Named<T> {
+    labels: Labels,
+    look: T,
+}
+
 struct Found {
-    queues: Vec<(String, QueueLook)>,
-    exchanges: Vec<(String, ExchangeLook)>,
-    connections: Vec<ConnectionLook>,
+    queues: Vec<Named<QueueLook>>,
+    exchanges: Vec<Named<ExchangeLook>>,
+    connections: Vec<Named<ConnectionLook>>,
+}
+
+fn named_queue(vhost: &str, look: QueueLook) -> Named<QueueLook> {
+    Named { labels: Labels::new(&[("vhost", vhost), ("queue", &look.spec.name)]), look }
+}
+
+fn named_exchange(vhost: &str, look: ExchangeLook) -> Named<ExchangeLook> {
+    // An empty label is none.
+    let name = Some(&*look.spec.name).filter(|name| !name.is_empty()).unwrap_or("(default)");
+    Named { labels: Labels::new(&[("vhost", vhost), ("exchange", name)]), look }
+}
+
+fn named_connection(look: ConnectionLook) -> Named<ConnectionLook> {
+    let labels = Labels::new(&[
+        ("connection", &look.number.to_string()),
+        ("vhost", &look.vhost),
+        ("user", &look.user),
+        ("client", &look.client),
+        ("peer", &look.peer),
+    ]);
+    Named { labels, look }
 }
 
 /// Writes these families of these objects, their names behind `prefix`.
@@ -126,10 +154,11 @@ fn find(broker: &Broker, scope: &Scope, details: &[Detail]) -> Result<Found, Str
             let some = broker.look_at_connections(last, SLICE);
             let Some(connection) = some.last() else { break };
             last = connection.number;
+            behind::give_way();
             let is_meant = |one: &ConnectionLook| {
                 scope.vhosts.is_empty() || scope.vhosts.iter().any(|name| **name == *one.vhost)
             };
-            found.connections.extend(some.into_iter().filter(is_meant));
+            found.connections.extend(some.into_iter().filter(is_meant).map(named_connection));
             found.check()?;
         }
     }
@@ -156,17 +185,18 @@ fn queues(
 ) -> Result<(), String> {
     if let Some(name) = only {
         // A queue may be in one virtual host and not in the next.
-        let queue = broker.look_at_queue(vhost, name).ok();
-        found.queues.extend(queue.map(|queue| (vhost.to_owned(), queue)));
+        let look = broker.look_at_queue(vhost, name).ok();
+        found.queues.extend(look.map(|look| named_queue(vhost, look)));
         return Ok(());
     }
     let mut last = None;
     loop {
         let page = crossdock_core::Page { after: last.as_deref(), max: SLICE };
         let some = broker.look_at_queues(vhost, page).map_err(|error| error.to_string())?;
-        let Some(queue) = some.last() else { return Ok(()) };
-        last = Some(queue.spec.name.to_string());
-        found.queues.extend(some.into_iter().map(|queue| (vhost.to_owned(), queue)));
+        let Some(one) = some.last() else { return Ok(()) };
+        last = Some(one.spec.name.to_string());
+        behind::give_way();
+        found.queues.extend(some.into_iter().map(|look| named_queue(vhost, look)));
         found.check()?;
     }
 }
@@ -174,13 +204,14 @@ fn queues(
 fn exchanges(broker: &Broker, vhost: &str, found: &mut Found) -> Result<(), String> {
     let mut last = None;
     let default = broker.look_at_default_exchange(vhost).map_err(|error| error.to_string())?;
-    found.exchanges.push((vhost.to_owned(), default));
+    found.exchanges.push(named_exchange(vhost, default));
     loop {
         let page = crossdock_core::Page { after: last.as_deref(), max: SLICE };
         let some = broker.look_at_exchanges(vhost, page).map_err(|error| error.to_string())?;
-        let Some(exchange) = some.last() else { return Ok(()) };
-        last = Some(exchange.spec.name.to_string());
-        found.exchanges.extend(some.into_iter().map(|exchange| (vhost.to_owned(), exchange)));
+        let Some(one) = some.last() else { return Ok(()) };
+        last = Some(one.spec.name.to_string());
+        behind::give_way();
+        found.exchanges.extend(some.into_iter().map(|look| named_exchange(vhost, look)));
         found.check()?;
     }
 }
@@ -235,62 +266,57 @@ impl Writer<'_> {
         self.page.family(&format!("crossdock_{name}"), kind, help);
     }
 
-    fn queue_sample(&mut self, (vhost, queue): &(String, QueueLook), value: impl Display) {
-        self.page.sample(&[("vhost", vhost), ("queue", &queue.spec.name)], value);
-    }
-
-    fn queue_gauges(&mut self, queues: &[(String, QueueLook)], rows: &[DepthRow]) {
-        for (name, help, value) in rows {
-            self.family(name, Kind::Gauge, help);
-            for queue in queues {
-                self.queue_sample(queue, value(&queue.1.depth));
+    fn each<T>(&mut self, objects: &[Named<T>], value: impl Fn(&T) -> u64) {
+        for slice in objects.chunks(SLICE) {
+            for object in slice {
+                self.page.sample_of(&object.labels, value(&object.look));
             }
+            behind::give_way();
         }
     }
 
-    fn coarse(&mut self, queues: &[(String, QueueLook)]) {
+    fn queue_gauges(&mut self, queues: &[Named<QueueLook>], rows: &[DepthRow]) {
+        for (name, help, value) in rows {
+            self.family(name, Kind::Gauge, help);
+            self.each(queues, |queue| value(&queue.depth));
+        }
+    }
+
+    fn coarse(&mut self, queues: &[Named<QueueLook>]) {
         self.queue_gauges(queues, &COARSE);
     }
 
-    fn deliveries(&mut self, queues: &[(String, QueueLook)]) {
+    fn deliveries(&mut self, queues: &[Named<QueueLook>]) {
         for (name, help, value) in DELIVERIES {
             self.family(name, Kind::Counter, help);
-            for queue in queues {
-                self.queue_sample(queue, value(&queue.1.deliveries));
-            }
+            self.each(queues, |queue| value(&queue.deliveries));
         }
         for (name, help, value) in OWN_DELIVERIES {
             self.own_family(name, Kind::Counter, help);
-            for queue in queues {
-                self.queue_sample(queue, value(&queue.1.deliveries));
-            }
+            self.each(queues, |queue| value(&queue.deliveries));
         }
         self.family("queue_messages_acked_total", Kind::Counter, "Consumers are done with them.");
-        for queue in queues {
-            self.queue_sample(queue, queue.1.records.left(LeftBy::Consumed));
-        }
+        self.each(queues, |queue| queue.records.left(LeftBy::Consumed));
     }
 
-    fn balance(&mut self, queues: &[(String, QueueLook)]) {
+    fn balance(&mut self, queues: &[Named<QueueLook>]) {
         self.own_family("queue_messages_came_total", Kind::Counter, "How messages came.");
-        for (vhost, queue) in queues {
-            for by in CameBy::ALL.into_iter().filter(|by| queue.records.came(*by) > 0) {
-                let labels =
-                    [("vhost", &**vhost), ("queue", &queue.spec.name), ("by", by.as_str())];
-                self.page.sample(&labels, queue.records.came(by));
+        let came = CameBy::ALL.map(|by| (by, format!(",by=\"{}\"", by.as_str())));
+        for Named { labels, look } in queues {
+            for (by, label) in came.iter().filter(|(by, _)| look.records.came(*by) > 0) {
+                self.page.sample_with(labels, label, look.records.came(*by));
             }
         }
         self.own_family("queue_messages_left_total", Kind::Counter, "How messages left.");
-        for (vhost, queue) in queues {
-            for by in LeftBy::ALL.into_iter().filter(|by| queue.records.left(*by) > 0) {
-                let labels =
-                    [("vhost", &**vhost), ("queue", &queue.spec.name), ("by", by.as_str())];
-                self.page.sample(&labels, queue.records.left(by));
+        let left = LeftBy::ALL.map(|by| (by, format!(",by=\"{}\"", by.as_str())));
+        for Named { labels, look } in queues {
+            for (by, label) in left.iter().filter(|(by, _)| look.records.left(*by) > 0) {
+                self.page.sample_with(labels, label, look.records.left(*by));
             }
         }
     }
 
-    fn exchanges(&mut self, exchanges: &[(String, ExchangeLook)]) {
+    fn exchanges(&mut self, exchanges: &[Named<ExchangeLook>]) {
         type Row = (&'static str, &'static str, fn(&ExchangeLook) -> u64);
         let rows: [Row; 4] = [
             ("exchange_messages_published_total", "Published there.", |x| x.totals.published()),
@@ -300,16 +326,11 @@ impl Writer<'_> {
         ];
         for (name, help, value) in rows {
             self.own_family(name, Kind::Counter, help);
-            for (vhost, exchange) in exchanges {
-                // An empty label is none.
-                let name = Some(&*exchange.spec.name).filter(|name| !name.is_empty());
-                let labels = [("vhost", &**vhost), ("exchange", name.unwrap_or("(default)"))];
-                self.page.sample(&labels, value(exchange));
-            }
+            self.each(exchanges, value);
         }
     }
 
-    fn connections(&mut self, connections: &[ConnectionLook]) {
+    fn connections(&mut self, connections: &[Named<ConnectionLook>]) {
         type Row = (&'static str, Kind, &'static str, fn(&ConnectionLook) -> u64);
         let rows: [Row; 3] = [
             ("connection_incoming_bytes_total", Kind::Counter, "Bytes from it.", |c| c.received),
@@ -328,17 +349,7 @@ impl Writer<'_> {
                 true => self.family(name, kind, help),
                 false => self.own_family(name, kind, help),
             }
-            for one in connections {
-                let number = one.number.to_string();
-                let labels = [
-                    ("connection", number.as_str()),
-                    ("vhost", &one.vhost),
-                    ("user", &one.user),
-                    ("client", &one.client),
-                    ("peer", &one.peer),
-                ];
-                self.page.sample(&labels, value(one));
-            }
+            self.each(connections, value);
         }
     }
 }

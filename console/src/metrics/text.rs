@@ -37,6 +37,31 @@ impl Page {
         self.put(format_args!("# TYPE {name} {kind}\n# HELP {name} {help}\n"));
     }
 
+    /// A page that will have about this many bytes: it does not move while it grows.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), name: String::new() }
+    }
+
+    /// Bytes of the text.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// A sample, of the family that began last, of the object that has these labels.
+    pub fn sample_of(&mut self, object: &Labels, value: u64) {
+        self.sample_with(object, "", value);
+    }
+
+    /// The same with another label, `,name="value"`.
+    pub fn sample_with(&mut self, object: &Labels, another: &str, value: u64) {
+        self.text.push_str(&self.name);
+        self.text.push_str(&object.0);
+        self.text.push_str(another);
+        self.text.push_str("} ");
+        self.text.push_str(itoa::Buffer::new().format(value));
+        self.text.push('\n');
+    }
+
     /// A sample of the family that began last.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.part("", labels, value);
@@ -46,13 +71,7 @@ impl Page {
     pub fn part(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(&self.name);
         self.text.push_str(suffix);
-        for (at, (label, text)) in labels.iter().enumerate() {
-            self.text.push(if at == 0 { '{' } else { ',' });
-            self.text.push_str(label);
-            self.text.push_str("=\"");
-            self.escaped(text);
-            self.text.push('"');
-        }
+        write_labels(&mut self.text, labels);
         if !labels.is_empty() {
             self.text.push('}');
         }
@@ -69,15 +88,40 @@ impl Page {
         // A String takes everything.
         let _ = self.text.write_fmt(text);
     }
+}
 
-    fn escaped(&mut self, text: &str) {
-        for char in text.chars() {
-            match char {
-                '\\' => self.text.push_str("\\\\"),
-                '"' => self.text.push_str("\\\""),
-                '\n' => self.text.push_str("\\n"),
-                _ => self.text.push(char),
-            }
+/// The labels of an object as they stand in each of its samples, but for the bracket that ends them.
+#[derive(Debug)]
+pub struct Labels(String);
+
+impl Labels {
+    /// At least one.
+    pub fn new(labels: &[(&str, &str)]) -> Self {
+        let mut text = String::new();
+        write_labels(&mut text, labels);
+        Self(text)
+    }
+}
+
+/// Nothing, if there is none.
+fn write_labels(to: &mut String, labels: &[(&str, &str)]) {
+    for (at, (label, text)) in labels.iter().enumerate() {
+        to.push(if at == 0 { '{' } else { ',' });
+        to.push_str(label);
+        to.push_str("=\"");
+        write_escaped(to, text);
+        to.push('"');
+    }
+}
+
+fn write_escaped(to: &mut String, text: &str) {
+    for part in text.split_inclusive(['\\', '"', '\n']) {
+        let plain = part.trim_end_matches(['\\', '"', '\n']);
+        to.push_str(plain);
+        match part.as_bytes().get(plain.len()) {
+            Some(b'\n') => to.push_str("\\n"),
+            Some(special) => to.extend(['\\', char::from(*special)]),
+            None => {}
         }
     }
 }
@@ -85,6 +129,21 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_of_an_object_are_written_as_any_others() {
+        let labels = [("vhost", "/"), ("queue", "\\a\n\n\"")];
+        let (mut one, mut other) = (Page::default(), Page::with_capacity(100));
+        for page in [&mut one, &mut other] {
+            page.family("came_total", Kind::Counter, "How.");
+        }
+        one.sample(&labels, u64::MAX);
+        one.sample(&[labels[0], labels[1], ("by", "move")], 0);
+        let object = Labels::new(&labels);
+        other.sample_of(&object, u64::MAX);
+        other.sample_with(&object, ",by=\"move\"", 0);
+        assert_eq!(one.into_text(), other.into_text());
+    }
 
     #[test]
     fn samples_are_written_as_the_format_says() {
