@@ -89,11 +89,13 @@ impl Journal {
 
     /// Gives the tail back for the next writer, unless a write failed.
     pub fn leave(self) {
+        let Self { shared, manifest, tail, spares, stopped, .. } = self;
         // Its thread uses the folder, too: it has to end first.
-        drop(self.spares);
-        lock(&self.shared.figures).log();
-        if self.stopped.is_none_or(|stopped| !stopped.unknown) {
-            self.shared.rest(self.manifest, self.tail);
+        drop(spares);
+        lock(&shared.figures).log();
+        if stopped.is_none_or(|stopped| !stopped.unknown) {
+            let manifest = with_end(&shared, manifest);
+            shared.rest(manifest, tail);
         }
     }
 
@@ -274,7 +276,8 @@ impl Journal {
         if !self.tail.active.is_empty() {
             let mut manifest = self.manifest.clone();
             seal(&mut manifest, &self.tail.active, self.tail.crc);
-            manifest.segments.push(Listed { first, end: SegmentEnd::Open });
+            let synced = first.saturating_sub(1);
+            manifest.segments.push(Listed { first, end: SegmentEnd::Open { synced } });
             if let Err(error) = self.shared.reserve.spend(|| manifest.store(disk)) {
                 *begun = Some(active);
                 return Err(error.into());
@@ -330,6 +333,7 @@ impl Journal {
         let firsts: BTreeSet<u64> = segments.iter().map(|segment| segment.first).collect();
         let mut manifest = self.manifest.clone();
         manifest.segments.retain(|listed| !firsts.contains(&listed.first));
+        manifest.set_synced(self.shared.catalog.tail());
         self.shared.reserve.spend(|| manifest.store(disk))?;
         self.manifest = manifest;
         for segment in segments {
@@ -344,6 +348,23 @@ impl Journal {
             }
         }
         disk.sync_dir("")
+    }
+}
+
+/// Notes in the manifest that everything is synced. Without that the next start cannot tell damage to the last entry
+/// from an unfinished write; nothing else depends on it.
+fn with_end(shared: &Shared, manifest: Manifest) -> Manifest {
+    let mut marked = manifest.clone();
+    marked.set_synced(shared.catalog.tail());
+    if marked == manifest {
+        return manifest;
+    }
+    match marked.store(&*shared.disk) {
+        Ok(()) => marked,
+        Err(error) => {
+            tracing::debug!(%error, "the end of the journal is not noted in the manifest");
+            manifest
+        }
     }
 }
 

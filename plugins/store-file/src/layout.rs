@@ -131,9 +131,15 @@ impl RecordHeader {
 
     /// The body of `record` (header and body), if the checksum in this header matches.
     pub fn body<'a>(&self, record: &'a [u8], salt: u32) -> Option<&'a [u8]> {
+        let body = record.get(RECORD_HEADER..)?;
+        let is_it = body.len() == self.length as usize && Self::sum(record, salt)? == self.crc;
+        is_it.then_some(body)
+    }
+
+    /// The checksum of a record, or of its beginning, which has the whole header.
+    pub fn sum(record: &[u8], salt: u32) -> Option<u32> {
         let (head, body) = record.split_at_checked(RECORD_HEADER)?;
-        let crc = crc32c_append(crc32c_append(salt, head.get(..44)?), body);
-        (body.len() == self.length as usize && crc == self.crc).then_some(body)
+        Some(crc32c_append(crc32c_append(salt, head.get(..44)?), body))
     }
 
     /// Appends the record of `body` to `out`, padding included. `length` and `crc` are ignored and computed; the

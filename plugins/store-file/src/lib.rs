@@ -8,8 +8,8 @@
 //! | `spare` `reserve` | disk space: the next segment, made before it is needed; the reserve file for a full disk |
 //! | `spill` | files for what leaves memory and need not survive |
 //! | `reader` `fetch` `catalog` `offsets` | reading: in order, by position; which segment and where in it |
-//! | `survey` `scan` | what the files hold, what is torn, what is damaged |
-//! | `recovery` `verify` | starting: repairs what it finds; checking: reports it and changes nothing |
+//! | `survey` `scan` `tail` | what the files hold, what is damaged, what a torn end can be |
+//! | `recovery` `mend` `verify` | starting: mends what it finds; checking: reports it and changes nothing |
 //! | `snapshot` `manifest` | the two kinds of file that are replaced as a whole |
 //! | `backup` | copies of a store beside whoever writes to it, and a store out of a copy |
 //! | `layout` `window` | bytes: headers and records, a view that moves through a file |
@@ -18,7 +18,8 @@
 //!
 //! Invariants: an append resolves `Ok` only after its bytes were synced; after a failed write or sync nothing is
 //! written or acknowledged any more; damage is reported at its position and never cut away, except behind the last
-//! entry that is known to have been synced.
+//! entry that is known to have been synced, where it cannot be told from an unfinished write: what is cut there is
+//! copied first.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -46,6 +47,7 @@ mod full_disk_tests;
 mod journal;
 mod layout;
 mod manifest;
+mod mend;
 mod offsets;
 mod queue;
 mod reader;
@@ -59,6 +61,7 @@ mod spare;
 mod spill;
 mod store;
 mod survey;
+mod tail;
 mod verify;
 mod window;
 mod writer;

@@ -19,8 +19,8 @@ const BYTES_MAX: u64 = 64 << 20;
 /// How a segment ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SegmentEnd {
-    /// It is the segment that is written to.
-    Open,
+    /// It is the segment that is written to; all up to this position were synced when the manifest was written.
+    Open { synced: u64 },
     /// It is sealed; `last` is its last position, `crc` the checksum of its last record.
     Sealed { last: u64, crc: u32 },
     /// It is sealed, and its last position is not known, because the manifest was rebuilt.
@@ -52,6 +52,13 @@ impl Manifest {
     /// Of a store without segments.
     pub fn fresh(salt: u32) -> Self {
         Self { boots: 0, salt, entry_format: 0, segments: Vec::new() }
+    }
+
+    /// All entries up to this position are synced.
+    pub fn set_synced(&mut self, upto: u64) {
+        if let Some(Listed { end: SegmentEnd::Open { synced }, .. }) = self.segments.last_mut() {
+            *synced = upto;
+        }
     }
 
     /// Reads the manifest of a folder; none if the file does not exist.
@@ -95,7 +102,7 @@ impl Manifest {
         out.extend_from_slice(&self.entry_format.to_le_bytes());
         for listed in &self.segments {
             let (state, last, crc) = match listed.end {
-                SegmentEnd::Open => (0u32, 0, 0),
+                SegmentEnd::Open { synced } => (0u32, synced, 0),
                 SegmentEnd::Sealed { last, crc } => (1, last, crc),
                 SegmentEnd::Unknown => (2, 0, 0),
             };
@@ -147,7 +154,7 @@ impl Manifest {
 fn read_listed(bytes: &[u8]) -> Option<Listed> {
     let (first, last, crc) = (u64_at(bytes, 0)?, u64_at(bytes, 8)?, u32_at(bytes, 16)?);
     let end = match u32_at(bytes, 20)? {
-        0 => SegmentEnd::Open,
+        0 => SegmentEnd::Open { synced: last },
         1 => SegmentEnd::Sealed { last, crc },
         2 => SegmentEnd::Unknown,
         _ => return None,
@@ -164,7 +171,7 @@ mod tests {
         let segments = vec![
             Listed { first: 1, end: SegmentEnd::Sealed { last: 9, crc: 77 } },
             Listed { first: 10, end: SegmentEnd::Unknown },
-            Listed { first: 20, end: SegmentEnd::Open },
+            Listed { first: 20, end: SegmentEnd::Open { synced: 22 } },
         ];
         Manifest { boots: 3, salt: 4, entry_format: 1, segments }
     }

@@ -9,19 +9,16 @@
 //! ```
 
 use crate::catalog::{Catalog, Segment};
-use crate::disk::{Disk, DiskFile, QUARANTINE, sync_names};
-use crate::layout::{
-    FIRST_RECORD, RECORD_HEADER, RecordHeader, SegmentHeader, segment_first, segment_name,
-};
+use crate::disk::{Disk, sync_names};
+use crate::layout::{FIRST_RECORD, SegmentHeader, segment_first, segment_name};
 use crate::manifest::{Listed, MANIFEST, Manifest, SegmentEnd};
+use crate::mend::Mender;
 use crate::reserve::Reserve;
 use crate::spare::Spare;
 use crate::survey::{LOCK, Listing, OpenError, Survey, Surveyed};
-use crate::window::{BLOCK, Extent};
 use crossdock_core::store::ENTRY_FORMAT;
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -83,6 +80,7 @@ impl Recovery<'_> {
         let snapshots = self.survey.snapshots(&names)?;
         let mut manifest = self.manifest(&names)?;
         self.remove_unlisted(&names, &manifest)?;
+        let mender = Mender { survey: self.survey, starts: manifest.boots };
         let catalog = Catalog::default();
         let (mut epoch, mut last) = (manifest.boots, None);
         let upto = snapshots.last().copied().unwrap_or(0);
@@ -95,9 +93,11 @@ impl Recovery<'_> {
                 continue;
             }
             let surveyed = self.survey.segment(&manifest, nth)?;
-            let is_open =
-                manifest.segments.get(nth).is_some_and(|listed| listed.end == SegmentEnd::Open);
-            let writable = self.repair(&surveyed, is_open)?;
+            let is_open = manifest
+                .segments
+                .get(nth)
+                .is_some_and(|listed| matches!(listed.end, SegmentEnd::Open { .. }));
+            let writable = mender.segment(&surveyed, is_open)?;
             let Surveyed { segment, found, .. } = surveyed;
             let active = Arc::new(segment);
             epoch = epoch.max(found.epoch);
@@ -107,6 +107,8 @@ impl Recovery<'_> {
         let tail = self.tail(last, &catalog, &mut manifest, snapshots.last().copied())?;
         manifest.boots = epoch.saturating_add(1);
         manifest.entry_format = ENTRY_FORMAT;
+        // What was read was written again where it was not known to be synced.
+        manifest.set_synced(catalog.tail());
         self.store(&manifest)?;
         Ok(Recovered { manifest, catalog, tail, snapshots, reserve: self.reserve })
     }
@@ -159,89 +161,6 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Reports the damage in a segment, and clears the end of the open one. Returns whether more may be written to
-    /// it.
-    fn repair(&self, surveyed: &Surveyed, is_open: bool) -> Result<bool, OpenError> {
-        let Surveyed { segment, found, header, is_missing } = surveyed;
-        let name = &segment.name;
-        if *is_missing {
-            tracing::error!(segment = name, "a journal segment is missing: what it held is lost");
-        } else if header.is_none() {
-            tracing::error!(segment = name, "the header of a journal segment is damaged");
-        }
-        for lost in &found.damage {
-            let (from, to) = (lost.start, lost.end.saturating_sub(1));
-            tracing::error!(
-                segment = name,
-                from,
-                to,
-                "journal entries are damaged: what they held is lost"
-            );
-        }
-        if !is_missing && (header.is_none() || !found.damage.is_empty()) {
-            self.quarantine(name, &*segment.file);
-        }
-        // Bytes that cannot be read now may be readable later: they are not overwritten.
-        if !is_open || *is_missing || found.is_blind {
-            return Ok(false);
-        }
-        self.cut(name, &*segment.file, found.end..segment.capacity)?;
-        self.at(name, settle(surveyed))?;
-        Ok(header.is_some())
-    }
-
-    /// Overwrites with zeros what a crash left behind the last entry, so that it is never taken for an entry.
-    fn cut(&self, name: &str, file: &dyn DiskFile, free: Range<u64>) -> Result<(), OpenError> {
-        let extent = Extent { file, salt: 0, end: free.end };
-        let dirty = self.at(name, extent.dirty_end(free.start))?;
-        if dirty <= free.start {
-            return Ok(());
-        }
-        let bytes = dirty - free.start;
-        tracing::warn!(
-            segment = name,
-            at = free.start,
-            bytes,
-            "the last write was unfinished and is removed; it was not acknowledged"
-        );
-        let zeros = vec![0; usize::try_from(bytes).unwrap_or(BLOCK).min(BLOCK)];
-        let mut at = free.start;
-        while at < dirty {
-            let count = usize::try_from(dirty - at).unwrap_or(BLOCK).min(zeros.len());
-            self.at(name, file.write_at(at, zeros.get(..count).unwrap_or_default()))?;
-            at += count as u64;
-        }
-        self.at(name, file.sync())
-    }
-
-    /// Copies a damaged file to the quarantine, unless a copy exists: later starts find the same damage.
-    fn quarantine(&self, name: &str, file: &dyn DiskFile) {
-        let copy = format!("{QUARANTINE}/{name}");
-        if self.disk.open(&copy).is_ok() {
-            return;
-        }
-        if let Err(error) = self.copy(file, &copy) {
-            tracing::error!(file = copy, %error, "cannot copy a damaged file to the quarantine folder");
-        }
-    }
-
-    fn copy(&self, from: &dyn DiskFile, to: &str) -> io::Result<()> {
-        self.disk.make_dir(QUARANTINE)?;
-        let into = self.disk.create(to)?;
-        let (mut block, mut at) = (vec![0; BLOCK], 0);
-        loop {
-            let read = from.read_at(at, &mut block)?;
-            into.write_at(at, block.get(..read).unwrap_or_default())?;
-            at += read as u64;
-            if read < BLOCK {
-                break;
-            }
-        }
-        into.sync()?;
-        self.disk.sync_dir(QUARANTINE)?;
-        self.disk.sync_dir("")
-    }
-
     /// The segment to continue with: the last one, or a new one.
     fn tail(
         &self,
@@ -280,7 +199,7 @@ impl Recovery<'_> {
             salt: manifest.salt,
         };
         let active = self.at(&segment_name(first), self.begin(header))?;
-        manifest.segments.push(Listed { first, end: SegmentEnd::Open });
+        manifest.segments.push(Listed { first, end: SegmentEnd::Open { synced: 0 } });
         catalog.insert(active.clone());
         Ok(Tail { active, used: FIRST_RECORD, crc })
     }
@@ -300,23 +219,4 @@ pub fn seal(manifest: &mut Manifest, active: &Segment, crc: u32) {
     } else if let Some(listed) = manifest.segments.last_mut() {
         listed.end = SegmentEnd::Sealed { last: active.last(), crc };
     }
-}
-
-/// Makes the entries that were read durable by writing them again: they may be in the page cache only, and after a
-/// failed sync the kernel would count them as written. Entries that a record says were synced are left alone.
-fn settle(surveyed: &Surveyed) -> io::Result<()> {
-    let Surveyed { segment, found, .. } = surveyed;
-    let first = found.durable.saturating_add(1).max(segment.first);
-    let mut record = Vec::new();
-    for offset in (first..=segment.last()).filter_map(|pos| segment.offset(pos)) {
-        let at = u64::from(offset);
-        record.resize(RECORD_HEADER, 0);
-        segment.file.read_at(at, &mut record)?;
-        let header = RecordHeader::read(&record, segment.salt);
-        let length = header.map_or(0, |header| header.length as usize);
-        record.resize(RECORD_HEADER + length, 0);
-        let read = segment.file.read_at(at, &mut record)?;
-        segment.file.write_at(at, record.get(..read).unwrap_or_default())?;
-    }
-    segment.file.sync()
 }

@@ -1,8 +1,8 @@
 //! Scans one segment file: the offsets of its records, where they end, which entries are damaged.
 //!
-//! In the open segment the first bad record is the end (torn by a crash, never acknowledged), unless a later record
-//! says that the bad one had been synced before it was written. In a sealed segment every bad record is damage. Bytes
-//! that cannot be read are damage in both: they may have held entries.
+//! In the open segment the first bad record is the end (torn by a crash, or damaged: `tail` looks which), unless a
+//! later record or the manifest says that the bad one had been synced. In a sealed segment every bad record is damage.
+//! Bytes that cannot be read are damage in both: they may have held entries.
 
 use crate::disk::DiskFile;
 use crate::layout::{
@@ -32,7 +32,9 @@ pub struct Scanned {
     pub odd: Vec<u64>,
     /// Bytes behind the last entry cannot be read.
     pub is_blind: bool,
-    /// Last position that the unreadable bytes may have held.
+    /// The manifest says that more was synced than is there.
+    pub is_short: bool,
+    /// Last position that the unreadable or missing bytes may have held.
     pub lost_to: u64,
     /// Positions whose entries are damaged or missing.
     pub damage: Vec<Range<u64>>,
@@ -140,7 +142,7 @@ impl Scan<'_> {
     /// Whether this record proves that the entry at `next` had been stored.
     fn proves(&self, header: &RecordHeader, next: u64) -> bool {
         match self.end {
-            SegmentEnd::Open => header.durable >= next,
+            SegmentEnd::Open { synced } => header.durable >= next || synced >= next,
             SegmentEnd::Sealed { last, .. } => header.pos <= last,
             SegmentEnd::Unknown => true,
         }
@@ -153,10 +155,17 @@ impl Scan<'_> {
         let SegmentEnd::Sealed { last, crc } = self.end else {
             let rest = self.out.end..self.extent.end;
             let most = rest.end.saturating_sub(rest.start) / RECORD_HEADER as u64;
+            let synced = match self.end {
+                SegmentEnd::Open { synced } => synced,
+                _ => 0,
+            };
             self.out.is_blind = self.window.is_blind(rest);
-            if self.out.is_blind && most > 0 {
-                self.out.lost_to = next.saturating_add(most - 1);
-                self.out.damage.push(next..next.saturating_add(most));
+            self.out.is_short = synced >= next;
+            let unreadable = if self.out.is_blind { most } else { 0 };
+            let behind = next.saturating_add(unreadable).max(synced.saturating_add(1));
+            if behind > next {
+                self.out.lost_to = behind - 1;
+                self.out.damage.push(next..behind);
             }
             return;
         };
@@ -204,6 +213,8 @@ mod tests {
         scan(&*file, &HEADER, true, end).expect("readable")
     }
 
+    const OPEN: SegmentEnd = SegmentEnd::Open { synced: 0 };
+
     fn damage(found: &Scanned) -> Vec<(u64, u64)> {
         found.damage.iter().map(|range| (range.start, range.end)).collect()
     }
@@ -211,7 +222,7 @@ mod tests {
     #[test]
     fn a_whole_segment() {
         let (bytes, places, crc) = segment(&[4, 5, 6]);
-        for end in [SegmentEnd::Open, SegmentEnd::Unknown, SegmentEnd::Sealed { last: 7, crc }] {
+        for end in [OPEN, SegmentEnd::Unknown, SegmentEnd::Sealed { last: 7, crc }] {
             let found = scanned(&bytes, end);
             let offsets: Vec<u32> = places.iter().map(|place| *place as u32).collect();
             assert_eq!((found.offsets, found.crc, found.epoch), (offsets, crc, 2));
@@ -223,7 +234,7 @@ mod tests {
     fn damage_that_a_later_record_proves() {
         let (mut bytes, places, crc) = segment(&[4, 4, 6, 7]);
         bytes[places[1] + 50] ^= 1;
-        for end in [SegmentEnd::Open, SegmentEnd::Unknown, SegmentEnd::Sealed { last: 8, crc }] {
+        for end in [OPEN, SegmentEnd::Unknown, SegmentEnd::Sealed { last: 8, crc }] {
             let found = scanned(&bytes, end);
             assert_eq!(damage(&found), [(6, 7)]);
             assert_eq!(found.offsets[1], 0);
@@ -237,10 +248,26 @@ mod tests {
         // 6, 7 and 8 were written at once, and the pages of 6 did not land.
         let (mut bytes, places, crc) = segment(&[4, 5, 5, 5]);
         bytes[places[1]..places[2]].fill(0);
-        let found = scanned(&bytes, SegmentEnd::Open);
+        let found = scanned(&bytes, OPEN);
         assert_eq!((found.offsets.len(), found.end), (1, places[1] as u64));
         assert!(found.damage.is_empty());
         assert_eq!(damage(&scanned(&bytes, SegmentEnd::Sealed { last: 8, crc })), [(6, 7)]);
+    }
+
+    #[test]
+    fn damage_that_the_manifest_proves() {
+        let (mut bytes, places, crc) = segment(&[4, 4, 4]);
+        bytes[places[2] + 50] ^= 1;
+        let found = scanned(&bytes, SegmentEnd::Open { synced: 6 });
+        assert_eq!((damage(&found), found.is_short), (vec![], false));
+        let found = scanned(&bytes, SegmentEnd::Open { synced: 7 });
+        assert_eq!((damage(&found), found.is_short, found.lost_to), (vec![(7, 8)], true, 7));
+        assert_eq!((found.offsets.len(), found.end), (2, places[2] as u64));
+        // In the middle of a batch, where no later record proves it.
+        bytes[places[2] + 50] ^= 1;
+        bytes[places[1] + 50] ^= 1;
+        let found = scanned(&bytes, SegmentEnd::Open { synced: 7 });
+        assert_eq!((damage(&found), found.is_short, found.crc), (vec![(6, 7)], false, crc));
     }
 
     #[test]
@@ -259,7 +286,7 @@ mod tests {
     #[test]
     fn a_record_that_no_writer_makes() {
         let (bytes, _, _) = segment(&[4, 5, 4, 8]);
-        assert_eq!(scanned(&bytes, SegmentEnd::Open).odd, [7, 8]);
+        assert_eq!(scanned(&bytes, OPEN).odd, [7, 8]);
     }
 
     #[test]
@@ -270,7 +297,7 @@ mod tests {
         file.write_at(0, &bytes).expect("written");
         disk.spoil("x", places[1] as u64);
         // All three are in that sector.
-        let found = scan(&*file, &HEADER, true, SegmentEnd::Open).expect("readable");
+        let found = scan(&*file, &HEADER, true, OPEN).expect("readable");
         let most = (HEADER.capacity - FIRST_RECORD) / RECORD_HEADER as u64;
         assert_eq!((damage(&found), found.lost_to), (vec![(5, 5 + most)], 4 + most));
         assert_eq!((found.offsets.len(), found.end), (0, FIRST_RECORD));
@@ -283,9 +310,9 @@ mod tests {
         let file = disk.create("x").expect("created");
         file.write_at(0, &bytes).expect("written");
         let other = SegmentHeader { prev_crc: 4, ..HEADER };
-        let found = scan(&*file, &other, true, SegmentEnd::Open).expect("readable");
+        let found = scan(&*file, &other, true, OPEN).expect("readable");
         assert_eq!((found.offsets.len(), found.end), (0, FIRST_RECORD));
-        let found = scan(&*file, &other, false, SegmentEnd::Open).expect("readable");
+        let found = scan(&*file, &other, false, OPEN).expect("readable");
         assert_eq!(found.offsets.len(), 2);
     }
 }

@@ -149,8 +149,11 @@ impl Survey<'_> {
         let segments = there
             .iter()
             .map(|first| {
-                let end =
-                    if Some(first) == newest { SegmentEnd::Open } else { SegmentEnd::Unknown };
+                let end = if Some(first) == newest {
+                    SegmentEnd::Open { synced: 0 }
+                } else {
+                    SegmentEnd::Unknown
+                };
                 Listed { first: *first, end }
             })
             .collect();

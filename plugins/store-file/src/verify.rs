@@ -9,7 +9,7 @@ use crate::reserve::Reserve;
 use crate::snapshot::{self, Snapshots};
 use crate::store::{Options, Shared};
 use crate::survey::{LOCK, Listing, OpenError, Survey, Surveyed};
-use crate::window::Extent;
+use crate::tail::{self, TornTail};
 use crossdock_core::store::Pos;
 use std::ops::Range;
 use std::path::Path;
@@ -40,11 +40,14 @@ pub enum Finding {
         segment: String,
         at: Pos,
     },
-    /// The end of the last write, which was not acknowledged; the next start clears it.
+    /// Behind the last whole entry are bytes that the next start cuts off.
     TornTail {
         segment: String,
         at: u64,
         bytes: u64,
+        /// The first record there was written to its end: it is damaged. Otherwise it is an unfinished write, which was
+        /// not acknowledged, or damaged.
+        was_whole: bool,
     },
     Snapshot {
         upto: Pos,
@@ -59,7 +62,7 @@ pub enum Finding {
 impl Finding {
     /// Whether something stored is lost.
     pub fn is_damage(&self) -> bool {
-        !matches!(self, Self::TornTail { .. } | Self::Leftover { .. })
+        !matches!(self, Self::TornTail { was_whole: false, .. } | Self::Leftover { .. })
     }
 }
 
@@ -201,7 +204,7 @@ impl Check<'_> {
         report.segment_bytes += segment.capacity;
         report.entries += found.offsets.iter().filter(|offset| **offset > 0).count() as u64;
         report.bytes += found.body_bytes;
-        if end == SegmentEnd::Open {
+        if matches!(end, SegmentEnd::Open { .. }) {
             self.tail(surveyed);
         }
         // After damage the checksum of the entry before is not known.
@@ -210,14 +213,14 @@ impl Check<'_> {
 
     fn tail(&mut self, surveyed: &Surveyed) {
         let Surveyed { segment, found, .. } = surveyed;
-        let extent = Extent { end: segment.capacity, ..segment.extent() };
-        // Bytes there that cannot be read were reported already.
-        let dirty = extent.dirty_end(found.end).unwrap_or(found.end);
-        let bytes = dirty.saturating_sub(found.end);
-        if bytes > 0 {
+        // Bytes there that cannot be read, and entries that must be there, were reported already.
+        if found.is_short {
+            return;
+        }
+        if let Ok(Some(TornTail { bytes, was_whole })) = tail::look(&segment.extent(), found.end) {
+            let (at, bytes) = (bytes.start, bytes.end - bytes.start);
             self.report.torn_bytes += bytes;
-            let segment = segment.name.clone();
-            self.find(Finding::TornTail { segment, at: found.end, bytes });
+            self.find(Finding::TornTail { segment: segment.name.clone(), at, bytes, was_whole });
         }
     }
 
@@ -304,9 +307,18 @@ impl std::fmt::Display for Finding {
                     at.0
                 )
             }
-            Self::TornTail { segment, at, bytes } => {
-                write!(f, "{segment}: {bytes} bytes of an unfinished write at byte {at}")
-            }
+            Self::TornTail { segment, at, bytes, was_whole: false } => write!(
+                f,
+                "{segment}: {bytes} bytes at byte {at} are no whole entry: an unfinished write of a crash, \
+                 which was not confirmed, or a damaged entry, which may have been; the next start copies \
+                 them to the quarantine folder and cuts them off"
+            ),
+            Self::TornTail { segment, at, bytes, was_whole: true } => write!(
+                f,
+                "{segment}: the last entry, {bytes} bytes at byte {at}, was written to its end and does not \
+                 match its checksum: it is damaged, and may have been confirmed; the next start copies it \
+                 to the quarantine folder and cuts it off"
+            ),
             Self::Snapshot { reason, .. } => f.write_str(reason),
             Self::Leftover { file } => write!(f, "{file}: not in use; the next start deletes it"),
         }

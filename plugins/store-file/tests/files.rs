@@ -5,7 +5,7 @@ mod folder;
 
 use bytes::Bytes;
 use crossdock_core::store::{Items, JournalId, Pos, Source, Store, StoreError};
-use crossdock_store_file::OpenError;
+use crossdock_store_file::{Finding, OpenError, verify};
 use folder::{Folder, writer};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,11 +75,36 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// A copy of a store with three entries, as it was while its writer went on: a crash leaves that.
+async fn crashed() -> Folder {
+    let (whole, left) = (Folder::new(), Folder::new());
+    let store = whole.open().expect("fresh");
+    let (mut writer, _) = writer(&*store).await;
+    for pos in 1..=3 {
+        writer.append(body(pos)).await.expect("stored");
+    }
+    copy(&whole.0, &left.0);
+    left
+}
+
+/// Where the last of three entries begins.
+const LAST: usize = FIRST_RECORD + 2 * RECORD;
+
+/// What is in the quarantine: names and bytes.
+fn quarantined(folder: &Folder) -> Vec<(String, Vec<u8>)> {
+    let Ok(files) = fs::read_dir(folder.0.join("quarantine")) else { return Vec::new() };
+    let files = files.map(|entry| entry.expect("an entry"));
+    let read = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().expect("text");
+        (name, fs::read(entry.path()).expect("readable"))
+    };
+    files.map(read).collect()
+}
+
 #[tokio::test]
 async fn a_tail_torn_at_any_byte_is_cut_and_written_again() {
-    let whole = Folder::new();
-    append(&*whole.open().expect("fresh"), 3).await;
-    let last = FIRST_RECORD + 2 * RECORD;
+    let whole = crashed().await;
+    let last = LAST;
     for length in 0..RECORD {
         let folder = Folder::new();
         copy(&whole.0, &folder.0);
@@ -89,12 +114,66 @@ async fn a_tail_torn_at_any_byte_is_cut_and_written_again() {
             _ => bytes.truncate(last + length),
         });
         let kept: u64 = if length < RECORD_HEADER + 20 { 2 } else { 3 };
+        let torn = fs::read(&segment).expect("readable")[last..].to_vec();
         let store = folder.open().expect("a torn tail is no damage");
         assert_eq!(read(&*store).await, all(kept), "{length}");
+        let copies = quarantined(&folder);
+        let is_cut = kept == 2 && torn.iter().any(|byte| *byte != 0);
+        assert_eq!(copies.len(), usize::from(is_cut), "{length}");
+        assert!(copies.iter().all(|(_, copy)| torn.starts_with(copy)), "{length}");
         append(&*store, 2).await;
         drop(store);
         let store = folder.open().expect("whole again");
         assert_eq!(read(&*store).await, all(kept + 2), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn damage_to_the_last_entry_of_a_closed_store_is_damage() {
+    let folder = Folder::new();
+    append(&*folder.open().expect("fresh"), 3).await;
+    let segment = segments(&folder.0).remove(0);
+    change(&segment, |bytes| bytes[LAST + 52..LAST + 62].fill(7));
+    let damaged = fs::read(&segment).expect("readable");
+    let report = verify(&folder.0, &mut |_| {}).expect("readable");
+    assert_eq!((report.damages, report.damaged), (1, 1));
+    for last in [3, 5] {
+        let store = folder.open().expect("damage does not keep it closed");
+        let mut expected = all(last);
+        expected[2] = Err(3);
+        assert_eq!(read(&*store).await, expected, "its position is not given again");
+        assert_eq!(fs::read(&segment).expect("readable"), damaged, "nothing is overwritten");
+        append(&*store, 2).await;
+    }
+    assert_eq!(quarantined(&folder).len(), 1);
+}
+
+#[tokio::test]
+async fn a_last_entry_that_may_be_damaged_is_kept_in_the_quarantine() {
+    // A record that was written to its end, and one with bytes that may not have reached the disk.
+    for was_whole in [true, false] {
+        let folder = crashed().await;
+        let segment = segments(&folder.0).remove(0);
+        change(&segment, |bytes| match was_whole {
+            true => bytes[LAST + 52..LAST + 62].fill(7),
+            false => bytes[LAST + 40..LAST + RECORD].fill(0),
+        });
+        let torn = fs::read(&segment).expect("readable")[LAST..].to_vec();
+        let mut findings = Vec::new();
+        let report = verify(&folder.0, &mut |finding| findings.push(finding)).expect("readable");
+        assert_eq!(report.damages, u64::from(was_whole));
+        let is_it = |finding: &Finding| {
+            matches!(finding, Finding::TornTail { at, was_whole: found, .. }
+                if (*at, *found) == (LAST as u64, was_whole))
+        };
+        assert!(findings.iter().any(is_it), "{findings:?}");
+        let store = folder.open().expect("it may be an unfinished write");
+        assert_eq!(read(&*store).await, all(2));
+        append(&*store, 1).await;
+        let copies = quarantined(&folder);
+        let [(name, copy)] = &copies[..] else { panic!("{}", copies.len()) };
+        assert!(name.ends_with(&format!(".log.cut-{LAST}-1")), "{name}");
+        assert!(!copy.is_empty() && torn.starts_with(copy));
     }
 }
 

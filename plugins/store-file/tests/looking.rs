@@ -154,7 +154,8 @@ async fn each_damage_is_found_at_its_place() {
     let folder = filled().await;
     let used = FIRST_RECORD + (151 - first_of(&last)) as usize * RECORD;
     change(&folder.0.join(&last), |bytes| bytes[used..used + 9].fill(3));
-    let torn = Finding::TornTail { segment: last.clone(), at: used as u64, bytes: 9 };
+    let segment = last.clone();
+    let torn = Finding::TornTail { segment, at: used as u64, bytes: 9, was_whole: false };
     let (report, findings) = checked(&folder.0);
     assert!(findings.contains(&torn), "{findings:?}");
     assert_eq!((report.torn_bytes, report.damages), (9, 0));

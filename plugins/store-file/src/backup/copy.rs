@@ -88,7 +88,7 @@ impl Copy<'_> {
             _ => Some(self.original(&**original, (&name, nth))?),
         };
         let bytes = match (&read, listed.end) {
-            (Some(read), SegmentEnd::Open) => read.found.end,
+            (Some(read), SegmentEnd::Open { .. }) => read.found.end,
             _ => size,
         };
         self.file(&name, &**original, (bytes, size))?;
