@@ -54,3 +54,19 @@ async fn a_fanout_exchange_is_seen_whatever_the_key_of_its_binding() {
     assert!(matches!(c.durable(to(), "2").await, ConfirmOutcome::Unroutable(_)));
     assert_eq!(c.ready("q"), 1);
 }
+
+/// As RabbitMQ does: nothing was taken away, so it is not the last binding that goes.
+#[tokio::test]
+async fn an_auto_delete_exchange_stays_when_a_binding_is_taken_away_that_it_does_not_have() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    let spec = ExchangeSpec { auto_delete: true, ..ExchangeSpec::new("x", Kind::Topic) };
+    c.session.declare_exchange(spec).await.expect("declared");
+    c.declare(QueueSpec::durable("q")).await;
+    let unbind = || Bind::new("x", "k".into(), BindTarget::Queue("q".into()));
+    assert_eq!(c.session.unbind(unbind()).await, Ok(false));
+    assert!(c.session.exchange("x").is_ok(), "it has had no binding yet");
+    c.bind("x", "k", "q").await;
+    assert_eq!(c.session.unbind(unbind()).await, Ok(true));
+    assert!(c.session.exchange("x").is_err(), "it goes with its last binding");
+}

@@ -9,10 +9,12 @@ use crate::broker::shared::Shared;
 use crate::broker::turn::context::Context;
 use crate::broker::turn::removal;
 use crate::broker::vhost::limits::Limit;
+use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::topology::{binding_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, LogId, Search, Target};
+use crate::log::Offset;
 use crate::message::Share;
 use crate::rights::{Action, Object};
 use std::sync::Arc;
@@ -167,12 +169,12 @@ impl Session {
         let shared = self.shared();
         let mut topology = self.vhost.topology.write();
         let mut ops = Ops::default();
-        let queue = match topology.queue(&spec.name).cloned() {
+        let (queue, is_known) = match topology.queue(&spec.name).cloned() {
             Some(known) => {
                 self.check_owner(&known)?;
                 // Somebody else declared it: the session's name gives no right to it.
                 self.rights.subject.check(Action::Read, &Object::Queue(&known.name))?;
-                known
+                (known, true)
             }
             None => {
                 // Their number is the number of sessions.
@@ -182,31 +184,18 @@ impl Session {
                 let id = LogId(shared.identifiers.next());
                 let queue = Queue::new((id, &self.vhost.name), spec, None, shared.now());
                 queue.join(&self.vhost.limits);
-                topology.add_queue(queue.clone(), &self.vhost.generations);
-                if queue.is_durable() {
-                    ops.queue(&self.vhost.name, queue.id, &queue.spec);
-                }
-                queue
+                (queue, false)
             }
         };
-        // The end of a session takes its queue away before the session is out of the topology.
-        let begins = named.with(|state| {
-            let before = state.queue.as_ref().and_then(|queue| queue.gone_at());
-            let next = before.or(state.gone.map(|(_, next)| next));
-            if state.ended {
-                return None;
+        // A session that has ended meanwhile gets none, and takes none away: what has the name now may be the queue of
+        // the session that came after it. One that ends from here on takes this queue away itself, behind this lock.
+        let Some(next) = give_queue(&named, &queue) else { return Err(taken_over()) };
+        if !is_known {
+            topology.add_queue(queue.clone(), &self.vhost.generations);
+            if queue.is_durable() {
+                ops.queue(&self.vhost.name, queue.id, &queue.spec);
             }
-            state.queue = Some(queue.clone());
-            queue.belong_to(&named.name);
-            Some(next)
-        });
-        let Some(next) = begins else {
-            shared.committer.submit_ops(ops);
-            drop(topology);
-            let (ops, _) = removal::remove_queue(&shared, &self.vhost, &queue);
-            shared.committer.submit_ops(ops);
-            return Err(taken_over());
-        };
+        }
         queue.look(|state| {
             state.sub.rules.keeps_seen = true;
             if let Some(next) = next {
@@ -235,7 +224,10 @@ impl Session {
                 ops.binding(&self.vhost.name, &binding, false);
             }
             let found = topology.unbind(&binding, &self.vhost.generations);
-            removal::auto_delete_exchange(&self.vhost, &mut topology, &binding.source, &mut ops);
+            if found {
+                let source = &binding.source;
+                removal::auto_delete_exchange(&self.vhost, &mut topology, source, &mut ops);
+            }
             shared.committer.submit_ops(ops);
             found
         };
@@ -243,3 +235,22 @@ impl Session {
         Ok(found)
     }
 }
+
+/// The queue is the session's own from now on: the number that its next record has at least, since the client may still
+/// know numbers of a queue that the session had before. None when the session has ended.
+fn give_queue(named: &Named, queue: &Arc<Queue>) -> Option<Option<Offset>> {
+    named.with(|state| {
+        if state.ended {
+            return None;
+        }
+        let before = state.queue.as_ref().and_then(|queue| queue.gone_at());
+        let next = before.or(state.gone.map(|(_, next)| next));
+        state.queue = Some(queue.clone());
+        queue.belong_to(&named.name);
+        Some(next)
+    })
+}
+
+#[cfg(test)]
+#[path = "bind_tests.rs"]
+mod tests;

@@ -373,7 +373,8 @@ impl Topology {
         match target {
             Target::Session(id) => self.sessions_by_id.contains_key(id),
             Target::Log(id) => self.queues_by_id.contains_key(id),
-            Target::Exchange(_) => true,
+            // One that is deleted takes its bindings with it; what is bound to its name later is not bound to that.
+            Target::Exchange(name) => self.exchanges.contains_key(name),
         }
     }
 

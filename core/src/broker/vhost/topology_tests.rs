@@ -151,3 +151,17 @@ fn slices_show_everything_once() {
     assert!(sessions.iter().copied().eq((1..=30).map(SessionId)));
     assert!(bindings.iter().eq(&topology.bindings_after(None, usize::MAX)));
 }
+
+/// Whoever looked for the exchange before it was deleted binds nothing to one of its name that is declared later.
+#[test]
+fn nothing_is_bound_to_an_exchange_that_is_gone() {
+    let mut place = place();
+    let spec = ExchangeSpec::new("gone", Kind::Fanout);
+    place.topology.add_exchange(spec.clone(), &place.generations);
+    place.topology.remove_exchange("gone", &place.generations);
+    let binding = || Binding::new("topics", "k".into(), Target::Exchange("gone".into()));
+    assert_eq!(place.topology.bind(binding(), &place.generations), None);
+    place.topology.add_exchange(spec, &place.generations);
+    assert!(!place.topology.is_bound(&binding()));
+    assert_eq!(place.topology.bind(binding(), &place.generations), Some(true));
+}
