@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// What a client presented at login.
 #[derive(Clone)]
@@ -146,6 +147,33 @@ pub trait Authenticator: Send + Sync {
         let _ = user;
         Access::Account
     }
+
+    /// Names that have to wait before their next try, because too many failed: how many there are, and `max` of them,
+    /// those that wait longest first.
+    fn delayed(&self, max: usize) -> (usize, Vec<DelayedLogin>) {
+        let _ = max;
+        (0, Vec::new())
+    }
+
+    /// Lets that name try again at once, from everywhere, as if no try had failed. Returns at how many addresses it had
+    /// to wait.
+    fn end_delay(&self, user: &str) -> usize {
+        let _ = user;
+        0
+    }
+}
+
+/// A name that has to wait, at an address, because too many of its logins from there failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DelayedLogin {
+    /// The name that was tried, whether a user has it or not; of a long one the beginning.
+    pub user: Name,
+    /// The address, or the network that counts as one.
+    pub from: Name,
+    /// How many tries failed, one after the other.
+    pub failures: u32,
+    /// How long it has to wait from now on.
+    pub left: Duration,
 }
 
 /// The user that [`LoopbackGuest`] lets in.

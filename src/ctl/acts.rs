@@ -2,7 +2,7 @@
 
 use super::client::{Client, Failure};
 use super::command::{
-    Act, Arguments, BindOrder, Close, Declare, Delete, Kind, Kinds, MoveOrder, PublishOrder,
+    Act, Arguments, BindOrder, Clear, Close, Declare, Delete, Kind, Kinds, MoveOrder, PublishOrder,
     RightsOrder, Route, Stop, User,
 };
 use super::{EXIT_REFUSED, looks, print};
@@ -64,6 +64,9 @@ fn request(act: Act) -> Result<(&'static str, Json), Failure> {
         Act::Purge { queue, vhost } => ("purge", in_vhost(json!({ "name": queue }), vhost)),
         Act::Move(order) => ("move", moving(order)?),
         Act::Stop { what: Stop::Move { id } } => ("stop-move", json!({ "id": id })),
+        Act::Clear { what: Clear::LoginDelay { name } } => {
+            ("clear-login-delay", json!({ "name": name }))
+        }
         Act::Close { what: Close::Connection { number, reason } } => {
             let order = json!({ "number": number });
             ("close-connection", with(order, "reason", reason))
@@ -268,6 +271,10 @@ fn said(path: &str, answer: &Json) -> String {
         "bind" => "it was bound already\n".to_owned(),
         "unbind" => "unbound\n".to_owned(),
         "purge" => format!("{} messages dropped\n", count("messages")),
+        "clear-login-delay" => {
+            let addresses = count("addresses");
+            format!("it need not wait any longer, at {addresses} addresses\n")
+        }
         "close-connection" => "the connection is told to end\n".to_owned(),
         "publish" => "published and stored\n".to_owned(),
         "change-user" => format!("{}\n", text("text")),

@@ -187,6 +187,11 @@ pub enum Act {
         #[command(subcommand)]
         what: Stop,
     },
+    /// Let somebody do again at once what has to wait.
+    Clear {
+        #[command(subcommand)]
+        what: Clear,
+    },
     /// Close a connection; its client is told, in its protocol's words.
     Close {
         #[command(subcommand)]
@@ -349,6 +354,16 @@ pub struct MoveOrder {
 pub enum Stop {
     /// A move, by its number in the list. What it has moved stays moved, and all else stays where it is.
     Move { id: u64 },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Clear {
+    /// The wait of a name after logins that failed: its next try is judged at once, from every address, as if none had
+    /// failed. `crossdock status` shows who has to wait.
+    LoginDelay {
+        /// The name that logs in.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -130,6 +130,8 @@ fn lines(status: &Json) -> Vec<(&'static str, String)> {
         ("disk", disk),
         ("files", files),
     ];
+    lines.extend(delayed(status).map(|text| ("delayed", text)));
+    lines.extend(unfinished(status).map(|text| ("unfinished", text)));
     lines.extend(storm(status).map(|text| ("storm", text)));
     lines.extend(moves(status).map(|text| ("moves", text)));
     lines
@@ -141,12 +143,58 @@ fn logins(status: &Json) -> String {
     if count == 0 {
         return "none refused".to_owned();
     }
-    let each = list(status, "refused_logins/most").iter().map(|one| {
-        let (user, address) = (shown(text(one, "user")), shown(text(one, "address")));
-        format!("{user} from {address} {}", number(one, "count"))
-    });
+    let each = list(status, "refused_logins/most").iter().map(pair);
     let time = span(number(status, "refused_logins/seconds").max(1));
     format!("{count} refused in {time}: {}", each.collect::<Vec<String>>().join(", "))
+}
+
+/// A user, where one is known, the address, and how many.
+fn pair(one: &Json) -> String {
+    let (address, count) = (shown(text(one, "address")), number(one, "count"));
+    match text(one, "user") {
+        "" => format!("{address} {count}"),
+        user => format!("{} from {address} {count}", shown(user)),
+    }
+}
+
+/// Names that have to wait before their next login.
+fn delayed(status: &Json) -> Option<String> {
+    let each = list(status, "login_delays/longest").iter().map(|one| {
+        let left = one.get("left_s").and_then(Json::as_f64).unwrap_or_default();
+        format!(
+            "{} from {} for {} more, after {} failures",
+            shown(text(one, "user")),
+            shown(text(one, "address")),
+            span((left.ceil() as u64).max(1)),
+            number(one, "failures")
+        )
+    });
+    let all: Vec<String> = each.collect();
+    (!all.is_empty()).then(|| {
+        let count = number(status, "login_delays/count");
+        format!("{count}: {}; to end it: crossdock ctl clear login-delay NAME", all.join(", "))
+    })
+}
+
+/// Clients that were lost before their login was complete.
+fn unfinished(status: &Json) -> Option<String> {
+    let all = list(status, "logins_unfinished");
+    let of = |left: bool, words: &str| {
+        let some = all.iter().filter(|one| is(one, "left") == left);
+        let each: Vec<String> = some
+            .map(|one| {
+                let (protocol, listener) = (text(one, "protocol"), shown(text(one, "listener")));
+                format!("{protocol} at {listener} {}", number(one, "count"))
+            })
+            .collect();
+        (!each.is_empty())
+            .then(|| format!("{words} before they had logged in: {}", each.join(", ")))
+    };
+    let parts: Vec<String> = [of(true, "clients left"), of(false, "clients took too long")]
+        .into_iter()
+        .flatten()
+        .collect();
+    (!parts.is_empty()).then(|| format!("{}, since the start", parts.join("; ")))
 }
 
 /// Connections that come faster than usual.
@@ -154,8 +202,21 @@ fn storm(status: &Json) -> Option<String> {
     let arrivals = status.get("arrivals").filter(|arrivals| is(arrivals, "unusual"))?;
     let seconds = arrivals.get("seconds").and_then(Json::as_f64).unwrap_or_default();
     let (opened, away) = (number(arrivals, "opened"), number(arrivals, "turned_away"));
+    let left = match number(arrivals, "left_early") {
+        0 => String::new(),
+        left => format!(", {left} left before they had logged in"),
+    };
+    let most: Vec<String> = list(status, "busiest/most").iter().map(pair).collect();
+    let who = match most.is_empty() {
+        true => String::new(),
+        false => {
+            let time = span(number(status, "busiest/seconds").max(1));
+            format!("; in the last {time} most by {}", most.join(", "))
+        }
+    };
     Some(format!(
-        "{opened} connections opened and {away} turned away in {seconds:.1} s: clients come again and again"
+        "{opened} connections opened and {away} turned away in {seconds:.1} s{left}: clients come again and \
+         again{who}"
     ))
 }
 
@@ -244,13 +305,27 @@ mod tests {
             "{shown}"
         );
         let stormy = status(&json!({
-            "arrivals": { "seconds": 1.04, "opened": 90, "turned_away": 5, "unusual": true },
+            "arrivals": { "seconds": 1.04, "opened": 90, "turned_away": 5, "left_early": 3,
+                "unusual": true },
+            "busiest": { "seconds": 14, "most": [
+                { "user": "ann", "address": "10.0.0.1", "count": 700 },
+                { "user": "", "address": "10.0.0.2", "count": 40 } ] },
+            "login_delays": { "count": 1, "longest": [
+                { "user": "ann", "address": "10.0.0.1", "failures": 9, "left_s": 12.2 } ] },
+            "logins_unfinished": [
+                { "listener": "ws-mqtt", "protocol": "mqtt", "count": 4, "left": true },
+                { "listener": "amqp", "protocol": "amqp", "count": 1, "left": false } ],
             "refused_logins": { "count": 9, "seconds": 61, "most": [
                 { "user": "ann", "address": "10.0.0.1", "count": 8 } ] } }));
         let lines = [
             "logins        9 refused in 1 min 1 s: ann from 10.0.0.1 8\n",
-            "storm         90 connections opened and 5 turned away in 1.0 s: clients come again and \
-             again\n",
+            "storm         90 connections opened and 5 turned away in 1.0 s, 3 left before they had \
+             logged in: clients come again and again; in the last 14 s most by ann from 10.0.0.1 \
+             700, 10.0.0.2 40\n",
+            "delayed       1: ann from 10.0.0.1 for 13 s more, after 9 failures; to end it: crossdock \
+             ctl clear login-delay NAME\n",
+            "unfinished    clients left before they had logged in: mqtt at ws-mqtt 4; clients took too \
+             long before they had logged in: amqp at amqp 1, since the start\n",
         ];
         assert!(lines.iter().all(|line| stormy.contains(line)), "{stormy}");
         let sick = status(&json!({ "troubles": ["the disk is full"], "warnings": ["it ends"] }));

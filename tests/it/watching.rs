@@ -2,9 +2,10 @@
 
 use crate::broker::{Broker, Folder, crossdock};
 use crate::doors::house::{owner, password};
-use crate::wire::Socket;
+use crate::metrics::{address as metrics_at, get, value};
 use crate::wire::amqp::Amqp;
 use crate::wire::mqtt::{Connect, Mqtt};
+use crate::wire::{Socket, eventually};
 use std::process::Output;
 
 fn text(bytes: &[u8]) -> String {
@@ -53,6 +54,7 @@ fn clients_that_connect_again_and_again_are_on_the_screen() {
     let screen = text(&watched.join().expect("no panic").stdout);
     let line = screen.lines().find(|line| line.starts_with("storm")).expect(&screen);
     assert!(line.contains("connections opened") && line.contains("again and again"), "{line}");
+    assert!(line.contains(" most by guest from 127.0.0.1 "), "{line}");
 }
 
 /// A configuration with a user, and a listener that can be reached from elsewhere.
@@ -112,4 +114,72 @@ fn a_log_file_that_cannot_be_is_found_before_the_start() {
     let output = run(&["check-config", &config.to_string_lossy()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(!std::path::Path::new(&log).exists(), "it is not made by a check");
+}
+
+/// They are in no other count: neither was anything refused to them, nor had they come in.
+#[test]
+fn clients_that_do_not_complete_their_login_are_counted_by_listener_and_protocol() {
+    let broker = Broker::with(&["--set", "limits.login_time=1s"]);
+    let sample = |at: &str, why: &str| {
+        let labels = format!("{{listener=\"{at}\",protocol=\"{at}\",reason=\"{why}\"}}");
+        let page = get(metrics_at(&broker), "/metrics").body;
+        value(&page, &format!("crossdock_logins_unfinished_total{labels}"))
+    };
+    let begins: [(&str, _, &[u8]); 3] = [
+        ("amqp", broker.amqp, b"AMQP\x00\x00\x09\x01"),
+        ("mqtt", broker.mqtt, b"\x10\x20\x00\x04MQ"),
+        ("stomp", broker.stomp, b"CONNECT\n"),
+    ];
+    for (at, _, _) in begins {
+        assert_eq!((sample(at, "left"), sample(at, "too_slow")), (Some(0.0), Some(0.0)), "{at}");
+    }
+    let mut slow = Vec::new();
+    for (_, address, bytes) in begins {
+        Socket::connect(address).send(bytes);
+        let mut stays = Socket::connect(address);
+        stays.send(bytes);
+        slow.push(stays);
+    }
+    for (at, _, _) in begins {
+        let counted = || (sample(at, "left"), sample(at, "too_slow")) == (Some(1.0), Some(1.0));
+        eventually(at, || counted().then_some(()));
+    }
+    let screen = screen(&broker, "0");
+    let line = screen.lines().find(|line| line.starts_with("unfinished")).expect(&screen);
+    assert!(line.contains("left before") && line.contains("mqtt at mqtt 1"), "{line}");
+    assert!(line.contains("took too long before"), "{line}");
+}
+
+/// Somebody who tries wrong passwords keeps out who has the right one, from the same address.
+#[test]
+fn an_operator_sees_who_has_to_wait_and_ends_it() {
+    let folder = Folder::new();
+    let file = folder.write("crossdock.toml", &owner("ann"));
+    let broker = Broker::with(&["--config", &file.to_string_lossy()]);
+    let data = broker.data_dir();
+    let clear = |name: &str| {
+        run(&["ctl", "clear", "login-delay", name, "--data-dir", &data.to_string_lossy()])
+    };
+    let enter = |password: &str| Amqp::log_in(Socket::connect(broker.amqp), ("ann", password));
+    assert!(!screen(&broker, "0").contains("delayed"));
+    assert_eq!(clear("ann").status.code(), Some(1), "nobody has to wait");
+    // After the eighth it has to wait for eight seconds, which is longer than what follows takes.
+    while !screen(&broker, "0").contains("after 8 failures") {
+        assert!(enter("wrong").is_err());
+    }
+    let told = eventually("somebody has to wait", || {
+        let screen = screen(&broker, "0");
+        screen.lines().find(|line| line.starts_with("delayed")).map(str::to_owned)
+    });
+    assert!(told.contains("1: ann from 127.0.0.1 for "), "{told}");
+    assert!(told.contains("crossdock ctl clear login-delay NAME"), "{told}");
+    assert!(enter(&password("ann")).is_err(), "the right one is kept out");
+    let cleared = clear("ann");
+    assert_eq!(cleared.status.code(), Some(0), "{}", text(&cleared.stderr));
+    assert_eq!(text(&cleared.stdout), "it need not wait any longer, at 1 addresses\n");
+    assert!(enter(&password("ann")).is_ok(), "at once");
+    assert!(!screen(&broker, "0").contains("delayed"));
+    let log = broker.log();
+    let line = log.lines().find(|line| line.contains("login delay ended")).unwrap_or_default();
+    assert!(line.contains("uid:"), "{log}");
 }

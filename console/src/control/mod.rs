@@ -95,6 +95,7 @@ fn router(view: View) -> Router {
         .route("/control/bind", post(act::<acts::Bound<true>>))
         .route("/control/unbind", post(act::<acts::Bound<false>>))
         .route("/control/purge", post(act::<acts::Purge>))
+        .route("/control/clear-login-delay", post(act::<arrivals::ClearLoginDelay>))
         .route("/control/close-connection", post(act::<acts::CloseConnection>))
         .route("/control/publish", post(act::<publish::PublishOne>))
         .route("/control/change-user", post(act::<operations::UserChange>))

@@ -1,7 +1,7 @@
 //! Whether all is well: the audit, alarms, health, and one screen of everything.
 
 use super::answer::Refusal;
-use super::arrivals::{Arrivals, refused_logins};
+use super::arrivals::{Arrivals, busiest, delays, refused_logins, unfinished};
 use super::operations::Standing;
 use super::view::View;
 use crate::process::Usage;
@@ -266,7 +266,10 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
                 (name.to_string(), json!(one.connections))
             }).collect::<Map<_, _>>() },
         "arrivals": arrivals.until(&Arrivals::look(&node)),
+        "busiest": busiest(broker),
         "refused_logins": refused_logins(broker),
+        "login_delays": delays(broker),
+        "logins_unfinished": unfinished(&node),
         "memory": { "resident_bytes": usage.resident,
             "messages_bytes": node.memory.waiting + node.memory.kept,
             "high_bytes": node.memory.high_mark },

@@ -46,6 +46,13 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
     for (why, count) in &node.connections_refused {
         page.sample(&[("reason", why)], count);
     }
+    let help = "Clients that were lost before their login was complete, by reason.";
+    page.family("crossdock_logins_unfinished_total", Kind::Counter, help);
+    for one in &node.logins_unfinished {
+        let why = one.why.as_str();
+        let labels = [("listener", &*one.listener), ("protocol", &*one.protocol), ("reason", why)];
+        page.sample(&labels, one.count);
+    }
     let help = "Deliveries of level 0 that were dropped: their subscribers read too slowly.";
     page.family("crossdock_inbox_dropped_total", Kind::Counter, help);
     for (protocol, totals) in &node.protocols {

@@ -6,7 +6,7 @@
 //! comes and goes meanwhile. Who may look is the caller's to decide.
 
 use super::door::request::{About, LaneId, SessionLife};
-use super::shared::connections::ProtocolTotals;
+use super::shared::connections::{ProtocolTotals, UnfinishedLogin};
 use super::shared::{Broker, Shared};
 use super::vhost::connection::{
     Connection, ConsumerCounts, DeliveredTotals, LaneCounts, LaneTotals,
@@ -213,6 +213,8 @@ pub struct NodeLook {
     pub connections: usize,
     /// Connections that listeners turned away before their clients logged in, by reason.
     pub connections_refused: Vec<(&'static str, u64)>,
+    /// Clients that were lost before their login was complete.
+    pub logins_unfinished: Vec<UnfinishedLogin>,
     /// What the connections of each protocol did, by its name; the program's own are not among them.
     pub protocols: Vec<(Name, ProtocolTotals)>,
     /// Attempts to log in that were let in, and those that were refused.
@@ -478,6 +480,7 @@ impl Broker {
             publishers_held: pressure.held_count(),
             connections: shared.users.connections.count(),
             connections_refused: shared.users.connections.refusals(),
+            logins_unfinished: shared.users.connections.unfinished_logins(),
             protocols: shared.users.connections.totals().into_iter().collect(),
             logins: shared.users.logins(),
             logins_refused: self.refused_logins(),

@@ -58,7 +58,10 @@ pub use restart::dump::{Stored, dump};
 pub use session::state::Session;
 pub use settings::{ClientLimits, LiveSettings, ObjectLimits, Settings, Setup, TopicRules};
 pub use shared::connections::ProtocolTotals;
-pub use shared::{Actor, Broker, RefusedLately, RefusedLogin, SessionOwner};
+pub use shared::{
+    Actor, Broker, BusiestLately, RefusedLately, RefusedLogin, SessionOwner, Unfinished,
+    UnfinishedLogin,
+};
 pub use tasks::routes::RouteDrained;
 pub use vhost::connection::{DeliveredTotals, LaneTotals};
 pub use vhost::drops::DropReason;

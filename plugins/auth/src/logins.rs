@@ -8,8 +8,8 @@ use crate::token::{TokenKeys, TokenLogin, TokenRules, is_token};
 use crate::verify::{Attempt, Outcome, Verifier};
 use async_trait::async_trait;
 use crossdock_core::{
-    Access, Account, Authenticator, CertificateNames, Credentials, Directory, Error, ErrorKind,
-    GUEST, Identity, Login, LoopbackGuest, Name, Secret, Timestamp,
+    Access, Account, Authenticator, CertificateNames, Credentials, DelayedLogin, Directory, Error,
+    ErrorKind, GUEST, Identity, Login, LoopbackGuest, Name, Secret, Timestamp,
 };
 use parking_lot::RwLock;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -276,6 +276,14 @@ impl Authenticator for Logins {
 
     fn access_of(&self, user: &str) -> Access {
         LoopbackGuest.access_of(user)
+    }
+
+    fn delayed(&self, max: usize) -> (usize, Vec<DelayedLogin>) {
+        self.verifier.delayed(max)
+    }
+
+    fn end_delay(&self, user: &str) -> usize {
+        self.verifier.end_delay(user)
     }
 }
 

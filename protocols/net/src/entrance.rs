@@ -1,8 +1,9 @@
 //! Where a connection came in, and what it says of itself there.
 
+use crate::Lost;
 use crossdock_core::{
     Broker, CertificateNames, Credentials, Error, ErrorKind, Identity, Login, Name,
-    PeerCertificate, RefusedLogin, San,
+    PeerCertificate, RefusedLogin, San, Unfinished,
 };
 use std::sync::OnceLock;
 
@@ -51,6 +52,17 @@ impl Entrance {
             });
         }
         checked
+    }
+
+    /// Counts a peer that was lost before its login was complete. That the broker begins to stop is not the peer's
+    /// doing.
+    pub fn note_lost(&self, broker: &Broker, lost: &Lost) {
+        let why = match lost {
+            Lost::StoppedInLogin => return,
+            Lost::LoginTooLong => Unfinished::TooSlow,
+            _ => Unfinished::Left,
+        };
+        broker.note_unfinished_login((&self.listener, self.protocol), why, &self.peer);
     }
 
     /// What the peer's certificate says who it is, for a client that presents nothing else than `user`, or no name.

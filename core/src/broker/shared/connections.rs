@@ -1,6 +1,7 @@
 //! The registry: every open connection, from its login until it has left. Nothing is in it but what is open, and its
 //! lock is taken when a connection comes or goes and when somebody looks, never for a message.
 
+use super::busiest::{Busiest, BusiestLately};
 use crate::broker::vhost::connection::{Connection, DeliveredTotals, LaneTotals};
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::sizes::SizeTotals;
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// The connections of a broker.
 #[derive(Debug, Default)]
@@ -19,6 +21,43 @@ pub struct Connections {
     gone: Mutex<BTreeMap<Name, ProtocolTotals>>,
     /// Connections that listeners turned away, by reason: those words are the listeners', so there are few.
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    /// Clients that were lost before their login was complete, by listener, protocol and why: those are the
+    /// configuration's and the adapters', so there are few.
+    unfinished: Mutex<BTreeMap<(Name, Name, Unfinished), u64>>,
+    /// Whose connections come most, of late.
+    busiest: Mutex<Busiest>,
+}
+
+/// Why a login was not completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unfinished {
+    /// The client went away.
+    Left,
+    /// It took longer than it may.
+    TooSlow,
+}
+
+impl Unfinished {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Left, Self::TooSlow];
+
+    /// Its word in the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::TooSlow => "too_slow",
+        }
+    }
+}
+
+/// Clients that were lost before their login was complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedLogin {
+    pub listener: Name,
+    pub protocol: Name,
+    pub why: Unfinished,
+    /// How many since the start.
+    pub count: u64,
 }
 
 /// An open connection, and what tells its task that it has to end.
@@ -72,6 +111,7 @@ impl ProtocolTotals {
 impl Connections {
     /// A client has logged in.
     pub fn enter(&self, connection: &Arc<Connection>, inbox: Weak<Inbox>) {
+        self.came(&connection.origin.user, &connection.origin.peer);
         let open = Open { connection: connection.clone(), inbox };
         self.open.lock().insert(connection.origin.connection, open);
     }
@@ -87,14 +127,57 @@ impl Connections {
         sum.closed += 1;
     }
 
+    /// A connection came, whatever becomes of it. The user is empty where nobody has logged in.
+    pub fn came(&self, user: &str, peer: &str) {
+        if peer.is_empty() {
+            return;
+        }
+        self.busiest.lock().note((user, peer), Instant::now());
+    }
+
+    /// Whose connections came most, of late.
+    pub fn busiest(&self) -> BusiestLately {
+        self.busiest.lock().look(Instant::now())
+    }
+
+    /// A client that speaks `protocol` came to `listener` and was lost before its login was complete; without a `peer`
+    /// it is only made known that this can be.
+    pub fn unfinished(
+        &self,
+        (listener, protocol): (&Name, &str),
+        why: Unfinished,
+        peer: Option<&str>,
+    ) {
+        let of = (listener.clone(), protocol.into(), why);
+        *self.unfinished.lock().entry(of).or_default() += u64::from(peer.is_some());
+        if let Some(peer) = peer {
+            self.came("", peer);
+        }
+    }
+
+    /// How many were lost before their login was complete.
+    pub fn unfinished_logins(&self) -> Vec<UnfinishedLogin> {
+        let all = self.unfinished.lock();
+        let each = all.iter().map(|((listener, protocol, why), count)| UnfinishedLogin {
+            listener: listener.clone(),
+            protocol: protocol.clone(),
+            why: *why,
+            count: *count,
+        });
+        each.collect()
+    }
+
     /// Clients may come that speak this: its sums are shown from now on, which are zero.
     pub fn expect(&self, protocol: &str) {
         self.gone.lock().entry(protocol.into()).or_default();
     }
 
-    /// A listener turned that many connections away.
-    pub fn refused(&self, why: &'static str, count: u64) {
-        *self.refused.lock().entry(why).or_default() += count;
+    /// A listener turned a connection away. Without a `peer` it is only made known that this can be.
+    pub fn refused(&self, why: &'static str, peer: Option<&str>) {
+        *self.refused.lock().entry(why).or_default() += u64::from(peer.is_some());
+        if let Some(peer) = peer {
+            self.came("", peer);
+        }
     }
 
     /// How many connections were turned away, by reason.
@@ -192,9 +275,18 @@ mod tests {
         ["p", "q"].iter().for_each(|protocol| all.expect(protocol));
         let opened = |protocol| all.totals()[protocol].opened;
         assert_eq!((opened("p"), opened("q")), (1, 0));
-        all.refused("full", 0);
-        all.refused("late", 2);
-        all.refused("late", 1);
+        all.refused("full", None);
+        all.refused("late", None);
+        (1..4).for_each(|port| all.refused("late", Some(&format!("10.0.0.1:{port}"))));
         assert_eq!(all.refusals(), [("full", 0), ("late", 3)]);
+        let at = (&"amqp".into(), "p");
+        Unfinished::ALL.into_iter().for_each(|why| all.unfinished(at, why, None));
+        all.unfinished(at, Unfinished::TooSlow, Some("10.0.0.1:4"));
+        let counts: Vec<_> = all.unfinished_logins().iter().map(|o| (o.why, o.count)).collect();
+        assert_eq!(counts, [(Unfinished::Left, 0), (Unfinished::TooSlow, 1)]);
+        // Whatever becomes of a connection, it came.
+        let busiest = all.busiest().by;
+        let (user, address, count) = &busiest[0];
+        assert_eq!((&**user, &**address, *count), ("", "10.0.0.1", 4));
     }
 }

@@ -2,15 +2,17 @@
 //! `session`.
 
 use super::Shared;
+use super::busiest::BusiestLately;
+use super::connections::Unfinished;
 use super::lately::RefusedLately;
 use super::logins::RefusedLogin;
-use crate::auth::{Identity, Login};
+use crate::auth::{DelayedLogin, Identity, Login};
 use crate::broker::door::request::SessionSpec;
 use crate::broker::settings::{LiveSettings, Settings};
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Account, Address, Formats, Timestamp};
+use crate::message::{Account, Address, Formats, Name, Timestamp};
 use crate::rights::Action;
 use std::sync::Arc;
 
@@ -67,6 +69,7 @@ impl Broker {
 
     /// Notes that a login was refused.
     pub fn note_refused_login(&self, login: &RefusedLogin<'_>) {
+        self.0.users.connections.came(login.user, login.peer);
         self.0.users.refused_logins.note(login);
     }
 
@@ -85,10 +88,44 @@ impl Broker {
         self.0.users.connections.expect(protocol);
     }
 
-    /// A listener turned `count` connections away. `why` is a word of a fixed set, in lower case with `_` between its
-    /// parts; with a `count` of 0 it is only made known.
-    pub fn note_refused_connections(&self, why: &'static str, count: u64) {
-        self.0.users.connections.refused(why, count);
+    /// A listener turned a connection of that peer, as far as it is known, away. `why` is a word of a fixed set, in
+    /// lower case with `_` between its parts.
+    pub fn note_refused_connection(&self, why: &'static str, peer: &str) {
+        self.0.users.connections.refused(why, Some(peer));
+    }
+
+    /// Listeners may turn connections away because of that: it is shown, also while it has not happened.
+    pub fn expect_refused_connections(&self, why: &'static str) {
+        self.0.users.connections.refused(why, None);
+    }
+
+    /// A client of that protocol at that listener was lost before its login was complete.
+    pub fn note_unfinished_login(&self, at: (&Name, &str), why: Unfinished, peer: &str) {
+        self.0.users.connections.unfinished(at, why, Some(peer));
+    }
+
+    /// Clients of that protocol come to that listener: those that do not complete their login are shown, also while
+    /// there are none.
+    pub fn expect_unfinished_logins(&self, at: (&Name, &str)) {
+        let connections = &self.0.users.connections;
+        Unfinished::ALL.into_iter().for_each(|why| connections.unfinished(at, why, None));
+    }
+
+    /// Whose connections came most in the last seconds, whatever became of them.
+    pub fn busiest_lately(&self) -> BusiestLately {
+        self.0.users.connections.busiest()
+    }
+
+    /// Names that have to wait before their next try to log in, because too many failed: how many there are, and `max`
+    /// of them, those that wait longest first.
+    pub fn delayed_logins(&self, max: usize) -> (usize, Vec<DelayedLogin>) {
+        self.0.users.delayed_logins(max)
+    }
+
+    /// Lets that name try again at once, wherever it comes from, as if no try had failed. Returns how many addresses it
+    /// was delayed at.
+    pub fn end_login_delay(&self, user: &str) -> usize {
+        self.0.users.end_login_delay(user)
     }
 
     /// True when there is a virtual host of that name.

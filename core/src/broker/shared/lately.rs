@@ -89,13 +89,13 @@ impl Lately {
 }
 
 /// The beginning of a name, as long as is kept.
-fn cut(user: &str) -> &str {
+pub(super) fn cut(user: &str) -> &str {
     let end = (0..=USER_BYTES.min(user.len())).rev().find(|end| user.is_char_boundary(*end));
     end.and_then(|end| user.get(..end)).unwrap_or_default()
 }
 
 /// The address of a peer, without the port.
-fn address(peer: &str) -> &str {
+pub(super) fn address(peer: &str) -> &str {
     peer.rsplit_once(':').map_or(peer, |(address, _)| address)
 }
 

@@ -17,6 +17,7 @@
 
 pub mod administration;
 pub mod background;
+pub mod busiest;
 pub mod clock;
 pub mod connections;
 pub mod handle;
@@ -58,6 +59,8 @@ use users::Users;
 use vhosts::Vhosts;
 
 pub use administration::{Actor, SessionOwner};
+pub use busiest::BusiestLately;
+pub use connections::{Unfinished, UnfinishedLogin};
 pub use handle::Broker;
 pub use lately::RefusedLately;
 pub use logins::RefusedLogin;

@@ -3,7 +3,9 @@
 use super::connections::Connections;
 use super::logins::RefusedLogins;
 use super::vhosts::Vhosts;
-use crate::auth::{Access, Account, Authenticator, Directory, Identity, Login, Secret};
+use crate::auth::{
+    Access, Account, Authenticator, DelayedLogin, Directory, Identity, Login, Secret,
+};
 use crate::broker::accounts::directory::Accounts;
 use crate::broker::accounts::subject::{Subject, Where};
 use crate::broker::door::events::Notice;
@@ -100,6 +102,16 @@ impl Users {
         let identity = self.authenticator.login(login, &known).await?;
         self.logins.fetch_add(1, Ordering::Relaxed);
         Ok(identity)
+    }
+
+    /// Those that have to wait before their next try: how many, and `max` of them.
+    pub fn delayed_logins(&self, max: usize) -> (usize, Vec<DelayedLogin>) {
+        self.authenticator.delayed(max)
+    }
+
+    /// Ends the wait of that name.
+    pub fn end_login_delay(&self, user: &str) -> usize {
+        self.authenticator.end_delay(user)
     }
 
     /// How many logins were let in since the start.

@@ -59,6 +59,20 @@ impl<K: Hash + Eq, V> Aging<K, V> {
         self.old.retain(|_, (_, value)| stays(value));
     }
 
+    /// All entries that are not a lifetime old.
+    pub(crate) fn iter(&self, now: Instant) -> impl Iterator<Item = (&K, &V)> {
+        let lifetime = self.lifetime;
+        let all = self.young.iter().chain(&self.old);
+        let living = all.filter(move |(_, (at, _))| now.saturating_duration_since(*at) < lifetime);
+        living.map(|(key, (_, value))| (key, value))
+    }
+
+    /// Takes out what has one of these keys.
+    pub(crate) fn remove_where(&mut self, mut goes: impl FnMut(&K) -> bool) {
+        self.young.retain(|key, _| !goes(key));
+        self.old.retain(|key, _| !goes(key));
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.young.len() + self.old.len()

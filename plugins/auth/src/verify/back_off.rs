@@ -6,7 +6,8 @@
 //! minutes without a failure, clears it.
 
 use super::aging::Aging;
-use super::origin::{Origin, Source};
+use super::origin::{Origin, Source, UserId};
+use crossdock_core::{DelayedLogin, Name};
 use std::time::{Duration, Instant};
 
 /// The first delay. It doubles with each further failure.
@@ -21,6 +22,9 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 const ENTRIES_MAX: usize = 100_000;
 /// An origin with this many failures, whoever the users were, is served after the others.
 const ORIGIN_FAILURES_DOUBTFUL: u32 = 20;
+
+/// Bytes of the name of somebody who has to wait that are kept, for operators.
+const NAME_BYTES: usize = 64;
 
 /// When a source has to wait, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,8 @@ struct Failures {
     refused_until: Instant,
     /// When all looks of the source at what was right lately are there again; none: it has had none.
     looked: Option<Instant>,
+    /// The name that was tried, while it has to wait or had to before: operators are told.
+    name: Option<Name>,
 }
 
 pub(crate) struct BackOff {
@@ -96,12 +102,16 @@ impl BackOff {
         self.sources.get(source, now).is_some() || of_origin >= ORIGIN_FAILURES_DOUBTFUL
     }
 
-    pub(crate) fn failed(&mut self, source: Source, now: Instant) {
+    pub(crate) fn failed(&mut self, source: Source, name: &str, now: Instant) {
         let before = self.sources.get(&source, now);
         let (before, looked) = before.map_or((0, None), |(_, known)| (known.count, known.looked));
         let count = before.saturating_add(1);
-        let refused_until = now + self.delays.after(count);
-        self.sources.put(source, Failures { count, refused_until, looked }, now);
+        let delay = self.delays.after(count);
+        // A name that begins like that stands for tokens, which nobody has to wait with.
+        let is_shown = !delay.is_zero() && !name.starts_with('\0');
+        let name = is_shown.then(|| cut(name).into());
+        let failures = Failures { count, refused_until: now + delay, looked, name };
+        self.sources.put(source, failures, now);
         let of_origin = self.origins.get(&source.origin, now).map_or(0, |(_, count)| *count);
         self.origins.put(source.origin, of_origin.saturating_add(1), now);
     }
@@ -110,11 +120,40 @@ impl BackOff {
     pub(crate) fn succeeded(&mut self, source: &Source) {
         self.sources.remove(source);
     }
+
+    /// Who has to wait: how many, and `max` of them, those that wait longest first.
+    pub(crate) fn delayed(&self, max: usize, now: Instant) -> (usize, Vec<DelayedLogin>) {
+        let waiting = self.sources.iter(now).filter(|(_, failures)| now < failures.refused_until);
+        let each = waiting.filter_map(|(source, failures)| {
+            Some((failures.refused_until, source, failures, failures.name.as_ref()?))
+        });
+        let mut all: Vec<_> = each.collect();
+        all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.3.cmp(b.3)));
+        let told = all.iter().take(max).map(|(until, source, failures, name)| DelayedLogin {
+            user: (*name).clone(),
+            from: source.origin.to_string().into(),
+            failures: failures.count,
+            left: until.saturating_duration_since(now),
+        });
+        (all.len(), told.collect())
+    }
+
+    /// Clears all sources of a user. Returns how many of them had to wait. Their origins keep their failures.
+    pub(crate) fn end_delay(&mut self, user: &UserId, now: Instant) -> usize {
+        let theirs = self.sources.iter(now).filter(|(source, _)| source.user == *user);
+        let waiting = theirs.filter(|(_, failures)| now < failures.refused_until).count();
+        self.sources.remove_where(|source| source.user == *user);
+        waiting
+    }
+}
+
+/// The beginning of a name, as long as is kept.
+fn cut(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(NAME_BYTES)).unwrap_or(name)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::origin::UserId;
     use super::*;
     use crate::keyed::ProcessKey;
 
@@ -139,11 +178,11 @@ mod tests {
             (BackOff::new(Delays::default(), Instant::now()), Instant::now());
         let bad = source("admin", [127, 0, 0, 1]);
         for _ in 0..4 {
-            back_off.failed(bad, now);
+            back_off.failed(bad, "user", now);
             assert!(!back_off.is_refused(&bad, now));
         }
         for seconds in [1, 2, 4] {
-            back_off.failed(bad, now);
+            back_off.failed(bad, "user", now);
             assert!(back_off.is_refused(&bad, now));
             assert!(!back_off.is_refused(&source("admin", [127, 0, 0, 2]), now));
             assert!(!back_off.is_refused(&source("other", [127, 0, 0, 1]), now));
@@ -159,7 +198,8 @@ mod tests {
         let now = Instant::now();
         let mut back_off = BackOff::new(Delays::default(), now);
         let bad = source("admin", [192, 0, 2, 1]);
-        let five = |back_off: &mut BackOff, now| (0..5).for_each(|_| back_off.failed(bad, now));
+        let five =
+            |back_off: &mut BackOff, now| (0..5).for_each(|_| back_off.failed(bad, "user", now));
         five(&mut back_off, now);
         back_off.succeeded(&bad);
         assert!(!back_off.is_refused(&bad, now) && !back_off.is_doubtful(&bad, now));
@@ -168,7 +208,7 @@ mod tests {
         assert!(back_off.is_doubtful(&bad, nearly));
         let later = now + FORGOTTEN_AFTER;
         assert!(!back_off.is_doubtful(&bad, later));
-        back_off.failed(bad, later);
+        back_off.failed(bad, "user", later);
         assert!(!back_off.is_refused(&bad, later), "failures were remembered for longer");
     }
 
@@ -178,7 +218,7 @@ mod tests {
         let mut back_off = BackOff::new(Delays::default(), now);
         for n in 0..ORIGIN_FAILURES_DOUBTFUL {
             assert!(!back_off.is_doubtful(&source("good", [192, 0, 2, 1]), now));
-            back_off.failed(source(&format!("user-{n}"), [192, 0, 2, 1]), now);
+            back_off.failed(source(&format!("user-{n}"), [192, 0, 2, 1]), "user", now);
         }
         assert!(back_off.is_doubtful(&source("good", [192, 0, 2, 1]), now));
         assert!(!back_off.is_refused(&source("good", [192, 0, 2, 1]), now));
@@ -190,8 +230,44 @@ mod tests {
         let now = Instant::now();
         let mut back_off = BackOff::new(Delays::default(), now);
         for n in 0..u32::try_from(ENTRIES_MAX).expect("small") + 1_000 {
-            back_off.failed(source("user", n.to_be_bytes()), now);
+            back_off.failed(source("user", n.to_be_bytes()), "user", now);
         }
         assert!(back_off.sources.len() <= ENTRIES_MAX && back_off.origins.len() <= ENTRIES_MAX);
+    }
+
+    #[test]
+    fn who_has_to_wait_is_told_and_can_be_let_off() {
+        let now = Instant::now();
+        let mut back_off = BackOff::new(Delays::default(), now);
+        let far = |back_off: &mut BackOff, times| {
+            for _ in 0..times {
+                back_off.failed(source("ann", [10, 0, 0, 1]), "ann", now);
+            }
+        };
+        far(&mut back_off, 4);
+        assert_eq!(back_off.delayed(9, now), (0, Vec::new()), "four are forgiven");
+        far(&mut back_off, 2);
+        let long = "\u{e4}".repeat(100);
+        for _ in 0..5 {
+            back_off.failed(source("other", [10, 0, 0, 2]), &long, now);
+            back_off.failed(source("ann", [10, 0, 0, 3]), "ann", now);
+        }
+        let (count, told) = back_off.delayed(1, now);
+        let expected = DelayedLogin {
+            user: "ann".into(),
+            from: "10.0.0.1".into(),
+            failures: 6,
+            left: Duration::from_secs(2),
+        };
+        assert_eq!((count, told), (3, vec![expected]));
+        assert!(back_off.delayed(9, now).1.iter().all(|one| one.user.len() <= NAME_BYTES));
+        let ann = source("ann", [0; 4]).user;
+        assert_eq!(back_off.end_delay(&ann, now), 2);
+        assert_eq!(back_off.end_delay(&ann, now), 0);
+        assert!(!back_off.is_refused(&source("ann", [10, 0, 0, 1]), now));
+        assert_eq!(back_off.delayed(9, now).0, 1, "the other one waits on");
+        far(&mut back_off, 4);
+        assert_eq!(back_off.delayed(9, now).0, 1, "its failures were forgotten");
+        assert_eq!(back_off.delayed(9, now + Duration::from_secs(1)).0, 0);
     }
 }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Always: a refusal does not tell a wrong password from an unknown user or from back-off, by its text or its time.
-//! Everything that is kept is bounded, and under the process's key: no password and no name. A login that nobody waits
+//! Everything that is kept is bounded, and under the process's key: no password, and no name but of those who have to
+//! wait, which operators are told. A login that nobody waits
 //! for any more is not verified. A guess counts, even if whoever made it does not wait for the answer.
 
 mod aging;
@@ -33,7 +34,7 @@ use back_off::BackOff;
 use bytes::Bytes;
 use check::Check;
 use counts::Counters;
-use crossdock_core::{Error, ErrorKind, Name, Secret};
+use crossdock_core::{DelayedLogin, Error, ErrorKind, Name, Secret};
 use line::{Line, Trust};
 use origin::{Source, UserId};
 use parking_lot::Mutex;
@@ -197,7 +198,7 @@ impl Verifier {
                 }
                 Answer::Wrong => {
                     if is_others {
-                        self.shared.state.lock().back_off.failed(entry.source, now());
+                        self.shared.state.lock().back_off.failed(entry.source, attempt.user, now());
                     }
                     return self.end(wrong, (0, false));
                 }
@@ -234,7 +235,7 @@ impl Verifier {
         let mut state = self.shared.state.lock();
         match outcome {
             Outcome::Accepted | Outcome::Cached => state.back_off.succeeded(&source),
-            Outcome::Wrong | Outcome::Unknown => state.back_off.failed(source, now()),
+            Outcome::Wrong | Outcome::Unknown => state.back_off.failed(source, user, now()),
             Outcome::BackedOff | Outcome::QueueFull | Outcome::Broken => {}
         }
     }
@@ -247,6 +248,18 @@ impl Verifier {
         for flight in state.flights.values_mut().filter(|flight| flight.source.user == user) {
             flight.is_stale = true;
         }
+    }
+
+    /// Who has to wait, because too many tries failed: how many, and `max` of them, those that wait longest first.
+    pub fn delayed(&self, max: usize) -> (usize, Vec<DelayedLogin>) {
+        self.shared.state.lock().back_off.delayed(max, now())
+    }
+
+    /// Lets that user try again at once, from everywhere, as if no try had failed. Returns at how many addresses it had
+    /// to wait.
+    pub fn end_delay(&self, user: &str) -> usize {
+        let user = UserId::of(user, &self.shared.key);
+        self.shared.state.lock().back_off.end_delay(&user, now())
     }
 
     /// How logins ended since the start.

@@ -1,7 +1,8 @@
 //! Where a login comes from, and for whom, as it is kept in tables: of fixed size, and without the name.
 
 use crate::keyed::ProcessKey;
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address, as far as one peer can choose it: a whole IPv4 address, or the first 64 bits of an IPv6 one, because the
 /// others are the peer's own choice (RFC 4291 §2.5.1). An IPv4 address in IPv6's form is the IPv4 address.
@@ -16,6 +17,15 @@ impl From<IpAddr> for Origin {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
             IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::V6(high) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(*high) << 64)),
         }
     }
 }
@@ -48,5 +58,7 @@ mod tests {
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("::ffff:192.0.2.1").to_string(), "192.0.2.1");
+        assert_eq!(of("2001:db8:1:2:ffff::9").to_string(), "2001:db8:1:2::/64");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::check::Right;
 use super::{Attempt, Entry, PairId, Shared, Source, State};
-use super::{Bytes, PASSWORD_BYTES_MAX, PasswordHash, Secret, now};
+use super::{Bytes, Name, PASSWORD_BYTES_MAX, PasswordHash, Secret, now};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub(super) enum Answer {
 pub(super) struct Job {
     pub(super) pair: PairId,
     source: Source,
+    /// The user's name, for operators, in case it has to wait.
+    user: Name,
     password: Secret,
     /// None: nothing can match.
     hashes: Option<Arc<[PasswordHash]>>,
@@ -33,11 +35,13 @@ impl Job {
         let given = &attempt.password.0;
         if given.len() > PASSWORD_BYTES_MAX {
             // Costs what others cost, and is not kept.
-            return Self { pair, source, password: Secret(Bytes::new()), hashes: None };
+            let (user, password) = (attempt.user.clone(), Secret(Bytes::new()));
+            return Self { pair, source, user, password, hashes: None };
         }
         // A copy: what is given may be a piece of a buffer that is much larger.
         let password = Secret(Bytes::copy_from_slice(given));
-        Self { pair, source, password, hashes: attempt.hashes.clone() }
+        let (user, hashes) = (attempt.user.clone(), attempt.hashes.clone());
+        Self { pair, source, user, password, hashes }
     }
 }
 
@@ -91,7 +95,7 @@ impl State {
                     self.remembered.put(job.pair, (job.source.user, right.nth), now());
                 }
             }
-            Answer::Wrong => self.back_off.failed(job.source, now()),
+            Answer::Wrong => self.back_off.failed(job.source, &job.user, now()),
             Answer::BackedOff | Answer::PushedOut | Answer::Broken => {}
         }
         self.answer(&job.pair, answer);

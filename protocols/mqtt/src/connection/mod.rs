@@ -167,7 +167,12 @@ async fn open(
     let context = LoginContext { options, broker: &broker, entrance };
     match login::log_in(&mut line, &context).await {
         Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
-        Err(closing) => refuse(line, &context.entrance, closing).await.map(|()| None),
+        Err(closing) => {
+            if let Closing::Lost(lost) = &closing {
+                context.entrance.note_lost(&broker, lost);
+            }
+            refuse(line, &context.entrance, closing).await.map(|()| None)
+        }
     }
 }
 

@@ -112,16 +112,20 @@ impl Door {
         let report = Report::new(spec.name.clone());
         // What has not happened is shown as 0, so that its first time is seen to be one.
         for word in Refusal::words() {
-            broker.note_refused_connections(word, 0);
+            broker.expect_refused_connections(word);
         }
         let of_messages = spec.protocols.iter().filter(|protocol| !protocol.formats().is_empty());
-        of_messages.for_each(|protocol| broker.expect_protocol(protocol.name()));
+        for protocol in of_messages {
+            broker.expect_protocol(protocol.name());
+            broker.expect_unfinished_logins((&spec.name, protocol.name()));
+        }
         Self { spec, drain, broker, admission, report }
     }
 
     /// A connection ended before its adapter had it.
     pub(super) fn refused(&self, why: Refusal, peer: Option<SocketAddr>, detail: &dyn Display) {
-        self.broker.note_refused_connections(why.word(), 1);
+        let peer_text = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        self.broker.note_refused_connection(why.word(), &peer_text);
         self.report.refused(why, peer, detail);
     }
 

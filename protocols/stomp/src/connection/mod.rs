@@ -124,7 +124,12 @@ async fn open(
             let connection = Connection::new(options, logged_in, (line, decoder));
             Ok(Some(Box::new(connection)))
         }
-        Err(closing) => refuse(line, &context.entrance, closing).await.map(|()| None),
+        Err(closing) => {
+            if let Closing::Lost(lost) = &closing {
+                context.entrance.note_lost(&broker, lost);
+            }
+            refuse(line, &context.entrance, closing).await.map(|()| None)
+        }
     }
 }
 
