@@ -282,6 +282,11 @@ impl Change {
         Self { what, name: name.into(), how, counts }
     }
 
+    /// The files of a listener's TLS have something else in them.
+    pub fn of_certificate(listener: &str) -> Self {
+        Self::new("certificate of listener", listener, How::Changed, Counts::Now)
+    }
+
     /// One line of the log.
     pub fn log(&self) {
         let Self { what, name, how, counts } = self;

@@ -33,13 +33,15 @@ pub struct Port {
 }
 
 impl Port {
-    /// What can change while it is open is as `other` has it, for new connections. True: it has a certificate.
+    /// What can change while it is open is as `other` has it, for new connections. True: its certificate, its key or
+    /// the authorities of its clients are others now.
     pub fn follow(&self, other: &Port) -> bool {
         self.spec.limits.replace(other.spec.limits.limits());
         match (&self.spec.tls, &other.tls) {
             (Some(handle), Some(tls)) => {
+                let is_other = !handle.has(tls);
                 handle.replace(tls.clone());
-                true
+                is_other
             }
             _ => false,
         }

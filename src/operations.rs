@@ -23,8 +23,8 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// What the loop of `serve` is asked to do.
 pub enum Order {
-    /// Read the configuration again; how many changes there were, or every mistake.
-    Reload(oneshot::Sender<Result<usize, Vec<String>>>),
+    /// Read the configuration again; a line for each change, or every mistake.
+    Reload(oneshot::Sender<Result<Vec<String>, Vec<String>>>),
     /// Log from that level on.
     Level(String),
     /// Take no connections, and tell those that are there to end.
@@ -158,7 +158,7 @@ impl Operations for Program {
         }
     }
 
-    async fn reload(&self) -> Result<usize, Vec<String>> {
+    async fn reload(&self) -> Result<Vec<String>, Vec<String>> {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Reload(answer)).await.map_err(|why| vec![why])?;
         answered.await.unwrap_or_else(|_| Err(vec!["the broker is stopping".to_owned()]))

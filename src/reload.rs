@@ -39,8 +39,8 @@ impl Running {
 
     /// Takes over what can be taken over, or logs why nothing is. Cancelled, it has done the whole, a part, or nothing
     /// of it: only a process that ends cancels it.
-    /// Returns how many changes there were, or every mistake.
-    pub async fn reload(&mut self, broker: &Broker) -> Result<usize, Vec<String>> {
+    /// Returns a line for each change, or every mistake.
+    pub async fn reload(&mut self, broker: &Broker) -> Result<Vec<String>, Vec<String>> {
         let (again, before) = (self.again.clone(), self.before.clone());
         // Modules are compiled there, for seconds perhaps.
         let read = tokio::task::spawn_blocking(move || {
@@ -82,7 +82,7 @@ impl Running {
         broker: &Broker,
         loaded: &Loaded,
         new: Plan,
-    ) -> Result<usize, Vec<Mistake>> {
+    ) -> Result<Vec<String>, Vec<Mistake>> {
         let outline = Outline::of(loaded, &new);
         self.outline.check_loss(loaded, &outline)?;
         let mistakes = new.declarations.compare(broker, loaded, &new.settings.objects).await;
@@ -98,11 +98,12 @@ impl Running {
         Ok(self.take_the_rest(broker, loaded, new))
     }
 
-    /// What cannot be refused. How many changes there were.
-    fn take_the_rest(&mut self, broker: &Broker, loaded: &Loaded, new: Plan) -> usize {
+    /// What cannot be refused. A line for each change.
+    fn take_the_rest(&mut self, broker: &Broker, loaded: &Loaded, new: Plan) -> Vec<String> {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
+        let mut certificates = Vec::new();
         for port in &self.plan.ports {
             let found = new.ports.iter().find(|found| found.name == port.name);
             if found.is_some_and(|found| port.follow(found)) {
@@ -110,6 +111,7 @@ impl Running {
                     listener = port.name,
                     "the certificate is read again, for new connections"
                 );
+                certificates.push(Change::of_certificate(&port.name));
             }
         }
         self.plan.protocols.follow(&new.protocols);
@@ -135,8 +137,10 @@ impl Running {
         // So do the connections that come.
         let protocols = self.plan.protocols.clone();
         self.plan = Plan { ports, tokens, protocols, ..new };
-        tracing::info!(changes = changes.len(), "the configuration was read again");
-        changes.len()
+        let all = certificates.iter().chain(&changes).map(ToString::to_string);
+        let all: Vec<String> = all.collect();
+        tracing::info!(changes = all.len(), "the configuration was read again");
+        all
     }
 }
 

@@ -145,7 +145,11 @@ async fn attend(
     }
 }
 
-async fn reload(running: &mut Running, broker: &Broker, ready: &str) -> Result<usize, Vec<String>> {
+async fn reload(
+    running: &mut Running,
+    broker: &Broker,
+    ready: &str,
+) -> Result<Vec<String>, Vec<String>> {
     notify::reloading();
     let done = running.reload(broker).await;
     notify::ready(ready);

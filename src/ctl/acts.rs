@@ -153,9 +153,9 @@ fn bind(order: BindOrder) -> Result<Json, Failure> {
 fn moving(order: MoveOrder) -> Result<Json, Failure> {
     let conditions = order.meant.conditions;
     let is_all = conditions.is_empty();
-    if is_all && !order.yes && !order.dry_run {
-        let why =
-            "there is no --where: every message is meant. Say --yes, or look first with --dry-run";
+    if is_all && order.limit.is_none() && !order.yes && !order.dry_run {
+        let why = "there is no --where and no --limit: every message is meant. Say --yes, or look first with \
+                   --dry-run";
         return Err(Failure::usage(why));
     }
     let asked = json!({
@@ -306,7 +306,14 @@ fn said(path: &str, answer: &Json) -> String {
             count("moved")
         ),
         "log-level" => "set, until the configuration is read again\n".to_owned(),
-        "reload" => format!("the configuration was read again: {} changes\n", count("changes")),
+        "reload" => {
+            let mut lines =
+                format!("the configuration was read again: {} changes\n", count("changes"));
+            for change in texts(answer, "what") {
+                lines.push_str(&format!("  {}\n", change.escape_debug()));
+            }
+            lines
+        }
         "drain" => {
             "no connections are taken any more, and the clients of open ones are asked to close\n"
                 .to_owned()
@@ -325,6 +332,9 @@ fn moved(answer: &Json) -> String {
         true => format!(
             "nothing was moved: {matched} messages are meant, {moved} would move, {left} would stay\n"
         ),
+        false if moved == 0 => {
+            format!("nothing was moved: {matched} messages are meant, {left} stay\n")
+        }
         false => format!("{matched} messages are meant: {moved} were moved, {left} stay\n"),
     };
     let words = match is_dry {
@@ -341,6 +351,13 @@ fn moved(answer: &Json) -> String {
         if field == "to" && count("elsewhere") > 0 {
             lines.push_str(&format!("  {} {word} other addresses\n", count("elsewhere")));
         }
+    }
+    if count("to_routes") > 0 {
+        lines.push_str(&format!(
+            "  {} of them {} content routes, which may fail on them again: crossdock ctl route status\n",
+            count("to_routes"),
+            if is_dry { "would wait for" } else { "wait for" }
+        ));
     }
     if let Some(why) = answer.get("stopped").and_then(Json::as_str) {
         lines.push_str(&format!("stopped before its end: {why}\n"));

@@ -343,7 +343,7 @@ pub struct MoveOrder {
     /// Move nothing: say what would be moved.
     #[arg(long)]
     pub dry_run: bool,
-    /// Without a condition every message is meant: yes.
+    /// Without a condition and a limit every message is meant: yes.
     #[arg(long)]
     pub yes: bool,
     #[arg(long)]

@@ -599,7 +599,7 @@ fn a_move_is_seen_and_stopped_while_it_runs() {
         amqp.publish("", "from", &Properties::persistent(), body.as_bytes());
     }
     amqp.wait_confirms();
-    let part = said(&broker, &["move", "from", "to", "--yes", "--limit", "10"]);
+    let part = said(&broker, &["move", "from", "to", "--limit", "10"]);
     let next = part.lines().last().and_then(|line| line.strip_prefix("there may be more: "));
     let next = next.unwrap_or_else(|| panic!("{part}")).split(' ').collect::<Vec<&str>>();
     let data = broker.data_dir();

@@ -499,6 +499,9 @@ macro_rules! plain {
 plain!(DrainAll, "broker drained", drain);
 plain!(Shutdown, "broker stopped", shutdown);
 
+/// Changes of the configuration that are named in an answer; the log has all of them.
+const CHANGES_NAMED_MAX: usize = 100;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {}
@@ -514,6 +517,7 @@ impl Act for Reload {
     async fn run(self, view: &View) -> Result<Json, Refusal> {
         let changes = view.common.operations.reload().await;
         let changes = changes.map_err(|mistakes| Refusal::conflict(mistakes.join("\n")))?;
-        Ok(json!({ "changes": changes }))
+        let named: Vec<&String> = changes.iter().take(CHANGES_NAMED_MAX).collect();
+        Ok(json!({ "changes": changes.len(), "what": named }))
     }
 }

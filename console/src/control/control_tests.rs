@@ -73,7 +73,7 @@ impl Operations for Noted {
         Ok(())
     }
 
-    async fn reload(&self) -> Result<usize, Vec<String>> {
+    async fn reload(&self) -> Result<Vec<String>, Vec<String>> {
         Err(vec!["one".to_owned(), "two".to_owned()])
     }
 

@@ -150,7 +150,7 @@ fn death(death: &Death) -> Json {
     })
 }
 
-/// Messages that are to be moved. Without conditions all of them are meant, which `all` has to say.
+/// Messages that are to be moved. Without conditions and a limit all are meant, which `all` has to say.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MoveMessages {
@@ -180,8 +180,9 @@ impl MoveMessages {
             _ => return Err(Refusal::bad("messages are moved to a queue, or to their origins")),
         };
         let filter = Filter::parse(self.conditions.iter().map(String::as_str))?;
-        if filter.is_all() && !self.all && !self.dry_run {
-            let why = "there is no condition: every message is meant, which has to be said";
+        if filter.is_all() && self.limit.is_none() && !self.all && !self.dry_run {
+            let why =
+                "there is no condition and no limit: every message is meant, which has to be said";
             return Err(Refusal::bad(why));
         }
         Ok(MoveOrder {
@@ -241,6 +242,7 @@ fn report_of(report: &MoveReport, is_dry: bool) -> Json {
         "left": report.left,
         "to": to,
         "elsewhere": elsewhere,
+        "to_routes": report.to_routes,
         "stayed": refused.map(|(why, count)| (why.to_string(), json!(count))).collect::<Map<_, _>>(),
     });
     let Some(object) = shown.as_object_mut() else { return shown };

@@ -147,8 +147,8 @@ pub trait Operations: Send + Sync {
     /// Changes what is logged until the configuration is read again: error, warn, info, debug or trace.
     async fn set_log_level(&self, level: &str) -> Result<(), String>;
 
-    /// Has the configuration read again; how many changes there were, or every mistake in it.
-    async fn reload(&self) -> Result<usize, Vec<String>>;
+    /// Has the configuration read again; a line for each change, or every mistake in it.
+    async fn reload(&self) -> Result<Vec<String>, Vec<String>>;
 
     /// Takes no new connections, and tells those that are there to end.
     async fn drain(&self) -> Result<(), String>;

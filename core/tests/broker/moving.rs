@@ -187,6 +187,7 @@ async fn dead_letters_go_back_to_where_they_were_published() {
         let Some(Value::Map(said)) = fields.header("mq.redriven") else { panic!("{fields:?}") };
         let said = |name: &str| said.iter().find(|(n, _)| &**n == name).expect("said").1.clone();
         assert_eq!((said("from"), said("count")), (Value::text("dead"), Value::I64(round)));
+        assert_eq!(said("key"), Value::text("a/b"), "as people read it");
         let Value::List(deaths) = said("deaths") else { panic!("no list") };
         assert_eq!(deaths.len(), 1);
     }
@@ -331,11 +332,21 @@ async fn what_a_route_failed_on_goes_back_through_the_route() {
     assert_eq!((c.ready("dead-letters"), c.ready("out")), (1, 0));
     let order = MoveOrder::new("dead-letters", MoveTo::Origin);
     let report = move_all(&mut c, &order).await;
-    // The route has its turn again, and fails again: that leads back to where the message is.
+    // The route has its turn again, and fails again: it would only be a dead letter once more.
     assert_eq!((report.moved, report.left), (0, 1), "{report:?}");
-    assert!(report.refused[0].0.contains("leads back"), "{report:?}");
+    assert_eq!(&*report.refused[0].0, "content route 'r' failed on it again: it is bad");
+    // Wherever the dead letter is by now: it is not said to have been moved to where it did not come.
+    c.declare(QueueSpec::durable("repair")).await;
+    assert_eq!(move_all(&mut c, &MoveOrder::new("dead-letters", to("repair"))).await.moved, 1);
+    let from_repair = MoveOrder::new("repair", MoveTo::Origin);
+    for dry_run in [true, false] {
+        let report = move_all(&mut c, &MoveOrder { dry_run, ..from_repair.clone() }).await;
+        assert_eq!((report.moved, report.left), (0, 1), "{report:?}");
+        assert!(report.refused[0].0.contains("failed on it again"), "{report:?}");
+    }
+    assert_eq!((c.ready("repair"), c.ready("dead-letters")), (1, 0));
     stage.broker.change_routes(Vec::new()).await.expect("no routes");
-    let report = move_all(&mut c, &order).await;
+    let report = move_all(&mut c, &from_repair).await;
     assert_eq!(report.destinations, [(topic("in/a"), 1)], "{report:?}");
     assert_eq!(content(&mut c, "out").await, ["bad"]);
     let message = first(&mut c, "out").await;
@@ -457,4 +468,95 @@ async fn nothing_is_moved_into_a_queue_that_is_exclusive_to_another_connection()
     fill(&mut owner, "mine", 0..3).await;
     let report = move_all(&mut owner, &MoveOrder::new("mine", to("theirs"))).await;
     assert_eq!(report.moved, 3, "its own connection may");
+}
+
+/// A queue that was named when the message was published may be another connection's by now.
+#[tokio::test]
+async fn nothing_goes_back_into_a_queue_that_is_exclusive_to_another_connection() {
+    let stage = Stage::new().await;
+    let (mut c, mut owner) = (stage.client().await, stage.client().await);
+    c.declare(QueueSpec::durable("dead")).await;
+    let exclusive = QueueSpec { life: Life::Exclusive, ..dead_lettering("theirs", "dead", &[]) };
+    owner.declare(exclusive).await;
+    fill(&mut owner, "theirs", 0..2).await;
+    owner.consume("theirs", 10, true).await;
+    let got = owner.take(2).await;
+    owner.settle(&got, Outcome::Rejected { reason: None });
+    until("they are dead", || c.ready("dead") == 2).await;
+    let order = MoveOrder::new("dead", MoveTo::Origin);
+    for dry_run in [true, false] {
+        let report = move_all(&mut c, &MoveOrder { dry_run, ..order.clone() }).await;
+        assert_eq!((report.moved, report.left), (0, 2), "{report:?}");
+        assert!(report.refused[0].0.contains("locked queue 'theirs'"), "{report:?}");
+    }
+    assert_eq!(move_all(&mut owner, &order).await.moved, 2, "its own connection may");
+    assert_eq!(bodies(&owner.take(2).await), numbers(0..2));
+    balances(&stage);
+}
+
+/// It has its turn later.
+struct Queued;
+
+impl Transform for Queued {
+    fn name(&self) -> &str {
+        "queued"
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::Queued
+    }
+
+    fn wants(&self, _: &Message, _: &Formats) -> bool {
+        true
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::Down("it has no module".into())
+    }
+
+    fn apply(
+        &self,
+        _: &Message,
+        _: u32,
+        _: &Formats,
+        _: &mut Vec<Message>,
+    ) -> Result<Verdict, StepFailure> {
+        Ok(Verdict::Pass)
+    }
+}
+
+/// What waits for a route can be looked at, by operators alone, and by nobody taken away from it.
+#[tokio::test]
+async fn operators_look_into_the_queue_of_a_route_and_take_nothing_out_of_it() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("dead")).await;
+    c.declare(dead_lettering("work", "dead", &[])).await;
+    c.bind(TOPICS, "in/#", "work").await;
+    c.durable(topic("in/a"), "rejected").await;
+    c.consume("work", 10, true).await;
+    let got = c.take(1).await;
+    c.settle(&got, Outcome::Rejected { reason: None });
+    until("it is dead", || c.ready("dead") == 1).await;
+    let watches = vec![Watch::Exchange(TOPICS.into(), "in/#".into())];
+    let route = ContentRoute::new("slow".into(), watches, Mode::Divert, Arc::new(Queued));
+    stage.broker.change_routes(vec![route]).await.expect("it starts");
+    c.durable(topic("in/a"), "waits").await;
+    let spec = SessionSpec::anonymous("/", Origin::default(), Identity::unlimited("operator"));
+    let mut operator = stage.broker.operator_session(&spec).expect("opens");
+    let all = Filter::all();
+    let page = operator.peek("route/slow", Cursor::START, 10, &all).await.expect("a page");
+    assert_eq!(page.messages.iter().map(|m| &m.message.body()[..]).collect::<Vec<_>>(), [b"waits"]);
+    let refused = c.session.peek("route/slow", Cursor::START, 10, &all).await.map(|_| ());
+    assert_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::Refused));
+    let order = MoveOrder::new("route/slow", to("dead"));
+    let why = operator.move_messages(&order).await.expect_err("the route has it");
+    assert!(why.detail().contains("crossdock ctl route drain slow"), "{why}");
+    assert!(operator.purge("route/slow").await.is_err());
+    assert!(operator.delete_queue("route/slow", false, false).await.is_err());
+    // What goes back by way of the route is moved, and may fail there still.
+    let report = move_all(&mut c, &MoveOrder::new("dead", MoveTo::Origin)).await;
+    assert_eq!((report.moved, report.to_routes), (1, 1), "{report:?}");
+    assert_eq!(stage.broker.route_status()[0].waiting, 2);
+    balances(&stage);
 }

@@ -105,7 +105,17 @@ fn a_certificate_that_ends_is_told_before_and_after() {
         let file = |which: &str| house.path().join(format!("{which}{name}.pem"));
         fs::copy(file("long"), file("short")).expect("ours");
     }
-    let log = house.read_again();
+    let data = house.broker.data_dir();
+    let reload = || {
+        let words = ["ctl", "reload", "--data-dir", &data.to_string_lossy()];
+        let output = crossdock(&words).output().expect("the binary is there");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let told = reload();
+    assert!(told.contains(": 1 changes\n"), "{told}");
+    assert!(told.contains("certificate of listener 'secure' is changed"), "{told}");
+    assert!(reload().contains(": 0 changes\n"), "the second time there is nothing new");
+    let log = house.broker.log();
     assert!(log.contains("the certificate is read again"), "{log}");
     let (code, screen) = status(&house);
     assert_eq!(code, Some(0), "{screen}");

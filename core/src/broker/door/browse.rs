@@ -105,6 +105,9 @@ pub struct MoveReport {
     /// [`DESTINATIONS_MAX`](MoveReport::DESTINATIONS_MAX) addresses are in `elsewhere`.
     pub destinations: Vec<(Address, u64)>,
     pub elsewhere: u64,
+    /// How many of those that were moved went into the queue of a content route, which has its turn later and may fail
+    /// on them again.
+    pub to_routes: u64,
     /// Why messages stayed, and how many for each reason; the last reason may be "others".
     pub refused: Vec<(Arc<str>, u64)>,
     /// Where to go on, when it ended before it had seen all: the limit was reached, or it was stopped.

@@ -7,7 +7,7 @@ use crate::broker::door::names::check_new;
 use crate::broker::operations::ops::Ops;
 use crate::broker::shared::identifiers::Identifiers;
 use crate::broker::turn::removal;
-use crate::broker::vhost::content_path::is_route_queue;
+use crate::broker::vhost::content_path::{QUEUES, is_route_queue};
 use crate::broker::vhost::host::reserved_queue;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::queue::Queue;
@@ -43,6 +43,7 @@ impl Session {
     /// The queues in front of content routes are for no client, by no verb.
     fn check_name(&self, name: &str) -> Result<(), Error> {
         match is_route_queue(name) && !self.status.internal {
+            true if self.status.is_operators => Err(routes_queue(name)),
             true => Err(reserved_queue(name)),
             false => Ok(()),
         }
@@ -90,6 +91,16 @@ impl Session {
 
     pub(super) fn own_queue_named(&self, name: &str) -> Result<Arc<Queue>, Error> {
         self.check_name(name)?;
+        let queue = self.vhost.queue(name)?;
+        self.check_owner(&queue)?;
+        Ok(queue)
+    }
+
+    /// A queue that is looked into: operators look into those of content routes, too.
+    pub(super) fn looked_into(&self, name: &str) -> Result<Arc<Queue>, Error> {
+        if !self.status.is_operators {
+            return self.own_queue_named(name);
+        }
         let queue = self.vhost.queue(name)?;
         self.check_owner(&queue)?;
         Ok(queue)
@@ -302,6 +313,18 @@ impl Session {
         self.flush_all().await;
         self.arrived().await
     }
+}
+
+/// What an operator is told who would change the queue of a content route: what waits there has been taken from its
+/// publisher on the promise that the route has its turn.
+fn routes_queue(name: &str) -> Error {
+    let route = name.strip_prefix(QUEUES).unwrap_or_default();
+    refused(format!(
+        "queue '{name}' is where content route '{route}' works, which only takes messages out of it itself: \
+         nothing was changed. crossdock ctl peek {name} looks into it, crossdock ctl show route {route} says \
+         why they wait; once the route is not configured any more, crossdock ctl route drain {route} moves \
+         them on"
+    ))
 }
 
 pub(super) fn status(queue: &Queue) -> QueueStatus {

@@ -12,7 +12,7 @@ use super::peek::read_absent;
 use super::state::Session;
 use crate::broker::door::browse::{MoveOrder, MoveReport, MoveTo};
 use crate::broker::turn::context::Context;
-use crate::broker::turn::redrive::{Try, origin_of, redriven};
+use crate::broker::turn::redrive::{Try, Went, origin_of, redriven};
 use crate::broker::vhost::queue::Queue;
 use crate::error::{Error, ErrorKind};
 use crate::log::Offset;
@@ -63,10 +63,13 @@ impl Move<'_> {
     }
 
     /// One of those that are meant went there, or stays.
-    fn note(&mut self, went: Result<Address, Arc<str>>) {
+    fn note(&mut self, went: Result<(Address, Went), Arc<str>>) {
         self.report.matched += 1;
         match went {
-            Ok(to) => self.report.add_moved(&to),
+            Ok((to, went)) => {
+                self.report.add_moved(&to);
+                self.report.to_routes += u64::from(went == Went::ToRoute);
+            }
             Err(why) => self.report.add_refused(&why),
         }
     }
@@ -229,6 +232,12 @@ impl Session {
                 origin_of(context, message).ok_or("it never died, so it has no origin")?
             }
         };
+        if to.is_queue() {
+            // Its owner's alone, as for a move that names it.
+            let queue = self.vhost.queue(std::str::from_utf8(to.key.bytes()).unwrap_or_default());
+            let theirs = queue.ok().map_or(Ok(()), |queue| self.check_owner(&queue));
+            theirs.map_err(|why| Arc::from(why.detail()))?;
+        }
         self.check_write(&to).map_err(|why| Arc::from(why.detail()))?;
         Ok(to)
     }
@@ -248,7 +257,8 @@ impl Session {
             }
             let asked = becomes.and_then(|message| {
                 let went = self.turn.move_to(context, &message, queue, Try::Ask);
-                went.map(|()| message.address().clone()).map_err(|why| why.detail().into())
+                went.map(|went| (message.address().clone(), went))
+                    .map_err(|why| why.detail().into())
             });
             moving.note(asked);
         }
@@ -281,8 +291,8 @@ impl Session {
                 continue;
             }
             let went = becomes.and_then(|message| {
-                self.move_one(context, queue, &message, &mut moving.full)?;
-                Ok(message.address().clone())
+                let went = self.move_one(context, queue, &message, &mut moving.full)?;
+                Ok((message.address().clone(), went))
             });
             if went.is_ok() {
                 moved.push(offset)
@@ -305,7 +315,7 @@ impl Session {
         queue: &Queue,
         message: &Message,
         full: &mut HashSet<Address>,
-    ) -> Result<(), Arc<str>> {
+    ) -> Result<Went, Arc<str>> {
         let address = message.address();
         if full.contains(address) {
             return Err(no_room(address));

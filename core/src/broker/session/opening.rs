@@ -51,7 +51,9 @@ impl Broker {
     /// them, and is checked and limited as a client's otherwise. Publishes are held back as a client's, until
     /// [`Session::close`]: ask [`Broker::look_at_node`] before.
     pub fn operator_session(&self, spec: &SessionSpec) -> Result<Session, Error> {
-        open(self, spec, Whose::Operator).map(|(session, _)| session)
+        let (mut session, _) = open(self, spec, Whose::Operator)?;
+        session.status.is_operators = true;
+        Ok(session)
     }
 
     /// Opens a session of the program itself: it is nobody's connection, and never held back.

@@ -74,7 +74,7 @@ impl Session {
         let mut room = PEEK_BYTES_MAX;
         loop {
             self.check_queue(Action::Read, queue)?;
-            let queue = self.own_queue_named(queue)?;
+            let queue = self.looked_into(queue)?;
             let shared = self.shared();
             let scan = Scan {
                 only_ready: false,

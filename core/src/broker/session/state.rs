@@ -53,6 +53,8 @@ pub(super) struct Status {
     pub resumed: bool,
     /// Of the broker itself: never held back.
     pub internal: bool,
+    /// An operator's: it may look at what is the broker's own.
+    pub is_operators: bool,
     /// The client was told that publishing is held back.
     pub told_blocked: bool,
     /// The last flush left publishes for the next one, so that others have their turn.

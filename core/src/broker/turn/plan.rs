@@ -11,7 +11,7 @@ use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
 use crate::broker::vhost::route_counters::RouteEvent;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Message, Onward};
-use crate::transform::FailureKind;
+use crate::transform::{FailureKind, StepFailure};
 use std::sync::Arc;
 
 /// A message and where it goes, once all of its plan may happen.
@@ -119,6 +119,14 @@ impl<'a> Plan<'a> {
         for (path, event) in self.events.drain(..) {
             path.counters.note(&path.route.name, event, self.context.now);
         }
+    }
+
+    /// A route gave the input up: it becomes a dead letter. Which one, and why.
+    pub(super) fn dead_lettered(&self) -> Option<(&ContentPath, &StepFailure)> {
+        self.events.iter().find_map(|(path, event)| match event {
+            RouteEvent::DeadLettered(last) => Some((&**path, &last.failure)),
+            _ => None,
+        })
     }
 
     /// The route that sends something to that queue; without one, the first that the input met.

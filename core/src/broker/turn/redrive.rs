@@ -68,7 +68,7 @@ fn earlier_origin(fields: &Fields) -> Option<Address> {
     let exchange: Name = lookup(said, "exchange")?.as_str()?.into();
     match lookup(said, "key")? {
         Value::Bytes(key) => Some(Address::new(exchange, Key::new(key.clone()))),
-        _ => None,
+        key => Some(Address::new(exchange, Key::from(key.as_str()?))),
     }
 }
 
@@ -113,7 +113,7 @@ fn history(context: Context<'_>, message: &Message, from: &Name) -> Value {
     ];
     if let Some(origin) = origin_of(context, message) {
         said.push(("exchange".into(), Value::Text(origin.exchange.clone())));
-        said.push(("key".into(), Value::Bytes(origin.key.detached().bytes().clone())));
+        said.push(("key".into(), key_of(&origin)));
     }
     if meta.hops > 0 {
         said.push(("hops".into(), Value::I64(i64::from(meta.hops))));
@@ -130,6 +130,14 @@ fn history(context: Context<'_>, message: &Message, from: &Name) -> Value {
         );
     }
     Value::Map(said)
+}
+
+/// Keys are text, but for some that clients of AMQP made up.
+fn key_of(origin: &Address) -> Value {
+    match std::str::from_utf8(origin.key.bytes()) {
+        Ok(text) => Value::text(text),
+        Err(_) => Value::Bytes(origin.key.detached().bytes().clone()),
+    }
 }
 
 /// How often it was moved before.
@@ -154,6 +162,15 @@ fn timestamp(at: Timestamp) -> Value {
     Value::Timestamp(i64::try_from(at.0).unwrap_or(i64::MAX))
 }
 
+/// Where a message went that was moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Went {
+    /// To all that keep what its address leads to.
+    There,
+    /// Into the queue of a content route, which has its turn later, and may fail on it.
+    ToRoute,
+}
+
 /// Whether something is done, or only found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Try {
@@ -163,7 +180,8 @@ pub enum Try {
 
 impl Turn {
     /// Takes a message to where its address leads, as a publish would, and to all of that or nothing: an error says why
-    /// none of it happens. It does not go back to `source`, and not to subscribers alone who get it now or never.
+    /// none of it happens. It does not go back to `source`, not to subscribers alone who get it now or never, and not
+    /// to where a content route sends it that fails on it now.
     /// Nothing is appended before the turn runs.
     pub fn move_to(
         &mut self,
@@ -171,7 +189,7 @@ impl Turn {
         message: &Message,
         source: &Queue,
         how: Try,
-    ) -> Result<(), Error> {
+    ) -> Result<Went, Error> {
         let address = message.address();
         let fields = || message.fields_for_once(&context.shared.formats).into_owned();
         let decoded = std::cell::OnceCell::new();
@@ -180,18 +198,28 @@ impl Turn {
         let mut plan = Plan::new(context, false);
         let followed = plan.follow(message, &route).map_err(|obstacle| obstacle.error);
         let possible = followed
+            .and_then(|()| is_processed(&plan))
             .and_then(|()| is_kept(&plan, address, source.id))
             .and_then(|()| self.admits(&plan, true).map_err(|obstacle| obstacle.error));
+        let went = if plan.fed.is_empty() { Went::There } else { Went::ToRoute };
         if possible.is_err() || how == Try::Ask {
             plan.undo();
-            return possible;
+            return possible.map(|()| went);
         }
         if let Some(exchange) = &route.exchange {
             self.published.passed(exchange, true);
         }
         self.carry_out(context, plan);
-        Ok(())
+        Ok(went)
     }
+}
+
+/// No content route fails on it at once: it would only be a dead letter once more.
+fn is_processed(plan: &Plan<'_>) -> Result<(), Error> {
+    let Some((path, fault)) = plan.dead_lettered() else { return Ok(()) };
+    let (route, text) = (&path.route.name, &fault.text);
+    let why = format!("content route '{route}' failed on it again: {text}");
+    Err(Error::new(ErrorKind::Unroutable, why))
 }
 
 /// Somebody keeps it, and not the queue that it is in.

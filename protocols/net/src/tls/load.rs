@@ -10,6 +10,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
+use sha1::{Digest, Sha1};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -71,7 +72,7 @@ impl fmt::Display for TlsMistake {
 
 /// Loads the files of a listener's TLS. An error has every mistake, warnings among them; warnings alone are no error.
 pub fn load(settings: &TlsSettings) -> Result<TlsConfig, Vec<TlsMistake>> {
-    let mut mistakes = Mistakes { found: Vec::new(), read: Vec::new() };
+    let mut mistakes = Mistakes { found: Vec::new(), read: Vec::new(), contents: Sha1::new() };
     let provider = Arc::new(ring::default_provider());
     let chain = mistakes.certificates(certificate(settings));
     let key = mistakes.key(key(settings));
@@ -87,6 +88,7 @@ pub fn load(settings: &TlsSettings) -> Result<TlsConfig, Vec<TlsMistake>> {
         Ok(server) => Ok(TlsConfig {
             server: Arc::new(server),
             certificates: mistakes.read,
+            contents: mistakes.contents.finalize().into(),
             warnings: mistakes.found,
         }),
         Err(reason) => {
@@ -149,6 +151,8 @@ struct Mistakes {
     found: Vec<TlsMistake>,
     /// Every certificate that was read.
     read: Vec<CertificateTime>,
+    /// Of all files, to find out whether they have changed.
+    contents: Sha1,
 }
 
 impl Mistakes {
@@ -163,7 +167,10 @@ impl Mistakes {
     }
 
     fn read(&mut self, file: Origin<'_>) -> Option<Vec<u8>> {
-        let read = fs::read(file.file);
+        let read = fs::read(file.file).inspect(|bytes| {
+            self.contents.update(bytes.len().to_le_bytes());
+            self.contents.update(bytes);
+        });
         read.map_err(|error| {
             self.add(TlsMistakeKind::Unreadable, file, format!("cannot be read: {error}"))
         })

@@ -71,6 +71,8 @@ pub struct TlsConfig {
     pub certificates: Vec<CertificateTime>,
     /// What is wrong without being in the way: to be shown to the operator.
     pub warnings: Vec<TlsMistake>,
+    /// Stands for all that was in its files.
+    contents: [u8; 20],
 }
 
 /// The TLS of a listener while it runs. Clones are the same handle.
@@ -86,6 +88,11 @@ impl TlsHandle {
     /// From now on new connections are served with this. Open ones go on with what they began with.
     pub fn replace(&self, config: TlsConfig) {
         self.0.store(Arc::new(config));
+    }
+
+    /// Whether new connections are served with what that configuration has read from its files.
+    pub fn has(&self, config: &TlsConfig) -> bool {
+        self.0.load().contents == config.contents
     }
 
     /// The certificates that new connections are served with, and those of the authorities of clients.
