@@ -3,9 +3,10 @@
 
 use crate::config::{Argument, Loaded, Mistake, suggestion, values};
 use crate::fit::own_queue;
+use crate::wiring::SESSION_QUEUES;
 use crossdock_core::{
-    Bind, BindTarget, Broker, Error, ExchangeSpec, Identity, Key, Kind, NAME_BYTES_MAX,
-    ObjectLimits, Origin, QueueSpec, RESERVED_NAMES, Session, SessionSpec,
+    Bind, BindTarget, Broker, Error, ExchangeSpec, Identity, Key, Kind, NAME_BYTES_MAX, Name,
+    ObjectLimits, Origin, QueueSpec, Session, SessionSpec, check_new,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -312,10 +313,8 @@ fn check_name<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), St
 /// An error when neither clients nor the configuration may declare a queue of that name.
 pub fn may_be_a_queue(name: &str) -> Result<(), String> {
     own_queue(name)?;
-    match name.starts_with(RESERVED_NAMES) {
-        true => Err(format!("names that begin with '{RESERVED_NAMES}' are the broker's")),
-        false => Ok(()),
-    }
+    let of_sessions = [Name::from(SESSION_QUEUES)];
+    check_new("queue", name, &of_sessions).map_err(|why| why.detail().to_owned())
 }
 
 fn may_be_an_exchange(spec: &ExchangeSpec, predeclared: &[ExchangeSpec]) -> Result<(), String> {
@@ -328,10 +327,7 @@ fn may_be_an_exchange(spec: &ExchangeSpec, predeclared: &[ExchangeSpec]) -> Resu
             }
             None => Ok(()),
         },
-        None if name.starts_with(RESERVED_NAMES) => {
-            Err(format!("names that begin with '{RESERVED_NAMES}' are the broker's"))
-        }
-        None => Ok(()),
+        None => check_new("exchange", name, &[]).map_err(|why| why.detail().to_owned()),
     }
 }
 
@@ -378,6 +374,23 @@ mod tests {
         let expected =
             ["4:1 queue[1].name: 'a' stands twice", "10:1 exchange[1].name: 'a' stands twice"];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_name_that_no_client_may_give_is_a_mistake() {
+        let found = mistakes(
+            "[[queue]]\nname = \"mqtt/device\"\n[[queue]]\nname = \"amq.q\"\n\
+             [[queue]]\nname = \"route/r\"\n[[exchange]]\nname = \"amq.x\"\ntype = \"topic\"\n",
+        );
+        let begins = [
+            "2:1 queue[0].name: queue name 'mqtt/device' begins with 'mqtt/': such a queue comes with",
+            "4:1 queue[1].name: queue name 'amq.q' begins with the reserved prefix 'amq.'",
+            "6:1 queue[2].name: queues named route/",
+            "8:1 exchange[0].name: exchange name 'amq.x' begins with the reserved prefix 'amq.'",
+        ];
+        let is_all = found.len() == begins.len()
+            && found.iter().zip(begins).all(|(found, begin)| found.starts_with(begin));
+        assert!(is_all, "{found:#?}");
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub use broker::{
     QueueStatus, RESERVED_NAMES, RefusedLately, RefusedLogin, Replay, RouteDrained, RouteStatus,
     RouteWaits, Session, SessionEnded, SessionLife, SessionLook, SessionOwner, SessionSpec,
     Settings, Setup, SizeTotals, TopicRules, Unfinished, UnfinishedLogin, Unroutable, VhostTotals,
-    check_sayable,
+    check_new, check_sayable,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};

@@ -44,7 +44,7 @@ pub use door::browse::{
 pub use door::events::{
     Confirm, ConfirmOutcome, Declared, Events, Notice, ObjectCounts, QueueStatus, SessionEnded,
 };
-pub use door::names::{NAME_BYTES_MAX, RESERVED_NAMES, check_sayable};
+pub use door::names::{NAME_BYTES_MAX, RESERVED_NAMES, check_new, check_sayable};
 pub use door::progress::MoveProgress;
 pub use door::request::{
     About, Bind, BindTarget, Consumer, ConsumerSource, LaneId, Memo, OnDetach, ParkId, ParkUntil,

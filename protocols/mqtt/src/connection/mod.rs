@@ -341,8 +341,16 @@ impl<'a> Connection<'a> {
             }
             Notice::Detached { consumer, why } => {
                 tracing::debug!(?consumer, %why, "the broker ended a subscription to a queue");
-                self.subscriptions.detached(consumer);
-                Ok(())
+                let ended = self.subscriptions.detached(consumer);
+                let is_deleted = why.kind() == ErrorKind::NotFound;
+                match ended.and_then(|ended| ended.shared_filter()).filter(|_| is_deleted) {
+                    // MQTT has no word for the end of one subscription. Who comes back joins its group again.
+                    Some(filter) => {
+                        let why = format!("the queue of {filter} was deleted: subscribe again");
+                        Err(Closing::refused(Reason::ADMINISTRATIVE, why))
+                    }
+                    None => Ok(()),
+                }
             }
             // MQTT has no packet for it; publishes simply stay unacknowledged.
             Notice::Blocked(_) => Ok(()),

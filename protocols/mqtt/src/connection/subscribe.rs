@@ -149,11 +149,11 @@ impl Subscriptions {
         self.active.keys().copied()
     }
 
-    /// The broker ended a consumer.
-    pub(super) fn detached(&mut self, consumer: ConsumerId) {
-        if let Some(subscription) = self.active.remove(&consumer) {
-            self.by_filter.remove(&subscription.filter);
-        }
+    /// The broker ended a consumer. Returns its subscription.
+    pub(super) fn detached(&mut self, consumer: ConsumerId) -> Option<QueueSubscription> {
+        let subscription = self.active.remove(&consumer)?;
+        self.by_filter.remove(&subscription.filter);
+        Some(subscription)
     }
 
     fn get(&self, filter: &Bytes) -> Option<&QueueSubscription> {
@@ -435,6 +435,14 @@ fn keeps(spec: &QueueSpec) -> Result<(), Error> {
             let why = "the queue of that name does not keep a group's messages";
             Err(Error::new(ErrorKind::Refused, why))
         }
+    }
+}
+
+impl QueueSubscription {
+    /// Its filter, where it is one of a group's members.
+    pub(super) fn shared_filter(&self) -> Option<String> {
+        let is_shared = self.filter.starts_with(b"$share/");
+        is_shared.then(|| String::from_utf8_lossy(&self.filter).into_owned())
     }
 }
 
