@@ -31,6 +31,7 @@ mod routes;
 mod serve;
 mod show;
 mod tokens;
+mod transform;
 mod user_changes;
 mod users;
 mod vhosts;
@@ -58,6 +59,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+use transform::TransformCommand;
 
 #[global_allocator]
 static ALLOCATOR: crossdock_allocator::Allocator = crossdock_allocator::Allocator;
@@ -110,6 +112,11 @@ enum Command {
     Route {
         #[command(subcommand)]
         command: RouteCommand,
+    },
+    /// Make, try and measure WebAssembly modules for content routes. Needs no broker.
+    Transform {
+        #[command(subcommand)]
+        command: TransformCommand,
     },
     /// Look after users and their rights in a stopped store. Those of the configuration file are changed there.
     User {
@@ -267,6 +274,7 @@ fn command(command: Command, started: Instant) -> ExitCode {
         Command::Route { command: RouteCommand::Drain { route, to, sources } } => {
             drain(&route, to.as_deref(), &sources)
         }
+        Command::Transform { command } => return transform::run(command),
         Command::User { command } => accounts::user(command),
         Command::Session { command } => accounts::session(command),
         Command::Diff { file, sources } => diff(&file, &sources),

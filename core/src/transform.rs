@@ -156,6 +156,34 @@ pub fn source(message: &Message) -> u64 {
     message.source()
 }
 
+/// How a module of a route does, since the route was compiled.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModuleLook {
+    pub name: Arc<str>,
+    /// The first digits of the hash of its content.
+    pub version: Arc<str>,
+    pub calls: u64,
+    /// Instances made so far.
+    pub instances: u64,
+    /// Calls that failed, by kind.
+    pub failed: Vec<(FailureKind, u64)>,
+    /// Calls that took at most 2^i µs, not counting those of the places before; the last place has no end.
+    pub latency: Vec<u64>,
+    /// Time of all calls, in microseconds.
+    pub micros: u64,
+    /// The rest of the longest of its pauses, of which each is for one source.
+    pub paused: Option<Duration>,
+    /// What it counts itself, by name.
+    pub numbers: Vec<(String, Number)>,
+}
+
+/// A number that a module counts itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    Counter(u64),
+    Gauge(f64),
+}
+
 /// A compiled chain of steps. Exactly one verdict per input.
 pub trait Transform: Send + Sync {
     fn name(&self) -> &str;
@@ -165,6 +193,10 @@ pub trait Transform: Send + Sync {
     /// Whether it can work now; asked before each batch of a queued route.
     fn readiness(&self) -> Readiness {
         Readiness::Ready
+    }
+    /// Its modules, in the order of the steps; those that are being compiled or cannot be loaded are left out.
+    fn modules(&self) -> Vec<ModuleLook> {
+        Vec::new()
     }
     /// Runs the steps; outputs are complete messages with their addresses, and their hops as the input's. Blocking when
     /// [`Cost::Queued`]. `attempt` is 0 the first time, and one more after each failure or [`Verdict::Retry`].

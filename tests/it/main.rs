@@ -23,6 +23,7 @@ mod hostile;
 mod limits;
 mod logs;
 mod metrics;
+mod modules;
 mod output;
 mod planted_fault;
 mod restart;

@@ -29,4 +29,4 @@ mod written;
 
 pub use compile::{Mistake, Modules, Surroundings};
 pub use spec::{LimitSpec, OnErrorSpec, RouteSpec, Section};
-pub use wasm::{Host, HostError, ModuleStatus};
+pub use wasm::{Host, HostError};

@@ -4,7 +4,9 @@ use crate::destination::{AddressRules, Destination};
 use crate::draft::Draft;
 use crate::expression::Expression;
 use crate::step::{Outcome, Step, Turn, fault};
-use crossdock_core::transform::{self, Cost, Mode, Readiness, StepFailure, Transform, Verdict};
+use crossdock_core::transform::{
+    self, Cost, Mode, ModuleLook, Readiness, StepFailure, Transform, Verdict,
+};
 use crossdock_core::{Formats, Message};
 use std::sync::Arc;
 
@@ -49,6 +51,10 @@ impl Transform for Route {
             }
         }
         readiness
+    }
+
+    fn modules(&self) -> Vec<ModuleLook> {
+        self.steps.iter().filter_map(Step::module).collect()
     }
 
     fn apply(

@@ -2,9 +2,9 @@
 
 use crate::draft::Draft;
 use crate::expression::Expression;
-use crate::wasm::Slot;
+use crate::wasm::{Module, Slot};
 use crossdock_core::Value;
-use crossdock_core::transform::{FailureKind, Readiness, StepFailure, Verdict};
+use crossdock_core::transform::{FailureKind, ModuleLook, Readiness, StepFailure, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +63,14 @@ impl Step {
         match self {
             Step::Wasm(slot) => slot.readiness(),
             Step::Set(_) | Step::Remove(_) => Readiness::Ready,
+        }
+    }
+
+    /// Its module, if it has one that works.
+    pub(crate) fn module(&self) -> Option<ModuleLook> {
+        match self {
+            Step::Wasm(slot) => slot.module().ok().map(Module::look),
+            Step::Set(_) | Step::Remove(_) => None,
         }
     }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{
-    apply, attempt, bodies, compile, compile_on, compile_when, fault, formats, here, host, message,
+    apply, attempt, bodies, compile, compile_on, compile_when, fault, formats, here, message,
     message_with, route, scratch, sent_by,
 };
 use crossdock_core::transform::{ContentRoute, FailureKind, Readiness, Transform, Verdict};
@@ -119,7 +119,10 @@ fn every_decision_becomes_a_verdict() {
 
 #[test]
 fn outputs_have_addresses_of_their_own() {
-    let route = misbehave(json!({ "to": ["queue:out", "queue:copy"] }));
+    let route = misbehave(json!({
+        "to": ["queue:out", "queue:copy"],
+        "steps": [{ "wasm": MODULE, "destinations": ["topic:#", "queue:q"] }],
+    }));
     let (_, out) = apply(&route, &message("split one topic:x/y=two queue:q=three", &[])).unwrap();
     let shown: Vec<String> = out
         .iter()
@@ -244,8 +247,7 @@ fn the_breaker_stops_calling_a_module_that_fails() {
     for _ in 0..5 {
         assert_eq!(fault(&route, "panic").0, FailureKind::Trap);
     }
-    let status =
-        || host().modules().into_iter().find(|m| &*m.name == "./tests/misbehave.wasm").unwrap();
+    let status = || route.transform.modules().remove(0);
     let before = status();
     assert!(before.paused.is_some());
     let orders = message("calls", &[]);

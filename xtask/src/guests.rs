@@ -19,7 +19,8 @@ struct Guest {
 
 const XML_TO_JSON: Guest = Guest { name: "xml-to-json", kept: "examples/xml-to-json.wasm" };
 const MISBEHAVE: Guest = Guest { name: "misbehave", kept: "transforms/tests/misbehave.wasm" };
-const GUESTS: [&Guest; 2] = [&XML_TO_JSON, &MISBEHAVE];
+const REPORTER: Guest = Guest { name: "reporter", kept: "transforms/tests/reporter.wasm" };
+const GUESTS: [&Guest; 3] = [&XML_TO_JSON, &MISBEHAVE, &REPORTER];
 
 impl Guest {
     fn folder(&self) -> String {

@@ -2,6 +2,7 @@
 
 use super::operations::{CertificateLook, Standing};
 use super::values;
+use crossdock_core::transform::{ModuleLook, Number};
 use crossdock_core::{
     Account, AccountSource, BindingLook, CameBy, ChannelLook, ConnectionLook, ConsumerLook,
     Destination, ExchangeLook, LastFailure, LeftBy, QueueLook, RouteStatus, SessionLife,
@@ -324,6 +325,30 @@ pub fn route(status: &RouteStatus) -> Json {
     put(&mut shown, "last_attempt", waits.last_attempt.as_ref().map(failure));
     put(&mut shown, "no_place", waits.no_place.as_ref().map(|why| json!(&**why)));
     put(&mut shown, "down", waits.down.as_ref().map(|why| json!(&**why)));
+    let modules = Some(&status.modules).filter(|modules| !modules.is_empty());
+    put(&mut shown, "modules", modules.map(|all| all.iter().map(module).collect()));
+    shown
+}
+
+fn module(look: &ModuleLook) -> Json {
+    let failed = look.failed.iter().filter(|(_, count)| *count > 0);
+    let failed = failed.map(|(kind, count)| (kind.as_str().to_owned(), json!(count)));
+    let number = |number: &Number| match number {
+        Number::Counter(sum) => json!(sum),
+        Number::Gauge(value) => json!(value),
+    };
+    let numbers = look.numbers.iter().map(|(name, value)| (name.clone(), number(value)));
+    let mut shown = json!({
+        "name": &*look.name,
+        "version": &*look.version,
+        "calls": look.calls,
+        "mean_us": look.micros.checked_div(look.calls).unwrap_or_default(),
+        "instances": look.instances,
+        "failed": failed.collect::<Map<_, _>>(),
+        "numbers": numbers.collect::<Map<_, _>>(),
+    });
+    let paused = look.paused.map(|rest| json!(rest.as_millis() as u64));
+    put(&mut shown, "paused_ms", paused);
     shown
 }
 

@@ -188,7 +188,9 @@ async fn sums(State(view): State<View>, headers: HeaderMap) -> Response {
         ours::node(&mut page, &node, view.started);
         ours::certificates(&mut page, &view.listeners());
         ours::balance(&mut page, &totals);
-        ours::routes(&mut page, &view.broker.route_status());
+        let routes = view.broker.route_status();
+        ours::routes(&mut page, &routes);
+        ours::modules(&mut page, &routes);
         ours::conversions(&mut page, &view.broker.formats().conversions());
         Ok(page)
     };

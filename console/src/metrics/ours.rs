@@ -1,9 +1,10 @@
 //! What only this broker counts.
 
-use super::text::{Kind, Page};
+use super::text::{Kind, Labels, Page};
 use crate::control::ListenerLook;
 use crate::process::Started;
 use crossdock_core::fate::ConversionTotals;
+use crossdock_core::transform::{ModuleLook, Number};
 use crossdock_core::{CameBy, LeftBy, Name, NodeLook, RouteStatus, VhostTotals};
 use std::collections::BTreeMap;
 
@@ -174,6 +175,78 @@ pub fn routes(page: &mut Page, routes: &[RouteStatus]) {
     for route in routes {
         page.sample(&[("route", &route.name)], route.waiting);
     }
+}
+
+/// Modules of content routes.
+pub fn modules(page: &mut Page, routes: &[RouteStatus]) {
+    let all = || {
+        routes.iter().flat_map(|route| {
+            let numbered = route.modules.iter().enumerate();
+            numbered.map(move |(step, module)| (module_labels(route, step, module), module))
+        })
+    };
+    type Row = (&'static str, Kind, &'static str, fn(&ModuleLook) -> u64);
+    let families: [Row; 3] = [
+        ("calls_total", Kind::Counter, "Messages that a module was called with.", |m| m.calls),
+        ("instances_total", Kind::Counter, "Instances made of a module.", |m| m.instances),
+        ("paused", Kind::Gauge, "1: a module is paused for a source, after failures.", |m| {
+            u64::from(m.paused.is_some())
+        }),
+    ];
+    for (name, kind, help, value) in families {
+        page.family(&format!("crossdock_module_{name}"), kind, help);
+        for (labels, module) in all() {
+            page.sample_of(&labels, value(module));
+        }
+    }
+    page.family("crossdock_module_failures_total", Kind::Counter, "Calls that failed, by kind.");
+    for (labels, module) in all() {
+        for (kind, count) in &module.failed {
+            page.sample_with(&labels, &format!(",kind=\"{}\"", kind.as_str()), *count);
+        }
+    }
+    page.family("crossdock_module_call_seconds", Kind::Histogram, "How long calls took.");
+    for (labels, module) in all() {
+        durations(page, &labels, module);
+    }
+    page.family("crossdock_module_count_total", Kind::Counter, "What modules count themselves.");
+    for (labels, module) in all() {
+        for (name, number) in &module.numbers {
+            if let Number::Counter(sum) = number {
+                page.sample_with(&labels, &format!(",name=\"{name}\""), sum);
+            }
+        }
+    }
+    page.family("crossdock_module_gauge", Kind::Gauge, "What modules set themselves.");
+    for (labels, module) in all() {
+        for (name, number) in &module.numbers {
+            if let Number::Gauge(value) = number {
+                page.sample_with(&labels, &format!(",name=\"{name}\""), value);
+            }
+        }
+    }
+}
+
+/// A module may stand in several steps of a route.
+fn module_labels(route: &RouteStatus, step: usize, module: &ModuleLook) -> Labels {
+    let number = (step + 1).to_string();
+    Labels::new(&[("route", &route.name), ("number", &number), ("module", &module.name)])
+}
+
+/// The buckets of a histogram hold all calls up to their end, those of a look only their own.
+fn durations(page: &mut Page, labels: &Labels, module: &ModuleLook) {
+    let mut sum = 0;
+    let last = module.latency.len().saturating_sub(1);
+    for (at, count) in module.latency.iter().enumerate() {
+        sum += count;
+        let end = match at == last {
+            true => "+Inf".to_owned(),
+            false => ((1_u64 << at) as f64 / 1e6).to_string(),
+        };
+        page.part_with("_bucket", labels, &format!(",le=\"{end}\""), sum);
+    }
+    page.part_with("_sum", labels, "", module.micros as f64 / 1e6);
+    page.part_with("_count", labels, "", sum);
 }
 
 /// What was written for readers of another protocol or version, and what it lost there.

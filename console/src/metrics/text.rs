@@ -49,17 +49,22 @@ impl Page {
 
     /// A sample, of the family that began last, of the object that has these labels.
     pub fn sample_of(&mut self, object: &Labels, value: u64) {
-        self.sample_with(object, "", value);
+        for text in [self.name.as_str(), &object.0, "} ", itoa::Buffer::new().format(value), "\n"] {
+            self.text.push_str(text);
+        }
     }
 
     /// The same with another label, `,name="value"`.
-    pub fn sample_with(&mut self, object: &Labels, another: &str, value: u64) {
-        self.text.push_str(&self.name);
-        self.text.push_str(&object.0);
-        self.text.push_str(another);
-        self.text.push_str("} ");
-        self.text.push_str(itoa::Buffer::new().format(value));
-        self.text.push('\n');
+    pub fn sample_with(&mut self, object: &Labels, another: &str, value: impl Display) {
+        self.part_with("", object, another, value);
+    }
+
+    /// The same of a histogram: `_bucket`, `_sum` or `_count`.
+    pub fn part_with(&mut self, suffix: &str, object: &Labels, another: &str, value: impl Display) {
+        for text in [&self.name, suffix, &object.0, another] {
+            self.text.push_str(text);
+        }
+        self.put(format_args!("}} {value}\n"));
     }
 
     /// A sample of the family that began last.

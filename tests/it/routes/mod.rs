@@ -2,6 +2,7 @@
 //! sockets, for routes that run in the publisher's turn and for those that run from a queue, for every way to publish.
 
 mod amqp;
+mod granted;
 mod losses;
 mod mqtt;
 mod once;
@@ -36,10 +37,11 @@ impl Kind {
     }
 }
 
-/// The module that does what the body says: `error`, `keep`, `drop`, or anything else, which goes on.
+/// The module that does what the body says: `error`, `keep`, `drop`, or anything else, which goes on. It may send to any
+/// topic.
 fn misbehave() -> String {
     let module = root().join("transforms/tests/misbehave.wasm");
-    format!(r#"{{ wasm = "{}" }}"#, module.display())
+    format!(r#"{{ wasm = "{}", destinations = ["topic:#"] }}"#, module.display())
 }
 
 /// A configuration being written.

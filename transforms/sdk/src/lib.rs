@@ -17,22 +17,47 @@
 //! transform!(Upper);
 //! ```
 //!
-//! Keep what the transform does in plain functions over bytes and text: those are tested natively with `cargo test`,
-//! while the types of this crate work inside a broker only.
+//! On the machine it is written on, `cargo test` runs the same code with messages that the test makes:
+//!
+//! ```
+//! # use crossdock_transform_sdk::{Decision, Message, Patch, Transform};
+//! # struct Upper;
+//! # impl Transform for Upper {
+//! #     fn new(_config: &str) -> Result<Self, String> {
+//! #         Ok(Self)
+//! #     }
+//! #     fn handle(&mut self, message: &Message) -> Result<Decision, String> {
+//! #         Ok(Decision::Replace(Patch::body(message.body().to_ascii_uppercase())))
+//! #     }
+//! # }
+//! let mut upper = Upper::new("{}").unwrap();
+//! let decision = upper.handle(&Message::of("stock").content_type_is("text/plain"));
+//! let Ok(Decision::Replace(patch)) = decision else { panic!("{decision:?}") };
+//! assert_eq!(patch.body.unwrap(), b"STOCK");
+//! ```
 
 /// Generated from transforms/wit.
 #[allow(missing_docs)]
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../wit",
-        world: "transform",
+        world: "transform-with-grants",
         pub_export_macro: true,
         export_macro_name: "export_world",
         default_bindings_module: "crossdock_transform_sdk::bindings",
     });
 }
 
-pub use bindings::crossdock::transform::types::{Decision, Message, Origin, Output, Patch, Value};
+pub mod log;
+pub mod metrics;
+#[cfg(not(target_family = "wasm"))]
+mod sample;
+
+#[cfg(target_family = "wasm")]
+pub use bindings::crossdock::transform::types::Message;
+pub use bindings::crossdock::transform::types::{Decision, Origin, Output, Patch, Value};
+#[cfg(not(target_family = "wasm"))]
+pub use sample::Message;
 
 /// Most bytes read from the broker at once.
 const CHUNK: u32 = 1 << 20;
@@ -112,7 +137,15 @@ impl Output {
     }
 }
 
+/// Exports a type that implements [`Transform`] as this module's transform; where it is not built for a broker, nothing.
+#[cfg(not(target_family = "wasm"))]
+#[macro_export]
+macro_rules! transform {
+    ($transform:ty) => {};
+}
+
 /// Exports a type that implements [`Transform`] as this module's transform.
+#[cfg(target_family = "wasm")]
 #[macro_export]
 macro_rules! transform {
     ($transform:ty) => {

@@ -1,16 +1,20 @@
 //! The steps of a route.
 
 use super::{Compiler, Modules, Sandbox};
+use crate::destination;
 use crate::expression::Expression;
 use crate::spec::module_file;
 use crate::step::{Setting, Step};
-use crate::wasm::ModuleSpec;
+use crate::wasm::{Grant, Grants, ModuleSpec};
 use crate::written;
 use crossdock_core::Value;
 use serde_json::{Map, Value as Json};
+use std::sync::Arc;
 
 const STEPS_MAX: usize = 32;
 const STEPS: [&str; 3] = ["set", "remove", "wasm"];
+/// Keys beside `wasm`.
+const OF_MODULES: [&str; 3] = ["with", "grants", "destinations"];
 
 /// Steps that are planned and that this version does not have.
 const PLANNED: [&str; 18] = [
@@ -62,21 +66,23 @@ impl Compiler<'_> {
     }
 
     fn step(&mut self, key: &str, step: &Map<String, Json>, sandbox: Sandbox) -> Option<Step> {
-        let kinds: Vec<&String> = step.keys().filter(|name| *name != "with").collect();
+        let kinds: Vec<&String> =
+            step.keys().filter(|name| !OF_MODULES.contains(&name.as_str())).collect();
         let &[kind] = kinds.as_slice() else {
             self.mistake(key, "a step has exactly one of set, remove and wasm");
             return None;
         };
         let value = step.get(kind)?;
-        let with = step.get("with");
-        if with.is_some() && kind != "wasm" {
-            self.mistake(&format!("{key}.with"), "can only be set for a wasm step");
+        for of_modules in step.keys().filter(|_| kind != "wasm") {
+            if OF_MODULES.contains(&of_modules.as_str()) {
+                self.mistake(&format!("{key}.{of_modules}"), "can only be set for a wasm step");
+            }
         }
         let key = format!("{key}.{kind}");
         match kind.as_str() {
             "set" => self.set(&key, value),
             "remove" => self.remove(&key, value),
-            "wasm" => self.wasm(&key, value, with, sandbox),
+            "wasm" => self.wasm(&key, value, step, sandbox),
             planned if PLANNED.contains(&planned) => {
                 self.mistake(&key, "this built-in step does not exist yet; use a wasm module");
                 None
@@ -143,7 +149,7 @@ impl Compiler<'_> {
         &mut self,
         key: &str,
         value: &Json,
-        with: Option<&Json>,
+        step: &Map<String, Json>,
         sandbox: Sandbox,
     ) -> Option<Step> {
         let name = match value {
@@ -153,7 +159,8 @@ impl Compiler<'_> {
                 return None;
             }
         };
-        let config = match with {
+        let grants = self.grants(key, step);
+        let config = match step.get("with") {
             None => "{}".to_string(),
             Some(with @ Json::Object(_)) => with.to_string(),
             Some(_) => {
@@ -162,6 +169,7 @@ impl Compiler<'_> {
             }
         };
         let spec = ModuleSpec {
+            route: self.spec.name().into(),
             name: name.as_str().into(),
             path: module_file(self.surroundings.base_dir, name),
             config,
@@ -169,10 +177,10 @@ impl Compiler<'_> {
             deadline: sandbox.deadline,
             fresh: sandbox.fresh,
             rules: self.scope.rules.clone(),
+            grants: Arc::new(grants),
         };
         if self.surroundings.modules == Modules::Later {
-            let route = self.spec.name.as_str().unwrap_or_default();
-            return Some(Step::Wasm(self.host.load_later(route.into(), spec)));
+            return Some(Step::Wasm(self.host.load_later(spec)));
         }
         match self.host.load(spec) {
             Ok(slot) => Some(Step::Wasm(slot)),
@@ -186,5 +194,32 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    /// What the step lets its module use.
+    fn grants(&mut self, key: &str, step: &Map<String, Json>) -> Grants {
+        let of = |name: &str| key.replace(".wasm", &format!(".{name}"));
+        let mut grants = Grants::default();
+        let topics = self.scope.rules.topic_exchange.clone();
+        // What is wrong with these, and what is computed, is said where they are read.
+        let own = self.spec.to().into_iter().filter(|(_, text)| !text.contains(['{', '}']));
+        grants.own = own.filter_map(|(_, text)| destination::address(text, &topics).ok()).collect();
+        let words = self.texts(&of("grants"), step.get("grants").unwrap_or(&Json::Null));
+        for (at, word) in words.into_iter().flatten() {
+            match Grant::ALL.into_iter().find(|grant| grant.as_str() == word) {
+                Some(grant) => grants.interfaces.push(grant),
+                None => self.mistake(
+                    &format!("{}[{at}]", of("grants")),
+                    format!("'{word}' is none of {}", Grant::ALL.map(Grant::as_str).join(", ")),
+                ),
+            }
+        }
+        let places = step.get("destinations").unwrap_or(&Json::Null);
+        for (at, place) in self.texts(&of("destinations"), places).into_iter().flatten() {
+            let granted = destination::watch(place, &topics);
+            let key = format!("{}[{at}]", of("destinations"));
+            grants.destinations.extend(self.keep(&key, granted));
+        }
+        grants
     }
 }

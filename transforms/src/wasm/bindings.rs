@@ -4,7 +4,7 @@
 
 wasmtime::component::bindgen!({
     path: "wit",
-    world: "transform",
+    world: "transform-with-grants",
     imports: { default: trappable },
     with: { "crossdock:transform/types.message": crate::draft::Draft },
 });
@@ -12,3 +12,4 @@ wasmtime::component::bindgen!({
 pub(super) use self::crossdock::transform::types::{
     Host, HostMessage, Origin, Output, Patch, Value,
 };
+pub(super) use self::crossdock::transform::{log, metrics};

@@ -1,7 +1,6 @@
 //! Counters of a module: calls, faults, durations.
 
-use crossdock_core::transform::FailureKind;
-use std::sync::Arc;
+use crossdock_core::transform::{FailureKind, ModuleLook};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,23 +14,7 @@ pub(super) struct Counters {
     instances: AtomicU64,
     faults: [AtomicU64; 4],
     latency: [AtomicU64; BUCKETS],
-}
-
-/// The counters and state of a module.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModuleStatus {
-    pub name: Arc<str>,
-    /// The first digits of its hash.
-    pub version: Arc<str>,
-    pub calls: u64,
-    /// Instances made so far.
-    pub instances: u64,
-    /// Failed calls by kind: trap, timeout, memory, guest.
-    pub faults: [(FailureKind, u64); 4],
-    /// Calls that took at most 2^i µs, not counting those of the buckets before; the last bucket has no end.
-    pub latency: Vec<u64>,
-    /// The rest of the longest of its pauses, of which each is for one source.
-    pub paused: Option<Duration>,
+    micros: AtomicU64,
 }
 
 const KINDS: [FailureKind; 4] =
@@ -41,6 +24,7 @@ impl Counters {
     pub(super) fn call(&self, took: Duration) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(us, Ordering::Relaxed);
         let bucket = match us {
             0 | 1 => 0,
             more => (u64::BITS - (more - 1).leading_zeros()) as usize,
@@ -61,25 +45,17 @@ impl Counters {
         self.instances.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn status(
-        &self,
-        name: &Arc<str>,
-        version: &Arc<str>,
-        paused: Option<Duration>,
-    ) -> ModuleStatus {
+    /// What was counted, with what is known besides.
+    pub(super) fn look(&self, known: ModuleLook) -> ModuleLook {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut faults = KINDS.map(|kind| (kind, 0));
-        for ((_, count), counter) in faults.iter_mut().zip(&self.faults) {
-            *count = read(counter);
-        }
-        ModuleStatus {
-            name: name.clone(),
-            version: version.clone(),
+        let failed = KINDS.into_iter().zip(self.faults.iter().map(read));
+        ModuleLook {
             calls: read(&self.calls),
             instances: read(&self.instances),
-            faults,
+            failed: failed.collect(),
             latency: self.latency.iter().map(read).collect(),
-            paused,
+            micros: read(&self.micros),
+            ..known
         }
     }
 }
@@ -95,9 +71,9 @@ mod tests {
             counters.call(Duration::from_micros(us));
         }
         counters.fault(FailureKind::Memory);
-        let status = counters.status(&"m".into(), &"v".into(), None);
+        let status = counters.look(ModuleLook::default());
         assert_eq!(status.latency[..4], [2, 1, 2, 1]);
         assert_eq!(status.latency[BUCKETS - 1], 1);
-        assert_eq!((status.calls, status.faults[2]), (7, (FailureKind::Memory, 1)));
+        assert_eq!((status.calls, status.failed[2]), (7, (FailureKind::Memory, 1)));
     }
 }

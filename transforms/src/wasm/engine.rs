@@ -1,12 +1,13 @@
 //! Engines: one with many small memories, one with few large ones, each made when the first module needs it.
 
-use super::bindings::{Transform, TransformPre};
+use super::bindings::{TransformWithGrants, TransformWithGrantsPre};
 use super::cache::Cache;
+use super::grants::Grant;
 use super::idle::Idle;
 use super::instance::InstanceState;
 use super::limiter::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use super::ticker::Ticker;
-use super::{TYPES, waiting};
+use super::{TYPES, VERSION, waiting};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{
@@ -58,7 +59,9 @@ pub(super) struct Runtime {
 
 /// Compiled, linked, and ready to be instantiated.
 pub(super) struct Compiled {
-    pub pre: TransformPre<InstanceState>,
+    pub pre: TransformWithGrantsPre<InstanceState>,
+    /// What it imports that its step has to grant.
+    pub needs: Vec<Grant>,
 }
 
 /// The error with its causes: a mistake is one line.
@@ -78,9 +81,10 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
         waiting::add_to_linker(&mut linker)?;
-        Transform::add_to_linker::<InstanceState, HasSelf<InstanceState>>(&mut linker, |state| {
-            state
-        })?;
+        TransformWithGrants::add_to_linker::<InstanceState, HasSelf<InstanceState>>(
+            &mut linker,
+            |state| state,
+        )?;
         let ticker = Ticker::start(engine.clone())?;
         let idle = Idle::new(size.instances() as usize);
         Ok(Self { engine, ticker, idle, linker })
@@ -93,14 +97,15 @@ impl Runtime {
             None => Component::from_binary(&self.engine, wasm),
         };
         let component = component.map_err(|e| one_line(&e))?;
-        self.check_imports(&component)?;
+        let needs = self.check_imports(&component)?;
         self.check_exports(&component)?;
         let pre = self.linker.instantiate_pre(&component).map_err(|e| one_line(&e))?;
-        let pre = TransformPre::new(pre).map_err(|e| one_line(&e))?;
-        Ok(Compiled { pre })
+        let pre = TransformWithGrantsPre::new(pre).map_err(|e| one_line(&e))?;
+        Ok(Compiled { pre, needs })
     }
 
-    fn check_imports(&self, component: &Component) -> Result<(), String> {
+    /// Refuses imports that lead nowhere; returns those that a step has to grant.
+    fn check_imports(&self, component: &Component) -> Result<Vec<Grant>, String> {
         const LINKED: [&str; 6] = [
             "wasi:cli/",
             "wasi:clocks/",
@@ -109,6 +114,7 @@ impl Runtime {
             "wasi:random/",
             "wasi:sockets/",
         ];
+        let mut needs = Vec::new();
         let component_type = component.component_type();
         for (name, item) in component_type.imports(&self.engine) {
             let (interface, version) = name.split_once('@').unwrap_or((name, ""));
@@ -116,19 +122,24 @@ impl Runtime {
             if matches!(item.ty, ComponentItem::Type(_) | ComponentItem::Resource(_)) {
                 continue;
             }
+            if let Some(grant) = Grant::ALL.into_iter().find(|grant| grant.import() == name) {
+                needs.push(grant);
+                continue;
+            }
             if name == TYPES
                 || (version.starts_with("0.2.") && LINKED.iter().any(|l| name.starts_with(l)))
             {
                 continue;
             }
+            let is_ours = interface.starts_with("crossdock:transform/");
             return Err(match interface {
-                "crossdock:transform/types" => format!(
-                    "is built for crossdock:transform@{version}, and this broker supports 1.0.0"
+                _ if is_ours && version != VERSION => format!(
+                    "is built for crossdock:transform@{version}, and this broker supports {VERSION}"
                 ),
                 _ => format!("imports {name}, which modules may not use"),
             });
         }
-        Ok(())
+        Ok(needs)
     }
 
     fn check_exports(&self, component: &Component) -> Result<(), String> {

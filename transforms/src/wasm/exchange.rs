@@ -1,6 +1,9 @@
 //! The data that crosses the sandbox's border: messages as handles, values in both directions, decisions as drafts.
 
-use super::bindings::{Decision, Host, HostMessage, Origin, Output, Patch, Value as GuestValue};
+use super::bindings::{
+    Decision, Host, HostMessage, Origin, Output, Patch, Value as GuestValue, log, metrics,
+};
+use super::grants::Grants;
 use super::instance::InstanceState;
 use crate::destination::{self, AddressRules};
 use crate::draft::Draft;
@@ -21,6 +24,23 @@ const REASON_MAX: usize = 1024;
 
 impl Host for InstanceState {}
 
+impl log::Host for InstanceState {
+    fn write(&mut self, level: log::Level, text: String) -> Result<()> {
+        self.shared.voice.say(level, &text);
+        Ok(())
+    }
+}
+
+impl metrics::Host for InstanceState {
+    fn count(&mut self, name: String, by: u64) -> Result<Result<(), String>> {
+        Ok(self.shared.numbers.count(&name, by))
+    }
+
+    fn gauge(&mut self, name: String, value: f64) -> Result<Result<(), String>> {
+        Ok(self.shared.numbers.gauge(&name, value))
+    }
+}
+
 impl HostMessage for InstanceState {
     fn address(&mut self, message: Resource<Draft>) -> Result<String> {
         let address = self.table.get(&message)?.address();
@@ -37,6 +57,11 @@ impl HostMessage for InstanceState {
             client: origin.client.to_string(),
             listener: origin.listener.to_string(),
         })
+    }
+
+    fn attempt(&mut self, message: Resource<Draft>) -> Result<u32> {
+        self.table.get(&message)?;
+        Ok(self.attempt)
     }
 
     fn header(&mut self, message: Resource<Draft>, name: String) -> Result<Option<GuestValue>> {
@@ -107,6 +132,7 @@ pub(super) fn carry_out(
     decision: Decision,
     mut draft: Draft,
     rules: &AddressRules,
+    grants: &Grants,
 ) -> Result<Outcome, String> {
     Ok(match decision {
         Decision::Keep => Outcome::Pass(draft),
@@ -131,13 +157,18 @@ pub(super) fn carry_out(
                     "the module returned {bytes} bytes; at most {OUTPUT_MAX} are allowed"
                 ));
             }
-            let drafts = outputs.into_iter().map(|output| emitted(&draft, output, rules));
+            let drafts = outputs.into_iter().map(|output| emitted(&draft, output, rules, grants));
             Outcome::Many(drafts.collect::<Result<_, String>>()?)
         }
     })
 }
 
-fn emitted(source: &Draft, output: Output, rules: &AddressRules) -> Result<Draft, String> {
+fn emitted(
+    source: &Draft,
+    output: Output,
+    rules: &AddressRules,
+    grants: &Grants,
+) -> Result<Draft, String> {
     if output.delay_ms.is_some_and(|ms| ms > 0) {
         return Err("delay-ms: outputs cannot be delayed by this broker".into());
     }
@@ -146,6 +177,12 @@ fn emitted(source: &Draft, output: Output, rules: &AddressRules) -> Result<Draft
     if let Some(text) = output.address {
         let address = destination::allowed(&text, rules)
             .map_err(|reason| format!("address of an output: {reason}"))?;
+        if !grants.allow(&address) {
+            return Err(format!(
+                "address of an output: {text} is none of the route's own, nor one of the step's \
+                 `destinations`"
+            ));
+        }
         draft.set_target(address);
     }
     Ok(draft)

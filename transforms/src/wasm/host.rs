@@ -1,12 +1,14 @@
 //! The host owns the sandbox: engines, the cache, and compiled modules by the hash of their content.
 
 use super::cache::{Cache, hex};
-use super::counters::ModuleStatus;
 use super::engine::{Compiled, Runtime, Size};
-use super::instance::{Blueprint, Failure};
+use super::grants::{Grant, Grants};
+use super::instance::{self, Blueprint, Failure};
 use super::loader::{Job, Loader};
 use super::module::Module;
+use super::numbers::Numbers;
 use super::slot::Slot;
+use super::voice::Voice;
 use crate::destination::AddressRules;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -41,7 +43,6 @@ pub(super) struct Shared {
     cache: Option<Cache>,
     engines: Mutex<HashMap<Size, Arc<Runtime>>>,
     compiled: Mutex<HashMap<Content, Weak<Compiled>>>,
-    modules: Mutex<Vec<Weak<Module>>>,
     unreadable: Arc<AtomicU64>,
     pub loader: Loader,
 }
@@ -49,6 +50,7 @@ pub(super) struct Shared {
 /// A module and its limits, as a step configures them.
 #[derive(Clone)]
 pub(crate) struct ModuleSpec {
+    pub route: Arc<str>,
     pub name: Arc<str>,
     pub path: PathBuf,
     /// JSON for `init`.
@@ -58,6 +60,7 @@ pub(crate) struct ModuleSpec {
     /// Make a new instance for each message.
     pub fresh: bool,
     pub rules: Arc<AddressRules>,
+    pub grants: Arc<Grants>,
 }
 
 /// Why a module cannot be used.
@@ -97,17 +100,10 @@ impl Host {
             cache,
             engines: Mutex::default(),
             compiled: Mutex::default(),
-            modules: Mutex::default(),
             unreadable: Arc::default(),
             loader: Loader::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
-    }
-
-    /// The modules of all existing routes.
-    pub fn modules(&self) -> Vec<ModuleStatus> {
-        let modules = self.shared.modules.lock();
-        modules.iter().filter_map(Weak::upgrade).map(|m| m.status()).collect()
     }
 
     /// Number of bodies that a path of a predicate or expression could not read, of all routes so far.
@@ -127,9 +123,9 @@ impl Host {
     }
 
     /// Loads, compiles and starts a module of the route on a thread of its own; what fails takes the route down.
-    pub(crate) fn load_later(&self, route: Arc<str>, spec: ModuleSpec) -> Arc<Slot> {
+    pub(crate) fn load_later(&self, spec: ModuleSpec) -> Arc<Slot> {
         let slot = Arc::new(Slot::default());
-        Loader::add(&self.shared, Job { route, spec, slot: slot.clone() });
+        Loader::add(&self.shared, Job { spec, slot: slot.clone() });
         slot
     }
 }
@@ -145,10 +141,19 @@ impl Shared {
         let compiled = self
             .compiled(&runtime, size, hash, &wasm)
             .map_err(|reason| too_small(size, named(reason)))?;
+        if let Some(grant) = spec.grants.missing(&compiled.needs) {
+            return Err(Refused::new(None, named(not_granted(grant))));
+        }
         let version: Arc<str> = hex(hash.get(..6).unwrap_or_default()).into();
+        let shared = instance::Shared {
+            voice: Voice::new(spec.name.clone(), spec.route.clone()),
+            numbers: Numbers::default(),
+        };
         let blueprint = Blueprint {
             runtime,
             compiled,
+            shared: Arc::new(shared),
+            grants: spec.grants,
             name: spec.name,
             config: spec.config,
             memory: usize::try_from(spec.memory).unwrap_or(usize::MAX),
@@ -168,11 +173,7 @@ impl Shared {
                 kind => Refused::new(None, format!("does not start ({kind}): {reason}")),
             },
         })?;
-        let module = Arc::new(module);
-        let mut modules = self.modules.lock();
-        modules.retain(|m| m.strong_count() > 0);
-        modules.push(Arc::downgrade(&module));
-        Ok(module)
+        Ok(Arc::new(module))
     }
 
     fn runtime(&self, size: Size) -> Result<Arc<Runtime>, String> {
@@ -216,6 +217,13 @@ fn start(blueprint: Blueprint, version: Arc<str>, fresh: bool) -> Result<Module,
             Err(Failure::Sandbox(crossdock_core::transform::FailureKind::Trap, reason))
         })
     })
+}
+
+fn not_granted(grant: Grant) -> String {
+    let (import, word) = (grant.import(), grant.as_str());
+    format!(
+        "imports {import}, which its step does not grant: add grants = [\"{word}\"] to the step"
+    )
 }
 
 /// The pool's limit, and the key that chooses the pool.

@@ -1,11 +1,14 @@
 //! One instance of a module: its memory, its limits, and calls into it.
 
-use super::bindings::{Decision, Transform};
+use super::bindings::{Decision, TransformWithGrants};
 use super::engine::{Compiled, Runtime};
 use super::exchange::OUTPUT_MAX;
+use super::grants::Grants;
 use super::limiter::Limiter;
+use super::numbers::Numbers;
 use super::output::Log;
 use super::ticker::TICK;
+use super::voice::Voice;
 use crate::destination::AddressRules;
 use crate::draft::Draft;
 use crossdock_core::transform::FailureKind;
@@ -29,8 +32,17 @@ pub(super) struct InstanceState {
     pub table: ResourceTable,
     limiter: Limiter,
     pub rules: Arc<AddressRules>,
+    pub shared: Arc<Shared>,
     /// The end of the current call.
     pub until: Instant,
+    /// Of the current call's message.
+    pub attempt: u32,
+}
+
+/// What all instances of a step's module share.
+pub(super) struct Shared {
+    pub voice: Voice,
+    pub numbers: Numbers,
 }
 
 impl WasiView for InstanceState {
@@ -68,12 +80,14 @@ pub(super) struct Blueprint {
     pub memory: usize,
     pub deadline: Duration,
     pub rules: Arc<AddressRules>,
+    pub grants: Arc<Grants>,
+    pub shared: Arc<Shared>,
 }
 
 /// A live instance.
 pub(super) struct Instance {
     store: Store<InstanceState>,
-    exports: Transform,
+    exports: TransformWithGrants,
     pub calls: u32,
 }
 
@@ -94,7 +108,9 @@ impl Instance {
             table,
             limiter: Limiter::new(blueprint.memory),
             rules: blueprint.rules.clone(),
+            shared: blueprint.shared.clone(),
             until: Instant::now(),
+            attempt: 0,
         };
         let mut store = Store::new(&blueprint.runtime.engine, state);
         store.limiter(|state| &mut state.limiter);
@@ -115,9 +131,11 @@ impl Instance {
     pub(super) fn handle(
         &mut self,
         draft: Draft,
+        attempt: u32,
         blueprint: &Blueprint,
     ) -> Result<(Draft, Decision), Failure> {
         self.calls = self.calls.saturating_add(1);
+        self.store.data_mut().attempt = attempt;
         let lent = self.store.data_mut().table.push(draft);
         let lent = lent.map_err(|e| Failure::Sandbox(FailureKind::Memory, e.to_string()))?;
         set_deadline(&mut self.store, blueprint.deadline);

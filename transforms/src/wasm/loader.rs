@@ -29,7 +29,6 @@ struct Waiting {
 
 /// A module to load.
 pub(super) struct Job {
-    pub route: Arc<str>,
     pub spec: ModuleSpec,
     pub slot: Arc<Slot>,
 }
@@ -91,7 +90,7 @@ impl Job {
     fn end(self, loaded: Result<Arc<Module>, String>) {
         if let Err(reason) = &loaded {
             tracing::error!(
-                route = &*self.route,
+                route = &*self.spec.route,
                 module = &*self.spec.name,
                 reason,
                 "a module cannot be loaded: its route is down, and the messages of the route wait"

@@ -17,21 +17,26 @@ mod cache;
 mod counters;
 mod engine;
 mod exchange;
+mod grants;
 mod host;
 mod idle;
 mod instance;
 mod limiter;
 mod loader;
 mod module;
+mod numbers;
 mod output;
 mod slot;
 mod ticker;
+mod voice;
 mod waiting;
 
-pub use counters::ModuleStatus;
+pub(crate) use grants::{Grant, Grants};
 pub(crate) use host::ModuleSpec;
 pub use host::{Host, HostError};
+pub(crate) use module::Module;
 pub(crate) use slot::Slot;
 
 /// The contract's version, as components import it.
+const VERSION: &str = "1.0.0";
 const TYPES: &str = "crossdock:transform/types@1.0.0";

@@ -1,13 +1,13 @@
 //! The module of one wasm step: its instances, the breaker, and calls with a draft.
 
 use super::breaker::Breaker;
-use super::counters::{Counters, ModuleStatus};
+use super::counters::Counters;
 use super::exchange::carry_out;
 use super::idle::Owner;
 use super::instance::{Blueprint, Failure, Instance};
 use crate::draft::Draft;
 use crate::step::{Outcome, Turn, bounded};
-use crossdock_core::transform::{FailureKind, StepFailure};
+use crossdock_core::transform::{FailureKind, ModuleLook, StepFailure};
 use crossdock_core::{Address, Origin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ impl Module {
             return Ok(Outcome::Wait(rest));
         }
         let from = (draft.meta().origin.clone(), draft.address().clone());
-        let result = self.call(draft);
+        let result = self.call(draft, turn.attempt);
         if let Err(Failure::Busy) = result {
             self.breaker.withdrawn(turn.source, Instant::now());
             return Ok(Outcome::Wait(BUSY_WAIT));
@@ -81,9 +81,14 @@ impl Module {
     }
 
     /// The module's counters and state.
-    pub(super) fn status(&self) -> ModuleStatus {
-        let paused = self.breaker.longest(Instant::now());
-        self.counters.status(&self.blueprint.name, &self.version, paused)
+    pub(crate) fn look(&self) -> ModuleLook {
+        self.counters.look(ModuleLook {
+            name: self.blueprint.name.clone(),
+            version: self.version.clone(),
+            paused: self.breaker.longest(Instant::now()),
+            numbers: self.blueprint.shared.numbers.all(),
+            ..ModuleLook::default()
+        })
     }
 
     fn log_pause(&self, from: &(Arc<Origin>, Address), pause: Duration, reason: &str) {
@@ -100,17 +105,18 @@ impl Module {
         );
     }
 
-    fn call(&self, draft: Draft) -> Result<Outcome, Failure> {
+    fn call(&self, draft: Draft, attempt: u32) -> Result<Outcome, Failure> {
         let mut instance = match self.blueprint.runtime.idle.take(self.owner) {
             Some(instance) => instance,
             None => self.make()?,
         };
-        let result = instance.handle(draft, &self.blueprint);
+        let result = instance.handle(draft, attempt, &self.blueprint);
         if !matches!(result, Err(Failure::Sandbox(..))) {
             self.give_back(instance);
         }
         let (draft, decision) = result?;
-        carry_out(decision, draft, &self.blueprint.rules).map_err(Failure::Guest)
+        carry_out(decision, draft, &self.blueprint.rules, &self.blueprint.grants)
+            .map_err(Failure::Guest)
     }
 
     /// A new instance. When the pool is full, idle instances of other modules make room.

@@ -134,7 +134,8 @@ pub fn status(broker: &Broker) -> Vec<RouteStatus> {
         };
         let no_place = path.said_waiting.load(Ordering::Acquire);
         let name = path.route.name.clone();
-        path.counters.status((name, waiting.unwrap_or_default()), no_place, down)
+        let status = path.counters.status((name, waiting.unwrap_or_default()), no_place, down);
+        RouteStatus { modules: path.route.transform.modules(), ..status }
     };
     paths.iter().map(status).collect()
 }

@@ -1,7 +1,7 @@
 //! What a content route did: counts, the last failure, and a warning at most once a minute.
 
 use crate::message::{Address, Name, Timestamp};
-use crate::transform::{FailureKind, StepFailure};
+use crate::transform::{FailureKind, ModuleLook, StepFailure};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,7 +99,7 @@ struct Report {
 }
 
 /// What a content route did since the start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RouteStatus {
     pub name: Name,
     /// Messages that went in; retries do not count again.
@@ -123,6 +123,7 @@ pub struct RouteStatus {
     pub waiting: u64,
     pub last_failure: Option<LastFailure>,
     pub waits: RouteWaits,
+    pub modules: Vec<ModuleLook>,
 }
 
 impl RouteCounters {
@@ -220,6 +221,7 @@ impl RouteCounters {
             waiting,
             last_failure: report.last.clone(),
             waits,
+            modules: Vec::new(),
         }
     }
 }

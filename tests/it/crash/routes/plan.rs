@@ -345,7 +345,9 @@ impl Route {
             When::Part => writeln!(out, "when = \"p IS NOT NULL\"")?,
         }
         let module = root().join("transforms/tests/misbehave.wasm");
-        let module = format!("{{ wasm = \"{}\" }}, ", module.display());
+        // What messages may ask to be split to.
+        let granted = "destinations = [\"queue:q3\", \"topic:s/9\"]";
+        let module = format!("{{ wasm = \"{}\", {granted} }}, ", module.display());
         let module = if self.queued { &module } else { "" };
         writeln!(out, "steps = [{module}{{ set = {{ m_r{number} = \"'yes'\" }} }}]")?;
         let mode = format!("{:?}", self.mode).to_lowercase();

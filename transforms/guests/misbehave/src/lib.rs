@@ -54,6 +54,7 @@ impl Transform for Misbehave {
             "split" => Ok(Decision::Emit(rest.split(' ').map(part).collect())),
             "late" => Ok(Decision::Emit(vec![Output { delay_ms: Some(5), ..part(rest) }])),
             "flood" => Ok(flood(rest.parse().unwrap_or(0))),
+            "attempt" => Ok(Decision::Replace(Patch::body(message.attempt().to_string()))),
             "typed" => Ok(Decision::Replace(typed())),
             _ => Ok(Decision::Replace(Patch::none())),
         }
