@@ -2,8 +2,8 @@
 //! of it survives the process, but a `crash` leaves exactly what had been "synced", so recovery can be tested.
 
 use crate::store::{
-    Caps, Coord, Epoch, Items, JournalEntry, JournalId, JournalWriter, Lease, Pending, Pos, Source,
-    Space, Spill, Store, StoreError, Stretch,
+    Caps, Coord, Epoch, Items, JournalEntry, JournalId, JournalWriter, Lease, Loss, Losses, Lost,
+    Pending, Pos, Source, Space, Spill, Store, StoreError, Stretch,
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -63,6 +63,7 @@ struct Inner {
     released: Notify,
     spill: Option<MemorySpill>,
     fetches: AtomicU64,
+    losses: Mutex<Vec<Loss>>,
 }
 
 /// Pieces that have left the broker's memory.
@@ -284,12 +285,36 @@ impl Store for MemoryStore {
         stretches
     }
 
+    fn losses(&self) -> Option<&dyn Losses> {
+        Some(self)
+    }
+
     fn spill(&self) -> Option<&dyn Spill> {
         self.0.spill.as_ref().map(|spill| spill as &dyn Spill)
     }
 
     fn coord(&self) -> &dyn Coord {
         self
+    }
+}
+
+#[async_trait]
+impl Losses for MemoryStore {
+    fn standing(&self) -> Vec<Loss> {
+        self.0.losses.lock().clone()
+    }
+
+    async fn note(&self, lost: Lost) {
+        let mut losses = self.0.losses.lock();
+        let number = losses.last().map_or(0, |last| last.number) + 1;
+        losses.push(Loss { number, found_ms: 0, lost });
+    }
+
+    async fn accept(&self, upto: u64) -> Result<usize, StoreError> {
+        let mut losses = self.0.losses.lock();
+        let before = losses.len();
+        losses.retain(|loss| loss.number > upto);
+        Ok(before - losses.len())
     }
 }
 

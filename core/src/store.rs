@@ -174,6 +174,10 @@ pub trait Store: Send + Sync {
     fn spill(&self) -> Option<&dyn Spill> {
         None
     }
+    /// What is known to be lost; none where no list of it is kept.
+    fn losses(&self) -> Option<&dyn Losses> {
+        None
+    }
     /// Copies what is stored, as it is at some moment after the call, without holding anybody up. Everything whose
     /// append resolved before the call is in the copy. An error says what it means and what to do: nothing of the copy
     /// is left then.
@@ -183,6 +187,54 @@ pub trait Store: Send + Sync {
     }
     /// Leases and membership.
     fn coord(&self) -> &dyn Coord;
+}
+
+/// Something stored that is lost, as whoever finds it knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Where it was: a file of the store, or a queue.
+    pub place: String,
+    /// What happened, in words, without the numbers.
+    pub what: String,
+    /// Entries of a file, or messages of a queue; none: not known.
+    pub records: Option<u64>,
+    pub bytes: Option<u64>,
+    /// A crash explains it as well, and then nothing is lost that was acknowledged.
+    pub may_be_nothing: bool,
+}
+
+/// One of the losses that a store knows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// From 1, in the order in which they were found.
+    pub number: u64,
+    /// Milliseconds since 1970 when it was found.
+    pub found_ms: u64,
+    pub lost: Lost,
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)?;
+        let records = self.records.map(|count| format!("{count} records"));
+        let bytes = self.bytes.map(|count| format!("{count} bytes"));
+        match (records, bytes) {
+            (Some(records), Some(bytes)) => write!(f, " ({records}, {bytes})"),
+            (Some(one), None) | (None, Some(one)) => write!(f, " ({one})"),
+            (None, None) => f.write_str(" (how much is not known)"),
+        }
+    }
+}
+
+/// What a store knows to be lost, over restarts, until an operator has accepted it.
+#[async_trait]
+pub trait Losses: Send + Sync {
+    /// Those that nobody has accepted, in the order of their numbers.
+    fn standing(&self) -> Vec<Loss>;
+    /// Adds one. Records and bytes of the same place that were lost in the same way are added up.
+    async fn note(&self, lost: Lost);
+    /// An operator has seen those up to this number: they are not among the standing ones any more. Returns how many.
+    async fn accept(&self, upto: u64) -> Result<usize, StoreError>;
 }
 
 /// Room on the disk for what may leave memory and need not survive the process: nothing in it is synced, and it is

@@ -2,8 +2,8 @@
 
 use super::client::{Client, Failure};
 use super::command::{
-    Act, Arguments, BindOrder, Clear, Close, Declare, Delete, Kind, Kinds, MoveOrder, PublishOrder,
-    RightsOrder, Route, Stop, User,
+    Accept, Act, Arguments, BindOrder, Clear, Close, Declare, Delete, Kind, Kinds, MoveOrder,
+    PublishOrder, RightsOrder, Route, Stop, User,
 };
 use super::{EXIT_REFUSED, looks, print};
 use crate::output::complain;
@@ -63,6 +63,7 @@ fn request(act: Act) -> Result<(&'static str, Json), Failure> {
         Act::Unbind(order) => ("unbind", bind(order)?),
         Act::Purge { queue, vhost } => ("purge", in_vhost(json!({ "name": queue }), vhost)),
         Act::Move(order) => ("move", moving(order)?),
+        Act::Accept { what: Accept::Losses { upto } } => ("accept-losses", json!({ "upto": upto })),
         Act::Stop { what: Stop::Move { id } } => ("stop-move", json!({ "id": id })),
         Act::Clear { what: Clear::LoginDelay { name } } => {
             ("clear-login-delay", json!({ "name": name }))
@@ -300,6 +301,7 @@ fn said(path: &str, answer: &Json) -> String {
             }
             lines
         }
+        "accept-losses" => format!("{} losses are not shown any more\n", count("accepted")),
         "move" => moved(answer),
         "stop-move" => format!(
             "stopped: {} messages were moved, everything else is where it was\n",

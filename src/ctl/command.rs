@@ -88,6 +88,7 @@ pub enum Kinds {
     Routes,
     Listeners,
     Moves,
+    Losses,
 }
 
 /// What is shown by itself.
@@ -135,7 +136,8 @@ pub enum Look {
         #[arg(long)]
         vhost: Option<String>,
     },
-    /// Check that every message that came is accounted for. Exit code 1: some address does not balance.
+    /// Check that every message that came is accounted for. Exit code 1: some address does not balance, or
+    /// something is known to be lost.
     Audit,
     /// The alarms that are on: what holds publishers back. Exit code 1: there are some.
     Alarms,
@@ -182,6 +184,11 @@ pub enum Act {
     },
     /// Move ready messages of a queue to another one, or back to where they were published.
     Move(MoveOrder),
+    /// Take note of something, so that it is not shown any more.
+    Accept {
+        #[command(subcommand)]
+        what: Accept,
+    },
     /// Stop something that runs.
     Stop {
         #[command(subcommand)]
@@ -348,6 +355,12 @@ pub struct MoveOrder {
     pub yes: bool,
     #[arg(long)]
     pub vhost: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Accept {
+    /// What is known to be lost, up to this number of the list of losses: you have seen to it.
+    Losses { upto: u64 },
 }
 
 #[derive(Debug, Subcommand)]

@@ -133,10 +133,14 @@ fn peek(client: &Client, query: &[(&str, Option<&str>)], json: bool) -> Result<E
 
 fn audit(client: &Client, json: bool) -> Result<ExitCode, Failure> {
     let found = client.get("/control/audit", &[])?;
-    let is_well = is_true(&found, "balanced");
+    let lost = |field: &str| found.pointer(&format!("/losses/{field}")).and_then(Json::as_u64);
+    let is_balanced = is_true(&found, "balanced");
+    let is_well = is_balanced && lost("certain").unwrap_or_default() == 0;
     if json {
         print(&format!("{found}\n"))?;
-    } else if is_well {
+        return Ok(code(is_well));
+    }
+    if is_balanced {
         print("every address balances: what came = what left + what waits\n")?;
     } else {
         let count = found.get("count").and_then(Json::as_u64).unwrap_or_default();
@@ -144,6 +148,12 @@ fn audit(client: &Client, json: bool) -> Result<ExitCode, Failure> {
             "{count} addresses do not balance: messages were lost, or counted wrongly\n"
         ))?;
         print(&texts(&found))?;
+    }
+    if let (Some(count @ 1..), Some(losses)) = (lost("count"), found.get("losses")) {
+        print(&format!(
+            "{count} losses that nobody has accepted (crossdock ctl accept losses):\n"
+        ))?;
+        print(&texts(losses))?;
     }
     Ok(code(is_well))
 }

@@ -1,7 +1,8 @@
 //! `crossdock status`: one screen.
 
-use super::table::{bytes, span};
+use super::table::bytes;
 use crate::accounts::acts::shown;
+use crossdock_core::readable::span;
 use serde_json::Value as Json;
 
 /// A field somewhere in the answer: `"disk/free_bytes"`.

@@ -3,6 +3,7 @@
 //! A page is `{"items": […], "next": "…"}`; `next` is what the next page begins behind, and absent on the last one.
 
 use super::answer::Refusal;
+use super::losses;
 use super::shows;
 use super::view::View;
 use crossdock_core::{BindingPlace, Broker, ConnectionLook, Name, Page};
@@ -58,7 +59,7 @@ pub struct One {
 }
 
 /// What there are lists of.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "queues",
     "exchanges",
     "bindings",
@@ -71,6 +72,7 @@ const KINDS: [&str; 12] = [
     "routes",
     "listeners",
     "moves",
+    "losses",
 ];
 
 /// A page of the list of that kind.
@@ -100,6 +102,15 @@ pub fn list(view: &View, kind: &str, which: &Which) -> Result<Json, Refusal> {
             Ok(some(all, which, limit))
         }
         "listeners" => Ok(some(listeners(view), which, limit)),
+        "losses" => {
+            let mut all = broker.losses();
+            let after = which.number()?.0;
+            all.retain(|loss| loss.number > after);
+            all.truncate(limit);
+            let last = all.last().filter(|_| all.len() == limit);
+            let next = last.map(|last| last.number.to_string());
+            Ok(paged(all.iter().map(losses::loss).collect(), next))
+        }
         // There are fewer than a page has room for.
         "moves" => Ok(paged(view.common.moves.list(), None)),
         _ => Err(Refusal::missing(format!("'{kind}' is none of {}", KINDS.join(", ")))),

@@ -5,6 +5,7 @@
 //! | `lists` | what there is: lists, a page at a time, and each object by itself |
 //! | `shows` `values` | objects, arguments and headers as JSON |
 //! | `status` `arrivals` | the audit, alarms, health, and one screen of everything; who comes |
+//! | `losses` | what is known to be lost, and that an operator has seen it |
 //! | `acts` | what changes something: `POST /control/ACT`, each a line of the log |
 //! | `publish` | one message |
 //! | `messages` | looking into a queue, and moving what is in it |
@@ -18,6 +19,7 @@ mod acts;
 mod answer;
 mod arrivals;
 mod lists;
+mod losses;
 mod messages;
 mod moves;
 mod operations;
@@ -86,6 +88,7 @@ fn router(view: View) -> Router {
         .route("/control/status", get(one_screen))
         .route("/control/peek", get(peek))
         .route("/control/move", post(act::<messages::MoveMessages>))
+        .route("/control/accept-losses", post(act::<losses::AcceptLosses>))
         .route("/control/stop-move", post(act::<moves::StopMove>))
         .route("/control/declare-queue", post(act::<acts::DeclareQueue>))
         .route("/control/declare-exchange", post(act::<acts::DeclareExchange>))

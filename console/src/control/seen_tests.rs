@@ -1,6 +1,7 @@
 //! What operators see of routes, exchanges, full queues, connections and certificates.
 
 use super::*;
+use crossdock_core::store::{Losses, Lost};
 
 /// A route that fails with everything, and is tried again after a long time where the body says so.
 struct Failing;
@@ -144,4 +145,40 @@ async fn certificates_are_troubles_and_warnings() {
     let status = stage.look("/control/status?seconds=0").await;
     assert_eq!(status["troubles"], json!(["it has ended"]));
     assert_eq!(status["well"], json!(false));
+}
+
+#[tokio::test]
+async fn what_is_lost_is_shown_until_somebody_accepts_it() {
+    let store = MemoryStore::default();
+    let stage = Stage::on(store.clone(), Settings::default()).await;
+    let status = stage.look("/control/status?seconds=0").await;
+    assert_eq!((&status["well"], &status["warnings"]), (&json!(true), &json!([])));
+    let lost = |what: &str, may_be_nothing: bool| Lost {
+        place: "journal-1.log".to_owned(),
+        what: what.to_owned(),
+        records: (!may_be_nothing).then_some(3),
+        bytes: Some(70),
+        may_be_nothing,
+    };
+    store.note(lost("the last record was cut off", true)).await;
+    let status = stage.look("/control/status?seconds=0").await;
+    assert_eq!(status["well"], json!(true), "a crash explains it as well");
+    let warning = status["warnings"][0].as_str().expect("one");
+    let end = " ago, in journal-1.log: the last record was cut off (70 bytes); when you have seen to all \
+               up to here: crossdock ctl accept losses 1";
+    assert!(warning.starts_with("perhaps lost, found ") && warning.ends_with(end), "{warning}");
+    store.note(lost("entries 5 to 7 are damaged", false)).await;
+    let status = stage.look("/control/status?seconds=0").await;
+    assert_eq!(status["well"], json!(false));
+    let trouble = status["troubles"][0].as_str().expect("one");
+    assert!(trouble.contains("entries 5 to 7 are damaged (3 records, 70 bytes)"), "{trouble}");
+    let audit = stage.look("/control/audit").await;
+    assert_eq!((&audit["balanced"], &audit["losses"]["certain"]), (&json!(true), &json!(1)));
+    let listed = stage.look("/control/list/losses?after=1").await;
+    assert_eq!(listed["items"][0]["number"], json!(2));
+    assert_eq!(stage.done("accept-losses", json!({ "upto": 2 })).await, json!({ "accepted": 2 }));
+    let status = stage.look("/control/status?seconds=0").await;
+    assert_eq!((&status["well"], &status["warnings"]), (&json!(true), &json!([])));
+    let (code, why) = stage.refused("accept-losses", json!({ "upto": 2 })).await;
+    assert_eq!(code, 404, "{why}");
 }

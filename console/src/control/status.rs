@@ -2,6 +2,7 @@
 
 use super::answer::Refusal;
 use super::arrivals::{Arrivals, busiest, delays, refused_logins, unfinished};
+use super::losses;
 use super::operations::Standing;
 use super::view::View;
 use crate::process::Usage;
@@ -29,11 +30,12 @@ const DESCRIPTORS_PERCENT: u64 = 90;
 /// Addresses that do not balance, in one answer.
 const IMBALANCES_MAX: usize = 500;
 
-/// Every address that does not balance, with its numbers.
+/// Every address that does not balance, with its numbers; and what is known to be lost.
 pub fn audit(view: &View) -> Json {
     let found = view.broker.audit();
     let items: Vec<Json> = found.iter().take(IMBALANCES_MAX).map(imbalance).collect();
-    json!({ "balanced": found.is_empty(), "count": found.len(), "items": items })
+    json!({ "balanced": found.is_empty(), "count": found.len(), "items": items,
+        "losses": losses::standing(&view.broker) })
 }
 
 fn imbalance(found: &Imbalance) -> Json {
@@ -228,6 +230,7 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
         .extend(broker.audit().iter().take(NAMED_MAX).map(|one| format!("out of balance: {one}")));
     let mut warnings = certificates(view, &mut troubles);
     routes(broker, &mut troubles, &mut warnings);
+    losses::say(broker, &mut troubles, &mut warnings);
     if usage.open_files * 100 >= usage.max_files.saturating_mul(DESCRIPTORS_PERCENT) {
         let (open, max) = (usage.open_files, usage.max_files);
         troubles.push(format!(

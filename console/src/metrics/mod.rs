@@ -186,6 +186,7 @@ async fn sums(State(view): State<View>, headers: HeaderMap) -> Response {
         sums::objects(&mut page, &node, &totals);
         sums::messages(&mut page, &node, &totals);
         ours::node(&mut page, &node, view.started);
+        ours::losses(&mut page, &view.broker.losses());
         ours::certificates(&mut page, &view.listeners());
         ours::balance(&mut page, &totals);
         let routes = view.broker.route_status();

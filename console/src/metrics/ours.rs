@@ -4,6 +4,7 @@ use super::text::{Kind, Labels, Page};
 use crate::control::ListenerLook;
 use crate::process::Started;
 use crossdock_core::fate::ConversionTotals;
+use crossdock_core::store::Loss;
 use crossdock_core::transform::{ModuleLook, Number};
 use crossdock_core::{CameBy, LeftBy, Name, NodeLook, RouteStatus, VhostTotals};
 use std::collections::BTreeMap;
@@ -77,6 +78,16 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
     for (protocol, totals) in &node.protocols {
         page.sample(&[("protocol", protocol)], totals.lanes.dropped);
     }
+}
+
+/// What the store knows to be lost, and nobody has accepted.
+pub fn losses(page: &mut Page, all: &[Loss]) {
+    let help = "Losses from the store that no operator has accepted; what an unfinished write explains as \
+                well is not certain.";
+    page.family("crossdock_store_losses", Kind::Gauge, help);
+    let certain = all.iter().filter(|loss| !loss.lost.may_be_nothing).count();
+    page.sample(&[("certain", "yes")], certain);
+    page.sample(&[("certain", "no")], all.len() - certain);
 }
 
 /// When the certificates of listeners end. Of several in one file that is the first one's end.

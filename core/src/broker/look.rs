@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, ExchangeSpec, Kind, LogId, SessionId, Target};
 use crate::log::QueueSpec;
 use crate::message::{Account, Key, Name, Timestamp, Value};
+use crate::store::{Loss, Losses};
 use crate::subscription::{DeliveryTotals, Depth, Tally};
 use std::fmt;
 use std::sync::Arc;
@@ -456,6 +457,18 @@ impl Broker {
         let vhost = host(self.shared(), vhost)?;
         let size = vhost.retained.lock().size();
         Ok(size)
+    }
+
+    /// What the store knows to be lost, and no operator has accepted yet.
+    pub fn losses(&self) -> Vec<Loss> {
+        self.shared().store.losses().map(Losses::standing).unwrap_or_default()
+    }
+
+    /// An operator has seen the losses up to this number. Returns how many that were.
+    pub async fn accept_losses(&self, upto: u64) -> Result<usize, Error> {
+        let Some(losses) = self.shared().store.losses() else { return Ok(0) };
+        let accepted = losses.accept(upto).await;
+        accepted.map_err(|error| Error::new(ErrorKind::Unavailable, error.to_string()))
     }
 
     /// Marks, alarms and what the whole broker has counted.

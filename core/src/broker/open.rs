@@ -14,7 +14,7 @@ use super::turn::after_commit::AfterCommit;
 use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Account, Address, Budget, Name, Share};
-use crate::store::{JournalId, JournalWriter, Pos, StoreError};
+use crate::store::{JournalId, JournalWriter, Lost, Pos, StoreError};
 use crate::transform::ContentRoute;
 use std::ops::Range;
 use std::sync::Arc;
@@ -117,11 +117,27 @@ async fn recover(setup: Setup) -> Result<Recovered, Error> {
             "entries of the journal are damaged, and --accept-damage was given: what they held is lost, \
              everything else is served"
         );
+        if let Some(losses) = shared.store.losses() {
+            losses.note(passed_over(damaged)).await;
+        }
         // With a snapshot behind the damage, the next start does not read that far back.
         snapshot::now(&shared).await.map_err(unavailable)?;
     }
     warn_of_too_much(&shared.pressure.memory.budget);
     Ok((shared, writer, load_asked))
+}
+
+/// What a start with `--accept-damage` leaves behind.
+fn passed_over(damaged: u64) -> Lost {
+    Lost {
+        place: "the journal".to_owned(),
+        what: "a start with --accept-damage passed over damaged entries: what they held is lost, and all \
+               that waited was delivered again as redelivered"
+            .to_owned(),
+        records: Some(damaged),
+        bytes: None,
+        may_be_nothing: false,
+    }
 }
 
 fn unavailable(error: StoreError) -> Error {

@@ -339,6 +339,13 @@ async fn damage_is_accepted_once_or_not_at_all() {
         let got = c.take(4).await;
         assert_eq!(bodies(&got).len(), 4);
         assert!(got.iter().all(|d| d.redelivered));
+        // The loss stands over restarts, until somebody accepts it.
+        let losses = stage.broker.losses();
+        assert_eq!(losses.iter().map(|loss| loss.lost.records).collect::<Vec<_>>(), [Some(1)]);
+        if !accept {
+            assert_eq!(stage.broker.accept_losses(losses[0].number).await.ok(), Some(1));
+            assert!(stage.broker.losses().is_empty());
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `survey` `scan` `tail` | what the files hold, what is damaged, what a torn end can be |
 //! | `recovery` `mend` `verify` | starting: mends what it finds; checking: reports it and changes nothing |
 //! | `snapshot` `manifest` | the two kinds of file that are replaced as a whole |
+//! | `losses` | what is known to be lost, until an operator accepts it |
 //! | `backup` | copies of a store beside whoever writes to it, and a store out of a copy |
 //! | `layout` `window` | bytes: headers and records, a view that moves through a file |
 //! | `figures` | how many entries a sync is for, and how long it takes |
@@ -46,6 +47,7 @@ mod figures;
 mod full_disk_tests;
 mod journal;
 mod layout;
+mod losses;
 mod manifest;
 mod mend;
 mod offsets;

@@ -4,9 +4,11 @@
 use crate::catalog::Segment;
 use crate::disk::{DiskFile, QUARANTINE};
 use crate::layout::{RECORD_HEADER, RecordHeader};
+use crate::losses::LossList;
 use crate::survey::{OpenError, Survey, Surveyed};
 use crate::tail::{self, TornTail};
 use crate::window::BLOCK;
+use crossdock_core::store::Lost;
 use std::io;
 use std::ops::Range;
 
@@ -15,6 +17,7 @@ pub struct Mender<'a> {
     pub survey: Survey<'a>,
     /// Starts of the store before this one: copies of what it cuts off are named after that.
     pub starts: u64,
+    pub losses: &'a LossList,
 }
 
 impl Mender<'_> {
@@ -41,6 +44,15 @@ impl Mender<'_> {
                 to,
                 "journal entries are damaged: what they held is lost"
             );
+            let why = if *is_missing { "missing" } else { "damaged" };
+            self.losses.found(Lost {
+                place: name.clone(),
+                what: format!("entries {from} to {to} are {why}: what they held is lost"),
+                // Bytes that cannot be read may have held fewer.
+                records: (!found.is_blind).then_some(lost.end.saturating_sub(from)),
+                bytes: None,
+                may_be_nothing: false,
+            });
         }
         if !is_missing && (header.is_none() || !found.damage.is_empty()) {
             self.quarantine(&*segment.file, 0..u64::MAX, &format!("{QUARANTINE}/{name}"));
@@ -59,6 +71,7 @@ impl Mender<'_> {
         let (name, file) = (&segment.name, &*segment.file);
         let Some(torn) = self.at(name, tail::look(&segment.extent(), end))? else { return Ok(()) };
         self.report_cut(segment, &torn);
+        self.losses.write_down();
         let Range { start: mut at, end: dirty } = torn.bytes;
         let zeros = vec![0; usize::try_from(dirty - at).unwrap_or(BLOCK).min(BLOCK)];
         while at < dirty {
@@ -75,7 +88,21 @@ impl Mender<'_> {
         let bytes = torn.bytes.end - at;
         // Each start that cuts something off there makes a copy of its own.
         let copy = format!("{QUARANTINE}/{name}.cut-{at}-{}", self.starts);
-        let copy = match self.quarantine(&*segment.file, torn.bytes.clone(), &copy) {
+        let is_kept = self.quarantine(&*segment.file, torn.bytes.clone(), &copy);
+        let why = match torn.was_whole {
+            true => "it was damaged after it had been written",
+            false => "it was an unfinished write of a crash, or damaged",
+        };
+        let kept =
+            if is_kept { format!("{copy} has a copy") } else { "there is no copy".to_owned() };
+        self.losses.found(Lost {
+            place: name.clone(),
+            what: format!("the last record, at byte {at}, was cut off, and {kept}: {why}"),
+            records: None,
+            bytes: Some(bytes),
+            may_be_nothing: !torn.was_whole,
+        });
+        let copy = match is_kept {
             true => self.survey.dir.join(copy).display().to_string(),
             false => "none".to_owned(),
         };

@@ -11,12 +11,13 @@
 use crate::catalog::{Catalog, Segment};
 use crate::disk::{Disk, sync_names};
 use crate::layout::{FIRST_RECORD, SegmentHeader, segment_first, segment_name};
+use crate::losses::{LOSSES, LossList};
 use crate::manifest::{Listed, MANIFEST, Manifest, SegmentEnd};
 use crate::mend::Mender;
 use crate::reserve::Reserve;
 use crate::spare::Spare;
 use crate::survey::{LOCK, Listing, OpenError, Survey, Surveyed};
-use crossdock_core::store::ENTRY_FORMAT;
+use crossdock_core::store::{ENTRY_FORMAT, Lost};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
@@ -43,6 +44,8 @@ pub struct Recovered {
     /// Last positions that the snapshots cover, ascending.
     pub snapshots: Vec<u64>,
     pub reserve: Arc<Reserve>,
+    /// What is known to be lost.
+    pub losses: Arc<LossList>,
 }
 
 /// Settings of a start.
@@ -61,7 +64,15 @@ pub fn recover(disk: &Arc<dyn Disk>, dir: &Path, start: Start) -> Result<Recover
     }
     let reserve = Reserve::find(disk.clone(), start.segment_bytes);
     let reserve = Arc::new(survey.at(crate::reserve::RESERVE, reserve)?);
-    Recovery { survey, disk: &**disk, start, reserve }.run()
+    let losses = match survey.at(LOSSES, LossList::load(disk.clone()))? {
+        Ok(losses) => Arc::new(losses),
+        Err(found) => return Err(survey.newer(LOSSES, found)),
+    };
+    let recovered =
+        Recovery { survey, disk: &**disk, start, reserve, losses: losses.clone() }.run();
+    // Also what keeps the store from opening is written down.
+    losses.write_down();
+    recovered
 }
 
 struct Recovery<'a> {
@@ -69,6 +80,7 @@ struct Recovery<'a> {
     disk: &'a dyn Disk,
     start: Start,
     reserve: Arc<Reserve>,
+    losses: Arc<LossList>,
 }
 
 impl Recovery<'_> {
@@ -80,7 +92,8 @@ impl Recovery<'_> {
         let snapshots = self.survey.snapshots(&names)?;
         let mut manifest = self.manifest(&names)?;
         self.remove_unlisted(&names, &manifest)?;
-        let mender = Mender { survey: self.survey, starts: manifest.boots };
+        let (survey, losses) = (self.survey, &*self.losses);
+        let mender = Mender { survey, starts: manifest.boots, losses };
         let catalog = Catalog::default();
         let (mut epoch, mut last) = (manifest.boots, None);
         let upto = snapshots.last().copied().unwrap_or(0);
@@ -110,7 +123,8 @@ impl Recovery<'_> {
         // What was read was written again where it was not known to be synced.
         manifest.set_synced(catalog.tail());
         self.store(&manifest)?;
-        Ok(Recovered { manifest, catalog, tail, snapshots, reserve: self.reserve })
+        let (reserve, losses) = (self.reserve, self.losses);
+        Ok(Recovered { manifest, catalog, tail, snapshots, reserve, losses })
     }
 
     /// Adds the file's name to an I/O error.
@@ -135,6 +149,16 @@ impl Recovery<'_> {
             Listing::Rebuilt(manifest, reason) => {
                 let dir = self.survey.dir.display();
                 tracing::error!(%dir, reason, "the manifest was unusable and is rebuilt from the segments");
+                self.losses.add(Lost {
+                    place: MANIFEST.to_owned(),
+                    what: format!(
+                        "it was unusable ({reason}) and was made again from the segments that are there: \
+                         whether there was another one, and what it held, is not known"
+                    ),
+                    records: None,
+                    bytes: None,
+                    may_be_nothing: false,
+                });
                 Ok(manifest)
             }
             Listing::Fresh => {
@@ -185,6 +209,16 @@ impl Recovery<'_> {
                     snapshot,
                     "the journal ends before its snapshot: messages between them are lost"
                 );
+                self.losses.found(Lost {
+                    place: tail.active.name.clone(),
+                    what: format!(
+                        "the journal ended at entry {end}, before its snapshot of entry {snapshot}: messages \
+                         between them are lost"
+                    ),
+                    records: None,
+                    bytes: None,
+                    may_be_nothing: false,
+                });
                 tail.active.lose_to(snapshot);
             }
             seal(manifest, &tail.active, crc);

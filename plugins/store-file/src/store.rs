@@ -6,6 +6,7 @@ use crate::disk::{Disk, RealDisk, refusal};
 use crate::fetch::fetch;
 use crate::figures::Figures;
 use crate::layout::{ALIGN, FIRST_RECORD, MAX_ENTRY, RECORD_HEADER};
+use crate::losses::KeptLosses;
 use crate::manifest::Manifest;
 use crate::reader::Reader;
 use crate::recovery::{Recovered, Start, Tail, recover};
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_core::store::{
     BackupMade, BackupOrder, Caps, Coord, Epoch, JournalEntry, JournalId, JournalWriter, Lease,
-    Pos, Source, Space, Spill, Store, StoreError, Stretch,
+    Losses, Pos, Source, Space, Spill, Store, StoreError, Stretch,
 };
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -61,8 +62,9 @@ impl Default for Options {
 /// The embedded store: one journal, whatever the [`JournalId`]. A folder belongs to one process at a time.
 pub struct FileStore {
     shared: Arc<Shared>,
-    /// None when it was opened for reading only.
+    /// None when it was opened for reading only, as the next one.
     spill: Option<SpillFiles>,
+    losses: Option<KeptLosses>,
     dir: PathBuf,
 }
 
@@ -126,7 +128,7 @@ impl FileStore {
         let segment_bytes = segment_bytes - segment_bytes % ALIGN;
         let start = Start { segment_bytes, ..start };
         let recovered = recover(&disk, dir, start)?;
-        let Recovered { manifest, catalog, tail, snapshots, reserve } = recovered;
+        let Recovered { manifest, catalog, tail, snapshots, reserve, losses } = recovered;
         tracing::info!(
             dir = %dir.display(),
             tail = catalog.tail(),
@@ -148,13 +150,14 @@ impl FileStore {
             epoch: manifest.boots,
             resting: Mutex::new(Some((manifest, tail))),
         });
-        Ok(Self { shared, spill: None, dir: dir.to_owned() })
+        let losses = Some(KeptLosses(losses));
+        Ok(Self { shared, spill: None, losses, dir: dir.to_owned() })
     }
 
     /// Opens the folder's contents for reading. No file is changed, and another process may have the store open.
     pub fn read_only(dir: &Path) -> Result<Self, OpenError> {
         let shared = crate::verify::look(Arc::new(RealDisk::read_only(dir)), dir)?;
-        Ok(Self { shared: Arc::new(shared), spill: None, dir: dir.to_owned() })
+        Ok(Self { shared: Arc::new(shared), spill: None, losses: None, dir: dir.to_owned() })
     }
 
     /// How the journal has worked since the store was opened.
@@ -259,6 +262,10 @@ impl Store for FileStore {
 
     fn spill(&self) -> Option<&dyn Spill> {
         self.spill.as_ref().map(|spill| spill as &dyn Spill)
+    }
+
+    fn losses(&self) -> Option<&dyn Losses> {
+        self.losses.as_ref().map(|losses| losses as &dyn Losses)
     }
 
     async fn backup(&self, order: BackupOrder) -> Result<BackupMade, StoreError> {

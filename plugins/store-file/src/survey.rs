@@ -76,7 +76,7 @@ impl Survey<'_> {
         result.map_err(|source| OpenError::Io { file: self.dir.join(name), source })
     }
 
-    fn newer(&self, name: &str, found: u32) -> OpenError {
+    pub fn newer(&self, name: &str, found: u32) -> OpenError {
         OpenError::NewerFormat { file: self.dir.join(name), found, known: FORMAT }
     }
 

@@ -144,8 +144,36 @@ async fn damage_to_the_last_entry_of_a_closed_store_is_damage() {
         assert_eq!(read(&*store).await, expected, "its position is not given again");
         assert_eq!(fs::read(&segment).expect("readable"), damaged, "nothing is overwritten");
         append(&*store, 2).await;
+        let losses = store.losses().expect("kept").standing();
+        assert_eq!(losses.len(), 1, "each start finds it: {losses:?}");
+        assert_eq!((losses[0].lost.records, losses[0].lost.may_be_nothing), (Some(1), false));
     }
     assert_eq!(quarantined(&folder).len(), 1);
+    let store = folder.open().expect("damage does not keep it closed");
+    let losses = store.losses().expect("kept");
+    assert_eq!(losses.accept(1).await.expect("written"), 1);
+    drop(store);
+    let store = folder.open().expect("damage does not keep it closed");
+    assert_eq!(store.losses().expect("kept").standing(), [], "it is there, and was accepted");
+}
+
+#[tokio::test]
+async fn what_a_start_loses_stands_over_restarts() {
+    let folder = Folder::new();
+    append(&*folder.open().expect("fresh"), 3).await;
+    change(&folder.0.join("manifest"), |bytes| bytes[20] ^= 1);
+    for _ in 0..2 {
+        let store = folder.open().expect("the manifest is made again");
+        let losses = store.losses().expect("kept").standing();
+        assert_eq!(losses.iter().map(|l| l.lost.place.as_str()).collect::<Vec<_>>(), ["manifest"]);
+    }
+    // Again, after it was accepted: that is another one.
+    let store = folder.open().expect("whole");
+    store.losses().expect("kept").accept(1).await.expect("written");
+    drop(store);
+    fs::remove_file(folder.0.join("manifest")).expect("it is there");
+    let store = folder.open().expect("the manifest is made again");
+    assert_eq!(store.losses().expect("kept").standing()[0].number, 2);
 }
 
 #[tokio::test]
@@ -170,6 +198,10 @@ async fn a_last_entry_that_may_be_damaged_is_kept_in_the_quarantine() {
         let store = folder.open().expect("it may be an unfinished write");
         assert_eq!(read(&*store).await, all(2));
         append(&*store, 1).await;
+        let losses = store.losses().expect("kept").standing();
+        let [loss] = &losses[..] else { panic!("{losses:?}") };
+        assert_eq!(loss.lost.may_be_nothing, !was_whole);
+        assert!(loss.lost.what.contains("quarantine/journal-"), "{loss:?}");
         let copies = quarantined(&folder);
         let [(name, copy)] = &copies[..] else { panic!("{}", copies.len()) };
         assert!(name.ends_with(&format!(".log.cut-{LAST}-1")), "{name}");
