@@ -26,6 +26,10 @@ pub struct Faults {
     pub append_fails_at: Option<u64>,
     /// Appends wait until this is false again ([`MemoryStore::release`]).
     pub stalled: bool,
+    /// Reads of entries wait until this is false again.
+    pub reads_stalled: bool,
+    /// Reads of entries are refused, as by a store that stops.
+    pub reads_refused: bool,
 }
 
 #[derive(Default)]
@@ -140,6 +144,11 @@ impl MemoryStore {
         }
     }
 
+    /// Takes all entries away, as trims do in which nothing lives any more.
+    pub fn trim_all(&self) {
+        self.0.state.lock().entries.clear();
+    }
+
     /// Lets stalled appends go on.
     pub fn release(&self) {
         self.0.state.lock().faults.stalled = false;
@@ -225,7 +234,17 @@ impl Store for MemoryStore {
 
     async fn fetch(&self, _: JournalId, at: &[Pos]) -> Result<Vec<Bytes>, StoreError> {
         self.0.fetches.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let released = self.0.released.notified();
+            if !self.0.state.lock().faults.reads_stalled {
+                break;
+            }
+            released.await;
+        }
         let state = self.0.state.lock();
+        if state.faults.reads_refused {
+            return Err(StoreError::Unavailable("the runtime is stopping".into()));
+        }
         at.iter()
             .map(|pos| match state.entries.get(&pos.0) {
                 Some((_, bytes)) => Ok(bytes.clone()),

@@ -11,6 +11,7 @@ mod limits;
 mod look;
 mod moving;
 mod peek;
+mod reading_back;
 mod reload;
 mod rights;
 mod routes;

@@ -7,6 +7,7 @@ use crate::log::Place;
 use crate::message::Message;
 use crate::store::{Epoch, JournalEntry, JournalId, Pos, Store, StoreError};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
 /// Journal entries that are in memory at once.
@@ -14,17 +15,51 @@ const ENTRIES: usize = 4;
 
 /// The messages at these places, in the order asked for; none for those that cannot be read.
 pub async fn fetch(store: &dyn Store, places: &[Place]) -> Vec<Option<Message>> {
-    let report = |is_spilled, error: &StoreError| match is_spilled {
-        false => tracing::error!(
-            %error,
-            "cannot read an entry of the journal: the messages in it cannot be delivered"
-        ),
-        true => tracing::error!(
-            %error,
-            "cannot read back messages that had left memory: they are lost, as in a crash"
-        ),
-    };
-    read(store, places, &report).await
+    let fetched = fetch_back(store, places).await;
+    fetched.report();
+    fetched.messages
+}
+
+/// Messages that were to be read back.
+pub struct Fetched {
+    /// In the order asked for; none for those that cannot be read.
+    pub messages: Vec<Option<Message>>,
+    /// Why; and whether they had left memory without being stored.
+    unread: Vec<(bool, StoreError)>,
+}
+
+impl Fetched {
+    /// The store does not answer, because it stops: nothing is known of what it has.
+    pub fn is_refused(&self) -> bool {
+        self.unread
+            .iter()
+            .any(|(is_spilled, error)| !is_spilled && matches!(error, StoreError::Unavailable(_)))
+    }
+
+    /// Says what cannot be read.
+    pub fn report(&self) {
+        for (is_spilled, error) in &self.unread {
+            match is_spilled {
+                false => tracing::error!(
+                    %error,
+                    "cannot read an entry of the journal: the messages in it cannot be delivered"
+                ),
+                true => tracing::error!(
+                    %error,
+                    "cannot read back messages that had left memory: they are lost, as in a crash"
+                ),
+            }
+        }
+    }
+}
+
+/// The same for whoever finds out first whether the messages are wanted still: those that were settled meanwhile are
+/// gone, and their entries with them.
+pub async fn fetch_back(store: &dyn Store, places: &[Place]) -> Fetched {
+    let unread = Mutex::new(Vec::new());
+    let note = |is_spilled, error| unread.lock().push((is_spilled, error));
+    let messages = read(store, places, &note).await;
+    Fetched { messages, unread: unread.into_inner() }
 }
 
 /// The same for whoever only looks: the messages may be gone by now, and their places with them. That is no news.
@@ -36,7 +71,7 @@ pub async fn fetch_if_there(store: &dyn Store, places: &[Place]) -> Vec<Option<M
 async fn read(
     store: &dyn Store,
     places: &[Place],
-    report: &(dyn Fn(bool, &StoreError) + Sync),
+    report: &(dyn Fn(bool, StoreError) + Sync),
 ) -> Vec<Option<Message>> {
     let mut wanted: BTreeMap<u64, Vec<(u32, usize)>> = BTreeMap::new();
     for (at, place) in places.iter().enumerate() {
@@ -54,14 +89,14 @@ async fn read(
         for ((pos, records), bytes) in some.iter().zip(entries) {
             match read_entry(store, Pos(*pos), bytes).await {
                 Ok(ops) => pick(messages(ops), records, &mut found),
-                Err(error) => report(false, &error),
+                Err(error) => report(false, error),
             }
         }
     }
     for (pos, records) in pieces {
         match read_piece(store, pos).await {
             Ok(ops) => pick(messages(ops), &records, &mut found),
-            Err(error) => report(true, &error),
+            Err(error) => report(true, error),
         }
     }
     found

@@ -4,7 +4,7 @@
 //! A record that is written again keeps its queue and offset and gets a new place. Its old part is trimmed by a later
 //! snapshot, in which the new place stands.
 
-use crate::broker::journal::fetch::fetch;
+use crate::broker::journal::fetch::fetch_if_there;
 use crate::broker::journal::unit::{Placed, Unit, WriteReason};
 use crate::broker::shared::Shared;
 use crate::broker::vhost::queue::Queue;
@@ -179,7 +179,7 @@ async fn empty(shared: &Arc<Shared>, stretch: &Stretch) -> Option<usize> {
 
 async fn write(shared: &Arc<Shared>, some: Vec<(Place, Vec<Living>)>) -> Option<()> {
     let places: Vec<Place> = some.iter().map(|(place, _)| *place).collect();
-    let messages = fetch(&*shared.store, &places).await;
+    let messages = fetch_if_there(&*shared.store, &places).await;
     let mut unit = Unit::default();
     for ((place, living), message) in some.into_iter().zip(messages) {
         // What cannot be read stays where it is: its part is not trimmed, and dispatch will name it.

@@ -3,7 +3,7 @@
 use super::batch::{Lane, QueuedPublish, Settlement, Transaction};
 use super::state::Session;
 use crate::broker::door::request::{LaneId, Publish};
-use crate::broker::journal::fetch::fetch;
+use crate::broker::journal::fetch::fetch_if_there;
 use crate::broker::turn::context::Context;
 use crate::broker::vhost::limits::Limit;
 use crate::error::{Error, ErrorKind};
@@ -168,7 +168,8 @@ impl Session {
                 let mut absent = queue.look(|s| s.sub.absent(*handle, offsets, outcome));
                 absent.retain(|(offset, _)| !found.iter().any(|(known, _)| known == offset));
                 let places: Vec<Place> = absent.iter().map(|(_, place)| *place).collect();
-                let fetched = fetch(&*shared.store, &places).await;
+                // What is damaged is named when it leaves its queue; what is gone meanwhile need not be.
+                let fetched = fetch_if_there(&*shared.store, &places).await;
                 let before = found.len();
                 let pairs = absent.into_iter().zip(fetched);
                 found.extend(pairs.filter_map(|((offset, _), message)| Some((offset, message?))));
