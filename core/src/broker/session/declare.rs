@@ -43,7 +43,6 @@ impl Session {
     /// The queues in front of content routes are for no client, by no verb.
     fn check_name(&self, name: &str) -> Result<(), Error> {
         match is_route_queue(name) && !self.status.internal {
-            true if self.status.is_operators => Err(routes_queue(name)),
             true => Err(reserved_queue(name)),
             false => Ok(()),
         }
@@ -90,7 +89,8 @@ impl Session {
     }
 
     pub(super) fn own_queue_named(&self, name: &str) -> Result<Arc<Queue>, Error> {
-        self.check_name(name)?;
+        let named = self.check_name(name);
+        named.map_err(|why| if self.status.is_operators { routes_queue(name) } else { why })?;
         let queue = self.vhost.queue(name)?;
         self.check_owner(&queue)?;
         Ok(queue)
