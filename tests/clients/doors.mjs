@@ -375,7 +375,20 @@ async function chromium() {
     await gone;
     server.close();
     server.closeAllConnections();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    await removed(profile);
+  }
+}
+
+/** Removes the profile of a browser that has ended. Its other processes end a little later, and write into it until
+ * then: a folder that was emptied is not empty any more. */
+async function removed(folder) {
+  for (let left = 50; ; left--) {
+    try {
+      return rmSync(folder, { recursive: true, force: true });
+    } catch (error) {
+      if (left === 0 || !["ENOTEMPTY", "EBUSY"].includes(error.code)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
   }
 }
 

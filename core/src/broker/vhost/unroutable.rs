@@ -65,11 +65,11 @@ impl UnroutableReport {
     /// A publish to an exchange of that virtual host reached nobody; `last` is the exchange's.
     #[cold]
     pub fn note(&self, vhost: &Name, last: &LastUnroutable, message: &Message, now: Timestamp) {
-        // One that is retained is there for who subscribes next.
+        last.note(message, now);
+        // One that is retained is there for who subscribes next: nothing that the log has to tell.
         if message.meta().retain {
             return;
         }
-        last.note(message, now);
         self.untold.fetch_add(1, Ordering::Relaxed);
         let told = self.told.load(Ordering::Relaxed);
         let is_due = told == 0 || Timestamp(told).until(now) >= SAY_EVERY_MS;
@@ -93,4 +93,26 @@ impl UnroutableReport {
 /// The default exchange has no name.
 fn shown(exchange: &str) -> &str {
     if exchange.is_empty() { "(default)" } else { exchange }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Address, Fields, Meta};
+    use bytes::Bytes;
+    use std::sync::Arc;
+
+    /// It is counted as unroutable as every other one, so that whoever looks for it has to find it.
+    #[test]
+    fn the_last_one_may_be_a_retained_one_which_the_log_is_not_told_of() {
+        let (report, last) = (UnroutableReport::default(), LastUnroutable::default());
+        let mut meta = Meta::new(Arc::default(), Timestamp(0));
+        meta.retain = true;
+        let address = Address::new("t".into(), "a/b".into());
+        let message = Message::from_fields(address, meta, &Fields::default(), Bytes::new());
+        report.note(&"/".into(), &last, &message, Timestamp(5_000));
+        let noted = last.get().expect("it is noted");
+        assert_eq!((noted.time, noted.key.to_string()), (Timestamp(5_000), "a/b".to_owned()));
+        assert_eq!(report.told.load(Ordering::Relaxed), 0);
+    }
 }
