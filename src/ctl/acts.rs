@@ -308,14 +308,7 @@ fn said(path: &str, answer: &Json) -> String {
             count("moved")
         ),
         "log-level" => "set, until the configuration is read again\n".to_owned(),
-        "reload" => {
-            let mut lines =
-                format!("the configuration was read again: {} changes\n", count("changes"));
-            for change in texts(answer, "what") {
-                lines.push_str(&format!("  {}\n", change.escape_debug()));
-            }
-            lines
-        }
+        "reload" => reloaded(answer),
         "drain" => {
             "no connections are taken any more, and the clients of open ones are asked to close\n"
                 .to_owned()
@@ -323,6 +316,17 @@ fn said(path: &str, answer: &Json) -> String {
         "shutdown" => "the broker is stopping\n".to_owned(),
         _ => format!("{answer}\n"),
     }
+}
+
+/// What has changed in the configuration.
+fn reloaded(answer: &Json) -> String {
+    let changes = answer.get("changes").and_then(Json::as_u64).unwrap_or_default();
+    let mut lines = format!("the configuration was read again: {changes} changes\n");
+    for change in texts(answer, "what") {
+        // One line for each, whatever the names are.
+        lines.push_str(&format!("  {}\n", change.replace(char::is_control, "\u{fffd}")));
+    }
+    lines
 }
 
 /// A report of a move.

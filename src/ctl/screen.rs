@@ -5,6 +5,9 @@ use crate::accounts::acts::shown;
 use crossdock_core::readable::span;
 use serde_json::Value as Json;
 
+/// Exchanges that are named whose publishes reached nobody.
+const UNROUTABLE_MAX: usize = 3;
+
 /// A field somewhere in the answer: `"disk/free_bytes"`.
 fn number(status: &Json, path: &str) -> u64 {
     let value = status.pointer(&format!("/{path}"));
@@ -73,14 +76,6 @@ fn lines(status: &Json) -> Vec<(&'static str, String)> {
     if !by_protocol.is_empty() {
         connections.push_str(&format!(" ({by_protocol})"));
     }
-    let messages = format!(
-        "{} in {} queues: {} ready, {} unacked, {}",
-        number(status, "queues/messages"),
-        number(status, "queues/count"),
-        number(status, "queues/ready"),
-        number(status, "queues/unacked"),
-        bytes(number(status, "queues/bytes"))
-    );
     let routes = match number(status, "routes/count") {
         0 => "none".to_owned(),
         count => {
@@ -121,11 +116,11 @@ fn lines(status: &Json) -> Vec<(&'static str, String)> {
         ("connections", connections),
         ("logins", logins(status)),
         ("held back", or_none(held(status))),
-        ("messages", messages),
+        ("messages", messages(status)),
         ("grow unread", growing(status)),
         ("dead letters", dead(status)),
-        ("lost", or_none(counted(status, "lost"))),
-        ("unroutable", or_none(positive(number(status, "unroutable")))),
+        ("lost", lost(status)),
+        ("unroutable", unroutable(status)),
         ("routes", routes),
         ("memory", memory),
         ("disk", disk),
@@ -236,12 +231,63 @@ fn moves(status: &Json) -> Option<String> {
     (!all.is_empty()).then(|| format!("{} run; {}", all.len(), all.join("; ")))
 }
 
-fn is(json: &Json, field: &str) -> bool {
-    json.get(field).and_then(Json::as_bool).unwrap_or_default()
+/// How much waits, as `list queues` adds up to.
+fn messages(status: &Json) -> String {
+    format!(
+        "{} in {} queues: {} ready, {} unacked, {}{}",
+        number(status, "queues/messages"),
+        number(status, "queues/count"),
+        number(status, "queues/ready"),
+        number(status, "queues/unacked"),
+        bytes(number(status, "queues/bytes")),
+        match number(status, "queues/being_stored") {
+            0 => String::new(),
+            more => format!("; {more} more are being stored"),
+        }
+    )
 }
 
-fn positive(count: u64) -> String {
-    if count == 0 { String::new() } else { count.to_string() }
+/// What was lost, by why, and the queues that lost most of it.
+fn lost(status: &Json) -> String {
+    let by_why = or_none(counted(status, "lost"));
+    let each = list(status, "lost_by_queue/largest").iter().map(|one| {
+        let more = match number(one, "more") {
+            0 => String::new(),
+            more => format!(" (+{more} now)"),
+        };
+        format!("{} {}{more}", queue(one), number(one, "lost"))
+    });
+    let each: Vec<String> = each.collect();
+    match each.is_empty() {
+        true => by_why,
+        false => format!("{by_why}; by queue: {}", each.join(", ")),
+    }
+}
+
+/// How many publishes reached nobody, and the last ones.
+fn unroutable(status: &Json) -> String {
+    let count = number(status, "unroutable");
+    if count == 0 {
+        return "none".to_owned();
+    }
+    let each = list(status, "unroutable_last").iter().take(UNROUTABLE_MAX).map(|one| {
+        let exchange = match text(one, "exchange") {
+            "" => "(default)".to_owned(),
+            name => shown(name),
+        };
+        let (key, user, ago) =
+            (shown(text(one, "key")), shown(text(one, "user")), number(one, "ago_s"));
+        format!("{exchange} key {key} by {user} {} ago", span(ago.max(1)))
+    });
+    let each: Vec<String> = each.collect();
+    match each.is_empty() {
+        true => count.to_string(),
+        false => format!("{count}; the last: {}", each.join(", ")),
+    }
+}
+
+fn is(json: &Json, field: &str) -> bool {
+    json.get(field).and_then(Json::as_bool).unwrap_or_default()
 }
 
 fn held(status: &Json) -> String {
@@ -284,6 +330,14 @@ mod tests {
             "connections": { "count": 3, "by_protocol": { "amqp": 3, "mqtt": 0 } },
             "growing_unread": { "count": 1, "largest": [
                 { "vhost": "/", "queue": "q", "more": 5, "messages": 9 } ] },
+            "lost": { "expired": 3 },
+            "lost_by_queue": { "count": 2, "largest": [
+                { "vhost": "/", "queue": "q", "lost": 2, "more": 1 },
+                { "vhost": "v", "queue": "d", "lost": 1, "more": 0 } ] },
+            "unroutable": 7,
+            "unroutable_last": [
+                { "exchange": "", "key": "qq", "user": "ann", "ago_s": 70 } ],
+            "queues": { "messages": 2, "count": 1, "ready": 2, "being_stored": 4 },
             "dead_letters": { "waiting": 2, "largest": [
                 { "vhost": "v", "queue": "d", "messages": 2 } ] },
         });
@@ -294,6 +348,13 @@ mod tests {
         assert_eq!(lines.next(), Some("connections   3 (amqp 3)"));
         assert!(shown.contains("grow unread   1: q +5 to 9\n"), "{shown}");
         assert!(shown.contains("dead letters  2: d in v 2\n"), "{shown}");
+        assert!(
+            shown.contains("lost          expired 3; by queue: q 2 (+1 now), d in v 1\n"),
+            "{shown}"
+        );
+        let last = "unroutable    7; the last: (default) key qq by ann 1 min 10 s ago\n";
+        assert!(shown.contains(last), "{shown}");
+        assert!(shown.contains("; 4 more are being stored\n"), "{shown}");
         assert!(!shown.contains("moves"), "{shown}");
         let moving = status(&json!({ "moves": [
             { "id": 3, "from": "dead", "to": "work", "moved": 7, "dry_run": false },

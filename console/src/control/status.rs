@@ -8,8 +8,8 @@ use super::view::View;
 use crate::process::Usage;
 use crossdock_core::readable::bytes;
 use crossdock_core::{
-    Broker, CameBy, Imbalance, LastFailure, LeftAs, LeftBy, Name, NodeLook, Page, QueueLook,
-    RouteStatus, Tally, VhostTotals,
+    Broker, CameBy, ExchangeLook, Imbalance, LastFailure, LeftAs, LeftBy, Name, NodeLook, Page,
+    QueueLook, RouteStatus, Tally, Timestamp, Unroutable, VhostTotals,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
@@ -139,6 +139,18 @@ struct Watched {
     queue: Name,
     waiting: u64,
     consumed: u64,
+    lost: u64,
+}
+
+/// What a second look at the watched queues finds.
+#[derive(Default)]
+struct Second<'a> {
+    /// Queues in which more waits than before, by more than was consumed meanwhile: less than half of what came. The
+    /// fastest first.
+    growing: Vec<(u64, &'a Watched)>,
+    /// Queues that lost messages: how many between the two looks, and how many in all. Those that lose now come first,
+    /// then those that have lost most.
+    losing: Vec<(u64, u64, &'a Watched)>,
 }
 
 /// What one walk over all queues finds.
@@ -189,22 +201,26 @@ impl Walk {
             queue: name.clone(),
             waiting: depth.waiting,
             consumed: consumed(&look.records),
+            lost: lost_in(&look.records),
         });
     }
 
-    /// Queues in which more waits than before, by more than was consumed meanwhile: less than half of what came. The
-    /// fastest first.
-    fn growing(&self, broker: &Broker) -> Vec<(u64, &Watched)> {
-        let mut growing: Vec<(u64, &Watched)> = Vec::new();
+    fn again(&self, broker: &Broker) -> Second<'_> {
+        let mut second = Second::default();
         for before in &self.watched {
             let Ok(now) = broker.look_at_queue(&before.vhost, &before.queue) else { continue };
             let more = now.depth.waiting.saturating_sub(before.waiting);
             if more > consumed(&now.records).saturating_sub(before.consumed) {
-                growing.push((more, before));
+                second.growing.push((more, before));
+            }
+            let lost = lost_in(&now.records);
+            if lost > 0 {
+                second.losing.push((lost.saturating_sub(before.lost), lost, before));
             }
         }
-        growing.sort_by_key(|(more, _)| std::cmp::Reverse(*more));
-        growing
+        second.growing.sort_by_key(|(more, _)| std::cmp::Reverse(*more));
+        second.losing.sort_by_key(|(now, all, _)| std::cmp::Reverse((*now, *all)));
+        second
     }
 }
 
@@ -237,7 +253,8 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
             "{open} of {max} file descriptors are open: connections are refused soon"
         ));
     }
-    let growing = walk.growing(broker);
+    let second = walk.again(broker);
+    let growing = &second.growing;
     let dead: u64 = walk.dead.iter().map(|(_, _, count)| count).sum();
     json!({
         "well": troubles.is_empty(),
@@ -248,9 +265,10 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
         "pid": std::process::id(),
         "uptime_s": common.started.uptime(),
         "publishers_held": node.publishers_held,
-        "queues": { "count": totals.queues, "messages": totals.depth.waiting,
+        "queues": { "count": totals.queues, "messages": totals.depth.messages(),
             "ready": totals.depth.ready, "unacked": totals.depth.in_flight,
-            "bytes": totals.depth.waiting_bytes },
+            "being_stored": totals.depth.being_stored(),
+            "bytes": totals.depth.messages_bytes() },
         "growing_unread": { "count": growing.len(), "all_watched": !walk.is_cut,
             "largest": growing.iter().take(NAMED_MAX).map(|(more, one)| json!({
                 "vhost": &*one.vhost, "queue": &*one.queue, "more": more,
@@ -261,7 +279,9 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
                 "vhost": &**vhost, "queue": &**queue, "messages": count,
             })).collect::<Vec<Json>>() },
         "lost": lost(&totals.records, &node),
+        "lost_by_queue": losing(&second.losing),
         "unroutable": totals.exchanges.unroutable,
+        "unroutable_last": unroutable(broker),
         "routes": route_sums(&broker.route_status()),
         "moves": common.moves.list(),
         "connections": { "count": node.connections,
@@ -293,11 +313,66 @@ fn route_sums(all: &[RouteStatus]) -> Json {
     })
 }
 
+fn is_loss(by: LeftBy) -> bool {
+    matches!(by.class(), LeftAs::Expired | LeftAs::Dropped | LeftAs::TransientLost)
+}
+
+/// Messages of one queue that left it without being consumed, moved or asked to go.
+fn lost_in(records: &Tally) -> u64 {
+    LeftBy::ALL.into_iter().filter(|by| is_loss(*by)).map(|by| records.left(by)).sum()
+}
+
+/// The queues that lost messages. `more`: between the two looks.
+fn losing(all: &[(u64, u64, &Watched)]) -> Json {
+    let named = all.iter().take(NAMED_MAX).map(|(more, lost, queue)| {
+        json!({ "vhost": &*queue.vhost, "queue": &*queue.queue, "lost": lost, "more": more })
+    });
+    json!({ "count": all.len(), "largest": named.collect::<Vec<Json>>() })
+}
+
+/// The last publish of each exchange that reached nobody, the newest first.
+fn unroutable(broker: &Broker) -> Json {
+    let (now, mut last) = (broker.now(), Vec::new());
+    let mut note = |vhost: &Name, look: &ExchangeLook| {
+        if let Some(one) = &look.last_unroutable {
+            last.push((one.time, vhost.clone(), look.spec.name.clone(), one.clone()));
+            // However many exchanges there are, little is kept.
+            if last.len() > SLICE {
+                newest(&mut last);
+            }
+        }
+    };
+    for vhost in broker.vhosts() {
+        if let Ok(default) = broker.look_at_default_exchange(&vhost) {
+            note(&vhost, &default);
+        }
+        let mut after: Option<Name> = None;
+        loop {
+            let page = Page { after: after.as_deref(), max: SLICE };
+            // It is gone.
+            let Ok(some) = broker.look_at_exchanges(&vhost, page) else { break };
+            let Some(exchange) = some.last() else { break };
+            after = Some(exchange.spec.name.clone());
+            some.iter().for_each(|exchange| note(&vhost, exchange));
+        }
+    }
+    newest(&mut last);
+    let each = last.iter().map(|(time, vhost, exchange, one)| {
+        json!({
+            "vhost": &**vhost, "exchange": &**exchange, "key": one.key.to_string(),
+            "user": &*one.user, "since_ms": time.0, "ago_s": time.until(now) / 1_000,
+        })
+    });
+    Json::Array(each.collect())
+}
+
+fn newest(last: &mut Vec<(Timestamp, Name, Name, Unroutable)>) {
+    last.sort_by_key(|(time, ..)| std::cmp::Reverse(*time));
+    last.truncate(NAMED_MAX);
+}
+
 /// Messages that left queues without being consumed, moved or asked to go, by why.
 fn lost(records: &Tally, node: &NodeLook) -> Json {
-    let is_loss = |by: LeftBy| {
-        matches!(by.class(), LeftAs::Expired | LeftAs::Dropped | LeftAs::TransientLost)
-    };
     let each = LeftBy::ALL.into_iter().filter(|by| is_loss(*by) && records.left(*by) > 0);
     let mut lost: Map<_, _> =
         each.map(|by| (by.as_str().to_owned(), json!(records.left(by)))).collect();
@@ -352,12 +427,22 @@ fn routes(broker: &Broker, troubles: &mut Vec<String>, warnings: &mut Vec<String
         if let Some(last) = route.last_failure.as_ref().filter(|it| it.time.until(now) < LATELY_MS)
         {
             let to = last.went_to.as_ref().map(|address| format!(", {address},"));
+            let queue = last.went_to.as_ref().filter(|address| address.is_queue());
+            let queue = queue.map(|address| address.key.to_string());
+            let help = queue.map(|queue| {
+                format!(
+                    "; to see them: crossdock ctl peek {queue}, to have the route try them again: crossdock \
+                     ctl move {queue} --to-origin"
+                )
+            });
+            let minutes = (LATELY_MS - last.time.until(now)).div_ceil(60_000);
             troubles.push(format!(
                 "route '{name}' sent {} messages to its dead-letter address{} since the start, the last \
-                 one {}",
+                 one {}; this is shown for {minutes} min more{}",
                 route.dead_lettered,
                 to.unwrap_or_default(),
-                said(last)
+                said(last),
+                help.unwrap_or_default()
             ));
         }
     }

@@ -422,6 +422,22 @@ impl Gauges {
 }
 
 impl Depth {
+    /// Messages in the queue, as every list and sum shows them: those that could be delivered, and those that consumers
+    /// have and did not settle.
+    pub fn messages(&self) -> u64 {
+        self.ready + self.in_flight
+    }
+
+    /// Their bytes.
+    pub fn messages_bytes(&self) -> u64 {
+        self.ready_bytes + self.in_flight_bytes
+    }
+
+    /// Messages that came and cannot be delivered yet: they are being stored.
+    pub fn being_stored(&self) -> u64 {
+        self.waiting.saturating_sub(self.messages())
+    }
+
     /// Both together.
     pub fn add(&mut self, other: &Depth) {
         self.ready += other.ready;
