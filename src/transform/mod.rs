@@ -5,7 +5,7 @@ mod samples;
 mod trial;
 
 use crate::output::{complain, say};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -78,7 +78,8 @@ pub struct BenchOrder {
     #[command(flatten)]
     check: CheckOrder,
     /// How long it runs, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u64).range(1..=600))]
     seconds: u64,
 }
 

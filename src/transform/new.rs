@@ -33,7 +33,7 @@ macro_rules! sdk {
 }
 
 const RUST: [File; 9] = [
-    ("Cargo.toml", template!("rust/Cargo.toml")),
+    ("Cargo.toml", template!("rust/package.toml")),
     ("src/lib.rs", template!("rust/src/lib.rs")),
     (".gitignore", "target\n"),
     ("sdk/Cargo.toml", sdk!("Cargo.toml")),
@@ -97,7 +97,8 @@ pub fn new(language: Language, name: &str, into: Option<&Path>) -> Result<Said, 
         || !name.bytes().all(is_good)
     {
         return Err(vec![format!(
-            "'{name}' cannot be a module's name: 1 to {NAME_MAX} lower-case letters, digits and -, a letter first"
+            "'{name}' cannot be a module's name: 1 to {NAME_MAX} lower-case letters, digits and -, \
+             a letter first"
         )]);
     }
     let folder = into.unwrap_or(Path::new(".")).join(name);

@@ -37,8 +37,8 @@ impl Kind {
     }
 }
 
-/// The module that does what the body says: `error`, `keep`, `drop`, or anything else, which goes on. It may send to any
-/// topic.
+/// The module that does what the body says: `error`, `keep`, `drop`, or anything else, which goes on. It may send to
+/// any topic.
 fn misbehave() -> String {
     let module = root().join("transforms/tests/misbehave.wasm");
     format!(r#"{{ wasm = "{}", destinations = ["topic:#"] }}"#, module.display())

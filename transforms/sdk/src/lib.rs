@@ -137,7 +137,7 @@ impl Output {
     }
 }
 
-/// Exports a type that implements [`Transform`] as this module's transform; where it is not built for a broker, nothing.
+/// Exports a type that implements [`Transform`] as this module's transform. Not built for a broker: exports nothing.
 #[cfg(not(target_family = "wasm"))]
 #[macro_export]
 macro_rules! transform {
