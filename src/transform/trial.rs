@@ -106,8 +106,7 @@ fn prepare(order: &CheckOrder) -> Result<(Host, ContentRoute, Vec<Sample>), Vec<
         modules: Modules::Now,
     };
     let made = host.compile(&spec, surroundings);
-    let route =
-        made.map_err(|mistakes| mistakes.iter().map(|it| said_as_given(it)).collect::<Vec<_>>())?;
+    let route = made.map_err(|mistakes| mistakes.iter().map(said_as_given).collect::<Vec<_>>())?;
     let address = config::address(&order.address, &topic_exchange)
         .map_err(|why| vec![format!("--address: {why}")])?;
     let samples = samples::read(order, &address)?;
