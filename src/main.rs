@@ -584,7 +584,8 @@ fn make_data_dir(loaded: &Loaded) -> Result<(), Vec<Mistake>> {
 /// Creates a folder that only its owner can open; an existing one keeps its mode.
 fn make_folder(folder: &Path, loaded: &Loaded) -> Result<(), Vec<Mistake>> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-        let reason = format!("cannot create the folder {}: {error}", folder.display());
+        let cure = wiring::cure(&error);
+        let reason = format!("cannot create the folder {}: {error}{cure}", folder.display());
         vec![loaded.mistake("data_dir", reason)]
     })
 }

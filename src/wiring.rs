@@ -15,7 +15,7 @@ use crossdock_mqtt::{Mqtt, Options as MqttOptions};
 use crossdock_net::Live;
 use crossdock_stomp::{FrameLimits, Options as StompOptions, Stomp};
 pub use crossdock_store_file::{
-    BackupOptions, Finding, OpenError, RestoreOptions, backup, restore, verify,
+    BackupOptions, Finding, OpenError, RestoreOptions, backup, cure, restore, verify,
 };
 use crossdock_store_file::{FileStore, Options};
 use std::path::{Path, PathBuf};

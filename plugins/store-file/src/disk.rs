@@ -78,6 +78,34 @@ pub fn refusal(what: &str, error: &io::Error) -> StoreError {
     }
 }
 
+/// Says in the error of a call what was tried; its kind stays.
+fn tried(what: &'static str) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("cannot {what} it: {error}"))
+}
+
+/// What an operator can do about an error of the file system; empty where the error says it.
+pub fn cure(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; it is for the user that the broker runs as: start the broker, and run commands for its store, \
+             as that user, who has to own the data directory and all in it, and be allowed to write there"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; its file system is mounted read-only: look into the kernel's log why, and mount it for writing"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; the disk or the quota is full: free disk space and start again"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "; something that is no folder is in the place of one: move it away, or set data_dir to another \
+             folder"
+        }
+        io::ErrorKind::IsADirectory => "; a folder is in the place of a file: move it away",
+        io::ErrorKind::NotFound => "",
+        _ => "; check what is there, and the disk: the kernel's log may say more",
+    }
+}
+
 /// A real folder.
 pub struct RealDisk {
     dir: PathBuf,
@@ -97,10 +125,10 @@ impl RealDisk {
     /// Like `new`, without a word about who else can open the folder.
     pub fn made(dir: &Path) -> io::Result<Self> {
         let is_new = !dir.exists();
-        make_folder(dir)?;
+        make_folder(dir).map_err(tried("create"))?;
         let parent = dir.parent().filter(|parent| is_new && !parent.as_os_str().is_empty());
         if let Some(parent) = parent {
-            sync_folder(parent)?;
+            sync_folder(parent).map_err(tried("sync the folder above"))?;
         }
         Ok(Self { dir: dir.to_owned(), read_only: false, lock: Mutex::new(None) })
     }
@@ -123,7 +151,7 @@ impl RealDisk {
         let file = match File::open(self.dir.join(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            Err(error) => return Err(error),
+            Err(error) => return Err(tried("open")(error)),
         };
         match file.try_lock_shared() {
             Ok(()) => {
@@ -143,20 +171,20 @@ impl Disk for RealDisk {
         }
         let mut options = private();
         options.read(true).write(true).create(true).truncate(false);
-        let file = owned(options.open(self.dir.join(name))?)?;
+        let file = options.open(self.dir.join(name)).and_then(owned).map_err(tried("open"))?;
         match file.try_lock() {
             Ok(()) => {
                 *lock(&self.lock) = Some(file);
                 Ok(true)
             }
             Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(error),
+            Err(TryLockError::Error(error)) => Err(tried("lock")(error)),
         }
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.dir)? {
+        for entry in std::fs::read_dir(&self.dir).map_err(tried("list"))? {
             let entry = entry?;
             if entry.file_type()?.is_file()
                 && let Ok(name) = entry.file_name().into_string()
@@ -170,30 +198,32 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut options = private();
         options.read(true).write(true).create(true).truncate(true);
-        Ok(Box::new(owned(options.open(self.target(name)?)?)?))
+        let file = options.open(self.target(name)?).and_then(owned).map_err(tried("create"))?;
+        Ok(Box::new(file))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let writes = !self.read_only;
-        let file = private().read(true).write(writes).open(self.dir.join(name))?;
+        let file = private().read(true).write(writes).open(self.dir.join(name));
         // Files that an earlier version made can be read by others.
-        Ok(Box::new(if writes { owned(file)? } else { file }))
+        let file = file.and_then(|file| if writes { owned(file) } else { Ok(file) });
+        Ok(Box::new(file.map_err(tried(if writes { "open" } else { "read" }))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.target(from)?, self.target(to)?)
+        std::fs::rename(self.target(from)?, self.target(to)?).map_err(tried("rename"))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.target(name)?)
+        std::fs::remove_file(self.target(name)?).map_err(tried("remove"))
     }
 
     fn make_dir(&self, name: &str) -> io::Result<()> {
-        make_folder(&self.target(name)?)
+        make_folder(&self.target(name)?).map_err(tried("create"))
     }
 
     fn sync_dir(&self, name: &str) -> io::Result<()> {
-        sync_folder(&self.target(name)?)
+        sync_folder(&self.target(name)?).map_err(tried("sync"))
     }
 
     fn space(&self) -> io::Result<Option<Space>> {
@@ -305,7 +335,7 @@ impl DiskFile for File {
                 Ok(0) => break,
                 Ok(read) => done += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(tried("read")(error)),
             }
         }
         Ok(done)
@@ -318,14 +348,14 @@ impl DiskFile for File {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => done += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(tried("write")(error)),
             }
         }
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.sync_data().map_err(tried("sync"))
     }
 }
 
@@ -356,5 +386,24 @@ mod placed {
 
     pub fn write(file: &File, at: u64, bytes: &[u8]) -> io::Result<usize> {
         file.seek_write(bytes, at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_was_tried_and_keeps_its_kind() {
+        let folder = std::env::temp_dir().join(format!("crossdock-disk-{}", std::process::id()));
+        let disk = RealDisk::made(&folder).expect("made");
+        disk.make_dir("file").expect("made");
+        let error = disk.create("file").err().expect("a folder is there");
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+        assert!(error.to_string().starts_with("cannot create it: "), "{error}");
+        assert_eq!(cure(&error), "; a folder is in the place of a file: move it away");
+        let error = disk.open("none").err().expect("nothing is there");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        std::fs::remove_dir_all(&folder).expect("ours");
     }
 }

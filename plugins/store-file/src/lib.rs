@@ -72,6 +72,7 @@ pub use backup::{
     Backup, BackupError, BackupOptions, Copied, RestoreError, RestoreOptions, Restored, backup,
     restore,
 };
+pub use disk::cure;
 pub use figures::Figures;
 pub use store::{FileStore, Options};
 pub use survey::OpenError;

@@ -2,7 +2,7 @@
 //! reader beside a running broker leave it as it is.
 
 use crate::catalog::{NoFile, Segment};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, cure};
 use crate::layout::{Bad, FORMAT, SegmentHeader, segment_first, segment_name, snapshot_upto};
 use crate::manifest::{Listed, MANIFEST, Manifest, SegmentEnd};
 use crate::scan::{Scanned, scan};
@@ -28,7 +28,7 @@ pub enum OpenError {
         .file.display()
     )]
     NewerFormat { file: PathBuf, found: u32, known: u32 },
-    #[error("{}: {source}", .file.display())]
+    #[error("{}: {source}{}", .file.display(), cure(.source))]
     Io { file: PathBuf, source: io::Error },
     #[error("{} is damaged: {reason}", .file.display())]
     Corrupt { file: PathBuf, reason: String },
@@ -111,6 +111,10 @@ impl Survey<'_> {
             Ok(None) if there.is_empty() => return Ok(Listing::Fresh),
             Ok(Some(Err(Bad::Damaged(reason)))) => reason.into(),
             Ok(None) => "manifest is missing".into(),
+            // It is not damaged: without it, what other files hold would be forgotten.
+            Err(source) if is_closed(&source) => {
+                return Err(OpenError::Io { file: self.dir.join(MANIFEST), source });
+            }
             Err(error) => format!("manifest cannot be read: {error}"),
         };
         Ok(Listing::Rebuilt(self.rebuild(&there, &reason)?, reason))
@@ -244,6 +248,12 @@ impl Survey<'_> {
     fn missing(&self, name: &str, reason: &str) -> OpenError {
         OpenError::Corrupt { file: self.dir.join(name), reason: reason.into() }
     }
+}
+
+/// The file system does not let this process have the file, which says nothing about what is in it.
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | IsADirectory)
 }
 
 /// The header of a segment. One that cannot be read is damaged.

@@ -432,6 +432,22 @@ async fn segments_are_as_large_as_they_will_be() {
     assert_eq!(before, 8192);
 }
 
+#[tokio::test]
+async fn a_manifest_that_may_not_be_opened_is_not_made_again() {
+    let folder = Folder::new();
+    append(&*folder.open().expect("fresh"), 3).await;
+    let (manifest, aside) = (folder.0.join("manifest"), folder.0.join("aside"));
+    fs::rename(&manifest, &aside).expect("ours");
+    fs::create_dir(&manifest).expect("ours");
+    let Err(error) = folder.open() else { panic!("it was made again") };
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("{}: cannot open it: ", manifest.display())), "{text}");
+    assert!(text.ends_with("; a folder is in the place of a file: move it away"), "{text}");
+    fs::remove_dir(&manifest).expect("nothing was changed");
+    fs::rename(&aside, &manifest).expect("ours");
+    assert_eq!(read(&*folder.open().expect("whole")).await, all(3));
+}
+
 #[cfg(unix)]
 mod rights {
     use super::*;
