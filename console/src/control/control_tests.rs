@@ -406,7 +406,7 @@ async fn alarms_are_told_and_nothing_is_published_under_them() {
     let settings = Settings { disk_free_hard: 500, ..settings };
     let store = MemoryStore::default();
     store.set_space(Some(Space { total: 5_000, free: 900 }));
-    let stage = Stage::on(store, settings).await;
+    let stage = Stage::on(store.clone(), settings).await;
     let mut alarms = Json::Null;
     for _ in 0..500 {
         alarms = stage.look("/control/alarms").await;
@@ -422,6 +422,25 @@ async fn alarms_are_told_and_nothing_is_published_under_them() {
     let (status, why) = stage.refused("publish", json!({ "address": "queue:q" })).await;
     assert_eq!(status, 503, "{why}");
     stage.done("purge", json!({ "name": "q" })).await;
+    let text = alarms["items"][0]["text"].as_str().expect("words");
+    let marks = "began below 1000 B (store.disk_free_alarm), and ends above 1.1 KiB";
+    assert!(
+        text.contains(marks) && alarms["items"].as_array().map(Vec::len) == Some(1),
+        "{alarms}"
+    );
+    store.set_space(Some(Space { total: 5_000, free: 400 }));
+    for _ in 0..500 {
+        alarms = stage.look("/control/alarms").await;
+        if alarms["items"][1]["alarm"] == json!("disk-hard") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let text = alarms["items"][1]["text"].as_str().expect("words");
+    assert!(text.ends_with("400 B free, less than 500 B (store.disk_free_hard)"), "{alarms}");
+    let (status, why) = stage.refused("declare-queue", json!({ "name": "r" })).await;
+    assert_eq!(status, 409, "{why}");
+    assert!(why.contains("less free than store.disk_free_hard"), "{why}");
 }
 
 #[test]

@@ -75,19 +75,34 @@ fn troubles_of(node: &NodeLook) -> Vec<(&'static str, String)> {
     let (memory, disk) = (&node.memory, &node.disk);
     if memory.alarm {
         let text = format!(
-            "publishers are held back: messages take {} of memory, more than memory.high, {}",
-            bytes((memory.waiting + memory.kept) as u64),
-            bytes(memory.high_mark as u64)
+            "publishers are held back: messages that wait take {} of memory; that began over {}, what \
+             memory.high, {}, leaves beside {} that are kept, and ends below {}",
+            bytes(memory.waiting as u64),
+            bytes(memory.alarm_marks.0 as u64),
+            bytes(memory.high_mark as u64),
+            bytes(memory.kept as u64),
+            bytes(memory.alarm_marks.1 as u64)
         );
         found.push(("memory", text));
     }
     if disk.alarm {
         let text = format!(
-            "publishers are held back: the disk has {} free, less than store.disk_free_alarm, {}",
+            "publishers are held back: the disk has {} free; that began below {} (store.disk_free_alarm), \
+             and ends above {}",
             bytes(disk.free),
-            bytes(disk.alarm_mark)
+            bytes(disk.alarm_mark),
+            bytes(disk.alarm_mark.saturating_add(disk.alarm_mark / 8))
         );
         found.push(("disk", text));
+    }
+    if disk.exhausted {
+        let text = format!(
+            "no queue, exchange or binding is made: the disk has {} free, less than {} \
+             (store.disk_free_hard)",
+            bytes(disk.free),
+            bytes(disk.hard_mark)
+        );
+        found.push(("disk-hard", text));
     }
     found
 }

@@ -186,6 +186,8 @@ pub struct MemoryLook {
     /// Over this mark messages leave memory, over the next one publishers are held back.
     pub resident_mark: usize,
     pub high_mark: usize,
+    /// Bytes that wait over which an alarm begins, what is kept aside, and at which it ends.
+    pub alarm_marks: (usize, usize),
     /// Publishers are held back because of it.
     pub alarm: bool,
 }
@@ -198,6 +200,8 @@ pub struct DiskLook {
     pub free: u64,
     /// With less than this free, publishers are held back.
     pub alarm_mark: u64,
+    /// With less than this free, nothing new is declared either.
+    pub hard_mark: u64,
     /// Publishers are held back because of it.
     pub alarm: bool,
     /// Nothing new is declared either.
@@ -481,6 +485,7 @@ impl Broker {
                 kept: budget.used(Account::Kept),
                 resident_mark: budget.resident(),
                 high_mark: budget.high(),
+                alarm_marks: budget.alarm_marks(),
                 alarm: pressure.memory.is_over_high.load(Ordering::Acquire),
             },
             disk: DiskLook {
@@ -488,6 +493,7 @@ impl Broker {
                 free: pressure.disk.bytes_free.load(Ordering::Acquire),
                 alarm_mark: pressure.disk.mark.load(Ordering::Acquire),
                 alarm: pressure.disk.is_low(),
+                hard_mark: shared.settings.disk_free_hard(),
                 exhausted: pressure.disk.is_exhausted.load(Ordering::Acquire),
             },
             publishers_held: pressure.held_count(),

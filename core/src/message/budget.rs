@@ -88,6 +88,11 @@ impl Budget {
         high.saturating_sub(self.used(Account::Kept)).max(high / 2)
     }
 
+    /// Bytes that wait over which publishers are held back, and those at which that ends.
+    pub fn alarm_marks(&self) -> (usize, usize) {
+        (self.room(), self.room() / 10 * 8)
+    }
+
     /// Over the mark at which publishers are held back.
     pub fn is_over(&self) -> bool {
         self.used(Account::Waiting) > self.room()

@@ -177,7 +177,10 @@ impl Shared {
     pub fn check_disk_space(&self) -> Result<(), Error> {
         match self.pressure.disk.is_exhausted.load(Ordering::Acquire) {
             false => Ok(()),
-            true => Err(Error::new(ErrorKind::Full, "the disk is nearly full")),
+            true => {
+                let why = "the disk of the store has less free than store.disk_free_hard";
+                Err(Error::new(ErrorKind::Full, why))
+            }
         }
     }
 }

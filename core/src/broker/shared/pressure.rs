@@ -32,17 +32,50 @@ pub struct Memory {
     pub is_evicting: AtomicBool,
     /// One of the two was set.
     pub exceeded: Notify,
-    alarms: Mutex<Alarms>,
+    alarms: Alarms,
 }
 
-/// What was said of alarms.
+/// What the log says of alarms of one kind. While they come and go, that is a beginning and an end a minute.
 #[derive(Default)]
-struct Alarms {
+pub struct Alarms(Mutex<Said>);
+
+#[derive(Default)]
+struct Said {
     warned: Option<Instant>,
     /// Alarms since then.
     since_warned: u64,
     /// The beginning of this one was said, so its end is.
     is_told: bool,
+}
+
+impl Alarms {
+    /// An alarm begins. How many have begun since that was said last; none: it is not to be said yet.
+    pub fn begins(&self) -> Option<u64> {
+        let mut said = self.0.lock();
+        said.since_warned += 1;
+        said.due()
+    }
+
+    /// An alarm goes on. The same, if its beginning was not said and can be now.
+    pub fn goes_on(&self) -> Option<u64> {
+        let mut said = self.0.lock();
+        if said.is_told { None } else { said.due() }
+    }
+
+    /// The alarm is over; true when its beginning was said.
+    pub fn ends(&self) -> bool {
+        std::mem::take(&mut self.0.lock().is_told)
+    }
+}
+
+impl Said {
+    fn due(&mut self) -> Option<u64> {
+        if self.warned.is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
+            return None;
+        }
+        (self.warned, self.is_told) = (Some(Instant::now()), true);
+        Some(std::mem::take(&mut self.since_warned))
+    }
 }
 
 /// Free space of the disk that the store writes to. All false and 0 until it was first read.
@@ -60,6 +93,9 @@ pub struct DiskSpace {
     pub bytes_free: AtomicU64,
     /// Bytes that it has; 0 where that has no meaning.
     pub bytes_total: AtomicU64,
+    /// What was said of the alarm, and of the hard mark.
+    pub alarms: Alarms,
+    pub hard_alarms: Alarms,
     /// Much was written: the free space is to be read before its time.
     pub check_due: Notify,
 }
@@ -72,7 +108,7 @@ impl BackPressure {
             is_over_high: AtomicBool::new(false),
             is_evicting: AtomicBool::new(false),
             exceeded: Notify::new(),
-            alarms: Mutex::default(),
+            alarms: Alarms::default(),
         };
         let (disk, sleepers) = (DiskSpace::default(), Sleepers::default());
         Self { memory, disk, sleepers, held: HeldSessions::default() }
@@ -117,7 +153,7 @@ impl Memory {
             return;
         }
         if self.budget.is_over() && !self.is_over_high.swap(true, Ordering::AcqRel) {
-            self.warn();
+            self.warn(self.alarms.begins());
             self.exceeded.notify_one();
         }
         if !self.is_evicting.swap(true, Ordering::AcqRel) {
@@ -125,18 +161,20 @@ impl Memory {
         }
     }
 
-    /// An alarm begins. While alarms come and go, that is said once a minute.
-    fn warn(&self) {
-        let mut alarms = self.alarms.lock();
-        alarms.since_warned += 1;
-        if alarms.warned.is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
-            return;
-        }
-        (alarms.warned, alarms.is_told) = (Some(Instant::now()), true);
+    /// An alarm goes on whose beginning was not said, because another had begun shortly before.
+    pub fn alarm_goes_on(&self) {
+        self.warn(self.alarms.goes_on());
+    }
+
+    fn warn(&self, alarms: Option<u64>) {
+        let Some(alarms) = alarms else { return };
+        let (begins_over, ends_below) = self.budget.alarm_marks();
         tracing::warn!(
             waiting = %bytes(self.budget.used(Account::Waiting) as u64),
             kept = %bytes(self.budget.used(Account::Kept) as u64),
-            alarms = std::mem::take(&mut alarms.since_warned),
+            begins_over = %bytes(begins_over as u64),
+            ends_below = %bytes(ends_below as u64),
+            alarms,
             "messages take more memory than memory.high allows: publishers are held back until consumers \
              or the journal have taken enough of them"
         );
@@ -145,7 +183,7 @@ impl Memory {
     /// The alarm is over; true when its beginning was said.
     pub fn alarm_ends(&self) -> bool {
         self.is_over_high.store(false, Ordering::Release);
-        std::mem::take(&mut self.alarms.lock().is_told)
+        self.alarms.ends()
     }
 }
 
@@ -164,5 +202,25 @@ impl DiskSpace {
         if left.is_ok_and(|left| left < bytes.saturating_mul(4)) {
             self.check_due.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_that_come_and_go_are_said_once_a_minute() {
+        let alarms = Alarms::default();
+        assert_eq!((alarms.begins(), alarms.goes_on(), alarms.ends()), (Some(1), None, true));
+        for _ in 0..5 {
+            assert_eq!((alarms.begins(), alarms.goes_on(), alarms.ends()), (None, None, false));
+        }
+        // A minute later; the one that goes on by then is said.
+        alarms.0.lock().warned = Instant::now().checked_sub(WARN_EVERY);
+        assert_eq!((alarms.begins(), alarms.ends()), (Some(6), true));
+        assert_eq!(alarms.begins(), None);
+        alarms.0.lock().warned = Instant::now().checked_sub(WARN_EVERY);
+        assert_eq!((alarms.goes_on(), alarms.ends()), (Some(1), true));
     }
 }

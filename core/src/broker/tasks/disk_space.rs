@@ -3,6 +3,7 @@
 
 use crate::broker::restart::clean::has_gain;
 use crate::broker::shared::Shared;
+use crate::broker::shared::pressure::{Alarms, DiskSpace};
 use crate::readable::bytes;
 use crate::store::Space;
 use std::sync::Arc;
@@ -60,28 +61,73 @@ fn judge(shared: &Shared, space: Space) -> Duration {
     let mark = settings.disk_free_alarm().unwrap_or((total / ALARM_PART).max(ALARM_BYTES));
     let was_low = disk.is_low();
     // A little more than the mark ends the alarm, so that it does not flicker.
-    let is_low = free < if was_low { mark + mark / 8 } else { mark };
+    let is_low = free < if was_low { ends_above(mark) } else { mark };
+    let hard_mark = settings.disk_free_hard();
+    let is_exhausted = is_low && free < hard_mark;
     disk.is_low.store(is_low, Ordering::Release);
-    disk.is_exhausted.store(is_low && free < settings.disk_free_hard(), Ordering::Release);
+    let was_exhausted = disk.is_exhausted.swap(is_exhausted, Ordering::AcqRel);
     disk.bytes_to_mark.store(free.saturating_sub(mark), Ordering::Release);
     disk.mark.store(mark, Ordering::Release);
     disk.bytes_free.store(free, Ordering::Release);
     disk.bytes_total.store(total, Ordering::Release);
-    if is_low && !was_low {
+    say_alarm(disk, (was_low, is_low), (free, mark));
+    say_hard_alarm(disk, (was_exhausted, is_exhausted), (free, hard_mark));
+    if was_low && !is_low {
+        shared.pressure.release_held();
+    }
+    if free < mark.saturating_mul(NEAR) { PAUSE_NEAR } else { PAUSE }
+}
+
+/// Free bytes that end an alarm.
+fn ends_above(mark: u64) -> u64 {
+    mark.saturating_add(mark / 8)
+}
+
+/// How many alarms a line stands for that is due now.
+fn begun(alarms: &Alarms, (was, is): (bool, bool)) -> Option<u64> {
+    match (was, is) {
+        (false, true) => alarms.begins(),
+        (true, true) => alarms.goes_on(),
+        _ => None,
+    }
+}
+
+fn say_alarm(disk: &DiskSpace, (was, is): (bool, bool), (free, mark): (u64, u64)) {
+    if let Some(alarms) = begun(&disk.alarms, (was, is)) {
         tracing::warn!(
             free = %bytes(free),
             alarm = %bytes(mark),
+            ends_above = %bytes(ends_above(mark)),
+            alarms,
             "the disk of the store is nearly full: publishers are held back until consumers, or you, \
              free space on it"
         );
     }
-    if was_low && !is_low {
+    if was && !is && disk.alarms.ends() {
         tracing::info!(
             free = %bytes(free),
-            alarm = %bytes(mark),
+            ends_above = %bytes(ends_above(mark)),
             "the disk of the store has enough free space again: publishers go on"
         );
-        shared.pressure.release_held();
     }
-    if free < mark.saturating_mul(NEAR) { PAUSE_NEAR } else { PAUSE }
+}
+
+fn say_hard_alarm(disk: &DiskSpace, (was, is): (bool, bool), (free, hard): (u64, u64)) {
+    if let Some(alarms) = begun(&disk.hard_alarms, (was, is)) {
+        tracing::warn!(
+            free = %bytes(free),
+            hard = %bytes(hard),
+            alarms,
+            "the disk of the store has less free than store.disk_free_hard: no queue, exchange or binding is \
+             made until there is more"
+        );
+    }
+    if was && !is && disk.hard_alarms.ends() {
+        tracing::info!(
+            free = %bytes(free),
+            hard = %bytes(hard),
+            "the disk of the store has more free than store.disk_free_hard again: queues, exchanges and \
+             bindings are made"
+        );
+    }
 }

@@ -52,6 +52,8 @@ pub async fn run(shared: Arc<Shared>) {
                     );
                 }
                 shared.pressure.release_held();
+            } else if shared.pressure.memory.is_over_high.load(Ordering::Acquire) {
+                shared.pressure.memory.alarm_goes_on();
             }
             if !shared.pressure.memory.budget.is_over_resident()
                 && !shared.pressure.memory.is_over_high.load(Ordering::Acquire)
