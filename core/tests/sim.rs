@@ -412,7 +412,7 @@ impl World {
         }
         let (goes, stays): (Vec<u64>, Vec<u64>) = held.iter().partition(|_| self.dice.chance(60));
         let offsets = |list: &[u64]| list.iter().copied().map(Offset).collect::<Vec<Offset>>();
-        self.sub.moved(mover, &offsets(&goes), &mut self.effects);
+        self.sub.moved(mover, (&offsets(&goes), LeftBy::Moved), &mut self.effects);
         // Those that left are let go, too: nothing happens to them.
         self.sub.let_go(mover, &offsets(&held));
         goes.into_iter().for_each(|offset| self.gone(offset, LeftAs::Moved));

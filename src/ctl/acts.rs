@@ -2,8 +2,8 @@
 
 use super::client::{Client, Failure};
 use super::command::{
-    Accept, Act, Arguments, BindOrder, Clear, Close, Declare, Delete, Kind, Kinds, MoveOrder,
-    PublishOrder, RightsOrder, Route, Stop, User,
+    Accept, Act, Arguments, BindOrder, Clear, Close, Declare, Delete, DropOrder, Kind, Kinds,
+    MoveOrder, PublishOrder, RightsOrder, Route, Stop, User,
 };
 use super::{EXIT_REFUSED, looks, print};
 use crate::output::complain;
@@ -19,9 +19,10 @@ const BODY_MAX: usize = 700 << 10;
 /// Runs one of them.
 pub fn run(client: &Client, act: Act, json: bool) -> Result<ExitCode, Failure> {
     let client = match &act {
-        Act::Backup { .. } | Act::Move(_) | Act::Route { what: Route::Drain { .. } } => {
-            &client.waiting_for_work()
-        }
+        Act::Backup { .. }
+        | Act::Move(_)
+        | Act::Drop(_)
+        | Act::Route { what: Route::Drain { .. } } => &client.waiting_for_work(),
         _ => client,
     };
     let (path, order) = match act {
@@ -64,6 +65,7 @@ fn request(act: Act) -> Result<(&'static str, Json), Failure> {
         Act::Purge { queue, vhost } => ("purge", in_vhost(json!({ "name": queue }), vhost)),
         Act::Move(order) => ("move", moving(order)?),
         Act::Accept { what: Accept::Losses { upto } } => ("accept-losses", json!({ "upto": upto })),
+        Act::Drop(order) => ("drop", dropping(order)?),
         Act::Stop { what: Stop::Move { id } } => ("stop-move", json!({ "id": id })),
         Act::Clear { what: Clear::LoginDelay { name } } => {
             ("clear-login-delay", json!({ "name": name }))
@@ -167,6 +169,22 @@ fn moving(order: MoveOrder) -> Result<Json, Failure> {
     let asked = with(asked, "limit", order.limit);
     let asked = with(asked, "begin", order.from);
     Ok(in_vhost(with(asked, "per_second", order.per_second), order.vhost))
+}
+
+fn dropping(order: DropOrder) -> Result<Json, Failure> {
+    let conditions = order.meant.conditions;
+    let is_all = conditions.is_empty() && order.limit.is_none() && order.offset.is_none();
+    if is_all && !order.yes && !order.dry_run {
+        let why = "no --where, --offset or --limit is given: every message is meant. Say --yes, or look \
+                   first with --dry-run";
+        return Err(Failure::usage(why));
+    }
+    let asked = json!({
+        "from": order.queue, "where": conditions, "all": is_all && order.yes,
+        "dry_run": order.dry_run,
+    });
+    let asked = with(asked, "limit", order.limit);
+    Ok(in_vhost(with(asked, "offset", order.offset), order.vhost))
 }
 
 fn publish(order: PublishOrder) -> Result<Json, Failure> {
@@ -303,6 +321,7 @@ fn said(path: &str, answer: &Json) -> String {
         }
         "accept-losses" => format!("{} losses are not shown any more\n", count("accepted")),
         "move" => moved(answer),
+        "drop" => dropped(answer),
         "stop-move" => format!(
             "stopped: {} messages were moved, everything else is where it was\n",
             count("moved")
@@ -325,6 +344,23 @@ fn reloaded(answer: &Json) -> String {
     for change in texts(answer, "what") {
         // One line for each, whatever the names are.
         lines.push_str(&format!("  {}\n", change.replace(char::is_control, "\u{fffd}")));
+    }
+    lines
+}
+
+/// A report of what was dropped.
+fn dropped(answer: &Json) -> String {
+    let count = |field: &str| answer.get(field).and_then(Json::as_u64).unwrap_or_default();
+    let (matched, dropped, left) = (count("matched"), count("dropped"), count("left"));
+    let is_dry = answer.get("dry_run").and_then(Json::as_bool).unwrap_or_default();
+    let mut lines = match is_dry {
+        true => format!("nothing was dropped: {dropped} of {matched} that are meant would be\n"),
+        false => format!("{matched} messages are meant: {dropped} were dropped, {left} stay\n"),
+    };
+    let stayed = answer.get("stayed").and_then(Json::as_object).into_iter().flatten();
+    stayed.for_each(|(why, count)| lines.push_str(&format!("  {count} stay: {why}\n")));
+    if let Some(why) = answer.get("stopped").and_then(Json::as_str) {
+        lines.push_str(&format!("stopped before its end: {why}\n"));
     }
     lines
 }

@@ -182,6 +182,8 @@ pub enum Act {
         #[arg(long)]
         vhost: Option<String>,
     },
+    /// Drop ready messages of a queue: those that are meant, or one of them.
+    Drop(DropOrder),
     /// Move ready messages of a queue to another one, or back to where they were published.
     Move(MoveOrder),
     /// Take note of something, so that it is not shown any more.
@@ -324,6 +326,28 @@ pub struct BindOrder {
     pub key: String,
     #[command(flatten)]
     pub more: Arguments,
+}
+
+#[derive(Debug, Args)]
+pub struct DropOrder {
+    /// The queue that they are in.
+    pub queue: String,
+    #[command(flatten)]
+    pub meant: Conditions,
+    /// The one of that offset, as `peek` shows it, and no other.
+    #[arg(long, value_name = "N")]
+    pub offset: Option<u64>,
+    /// So many at most, the first ones. Not given: all that are there.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Drop nothing: say what would be dropped.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Without a condition, an offset and a limit every message is meant: yes.
+    #[arg(long)]
+    pub yes: bool,
+    #[arg(long)]
+    pub vhost: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -219,6 +219,10 @@ fn storm(status: &Json) -> Option<String> {
 /// The moves that run; none: there are none.
 fn moves(status: &Json) -> Option<String> {
     let each = list(status, "moves").iter().map(|one| {
+        if is(one, "drops") {
+            let (id, from) = (number(one, "id"), shown(text(one, "from")));
+            return format!("{id}: out of {from}, {} dropped", number(one, "moved"));
+        }
         let to = match text(one, "to") {
             "" => "their origins".to_owned(),
             queue => shown(queue),

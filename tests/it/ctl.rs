@@ -588,6 +588,36 @@ fn dead_letters_are_looked_at_and_sent_back() {
 }
 
 #[test]
+fn one_message_or_those_that_are_meant_are_dropped() {
+    let broker = Broker::start();
+    said(&broker, &["declare", "queue", "q"]);
+    for body in ["one", "two", "three", "four"] {
+        said(&broker, &["publish", "queue:q", body]);
+    }
+    assert!(refusal(&broker, &["drop", "q"], 2).contains("--yes"));
+    let dry = said(&broker, &["drop", "q", "--dry-run"]);
+    assert_eq!(dry, "nothing was dropped: 4 of 4 that are meant would be\n");
+    let one = said(&broker, &["drop", "q", "--offset", "1"]);
+    assert_eq!(one, "1 messages are meant: 1 were dropped, 0 stay\n");
+    let why = refusal(&broker, &["drop", "q", "--offset", "1"], 1);
+    assert!(why.contains("no ready message of offset 1 "), "{why}");
+    said(&broker, &["drop", "q", "--where", "body~thr"]);
+    let left = said(&broker, &["peek", "q"]);
+    let is_there = |body: &str| left.lines().any(|line| line.ends_with(body));
+    assert!(
+        is_there("one") && is_there("four") && !is_there("two") && !is_there("three"),
+        "{left}"
+    );
+    said(&broker, &["drop", "q", "--limit", "1"]);
+    assert!(said(&broker, &["drop", "q", "--yes"]).contains("1 were dropped"));
+    let shown = said(&broker, &["show", "queue", "q"]);
+    assert!(shown.contains("dropped_by_operator"), "{shown}");
+    assert!(said(&broker, &["audit"]).contains("every address balances"));
+    let status = said(&broker, &["status", "--seconds", "0"]);
+    assert!(status.contains("\nlost          none\n"), "{status}");
+}
+
+#[test]
 fn a_move_is_seen_and_stopped_while_it_runs() {
     let broker = Broker::start();
     let mut amqp = Amqp::connect(broker.amqp);

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crossdock_core::{
-    Cursor, Death, Fields, Filter, Message, MessageState, MoveOrder, MoveReport, MoveTo,
+    Cursor, Death, Fields, Filter, Message, MessageState, MoveOrder, MoveReport, MoveTo, Offset,
     PEEK_MESSAGES_MAX, Peeked, carry,
 };
 use serde::Deserialize;
@@ -215,6 +215,7 @@ impl Act for MoveMessages {
             vhost: vhost.to_string(),
             from: self.from,
             to: self.to,
+            drops: false,
             dry_run: self.dry_run,
             by: view.actor.user.to_string(),
             since: view.broker.now(),
@@ -224,6 +225,89 @@ impl Act for MoveMessages {
         let report = session.move_messages(&order).await?;
         session.close().await?;
         Ok(report_of(&report, order.dry_run))
+    }
+}
+
+/// Messages that are to be dropped. Without conditions, an offset and a limit all are meant, which `all` has to say.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropMessages {
+    vhost: Option<String>,
+    from: String,
+    #[serde(default, rename = "where")]
+    conditions: Vec<String>,
+    /// The one of that number in its queue, which looking into the queue shows.
+    offset: Option<u64>,
+    #[serde(default)]
+    all: bool,
+    limit: Option<u64>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl DropMessages {
+    fn order(&self) -> Result<MoveOrder, Refusal> {
+        let filter = Filter::parse(self.conditions.iter().map(String::as_str))?;
+        let is_some = !filter.is_all() || self.limit.is_some() || self.offset.is_some();
+        if !is_some && !self.all && !self.dry_run {
+            let why = "there is no condition, no offset and no limit: every message is meant, which has to \
+                       be said";
+            return Err(Refusal::bad(why));
+        }
+        Ok(MoveOrder {
+            filter,
+            limit: self.limit,
+            only: self.offset.map(Offset),
+            dry_run: self.dry_run,
+            ..MoveOrder::new(self.from.as_str(), MoveTo::Nowhere)
+        })
+    }
+}
+
+#[async_trait]
+impl Act for DropMessages {
+    const WHAT: &'static str = "messages dropped";
+    const IS_LONG: bool = true;
+    const IN_VHOST: bool = true;
+
+    fn object(&self) -> (Option<&str>, String) {
+        let dry = if self.dry_run { " (dry run)" } else { "" };
+        (self.vhost.as_deref(), format!("{}{dry}", self.from))
+    }
+
+    async fn run(self, view: &View) -> Result<Json, Refusal> {
+        let order = self.order()?;
+        let vhost = view.vhost(self.vhost.as_deref())?;
+        let asked = MoveAsked {
+            vhost: vhost.to_string(),
+            from: self.from,
+            to: None,
+            drops: true,
+            dry_run: self.dry_run,
+            by: view.actor.user.to_string(),
+            since: view.broker.now(),
+        };
+        let _place = view.common.moves.begin(asked, order.progress.clone())?;
+        let mut session = view.session(&vhost)?;
+        let report = session.move_messages(&order).await?;
+        session.close().await?;
+        if let Some(offset) = self.offset.filter(|_| report.matched == 0) {
+            return Err(Refusal::missing(format!(
+                "no ready message of offset {offset} that is meant is in queue '{}': crossdock ctl peek \
+                 shows the offsets, and a consumer may have it",
+                order.from
+            )));
+        }
+        let stayed = report.refused.iter().take(NAMED_MAX);
+        let mut shown = json!({
+            "dry_run": order.dry_run, "matched": report.matched, "dropped": report.moved,
+            "left": report.left,
+            "stayed": stayed.map(|(why, n)| (why.to_string(), json!(n))).collect::<Map<_, _>>(),
+        });
+        if let (Some(shown), Some(why)) = (shown.as_object_mut(), &report.stopped) {
+            shown.insert("stopped".to_owned(), json!(why.detail()));
+        }
+        Ok(shown)
     }
 }
 

@@ -89,6 +89,7 @@ fn router(view: View) -> Router {
         .route("/control/peek", get(peek))
         .route("/control/move", post(act::<messages::MoveMessages>))
         .route("/control/accept-losses", post(act::<losses::AcceptLosses>))
+        .route("/control/drop", post(act::<messages::DropMessages>))
         .route("/control/stop-move", post(act::<moves::StopMove>))
         .route("/control/declare-queue", post(act::<acts::DeclareQueue>))
         .route("/control/declare-exchange", post(act::<acts::DeclareExchange>))

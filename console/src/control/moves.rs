@@ -27,8 +27,10 @@ const STOP_STEP: Duration = Duration::from_millis(10);
 pub struct MoveAsked {
     pub vhost: String,
     pub from: String,
-    /// None: each message to its origin.
+    /// None: each message to its origin, or nowhere.
     pub to: Option<String>,
+    /// They are dropped.
+    pub drops: bool,
     pub dry_run: bool,
     pub by: String,
     pub since: Timestamp,
@@ -103,7 +105,8 @@ impl Running {
             "id": id,
             "vhost": asked.vhost,
             "from": asked.from,
-            "to_origin": asked.to.is_none(),
+            "to_origin": asked.to.is_none() && !asked.drops,
+            "drops": asked.drops,
             "dry_run": asked.dry_run,
             "by": asked.by,
             "since_ms": asked.since.0,

@@ -80,6 +80,8 @@ pub enum LeftBy {
     Deleted = 17,
     /// It was not stored, and the broker was started again.
     TransientLost = 18,
+    /// Dropped by an operator, who chose it.
+    OperatorDropped = 19,
 }
 
 /// What [`LeftBy`] comes to in the balance of a queue.
@@ -97,7 +99,7 @@ pub enum LeftAs {
 
 impl LeftBy {
     /// All of them, in the order of their codes.
-    pub const ALL: [LeftBy; 19] = [
+    pub const ALL: [LeftBy; 20] = [
         LeftBy::Consumed,
         LeftBy::DeadLetterRejected,
         LeftBy::DeadLetterExpired,
@@ -117,6 +119,7 @@ impl LeftBy {
         LeftBy::Moved,
         LeftBy::Deleted,
         LeftBy::TransientLost,
+        LeftBy::OperatorDropped,
     ];
 
     /// That of a code in the store.
@@ -146,6 +149,7 @@ impl LeftBy {
             LeftBy::Moved => "moved_out",
             LeftBy::Deleted => "deleted",
             LeftBy::TransientLost => "transient_lost",
+            LeftBy::OperatorDropped => "dropped_by_operator",
         }
     }
 
@@ -167,7 +171,7 @@ impl LeftBy {
             | LeftBy::NoRight
             | LeftBy::Unreadable
             | LeftBy::NotStored => LeftAs::Dropped,
-            LeftBy::Purged => LeftAs::Purged,
+            LeftBy::Purged | LeftBy::OperatorDropped => LeftAs::Purged,
             LeftBy::Moved => LeftAs::Moved,
             LeftBy::Deleted => LeftAs::Deleted,
             LeftBy::TransientLost => LeftAs::TransientLost,

@@ -310,12 +310,12 @@ impl Subscription {
         }
     }
 
-    /// Held records leave: they were moved elsewhere.
-    pub fn moved(&mut self, handle: Handle, offsets: &[Offset], out: &mut Effects) {
+    /// Held records leave: they were moved elsewhere, or dropped.
+    pub fn moved(&mut self, handle: Handle, (offsets, by): (&[Offset], LeftBy), out: &mut Effects) {
         for offset in offsets {
             let is_held = |record: &Record| record.state == RecordState::InFlight(handle.0);
             if let Some(record) = self.log.remove_if(*offset, is_held) {
-                self.gone(*offset, &record, LeftBy::Moved, out);
+                self.gone(*offset, &record, by, out);
             }
         }
     }

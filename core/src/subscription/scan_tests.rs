@@ -161,7 +161,7 @@ fn what_is_held_is_given_to_nobody_and_goes_back_to_its_place() {
         assert!([0, 1, 4].iter().all(|n| sub.hold(mover, Offset(*n), NOW)));
         assert!(!sub.hold(mover, Offset(4), NOW), "once");
         let mut out = Effects::default();
-        sub.moved(mover, &[Offset(4)], &mut out);
+        sub.moved(mover, (&[Offset(4)], LeftBy::Moved), &mut out);
         assert_eq!(out.removed, [(Offset(4), LeftBy::Moved)]);
         assert_eq!(out.freed.len(), 1);
         sub.let_go(mover, &[Offset(0), Offset(1), Offset(4)]);

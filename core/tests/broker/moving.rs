@@ -19,7 +19,9 @@ async fn move_all(c: &mut Client, order: &MoveOrder) -> MoveReport {
     let report = c.session.move_messages(order).await.expect("moved");
     assert_eq!(report.matched, report.moved + report.left, "{report:?}");
     let counted = report.destinations.iter().map(|(_, count)| count).sum::<u64>();
-    assert_eq!(report.moved, counted + report.elsewhere, "{report:?}");
+    let is_drop = order.to == MoveTo::Nowhere;
+    let there = if is_drop { report.moved } else { counted + report.elsewhere };
+    assert_eq!(report.moved, there, "{report:?}");
     report
 }
 
@@ -558,5 +560,42 @@ async fn operators_look_into_the_queue_of_a_route_and_take_nothing_out_of_it() {
     let report = move_all(&mut c, &MoveOrder::new("dead", MoveTo::Origin)).await;
     assert_eq!((report.moved, report.to_routes), (1, 1), "{report:?}");
     assert_eq!(stage.broker.route_status()[0].waiting, 2);
+    balances(&stage);
+}
+
+/// As such they are counted, and not as lost.
+#[tokio::test]
+async fn messages_are_dropped_one_by_one_or_as_they_are_meant() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(dead_lettering("q", "dead", &[])).await;
+    c.declare(QueueSpec::durable("dead")).await;
+    fill(&mut c, "q", 0..450).await;
+    let drops = || MoveOrder::new("q", MoveTo::Nowhere);
+    let report = move_all(&mut c, &MoveOrder { dry_run: true, ..drops() }).await;
+    assert_eq!((report.matched, report.moved, c.ready("q")), (450, 450, 450));
+    // One of them, wherever it stands.
+    let one = MoveOrder { only: Some(Offset(300)), ..drops() };
+    let report = move_all(&mut c, &one).await;
+    assert_eq!((report.matched, report.moved, report.left), (1, 1, 0), "{report:?}");
+    assert!(report.destinations.is_empty());
+    assert_eq!(move_all(&mut c, &one).await.matched, 0, "it is gone");
+    let filter = Filter::parse(["body~59"]).expect("a filter");
+    let report = move_all(&mut c, &MoveOrder { filter, ..drops() }).await;
+    let mut rest: Vec<u32> = (0..450).filter(|n| *n != 300).collect();
+    let before = rest.len();
+    rest.retain(|n| !n.to_string().contains("59"));
+    assert_eq!(report.moved, (before - rest.len()) as u64);
+    let report = move_all(&mut c, &MoveOrder { limit: Some(2), ..drops() }).await;
+    assert_eq!(report.moved, 2);
+    let rest: Vec<String> = rest[2..].iter().map(ToString::to_string).collect();
+    assert_eq!(content(&mut c, "q").await, rest);
+    let dropped = 450 - rest.len() as u64;
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    assert_eq!(content(&mut c, "q").await, rest, "they do not come back");
+    assert_eq!(c.ready("dead"), 0, "nor elsewhere");
+    let totals = stage.broker.look_at_queue("/", "q").expect("it is there").records;
+    assert_eq!(totals.left(LeftBy::OperatorDropped), dropped);
     balances(&stage);
 }

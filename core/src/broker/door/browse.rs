@@ -54,6 +54,8 @@ pub enum MoveTo {
     /// Each to the address that it was published to before it was dead-lettered or a content route failed on it. It is
     /// published there a second time: each queue and session that is bound to the address now gets it.
     Origin,
+    /// They are dropped.
+    Nowhere,
 }
 
 /// Messages that are to be moved.
@@ -72,6 +74,8 @@ pub struct MoveOrder {
     pub per_second: Option<u32>,
     /// Nothing is moved: it is only found out what would be.
     pub dry_run: bool,
+    /// The one of that number alone, and no other.
+    pub only: Option<Offset>,
     /// How far it is, and what ends it early.
     pub progress: Arc<MoveProgress>,
 }
@@ -87,6 +91,7 @@ impl MoveOrder {
             limit: None,
             per_second: None,
             dry_run: false,
+            only: None,
             progress: Arc::default(),
         }
     }
@@ -97,7 +102,7 @@ impl MoveOrder {
 pub struct MoveReport {
     /// Ready messages that the filter meant, among those that were looked at.
     pub matched: u64,
-    /// How many of them were moved; of a dry run, would have been, if no destination fills up meanwhile.
+    /// How many of them were moved, or dropped; of a dry run, would have been, if no destination fills up meanwhile.
     pub moved: u64,
     /// How many of them stayed where they are.
     pub left: u64,

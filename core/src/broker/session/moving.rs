@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::log::Offset;
 use crate::message::{Address, Message, Name, Timestamp};
 use crate::rights::Action;
-use crate::subscription::{Cursor, Handle, Scan, Scanned};
+use crate::subscription::{Cursor, Handle, LeftBy, Scan, Scanned};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,16 @@ fn no_room(at: &Address) -> Arc<str> {
 }
 
 impl Move<'_> {
+    /// They go nowhere.
+    fn is_drop(&self) -> bool {
+        matches!(self.order.to, MoveTo::Nowhere)
+    }
+
+    /// As what they leave.
+    fn left_by(&self) -> LeftBy {
+        if self.is_drop() { LeftBy::OperatorDropped } else { LeftBy::Moved }
+    }
+
     /// So many more may be moved.
     fn room(&self) -> u64 {
         self.order.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.report.moved))
@@ -67,7 +77,10 @@ impl Move<'_> {
         self.report.matched += 1;
         match went {
             Ok((to, went)) => {
-                self.report.add_moved(&to);
+                match went {
+                    Went::Nowhere => self.report.moved += 1,
+                    Went::There | Went::ToRoute => self.report.add_moved(&to),
+                }
                 self.report.to_routes += u64::from(went == Went::ToRoute);
             }
             Err(why) => self.report.add_refused(&why),
@@ -94,6 +107,8 @@ impl Session {
     /// where it is, and so does, for its order's sake, what would go to the same address behind it. It comes there as a
     /// publish would, without the deaths and hops that it had.
     ///
+    /// Where they are dropped instead, they leave as such, and nothing else is asked.
+    ///
     /// Asks for the right to read the queue, and to publish where the messages go. Resolves when all of it is stored.
     /// `NotFound` (the queue, or the one to move to), `Refused`, `Locked`, `Invalid`: nothing was moved. What ends it
     /// later is in the report; an error of the store is returned, and what was not stored was not moved.
@@ -114,7 +129,8 @@ impl Session {
         let mut at = Some(order.start);
         while let Some(from) = at {
             moving.report.next = Some(from);
-            if let Err(why) = order.progress.check().and_then(|()| self.may_go_on(&queue)) {
+            let may = order.progress.check().and_then(|()| self.may_go_on(&queue, &moving));
+            if let Err(why) = may {
                 moving.report.stopped = Some(why);
                 break;
             }
@@ -151,13 +167,14 @@ impl Session {
     }
 
     /// Asked before each slice: much may have changed since the last one.
-    fn may_go_on(&self, queue: &Queue) -> Result<(), Error> {
+    fn may_go_on(&self, queue: &Queue, moving: &Move<'_>) -> Result<(), Error> {
         if queue.is_gone() {
             let detail = format!("queue '{}' was deleted", queue.name);
             return Err(Error::new(ErrorKind::NotFound, detail));
         }
         self.check_queue(Action::Read, &queue.name)?;
-        if self.shared().pressure.disk.is_low() {
+        // To drop some makes room.
+        if !moving.is_drop() && self.shared().pressure.disk.is_low() {
             let detail = "the disk is nearly full: nothing is moved until there is room";
             return Err(Error::new(ErrorKind::Unavailable, detail));
         }
@@ -175,6 +192,8 @@ impl Session {
         let (records, now) = (moving.slice(), shared.now());
         let scan = Scan { only_ready: true, upto, now, records, bytes: SLICE_BYTES };
         let mut slice = queue.look(|state| state.sub.scan(from, &scan));
+        // The others need not be read.
+        slice.found.retain(|one| moving.order.only.is_none_or(|only| one.offset == only));
         read_absent(&shared, queue, &mut slice.found).await;
         let waits_for_store = slice.found.is_empty() && slice.next == Some(from);
         let going = self.choose(queue, slice.found, moving);
@@ -206,6 +225,7 @@ impl Session {
                 Some(_) if owes_seen && scanned.redelivered => {
                     Err("its session's client may have it already, and is owed the rest".into())
                 }
+                Some(message) if moving.is_drop() => Ok(message.clone()),
                 Some(message) => self
                     .destination(context, moving, message)
                     .map(|to| redriven(context, message, &queue.name, to)),
@@ -228,6 +248,7 @@ impl Session {
     ) -> Result<Address, Arc<str>> {
         let to = match &moving.order.to {
             MoveTo::Queue(name) => Address::queue(name),
+            MoveTo::Nowhere => return Err("it goes nowhere".into()),
             MoveTo::Origin => {
                 origin_of(context, message).ok_or("it never died, so it has no origin")?
             }
@@ -256,6 +277,9 @@ impl Session {
                 return Some(at);
             }
             let asked = becomes.and_then(|message| {
+                if moving.is_drop() {
+                    return Ok((message.address().clone(), Went::Nowhere));
+                }
                 let went = self.turn.move_to(context, &message, queue, Try::Ask);
                 went.map(|went| (message.address().clone(), went))
                     .map_err(|why| why.detail().into())
@@ -291,6 +315,9 @@ impl Session {
                 continue;
             }
             let went = becomes.and_then(|message| {
+                if moving.is_drop() {
+                    return Ok((message.address().clone(), Went::Nowhere));
+                }
                 let went = self.move_one(context, queue, &message, &mut moving.full)?;
                 Ok((message.address().clone(), went))
             });
@@ -301,8 +328,9 @@ impl Session {
             }
             moving.note(went);
         }
+        let left_by = moving.left_by();
         queue.change(&mut self.turn.after, |state, effects| {
-            state.sub.moved(handle, &moved, effects);
+            state.sub.moved(handle, (&moved, left_by), effects);
             state.sub.let_go(handle, &stay);
             state.sub.dispatch(context.now, effects);
         });

@@ -169,6 +169,8 @@ pub enum Went {
     There,
     /// Into the queue of a content route, which has its turn later, and may fail on it.
     ToRoute,
+    /// Nowhere: it was dropped.
+    Nowhere,
 }
 
 /// Whether something is done, or only found out.
