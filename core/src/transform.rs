@@ -175,6 +175,42 @@ pub struct ModuleLook {
     pub paused: Option<Duration>,
     /// What it counts itself, by name.
     pub numbers: Vec<(String, Number)>,
+    /// It is new and on probation: the version that takes its place again if it fails.
+    pub before: Option<Arc<str>>,
+    /// A newer one failed, and this one took its place again: why.
+    pub rolled_back: Option<Arc<str>>,
+    /// A newer one is called with the same messages.
+    pub rehearsal: Option<RehearsalLook>,
+}
+
+/// A new module beside one that works: its answers are compared and thrown away.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RehearsalLook {
+    /// The new module.
+    pub name: Arc<str>,
+    /// Its version; none: it is not there yet.
+    pub version: Option<Arc<str>>,
+    /// Why it cannot be loaded.
+    pub why_not: Option<Arc<str>>,
+    /// Messages that both answered.
+    pub compared: u64,
+    /// Of these, messages that the new one answered in another way.
+    pub different: u64,
+    /// Of these, messages that the new one failed for, and the other did not.
+    pub failed: u64,
+    /// Messages that there was no time for, or while the new module was paused.
+    pub skipped: u64,
+    /// The last one that differed.
+    pub last: Option<Difference>,
+}
+
+/// How two modules answered one message, each at most 1 KiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Where the message was published.
+    pub address: Arc<str>,
+    pub was: Arc<str>,
+    pub would_be: Arc<str>,
 }
 
 /// A number that a module counts itself.
@@ -197,6 +233,12 @@ pub trait Transform: Send + Sync {
     /// Its modules, in the order of the steps; those that are being compiled or cannot be loaded are left out.
     fn modules(&self) -> Vec<ModuleLook> {
         Vec::new()
+    }
+    /// Modules that were rehearsed take the places of those that work: a line for each. `anyway`: even if nothing was
+    /// compared, or something differed. An error says why nothing has changed.
+    fn promote(&self, anyway: bool) -> Result<Vec<String>, String> {
+        let _ = anyway;
+        Err("it has no module that is rehearsed".to_owned())
     }
     /// Runs the steps; outputs are complete messages with their addresses, and their hops as the input's. Blocking when
     /// [`Cost::Queued`]. `attempt` is 0 the first time, and one more after each failure or [`Verdict::Retry`].

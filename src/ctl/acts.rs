@@ -79,6 +79,9 @@ fn request(act: Act) -> Result<(&'static str, Json), Failure> {
         Act::Route { what: Route::Drain { route, to } } => {
             ("drain-route", with(json!({ "name": route }), "to", to))
         }
+        Act::Route { what: Route::Promote { route, yes } } => {
+            ("promote-route", json!({ "name": route, "anyway": yes }))
+        }
         Act::Route { what: Route::Status { .. } } => {
             return Err(Failure::usage("a status is looked at"));
         }
@@ -297,6 +300,17 @@ fn said(path: &str, answer: &Json) -> String {
         "close-connection" => "the connection is told to end\n".to_owned(),
         "publish" => "published and stored\n".to_owned(),
         "change-user" => format!("{}\n", text("text")),
+        "promote-route" => {
+            let mut lines = String::new();
+            for promoted in texts(answer, "promoted") {
+                lines.push_str(&format!("{promoted}\n"));
+            }
+            lines.push_str(
+                "It is so until the configuration is read again or the broker starts: \
+                 name the new module there, with `wasm` and without `shadow`\n",
+            );
+            lines
+        }
         "drain-route" => {
             let (moved, dead, left) = (count("moved"), count("dead_lettered"), count("left"));
             let queue = match left {

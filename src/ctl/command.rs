@@ -504,6 +504,15 @@ pub struct RightsOrder {
 pub enum Route {
     /// What each route did since the start, or one of them.
     Status { name: Option<String> },
+    /// Have the modules that are rehearsed (`shadow`) work from now on. Each goes back by itself if it fails for one of
+    /// its first 1,000 messages that the module of until now can do.
+    Promote {
+        /// The route.
+        route: String,
+        /// Even if it was not called with any message yet, or answered some in another way.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Move what waits for a route that is not configured any more to where it was published.
     Drain {
         /// The name that the route had.

@@ -12,6 +12,9 @@ use crossdock_core::{
 const NAME_MAX: usize = 255;
 const VALUE_MAX: usize = 64 * 1024;
 
+/// Bytes of a body that a difference shows.
+const BODY_SHOWN: usize = 512;
+
 /// The working copy of a message. Copies share the body.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -63,6 +66,33 @@ impl Draft {
 
     pub(crate) fn set_target(&mut self, address: Address) {
         self.target = Some(address);
+    }
+
+    /// The first thing in which two results of one message differ: what this one has, and what the other.
+    pub(crate) fn difference(&self, other: &Draft) -> Option<(String, String)> {
+        let target = |draft: &Draft| match &draft.target {
+            Some(address) => format!("to {address}"),
+            None => "to where the route sends".to_owned(),
+        };
+        if self.target != other.target {
+            return Some((target(self), target(other)));
+        }
+        if self.body != other.body {
+            return Some((body_words(&self.body), body_words(&other.body)));
+        }
+        let (ours, theirs) = (&self.fields, &other.fields);
+        if self.meta.priority != other.meta.priority {
+            let words = |draft: &Draft| format!("priority: {:?}", draft.meta.priority);
+            return Some((words(self), words(other)));
+        }
+        if ours.headers != theirs.headers {
+            let words = |fields: &Fields| format!("headers: {:?}", fields.headers);
+            return Some((words(ours), words(theirs)));
+        }
+        (ours != theirs).then(|| {
+            let words = |fields: &Fields| format!("properties: {:?}", fields.properties);
+            (words(ours), words(theirs))
+        })
     }
 
     /// The input of an expression.
@@ -200,6 +230,12 @@ impl Draft {
             }
         }
     }
+}
+
+/// The beginning of a body, as text.
+fn body_words(body: &Bytes) -> String {
+    let part = body.get(..BODY_SHOWN).unwrap_or(body);
+    format!("{} bytes: {}", body.len(), String::from_utf8_lossy(part))
 }
 
 /// The broker guarantees who published, so no step may change it.

@@ -57,6 +57,17 @@ impl Transform for Route {
         self.steps.iter().filter_map(Step::module).collect()
     }
 
+    fn promote(&self, anyway: bool) -> Result<Vec<String>, String> {
+        let promoted = self.steps.iter().filter_map(|step| step.promote(anyway));
+        let said = promoted.collect::<Result<Vec<String>, String>>()?;
+        match said.is_empty() {
+            false => Ok(said),
+            true => {
+                Err("it has no module that is rehearsed: `shadow` beside `wasm` names one".into())
+            }
+        }
+    }
+
     fn apply(
         &self,
         input: &Message,

@@ -69,8 +69,10 @@ impl RouteSpec {
     /// Files of the modules of its steps; paths of modules are relative to that folder.
     pub fn module_files(&self, base_dir: &Path) -> Vec<PathBuf> {
         let steps = self.steps.as_array().map(Vec::as_slice).unwrap_or_default();
-        let names = steps.iter().filter_map(|step| step.get("wasm")?.as_str());
-        names.map(|name| module_file(base_dir, name)).collect()
+        let keys =
+            |step: &Json| ["wasm", "shadow"].map(|key| step.get(key)?.as_str().map(str::to_owned));
+        let names = steps.iter().flat_map(keys).flatten();
+        names.map(|name| module_file(base_dir, &name)).collect()
     }
 
     /// Where dead letters go, if the route says so.

@@ -2,7 +2,7 @@
 
 use crate::draft::Draft;
 use crate::expression::Expression;
-use crate::wasm::{Module, Slot};
+use crate::wasm::Slot;
 use crossdock_core::Value;
 use crossdock_core::transform::{FailureKind, ModuleLook, Readiness, StepFailure, Verdict};
 use std::sync::Arc;
@@ -69,7 +69,15 @@ impl Step {
     /// Its module, if it has one that works.
     pub(crate) fn module(&self) -> Option<ModuleLook> {
         match self {
-            Step::Wasm(slot) => slot.module().ok().map(Module::look),
+            Step::Wasm(slot) => slot.look(),
+            Step::Set(_) | Step::Remove(_) => None,
+        }
+    }
+
+    /// The module that is rehearsed takes the place of the one that works; none: there is none.
+    pub(crate) fn promote(&self, anyway: bool) -> Option<Result<String, String>> {
+        match self {
+            Step::Wasm(slot) => slot.promote(anyway),
             Step::Set(_) | Step::Remove(_) => None,
         }
     }
@@ -77,7 +85,7 @@ impl Step {
     /// The time that a message of this source has to wait before the step looks at it.
     pub(crate) fn rest(&self, source: u64) -> Option<Duration> {
         match self {
-            Step::Wasm(slot) => slot.module().map_or_else(Some, |module| module.rest(source)),
+            Step::Wasm(slot) => slot.current().map_or_else(Some, |module| module.rest(source)),
             Step::Set(_) | Step::Remove(_) => None,
         }
     }
@@ -103,10 +111,7 @@ impl Step {
                 }
                 Ok(Outcome::One(draft))
             }
-            Step::Wasm(slot) => match slot.module() {
-                Ok(module) => module.run(draft, turn),
-                Err(time) => Ok(Outcome::Wait(time)),
-            },
+            Step::Wasm(slot) => slot.run(draft, turn),
         }
     }
 }

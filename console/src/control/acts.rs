@@ -428,6 +428,30 @@ impl Act for DrainRoute {
     }
 }
 
+/// Modules of a route that were rehearsed take the places of those that work.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRoute {
+    name: String,
+    /// Even if nothing was compared, or something differed.
+    #[serde(default)]
+    anyway: bool,
+}
+
+#[async_trait]
+impl Act for PromoteRoute {
+    const WHAT: &'static str = "modules of a route promoted";
+
+    fn object(&self) -> (Option<&str>, String) {
+        (None, self.name.clone())
+    }
+
+    async fn run(self, view: &View) -> Result<Json, Refusal> {
+        let promoted = view.broker.promote_route(&self.name, self.anyway)?;
+        Ok(json!({ "promoted": promoted }))
+    }
+}
+
 #[async_trait]
 impl Act for BackupOrder {
     const WHAT: &'static str = "store backed up";

@@ -104,6 +104,7 @@ fn router(view: View) -> Router {
         .route("/control/publish", post(act::<publish::PublishOne>))
         .route("/control/change-user", post(act::<operations::UserChange>))
         .route("/control/drain-route", post(act::<acts::DrainRoute>))
+        .route("/control/promote-route", post(act::<acts::PromoteRoute>))
         .route("/control/backup", post(act::<operations::BackupOrder>))
         .route("/control/log-level", post(act::<acts::LogLevel>))
         .route("/control/reload", post(act::<acts::Reload>))

@@ -2,7 +2,7 @@
 
 use super::operations::{CertificateLook, Standing};
 use super::values;
-use crossdock_core::transform::{ModuleLook, Number};
+use crossdock_core::transform::{ModuleLook, Number, RehearsalLook};
 use crossdock_core::{
     Account, AccountSource, BindingLook, CameBy, ChannelLook, ConnectionLook, ConsumerLook,
     Destination, ExchangeLook, LastFailure, LeftBy, QueueLook, RouteStatus, SessionLife,
@@ -351,6 +351,30 @@ fn module(look: &ModuleLook) -> Json {
     });
     let paused = look.paused.map(|rest| json!(rest.as_millis() as u64));
     put(&mut shown, "paused_ms", paused);
+    put(&mut shown, "before", look.before.as_ref().map(|version| json!(&**version)));
+    put(&mut shown, "rolled_back", look.rolled_back.as_ref().map(|why| json!(&**why)));
+    put(&mut shown, "rehearsal", look.rehearsal.as_ref().map(rehearsal));
+    shown
+}
+
+fn rehearsal(look: &RehearsalLook) -> Json {
+    let mut shown = json!({
+        "name": &*look.name,
+        "compared": look.compared,
+        "different": look.different,
+        "failed": look.failed,
+        "skipped": look.skipped,
+    });
+    put(&mut shown, "version", look.version.as_ref().map(|version| json!(&**version)));
+    put(&mut shown, "why_not", look.why_not.as_ref().map(|why| json!(&**why)));
+    let last = look.last.as_ref().map(|last| {
+        json!({
+            "address": &*last.address,
+            "was": &*last.was,
+            "would_be": &*last.would_be,
+        })
+    });
+    put(&mut shown, "last_difference", last);
     shown
 }
 

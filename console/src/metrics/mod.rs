@@ -192,6 +192,7 @@ async fn sums(State(view): State<View>, headers: HeaderMap) -> Response {
         let routes = view.broker.route_status();
         ours::routes(&mut page, &routes);
         ours::modules(&mut page, &routes);
+        ours::rehearsals(&mut page, &routes);
         ours::conversions(&mut page, &view.broker.formats().conversions());
         Ok(page)
     };

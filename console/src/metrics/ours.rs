@@ -5,7 +5,7 @@ use crate::control::ListenerLook;
 use crate::process::Started;
 use crossdock_core::fate::ConversionTotals;
 use crossdock_core::store::Loss;
-use crossdock_core::transform::{ModuleLook, Number};
+use crossdock_core::transform::{ModuleLook, Number, RehearsalLook};
 use crossdock_core::{CameBy, LeftBy, Name, NodeLook, RouteStatus, VhostTotals};
 use std::collections::BTreeMap;
 
@@ -233,6 +233,27 @@ pub fn modules(page: &mut Page, routes: &[RouteStatus]) {
         for (name, number) in &module.numbers {
             if let Number::Gauge(value) = number {
                 page.sample_with(&labels, &format!(",name=\"{name}\""), value);
+            }
+        }
+    }
+}
+
+/// New modules beside those that work.
+pub fn rehearsals(page: &mut Page, routes: &[RouteStatus]) {
+    type Row = (&'static str, &'static str, fn(&RehearsalLook) -> u64);
+    let families: [Row; 4] = [
+        ("compared", "Messages that a rehearsed module answered, too.", |it| it.compared),
+        ("different", "Of these, those that it answered in another way.", |it| it.different),
+        ("failed", "Of these, those that only the rehearsed module failed for.", |it| it.failed),
+        ("skipped", "Messages that a rehearsed module was not called with.", |it| it.skipped),
+    ];
+    for (name, help, value) in families {
+        page.family(&format!("crossdock_module_rehearsal_{name}_total"), Kind::Counter, help);
+        for route in routes {
+            for (step, module) in route.modules.iter().enumerate() {
+                if let Some(rehearsal) = &module.rehearsal {
+                    page.sample_of(&module_labels(route, step, module), value(rehearsal));
+                }
             }
         }
     }

@@ -75,6 +75,12 @@ impl Broker {
         routes::status(self)
     }
 
+    /// Modules of a content route that were rehearsed take the places of those that work, until the configuration is
+    /// read again or the broker starts again. A line for each. `NotFound`: there is no such route. `Invalid`: why not.
+    pub fn promote_route(&self, name: &str, anyway: bool) -> Result<Vec<String>, Error> {
+        routes::promote(self, name, anyway)
+    }
+
     /// Moves what waits in the queue of a content route that is not configured any more: to `to`, or to where it was
     /// going, as if that route had not matched it. Deletes the queue when nothing is left in it. `NotFound`: there is
     /// no such queue. `InUse`: the route is configured.

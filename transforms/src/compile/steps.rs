@@ -5,7 +5,7 @@ use crate::destination;
 use crate::expression::Expression;
 use crate::spec::module_file;
 use crate::step::{Setting, Step};
-use crate::wasm::{Grant, Grants, ModuleSpec};
+use crate::wasm::{Grant, Grants, ModuleSpec, Slot};
 use crate::written;
 use crossdock_core::Value;
 use serde_json::{Map, Value as Json};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 const STEPS_MAX: usize = 32;
 const STEPS: [&str; 3] = ["set", "remove", "wasm"];
 /// Keys beside `wasm`.
-const OF_MODULES: [&str; 3] = ["with", "grants", "destinations"];
+const OF_MODULES: [&str; 4] = ["with", "grants", "destinations", "shadow"];
 
 /// Steps that are planned and that this version does not have.
 const PLANNED: [&str; 18] = [
@@ -178,12 +178,38 @@ impl Compiler<'_> {
             fresh: sandbox.fresh,
             rules: self.scope.rules.clone(),
             grants: Arc::new(grants),
+            rehearsed: false,
         };
+        let shadow = step.get("shadow").and_then(|shadow| self.shadow(key, shadow, &spec));
+        let slot = self.slot(key, spec)?;
+        if let Some(shadow) = shadow {
+            let (key, name) = (key.replace(".wasm", ".shadow"), shadow.name.clone());
+            slot.rehearse(name, self.slot(&key, shadow)?);
+        }
+        Some(Step::Wasm(slot))
+    }
+
+    /// The module that is rehearsed: as the step's, but for the file.
+    fn shadow(&mut self, key: &str, shadow: &Json, spec: &ModuleSpec) -> Option<ModuleSpec> {
+        let name = match shadow {
+            Json::String(name) if !name.is_empty() => name,
+            _ => {
+                let reason = "must be the name or the path of a module";
+                self.mistake(&key.replace(".wasm", ".shadow"), reason);
+                return None;
+            }
+        };
+        let path = module_file(self.surroundings.base_dir, name);
+        Some(ModuleSpec { name: name.as_str().into(), path, rehearsed: true, ..spec.clone() })
+    }
+
+    /// The place of a module.
+    fn slot(&mut self, key: &str, spec: ModuleSpec) -> Option<Arc<Slot>> {
         if self.surroundings.modules == Modules::Later {
-            return Some(Step::Wasm(self.host.load_later(spec)));
+            return Some(self.host.load_later(spec));
         }
         match self.host.load(spec) {
-            Ok(slot) => Some(Step::Wasm(slot)),
+            Ok(slot) => Some(slot),
             Err(refused) => {
                 let key = match refused.about {
                     Some(about) if about.starts_with("limits") => about.to_string(),

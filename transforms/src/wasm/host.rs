@@ -43,8 +43,18 @@ pub(super) struct Shared {
     cache: Option<Cache>,
     engines: Mutex<HashMap<Size, Arc<Runtime>>>,
     compiled: Mutex<HashMap<Content, Weak<Compiled>>>,
+    /// The modules of steps, for new files of the same name.
+    modules: Mutex<Vec<(Place, Weak<Module>)>>,
     unreadable: Arc<AtomicU64>,
     pub loader: Loader,
+}
+
+/// Where a module works: two of the same place do the same, but for their content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    route: Arc<str>,
+    file: PathBuf,
+    config: String,
 }
 
 /// A module and its limits, as a step configures them.
@@ -61,6 +71,8 @@ pub(crate) struct ModuleSpec {
     pub fresh: bool,
     pub rules: Arc<AddressRules>,
     pub grants: Arc<Grants>,
+    /// Its answers are compared only.
+    pub rehearsed: bool,
 }
 
 /// Why a module cannot be used.
@@ -100,6 +112,7 @@ impl Host {
             cache,
             engines: Mutex::default(),
             compiled: Mutex::default(),
+            modules: Mutex::default(),
             unreadable: Arc::default(),
             loader: Loader::default(),
         };
@@ -115,10 +128,14 @@ impl Host {
         &self.shared.unreadable
     }
 
-    /// Loads, compiles and starts a module now.
+    /// Loads, compiles and starts a module now. One whose file was another one until now is on probation.
     pub(crate) fn load(&self, spec: ModuleSpec) -> Result<Arc<Slot>, Refused> {
         let slot = Slot::default();
-        slot.fill(Ok(self.shared.module(spec)?));
+        let module = self.shared.module(spec.clone())?;
+        match self.shared.works(&spec, &module) {
+            Some(before) => slot.fill_instead(module, before),
+            None => slot.fill(Ok(module)),
+        }
         Ok(Arc::new(slot))
     }
 
@@ -131,6 +148,21 @@ impl Host {
 }
 
 impl Shared {
+    /// The module works from now on; returns the one that did so for the same step until now, if it is another one.
+    pub(super) fn works(&self, spec: &ModuleSpec, module: &Arc<Module>) -> Option<Arc<Module>> {
+        if spec.rehearsed {
+            return None;
+        }
+        let (route, file) = (spec.route.clone(), spec.path.clone());
+        let place = Place { route, file, config: spec.config.clone() };
+        let mut modules = self.modules.lock();
+        modules.retain(|(_, module)| module.strong_count() > 0);
+        let same = modules.iter().rev().filter(|(known, _)| *known == place);
+        let before = same.filter_map(|(_, module)| module.upgrade()).next();
+        modules.push((place, Arc::downgrade(module)));
+        before.filter(|before| before.version() != module.version())
+    }
+
     /// Loads, compiles and starts a module.
     pub(super) fn module(&self, spec: ModuleSpec) -> Result<Arc<Module>, Refused> {
         let wasm = read(&spec.path).map_err(|reason| Refused::new(None, reason))?;

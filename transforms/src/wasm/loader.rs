@@ -80,7 +80,12 @@ fn load(host: &Weak<Shared>, job: &Job) -> Option<Result<Arc<Module>, String>> {
     while let Some(shared) = host.upgrade() {
         match shared.module(job.spec.clone()) {
             Err(refused) if refused.busy => thread::sleep(BUSY_PAUSE),
-            loaded => return Some(loaded.map_err(|refused| refused.shown())),
+            Err(refused) => return Some(Err(refused.shown())),
+            Ok(module) => {
+                // Nothing was there before: this is a start.
+                shared.works(&job.spec, &module);
+                return Some(Ok(module));
+            }
         }
     }
     None
@@ -88,7 +93,14 @@ fn load(host: &Weak<Shared>, job: &Job) -> Option<Result<Arc<Module>, String>> {
 
 impl Job {
     fn end(self, loaded: Result<Arc<Module>, String>) {
-        if let Err(reason) = &loaded {
+        if let (Err(reason), true) = (&loaded, self.spec.rehearsed) {
+            tracing::warn!(
+                route = &*self.spec.route,
+                module = &*self.spec.name,
+                reason,
+                "a module that is to be rehearsed cannot be loaded: the one that works goes on"
+            );
+        } else if let Err(reason) = &loaded {
             tracing::error!(
                 route = &*self.spec.route,
                 module = &*self.spec.name,

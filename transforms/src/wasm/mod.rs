@@ -26,6 +26,7 @@ mod loader;
 mod module;
 mod numbers;
 mod output;
+mod rehearsal;
 mod slot;
 mod ticker;
 mod voice;
@@ -34,7 +35,6 @@ mod waiting;
 pub(crate) use grants::{Grant, Grants};
 pub(crate) use host::ModuleSpec;
 pub use host::{Host, HostError};
-pub(crate) use module::Module;
 pub(crate) use slot::Slot;
 
 /// The contract's version, as components import it.

@@ -75,6 +75,10 @@ impl Module {
         }
     }
 
+    pub(super) fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
     /// The rest of its pause for this source.
     pub(crate) fn rest(&self, source: u64) -> Option<Duration> {
         self.breaker.rest(source, Instant::now())

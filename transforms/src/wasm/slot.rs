@@ -1,41 +1,211 @@
-//! The place of a module in a step: filled at once, or by the loader while the broker already serves.
+//! The place of a module in a step: filled at once, or by the loader while the broker already serves. Another module
+//! can take the place of the first: one that was rehearsed, or a new file of the same name. It is on probation then,
+//! with the one before at hand.
 
 use super::module::Module;
-use crossdock_core::transform::Readiness;
-use std::sync::{Arc, OnceLock};
+use super::rehearsal::{Answer, Rehearsal};
+use crate::draft::Draft;
+use crate::step::{Outcome, Turn};
+use arc_swap::ArcSwapOption;
+use crossdock_core::transform::{FailureKind, ModuleLook, Readiness, StepFailure};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A message waits this long for a module that is being compiled.
 const STARTING_WAIT: Duration = Duration::from_millis(100);
 /// ... and this long for one that cannot be loaded.
 const DOWN_WAIT: Duration = Duration::from_secs(1);
+/// Messages after which a new module is on probation no more.
+const PROBATION: u32 = 1_000;
 
 /// A module that is there, is still being compiled, or cannot be loaded.
 #[derive(Default)]
 pub(crate) struct Slot {
-    content: OnceLock<Result<Arc<Module>, Arc<str>>>,
+    content: ArcSwapOption<Content>,
+    rehearsal: ArcSwapOption<Rehearsal>,
+}
+
+/// What is in the place.
+enum Content {
+    Works(Arc<Module>),
+    New(Probation),
+    /// Why it cannot be loaded.
+    Down(Arc<str>),
+    /// This one works, because a newer one failed: its version, and how.
+    Again(Arc<Module>, Arc<str>),
+}
+
+/// A new module, and the one that is called instead when the new one fails.
+struct Probation {
+    new: Arc<Module>,
+    before: Arc<Module>,
+    /// Messages that it may still be called with on probation.
+    left: AtomicU32,
 }
 
 impl Slot {
-    /// Fills it; once, later ones are ignored.
+    /// Fills it.
     pub(super) fn fill(&self, content: Result<Arc<Module>, Arc<str>>) {
-        self.content.get_or_init(|| content);
+        let content = match content {
+            Ok(module) => Content::Works(module),
+            Err(why) => Content::Down(why),
+        };
+        self.content.store(Some(Arc::new(content)));
+    }
+
+    /// Fills it with a module that takes the place of another one.
+    pub(super) fn fill_instead(&self, new: Arc<Module>, before: Arc<Module>) {
+        let probation = Probation { new, before, left: AtomicU32::new(PROBATION) };
+        self.content.store(Some(Arc::new(Content::New(probation))));
+    }
+
+    /// From now on the module of that name is rehearsed beside the one that works.
+    pub(crate) fn rehearse(&self, name: Arc<str>, slot: Arc<Slot>) {
+        self.rehearsal.store(Some(Arc::new(Rehearsal::start(name, slot))));
     }
 
     /// The module, or how long a message has to wait before it asks again.
-    pub(crate) fn module(&self) -> Result<&Module, Duration> {
-        match self.content.get() {
-            Some(Ok(module)) => Ok(module),
-            Some(Err(_)) => Err(DOWN_WAIT),
+    pub(crate) fn current(&self) -> Result<Arc<Module>, Duration> {
+        match self.content.load().as_deref() {
             None => Err(STARTING_WAIT),
+            Some(Content::Down(_)) => Err(DOWN_WAIT),
+            Some(Content::Works(module) | Content::Again(module, _)) => Ok(module.clone()),
+            Some(Content::New(probation)) => Ok(probation.new.clone()),
+        }
+    }
+
+    /// Why it cannot be loaded.
+    pub(super) fn why_down(&self) -> Option<Arc<str>> {
+        match self.content.load().as_deref() {
+            Some(Content::Down(why)) => Some(why.clone()),
+            _ => None,
         }
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        match self.content.get() {
-            Some(Ok(_)) => Readiness::Ready,
-            Some(Err(reason)) => Readiness::Down(reason.clone()),
+        match self.content.load().as_deref() {
             None => Readiness::Starting,
+            Some(Content::Down(why)) => Readiness::Down(why.clone()),
+            Some(_) => Readiness::Ready,
         }
+    }
+
+    /// The module's counters, how it came here, and what is rehearsed beside it.
+    pub(crate) fn look(&self) -> Option<ModuleLook> {
+        let content = self.content.load();
+        let (module, before, rolled_back) = match content.as_deref()? {
+            Content::Down(_) => return None,
+            Content::Works(module) => (module, None, None),
+            Content::New(probation) => {
+                (&probation.new, Some(probation.before.version().clone()), None)
+            }
+            Content::Again(module, why) => (module, None, Some(why.clone())),
+        };
+        let rehearsal = self.rehearsal.load();
+        let rehearsal = rehearsal.as_ref().map(|rehearsal| rehearsal.look());
+        Some(ModuleLook { before, rolled_back, rehearsal, ..module.look() })
+    }
+
+    /// Calls the module with the draft. Blocks at most until its deadline, or both deadlines when a new module fails.
+    pub(crate) fn run(&self, draft: Draft, turn: Turn) -> Result<Outcome, StepFailure> {
+        let content = self.content.load_full();
+        let module = match content.as_deref() {
+            None => return Ok(Outcome::Wait(STARTING_WAIT)),
+            Some(Content::Down(_)) => return Ok(Outcome::Wait(DOWN_WAIT)),
+            Some(Content::New(_)) => return self.on_probation(&content, draft, turn),
+            Some(Content::Works(module) | Content::Again(module, _)) => module,
+        };
+        let rehearsal = self.rehearsal.load_full();
+        let Some(rehearsal) = rehearsal else { return module.run(draft, turn) };
+        let copy = draft.clone();
+        let result = module.run(draft, turn);
+        if let Some(answer) = Answer::of(&result) {
+            rehearsal.offer(copy, turn, answer);
+        }
+        result
+    }
+
+    /// A new module that breaks off on a message which the one before can do gives its place back at once, and the
+    /// message has the answer of the one before. `content`: what is in the place, if nobody has changed it meanwhile.
+    fn on_probation(
+        &self,
+        content: &Option<Arc<Content>>,
+        draft: Draft,
+        turn: Turn,
+    ) -> Result<Outcome, StepFailure> {
+        let Some(Content::New(probation)) = content.as_deref() else {
+            return Ok(Outcome::Wait(STARTING_WAIT));
+        };
+        let copy = draft.clone();
+        let result = probation.new.run(draft, turn);
+        let failure = match &result {
+            Err(failure) if failure.kind != FailureKind::Guest => failure,
+            Ok(_) | Err(_) => {
+                if probation.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    self.replace(content, Content::Works(probation.new.clone()));
+                }
+                return result;
+            }
+        };
+        let instead = probation.before.run(copy, turn);
+        match &instead {
+            Ok(Outcome::Wait(_)) => return result,
+            Err(failed) if failed.kind != FailureKind::Guest => return result,
+            Ok(_) | Err(_) => {}
+        }
+        let StepFailure { module, version, kind, text } = failure;
+        let why = format!("version {version}: {}: {text}", kind.as_str());
+        self.replace(content, Content::Again(probation.before.clone(), why.into()));
+        tracing::warn!(
+            module = &**module,
+            version = &**version,
+            before = &**probation.before.version(),
+            kind = kind.as_str(),
+            reason = &**text,
+            "a new module failed for a message that the one before can do: the one before works again"
+        );
+        instead
+    }
+
+    /// Nothing, if somebody else has changed it.
+    fn replace(&self, seen: &Option<Arc<Content>>, content: Content) {
+        self.content.compare_and_swap(seen, Some(Arc::new(content)));
+    }
+
+    /// The rehearsed module takes the place; the one that was there is at hand while it is on probation. `anyway`: even
+    /// if nothing was compared, or something differed. Says what has changed, or why nothing has.
+    pub(crate) fn promote(&self, anyway: bool) -> Option<Result<String, String>> {
+        let rehearsal = self.rehearsal.load_full()?;
+        Some(self.promoted(&rehearsal, anyway))
+    }
+
+    fn promoted(&self, rehearsal: &Rehearsal, anyway: bool) -> Result<String, String> {
+        let name = &rehearsal.name;
+        let look = rehearsal.look();
+        let Ok(new) = rehearsal.slot.current() else {
+            let why = look.why_not.unwrap_or_else(|| "it is being compiled".into());
+            return Err(format!("{name} is not ready: {why}"));
+        };
+        if !anyway && look.compared == 0 {
+            return Err(format!("{name} was not called with any message yet"));
+        }
+        if !anyway && look.different > 0 {
+            return Err(format!(
+                "{name} answered {} of {} messages in another way",
+                look.different, look.compared
+            ));
+        }
+        let Ok(before) = self.current() else {
+            return Err("the module of now is not ready".to_owned());
+        };
+        let said = format!(
+            "{name}, version {}, works in the place of version {}",
+            new.version(),
+            before.version()
+        );
+        self.fill_instead(new, before);
+        self.rehearsal.store(None);
+        Ok(said)
     }
 }

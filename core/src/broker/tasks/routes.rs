@@ -140,6 +140,16 @@ pub fn status(broker: &Broker) -> Vec<RouteStatus> {
     paths.iter().map(status).collect()
 }
 
+/// Modules that were rehearsed take the places of those that work.
+pub fn promote(broker: &Broker, name: &str, anyway: bool) -> Result<Vec<String>, Error> {
+    let paths = broker.shared().default_vhost().map(|vhost| vhost.content.read().clone());
+    let path = paths.iter().flat_map(|paths| paths.iter()).find(|path| *path.route.name == *name);
+    let no_route =
+        || Error::new(ErrorKind::NotFound, format!("there is no content route '{name}'"));
+    let promoted = path.ok_or_else(no_route)?.route.transform.promote(anyway);
+    promoted.map_err(|why| Error::new(ErrorKind::Invalid, format!("route '{name}': {why}")))
+}
+
 /// Moves on what waits in the queue of a route that is not configured any more.
 pub async fn drain(
     broker: &Broker,
