@@ -273,6 +273,19 @@ fn texts(answer: &Json, field: &str) -> Vec<String> {
     all.filter_map(Json::as_str).map(str::to_owned).collect()
 }
 
+/// What works now, and until when.
+fn promoted(answer: &Json) -> String {
+    let mut lines = String::new();
+    for promoted in texts(answer, "promoted") {
+        lines.push_str(&format!("{promoted}\n"));
+    }
+    lines.push_str(
+        "It is so until the configuration is read again or the broker starts: name the new module \
+         there, with `wasm` and without `shadow`\n",
+    );
+    lines
+}
+
 /// What was done, as people read it.
 fn said(path: &str, answer: &Json) -> String {
     let count = |field: &str| answer.get(field).and_then(Json::as_u64).unwrap_or_default();
@@ -300,17 +313,7 @@ fn said(path: &str, answer: &Json) -> String {
         "close-connection" => "the connection is told to end\n".to_owned(),
         "publish" => "published and stored\n".to_owned(),
         "change-user" => format!("{}\n", text("text")),
-        "promote-route" => {
-            let mut lines = String::new();
-            for promoted in texts(answer, "promoted") {
-                lines.push_str(&format!("{promoted}\n"));
-            }
-            lines.push_str(
-                "It is so until the configuration is read again or the broker starts: \
-                 name the new module there, with `wasm` and without `shadow`\n",
-            );
-            lines
-        }
+        "promote-route" => promoted(answer),
         "drain-route" => {
             let (moved, dead, left) = (count("moved"), count("dead_lettered"), count("left"));
             let queue = match left {

@@ -504,8 +504,8 @@ pub struct RightsOrder {
 pub enum Route {
     /// What each route did since the start, or one of them.
     Status { name: Option<String> },
-    /// Have the modules that are rehearsed (`shadow`) work from now on. Each goes back by itself if it fails for one of
-    /// its first 1,000 messages that the module of until now can do.
+    /// Have the modules that are rehearsed (`shadow`) work from now on. Each goes back by itself if it breaks off,
+    /// within 1,000 messages or a minute, on a message that the module of until now can do.
     Promote {
         /// The route.
         route: String,

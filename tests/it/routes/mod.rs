@@ -9,6 +9,7 @@ mod once;
 mod own_queues;
 mod publisher;
 mod silent;
+mod swap;
 mod topics;
 
 use crate::broker::{Broker, Folder, root};

@@ -10,14 +10,16 @@ use arc_swap::ArcSwapOption;
 use crossdock_core::transform::{FailureKind, ModuleLook, Readiness, StepFailure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A message waits this long for a module that is being compiled.
 const STARTING_WAIT: Duration = Duration::from_millis(100);
 /// ... and this long for one that cannot be loaded.
 const DOWN_WAIT: Duration = Duration::from_secs(1);
-/// Messages after which a new module is on probation no more.
-const PROBATION: u32 = 1_000;
+/// A new module is on probation for that many messages, and for that time: on a busy route the messages pass in no time,
+/// on a quiet one the time without messages.
+const PROBATION_MESSAGES: u32 = 1_000;
+const PROBATION_TIME: Duration = Duration::from_secs(60);
 
 /// A module that is there, is still being compiled, or cannot be loaded.
 #[derive(Default)]
@@ -40,8 +42,20 @@ enum Content {
 struct Probation {
     new: Arc<Module>,
     before: Arc<Module>,
-    /// Messages that it may still be called with on probation.
-    left: AtomicU32,
+    since: Instant,
+    /// Messages that it has answered.
+    answered: AtomicU32,
+}
+
+impl Probation {
+    fn new(new: Arc<Module>, before: Arc<Module>) -> Self {
+        Self { new, before, since: Instant::now(), answered: AtomicU32::new(0) }
+    }
+}
+
+/// Whether a probation is over.
+fn is_over(answered: u32, time: Duration) -> bool {
+    answered >= PROBATION_MESSAGES && time >= PROBATION_TIME
 }
 
 impl Slot {
@@ -56,8 +70,7 @@ impl Slot {
 
     /// Fills it with a module that takes the place of another one.
     pub(super) fn fill_instead(&self, new: Arc<Module>, before: Arc<Module>) {
-        let probation = Probation { new, before, left: AtomicU32::new(PROBATION) };
-        self.content.store(Some(Arc::new(Content::New(probation))));
+        self.content.store(Some(Arc::new(Content::New(Probation::new(new, before)))));
     }
 
     /// From now on the module of that name is rehearsed beside the one that works.
@@ -142,7 +155,8 @@ impl Slot {
         let failure = match &result {
             Err(failure) if failure.kind != FailureKind::Guest => failure,
             Ok(_) | Err(_) => {
-                if probation.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                let answered = probation.answered.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+                if is_over(answered, probation.since.elapsed()) {
                     self.replace(content, Content::Works(probation.new.clone()));
                 }
                 return result;
@@ -207,5 +221,18 @@ impl Slot {
         self.fill_instead(new, before);
         self.rehearsal.store(None);
         Ok(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probation_lasts_for_messages_and_for_a_time() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert!(!is_over(1_000_000, second), "a busy route");
+        assert!(!is_over(999, 60 * minute), "a quiet one");
+        assert!(is_over(1_000, minute));
     }
 }
