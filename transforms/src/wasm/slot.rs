@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 const STARTING_WAIT: Duration = Duration::from_millis(100);
 /// ... and this long for one that cannot be loaded.
 const DOWN_WAIT: Duration = Duration::from_secs(1);
-/// A new module is on probation for that many messages, and for that time: on a busy route the messages pass in no time,
-/// on a quiet one the time without messages.
+/// A new module is on probation for that many messages, and for that time: on a busy route the messages pass in no
+/// time, on a quiet one the time without messages.
 const PROBATION_MESSAGES: u32 = 1_000;
 const PROBATION_TIME: Duration = Duration::from_secs(60);
 
