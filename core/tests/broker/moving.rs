@@ -588,14 +588,16 @@ async fn messages_are_dropped_one_by_one_or_as_they_are_meant() {
     assert_eq!(report.moved, (before - rest.len()) as u64);
     let report = move_all(&mut c, &MoveOrder { limit: Some(2), ..drops() }).await;
     assert_eq!(report.moved, 2);
-    let rest: Vec<String> = rest[2..].iter().map(ToString::to_string).collect();
-    assert_eq!(content(&mut c, "q").await, rest);
-    let dropped = 450 - rest.len() as u64;
+    let text = |all: &[u32]| all.iter().map(ToString::to_string).collect::<Vec<String>>();
+    let rest = &rest[2..];
+    assert_eq!(content(&mut c, "q").await, text(rest));
+    assert_eq!(c.ready("dead"), 0, "they are not dead-lettered");
+    let totals = stage.broker.look_at_queue("/", "q").expect("it is there").records;
+    assert_eq!(totals.left(LeftBy::OperatorDropped), 450 - rest.len() as u64);
+    balances(&stage);
     let stage = stage.crash().await;
     let mut c = stage.client().await;
-    assert_eq!(content(&mut c, "q").await, rest, "they do not come back");
-    assert_eq!(c.ready("dead"), 0, "nor elsewhere");
-    let totals = stage.broker.look_at_queue("/", "q").expect("it is there").records;
-    assert_eq!(totals.left(LeftBy::OperatorDropped), dropped);
+    let durable: Vec<u32> = rest.iter().copied().filter(|n| n % 3 != 0).collect();
+    assert_eq!(content(&mut c, "q").await, text(&durable), "they do not come back");
     balances(&stage);
 }
