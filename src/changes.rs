@@ -6,7 +6,7 @@ use crate::declare::Declarations;
 use crate::plan::{self, Plan, default_vhost};
 use crate::routes::Written;
 use crate::wiring::{self, Protocols};
-use crate::{user_changes, users};
+use crate::{plugins, user_changes, users};
 use crossdock_core::{Account, Bind, BindTarget};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,6 +19,8 @@ pub struct Outline {
     /// Names of what is declared, each with what it is: `queue`.
     declared: BTreeSet<(&'static str, String)>,
     routes: Vec<Written>,
+    /// By name.
+    plugins: BTreeMap<String, String>,
 }
 
 /// One difference.
@@ -59,6 +61,7 @@ impl Outline {
             users: plan.users.clone(),
             declared: declared(loaded, &plan.declarations),
             routes: plan.routes.written(),
+            plugins: plugins::written(loaded),
         }
     }
 
@@ -69,14 +72,15 @@ impl Outline {
         let settings = plan::settings(loaded, &mut mistakes);
         let users = users::users(loaded, &default_vhost(&settings), &mut mistakes);
         let predeclared = wiring::topology(&Protocols::default().all()).unwrap_or_default();
-        let declarations = Declarations::read(loaded, &predeclared, &mut mistakes);
+        let declarations = Declarations::read_without_plugins(loaded, &predeclared, &mut mistakes);
         let mistakes = loaded.all_mistakes(mistakes);
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
         let declared = declared(loaded, &declarations);
-        let outline =
-            Self { values: loaded.values(), users, declared, routes: Written::all(loaded) };
+        let (values, routes) = (loaded.values(), Written::all(loaded));
+        let plugins = plugins::written(loaded);
+        let outline = Self { values, users, declared, routes, plugins };
         Ok((outline, declarations))
     }
 
@@ -91,6 +95,9 @@ impl Outline {
             changes.push(Change::new(what, name, How::Removed, Counts::Stays));
         }
         changes.extend(self.changed_routes(new));
+        let of_plugins = different("plugin", &self.plugins, &new.plugins);
+        let later = |change| Change { counts: Counts::NextStart, ..change };
+        changes.extend(of_plugins.into_iter().map(later));
         changes
     }
 
@@ -128,7 +135,9 @@ impl Outline {
                 _ => {}
             }
         }
-        *self = Outline { values, ..new };
+        // Plugins are those of the start.
+        let plugins = std::mem::take(&mut self.plugins);
+        *self = Outline { values, plugins, ..new };
     }
 
     fn changed_values(&self, new: &Outline) -> Vec<Change> {
@@ -291,7 +300,7 @@ impl Change {
     pub fn log(&self) {
         let Self { what, name, how, counts } = self;
         let value = |value: &Option<String>| value.as_deref().unwrap_or("not set").to_owned();
-        let listener = format!("listeners.{name}");
+        let table = format!("{}.{name}", if *what == "plugin" { "plugin" } else { "listeners" });
         match (counts, how, *what) {
             (Counts::Now, How::Value(from, to), _) => tracing::info!(
                 key = name,
@@ -306,7 +315,7 @@ impl Change {
                 "a key of the configuration has changed that counts from the next start only"
             ),
             (Counts::NextStart, _, _) => tracing::warn!(
-                key = listener,
+                key = table,
                 how = how.word(),
                 "a key of the configuration has changed that counts from the next start only"
             ),

@@ -4,9 +4,10 @@
 use crate::config::{Argument, Loaded, Mistake, suggestion, values};
 use crate::fit::own_queue;
 use crate::wiring::SESSION_QUEUES;
+use crossdock_core::exchange::{Binding, Target};
 use crossdock_core::{
-    Bind, BindTarget, Broker, Error, ExchangeSpec, Identity, Key, Kind, NAME_BYTES_MAX, Name,
-    ObjectLimits, Origin, QueueSpec, Session, SessionSpec, check_new,
+    Bind, BindTarget, Broker, Error, ExchangeSpec, ForeignKind, Identity, Key, Kind,
+    NAME_BYTES_MAX, Name, ObjectLimits, Origin, QueueSpec, Session, SessionSpec, check_new,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,8 @@ pub struct Declarations {
     pub exchanges: Vec<(String, ExchangeSpec)>,
     pub queues: Vec<(String, QueueSpec)>,
     pub bindings: Vec<(String, Bind)>,
+    /// Plugins are not loaded: of the exchange types that they bring only the names are known.
+    without_plugins: bool,
 }
 
 impl Declarations {
@@ -26,16 +29,35 @@ impl Declarations {
         predeclared: &[ExchangeSpec],
         mistakes: &mut Vec<Mistake>,
     ) -> Self {
-        let mut all = Self::default();
+        Self::default().read_all(loaded, predeclared, mistakes)
+    }
+
+    /// The same where plugins are not loaded: what they bring is not checked.
+    pub fn read_without_plugins(
+        loaded: &Loaded,
+        predeclared: &[ExchangeSpec],
+        mistakes: &mut Vec<Mistake>,
+    ) -> Self {
+        let all = Self { without_plugins: true, ..Self::default() };
+        all.read_all(loaded, predeclared, mistakes)
+    }
+
+    fn read_all(
+        mut self,
+        loaded: &Loaded,
+        predeclared: &[ExchangeSpec],
+        mistakes: &mut Vec<Mistake>,
+    ) -> Self {
+        let all = &mut self;
         all.read_queues(loaded, mistakes);
         all.read_exchanges(loaded, predeclared, mistakes);
         all.read_bindings(loaded, mistakes);
-        all
+        self
     }
 
     fn read_queues(&mut self, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
         let mut names = BTreeSet::new();
-        for (index, queue) in loaded.config.queues.iter().enumerate() {
+        for (index, queue) in loaded.config.declared.queues.iter().enumerate() {
             let key = format!("queue[{index}]");
             let name = queue.name.as_str();
             let plain = QueueSpec {
@@ -66,19 +88,22 @@ impl Declarations {
         mistakes: &mut Vec<Mistake>,
     ) {
         let mut names = BTreeSet::new();
-        for (index, exchange) in loaded.config.exchanges.iter().enumerate() {
+        for (index, exchange) in loaded.config.declared.exchanges.iter().enumerate() {
             let key = format!("exchange[{index}]");
             if let Err(reason) = check_name(&exchange.name, &mut names) {
                 mistakes.push(loaded.mistake(format!("{key}.name"), reason));
             }
-            let known = &ExchangeSpec::ARGUMENTS;
-            check_arguments(&exchange.arguments, known, (&key, loaded), mistakes);
+            let kind = self.kind(&exchange.kind);
+            if !matches!(kind, Ok(Kind::Foreign(_))) {
+                let known = &ExchangeSpec::ARGUMENTS;
+                check_arguments(&exchange.arguments, known, (&key, loaded), mistakes);
+            }
             let alternate = exchange.arguments.get("alternate-exchange");
             if alternate.is_some_and(|value| !matches!(value, Argument::Text(_))) {
                 let key = format!("{key}.arguments.alternate-exchange");
                 mistakes.push(loaded.mistake(key, "not a string"));
             }
-            match Kind::parse(&exchange.kind) {
+            match kind {
                 Ok(kind) => {
                     let spec = ExchangeSpec {
                         durable: exchange.durable,
@@ -90,21 +115,54 @@ impl Declarations {
                     if let Err(reason) = may_be_an_exchange(&spec, predeclared) {
                         mistakes.push(loaded.mistake(format!("{key}.name"), reason));
                     }
+                    if let Err(error) = self.check(&spec) {
+                        mistakes.push(loaded.mistake(format!("{key}.arguments"), error.detail()));
+                    }
                     self.exchanges.push((key, spec));
                 }
-                Err(error) => mistakes.push(loaded.mistake(format!("{key}.type"), error.detail())),
+                Err(reason) => mistakes.push(loaded.mistake(format!("{key}.type"), reason)),
             }
         }
     }
 
+    /// The kind of exchange of that name.
+    fn kind(&self, name: &str) -> Result<Kind, String> {
+        let stored = || Kind::stored(name).filter(|_| self.without_plugins);
+        Kind::parse(name).ok().or_else(stored).ok_or_else(|| {
+            let (plugins, _) = ForeignKind::names();
+            let all: Vec<&str> = Kind::NAMES.into_iter().chain(plugins).collect();
+            format!("'{name}' is none of {}", all.join(", "))
+        })
+    }
+
+    /// Whether the plugin that brings its type takes its arguments.
+    fn check(&self, spec: &ExchangeSpec) -> Result<(), Error> {
+        if self.without_plugins { Ok(()) } else { spec.check() }
+    }
+
+    /// Whether the plugin that brings the type of its exchange takes that binding.
+    fn check_binding(&self, bind: &Bind) -> Result<(), Error> {
+        let exchange = self.exchanges.iter().find(|(_, spec)| spec.name == bind.source);
+        let foreign = exchange.filter(|(_, spec)| matches!(spec.kind, Kind::Foreign(_)));
+        let Some((_, spec)) = foreign.filter(|_| !self.without_plugins) else { return Ok(()) };
+        // Where it leads is not there yet, and no part of what makes it right.
+        let to = Target::Exchange(bind.source.clone());
+        let mut binding = Binding::new(bind.source.clone(), bind.key.clone(), to);
+        binding.arguments.clone_from(&bind.arguments);
+        spec.matcher(false).check(&binding)
+    }
+
     fn read_bindings(&mut self, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
-        for (index, binding) in loaded.config.bindings.iter().enumerate() {
+        for (index, binding) in loaded.config.declared.bindings.iter().enumerate() {
             let key = format!("binding[{index}]");
             match target(&binding.to) {
                 Some(to) => {
                     let pattern = Key::from(binding.key.as_str());
                     let mut bind = Bind::new(binding.source.as_str(), pattern, to);
                     bind.arguments = values(&binding.arguments);
+                    if let Err(error) = self.check_binding(&bind) {
+                        mistakes.push(loaded.mistake(format!("{key}.key"), error.detail()));
+                    }
                     self.bindings.push((key, bind));
                 }
                 None => {

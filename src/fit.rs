@@ -43,7 +43,7 @@ impl<'a> Topology<'a> {
         let config = &loaded.config;
         let topic_exchange = settings.topic_exchange.clone();
         let mut exchanges = BTreeMap::new();
-        for exchange in &config.exchanges {
+        for exchange in &config.declared.exchanges {
             let nothing = Exchange { kind: None, alternate: None };
             exchanges.insert(Name::from(exchange.name.as_str()), nothing);
         }
@@ -66,7 +66,7 @@ impl<'a> Topology<'a> {
             topic_exchange,
             topics: &settings.topics,
             exchanges,
-            configured: config.queues.iter().map(|queue| queue.name.clone()).collect(),
+            configured: config.declared.queues.iter().map(|queue| queue.name.clone()).collect(),
             sent_to,
             bindings: bindings.collect(),
         }
@@ -99,7 +99,7 @@ impl<'a> Topology<'a> {
                         Some(Kind::Direct) => !place.is_computed && place.key == *key,
                         Some(Kind::Topic) => place.is_matched_by(key, *name == self.topic_exchange),
                         // It depends on the message.
-                        Some(Kind::Headers) | None => false,
+                        Some(Kind::Headers | Kind::Foreign(_)) | None => false,
                     };
                 nothing &= !matched;
                 match to {
@@ -108,7 +108,8 @@ impl<'a> Topology<'a> {
                     _ => {}
                 }
             }
-            let certain = !place.is_computed && exchange.kind != Some(Kind::Headers);
+            let depends = matches!(exchange.kind, Some(Kind::Headers | Kind::Foreign(_)));
+            let certain = !place.is_computed && !depends;
             open.extend(exchange.alternate.as_ref().filter(|_| nothing && certain));
         }
         queues
@@ -300,7 +301,8 @@ impl Check<'_> {
                 self.keep(&format!("{key}.arguments.x-match"), Err(reason));
             }
             let kind = topology.exchanges.get(&bind.source).and_then(|exchange| exchange.kind);
-            if !bind.arguments.is_empty() && kind.is_some_and(|kind| kind != Kind::Headers) {
+            let compares = |kind| matches!(kind, Kind::Headers | Kind::Foreign(_));
+            if !bind.arguments.is_empty() && kind.is_some_and(|kind| !compares(kind)) {
                 let reason = "have no effect: only headers exchanges compare them";
                 self.keep(&format!("{key}.arguments"), Err(reason.into()));
             }

@@ -26,6 +26,7 @@ mod pages;
 mod panics;
 mod places;
 mod plan;
+mod plugins;
 mod reload;
 mod routes;
 mod serve;
@@ -301,6 +302,7 @@ fn command(command: Command, started: Instant) -> ExitCode {
         for mistake in mistakes {
             complain!("{mistake}");
         }
+        crossdock_loader::exit_if_stuck(EXIT_MISTAKES);
         ExitCode::from(EXIT_MISTAKES)
     })
 }

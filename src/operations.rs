@@ -4,9 +4,12 @@
 use crate::accounts;
 use crate::certificates;
 use crate::config::{self, Loaded};
+use crate::plugins::Plugins;
 use crate::wiring::{self, BackupOptions};
 use async_trait::async_trait;
-use crossdock_console::{BackupMade, BackupOrder, ListenerLook, Operations, UserChange};
+use crossdock_console::{
+    BackupMade, BackupOrder, ListenerLook, Operations, PluginLook, UserChange,
+};
 use crossdock_core::{Actor, Address, Broker, Name};
 use crossdock_net::Listener;
 use crossdock_net::tls::TlsHandle;
@@ -41,6 +44,7 @@ pub struct Program {
     /// Bytes of the disk that a backup leaves free.
     leave_free: Option<u64>,
     topic_exchange: Name,
+    plugins: Plugins,
     orders: mpsc::Sender<Order>,
     is_draining: Arc<AtomicBool>,
     /// One backup at a time.
@@ -55,7 +59,12 @@ pub struct Desk {
 
 impl Program {
     /// Of a broker with these listeners; orders come to the desk.
-    pub fn new(broker: &Broker, loaded: &Loaded, listeners: &[Listener]) -> (Self, Desk) {
+    pub fn new(
+        broker: &Broker,
+        loaded: &Loaded,
+        listeners: &[Listener],
+        plugins: &Plugins,
+    ) -> (Self, Desk) {
         let (sender, orders) = mpsc::channel(ORDERS);
         let is_draining = Arc::new(AtomicBool::new(false));
         let program = Self {
@@ -64,6 +73,7 @@ impl Program {
             store: loaded.config.data_dir.join("store"),
             leave_free: loaded.config.store.disk_free_alarm.map(|size| size.0),
             topic_exchange: broker.settings().topic_exchange.clone(),
+            plugins: plugins.clone(),
             orders: sender,
             is_draining: is_draining.clone(),
             backup: Mutex::default(),
@@ -106,6 +116,10 @@ impl Operations for Program {
             ListenerLook { certificates: times.collect(), ..look.clone() }
         });
         each.collect()
+    }
+
+    fn plugins(&self) -> Vec<PluginLook> {
+        self.plugins.looks()
     }
 
     fn is_draining(&self) -> bool {

@@ -6,6 +6,7 @@ use crate::declare::Declarations;
 use crate::fit::Topology;
 use crate::listeners::{self, Port};
 use crate::places::Place;
+use crate::plugins::Plugins;
 use crate::routes::{Purpose, Routes};
 use crate::show::Shown;
 use crate::wiring::{self, Protocols};
@@ -32,11 +33,15 @@ pub struct Plan {
     pub tokens: TokenHandle,
     pub declarations: Declarations,
     pub routes: Routes,
+    pub plugins: Plugins,
 }
 
 /// Makes the plan.
 pub fn plan(loaded: &Loaded, purpose: Purpose) -> Result<Plan, Vec<Mistake>> {
     let mut mistakes = Vec::new();
+    let before = purpose.before().map(|before| &before.plugins);
+    // What they bring can be declared.
+    let plugins = Plugins::load(loaded, before, &mut mistakes);
     let protocols = Protocols::new(loaded);
     wiring::check_limits(loaded, &mut mistakes);
     let settings = settings(loaded, &mut mistakes);
@@ -69,6 +74,7 @@ pub fn plan(loaded: &Loaded, purpose: Purpose) -> Result<Plan, Vec<Mistake>> {
                 tokens: TokenHandle::new(tokens),
                 declarations,
                 routes,
+                plugins,
             };
             Ok(plan)
         }

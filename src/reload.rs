@@ -31,6 +31,7 @@ impl Running {
     ) -> Self {
         let before = Before {
             routes: plan.routes.clone(),
+            plugins: plan.plugins.clone(),
             cache_dir: plan::cache_dir(loaded),
             settings: plan.settings.clone(),
         };

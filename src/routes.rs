@@ -2,6 +2,7 @@
 //! modules are the same files stays what it is.
 
 use crate::config::{Loaded, Mistake};
+use crate::plugins::Plugins;
 use crossdock_core::Settings;
 use crossdock_core::transform::ContentRoute;
 use crossdock_transforms::{Host, Modules, RouteSpec, Surroundings};
@@ -22,10 +23,22 @@ pub enum Purpose {
     Reload(Box<Before>),
 }
 
-/// What a broker that runs has of its routes.
+impl Purpose {
+    /// What a broker has that goes on.
+    pub fn before(&self) -> Option<&Before> {
+        match self {
+            Purpose::Reload(before) => Some(before),
+            Purpose::Check | Purpose::Start(_) => None,
+        }
+    }
+}
+
+/// What a broker that runs has of its routes and plugins.
 #[derive(Clone)]
 pub struct Before {
     pub routes: Routes,
+    /// As at the start: they stay.
+    pub plugins: Plugins,
     /// As at the start.
     pub cache_dir: PathBuf,
     /// As at the start: addresses of routes are read by what cannot change since.

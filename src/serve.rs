@@ -11,7 +11,7 @@ use crate::reload::{Again, Running};
 use crate::{ctl, notify, panics, wiring};
 use crossdock_console::{Control, NOT_THEIRS, Operations};
 use crossdock_core::store::Store;
-use crossdock_core::{Broker, Drain};
+use crossdock_core::{Broker, Drain, ForeignKind};
 use crossdock_net::{Listener, LocalError, LocalListener, bind_local, serve_local};
 use std::io::Write;
 use std::sync::Arc;
@@ -56,7 +56,9 @@ pub async fn serve(
     started: Instant,
 ) -> Result<Stopped, Vec<Mistake>> {
     let Start { loaded, again, set_level } = start;
+    plan.plugins.log();
     let broker = plan.recover(store, &loaded).await?;
+    warn_of_missing_plugins();
     let prepared = prepare(&plan, &broker, &loaded).await;
     let Prepared { listeners, socket, mut signals, mut hangup } = match prepared {
         Ok(prepared) => prepared,
@@ -67,7 +69,7 @@ pub async fn serve(
     };
     let (switch, drain) = Drain::channel();
     let ready = ready_line(&listeners, started.elapsed());
-    let (program, mut desk) = Program::new(&broker, &loaded, &listeners);
+    let (program, mut desk) = Program::new(&broker, &loaded, &listeners, &plan.plugins);
     let program: Arc<dyn Operations> = Arc::new(program);
     plan.protocols.show(program.clone());
     let control = Served::start(socket, &broker, program);
@@ -222,6 +224,19 @@ pub async fn close(broker: &Broker) {
                 "closing the store took too long; the next start reads the journal again"
             )
         }
+    }
+}
+
+/// Exchanges that are stored and whose plugins are not configured any more.
+fn warn_of_missing_plugins() {
+    let (_, missing) = ForeignKind::names();
+    let types = missing.join(", ");
+    if !missing.is_empty() {
+        tracing::warn!(
+            types,
+            "no plugin brings the type of exchanges that are stored: they stay, and what is published to \
+             them is refused"
+        );
     }
 }
 

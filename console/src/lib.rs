@@ -26,7 +26,7 @@ mod serve;
 
 pub use control::{
     BackupMade, BackupOrder, CertificateLook, Control, ListenerLook, NOT_THEIRS, Operations,
-    Patterns, Standing, UserChange,
+    Patterns, PluginLook, Standing, UserChange,
 };
 pub use door::Doors;
 pub use metrics::{Metrics, Node};

@@ -58,7 +58,7 @@ pub use broker::{
     check_new, check_sayable,
 };
 pub use error::{Error, ErrorKind};
-pub use exchange::{BindingTag, ExchangeSpec, Kind, LogId, SessionId, Tags, filter};
+pub use exchange::{BindingTag, ExchangeSpec, ForeignKind, Kind, LogId, SessionId, Tags, filter};
 pub use log::{Life, Limits, Offset, Overflow, QueueSpec};
 pub use message::{
     Address, BodyKind, Death, Fields, Filter, Format, FormatId, Formats, Id, Journey, Key, Message,

@@ -242,7 +242,7 @@ fn places_inside_inline_tables() {
         "[[queue]]\nname = \"q\"\narguments = { x-max-length = 5, list = [true, { a = 1.5 }] }\n",
     );
     let loaded = loaded.expect("well-formed");
-    let arguments = values(&loaded.config.queues[0].arguments);
+    let arguments = values(&loaded.config.declared.queues[0].arguments);
     assert_eq!(arguments.len(), 2);
     let shown = loaded.mistake("queue[0].arguments.x-max-length", "no").place.to_string();
     assert!(shown.ends_with(":3:15"), "{shown}");

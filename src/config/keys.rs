@@ -2,9 +2,10 @@
 //! what it means. The checks (schema.rs), the built-in values (layers.rs) and docs/CONFIGURATION.md
 //! (reference.rs) all read this table; a test compares it with the types that values are read into (meant.rs).
 
+use super::keys_of_declarations::{BINDING, EXCHANGE, QUEUE};
 use super::keys_of_doors::{AUTH, LISTENER, USER, VIRTUAL_HOST};
+use super::keys_of_plugins::PLUGIN;
 use super::keys_of_protocols::{AMQP, MQTT, STOMP};
-use crossdock_core::Kind;
 
 /// The form of a value.
 pub enum Form {
@@ -254,54 +255,6 @@ const OBJECTS: &[Key] = &[
         Form::Count { min: 1, max: 1_000_000_000 },
         "1000",
         "Exchanges that one publish goes through, from binding to binding.",
-    ),
-];
-
-const QUEUE: &[Key] = &[
-    required("name", Form::Text, "Its name; no other queue here has it."),
-    key("durable", Form::Bool, "It survives a restart. Not set: true."),
-    key("auto_delete", Form::Bool, "It is deleted when its last consumer leaves. Not set: false."),
-    key(
-        "arguments",
-        Form::Arguments,
-        "Arguments of the declaration, as AMQP clients write them: `x-message-ttl`, `x-expires`, \
-         `x-max-length`, `x-max-length-bytes`, `x-max-priority`, `x-overflow`, \
-         `x-dead-letter-exchange`, `x-dead-letter-routing-key`, `x-single-active-consumer`, \
-         `x-delivery-limit`, `x-queue-type`. Others would have no effect, and are a mistake.",
-    ),
-];
-
-const EXCHANGE: &[Key] = &[
-    required("name", Form::Text, "Its name; no other exchange here has it."),
-    required("type", Form::Word(&Kind::NAMES), "Its type."),
-    key("durable", Form::Bool, "It survives a restart. Not set: true."),
-    key("auto_delete", Form::Bool, "It is deleted with its last binding. Not set: false."),
-    key(
-        "internal",
-        Form::Bool,
-        "Clients cannot publish to it, only other exchanges do. Not set: false.",
-    ),
-    key(
-        "arguments",
-        Form::Arguments,
-        "Arguments of the declaration: `alternate-exchange`. Others are a mistake.",
-    ),
-];
-
-const BINDING: &[Key] = &[
-    required("source", Form::Text, "The exchange that messages come from."),
-    key(
-        "key",
-        Form::Text,
-        "The key, or for a topic exchange the pattern, in topic form for every kind of exchange: `/` \
-         where AMQP clients write `.` (and the other way round), `+` for one word, \
-         `#` for any number of words. Not set: empty.",
-    ),
-    required("to", Form::Target, "Where messages go."),
-    key(
-        "arguments",
-        Form::Arguments,
-        "Arguments of the binding: what a headers exchange compares.",
     ),
 ];
 
@@ -589,6 +542,12 @@ pub const ROOT: &[Key] = &[
         "Exchanges that are declared at every start and at SIGHUP.",
     ),
     key("binding", Form::Tables(BINDING), "Bindings that are made at every start and at SIGHUP."),
+    key(
+        "plugin",
+        Form::Tables(PLUGIN),
+        "Native plugins: shared libraries that are loaded at the start and run in the broker, with all its \
+         rights (docs/guide/plugins.md). Without such a section none is loaded.",
+    ),
     key(
         "route",
         Form::Routes(ROUTE),

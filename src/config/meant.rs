@@ -3,7 +3,7 @@
 use super::meant_protocols::{Amqp, Mqtt, Stomp};
 use super::units::{Share, Size, Span};
 use crossdock_core::{Name, Value};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -21,11 +21,20 @@ pub struct Config {
     pub metrics: Metrics,
     pub limits: Limits,
     pub objects: Objects,
-    #[serde(default, rename = "queue")]
-    pub queues: Vec<Queue>,
+    #[serde(flatten)]
+    pub declared: Declared,
     pub auth: Auth,
     #[serde(default, rename = "user")]
     pub users: Vec<User>,
+    #[serde(default, rename = "plugin")]
+    pub plugins: Vec<Plugin>,
+}
+
+/// What is to be there from the start.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Declared {
+    #[serde(default, rename = "queue")]
+    pub queues: Vec<Queue>,
     #[serde(default, rename = "exchange")]
     pub exchanges: Vec<Exchange>,
     #[serde(default, rename = "binding")]
@@ -334,12 +343,35 @@ pub struct Binding {
     pub arguments: BTreeMap<String, Argument>,
 }
 
+/// A native plugin.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub path: PathBuf,
+    pub sha256: Option<String>,
+    #[serde(default)]
+    pub with: BTreeMap<String, Argument>,
+    #[serde(default)]
+    pub limits: PluginLimits,
+}
+
+/// What a native plugin may take.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginLimits {
+    pub call_time: Option<Span>,
+    pub threads: Option<usize>,
+}
+
 fn yes() -> bool {
     true
 }
 
-/// The value of a declaration's argument.
-#[derive(Debug, Clone, Deserialize)]
+/// The value of a declaration's argument, or of a plugin's setting.
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Argument {
     Bool(bool),

@@ -4,7 +4,9 @@
 //! mistakes are found at once.
 
 mod keys;
+mod keys_of_declarations;
 mod keys_of_doors;
+mod keys_of_plugins;
 mod keys_of_protocols;
 mod layers;
 mod meant;

@@ -46,6 +46,8 @@ fn the_table_and_the_types_have_the_same_keys() {
         ("queue", fields::<meant::Queue>()),
         ("exchange", fields::<meant::Exchange>()),
         ("binding", fields::<meant::Binding>()),
+        ("plugin", fields::<meant::Plugin>()),
+        ("plugin.limits", fields::<meant::PluginLimits>()),
         ("route", fields::<RouteSpec>()),
         ("route.on_error", fields::<OnErrorSpec>()),
         ("route.limits", fields::<LimitSpec>()),
@@ -57,5 +59,5 @@ fn the_table_and_the_types_have_the_same_keys() {
         assert_eq!(names, known, "{path}");
     }
     let tables = ROOT.iter().filter(|key| key.inner().is_some()).count();
-    assert_eq!(tables, 15, "a table of keys is not compared with its type");
+    assert_eq!(tables, 16, "a table of keys is not compared with its type");
 }

@@ -87,6 +87,7 @@ pub enum Kinds {
     Users,
     Routes,
     Listeners,
+    Plugins,
     Moves,
     Losses,
 }
@@ -102,6 +103,7 @@ pub enum Kind {
     User,
     Route,
     Listener,
+    Plugin,
 }
 
 #[derive(Debug, Subcommand)]
@@ -253,7 +255,7 @@ pub enum Declare {
     /// An exchange.
     Exchange {
         name: String,
-        /// direct, fanout, topic or headers.
+        /// direct, fanout, topic, headers, or one that a plugin brings.
         #[arg(long = "type", value_name = "TYPE", default_value = "topic")]
         kind: String,
         /// It is gone after a restart.

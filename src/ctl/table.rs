@@ -155,6 +155,16 @@ const LISTENERS: &[Column] = &[
     ("certificate expires", "certificate_expires_ms", Form::Until),
 ];
 
+const PLUGINS: &[Column] = &[
+    ("plugin", "name", Form::Text),
+    ("brings", "brings", Form::Words),
+    ("version", "version", Form::Text),
+    ("in use", "in_use", Form::Flag),
+    ("calls", "calls", Form::Number),
+    ("refused", "refused", Form::Number),
+    ("file", "file", Form::Text),
+];
+
 const MOVES: &[Column] = &[
     ("id", "id", Form::Number),
     ("vhost", "vhost", Form::Text),
@@ -213,6 +223,7 @@ impl Table {
             "messages" => MESSAGES,
             "moves" => MOVES,
             "losses" => LOSSES,
+            "plugins" => PLUGINS,
             _ => LISTENERS,
         };
         Self { columns, widths: Vec::new() }

@@ -26,6 +26,7 @@ mod metrics;
 mod modules;
 mod output;
 mod planted_fault;
+mod plugins;
 mod restart;
 mod routes;
 mod slow;

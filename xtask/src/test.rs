@@ -39,6 +39,10 @@ fn unit_tests(report: &mut Report, full: bool) {
         report.done("a fresh build of the modules", guests::check);
     }
     report.step("tests of the crates, and the law", &mut crates);
+    let samples = ["test", "--locked", "--manifest-path", "plugins/samples/Cargo.toml"];
+    let mut samples = cargo(&samples);
+    samples.arg("--target-dir").arg(target().join("plugins"));
+    report.step("tests of the sample plugins", &mut samples);
     if full {
         let stories =
             ["test", "--release", "--package", "crossdock-store-file", "--lib", "sim_tests"];

@@ -45,6 +45,22 @@ impl Operations for Noted {
         vec![ListenerLook { name, addresses, protocols, tls, certificates: self.1.lock().clone() }]
     }
 
+    fn plugins(&self) -> Vec<PluginLook> {
+        let notes = self.0.lock();
+        let out_of_use =
+            notes.iter().any(|done| done == "broken").then(|| "it panicked".to_owned());
+        vec![PluginLook {
+            name: "hash".to_owned(),
+            file: "/lib/hash.so".to_owned(),
+            plugin: "consistent-hash".to_owned(),
+            version: "1.0.0".to_owned(),
+            brings: vec!["exchange:x-hash".to_owned()],
+            calls: 7,
+            refused: 1,
+            out_of_use,
+        }]
+    }
+
     fn is_draining(&self) -> bool {
         self.0.lock().iter().any(|done| done == "drain")
     }
@@ -578,4 +594,20 @@ async fn moves_are_listed_stopped_and_limited_in_number() {
     // There is room again.
     let last = json!({ "from": "from-0", "to": "to", "all": true });
     assert!(stage.done("move", last).await.get("stopped").is_none());
+}
+
+#[tokio::test]
+async fn plugins_are_listed_and_one_that_broke_is_a_trouble() {
+    let stage = Stage::new().await;
+    let list = stage.look("/control/list/plugins").await;
+    assert_eq!(list["items"][0]["brings"], json!(["exchange:x-hash"]));
+    assert_eq!(list["items"][0]["in_use"], json!(true));
+    assert_eq!(stage.look("/control/show/plugin?name=hash").await["calls"], json!(7));
+    let status = stage.look("/control/status?seconds=0").await;
+    assert_eq!(status["well"], json!(true), "{status}");
+    stage.program.note("broken");
+    let status = stage.look("/control/status?seconds=0").await;
+    assert_eq!(status["well"], json!(false));
+    let why = "plugin 'hash' (exchange:x-hash) is out of use until the next start: it panicked";
+    assert_eq!(status["troubles"], json!([why]));
 }

@@ -59,7 +59,7 @@ pub struct One {
 }
 
 /// What there are lists of.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "queues",
     "exchanges",
     "bindings",
@@ -71,6 +71,7 @@ const KINDS: [&str; 13] = [
     "users",
     "routes",
     "listeners",
+    "plugins",
     "moves",
     "losses",
 ];
@@ -111,6 +112,7 @@ pub fn list(view: &View, kind: &str, which: &Which) -> Result<Json, Refusal> {
             let next = last.map(|last| last.number.to_string());
             Ok(paged(all.iter().map(losses::loss).collect(), next))
         }
+        "plugins" => Ok(some(plugins(view), which, limit)),
         // There are fewer than a page has room for.
         "moves" => Ok(paged(view.common.moves.list(), None)),
         _ => Err(Refusal::missing(format!("'{kind}' is none of {}", KINDS.join(", ")))),
@@ -273,6 +275,23 @@ fn listeners(view: &View) -> Vec<Json> {
         .collect()
 }
 
+fn plugins(view: &View) -> Vec<Json> {
+    let all = view.common.operations.plugins();
+    all.iter()
+        .map(|one| {
+            let mut shown = json!({
+                "name": one.name, "file": one.file, "plugin": one.plugin, "version": one.version,
+                "brings": one.brings, "calls": one.calls, "refused": one.refused,
+                "in_use": one.out_of_use.is_none(),
+            });
+            if let Some(why) = &one.out_of_use {
+                shown["out_of_use"] = json!(why);
+            }
+            shown
+        })
+        .collect()
+}
+
 /// One object of that kind.
 pub fn show(view: &View, kind: &str, one: &One) -> Result<Json, Refusal> {
     let broker = &view.broker;
@@ -300,8 +319,9 @@ pub fn show(view: &View, kind: &str, one: &One) -> Result<Json, Refusal> {
         "user" => found(all_users(broker), kind, name),
         "route" => found(broker.route_status().iter().map(shows::route).collect(), kind, name),
         "listener" => found(listeners(view), kind, name),
+        "plugin" => found(plugins(view), kind, name),
         _ => Err(Refusal::missing(format!(
-            "'{kind}' is none of queue, exchange, session, connection, vhost, user, route, listener"
+            "'{kind}' is none of queue, exchange, session, connection, vhost, user, route, listener, plugin"
         ))),
     }
 }

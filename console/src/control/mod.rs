@@ -30,8 +30,8 @@ mod values;
 mod view;
 
 pub use operations::{
-    BackupMade, BackupOrder, CertificateLook, ListenerLook, Operations, Patterns, Standing,
-    UserChange,
+    BackupMade, BackupOrder, CertificateLook, ListenerLook, Operations, Patterns, PluginLook,
+    Standing, UserChange,
 };
 
 use crate::metrics::Node;

@@ -42,6 +42,23 @@ pub enum Standing {
     Trouble(String),
 }
 
+/// A native plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginLook {
+    pub name: String,
+    pub file: String,
+    /// As it calls itself.
+    pub plugin: String,
+    pub version: String,
+    /// What it brings: `exchange:x-name`.
+    pub brings: Vec<String>,
+    /// Calls since the start, and how many of them it answered with no.
+    pub calls: u64,
+    pub refused: u64,
+    /// Why it is out of use; none: it is in use.
+    pub out_of_use: Option<String>,
+}
+
 /// What is to be done with a user. Users of the configuration are changed there.
 #[derive(Clone, Deserialize)]
 #[serde(tag = "change", rename_all = "kebab-case", deny_unknown_fields)]
@@ -130,6 +147,9 @@ pub trait Operations: Send + Sync {
 
     /// The listeners that are bound.
     fn listeners(&self) -> Vec<ListenerLook>;
+
+    /// The native plugins that are loaded.
+    fn plugins(&self) -> Vec<PluginLook>;
 
     /// No new connections are taken, and those that were there were told to end.
     fn is_draining(&self) -> bool;

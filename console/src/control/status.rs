@@ -262,6 +262,7 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
     let mut warnings = certificates(view, &mut troubles);
     routes(broker, &mut troubles, &mut warnings);
     losses::say(broker, &mut troubles, &mut warnings);
+    troubles.extend(plugins(view));
     if usage.open_files * 100 >= usage.max_files.saturating_mul(DESCRIPTORS_PERCENT) {
         let (open, max) = (usage.open_files, usage.max_files);
         troubles.push(format!(
@@ -411,6 +412,15 @@ fn certificates(view: &View, troubles: &mut Vec<String>) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Plugins that are out of use, each with why.
+fn plugins(view: &View) -> impl Iterator<Item = String> {
+    view.common.operations.plugins().into_iter().filter_map(|one| {
+        let why = one.out_of_use?;
+        let (name, brings) = (one.name, one.brings.join(", "));
+        Some(format!("plugin '{name}' ({brings}) is out of use until the next start: {why}"))
+    })
 }
 
 /// Adds routes that cannot go on, or that gave up a message a short time ago, to the troubles; those that try again to

@@ -13,7 +13,7 @@ mod sums;
 mod text;
 
 use crate::behind;
-use crate::control::{ListenerLook, Operations};
+use crate::control::{ListenerLook, Operations, PluginLook};
 use crate::door::{Doors, Visitor};
 use crate::process::Started;
 use crate::serve;
@@ -148,6 +148,11 @@ impl View {
         self.program.get().map(|program| program.listeners()).unwrap_or_default()
     }
 
+    /// The native plugins that are loaded.
+    fn plugins(&self) -> Vec<PluginLook> {
+        self.program.get().map(|program| program.plugins()).unwrap_or_default()
+    }
+
     /// Makes a page behind all that serves connections, for whoever may read it.
     async fn page(
         self,
@@ -188,6 +193,7 @@ async fn sums(State(view): State<View>, headers: HeaderMap) -> Response {
         ours::node(&mut page, &node, view.started);
         ours::losses(&mut page, &view.broker.losses());
         ours::certificates(&mut page, &view.listeners());
+        ours::plugins(&mut page, &view.plugins());
         ours::balance(&mut page, &totals);
         let routes = view.broker.route_status();
         ours::routes(&mut page, &routes);

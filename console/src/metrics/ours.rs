@@ -1,7 +1,7 @@
 //! What only this broker counts.
 
 use super::text::{Kind, Labels, Page};
-use crate::control::ListenerLook;
+use crate::control::{ListenerLook, PluginLook};
 use crate::process::Started;
 use crossdock_core::fate::ConversionTotals;
 use crossdock_core::store::Loss;
@@ -279,6 +279,27 @@ fn durations(page: &mut Page, labels: &Labels, module: &ModuleLook) {
     }
     page.part_with("_sum", labels, "", module.micros as f64 / 1e6);
     page.part_with("_count", labels, "", sum);
+}
+
+/// What native plugins did, and whether they are in use. Without plugins there is nothing.
+pub fn plugins(page: &mut Page, plugins: &[PluginLook]) {
+    if plugins.is_empty() {
+        return;
+    }
+    page.family("crossdock_plugin_calls_total", Kind::Counter, "Calls of a native plugin.");
+    for one in plugins {
+        page.sample(&[("plugin", &one.name)], one.calls);
+    }
+    let help = "Calls of a native plugin that it answered with no.";
+    page.family("crossdock_plugin_refused_total", Kind::Counter, help);
+    for one in plugins {
+        page.sample(&[("plugin", &one.name)], one.refused);
+    }
+    let help = "1: the plugin broke, and is out of use until the next start.";
+    page.family("crossdock_plugin_out_of_use", Kind::Gauge, help);
+    for one in plugins {
+        page.sample(&[("plugin", &one.name)], u64::from(one.out_of_use.is_some()));
+    }
 }
 
 /// What was written for readers of another protocol or version, and what it lost there.

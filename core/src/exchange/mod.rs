@@ -1,11 +1,12 @@
 //! Routing: exchanges and their bindings. Pure: a key (and the headers, if a matcher asks) in, hits out.
 //!
-//! A new kind of exchange is one file here and one line in [`matcher`].
+//! A new kind of exchange is one file here and one line in [`matcher`]; what a plugin brings is in `foreign.rs`.
 
 mod bindings;
 mod direct;
 mod fanout;
 pub mod filter;
+mod foreign;
 mod headers;
 mod retained;
 pub(crate) mod seen;
@@ -13,6 +14,7 @@ pub mod selector;
 mod topic;
 
 pub use bindings::Bindings;
+pub use foreign::{ForeignExchange, ForeignKind, ForeignMaker, ForeignTable, is_readable};
 pub use retained::{Growth, Retained, RetainedValue, Search};
 
 use crate::error::{Error, ErrorKind};
@@ -157,15 +159,25 @@ pub trait Matcher: Send + Sync {
     fn unbind(&mut self, binding: &Binding) -> bool;
     /// Adds the hits, duplicates included; `fields` is decoded only if called.
     fn route(&self, key: &Key, fields: FieldsOf<'_>, out: &mut Vec<Hit>);
+    /// The same, where a plugin routes, which may fail: then there are no hits, and the publish is refused.
+    fn try_route(&self, key: &Key, fields: FieldsOf<'_>, out: &mut Vec<Hit>) -> Result<(), Error> {
+        self.route(key, fields, out);
+        Ok(())
+    }
+    /// `Invalid`: its kind does not take such a binding.
+    fn check(&self, binding: &Binding) -> Result<(), Error> {
+        let _ = binding;
+        Ok(())
+    }
     /// The result depends on more than the key, so it cannot be cached by key.
     fn reads_fields(&self) -> bool {
         false
     }
-    /// How many bindings there are.
     /// Comparisons that a route takes besides one for each hit, about.
     fn steps(&self) -> usize {
         1
     }
+    /// How many bindings there are.
     fn len(&self) -> usize;
     /// There are none.
     fn is_empty(&self) -> bool {
@@ -184,9 +196,11 @@ pub enum Kind {
     Fanout,
     Topic,
     Headers,
+    /// A plugin's.
+    Foreign(ForeignKind),
 }
 
-/// A kind of exchange.
+/// A kind of exchange of the core's own.
 struct KindRow {
     kind: Kind,
     /// As clients, the configuration and the store name it.
@@ -197,7 +211,7 @@ struct KindRow {
     matcher: fn(bool) -> Box<dyn Matcher>,
 }
 
-/// Every kind, in the order of [`Kind`].
+/// Every kind of the core's own.
 const KINDS: [KindRow; 4] = [
     KindRow {
         kind: Kind::Direct,
@@ -226,40 +240,50 @@ const KINDS: [KindRow; 4] = [
 ];
 
 impl Kind {
-    /// The names of all kinds.
+    /// The names of the core's own kinds.
     pub const NAMES: [&'static str; KINDS.len()] = {
         let [direct, fanout, topic, headers] = &KINDS;
         [direct.name, fanout.name, topic.name, headers.name]
     };
 
-    fn row(self) -> &'static KindRow {
+    /// None: it is a plugin's.
+    fn row(self) -> Option<&'static KindRow> {
         const ROWS: &[KindRow; KINDS.len()] = &KINDS;
-        let [first, ..] = ROWS;
-        // Every kind has its row: a test looks.
-        ROWS.get(self as usize).unwrap_or(first)
+        ROWS.iter().find(|row| row.kind == self)
     }
 
-    /// The kind of that name.
+    /// The kind of that name that an exchange can be declared with.
     pub fn parse(name: &str) -> Result<Self, Error> {
-        let row = KINDS.iter().find(|row| row.name == name);
-        row.map(|row| row.kind).ok_or_else(|| {
+        let own = KINDS.iter().find(|row| row.name == name).map(|row| row.kind);
+        let known = own.or_else(|| ForeignKind::provided(name).map(Kind::Foreign));
+        known.ok_or_else(|| {
             Error::new(ErrorKind::Invalid, format!("unknown exchange type '{name}'"))
         })
     }
 
+    /// The kind of that name in the store: of a plugin's kind the plugin may be missing now. None: there is no such
+    /// kind.
+    pub fn stored(name: &str) -> Option<Self> {
+        let own = KINDS.iter().find(|row| row.name == name).map(|row| row.kind);
+        own.or_else(|| ForeignKind::stored(name).map(Kind::Foreign))
+    }
+
     /// The name clients use.
     pub fn as_str(self) -> &'static str {
-        self.row().name
+        match self {
+            Kind::Foreign(kind) => kind.name(),
+            own => own.row().map_or("", |row| row.name),
+        }
     }
 
     /// Whether a binding concerns only the messages whose key it matches.
     pub fn is_keyed(self) -> bool {
-        self.row().is_keyed
+        self.row().is_some_and(|row| row.is_keyed)
     }
 
-    /// An empty matcher of this kind; `shared_tree` marks the vhost's topic exchange.
+    /// An empty matcher of an exchange of this kind without arguments; `shared_tree` marks the vhost's topic exchange.
     pub fn matcher(self, shared_tree: bool) -> Box<dyn Matcher> {
-        (self.row().matcher)(shared_tree)
+        ExchangeSpec::new("", self).matcher(shared_tree)
     }
 }
 
@@ -284,6 +308,24 @@ impl ExchangeSpec {
     pub fn new(name: impl Into<Name>, kind: Kind) -> Self {
         let (durable, auto_delete, internal) = (true, false, false);
         Self { name: name.into(), kind, durable, auto_delete, internal, arguments: Vec::new() }
+    }
+
+    /// An empty matcher for it; `shared_tree` marks the vhost's topic exchange.
+    pub fn matcher(&self, shared_tree: bool) -> Box<dyn Matcher> {
+        match (self.kind, self.kind.row()) {
+            (Kind::Foreign(kind), _) => Box::new(foreign::Foreign::new(kind, self)),
+            (_, Some(row)) => (row.matcher)(shared_tree),
+            // Every kind of the core's own has its row: a test looks.
+            (_, None) => Box::new(fanout::Fanout::default()),
+        }
+    }
+
+    /// Whether its kind takes its arguments: a plugin is asked. `Invalid`: no; `Unavailable`: it cannot be asked.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.kind {
+            Kind::Foreign(kind) => kind.declare(self).map(|_| ()),
+            _ => Ok(()),
+        }
     }
 
     /// Where unroutable messages go (argument `alternate-exchange`).
@@ -317,7 +359,7 @@ mod tests {
     #[test]
     fn every_kind_finds_its_row() {
         for row in &KINDS {
-            assert_eq!(row.kind.row().kind, row.kind);
+            assert_eq!(row.kind.row().map(|row| row.name), Some(row.name));
             assert_eq!(Kind::parse(row.name).expect("a known name"), row.kind);
         }
         assert_eq!(Kind::NAMES, ["direct", "fanout", "topic", "headers"]);

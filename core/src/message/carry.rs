@@ -199,7 +199,7 @@ fn carried_in_full(fields: &Fields, carried: &mut Carried<'_, impl Fates>) {
 }
 
 /// An id as text, however long.
-fn text_of(id: &Id) -> String {
+pub fn text_of(id: &Id) -> String {
     id_to_text(id, usize::MAX).unwrap_or_default()
 }
 

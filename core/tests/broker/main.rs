@@ -6,6 +6,7 @@ mod counts;
 mod delivery;
 mod disk_and_memory;
 mod durability;
+mod foreign;
 mod lifetimes;
 mod limits;
 mod look;

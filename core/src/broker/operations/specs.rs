@@ -78,7 +78,7 @@ pub fn take_queue_spec(input: &mut Bytes) -> Option<QueueSpec> {
 pub fn take_exchange_spec(input: &mut Bytes) -> Option<ExchangeSpec> {
     Some(ExchangeSpec {
         name: input.take_name()?,
-        kind: Kind::parse(&input.take_name()?).ok()?,
+        kind: Kind::stored(&input.take_name()?)?,
         durable: true,
         auto_delete: input.take_flag()?,
         internal: input.take_flag()?,

@@ -60,6 +60,7 @@ impl Session {
         if topology.is_bound(binding) {
             return Ok(());
         }
+        topology.check(binding)?;
         shared.check_disk_space()?;
         self.check_limit(Limit::Bindings, topology.bindings_count(), binding_cost(binding))
     }

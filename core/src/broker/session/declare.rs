@@ -255,6 +255,10 @@ impl Session {
             self.check_exchange(Action::Read, &spec.name)?;
             self.check_exchange(Action::Write, alternate)?;
         }
+        if self.vhost.exchange(&spec.name).is_err() {
+            // A plugin is asked before anything is locked.
+            spec.check()?;
+        }
         self.make_exchange(spec)?;
         self.sync().await
     }

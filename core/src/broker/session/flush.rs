@@ -457,6 +457,14 @@ impl Session {
                         self.turn.worked(visited / STEPS_OF_AN_EFFECT);
                     }
                     waiting.no_route.get_or_insert_with(|| why.clone());
+                    if terms == Terms::Untold && why.kind() == ErrorKind::Unavailable {
+                        let number = confirm.then_some(number);
+                        let kept =
+                            self.keep_dead(context, (lane, number), (&message, &why), waiting);
+                        if kept.is_some() {
+                            return kept;
+                        }
+                    }
                     let is_denied = why.kind() == ErrorKind::Refused;
                     let tells = is_denied && self.status.tells_denied;
                     if terms == Terms::Untold && !tells {
@@ -476,6 +484,25 @@ impl Session {
         waiting.confirms.push(Confirm { lane, number, confirmed });
         waiting.indices.push(index);
         taken
+    }
+
+    /// A message that the plugin of an exchange could not route goes to the dead-letter address, as its publisher
+    /// cannot be told no: its index in the turn, if somebody takes it there. `number`: of its confirm, if it wants one.
+    #[cold]
+    fn keep_dead(
+        &mut self,
+        context: Context<'_>,
+        (lane, number): (LaneId, Option<u64>),
+        (message, why): (&Message, &Error),
+        waiting: &mut Waiting,
+    ) -> Option<usize> {
+        let taken = self.turn.publish_dead(context, message, why)?;
+        waiting.note_lane(taken.index, lane);
+        if let Some(number) = number {
+            waiting.confirms.push(Confirm { lane, number, confirmed: ConfirmOutcome::Stored });
+            waiting.indices.push(taken.index);
+        }
+        Some(taken.index)
     }
 
     /// Answers: now, or with the unit when something of this flush or of an earlier one is not stored yet.

@@ -297,22 +297,26 @@ impl Turn {
         message: &Message,
         why: &Error,
     ) -> bool {
-        let mut fields = message.fields(&context.shared.formats).clone();
-        let mut put = |name: &str, text: &str| {
-            fields.headers.push((name.into(), Value::text(text)));
-        };
-        put("mq.error.kind", "refused");
-        put("mq.error.text", why.detail());
-        put("mq.error.address", &message.address().to_string());
-        let mut meta = content_path::onward_again(message).meta().clone();
-        (meta.expires, meta.retain) = (None, false);
-        let address = context.shared.settings.dead_letter();
-        let dead = Message::from_fields(address, meta, &fields, message.body().clone());
+        let dead = dead_letter_of(context, message, why);
         let Ok((route, _)) = route_of(context, &dead) else { return false };
         let taken = self.publish(context, &dead, &route, Terms::Untold);
         self.run(context);
         self.told(&[taken.index]);
         taken.routed && self.refusal(taken.index).is_none()
+    }
+
+    /// A message whose way the plugin of an exchange could not tell goes to the virtual host's dead-letter address,
+    /// because its publisher asked for no answer. None: nobody takes it there.
+    pub fn publish_dead(
+        &mut self,
+        context: Context<'_>,
+        message: &Message,
+        why: &Error,
+    ) -> Option<Taken> {
+        let dead = dead_letter_of(context, message, why);
+        let (route, _) = route_of(context, &dead).ok()?;
+        let is_taken = route.receivers() > 0 || !route.content.is_empty();
+        is_taken.then(|| self.publish(context, &dead, &route, Terms::Untold))
     }
 
     /// A record left its queue: its removal and, if it has a dead-letter address, its new record are in the same unit.
@@ -330,7 +334,13 @@ impl Turn {
         let Some(message) = dead_letter::dead_letter(queue, left, context.now) else {
             return false;
         };
-        let Ok((mut route, _)) = route_of(context, &message) else { return false };
+        let mut route = match route_of(context, &message) {
+            Ok((route, _)) => route,
+            Err(why) if why.kind() == ErrorKind::Unavailable => {
+                return self.publish_dead(context, &message, &why).is_some_and(|it| it.routed);
+            }
+            Err(_) => return false,
+        };
         route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
         self.publish(context, &message, &route, Terms::Untold).routed
     }
@@ -342,6 +352,21 @@ fn meets_routes(context: Context<'_>, message: &Message, route: &Route) -> bool 
     route.content.iter().any(|hit| {
         hit.path.wants(message, formats) || hit.path.clears(message, &context.vhost.topic_exchange)
     })
+}
+
+/// The message as it is sent to the virtual host's dead-letter address, with why.
+fn dead_letter_of(context: Context<'_>, message: &Message, why: &Error) -> Message {
+    let mut fields = message.fields(&context.shared.formats).clone();
+    let mut put = |name: &str, text: &str| {
+        fields.headers.push((name.into(), Value::text(text)));
+    };
+    put("mq.error.kind", "refused");
+    put("mq.error.text", why.detail());
+    put("mq.error.address", &message.address().to_string());
+    let mut meta = content_path::onward_again(message).meta().clone();
+    (meta.expires, meta.retain) = (None, false);
+    let address = context.shared.settings.dead_letter();
+    Message::from_fields(address, meta, &fields, message.body().clone())
 }
 
 /// Where a message's address leads, without a cache, and the retained value that it became.

@@ -157,6 +157,9 @@ impl Vhost {
             drop(topology);
             return Err(self.limits.refuse(Limit::ExchangesVisited, (&self.name, publisher)));
         }
+        if let Some(why) = found.failed {
+            return Err(why);
+        }
         let mut route = topology.targets(address, found);
         self.watchers(address, &mut route);
         under_lock(&route);

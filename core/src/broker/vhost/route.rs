@@ -5,6 +5,7 @@ use super::exchange_counts::ExchangeCounts;
 use super::inbox::Inbox;
 use super::named::Named;
 use super::queue::Queue;
+use crate::error::Error;
 use crate::exchange::{BindingTag, LogId, SessionId, Tags};
 use crate::message::Message;
 use smallvec::SmallVec;
@@ -87,4 +88,6 @@ pub(super) struct Found {
     pub steps: usize,
     /// It leads through more exchanges than a publish may: this is not all.
     pub is_too_far: bool,
+    /// Why a plugin that routes for one of the exchanges could not: this is not all.
+    pub failed: Option<Error>,
 }

@@ -7,6 +7,7 @@ use super::queue::Queue;
 use super::route::{Found, Route, SessionHit};
 use crate::broker::accounts::subject::Subject;
 use crate::broker::settings::TopicRules;
+use crate::error::Error;
 use crate::exchange::{
     Binding, BindingTag, Bindings, ExchangeSpec, LogId, Matcher, SessionId, Tags, Target,
 };
@@ -111,7 +112,7 @@ impl Topology {
             return;
         }
         self.kept.grow(exchange_cost(&spec));
-        let matcher = spec.kind.matcher(predeclared && spec.name == self.topic_exchange);
+        let matcher = spec.matcher(predeclared && spec.name == self.topic_exchange);
         let counts = Arc::new(ExchangeCounts::new(&spec.name));
         let exchange = Exchange { spec, matcher, counts, predeclared };
         self.exchanges.insert(exchange.spec.name.clone(), exchange);
@@ -386,6 +387,12 @@ impl Topology {
         let Some(exchange) = self.exchanges.get_mut(&binding.source) else { return false };
         bump(generations, exchange, &binding.key);
         exchange.unbind(binding, &self.kept)
+    }
+
+    /// `Invalid`: the kind of its exchange does not take such a binding.
+    pub fn check(&self, binding: &Binding) -> Result<(), Error> {
+        let exchange = self.exchanges.get(&binding.source);
+        exchange.map_or(Ok(()), |exchange| exchange.matcher.check(binding))
     }
 
     /// That binding is there.

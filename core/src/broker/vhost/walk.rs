@@ -54,9 +54,12 @@ impl<'a> Walk<'a> {
             if self.topology.is_reserved(exchange, key) {
                 continue;
             }
-            cacheable &= !exchange.matcher.reads_fields();
             hits.clear();
-            exchange.matcher.route(key, fields, &mut hits);
+            if let Err(why) = exchange.matcher.try_route(key, fields, &mut hits) {
+                found.failed = Some(why);
+                return false;
+            }
+            cacheable &= !exchange.matcher.reads_fields();
             found.steps += exchange.matcher.steps() + hits.len();
             let nothing = hits.is_empty();
             for hit in hits.drain(..) {

@@ -1,0 +1,37 @@
+/* Prints the size of every struct of the contract, and where each of its fields is, as the C compiler has them. */
+#include <stdio.h>
+
+#include "crossdock_plugin.h"
+
+#define SIZE(type) printf(#type " %zu\n", sizeof(Crossdock##type))
+#define FIELD(type, field) printf(#type "." #field " %zu\n", offsetof(Crossdock##type, field))
+
+int main(void) {
+    SIZE(Head);
+    SIZE(View);
+    SIZE(Sink);
+    SIZE(Value);
+    FIELD(Value, text);
+    SIZE(PluginAbi);
+    FIELD(PluginAbi, head);
+    FIELD(PluginAbi, kinds);
+    SIZE(Host);
+    FIELD(Host, log);
+    SIZE(Argument);
+    FIELD(Argument, value);
+    SIZE(ExchangeSpec);
+    FIELD(ExchangeSpec, arguments_count);
+    SIZE(Binding);
+    FIELD(Binding, key);
+    FIELD(Binding, arguments_count);
+    SIZE(Routing);
+    FIELD(Routing, values);
+    SIZE(Choice);
+    SIZE(ExchangeKind);
+    FIELD(ExchangeKind, check);
+    FIELD(ExchangeKind, route);
+    SIZE(Plugin);
+    FIELD(Plugin, start);
+    FIELD(Plugin, exchange_kind);
+    return 0;
+}
