@@ -1,5 +1,6 @@
-//! What the transform costs without a sandbox: `cargo run --release --example native -- FILE SECONDS` does on this machine
-//! what `crossdock transform bench examples/xml-to-json.wasm --sample FILE` does in the sandbox, and prints the same.
+//! What the transform costs without a sandbox: `cargo run --release --example native -- FILE SECONDS` does on this
+//! machine what `crossdock transform bench examples/xml-to-json.wasm --sample FILE` does in the sandbox, and prints the
+//! same.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
