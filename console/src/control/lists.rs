@@ -284,9 +284,8 @@ fn plugins(view: &View) -> Vec<Json> {
                 "brings": one.brings, "calls": one.calls, "refused": one.refused,
                 "in_use": one.out_of_use.is_none(),
             });
-            if let Some(why) = &one.out_of_use {
-                shown["out_of_use"] = json!(why);
-            }
+            let why = one.out_of_use.as_ref().map(|why| json!(why));
+            shows::put(&mut shown, "out_of_use", why);
             shown
         })
         .collect()

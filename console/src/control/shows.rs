@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 const CONNECTION_NAME: &str = "connection_name";
 
 /// Adds a field that may be absent.
-fn put(object: &mut Json, name: &str, value: Option<Json>) {
+pub fn put(object: &mut Json, name: &str, value: Option<Json>) {
     if let (Some(object), Some(value)) = (object.as_object_mut(), value) {
         object.insert(name.to_owned(), value);
     }

@@ -384,6 +384,8 @@ impl<'a> Model<'a> {
                     Kind::Direct => binding.key == key,
                     Kind::Topic => meets(binding.key, &key),
                     Kind::Headers => binding.h == Some(h),
+                    // No plan has one.
+                    Kind::Foreign(_) => false,
                 };
                 match binding.to {
                     Leads::Queue(name) if meets => _ = found.insert(name.to_owned()),

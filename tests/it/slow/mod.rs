@@ -6,6 +6,7 @@
 //! These tests measure time: they run one after the other, and alone.
 
 mod backups;
+mod modules;
 mod reader;
 mod room;
 mod scrapes;
