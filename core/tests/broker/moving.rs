@@ -523,7 +523,7 @@ impl Transform for Queued {
         _: &Formats,
         _: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure> {
-        Ok(Verdict::Pass)
+        Ok(Verdict::Wait(std::time::Duration::from_millis(50)))
     }
 }
 
