@@ -51,7 +51,7 @@ fn every_mistake_is_named_with_its_place() {
             "[[queue]]\nname = \"q\"\narguments = { x-max-length = \"many\" }\n",
             "FILE:5:15 queue[0].arguments.x-max-length: not a whole number",
         ),
-        ("[[exchange]]\nname = \"e\"\ntype = \"x\"\n", "FILE:5:8 exchange[0].type: 'x' is none of"),
+        ("[[exchange]]\nname = \"e\"\ntype = \"x\"\n", "FILE:5:1 exchange[0].type: 'x' is none of"),
         (
             "[[binding]]\nsource = \"e\"\nto = \"q\"\n",
             "FILE:5:6 binding[0].to: 'q' is not queue:NAME",
@@ -118,7 +118,7 @@ fn every_kind_of_mistake_is_shown_in_one_run() {
         "FILE:22:15 queue[0].arguments.x-max-length",
         "FILE:24:1 queue[1].name",
         "FILE:26:8 exchange[0].name",
-        "FILE:27:8 exchange[0].type",
+        "FILE:27:1 exchange[0].type",
         "FILE:28:1 binding[0].source",
         "FILE:29:6 binding[0].to",
         "FILE:31:15 vhost.dead_letter",

@@ -266,7 +266,7 @@ fn every_mistake_about_plugins_is_named_with_its_key() {
         ),
         (
             with_plugin("consistent-hash", "limits = { threads = 0 }"),
-            "plugin[0].limits.threads: expected",
+            "plugin[0].limits.threads: 0 is not from 1 to 64",
         ),
     ];
     let folder = Folder::new();
