@@ -100,6 +100,16 @@ pub fn ports(
             let reason = "is not for metrics, which are asked for by HTTP and not inside WebSocket";
             mistakes.push(loaded.mistake(key("transport"), reason));
         }
+        let alone = protocols.iter().find(|protocol| protocol.speaks_first());
+        if let Some(alone) = alone.filter(|_| protocols.len() > 1) {
+            let reason =
+                format!("'{}' shares no port: give it a listener of its own", alone.name());
+            mistakes.push(loaded.mistake(key("protocols"), reason));
+        }
+        if let Some(alone) = alone.filter(|_| listener.transport == Written::Ws) {
+            let reason = format!("is not for '{}', which is spoken over TCP only", alone.name());
+            mistakes.push(loaded.mistake(key("transport"), reason));
+        }
         let alpn = ListenerSpec::alpn(&protocols, &transport);
         let tls = certificates(loaded, (name, listener), alpn, mistakes);
         let addresses = addresses(loaded, (name, listener), &mut taken, mistakes);

@@ -42,7 +42,7 @@ pub fn plan(loaded: &Loaded, purpose: Purpose) -> Result<Plan, Vec<Mistake>> {
     let before = purpose.before().map(|before| &before.plugins);
     // What they bring can be declared.
     let plugins = Plugins::load(loaded, before, &mut mistakes);
-    let protocols = Protocols::new(loaded);
+    let protocols = Protocols::new(loaded, &plugins);
     wiring::check_limits(loaded, &mut mistakes);
     let settings = settings(loaded, &mut mistakes);
     let ports = listeners::ports(loaded, &protocols.all(), &mut mistakes);

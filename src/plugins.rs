@@ -2,9 +2,12 @@
 //! plugins that are there go on, and what has changed counts from the next start.
 
 use crate::config::{Loaded, Mistake};
+use crate::wiring::Protocols;
 use crossdock_console::PluginLook;
+use crossdock_core::dialog::Speaker;
 use crossdock_loader::{self as loader, Spec};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a call may take.
@@ -41,7 +44,30 @@ impl Plugins {
                 }
             }
         }
-        Self(all)
+        let all = Self(all);
+        all.check_protocols(loaded, mistakes);
+        all
+    }
+
+    /// The protocols that they speak.
+    pub fn speakers(&self) -> impl Iterator<Item = Arc<dyn Speaker>> {
+        self.0.iter().filter_map(|plugin| plugin.speaker().cloned())
+    }
+
+    /// A mistake for each protocol that is there already.
+    fn check_protocols(&self, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {
+        let own = Protocols::default().all();
+        let mut names: BTreeSet<&str> = own.iter().map(|protocol| protocol.name()).collect();
+        for plugin in &self.0 {
+            let Some(name) = plugin.speaker().map(|speaker| speaker.name()) else { continue };
+            if !names.insert(name) {
+                let called = &plugin.spec().name;
+                let at = loaded.config.plugins.iter().position(|it| it.name == *called);
+                let key = format!("plugin[{}].path", at.unwrap_or_default());
+                mistakes
+                    .push(loaded.mistake(key, format!("the protocol '{name}' is there already")));
+            }
+        }
     }
 
     /// As operators see them.

@@ -3,6 +3,7 @@
 
 use crate::config::{self, DeniedPublish, Limits, Loaded, Mistake, Size, Span};
 use crate::machine;
+use crate::plugins::Plugins;
 use crossdock_amqp091::{Amqp091, Options as AmqpOptions};
 use crossdock_auth::{
     CertificateUser, Delays, Logins, ProcessKey, TokenHandle, Verifier, VerifierSettings,
@@ -10,6 +11,7 @@ use crossdock_auth::{
 use crossdock_console::{Doors, Metrics, Node, Operations};
 use crossdock_core::store::Store;
 use crossdock_core::{Authenticator, ExchangeSpec, Formats, Name, Protocol};
+use crossdock_foreign::{Foreign, Options as ForeignOptions};
 pub use crossdock_mqtt::SESSION_QUEUES;
 use crossdock_mqtt::{Mqtt, Options as MqttOptions};
 use crossdock_net::Live;
@@ -28,11 +30,12 @@ pub struct Protocols {
     mqtt: Mqtt,
     stomp: Stomp,
     metrics: Metrics,
+    foreign: Vec<Foreign>,
 }
 
 impl Protocols {
     /// As they are configured.
-    pub fn new(loaded: &Loaded) -> Self {
+    pub fn new(loaded: &Loaded, plugins: &Plugins) -> Self {
         let limits = &loaded.config.limits;
         let listeners = loaded.config.listeners.iter();
         let strict = listeners.filter(|(_, it)| it.denied_publish == DeniedPublish::Close);
@@ -46,13 +49,17 @@ impl Protocols {
             mqtt: Mqtt { options: Live::new(mqtt) },
             stomp: Stomp { options: Live::new(stomp) },
             metrics: metrics(&loaded.config.metrics),
+            foreign: plugins.speakers().map(|one| Foreign::new(one, foreign(limits))).collect(),
         }
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<dyn Protocol>> {
-        let Self { amqp, mqtt, stomp, metrics } = self.clone();
-        vec![Arc::new(amqp), Arc::new(mqtt), Arc::new(stomp), Arc::new(metrics)]
+        let Self { amqp, mqtt, stomp, metrics, foreign } = self.clone();
+        let own: [Arc<dyn Protocol>; 4] =
+            [Arc::new(amqp), Arc::new(mqtt), Arc::new(stomp), Arc::new(metrics)];
+        let foreign = foreign.into_iter().map(|one| Arc::new(one) as Arc<dyn Protocol>);
+        own.into_iter().chain(foreign).collect()
     }
 
     /// Whose listeners are shown to operators.
@@ -75,6 +82,7 @@ impl Default for Protocols {
             mqtt: Mqtt::default(),
             stomp: Stomp::default(),
             metrics: metrics(&config::Metrics::default()),
+            foreign: Vec::new(),
         }
     }
 }
@@ -142,6 +150,10 @@ fn stomp(limits: &Limits) -> StompOptions {
         subscriptions_max: meant.subscriptions_per_connection,
         ..StompOptions::default()
     }
+}
+
+fn foreign(limits: &Limits) -> ForeignOptions {
+    ForeignOptions { login_time: limits.login_time.0, write_time: limits.write_time.0 }
 }
 
 /// A mistake for each pair of limits that cannot hold together.
@@ -235,7 +247,7 @@ mod tests {
     #[test]
     fn built_in_limits_are_those_of_the_adapters() {
         let loaded = config::load(&config::Request::default()).expect("well-formed");
-        let Protocols { amqp, mqtt, stomp, .. } = Protocols::new(&loaded);
+        let Protocols { amqp, mqtt, stomp, .. } = Protocols::new(&loaded, &Plugins::default());
         let default = Protocols::default();
         assert_eq!(format!("{amqp:?}"), format!("{:?}", default.amqp));
         assert_eq!(format!("{mqtt:?}"), format!("{:?}", default.mqtt));

@@ -22,6 +22,7 @@ pub mod auth;
 #[doc(hidden)]
 pub mod bench;
 pub mod broker;
+pub mod dialog;
 pub mod error;
 pub mod exchange;
 #[cfg(any(test, feature = "fuzz"))]

@@ -15,6 +15,7 @@ mod file;
 mod library;
 mod plugin;
 mod pool;
+mod protocol;
 mod sinks;
 
 pub use library::{LoadError, Loaded, check_file, exit_if_stuck, load};

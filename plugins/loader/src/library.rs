@@ -2,8 +2,10 @@
 
 use crate::exchange::{Kind, Maker};
 use crate::plugin::{Look, Plugin, Pointer, Spec};
+use crate::protocol::PluginSpeaker;
 use crate::{file, pool};
 use crossdock_core::ForeignKind;
+use crossdock_core::dialog::Speaker;
 use crossdock_plugin::abi::{self, Entry, Head, Host, PluginAbi, View};
 use libloading::Library;
 use std::ffi::{c_int, c_void};
@@ -47,17 +49,25 @@ impl fmt::Display for LoadError {
 
 /// A plugin that is loaded and has started.
 #[derive(Clone)]
-pub struct Loaded(Arc<Plugin>);
+pub struct Loaded {
+    plugin: Arc<Plugin>,
+    speaker: Option<Arc<dyn Speaker>>,
+}
 
 impl Loaded {
     /// As it is configured.
     pub fn spec(&self) -> &Spec {
-        &self.0.spec
+        &self.plugin.spec
     }
 
     /// As operators see it.
     pub fn look(&self) -> Look {
-        self.0.look()
+        self.plugin.look()
+    }
+
+    /// The protocol that it speaks, if it does.
+    pub fn speaker(&self) -> Option<&Arc<dyn Speaker>> {
+        self.speaker.as_ref()
     }
 }
 
@@ -69,15 +79,22 @@ pub fn load(spec: &Spec) -> Result<Loaded, LoadError> {
     let plugin = Arc::new(Plugin::new(spec.clone()));
     let entered = enter(&plugin, opened).map_err(wrong)?;
     start(&plugin, &entered)?;
+    let (mut brings, mut speaker) = (Vec::new(), None);
     if !entered.exchange_kind.is_null() {
         let kind = Kind::read(entered.exchange_kind).map_err(wrong)?;
         let name = kind.name.clone();
         let maker = Maker::new(&plugin, kind);
         let provided = ForeignKind::provide(&name, Arc::new(maker));
         provided.map_err(|error| wrong(error.detail().to_owned()))?;
-        let _ = plugin.brings.set(vec![format!("exchange:{name}")]);
+        brings.push(format!("exchange:{name}"));
     }
-    Ok(Loaded(plugin))
+    if !entered.protocol.is_null() {
+        let read = PluginSpeaker::read(&plugin, entered.protocol).map_err(wrong)?;
+        brings.push(format!("protocol:{}", read.name()));
+        speaker = Some(Arc::new(read) as Arc<dyn Speaker>);
+    }
+    let _ = plugin.brings.set(brings);
+    Ok(Loaded { plugin, speaker })
 }
 
 /// Checks the file of a plugin, and loads nothing.
@@ -141,7 +158,7 @@ fn check_mark(mark: PluginAbi) -> Result<u32, String> {
         );
     }
     check_head("CROSSDOCK_PLUGIN_ABI", mark.head, size_of::<PluginAbi>())?;
-    let known = abi::KIND_EXCHANGE;
+    let known = abi::KIND_EXCHANGE | abi::KIND_PROTOCOL;
     match (mark.kinds & known, mark.kinds & !known) {
         (_, unknown) if unknown != 0 => Err(format!(
             "brings what this version of Crossdock does not know (kinds {:#x}): use a newer broker",
@@ -175,6 +192,7 @@ pub fn check_head(name: &str, head: Head, least: usize) -> Result<(), String> {
 struct Entered {
     start: Option<abi::Start>,
     exchange_kind: *const abi::ExchangeKind,
+    protocol: *const abi::Protocol,
 }
 
 /// Has the library fill the struct of its plugin.
@@ -192,6 +210,7 @@ fn enter(plugin: &Arc<Plugin>, opened: Opened) -> Result<Entered, String> {
             version: View::of(&[]),
             start: None,
             exchange_kind: std::ptr::null(),
+            protocol: std::ptr::null(),
         });
         // SAFETY: the mark says that it is such a function; the host stays, and `out` has the size that its head says.
         let status = unsafe { (opened.entry)(host, &raw mut out.0) };
@@ -209,7 +228,11 @@ fn enter(plugin: &Arc<Plugin>, opened: Opened) -> Result<Entered, String> {
     if opened.kinds & abi::KIND_EXCHANGE != 0 && filled.exchange_kind.is_null() {
         return Err("says that it brings an exchange kind, and has none".to_owned());
     }
-    Ok(Entered { start: filled.start, exchange_kind: filled.exchange_kind })
+    if opened.kinds & abi::KIND_PROTOCOL != 0 && filled.protocol.is_null() {
+        return Err("says that it brings a protocol, and has none".to_owned());
+    }
+    let abi::Plugin { start, exchange_kind, protocol, .. } = filled;
+    Ok(Entered { start, exchange_kind, protocol })
 }
 
 /// What an entry filled, on its way from the thread that called it.

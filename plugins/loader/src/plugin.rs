@@ -66,10 +66,19 @@ pub struct Plugin {
 }
 
 /// What a call of the plugin answered.
-pub struct Answer<R> {
-    pub status: i32,
-    pub text: String,
-    pub value: R,
+struct Answer<R> {
+    status: i32,
+    text: String,
+    value: R,
+}
+
+impl<R> Answer<R> {
+    fn of(work: impl FnOnce(*const Sink) -> (i32, R)) -> Self {
+        let mut error = Items::of_error();
+        let sink = error.sink();
+        let (status, value) = work(&raw const sink);
+        Self { status, text: error.into_text(), value }
+    }
 }
 
 impl Plugin {
@@ -113,21 +122,44 @@ impl Plugin {
         what: &str,
         work: impl FnOnce(*const Sink) -> (i32, R) + Send + 'static,
     ) -> Result<R, Error> {
+        self.begin()?;
+        let answer = self.pool.call(move || Answer::of(work));
+        match self.judge(what, answer)? {
+            (value, None) => Ok(value),
+            (_, Some(why)) => Err(Error::new(ErrorKind::Invalid, why)),
+        }
+    }
+
+    /// The same without blocking, for whoever wants to know what there is beside a refusal, too.
+    pub async fn call_later<R: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce(*const Sink) -> (i32, R) + Send + 'static,
+    ) -> Result<(R, Option<String>), Error> {
+        self.begin()?;
+        let answer = self.pool.call_later(move || Answer::of(work)).await;
+        self.judge(what, answer)
+    }
+
+    fn begin(&self) -> Result<(), Error> {
         if let Some(why) = self.out_of_use.get() {
             return Err(self.gone(why));
         }
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let answer = self.pool.call(move || {
-            let mut error = Items::of_error();
-            let sink = error.sink();
-            let (status, value) = work(&raw const sink);
-            Answer { status, text: error.into_text(), value }
-        });
+        Ok(())
+    }
+
+    /// What a call led to, with why the plugin says no if it does. A plugin that broke the contract is out of use.
+    fn judge<R>(
+        &self,
+        what: &str,
+        answer: Result<Answer<R>, Late>,
+    ) -> Result<(R, Option<String>), Error> {
         match answer {
-            Ok(Answer { status: abi::OK, value, .. }) => Ok(value),
-            Ok(Answer { status: abi::REFUSED, text, .. }) => {
+            Ok(Answer { status: abi::OK, value, .. }) => Ok((value, None)),
+            Ok(Answer { status: abi::REFUSED, text, value }) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                Err(Error::new(ErrorKind::Invalid, text))
+                Ok((value, Some(text)))
             }
             Ok(Answer { status: abi::PANICKED, text, .. }) => {
                 Err(self.end(format!("its call '{what}' panicked: {text}")))

@@ -5,8 +5,11 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// Calls that wait for a thread, at most. One for each thread that routes is enough.
 const WAITING_MAX: usize = 1_024;
@@ -76,21 +79,24 @@ impl Pool {
     ) -> Result<R, Late> {
         let slot = Arc::new(Slot { state: Mutex::new(State::Waiting), done: Condvar::new() });
         let theirs = slot.clone();
-        self.submit(Box::new(move || {
-            {
-                let mut state = theirs.state.lock();
-                if matches!(*state, State::Left) {
-                    return;
+        self.submit(
+            Box::new(move || {
+                {
+                    let mut state = theirs.state.lock();
+                    if matches!(*state, State::Left) {
+                        return;
+                    }
+                    *state = State::Running;
                 }
-                *state = State::Running;
-            }
-            let result = work();
-            let mut state = theirs.state.lock();
-            if !matches!(*state, State::Left) {
-                *state = State::Done(result);
-                theirs.done.notify_one();
-            }
-        }))?;
+                let result = work();
+                let mut state = theirs.state.lock();
+                if !matches!(*state, State::Left) {
+                    *state = State::Done(result);
+                    theirs.done.notify_one();
+                }
+            }),
+            WAITING_MAX,
+        )?;
         let until = Instant::now() + self.time;
         let mut state = slot.state.lock();
         loop {
@@ -108,15 +114,39 @@ impl Pool {
         }
     }
 
+    /// The same for whoever must not block its thread. Each connection asks for one thing at a time: as many wait as
+    /// there are connections.
+    pub async fn call_later<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Late> {
+        let has_begun = Arc::new(AtomicBool::new(false));
+        let (answer, answered) = oneshot::channel();
+        let theirs = has_begun.clone();
+        let job = move || {
+            if !answer.is_closed() {
+                theirs.store(true, Ordering::Release);
+                // Whoever waited may have gone meanwhile.
+                let _ = answer.send(work());
+            }
+        };
+        self.submit(Box::new(job), usize::MAX)?;
+        match timeout(self.time, answered).await {
+            Ok(Ok(result)) => Ok(result),
+            _ if has_begun.load(Ordering::Acquire) => Err(Late::Hangs),
+            _ => Err(Late::Busy),
+        }
+    }
+
     /// Runs that some time, without waiting for it. Not at all when too much waits.
     pub fn later(&self, work: impl FnOnce() + Send + 'static) {
         // Freeing what a plugin made is all that is asked for so: it stays then.
-        let _ = self.submit(Box::new(work));
+        let _ = self.submit(Box::new(work), WAITING_MAX);
     }
 
-    fn submit(&self, job: Job) -> Result<(), Late> {
+    fn submit(&self, job: Job, waiting_max: usize) -> Result<(), Late> {
         let mut queue = self.shared.queue.lock();
-        if queue.jobs.len() >= WAITING_MAX {
+        if queue.jobs.len() >= waiting_max {
             return Err(Late::Busy);
         }
         queue.jobs.push_back(job);
@@ -185,6 +215,16 @@ mod tests {
         }
         assert_eq!(pool.call(|| 10), Err(Late::Busy));
         assert!(started.elapsed() < Duration::from_millis(150), "too much waits already");
+    }
+
+    #[tokio::test]
+    async fn whoever_must_not_block_gets_the_same() {
+        let pool = Pool::new("test", 2, Duration::from_millis(200));
+        assert_eq!(pool.call_later(|| 7).await, Ok(7));
+        let forever = || thread::sleep(Duration::from_secs(3_600));
+        assert_eq!(pool.call_later(forever).await, Err(Late::Hangs));
+        assert_eq!(pool.call_later(forever).await, Err(Late::Hangs));
+        assert_eq!(pool.call_later(|| 8).await, Err(Late::Busy));
     }
 
     #[test]

@@ -40,6 +40,7 @@ extern "C" {
 
 /* What a library has, as bits of CrossdockPluginAbi.kinds. */
 #define CROSSDOCK_KIND_EXCHANGE 1u
+#define CROSSDOCK_KIND_PROTOCOL 2u
 
 #define CROSSDOCK_OK 0
 #define CROSSDOCK_REFUSED 1
@@ -165,6 +166,77 @@ typedef struct {
                      const CrossdockSink *error);
 } CrossdockExchangeKind;
 
+/* ---- A protocol -------------------------------------------------------------------------------------------------
+ *
+ * The broker has the socket, the deadlines and the session; the plugin has bytes. What happened on a connection comes in
+ * turns, and the plugin says what it wishes. One connection has one turn at a time, on any thread. Nothing but writing
+ * and closing may be wished before the client has logged in, and nothing in the turn that wishes the login after that:
+ * bytes that came behind it are the plugin's to keep until CROSSDOCK_LOGGED_IN. */
+
+#define CROSSDOCK_BYTES 1u        /* `bytes` came, in pieces of any size */
+#define CROSSDOCK_LOGGED_IN 2u    /* `status`, and why not in `bytes` */
+#define CROSSDOCK_PUBLISHED 3u    /* the publish with `token`: stored, or why not */
+#define CROSSDOCK_SUBSCRIBED 4u   /* the subscription with `token`: it is there, or why not */
+#define CROSSDOCK_UNSUBSCRIBED 5u /* the broker ended the subscription with `token`; why is in `bytes` */
+#define CROSSDOCK_DELIVERED 6u    /* for the subscription with `token`: a message from `address`, its body in `bytes` */
+#define CROSSDOCK_ENDING 7u       /* the broker ends the connection; why is in `bytes`. The last turn: only writes count */
+
+#define CROSSDOCK_REDELIVERED 1u /* in `flags` of a delivery: it was delivered before, perhaps */
+
+typedef struct {
+    CrossdockHead head;
+    uint32_t kind;
+    int32_t status; /* CROSSDOCK_OK, or CROSSDOCK_REFUSED */
+    uint32_t flags;
+    uint64_t token;
+    uint64_t delivery; /* what settles it; 0: nothing has to */
+    CrossdockView address;
+    CrossdockView bytes;
+} CrossdockHappened;
+
+/* Addresses are topic:a/b, queue:NAME and exchange:NAME/KEY; a subscription is of topic:PATTERN, with + and #, or of
+ * queue:NAME. */
+#define CROSSDOCK_WRITE 1u       /* `bytes` to the peer */
+#define CROSSDOCK_LOG_IN 2u      /* `address`: the user; `bytes`: the password; both empty: somebody without a name */
+#define CROSSDOCK_PUBLISH 3u     /* `bytes` to `address`, under a `token` of the plugin's choice */
+#define CROSSDOCK_SUBSCRIBE 4u   /* to `address`, under a `token` of the plugin's choice */
+#define CROSSDOCK_UNSUBSCRIBE 5u /* the subscription with `token` */
+#define CROSSDOCK_SETTLE 6u      /* `token`: the delivery; `flags`: how */
+#define CROSSDOCK_CLOSE 7u       /* what was written before is sent */
+
+#define CROSSDOCK_DURABLE 1u  /* in `flags` of a publish: stored before it is confirmed, where queues are durable */
+#define CROSSDOCK_SETTLES 1u  /* in `flags` of a subscription: deliveries have to be settled */
+#define CROSSDOCK_ACCEPTED 0u /* in `flags` of a settlement */
+#define CROSSDOCK_RETURNED 1u /* back to its place, with one more attempt */
+#define CROSSDOCK_REJECTED 2u
+
+typedef struct {
+    CrossdockHead head;
+    uint32_t kind;
+    uint32_t flags;
+    uint64_t token;
+    CrossdockView address;
+    CrossdockView bytes;
+} CrossdockWish;
+
+/* Takes wishes, which are copied, and done in their order when the turn is over. A result other than 0: too much. */
+typedef struct {
+    void *context;
+    int32_t (*wish)(void *context, const CrossdockWish *wish);
+} CrossdockWishes;
+
+typedef struct {
+    CrossdockHead head;
+    /* As listeners name it: lower-case letters, digits and '-'. */
+    CrossdockView name;
+    int32_t (*open)(void *state, CrossdockView peer, void **connection, const CrossdockSink *error);
+    /* CROSSDOCK_REFUSED ends this connection only. */
+    int32_t (*turn)(void *connection, const CrossdockHappened *happened, size_t count,
+                    const CrossdockWishes *wishes, const CrossdockSink *error);
+    /* The connection has ended. */
+    void (*close)(void *connection);
+} CrossdockProtocol;
+
 /* ---- The plugin ------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -176,6 +248,8 @@ typedef struct {
     int32_t (*start)(CrossdockView with, void **state, const CrossdockSink *error);
     /* Or null. */
     const CrossdockExchangeKind *exchange_kind;
+    /* Or null. */
+    const CrossdockProtocol *protocol;
 } CrossdockPlugin;
 
 /* `host` and what `out` points to are valid for ever. `out->head` is the host's when it is called, and the plugin's

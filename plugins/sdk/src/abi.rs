@@ -12,6 +12,8 @@ pub const MINOR: u32 = 0;
 
 /// The library has an exchange kind.
 pub const KIND_EXCHANGE: u32 = 1;
+/// The library has a protocol.
+pub const KIND_PROTOCOL: u32 = 2;
 
 /// Done.
 pub const OK: i32 = 0;
@@ -199,6 +201,80 @@ pub struct ExchangeKind {
 // SAFETY: its functions may be called from any thread, by the contract, and its name is a constant.
 unsafe impl Sync for ExchangeKind {}
 
+pub const BYTES: u32 = 1;
+pub const LOGGED_IN: u32 = 2;
+pub const PUBLISHED: u32 = 3;
+pub const SUBSCRIBED: u32 = 4;
+pub const UNSUBSCRIBED: u32 = 5;
+pub const DELIVERED: u32 = 6;
+pub const ENDING: u32 = 7;
+pub const REDELIVERED: u32 = 1;
+
+/// What happened on a connection.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Happened {
+    pub head: Head,
+    pub kind: u32,
+    pub status: i32,
+    pub flags: u32,
+    pub token: u64,
+    pub delivery: u64,
+    pub address: View,
+    pub bytes: View,
+}
+
+pub const WRITE: u32 = 1;
+pub const LOG_IN: u32 = 2;
+pub const PUBLISH: u32 = 3;
+pub const SUBSCRIBE: u32 = 4;
+pub const UNSUBSCRIBE: u32 = 5;
+pub const SETTLE: u32 = 6;
+pub const CLOSE: u32 = 7;
+pub const DURABLE: u32 = 1;
+pub const SETTLES: u32 = 1;
+pub const ACCEPTED: u32 = 0;
+pub const RETURNED: u32 = 1;
+pub const REJECTED: u32 = 2;
+
+/// What a plugin wishes on a connection.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    pub head: Head,
+    pub kind: u32,
+    pub flags: u32,
+    pub token: u64,
+    pub address: View,
+    pub bytes: View,
+}
+
+/// Takes wishes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Wishes {
+    pub context: *mut c_void,
+    pub wish: Option<unsafe extern "C" fn(*mut c_void, *const Wish) -> i32>,
+}
+
+pub type Open = unsafe extern "C" fn(*mut c_void, View, *mut *mut c_void, *const Sink) -> i32;
+pub type Turn =
+    unsafe extern "C" fn(*mut c_void, *const Happened, usize, *const Wishes, *const Sink) -> i32;
+
+/// A protocol.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Protocol {
+    pub head: Head,
+    pub name: View,
+    pub open: Option<Open>,
+    pub turn: Option<Turn>,
+    pub close: Option<Free>,
+}
+
+// SAFETY: its functions may be called from any thread, by the contract, and its name is a constant.
+unsafe impl Sync for Protocol {}
+
 pub type Start = unsafe extern "C" fn(View, *mut *mut c_void, *const Sink) -> i32;
 
 /// What the entry fills.
@@ -210,6 +286,7 @@ pub struct Plugin {
     pub version: View,
     pub start: Option<Start>,
     pub exchange_kind: *const ExchangeKind,
+    pub protocol: *const Protocol,
 }
 
 /// The one function that is exported.
@@ -235,6 +312,12 @@ unsafe impl Growing for Routing {}
 unsafe impl Growing for ExchangeKind {}
 // SAFETY: the same.
 unsafe impl Growing for Plugin {}
+// SAFETY: the same.
+unsafe impl Growing for Happened {}
+// SAFETY: the same.
+unsafe impl Growing for Wish {}
+// SAFETY: the same.
+unsafe impl Growing for Protocol {}
 
 /// A copy of a struct of the other side, as far as both know it; what it does not have is zero. None: there is none.
 ///

@@ -3,6 +3,7 @@
 
 use crate::abi::{self, Head, Host, Sink, View};
 use crate::exchange::{Binding, Exchange, ExchangeKind, ExchangeSpec, Routing, Table};
+use crate::protocol::{Connection, Happened, Protocol, Wishes};
 use crate::{Start, values};
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -52,6 +53,7 @@ pub fn plugin<S: Start>(name: &'static str, version: &'static str) -> abi::Plugi
         version: View::of(version.as_bytes()),
         start: Some(start::<S>),
         exchange_kind: std::ptr::null(),
+        protocol: std::ptr::null(),
     }
 }
 
@@ -235,6 +237,55 @@ unsafe extern "C" fn route<T: Table>(
         if let Some(abi::Choice { context, choose: Some(choose) }) = choice {
             // SAFETY: the same.
             chosen.into_iter().for_each(|place| unsafe { choose(*context, place) });
+        }
+        Ok(())
+    })
+}
+
+/// The table of a protocol.
+pub const fn protocol<P: Protocol>() -> abi::Protocol {
+    abi::Protocol {
+        head: Head::of::<abi::Protocol>(),
+        name: View::of(P::NAME.as_bytes()),
+        open: Some(open::<P>),
+        turn: Some(turn::<P::Connection>),
+        close: Some(free::<P::Connection>),
+    }
+}
+
+unsafe extern "C" fn open<P: Protocol>(
+    state: *mut c_void,
+    peer: View,
+    connection: *mut *mut c_void,
+    error: *const Sink,
+) -> i32 {
+    guard(error, || {
+        // SAFETY: as the contract says of `open`.
+        let (protocol, peer) = unsafe { (object::<P>(state)?, values::text(peer)) };
+        // SAFETY: the same.
+        unsafe { give(protocol.open(peer)?, connection) }
+    })
+}
+
+unsafe extern "C" fn turn<C: Connection>(
+    connection: *mut c_void,
+    happened: *const abi::Happened,
+    count: usize,
+    wishes: *const abi::Wishes,
+    error: *const Sink,
+) -> i32 {
+    guard(error, || {
+        // SAFETY: as the contract says of `turn`: a connection has one turn at a time.
+        let (connection, all, wishes) = unsafe {
+            let connection = connection.cast::<C>().as_mut().ok_or_else(nothing)?;
+            (connection, abi::read_all(happened, count), wishes.as_ref().ok_or_else(nothing)?)
+        };
+        let mut wishes = Wishes::new(*wishes);
+        for one in &all {
+            // SAFETY: the same.
+            if let Some(happened) = unsafe { Happened::of(one) } {
+                connection.turn(happened, &mut wishes)?;
+            }
         }
         Ok(())
     })

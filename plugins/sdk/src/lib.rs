@@ -16,10 +16,12 @@ pub mod abi;
 mod exchange;
 #[doc(hidden)]
 pub mod glue;
+mod protocol;
 mod values;
 
 pub use exchange::{Binding, Exchange, ExchangeKind, ExchangeSpec, Routing, Table};
 pub use glue::{Level, log};
+pub use protocol::{Connection, Happened, Protocol, Settled, Wishes};
 pub use values::{Argument, Value, argument};
 
 /// How a plugin begins.
@@ -29,13 +31,20 @@ pub trait Start: Sized + Send + Sync + 'static {
     fn start(with: &str) -> Result<Self, String>;
 }
 
-/// Makes a library that the broker loads: `export!(exchange: MyKind);`. Its name and version are the package's.
+/// Makes a library that the broker loads: `export!(exchange: MyKind);` or `export!(protocol: MyProtocol);`. Its name
+/// and version are the package's.
 #[macro_export]
 macro_rules! export {
     (exchange: $kind:ty) => {
+        $crate::export!(@ $kind, KIND_EXCHANGE, exchange_kind, ExchangeKind);
+    };
+    (protocol: $kind:ty) => {
+        $crate::export!(@ $kind, KIND_PROTOCOL, protocol, Protocol);
+    };
+    (@ $kind:ty, $bit:ident, $field:ident, $table:ident) => {
         #[unsafe(no_mangle)]
         pub static CROSSDOCK_PLUGIN_ABI: $crate::abi::PluginAbi =
-            $crate::glue::mark($crate::abi::KIND_EXCHANGE);
+            $crate::glue::mark($crate::abi::$bit);
 
         /// # Safety
         /// Called by the broker only.
@@ -44,10 +53,13 @@ macro_rules! export {
             host: *const $crate::abi::Host,
             out: *mut $crate::abi::Plugin,
         ) -> i32 {
-            static KIND: $crate::abi::ExchangeKind = $crate::glue::exchange_kind::<$kind>();
+            static TABLE: $crate::abi::$table = $crate::glue::$field::<$kind>();
             let plugin = $crate::abi::Plugin {
-                exchange_kind: &raw const KIND,
-                ..$crate::glue::plugin::<$kind>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+                $field: &raw const TABLE,
+                ..$crate::glue::plugin::<$kind>(
+                    env!("CARGO_PKG_NAME"),
+                    env!("CARGO_PKG_VERSION"),
+                )
             };
             // SAFETY: the broker's promise.
             unsafe { $crate::glue::enter(host, out, plugin) }

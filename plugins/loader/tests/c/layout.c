@@ -30,8 +30,18 @@ int main(void) {
     SIZE(ExchangeKind);
     FIELD(ExchangeKind, check);
     FIELD(ExchangeKind, route);
+    SIZE(Happened);
+    FIELD(Happened, token);
+    FIELD(Happened, bytes);
+    SIZE(Wish);
+    FIELD(Wish, token);
+    FIELD(Wish, bytes);
+    SIZE(Wishes);
+    SIZE(Protocol);
+    FIELD(Protocol, close);
     SIZE(Plugin);
     FIELD(Plugin, start);
     FIELD(Plugin, exchange_kind);
+    FIELD(Plugin, protocol);
     return 0;
 }

@@ -39,9 +39,19 @@ fn the_header_and_rust_have_the_same_structs() {
         ("ExchangeKind", size_of::<ExchangeKind>()),
         ("ExchangeKind.check", offset_of!(ExchangeKind, check)),
         ("ExchangeKind.route", offset_of!(ExchangeKind, route)),
+        ("Happened", size_of::<Happened>()),
+        ("Happened.token", offset_of!(Happened, token)),
+        ("Happened.bytes", offset_of!(Happened, bytes)),
+        ("Wish", size_of::<Wish>()),
+        ("Wish.token", offset_of!(Wish, token)),
+        ("Wish.bytes", offset_of!(Wish, bytes)),
+        ("Wishes", size_of::<Wishes>()),
+        ("Protocol", size_of::<Protocol>()),
+        ("Protocol.close", offset_of!(Protocol, close)),
         ("Plugin", size_of::<Plugin>()),
         ("Plugin.start", offset_of!(Plugin, start)),
         ("Plugin.exchange_kind", offset_of!(Plugin, exchange_kind)),
+        ("Plugin.protocol", offset_of!(Plugin, protocol)),
     ];
     let rust: String = rust.iter().map(|(name, at)| format!("{name} {at}\n")).collect();
     assert_eq!(printed, rust);

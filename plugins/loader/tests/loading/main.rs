@@ -3,6 +3,7 @@
 mod good;
 mod hostile;
 mod layout;
+mod speaking;
 
 use crossdock_core::exchange::{Binding, Hit, Matcher, Target};
 use crossdock_core::{Error, ExchangeSpec, Fields, Kind, LogId, Value};

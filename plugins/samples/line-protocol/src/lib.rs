@@ -1,0 +1,297 @@
+//! A protocol of lines over TCP, as one writes with `nc`. Each line of the client has one answer, in order: `OK`, or
+//! `ERR` and why. Messages come in between.
+//!
+//! ```text
+//! LOGIN user password      first; without user and password: somebody without a name
+//! PUB ADDRESS text         OK when it is stored; ADDRESS is topic:a/b, queue:NAME or exchange:NAME/KEY
+//! SUB ADDRESS              topic:PATTERN or queue:NAME; messages come as MSG ADDRESS text
+//! GET ADDRESS              the same, as MSG NUMBER ADDRESS text, until ACK NUMBER or NACK NUMBER
+//! END ADDRESS              ends SUB and GET
+//! ACK NUMBER, NACK NUMBER  done; or back to its place
+//! QUIT                     OK, and the connection ends
+//! ```
+//!
+//! A body with line ends in it is shown with `\n`, `\r` and `\\` instead, and PUB reads those.
+
+use crossdock_plugin::{Connection, Happened, Protocol, Settled, Start, Wishes};
+use std::collections::{HashMap, VecDeque};
+
+/// Bytes of one line at most.
+const LINE_MAX: usize = 1 << 20;
+
+/// The protocol.
+pub struct Lines;
+
+impl Start for Lines {
+    fn start(with: &str) -> Result<Self, String> {
+        match with {
+            "{}" => Ok(Lines),
+            _ => Err("takes no settings: 'with' has to be empty".to_owned()),
+        }
+    }
+}
+
+impl Protocol for Lines {
+    const NAME: &'static str = "lines";
+    type Connection = Talk;
+
+    fn open(&self, _peer: &str) -> Result<Talk, String> {
+        Ok(Talk::default())
+    }
+}
+
+#[derive(Default, PartialEq, Eq, Clone, Copy)]
+enum Login {
+    #[default]
+    Awaited,
+    /// It is being judged: lines behind it wait.
+    Asked,
+    Done,
+}
+
+/// The answer to a line.
+enum Answer {
+    Ready(String),
+    /// Of the broker, under that token.
+    Pending(u64),
+    /// The last one.
+    Last,
+}
+
+/// One connection.
+#[derive(Default)]
+pub struct Talk {
+    login: Login,
+    /// What came and is no whole line yet, or waits for the login.
+    input: Vec<u8>,
+    answers: VecDeque<Answer>,
+    tokens: u64,
+    /// Subscriptions by address: the token, and whether numbers are shown.
+    subscriptions: HashMap<String, (u64, bool)>,
+    has_quit: bool,
+}
+
+impl Connection for Talk {
+    fn turn(&mut self, happened: Happened<'_>, wishes: &mut Wishes) -> Result<(), String> {
+        match happened {
+            Happened::Bytes(bytes) => self.input.extend_from_slice(bytes),
+            Happened::LoggedIn(result) => {
+                self.login = if result.is_ok() { Login::Done } else { Login::Awaited };
+                self.answers.push_back(Answer::Ready(said(result)));
+                self.answer(wishes);
+                if let Err(why) = result {
+                    return Err(why.to_owned());
+                }
+            }
+            Happened::Published(token, result) => self.judged(token, result, wishes),
+            Happened::Subscribed(token, result) => {
+                if result.is_err() {
+                    self.subscriptions.retain(|_, (known, _)| *known != token);
+                }
+                self.judged(token, result, wishes);
+            }
+            Happened::Unsubscribed(token, why) => {
+                let gone = self.subscriptions.iter().find(|(_, (known, _))| *known == token);
+                if let Some(address) = gone.map(|(address, _)| address.clone()) {
+                    self.subscriptions.remove(&address);
+                    wishes.write(format!("ENDED {address} {why}\n").as_bytes());
+                }
+            }
+            Happened::Delivered { subscription, delivery, address, body, .. } => {
+                let numbered = self.subscriptions.values().any(|it| *it == (subscription, true));
+                let mut line = b"MSG ".to_vec();
+                if numbered {
+                    line.extend_from_slice(format!("{delivery} ").as_bytes());
+                }
+                line.extend_from_slice(address.as_bytes());
+                line.push(b' ');
+                escape(body, &mut line);
+                line.push(b'\n');
+                wishes.write(&line);
+            }
+            Happened::Ending(why) => wishes.write(format!("BYE {why}\n").as_bytes()),
+        }
+        self.lines(wishes)
+    }
+}
+
+fn said(result: Result<(), &str>) -> String {
+    match result {
+        Ok(()) => "OK\n".to_owned(),
+        Err(why) => format!("ERR {}\n", why.replace(['\n', '\r'], " ")),
+    }
+}
+
+impl Talk {
+    /// Acts on the whole lines that came.
+    fn lines(&mut self, wishes: &mut Wishes) -> Result<(), String> {
+        while self.login != Login::Asked && !self.has_quit {
+            let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
+                return match self.input.len() > LINE_MAX {
+                    true => Err(format!("a line is longer than {LINE_MAX} bytes")),
+                    false => Ok(()),
+                };
+            };
+            let line: Vec<u8> = self.input.drain(..=end).collect();
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if !line.is_empty() {
+                self.line(line, wishes);
+                self.answer(wishes);
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8], wishes: &mut Wishes) {
+        let (word, rest) = split(line);
+        let answer = match (word, self.login) {
+            (b"QUIT", _) => {
+                self.has_quit = true;
+                Ok(Answer::Last)
+            }
+            (b"LOGIN", Login::Awaited) => {
+                let (user, password) = split(rest);
+                self.login = Login::Asked;
+                wishes.log_in(&String::from_utf8_lossy(user), password);
+                return;
+            }
+            (_, Login::Awaited | Login::Asked) => Err("LOGIN comes first".to_owned()),
+            (b"LOGIN", Login::Done) => Err("there was a LOGIN already".to_owned()),
+            (b"PUB", Login::Done) => {
+                let (address, text) = split(rest);
+                let (token, body) = (self.token(), unescape(text));
+                wishes.publish(token, &String::from_utf8_lossy(address), &body, true);
+                Ok(Answer::Pending(token))
+            }
+            (b"SUB", Login::Done) => self.subscribe(rest, false, wishes),
+            (b"GET", Login::Done) => self.subscribe(rest, true, wishes),
+            (b"END", Login::Done) => {
+                let address = String::from_utf8_lossy(rest).into_owned();
+                match self.subscriptions.remove(&address) {
+                    Some((token, _)) => {
+                        wishes.unsubscribe(token);
+                        Ok(Answer::Ready("OK\n".to_owned()))
+                    }
+                    None => Err(format!("there is no subscription to {address}")),
+                }
+            }
+            (b"ACK", Login::Done) => settle(rest, Settled::Accepted, wishes),
+            (b"NACK", Login::Done) => settle(rest, Settled::Returned, wishes),
+            (other, Login::Done) => Err(format!("'{}' is no word", String::from_utf8_lossy(other))),
+        };
+        let answer = answer.unwrap_or_else(|why| Answer::Ready(said(Err(&why))));
+        self.answers.push_back(answer);
+    }
+
+    fn token(&mut self) -> u64 {
+        self.tokens += 1;
+        self.tokens
+    }
+
+    fn subscribe(
+        &mut self,
+        address: &[u8],
+        numbered: bool,
+        wishes: &mut Wishes,
+    ) -> Result<Answer, String> {
+        let address = String::from_utf8_lossy(address).into_owned();
+        if self.subscriptions.contains_key(&address) {
+            return Err(format!("there is a subscription to {address} already"));
+        }
+        let token = self.token();
+        wishes.subscribe(token, &address, numbered);
+        self.subscriptions.insert(address, (token, numbered));
+        Ok(Answer::Pending(token))
+    }
+
+    /// The broker's answer has come.
+    fn judged(&mut self, token: u64, result: Result<(), &str>, wishes: &mut Wishes) {
+        let mut waiting = self.answers.iter_mut();
+        if let Some(answer) = waiting.find(|it| matches!(it, Answer::Pending(is) if *is == token)) {
+            *answer = Answer::Ready(said(result));
+        }
+        self.answer(wishes);
+    }
+
+    /// Answers that are ready and have none in front of them that is not.
+    fn answer(&mut self, wishes: &mut Wishes) {
+        while let Some(next) = self.answers.front() {
+            match next {
+                Answer::Pending(_) => return,
+                Answer::Ready(text) => wishes.write(text.as_bytes()),
+                Answer::Last => {
+                    wishes.write(b"OK\n");
+                    wishes.close();
+                }
+            }
+            self.answers.pop_front();
+        }
+    }
+}
+
+fn settle(number: &[u8], how: Settled, wishes: &mut Wishes) -> Result<Answer, String> {
+    let text = String::from_utf8_lossy(number);
+    let number = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+    wishes.settle(number, how);
+    Ok(Answer::Ready("OK\n".to_owned()))
+}
+
+/// The first word of a line, and what is behind it.
+fn split(line: &[u8]) -> (&[u8], &[u8]) {
+    let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+    let (word, rest) = line.split_at(end);
+    (word, rest.strip_prefix(b" ").unwrap_or(rest))
+}
+
+fn escape(body: &[u8], line: &mut Vec<u8>) {
+    for byte in body {
+        match byte {
+            b'\n' => line.extend_from_slice(b"\\n"),
+            b'\r' => line.extend_from_slice(b"\\r"),
+            b'\\' => line.extend_from_slice(b"\\\\"),
+            other => line.push(*other),
+        }
+    }
+}
+
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match (byte, byte == &b'\\') {
+            (other, false) => body.push(*other),
+            (_, true) => match bytes.next() {
+                Some(b'n') => body.push(b'\n'),
+                Some(b'r') => body.push(b'\r'),
+                Some(other) => body.push(*other),
+                None => body.push(b'\\'),
+            },
+        }
+    }
+    body
+}
+
+crossdock_plugin::export!(protocol: Lines);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_survive_a_line() {
+        for body in [&b"plain"[..], b"two\nlines\r\n", b"back\\slash \\n", b"", b"\\"] {
+            let mut line = Vec::new();
+            escape(body, &mut line);
+            assert!(!line.contains(&b'\n'));
+            assert_eq!(unescape(&line), body);
+        }
+    }
+
+    #[test]
+    fn words_are_split_once() {
+        assert_eq!(split(b"PUB topic:a b c"), (&b"PUB"[..], &b"topic:a b c"[..]));
+        assert_eq!(split(b"QUIT"), (&b"QUIT"[..], &b""[..]));
+        assert_eq!(split(b"PUB  x"), (&b"PUB"[..], &b" x"[..]));
+    }
+}
