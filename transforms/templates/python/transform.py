@@ -7,6 +7,9 @@ from wit_world.imports.types import Decision_Replace, Patch, Value_Text
 
 CHUNK = 1 << 20
 
+# The route's `with`. It stands here because each call has a WitWorld of its own.
+options = {}
+
 
 def reshape(body: bytes, options: dict) -> bytes:
     """A JSON object with its keys in upper case, and what the route's `with` adds."""
@@ -28,20 +31,17 @@ def body_of(message) -> bytes:
 class WitWorld:
     """The names are those of the contract, wit/crossdock-transform.wit."""
 
-    def __init__(self):
-        self.options = {}
-
     def init(self, config: str) -> None:
-        options = json.loads(config)
-        unknown = options.keys() - {"add"}
+        given = json.loads(config)
+        unknown = given.keys() - {"add"}
         if unknown:
             raise Err(f"there is no option {sorted(unknown)[0]}; the only one is add")
-        self.options = options
+        options.update(given)
 
     def handle(self, m):
         try:
-            body = reshape(body_of(m), self.options)
-        except ValueError as error:
+            body = reshape(body_of(m), options)
+        except (ValueError, KeyError, TypeError) as error:
             # The message's fault: it is not tried again, and goes where the route's on_error says.
             raise Err(str(error))
         header = ("reshaped-by", Value_Text("NAME"))
