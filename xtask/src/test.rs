@@ -23,6 +23,9 @@ pub fn test(full: bool) -> Result<ExitCode> {
         black_box(&mut report, full);
         if full {
             planted_fault(&mut report);
+            // They install their compilers, and take a minute each.
+            let mut templates = black_box_tests(&["--ignored", "a_new_module_in_"]);
+            report.step("modules in JavaScript and Python from their templates", &mut templates);
         }
         packages(&mut report, full);
         instructions(&mut report);

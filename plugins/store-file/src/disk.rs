@@ -102,7 +102,7 @@ pub fn cure(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::IsADirectory => "; a folder is in the place of a file: move it away",
         io::ErrorKind::NotFound => "",
-        _ => "; check what is there, and the disk: the kernel's log may say more",
+        _ => "; see what stands at that path, and whether the kernel's log has errors of the disk",
     }
 }
 

@@ -19,8 +19,8 @@
 //!
 //! Invariants: an append resolves `Ok` only after its bytes were synced; after a failed write or sync nothing is
 //! written or acknowledged any more; damage is reported at its position and never cut away, except behind the last
-//! entry that is known to have been synced, where it cannot be told from an unfinished write: what is cut there is
-//! copied first.
+//! entry whose sync the manifest notes. Damage there looks like an unfinished write; the bytes that a start cuts off
+//! are copied to quarantine/ first.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -486,8 +486,9 @@ impl Session {
         taken
     }
 
-    /// A message that the plugin of an exchange could not route goes to the dead-letter address, as its publisher
-    /// cannot be told no: its index in the turn, if somebody takes it there. `number`: of its confirm, if it wants one.
+    /// Sends a message that an exchange's plugin could not route to the dead-letter address, as its publisher
+    /// expects no answer. Returns its index in the turn; none: no queue is bound there. `number`: of its confirm,
+    /// if it wants one.
     #[cold]
     fn keep_dead(
         &mut self,

@@ -279,7 +279,7 @@ mod tests {
         all.refused("late", None);
         (1..4).for_each(|port| all.refused("late", Some(&format!("10.0.0.1:{port}"))));
         assert_eq!(all.refusals(), [("full", 0), ("late", 3)]);
-        let at = (&"amqp".into(), "p");
+        let at = (&"listener".into(), "p");
         Unfinished::ALL.into_iter().for_each(|why| all.unfinished(at, why, None));
         all.unfinished(at, Unfinished::TooSlow, Some("10.0.0.1:4"));
         let counts: Vec<_> = all.unfinished_logins().iter().map(|o| (o.why, o.count)).collect();

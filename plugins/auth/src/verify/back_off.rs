@@ -60,7 +60,7 @@ struct Failures {
     refused_until: Instant,
     /// When all looks of the source at what was right lately are there again; none: it has had none.
     looked: Option<Instant>,
-    /// The name that was tried, while it has to wait or had to before: operators are told.
+    /// The name that was tried, for the operator's status: while its next login has to wait, or had to before.
     name: Option<Name>,
 }
 

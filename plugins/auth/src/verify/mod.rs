@@ -10,9 +10,9 @@
 //! ```
 //!
 //! Always: a refusal does not tell a wrong password from an unknown user or from back-off, by its text or its time.
-//! Everything that is kept is bounded, and under the process's key: no password, and no name but of those who have to
-//! wait, which operators are told. A login that nobody waits
-//! for any more is not verified. A guess counts, even if whoever made it does not wait for the answer.
+//! Everything that is kept is bounded, and under the process's key: no password, and no name but of users whose next
+//! login has to wait, for the operator's status. A login whose connection has ended is not verified. A guess counts,
+//! even if whoever made it does not wait for the answer.
 
 mod aging;
 mod back_off;
