@@ -187,7 +187,8 @@ impl Outline {
                     | "connections_per_address"
                     | "connects_per_second"
                     | "connects_per_second_total"
-                    | "denied_publish" => true,
+                    | "denied_publish"
+                    | "announce" => true,
                     // To speak TLS or not is the socket's.
                     field => field.starts_with("tls_") && has_tls(self) == has_tls(new),
                 }

@@ -70,11 +70,12 @@ impl Declarations {
             }
             check_arguments(&queue.arguments, &QueueSpec::ARGUMENTS, (&key, loaded), mistakes);
             let before = mistakes.len();
-            check_queue_arguments(&queue.arguments, (&key, loaded), mistakes);
+            check_queue_arguments((&plain, &queue.arguments), (&key, loaded), mistakes);
             match plain.with_arguments(values(&queue.arguments)) {
                 Ok(spec) => self.queues.push((key, spec)),
                 Err(error) if mistakes.len() == before => {
-                    mistakes.push(loaded.mistake(format!("{key}.arguments"), error.detail()));
+                    let (name, why) = error.argument();
+                    mistakes.push(loaded.mistake(format!("{key}.arguments.{name}"), why));
                 }
                 Err(_) => {}
             }
@@ -299,8 +300,7 @@ fn other_exchange(known: &ExchangeSpec, spec: &ExchangeSpec) -> Option<String> {
 
 fn other_queue(known: &QueueSpec, spec: &QueueSpec) -> Option<String> {
     let setting = known.differs(spec)?;
-    let (there, here) = (known.show(setting), spec.show(setting));
-    Some(format!("{EXISTS}: {setting} there is {there}, and here {here}"))
+    Some(format!("{EXISTS}: {setting}: {}", known.contrast(spec, setting)))
 }
 
 /// A setting of an exchange as mistakes show it.
@@ -310,11 +310,8 @@ fn show(spec: &ExchangeSpec, setting: &str) -> String {
         "durable" => spec.durable.to_string(),
         "auto_delete" => spec.auto_delete.to_string(),
         "internal" => spec.internal.to_string(),
-        _ => match spec.alternate() {
-            Some(name) => format!("{{ alternate-exchange = '{name}' }}"),
-            None if spec.arguments.is_empty() => "{}".to_owned(),
-            None => format!("a table of {}", spec.arguments.len()),
-        },
+        "alternate-exchange" => spec.alternate().map_or("none".into(), |name| format!("'{name}'")),
+        _ => format!("a table of {}", spec.arguments.len()),
     }
 }
 
@@ -337,20 +334,17 @@ fn check_arguments(
 
 /// Each argument of a queue, as the broker reads it; it would say the first thing that is wrong only.
 fn check_queue_arguments(
-    arguments: &BTreeMap<String, Argument>,
+    (plain, arguments): (&QueueSpec, &BTreeMap<String, Argument>),
     (key, loaded): (&str, &Loaded),
     mistakes: &mut Vec<Mistake>,
 ) {
-    // A key makes sense beside its exchange only.
-    const EXCHANGE: &str = "x-dead-letter-exchange";
+    // A key makes sense beside its exchange only, and the others for a type of queue.
+    const BESIDE: [&str; 2] = ["x-dead-letter-exchange", "x-queue-type"];
     for name in QueueSpec::ARGUMENTS {
-        let alone = arguments.iter().filter(|(is, _)| *is == name || *is == EXCHANGE);
+        let alone = arguments.iter().filter(|(is, _)| *is == name || BESIDE.contains(&is.as_str()));
         let alone = alone.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let about = format!("invalid arg '{name}': ");
-        let read = QueueSpec::default().with_arguments(values(&alone));
-        if let Some(reason) =
-            read.err().and_then(|e| e.detail().strip_prefix(&about).map(str::to_owned))
-        {
+        let read = plain.clone().with_arguments(values(&alone));
+        if let Some((_, reason)) = read.err().map(|bad| bad.argument()).filter(|it| it.0 == name) {
             mistakes.push(loaded.mistake(format!("{key}.arguments.{name}"), reason));
         }
     }
@@ -442,9 +436,9 @@ mod tests {
         );
         let begins = [
             "2:1 queue[0].name: queue name 'mqtt/device' begins with 'mqtt/': such a queue comes with",
-            "4:1 queue[1].name: queue name 'amq.q' begins with the reserved prefix 'amq.'",
+            "4:1 queue[1].name: queue name 'amq.q' contains reserved prefix 'amq.*'",
             "6:1 queue[2].name: queues named route/",
-            "8:1 exchange[0].name: exchange name 'amq.x' begins with the reserved prefix 'amq.'",
+            "8:1 exchange[0].name: exchange name 'amq.x' contains reserved prefix 'amq.*'",
         ];
         let is_all = found.len() == begins.len()
             && found.iter().zip(begins).all(|(found, begin)| found.starts_with(begin));
@@ -459,10 +453,10 @@ mod tests {
              [[queue]]\nname = \"b\"\narguments = { x-dead-letter-routing-key = \"k\" }\n",
         );
         let expected = [
-            "4:1 queue[0].arguments.x-max-length: not a whole number of 0 or more",
-            "5:1 queue[0].arguments.x-overflow: unknown policy",
-            "6:1 queue[0].arguments.x-dead-letter-exchange: not a string",
-            "9:15 queue[1].arguments.x-dead-letter-routing-key: without an exchange",
+            "4:1 queue[0].arguments.x-max-length: expected integer, got longstr",
+            "5:1 queue[0].arguments.x-overflow: unknown overflow policy 'spill'",
+            "6:1 queue[0].arguments.x-dead-letter-exchange: expected longstr, got long",
+            "9:15 queue[1].arguments.x-dead-letter-routing-key: there is no x-dead-letter-exchange",
         ];
         assert_eq!(found, expected);
     }

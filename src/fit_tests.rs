@@ -56,10 +56,10 @@ fn names_that_are_the_brokers_cannot_be_declared() {
         found,
         [
             "2:1 queue[0].name: queues named route/… are the broker's own, for what waits for routes",
-            "4:1 queue[1].name: queue name 'amq.q' begins with the reserved prefix 'amq.'",
-            "6:1 exchange[0].name: exchange name 'amq.e' begins with the reserved prefix 'amq.'",
+            "4:1 queue[1].name: queue name 'amq.q' contains reserved prefix 'amq.*'",
+            "6:1 exchange[0].name: exchange name 'amq.e' contains reserved prefix 'amq.*'",
             "9:1 exchange[1].name: the broker declares 'amq.topic' itself, with type = 'topic'",
-            "12:1 exchange[2].name: the broker declares 'amq.direct' itself, with arguments = {}",
+            "12:1 exchange[2].name: the broker declares 'amq.direct' itself, with alternate-exchange = none",
         ]
     );
 }

@@ -1,7 +1,7 @@
 //! The parts of this program: one line for each protocol, the store, the authenticator. A new protocol or store is a
 //! dependency in Cargo.toml and a line here.
 
-use crate::config::{self, DeniedPublish, Limits, Loaded, Mistake, Size, Span};
+use crate::config::{self, Announce, DeniedPublish, Limits, Loaded, Mistake, Size, Span};
 use crate::machine;
 use crate::plugins::Plugins;
 use crossdock_amqp091::{Amqp091, Options as AmqpOptions};
@@ -38,10 +38,14 @@ impl Protocols {
     pub fn new(loaded: &Loaded, plugins: &Plugins) -> Self {
         let limits = &loaded.config.limits;
         let listeners = loaded.config.listeners.iter();
-        let strict = listeners.filter(|(_, it)| it.denied_publish == DeniedPublish::Close);
-        let strict: Vec<Name> = strict.map(|(name, _)| name.as_str().into()).collect();
+        let those = |meant: fn(&config::Listener) -> bool| -> Vec<Name> {
+            let those = listeners.clone().filter(|(_, it)| meant(it));
+            those.map(|(name, _)| name.as_str().into()).collect()
+        };
+        let strict = those(|it| it.denied_publish == DeniedPublish::Close);
         let (mut amqp, mut mqtt, mut stomp) = (amqp(limits), mqtt(limits), stomp(limits));
         amqp.strict_listeners = strict.clone();
+        amqp.own_name_listeners = those(|it| it.announce == Announce::Crossdock);
         mqtt.strict_listeners = strict.clone();
         stomp.strict_listeners = strict;
         Self {

@@ -60,7 +60,7 @@ pub use broker::{
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, ForeignKind, Kind, LogId, SessionId, Tags, filter};
-pub use log::{Life, Limits, Offset, Overflow, QueueSpec};
+pub use log::{BadDeclare, Life, Limits, Offset, Overflow, QueueKind, QueueSpec};
 pub use message::{
     Address, BodyKind, Death, Fields, Filter, Format, FormatId, Formats, Id, Journey, Key, Message,
     Meta, Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,

@@ -87,6 +87,7 @@ fn rules(dice: &mut Dice) -> Rules {
         ttl_ms: dice.chance(25).then(|| 5 + dice.roll(40)),
         max_priority: dice.chance(30).then(|| 1 + dice.roll(9) as u8),
         delivery_limit: dice.chance(30).then(|| dice.roll(4) as u16),
+        has_own_limit: dice.chance(50),
         single_active: dice.chance(15),
         durable: true,
         keeps_seen: false,
@@ -213,6 +214,8 @@ impl World {
         let credit = self.dice.roll(4) as u32;
         let pool = self.dice.chance(50).then(|| self.dice.roll(2) as usize);
         let mut attached = Attached::new(handle, ConsumerId(handle.0), Credit::messages(credit));
+        // What is offered once although it is due is tested on the broker.
+        attached.is_strict = true;
         attached.priority = self.dice.roll(3) as i16;
         attached.pools.extend(pool.map(|p| self.pools[p].0.clone()));
         self.sub.consumers.attach(attached);
@@ -235,12 +238,13 @@ impl World {
         }
         self.consumers.remove(at);
         let unseen: Vec<u64> = theirs.iter().copied().filter(|_| self.dice.chance(40)).collect();
+        let seen = if self.dice.chance(50) { Outcome::Failed } else { Outcome::Left };
         for offset in &theirs {
-            let outcome = if unseen.contains(offset) { Outcome::Released } else { Outcome::Failed };
-            self.expect(*offset, &outcome);
+            let outcome = if unseen.contains(offset) { &Outcome::Released } else { &seen };
+            self.expect(*offset, outcome);
         }
         let unseen: Vec<Offset> = unseen.into_iter().map(Offset).collect();
-        self.sub.leave_all(handle, &unseen, &mut self.effects);
+        self.sub.leave_all(handle, &unseen, &seen, &mut self.effects);
     }
 
     fn in_flight(&self, handle: Handle) -> Vec<u64> {
@@ -253,9 +257,10 @@ impl World {
         let handle = self.consumers[at].handle;
         let mut offsets = self.in_flight(handle);
         offsets.retain(|_| self.dice.chance(60));
-        let outcome = match self.dice.roll(6) {
+        let outcome = match self.dice.roll(7) {
             0 => Outcome::Released,
             1 => Outcome::Failed,
+            6 => Outcome::GivenBack,
             2 => Outcome::Rejected { reason: None },
             _ => Outcome::Accepted,
         };
@@ -276,12 +281,13 @@ impl World {
 
     /// The model's side of an outcome.
     fn expect(&mut self, offset: u64, outcome: &Outcome) {
-        let limit = self.sub.rules.delivery_limit;
+        let (limit, counts) = (self.sub.rules.delivery_limit, self.sub.rules.has_own_limit);
         let known = self.records.get_mut(&offset).expect("in flight");
         let goes = match outcome {
             Outcome::Accepted | Outcome::Rejected { .. } => true,
-            Outcome::Released | Outcome::Removed(_) => false,
-            Outcome::Failed => {
+            Outcome::Released | Outcome::Removed(_) | Outcome::Left => false,
+            Outcome::GivenBack if !counts => false,
+            Outcome::Failed | Outcome::GivenBack => {
                 known.attempts += 1;
                 limit.is_some_and(|limit| known.attempts > limit)
             }
@@ -465,14 +471,14 @@ impl World {
         let got = self.sub.get(handle, Timestamp(self.now), &mut self.effects);
         if !got {
             assert!(want.is_none() || !self.effects.load.is_empty() || self.sub.is_loading());
-            self.sub.leave_all(handle, &[], &mut self.effects);
+            self.sub.leave_all(handle, &[], &Outcome::Failed, &mut self.effects);
             return;
         }
         let (_, delivery) = self.effects.deliveries.pop().expect("delivered");
         assert_eq!(Some(delivery.offset.0), want, "seed {}", self.seed);
         self.records.get_mut(&delivery.offset.0).expect("known").is = Is::InFlight(handle.0);
         self.expect(delivery.offset.0, &Outcome::Released);
-        self.sub.leave_all(handle, &[delivery.offset], &mut self.effects);
+        self.sub.leave_all(handle, &[delivery.offset], &Outcome::Failed, &mut self.effects);
     }
 
     fn dispatch(&mut self) {

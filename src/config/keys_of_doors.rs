@@ -50,6 +50,14 @@ pub const LISTENER: &[Key] = &[
          Not set: `drop`.",
     ),
     key(
+        "announce",
+        Form::Word(&["rabbitmq", "crossdock"]),
+        "As what AMQP clients see the broker in its server properties. `rabbitmq`: product `RabbitMQ` and the \
+         version whose dialect is spoken, 4.1.0, because clients choose their behaviour by it; ours \
+         stands beside it, in `platform` and `crossdock`. `crossdock`: product and version are ours. \
+         Not set: `rabbitmq`.",
+    ),
+    key(
         "transport",
         Form::Word(&["tcp", "ws"]),
         "`ws`: the protocols are spoken inside WebSocket, at the paths `/`, `/ws`, `/mqtt` and \

@@ -73,6 +73,8 @@ pub struct Listener {
     #[serde(default)]
     pub denied_publish: DeniedPublish,
     #[serde(default)]
+    pub announce: Announce,
+    #[serde(default)]
     pub transport: Transport,
     pub origins: Option<Vec<String>>,
     #[serde(default)]
@@ -107,6 +109,16 @@ impl Binds {
             Binds::Several(addresses) => addresses,
         }
     }
+}
+
+/// As what AMQP clients see the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Announce {
+    /// As that whose dialect it speaks.
+    #[default]
+    RabbitMq,
+    Crossdock,
 }
 
 /// What becomes of a publish that is not allowed and cannot be answered.

@@ -22,8 +22,8 @@ mod units;
 
 pub use layers::choose_file;
 pub use meant::{
-    Argument, Binds, CertificateUser, ClientCertificate, Config, DeniedPublish, Limits, Listener,
-    LogFormat, Metrics, TokenRights, Transport, User, values,
+    Announce, Argument, Binds, CertificateUser, ClientCertificate, Config, DeniedPublish, Limits,
+    Listener, LogFormat, Metrics, TokenRights, Transport, User, values,
 };
 pub use reference::page as reference;
 pub use schema::suggestion;

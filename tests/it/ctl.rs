@@ -437,7 +437,7 @@ fn names_are_refused_as_amqp_refuses_them() {
         for (name, why) in [
             (&*long, "has 256 bytes: 255 are the most"),
             ("", "is empty"),
-            ("amq.mine", "reserved prefix 'amq.'"),
+            ("amq.mine", "reserved prefix 'amq.*'"),
         ] {
             let said = refusal(&broker, &["declare", kind, name], 1);
             assert!(said.contains(why), "{kind}: {said}");

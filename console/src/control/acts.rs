@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use crossdock_core::{
-    AUDIT, Bind, BindTarget, ExchangeSpec, Key, Kind, Name, QueueSpec, check_sayable,
+    AUDIT, Bind, BindTarget, Error, ExchangeSpec, Key, Kind, Name, QueueSpec, check_sayable,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -150,7 +150,7 @@ impl Act for DeclareQueue {
             auto_delete: self.auto_delete,
             ..QueueSpec::durable(new_name("queue", &self.name)?)
         };
-        let spec = spec.with_arguments(arguments(&self.arguments)?)?;
+        let spec = spec.with_arguments(arguments(&self.arguments)?).map_err(Error::from)?;
         let mut session = view.session(&vhost)?;
         let declared = session.declare_queue(spec).await?;
         session.close().await?;

@@ -2,6 +2,8 @@
 //! `all-with-x` or `any-with-x`; without "-with-x", arguments whose name begins with `x-` take no part.
 
 use super::{Binding, Bindings, FieldsOf, Hit, Matcher};
+use crate::error::{Error, ErrorKind};
+use crate::message::carry::to_text;
 use crate::message::cost::{ALLOCATION, Cost};
 use crate::message::{Key, Name, Value, lookup};
 use std::collections::HashMap;
@@ -9,6 +11,9 @@ use std::sync::Arc;
 
 /// Headers of a message that are cheaper to scan for each name than to index.
 const SCANNED_MAX: usize = 8;
+
+/// The argument that says how many of the others have to match.
+const MODE: &str = "x-match";
 
 /// Bindings, tried one by one.
 #[derive(Default)]
@@ -32,9 +37,9 @@ struct Asked {
 
 impl Asked {
     fn of(binding: &Binding) -> Self {
-        let mode = lookup(&binding.arguments, "x-match").and_then(Value::as_str).unwrap_or("all");
+        let mode = lookup(&binding.arguments, MODE).and_then(Value::as_str).unwrap_or("all");
         let with_x = mode.ends_with("-with-x");
-        let takes_part = |name: &str| name != "x-match" && (with_x || !name.starts_with("x-"));
+        let takes_part = |name: &str| name != MODE && (with_x || !name.starts_with("x-"));
         let pairs = binding.arguments.iter().filter(|(name, _)| takes_part(name)).cloned();
         Self { any: mode.starts_with("any"), pairs: pairs.collect() }
     }
@@ -91,7 +96,25 @@ impl<'m> Present<'m> {
     }
 }
 
+/// How many pairs of a binding have to be there.
+const MODES: [&str; 4] = ["all", "any", "all-with-x", "any-with-x"];
+
 impl Matcher for Headers {
+    fn check(&self, binding: &Binding) -> Result<(), Error> {
+        let Some(mode) = lookup(&binding.arguments, MODE) else { return Ok(()) };
+        let detail = match mode.as_str() {
+            Some(word) if MODES.contains(&word) => return Ok(()),
+            Some(word) => {
+                format!("Invalid x-match field value \"{word}\"; expected {}", MODES.join(", "))
+            }
+            None => {
+                let (kind, value) = (mode.type_name(), to_text(mode).0);
+                format!("Invalid x-match field type {kind} (value {value}); expected longstr")
+            }
+        };
+        Err(Error::new(ErrorKind::Invalid, detail))
+    }
+
     fn bind(&mut self, binding: Arc<Binding>) {
         let asked = Asked::of(&binding);
         self.bytes += asked.bytes();

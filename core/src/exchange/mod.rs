@@ -19,7 +19,7 @@ pub use retained::{Growth, Retained, RetainedValue, Search};
 
 use crate::error::{Error, ErrorKind};
 use crate::message::cost::{Cost, MAP_ENTRY};
-use crate::message::{Fields, Key, Name, Value, same_arguments};
+use crate::message::{Fields, Key, Name, Value, lookup, same_arguments};
 use std::sync::Arc;
 
 /// Identifies a log (a queue) for ever; never reused.
@@ -287,6 +287,9 @@ impl Kind {
     }
 }
 
+/// The argument that names where unroutable messages go.
+const ALTERNATE: &str = "alternate-exchange";
+
 /// What a client declares.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExchangeSpec {
@@ -301,8 +304,9 @@ pub struct ExchangeSpec {
 }
 
 impl ExchangeSpec {
-    /// The arguments that have an effect. Clients may give others, which are kept and compared.
-    pub const ARGUMENTS: [&str; 1] = ["alternate-exchange"];
+    /// The arguments that have an effect. Clients may give others, which are kept, and take no part unless the kind is
+    /// a plugin's.
+    pub const ARGUMENTS: [&str; 1] = [ALTERNATE];
 
     /// A durable exchange without arguments.
     pub fn new(name: impl Into<Name>, kind: Kind) -> Self {
@@ -330,17 +334,25 @@ impl ExchangeSpec {
 
     /// Where unroutable messages go (argument `alternate-exchange`).
     pub fn alternate(&self) -> Option<&str> {
-        crate::message::lookup(&self.arguments, "alternate-exchange").and_then(Value::as_str)
+        lookup(&self.arguments, ALTERNATE).and_then(Value::as_str)
+    }
+
+    /// The type of that argument, when it is no name.
+    pub fn bad_alternate(&self) -> Option<&'static str> {
+        let value = lookup(&self.arguments, ALTERNATE)?;
+        value.as_str().is_none().then(|| value.type_name())
     }
 
     /// The name of the first setting that differs, for "inequivalent" errors.
     pub fn differs(&self, other: &ExchangeSpec) -> Option<&'static str> {
+        let is_foreign = matches!(self.kind, Kind::Foreign(_));
         let checks = [
             ("type", self.kind == other.kind),
             ("durable", self.durable == other.durable),
             ("auto_delete", self.auto_delete == other.auto_delete),
             ("internal", self.internal == other.internal),
-            ("arguments", same_arguments(&self.arguments, &other.arguments)),
+            (ALTERNATE, self.alternate() == other.alternate()),
+            ("arguments", !is_foreign || same_arguments(&self.arguments, &other.arguments)),
         ];
         checks.iter().find(|(_, same)| !same).map(|(name, _)| *name)
     }
@@ -364,5 +376,18 @@ mod tests {
         }
         assert_eq!(Kind::NAMES, ["direct", "fanout", "topic", "headers"]);
         assert_eq!(Kind::parse("x").expect_err("unknown").kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn equivalence_compares_what_has_an_effect() {
+        let spec = |name: &str, value: Value| ExchangeSpec {
+            arguments: vec![(name.into(), value)],
+            ..ExchangeSpec::new("x", Kind::Direct)
+        };
+        let (a, b) = (spec(ALTERNATE, Value::text("a")), spec(ALTERNATE, Value::text("b")));
+        assert_eq!((a.differs(&b), a.differs(&a)), (Some(ALTERNATE), None));
+        assert_eq!(spec("foo", Value::I8(1)).differs(&spec("foo", Value::I8(2))), None);
+        assert_eq!(spec(ALTERNATE, Value::I32(5)).bad_alternate(), Some("signedint"));
+        assert_eq!((a.bad_alternate(), spec("foo", Value::Null).bad_alternate()), (None, None));
     }
 }

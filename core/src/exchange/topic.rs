@@ -216,12 +216,23 @@ impl Topic {
         Self { root: Node::default(), count: 0, bytes: 0, hide_dollar }
     }
 
+    /// In an exchange that clients declare an empty key has no words, as with RabbitMQ: `#` matches it, one wildcard
+    /// does not. In the shared tree it is one empty word, as in MQTT.
+    fn has_words(&self, key: &Key) -> bool {
+        self.hide_dollar || !key.bytes().is_empty()
+    }
+
+    /// The words of a pattern; an empty one is as an empty key.
+    fn words_of<'k>(&self, pattern: &'k Key) -> impl Iterator<Item = Word<'k>> + use<'k> {
+        self.has_words(pattern).then(|| words(pattern)).into_iter().flatten()
+    }
+
     /// Takes away what only that pattern needed, which is not bound any more.
     fn prune(&mut self, pattern: &Key) {
         // How many words lead to the last node that others need.
         let mut kept = 0;
         let mut at = &self.root;
-        for (depth, word) in words(pattern).enumerate() {
+        for (depth, word) in self.words_of(pattern).enumerate() {
             if at.children() > 1 || !at.bindings.is_empty() {
                 kept = depth;
             }
@@ -231,7 +242,8 @@ impl Topic {
         if at.children() > 0 || !at.bindings.is_empty() {
             return;
         }
-        let (mut front, mut gone) = (words(pattern).take(kept), words(pattern).skip(kept));
+        let (mut front, mut gone) =
+            (self.words_of(pattern).take(kept), self.words_of(pattern).skip(kept));
         let last = front.try_fold(&mut self.root, |at, word| at.child_mut(word));
         if let (Some(last), Some(word)) = (last, gone.next()) {
             last.cut(word);
@@ -242,8 +254,9 @@ impl Topic {
 
 impl Matcher for Topic {
     fn bind(&mut self, binding: Arc<Binding>) {
+        let path = self.words_of(&binding.key);
         let mut at = &mut self.root;
-        for word in words(&binding.key) {
+        for word in path {
             if at.child(word).is_none() {
                 at.make_child(word);
                 self.bytes += Node::bytes(word);
@@ -255,7 +268,7 @@ impl Matcher for Topic {
     }
 
     fn unbind(&mut self, binding: &Binding) -> bool {
-        let mut path = words(&binding.key);
+        let mut path = self.words_of(&binding.key);
         let node = path.try_fold(&mut self.root, |at, word| at.child_mut(word));
         let Some(node) = node else { return false };
         let found = node.bindings.remove(binding).is_some();
@@ -270,7 +283,8 @@ impl Matcher for Topic {
         let (mut one, mut other) = (Reached::default(), Reached::default());
         let (mut reached, mut next) = (&mut one, &mut other);
         reached.enter(&self.root);
-        for word in key.words() {
+        let key_words = self.has_words(key).then(|| key.words()).into_iter().flatten();
+        for word in key_words {
             next.clear();
             for node in &reached.nodes {
                 if node.is_many {
@@ -369,6 +383,20 @@ mod tests {
                 .collect();
             assert_eq!(hits(&topic, key), want, "{key}");
         }
+    }
+
+    #[test]
+    fn an_empty_key_has_no_words_in_an_exchange_that_clients_declare() {
+        let patterns = ["", "+", "#", "#/+", "+/#", "#/#", "/", "a/#"];
+        let mut topic = Topic::new(false);
+        let binding =
+            |i: usize| Binding::new("t", patterns[i].into(), Target::Log(LogId(i as u64)));
+        (0..patterns.len()).for_each(|i| topic.bind(Arc::new(binding(i))));
+        assert_eq!(hits(&topic, ""), [0, 2, 5]);
+        assert_eq!(hits(&topic, "/"), [2, 3, 4, 5, 6]);
+        assert!((0..patterns.len()).all(|i| topic.unbind(&binding(i))));
+        assert_eq!((topic.len(), topic.root.children(), topic.bytes()), (0, 0, 0));
+        assert!(hits(&topic, "").is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A log is pages of records in offset order. Offsets are dense and never reused; a record leaves when it is settled
 //! or moved, its place stays empty while an older one lives in its page, and a page goes when nothing in it lives.
 
+mod arguments;
 mod cold;
 mod hot;
 mod memory;
@@ -10,6 +11,7 @@ mod page;
 mod record;
 mod spec;
 
+pub use arguments::{BadDeclare, QueueKind};
 pub use cold::Cold;
 pub(crate) use cold::{put_tag, put_tags, take_tag, take_tags};
 pub use page::{Log, PAGE_RECORDS};

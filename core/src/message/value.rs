@@ -80,6 +80,29 @@ impl Value {
         }
     }
 
+    /// The type's name, as clients are told which one was wrong.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Value::Bool(_) => "bool",
+            Value::I8(_) => "byte",
+            Value::I16(_) => "short",
+            Value::I32(_) => "signedint",
+            Value::I64(_) => "long",
+            Value::U8(_) => "unsignedbyte",
+            Value::U16(_) => "unsignedshort",
+            Value::U32(_) => "unsignedint",
+            Value::Text(_) | Value::Symbol(_) => "longstr",
+            Value::F32(_) => "float",
+            Value::F64(_) => "double",
+            Value::Timestamp(_) => "timestamp",
+            Value::List(_) => "array",
+            Value::Map(_) => "table",
+            Value::Bytes(_) => "binary",
+            Value::Decimal { .. } => "decimal",
+            _ => "void",
+        }
+    }
+
     /// The text of a `Text` or `Symbol`.
     pub fn as_str(&self) -> Option<&str> {
         match self {

@@ -10,8 +10,7 @@ use super::line::{Line, Link};
 use super::{ConsumerId, Credit, Pool, Woken};
 use crate::exchange::LogId;
 use crate::log::Offset;
-use crate::message::{Message, Origin};
-use rustc_hash::FxHashMap;
+use crate::message::Message;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -36,8 +35,8 @@ pub struct Attached {
     pub is_getter: bool,
     /// As what it gets counts.
     pub handed: Handed,
-    /// Its own session's publishes are not for it.
-    pub skip_own: Option<Arc<Origin>>,
+    /// What has expired is not for it, however new it is.
+    pub is_strict: bool,
     /// Gets nothing more; stays until what it has is settled.
     pub stopped: bool,
     credit: Credit,
@@ -59,7 +58,7 @@ impl Attached {
             window: None,
             is_getter: false,
             handed: Handed::Delivered,
-            skip_own: None,
+            is_strict: false,
             stopped: false,
             credit,
             in_flight: InFlight::default(),
@@ -88,10 +87,6 @@ impl Attached {
     /// It stays for nothing: it gets nothing more by itself, and has nothing to settle.
     fn is_done(&self) -> bool {
         !self.is_active() && self.in_flight.count == 0
-    }
-
-    fn is_own(&self, message: &Message) -> bool {
-        self.skip_own.as_ref().is_some_and(|own| Arc::ptr_eq(own, &message.meta().origin))
     }
 
     /// Reserves in all pools or in none; the one that refused.
@@ -124,24 +119,6 @@ pub(super) enum Choice {
     Take(Handle),
     /// Nobody has credit. Whom a pool refused waits for it.
     Wait,
-    /// It came from the only consumers there are, and they do not want their own.
-    NobodysOwn,
-}
-
-/// Consumers that do not want what their own connection publishes.
-#[derive(Debug, Default)]
-struct Skipping {
-    /// Those that get deliveries.
-    active: u32,
-    /// Those that have credit.
-    line: Line,
-}
-
-/// The connection that publishes, as a key.
-type OriginKey = usize;
-
-fn origin_key(origin: &Arc<Origin>) -> OriginKey {
-    Arc::as_ptr(origin) as OriginKey
 }
 
 /// The consumers of one queue.
@@ -149,21 +126,22 @@ fn origin_key(origin: &Arc<Origin>) -> OriginKey {
 pub struct Consumers {
     queue: LogId,
     all: HandleMap<Attached>,
-    /// Those that have credit and take everything.
+    /// Those that have credit.
     line: Line,
-    /// Those that skip the publishes of a connection, by that connection: a record passes over all of them at once.
-    skipping: FxHashMap<OriginKey, Skipping>,
     /// Where one consumer at a time gets records: those that may, highest priority first, then oldest first.
     order: Option<BTreeSet<(Reverse<i16>, Handle)>>,
     /// That one.
     chosen: Option<Handle>,
+    /// The one before, which was stopped and may have something to settle.
+    retiring: Option<Handle>,
     /// Consumers that get deliveries, and those of them that want to be alone.
     active: usize,
     exclusive: usize,
+    strict: usize,
     /// Records in flight with all of them, and their bytes.
     in_flight: (u64, u64),
-    /// Last handle that was given, and last place in a line.
-    last: (u32, u64),
+    /// Last handle that was given.
+    last: u32,
     /// Which consumer has the messages of which sources, in queues that care.
     buckets: Buckets,
 }
@@ -175,21 +153,22 @@ impl Consumers {
             queue,
             all: HandleMap::default(),
             line: Line::default(),
-            skipping: FxHashMap::default(),
             order: single.then(BTreeSet::new),
             chosen: None,
+            retiring: None,
             active: 0,
             exclusive: 0,
+            strict: 0,
             in_flight: (0, 0),
-            last: (0, 0),
+            last: 0,
             buckets: Buckets::default(),
         }
     }
 
     /// The next handle.
     pub fn handle(&mut self) -> Handle {
-        self.last.0 += 1;
-        Handle(self.last.0)
+        self.last += 1;
+        Handle(self.last)
     }
 
     /// Adds a consumer.
@@ -198,11 +177,9 @@ impl Consumers {
         if consumer.is_active() {
             self.active += 1;
             self.exclusive += usize::from(consumer.exclusive);
+            self.strict += usize::from(consumer.is_strict);
             if let Some(order) = &mut self.order {
                 order.insert((Reverse(consumer.priority), handle));
-            }
-            if let Some(own) = &consumer.skip_own {
-                self.skipping.entry(origin_key(own)).or_default().active += 1;
             }
         }
         self.all.insert(handle, consumer);
@@ -240,23 +217,16 @@ impl Consumers {
             pool.forget(number);
         }
         let (priority, exclusive) = (consumer.priority, consumer.exclusive);
-        let own = consumer.skip_own.as_ref().map(origin_key);
+        let is_strict = consumer.is_strict;
         self.place(handle);
         self.active -= 1;
         self.exclusive -= usize::from(exclusive);
+        self.strict -= usize::from(is_strict);
         if let Some(order) = &mut self.order {
             order.remove(&(Reverse(priority), handle));
         }
-        if let Some(own) = own
-            && let Some(skipping) = self.skipping.get_mut(&own)
-        {
-            skipping.active -= 1;
-            if skipping.active == 0 {
-                self.skipping.remove(&own);
-            }
-        }
         if self.chosen == Some(handle) {
-            self.chosen = None;
+            (self.chosen, self.retiring) = (None, Some(handle));
         }
         self.buckets.forget(handle);
     }
@@ -290,6 +260,11 @@ impl Consumers {
         self.exclusive > 0
     }
 
+    /// True when one of them gets nothing that has expired.
+    pub fn has_strict(&self) -> bool {
+        self.strict > 0
+    }
+
     /// Records in flight with all of them, and their bytes.
     pub fn in_flight(&self) -> (u64, u64) {
         self.in_flight
@@ -318,8 +293,6 @@ impl Consumers {
     #[inline]
     pub(super) fn any_credit(&self) -> bool {
         !self.line.is_empty()
-            || !self.skipping.is_empty()
-                && self.skipping.values().any(|skipping| !skipping.line.is_empty())
     }
 
     /// The offsets of what is in flight with a consumer, and perhaps of some that is not any more, in their order.
@@ -379,15 +352,10 @@ impl Consumers {
         self.in_flight.1 += u64::from(size);
         let to = (consumer.id, consumer.handed);
         match consumer.has_credit() {
-            true if self.skipping.is_empty() => {
-                if !self.line.is_only(handle) {
-                    self.last.1 += 1;
-                    self.line.behind_all(&mut self.all, (handle, self.last.1));
-                }
-            }
             true => {
-                self.unlink(handle);
-                self.place(handle);
+                if !self.line.is_only(handle) {
+                    self.line.behind_all(&mut self.all, handle);
+                }
             }
             false => self.place(handle),
         }
@@ -399,69 +367,25 @@ impl Consumers {
         let Some(consumer) = self.all.get(handle) else { return };
         match (consumer.has_credit(), consumer.link.is_in) {
             (true, false) => {
-                let own = consumer.skip_own.as_ref().map(origin_key);
-                self.last.1 += 1;
-                let line = match own {
-                    None => &mut self.line,
-                    Some(own) => &mut self.skipping.entry(own).or_default().line,
-                };
-                line.push(&mut self.all, (handle, self.last.1));
+                self.line.push(&mut self.all, handle);
             }
-            (false, true) => self.unlink(handle),
+            (false, true) => self.line.remove(&mut self.all, handle),
             _ => {}
         }
     }
 
-    fn unlink(&mut self, handle: Handle) {
-        let own = self.all.get(handle).and_then(|c| c.skip_own.as_ref().map(origin_key));
-        let line = match own {
-            None => &mut self.line,
-            Some(own) => match self.skipping.get_mut(&own) {
-                Some(skipping) => &mut skipping.line,
-                None => return,
-            },
-        };
-        line.remove(&mut self.all, handle);
-    }
-
-    /// The first one in line that wants the message.
-    #[inline]
-    fn first(&self, message: &Message) -> Option<Handle> {
-        if self.skipping.is_empty() {
-            return self.line.first();
-        }
-        let own = origin_key(&message.meta().origin);
-        let others = self.skipping.iter().filter(|(key, _)| **key != own);
-        let firsts = others.filter_map(|(_, skipping)| skipping.line.first());
-        let rank = |handle: &Handle| {
-            self.all.get(*handle).map(|consumer| (Reverse(consumer.priority), consumer.link.since))
-        };
-        firsts.chain(self.line.first()).min_by_key(rank)
-    }
-
-    /// There is a consumer that wants the message, whether or not it has credit.
-    fn is_wanted(&self, message: &Message) -> bool {
-        if self.skipping.is_empty() {
-            return self.active > 0;
-        }
-        let own = self.skipping.get(&origin_key(&message.meta().origin));
-        self.active > own.map_or(0, |own| own.active as usize)
-    }
-
     /// Who gets this record; credit in pools is reserved for the one chosen.
-    pub(super) fn choose(&mut self, message: &Message, size: u32, wake: &mut Vec<Woken>) -> Choice {
+    #[inline]
+    pub(super) fn choose(&mut self, size: u32, wake: &mut Vec<Woken>) -> Choice {
         if self.order.is_some() {
-            return self.choose_single(message, size, wake);
+            return self.choose_single(size, wake);
         }
-        while let Some(handle) = self.first(message) {
+        while let Some(handle) = self.line.first() {
             if self.reserve(handle, size, wake) {
                 return Choice::Take(handle);
             }
         }
-        match self.is_wanted(message) {
-            true => Choice::Wait,
-            false => Choice::NobodysOwn,
-        }
+        Choice::Wait
     }
 
     /// As [`Consumers::choose`], where all messages of one source go to one consumer.
@@ -478,18 +402,23 @@ impl Consumers {
         }
     }
 
-    fn choose_single(&mut self, message: &Message, size: u32, wake: &mut Vec<Woken>) -> Choice {
-        if self.chosen.is_none() {
-            let first = self.order.as_ref().and_then(|order| order.first());
-            self.chosen = first.map(|(_, handle)| *handle);
+    fn choose_single(&mut self, size: u32, wake: &mut Vec<Woken>) -> Choice {
+        let first = self.order.as_ref().and_then(|order| order.first()).copied();
+        let is_outranked =
+            |chosen: &Attached| first.is_some_and(|(rank, _)| rank < Reverse(chosen.priority));
+        // Whoever has been cancelled, or has to make way for a higher priority, settles first: what follows would
+        // overtake what it still has.
+        let before = self.chosen.or(self.retiring).and_then(|handle| self.all.get(handle));
+        if before.is_none_or(|before| !before.is_active() || is_outranked(before)) {
+            if before.is_some_and(|before| before.in_flight.count > 0) {
+                return Choice::Wait;
+            }
+            (self.chosen, self.retiring) = (first.map(|(_, handle)| handle), None);
         }
         let Some(consumer) = self.chosen.and_then(|chosen| self.all.get(chosen)) else {
             return Choice::Wait;
         };
-        match consumer.is_own(message) {
-            true => Choice::NobodysOwn,
-            false => self.take_or_wait(consumer.handle, size, wake),
-        }
+        self.take_or_wait(consumer.handle, size, wake)
     }
 
     fn take_or_wait(&mut self, handle: Handle, size: u32, wake: &mut Vec<Woken>) -> Choice {

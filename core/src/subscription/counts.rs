@@ -63,7 +63,7 @@ pub enum LeftBy {
     DeliveryLimit = 8,
     /// Dropped because what waits for a subscriber took too much, by itself or of the disk.
     SubscriberBytes = 9,
-    /// Dropped because its only consumers do not want what their own connection publishes.
+    /// Up to 0.1, dropped because its only consumers did not want what their own connection published.
     OwnPublish = 10,
     /// Dropped because nobody took it at the dead-letter address, or because it would have gone round in a circle.
     NoTaker = 11,

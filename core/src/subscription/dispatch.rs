@@ -70,10 +70,14 @@ impl Subscription {
         self.counts.came(Side::of(arrival.durable), arrival.by, 1);
         let record = self.record(arrival, now);
         let (priority, size, state) = (record.priority, record.size, record.state);
+        let expires = record.expires.is_some();
         let offset = self.log.push(record);
         if state == RecordState::Ready {
             self.ready.push(offset, priority);
             self.count_in(offset, size);
+            if expires {
+                self.fresh.insert(offset);
+            }
         }
         offset
     }
@@ -115,9 +119,12 @@ impl Subscription {
             return true;
         }
         record.state = RecordState::Ready;
-        let (priority, size) = (record.priority, record.size);
+        let (priority, size, expires) = (record.priority, record.size, record.expires.is_some());
         self.ready.push(offset, priority);
         self.count_in(offset, size);
+        if expires {
+            self.fresh.insert(offset);
+        }
         true
     }
 
@@ -143,11 +150,21 @@ impl Subscription {
             own = self.resume_own(out);
             self.give_out(now, out);
         }
+        self.fresh.clear();
         self.expire_some(now, out);
         if self.hold_limit(out) {
             // What stands at the head now may be due.
             self.expire_some(now, out);
         }
+    }
+
+    /// A record that is due when it becomes ready is offered once before it counts as expired: its time may have gone by
+    /// while it was stored, or it was to be delivered now or never. Consumers that get nothing expired end that.
+    fn is_first_offer(&self, offset: Offset) -> bool {
+        !self.fresh.is_empty()
+            && !self.rules.keeps_seen
+            && !self.consumers.has_strict()
+            && self.fresh.contains(&offset)
     }
 
     /// Consumers of this queue whose shared credit has come back go on.
@@ -172,10 +189,17 @@ impl Subscription {
             let Some(offset) = self.ready.peek(&mut self.log) else { break };
             let is_old = self.log.is_old(offset);
             let Some(record) = self.log.get_mut(offset) else { break };
-            let expired = record.expiry(self.rules.keeps_seen).is_some_and(|at| at <= now);
+            let due = record.expiry(self.rules.keeps_seen).is_some_and(|at| at <= now);
+            let is_first_offer = due && self.is_first_offer(offset);
+            if is_first_offer && !has_credit {
+                self.fresh.remove(&offset);
+                continue;
+            }
+            let expired = due && !is_first_offer;
             if !expired && !has_credit {
                 break;
             }
+            let Some(record) = self.log.get_mut(offset) else { break };
             let Some(message) = &record.message else {
                 if expired && !self.rules.dead_letters {
                     self.drop_unread(offset, LeftBy::Expired, out);
@@ -194,7 +218,7 @@ impl Subscription {
             }
             let choice = match self.rules.by_source {
                 true => self.consumers.choose_by_source(message, record.size, &mut out.wake),
-                false => self.consumers.choose(message, record.size, &mut out.wake),
+                false => self.consumers.choose(record.size, &mut out.wake),
             };
             match choice {
                 Choice::Take(handle) => {
@@ -206,7 +230,9 @@ impl Subscription {
                     self.ready.take(offset, priority);
                     self.count_out(size);
                 }
-                Choice::NobodysOwn => self.drop_unread(offset, LeftBy::OwnPublish, out),
+                Choice::Wait if is_first_offer => {
+                    self.fresh.remove(&offset);
+                }
                 Choice::Wait => break,
             }
         }

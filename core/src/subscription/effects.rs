@@ -27,6 +27,11 @@ pub enum Outcome {
     },
     /// Back to its old place with one more attempt; dead-lettered at the queue's limit.
     Failed,
+    /// Back to its old place because the consumer gave it back of its own accord: one more attempt only where the
+    /// queue's limit was asked for.
+    GivenBack,
+    /// Back to its old place because the consumer left in order, or the broker ended it: no attempt, and redelivered.
+    Left,
     /// Away, for a reason of the broker's own.
     Removed(LeftBy),
 }

@@ -12,8 +12,6 @@ use std::collections::BTreeMap;
 pub(super) struct Link {
     before: Option<Handle>,
     behind: Option<Handle>,
-    /// When it was put there: orders the lines of one priority.
-    pub since: u64,
     /// It stands in a line.
     pub is_in: bool,
 }
@@ -33,12 +31,12 @@ pub(super) struct Line {
 }
 
 impl Row {
-    fn push(&mut self, all: &mut HandleMap<Attached>, (handle, since): (Handle, u64)) {
+    fn push(&mut self, all: &mut HandleMap<Attached>, handle: Handle) {
         if let Some(last) = self.last.and_then(|last| all.get_mut(last)) {
             last.link.behind = Some(handle);
         }
         if let Some(consumer) = all.get_mut(handle) {
-            consumer.link = Link { before: self.last, behind: None, since, is_in: true };
+            consumer.link = Link { before: self.last, behind: None, is_in: true };
         }
         self.last = Some(handle);
         self.first = self.first.or(Some(handle));
@@ -78,11 +76,11 @@ impl Line {
     }
 
     /// Puts a consumer behind all others of its priority.
-    pub fn push(&mut self, all: &mut HandleMap<Attached>, place: (Handle, u64)) {
-        let Some(priority) = all.get(place.0).map(|consumer| consumer.priority) else { return };
+    pub fn push(&mut self, all: &mut HandleMap<Attached>, handle: Handle) {
+        let Some(priority) = all.get(handle).map(|consumer| consumer.priority) else { return };
         match priority {
-            0 => self.usual.push(all, place),
-            _ => self.others.entry(Reverse(priority)).or_default().push(all, place),
+            0 => self.usual.push(all, handle),
+            _ => self.others.entry(Reverse(priority)).or_default().push(all, handle),
         }
     }
 
@@ -107,8 +105,8 @@ impl Line {
     }
 
     /// A consumer has had its turn: it goes behind the others of its priority.
-    pub fn behind_all(&mut self, all: &mut HandleMap<Attached>, place: (Handle, u64)) {
-        self.remove(all, place.0);
-        self.push(all, place);
+    pub fn behind_all(&mut self, all: &mut HandleMap<Attached>, handle: Handle) {
+        self.remove(all, handle);
+        self.push(all, handle);
     }
 }

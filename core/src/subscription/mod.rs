@@ -52,6 +52,7 @@ use crate::log::{Limits, Log, Offset, QueueSpec};
 use crate::message::{Reason, Timestamp};
 use pending::PendingRemovals;
 use relief::Rested;
+use rustc_hash::FxHashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,6 +64,8 @@ pub struct Rules {
     pub ttl_ms: Option<u64>,
     pub max_priority: Option<u8>,
     pub delivery_limit: Option<u16>,
+    /// The delivery limit was asked for, and counts what consumers give back of their own accord, too.
+    pub has_own_limit: bool,
     pub single_active: bool,
     pub durable: bool,
     /// A session's own queue: what its client has been sent is owed to it and does not expire (MQTT 5 §3.3.2.3.3).
@@ -85,6 +88,7 @@ impl Rules {
             ttl_ms: spec.ttl_ms,
             max_priority: spec.max_priority,
             delivery_limit: spec.delivery_limit,
+            has_own_limit: spec.has_own_delivery_limit(),
             single_active: spec.single_active,
             durable: spec.durable,
             keeps_seen: false,
@@ -120,6 +124,8 @@ pub struct Subscription {
     oversized: Oversized,
     /// Records that are stored but not in memory and are being fetched.
     loading: bool,
+    /// Records with an expiry that were never ready before this dispatch.
+    fresh: FxHashSet<Offset>,
     /// Rejected records that leave as soon as their messages are read back.
     pending_removals: PendingRemovals,
     /// As it was when nothing of it could leave memory.
@@ -142,6 +148,7 @@ impl Subscription {
             ready_bytes: 0,
             oversized: Oversized::default(),
             loading: false,
+            fresh: FxHashSet::default(),
             pending_removals: PendingRemovals::default(),
             rested: None,
         }

@@ -54,7 +54,10 @@ impl Subscription {
         let leaves = |attempts: u16| match outcome {
             Outcome::Rejected { .. } => true,
             Outcome::Failed => limit.is_some_and(|limit| attempts.saturating_add(1) > limit),
-            Outcome::Accepted | Outcome::Released | Outcome::Removed(_) => false,
+            Outcome::GivenBack if self.rules.has_own_limit => {
+                limit.is_some_and(|limit| attempts.saturating_add(1) > limit)
+            }
+            _ => false,
         };
         if !leaves(u16::MAX) {
             return Vec::new();
@@ -114,6 +117,8 @@ impl Subscription {
             Outcome::Accepted | Outcome::Released => self.put_back(offset, false),
             Outcome::Removed(by) => self.remove_in_flight(offset, *by, out),
             Outcome::Failed => self.put_back_failed(offset, out),
+            Outcome::GivenBack if self.rules.has_own_limit => self.put_back_failed(offset, out),
+            Outcome::GivenBack | Outcome::Left => self.put_back(offset, true),
             Outcome::Rejected { reason } => {
                 self.move_out(offset, Reason::Rejected, reason.clone(), out);
             }
@@ -189,14 +194,20 @@ impl Subscription {
         out.departures.push(Departure { offset, message, reason, detail, durable, left_by });
     }
 
-    /// The consumer leaves. `unseen` were never handed to its connection: they go back as they were, the rest counts
-    /// as failed.
-    pub fn leave_all(&mut self, handle: Handle, unseen: &[Offset], out: &mut Effects) {
+    /// The consumer leaves. `unseen` were never handed to its connection: they go back as they were, the rest with that
+    /// outcome.
+    pub fn leave_all(
+        &mut self,
+        handle: Handle,
+        unseen: &[Offset],
+        seen: &Outcome,
+        out: &mut Effects,
+    ) {
         self.settle(handle, unseen, &Outcome::Released, out);
         let in_flight = self.consumers.get(handle).map_or(0, Attached::in_flight);
         if in_flight > 0 {
             let theirs = self.consumers.offsets_in_flight(handle);
-            self.settle(handle, &theirs, &Outcome::Failed, out);
+            self.settle(handle, &theirs, seen, out);
         }
         self.consumers.remove(handle);
     }

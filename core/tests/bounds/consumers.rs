@@ -71,7 +71,7 @@ fn attaching_and_leaving() {
                 assert_eq!(queue.sub.consumers.active_count(), n);
                 for handle in handles {
                     assert!(!queue.sub.consumers.has_exclusive());
-                    queue.sub.leave_all(handle, &[], &mut queue.effects);
+                    queue.sub.leave_all(handle, &[], &Outcome::Failed, &mut queue.effects);
                 }
                 assert_eq!(queue.sub.consumers.active_count(), 0);
             })
@@ -91,7 +91,7 @@ fn one_after_the_other_is_the_active_consumer() {
                 assert!(given.iter().all(|(to, _)| *to == handle));
                 assert_eq!(given.len(), 10);
                 let unseen: Vec<Offset> = given.into_iter().map(|(_, offset)| offset).collect();
-                queue.sub.leave_all(handle, &unseen, &mut queue.effects);
+                queue.sub.leave_all(handle, &unseen, &Outcome::Failed, &mut queue.effects);
             }
         })
     });
@@ -133,36 +133,6 @@ fn publishing_past_consumers_without_credit() {
 }
 
 #[test]
-fn publishing_past_consumers_that_skip_it() {
-    grows_linearly("n consumers that do not want their own", 4_000, |n| {
-        let mut queue = Bare::new(Rules::default());
-        // Each but the last one belongs to the connection that publishes.
-        queue.append(1);
-        let publisher =
-            queue.effects.deliveries.first().map(|(_, d)| d.message.meta().origin.clone());
-        let origin = publisher.unwrap_or_default();
-        (0..n).for_each(|_| _ = queue.attach(10, |c| c.skip_own = Some(origin.clone())));
-        let other = queue.attach(u32::MAX, |_| {});
-        let meta = Meta::new(origin, NOW);
-        let message =
-            Message::from_fields(Address::queue("q"), meta, &Fields::default(), Bytes::new());
-        queue.sub.purge(&mut queue.effects);
-        timed(|| {
-            for _ in 0..n {
-                let arrival = Arrival {
-                    message: message.clone(),
-                    tags: Tags::default(),
-                    durable: false,
-                    by: CameBy::Publish,
-                };
-                queue.sub.append(arrival, NOW);
-                assert!(matches!(queue.dispatch()[..], [(to, _)] if to == other));
-            }
-        })
-    });
-}
-
-#[test]
 fn leaving_with_much_in_flight() {
     grows_linearly("one consumer that leaves", 10_000, |n| {
         let mut queue = Bare::new(Rules::default());
@@ -175,7 +145,7 @@ fn leaving_with_much_in_flight() {
                 let outcome = if at % 2 == 0 { Outcome::Accepted } else { Outcome::Released };
                 queue.settle(*one, &outcome);
             }
-            queue.sub.leave_all(handle, &[], &mut queue.effects);
+            queue.sub.leave_all(handle, &[], &Outcome::Failed, &mut queue.effects);
             assert_eq!(queue.sub.ready().0 as usize, n - n.div_ceil(4));
         })
     });
@@ -186,7 +156,7 @@ fn leaving_with_much_in_flight() {
         assert_eq!(queue.dispatch().len(), n);
         timed(|| {
             for handle in handles {
-                queue.sub.leave_all(handle, &[], &mut queue.effects);
+                queue.sub.leave_all(handle, &[], &Outcome::Failed, &mut queue.effects);
             }
             assert_eq!(queue.sub.ready().0 as usize, 2 * n);
         })
@@ -249,8 +219,8 @@ fn who_waits_for_shared_credit_has_its_turn() {
     // One that leaves while it waits keeps nobody waiting.
     queue.append(2);
     let first = queue.dispatch();
-    queue.sub.leave_all(all[0], &[], &mut queue.effects);
-    queue.sub.leave_all(all[1], &[], &mut queue.effects);
+    queue.sub.leave_all(all[0], &[], &Outcome::Failed, &mut queue.effects);
+    queue.sub.leave_all(all[1], &[], &Outcome::Failed, &mut queue.effects);
     first.into_iter().filter(|(to, _)| *to == all[2]).for_each(|one| {
         queue.settle(one, &Outcome::Accepted);
     });
@@ -297,7 +267,7 @@ fn consumer(queue: usize, pools: impl IntoIterator<Item = PoolId>) -> Consumer {
         priority: 0,
         credit: Credit::UNLIMITED,
         pools: pools.into_iter().collect(),
-        skip_own: false,
+        only_unexpired: false,
         tag: "".into(),
     }
 }

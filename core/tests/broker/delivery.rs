@@ -102,6 +102,148 @@ async fn a_lost_connection_gives_back_what_it_had() {
 }
 
 #[tokio::test]
+async fn what_leaves_in_order_is_no_failure() {
+    let stage = Stage::new().await;
+    let mut p = stage.client().await;
+    p.declare(queue("q", &[("x-delivery-limit", Value::I32(2))])).await;
+    p.publish(Address::queue("q"), "a");
+    for way in 0..9 {
+        let mut c = stage.client().await;
+        let consumer = c.consume("q", 2, true).await;
+        let got = c.take(1).await;
+        assert_eq!((got[0].attempts, got[0].redelivered), (0, way > 0), "{way}");
+        match way % 3 {
+            0 => c.session.close().await.expect("closed"),
+            1 => c.session.end(),
+            _ => {
+                c.session.detach(consumer, OnDetach::Return).await;
+                drop(c);
+            }
+        }
+    }
+    for attempts in 0..3 {
+        let mut c = stage.client().await;
+        c.consume("q", 2, true).await;
+        assert_eq!(c.take(1).await[0].attempts, attempts);
+        drop(c);
+    }
+    until("the third lost connection was too much", || p.ready("q") == 0).await;
+}
+
+#[tokio::test]
+async fn what_is_given_back_counts_against_a_limit_that_was_asked_for() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    let is_quorum = ("x-queue-type", Value::text("quorum"));
+    c.declare(queue("plain", &[("x-dead-letter-exchange", Value::text("x"))])).await;
+    c.declare(queue("quorum", std::slice::from_ref(&is_quorum))).await;
+    c.declare(queue("asked", &[is_quorum, ("x-delivery-limit", Value::I32(3))])).await;
+    for (name, outcome, tries) in [
+        ("plain", Outcome::GivenBack, 60),
+        ("plain", Outcome::Failed, 60),
+        ("quorum", Outcome::GivenBack, 60),
+        ("quorum", Outcome::Failed, 21),
+        ("asked", Outcome::GivenBack, 4),
+        ("asked", Outcome::Failed, 4),
+    ] {
+        c.publish(Address::queue(name), "a");
+        let consumer = c.consume(name, 1, true).await;
+        for nth in 0..tries {
+            let got = c.take(1).await;
+            assert_eq!(got[0].redelivered, nth > 0, "{name} {outcome:?}");
+            c.settle(&got, outcome.clone());
+        }
+        match tries {
+            60 => {
+                let last = c.take(1).await;
+                c.settle(&last, Outcome::Accepted);
+            }
+            _ => c.nothing().await,
+        }
+        assert_eq!(c.ready(name), 0, "{name} {outcome:?}");
+        c.session.detach(consumer, OnDetach::Return).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_due_at_once_is_offered_once() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    let now_or_never = ("x-message-ttl", Value::I32(0));
+    let dead = ("x-dead-letter-exchange", Value::text(""));
+    let to_dead = ("x-dead-letter-routing-key", Value::text("dead"));
+    c.declare(QueueSpec::durable("dead")).await;
+    c.declare(queue("q", &[now_or_never, dead, to_dead])).await;
+    c.publish(Address::queue("q"), "nobody is there");
+    until("it is dead", || c.ready("dead") == 1).await;
+    let consumer = c.consume("q", 1, true).await;
+    for body in ["1", "2", "3"] {
+        c.durable(Address::queue("q"), body).await;
+    }
+    let got = c.take(1).await;
+    assert_eq!(bodies(&got), ["1"]);
+    until("the others had no credit", || c.ready("dead") == 3).await;
+    // What comes back was offered: it is expired.
+    c.settle(&got, Outcome::GivenBack);
+    until("it expired", || c.ready("dead") == 4).await;
+    c.put(Address::queue("q"), "transient", |_| ());
+    c.session.flush();
+    assert_eq!(bodies(&c.take(1).await), ["transient"]);
+    c.session.detach(consumer, OnDetach::Return).await;
+    // A reader to whom nothing expired may go gets none.
+    let strict = Consumer {
+        source: ConsumerSource::Queue("q".into()),
+        settles: true,
+        exclusive: false,
+        priority: 0,
+        credit: Credit::UNLIMITED,
+        pools: Default::default(),
+        only_unexpired: true,
+        tag: "".into(),
+    };
+    c.session.attach(c.lane, strict).await.expect("attached");
+    c.durable(Address::queue("q"), "late").await;
+    c.nothing().await;
+}
+
+#[tokio::test]
+async fn a_single_active_consumer_settles_before_the_next_is_served() {
+    let stage = Stage::new().await;
+    let (mut a, mut b) = (stage.client().await, stage.client().await);
+    a.declare(queue("q", &[("x-single-active-consumer", Value::Bool(true))])).await;
+    let first = a.consume("q", 2, true).await;
+    b.consume("q", 10, true).await;
+    for body in ["1", "2", "3"] {
+        a.publish(Address::queue("q"), body);
+    }
+    let got = a.take(2).await;
+    a.session.detach(first, OnDetach::Stay).await;
+    b.nothing().await;
+    a.settle(&got[..1], Outcome::Accepted);
+    b.nothing().await;
+    a.settle(&got[1..], Outcome::GivenBack);
+    let next = b.take(2).await;
+    assert_eq!(bodies(&next), ["2", "3"]);
+    // A higher priority waits for the lower one's deliveries, too.
+    let important = Consumer {
+        source: ConsumerSource::Queue("q".into()),
+        settles: true,
+        exclusive: false,
+        priority: 5,
+        credit: Credit::UNLIMITED,
+        pools: Default::default(),
+        only_unexpired: false,
+        tag: "".into(),
+    };
+    a.session.attach(a.lane, important).await.expect("attached");
+    a.publish(Address::queue("q"), "4");
+    a.nothing().await;
+    b.nothing().await;
+    b.settle(&next, Outcome::Accepted);
+    assert_eq!(bodies(&a.take(1).await), ["4"]);
+}
+
+#[tokio::test]
 async fn what_was_never_taken_comes_back_untouched() {
     let stage = Stage::new().await;
     let mut p = stage.client().await;
@@ -129,7 +271,7 @@ async fn pools_are_shared_by_consumers() {
             priority: 0,
             credit: Credit::UNLIMITED,
             pools: [pool].into_iter().collect(),
-            skip_own: false,
+            only_unexpired: false,
             tag: "".into(),
         };
         c.session.attach(c.lane, consumer).await.expect("attached");
@@ -167,28 +309,6 @@ async fn single_gets() {
 }
 
 #[tokio::test]
-async fn own_messages_are_skipped_when_asked() {
-    let stage = Stage::new().await;
-    let (mut a, mut b) = (stage.client().await, stage.client().await);
-    a.declare(QueueSpec::durable("q")).await;
-    let consumer = Consumer {
-        source: ConsumerSource::Queue("q".into()),
-        settles: true,
-        exclusive: false,
-        priority: 0,
-        credit: Credit::UNLIMITED,
-        pools: Default::default(),
-        skip_own: true,
-        tag: "".into(),
-    };
-    a.session.attach(a.lane, consumer).await.expect("attached");
-    a.publish(Address::queue("q"), "own");
-    b.publish(Address::queue("q"), "other");
-    assert_eq!(bodies(&a.take(1).await), ["other"]);
-    assert_eq!(a.ready("q"), 0);
-}
-
-#[tokio::test]
 async fn credit_of_a_deleted_queue_comes_back() {
     let stage = Stage::new().await;
     let mut c = stage.client().await;
@@ -206,7 +326,7 @@ async fn credit_of_a_deleted_queue_comes_back() {
             priority: 0,
             credit: Credit::UNLIMITED,
             pools: [pool].into_iter().collect(),
-            skip_own: false,
+            only_unexpired: false,
             tag: name.into(),
         };
         c.session.attach(c.lane, consumer).await.expect("attached");

@@ -161,3 +161,62 @@ async fn a_time_to_live_counts_from_the_arrival_also_after_a_crash() {
     tokio::time::sleep(Duration::from_millis(1300)).await;
     assert_eq!(stage.client().await.ready("b"), 0, "and it does expire");
 }
+
+/// A queue is used by whoever gets from it, whether or not there is something, and by whoever asks for it.
+#[tokio::test]
+async fn what_is_asked_for_does_not_expire() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    for name in ["got", "asked", "seen"] {
+        c.declare(queue(name, &[("x-expires", Value::I32(600))])).await;
+    }
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(c.session.get(c.lane, "got", true).await.expect("there").is_none());
+        c.session.ask_for_queue("asked").expect("there");
+        let _ = c.session.queue_status("seen");
+    }
+    assert!(c.session.queue_status("seen").is_err(), "to look is no use");
+    for name in ["got", "asked"] {
+        until("it expires", || c.session.queue_status(name).is_err()).await;
+    }
+}
+
+/// RabbitMQ knows circles, and no longest chain.
+#[tokio::test]
+async fn a_chain_of_dead_letter_addresses_may_be_as_long_as_it_likes() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    for n in 0..40 {
+        let ttl = ("x-message-ttl", Value::I32(1));
+        c.declare(dead_lettering(&n.to_string(), &(n + 1).to_string(), &[ttl])).await;
+    }
+    c.declare(QueueSpec::durable("40")).await;
+    c.durable(Address::queue("0"), "far").await;
+    until("it arrives", || c.ready("40") == 1).await;
+    c.consume("40", 1, true).await;
+    assert_eq!(c.take(1).await[0].message.meta().deaths().len(), 40);
+}
+
+/// What goes round without anybody having rejected it is kept where somebody looks.
+#[tokio::test]
+async fn a_circle_of_dead_letter_addresses_ends_at_the_virtual_hosts() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    let ttl = ("x-message-ttl", Value::I32(1));
+    c.declare(dead_lettering("a", "b", std::slice::from_ref(&ttl))).await;
+    c.declare(dead_lettering("b", "a", std::slice::from_ref(&ttl))).await;
+    // Nobody takes it there yet: it is dropped.
+    c.durable(Address::queue("a"), "round").await;
+    until("it is gone", || c.ready("a") + c.ready("b") == 0).await;
+    // That one leads into the circle, too.
+    c.declare(dead_lettering("dead-letters", "a", &[ttl])).await;
+    c.durable(Address::queue("b"), "round").await;
+    until("it is gone", || ["a", "b", "dead-letters"].iter().all(|q| c.ready(q) == 0)).await;
+    c.session.delete_queue("dead-letters", false, false).await.expect("deleted");
+    c.declare(QueueSpec::durable("dead-letters")).await;
+    c.durable(Address::queue("a"), "round").await;
+    until("it is kept", || c.ready("dead-letters") == 1).await;
+    let names = ["a", "b", "dead-letters"];
+    assert_eq!(names.map(|q| c.ready(q)), [0, 0, 1]);
+}

@@ -118,7 +118,7 @@ async fn a_subscriber_that_is_away_never_fills_the_disk() {
         priority: 0,
         credit: Credit::messages(5_000),
         pools: Default::default(),
-        skip_own: false,
+        only_unexpired: false,
         tag: "".into(),
     };
     back.session.attach(back.lane, consumer).await.expect("attached");

@@ -207,7 +207,7 @@ impl Client {
             priority: 0,
             credit: Credit::messages(prefetch),
             pools: Default::default(),
-            skip_own: false,
+            only_unexpired: false,
             tag: "".into(),
         };
         self.session.attach(self.lane, consumer).await

@@ -217,7 +217,7 @@ impl Stage {
                 priority: 0,
                 credit: Credit::messages(10_000),
                 pools: Default::default(),
-                skip_own: false,
+                only_unexpired: false,
                 tag: "".into(),
             };
             subscriber.attach(lane, consumer).await.expect("attached");

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Not served, and refused with 540: classes access, file, stream; `immediate`; a prefetch size; recover without
-//! requeue; connection.update-secret. The headers `CC` and `BCC`, `x-delay` and direct reply-to have no effect.
+//! requeue; queues of type stream. The headers `CC` and `BCC`, `x-delay` and direct reply-to have no effect.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -12,6 +12,8 @@ pub struct Options {
     /// Listeners where a publish that is not allowed, and whose publisher waits for no answer, ends the channel;
     /// elsewhere it is dropped.
     pub strict_listeners: Vec<Name>,
+    /// Listeners that name this product to clients, not the one whose dialect it speaks.
+    pub own_name_listeners: Vec<Name>,
     /// Time for the whole login, from the accepted socket to connection.open-ok.
     pub login_time: Duration,
     /// Octets of one frame before the login, at most.
@@ -35,6 +37,7 @@ impl Default for Options {
         Self {
             carry: Carry::Full,
             strict_listeners: Vec::new(),
+            own_name_listeners: Vec::new(),
             login_time: Duration::from_secs(10),
             login_frame_max: 8192,
             channel_max: 2047,

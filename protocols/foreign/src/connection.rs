@@ -356,7 +356,7 @@ impl Connection {
                 if let Some((consumer, offset)) = self.subscriptions.settled(delivery) {
                     let outcome = match how {
                         Settled::Accepted => Outcome::Accepted,
-                        Settled::Returned => Outcome::Failed,
+                        Settled::Returned => Outcome::GivenBack,
                         Settled::Rejected => Outcome::Rejected { reason: None },
                     };
                     self.session.settle(self.lane, consumer, &[offset], outcome);
@@ -436,7 +436,7 @@ impl Connection {
             priority: 0,
             credit: CREDIT,
             pools: Default::default(),
-            skip_own: false,
+            only_unexpired: false,
             tag: token.to_string().into(),
         };
         let attached = self.line.while_waiting(self.session.attach(self.lane, consumer)).await;

@@ -182,7 +182,7 @@ const VERBS: &[Verb] = &[
     ),
     at_once(&[], &["SEND\ndestination:/topic/t\nreply-to:/temp-queue/r\nreceipt:0\n\nx"]),
     verb(&[QUEUE, SEND], &["ACK\nid:{ack}\nreceipt:0\n\n"]),
-    verb(&[QUEUE, SEND], &["NACK\nid:{ack}\nreceipt:0\n\n"]),
+    verb(&[QUEUE, SEND], &["NACK\nid:{ack}\nrequeue:false\nreceipt:0\n\n"]),
     at_once(&[], &[BEGIN]),
     verb(&[QUEUE, BEGIN, IN_TX], &["COMMIT\ntransaction:t\nreceipt:0\n\n"]),
     at_once(&[QUEUE, BEGIN, IN_TX], &["ABORT\ntransaction:t\nreceipt:0\n\n"]),

@@ -2,7 +2,7 @@
 
 use super::house::{House, NOTHING};
 use crate::broker::{Folder, crossdock};
-use crate::wire::amqp::{Amqp, Properties};
+use crate::wire::amqp::{Amqp, Out, Properties};
 use crate::wire::mqtt::{Connect, Mqtt};
 use crate::wire::stomp::Stomp;
 use crate::wire::{PATIENCE, Socket};
@@ -135,6 +135,40 @@ fn rights_may_be_those_of_the_account() {
     let bob = token("bob", 600, "write:*/*");
     let login = ("", &*bob);
     assert!(Amqp::log_in(Socket::connect(house.broker.amqp), login).is_err(), "no such account");
+}
+
+/// A client of AMQP that renews its token in time stays, with the rights of the new one; another user's, an old one and
+/// what is no token are refused, and end the connection.
+#[test]
+fn a_token_is_renewed_before_it_ends() {
+    let house = house("");
+    let broker = &house.broker;
+    let connect = |scopes: &str| {
+        Amqp::connect_as(broker.amqp, "", &token("ann", 6, &format!("{scopes} configure:*/*")))
+    };
+    let renewal = |secret: &str| Out::method(10, 70).long(secret.as_bytes()).short("it ends soon");
+    let began = Instant::now();
+    let mut client = connect("read:*/*");
+    client.queue("q", false);
+    client
+        .ask_connection(renewal(&token("ann", 600, "read:*/* write:*/*")), (10, 71))
+        .expect("renewed");
+    for (secret, why) in [
+        (token("bob", 600, "read:*/*"), "it is of user 'bob'"),
+        (token("ann", -5, "read:*/*"), "was refused"),
+        (token("ann", 600, ""), "was refused"),
+        ("no token".to_owned(), "was refused"),
+    ] {
+        let mut other = connect("read:*/*");
+        let refused = other.ask_connection(renewal(&secret), (10, 71)).expect_err("refused");
+        assert!(refused.starts_with("530 NOT_ALLOWED - New secret was refused"), "{refused}");
+        assert!(refused.contains(why), "{refused}");
+    }
+    std::thread::sleep(Duration::from_secs(8).saturating_sub(began.elapsed()));
+    client.confirm_select();
+    client.publish("", "q", &Properties::default(), b"after the first token's end");
+    client.wait_confirms();
+    assert_eq!(client.get("q").expect("there").body, b"after the first token's end");
 }
 
 /// When a token of two seconds has expired, each connection ends in its protocol's own word, and none before.

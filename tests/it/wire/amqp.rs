@@ -159,6 +159,12 @@ impl Amqp {
         self.answer(reply)
     }
 
+    /// The same for a method of the connection itself.
+    pub fn ask_connection(&mut self, method: Out, reply: (u16, u16)) -> Result<Vec<u8>, String> {
+        self.socket.send(&method.frame(0));
+        self.answer(reply)
+    }
+
     /// Waits for the confirm of the last publish, or for the refusal.
     pub fn confirmed(&mut self) -> Result<(), String> {
         self.answer((60, 80)).map(|_| self.confirmed = self.published)

@@ -113,7 +113,7 @@ impl Accounts {
     }
 
     /// Everything that was remembered may be wrong from now on. Called behind every change.
-    fn moved(&self) {
+    pub fn moved(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::message::{Address, Key, Name, Origin, Timestamp};
 use crate::rights::{Action, Coverage, Object, Rights, Who};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,11 +20,16 @@ pub struct Subject {
     pub from: Name,
     vhost: Name,
     access: Access,
+    /// What took the place of the rights that came with the login, when that was renewed.
+    renewed: Mutex<Option<Arc<Brought>>>,
     topic_exchange: Name,
     accounts: Arc<Accounts>,
     /// The rights as they were at that generation of the accounts; none: it may not enter the virtual host.
     known: Mutex<Known>,
 }
+
+/// Rights by virtual host that came with a login.
+type Brought = BTreeMap<Name, Arc<Rights>>;
 
 struct Known {
     generation: u64,
@@ -47,6 +53,7 @@ impl Subject {
             from: origin.peer.clone(),
             vhost: vhost.clone(),
             access: identity.access.clone(),
+            renewed: Mutex::default(),
             topic_exchange: topic_exchange.clone(),
             accounts: accounts.clone(),
             known: Mutex::new(Known { generation: 0, rights: None }),
@@ -67,7 +74,8 @@ impl Subject {
             (Access::All, Access::All) => true,
             (Access::Account, Access::Account) => self.client == other.client,
             (Access::Of(own), Access::Of(others)) => {
-                Arc::ptr_eq(own, others) && self.client == other.client
+                let (own, others) = (self.brought(own), other.brought(others));
+                Arc::ptr_eq(&own, &others) && self.client == other.client
             }
             _ => false,
         };
@@ -89,9 +97,39 @@ impl Subject {
                 let account = self.accounts.account(&self.user);
                 account.and_then(|account| account.vhosts.get(&self.vhost).cloned())
             }
-            Access::Of(vhosts) => vhosts.get(&self.vhost).cloned(),
+            Access::Of(vhosts) => self.brought(vhosts).get(&self.vhost).cloned(),
         };
         Known { generation, rights }
+    }
+
+    /// The rights that the login, or its last renewal, brought along.
+    fn brought(&self, first: &Arc<Brought>) -> Arc<Brought> {
+        self.renewed.lock().as_ref().unwrap_or(first).clone()
+    }
+
+    /// The login goes on with what a new one of the same user brought. `Refused`: that one is another user's, may not
+    /// enter the virtual host, or has its rights from elsewhere; then nothing has changed.
+    pub fn renew(&self, identity: &Identity) -> Result<(), Error> {
+        let user = &self.user;
+        let refused = |why: &str| Error::new(ErrorKind::Refused, why);
+        if identity.user != self.user {
+            let whose = &identity.user;
+            return Err(refused(&format!("it is of user '{whose}', and the login of '{user}'")));
+        }
+        match (&self.access, &identity.access) {
+            (Access::Of(_), Access::Of(rights)) if rights.contains_key(&self.vhost) => {
+                *self.renewed.lock() = Some(rights.clone());
+                // What is remembered of the answers of this subject may be wrong from now on.
+                self.accounts.moved();
+                Ok(())
+            }
+            (Access::Account, Access::Account) | (Access::All, Access::All) => Ok(()),
+            (Access::Of(_), Access::Of(_)) => {
+                let vhost = &self.vhost;
+                Err(refused(&format!("with it user '{user}' may not enter virtual host '{vhost}'")))
+            }
+            _ => Err(refused("its rights come from elsewhere than those of the login")),
+        }
     }
 
     fn rights(&self) -> Option<Arc<Rights>> {

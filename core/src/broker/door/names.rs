@@ -34,7 +34,7 @@ pub fn check_sayable(what: &str, name: &str) -> Result<(), Error> {
 /// names begin like this come and go with a client's session.
 pub fn check_new(what: &str, name: &str, of_sessions: &[Name]) -> Result<(), Error> {
     let detail = if name.starts_with(RESERVED_NAMES) {
-        format!("{what} name '{name}' begins with the reserved prefix '{RESERVED_NAMES}'")
+        format!("{what} name '{name}' contains reserved prefix '{RESERVED_NAMES}*'")
     } else if let Some(prefix) = of_sessions.iter().find(|prefix| name.starts_with(&***prefix)) {
         format!(
             "{what} name '{name}' begins with '{prefix}': such a queue comes with the session of its client, \

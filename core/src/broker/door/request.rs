@@ -73,8 +73,8 @@ pub struct Consumer {
     pub credit: Credit,
     /// Credit it shares.
     pub pools: SmallVec<[PoolId; 2]>,
-    /// Messages that this session published are not for it.
-    pub skip_own: bool,
+    /// It gets nothing that has expired, however new that is.
+    pub only_unexpired: bool,
     /// Shown to operators.
     pub tag: Name,
 }
@@ -84,7 +84,7 @@ pub struct Consumer {
 pub enum OnDetach {
     /// They stay in flight and can be settled as long as the lane lives.
     Stay,
-    /// What was handed out counts as failed, what was not as released.
+    /// What was handed out goes back as redelivered, what was not as if it had never been on its way.
     Return,
 }
 

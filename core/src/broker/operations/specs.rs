@@ -38,7 +38,7 @@ pub fn put_queue_spec(out: &mut Vec<u8>, spec: &QueueSpec) {
 
 pub fn take_queue_spec(input: &mut Bytes) -> Option<QueueSpec> {
     let mut kept_for = None;
-    Some(QueueSpec {
+    let mut spec = QueueSpec {
         name: input.take_name()?,
         // Only durable queues that stay are stored.
         durable: true,
@@ -72,7 +72,12 @@ pub fn take_queue_spec(input: &mut Bytes) -> Option<QueueSpec> {
         single_active: input.take_flag()?,
         kept_for,
         arguments: take_pairs(input)?,
-    })
+    };
+    if !spec.has_own_delivery_limit() {
+        // Up to 0.2 queues with a dead-letter address had one that nobody had asked for.
+        spec.delivery_limit = spec.kind().delivery_limit();
+    }
+    Some(spec)
 }
 
 pub fn take_exchange_spec(input: &mut Bytes) -> Option<ExchangeSpec> {

@@ -131,7 +131,7 @@ impl Session {
             attached.priority = consumer.priority;
             attached.pools = pools;
             attached.window = Some(inbox.window.clone());
-            attached.skip_own = consumer.skip_own.then(|| inbox.origin.clone());
+            attached.is_strict = consumer.only_unexpired;
             state.attach(attached, inbox);
             state.sub.dispatch(now, effects);
             Ok((handle, is_first))
@@ -167,7 +167,7 @@ impl Session {
         self.flush_behind().await;
         let goes = self.consumers.get(consumer).is_some_and(|a| a.queue.spec.auto_delete);
         let ops = match unsettled {
-            OnDetach::Return => self.release(consumer, Vec::new()),
+            OnDetach::Return => self.release(consumer, Vec::new(), &Outcome::Left),
             OnDetach::Stay => self.stop(consumer),
         };
         // The consumer is gone whether or not the deletion of its queue could be stored.
@@ -200,15 +200,21 @@ impl Session {
         removal::after_detach(&shared, &self.vhost, &queue)
     }
 
-    /// Detaches the consumer; what it has unsettled goes back. `unseen` has left the inbox already.
-    pub(super) fn release(&mut self, consumer: ConsumerId, unseen: Vec<Offset>) -> Ops {
+    /// Detaches the consumer; what it has unsettled goes back with the outcome `seen`. `unseen` has left the inbox
+    /// already.
+    pub(super) fn release(
+        &mut self,
+        consumer: ConsumerId,
+        unseen: Vec<Offset>,
+        seen: &Outcome,
+    ) -> Ops {
         let Some(Attachment { queue, handle, .. }) = self.consumers.remove(consumer) else {
             return Ops::default();
         };
         self.touch();
         let shared = self.shared();
         queue.change(&mut self.turn.after, |state, effects| {
-            state.detach(handle, unseen, shared.now(), effects);
+            state.detach(handle, (unseen, seen), shared.now(), effects);
             state.sub.dispatch(shared.now(), effects);
         });
         self.settle_down();
@@ -218,12 +224,17 @@ impl Session {
     /// Detaches all consumers of a lane, or of the session.
     pub(super) fn release_all(&mut self, lane: Option<LaneId>) -> Ops {
         let mut ops = Ops::default();
+        // A lane ends in order: its client closes it, or the broker.
+        let seen = match lane.is_some() || self.status.in_order {
+            true => Outcome::Left,
+            false => Outcome::Failed,
+        };
         let consumers = self.consumers.of(lane);
         // At once: the inbox is not searched for each of them.
         let mut taken = self.inbox.take_all_back(&consumers.iter().copied().collect());
         for consumer in consumers {
             let unseen = taken.offsets.remove(&consumer).unwrap_or_default();
-            ops.append(&mut self.release(consumer, unseen));
+            ops.append(&mut self.release(consumer, unseen, &seen));
         }
         self.inbox.window.release(taken.messages, taken.bytes, &mut self.turn.after.woken);
         self.settle_down();
@@ -347,7 +358,7 @@ pub(super) fn resume(
         let theirs = state.consumer_inboxes().filter(|(_, inbox)| Arc::ptr_eq(inbox, before));
         let handles: Vec<_> = theirs.map(|(handle, _)| handle).collect();
         for handle in handles {
-            state.detach(handle, Vec::new(), now, effects);
+            state.detach(handle, (Vec::new(), &Outcome::Left), now, effects);
         }
     });
 }

@@ -140,12 +140,22 @@ impl Session {
         if let Some(known) = topology.queue(&spec.name).cloned() {
             drop(topology);
             self.check_owner(&known)?;
+            if known.spec.life != spec.life {
+                let (name, vhost) = (&spec.name, &self.vhost.name);
+                let (is, other) = match known.spec.life {
+                    Life::Exclusive => ("exclusive", "not"),
+                    Life::Permanent => ("not exclusive", "as exclusive"),
+                };
+                let detail = format!(
+                    "queue '{name}' in vhost '{vhost}' is {is}, and cannot be declared {other}"
+                );
+                return Err(Error::new(ErrorKind::Locked, detail));
+            }
             if let Some(what) = known.spec.differs(&spec) {
                 let (name, vhost) = (&spec.name, &self.vhost.name);
-                let (wanted, is) = (spec.show(what), known.spec.show(what));
+                let contrast = known.spec.contrast(&spec, what);
                 let detail = format!(
-                    "inequivalent arg '{what}' for queue '{name}' in vhost '{vhost}': \
-                     received {wanted} but current is {is}"
+                    "inequivalent arg '{what}' for queue '{name}' in vhost '{vhost}': {contrast}"
                 );
                 return Err(Error::new(ErrorKind::Mismatch, detail));
             }
@@ -177,10 +187,18 @@ impl Session {
         Ok((queue, true))
     }
 
-    /// Passive declare: `NotFound`, `Locked`.
+    /// How a queue is now: `NotFound`, `Locked`. It does not count as a use of the queue.
     pub fn queue_status(&self, name: &str) -> Result<QueueStatus, Error> {
         self.check_look(name)?;
         self.own_queue_named(name).map(|queue| status(&queue))
+    }
+
+    /// Passive declare: the same, and a use of the queue. `NotFound`, `Locked`.
+    pub fn ask_for_queue(&self, name: &str) -> Result<QueueStatus, Error> {
+        let status = self.queue_status(name)?;
+        let now = self.shared().now();
+        self.own_queue_named(name)?.look(|state| state.unused_since = now);
+        Ok(status)
     }
 
     /// What the queue was declared with.
@@ -250,6 +268,13 @@ impl Session {
     pub async fn declare_exchange(&mut self, spec: ExchangeSpec) -> Result<(), Error> {
         self.flush_behind().await;
         self.check_exchange(Action::Configure, &spec.name)?;
+        if let Some(kind) = spec.bad_alternate() {
+            let (name, vhost) = (&spec.name, &self.vhost.name);
+            let detail = format!(
+                "invalid type '{kind}' for arg 'alternate-exchange' in exchange '{name}' in vhost '{vhost}'"
+            );
+            return Err(Error::new(ErrorKind::Invalid, detail));
+        }
         if let Some(alternate) = spec.alternate() {
             // What this exchange does not route goes there.
             self.check_exchange(Action::Read, &spec.name)?;

@@ -41,10 +41,18 @@ impl Session {
 
     /// Leaves in order: held publishes are routed, what was stored is waited for. Wills stay parked: unpark first.
     pub async fn close(mut self) -> Result<(), Error> {
+        self.status.in_order = true;
         self.flush_all().await;
         let result = self.shared().committer.sync(Unit::default()).await;
         self.leave();
         result
+    }
+
+    /// The broker ends it: what was delivered and is not settled goes back as no failure of its consumer. Dropped
+    /// otherwise, the connection counts as lost.
+    pub fn end(mut self) {
+        self.status.in_order = true;
+        self.leave();
     }
 
     /// The connection is gone, in order or not.

@@ -1,7 +1,9 @@
-//! Opening a session: new ones, and named ones that are resumed or taken over from another connection.
+//! Opening a session: new ones, and named ones that are resumed or taken over from another connection; and a login that
+//! is renewed while the session goes on.
 
 use super::consume::resume;
 use super::state::Session;
+use crate::auth::Identity;
 use crate::broker::accounts::subject::Subject;
 use crate::broker::door::events::Notice;
 use crate::broker::door::request::SessionSpec;
@@ -141,6 +143,31 @@ fn open(broker: &Broker, spec: &SessionSpec, whose: Whose) -> Result<(Session, O
     }
     shared.users.connected(&session.inbox, &spec.identity)?;
     Ok((session, opened))
+}
+
+impl Session {
+    /// The login of this session ends at a time, as that of a token does.
+    pub fn login_expires(&self) -> bool {
+        self.shared().users.is_ending(self.inbox.origin.connection)
+    }
+
+    /// The session goes on under a new login of the same user: with its rights, until that ends. `Refused`: it is
+    /// another user's, may not enter the virtual host, or gets its rights elsewhere; the login before holds.
+    pub fn renew_login(&mut self, identity: &Identity) -> Result<(), Error> {
+        self.rights.subject.renew(identity)?;
+        let (shared, connection) = (self.shared(), self.inbox.origin.connection);
+        match identity.expires {
+            Some(at) => {
+                shared.users.add_ending(&self.inbox);
+                shared.timers.set(at, TimerEvent::LoginExpires(connection));
+            }
+            None => {
+                shared.users.take_ending(connection);
+                shared.timers.cancel(&TimerEvent::LoginExpires(connection));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Opens a named session, or takes it over from the connection that has it. `LimitReached` when it would be new and

@@ -370,7 +370,7 @@ impl Session {
         let bytes = unseen.iter().map(|delivery| delivery.message.size() as u64).sum();
         let offsets: Vec<Offset> = unseen.iter().map(|delivery| delivery.offset).collect();
         self.inbox.window.release(offsets.len() as u64, bytes, &mut self.turn.after.woken);
-        let mut ops = self.release(consumer, offsets);
+        let mut ops = self.release(consumer, offsets, &Outcome::Left);
         self.turn.unit().ops.append(&mut ops);
         self.flush_ops();
     }

@@ -67,6 +67,8 @@ pub(super) struct Status {
     pub charge: Option<Charge>,
     /// It has left its queues and its name.
     pub left: bool,
+    /// Its end is no failure of what it had: its client leaves, or the broker ends it.
+    pub in_order: bool,
     /// A content route whose queue this session's publishes filled: it is held back while there is no room.
     pub waits_for: Option<Arc<ContentPath>>,
 }

@@ -137,6 +137,11 @@ impl Users {
         self.ending.lock().insert(inbox.origin.connection, Arc::downgrade(inbox));
     }
 
+    /// Whether the login of that connection ends at a time.
+    pub fn is_ending(&self, connection: u64) -> bool {
+        self.ending.lock().contains_key(&connection)
+    }
+
     /// Its time has come, or the connection is gone.
     pub fn take_ending(&self, connection: u64) -> Option<Arc<Inbox>> {
         self.ending.lock().remove(&connection)?.upgrade()

@@ -66,7 +66,7 @@ impl Worker {
             priority: 0,
             credit: Credit { messages: 0, bytes: 0 },
             pools: smallvec::SmallVec::new(),
-            skip_own: false,
+            only_unexpired: false,
             tag: path.queue_name(),
         };
         let consumer = session.attach(lane, consumer).await?;

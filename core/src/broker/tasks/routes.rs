@@ -294,7 +294,7 @@ impl Drain {
             priority: 0,
             credit: DRAIN_CREDIT,
             pools: smallvec::SmallVec::new(),
-            skip_own: false,
+            only_unexpired: false,
             tag: queue.name.clone(),
         };
         let consumer = session.attach(lane, consumer).await?;

@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 /// Content routes that may send a message on to another address, one after the other.
 pub const HOPS_MAX: u8 = 32;
-/// How often a message is dead-lettered at most, one queue after the other, before a consumer decides on it.
-pub const MOVES_MAX: u8 = 32;
 
 /// The broker and the virtual host in which a turn takes place, and its time.
 #[derive(Clone, Copy)]

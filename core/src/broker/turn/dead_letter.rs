@@ -1,13 +1,12 @@
 //! Dead-lettering: what a message becomes when it leaves a queue otherwise than by being accepted, and the rule that
 //! ends circles. Where it goes is the queue's setting; putting it there is the turn's work.
 
-use super::context::MOVES_MAX;
 use crate::broker::vhost::queue::Queue;
 use crate::message::{Death, Message, Name, Reason, Timestamp};
 use crate::subscription::Departure;
 
 /// The message as it goes to the queue's dead-letter address: its death is noted, its expiry is gone. None when
-/// there is no address, or it was moved on [`MOVES_MAX`] times.
+/// there is no address.
 pub fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Message> {
     let message = &left.message;
     let address = queue.spec.dead_letter_address(message.address())?;
@@ -17,14 +16,6 @@ pub fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Me
         Reason::Rejected | Reason::DeliveryLimit => 1,
         _ => meta.moves.saturating_add(1),
     };
-    if meta.moves >= MOVES_MAX {
-        tracing::warn!(
-            vhost = %queue.vhost, queue = %queue.name, moves_max = MOVES_MAX,
-            "a message was moved on too often without reaching a consumer: it is dropped; look for \
-             dead-letter addresses that lead in a circle"
-        );
-        return None;
-    }
     let mut deaths = meta.deaths().to_vec();
     let known = deaths.iter().position(|d| d.queue == queue.name && d.reason == left.reason);
     let death = match known {
@@ -108,13 +99,11 @@ mod tests {
         let rejected =
             dead_letter(&queue("q"), &left(message(), Reason::Rejected), Timestamp(1)).unwrap();
         assert!(!is_cycle(&"q".into(), &rejected));
-        let moved = |reason: fn(u32) -> Reason| {
-            (0..40).try_fold(message(), |message, n| {
-                dead_letter(&queue("q"), &left(message, reason(n)), Timestamp(1))
-            })
-        };
-        assert!(moved(|_| Reason::Expired).is_none(), "by itself it goes so far");
-        let retried = moved(|n| if n % 2 == 0 { Reason::Rejected } else { Reason::Expired });
-        assert_eq!(retried.expect("somebody looks at it each time").meta().moves, 2);
+        let chain = (0..100).try_fold(message(), |message, n| {
+            dead_letter(&queue(&n.to_string()), &left(message, Reason::Expired), Timestamp(1))
+        });
+        let through = chain.expect("a chain of queues may be as long as it likes");
+        assert_eq!(through.meta().deaths().len(), 100);
+        assert!(is_cycle(&"0".into(), &through) && !is_cycle(&"100".into(), &through));
     }
 }

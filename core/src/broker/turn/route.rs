@@ -314,7 +314,8 @@ impl Turn {
         why: &Error,
     ) -> Option<Taken> {
         let dead = dead_letter_of(context, message, why);
-        let (route, _) = route_of(context, &dead).ok()?;
+        let (mut route, _) = route_of(context, &dead).ok()?;
+        route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &dead));
         let is_taken = route.receivers() > 0 || !route.content.is_empty();
         is_taken.then(|| self.publish(context, &dead, &route, Terms::Untold))
     }
@@ -341,7 +342,14 @@ impl Turn {
             }
             Err(_) => return false,
         };
+        let all = route.queues.len();
         route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
+        if all > 0 && route.queues.is_empty() && route.receivers() == 0 {
+            let queue = &queue.name;
+            let why = format!("its dead-letter addresses lead it from queue '{queue}' in a circle");
+            let why = Error::new(ErrorKind::Unroutable, why);
+            return self.publish_dead(context, &message, &why).is_some_and(|it| it.routed);
+        }
         self.publish(context, &message, &route, Terms::Untold).routed
     }
 }

@@ -8,8 +8,8 @@ use crate::exchange::{LogId, SessionId};
 use crate::log::{Life, Offset, Overflow, Place, QueueSpec, RecordState};
 use crate::message::{Name, Timestamp};
 use crate::subscription::{
-    Attached, Delivery, Departure, Effects, Handle, HandleMap, LeftAs, LeftBy, QueueCounts,
-    QueueTotals, Rules, Side, Subscription, Woken,
+    Attached, Delivery, Departure, Effects, Handle, HandleMap, LeftAs, LeftBy, Outcome,
+    QueueCounts, QueueTotals, Rules, Side, Subscription, Woken,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
@@ -294,12 +294,12 @@ impl QueueState {
         self.sub.consumers.attach(consumer);
     }
 
-    /// The consumer leaves and what it has goes back. What its connection has not taken counts as never delivered:
-    /// that is `unseen`, which left the inbox before, and what is there now.
+    /// The consumer leaves and what it has goes back, with the outcome `seen`. What its connection has not taken counts
+    /// as never delivered: that is `unseen`, which left the inbox before, and what is there now.
     pub fn detach(
         &mut self,
         handle: Handle,
-        mut unseen: Vec<Offset>,
+        (mut unseen, seen): (Vec<Offset>, &Outcome),
         now: Timestamp,
         effects: &mut Effects,
     ) {
@@ -308,7 +308,7 @@ impl QueueState {
         if let (Some(inbox), Some(consumer)) = (inbox, consumer) {
             unseen.append(&mut inbox.take_back(consumer.id, &mut effects.wake));
         }
-        self.sub.leave_all(handle, &unseen, effects);
+        self.sub.leave_all(handle, &unseen, seen, effects);
         self.unused_since = now;
     }
 

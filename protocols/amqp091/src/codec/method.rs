@@ -18,6 +18,10 @@ pub enum Method {
     },
     ConnectionClose,
     ConnectionCloseOk,
+    /// A secret in the place of the one at login (RabbitMQ extension).
+    ConnectionUpdateSecret {
+        new_secret: Secret,
+    },
     ChannelOpen,
     ChannelFlow {
         active: bool,
@@ -266,8 +270,10 @@ impl Arguments<'_> {
             }
             51 => Method::ConnectionCloseOk,
             70 => {
-                let text = "a secret cannot be renewed: log in again";
-                return Err(Refusal::new(ReplyCode::NotImplemented, text));
+                let new_secret = Secret(self.payload.slice_ref(self.reader.long()?));
+                // Why the client renews it.
+                self.reader.short()?;
+                Method::ConnectionUpdateSecret { new_secret }
             }
             _ => return Err(unknown(id)),
         })

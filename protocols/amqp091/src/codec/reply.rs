@@ -26,6 +26,7 @@ pub enum Reply<'a> {
         reason: &'a str,
     },
     ConnectionUnblocked,
+    ConnectionUpdateSecretOk,
     ChannelOpenOk,
     ChannelFlowOk {
         active: bool,
@@ -114,6 +115,7 @@ impl Reply<'_> {
             Reply::ConnectionCloseOk => (10, 51),
             Reply::ConnectionBlocked { .. } => (10, 60),
             Reply::ConnectionUnblocked => (10, 61),
+            Reply::ConnectionUpdateSecretOk => (10, 71),
             Reply::ChannelOpenOk => (20, 11),
             Reply::ChannelFlowOk { .. } => (20, 21),
             Reply::ChannelClose { .. } => (20, 40),

@@ -7,7 +7,9 @@
 //! | `b` `B` | 8-bit, signed and not | | `D` | decimal: scale octet, 32-bit value |
 //! | `s` `u` | 16-bit | | `S` `x` | long string, byte array |
 //! | `I` `i` | 32-bit | | `T` | seconds since 1970 |
-//! | `l` | signed 64-bit | | `A` `F` `V` | array, table, void |
+//! | `l` `L` | signed 64-bit | | `A` `F` `V` | array, table, void |
+//!
+//! `L` is what py-amqp writes; the specification lets peers differ over it, and RabbitMQ reads it as `l`.
 
 use super::wire::{Malformed, Reader, put_long, put_short, sized};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -48,7 +50,7 @@ fn decode_value(reader: &mut Reader<'_>, depth: usize) -> Result<Value, Malforme
         b'u' => Value::U16(reader.u16()?),
         b'I' => Value::I32(i32::from_be_bytes(reader.array()?)),
         b'i' => Value::U32(reader.u32()?),
-        b'l' => Value::I64(i64::from_be_bytes(reader.array()?)),
+        b'l' | b'L' => Value::I64(i64::from_be_bytes(reader.array()?)),
         b'f' => Value::F32(f32::from_be_bytes(reader.array()?)),
         b'd' => Value::F64(f64::from_be_bytes(reader.array()?)),
         b'D' => Value::Decimal { scale: reader.u8()?, value: i32::from_be_bytes(reader.array()?) },
@@ -90,7 +92,7 @@ fn skip_value(reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
         b's' | b'u' => 2,
         b'I' | b'i' | b'f' => 4,
         b'D' => 5,
-        b'l' | b'd' | b'T' => 8,
+        b'l' | b'L' | b'd' | b'T' => 8,
         b'S' | b'x' => return reader.long().map(|_| ()),
         b'A' => {
             let depth = depth.checked_sub(1).ok_or(Malformed)?;

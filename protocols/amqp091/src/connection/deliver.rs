@@ -263,7 +263,7 @@ impl Connection {
                 Ok(())
             }
             Notice::Blocked(blocked) => {
-                if self.client.connection_blocked {
+                if self.limits.client.connection_blocked {
                     let reply = match blocked {
                         true => Reply::ConnectionBlocked { reason: "publishes are held back" },
                         false => Reply::ConnectionUnblocked,
@@ -284,7 +284,7 @@ impl Connection {
         };
         let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { return };
         state.consumers.remove(&tag);
-        if self.client.consumer_cancel_notify {
+        if self.limits.client.consumer_cancel_notify {
             Reply::BasicCancel { consumer_tag: &tag }.put(self.line.output.tail(), channel);
         }
     }

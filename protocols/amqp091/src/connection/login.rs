@@ -1,7 +1,8 @@
 //! From the first octet to connection.open-ok (AMQP 0-9-1 §2.2.4): protocol header, start, tune, open. Nothing of the
-//! connection has an effect before the login; the whole takes place under the line's deadline for logins.
+//! connection has an effect before the login; the whole takes place under the line's deadline for logins. And
+//! connection.update-secret, by which a login that ends goes on (RabbitMQ extension).
 
-use super::Closing;
+use super::{Closing, Connection};
 use crate::Options;
 use crate::codec::frame::{self, PROTOCOL_HEADER, SIZE_MIN};
 use crate::codec::method::{StartOk, Tune};
@@ -86,7 +87,8 @@ async fn receive(line: &mut Line, frame_max: usize) -> Result<(Method, MethodId)
 pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<LoggedIn, Closing> {
     let LoginContext { options, broker, entrance } = context;
     protocol_header(line).await?;
-    let properties = server_properties();
+    let announces_itself = options.own_name_listeners.contains(&entrance.listener);
+    let properties = server_properties(announces_itself);
     let mechanisms = match entrance.certificate {
         Some(_) => "PLAIN AMQPLAIN EXTERNAL",
         None => "PLAIN AMQPLAIN",
@@ -126,6 +128,25 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
     Ok(LoggedIn { session, vhost, tune, client })
 }
 
+impl Connection {
+    /// A password does not end, so that a new one says nothing, as with RabbitMQ. A token is judged as the first one was.
+    pub(super) async fn renew_login(&mut self, secret: Secret) -> Result<(), Refusal> {
+        if let Some(entrance) = &self.limits.renewal {
+            let user = self.session.origin().user.clone();
+            let credentials = Credentials::Password { user, password: secret };
+            let broker = self.session.broker().clone();
+            let login = self.line.while_waiting(entrance.log_in(&broker, credentials)).await;
+            let renewed = login.and_then(|identity| self.session.renew_login(&identity));
+            renewed.map_err(|error| {
+                let text = format!("New secret was refused: {}", error.detail());
+                Refusal::new(ReplyCode::NotAllowed, text)
+            })?;
+        }
+        Reply::ConnectionUpdateSecretOk.put(self.line.output.tail(), 0);
+        Ok(())
+    }
+}
+
 /// §4.2.7: `interval` in seconds; 0 is none. Twice that is silence, and beats come in half of it, so that delays on
 /// neither side end a connection.
 fn keep_alive(interval: u16) -> KeepAlive {
@@ -151,7 +172,14 @@ async fn protocol_header(line: &mut Line) -> Result<(), Closing> {
     Err(Closing::Quiet(error))
 }
 
-fn server_properties() -> Pairs {
+/// What other products are asked for by clients: some, as kombu and amqplib, behave by the product's name, and what is
+/// served here is what they expect of that one.
+const COMPATIBLE: (&str, &str) = ("RabbitMQ", "4.1.0");
+const INFORMATION: &str =
+    "Crossdock. Product and version say whose dialect is spoken: listeners.NAME.announce";
+
+/// §1.4.2.1.1. `own_name`: as ourselves, and not as what clients take us for.
+fn server_properties(own_name: bool) -> Pairs {
     let yes = |name: &str| (Name::from(name), Value::Bool(true));
     let capabilities = vec![
         yes("publisher_confirms"),
@@ -163,11 +191,15 @@ fn server_properties() -> Pairs {
         yes("authentication_failure_close"),
         yes("per_consumer_qos"),
     ];
+    let own = ("Crossdock", env!("CARGO_PKG_VERSION"));
+    let (product, version) = if own_name { own } else { COMPATIBLE };
     vec![
         ("capabilities".into(), Value::Map(capabilities)),
-        ("product".into(), Value::text("Crossdock")),
-        ("version".into(), Value::text(env!("CARGO_PKG_VERSION"))),
-        ("platform".into(), Value::text("Rust")),
+        ("product".into(), Value::text(product)),
+        ("version".into(), Value::text(version)),
+        ("platform".into(), Value::text(format!("{} {} (Rust)", own.0, own.1))),
+        ("crossdock".into(), Value::text(own.1)),
+        ("information".into(), Value::text(INFORMATION)),
     ]
 }
 

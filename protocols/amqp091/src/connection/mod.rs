@@ -94,7 +94,13 @@ async fn open(
         Line::new(&DIALECT, accepted, options.login_time, options.write_time);
     let context = LoginContext { options, broker: &broker, entrance };
     match login::log_in(&mut line, &context).await {
-        Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
+        Ok(logged_in) => {
+            let mut connection = Box::new(Connection::new(logged_in, line, options));
+            if connection.session.login_expires() {
+                connection.limits.renewal = Some(Box::new(context.entrance));
+            }
+            Ok(Some(connection))
+        }
         Err(closing) => {
             if let Closing::Lost(lost) = &closing {
                 context.entrance.note_lost(&broker, lost);
@@ -210,7 +216,6 @@ struct Connection {
     session: Session,
     line: Line,
     vhost: Name,
-    client: Capabilities,
     limits: Limits,
     channels: Channels,
     lanes: FxHashMap<LaneId, u16>,
@@ -229,29 +234,33 @@ struct Connection {
 }
 
 /// What the connection was tuned and set to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Limits {
+    client: Capabilities,
     channel_max: u16,
     frame_max: usize,
     consumers_max: usize,
     carry: Carry,
+    /// Where its login came in, if that ends: the next secret is judged as the first one was.
+    renewal: Option<Box<Entrance>>,
 }
 
 impl Connection {
     fn new(logged_in: LoggedIn, line: Line, options: &Options) -> Self {
         let LoggedIn { session, vhost, tune, client } = logged_in;
         let limits = Limits {
+            client,
             channel_max: tune.channel_max,
             frame_max: usize::try_from(tune.frame_max).unwrap_or(usize::MAX),
             consumers_max: options.consumers_max,
             carry: options.carry,
+            renewal: None,
         };
         let now = session.broker().now();
         Self {
             session,
             line,
             vhost,
-            client,
             limits,
             channels: Channels::default(),
             lanes: FxHashMap::default(),
@@ -388,7 +397,7 @@ impl Connection {
             }
             Closing::Refused(refusal, cause) => {
                 log(&line, &refusal.to_string());
-                drop(session);
+                session.end();
                 tell_close(line, (&refusal, cause), options, limits.frame_max).await;
                 match refusal.code {
                     ReplyCode::ConnectionForced => Ok(()),

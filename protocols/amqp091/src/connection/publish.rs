@@ -17,7 +17,7 @@ impl Connection {
         publish: &method::Publish,
     ) -> Result<(), Refusal> {
         if publish.immediate {
-            return Err(Refusal::new(ReplyCode::NotImplemented, "immediate publishes"));
+            return Err(Refusal::new(ReplyCode::NotImplemented, "immediate=true"));
         }
         let (turn, mandatory) = (self.turn, publish.mandatory);
         let state = opened(&mut self.channels, channel)?;
@@ -48,7 +48,8 @@ impl Connection {
             false => Ok(()),
             true => {
                 let vhost = &self.vhost;
-                let text = format!("exchange '{name}' in vhost '{vhost}' is internal");
+                let text =
+                    format!("cannot publish to internal exchange '{name}' in vhost '{vhost}'");
                 Err(Refusal::new(ReplyCode::AccessRefused, text))
             }
         }

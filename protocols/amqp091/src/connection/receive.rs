@@ -55,7 +55,10 @@ impl Connection {
             _ => (0, 0),
         };
         let outcome = match self.channels.get(&channel) {
-            _ if channel == 0 => return self.receive_on_zero(&frame, cause).map(|()| None),
+            _ if channel == 0 => {
+                let work = self.receive_on_zero(&frame, cause)?;
+                return Ok(work.map(|work| Box::new(Request { channel, cause, work })));
+            }
             Some(Slot::Open(state)) => {
                 let in_content = !matches!(state.content, Content::None);
                 self.receive_on(frame, in_content)
@@ -86,13 +89,14 @@ impl Connection {
         outcome.or_else(|refusal| self.fail(channel, refusal, cause))
     }
 
-    fn receive_on_zero(&mut self, frame: &Frame, cause: MethodId) -> Result<(), Closing> {
+    fn receive_on_zero(&mut self, frame: &Frame, cause: MethodId) -> Result<Option<Work>, Closing> {
         let end = |refusal| Err(Closing::Refused(refusal, cause));
         if frame.kind != FrameKind::Method {
             return end(unexpected("channel 0 has no contents"));
         }
         match method::decode(&frame.payload) {
             Ok(Method::ConnectionClose) => Err(Closing::ByClient),
+            Ok(method @ Method::ConnectionUpdateSecret { .. }) => Ok(Some(Work::Method(method))),
             // §1.4: all methods but those of class connection have a channel; the login is over.
             Ok(_) => {
                 let text = format!("method {} of class {} on channel 0", cause.1, cause.0);
@@ -234,10 +238,10 @@ impl Connection {
                 return self.settle(channel, (delivery_tag, multiple), How::Accept);
             }
             Method::BasicNack { delivery_tag, multiple, requeue } => {
-                return self.settle(channel, (delivery_tag, multiple), How::not_done(requeue));
+                return self.settle(channel, (delivery_tag, multiple), How::nack(requeue));
             }
             Method::BasicReject { delivery_tag, requeue } => {
-                self.settle_one(channel, delivery_tag, How::not_done(requeue))?;
+                self.settle_one(channel, delivery_tag, How::reject(requeue))?;
             }
             Method::ConfirmSelect { no_wait } => self.confirm_select(channel, no_wait)?,
             Method::TxSelect => self.tx_select(channel)?,
@@ -300,6 +304,9 @@ impl Connection {
             Method::ChannelClose => self.close_channel(channel).await,
             Method::TxCommit => self.tx_commit(channel).await,
             Method::TxRollback => self.tx_rollback(channel).await,
+            Method::ConnectionUpdateSecret { new_secret } if channel == 0 => {
+                self.renew_login(new_secret).await
+            }
             // The arguments of such a method are not shown: they may be a secret.
             _ => {
                 let text = "methods of class connection do not belong on a channel";

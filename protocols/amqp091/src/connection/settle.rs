@@ -12,13 +12,19 @@ use crossdock_core::{ConsumerId, LaneId, Offset, Outcome, Session};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     Accept,
+    /// basic.nack with requeue: it counts only against a limit that was asked for.
+    GiveBack,
+    /// basic.reject with requeue: it counts.
     Requeue,
     Reject,
 }
 
 impl How {
-    /// basic.nack and basic.reject.
-    pub fn not_done(requeue: bool) -> Self {
+    pub fn nack(requeue: bool) -> Self {
+        if requeue { How::GiveBack } else { How::Reject }
+    }
+
+    pub fn reject(requeue: bool) -> Self {
         if requeue { How::Requeue } else { How::Reject }
     }
 
@@ -26,6 +32,7 @@ impl How {
     fn outcome(self) -> Outcome {
         match self {
             How::Accept => Outcome::Accepted,
+            How::GiveBack => Outcome::GivenBack,
             How::Requeue => Outcome::Failed,
             How::Reject => Outcome::Rejected { reason: None },
         }
@@ -129,7 +136,7 @@ impl Connection {
         answer: bool,
     ) -> Result<(), Refusal> {
         if !requeue {
-            return Err(Refusal::new(ReplyCode::NotImplemented, "recover without requeue"));
+            return Err(Refusal::new(ReplyCode::NotImplemented, "requeue=false"));
         }
         // Not part of a transaction: what is unsettled is redelivered at once, rolled-back acknowledgements included.
         self.settles.flush(&mut self.session);
@@ -139,7 +146,7 @@ impl Connection {
             for some in slice.chunk_by(|a, b| a.consumer == b.consumer) {
                 let offsets: Vec<Offset> = some.iter().map(|tag| tag.offset).collect();
                 if let Some(first) = some.first() {
-                    let outcome = How::Requeue.outcome();
+                    let outcome = How::GiveBack.outcome();
                     self.session.settle_at_once(first.consumer, &offsets, &outcome);
                 }
             }
@@ -159,7 +166,7 @@ impl Connection {
     pub(super) fn confirm_select(&mut self, channel: u16, no_wait: bool) -> Result<(), Refusal> {
         let state = self.channel(channel)?;
         if state.mode == Mode::Tx {
-            let text = "a transactional channel cannot have confirms";
+            let text = "cannot switch from tx to confirm mode";
             return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
         }
         state.mode = Mode::Confirm;
@@ -173,7 +180,7 @@ impl Connection {
         let state = self.channel(channel)?;
         match state.mode {
             Mode::Confirm => {
-                let text = "a channel with confirms cannot be transactional";
+                let text = "cannot switch from confirm to tx mode";
                 return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
             }
             Mode::Tx => {}

@@ -10,9 +10,7 @@ use crate::codec::{Refusal, Reply, ReplyCode};
 use crate::mapping::errors::{self, Subject};
 use bytes::Bytes;
 use crossdock_core::message::lookup;
-use crossdock_core::{
-    Consumer, ConsumerSource, Credit, Error, ErrorKind, Name, OnDetach, PoolId, Value,
-};
+use crossdock_core::{Consumer, ConsumerSource, Credit, Error, ErrorKind, Name, OnDetach, PoolId};
 use smallvec::SmallVec;
 
 /// No deliveries.
@@ -27,7 +25,8 @@ impl Connection {
         global: bool,
     ) -> Result<(), Refusal> {
         if prefetch_size != 0 {
-            return Err(Refusal::new(ReplyCode::NotImplemented, "a prefetch size"));
+            let text = format!("prefetch_size!=0 ({prefetch_size})");
+            return Err(Refusal::new(ReplyCode::NotImplemented, text));
         }
         let credit = match prefetch_count {
             0 => Credit::UNLIMITED,
@@ -137,11 +136,16 @@ impl Connection {
         queue: &Name,
         tag: &[u8],
     ) -> Result<(Consumer, Credit), Refusal> {
-        let priority = match lookup(&consume.arguments, "x-priority").map(Value::as_i64) {
+        let asked = lookup(&consume.arguments, "x-priority");
+        let priority = match asked.map(|value| value.as_i64().ok_or(value)) {
             None => 0,
-            Some(Some(n)) => i16::try_from(n.clamp(-32_768, 32_767)).unwrap_or(0),
-            Some(None) => {
-                let text = "invalid arg 'x-priority': not a whole number";
+            Some(Ok(n)) => i16::try_from(n.clamp(-32_768, 32_767)).unwrap_or(0),
+            Some(Err(value)) => {
+                let (kind, vhost) = (value.type_name(), &self.vhost);
+                let text = format!(
+                    "invalid arg 'x-priority' for queue '{queue}' in vhost '{vhost}': expected integer, got \
+                     {kind}"
+                );
                 return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
             }
         };
@@ -159,7 +163,7 @@ impl Connection {
             priority,
             credit: if self.channel(channel)?.flow { credit } else { NO_CREDIT },
             pools,
-            skip_own: consume.no_local,
+            only_unexpired: false,
             tag: Name::from(&*String::from_utf8_lossy(tag)),
         };
         Ok((consumer, credit))

@@ -20,7 +20,7 @@ fn refused(text: String) -> Refusal {
 
 fn not_the_default_exchange(name: &str) -> Result<(), Refusal> {
     match name.is_empty() {
-        true => Err(refused("the default exchange cannot be changed".into())),
+        true => Err(refused("operation not permitted on the default exchange".into())),
         false => Ok(()),
     }
 }
@@ -37,6 +37,7 @@ fn inequivalent(
         "durable" => spec.durable.to_string(),
         "auto_delete" => spec.auto_delete.to_string(),
         "internal" => spec.internal.to_string(),
+        "alternate-exchange" => spec.alternate().unwrap_or("none").to_owned(),
         _ => format!("{} arguments", spec.arguments.len()),
     };
     let (name, received, is) = (&wanted.name, show(wanted), show(current));
@@ -64,7 +65,7 @@ impl Connection {
         let no_wait = declare.no_wait;
         let status = match declare.passive {
             true => {
-                let status = self.session.queue_status(&declare.queue);
+                let status = self.session.ask_for_queue(&declare.queue);
                 status.map_err(|error| self.about_queue(&error, &declare.queue))?
             }
             false => self.queue_declare_active(declare).await?,
@@ -94,7 +95,8 @@ impl Connection {
             life: if declare.exclusive { Life::Exclusive } else { Life::Permanent },
             ..QueueSpec::default()
         };
-        let spec = spec.with_arguments(declare.arguments).map_err(|e| errors::refusal(&e))?;
+        let spec = spec.with_arguments(declare.arguments);
+        let spec = spec.map_err(|bad| errors::declaration(&bad, &self.vhost))?;
         let declared = self.line.while_waiting(self.session.declare_queue(spec)).await;
         Ok(declared.map_err(|error| self.about_queue(&error, &name))?.status)
     }
@@ -255,8 +257,9 @@ impl Connection {
     ) -> Result<(), Refusal> {
         not_the_default_exchange(&exchange)?;
         if exchange.starts_with(RESERVED_NAMES) {
+            let vhost = &self.vhost;
             return Err(refused(format!(
-                "exchange name '{exchange}' begins with the reserved prefix '{RESERVED_NAMES}'"
+                "deletion of system exchange '{exchange}' in vhost '{vhost}' not allowed"
             )));
         }
         match self.line.while_waiting(self.session.delete_exchange(&exchange, if_unused)).await {

@@ -1,7 +1,7 @@
 //! The core's errors as reply codes. The texts name what the error is about, because that is all a client shows.
 
 use crate::codec::{Refusal, ReplyCode};
-use crossdock_core::{Error, ErrorKind};
+use crossdock_core::{BadDeclare, Error, ErrorKind};
 
 /// What a request was about, for the text.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,15 @@ pub fn code(kind: ErrorKind) -> ReplyCode {
     }
 }
 
+/// The refusal of a queue's declaration whose arguments cannot be.
+pub fn declaration(bad: &BadDeclare, vhost: &str) -> Refusal {
+    let code = match bad.is_not_served() {
+        true => ReplyCode::NotImplemented,
+        false => ReplyCode::PreconditionFailed,
+    };
+    Refusal::new(code, bad.in_vhost(vhost))
+}
+
 /// The refusal of a request that named neither a queue nor an exchange.
 pub fn refusal(error: &Error) -> Refusal {
     Refusal::new(code(error.kind()), error.detail())
@@ -54,10 +63,11 @@ pub fn about(error: &Error, subject: Subject<'_>, vhost: &str) -> Refusal {
     let (kind, name) = (subject.kind(), subject.name());
     let text = match error.kind() {
         ErrorKind::NotFound => format!("no {kind} '{name}' in vhost '{vhost}'"),
-        ErrorKind::Locked => {
-            format!("{kind} '{name}' in vhost '{vhost}' is exclusive to another connection")
-        }
-        ErrorKind::InUse => format!("{kind} '{name}' in vhost '{vhost}': {}", error.detail()),
+        ErrorKind::Locked => format!(
+            "cannot obtain exclusive access to locked {kind} '{name}' in vhost '{vhost}'. It could be \
+             originally declared on another connection or the exclusive property value does not match that \
+             of the original declaration."
+        ),
         _ => error.detail().to_owned(),
     };
     Refusal::new(code(error.kind()), text)

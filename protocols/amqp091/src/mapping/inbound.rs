@@ -1,25 +1,37 @@
 //! What the broker acts on, out of the properties of a publish. The rest stays encoded.
 
 use super::names;
+use crate::codec::table::RawEntry;
 use crate::codec::{Properties, Refusal, ReplyCode};
 use crossdock_core::{Meta, Origin, Timestamp, Value};
 use std::sync::Arc;
 
 /// delivery-mode "persistent" (AMQP 0-9-1 §1.8.3.4).
 pub const PERSISTENT: u8 = 2;
+const TRANSIENT: u8 = 1;
+
+/// The longest expiration, in milliseconds, as with RabbitMQ.
+const EXPIRATION_MAX: u64 = u32::MAX as u64;
 
 /// Reads and checks the properties of one publish.
 pub fn meta(encoded: &[u8], origin: &Arc<Origin>, now: Timestamp) -> Result<Meta, Refusal> {
     let properties = Properties::decode(encoded)?;
     let mut meta = Meta::new(origin.clone(), now);
-    meta.durable = properties.delivery_mode == Some(PERSISTENT);
+    meta.durable = match properties.delivery_mode {
+        None | Some(TRANSIENT) => false,
+        Some(PERSISTENT) => true,
+        Some(other) => {
+            let text = format!("invalid message: unknown delivery mode {other}");
+            return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
+        }
+    };
     meta.level = u8::from(meta.durable);
     meta.priority = properties.priority;
     if let Some(user) = properties.user_id
         && user != origin.user.as_bytes()
     {
         let text = format!(
-            "property user-id is '{}', but the connection's user is '{}'",
+            "user_id property set to '{}' but authenticated user was '{}'",
             String::from_utf8_lossy(user),
             origin.user
         );
@@ -35,6 +47,8 @@ pub fn meta(encoded: &[u8], origin: &Arc<Origin>, now: Timestamp) -> Result<Meta
             meta.level = level(&entry.decode()?).unwrap_or(meta.level);
         } else if entry.name == names::RETAIN.as_bytes() {
             meta.retain = entry.decode()? == Value::Bool(true);
+        } else if [names::CC, names::BCC].iter().any(|name| entry.name == name.as_bytes()) {
+            check_copies(&entry)?;
         }
     }
     Ok(meta)
@@ -54,6 +68,18 @@ pub fn count_headers(encoded: &[u8]) -> usize {
     values.map(|value| 1 + inside(&value)).sum()
 }
 
+/// The routing keys of copies are an array.
+fn check_copies(entry: &RawEntry<'_>) -> Result<(), Refusal> {
+    match entry.decode()? {
+        Value::List(_) => Ok(()),
+        other => {
+            let (name, kind) = (String::from_utf8_lossy(entry.name), other.type_name());
+            let text = format!("invalid message: header {name} is of type {kind}, not an array");
+            Err(Refusal::new(ReplyCode::PreconditionFailed, text))
+        }
+    }
+}
+
 fn level(value: &Value) -> Option<u8> {
     let level = value.as_i64().and_then(|n| u8::try_from(n).ok())?;
     (level <= 2).then_some(level)
@@ -61,10 +87,15 @@ fn level(value: &Value) -> Option<u8> {
 
 /// Milliseconds as text. Anything else is refused: the message would never expire, against its sender's will.
 fn expiration(text: &[u8]) -> Result<u64, Refusal> {
-    let digits = std::str::from_utf8(text).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
-    digits.and_then(|t| t.parse().ok()).ok_or_else(|| {
-        let text = String::from_utf8_lossy(text);
-        let text = format!("invalid expiration '{text}': not a number of milliseconds");
-        Refusal::new(ReplyCode::PreconditionFailed, text)
-    })
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<i128>().ok());
+    let why = match number {
+        None => "no integer",
+        Some(number) if number < 0 => "it is below 0",
+        Some(number) => match u64::try_from(number) {
+            Ok(ms) if ms <= EXPIRATION_MAX => return Ok(ms),
+            _ => "it is too large: 4294967295 ms are the most",
+        },
+    };
+    let text = format!("invalid expiration '{}': {why}", String::from_utf8_lossy(text));
+    Err(Refusal::new(ReplyCode::PreconditionFailed, text))
 }

@@ -56,6 +56,8 @@ mod names {
     pub const CORRELATION_ID: &str = "x-correlation-id";
     pub const REPLY_TO_TOPIC: &str = "x-reply-to-topic";
     pub const TIMESTAMP_MS: &str = "timestamp_in_ms";
+    pub const CC: &str = "CC";
+    pub const BCC: &str = "BCC";
     pub const QOS: &str = "x-mqtt-qos";
     pub const RETAIN: &str = "x-mqtt-retain";
     pub const RETAINED: &str = "x-retained";

@@ -35,6 +35,7 @@ connection.close-ok 10 51
 connection.blocked 10 60 reason:shortstr
 connection.unblocked 10 61
 connection.update-secret 10 70 new-secret:longstr reason:shortstr
+connection.update-secret-ok 10 71
 channel.open 20 10 reserved-1:shortstr
 channel.open-ok 20 11 reserved-1:longstr
 channel.flow 20 20 active:bit

@@ -339,7 +339,8 @@ async fn open(
         priority: 0,
         credit: Credit::UNLIMITED,
         pools: [pool].into_iter().collect(),
-        skip_own: false,
+        // MQTT 5 §3.3.2.3.3.
+        only_unexpired: true,
         tag: incoming.origin.client.clone(),
     };
     let own = session.attach(lane, consumer).await?;

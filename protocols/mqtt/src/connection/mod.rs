@@ -409,6 +409,8 @@ impl<'a> Connection<'a> {
             if let Err(error) = line.while_waiting(session.close()).await {
                 tracing::debug!(%error, "the store failed: the last publishes of a session may be lost");
             }
+        } else if matches!(closing, Closing::Refused { .. }) {
+            session.end();
         } else {
             drop(session);
         }

@@ -393,7 +393,8 @@ async fn consume(
             },
         },
         pools: settles.then_some(opened.pool).into_iter().collect(),
-        skip_own: false,
+        // MQTT 5 §3.3.2.3.3.
+        only_unexpired: true,
         tag: opened.incoming.origin.client.clone(),
     };
     subscription.consumer = Some(session.attach(opened.lane, consumer).await?);

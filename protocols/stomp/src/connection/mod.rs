@@ -308,7 +308,7 @@ impl<'a> Connection<'a> {
                 log(&line, refusal.error.detail());
                 refusal.put(line.output.tail(), rules);
                 line.write_out(&mut session, FAREWELL_TIME).await;
-                drop(session);
+                session.end();
                 Err(refusal.error)
             }
             Closing::ByClient(receipt) => {

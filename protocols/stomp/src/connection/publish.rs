@@ -274,7 +274,7 @@ impl Connection<'_> {
             priority: 0,
             credit: Credit::UNLIMITED,
             pools: SmallVec::new(),
-            skip_own: false,
+            only_unexpired: false,
             tag: Name::from(&*id),
         };
         let consumer = self.line.while_waiting(self.session.attach(self.lane, consumer)).await?;

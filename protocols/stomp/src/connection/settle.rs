@@ -24,7 +24,7 @@ impl Connection<'_> {
             Some(header) => truth(header),
             None => self.options.nack_default == NackDefault::Requeue,
         };
-        let outcome = if requeue { Outcome::Failed } else { Outcome::Rejected { reason: None } };
+        let outcome = if requeue { Outcome::GivenBack } else { Outcome::Rejected { reason: None } };
         self.settle(headers, outcome).await
     }
 

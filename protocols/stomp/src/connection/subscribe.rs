@@ -49,7 +49,7 @@ impl Connection<'_> {
             priority: request.priority,
             credit: request.credit,
             pools: SmallVec::new(),
-            skip_own: request.no_local && !feed.alone,
+            only_unexpired: false,
             tag: Name::from(&*id),
         };
         let attached = self.session.attach(self.lane, consumer);

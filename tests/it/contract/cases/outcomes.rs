@@ -11,6 +11,7 @@ use std::time::Duration;
 const DONE: &[(&str, &str)] = &[("again", "false"), ("dead", "0")];
 /// It is delivered once more, with one attempt counted.
 const FAILED: &[(&str, &str)] = &[("again", "true"), ("count", "1"), ("dead", "0")];
+const LEFT: &[(&str, &str)] = &[("again", "true"), ("count", "none"), ("dead", "0")];
 const DEAD: &[(&str, &str)] = &[("dead", "rejected"), ("left", "0")];
 
 #[rustfmt::skip]
@@ -37,17 +38,19 @@ pub const CASES: &[Case] = &[
         &[("second", "–"), ("count", "–")]),
     // Failed.
     script(("o3.a", A, A), "basic.reject requeue", |s| returned(s, "reject requeue"), FAILED),
-    script(("o3.a", A, A), "basic.nack requeue", |s| returned(s, "nack requeue"), FAILED),
+    script(("o3d.a", A, A), "basic.nack requeue", |s| returned(s, "nack requeue"), FAILED),
+    script(("o3d.a", A, A), "basic.nack requeue, where no limit was asked for", |s| given_back(s, "nack requeue"), LEFT),
     script(("o3.a", A, A), "the connection is lost", |s| returned(s, "lost"), FAILED),
-    script(("o3.a", A, A), "the channel is closed", |s| returned(s, "closed"), FAILED),
+    script(("o3e.a", A, A), "the channel is closed", |s| returned(s, "closed"), LEFT),
     script(("o3.a", A, A), "more often than x-delivery-limit", |s| died(s, "reject requeue", 3), &[("dead", "delivery_limit")]),
     script(("o3.3", A, M3), "the session is lost with the packet written", same_session, &[("again", "true"), ("body", "x")]),
     script(("o3.3", A, M3), "a consumer of a queue is lost", |s| returned(s, "lost"), FAILED),
     script(("o3.5", A, M5), "the session is lost with the packet written", same_session, &[("again", "true"), ("body", "x")]),
     script(("o3.5", A, M5), "a consumer of a queue is lost", |s| returned(s, "lost"), FAILED),
-    script(("o3.s", A, S), "NACK requeue:true", |s| returned(s, "nack requeue:true"), FAILED),
+    script(("o3d.s", A, S), "NACK requeue:true", |s| returned(s, "nack requeue:true"), FAILED),
+    script(("o3d.s", A, S), "NACK requeue:true, where no limit was asked for", |s| given_back(s, "nack requeue:true"), LEFT),
     script(("o3.s", A, S), "the connection is lost", |s| returned(s, "lost"), FAILED),
-    script(("o3.s", A, S), "more often than x-delivery-limit", |s| died(s, "nack requeue:true", 3), &[("dead", "delivery_limit")]),
+    script(("o3d.s", A, S), "more often than x-delivery-limit", |s| died(s, "nack requeue:true", 3), &[("dead", "delivery_limit")]),
     script(("o3b", A, A), "a message that failed comes later", backoff, &[("body", "2")])
         .planned(&[("body", "1")]),
     script(("o3c.a", A, A), "x-consumer-timeout of a second", consumer_timeout, &[("ended", "channel closed 406")])
@@ -143,6 +146,17 @@ fn done(scene: &Scene<'_>, how: &str, at: &str) -> Seen {
 /// A message that is delivered once more, to the same consumer if that is still there.
 fn returned(scene: &Scene<'_>, how: &str) -> Seen {
     queues(scene)?;
+    again(scene, how)
+}
+
+/// The same where the queue has no delivery limit of its own.
+fn given_back(scene: &Scene<'_>, how: &str) -> Seen {
+    scene.prepare("queue q{n} durable")?;
+    scene.prepare("queue dead{n} durable")?;
+    again(scene, how)
+}
+
+fn again(scene: &Scene<'_>, how: &str) -> Seen {
     let mut reader = consumer(scene, scene.to)?;
     put(scene, "x")?;
     let message = next(&mut reader)?;
