@@ -261,8 +261,9 @@ async fn chown(broker: &Broker, loaded: &Loaded, order: &ChownOrder) -> Result<(
             return Err(mistake("with --from it takes only the USER who gets all".into()));
         }
     };
-    // Users of tokens are in no list.
-    if user != GUEST && broker.user(user).is_none() && !loaded.config.auth.has_token_keys() {
+    // Users of tokens and of plugins are in no list.
+    let may_be_another = loaded.config.auth.lets_others_in();
+    if user != GUEST && broker.user(user).is_none() && !may_be_another {
         return Err(mistake(format!("there is no user '{user}'")));
     }
     let is_meant = |vhost: &str, name: &str, owner: &str| match (session, &order.from) {

@@ -6,7 +6,7 @@ use crate::declare::Declarations;
 use crate::plan::{self, Plan, default_vhost};
 use crate::routes::Written;
 use crate::wiring::{self, Protocols};
-use crate::{plugins, user_changes, users};
+use crate::{login_order, plugins, user_changes, users};
 use crossdock_core::{Account, Bind, BindTarget};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -69,6 +69,7 @@ impl Outline {
     pub fn read(loaded: &Loaded) -> Result<(Self, Declarations), Vec<Mistake>> {
         let mut mistakes = Vec::new();
         wiring::check_limits(loaded, &mut mistakes);
+        login_order::check_names(loaded, &mut mistakes);
         let settings = plan::settings(loaded, &mut mistakes);
         let users = users::users(loaded, &default_vhost(&settings), &mut mistakes);
         let predeclared = wiring::topology(&Protocols::default().all()).unwrap_or_default();

@@ -186,7 +186,8 @@ fn addresses(
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<String> {
     let auth = &loaded.config.auth;
-    let has_users = !loaded.config.users.is_empty() || auth.stored_users || auth.has_token_keys();
+    let has_users =
+        !loaded.config.users.is_empty() || auth.logins.stored_users || auth.lets_others_in();
     let mut usable = Vec::new();
     for (index, address) in listener.bind.addresses().iter().enumerate() {
         let key = match listener.bind {

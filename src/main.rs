@@ -18,6 +18,7 @@ mod listeners;
 mod log;
 mod log_file;
 mod log_line;
+mod login_order;
 mod machine;
 mod notify;
 mod operations;

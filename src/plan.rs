@@ -10,7 +10,7 @@ use crate::plugins::Plugins;
 use crate::routes::{Purpose, Routes};
 use crate::show::Shown;
 use crate::wiring::{self, Protocols};
-use crate::{circles, fit, machine, show, tokens, users, vhosts};
+use crate::{circles, fit, login_order, machine, show, tokens, users, vhosts};
 use crossdock_auth::TokenHandle;
 use crossdock_core::{
     Account, Address, Broker, ClientLimits, ExchangeSpec, Key, Name, ObjectLimits, Settings,
@@ -48,6 +48,7 @@ pub fn plan(loaded: &Loaded, purpose: Purpose) -> Result<Plan, Vec<Mistake>> {
     let ports = listeners::ports(loaded, &protocols.all(), &mut mistakes);
     let users = users::users(loaded, &default_vhost(&settings), &mut mistakes);
     let tokens = tokens::tokens(loaded, &mut mistakes);
+    login_order::check(loaded, &plugins, &mut mistakes);
     vhosts::check(loaded, &default_vhost(&settings), &mut mistakes);
     let predeclared = wiring::topology(&protocols.all()).unwrap_or_else(|reason| {
         mistakes.push(loaded.mistake("", reason));
@@ -113,7 +114,7 @@ impl Plan {
             formats: wiring::formats(&self.protocols.all()),
             topology: self.predeclared.clone(),
             store,
-            authenticator: wiring::authenticator(loaded, self.tokens.clone())?,
+            authenticator: wiring::authenticator(loaded, &self.plugins, self.tokens.clone())?,
             users: self.users.clone(),
         })
     }

@@ -49,6 +49,11 @@ impl Plugins {
         all
     }
 
+    /// The one of that name.
+    pub fn find(&self, name: &str) -> Option<&loader::Loaded> {
+        self.0.iter().find(|plugin| plugin.spec().name == name)
+    }
+
     /// The protocols that they speak.
     pub fn speakers(&self) -> impl Iterator<Item = Arc<dyn Speaker>> {
         self.0.iter().filter_map(|plugin| plugin.speaker().cloned())

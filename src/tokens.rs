@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// How tokens are taken; none: they are not.
 pub fn tokens(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Option<Tokens> {
-    let auth = &loaded.config.auth;
+    let auth = &loaded.config.auth.tokens;
     let claims = [
         ("token_user_claim", auth.token_user_claim.is_empty()),
         ("token_scope_claim", auth.token_scope_claim.is_empty()),
@@ -17,7 +17,7 @@ pub fn tokens(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Option<Tokens> {
     for (field, _) in claims.iter().filter(|(_, is_empty)| *is_empty) {
         mistakes.push(loaded.mistake(format!("auth.{field}"), "must not be empty"));
     }
-    if !auth.has_token_keys() {
+    if !auth.has_keys() {
         let idle = [
             ("token_issuer", auth.token_issuer.is_some()),
             ("token_audience", auth.token_audience.is_some()),
@@ -27,6 +27,10 @@ pub fn tokens(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Option<Tokens> {
             mistakes.push(loaded.mistake(format!("auth.{field}"), reason));
         }
         return None;
+    }
+    if !loaded.config.auth.logins.order.iter().any(|name| name == config::Logins::OWN) {
+        let reason = "names no 'own', which takes tokens: the keys of tokens would have no effect";
+        mistakes.push(loaded.mistake("auth.order", reason));
     }
     let paths = |files: &[PathBuf]| files.iter().map(|file| loaded.base_dir.join(file)).collect();
     let secret = auth.token_secret_env.as_ref().and_then(|name| match variable(name) {

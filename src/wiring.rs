@@ -2,11 +2,12 @@
 //! dependency in Cargo.toml and a line here.
 
 use crate::config::{self, Announce, DeniedPublish, Limits, Loaded, Mistake, Size, Span};
-use crate::machine;
 use crate::plugins::Plugins;
+use crate::{login_order, machine};
 use crossdock_amqp091::{Amqp091, Options as AmqpOptions};
 use crossdock_auth::{
-    CertificateUser, Delays, Logins, ProcessKey, TokenHandle, Verifier, VerifierSettings,
+    CertificateUser, Delays, Logins, OrderedLogins, ProcessKey, TokenHandle, Turn, Verifier,
+    VerifierSettings,
 };
 use crossdock_console::{Doors, Metrics, Node, Operations};
 use crossdock_core::store::Store;
@@ -224,14 +225,16 @@ pub fn store_to_read(dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
     Ok(Arc::new(FileStore::read_only(dir)?))
 }
 
-/// Decides who may log in: `guest`, from loopback addresses only, users, and who has a token, where these are taken.
+/// Decides who may log in: `guest`, from loopback addresses only, users, and who has a token, where these are taken;
+/// and authenticators of plugins, where they are to be asked.
 pub fn authenticator(
     loaded: &Loaded,
+    plugins: &Plugins,
     tokens: TokenHandle,
 ) -> Result<Arc<dyn Authenticator>, Vec<Mistake>> {
     let key = ProcessKey::random();
     let key = key.map_err(|error| vec![loaded.mistake("", error.detail())])?;
-    let auth = &loaded.config.auth;
+    let auth = &loaded.config.auth.logins;
     let (from_failure, longest) = (auth.failures_before_delay, auth.failure_delay_max.0);
     let delays = Delays { from_failure, longest };
     let verifier = Verifier::new(VerifierSettings { delays, ..VerifierSettings::default() }, key);
@@ -240,7 +243,12 @@ pub fn authenticator(
         config::CertificateUser::Subject => CertificateUser::Subject,
         config::CertificateUser::AlternativeName => CertificateUser::AlternativeName,
     };
-    Ok(Arc::new(Logins::new(verifier, certificate_user, tokens)))
+    let own = Logins::new(verifier, certificate_user, tokens);
+    let turns = login_order::turns(loaded, plugins);
+    Ok(match turns.as_slice() {
+        [Turn::Own] => Arc::new(own),
+        _ => Arc::new(OrderedLogins::new(own, turns)),
+    })
 }
 
 #[cfg(test)]

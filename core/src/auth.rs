@@ -58,6 +58,10 @@ pub struct Login {
     pub loopback: bool,
     /// The peer's address as text, for logs, the audit and limits by address; empty: not known.
     pub peer: Name,
+    /// The client identifier that it gives, true or not; empty: none, or not known yet.
+    pub client: Name,
+    /// The virtual host that it wants to enter; none: it is not known yet.
+    pub vhost: Option<Name>,
     /// Why it is refused, for the log: whoever guesses is not told.
     pub why: OnceLock<String>,
 }
@@ -65,7 +69,8 @@ pub struct Login {
 impl Login {
     /// An attempt that nobody has judged yet.
     pub fn new(credentials: Credentials, loopback: bool, peer: Name) -> Self {
-        Self { credentials, loopback, peer, why: OnceLock::new() }
+        let (client, vhost, why) = (Name::default(), None, OnceLock::new());
+        Self { credentials, loopback, peer, client, vhost, why }
     }
 
     /// Notes why it is refused. The first reason counts.
@@ -161,6 +166,27 @@ pub trait Authenticator: Send + Sync {
         let _ = user;
         0
     }
+}
+
+/// What an authenticator that knows some logins only says of one.
+#[derive(Debug, Clone)]
+pub enum Judgement {
+    /// It knows nothing of it: the next one is asked.
+    NotMine,
+    /// Who it is. With [`Access::Account`] the account has to be there.
+    Accepted(Identity),
+    /// Nobody is let in by it, whoever else is there. Why, for the log.
+    Refused(String),
+}
+
+/// Decides some logins, beside others who do. It does not see the accounts, and counts nothing: whoever asks it does.
+#[async_trait]
+pub trait ForeignAuthenticator: Send + Sync {
+    /// As it is called in the configuration.
+    fn name(&self) -> &str;
+
+    /// [`ErrorKind::Unavailable`]: it cannot say, and so nobody may be let in.
+    async fn judge(&self, login: &Login) -> Result<Judgement, Error>;
 }
 
 /// A name that has to wait, at an address, because too many of its logins from there failed.

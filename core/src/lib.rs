@@ -42,8 +42,8 @@ pub mod subscription;
 pub mod transform;
 
 pub use auth::{
-    Access, Account, Authenticator, CertificateNames, Credentials, DelayedLogin, Directory, GUEST,
-    Identity, Login, LoopbackGuest, Secret,
+    Access, Account, Authenticator, CertificateNames, Credentials, DelayedLogin, Directory,
+    ForeignAuthenticator, GUEST, Identity, Judgement, Login, LoopbackGuest, Secret,
 };
 pub use broker::{
     AUDIT, About, AccountSource, Actor, Bind, BindTarget, BindingLook, BindingPlace, Broker,

@@ -106,6 +106,15 @@ pub const LISTENER: &[Key] = &[
 
 pub const AUTH: &[Key] = &[
     preset(
+        "order",
+        Form::Texts,
+        "[\"own\"]",
+        "Who decides a login, in this order: names of `[[plugin]]` sections that bring an authenticator, \
+         and `own`: the broker's own users, tokens and `guest`. Who knows nothing of a login leaves it to \
+         the next; who cannot say now, as a plugin that is out of use, lets nobody in. Without `own` its \
+         users, tokens and `guest` are not let in by themselves.",
+    ),
+    preset(
         "certificate_user",
         Form::Word(&["common-name", "subject", "alternative-name"]),
         "\"common-name\"",

@@ -46,7 +46,7 @@ impl Config {
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         let users = self.users.iter();
         let of_users = users.flat_map(|user| [&user.password_hash_env, &user.secrets_env]);
-        of_users.chain([&self.auth.token_secret_env]).filter_map(|name| name.as_deref())
+        of_users.chain([&self.auth.tokens.token_secret_env]).filter_map(|name| name.as_deref())
     }
 }
 
@@ -155,14 +155,42 @@ pub enum CertificateUser {
     AlternativeName,
 }
 
-/// How clients log in.
+/// How clients log in. The check against the table of keys finds what neither part knows.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Auth {
+    #[serde(flatten)]
+    pub logins: Logins,
+    #[serde(flatten)]
+    pub tokens: Tokens,
+}
+
+impl Auth {
+    /// Whether users may come who stand neither in the configuration nor in the store.
+    pub fn lets_others_in(&self) -> bool {
+        self.tokens.has_keys() || self.logins.order.iter().any(|name| name != Logins::OWN)
+    }
+}
+
+/// Who decides, and how often somebody may try.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Auth {
+pub struct Logins {
+    pub order: Vec<String>,
     pub certificate_user: CertificateUser,
     pub stored_users: bool,
     pub failures_before_delay: u32,
     pub failure_delay_max: Span,
+}
+
+impl Logins {
+    /// The name in `order` of the broker's own users. No plugin that decides logins has it.
+    pub const OWN: &str = "own";
+}
+
+/// Tokens in the place of passwords.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
     #[serde(default)]
     pub token_secret_files: Vec<PathBuf>,
     pub token_secret_env: Option<String>,
@@ -179,9 +207,9 @@ pub struct Auth {
     pub token_rights: TokenRights,
 }
 
-impl Auth {
+impl Tokens {
     /// Tokens are taken.
-    pub fn has_token_keys(&self) -> bool {
+    pub fn has_keys(&self) -> bool {
         self.token_secret_env.is_some()
             || ![&self.token_secret_files, &self.token_public_key_files, &self.token_key_set_files]
                 .into_iter()

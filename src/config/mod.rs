@@ -23,7 +23,7 @@ mod units;
 pub use layers::choose_file;
 pub use meant::{
     Announce, Argument, Binds, CertificateUser, ClientCertificate, Config, DeniedPublish, Limits,
-    Listener, LogFormat, Metrics, TokenRights, Transport, User, values,
+    Listener, LogFormat, Logins, Metrics, TokenRights, Transport, User, values,
 };
 pub use reference::page as reference;
 pub use schema::suggestion;

@@ -2,6 +2,7 @@
 //! chooses, right or wrong; the programs of examples/ use real clients.
 
 mod accounts;
+mod authenticators;
 mod backup;
 mod blocking;
 mod broker;

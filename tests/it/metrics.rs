@@ -6,6 +6,8 @@ use crate::broker::Broker;
 use crate::wire::amqp::{Amqp, Field, Properties};
 use crate::wire::mqtt::{Connect, Mqtt};
 use crate::wire::{PATIENCE, eventually};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -18,7 +20,7 @@ pub fn address(broker: &Broker) -> SocketAddr {
 
 /// The status line, head and body of an answer.
 pub struct Answer {
-    status: u16,
+    pub status: u16,
     head: String,
     pub body: String,
 }
@@ -36,6 +38,19 @@ fn ask(address: SocketAddr, request: &str) -> Answer {
 
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+}
+
+/// The same, as that user of another machine: the listener takes PROXY headers.
+pub fn get_from_elsewhere(
+    address: SocketAddr,
+    path: &str,
+    (user, password): (&str, &str),
+) -> Answer {
+    let login = BASE64_STANDARD.encode(format!("{user}:{password}"));
+    let head = format!(
+        "PROXY TCP4 192.0.2.7 192.0.2.1 4711 15692\r\nGET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    );
+    ask(address, &format!("{head}Authorization: Basic {login}\r\n\r\n"))
 }
 
 /// The value of a sample, by its name and labels as they are written.

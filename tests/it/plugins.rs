@@ -31,18 +31,18 @@ fn sample(name: &str) -> PathBuf {
 }
 
 /// A configuration with that plugin, and more.
-fn with_plugin(name: &str, more: &str) -> String {
+pub fn with_plugin(name: &str, more: &str) -> String {
     let path = sample(name);
     format!("[[plugin]]\nname = \"{name}\"\npath = \"{}\"\n{more}\n", path.display())
 }
 
-fn start(folder: &Folder, text: &str) -> Broker {
+pub fn start(folder: &Folder, text: &str) -> Broker {
     let file = folder.write("plugins.toml", text);
     Broker::with(&["--config", &file.to_string_lossy()])
 }
 
 /// What `crossdock WORDS` says, and its exit code.
-fn said(broker: &Broker, words: &[&str]) -> (String, Option<i32>) {
+pub fn said(broker: &Broker, words: &[&str]) -> (String, Option<i32>) {
     let mut command = crossdock(words);
     command.args(["--data-dir", &broker.data_dir().to_string_lossy()]);
     let output = command.output().expect("the binary is there");

@@ -12,6 +12,7 @@
 //! | `scopes` | what a token says that its user may do |
 //! | `import` | users and rights as Mosquitto and RabbitMQ keep them |
 //! | `logins` | [`Logins`]: the authenticator of a broker with users |
+//! | `order` | [`OrderedLogins`]: these, and authenticators of plugins, one after the other |
 //! | `keyed` | HMAC, and the [`ProcessKey`] |
 
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@
 pub mod import;
 mod keyed;
 pub mod logins;
+pub mod order;
 pub mod password;
 pub mod scopes;
 pub mod scram;
@@ -32,6 +34,7 @@ pub mod verify;
 
 pub use keyed::ProcessKey;
 pub use logins::{CertificateUser, Logins, TokenHandle, TokenRights, Tokens};
+pub use order::{OrderedLogins, Turn};
 pub use password::PasswordHash;
 pub use scram::ScramKeys;
 pub use secrets::Secrets;

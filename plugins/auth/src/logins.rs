@@ -4,7 +4,7 @@
 use crate::REFUSED;
 use crate::password::PasswordHash;
 use crate::scopes;
-use crate::token::{TokenKeys, TokenLogin, TokenRules, is_token};
+use crate::token::{Refusal, TokenKeys, TokenLogin, TokenRules, is_token};
 use crate::verify::{Attempt, Outcome, Verifier};
 use async_trait::async_trait;
 use crossdock_core::{
@@ -91,6 +91,29 @@ impl Logins {
         Self { verifier, certificate_user, tokens }
     }
 
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// Whether the login is one of the broker's own: of a user with a password here, of a certificate that names a
+    /// user, of a token that a key of ours has signed, or of guest. Others may decide about any other one.
+    pub(crate) fn knows(&self, login: &Login, accounts: &dyn Directory) -> bool {
+        let has_password = |user: &Name| {
+            accounts.account(user).is_some_and(|account| !account.verifiers.is_empty())
+        };
+        match (&login.credentials, self.tokens.get()) {
+            (Credentials::Anonymous, _) => login.loopback,
+            (Credentials::Token { token, .. }, tokens) => tokens.is_some_and(|it| it.signed(token)),
+            (Credentials::Password { password, .. }, Some(tokens)) if is_token(password) => {
+                tokens.signed(password)
+            }
+            (Credentials::Password { user, .. }, _) => **user == *GUEST || has_password(user),
+            (Credentials::Certificate { user, names }, _) => {
+                self.certified((user, names), accounts).is_some()
+            }
+        }
+    }
+
     async fn by_password(
         &self,
         (user, password): (&Name, &Secret),
@@ -153,14 +176,12 @@ impl Logins {
         })
     }
 
-    /// The listener has verified the certificate. `claimed`: what the client calls itself, or empty.
-    fn by_certificate(
+    /// The account of the user whom a certificate names.
+    fn certified(
         &self,
         (claimed, names): (&Name, &CertificateNames),
-        login: &Login,
         accounts: &dyn Directory,
-    ) -> Result<Identity, Error> {
-        let address = address(&login.peer);
+    ) -> Option<Arc<Account>> {
         let account = match self.certificate_user {
             CertificateUser::CommonName => match names.common_names.as_slice() {
                 [only] => accounts.account(only),
@@ -172,7 +193,18 @@ impl Logins {
                 accounts.account(name)
             }),
         };
-        let account = account.filter(|account| claimed.is_empty() || *claimed == account.name);
+        account.filter(|account| claimed.is_empty() || *claimed == account.name)
+    }
+
+    /// The listener has verified the certificate. `claimed`: what the client calls itself, or empty.
+    fn by_certificate(
+        &self,
+        (claimed, names): (&Name, &CertificateNames),
+        login: &Login,
+        accounts: &dyn Directory,
+    ) -> Result<Identity, Error> {
+        let address = address(&login.peer);
+        let account = self.certified((claimed, names), accounts);
         let named = account.as_ref().map_or(claimed, |account| &account.name);
         self.verifier.admit(named, address).inspect_err(|_| {
             login.refused_because(
@@ -196,6 +228,12 @@ impl Logins {
 }
 
 impl Tokens {
+    /// Whether a key of ours has signed it, good for a login or not.
+    fn signed(&self, token: &Secret) -> bool {
+        let said = self.keys.login(token, &self.rules);
+        !matches!(said, Err(Refusal::NotSigned | Refusal::Malformed(_)))
+    }
+
     /// Who the token says it is, and what that user may do, or why it is refused, for the log.
     fn identity(&self, token: &Secret, accounts: &dyn Directory) -> Result<Identity, String> {
         let said = self.keys.login(token, &self.rules).map_err(|why| why.to_string())?;
@@ -244,7 +282,7 @@ fn refused() -> Error {
 }
 
 /// The address of a peer that is told as `address:port`. What is none counts as one address.
-fn address(peer: &str) -> IpAddr {
+pub(crate) fn address(peer: &str) -> IpAddr {
     let address = peer.parse::<SocketAddr>().map(|peer| peer.ip().to_canonical());
     address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

@@ -1,11 +1,12 @@
 //! From a file to a plugin: the library is opened, its mark is read, and only then is anything of it called.
 
+use crate::authenticator::PluginAuthenticator;
 use crate::exchange::{Kind, Maker};
 use crate::plugin::{Look, Plugin, Pointer, Spec};
 use crate::protocol::PluginSpeaker;
 use crate::{file, pool};
-use crossdock_core::ForeignKind;
 use crossdock_core::dialog::Speaker;
+use crossdock_core::{ForeignAuthenticator, ForeignKind};
 use crossdock_plugin::abi::{self, Entry, Head, Host, PluginAbi, View};
 use libloading::Library;
 use std::ffi::{c_int, c_void};
@@ -52,6 +53,7 @@ impl fmt::Display for LoadError {
 pub struct Loaded {
     plugin: Arc<Plugin>,
     speaker: Option<Arc<dyn Speaker>>,
+    authenticator: Option<Arc<dyn ForeignAuthenticator>>,
 }
 
 impl Loaded {
@@ -68,6 +70,11 @@ impl Loaded {
     /// The protocol that it speaks, if it does.
     pub fn speaker(&self) -> Option<&Arc<dyn Speaker>> {
         self.speaker.as_ref()
+    }
+
+    /// What decides logins in it, if anything does.
+    pub fn authenticator(&self) -> Option<&Arc<dyn ForeignAuthenticator>> {
+        self.authenticator.as_ref()
     }
 }
 
@@ -93,8 +100,14 @@ pub fn load(spec: &Spec) -> Result<Loaded, LoadError> {
         brings.push(format!("protocol:{}", read.name()));
         speaker = Some(Arc::new(read) as Arc<dyn Speaker>);
     }
+    let mut authenticator = None;
+    if !entered.authenticator.is_null() {
+        let read = PluginAuthenticator::read(&plugin, entered.authenticator).map_err(wrong)?;
+        brings.push("authenticator".to_owned());
+        authenticator = Some(Arc::new(read) as Arc<dyn ForeignAuthenticator>);
+    }
     let _ = plugin.brings.set(brings);
-    Ok(Loaded { plugin, speaker })
+    Ok(Loaded { plugin, speaker, authenticator })
 }
 
 /// Checks the file of a plugin, and loads nothing.
@@ -158,7 +171,7 @@ fn check_mark(mark: PluginAbi) -> Result<u32, String> {
         );
     }
     check_head("CROSSDOCK_PLUGIN_ABI", mark.head, size_of::<PluginAbi>())?;
-    let known = abi::KIND_EXCHANGE | abi::KIND_PROTOCOL;
+    let known = abi::KIND_EXCHANGE | abi::KIND_PROTOCOL | abi::KIND_AUTHENTICATOR;
     match (mark.kinds & known, mark.kinds & !known) {
         (_, unknown) if unknown != 0 => Err(format!(
             "brings what this version of Crossdock does not know (kinds {:#x}): use a newer broker",
@@ -193,6 +206,7 @@ struct Entered {
     start: Option<abi::Start>,
     exchange_kind: *const abi::ExchangeKind,
     protocol: *const abi::Protocol,
+    authenticator: *const abi::Authenticator,
 }
 
 /// Has the library fill the struct of its plugin.
@@ -211,6 +225,7 @@ fn enter(plugin: &Arc<Plugin>, opened: Opened) -> Result<Entered, String> {
             start: None,
             exchange_kind: std::ptr::null(),
             protocol: std::ptr::null(),
+            authenticator: std::ptr::null(),
         });
         // SAFETY: the mark says that it is such a function; the host stays, and `out` has the size that its head says.
         let status = unsafe { (opened.entry)(host, &raw mut out.0) };
@@ -231,8 +246,11 @@ fn enter(plugin: &Arc<Plugin>, opened: Opened) -> Result<Entered, String> {
     if opened.kinds & abi::KIND_PROTOCOL != 0 && filled.protocol.is_null() {
         return Err("says that it brings a protocol, and has none".to_owned());
     }
-    let abi::Plugin { start, exchange_kind, protocol, .. } = filled;
-    Ok(Entered { start, exchange_kind, protocol })
+    if opened.kinds & abi::KIND_AUTHENTICATOR != 0 && filled.authenticator.is_null() {
+        return Err("says that it brings an authenticator, and has none".to_owned());
+    }
+    let abi::Plugin { start, exchange_kind, protocol, authenticator, .. } = filled;
+    Ok(Entered { start, exchange_kind, protocol, authenticator })
 }
 
 /// What an entry filled, on its way from the thread that called it.

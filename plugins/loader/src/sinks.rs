@@ -29,6 +29,16 @@ impl Items {
         Sink { context: (&raw mut *self).cast(), put: Some(put) }
     }
 
+    /// Puts the first item into another sink, as text on one line that `edit` has seen.
+    pub fn pass_on(self, to: *const Sink, edit: impl FnOnce(String) -> String) {
+        let text = edit(self.into_text());
+        // SAFETY: a sink of this process, or null, which is there during the call that this is a part of.
+        if let Some(Sink { context, put: Some(put) }) = unsafe { to.as_ref() } {
+            // SAFETY: the same.
+            unsafe { put(*context, View::of(text.as_bytes())) };
+        }
+    }
+
     /// All items.
     pub fn into_items(self) -> Vec<Vec<u8>> {
         self.items

@@ -41,6 +41,7 @@ extern "C" {
 /* What a library has, as bits of CrossdockPluginAbi.kinds. */
 #define CROSSDOCK_KIND_EXCHANGE 1u
 #define CROSSDOCK_KIND_PROTOCOL 2u
+#define CROSSDOCK_KIND_AUTHENTICATOR 4u
 
 #define CROSSDOCK_OK 0
 #define CROSSDOCK_REFUSED 1
@@ -237,6 +238,78 @@ typedef struct {
     void (*close)(void *connection);
 } CrossdockProtocol;
 
+/* ---- An authenticator -------------------------------------------------------------------------------------------
+ *
+ * Decides logins, beside the broker's own users and other authenticators. What a client presents is there during the
+ * call only; whoever copies a secret overwrites the copy, and writes it into no log and no error. The broker counts
+ * failed tries, and does not ask about a user who has to wait. */
+
+/* One list of texts. */
+typedef struct {
+    const CrossdockView *ptr;
+    size_t count;
+} CrossdockViews;
+
+/* What a client presents. */
+#define CROSSDOCK_ANONYMOUS 1u   /* nothing */
+#define CROSSDOCK_PASSWORD 2u    /* `user`, and the password in `secret`, which may be a token all the same */
+#define CROSSDOCK_TOKEN 3u       /* a token in `secret`, and perhaps a `user` */
+#define CROSSDOCK_CERTIFICATE 4u /* names of a certificate that the listener has verified, and perhaps a `user` */
+
+#define CROSSDOCK_LOOPBACK 1u /* in `flags` of a login: the client is on the broker's machine */
+
+typedef struct {
+    CrossdockHead head;
+    uint32_t kind;
+    uint32_t flags;
+    CrossdockView user; /* what the client calls itself */
+    CrossdockView secret;
+    CrossdockView subject; /* of the certificate, as RFC 4514 writes it */
+    CrossdockViews common_names;
+    CrossdockViews alternative_names; /* each as DNS:..., URI:..., email:... or IP:... */
+    CrossdockView peer;               /* address and port, for logs */
+    CrossdockView client;             /* the client identifier that it gives, or empty */
+    CrossdockView virtual_host;       /* where it wants to be; empty: not known yet */
+} CrossdockLogin;
+
+/* Patterns as in a [[user]] of the configuration: *, queue:NAME, topic:FILTER, exchange:NAME, exchange:NAME/FILTER. */
+typedef struct {
+    CrossdockHead head;
+    CrossdockView virtual_host;
+    CrossdockViews configure;
+    CrossdockViews write;
+    CrossdockViews read;
+} CrossdockRights;
+
+#define CROSSDOCK_NOT_MINE 1u /* somebody else may know: the next one is asked */
+#define CROSSDOCK_ACCOUNT 2u  /* `user` of the broker's own, which has to be there, with its rights and tags */
+#define CROSSDOCK_USER 3u     /* `user`, with `rights` and `tags` */
+
+typedef struct {
+    CrossdockHead head;
+    uint32_t kind;
+    CrossdockView user;  /* at most 255 bytes, and not "guest" */
+    uint64_t expires_ms; /* when the login ends, in milliseconds since 1970; 0: with the connection */
+    CrossdockViews tags;
+    /* For each virtual host that it may enter. */
+    const CrossdockRights *rights;
+    size_t rights_count;
+} CrossdockAnswer;
+
+/* Takes an answer, which is copied. A result other than 0: it cannot be one. */
+typedef struct {
+    void *context;
+    int32_t (*answer)(void *context, const CrossdockAnswer *answer);
+} CrossdockAnswers;
+
+typedef struct {
+    CrossdockHead head;
+    /* CROSSDOCK_OK: one answer was given, and no second one. CROSSDOCK_REFUSED: nobody is let in, whoever else is there;
+     * why goes into `error`, for the log. */
+    int32_t (*login)(void *state, const CrossdockLogin *login, const CrossdockAnswers *answers,
+                     const CrossdockSink *error);
+} CrossdockAuthenticator;
+
 /* ---- The plugin ------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -250,6 +323,8 @@ typedef struct {
     const CrossdockExchangeKind *exchange_kind;
     /* Or null. */
     const CrossdockProtocol *protocol;
+    /* Or null. */
+    const CrossdockAuthenticator *authenticator;
 } CrossdockPlugin;
 
 /* `host` and what `out` points to are valid for ever. `out->head` is the host's when it is called, and the plugin's

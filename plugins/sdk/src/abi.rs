@@ -1,6 +1,10 @@
 //! The contract of include/crossdock_plugin.h in Rust: the same structs, field by field. What each means is said there.
 //! A test of the loader has the C compiler compare the two.
 
+mod authenticator;
+
+pub use authenticator::*;
+
 use std::ffi::c_void;
 
 /// What `CROSSDOCK_PLUGIN_ABI` begins with.
@@ -14,6 +18,8 @@ pub const MINOR: u32 = 0;
 pub const KIND_EXCHANGE: u32 = 1;
 /// The library has a protocol.
 pub const KIND_PROTOCOL: u32 = 2;
+/// The library has an authenticator.
+pub const KIND_AUTHENTICATOR: u32 = 4;
 
 /// Done.
 pub const OK: i32 = 0;
@@ -287,6 +293,7 @@ pub struct Plugin {
     pub start: Option<Start>,
     pub exchange_kind: *const ExchangeKind,
     pub protocol: *const Protocol,
+    pub authenticator: *const Authenticator,
 }
 
 /// The one function that is exported.

@@ -1,6 +1,10 @@
 //! What [`export!`](crate::export) is made of: functions of the contract around the traits. Each catches panics, and
 //! turns results into status and text.
 
+mod authenticator;
+
+pub use authenticator::authenticator;
+
 use crate::abi::{self, Head, Host, Sink, View};
 use crate::exchange::{Binding, Exchange, ExchangeKind, ExchangeSpec, Routing, Table};
 use crate::protocol::{Connection, Happened, Protocol, Wishes};
@@ -54,6 +58,7 @@ pub fn plugin<S: Start>(name: &'static str, version: &'static str) -> abi::Plugi
         start: Some(start::<S>),
         exchange_kind: std::ptr::null(),
         protocol: std::ptr::null(),
+        authenticator: std::ptr::null(),
     }
 }
 

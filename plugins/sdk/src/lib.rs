@@ -13,12 +13,16 @@ compile_error!(
 );
 
 pub mod abi;
+mod authenticator;
 mod exchange;
 #[doc(hidden)]
 pub mod glue;
 mod protocol;
 mod values;
 
+pub use authenticator::{
+    Answer, Authenticator, CertificateNames, Credentials, Login, Rights, Secret, User,
+};
 pub use exchange::{Binding, Exchange, ExchangeKind, ExchangeSpec, Routing, Table};
 pub use glue::{Level, log};
 pub use protocol::{Connection, Happened, Protocol, Settled, Wishes};
@@ -31,8 +35,8 @@ pub trait Start: Sized + Send + Sync + 'static {
     fn start(with: &str) -> Result<Self, String>;
 }
 
-/// Makes a library that the broker loads: `export!(exchange: MyKind);` or `export!(protocol: MyProtocol);`. Its name
-/// and version are the package's.
+/// Makes a library that the broker loads: `export!(exchange: MyKind);`, `export!(protocol: MyProtocol);` or
+/// `export!(authenticator: MyUsers);`. Its name and version are the package's.
 #[macro_export]
 macro_rules! export {
     (exchange: $kind:ty) => {
@@ -40,6 +44,9 @@ macro_rules! export {
     };
     (protocol: $kind:ty) => {
         $crate::export!(@ $kind, KIND_PROTOCOL, protocol, Protocol);
+    };
+    (authenticator: $kind:ty) => {
+        $crate::export!(@ $kind, KIND_AUTHENTICATOR, authenticator, Authenticator);
     };
     (@ $kind:ty, $bit:ident, $field:ident, $table:ident) => {
         #[unsafe(no_mangle)]

@@ -101,7 +101,9 @@ async fn log_in(
                 Wish::LogIn { user, password } => {
                     let _ = entrance.claimed.set((user.clone(), Name::default()));
                     let credentials = credentials(entrance, user, password);
-                    let judged = line.while_verified(entrance.log_in(broker, credentials)).await?;
+                    let vhost = broker.settings().vhosts.first().cloned();
+                    let judged = entrance.log_in(broker, credentials, vhost);
+                    let judged = line.while_verified(judged).await?;
                     let opened = match judged {
                         Ok(identity) => open(broker, (foreign, entrance), identity).await,
                         Err(error) => Err(error),

@@ -26,14 +26,17 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// Who is this? `Refused` when nobody, which is noted with what the peer says of itself.
+    /// Who is this? `Refused` when nobody, which is noted with what the peer says of itself. `vhost`: where it wants to
+    /// be, if that is known yet.
     pub async fn log_in(
         &self,
         broker: &Broker,
         credentials: Credentials,
+        vhost: Option<Name>,
     ) -> Result<Identity, Error> {
         let (loopback, peer) = (self.loopback, self.peer.clone());
-        let login = Login::new(credentials, loopback, peer);
+        let client = self.claimed.get().map(|(_, client)| client.clone()).unwrap_or_default();
+        let login = Login { client, vhost, ..Login::new(credentials, loopback, peer) };
         let checked = broker.login(&login).await;
         if let Err(error) = &checked
             && error.kind() == ErrorKind::Refused

@@ -39,9 +39,28 @@ int main(void) {
     SIZE(Wishes);
     SIZE(Protocol);
     FIELD(Protocol, close);
+    SIZE(Views);
+    FIELD(Views, count);
+    SIZE(Login);
+    FIELD(Login, flags);
+    FIELD(Login, secret);
+    FIELD(Login, common_names);
+    FIELD(Login, alternative_names);
+    FIELD(Login, virtual_host);
+    SIZE(Rights);
+    FIELD(Rights, configure);
+    FIELD(Rights, read);
+    SIZE(Answer);
+    FIELD(Answer, user);
+    FIELD(Answer, expires_ms);
+    FIELD(Answer, rights_count);
+    SIZE(Answers);
+    SIZE(Authenticator);
+    FIELD(Authenticator, login);
     SIZE(Plugin);
     FIELD(Plugin, start);
     FIELD(Plugin, exchange_kind);
     FIELD(Plugin, protocol);
+    FIELD(Plugin, authenticator);
     return 0;
 }

@@ -2,6 +2,7 @@
 
 mod good;
 mod hostile;
+mod judging;
 mod layout;
 mod speaking;
 
@@ -52,6 +53,11 @@ fn sample(name: &str) -> PathBuf {
 
 /// A library in C, with those definitions.
 fn in_c(name: &str, definitions: &[&str]) -> PathBuf {
+    compiled("plugin.c", name, definitions)
+}
+
+/// The library of a source in tests/c, with those definitions.
+fn compiled(source: &str, name: &str, definitions: &[&str]) -> PathBuf {
     let path = room().join(format!("{name}.so"));
     let mut cc = Command::new("cc");
     cc.args([
@@ -66,7 +72,7 @@ fn in_c(name: &str, definitions: &[&str]) -> PathBuf {
         "-I",
     ]);
     cc.arg(here().join("../sdk/include")).args(definitions.iter().map(|it| format!("-D{it}")));
-    cc.arg("-o").arg(&path).arg(here().join("tests/c/plugin.c"));
+    cc.arg("-o").arg(&path).arg(here().join("tests/c").join(source));
     run(&mut cc);
     path
 }

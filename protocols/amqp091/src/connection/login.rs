@@ -221,8 +221,12 @@ async fn check_login(
         // There is one login: nothing is lost if a name was noted.
         let _ = context.entrance.claimed.set((user.clone(), Name::default()));
     }
-    match context.entrance.log_in(context.broker, credentials).await {
+    match context.entrance.log_in(context.broker, credentials, None).await {
         Ok(identity) => Ok(identity),
+        // That nobody can say who it is now does not mean that its password is wrong.
+        Err(error) if client.authentication_failure_close && error.kind() != ErrorKind::Refused => {
+            Err(refused(errors::refusal(&error)))
+        }
         // RabbitMQ "authentication_failure_close": others take a closed socket for the refusal.
         Err(error) if client.authentication_failure_close => {
             let text = format!("{} (mechanism {})", error.detail(), start_ok.mechanism);

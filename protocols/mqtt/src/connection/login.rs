@@ -261,7 +261,8 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Id
         (None, None) => Credentials::Anonymous,
     };
     let anonymous = matches!(credentials, Credentials::Anonymous);
-    context.entrance.log_in(context.broker, credentials).await.map_err(|error| {
+    let vhost = vhost(context.broker);
+    context.entrance.log_in(context.broker, credentials, Some(vhost)).await.map_err(|error| {
         let reason = match error.kind() {
             ErrorKind::Refused if anonymous => Reason::NOT_AUTHORIZED,
             ErrorKind::Refused => Reason::BAD_CREDENTIALS,
@@ -269,6 +270,11 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Id
         };
         Refusal::new(reason, error.detail())
     })
+}
+
+/// Where all clients are.
+fn vhost(broker: &Broker) -> Name {
+    broker.settings().vhosts.first().cloned().unwrap_or_default()
 }
 
 /// What the client asks for, up to the operator's limit.
@@ -308,7 +314,7 @@ fn session_spec(
         ..QueueSpec::default()
     };
     SessionSpec {
-        vhost: context.broker.settings().vhosts.first().cloned().unwrap_or_default(),
+        vhost: vhost(context.broker),
         name: Some(name),
         clean: connect.clean,
         life,

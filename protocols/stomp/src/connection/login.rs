@@ -70,7 +70,9 @@ pub(super) async fn log_in(
     // There is one login: nothing is lost if names were noted.
     let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
     let credentials = credentials(&text, |user| entrance.by_certificate(user));
-    let identity = line.while_verified(entrance.log_in(broker, credentials)).await??;
+    let vhost = vhost(broker, text("host"));
+    let judged = entrance.log_in(broker, credentials, Some(vhost.clone()));
+    let identity = line.while_verified(judged).await??;
     let max = options.client_id_bytes_max;
     if client.len() > max {
         let bytes = client.len();
@@ -81,7 +83,6 @@ pub(super) async fn log_in(
     }
     let (listener, peer) = (entrance.listener.clone(), entrance.peer.clone());
     let origin = Origin { client: client.into(), listener, peer, ..Origin::default() };
-    let vhost = vhost(broker, text("host"));
     let about = About { secure: entrance.secure, ..About::new("stomp", version.text()) };
     let spec = SessionSpec { about, ..SessionSpec::anonymous(vhost, origin, identity) };
     let mut session = broker.session(spec).await?;
