@@ -20,6 +20,7 @@ mod log_file;
 mod log_line;
 mod login_order;
 mod machine;
+mod new_folder;
 mod notify;
 mod operations;
 mod output;
@@ -27,9 +28,11 @@ mod pages;
 mod panics;
 mod places;
 mod plan;
+mod plugin_new;
 mod plugins;
 mod reload;
 mod routes;
+mod secrets;
 mod serve;
 mod show;
 mod tokens;
@@ -51,10 +54,11 @@ use drain::Order;
 use log::Log;
 use log_file::LogFile;
 use plan::Plan;
+use plugin_new::PluginCommand;
 use routes::Purpose;
 use serve::{Start, Stopped};
 use std::fs::DirBuilder;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -119,6 +123,11 @@ enum Command {
     Transform {
         #[command(subcommand)]
         command: TransformCommand,
+    },
+    /// Make native plugins. Needs no broker.
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
     },
     /// Look after users and their rights in a stopped store. Those of the configuration file are changed there.
     User {
@@ -277,12 +286,13 @@ fn command(command: Command, started: Instant) -> ExitCode {
             drain(&route, to.as_deref(), &sources)
         }
         Command::Transform { command } => return transform::run(command),
+        Command::Plugin { command } => return plugin_new::run(command),
         Command::User { command } => accounts::user(command),
         Command::Session { command } => accounts::session(command),
         Command::Diff { file, sources } => diff(&file, &sources),
-        Command::HashPassword => return hash_password(),
+        Command::HashPassword => return secrets::hash_password(),
         Command::Tls { command: TlsCommand::SelfSigned { dir, names, client } } => {
-            return self_signed(&dir, &names, &client);
+            return secrets::self_signed(&dir, &names, &client);
         }
         Command::ConfigKeys => {
             output::put(&config::reference());
@@ -368,46 +378,6 @@ fn drain(route: &str, to: Option<&str>, sources: &Sources) -> Result<ExitCode, V
     };
     say!("route {route}: {moved} messages moved, {dead_lettered} dead-lettered; {queue}");
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_LEFT) })
-}
-
-/// Reads a password and prints what it is verified by.
-fn hash_password() -> ExitCode {
-    if std::io::stdin().is_terminal() {
-        complain!("type the password and press Enter; it is shown while you type");
-    }
-    match crossdock_auth::secrets::generate(std::io::stdin().lock()) {
-        Ok(lines) => {
-            output::put(&lines.to_string());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain!("{}", error.detail());
-            ExitCode::from(EXIT_MISTAKES)
-        }
-    }
-}
-
-/// Makes certificates to try TLS with.
-fn self_signed(dir: &Path, names: &[String], client: &str) -> ExitCode {
-    match crossdock_net::tls::self_signed_for(dir, names, client) {
-        Ok(made) => {
-            let (authority, server, key) = (&made.authority, &made.server, &made.server_key);
-            say!("tls_certificate = \"{}\"", server.display());
-            say!("tls_key = \"{}\"", key.display());
-            say!("tls_client_ca = \"{}\"", authority.display());
-            complain!(
-                "clients trust {} and show {} with {}, whose common name is {client}",
-                authority.display(),
-                made.client.display(),
-                made.client_key.display()
-            );
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain!("{error}");
-            ExitCode::from(EXIT_MISTAKES)
-        }
-    }
 }
 
 /// Prints what a reload would change.

@@ -1,13 +1,12 @@
 //! A folder with a new module, from the templates of transforms/templates.
 
 use super::Said;
+use crate::new_folder::{self, Names};
 use clap::ValueEnum;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::path::Path;
 
-/// Bytes of a name: it becomes the name of a folder, a package and a route.
-const NAME_MAX: usize = 50;
+/// A module's name becomes that of a route, too.
+const NAMES: Names = Names { of: "a module", max: 50 };
 
 /// A language that there is a template for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -91,42 +90,18 @@ impl Language {
 
 /// Makes the folder.
 pub fn new(language: Language, name: &str, into: Option<&Path>) -> Result<Said, Vec<String>> {
-    let is_good = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    if name.len() > NAME_MAX
-        || !name.starts_with(|first: char| first.is_ascii_lowercase())
-        || !name.bytes().all(is_good)
-    {
-        return Err(vec![format!(
-            "'{name}' cannot be a module's name: 1 to {NAME_MAX} lower-case letters, digits and -, \
-             a letter first"
-        )]);
-    }
-    let folder = into.unwrap_or(Path::new(".")).join(name);
-    let failed = |what: &Path, error| vec![format!("{}: {error}", what.display())];
-    if let Some(parent) = folder.parent() {
-        fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
-    }
-    fs::create_dir(&folder).map_err(|error| failed(&folder, error))?;
-    for (path, text) in language.files().iter().chain(&ALL) {
-        let file = folder.join(path);
+    let files = language.files().iter().chain(&ALL).map(|(path, text)| {
         let mut text = (*text).to_owned();
         if *path == "README.md" {
             text.push_str(&ROUTE.replace("LIMITS", language.limits()));
         }
         // The SDK and the contract are copied as they are.
-        if !path.starts_with("sdk/") && !path.starts_with("wit/") {
-            text = text.replace("NAME", name).replace("MODULE", &name.replace('-', "_"));
+        match path.starts_with("sdk/") || path.starts_with("wit/") {
+            true => (*path, text),
+            false => (*path, new_folder::named(&text, name)),
         }
-        write(&file, &text).map_err(|error| failed(&file, error))?;
-    }
+    });
+    let folder = NAMES.make(name, into, files).map_err(|why| vec![why])?;
     let said = vec![format!("{} is made: its README.md says how to go on", folder.display())];
     Ok(Said { said, has_failed: false })
-}
-
-/// Makes a file that is not there yet.
-fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(parent) = file.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    OpenOptions::new().write(true).create_new(true).open(file)?.write_all(text.as_bytes())
 }

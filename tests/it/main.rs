@@ -25,6 +25,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod modules;
+mod new_plugins;
 mod output;
 mod planted_fault;
 mod plugins;

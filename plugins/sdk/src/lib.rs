@@ -18,6 +18,7 @@ mod exchange;
 #[doc(hidden)]
 pub mod glue;
 mod protocol;
+pub mod trial;
 mod values;
 
 pub use authenticator::{
