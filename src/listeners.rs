@@ -239,15 +239,16 @@ fn certificates(
     let settings = TlsSettings {
         certificate: path(certificate),
         key: path(private),
-        client_ca: listener.tls_client_ca.as_deref().map(path),
-        client_certificate: match (&listener.tls_client_ca, listener.tls_client_certificate) {
+        client_ca: listener.tls.tls_client_ca.as_deref().map(path),
+        client_certificate: match (&listener.tls.tls_client_ca, listener.tls.tls_client_certificate)
+        {
             (None, _) => ClientCertificate::Off,
             (Some(_), Some(config::ClientCertificate::Required)) => ClientCertificate::Required,
             (Some(_), Some(config::ClientCertificate::Optional) | None) => {
                 ClientCertificate::Optional
             }
         },
-        min_version: match listener.tls_min_version.as_deref() {
+        min_version: match listener.tls.tls_min_version.as_deref() {
             Some("1.3") => TlsVersion::V1_3,
             _ => TlsVersion::V1_2,
         },
@@ -288,13 +289,14 @@ fn pair<'a>(
         mistakes.push(loaded.mistake(format!("listeners.{name}.{field}"), reason));
     };
     let is_set = [
-        ("tls_client_ca", listener.tls_client_ca.is_some()),
-        ("tls_client_certificate", listener.tls_client_certificate.is_some()),
-        ("tls_min_version", listener.tls_min_version.is_some()),
+        ("tls_client_ca", listener.tls.tls_client_ca.is_some()),
+        ("tls_client_certificate", listener.tls.tls_client_certificate.is_some()),
+        ("tls_min_version", listener.tls.tls_min_version.is_some()),
     ];
-    match (&listener.tls_certificate, &listener.tls_key) {
+    match (&listener.tls.tls_certificate, &listener.tls.tls_key) {
         (Some(_), Some(_))
-            if listener.tls_client_certificate.is_some() && listener.tls_client_ca.is_none() =>
+            if listener.tls.tls_client_certificate.is_some()
+                && listener.tls.tls_client_ca.is_none() =>
         {
             let reason = "needs tls_client_ca: the authorities that the certificates come from";
             wrong("tls_client_certificate", reason);

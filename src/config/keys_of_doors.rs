@@ -52,8 +52,8 @@ pub const LISTENER: &[Key] = &[
     key(
         "announce",
         Form::Word(&["rabbitmq", "crossdock"]),
-        "As what AMQP clients see the broker in its server properties. `rabbitmq`: product `RabbitMQ` and the \
-         version whose dialect is spoken, 4.1.0, because clients choose their behaviour by it; ours \
+        "As what AMQP clients see the broker in its server properties. `rabbitmq`: product `RabbitMQ` \
+         and the version whose dialect is spoken, 4.1.0, because clients choose their behaviour by it; ours \
          stands beside it, in `platform` and `crossdock`. `crossdock`: product and version are ours. \
          Not set: `rabbitmq`.",
     ),

@@ -59,9 +59,8 @@ pub struct Metrics {
     pub hosts: Vec<String>,
 }
 
-/// A port, or several that are one.
+/// A port, or several that are one. The check against the table of keys finds what neither part knows.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Listener {
     #[serde(default)]
     pub bind: Binds,
@@ -79,6 +78,13 @@ pub struct Listener {
     pub origins: Option<Vec<String>>,
     #[serde(default)]
     pub proxy: bool,
+    #[serde(flatten)]
+    pub tls: Tls,
+}
+
+/// How what passes at a listener is encrypted.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Tls {
     pub tls_certificate: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub tls_client_ca: Option<PathBuf>,

@@ -158,8 +158,8 @@ impl Subscription {
         }
     }
 
-    /// A record that is due when it becomes ready is offered once before it counts as expired: its time may have gone by
-    /// while it was stored, or it was to be delivered now or never. Consumers that get nothing expired end that.
+    /// A record that is due when it becomes ready is offered once before it counts as expired: its time may have gone
+    /// by while it was stored, or it was to be delivered now or never. Consumers that get nothing expired end that.
     fn is_first_offer(&self, offset: Offset) -> bool {
         !self.fresh.is_empty()
             && !self.rules.keeps_seen

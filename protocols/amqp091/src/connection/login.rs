@@ -129,13 +129,17 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
 }
 
 impl Connection {
-    /// A password does not end, so that a new one says nothing, as with RabbitMQ. A token is judged as the first one was.
+    /// A password does not end, so that a new one says nothing, as with RabbitMQ. A token is judged as the first one
+    /// was.
     pub(super) async fn renew_login(&mut self, secret: Secret) -> Result<(), Refusal> {
         if let Some(entrance) = &self.limits.renewal {
             let user = self.session.origin().user.clone();
             let credentials = Credentials::Password { user, password: secret };
             let broker = self.session.broker().clone();
-            let login = self.line.while_waiting(entrance.log_in(&broker, credentials)).await;
+            let login = self
+                .line
+                .while_waiting(entrance.log_in(&broker, credentials, Some(self.vhost.clone())))
+                .await;
             let renewed = login.and_then(|identity| self.session.renew_login(&identity));
             renewed.map_err(|error| {
                 let text = format!("New secret was refused: {}", error.detail());
