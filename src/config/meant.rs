@@ -5,6 +5,7 @@ use super::units::{Share, Size, Span};
 use crossdock_core::{Name, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 /// All of it.
@@ -62,6 +63,25 @@ pub struct Metrics {
 /// A port, or several that are one. The check against the table of keys finds what neither part knows.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Listener {
+    #[serde(flatten)]
+    pub door: Door,
+    #[serde(flatten)]
+    pub tls: Tls,
+}
+
+/// Most of what is said of a listener is said of its door.
+impl Deref for Listener {
+    type Target = Door;
+
+    fn deref(&self) -> &Door {
+        &self.door
+    }
+}
+
+/// Who comes in at a listener, and what is spoken there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Door {
     #[serde(default)]
     pub bind: Binds,
     pub protocols: Option<Vec<String>>,
@@ -78,12 +98,11 @@ pub struct Listener {
     pub origins: Option<Vec<String>>,
     #[serde(default)]
     pub proxy: bool,
-    #[serde(flatten)]
-    pub tls: Tls,
 }
 
 /// How what passes at a listener is encrypted.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tls {
     pub tls_certificate: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,

@@ -30,8 +30,10 @@ fn the_table_and_the_types_have_the_same_keys() {
     use crossdock_transforms::{LimitSpec, OnErrorSpec, RouteSpec};
     let mut of_auth = [fields::<meant::Logins>(), fields::<meant::Tokens>()].concat();
     of_auth.sort_unstable();
+    let mut of_listeners = [fields::<meant::Door>(), fields::<meant::Tls>()].concat();
+    of_listeners.sort_unstable();
     let types = [
-        ("listeners", fields::<meant::Listener>()),
+        ("listeners", of_listeners),
         ("memory", fields::<meant::Memory>()),
         ("store", fields::<meant::Store>()),
         ("vhost", fields::<meant::Vhost>()),
