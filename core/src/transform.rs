@@ -171,16 +171,49 @@ pub struct ModuleLook {
     pub latency: Vec<u64>,
     /// Time of all calls, in microseconds.
     pub micros: u64,
-    /// The rest of the longest of its pauses, of which each is for one source.
-    pub paused: Option<Duration>,
+    /// How long it has been there.
+    pub age: Duration,
+    /// Its pauses, of which each is for one source: the longest first, [`PAUSES_SHOWN`] at most.
+    pub paused: Vec<Pause>,
     /// What it counts itself, by name.
     pub numbers: Vec<(String, Number)>,
     /// It is new and on probation: the version that takes its place again if it fails.
     pub before: Option<Arc<str>>,
-    /// A newer one failed, and this one took its place again: why.
-    pub rolled_back: Option<Arc<str>>,
+    /// A newer one failed, and this one took its place again.
+    pub rolled_back: Option<RolledBack>,
     /// A newer one is called with the same messages.
     pub rehearsal: Option<RehearsalLook>,
+}
+
+/// Pauses of one module that are shown.
+pub const PAUSES_SHOWN: usize = 10;
+
+/// A module is not called for one source, because it failed for that source's messages again and again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pause {
+    pub user: Name,
+    pub client: Name,
+    /// Where the source's messages are published.
+    pub address: Arc<str>,
+    /// Since the first of the pauses between which no message was answered.
+    pub since: Duration,
+    /// Until the next message is tried.
+    pub rest: Duration,
+    /// The last failure.
+    pub reason: Arc<str>,
+}
+
+/// A new module that failed on probation, and does not work any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RolledBack {
+    /// Its name, as the step says it.
+    pub name: Arc<str>,
+    pub version: Arc<str>,
+    /// Since when the one before works again.
+    pub since: Duration,
+    pub why: Arc<str>,
+    /// The configuration names it: a start, and a change of the route, would begin with it.
+    pub is_configured: bool,
 }
 
 /// A new module beside one that works: its answers are compared and thrown away.
@@ -192,6 +225,8 @@ pub struct RehearsalLook {
     pub version: Option<Arc<str>>,
     /// Why it cannot be loaded.
     pub why_not: Option<Arc<str>>,
+    /// How long it is rehearsed.
+    pub age: Duration,
     /// Messages that both answered.
     pub compared: u64,
     /// Of these, messages that the new one answered in another way.

@@ -280,8 +280,8 @@ fn promoted(answer: &Json) -> String {
         lines.push_str(&format!("{promoted}\n"));
     }
     lines.push_str(
-        "It is so until the configuration is read again or the broker starts: name the new module \
-         there, with `wasm` and without `shadow`\n",
+        "It is so until this route changes in the configuration or the broker starts: name the new module \
+         there, with `wasm` and without `shadow`; that does not end its probation\n",
     );
     lines
 }

@@ -1,5 +1,6 @@
 //! `crossdock transform`: WebAssembly modules, without a broker. Makes a new one, tries one, and measures one.
 
+mod heard;
 mod new;
 mod samples;
 mod trial;
@@ -8,7 +9,6 @@ use crate::output::{complain, say};
 use clap::{Args, Subcommand, value_parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 pub use new::Language;
 
@@ -81,15 +81,16 @@ pub struct BenchOrder {
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     #[arg(value_parser = value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Go on when it fails, whatever the number of failures; otherwise it stops at the fifth.
+    #[arg(long)]
+    keep_going: bool,
 }
 
 /// Carries out the command.
 pub fn run(command: TransformCommand) -> ExitCode {
     let outcome = match command {
         TransformCommand::Check(order) => trial::check(&order),
-        TransformCommand::Bench(order) => {
-            trial::bench(&order.check, Duration::from_secs(order.seconds))
-        }
+        TransformCommand::Bench(order) => trial::bench(&order),
         TransformCommand::New { lang, name, into } => new::new(lang, &name, into.as_deref()),
     };
     match outcome {

@@ -1,13 +1,15 @@
 //! Tries a module as a step of a route would run it: same sandbox, same limits, same answers.
 
+use super::heard::Heard;
 use super::samples::{self, Sample};
-use super::{CheckOrder, Said};
+use super::{BenchOrder, CheckOrder, Said};
 use crate::config;
-use crossdock_core::transform::{ContentRoute, ModuleLook, StepFailure, Verdict};
-use crossdock_core::{Formats, Key, Message, Name};
+use crossdock_core::transform::{ContentRoute, ModuleLook, Number, StepFailure, Verdict};
+use crossdock_core::{Formats, Key, Message, Name, Origin};
 use crossdock_transforms::{Host, Modules, RouteSpec, Surroundings};
 use serde_json::{Value as Json, json};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes of a body that are shown.
@@ -16,61 +18,123 @@ const SHOWN_BYTES: usize = 2_048;
 /// The exchange that topics stand for.
 const TOPICS: &str = "amq.topic";
 
-/// Shows what the module makes of each sample.
+/// Failures after which a measurement ends that was not told to go on.
+const FAILURES_MAX: u64 = 5;
+
+/// Shows what the module makes of each sample, and what it says.
 pub fn check(order: &CheckOrder) -> Result<Said, Vec<String>> {
     let (_host, route, samples) = prepare(order)?;
     let mut said = vec![format!("{} loads", loaded(order, &route))];
     let mut has_failed = false;
-    for sample in &samples {
+    for (number, sample) in (1..).zip(&samples) {
+        let message = from_another(&sample.message, number);
         let started = Instant::now();
-        let outcome = apply(&route, &sample.message);
+        let (outcome, lines) = Heard::during(|| apply(&route, &message));
         let took = started.elapsed();
         has_failed |= outcome.is_err();
         said.push(format!("{}, {} bytes, {took:.1?}:", sample.name, sample.message.body().len()));
         said.extend(shown(outcome));
+        said.extend(lines.into_iter().map(|line| format!("  {line}")));
     }
     for (name, number) in route.transform.modules().into_iter().flat_map(|look| look.numbers) {
-        said.push(format!("it counted {name}: {number:?}"));
+        said.push(match number {
+            Number::Counter(sum) => format!("its counter {name} is {sum}"),
+            Number::Gauge(value) => format!("its gauge {name} is {value}"),
+        });
     }
     Ok(Said { said, has_failed })
 }
 
+/// What a measurement has found so far.
+#[derive(Default)]
+struct Measured {
+    /// How long each message took that the module answered.
+    took: Vec<Duration>,
+    /// Bytes of their bodies.
+    bytes: u64,
+    failed: u64,
+    /// Of the failures, the first one: the sample and why.
+    first: Option<(String, StepFailure)>,
+}
+
+impl Measured {
+    /// Calls the module with the sample once. The time that it was not called is none of its figures.
+    fn measure(&mut self, route: &ContentRoute, sample: &Sample) {
+        // After a failure as if somebody else had sent it: the module is never paused for five of them.
+        let message = from_another(&sample.message, self.failed + 1);
+        let started = Instant::now();
+        match apply(route, &message) {
+            Ok((Verdict::Wait(time), _)) => std::thread::sleep(time),
+            Ok(_) => {
+                self.took.push(started.elapsed());
+                self.bytes += message.body().len() as u64;
+            }
+            Err(failure) => {
+                self.failed += 1;
+                self.first.get_or_insert((sample.name.clone(), failure));
+            }
+        }
+    }
+
+    fn said(mut self, module: &str, keep_going: bool) -> Said {
+        let seconds = self.took.iter().sum::<Duration>().as_secs_f64();
+        self.took.sort_unstable();
+        let count = self.took.len();
+        let at = |part: usize| self.took.get(count * part / 1_000).copied().unwrap_or_default();
+        let mut said = match count {
+            0 => vec![format!("{module}: no message was answered, so there are no figures")],
+            _ => vec![
+                format!(
+                    "{module}: {:.0} messages a second, {:.1} MB a second on one thread",
+                    count as f64 / seconds,
+                    self.bytes as f64 / seconds / 1e6
+                ),
+                format!("half of them take {:.1?}, 99 % at most {:.1?}", at(500), at(990)),
+            ],
+        };
+        if let Some((sample, failure)) = &self.first {
+            let all = self.failed + count as u64;
+            let stopped = match keep_going || self.failed < FAILURES_MAX {
+                true => "",
+                false => "; it was stopped then, --keep-going has it go on",
+            };
+            said.push(format!(
+                "it failed for {} of {all} messages, which are not in the figures{stopped}",
+                self.failed
+            ));
+            said.push(format!("the first failure, for {sample}: {}", words(failure)));
+        }
+        Said { said, has_failed: self.failed > 0 }
+    }
+}
+
 /// Has the module work on the samples in turn, and shows how long that takes.
-pub fn bench(order: &CheckOrder, time: Duration) -> Result<Said, Vec<String>> {
-    let (_host, route, samples) = prepare(order)?;
+pub fn bench(order: &BenchOrder) -> Result<Said, Vec<String>> {
+    let (_host, route, samples) = prepare(&order.check)?;
     if samples.is_empty() {
         return Err(vec!["there is nothing to measure: name a file with --sample".to_owned()]);
     }
-    let (mut took, mut bytes, mut failed) = (Vec::new(), 0_u64, None);
+    let (time, mut measured) = (Duration::from_secs(order.seconds), Measured::default());
     let begun = Instant::now();
-    for sample in samples.iter().cycle() {
-        let started = Instant::now();
-        if started.duration_since(begun) >= time && took.len() >= samples.len() {
+    for (number, sample) in samples.iter().cycle().enumerate() {
+        let is_over = begun.elapsed() >= time && number >= samples.len();
+        if is_over || measured.failed >= FAILURES_MAX && !order.keep_going {
             break;
         }
-        if let Err(failure) = apply(&route, &sample.message) {
-            failed.get_or_insert((sample.name.clone(), failure));
-        }
-        took.push(started.elapsed());
-        bytes += sample.message.body().len() as u64;
+        measured.measure(&route, sample);
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    took.sort_unstable();
-    let at = |part: usize| took.get(took.len() * part / 1_000).copied().unwrap_or_default();
-    let mut said = vec![
-        format!(
-            "{}: {:.0} messages a second, {:.1} MB a second on one thread",
-            loaded(order, &route),
-            took.len() as f64 / seconds,
-            bytes as f64 / seconds / 1e6
-        ),
-        format!("half of them take {:.1?}, 99 % at most {:.1?}", at(500), at(990)),
-    ];
-    let has_failed = failed.is_some();
-    if let Some((sample, failure)) = failed {
-        said.push(format!("it failed for {sample}: {}", words(&failure)));
+    Ok(measured.said(&loaded(&order.check, &route), order.keep_going))
+}
+
+/// The sample as if that one of several clients had sent it: what one sends does not pause the module for another.
+fn from_another(message: &Message, client: u64) -> Message {
+    if client == 1 {
+        return message.clone();
     }
-    Ok(Said { said, has_failed })
+    let mut meta = message.meta().clone();
+    let client = format!("{} {client}", meta.origin.client).into();
+    meta.origin = Arc::new(Origin { client, ..(*meta.origin).clone() });
+    message.with(message.address().clone(), meta)
 }
 
 fn prepare(order: &CheckOrder) -> Result<(Host, ContentRoute, Vec<Sample>), Vec<String>> {

@@ -34,7 +34,7 @@ fn a_module_is_tried_with_its_grants_limits_and_samples() {
     let words = ["check", &reporter, "--grant", "log", "--grant", "metrics", "--sample", &count];
     let (code, shown) = said(&transform(&words));
     assert_eq!(code, Some(0), "{shown}");
-    for part in ["to queue:out", "it counted seen: Counter(2)"] {
+    for part in ["to queue:out", "its counter seen is 2"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
 
@@ -69,6 +69,60 @@ fn a_module_is_tried_with_its_grants_limits_and_samples() {
         assert_eq!(code, Some(2), "{words:?}: {shown}");
         assert!(shown.contains(reason), "{reason}: {shown}");
     }
+}
+
+#[test]
+fn what_a_tried_module_says_is_shown() {
+    let folder = Folder::new();
+    let sample = |name: &str, body: &str| folder.write(name, body).display().to_string();
+    let (reporter, misbehave) = (fixture("reporter.wasm"), fixture("misbehave.wasm"));
+    let (log, gauge) = (sample("log", "log 2"), sample("gauge", "gauge depth"));
+    let words = ["check", &reporter, "--grant", "log", "--grant", "metrics"];
+    let samples = ["--sample", &log, "--sample", &gauge];
+    let (code, shown) = said(&transform(&[words.as_slice(), &samples].concat()));
+    assert_eq!(code, Some(0), "{shown}");
+    for part in ["  log, warn: line 1 for queue:in\n", "its gauge depth is -0.5"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let (print, panic) = (sample("print", "print a word"), sample("panic", "panic"));
+    let panics = ["--sample", &panic].repeat(7);
+    let words = ["check", &misbehave, "--sample", &print];
+    let (code, shown) = said(&transform(&[words.as_slice(), &panics].concat()));
+    assert_eq!(code, Some(1), "{shown}");
+    for part in ["  stdout: a word\n", "  stderr: a word\n"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let failures = shown.lines().filter(|line| {
+        line.starts_with("  fails: trap: ")
+            && line.contains("it printed: ")
+            && line.contains("asked to panic")
+    });
+    assert_eq!(failures.count(), 7, "it is not paused for another sample: {shown}");
+}
+
+#[test]
+fn only_what_a_module_answers_is_measured() {
+    let folder = Folder::new();
+    let sample = |name: &str, body: &str| folder.write(name, body).display().to_string();
+    let (keep, panic) = (sample("keep", "keep"), sample("panic", "panic"));
+    let module = fixture("misbehave.wasm");
+    let words = ["bench", &module, "--seconds", "1", "--sample", &keep, "--sample", &panic];
+    let (code, shown) = said(&transform(&words));
+    assert_eq!(code, Some(1), "{shown}");
+    for part in [
+        "it failed for 5 of 10 messages, which are not in the figures; it was stopped",
+        "asked to panic",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let (code, shown) = said(&transform(&[words.as_slice(), &["--keep-going"]].concat()));
+    assert_eq!(code, Some(1), "{shown}");
+    let failed = shown.split("it failed for ").nth(1).and_then(|rest| rest.split(' ').next());
+    let failed: u64 = failed.and_then(|text| text.parse().ok()).expect("a number of failures");
+    assert!(failed > 5 && shown.contains("messages a second"), "{shown}");
+    let (code, shown) = said(&transform(&["bench", &module, "--sample", &panic]));
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("no message was answered"), "{shown}");
 }
 
 #[test]

@@ -131,6 +131,10 @@ pub(crate) fn fault(part: &str, reason: &str) -> StepFailure {
 
 /// The text, truncated to the limit of dead-letter headers.
 pub(crate) fn bounded(text: &str) -> &str {
-    let end = text.floor_char_boundary(FAULT_TEXT_MAX);
-    text.get(..end).unwrap_or_default()
+    within(text, FAULT_TEXT_MAX)
+}
+
+/// The text, cut to that many bytes at most.
+pub(crate) fn within(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
 }

@@ -35,6 +35,15 @@ fn outputs_go_to_granted_addresses_and_the_routes_own() {
 }
 
 #[test]
+fn a_granted_queue_is_one_of_the_routes_own() {
+    let route = route(json!({
+        "steps": [{ "wasm": MISBEHAVE, "destinations": ["queue:q", "topic:a/+", "queue:out"] }],
+    }));
+    let names: Vec<&str> = route.queues.iter().map(|name| &**name).collect();
+    assert_eq!(names, ["out", "q"], "they are declared with it, each once");
+}
+
+#[test]
 fn an_import_that_is_not_granted_is_refused_by_name() {
     let found = mistakes(json!({ "wasm": REPORTER, "grants": ["log"] }));
     assert_eq!(found.len(), 1);
@@ -74,6 +83,20 @@ fn mistakes_of_grants_are_named() {
             "steps[0].destinations: can only be set for a wasm step"
         ]
     );
+}
+
+#[test]
+fn an_unknown_key_of_a_step_is_named_with_those_that_there_are() {
+    let found = mistakes(json!({ "wasm": MISBEHAVE, "grant": ["log"], "timeout": "1s" }));
+    assert_eq!(
+        found,
+        [
+            "steps[0].grant: unknown key; did you mean 'grants'?",
+            "steps[0].timeout: unknown key; beside `wasm` there can be with, grants, destinations, shadow",
+        ]
+    );
+    let found = mistakes(json!({ "set": { "a": 1 }, "when": "a = 1" }));
+    assert_eq!(found, ["steps[0].when: unknown key; a step `set` has no other keys"]);
 }
 
 #[test]

@@ -125,9 +125,34 @@ fn a_new_module_that_breaks_off_gives_way_to_the_one_before() {
     assert_eq!(bodies(&route, "loop"), ["0"]);
     let now = look(&route);
     assert_eq!((now.version, now.before), (old, None));
-    let why = now.rolled_back.unwrap();
+    let failed = now.rolled_back.unwrap();
+    assert_eq!((&*failed.name, failed.is_configured), (MISBEHAVE, false));
+    let why = failed.why;
     assert!(why.contains("timeout: it took longer than limits.deadline allows"), "{why}");
     assert_eq!(bodies(&route, "panic"), ["0"]);
+}
+
+#[test]
+fn naming_the_promoted_module_does_not_end_its_probation() {
+    let host = Host::new(None).unwrap();
+    let compiled = |step: Json| {
+        let members = json!({ "steps": [step], "limits": { "deadline": "2s" } });
+        compile_on(&host, members).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+    };
+    let grants = json!(["log", "metrics"]);
+    let first = compiled(json!({ "wasm": REPORTER, "shadow": MISBEHAVE, "grants": grants }));
+    let old = look(&first).version;
+    first.transform.promote(true).unwrap();
+    let named = compiled(json!({ "wasm": MISBEHAVE, "grants": grants }));
+    drop(first);
+    assert_eq!(look(&named).before, Some(old.clone()));
+    assert_eq!(bodies(&named, "panic"), ["0"], "the answer of the one before");
+    let now = look(&named);
+    assert_eq!(now.version, old);
+    assert!(
+        now.rolled_back
+            .is_some_and(|failed| failed.is_configured && failed.why.contains("asked to panic"))
+    );
 }
 
 /// A host of its own, with a route whose module is that file.

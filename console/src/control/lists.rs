@@ -98,10 +98,7 @@ pub fn list(view: &View, kind: &str, which: &Which) -> Result<Json, Refusal> {
         "consumers" => of_connections(broker, which, limit, &consumers),
         "vhosts" => Ok(some(all_vhosts(view), which, limit)),
         "users" => Ok(some(all_users(broker), which, limit)),
-        "routes" => {
-            let all = broker.route_status().iter().map(shows::route).collect();
-            Ok(some(all, which, limit))
-        }
+        "routes" => Ok(some(all_routes(view), which, limit)),
         "listeners" => Ok(some(listeners(view), which, limit)),
         "losses" => {
             let mut all = broker.losses();
@@ -316,13 +313,18 @@ pub fn show(view: &View, kind: &str, one: &One) -> Result<Json, Refusal> {
         "connection" => connection(broker, name),
         "vhost" => found(all_vhosts(view), kind, name),
         "user" => found(all_users(broker), kind, name),
-        "route" => found(broker.route_status().iter().map(shows::route).collect(), kind, name),
+        "route" => found(all_routes(view), kind, name),
         "listener" => found(listeners(view), kind, name),
         "plugin" => found(plugins(view), kind, name),
         _ => Err(Refusal::missing(format!(
             "'{kind}' is none of queue, exchange, session, connection, vhost, user, route, listener, plugin"
         ))),
     }
+}
+
+fn all_routes(view: &View) -> Vec<Json> {
+    let times = shows::Times::of(view);
+    view.broker.route_status().iter().map(|status| shows::route(status, times)).collect()
 }
 
 fn found(all: Vec<Json>, kind: &str, name: &str) -> Result<Json, Refusal> {

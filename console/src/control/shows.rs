@@ -2,13 +2,15 @@
 
 use super::operations::{CertificateLook, Standing};
 use super::values;
-use crossdock_core::transform::{ModuleLook, Number, RehearsalLook};
+use super::view::View;
+use crossdock_core::transform::{ModuleLook, Number, Pause, RehearsalLook};
 use crossdock_core::{
     Account, AccountSource, BindingLook, CameBy, ChannelLook, ConnectionLook, ConsumerLook,
     Destination, ExchangeLook, LastFailure, LeftBy, QueueLook, RouteStatus, SessionLife,
     SessionLook, Tally, VhostTotals,
 };
 use serde_json::{Map, Value as Json, json};
+use std::time::Duration;
 
 /// The detail in which client libraries say what they are for.
 const CONNECTION_NAME: &str = "connection_name";
@@ -303,12 +305,14 @@ pub fn user(account: &Account, source: AccountSource, connections: usize) -> Jso
     })
 }
 
-/// A content route.
-pub fn route(status: &RouteStatus) -> Json {
+/// A content route. Its counts begin at the start of the broker, those of a module when it was loaded: each says since
+/// when.
+pub fn route(status: &RouteStatus, times: Times) -> Json {
     let failed = status.failed.iter().filter(|(_, count)| *count > 0);
     let failed = failed.map(|(kind, count)| (kind.as_str().to_owned(), json!(count)));
     let mut shown = json!({
         "name": &*status.name,
+        "counted_since_ms": times.start_ms,
         "waiting": status.waiting,
         "taken": status.taken,
         "emitted": status.emitted,
@@ -328,11 +332,31 @@ pub fn route(status: &RouteStatus) -> Json {
     put(&mut shown, "no_place", waits.no_place.as_ref().map(|why| json!(&**why)));
     put(&mut shown, "down", waits.down.as_ref().map(|why| json!(&**why)));
     let modules = Some(&status.modules).filter(|modules| !modules.is_empty());
-    put(&mut shown, "modules", modules.map(|all| all.iter().map(module).collect()));
+    let modules = modules.map(|all| all.iter().map(|look| module(look, times)).collect());
+    put(&mut shown, "modules", modules);
     shown
 }
 
-fn module(look: &ModuleLook) -> Json {
+/// From when things are counted, in milliseconds since 1970.
+#[derive(Clone, Copy)]
+pub struct Times {
+    pub start_ms: u64,
+    pub now_ms: u64,
+}
+
+impl Times {
+    pub fn of(view: &View) -> Self {
+        let start_ms = (view.common.started.unix_seconds() * 1e3) as u64;
+        Self { start_ms, now_ms: view.broker.now().0 }
+    }
+
+    fn ago(self, time: Duration) -> Json {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        json!(self.now_ms.saturating_sub(ms))
+    }
+}
+
+fn module(look: &ModuleLook, times: Times) -> Json {
     let failed = look.failed.iter().filter(|(_, count)| *count > 0);
     let failed = failed.map(|(kind, count)| (kind.as_str().to_owned(), json!(count)));
     let number = |number: &Number| match number {
@@ -343,23 +367,48 @@ fn module(look: &ModuleLook) -> Json {
     let mut shown = json!({
         "name": &*look.name,
         "version": &*look.version,
+        "counted_since_ms": times.ago(look.age),
         "calls": look.calls,
         "mean_us": look.micros.checked_div(look.calls).unwrap_or_default(),
         "instances": look.instances,
         "failed": failed.collect::<Map<_, _>>(),
         "numbers": numbers.collect::<Map<_, _>>(),
     });
-    let paused = look.paused.map(|rest| json!(rest.as_millis() as u64));
-    put(&mut shown, "paused_ms", paused);
+    let longest = look.paused.first();
+    put(&mut shown, "paused_ms", longest.map(|pause| json!(pause.rest.as_millis() as u64)));
+    let pauses = longest.map(|_| look.paused.iter().map(|one| pause(one, times)).collect());
+    put(&mut shown, "pauses", pauses);
     put(&mut shown, "before", look.before.as_ref().map(|version| json!(&**version)));
-    put(&mut shown, "rolled_back", look.rolled_back.as_ref().map(|why| json!(&**why)));
-    put(&mut shown, "rehearsal", look.rehearsal.as_ref().map(rehearsal));
+    let rolled_back = look.rolled_back.as_ref().map(|failed| {
+        json!({
+            "name": &*failed.name,
+            "version": &*failed.version,
+            "since_ms": times.ago(failed.since),
+            "why": &*failed.why,
+            "works_at_the_next_start": failed.is_configured,
+        })
+    });
+    put(&mut shown, "rolled_back", rolled_back);
+    let rehearsal = look.rehearsal.as_ref().map(|look| rehearsal(look, times));
+    put(&mut shown, "rehearsal", rehearsal);
     shown
 }
 
-fn rehearsal(look: &RehearsalLook) -> Json {
+fn pause(pause: &Pause, times: Times) -> Json {
+    json!({
+        "user": &*pause.user,
+        "client": &*pause.client,
+        "address": &*pause.address,
+        "since_ms": times.ago(pause.since),
+        "rest_ms": u64::try_from(pause.rest.as_millis()).unwrap_or(u64::MAX),
+        "reason": &*pause.reason,
+    })
+}
+
+fn rehearsal(look: &RehearsalLook, times: Times) -> Json {
     let mut shown = json!({
         "name": &*look.name,
+        "counted_since_ms": times.ago(look.age),
         "compared": look.compared,
         "different": look.different,
         "failed": look.failed,

@@ -7,6 +7,7 @@ use super::operations::Standing;
 use super::view::View;
 use crate::process::Usage;
 use crossdock_core::readable::bytes;
+use crossdock_core::transform::ModuleLook;
 use crossdock_core::{
     Broker, CameBy, ExchangeLook, Imbalance, LastFailure, LeftAs, LeftBy, Name, NodeLook, Page,
     QueueLook, RouteStatus, Tally, Timestamp, Unroutable, VhostTotals,
@@ -440,6 +441,7 @@ fn routes(broker: &Broker, troubles: &mut Vec<String>, warnings: &mut Vec<String
         if let Some(why) = &waits.no_place {
             troubles.push(format!("route '{name}' has no place for its results, {queue}: {why}"));
         }
+        route.modules.iter().for_each(|look| modules(look, (name, &queue), troubles));
         if waits.between_attempts > 0 {
             let last = waits.last_attempt.as_ref().or(route.last_failure.as_ref());
             let last = last.map(|last| format!("; the last attempt failed {}", said(last)));
@@ -470,5 +472,40 @@ fn routes(broker: &Broker, troubles: &mut Vec<String>, warnings: &mut Vec<String
                 help.unwrap_or_default()
             ));
         }
+    }
+}
+
+/// Adds what is wrong with a module of a route: for whom it is paused, and that a new one was rolled back.
+fn modules(look: &ModuleLook, (route, queue): (&Name, &str), troubles: &mut Vec<String>) {
+    for pause in &look.paused {
+        troubles.push(format!(
+            "module '{}' of route '{route}' is paused for what user '{}', client '{}', sends to {}, since \
+             {} s ago; in {} s one message is tried; {queue}: {}",
+            look.name,
+            pause.user,
+            pause.client,
+            pause.address,
+            pause.since.as_secs(),
+            pause.rest.as_millis().div_ceil(1_000),
+            pause.reason
+        ));
+    }
+    if let Some(failed) = &look.rolled_back {
+        let next = match failed.is_configured {
+            true => {
+                "the next start begins with it: put another file in its place, then crossdock ctl reload"
+            }
+            false => "take it out of the configuration, or rehearse a mended one (`shadow`)",
+        };
+        troubles.push(format!(
+            "module '{}', version {}, of route '{route}' was rolled back {} s ago, version {} of module '{}' \
+             works: {}; {next}",
+            failed.name,
+            failed.version,
+            failed.since.as_secs(),
+            look.version,
+            look.name,
+            failed.why
+        ));
     }
 }

@@ -201,7 +201,7 @@ pub fn modules(page: &mut Page, routes: &[RouteStatus]) {
         ("calls_total", Kind::Counter, "Messages that a module was called with.", |m| m.calls),
         ("instances_total", Kind::Counter, "Instances made of a module.", |m| m.instances),
         ("paused", Kind::Gauge, "1: a module is paused for a source, after failures.", |m| {
-            u64::from(m.paused.is_some())
+            u64::from(!m.paused.is_empty())
         }),
     ];
     for (name, kind, help, value) in families {

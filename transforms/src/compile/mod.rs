@@ -84,8 +84,8 @@ impl Host {
             dollar_topics: surroundings.dollar_topics.to_vec(),
         };
         let scope = Scope { rules: Arc::new(rules), unreadable: self.unreadable().clone() };
-        let mistakes = Vec::new();
-        let mut compiler = Compiler { host: self, spec, surroundings, scope, mistakes };
+        let (granted, mistakes) = (Vec::new(), Vec::new());
+        let mut compiler = Compiler { host: self, spec, surroundings, scope, granted, mistakes };
         let route = compiler.route();
         match compiler.mistakes.is_empty() {
             true => Ok(route),
@@ -99,6 +99,8 @@ struct Compiler<'a> {
     spec: &'a RouteSpec,
     surroundings: Surroundings<'a>,
     scope: Scope,
+    /// Queues that steps let their modules send to.
+    granted: Vec<Name>,
     mistakes: Vec<Mistake>,
 }
 
@@ -131,6 +133,7 @@ impl Compiler<'_> {
         let steps = self.steps(sandbox);
         let to = self.destinations(mode);
         let mut queues: Vec<Name> = to.iter().filter_map(Destination::queue).collect();
+        queues.append(&mut self.granted);
         let topics = self.topics(&to);
         let on_error = self.on_error(&mut queues);
         let mut seen = std::collections::BTreeSet::new();

@@ -8,6 +8,7 @@ use crate::step::{Setting, Step};
 use crate::wasm::{Grant, Grants, ModuleSpec, Slot};
 use crate::written;
 use crossdock_core::Value;
+use crossdock_core::transform::Watch;
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
 
@@ -38,6 +39,18 @@ const PLANNED: [&str; 18] = [
     "throttle",
 ];
 
+/// What is wrong with a key that a step of that kind does not have.
+fn unknown_key(kind: &str, key: &str) -> String {
+    let known = match kind {
+        "wasm" => OF_MODULES.as_slice(),
+        _ => return format!("unknown key; a step `{kind}` has no other keys"),
+    };
+    match written::nearest(key, known.iter().copied()) {
+        Some(meant) => format!("unknown key; did you mean '{meant}'?"),
+        None => format!("unknown key; beside `wasm` there can be {}", known.join(", ")),
+    }
+}
+
 impl Compiler<'_> {
     /// Whether there is a wasm step, good or bad: then the route has a queue of its own.
     pub(super) fn has_modules(&self) -> bool {
@@ -66,12 +79,7 @@ impl Compiler<'_> {
     }
 
     fn step(&mut self, key: &str, step: &Map<String, Json>, sandbox: Sandbox) -> Option<Step> {
-        let kinds: Vec<&String> =
-            step.keys().filter(|name| !OF_MODULES.contains(&name.as_str())).collect();
-        let &[kind] = kinds.as_slice() else {
-            self.mistake(key, "a step has exactly one of set, remove and wasm");
-            return None;
-        };
+        let kind = self.kind(key, step)?;
         let value = step.get(kind)?;
         for of_modules in step.keys().filter(|_| kind != "wasm") {
             if OF_MODULES.contains(&of_modules.as_str()) {
@@ -79,7 +87,7 @@ impl Compiler<'_> {
             }
         }
         let key = format!("{key}.{kind}");
-        match kind.as_str() {
+        match kind {
             "set" => self.set(&key, value),
             "remove" => self.remove(&key, value),
             "wasm" => self.wasm(&key, value, step, sandbox),
@@ -95,6 +103,27 @@ impl Compiler<'_> {
                         None => "unknown step; the steps are set, remove and wasm".to_owned(),
                     },
                 );
+                None
+            }
+        }
+    }
+
+    /// Which kind of step it is; what else is written in it and cannot be there is a mistake.
+    fn kind<'s>(&mut self, key: &str, step: &'s Map<String, Json>) -> Option<&'s str> {
+        let is_kind = |name: &str| STEPS.contains(&name) || PLANNED.contains(&name);
+        let names = || step.keys().map(String::as_str);
+        let kinds: Vec<&str> = names().filter(|name| is_kind(name)).collect();
+        let others = || names().filter(|name| !is_kind(name) && !OF_MODULES.contains(name));
+        match (kinds.as_slice(), others().collect::<Vec<_>>().as_slice()) {
+            (&[kind], others) => {
+                for other in others {
+                    self.mistake(&format!("{key}.{other}"), unknown_key(kind, other));
+                }
+                Some(kind)
+            }
+            ([], &[unknown]) => Some(unknown),
+            _ => {
+                self.mistake(key, "a step has exactly one of set, remove and wasm");
                 None
             }
         }
@@ -244,7 +273,11 @@ impl Compiler<'_> {
         for (at, place) in self.texts(&of("destinations"), places).into_iter().flatten() {
             let granted = destination::watch(place, &topics);
             let key = format!("{}[{at}]", of("destinations"));
-            grants.destinations.extend(self.keep(&key, granted));
+            let granted = self.keep(&key, granted);
+            if let Some(Watch::Queue(name)) = &granted {
+                self.granted.push(name.clone());
+            }
+            grants.destinations.extend(granted);
         }
         grants
     }

@@ -13,8 +13,11 @@
 //! ```
 
 use crate::step::Turn;
+use crossdock_core::Name;
+use crossdock_core::transform::{PAUSES_SHOWN, Pause};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const FAILURES_MAX: u32 = 5;
@@ -37,6 +40,17 @@ struct Failures {
     state: State,
     pause: Duration,
     heard: Instant,
+    /// When the first pause began, and for whom.
+    paused: Option<(Instant, Paused)>,
+}
+
+/// Whom a pause is for, and the failure that it began with.
+#[derive(Debug, Clone)]
+pub(super) struct Paused {
+    pub user: Name,
+    pub client: Name,
+    pub address: Arc<str>,
+    pub reason: Arc<str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,13 +120,27 @@ impl Breaker {
             state: State::Closed,
             pause: Duration::ZERO,
             heard: now,
+            paused: None,
         });
         failures.count(now)
     }
 
-    /// The longest rest of a pause.
-    pub(super) fn longest(&self, now: Instant) -> Option<Duration> {
-        self.sources.lock().values().filter_map(|failures| failures.rest(now)).max()
+    /// A pause has begun for them.
+    pub(super) fn note(&self, source: u64, who: Paused, now: Instant) {
+        if let Some(failures) = self.sources.lock().get_mut(&source) {
+            let since = failures.paused.as_ref().map_or(now, |(since, _)| *since);
+            failures.paused = Some((since, who));
+        }
+    }
+
+    /// The pauses of now, the longest first.
+    pub(super) fn pauses(&self, now: Instant) -> Vec<Pause> {
+        let sources = self.sources.lock();
+        let mut pauses: Vec<Pause> = sources.values().filter_map(|one| one.shown(now)).collect();
+        drop(sources);
+        pauses.sort_by_key(|pause| std::cmp::Reverse(pause.rest));
+        pauses.truncate(PAUSES_SHOWN);
+        pauses
     }
 }
 
@@ -125,6 +153,15 @@ impl Failures {
             }
             State::Probing => Some(PROBE_WAIT),
         }
+    }
+
+    /// Its pause, if it lasts.
+    fn shown(&self, now: Instant) -> Option<Pause> {
+        let rest = self.rest(now)?;
+        let (since, who) = self.paused.clone()?;
+        let Paused { user, client, address, reason } = who;
+        let since = now.saturating_duration_since(since);
+        Some(Pause { user, client, address, since, rest, reason })
     }
 
     fn count(&mut self, now: Instant) -> Option<Duration> {
@@ -161,14 +198,23 @@ mod tests {
         assert_eq!(breaker.failed(FIRST, at(0)), Some(SECOND));
         assert_eq!(breaker.failed(FIRST, at(1)), None, "a call that was under way");
         assert_eq!(breaker.admit(1, at(100)), Err(Duration::from_millis(900)));
-        assert_eq!(breaker.longest(at(100)), Some(Duration::from_millis(900)));
+        let who = Paused {
+            user: "ann".into(),
+            client: "c".into(),
+            address: "queue:in".into(),
+            reason: "it crashed".into(),
+        };
+        breaker.note(1, who, at(0));
+        let [pause] = &*breaker.pauses(at(100)) else { panic!("there is one pause") };
+        let times = (pause.since.as_millis(), pause.rest.as_millis());
+        assert_eq!((&*pause.client, times), ("c", (100, 900)));
         assert_eq!(breaker.admit(1, at(1_000)), Ok(()), "one call is admitted");
         assert_eq!(breaker.admit(1, at(1_001)), Err(PROBE_WAIT), "and only one");
         assert_eq!(breaker.failed(FIRST, at(1_002)), Some(2 * SECOND));
         assert!(breaker.admit(1, at(3_000)).is_err());
         assert_eq!(breaker.admit(1, at(3_002)), Ok(()));
         breaker.answered(1);
-        assert_eq!((breaker.admit(1, at(3_003)), breaker.longest(at(3_003))), (Ok(()), None));
+        assert_eq!((breaker.admit(1, at(3_003)), breaker.pauses(at(3_003))), (Ok(()), Vec::new()));
         assert_eq!(breaker.failed(FIRST, at(3_004)), None, "counting starts at zero");
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Shared {
     compiled: Mutex<HashMap<Content, Weak<Compiled>>>,
     /// The modules of steps, for new files of the same name.
     modules: Mutex<Vec<(Place, Weak<Module>)>>,
+    /// The places of modules, by route: a probation goes on in the place that comes after its own.
+    places: Mutex<Vec<(Arc<str>, Weak<Slot>)>>,
     unreadable: Arc<AtomicU64>,
     pub loader: Loader,
 }
@@ -113,6 +115,7 @@ impl Host {
             engines: Mutex::default(),
             compiled: Mutex::default(),
             modules: Mutex::default(),
+            places: Mutex::default(),
             unreadable: Arc::default(),
             loader: Loader::default(),
         };
@@ -130,24 +133,50 @@ impl Host {
 
     /// Loads, compiles and starts a module now. One whose file was another one until now is on probation.
     pub(crate) fn load(&self, spec: ModuleSpec) -> Result<Arc<Slot>, Refused> {
-        let slot = Slot::default();
+        let slot = Arc::new(Slot::default());
         let module = self.shared.module(spec.clone())?;
-        match self.shared.works(&spec, &module) {
-            Some(before) => slot.fill_instead(module, before),
-            None => slot.fill(Ok(module)),
+        let before = self.shared.works(&spec, &module);
+        if !self.shared.goes_on(&spec, &slot, &module) {
+            match before {
+                Some(before) => slot.fill_instead(module, before, true),
+                None => slot.fill(Ok(module)),
+            }
         }
-        Ok(Arc::new(slot))
+        self.shared.place(&spec, &slot);
+        Ok(slot)
     }
 
     /// Loads, compiles and starts a module of the route on a thread of its own; what fails takes the route down.
     pub(crate) fn load_later(&self, spec: ModuleSpec) -> Arc<Slot> {
         let slot = Arc::new(Slot::default());
+        self.shared.place(&spec, &slot);
         Loader::add(&self.shared, Job { spec, slot: slot.clone() });
         slot
     }
 }
 
 impl Shared {
+    /// The slot is the place of a step of the route.
+    fn place(&self, spec: &ModuleSpec, slot: &Arc<Slot>) {
+        let mut places = self.places.lock();
+        places.retain(|(_, slot)| slot.strong_count() > 0);
+        if !spec.rehearsed {
+            places.push((spec.route.clone(), Arc::downgrade(slot)));
+        }
+    }
+
+    /// Fills the slot if the same content is on probation for the route: naming a module in the configuration that
+    /// was promoted, or another change of the route, does not end that.
+    fn goes_on(&self, spec: &ModuleSpec, slot: &Slot, module: &Arc<Module>) -> bool {
+        if spec.rehearsed {
+            return false;
+        }
+        let places = self.places.lock();
+        let of_route = places.iter().rev().filter(|(route, _)| *route == spec.route);
+        let mut others = of_route.filter_map(|(_, other)| other.upgrade());
+        others.any(|other| slot.fill_further(module, &other))
+    }
+
     /// The module works from now on; returns the one that did so for the same step until now, if it is another one.
     pub(super) fn works(&self, spec: &ModuleSpec, module: &Arc<Module>) -> Option<Arc<Module>> {
         if spec.rehearsed {

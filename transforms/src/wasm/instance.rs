@@ -11,6 +11,7 @@ use super::ticker::TICK;
 use super::voice::Voice;
 use crate::destination::AddressRules;
 use crate::draft::Draft;
+use crate::step::within;
 use crossdock_core::transform::FailureKind;
 use std::fmt;
 use std::sync::Arc;
@@ -25,10 +26,14 @@ const HANDED_OVER_MAX: usize = OUTPUT_MAX + (4 << 20);
 const HANDLES_MAX: usize = 4_096;
 /// Largest number of random bytes that a module gets with one request.
 const RANDOM_MAX: u64 = 64 << 10;
+/// Bytes of the sandbox's reason for a failure when there is the module's own beside it.
+const REASON_MAX: usize = 200;
 
 /// The host's state of an instance.
 pub(super) struct InstanceState {
     wasi: WasiCtx,
+    /// What the module prints to standard error.
+    stderr: Log,
     pub table: ResourceTable,
     limiter: Limiter,
     pub rules: Arc<AddressRules>,
@@ -99,12 +104,14 @@ impl Instance {
     pub(super) fn new(blueprint: &Blueprint) -> Result<Self, Failure> {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(Log::new(&blueprint.name, "stdout"));
-        wasi.stderr(Log::new(&blueprint.name, "stderr"));
+        let stderr = Log::new(&blueprint.name, "stderr");
+        wasi.stderr(stderr.clone());
         wasi.max_random_size(RANDOM_MAX);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let state = InstanceState {
             wasi: wasi.build(),
+            stderr,
             table,
             limiter: Limiter::new(blueprint.memory),
             rules: blueprint.rules.clone(),
@@ -136,6 +143,7 @@ impl Instance {
     ) -> Result<(Draft, Decision), Failure> {
         self.calls = self.calls.saturating_add(1);
         self.store.data_mut().attempt = attempt;
+        self.store.data().stderr.begin();
         let lent = self.store.data_mut().table.push(draft);
         let lent = lent.map_err(|e| Failure::Sandbox(FailureKind::Memory, e.to_string()))?;
         set_deadline(&mut self.store, blueprint.deadline);
@@ -170,12 +178,16 @@ fn failure(store: &Store<InstanceState>, error: wasmtime::Error) -> Failure {
     // The root cause is more useful than the errors around it, and than the places in the module where they happened.
     let cause = error.root_cause().to_string();
     let cause = cause.lines().next().unwrap_or_default();
+    let reason = match kind {
+        FailureKind::Timeout => "it took longer than limits.deadline allows".to_owned(),
+        FailureKind::Memory => format!("it needed more than limits.memory allows: {cause}"),
+        _ => cause.to_owned(),
+    };
     Failure::Sandbox(
         kind,
-        match kind {
-            FailureKind::Timeout => "it took longer than limits.deadline allows".to_owned(),
-            FailureKind::Memory => format!("it needed more than limits.memory allows: {cause}"),
-            _ => cause.to_owned(),
+        match store.data().stderr.tail() {
+            Some(said) => format!("{}; it printed: {said}", within(&reason, REASON_MAX)),
+            None => reason,
         },
     )
 }

@@ -1,6 +1,6 @@
 //! The module of one wasm step: its instances, the breaker, and calls with a draft.
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Paused};
 use super::counters::Counters;
 use super::exchange::carry_out;
 use super::idle::Owner;
@@ -25,6 +25,7 @@ pub(crate) struct Module {
     owner: Owner,
     breaker: Breaker,
     counters: Counters,
+    since: Instant,
 }
 
 impl Module {
@@ -41,6 +42,7 @@ impl Module {
             fresh,
             breaker: Breaker::default(),
             counters: Counters::default(),
+            since: Instant::now(),
         };
         let first = module.make()?;
         module.give_back(first);
@@ -63,7 +65,7 @@ impl Module {
         match result {
             Err(Failure::Sandbox(kind, reason)) => {
                 if let Some(pause) = self.breaker.failed(turn, Instant::now()) {
-                    self.log_pause(&from, pause, &reason);
+                    self.note_pause(&from, (turn.source, pause), &reason);
                 }
                 Err(self.fault(kind, &reason))
             }
@@ -79,6 +81,11 @@ impl Module {
         &self.version
     }
 
+    /// As its step names it.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.blueprint.name
+    }
+
     /// The rest of its pause for this source.
     pub(crate) fn rest(&self, source: u64) -> Option<Duration> {
         self.breaker.rest(source, Instant::now())
@@ -89,14 +96,26 @@ impl Module {
         self.counters.look(ModuleLook {
             name: self.blueprint.name.clone(),
             version: self.version.clone(),
-            paused: self.breaker.longest(Instant::now()),
+            age: self.since.elapsed(),
+            paused: self.breaker.pauses(Instant::now()),
             numbers: self.blueprint.shared.numbers.all(),
             ..ModuleLook::default()
         })
     }
 
-    fn log_pause(&self, from: &(Arc<Origin>, Address), pause: Duration, reason: &str) {
-        let (origin, address) = from;
+    fn note_pause(
+        &self,
+        (origin, address): &(Arc<Origin>, Address),
+        (source, pause): (u64, Duration),
+        reason: &str,
+    ) {
+        let who = Paused {
+            user: origin.user.clone(),
+            client: origin.client.clone(),
+            address: address.to_string().into(),
+            reason: bounded(reason).into(),
+        };
+        self.breaker.note(source, who, Instant::now());
         tracing::warn!(
             module = &*self.blueprint.name,
             user = &*origin.user,

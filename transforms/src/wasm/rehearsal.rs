@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Instant;
 
 /// Messages that wait for the new module.
 const WAITING_MAX: usize = 64;
@@ -75,6 +76,7 @@ pub(crate) struct Rehearsal {
     /// The file of the new module, as the step names it.
     pub(super) name: Arc<str>,
     counts: Arc<Mutex<RehearsalLook>>,
+    since: Instant,
     /// The thread ends when this does; none: it could not be started.
     jobs: Option<SyncSender<Job>>,
 }
@@ -94,7 +96,8 @@ impl Rehearsal {
                 "a rehearsal cannot be held: there is no thread for it"
             );
         }
-        Self { slot, name, counts, jobs: started.ok().map(|_| sender) }
+        let since = Instant::now();
+        Self { slot, name, counts, since, jobs: started.ok().map(|_| sender) }
     }
 
     /// Has the new module answer, too, if there is time.
@@ -116,6 +119,7 @@ impl Rehearsal {
             name: self.name.clone(),
             version: module.as_ref().ok().map(|module| module.version().clone()),
             why_not: self.slot.why_down(),
+            age: self.since.elapsed(),
             ..look
         }
     }

@@ -7,7 +7,7 @@ use super::rehearsal::{Answer, Rehearsal};
 use crate::draft::Draft;
 use crate::step::{Outcome, Turn};
 use arc_swap::ArcSwapOption;
-use crossdock_core::transform::{FailureKind, ModuleLook, Readiness, StepFailure};
+use crossdock_core::transform::{FailureKind, ModuleLook, Readiness, RolledBack, StepFailure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -34,8 +34,8 @@ enum Content {
     New(Probation),
     /// Why it cannot be loaded.
     Down(Arc<str>),
-    /// This one works, because a newer one failed: its version, and how.
-    Again(Arc<Module>, Arc<str>),
+    /// This one works, because a newer one failed, since then.
+    Again(Arc<Module>, RolledBack, Instant),
 }
 
 /// A new module, and the one that is called instead when the new one fails.
@@ -44,13 +44,9 @@ struct Probation {
     before: Arc<Module>,
     since: Instant,
     /// Messages that it has answered.
-    answered: AtomicU32,
-}
-
-impl Probation {
-    fn new(new: Arc<Module>, before: Arc<Module>) -> Self {
-        Self { new, before, since: Instant::now(), answered: AtomicU32::new(0) }
-    }
+    answered: Arc<AtomicU32>,
+    /// The configuration names it: otherwise an operator promoted it.
+    is_configured: bool,
 }
 
 /// Whether a probation is over.
@@ -69,8 +65,25 @@ impl Slot {
     }
 
     /// Fills it with a module that takes the place of another one.
-    pub(super) fn fill_instead(&self, new: Arc<Module>, before: Arc<Module>) {
-        self.content.store(Some(Arc::new(Content::New(Probation::new(new, before)))));
+    pub(super) fn fill_instead(&self, new: Arc<Module>, before: Arc<Module>, is_configured: bool) {
+        let (since, answered) = (Instant::now(), Arc::default());
+        let probation = Probation { new, before, since, answered, is_configured };
+        self.content.store(Some(Arc::new(Content::New(probation))));
+    }
+
+    /// Fills it with a module of the same content as one that is on probation in another place: the probation goes on.
+    /// False if there is none.
+    pub(super) fn fill_further(&self, new: &Arc<Module>, other: &Slot) -> bool {
+        let content = other.content.load();
+        let Some(Content::New(running)) = content.as_deref() else { return false };
+        if running.new.version() != new.version() {
+            return false;
+        }
+        let (before, answered) = (running.before.clone(), running.answered.clone());
+        let (new, since, is_configured) = (new.clone(), running.since, true);
+        let probation = Probation { new, before, since, answered, is_configured };
+        self.content.store(Some(Arc::new(Content::New(probation))));
+        true
     }
 
     /// From now on the module of that name is rehearsed beside the one that works.
@@ -83,7 +96,7 @@ impl Slot {
         match self.content.load().as_deref() {
             None => Err(STARTING_WAIT),
             Some(Content::Down(_)) => Err(DOWN_WAIT),
-            Some(Content::Works(module) | Content::Again(module, _)) => Ok(module.clone()),
+            Some(Content::Works(module) | Content::Again(module, ..)) => Ok(module.clone()),
             Some(Content::New(probation)) => Ok(probation.new.clone()),
         }
     }
@@ -113,7 +126,10 @@ impl Slot {
             Content::New(probation) => {
                 (&probation.new, Some(probation.before.version().clone()), None)
             }
-            Content::Again(module, why) => (module, None, Some(why.clone())),
+            Content::Again(module, failed, since) => {
+                let since = since.elapsed();
+                (module, None, Some(RolledBack { since, ..failed.clone() }))
+            }
         };
         let rehearsal = self.rehearsal.load();
         let rehearsal = rehearsal.as_ref().map(|rehearsal| rehearsal.look());
@@ -127,7 +143,7 @@ impl Slot {
             None => return Ok(Outcome::Wait(STARTING_WAIT)),
             Some(Content::Down(_)) => return Ok(Outcome::Wait(DOWN_WAIT)),
             Some(Content::New(_)) => return self.on_probation(&content, draft, turn),
-            Some(Content::Works(module) | Content::Again(module, _)) => module,
+            Some(Content::Works(module) | Content::Again(module, ..)) => module,
         };
         let rehearsal = self.rehearsal.load_full();
         let Some(rehearsal) = rehearsal else { return module.run(draft, turn) };
@@ -168,18 +184,37 @@ impl Slot {
             Err(failed) if failed.kind != FailureKind::Guest => return result,
             Ok(_) | Err(_) => {}
         }
-        let StepFailure { module, version, kind, text } = failure;
-        let why = format!("version {version}: {}: {text}", kind.as_str());
-        self.replace(content, Content::Again(probation.before.clone(), why.into()));
+        self.roll_back(content, probation, failure);
+        instead
+    }
+
+    /// The module before works again.
+    fn roll_back(
+        &self,
+        content: &Option<Arc<Content>>,
+        probation: &Probation,
+        StepFailure { module, version, kind, text }: &StepFailure,
+    ) {
+        let (before, is_configured) = (&probation.before, probation.is_configured);
+        let failed = RolledBack {
+            name: module.clone(),
+            version: version.clone(),
+            since: Duration::ZERO,
+            why: format!("{}: {text}", kind.as_str()).into(),
+            is_configured,
+        };
+        self.replace(content, Content::Again(before.clone(), failed, Instant::now()));
+        let next_start = if is_configured { probation.new.name() } else { before.name() };
         tracing::warn!(
             module = &**module,
             version = &**version,
-            before = &**probation.before.version(),
+            before = &**before.version(),
             kind = kind.as_str(),
             reason = &**text,
-            "a new module failed for a message that the one before can do: the one before works again"
+            next_start = &**next_start,
+            "a new module failed for a message that the one before can do: the one before works again, until \
+             the next start"
         );
-        instead
     }
 
     /// Nothing, if somebody else has changed it.
@@ -218,7 +253,7 @@ impl Slot {
             new.version(),
             before.version()
         );
-        self.fill_instead(new, before);
+        self.fill_instead(new, before, false);
         self.rehearsal.store(None);
         Ok(said)
     }
