@@ -198,7 +198,8 @@ pub fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
 }
 
 /// First words of topics that mean something else to the broker.
-const OWN_TOPICS: [&str; 6] = ["$SYS", "$share", "$q", "$queue", "$reply", "$delayed"];
+const OWN_TOPICS: [&str; 7] =
+    ["$SYS", "$share", "$q", "$queue", "$reply", "$delayed", "$route-state"];
 
 /// A filter of topics that begin with `$` and are ordinary ones nevertheless.
 fn dollar_topics(text: &str) -> Result<Key, String> {

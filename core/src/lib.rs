@@ -9,6 +9,7 @@
 //! | [`subscription`] | delivering, pure: ready records, credit, settling, expiry |
 //! | [`broker`] | the asynchronous shell, in rooms: sessions, turns, virtual hosts, the journal, background tasks |
 //! | `protocol` `transform` `store` `auth` | the seams to adapters, content routes, stores and logins |
+//! | [`state`] | what steps of content routes remember |
 //!
 //! Absent on purpose: the name of any wire protocol, a codec, a socket, a file, JSON.
 
@@ -37,6 +38,7 @@ mod planted_fault;
 pub mod protocol;
 pub mod readable;
 pub mod rights;
+pub mod state;
 pub mod store;
 pub mod subscription;
 pub mod transform;

@@ -2,6 +2,7 @@
 //! when a route runs and stores its outcome; what it does to a message is the implementation's.
 
 use crate::message::{Address, Formats, Key, Message, Name};
+use crate::state::{State, StateChange, StateSize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,6 +176,8 @@ pub struct ModuleLook {
     pub age: Duration,
     /// Its pauses, of which each is for one source: the longest first, [`PAUSES_SHOWN`] at most.
     pub paused: Vec<Pause>,
+    /// Its step remembers: its number among those of the route that do, and how much.
+    pub state: Option<(u16, StateSize)>,
     /// What it counts itself, by name.
     pub numbers: Vec<(String, Number)>,
     /// It is new and on probation: the version that takes its place again if it fails.
@@ -284,6 +287,32 @@ pub trait Transform: Send + Sync {
         formats: &Formats,
         out: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure>;
+    /// Whether a step remembers something from message to message. Then its messages are taken one after the other, and
+    /// [`apply_with_state`](Self::apply_with_state) is called.
+    fn remembers(&self) -> bool {
+        false
+    }
+    /// As [`apply`](Self::apply), with what its steps remember. What a message changes counts with the verdicts `Pass`,
+    /// `Emit` and `Drop` only.
+    fn apply_with_state(
+        &self,
+        (input, attempt): (&Message, u32),
+        formats: &Formats,
+        state: &Arc<dyn State>,
+        out: &mut Results,
+    ) -> Result<Verdict, StepFailure> {
+        let _ = state;
+        self.apply(input, attempt, formats, &mut out.messages)
+    }
+}
+
+/// What the steps of a route made of one message.
+#[derive(Debug, Default)]
+pub struct Results {
+    /// Each with its address.
+    pub messages: Vec<Message>,
+    /// What they remember of it.
+    pub changes: Vec<StateChange>,
 }
 
 /// A route as the broker runs it.

@@ -359,7 +359,7 @@ const VHOST: &[Key] = &[
         "[]",
         "Filters of topics that begin with `$` and are ordinary topics nevertheless, as `$aws/#`: `+` \
          is one word, `#` at the end any number of words. The broker's own (`$SYS`, `$share`, `$q`, \
-         `$queue`, `$reply`, `$delayed`) cannot be among them.",
+         `$queue`, `$reply`, `$delayed`, `$route-state`) cannot be among them.",
     ),
 ];
 

@@ -79,6 +79,9 @@ fn request(act: Act) -> Result<(&'static str, Json), Failure> {
         Act::Route { what: Route::Drain { route, to } } => {
             ("drain-route", with(json!({ "name": route }), "to", to))
         }
+        Act::Route { what: Route::Forget { route } } => {
+            ("forget-route-state", json!({ "name": route }))
+        }
         Act::Route { what: Route::Promote { route, yes } } => {
             ("promote-route", json!({ "name": route, "anyway": yes }))
         }
@@ -314,6 +317,7 @@ fn said(path: &str, answer: &Json) -> String {
         "publish" => "published and stored\n".to_owned(),
         "change-user" => format!("{}\n", text("text")),
         "promote-route" => promoted(answer),
+        "forget-route-state" => format!("{} keys are forgotten\n", count("keys")),
         "drain-route" => {
             let (moved, dead, left) = (count("moved"), count("dead_lettered"), count("left"));
             let queue = match left {

@@ -515,6 +515,11 @@ pub enum Route {
         #[arg(long)]
         yes: bool,
     },
+    /// Forget what the modules of a route remember (`kv`), whether or not the route is configured.
+    Forget {
+        /// The route, or the name that it had.
+        route: String,
+    },
     /// Move what waits for a route that is not configured any more to where it was published.
     Drain {
         /// The name that the route had.

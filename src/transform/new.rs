@@ -31,12 +31,14 @@ macro_rules! sdk {
     };
 }
 
-const RUST: [File; 9] = [
+const RUST: [File; 11] = [
     ("Cargo.toml", template!("rust/package.toml")),
     ("src/lib.rs", template!("rust/src/lib.rs")),
     (".gitignore", "target\n"),
     ("sdk/Cargo.toml", sdk!("Cargo.toml")),
     ("sdk/src/lib.rs", sdk!("src/lib.rs")),
+    ("sdk/src/heap.rs", sdk!("src/heap.rs")),
+    ("sdk/src/kv.rs", sdk!("src/kv.rs")),
     ("sdk/src/log.rs", sdk!("src/log.rs")),
     ("sdk/src/metrics.rs", sdk!("src/metrics.rs")),
     ("sdk/src/sample.rs", sdk!("src/sample.rs")),

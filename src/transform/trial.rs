@@ -4,7 +4,8 @@ use super::heard::Heard;
 use super::samples::{self, Sample};
 use super::{BenchOrder, CheckOrder, Said};
 use crate::config;
-use crossdock_core::transform::{ContentRoute, ModuleLook, Number, StepFailure, Verdict};
+use crossdock_core::state::{NoState, State, StateLayer};
+use crossdock_core::transform::{ContentRoute, ModuleLook, Number, Results, StepFailure, Verdict};
 use crossdock_core::{Formats, Key, Message, Name, Origin};
 use crossdock_transforms::{Host, Modules, RouteSpec, Surroundings};
 use serde_json::{Value as Json, json};
@@ -23,20 +24,21 @@ const FAILURES_MAX: u64 = 5;
 
 /// Shows what the module makes of each sample, and what it says.
 pub fn check(order: &CheckOrder) -> Result<Said, Vec<String>> {
-    let (_host, route, samples) = prepare(order)?;
-    let mut said = vec![format!("{} loads", loaded(order, &route))];
+    let (_host, tried, samples) = prepare(order)?;
+    let mut said = vec![format!("{} loads", loaded(order, &tried.route))];
     let mut has_failed = false;
     for (number, sample) in (1..).zip(&samples) {
         let message = from_another(&sample.message, number);
         let started = Instant::now();
-        let (outcome, lines) = Heard::during(|| apply(&route, &message));
+        let (outcome, lines) = Heard::during(|| tried.apply(&message));
         let took = started.elapsed();
         has_failed |= outcome.is_err();
         said.push(format!("{}, {} bytes, {took:.1?}:", sample.name, sample.message.body().len()));
         said.extend(shown(outcome));
         said.extend(lines.into_iter().map(|line| format!("  {line}")));
     }
-    for (name, number) in route.transform.modules().into_iter().flat_map(|look| look.numbers) {
+    for (name, number) in tried.route.transform.modules().into_iter().flat_map(|look| look.numbers)
+    {
         said.push(match number {
             Number::Counter(sum) => format!("its counter {name} is {sum}"),
             Number::Gauge(value) => format!("its gauge {name} is {value}"),
@@ -59,11 +61,11 @@ struct Measured {
 
 impl Measured {
     /// Calls the module with the sample once. The time that it was not called is none of its figures.
-    fn measure(&mut self, route: &ContentRoute, sample: &Sample) {
+    fn measure(&mut self, tried: &Tried, sample: &Sample) {
         // After a failure as if somebody else had sent it: the module is never paused for five of them.
         let message = from_another(&sample.message, self.failed + 1);
         let started = Instant::now();
-        match apply(route, &message) {
+        match tried.apply(&message) {
             Ok((Verdict::Wait(time), _)) => std::thread::sleep(time),
             Ok(_) => {
                 self.took.push(started.elapsed());
@@ -110,7 +112,7 @@ impl Measured {
 
 /// Has the module work on the samples in turn, and shows how long that takes.
 pub fn bench(order: &BenchOrder) -> Result<Said, Vec<String>> {
-    let (_host, route, samples) = prepare(&order.check)?;
+    let (_host, tried, samples) = prepare(&order.check)?;
     if samples.is_empty() {
         return Err(vec!["there is nothing to measure: name a file with --sample".to_owned()]);
     }
@@ -121,9 +123,9 @@ pub fn bench(order: &BenchOrder) -> Result<Said, Vec<String>> {
         if is_over || measured.failed >= FAILURES_MAX && !order.keep_going {
             break;
         }
-        measured.measure(&route, sample);
+        measured.measure(&tried, sample);
     }
-    Ok(measured.said(&loaded(&order.check, &route), order.keep_going))
+    Ok(measured.said(&loaded(&order.check, &tried.route), order.keep_going))
 }
 
 /// The sample as if that one of several clients had sent it: what one sends does not pause the module for another.
@@ -137,7 +139,7 @@ fn from_another(message: &Message, client: u64) -> Message {
     message.with(message.address().clone(), meta)
 }
 
-fn prepare(order: &CheckOrder) -> Result<(Host, ContentRoute, Vec<Sample>), Vec<String>> {
+fn prepare(order: &CheckOrder) -> Result<(Host, Tried, Vec<Sample>), Vec<String>> {
     let host = Host::new(None).map_err(|error| vec![error.to_string()])?;
     let with: Json = serde_json::from_str(&order.with)
         .map_err(|error| vec![format!("--with {}: {error}", order.with)])?;
@@ -174,7 +176,8 @@ fn prepare(order: &CheckOrder) -> Result<(Host, ContentRoute, Vec<Sample>), Vec<
     let address = config::address(&order.address, &topic_exchange)
         .map_err(|why| vec![format!("--address: {why}")])?;
     let samples = samples::read(order, &address)?;
-    Ok((host, route, samples))
+    let state = Arc::new(StateLayer::over(Arc::new(NoState)));
+    Ok((host, Tried { route, state }, samples))
 }
 
 /// A mistake in terms of this command line.
@@ -191,10 +194,25 @@ fn said_as_given(mistake: &crossdock_transforms::Mistake) -> String {
     format!("{option}: {}", mistake.reason)
 }
 
-fn apply(route: &ContentRoute, message: &Message) -> Result<(Verdict, Vec<Message>), StepFailure> {
-    let mut out = Vec::new();
-    let verdict = route.transform.apply(message, 0, &Formats::new(Vec::new()), &mut out)?;
-    Ok((verdict, out))
+/// A route that is tried, and what its module remembers meanwhile.
+struct Tried {
+    route: ContentRoute,
+    state: Arc<StateLayer>,
+}
+
+impl Tried {
+    fn apply(&self, message: &Message) -> Result<(Verdict, Vec<Message>), StepFailure> {
+        let (transform, formats) = (&self.route.transform, Formats::new(Vec::new()));
+        let mut out = Results::default();
+        if !transform.remembers() {
+            let verdict = transform.apply(message, 0, &formats, &mut out.messages)?;
+            return Ok((verdict, out.messages));
+        }
+        let state: Arc<dyn State> = self.state.clone();
+        let verdict = transform.apply_with_state((message, 0), &formats, &state, &mut out)?;
+        self.state.take_over(out.changes);
+        Ok((verdict, out.messages))
+    }
 }
 
 fn loaded(order: &CheckOrder, route: &ContentRoute) -> String {

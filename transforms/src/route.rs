@@ -4,8 +4,9 @@ use crate::destination::{AddressRules, Destination};
 use crate::draft::Draft;
 use crate::expression::Expression;
 use crate::step::{Outcome, Step, Turn, fault};
+use crossdock_core::state::{NoState, State, StateLayer};
 use crossdock_core::transform::{
-    self, Cost, Mode, ModuleLook, Readiness, StepFailure, Transform, Verdict,
+    self, Cost, Mode, ModuleLook, Readiness, Results, StepFailure, Transform, Verdict,
 };
 use crossdock_core::{Formats, Message};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ impl Transform for Route {
     }
 
     fn cost(&self) -> Cost {
-        match self.steps.iter().any(|step| matches!(step, Step::Wasm(_))) {
+        match self.steps.iter().any(|step| matches!(step, Step::Wasm(..))) {
             true => Cost::Queued,
             false => Cost::Inline,
         }
@@ -68,11 +69,49 @@ impl Transform for Route {
         }
     }
 
+    fn remembers(&self) -> bool {
+        self.steps.iter().any(Step::remembers)
+    }
+
     fn apply(
         &self,
         input: &Message,
         attempt: u32,
         formats: &Formats,
+        out: &mut Vec<Message>,
+    ) -> Result<Verdict, StepFailure> {
+        if !self.remembers() {
+            return self.run((input, attempt), formats, None, out);
+        }
+        // Nobody asks for what it remembers.
+        let (nothing, mut results): (Arc<dyn State>, _) = (Arc::new(NoState), Results::default());
+        let verdict = self.apply_with_state((input, attempt), formats, &nothing, &mut results);
+        out.append(&mut results.messages);
+        verdict
+    }
+
+    fn apply_with_state(
+        &self,
+        call: (&Message, u32),
+        formats: &Formats,
+        state: &Arc<dyn State>,
+        out: &mut Results,
+    ) -> Result<Verdict, StepFailure> {
+        let memory = Arc::new(StateLayer::over(state.clone()));
+        let verdict = self.run(call, formats, Some(&memory), &mut out.messages)?;
+        if matches!(verdict, Verdict::Pass | Verdict::Emit | Verdict::Drop(_)) {
+            out.changes.append(&mut memory.changes());
+        }
+        Ok(verdict)
+    }
+}
+
+impl Route {
+    fn run(
+        &self,
+        (input, attempt): (&Message, u32),
+        formats: &Formats,
+        memory: Option<&Arc<StateLayer>>,
         out: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure> {
         // Only modules ask who sent it.
@@ -85,7 +124,7 @@ impl Transform for Route {
         let mut drafts = vec![Draft::of(input, formats)];
         let mut split = false;
         for step in &self.steps {
-            match through(step, drafts, turn, &mut split)? {
+            match through(step, drafts, (turn, memory), &mut split)? {
                 Ok(made) => drafts = made,
                 Err(verdict) => return Ok(verdict),
             }
@@ -99,9 +138,7 @@ impl Transform for Route {
         }
         Ok(Verdict::Emit)
     }
-}
 
-impl Route {
     fn send(&self, draft: &Draft, out: &mut Vec<Message>) -> Result<(), StepFailure> {
         if let Some(target) = draft.target() {
             out.push(draft.message(target.clone()));
@@ -132,14 +169,14 @@ impl Route {
 fn through(
     step: &Step,
     drafts: Vec<Draft>,
-    turn: Turn,
+    (turn, memory): (Turn, Option<&Arc<StateLayer>>),
     split: &mut bool,
 ) -> Result<Result<Vec<Draft>, Verdict>, StepFailure> {
     let was_split = *split;
     let mut made = Made::default();
     let mut dropped = None;
     for draft in drafts {
-        let result = step.run(draft, turn)?;
+        let result = step.run(draft, turn, memory)?;
         let verdict = result.verdict();
         match result {
             Outcome::One(draft) => made.add([draft]),

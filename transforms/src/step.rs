@@ -4,6 +4,7 @@ use crate::draft::Draft;
 use crate::expression::Expression;
 use crate::wasm::Slot;
 use crossdock_core::Value;
+use crossdock_core::state::StateLayer;
 use crossdock_core::transform::{FailureKind, ModuleLook, Readiness, StepFailure, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,14 @@ pub(crate) enum Step {
     /// Sets headers and properties; all expressions are evaluated before any value is set.
     Set(Vec<(String, Setting)>),
     Remove(Vec<String>),
-    Wasm(Arc<Slot>),
+    Wasm(Arc<Slot>, Memory),
+}
+
+/// Whether a step remembers something from message to message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Kept,
+    None,
 }
 
 /// The value that a `set` gives to a header or property.
@@ -44,6 +52,11 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Whether what the step changed of what it remembers counts.
+    pub(crate) fn may_remember(&self) -> bool {
+        !matches!(self, Outcome::Reject(_) | Outcome::Retry(_) | Outcome::Wait(_))
+    }
+
     /// The verdict, if it applies to the whole message.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         match self {
@@ -61,7 +74,7 @@ impl Step {
     /// Whether it can work at all.
     pub(crate) fn readiness(&self) -> Readiness {
         match self {
-            Step::Wasm(slot) => slot.readiness(),
+            Step::Wasm(slot, _) => slot.readiness(),
             Step::Set(_) | Step::Remove(_) => Readiness::Ready,
         }
     }
@@ -69,7 +82,7 @@ impl Step {
     /// Its module, if it has one that works.
     pub(crate) fn module(&self) -> Option<ModuleLook> {
         match self {
-            Step::Wasm(slot) => slot.look(),
+            Step::Wasm(slot, _) => slot.look(),
             Step::Set(_) | Step::Remove(_) => None,
         }
     }
@@ -77,7 +90,7 @@ impl Step {
     /// The module that is rehearsed takes the place of the one that works; none: there is none.
     pub(crate) fn promote(&self, anyway: bool) -> Option<Result<String, String>> {
         match self {
-            Step::Wasm(slot) => slot.promote(anyway),
+            Step::Wasm(slot, _) => slot.promote(anyway),
             Step::Set(_) | Step::Remove(_) => None,
         }
     }
@@ -85,12 +98,23 @@ impl Step {
     /// The time that a message of this source has to wait before the step looks at it.
     pub(crate) fn rest(&self, source: u64) -> Option<Duration> {
         match self {
-            Step::Wasm(slot) => slot.current().map_or_else(Some, |module| module.rest(source)),
+            Step::Wasm(slot, _) => slot.current().map_or_else(Some, |module| module.rest(source)),
             Step::Set(_) | Step::Remove(_) => None,
         }
     }
 
-    pub(crate) fn run(&self, mut draft: Draft, turn: Turn) -> Result<Outcome, StepFailure> {
+    /// Whether it remembers something from message to message.
+    pub(crate) fn remembers(&self) -> bool {
+        matches!(self, Step::Wasm(_, Memory::Kept))
+    }
+
+    /// `memory`: what the steps of the route remember, if they do.
+    pub(crate) fn run(
+        &self,
+        mut draft: Draft,
+        turn: Turn,
+        memory: Option<&Arc<StateLayer>>,
+    ) -> Result<Outcome, StepFailure> {
         match self {
             Step::Set(settings) => {
                 let values: Vec<Value> = settings
@@ -111,7 +135,8 @@ impl Step {
                 }
                 Ok(Outcome::One(draft))
             }
-            Step::Wasm(slot) => slot.run(draft, turn),
+            Step::Wasm(slot, Memory::Kept) => slot.run(draft, turn, memory),
+            Step::Wasm(slot, Memory::None) => slot.run(draft, turn, None),
         }
     }
 }

@@ -20,7 +20,8 @@ struct Guest {
 const XML_TO_JSON: Guest = Guest { name: "xml-to-json", kept: "examples/xml-to-json.wasm" };
 const MISBEHAVE: Guest = Guest { name: "misbehave", kept: "transforms/tests/misbehave.wasm" };
 const REPORTER: Guest = Guest { name: "reporter", kept: "transforms/tests/reporter.wasm" };
-const GUESTS: [&Guest; 3] = [&XML_TO_JSON, &MISBEHAVE, &REPORTER];
+const COUNTER: Guest = Guest { name: "counter", kept: "transforms/tests/counter.wasm" };
+const GUESTS: [&Guest; 4] = [&XML_TO_JSON, &MISBEHAVE, &REPORTER, &COUNTER];
 
 impl Guest {
     fn folder(&self) -> String {

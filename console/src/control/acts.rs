@@ -428,6 +428,27 @@ impl Act for DrainRoute {
     }
 }
 
+/// What the modules of a route remember is forgotten.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetRouteState {
+    name: String,
+}
+
+#[async_trait]
+impl Act for ForgetRouteState {
+    const WHAT: &'static str = "state of a route forgotten";
+
+    fn object(&self) -> (Option<&str>, String) {
+        (None, self.name.clone())
+    }
+
+    async fn run(self, view: &View) -> Result<Json, Refusal> {
+        let keys = view.broker.forget_route_state(&self.name).await?;
+        Ok(json!({ "keys": keys }))
+    }
+}
+
 /// Modules of a route that were rehearsed take the places of those that work.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

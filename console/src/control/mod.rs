@@ -105,6 +105,7 @@ fn router(view: View) -> Router {
         .route("/control/change-user", post(act::<operations::UserChange>))
         .route("/control/drain-route", post(act::<acts::DrainRoute>))
         .route("/control/promote-route", post(act::<acts::PromoteRoute>))
+        .route("/control/forget-route-state", post(act::<acts::ForgetRouteState>))
         .route("/control/backup", post(act::<operations::BackupOrder>))
         .route("/control/log-level", post(act::<acts::LogLevel>))
         .route("/control/reload", post(act::<acts::Reload>))

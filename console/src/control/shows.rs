@@ -305,8 +305,8 @@ pub fn user(account: &Account, source: AccountSource, connections: usize) -> Jso
     })
 }
 
-/// A content route. Its counts begin at the start of the broker, those of a module when it was loaded: each says since
-/// when.
+/// A content route. Its counts begin at the start of the broker, those of a module when it was loaded: each says
+/// since when.
 pub fn route(status: &RouteStatus, times: Times) -> Json {
     let failed = status.failed.iter().filter(|(_, count)| *count > 0);
     let failed = failed.map(|(kind, count)| (kind.as_str().to_owned(), json!(count)));
@@ -374,6 +374,10 @@ fn module(look: &ModuleLook, times: Times) -> Json {
         "failed": failed.collect::<Map<_, _>>(),
         "numbers": numbers.collect::<Map<_, _>>(),
     });
+    let state = look
+        .state
+        .map(|(step, size)| json!({ "step": step, "keys": size.keys, "bytes": size.bytes }));
+    put(&mut shown, "state", state);
     let longest = look.paused.first();
     put(&mut shown, "paused_ms", longest.map(|pause| json!(pause.rest.as_millis() as u64)));
     let pauses = longest.map(|_| look.paused.iter().map(|one| pause(one, times)).collect());

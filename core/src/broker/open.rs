@@ -75,8 +75,14 @@ impl Broker {
         routes::status(self)
     }
 
-    /// Modules of a content route that were rehearsed take the places of those that work, until the configuration is
-    /// read again or the broker starts again. A line for each. `NotFound`: there is no such route. `Invalid`: why not.
+    /// What the steps of a content route remember is forgotten, whether or not the route is configured. How many keys
+    /// there were.
+    pub async fn forget_route_state(&self, name: &str) -> Result<usize, Error> {
+        routes::forget(self, name).await
+    }
+
+    /// Modules of a content route that were rehearsed take the places of those that work, until the route changes or
+    /// the broker starts again. A line for each. `NotFound`: there is no such route. `Invalid`: why not.
     pub fn promote_route(&self, name: &str, anyway: bool) -> Result<Vec<String>, Error> {
         routes::promote(self, name, anyway)
     }

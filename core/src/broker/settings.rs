@@ -2,7 +2,7 @@
 
 use crate::auth::{Account, Authenticator};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{ExchangeSpec, filter};
+use crate::exchange::{ExchangeSpec, filter, is_route_state};
 use crate::message::{Address, Formats, Key, Name};
 use crate::store::Store;
 use parking_lot::RwLock;
@@ -130,10 +130,12 @@ pub struct TopicRules {
 }
 
 impl TopicRules {
-    /// True for a topic that begins with `$` and is not said to be an ordinary one: nobody publishes there.
+    /// True for a topic that begins with `$` and is not said to be an ordinary one, and for the broker's own: nobody
+    /// publishes there.
     pub fn is_reserved(&self, topic: &Key) -> bool {
         topic.bytes().first() == Some(&b'$')
-            && !self.dollar.iter().any(|filter| filter::matches(filter, topic))
+            && (is_route_state(topic)
+                || !self.dollar.iter().any(|filter| filter::matches(filter, topic)))
     }
 }
 
@@ -288,4 +290,20 @@ pub struct Setup {
     pub authenticator: Arc<dyn Authenticator>,
     /// The users of the configuration.
     pub users: Vec<Account>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_option_makes_what_routes_remember_ordinary_topics() {
+        let rules = TopicRules {
+            dollar: vec![Key::from("$aws/#"), Key::from("$route-state/#")],
+            ..TopicRules::default()
+        };
+        let is_reserved = |topic: &str| rules.is_reserved(&Key::from(topic));
+        assert!(is_reserved("$route-state/r/1/a") && is_reserved("$SYS/a"));
+        assert!(!is_reserved("$aws/a") && !is_reserved("$route-state") && !is_reserved("a"));
+    }
 }

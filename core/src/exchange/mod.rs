@@ -15,7 +15,7 @@ mod topic;
 
 pub use bindings::Bindings;
 pub use foreign::{ForeignExchange, ForeignKind, ForeignMaker, ForeignTable, is_readable};
-pub use retained::{Growth, Retained, RetainedValue, Search};
+pub use retained::{Growth, ROUTE_STATE, Retained, RetainedValue, Search, is_route_state};
 
 use crate::error::{Error, ErrorKind};
 use crate::message::cost::{Cost, MAP_ENTRY};

@@ -10,6 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// Topics that begin so hold what content routes remember: no client publishes there, and no binding gets them.
+pub const ROUTE_STATE: &str = "$route-state/";
+
+/// True for such a topic.
+pub fn is_route_state(topic: &Key) -> bool {
+    topic.bytes().starts_with(ROUTE_STATE.as_bytes())
+}
+
 /// A value and its number.
 #[derive(Debug, Clone)]
 pub struct RetainedValue {
@@ -174,7 +182,10 @@ impl Retained {
                     return found;
                 }
                 steps_left -= 1;
-                if matches(&search.pattern, key) && !hidden(&search.pattern, key) {
+                if matches(&search.pattern, key)
+                    && !hidden(&search.pattern, key)
+                    && !is_route_state(key)
+                {
                     let is_living = value.message.meta().expires.is_none_or(|at| at > now);
                     if is_living && value.number <= search.newest {
                         found.push(value.clone());
@@ -359,6 +370,20 @@ mod tests {
 
     fn found(retained: &Retained, pattern: &str) -> Vec<String> {
         search(retained, pattern, usize::MAX).0
+    }
+
+    #[test]
+    fn no_binding_gets_what_routes_remember() {
+        let (mut retained, _budget) = empty();
+        for topic in ["$route-state/r/1/key", "$route-stated", "$other/a"] {
+            retained.set(topic.into(), Some(message(topic, None)));
+        }
+        for pattern in ["$route-state/#", "$route-state/r/1/key", "$route-state/+/1/key"] {
+            assert_eq!(found(&retained, pattern), [""; 0], "{pattern}");
+        }
+        assert_eq!(found(&retained, "$other/#"), ["$other/a"]);
+        assert_eq!(found(&retained, "$route-stated"), ["$route-stated"]);
+        assert_eq!(retained.size().0, 3);
     }
 
     #[test]

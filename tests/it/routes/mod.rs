@@ -8,6 +8,7 @@ mod mqtt;
 mod once;
 mod own_queues;
 mod publisher;
+mod remember;
 mod seen;
 mod silent;
 mod swap;

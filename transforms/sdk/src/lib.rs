@@ -41,13 +41,16 @@
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../wit",
-        world: "transform-with-grants",
+        world: "transform-with-all",
         pub_export_macro: true,
         export_macro_name: "export_world",
         default_bindings_module: "crossdock_transform_sdk::bindings",
     });
 }
 
+#[cfg(target_family = "wasm")]
+mod heap;
+pub mod kv;
 pub mod log;
 pub mod metrics;
 #[cfg(not(target_family = "wasm"))]

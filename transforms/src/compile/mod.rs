@@ -85,7 +85,9 @@ impl Host {
         };
         let scope = Scope { rules: Arc::new(rules), unreadable: self.unreadable().clone() };
         let (granted, mistakes) = (Vec::new(), Vec::new());
-        let mut compiler = Compiler { host: self, spec, surroundings, scope, granted, mistakes };
+        let host = self;
+        let mut compiler =
+            Compiler { host, spec, surroundings, scope, granted, remembering: 0, mistakes };
         let route = compiler.route();
         match compiler.mistakes.is_empty() {
             true => Ok(route),
@@ -101,6 +103,8 @@ struct Compiler<'a> {
     scope: Scope,
     /// Queues that steps let their modules send to.
     granted: Vec<Name>,
+    /// Steps so far that remember something.
+    remembering: u16,
     mistakes: Vec<Mistake>,
 }
 
@@ -239,6 +243,12 @@ impl Compiler<'_> {
             if *value != Json::Null && !self.has_modules() {
                 self.mistake(key, QUEUED);
             }
+        }
+        if self.remembering > 0 && concurrency.is_some_and(|workers| workers > 1) {
+            self.mistake(
+                "concurrency",
+                "a step that grants \"kv\" handles one message at a time: leave it out, or set it to 1",
+            );
         }
         let required = self.read("required", &spec.required, written::boolean);
         route.priority = priority.and_then(|n| i32::try_from(n).ok()).unwrap_or(0);

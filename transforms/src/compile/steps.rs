@@ -4,9 +4,9 @@ use super::{Compiler, Modules, Sandbox};
 use crate::destination;
 use crate::expression::Expression;
 use crate::spec::module_file;
-use crate::step::{Setting, Step};
-use crate::wasm::{Grant, Grants, ModuleSpec, Slot};
-use crate::written;
+use crate::step::{Memory, Setting, Step};
+use crate::wasm::{Grant, Grants, MemoryGrant, ModuleSpec, Slot};
+use crate::{units, written};
 use crossdock_core::Value;
 use crossdock_core::transform::Watch;
 use serde_json::{Map, Value as Json};
@@ -15,7 +15,9 @@ use std::sync::Arc;
 const STEPS_MAX: usize = 32;
 const STEPS: [&str; 3] = ["set", "remove", "wasm"];
 /// Keys beside `wasm`.
-const OF_MODULES: [&str; 4] = ["with", "grants", "destinations", "shadow"];
+const OF_MODULES: [&str; 5] = ["with", "grants", "destinations", "shadow", "kv_max"];
+/// Bytes that a step may remember, as configured: built in, at least, at most.
+const KV_MAX: (u64, u64, u64) = (1 << 20, 1 << 10, 64 << 20);
 
 /// Steps that are planned and that this version does not have.
 const PLANNED: [&str; 18] = [
@@ -188,7 +190,9 @@ impl Compiler<'_> {
                 return None;
             }
         };
-        let grants = self.grants(key, step);
+        let mut grants = self.grants(key, step);
+        grants.memory = self.memory(key, step, &grants);
+        let memory = if grants.memory.is_some() { Memory::Kept } else { Memory::None };
         let config = match step.get("with") {
             None => "{}".to_string(),
             Some(with @ Json::Object(_)) => with.to_string(),
@@ -215,7 +219,33 @@ impl Compiler<'_> {
             let (key, name) = (key.replace(".wasm", ".shadow"), shadow.name.clone());
             slot.rehearse(name, self.slot(&key, shadow)?);
         }
-        Some(Step::Wasm(slot))
+        Some(Step::Wasm(slot, memory))
+    }
+
+    /// What the step may remember, if it grants that.
+    fn memory(
+        &mut self,
+        key: &str,
+        step: &Map<String, Json>,
+        grants: &Grants,
+    ) -> Option<MemoryGrant> {
+        let (default, least, most) = KV_MAX;
+        let key = key.replace(".wasm", ".kv_max");
+        let written = step.get("kv_max").unwrap_or(&Json::Null);
+        let bytes =
+            self.read(&key, written, |value| match written::text(value).and_then(units::size)? {
+                bytes if (least..=most).contains(&bytes) => Ok(bytes),
+                _ => Err("must be from 1KiB to 64MiB".into()),
+            });
+        if !grants.interfaces.contains(&Grant::Kv) {
+            if *written != Json::Null {
+                self.mistake(&key, "has no effect unless the step grants \"kv\"");
+            }
+            return None;
+        }
+        self.remembering += 1;
+        let bytes_max = usize::try_from(bytes.unwrap_or(default)).unwrap_or(usize::MAX);
+        Some(MemoryGrant { step: self.remembering, bytes_max })
     }
 
     /// The module that is rehearsed: as the step's, but for the file.

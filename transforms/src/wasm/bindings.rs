@@ -4,7 +4,7 @@
 
 wasmtime::component::bindgen!({
     path: "wit",
-    world: "transform-with-grants",
+    world: "transform-with-all",
     imports: { default: trappable },
     with: { "crossdock:transform/types.message": crate::draft::Draft },
 });
@@ -12,4 +12,4 @@ wasmtime::component::bindgen!({
 pub(super) use self::crossdock::transform::types::{
     Host, HostMessage, Origin, Output, Patch, Value,
 };
-pub(super) use self::crossdock::transform::{log, metrics};
+pub(super) use self::crossdock::transform::{kv, log, metrics};

@@ -1,6 +1,6 @@
 //! Engines: one with many small memories, one with few large ones, each made when the first module needs it.
 
-use super::bindings::{TransformWithGrants, TransformWithGrantsPre};
+use super::bindings::{TransformWithAll, TransformWithAllPre};
 use super::cache::Cache;
 use super::grants::Grant;
 use super::idle::Idle;
@@ -59,7 +59,7 @@ pub(super) struct Runtime {
 
 /// Compiled, linked, and ready to be instantiated.
 pub(super) struct Compiled {
-    pub pre: TransformWithGrantsPre<InstanceState>,
+    pub pre: TransformWithAllPre<InstanceState>,
     /// What it imports that its step has to grant.
     pub needs: Vec<Grant>,
 }
@@ -81,7 +81,7 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
         waiting::add_to_linker(&mut linker)?;
-        TransformWithGrants::add_to_linker::<InstanceState, HasSelf<InstanceState>>(
+        TransformWithAll::add_to_linker::<InstanceState, HasSelf<InstanceState>>(
             &mut linker,
             |state| state,
         )?;
@@ -100,7 +100,7 @@ impl Runtime {
         let needs = self.check_imports(&component)?;
         self.check_exports(&component)?;
         let pre = self.linker.instantiate_pre(&component).map_err(|e| one_line(&e))?;
-        let pre = TransformWithGrantsPre::new(pre).map_err(|e| one_line(&e))?;
+        let pre = TransformWithAllPre::new(pre).map_err(|e| one_line(&e))?;
         Ok(Compiled { pre, needs })
     }
 

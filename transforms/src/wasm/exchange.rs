@@ -1,7 +1,7 @@
 //! The data that crosses the sandbox's border: messages as handles, values in both directions, decisions as drafts.
 
 use super::bindings::{
-    Decision, Host, HostMessage, Origin, Output, Patch, Value as GuestValue, log, metrics,
+    Decision, Host, HostMessage, Origin, Output, Patch, Value as GuestValue, kv, log, metrics,
 };
 use super::grants::Grants;
 use super::instance::InstanceState;
@@ -38,6 +38,25 @@ impl metrics::Host for InstanceState {
 
     fn gauge(&mut self, name: String, value: f64) -> Result<Result<(), String>> {
         Ok(self.shared.numbers.gauge(&name, value))
+    }
+}
+
+impl kv::Host for InstanceState {
+    fn get(&mut self, key: String) -> Result<Option<Vec<u8>>> {
+        Ok(self.memory()?.get(&key))
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>) -> Result<Result<(), String>> {
+        Ok(self.memory()?.set(&key, value))
+    }
+
+    fn delete(&mut self, key: String) -> Result<()> {
+        self.memory()?.delete(&key);
+        Ok(())
+    }
+
+    fn keys(&mut self, prefix: String, limit: u32) -> Result<Vec<String>> {
+        Ok(self.memory()?.keys(&prefix, limit))
     }
 }
 

@@ -9,16 +9,18 @@ use crossdock_core::transform::Watch;
 pub(crate) enum Grant {
     Log,
     Metrics,
+    Kv,
 }
 
 impl Grant {
-    pub(crate) const ALL: [Grant; 2] = [Grant::Log, Grant::Metrics];
+    pub(crate) const ALL: [Grant; 3] = [Grant::Log, Grant::Metrics, Grant::Kv];
 
     /// The word in the configuration.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Grant::Log => "log",
             Grant::Metrics => "metrics",
+            Grant::Kv => "kv",
         }
     }
 
@@ -27,6 +29,7 @@ impl Grant {
         match self {
             Grant::Log => "crossdock:transform/log@1.0.0",
             Grant::Metrics => "crossdock:transform/metrics@1.0.0",
+            Grant::Kv => "crossdock:transform/kv@1.0.0",
         }
     }
 }
@@ -39,6 +42,17 @@ pub(crate) struct Grants {
     pub own: Vec<Address>,
     /// ... and the step's `destinations`.
     pub destinations: Vec<Watch>,
+    /// What it may remember, if it may.
+    pub memory: Option<MemoryGrant>,
+}
+
+/// What a step may remember.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryGrant {
+    /// Its number among the steps of the route that remember, from 1 on.
+    pub step: u16,
+    /// Bytes, as `StateSize` counts them.
+    pub bytes_max: usize,
 }
 
 impl Grants {

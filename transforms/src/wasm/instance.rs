@@ -1,10 +1,11 @@
 //! One instance of a module: its memory, its limits, and calls into it.
 
-use super::bindings::{Decision, TransformWithGrants};
+use super::bindings::{Decision, TransformWithAll};
 use super::engine::{Compiled, Runtime};
 use super::exchange::OUTPUT_MAX;
 use super::grants::Grants;
 use super::limiter::Limiter;
+use super::memory::CallMemory;
 use super::numbers::Numbers;
 use super::output::Log;
 use super::ticker::TICK;
@@ -12,6 +13,7 @@ use super::voice::Voice;
 use crate::destination::AddressRules;
 use crate::draft::Draft;
 use crate::step::within;
+use crossdock_core::state::StateLayer;
 use crossdock_core::transform::FailureKind;
 use std::fmt;
 use std::sync::Arc;
@@ -42,6 +44,16 @@ pub(super) struct InstanceState {
     pub until: Instant,
     /// Of the current call's message.
     pub attempt: u32,
+    /// What its step remembers.
+    memory: Option<CallMemory>,
+}
+
+impl InstanceState {
+    /// The state of the step; an error is a fault of the module.
+    pub(super) fn memory(&self) -> wasmtime::Result<&CallMemory> {
+        const WHY: &str = "kv can be used while a message is handled, and not by init";
+        self.memory.as_ref().ok_or_else(|| wasmtime::Error::msg(WHY))
+    }
 }
 
 /// What all instances of a step's module share.
@@ -92,7 +104,7 @@ pub(super) struct Blueprint {
 /// A live instance.
 pub(super) struct Instance {
     store: Store<InstanceState>,
-    exports: TransformWithGrants,
+    exports: TransformWithAll,
     pub calls: u32,
 }
 
@@ -118,6 +130,7 @@ impl Instance {
             shared: blueprint.shared.clone(),
             until: Instant::now(),
             attempt: 0,
+            memory: None,
         };
         let mut store = Store::new(&blueprint.runtime.engine, state);
         store.limiter(|state| &mut state.limiter);
@@ -138,11 +151,13 @@ impl Instance {
     pub(super) fn handle(
         &mut self,
         draft: Draft,
-        attempt: u32,
+        (attempt, layer): (u32, Option<Arc<StateLayer>>),
         blueprint: &Blueprint,
     ) -> Result<(Draft, Decision), Failure> {
         self.calls = self.calls.saturating_add(1);
         self.store.data_mut().attempt = attempt;
+        let memory = layer.zip(blueprint.grants.memory);
+        self.store.data_mut().memory = memory.map(|(layer, grant)| CallMemory { layer, grant });
         self.store.data().stderr.begin();
         let lent = self.store.data_mut().table.push(draft);
         let lent = lent.map_err(|e| Failure::Sandbox(FailureKind::Memory, e.to_string()))?;
@@ -151,6 +166,7 @@ impl Instance {
         let borrowed = Resource::new_borrow(lent.rep());
         let result = self.exports.call_handle(&mut self.store, borrowed);
         drop(time);
+        self.store.data_mut().memory = None;
         let result = result.map_err(|e| failure(&self.store, e));
         let draft = self.store.data_mut().table.delete(lent);
         let decision = result?.map_err(Failure::Guest)?;

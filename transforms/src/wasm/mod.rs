@@ -23,6 +23,7 @@ mod idle;
 mod instance;
 mod limiter;
 mod loader;
+mod memory;
 mod module;
 mod numbers;
 mod output;
@@ -32,7 +33,7 @@ mod ticker;
 mod voice;
 mod waiting;
 
-pub(crate) use grants::{Grant, Grants};
+pub(crate) use grants::{Grant, Grants, MemoryGrant};
 pub(crate) use host::ModuleSpec;
 pub use host::{Host, HostError};
 pub(crate) use slot::Slot;

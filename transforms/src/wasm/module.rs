@@ -7,6 +7,7 @@ use super::idle::Owner;
 use super::instance::{Blueprint, Failure, Instance};
 use crate::draft::Draft;
 use crate::step::{Outcome, Turn, bounded};
+use crossdock_core::state::{StateLayer, StateSize};
 use crossdock_core::transform::{FailureKind, ModuleLook, StepFailure};
 use crossdock_core::{Address, Origin};
 use std::sync::Arc;
@@ -49,14 +50,20 @@ impl Module {
         Ok(module)
     }
 
-    /// Calls the module with the draft. Blocks at most until the module's deadline.
-    pub(crate) fn run(&self, draft: Draft, turn: Turn) -> Result<Outcome, StepFailure> {
+    /// Calls the module with the draft. Blocks at most until the module's deadline. What it changes of the step's state
+    /// is in `layer`; it does not count when the call fails.
+    pub(super) fn run(
+        &self,
+        draft: Draft,
+        turn: Turn,
+        layer: Option<Arc<StateLayer>>,
+    ) -> Result<Outcome, StepFailure> {
         let started = Instant::now();
         if let Err(rest) = self.breaker.admit(turn.source, started) {
             return Ok(Outcome::Wait(rest));
         }
         let from = (draft.meta().origin.clone(), draft.address().clone());
-        let result = self.call(draft, turn.attempt);
+        let result = self.call(draft, turn.attempt, layer);
         if let Err(Failure::Busy) = result {
             self.breaker.withdrawn(turn.source, Instant::now());
             return Ok(Outcome::Wait(BUSY_WAIT));
@@ -98,6 +105,7 @@ impl Module {
             version: self.version.clone(),
             age: self.since.elapsed(),
             paused: self.breaker.pauses(Instant::now()),
+            state: self.blueprint.grants.memory.map(|it| (it.step, StateSize::default())),
             numbers: self.blueprint.shared.numbers.all(),
             ..ModuleLook::default()
         })
@@ -128,12 +136,17 @@ impl Module {
         );
     }
 
-    fn call(&self, draft: Draft, attempt: u32) -> Result<Outcome, Failure> {
+    fn call(
+        &self,
+        draft: Draft,
+        attempt: u32,
+        layer: Option<Arc<StateLayer>>,
+    ) -> Result<Outcome, Failure> {
         let mut instance = match self.blueprint.runtime.idle.take(self.owner) {
             Some(instance) => instance,
             None => self.make()?,
         };
-        let result = instance.handle(draft, attempt, &self.blueprint);
+        let result = instance.handle(draft, (attempt, layer), &self.blueprint);
         if !matches!(result, Err(Failure::Sandbox(..))) {
             self.give_back(instance);
         }

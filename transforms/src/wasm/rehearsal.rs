@@ -5,6 +5,7 @@
 use super::slot::Slot;
 use crate::draft::Draft;
 use crate::step::{Outcome, Turn, bounded};
+use crossdock_core::state::{StateChange, StateLayer};
 use crossdock_core::transform::{Difference, RehearsalLook, StepFailure};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ struct Job {
     draft: Draft,
     turn: Turn,
     answer: Answer,
+    /// What the working module read and changed of what the step remembers.
+    layer: Option<Arc<StateLayer>>,
 }
 
 /// The rehearsal of one step.
@@ -101,9 +104,14 @@ impl Rehearsal {
     }
 
     /// Has the new module answer, too, if there is time.
-    pub(super) fn offer(&self, draft: Draft, turn: Turn, answer: Answer) {
+    pub(super) fn offer(
+        &self,
+        draft: Draft,
+        turn: Turn,
+        (answer, layer): (Answer, Option<Arc<StateLayer>>),
+    ) {
         let Some(jobs) = &self.jobs else { return };
-        match jobs.try_send(Job { draft, turn, answer }) {
+        match jobs.try_send(Job { draft, turn, answer, layer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.counts.lock().skipped += 1;
@@ -132,18 +140,44 @@ fn work(jobs: &Receiver<Job>, slot: &Slot, counts: &Mutex<RehearsalLook>) {
             continue;
         };
         let address = job.draft.address().to_string();
-        let result = module.run(job.draft, job.turn);
-        count(&mut counts.lock(), &address, &job.answer, Answer::of(&result));
+        // It sees the state as the working module found it; its own changes go nowhere.
+        let layer = job.layer.as_ref().map(|layer| Arc::new(layer.as_found()));
+        let result = module.run(job.draft, job.turn, layer.clone());
+        let remembered = job
+            .layer
+            .zip(layer)
+            .and_then(|(ours, theirs)| remembers_other(&ours.changes(), &theirs.changes()));
+        count(&mut counts.lock(), &address, (&job.answer, remembered), Answer::of(&result));
     }
 }
 
-fn count(counts: &mut RehearsalLook, address: &str, old: &Answer, new: Option<Answer>) {
+/// The first change that only one of them makes: as each of them remembers it.
+fn remembers_other(ours: &[StateChange], theirs: &[StateChange]) -> Option<(String, String)> {
+    let first = |of: &[StateChange], other: &[StateChange]| {
+        of.iter().find(|change| !other.contains(change)).map(|((_, key), _)| key.clone())
+    };
+    let key = first(ours, theirs).or_else(|| first(theirs, ours))?;
+    let words = |of: &[StateChange]| match of.iter().find(|((_, known), _)| *known == key) {
+        Some((_, Some(value))) => format!("remembers {key}: {}", String::from_utf8_lossy(value)),
+        Some((_, None)) => format!("forgets {key}"),
+        None => format!("leaves {key} as it is"),
+    };
+    Some((words(ours), words(theirs)))
+}
+
+/// `remembered`: a difference in what they remember of the message.
+fn count(
+    counts: &mut RehearsalLook,
+    address: &str,
+    (old, remembered): (&Answer, Option<(String, String)>),
+    new: Option<Answer>,
+) {
     let Some(new) = new else {
         counts.skipped += 1;
         return;
     };
     counts.compared += 1;
-    let Some((was, would_be)) = old.difference(&new) else { return };
+    let Some((was, would_be)) = old.difference(&new).or(remembered) else { return };
     counts.different += 1;
     if matches!((old, &new), (Answer::Drafts(_) | Answer::Decision(_), Answer::Failed(_))) {
         counts.failed += 1;

@@ -7,6 +7,7 @@ use super::rehearsal::{Answer, Rehearsal};
 use crate::draft::Draft;
 use crate::step::{Outcome, Turn};
 use arc_swap::ArcSwapOption;
+use crossdock_core::state::{State, StateLayer};
 use crossdock_core::transform::{FailureKind, ModuleLook, Readiness, RolledBack, StepFailure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -137,20 +138,26 @@ impl Slot {
     }
 
     /// Calls the module with the draft. Blocks at most until its deadline, or both deadlines when a new module fails.
-    pub(crate) fn run(&self, draft: Draft, turn: Turn) -> Result<Outcome, StepFailure> {
+    /// `memory`: what the step remembers, if it does.
+    pub(crate) fn run(
+        &self,
+        draft: Draft,
+        turn: Turn,
+        memory: Option<&Arc<StateLayer>>,
+    ) -> Result<Outcome, StepFailure> {
         let content = self.content.load_full();
         let module = match content.as_deref() {
             None => return Ok(Outcome::Wait(STARTING_WAIT)),
             Some(Content::Down(_)) => return Ok(Outcome::Wait(DOWN_WAIT)),
-            Some(Content::New(_)) => return self.on_probation(&content, draft, turn),
+            Some(Content::New(_)) => return self.on_probation(&content, draft, (turn, memory)),
             Some(Content::Works(module) | Content::Again(module, ..)) => module,
         };
         let rehearsal = self.rehearsal.load_full();
-        let Some(rehearsal) = rehearsal else { return module.run(draft, turn) };
+        let Some(rehearsal) = rehearsal else { return call(module, draft, (turn, memory)).0 };
         let copy = draft.clone();
-        let result = module.run(draft, turn);
+        let (result, layer) = call(module, draft, (turn, memory));
         if let Some(answer) = Answer::of(&result) {
-            rehearsal.offer(copy, turn, answer);
+            rehearsal.offer(copy, turn, (answer, layer));
         }
         result
     }
@@ -161,13 +168,13 @@ impl Slot {
         &self,
         content: &Option<Arc<Content>>,
         draft: Draft,
-        turn: Turn,
+        (turn, memory): (Turn, Option<&Arc<StateLayer>>),
     ) -> Result<Outcome, StepFailure> {
         let Some(Content::New(probation)) = content.as_deref() else {
             return Ok(Outcome::Wait(STARTING_WAIT));
         };
         let copy = draft.clone();
-        let result = probation.new.run(draft, turn);
+        let result = call(&probation.new, draft, (turn, memory)).0;
         let failure = match &result {
             Err(failure) if failure.kind != FailureKind::Guest => failure,
             Ok(_) | Err(_) => {
@@ -178,7 +185,7 @@ impl Slot {
                 return result;
             }
         };
-        let instead = probation.before.run(copy, turn);
+        let instead = call(&probation.before, copy, (turn, memory)).0;
         match &instead {
             Ok(Outcome::Wait(_)) => return result,
             Err(failed) if failed.kind != FailureKind::Guest => return result,
@@ -257,6 +264,23 @@ impl Slot {
         self.rehearsal.store(None);
         Ok(said)
     }
+}
+
+/// Calls a module; what it changed counts as remembered when its answer is one that ends the message well. Also returns
+/// what it read and changed.
+fn call(
+    module: &Module,
+    draft: Draft,
+    (turn, memory): (Turn, Option<&Arc<StateLayer>>),
+) -> (Result<Outcome, StepFailure>, Option<Arc<StateLayer>>) {
+    let Some(memory) = memory else { return (module.run(draft, turn, None), None) };
+    let below: Arc<dyn State> = memory.clone();
+    let layer = Arc::new(StateLayer::over(below));
+    let result = module.run(draft, turn, Some(layer.clone()));
+    if result.as_ref().is_ok_and(Outcome::may_remember) {
+        memory.take_over(layer.changes());
+    }
+    (result, Some(layer))
 }
 
 #[cfg(test)]

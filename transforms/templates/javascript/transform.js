@@ -1,4 +1,15 @@
 // What becomes of each message. `node --test` tests it without a broker.
+//
+// `handle` returns one of these: { tag: 'replace', val: patch }, the message with a patch; { tag: 'emit', val: [{ address:
+// 'queue:urgent', delayMs: undefined, patch }] }, any number of messages instead of it, each to an address of its own or to
+// undefined, where the route sends (the step has to name such an address in its `destinations`); { tag: 'keep' },
+// { tag: 'drop', val: why }, { tag: 'reject', val: why }, { tag: 'retry-after-ms', val: 1000n }.
+//
+// What more a module can do, the route's step has to grant, and build.js has to name another world:
+//
+//   import { write } from 'crossdock:transform/log@1.0.0'       // grants = ["log"]: write('warn', 'no price')
+//   import { count } from 'crossdock:transform/metrics@1.0.0'   // grants = ["metrics"]: count('items', 3n)
+//   import * as kv from 'crossdock:transform/kv@1.0.0'          // grants = ["kv"]: kv.set('last', bytes), kv.get('last')
 import { reshape } from './reshape.js'
 
 const CHUNK = 1 << 20

@@ -1,4 +1,19 @@
-"""What becomes of each message. `test_transform.py` tests it without a broker."""
+"""What becomes of each message. `test_transform.py` tests it without a broker.
+
+`handle` returns one of these (all in wit_world.imports.types): `Decision_Replace(patch)`, the message with a patch;
+`Decision_Emit([Output(address, None, patch)])`, any number of messages instead of it, each to an address of its own or to
+None, where the route sends (the step has to name such an address in its `destinations`); `Decision_Keep()`,
+`Decision_Drop(why)`, `Decision_Reject(why)`, `Decision_RetryAfterMs(ms)`.
+
+What more a module can do, the route's step has to grant, and build.sh has to name another world:
+
+    from wit_world.imports import kv, log, metrics
+
+    log.write(log.Level.WARN, "no price")       # grants = ["log"]: a line in the broker's log
+    metrics.count("items", 3)                   # grants = ["metrics"]: a counter on the broker's page of metrics
+    kv.set("last", b"7")                        # grants = ["kv"]: what it remembers from message to message
+    kv.get("last")                              # b"7", or None
+"""
 
 import json
 

@@ -8,6 +8,7 @@ use crate::broker::turn::plan::Obstacle;
 use crate::broker::vhost::content_path::ContentPath;
 use crate::log::Offset;
 use crate::message::Message;
+use crate::state::StateChange;
 use crate::subscription::{ConsumerId, LeftBy, Outcome};
 use std::sync::Arc;
 
@@ -19,12 +20,13 @@ impl Session {
         (consumer, offset): (ConsumerId, Offset),
         path: &Arc<ContentPath>,
         message: &Message,
-        judged: Judged,
+        (judged, changes): (Judged, &[StateChange]),
     ) -> Result<(), Resumed> {
         self.touch();
         let (shared, vhost) = (self.shared(), self.vhost().clone());
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
         self.turn.resume(context, path, message, judged)?;
+        self.turn.remember(context, path, changes);
         self.settle_at_once(consumer, &[offset], &self.done_with());
         Ok(())
     }

@@ -13,8 +13,9 @@ use crate::broker::vhost::content_path::ContentPath;
 use crate::broker::vhost::route_counters::{LastFailure, RouteEvent};
 use crate::error::Error;
 use crate::message::{Message, Value};
+use crate::state::{State, StateChange, StateLayer};
 use crate::subscription::{ConsumerId, Credit};
-use crate::transform::{FailureKind, Order, Readiness, StepFailure, Verdict};
+use crate::transform::{FailureKind, Order, Readiness, Results, StepFailure, Verdict};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,8 +52,10 @@ pub struct Worker {
     leave: watch::Receiver<bool>,
 }
 
-/// What the steps made of one message, or nothing when they were not asked.
-type Applied = (Input, Option<Result<(Verdict, Vec<Message>), StepFailure>>);
+/// What the steps made of one message.
+type Outcome = Result<(Verdict, Results), StepFailure>;
+/// ... or nothing when they were not asked.
+type Applied = (Input, Option<Outcome>);
 
 impl Worker {
     /// A worker that consumes the route's queue on that session, and gets nothing yet: the messages are shared out when
@@ -128,15 +131,42 @@ impl Worker {
                 false => chunk.push(input),
             }
         }
-        for (input, applied) in self.apply(chunk).await {
-            self.conclude(consumer, input, applied);
+        if self.path.route.transform.remembers() {
+            self.work_with_state(consumer, chunk).await;
+        } else {
+            for (input, applied) in self.apply(chunk, None).await {
+                self.conclude(consumer, input, applied);
+            }
+            self.session.flush();
         }
-        self.session.flush();
         self.path.release_held();
     }
 
-    /// Runs the steps of several messages on a blocking thread.
-    async fn apply(&self, inputs: Vec<Input>) -> Vec<Applied> {
+    /// As above, for steps that remember: each message has seen what those before it changed. So when such a change is
+    /// not made, the steps are asked again about those behind it.
+    async fn work_with_state(&mut self, consumer: ConsumerId, chunk: Vec<Input>) {
+        let path = self.path.clone();
+        let forgotten = path.state().forgotten();
+        let layer = Arc::new(StateLayer::over(path.state().clone()));
+        let mut applied = self.apply(chunk, Some(layer)).await.into_iter();
+        let writing = path.state().write();
+        if path.state().forgotten() == forgotten {
+            for (input, outcome) in applied.by_ref() {
+                let changes = |(_, results): &(Verdict, Results)| !results.changes.is_empty();
+                let has_changed = outcome.as_ref().is_some_and(|it| it.as_ref().is_ok_and(changes));
+                if !self.conclude(consumer, input, outcome) && has_changed {
+                    break;
+                }
+            }
+        }
+        applied.rev().for_each(|(input, _)| self.work.push_front(input));
+        self.session.flush();
+        drop(writing);
+    }
+
+    /// Runs the steps of several messages on a blocking thread. `state`: what they remember; each sees what those
+    /// before it have changed there.
+    async fn apply(&self, inputs: Vec<Input>, state: Option<Arc<StateLayer>>) -> Vec<Applied> {
         let (path, formats) = (self.path.clone(), self.session.broker().formats().clone());
         let topics = self.session.broker().settings().topic_exchange.clone();
         let is_decided = |input: &Input| {
@@ -158,9 +188,23 @@ impl Worker {
         let run = tokio::task::spawn_blocking(move || {
             let call = |call: Option<(Message, u32)>| {
                 let (message, attempt) = call?;
-                let mut results = Vec::new();
-                let verdict = path.route.transform.apply(&message, attempt, &formats, &mut results);
-                Some(verdict.map(|verdict| (verdict, results)))
+                let (transform, mut out) = (&path.route.transform, Results::default());
+                let verdict = match &state {
+                    None => transform.apply(&message, attempt, &formats, &mut out.messages),
+                    Some(state) => {
+                        let below: Arc<dyn State> = state.clone();
+                        let call = (&message, attempt);
+                        let verdict = transform.apply_with_state(call, &formats, &below, &mut out);
+                        if matches!(&verdict, Ok(Verdict::Pass | Verdict::Emit | Verdict::Drop(_)))
+                        {
+                            state.take_over(out.changes.clone());
+                        } else {
+                            out.changes.clear();
+                        }
+                        verdict
+                    }
+                };
+                Some(verdict.map(|verdict| (verdict, out)))
             };
             calls.into_iter().map(call).collect::<Vec<_>>()
         });
@@ -170,13 +214,15 @@ impl Worker {
         inputs.into_iter().zip(applied).collect()
     }
 
+    /// True when the message has left the queue, with all that its steps changed.
     fn conclude(
         &mut self,
         consumer: ConsumerId,
         mut input: Input,
-        applied: Option<Result<(Verdict, Vec<Message>), StepFailure>>,
-    ) {
+        applied: Option<Outcome>,
+    ) -> bool {
         let is_behind = self.waiting.is_behind(&input);
+        let mut changes = Vec::new();
         let judged = match (applied, input.decided.take()) {
             (_, Some(decided)) => decided,
             (None, None) => match input.message.meta().hops >= HOPS_MAX {
@@ -187,27 +233,43 @@ impl Worker {
                 input.asked += 1;
                 self.count(RouteEvent::Retried);
                 let asks = failures::failure(&self.path, FailureKind::Guest, ASKS);
-                return self.try_again(input, &asks, wait.min(ASKED_PAUSE_MAX));
+                self.try_again(input, &asks, wait.min(ASKED_PAUSE_MAX));
+                return false;
             }
             (Some(Ok((Verdict::Wait(wait), _))), _) if !is_behind => {
                 input.waits = Some(self.path.counters.wait_between_attempts(None));
-                return self.waiting.hold(input, Instant::now() + wait.min(BACKOFF_MAX), true);
+                self.waiting.hold(input, Instant::now() + wait.min(BACKOFF_MAX), true);
+                return false;
             }
             (Some(Err(fault)), _) if self.may_retry(&input, &fault) && !is_behind => {
-                return self.retry(input, &fault);
+                self.retry(input, &fault);
+                return false;
             }
             // It is asked again when it has its turn.
             (Some(Ok((Verdict::Retry(_) | Verdict::Wait(_), _)) | Err(_)), _) if is_behind => {
-                return self.waiting.put_behind(input);
+                self.waiting.put_behind(input);
+                return false;
             }
             (Some(Err(fault)), _) => Judged::Failed(fault),
-            (Some(Ok((verdict, results))), _) => self.judge(&input, verdict, results),
+            (Some(Ok((verdict, results))), _) => {
+                changes = results.changes;
+                self.judge(&input, verdict, results.messages)
+            }
         };
         if is_behind {
-            input.decided = Some(judged);
-            return self.waiting.put_behind(input);
+            self.keep_decision(&mut input, judged);
+            self.waiting.put_behind(input);
+            return false;
         }
-        self.place(consumer, input, judged);
+        self.place(consumer, input, (judged, changes))
+    }
+
+    /// What the steps decided about a message that has to wait. Steps that remember are asked again: until then they
+    /// may have decided about others.
+    fn keep_decision(&self, input: &mut Input, judged: Judged) {
+        if !self.path.route.transform.remembers() {
+            input.decided = Some(judged);
+        }
     }
 
     /// What the verdict means.
@@ -239,24 +301,37 @@ impl Worker {
         Message::from_fields(address, meta, &fields, result.body().clone())
     }
 
-    /// The message leaves the queue with what it led to, or it waits for a place for that.
-    fn place(&mut self, consumer: ConsumerId, mut input: Input, judged: Judged) {
+    /// The message leaves the queue with what it led to, or it waits for a place for that: then it is false.
+    fn place(
+        &mut self,
+        consumer: ConsumerId,
+        mut input: Input,
+        (judged, changes): (Judged, Vec<StateChange>),
+    ) -> bool {
         let place = (consumer, input.offset);
         let path = self.path.clone();
-        match self.session.complete(place, &path, &input.message, judged.clone()) {
-            Ok(()) => self.placed(&input),
+        match self.session.complete(place, &path, &input.message, (judged.clone(), &changes)) {
+            Ok(()) => {
+                self.placed(&input);
+                return true;
+            }
             Err(Resumed::Failed(fault)) if self.may_retry(&input, &fault) => {
                 self.retry(input, &fault);
             }
-            Err(Resumed::Failed(fault)) => self.place(consumer, input, Judged::Failed(fault)),
+            Err(Resumed::Failed(fault)) => {
+                // Those behind it have seen its changes, which are not made.
+                let is_placed = self.place(consumer, input, (Judged::Failed(fault), Vec::new()));
+                return is_placed && changes.is_empty();
+            }
             Err(Resumed::Obstacle(obstacle)) => {
                 self.say_waiting(&obstacle);
                 let pause = PLACE_PAUSE.saturating_mul(1 << input.refused.min(10));
                 input.refused = input.refused.saturating_add(1);
-                input.decided = Some(judged);
+                self.keep_decision(&mut input, judged);
                 self.waiting.hold(input, Instant::now() + pause.min(PLACE_PAUSE_MAX), true);
             }
         }
+        false
     }
 
     fn placed(&mut self, input: &Input) {

@@ -5,10 +5,12 @@ use super::route_worker::Worker;
 use crate::auth::Identity;
 use crate::broker::door::events::Events;
 use crate::broker::door::request::{Consumer, ConsumerSource, SessionSpec};
+use crate::broker::journal::unit::Unit;
 use crate::broker::session::opening::open_internal;
 use crate::broker::session::state::Session;
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::content::Judged;
+use crate::broker::turn::context::Context;
 use crate::broker::turn::failures;
 use crate::broker::turn::removal;
 use crate::broker::vhost::content_path::{self, ContentPath, QUEUES, is_route_queue};
@@ -18,6 +20,7 @@ use crate::broker::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, QueueSpec};
 use crate::message::{Address, Fields, Formats, Message, Name, Origin};
+use crate::state::State;
 use crate::subscription::{ConsumerId, Credit};
 use crate::transform::{
     ContentRoute, Cost, FailureKind, Mode, Readiness, StepFailure, Transform, Verdict,
@@ -89,6 +92,11 @@ async fn exchange(
             Some(path) => path.instead(route, place),
             None => ContentPath::new(route, place, vhost.full_routes.clone()),
         };
+        let remembers = |path: &ContentPath| path.route.transform.remembers();
+        if remembers(&path) && !before.is_some_and(|before| remembers(before)) {
+            let context = Context { shared: broker.shared(), vhost, now: broker.shared().now() };
+            path.state().change(&context.remembered(&path.route.name));
+        }
         all.push(path.clone());
         new.push(path);
     }
@@ -135,7 +143,11 @@ pub fn status(broker: &Broker) -> Vec<RouteStatus> {
         let no_place = path.said_waiting.load(Ordering::Acquire);
         let name = path.route.name.clone();
         let status = path.counters.status((name, waiting.unwrap_or_default()), no_place, down);
-        RouteStatus { modules: path.route.transform.modules(), ..status }
+        let mut modules = path.route.transform.modules();
+        for (step, size) in modules.iter_mut().filter_map(|look| look.state.as_mut()) {
+            *size = path.state().size(*step);
+        }
+        RouteStatus { modules, ..status }
     };
     paths.iter().map(status).collect()
 }
@@ -148,6 +160,24 @@ pub fn promote(broker: &Broker, name: &str, anyway: bool) -> Result<Vec<String>,
         || Error::new(ErrorKind::NotFound, format!("there is no content route '{name}'"));
     let promoted = path.ok_or_else(no_route)?.route.transform.promote(anyway);
     promoted.map_err(|why| Error::new(ErrorKind::Invalid, format!("route '{name}': {why}")))
+}
+
+/// What the steps of a route remember is forgotten, whether or not it is configured. How many keys there were.
+pub async fn forget(broker: &Broker, name: &str) -> Result<usize, Error> {
+    let shared = broker.shared();
+    let Some(vhost) = shared.default_vhost() else { return Ok(0) };
+    let path = vhost.content.read().iter().find(|path| *path.route.name == *name).cloned();
+    let context = Context { shared, vhost: &vhost, now: shared.now() };
+    let keys = {
+        // A message that is being handled is asked for again, or has ended before.
+        let writing = path.as_ref().map(|path| path.state().write());
+        let keys = context.forget_state(name);
+        path.iter().for_each(|path| path.state().forget());
+        drop(writing);
+        keys
+    };
+    shared.committer.sync(Unit::default()).await?;
+    Ok(keys)
 }
 
 /// Moves on what waits in the queue of a route that is not configured any more.
@@ -334,7 +364,9 @@ impl Drain {
             Some(to) => {
                 let result = message.with(to.clone(), message.meta().clone());
                 let results = Judged::Results(vec![result]);
-                session.complete(place, &path, &self.without_new_routes(message), results).is_ok()
+                session
+                    .complete(place, &path, &self.without_new_routes(message), (results, &[]))
+                    .is_ok()
             }
             None => session.complete_without(place, &path, message).is_ok_and(|went| went),
         };
@@ -346,7 +378,7 @@ impl Drain {
             "its content route is not configured any more, and nobody takes it where it was going";
         let fault = failures::failure(&path, FailureKind::Unroutable, text);
         let message = self.without_new_routes(message);
-        match session.complete(place, &path, &message, Judged::Refused(fault)) {
+        match session.complete(place, &path, &message, (Judged::Refused(fault), &[])) {
             Ok(()) => self.drained.dead_lettered += 1,
             Err(_) => self.drained.left += 1,
         }

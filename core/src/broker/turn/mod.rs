@@ -11,6 +11,7 @@
 //! | `receivers` `refusals` `published` | what each queue or inbox gets in this turn; what was refused; what exchanges count |
 //! | `dead_letter` | what a message becomes when it leaves a queue otherwise than by being accepted |
 //! | `redrive` | where a message came from, and how an operator moves it there |
+//! | `remember` | what steps of content routes remember |
 //! | `retained` | retained values as they are published |
 //! | `removal` | how queues, exchanges and named sessions end |
 //! | `after_commit` | what a commit leads to |
@@ -27,6 +28,7 @@ pub mod published;
 pub mod receivers;
 pub mod redrive;
 pub mod refusals;
+pub mod remember;
 pub mod removal;
 pub mod retained;
 pub mod route;

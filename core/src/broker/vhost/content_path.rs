@@ -6,6 +6,7 @@ use super::held::HeldSessions;
 use super::inbox::Inbox;
 use super::queue::Queue;
 use super::route_counters::RouteCounters;
+use super::route_state::RouteState;
 use crate::message::{Address, Formats, Journey, Message, Meta, Name, Onward, Value};
 use crate::transform::{ContentRoute, Mode, StepFailure};
 use parking_lot::RwLock;
@@ -60,6 +61,8 @@ struct Border {
     full_routes: Arc<AtomicUsize>,
     /// The route was taken away: nobody works on what waits in its queue, so nobody is held back for that.
     is_gone: AtomicBool,
+    /// What its steps remember.
+    state: Arc<RouteState>,
 }
 
 impl ContentPath {
@@ -70,6 +73,7 @@ impl ContentPath {
             is_marked_full: AtomicBool::new(false),
             full_routes,
             is_gone: AtomicBool::new(false),
+            state: Arc::default(),
         };
         Self::with(route, place, (Arc::default(), Arc::new(border)))
     }
@@ -121,6 +125,11 @@ impl ContentPath {
     pub fn retire(&self) {
         self.border.is_gone.store(true, Ordering::Release);
         self.release_held();
+    }
+
+    /// What its steps remember.
+    pub fn state(&self) -> &Arc<RouteState> {
+        &self.border.state
     }
 
     /// Name of the queue in front of the route.

@@ -13,7 +13,7 @@
 //! | `held` | sessions whose publishes are held back |
 //! | `seats` | how many connections each user and each virtual host has |
 //! | `named` | what outlives a connection |
-//! | `content_path` `route_counters` | a content route with its queue; what it did |
+//! | `content_path` `route_counters` `route_state` | a content route with its queue; what it did; what it remembers |
 //! | `limits` | how many objects there may be; who met a limit |
 //! | `departing` | records that left their queues, and whose dead letters wait for a turn |
 //! | `drops` | counts of refused messages that were dropped without a refusal to their publishers |
@@ -38,6 +38,7 @@ pub mod queue;
 pub mod route;
 pub mod route_cache;
 pub mod route_counters;
+pub mod route_state;
 pub mod route_table;
 pub mod seats;
 pub mod sizes;

@@ -1,4 +1,14 @@
 //! What becomes of each message.
+//!
+//! `handle` answers with one of these: `Decision::Replace` (the message with a patch), `Decision::Emit` (any number
+//! of messages instead of it, each with an address of its own if it wants: `Output::new(patch).to("queue:urgent")`;
+//! the step has to name such an address in its `destinations`), `Decision::Keep`, `Drop`, `Reject`, `RetryAfterMs`.
+//!
+//! What more a module can do, the route's step has to grant; `use crossdock_transform_sdk::{kv, log, metrics};` has it:
+//!
+//! - `grants = ["log"]`: `log::write(log::Level::Warn, "no price")`, a line in the broker's log
+//! - `grants = ["metrics"]`: `metrics::count("items", 3)?`, a counter on the broker's page of metrics
+//! - `grants = ["kv"]`: `kv::get("last")` and `kv::set("last", b"7")?`, what it remembers from message to message
 
 use crossdock_transform_sdk::{Decision, Message, Patch, Transform, Value, transform};
 use serde_json::{Map, Value as Json};
