@@ -92,7 +92,8 @@ fn an_unknown_key_of_a_step_is_named_with_those_that_there_are() {
         found,
         [
             "steps[0].grant: unknown key; did you mean 'grants'?",
-            "steps[0].timeout: unknown key; beside `wasm` there can be with, grants, destinations, shadow, kv_max",
+            "steps[0].timeout: unknown key; beside `wasm` there can be with, grants, destinations, shadow, \
+             kv_max",
         ]
     );
     let found = mistakes(json!({ "set": { "a": 1 }, "when": "a = 1" }));
