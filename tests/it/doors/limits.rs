@@ -8,7 +8,8 @@ use crate::wire::amqp::{self, Amqp, Out, frame as amqp_frame};
 use crate::wire::mqtt::{self, Connect, Mqtt, packet};
 use crate::wire::stomp::{Stomp, frame as stomp_frame};
 use crate::wire::{PATIENCE, QUIET, Socket, eventually, frames};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -441,4 +442,24 @@ fn how_many_and_how_fast_may_connect() {
     }
     // From this machine any number may come.
     (0..10).for_each(|n| drop(Mqtt::connect(house.broker.mqtt, &Connect::v311(&n.to_string()))));
+}
+
+/// What AMQP clients see the broker as: the one whose dialect it speaks, or itself, by the listener's word.
+#[test]
+fn a_listener_announces_what_it_is_told_to() {
+    let house = House::open(
+        "[listeners.amqp]\nannounce = \"crossdock\"\n[listeners.other]\nbind = \"127.0.0.1:0\"\n\
+         protocols = [\"amqp\"]\n",
+    );
+    let said = |address| {
+        let mut client = TcpStream::connect(address).expect("open");
+        client.write_all(b"AMQP\0\0\x09\x01").expect("taken");
+        let mut start = [0; 2_048];
+        let length = client.read(&mut start).expect("connection.start");
+        String::from_utf8_lossy(&start[..length]).into_owned()
+    };
+    let ours = said(house.broker.amqp);
+    assert!(ours.contains("Crossdock") && !ours.contains("RabbitMQ"), "{ours}");
+    let usual = said(house.address("other"));
+    assert!(usual.contains("RabbitMQ") && usual.contains("4.1.0"), "{usual}");
 }
