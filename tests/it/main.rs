@@ -22,6 +22,7 @@ mod examples;
 mod floods;
 mod hostile;
 mod limits;
+mod line_protocol;
 mod logs;
 mod metrics;
 mod modules;

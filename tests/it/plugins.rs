@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The library of a sample.
-fn sample(name: &str) -> PathBuf {
+pub fn sample(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins/target");
@@ -295,117 +295,4 @@ fn plugins_that_change_count_from_the_next_start() {
     });
     let mut amqp = Amqp::connect(broker.amqp);
     exchange(&mut amqp, "x-consistent-hash", &[]).expect("the plugin of the start goes on");
-}
-
-/// A client of the protocol of lines.
-struct Lines(crate::wire::Socket);
-
-impl Lines {
-    fn connect(broker: &Broker) -> Self {
-        let word = broker.ready.split(' ').find_map(|word| word.strip_prefix("lines="));
-        let address = word.and_then(|address| address.parse().ok()).expect("it listens");
-        Self(crate::wire::Socket::connect(address))
-    }
-
-    fn guest(broker: &Broker) -> Self {
-        let mut client = Self::connect(broker);
-        assert_eq!(client.asks("LOGIN guest guest"), "OK");
-        client
-    }
-
-    fn say(&mut self, text: &str) {
-        self.0.send(format!("{text}\n").as_bytes());
-    }
-
-    fn line(&mut self) -> String {
-        let until = Instant::now() + crate::wire::PATIENCE;
-        loop {
-            if let Some(end) = self.0.buffered().iter().position(|byte| *byte == b'\n') {
-                let line = self.0.take(end + 1);
-                return String::from_utf8_lossy(&line).trim_end().to_owned();
-            }
-            assert!(self.0.read_more(until), "no line came");
-        }
-    }
-
-    fn asks(&mut self, text: &str) -> String {
-        self.say(text);
-        self.line()
-    }
-}
-
-const LINES: &str = "[listeners.lines]\nbind = \"127.0.0.1:0\"\nprotocols = [\"lines\"]\n";
-
-#[test]
-fn messages_of_a_plugins_protocol_cross_to_all_others() {
-    let folder = Folder::new();
-    let broker = start(&folder, &with_plugin("line-protocol", LINES));
-    let mut lines = Lines::guest(&broker);
-    let mut amqp = Amqp::connect(broker.amqp);
-    amqp.queue("q", true);
-    amqp.bind("q", "amq.topic", "plant.#");
-    let mut mqtt = Mqtt::connect(broker.mqtt, &Connect::v5("reader"));
-    mqtt.subscribe("plant/#", 1);
-    let mut stomp = Stomp::connect(broker.stomp);
-    stomp.request("SUBSCRIBE", &[("id", "1"), ("destination", "/topic/plant.a")], b"");
-
-    assert_eq!(lines.asks("PUB topic:plant/a two\\nlines"), "OK");
-    assert_eq!(mqtt.receive().body, b"two\nlines");
-    assert_eq!(stomp.receive().body, b"two\nlines");
-    let delivery = amqp.get("q").expect("a message");
-    assert_eq!((delivery.key.as_str(), &delivery.body[..]), ("plant.a", &b"two\nlines"[..]));
-
-    assert_eq!(lines.asks("SUB topic:plant/+"), "OK");
-    assert_eq!(lines.asks("GET queue:q"), "OK");
-    mqtt.publish("plant/b", b"from mqtt", 1);
-    let came = [lines.line(), lines.line()];
-    assert!(came.contains(&"MSG topic:plant/b from mqtt".to_owned()), "{came:?}");
-    assert!(came.contains(&"MSG 1 topic:plant/b from mqtt".to_owned()), "{came:?}");
-    // What is not acknowledged is there for others.
-    assert_eq!(lines.asks("NACK 1"), "OK");
-    assert_eq!(lines.line(), "MSG 2 topic:plant/b from mqtt");
-    assert_eq!(lines.asks("ACK 2"), "OK");
-    stomp.request("SEND", &[("destination", "/queue/q")], b"from stomp");
-    assert_eq!(lines.line(), "MSG 3 queue:q from stomp");
-    assert_eq!(lines.asks("QUIT"), "OK");
-    eventually("it goes back", || (amqp.ready("q") == 1).then_some(()));
-    let (listed, _) = said(&broker, &["ctl", "list", "plugins"]);
-    assert!(listed.contains("protocol:lines"), "{listed}");
-
-    let mut stranger = Lines::connect(&broker);
-    assert_eq!(stranger.asks("PUB topic:a b"), "ERR LOGIN comes first");
-    assert!(stranger.asks("LOGIN guest wrong").starts_with("ERR login was refused"));
-}
-
-#[test]
-fn a_protocol_that_panics_ends_its_connections_and_nothing_else() {
-    let folder = Folder::new();
-    let listener = LINES.replace("[\"lines\"]", "[\"misspeak\"]");
-    let broker = start(&folder, &with_plugin("misspeak", &listener));
-    let mut broken = Lines::connect(&broker);
-    broken.say("panic");
-    assert!(broken.0.is_closed_within(crate::wire::PATIENCE));
-    let mut next = Lines::connect(&broker);
-    assert!(next.0.is_closed_within(crate::wire::PATIENCE));
-    let mut amqp = Amqp::connect(broker.amqp);
-    amqp.queue("q", true);
-    let (status, code) = said(&broker, &["status", "--seconds", "0"]);
-    assert!(code == Some(1) && status.contains("misspeaking"), "{status}");
-}
-
-#[test]
-fn a_plugins_protocol_has_a_listener_of_its_own() {
-    let folder = Folder::new();
-    let shared = LINES.replace("[\"lines\"]", "[\"lines\", \"mqtt\"]");
-    for (more, wanted) in [
-        (shared, "listeners.lines.protocols: 'lines' shares no port"),
-        (format!("{LINES}transport = \"ws\"\n"), "is not for 'lines', which is spoken over TCP"),
-    ] {
-        let file = folder.write("hub.toml", &with_plugin("line-protocol", &more));
-        let output = crossdock(&["check-config", &file.to_string_lossy()]).output();
-        let output = output.expect("the binary is there");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains(wanted), "{said}");
-        assert_eq!(output.status.code(), Some(2));
-    }
 }

@@ -5,7 +5,8 @@
 //! LOGIN user password      first; without user and password: somebody without a name
 //! PUB ADDRESS text         OK when it is stored; ADDRESS is topic:a/b, queue:NAME or exchange:NAME/KEY
 //! SUB ADDRESS              topic:PATTERN or queue:NAME; messages come as MSG ADDRESS text
-//! GET ADDRESS              the same, as MSG NUMBER ADDRESS text, until ACK NUMBER or NACK NUMBER
+//! GET ADDRESS              the same, as MSG NUMBER ADDRESS text, until ACK NUMBER or NACK NUMBER; one that somebody
+//!                          had before, perhaps, comes as AGAIN NUMBER ADDRESS text
 //! END ADDRESS              ends SUB and GET
 //! ACK NUMBER, NACK NUMBER  done; or back to its place
 //! QUIT                     OK, and the connection ends
@@ -68,6 +69,8 @@ pub struct Talk {
     tokens: u64,
     /// Subscriptions by address: the token, and whether numbers are shown.
     subscriptions: HashMap<String, (u64, bool)>,
+    /// Numbers that were shown and are not settled, each with the token of its subscription.
+    unsettled: HashMap<u64, u64>,
     has_quit: bool,
 }
 
@@ -86,21 +89,21 @@ impl Connection for Talk {
             Happened::Published(token, result) => self.judged(token, result, wishes),
             Happened::Subscribed(token, result) => {
                 if result.is_err() {
-                    self.subscriptions.retain(|_, (known, _)| *known != token);
+                    self.forget(token);
                 }
                 self.judged(token, result, wishes);
             }
             Happened::Unsubscribed(token, why) => {
-                let gone = self.subscriptions.iter().find(|(_, (known, _))| *known == token);
-                if let Some(address) = gone.map(|(address, _)| address.clone()) {
-                    self.subscriptions.remove(&address);
+                if let Some(address) = self.forget(token) {
                     wishes.write(format!("ENDED {address} {why}\n").as_bytes());
                 }
             }
-            Happened::Delivered { subscription, delivery, address, body, .. } => {
+            Happened::Delivered { subscription, delivery, address, body, redelivered } => {
                 let numbered = self.subscriptions.values().any(|it| *it == (subscription, true));
-                let mut line = b"MSG ".to_vec();
+                let word: &[u8] = if numbered && redelivered { b"AGAIN " } else { b"MSG " };
+                let mut line = word.to_vec();
                 if numbered {
+                    self.unsettled.insert(delivery, subscription);
                     line.extend_from_slice(format!("{delivery} ").as_bytes());
                 }
                 line.extend_from_slice(address.as_bytes());
@@ -152,32 +155,23 @@ impl Talk {
             }
             (b"LOGIN", Login::Awaited) => {
                 let (user, password) = split(rest);
-                self.login = Login::Asked;
-                wishes.log_in(&String::from_utf8_lossy(user), password);
-                return;
+                match std::str::from_utf8(user) {
+                    Ok(user) => {
+                        self.login = Login::Asked;
+                        wishes.log_in(user, password);
+                        return;
+                    }
+                    Err(_) => Err("the user's name is not UTF-8".to_owned()),
+                }
             }
             (_, Login::Awaited | Login::Asked) => Err("LOGIN comes first".to_owned()),
             (b"LOGIN", Login::Done) => Err("there was a LOGIN already".to_owned()),
-            (b"PUB", Login::Done) => {
-                let (address, text) = split(rest);
-                let (token, body) = (self.token(), unescape(text));
-                wishes.publish(token, &String::from_utf8_lossy(address), &body, true);
-                Ok(Answer::Pending(token))
-            }
+            (b"PUB", Login::Done) => self.publish(rest, wishes),
             (b"SUB", Login::Done) => self.subscribe(rest, false, wishes),
             (b"GET", Login::Done) => self.subscribe(rest, true, wishes),
-            (b"END", Login::Done) => {
-                let address = String::from_utf8_lossy(rest).into_owned();
-                match self.subscriptions.remove(&address) {
-                    Some((token, _)) => {
-                        wishes.unsubscribe(token);
-                        Ok(Answer::Ready("OK\n".to_owned()))
-                    }
-                    None => Err(format!("there is no subscription to {address}")),
-                }
-            }
-            (b"ACK", Login::Done) => settle(rest, Settled::Accepted, wishes),
-            (b"NACK", Login::Done) => settle(rest, Settled::Returned, wishes),
+            (b"END", Login::Done) => self.end(rest, wishes),
+            (b"ACK", Login::Done) => self.settle(rest, Settled::Accepted, wishes),
+            (b"NACK", Login::Done) => self.settle(rest, Settled::Returned, wishes),
             (other, Login::Done) => Err(format!("'{}' is no word", String::from_utf8_lossy(other))),
         };
         let answer = answer.unwrap_or_else(|why| Answer::Ready(said(Err(&why))));
@@ -189,13 +183,57 @@ impl Talk {
         self.tokens
     }
 
+    fn publish(&mut self, rest: &[u8], wishes: &mut Wishes) -> Result<Answer, String> {
+        let (address, text) = split(rest);
+        let address = named(address)?;
+        let token = self.token();
+        wishes.publish(token, &address, &unescape(text), true);
+        Ok(Answer::Pending(token))
+    }
+
+    fn end(&mut self, rest: &[u8], wishes: &mut Wishes) -> Result<Answer, String> {
+        let address = named(rest)?;
+        let Some((token, _)) = self.subscriptions.get(&address).copied() else {
+            return Err(format!("there is no subscription to {address}"));
+        };
+        self.forget(token);
+        wishes.unsubscribe(token);
+        Ok(Answer::Ready("OK\n".to_owned()))
+    }
+
+    /// The subscription is none any more: its address.
+    fn forget(&mut self, token: u64) -> Option<String> {
+        self.unsettled.retain(|_, subscription| *subscription != token);
+        let gone = self.subscriptions.iter().find(|(_, (known, _))| *known == token);
+        let address = gone.map(|(address, _)| address.clone())?;
+        self.subscriptions.remove(&address);
+        Some(address)
+    }
+
+    fn settle(
+        &mut self,
+        number: &[u8],
+        how: Settled,
+        wishes: &mut Wishes,
+    ) -> Result<Answer, String> {
+        let text = String::from_utf8_lossy(number);
+        let number = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+        match self.unsettled.remove(&number) {
+            Some(_) => {
+                wishes.settle(number, how);
+                Ok(Answer::Ready("OK\n".to_owned()))
+            }
+            None => Err(format!("no message {number} waits for an answer")),
+        }
+    }
+
     fn subscribe(
         &mut self,
         address: &[u8],
         numbered: bool,
         wishes: &mut Wishes,
     ) -> Result<Answer, String> {
-        let address = String::from_utf8_lossy(address).into_owned();
+        let address = named(address)?;
         if self.subscriptions.contains_key(&address) {
             return Err(format!("there is a subscription to {address} already"));
         }
@@ -230,11 +268,12 @@ impl Talk {
     }
 }
 
-fn settle(number: &[u8], how: Settled, wishes: &mut Wishes) -> Result<Answer, String> {
-    let text = String::from_utf8_lossy(number);
-    let number = text.parse().map_err(|_| format!("'{text}' is no number"))?;
-    wishes.settle(number, how);
-    Ok(Answer::Ready("OK\n".to_owned()))
+/// An address as the broker takes it.
+fn named(address: &[u8]) -> Result<String, String> {
+    match std::str::from_utf8(address) {
+        Ok(address) => Ok(address.to_owned()),
+        Err(_) => Err("the address is not UTF-8".to_owned()),
+    }
 }
 
 /// The first word of a line, and what is behind it.
