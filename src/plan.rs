@@ -63,7 +63,7 @@ pub fn plan(loaded: &Loaded, purpose: Purpose) -> Result<Plan, Vec<Mistake>> {
     let topology = Topology::new(loaded, &settings, &predeclared, &declarations);
     fit::check(loaded, &topology, &declarations, &mut mistakes);
     circles::check(loaded, &topology, &mut mistakes);
-    let routes = Routes::compile((loaded, &settings), purpose, &mut mistakes);
+    let routes = Routes::compile((loaded, &settings), &plugins, purpose, &mut mistakes);
     match mistakes.is_empty() && loaded.mistakes.is_empty() {
         true => {
             let plan = Plan {

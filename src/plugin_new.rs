@@ -97,16 +97,19 @@ macro_rules! sdk {
 }
 
 /// All of the SDK but its manifest, which stands in a workspace here.
-const SDK: [(&str, &str); 11] = sdk! {
+const SDK: [(&str, &str); 14] = sdk! {
     "include/crossdock_plugin.h"
     "src/lib.rs"
     "src/abi.rs"
     "src/abi/authenticator.rs"
+    "src/abi/transform.rs"
     "src/authenticator.rs"
     "src/exchange.rs"
     "src/glue.rs"
     "src/glue/authenticator.rs"
+    "src/glue/transform.rs"
     "src/protocol.rs"
+    "src/transform.rs"
     "src/trial.rs"
     "src/values.rs"
 };

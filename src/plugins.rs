@@ -5,6 +5,7 @@ use crate::config::{Loaded, Mistake};
 use crate::wiring::Protocols;
 use crossdock_console::PluginLook;
 use crossdock_core::dialog::Speaker;
+use crossdock_core::step::StepMakers;
 use crossdock_loader::{self as loader, Spec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,6 +58,12 @@ impl Plugins {
     /// The protocols that they speak.
     pub fn speakers(&self) -> impl Iterator<Item = Arc<dyn Speaker>> {
         self.0.iter().filter_map(|plugin| plugin.speaker().cloned())
+    }
+
+    /// Those that content routes may name in a step.
+    pub fn steps(&self) -> StepMakers {
+        let named = |plugin: &loader::Loaded| (plugin.spec().name.clone(), plugin.steps().cloned());
+        StepMakers(self.0.iter().map(named).collect())
     }
 
     /// A mistake for each protocol that is there already.

@@ -101,6 +101,7 @@ impl Routes {
     /// Compiles them. Without routes there is no host to run modules.
     pub fn compile(
         (loaded, settings): (&Loaded, &Settings),
+        plugins: &Plugins,
         purpose: Purpose,
         mistakes: &mut Vec<Mistake>,
     ) -> Self {
@@ -133,6 +134,7 @@ impl Routes {
             topic_exchange: &settings.topic_exchange,
             dollar_topics: &settings.topics.dollar,
             modules,
+            plugins: &plugins.steps(),
         };
         all.host = Some(host.clone());
         let known = before.as_ref().map(|before| &before.routes.compiled);

@@ -8,7 +8,7 @@
 //! | [`rights`] | what users may do, pure: patterns over names, asked with an action and an object |
 //! | [`subscription`] | delivering, pure: ready records, credit, settling, expiry |
 //! | [`broker`] | the asynchronous shell, in rooms: sessions, turns, virtual hosts, the journal, background tasks |
-//! | `protocol` `transform` `store` `auth` | the seams to adapters, content routes, stores and logins |
+//! | `protocol` `dialog` `transform` `step` `store` `auth` | the seams to adapters, content routes, stores and logins |
 //! | [`state`] | what steps of content routes remember |
 //!
 //! Absent on purpose: the name of any wire protocol, a codec, a socket, a file, JSON.
@@ -39,6 +39,7 @@ pub mod protocol;
 pub mod readable;
 pub mod rights;
 pub mod state;
+pub mod step;
 pub mod store;
 pub mod subscription;
 pub mod transform;

@@ -258,6 +258,9 @@ pub enum Number {
     Gauge(f64),
 }
 
+/// What the steps made of one message: the verdict, and the messages that go on.
+pub type Applied = Result<(Verdict, Vec<Message>), StepFailure>;
+
 /// A compiled chain of steps. Exactly one verdict per input.
 pub trait Transform: Send + Sync {
     fn name(&self) -> &str;
@@ -287,6 +290,14 @@ pub trait Transform: Send + Sync {
         formats: &Formats,
         out: &mut Vec<Message>,
     ) -> Result<Verdict, StepFailure>;
+    /// The same for several messages, each with its attempt: one result for each, in their order.
+    fn apply_all(&self, inputs: &[(Message, u32)], formats: &Formats) -> Vec<Applied> {
+        let one = |(input, attempt): &(Message, u32)| {
+            let mut out = Vec::new();
+            self.apply(input, *attempt, formats, &mut out).map(|verdict| (verdict, out))
+        };
+        inputs.iter().map(one).collect()
+    }
     /// Whether a step remembers something from message to message. Then its messages are taken one after the other, and
     /// [`apply_with_state`](Self::apply_with_state) is called.
     fn remembers(&self) -> bool {

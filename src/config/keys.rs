@@ -368,21 +368,22 @@ const ON_ERROR: &[Key] = &[
         "retry",
         Form::Count { min: 0, max: 65_535 },
         "0",
-        "Further attempts after the first; only for routes with a `wasm` step.",
+        "Further attempts after the first; only for routes with a `wasm` or `plugin` step.",
     ),
     preset(
         "backoff",
         Form::Duration,
         "\"200ms\"",
         "Wait before the first further attempt; doubled for each one after it. Only for routes \
-         with a `wasm` step.",
+         with a `wasm` or `plugin` step.",
     ),
     preset(
         "then",
         Form::Word(&["dead-letter", "pass", "drop", "reject"]),
         "\"dead-letter\"",
         "After the last attempt. `pass`: the original goes on as if the route had not taken it. \
-         `reject`: the publisher gets a negative answer; only for routes without a `wasm` step.",
+         `reject`: the publisher gets a negative answer; only for routes without a `wasm` or \
+         `plugin` step.",
     ),
     key(
         "dead_letter",
@@ -426,8 +427,8 @@ const ROUTE: &[Key] = &[
     key(
         "steps",
         Form::Steps,
-        "What happens to a message, in order; each is `{ set = {…} }`, `{ remove = […] }` or `{ \
-         wasm = \"module\", with = {…} }` (docs/transforms).",
+        "What happens to a message, in order; each is `{ set = {…} }`, `{ remove = […] }`, `{ \
+         wasm = \"module\", with = {…} }` or `{ plugin = \"name\", with = {…} }` (docs/transforms).",
     ),
     key(
         "to",
@@ -460,13 +461,13 @@ const ROUTE: &[Key] = &[
         Form::Word(&["relaxed", "strict"]),
         "\"relaxed\"",
         "A message that has to be tried again gives up its place (`relaxed`), or those of the \
-         same source wait behind it (`strict`). Only for routes with a `wasm` step.",
+         same source wait behind it (`strict`). Only for routes with a `wasm` or `plugin` step.",
     ),
     preset(
         "concurrency",
         Form::Count { min: 1, max: 64 },
         "1",
-        "Messages that it works on at the same time. Only for routes with a `wasm` step.",
+        "Messages that it works on at the same time. Only for routes with a `wasm` or `plugin` step.",
     ),
     key("on_error", Form::Table(ON_ERROR), "What happens when a step fails."),
     preset(

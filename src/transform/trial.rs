@@ -5,6 +5,7 @@ use super::samples::{self, Sample};
 use super::{BenchOrder, CheckOrder, Said};
 use crate::config;
 use crossdock_core::state::{NoState, State, StateLayer};
+use crossdock_core::step::StepMakers;
 use crossdock_core::transform::{ContentRoute, ModuleLook, Number, Results, StepFailure, Verdict};
 use crossdock_core::{Formats, Key, Message, Name, Origin};
 use crossdock_transforms::{Host, Modules, RouteSpec, Surroundings};
@@ -170,6 +171,7 @@ fn prepare(order: &CheckOrder) -> Result<(Host, Tried, Vec<Sample>), Vec<String>
         topic_exchange: &topic_exchange,
         dollar_topics: &[Key::from("#")],
         modules: Modules::Now,
+        plugins: &StepMakers::default(),
     };
     let made = host.compile(&spec, surroundings);
     let route = made.map_err(|mistakes| mistakes.iter().map(said_as_given).collect::<Vec<_>>())?;

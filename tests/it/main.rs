@@ -26,6 +26,7 @@ mod line_protocol;
 mod logs;
 mod metrics;
 mod modules;
+mod native_steps;
 mod new_plugins;
 mod output;
 mod planted_fault;

@@ -39,6 +39,14 @@ impl AddressRules {
         }
     }
 
+    /// An address as routes write it.
+    pub(crate) fn shown(&self, address: &Address) -> String {
+        match address.exchange == self.topic_exchange && !address.is_queue() {
+            true => format!("topic:{}", address.key),
+            false => address.to_string(),
+        }
+    }
+
     fn checked(&self, address: Address) -> Result<Address, String> {
         self.check(&address).map(|()| address)
     }

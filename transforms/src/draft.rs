@@ -118,20 +118,25 @@ impl Draft {
         }
     }
 
-    pub(crate) fn set_body(&mut self, body: Vec<u8>) {
+    pub(crate) fn set_body(&mut self, body: Bytes) {
         // The sender said that the body is text; that does not apply to bytes that a step wrote.
         if std::str::from_utf8(&body).is_err() {
             self.fields.properties.body_kind = BodyKind::Bytes;
         }
-        self.body = body.into();
+        self.body = body;
         self.changed = true;
     }
 
     /// The first header of that name; without one, the property.
     pub(crate) fn header(&self, name: &str) -> Option<Value> {
-        if let Some(value) = self.fields.header(name) {
-            return Some(value.clone());
+        match self.fields.header(name) {
+            Some(value) => Some(value.clone()),
+            None => self.property(name),
         }
+    }
+
+    /// The property of that name.
+    pub(crate) fn property(&self, name: &str) -> Option<Value> {
         let p = &self.fields.properties;
         if name == "priority" {
             return self.meta.priority.map(Value::U8);

@@ -1,15 +1,17 @@
 //! A compiled route: predicate, steps, destinations, and the verdict on a message.
 
+use crate::batch;
 use crate::destination::{AddressRules, Destination};
 use crate::draft::Draft;
 use crate::expression::Expression;
 use crate::step::{Outcome, Step, Turn, fault};
 use crossdock_core::state::{NoState, State, StateLayer};
 use crossdock_core::transform::{
-    self, Cost, Mode, ModuleLook, Readiness, Results, StepFailure, Transform, Verdict,
+    self, Applied, Cost, Mode, ModuleLook, Readiness, Results, StepFailure, Transform, Verdict,
 };
 use crossdock_core::{Formats, Message};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Largest number of results of one message.
 const OUTPUTS_MAX: usize = 1_024;
@@ -32,7 +34,7 @@ impl Transform for Route {
     }
 
     fn cost(&self) -> Cost {
-        match self.steps.iter().any(|step| matches!(step, Step::Wasm(..))) {
+        match self.steps.iter().any(Step::is_queued) {
             true => Cost::Queued,
             false => Cost::Inline,
         }
@@ -90,6 +92,17 @@ impl Transform for Route {
         verdict
     }
 
+    fn apply_all(&self, inputs: &[(Message, u32)], formats: &Formats) -> Vec<Applied> {
+        if self.steps.iter().any(|step| matches!(step, Step::Native(_))) {
+            return batch::apply(self, inputs, formats);
+        }
+        let one = |(input, attempt): &(Message, u32)| {
+            let mut out = Vec::new();
+            self.apply(input, *attempt, formats, &mut out).map(|verdict| (verdict, out))
+        };
+        inputs.iter().map(one).collect()
+    }
+
     fn apply_with_state(
         &self,
         call: (&Message, u32),
@@ -118,7 +131,7 @@ impl Route {
         let source = if self.cost() == Cost::Queued { transform::source(input) } else { 0 };
         let turn = Turn { source, attempt };
         // No step works for nothing because a later one has to wait.
-        if let Some(time) = self.steps.iter().filter_map(|step| step.rest(turn.source)).max() {
+        if let Some(time) = self.rest(turn) {
             return Ok(Verdict::Wait(time));
         }
         let mut drafts = vec![Draft::of(input, formats)];
@@ -129,8 +142,22 @@ impl Route {
                 Err(verdict) => return Ok(verdict),
             }
         }
+        self.send_all(&drafts, out)
+    }
+
+    /// The time that a message has to wait before the steps look at it.
+    pub(crate) fn rest(&self, turn: Turn) -> Option<Duration> {
+        self.steps.iter().filter_map(|step| step.rest(turn.source)).max()
+    }
+
+    /// Sends what the steps made.
+    pub(crate) fn send_all(
+        &self,
+        drafts: &[Draft],
+        out: &mut Vec<Message>,
+    ) -> Result<Verdict, StepFailure> {
         let before = out.len();
-        for draft in &drafts {
+        for draft in drafts {
             if let Err(failed) = self.send(draft, out) {
                 out.truncate(before);
                 return Err(failed);
@@ -166,17 +193,25 @@ impl Route {
 /// Runs all drafts through one step. Until a step has split the message, a decision to keep, drop, reject or retry
 /// applies to the message; after that keep and drop apply to one part, reject and retry still to the whole message.
 /// When every part is dropped, the message is, for the first part's reason.
-fn through(
+pub(crate) fn through(
     step: &Step,
     drafts: Vec<Draft>,
     (turn, memory): (Turn, Option<&Arc<StateLayer>>),
     split: &mut bool,
 ) -> Result<Result<Vec<Draft>, Verdict>, StepFailure> {
+    gathered(drafts.into_iter().map(|draft| step.run(draft, turn, memory)), split)
+}
+
+/// What the results of one step mean for the message, each of one of its drafts.
+pub(crate) fn gathered(
+    results: impl IntoIterator<Item = Result<Outcome, StepFailure>>,
+    split: &mut bool,
+) -> Result<Result<Vec<Draft>, Verdict>, StepFailure> {
     let was_split = *split;
     let mut made = Made::default();
     let mut dropped = None;
-    for draft in drafts {
-        let result = step.run(draft, turn, memory)?;
+    for result in results {
+        let result = result?;
         let verdict = result.verdict();
         match result {
             Outcome::One(draft) => made.add([draft]),

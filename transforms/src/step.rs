@@ -2,6 +2,7 @@
 
 use crate::draft::Draft;
 use crate::expression::Expression;
+use crate::native::Native;
 use crate::wasm::Slot;
 use crossdock_core::Value;
 use crossdock_core::state::StateLayer;
@@ -15,6 +16,8 @@ pub(crate) enum Step {
     Set(Vec<(String, Setting)>),
     Remove(Vec<String>),
     Wasm(Arc<Slot>, Memory),
+    /// Done by a plugin.
+    Native(Box<Native>),
 }
 
 /// Whether a step remembers something from message to message.
@@ -75,14 +78,21 @@ impl Step {
     pub(crate) fn readiness(&self) -> Readiness {
         match self {
             Step::Wasm(slot, _) => slot.readiness(),
+            Step::Native(native) => native.readiness(),
             Step::Set(_) | Step::Remove(_) => Readiness::Ready,
         }
     }
 
-    /// Its module, if it has one that works.
+    /// Whether it may be slow: then its route has a queue of its own.
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self, Step::Wasm(..) | Step::Native(_))
+    }
+
+    /// Its module or plugin, if it has one that works.
     pub(crate) fn module(&self) -> Option<ModuleLook> {
         match self {
             Step::Wasm(slot, _) => slot.look(),
+            Step::Native(native) => Some(native.look()),
             Step::Set(_) | Step::Remove(_) => None,
         }
     }
@@ -91,7 +101,7 @@ impl Step {
     pub(crate) fn promote(&self, anyway: bool) -> Option<Result<String, String>> {
         match self {
             Step::Wasm(slot, _) => slot.promote(anyway),
-            Step::Set(_) | Step::Remove(_) => None,
+            Step::Set(_) | Step::Remove(_) | Step::Native(_) => None,
         }
     }
 
@@ -99,6 +109,7 @@ impl Step {
     pub(crate) fn rest(&self, source: u64) -> Option<Duration> {
         match self {
             Step::Wasm(slot, _) => slot.current().map_or_else(Some, |module| module.rest(source)),
+            Step::Native(native) => native.rest(),
             Step::Set(_) | Step::Remove(_) => None,
         }
     }
@@ -137,6 +148,10 @@ impl Step {
             }
             Step::Wasm(slot, Memory::Kept) => slot.run(draft, turn, memory),
             Step::Wasm(slot, Memory::None) => slot.run(draft, turn, None),
+            Step::Native(native) => {
+                let result = native.run_all(vec![(draft, turn)]).pop();
+                result.unwrap_or_else(|| Err(fault("plugin", "the plugin gave no answer")))
+            }
         }
     }
 }

@@ -80,7 +80,7 @@ fn mistakes_of_grants_are_named() {
         found,
         [
             "steps[0].grants: can only be set for a wasm step",
-            "steps[0].destinations: can only be set for a wasm step"
+            "steps[0].destinations: can only be set for a wasm or plugin step"
         ]
     );
 }

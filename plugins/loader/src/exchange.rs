@@ -179,7 +179,7 @@ impl ForeignTable for Table {
     }
 }
 
-fn passed_value(kind: u32, text: &[u8]) -> abi::Value {
+pub fn passed_value(kind: u32, text: &[u8]) -> abi::Value {
     abi::Value { kind, reserved: 0, text: View::of(text) }
 }
 
@@ -205,7 +205,7 @@ impl Arguments {
 }
 
 /// The kind of a value, and its text.
-fn text_of(value: &Value) -> (u32, Vec<u8>) {
+pub fn text_of(value: &Value) -> (u32, Vec<u8>) {
     let number = || match (value.as_i64(), value.as_f64()) {
         (Some(whole), _) => (abi::VALUE_INTEGER, whole.to_string().into_bytes()),
         (None, Some(real)) => (abi::VALUE_NUMBER, real.to_string().into_bytes()),

@@ -18,6 +18,7 @@ mod plugin;
 mod pool;
 mod protocol;
 mod sinks;
+mod transform;
 
 pub use library::{LoadError, Loaded, check_file, exit_if_stuck, load};
 pub use plugin::{Look, Spec};

@@ -4,8 +4,10 @@ use crate::authenticator::PluginAuthenticator;
 use crate::exchange::{Kind, Maker};
 use crate::plugin::{Look, Plugin, Pointer, Spec};
 use crate::protocol::PluginSpeaker;
+use crate::transform::Transform;
 use crate::{file, pool};
 use crossdock_core::dialog::Speaker;
+use crossdock_core::step::StepMaker;
 use crossdock_core::{ForeignAuthenticator, ForeignKind};
 use crossdock_plugin::abi::{self, Entry, Head, Host, PluginAbi, View};
 use libloading::Library;
@@ -54,6 +56,7 @@ pub struct Loaded {
     plugin: Arc<Plugin>,
     speaker: Option<Arc<dyn Speaker>>,
     authenticator: Option<Arc<dyn ForeignAuthenticator>>,
+    steps: Option<Arc<dyn StepMaker>>,
 }
 
 impl Loaded {
@@ -75,6 +78,11 @@ impl Loaded {
     /// What decides logins in it, if anything does.
     pub fn authenticator(&self) -> Option<&Arc<dyn ForeignAuthenticator>> {
         self.authenticator.as_ref()
+    }
+
+    /// What makes steps of content routes of its transform, if it brings one.
+    pub fn steps(&self) -> Option<&Arc<dyn StepMaker>> {
+        self.steps.as_ref()
     }
 }
 
@@ -106,8 +114,14 @@ pub fn load(spec: &Spec) -> Result<Loaded, LoadError> {
         brings.push("authenticator".to_owned());
         authenticator = Some(Arc::new(read) as Arc<dyn ForeignAuthenticator>);
     }
+    let mut steps = None;
+    if !entered.transform.is_null() {
+        let read = Transform::read(&plugin, entered.transform).map_err(wrong)?;
+        brings.push("transform".to_owned());
+        steps = Some(Arc::new(read) as Arc<dyn StepMaker>);
+    }
     let _ = plugin.brings.set(brings);
-    Ok(Loaded { plugin, speaker, authenticator })
+    Ok(Loaded { plugin, speaker, authenticator, steps })
 }
 
 /// Checks the file of a plugin, and loads nothing.
@@ -171,7 +185,8 @@ fn check_mark(mark: PluginAbi) -> Result<u32, String> {
         );
     }
     check_head("CROSSDOCK_PLUGIN_ABI", mark.head, size_of::<PluginAbi>())?;
-    let known = abi::KIND_EXCHANGE | abi::KIND_PROTOCOL | abi::KIND_AUTHENTICATOR;
+    let known =
+        abi::KIND_EXCHANGE | abi::KIND_PROTOCOL | abi::KIND_AUTHENTICATOR | abi::KIND_TRANSFORM;
     match (mark.kinds & known, mark.kinds & !known) {
         (_, unknown) if unknown != 0 => Err(format!(
             "brings what this version of Crossdock does not know (kinds {:#x}): use a newer broker",
@@ -207,6 +222,7 @@ struct Entered {
     exchange_kind: *const abi::ExchangeKind,
     protocol: *const abi::Protocol,
     authenticator: *const abi::Authenticator,
+    transform: *const abi::Transform,
 }
 
 /// Has the library fill the struct of its plugin.
@@ -226,6 +242,7 @@ fn enter(plugin: &Arc<Plugin>, opened: Opened) -> Result<Entered, String> {
             exchange_kind: std::ptr::null(),
             protocol: std::ptr::null(),
             authenticator: std::ptr::null(),
+            transform: std::ptr::null(),
         });
         // SAFETY: the mark says that it is such a function; the host stays, and `out` has the size that its head says.
         let status = unsafe { (opened.entry)(host, &raw mut out.0) };
@@ -249,8 +266,11 @@ fn enter(plugin: &Arc<Plugin>, opened: Opened) -> Result<Entered, String> {
     if opened.kinds & abi::KIND_AUTHENTICATOR != 0 && filled.authenticator.is_null() {
         return Err("says that it brings an authenticator, and has none".to_owned());
     }
-    let abi::Plugin { start, exchange_kind, protocol, authenticator, .. } = filled;
-    Ok(Entered { start, exchange_kind, protocol, authenticator })
+    if opened.kinds & abi::KIND_TRANSFORM != 0 && filled.transform.is_null() {
+        return Err("says that it brings a transform, and has none".to_owned());
+    }
+    let abi::Plugin { start, exchange_kind, protocol, authenticator, transform, .. } = filled;
+    Ok(Entered { start, exchange_kind, protocol, authenticator, transform })
 }
 
 /// What an entry filled, on its way from the thread that called it.

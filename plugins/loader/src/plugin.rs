@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A plugin as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,24 @@ pub struct Plugin {
     calls: AtomicU64,
     refused: AtomicU64,
     out_of_use: OnceLock<String>,
+}
+
+/// Why a call has no answer.
+pub enum NoAnswer {
+    /// The plugin is out of use since before.
+    Gone(Error),
+    /// None of its threads was free in time.
+    Busy(Error),
+    /// This call broke the contract: `hangs` or not.
+    Broke { hangs: bool, error: Error },
+}
+
+impl From<NoAnswer> for Error {
+    fn from(why: NoAnswer) -> Self {
+        match why {
+            NoAnswer::Gone(error) | NoAnswer::Busy(error) | NoAnswer::Broke { error, .. } => error,
+        }
+    }
 }
 
 /// What a call of the plugin answered.
@@ -130,6 +148,19 @@ impl Plugin {
         }
     }
 
+    /// The same for a call that does several things, each within the time of a call, for whoever wants to know what
+    /// there is beside a refusal and why there is no answer. `progress`: when it did the last.
+    pub fn call_while<R: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce(*const Sink) -> (i32, R) + Send + 'static,
+        progress: impl Fn() -> Option<Instant>,
+    ) -> Result<(R, Option<String>), NoAnswer> {
+        self.begin().map_err(NoAnswer::Gone)?;
+        let answer = self.pool.call_while(move || Answer::of(work), progress);
+        self.judge(what, answer)
+    }
+
     /// The same without blocking, for whoever wants to know what there is beside a refusal, too.
     pub async fn call_later<R: Send + 'static>(
         &self,
@@ -138,7 +169,7 @@ impl Plugin {
     ) -> Result<(R, Option<String>), Error> {
         self.begin()?;
         let answer = self.pool.call_later(move || Answer::of(work)).await;
-        self.judge(what, answer)
+        Ok(self.judge(what, answer)?)
     }
 
     fn begin(&self) -> Result<(), Error> {
@@ -154,7 +185,8 @@ impl Plugin {
         &self,
         what: &str,
         answer: Result<Answer<R>, Late>,
-    ) -> Result<(R, Option<String>), Error> {
+    ) -> Result<(R, Option<String>), NoAnswer> {
+        let broke = |hangs: bool, why: String| Err(NoAnswer::Broke { hangs, error: self.end(why) });
         match answer {
             Ok(Answer { status: abi::OK, value, .. }) => Ok((value, None)),
             Ok(Answer { status: abi::REFUSED, text, value }) => {
@@ -162,19 +194,19 @@ impl Plugin {
                 Ok((value, Some(text)))
             }
             Ok(Answer { status: abi::PANICKED, text, .. }) => {
-                Err(self.end(format!("its call '{what}' panicked: {text}")))
+                broke(false, format!("its call '{what}' panicked: {text}"))
             }
             Ok(Answer { status, text, .. }) => {
-                Err(self.end(format!("its call '{what}' failed with status {status}: {text}")))
+                broke(false, format!("its call '{what}' failed with status {status}: {text}"))
             }
             Err(Late::Hangs) => {
                 let ms = self.pool.time().as_millis();
-                Err(self.end(format!("its call '{what}' did not return within {ms} ms")))
+                broke(true, format!("its call '{what}' did not return within {ms} ms"))
             }
             Err(Late::Busy) => {
                 let name = &self.spec.name;
                 let detail = format!("the plugin '{name}' is busy: none of its threads was free");
-                Err(Error::new(ErrorKind::Unavailable, detail))
+                Err(NoAnswer::Busy(Error::new(ErrorKind::Unavailable, detail)))
             }
         }
     }

@@ -77,6 +77,15 @@ impl Pool {
         &self,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, Late> {
+        self.call_while(work, || None)
+    }
+
+    /// The same for a call that does several things: its time begins again with each. `progress`: when it did the last.
+    pub fn call_while<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+        progress: impl Fn() -> Option<Instant>,
+    ) -> Result<R, Late> {
         let slot = Arc::new(Slot { state: Mutex::new(State::Waiting), done: Condvar::new() });
         let theirs = slot.clone();
         self.submit(
@@ -97,7 +106,7 @@ impl Pool {
             }),
             WAITING_MAX,
         )?;
-        let until = Instant::now() + self.time;
+        let mut until = Instant::now() + self.time;
         let mut state = slot.state.lock();
         loop {
             match std::mem::replace(&mut *state, State::Left) {
@@ -105,6 +114,13 @@ impl Pool {
                 other => *state = other,
             }
             if slot.done.wait_until(&mut state, until).timed_out() {
+                match progress().map(|last| last + self.time) {
+                    Some(later) if later > until => {
+                        until = later;
+                        continue;
+                    }
+                    _ => {}
+                }
                 return match std::mem::replace(&mut *state, State::Left) {
                     State::Done(result) => Ok(result),
                     State::Running => Err(Late::Hangs),
@@ -215,6 +231,34 @@ mod tests {
         }
         assert_eq!(pool.call(|| 10), Err(Late::Busy));
         assert!(started.elapsed() < Duration::from_millis(150), "too much waits already");
+    }
+
+    #[test]
+    fn the_time_begins_again_with_each_progress() {
+        let pool = Pool::new("test", 2, Duration::from_millis(200));
+        let last = Arc::new(Mutex::new(None));
+        let progress = || *last.lock();
+        let steps = |count: usize| {
+            let last = last.clone();
+            move || {
+                for _ in 0..count {
+                    thread::sleep(Duration::from_millis(50));
+                    *last.lock() = Some(Instant::now());
+                }
+            }
+        };
+        assert_eq!(pool.call_while(steps(12), progress), Ok(()), "600 ms in all");
+        let hangs = {
+            let steps = steps(2);
+            move || {
+                steps();
+                thread::sleep(Duration::from_secs(3_600));
+            }
+        };
+        let started = Instant::now();
+        assert_eq!(pool.call_while(hangs, progress), Err(Late::Hangs));
+        let took = started.elapsed().as_millis();
+        assert!((300..2_000).contains(&took), "{took} ms: 200 behind the last");
     }
 
     #[tokio::test]

@@ -36,12 +36,13 @@ extern "C" {
 
 #define CROSSDOCK_ABI_MAGIC "XDOCKPLG"
 #define CROSSDOCK_ABI_MAJOR 1u
-#define CROSSDOCK_ABI_MINOR 0u
+#define CROSSDOCK_ABI_MINOR 1u
 
 /* What a library has, as bits of CrossdockPluginAbi.kinds. */
 #define CROSSDOCK_KIND_EXCHANGE 1u
 #define CROSSDOCK_KIND_PROTOCOL 2u
 #define CROSSDOCK_KIND_AUTHENTICATOR 4u
+#define CROSSDOCK_KIND_TRANSFORM 8u
 
 #define CROSSDOCK_OK 0
 #define CROSSDOCK_REFUSED 1
@@ -310,6 +311,98 @@ typedef struct {
                      const CrossdockSink *error);
 } CrossdockAuthenticator;
 
+/* ---- A transform ------------------------------------------------------------------------------------------------
+ *
+ * A step of content routes: { plugin = "NAME", with = { ... } }. It decides on messages and publishes nothing itself. */
+
+/* A message, as a handle: what is not asked for is not copied. */
+typedef struct CrossdockMessage CrossdockMessage;
+
+#define CROSSDOCK_ORIGIN_USER 1u     /* who published */
+#define CROSSDOCK_ORIGIN_CLIENT 2u   /* the name that its client gave itself */
+#define CROSSDOCK_ORIGIN_LISTENER 3u /* the listener that it came by */
+
+/* What the host says of a message, on the thread of the call that it was given to. Views are valid during that call. */
+typedef struct {
+    CrossdockHead head;
+    /* queue:NAME, topic:a/b or exchange:NAME/KEY */
+    void (*address)(const CrossdockMessage *message, CrossdockView *address);
+    void (*body)(const CrossdockMessage *message, CrossdockView *body);
+    /* 0 the first time that its route asks for it, and one more after each failure and each CROSSDOCK_RETRY_AFTER. */
+    uint32_t (*attempt)(const CrossdockMessage *message);
+    /* The first header of that name; or else the property: content_type, content_encoding, message_id,
+     * correlation_id, reply_to, timestamp, user_id, app_id, type, subject, group_id, priority. */
+    void (*header)(const CrossdockMessage *message, CrossdockView name, CrossdockValue *value);
+    /* The header at a place, from 0, in the sender's order; no properties. Not 0: it is there. */
+    int32_t (*header_at)(const CrossdockMessage *message, size_t place, CrossdockView *name, CrossdockValue *value);
+    void (*origin)(const CrossdockMessage *message, uint32_t what, CrossdockView *text);
+} CrossdockMessages;
+
+/* Messages of one call. */
+typedef struct {
+    CrossdockHead head;
+    /* How to ask them. */
+    const CrossdockMessages *ask;
+    const CrossdockMessage *const *messages;
+    size_t count;
+} CrossdockBatch;
+
+#define CROSSDOCK_KEEP 1u        /* not this step's business: as if the route had not taken it */
+#define CROSSDOCK_DROP 2u        /* nothing goes on, on purpose; `why` is for the log */
+#define CROSSDOCK_REPLACE 3u     /* it goes on as the one output says, where the route sends to */
+#define CROSSDOCK_EMIT 4u        /* the outputs go on instead of it; none is allowed */
+#define CROSSDOCK_REJECT 5u      /* it goes to the dead letters, with `why` */
+#define CROSSDOCK_RETRY_AFTER 6u /* it is to be asked about again after `after_ms` */
+#define CROSSDOCK_FAIL 7u        /* it is at fault, and `why`: the route's on_error says what becomes of it */
+
+#define CROSSDOCK_HAS_ADDRESS 1u      /* in `flags` of an output; without it: where the route sends to */
+#define CROSSDOCK_HAS_BODY 2u         /* without it: the body stays */
+#define CROSSDOCK_HAS_CONTENT_TYPE 4u /* without it: the content type stays */
+
+/* A message that is made of the one that came. Headers and properties are removed first, then set; a value of
+ * CROSSDOCK_VALUE_NONE removes. An address that is neither one of the route's nor granted by the step's
+ * `destinations` fails the message. */
+typedef struct {
+    CrossdockHead head;
+    uint32_t flags;
+    CrossdockView address;
+    CrossdockView body;
+    CrossdockView content_type;
+    const CrossdockView *remove;
+    size_t remove_count;
+    const CrossdockArgument *set;
+    size_t set_count;
+} CrossdockOutput;
+
+typedef struct {
+    CrossdockHead head;
+    uint32_t kind;
+    uint64_t after_ms;
+    CrossdockView why;
+    const CrossdockOutput *outputs;
+    size_t outputs_count;
+} CrossdockDecision;
+
+/* Takes decisions, which are copied: one for each message, in the order of the messages. A result other than 0: it is
+ * not taken, and the call is to return. */
+typedef struct {
+    void *context;
+    int32_t (*decide)(void *context, const CrossdockDecision *decision);
+} CrossdockDecisions;
+
+typedef struct {
+    CrossdockHead head;
+    /* A step of a route names the plugin. `with`: the step's own settings, as JSON. */
+    int32_t (*make_step)(void *state, CrossdockView with, void **step, const CrossdockSink *error);
+    /* Decides on several messages, one after the other; the time of a call (`call_time`) begins again with each
+     * decision. The message without a decision at which it breaks the contract or hangs is the one that failed; those
+     * behind it wait. CROSSDOCK_REFUSED: the first message without a decision is at fault; those behind it come again.
+     * Called from several threads at once for one step. */
+    int32_t (*handle)(void *step, const CrossdockBatch *batch, const CrossdockDecisions *decisions,
+                      const CrossdockSink *error);
+    void (*free_step)(void *step);
+} CrossdockTransform;
+
 /* ---- The plugin ------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -325,11 +418,23 @@ typedef struct {
     const CrossdockProtocol *protocol;
     /* Or null. */
     const CrossdockAuthenticator *authenticator;
+    /* Or null. */
+    const CrossdockTransform *transform;
 } CrossdockPlugin;
 
 /* `host` and what `out` points to are valid for ever. `out->head` is the host's when it is called, and the plugin's
  * afterwards: no more than the smaller struct_size may be written. */
 typedef int32_t (*CrossdockPluginEntry)(const CrossdockHost *host, CrossdockPlugin *out);
+
+/* The two symbols. Defined under these declarations they are there whatever the language (C++) and the flags
+ * (-fvisibility=hidden). */
+#if defined(__GNUC__)
+#define CROSSDOCK_EXPORT __attribute__((visibility("default")))
+#else
+#define CROSSDOCK_EXPORT
+#endif
+extern CROSSDOCK_EXPORT const CrossdockPluginAbi CROSSDOCK_PLUGIN_ABI;
+CROSSDOCK_EXPORT int32_t crossdock_plugin_entry_v1(const CrossdockHost *host, CrossdockPlugin *out);
 
 #ifdef __cplusplus
 }

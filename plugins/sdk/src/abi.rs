@@ -2,8 +2,10 @@
 //! A test of the loader has the C compiler compare the two.
 
 mod authenticator;
+mod transform;
 
 pub use authenticator::*;
+pub use transform::*;
 
 use std::ffi::c_void;
 
@@ -12,7 +14,7 @@ pub const MAGIC: [u8; 8] = *b"XDOCKPLG";
 /// Plugins of another major version are refused.
 pub const MAJOR: u32 = 1;
 /// Grows with each addition at the end of a struct.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 
 /// The library has an exchange kind.
 pub const KIND_EXCHANGE: u32 = 1;
@@ -20,6 +22,8 @@ pub const KIND_EXCHANGE: u32 = 1;
 pub const KIND_PROTOCOL: u32 = 2;
 /// The library has an authenticator.
 pub const KIND_AUTHENTICATOR: u32 = 4;
+/// The library has a transform.
+pub const KIND_TRANSFORM: u32 = 8;
 
 /// Done.
 pub const OK: i32 = 0;
@@ -294,6 +298,7 @@ pub struct Plugin {
     pub exchange_kind: *const ExchangeKind,
     pub protocol: *const Protocol,
     pub authenticator: *const Authenticator,
+    pub transform: *const Transform,
 }
 
 /// The one function that is exported.

@@ -2,8 +2,10 @@
 //! turns results into status and text.
 
 mod authenticator;
+mod transform;
 
 pub use authenticator::authenticator;
+pub use transform::transform;
 
 use crate::abi::{self, Head, Host, Sink, View};
 use crate::exchange::{Binding, Exchange, ExchangeKind, ExchangeSpec, Routing, Table};
@@ -59,6 +61,7 @@ pub fn plugin<S: Start>(name: &'static str, version: &'static str) -> abi::Plugi
         exchange_kind: std::ptr::null(),
         protocol: std::ptr::null(),
         authenticator: std::ptr::null(),
+        transform: std::ptr::null(),
     }
 }
 

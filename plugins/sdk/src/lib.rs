@@ -18,6 +18,7 @@ mod exchange;
 #[doc(hidden)]
 pub mod glue;
 mod protocol;
+mod transform;
 pub mod trial;
 mod values;
 
@@ -27,6 +28,7 @@ pub use authenticator::{
 pub use exchange::{Binding, Exchange, ExchangeKind, ExchangeSpec, Routing, Table};
 pub use glue::{Level, log};
 pub use protocol::{Connection, Happened, Protocol, Settled, Wishes};
+pub use transform::{Decision, Message, Output, Patch, Setting, Step, Transform};
 pub use values::{Argument, Value, argument};
 
 /// How a plugin begins.
@@ -36,8 +38,8 @@ pub trait Start: Sized + Send + Sync + 'static {
     fn start(with: &str) -> Result<Self, String>;
 }
 
-/// Makes a library that the broker loads: `export!(exchange: MyKind);`, `export!(protocol: MyProtocol);` or
-/// `export!(authenticator: MyUsers);`. Its name and version are the package's.
+/// Makes a library that the broker loads: `export!(exchange: MyKind);`, `export!(protocol: MyProtocol);`,
+/// `export!(authenticator: MyUsers);` or `export!(transform: MyTransform);`. Its name and version are the package's.
 #[macro_export]
 macro_rules! export {
     (exchange: $kind:ty) => {
@@ -48,6 +50,9 @@ macro_rules! export {
     };
     (authenticator: $kind:ty) => {
         $crate::export!(@ $kind, KIND_AUTHENTICATOR, authenticator, Authenticator);
+    };
+    (transform: $kind:ty) => {
+        $crate::export!(@ $kind, KIND_TRANSFORM, transform, Transform);
     };
     (@ $kind:ty, $bit:ident, $field:ident, $table:ident) => {
         #[unsafe(no_mangle)]

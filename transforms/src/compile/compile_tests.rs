@@ -19,6 +19,7 @@ fn compile_when(spec: Json, modules: Modules) -> Result<ContentRoute, Vec<String
         topic_exchange: &topic_exchange,
         dollar_topics: &dollar_topics,
         modules,
+        plugins: &StepMakers::default(),
     };
     let route = HOST.compile(&spec, surroundings);
     route.map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect())
@@ -28,10 +29,9 @@ fn mistakes(spec: Json) -> Vec<String> {
     compile(spec).map(|route| route.name).unwrap_err()
 }
 
-const QUEUED: &str = "applies to routes with a wasm step, and this route has none: \
+const QUEUED: &str = "applies to routes with a wasm or plugin step, and this route has none: \
     it runs while its message is published";
-const ONCE: &str =
-    "has no effect without a wasm step: the route runs once, while its message is published";
+const ONCE: &str = "has no effect without a wasm or plugin step: the route runs once, while its message is published";
 
 /// A good route with some members replaced.
 fn with(members: Json) -> Json {
@@ -212,7 +212,7 @@ fn all_mistakes_are_reported_at_once() {
         "limits.deadline: must be from 1ms to 60s",
         "isolation: 'none' is none of shared, per-message",
         "steps[0].split: this built-in step does not exist yet; use a wasm module",
-        "steps[1].nonsense: unknown step; the steps are set, remove and wasm",
+        "steps[1].nonsense: unknown step; the steps are set, remove, wasm and plugin",
         "steps[2].set.a: line 1, column 4: unexpected the end, expected a value",
         "steps[2].set.b: must be an expression, a number or a boolean",
         "steps[2].set.user_id: cannot be set",
@@ -220,8 +220,8 @@ fn all_mistakes_are_reported_at_once() {
         "steps[4].with: must be a table",
         "steps[5].wasm: nowhere/missing.wasm: No such file or directory (os error 2)",
         "steps[6].wsam: unknown step; did you mean 'wasm'?",
-        "steps[7]: a step has exactly one of set, remove and wasm",
-        "steps[8].with: can only be set for a wasm step",
+        "steps[7]: a step has exactly one of set, remove, wasm and plugin",
+        "steps[8].with: can only be set for a wasm or plugin step",
         "steps[9]: expected a table, found a number",
         "to[0]: { without }",
         "to[1]: 'a/#' has a wildcard, and messages cannot be sent to a wildcard",

@@ -8,6 +8,7 @@ use crate::route::Route;
 use crate::spec::{LimitSpec, OnErrorSpec, RouteSpec, Section};
 use crate::wasm::Host;
 use crate::{units, written};
+use crossdock_core::step::StepMakers;
 use crossdock_core::transform::{AfterFailure, ContentRoute, Mode, OnError, Order, Topics, Watch};
 use crossdock_core::{Address, Key, Name};
 use serde_json::Value as Json;
@@ -40,7 +41,7 @@ pub enum Modules {
 }
 
 /// What a route is compiled for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
     /// The folder that relative paths of modules begin at.
     pub base_dir: &'a Path,
@@ -49,6 +50,8 @@ pub struct Surroundings<'a> {
     /// Filters of topics that begin with `$` and are ordinary topics nevertheless.
     pub dollar_topics: &'a [Key],
     pub modules: Modules,
+    /// Plugins that steps may name.
+    pub plugins: &'a StepMakers,
 }
 
 const NAME_MAX: usize = 64;
@@ -223,7 +226,7 @@ impl Compiler<'_> {
 
     /// How messages are run: what makes sense for some routes only.
     fn manner(&mut self, mode: Option<Mode>, route: &mut ContentRoute) {
-        const QUEUED: &str = "applies to routes with a wasm step, and this route has none: \
+        const QUEUED: &str = "applies to routes with a wasm or plugin step, and this route has none: \
              it runs while its message is published";
         let spec = self.spec;
         let priority = self.read("priority", &spec.priority, |value| {
@@ -240,7 +243,7 @@ impl Compiler<'_> {
             written::whole(value, 1..=CONCURRENCY_MAX)
         });
         for (key, value) in [("order", &spec.order), ("concurrency", &spec.concurrency)] {
-            if *value != Json::Null && !self.has_modules() {
+            if *value != Json::Null && !self.is_queued() {
                 self.mistake(key, QUEUED);
             }
         }
@@ -301,15 +304,15 @@ impl Compiler<'_> {
         let then =
             self.read("on_error.then", &spec.then, |value| written::word(value, &AFTER_FAILURE));
         for (key, value) in [("retry", &spec.retry), ("backoff", &spec.backoff)] {
-            if *value != Json::Null && !self.has_modules() {
-                let reason = "has no effect without a wasm step: the route runs once, \
+            if *value != Json::Null && !self.is_queued() {
+                let reason = "has no effect without a wasm or plugin step: the route runs once, \
                      while its message is published";
                 self.mistake(&format!("on_error.{key}"), reason);
             }
         }
-        if then == Some(AfterFailure::Reject) && self.has_modules() {
-            let reason =
-                "the publisher of a route with a wasm step is answered before the step runs";
+        if then == Some(AfterFailure::Reject) && self.is_queued() {
+            let reason = "the publisher of a route with a wasm or plugin step is answered before \
+                 the step runs";
             self.mistake("on_error.then", reason);
         }
         let rules = self.scope.rules.clone();

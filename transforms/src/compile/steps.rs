@@ -1,21 +1,25 @@
 //! The steps of a route.
 
 use super::{Compiler, Modules, Sandbox};
+use crate::decision::Places;
 use crate::destination;
 use crate::expression::Expression;
+use crate::native::Native;
 use crate::spec::module_file;
 use crate::step::{Memory, Setting, Step};
 use crate::wasm::{Grant, Grants, MemoryGrant, ModuleSpec, Slot};
 use crate::{units, written};
-use crossdock_core::Value;
 use crossdock_core::transform::Watch;
+use crossdock_core::{ErrorKind, Value};
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
 
 const STEPS_MAX: usize = 32;
-const STEPS: [&str; 3] = ["set", "remove", "wasm"];
+const STEPS: [&str; 4] = ["set", "remove", "wasm", "plugin"];
 /// Keys beside `wasm`.
 const OF_MODULES: [&str; 5] = ["with", "grants", "destinations", "shadow", "kv_max"];
+/// Those of them that a plugin has as well.
+const OF_PLUGINS: [&str; 2] = ["with", "destinations"];
 /// Bytes that a step may remember, as configured: built in, at least, at most.
 const KV_MAX: (u64, u64, u64) = (1 << 20, 1 << 10, 64 << 20);
 
@@ -45,19 +49,29 @@ const PLANNED: [&str; 18] = [
 fn unknown_key(kind: &str, key: &str) -> String {
     let known = match kind {
         "wasm" => OF_MODULES.as_slice(),
+        "plugin" => OF_PLUGINS.as_slice(),
         _ => return format!("unknown key; a step `{kind}` has no other keys"),
     };
     match written::nearest(key, known.iter().copied()) {
         Some(meant) => format!("unknown key; did you mean '{meant}'?"),
-        None => format!("unknown key; beside `wasm` there can be {}", known.join(", ")),
+        None => format!("unknown key; beside `{kind}` there can be {}", known.join(", ")),
     }
 }
 
 impl Compiler<'_> {
-    /// Whether there is a wasm step, good or bad: then the route has a queue of its own.
+    /// Whether there is a wasm step, good or bad.
     pub(super) fn has_modules(&self) -> bool {
+        self.has_step("wasm")
+    }
+
+    /// Whether there is a wasm or plugin step, good or bad: then the route has a queue of its own.
+    pub(super) fn is_queued(&self) -> bool {
+        self.has_step("wasm") || self.has_step("plugin")
+    }
+
+    fn has_step(&self, kind: &str) -> bool {
         let steps = self.spec.steps.as_array();
-        steps.is_some_and(|steps| steps.iter().any(|step| step.get("wasm").is_some()))
+        steps.is_some_and(|steps| steps.iter().any(|step| step.get(kind).is_some()))
     }
 
     pub(super) fn steps(&mut self, sandbox: Sandbox) -> Vec<Step> {
@@ -83,16 +97,21 @@ impl Compiler<'_> {
     fn step(&mut self, key: &str, step: &Map<String, Json>, sandbox: Sandbox) -> Option<Step> {
         let kind = self.kind(key, step)?;
         let value = step.get(kind)?;
-        for of_modules in step.keys().filter(|_| kind != "wasm") {
-            if OF_MODULES.contains(&of_modules.as_str()) {
-                self.mistake(&format!("{key}.{of_modules}"), "can only be set for a wasm step");
-            }
+        for beside in step.keys().filter(|name| OF_MODULES.contains(&name.as_str())) {
+            let of_both = OF_PLUGINS.contains(&beside.as_str());
+            let reason = match (kind, of_both) {
+                ("wasm", _) | ("plugin", true) => continue,
+                (_, true) => "can only be set for a wasm or plugin step",
+                (_, false) => "can only be set for a wasm step",
+            };
+            self.mistake(&format!("{key}.{beside}"), reason);
         }
         let key = format!("{key}.{kind}");
         match kind {
             "set" => self.set(&key, value),
             "remove" => self.remove(&key, value),
             "wasm" => self.wasm(&key, value, step, sandbox),
+            "plugin" => self.plugin(&key, value, step),
             planned if PLANNED.contains(&planned) => {
                 self.mistake(&key, "this built-in step does not exist yet; use a wasm module");
                 None
@@ -102,7 +121,9 @@ impl Compiler<'_> {
                     &key,
                     match written::nearest(unknown, STEPS.into_iter()) {
                         Some(meant) => format!("unknown step; did you mean '{meant}'?"),
-                        None => "unknown step; the steps are set, remove and wasm".to_owned(),
+                        None => {
+                            "unknown step; the steps are set, remove, wasm and plugin".to_owned()
+                        }
                     },
                 );
                 None
@@ -125,7 +146,7 @@ impl Compiler<'_> {
             }
             ([], &[unknown]) => Some(unknown),
             _ => {
-                self.mistake(key, "a step has exactly one of set, remove and wasm");
+                self.mistake(key, "a step has exactly one of set, remove, wasm and plugin");
                 None
             }
         }
@@ -193,14 +214,7 @@ impl Compiler<'_> {
         let mut grants = self.grants(key, step);
         grants.memory = self.memory(key, step, &grants);
         let memory = if grants.memory.is_some() { Memory::Kept } else { Memory::None };
-        let config = match step.get("with") {
-            None => "{}".to_string(),
-            Some(with @ Json::Object(_)) => with.to_string(),
-            Some(_) => {
-                self.mistake(&key.replace(".wasm", ".with"), "must be a table");
-                return None;
-            }
-        };
+        let config = self.with(&key.replace(".wasm", ".with"), step)?;
         let spec = ModuleSpec {
             route: self.spec.name().into(),
             name: name.as_str().into(),
@@ -248,6 +262,44 @@ impl Compiler<'_> {
         Some(MemoryGrant { step: self.remembering, bytes_max })
     }
 
+    /// The settings of a module or plugin, as JSON.
+    fn with(&mut self, key: &str, step: &Map<String, Json>) -> Option<String> {
+        match step.get("with") {
+            None => Some("{}".to_string()),
+            Some(with @ Json::Object(_)) => Some(with.to_string()),
+            Some(_) => {
+                self.mistake(key, "must be a table");
+                None
+            }
+        }
+    }
+
+    /// A step that a plugin does.
+    fn plugin(&mut self, key: &str, value: &Json, step: &Map<String, Json>) -> Option<Step> {
+        let of = |name: &str| key.replace(".plugin", &format!(".{name}"));
+        let places = self.places(&of("destinations"), step);
+        let with = self.with(&of("with"), step);
+        let name = match value {
+            Json::String(name) if !name.is_empty() => name,
+            _ => {
+                self.mistake(key, "must be the name of a plugin");
+                return None;
+            }
+        };
+        let maker = self.keep(key, self.surroundings.plugins.find(name).cloned())?;
+        match maker.make(&with?) {
+            Ok(step) => {
+                Some(Step::Native(Box::new(Native::new(step, self.scope.rules.clone(), places))))
+            }
+            Err(why) => {
+                let key =
+                    if why.kind() == ErrorKind::Invalid { of("with") } else { key.to_owned() };
+                self.mistake(&key, why.detail());
+                None
+            }
+        }
+    }
+
     /// The module that is rehearsed: as the step's, but for the file.
     fn shadow(&mut self, key: &str, shadow: &Json, spec: &ModuleSpec) -> Option<ModuleSpec> {
         let name = match shadow {
@@ -284,11 +336,8 @@ impl Compiler<'_> {
     /// What the step lets its module use.
     fn grants(&mut self, key: &str, step: &Map<String, Json>) -> Grants {
         let of = |name: &str| key.replace(".wasm", &format!(".{name}"));
-        let mut grants = Grants::default();
-        let topics = self.scope.rules.topic_exchange.clone();
-        // What is wrong with these, and what is computed, is said where they are read.
-        let own = self.spec.to().into_iter().filter(|(_, text)| !text.contains(['{', '}']));
-        grants.own = own.filter_map(|(_, text)| destination::address(text, &topics).ok()).collect();
+        let mut grants =
+            Grants { places: self.places(&of("destinations"), step), ..Grants::default() };
         let words = self.texts(&of("grants"), step.get("grants").unwrap_or(&Json::Null));
         for (at, word) in words.into_iter().flatten() {
             match Grant::ALL.into_iter().find(|grant| grant.as_str() == word) {
@@ -299,16 +348,24 @@ impl Compiler<'_> {
                 ),
             }
         }
-        let places = step.get("destinations").unwrap_or(&Json::Null);
-        for (at, place) in self.texts(&of("destinations"), places).into_iter().flatten() {
-            let granted = destination::watch(place, &topics);
-            let key = format!("{}[{at}]", of("destinations"));
-            let granted = self.keep(&key, granted);
+        grants
+    }
+
+    /// Where the step's outputs may be sent.
+    fn places(&mut self, key: &str, step: &Map<String, Json>) -> Places {
+        let topics = self.scope.rules.topic_exchange.clone();
+        // What is wrong with these, and what is computed, is said where they are read.
+        let own = self.spec.to().into_iter().filter(|(_, text)| !text.contains(['{', '}']));
+        let own = own.filter_map(|(_, text)| destination::address(text, &topics).ok());
+        let mut places = Places { own: own.collect(), granted: Vec::new() };
+        let written = step.get("destinations").unwrap_or(&Json::Null);
+        for (at, place) in self.texts(key, written).into_iter().flatten() {
+            let granted = self.keep(&format!("{key}[{at}]"), destination::watch(place, &topics));
             if let Some(Watch::Queue(name)) = &granted {
                 self.granted.push(name.clone());
             }
-            grants.destinations.extend(granted);
+            places.granted.extend(granted);
         }
-        grants
+        places
     }
 }

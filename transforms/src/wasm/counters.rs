@@ -9,7 +9,7 @@ pub(super) const BUCKETS: usize = 24;
 
 /// Counters of one module.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     calls: AtomicU64,
     instances: AtomicU64,
     faults: [AtomicU64; 4],
@@ -21,7 +21,7 @@ const KINDS: [FailureKind; 4] =
     [FailureKind::Trap, FailureKind::Timeout, FailureKind::Memory, FailureKind::Guest];
 
 impl Counters {
-    pub(super) fn call(&self, took: Duration) {
+    pub(crate) fn call(&self, took: Duration) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.micros.fetch_add(us, Ordering::Relaxed);
@@ -34,19 +34,19 @@ impl Counters {
         }
     }
 
-    pub(super) fn fault(&self, kind: FailureKind) {
+    pub(crate) fn fault(&self, kind: FailureKind) {
         let of_kind = KINDS.iter().zip(&self.faults).find(|(known, _)| **known == kind);
         if let Some((_, counter)) = of_kind {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn instance(&self) {
+    pub(crate) fn instance(&self) {
         self.instances.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What was counted, with what is known besides.
-    pub(super) fn look(&self, known: ModuleLook) -> ModuleLook {
+    pub(crate) fn look(&self, known: ModuleLook) -> ModuleLook {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let failed = KINDS.into_iter().zip(self.faults.iter().map(read));
         ModuleLook {

@@ -1,26 +1,18 @@
-//! The data that crosses the sandbox's border: messages as handles, values in both directions, decisions as drafts.
+//! The data that crosses the sandbox's border: messages as handles, values in both directions, decisions.
 
 use super::bindings::{
-    Decision, Host, HostMessage, Origin, Output, Patch, Value as GuestValue, kv, log, metrics,
+    Decision as GuestDecision, Host, HostMessage, Origin, Output as GuestOutput,
+    Patch as GuestPatch, Value as GuestValue, kv, log, metrics,
 };
-use super::grants::Grants;
 use super::instance::InstanceState;
-use crate::destination::{self, AddressRules};
 use crate::draft::Draft;
-use crate::step::Outcome;
 use bytes::Bytes;
 use crossdock_core::Value;
 use crossdock_core::message::carry;
+use crossdock_core::step::{Decision, Output, Patch};
 use std::time::Duration;
 use wasmtime::Result;
 use wasmtime::component::Resource;
-
-/// Largest number of bytes in the bodies that one call may return.
-pub(super) const OUTPUT_MAX: usize = 16 << 20;
-/// Largest number of outputs of one call.
-pub(super) const OUTPUTS_MAX: usize = 1_024;
-/// Longest reason that is kept, in bytes; a longer one is truncated.
-const REASON_MAX: usize = 1024;
 
 impl Host for InstanceState {}
 
@@ -62,11 +54,7 @@ impl kv::Host for InstanceState {
 
 impl HostMessage for InstanceState {
     fn address(&mut self, message: Resource<Draft>) -> Result<String> {
-        let address = self.table.get(&message)?.address();
-        Ok(match address.exchange == self.rules.topic_exchange && !address.is_queue() {
-            true => format!("topic:{}", address.key),
-            false => address.to_string(),
-        })
+        Ok(self.rules.shown(self.table.get(&message)?.address()))
     }
 
     fn origin(&mut self, message: Resource<Draft>) -> Result<Origin> {
@@ -146,90 +134,32 @@ fn from_guest(value: GuestValue) -> Value {
     }
 }
 
-/// Carries out a module's decision. An error is a fault of the module.
-pub(super) fn carry_out(
-    decision: Decision,
-    mut draft: Draft,
-    rules: &AddressRules,
-    grants: &Grants,
-) -> Result<Outcome, String> {
+/// A module's decision in the core's words. An error is a fault of the module.
+pub(super) fn decided(decision: GuestDecision) -> Result<Decision, String> {
     Ok(match decision {
-        Decision::Keep => Outcome::Pass(draft),
-        Decision::Drop(reason) => Outcome::Drop(bounded(&reason).into()),
-        Decision::Reject(reason) => Outcome::Reject(bounded(&reason).into()),
-        Decision::RetryAfterMs(ms) => Outcome::Retry(Duration::from_millis(ms)),
-        Decision::Replace(changes) => {
-            patch(&mut draft, changes)?;
-            Outcome::One(draft)
-        }
-        Decision::Emit(outputs) if outputs.len() > OUTPUTS_MAX => {
-            return Err(format!(
-                "the module returned {} outputs; at most {OUTPUTS_MAX} are allowed",
-                outputs.len()
-            ));
-        }
-        Decision::Emit(outputs) => {
-            let bytes: usize =
-                outputs.iter().filter_map(|o| o.patch.body.as_ref()).map(Vec::len).sum();
-            if bytes > OUTPUT_MAX {
-                return Err(format!(
-                    "the module returned {bytes} bytes; at most {OUTPUT_MAX} are allowed"
-                ));
-            }
-            let drafts = outputs.into_iter().map(|output| emitted(&draft, output, rules, grants));
-            Outcome::Many(drafts.collect::<Result<_, String>>()?)
+        GuestDecision::Keep => Decision::Keep,
+        GuestDecision::Drop(reason) => Decision::Drop(reason),
+        GuestDecision::Reject(reason) => Decision::Reject(reason),
+        GuestDecision::RetryAfterMs(ms) => Decision::RetryAfter(Duration::from_millis(ms)),
+        GuestDecision::Replace(changes) => Decision::Replace(patch(changes)),
+        GuestDecision::Emit(outputs) => {
+            Decision::Emit(outputs.into_iter().map(output).collect::<Result<_, String>>()?)
         }
     })
 }
 
-fn emitted(
-    source: &Draft,
-    output: Output,
-    rules: &AddressRules,
-    grants: &Grants,
-) -> Result<Draft, String> {
+fn output(output: GuestOutput) -> Result<Output, String> {
     if output.delay_ms.is_some_and(|ms| ms > 0) {
         return Err("delay-ms: outputs cannot be delayed by this broker".into());
     }
-    let mut draft = source.clone();
-    patch(&mut draft, output.patch)?;
-    if let Some(text) = output.address {
-        let address = destination::allowed(&text, rules)
-            .map_err(|reason| format!("address of an output: {reason}"))?;
-        if !grants.allow(&address) {
-            return Err(format!(
-                "address of an output: {text} is none of the route's own, nor one of the step's \
-                 `destinations`"
-            ));
-        }
-        draft.set_target(address);
-    }
-    Ok(draft)
+    Ok(Output { address: output.address, patch: patch(output.patch) })
 }
 
-fn patch(draft: &mut Draft, patch: Patch) -> Result<(), String> {
-    for name in &patch.remove {
-        draft.remove(name)?;
+fn patch(patch: GuestPatch) -> Patch {
+    Patch {
+        remove: patch.remove,
+        set: patch.set.into_iter().map(|(name, value)| (name, from_guest(value))).collect(),
+        content_type: patch.content_type,
+        body: patch.body.map(Bytes::from),
     }
-    for (name, value) in patch.set {
-        draft.set(&name, from_guest(value))?;
-    }
-    if let Some(content_type) = patch.content_type {
-        draft.set("content_type", Value::Text(content_type.into()))?;
-    }
-    match patch.body {
-        Some(body) if body.len() > OUTPUT_MAX => Err(format!(
-            "the module returned {} bytes; at most {OUTPUT_MAX} are allowed",
-            body.len()
-        )),
-        Some(body) => {
-            draft.set_body(body);
-            Ok(())
-        }
-        None => Ok(()),
-    }
-}
-
-fn bounded(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(REASON_MAX)).unwrap_or_default()
 }

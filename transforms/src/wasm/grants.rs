@@ -1,8 +1,6 @@
 //! What a step grants to its module, which without grants reads its message and answers.
 
-use crossdock_core::Address;
-use crossdock_core::exchange::filter;
-use crossdock_core::transform::Watch;
+use crate::decision::Places;
 
 /// An interface that a module may import if its step grants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +36,8 @@ impl Grant {
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
     pub interfaces: Vec<Grant>,
-    /// Addresses of outputs: the route's own that are not computed.
-    pub own: Vec<Address>,
-    /// ... and the step's `destinations`.
-    pub destinations: Vec<Watch>,
+    /// Addresses of outputs.
+    pub places: Places,
     /// What it may remember, if it may.
     pub memory: Option<MemoryGrant>,
 }
@@ -59,18 +55,5 @@ impl Grants {
     /// The first of these imports that is not granted.
     pub(super) fn missing(&self, needs: &[Grant]) -> Option<Grant> {
         needs.iter().copied().find(|need| !self.interfaces.contains(need))
-    }
-
-    /// Whether an output may be sent there.
-    pub(super) fn allow(&self, address: &Address) -> bool {
-        let is_granted = |granted: &Watch| match granted {
-            Watch::Queue(name) => address.is_queue() && *address == Address::queue(name),
-            Watch::Exchange(name, pattern) => {
-                !address.is_queue()
-                    && address.exchange == *name
-                    && filter::matches(pattern, &address.key)
-            }
-        };
-        self.own.contains(address) || self.destinations.iter().any(is_granted)
     }
 }

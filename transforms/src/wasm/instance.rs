@@ -2,7 +2,6 @@
 
 use super::bindings::{Decision, TransformWithAll};
 use super::engine::{Compiled, Runtime};
-use super::exchange::OUTPUT_MAX;
 use super::grants::Grants;
 use super::limiter::Limiter;
 use super::memory::CallMemory;
@@ -10,6 +9,7 @@ use super::numbers::Numbers;
 use super::output::Log;
 use super::ticker::TICK;
 use super::voice::Voice;
+use crate::decision::OUTPUT_MAX;
 use crate::destination::AddressRules;
 use crate::draft::Draft;
 use crate::step::within;

@@ -33,6 +33,7 @@ mod ticker;
 mod voice;
 mod waiting;
 
+pub(crate) use counters::Counters;
 pub(crate) use grants::{Grant, Grants, MemoryGrant};
 pub(crate) use host::ModuleSpec;
 pub use host::{Host, HostError};

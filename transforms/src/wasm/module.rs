@@ -2,9 +2,10 @@
 
 use super::breaker::{Breaker, Paused};
 use super::counters::Counters;
-use super::exchange::carry_out;
+use super::exchange::decided;
 use super::idle::Owner;
 use super::instance::{Blueprint, Failure, Instance};
+use crate::decision::carry_out;
 use crate::draft::Draft;
 use crate::step::{Outcome, Turn, bounded};
 use crossdock_core::state::{StateLayer, StateSize};
@@ -151,7 +152,8 @@ impl Module {
             self.give_back(instance);
         }
         let (draft, decision) = result?;
-        carry_out(decision, draft, &self.blueprint.rules, &self.blueprint.grants)
+        let decision = decided(decision).map_err(Failure::Guest)?;
+        carry_out(decision, draft, (&self.blueprint.rules, &self.blueprint.grants.places))
             .map_err(Failure::Guest)
     }
 

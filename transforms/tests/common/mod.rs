@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use bytes::Bytes;
+use crossdock_core::step::StepMakers;
 use crossdock_core::transform::{ContentRoute, FailureKind, StepFailure, Verdict};
 use crossdock_core::{Address, Fields, Formats, Key, Message, Meta, Origin, Timestamp, Value};
 use crossdock_transforms::{Host, Modules, RouteSpec, Surroundings};
@@ -44,6 +45,14 @@ pub fn compile_when(
     members: Json,
     modules: Modules,
 ) -> Result<ContentRoute, Vec<String>> {
+    compile_with(host, members, (modules, &StepMakers::default()))
+}
+
+pub fn compile_with(
+    host: &Host,
+    members: Json,
+    (modules, plugins): (Modules, &StepMakers),
+) -> Result<ContentRoute, Vec<String>> {
     let mut spec = json!({ "name": "r", "from": ["queue:in"], "to": ["queue:out"] });
     spec.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     let spec: RouteSpec = serde_json::from_value(spec).unwrap();
@@ -54,6 +63,7 @@ pub fn compile_when(
         topic_exchange: &topic_exchange,
         dollar_topics: &dollar_topics,
         modules,
+        plugins,
     };
     let route = host.compile(&spec, surroundings);
     route.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())

@@ -12,10 +12,10 @@ use crate::broker::turn::plan::Obstacle;
 use crate::broker::vhost::content_path::ContentPath;
 use crate::broker::vhost::route_counters::{LastFailure, RouteEvent};
 use crate::error::Error;
-use crate::message::{Message, Value};
+use crate::message::{Formats, Message, Value};
 use crate::state::{State, StateChange, StateLayer};
 use crate::subscription::{ConsumerId, Credit};
-use crate::transform::{FailureKind, Order, Readiness, Results, StepFailure, Verdict};
+use crate::transform::{FailureKind, Order, Readiness, Results, StepFailure, Transform, Verdict};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -174,44 +174,28 @@ impl Worker {
                 || input.message.meta().hops >= HOPS_MAX
                 || path.clears(&input.message, &topics)
         };
-        let calls: Vec<Option<(Message, u32)>> = inputs
-            .iter()
-            .map(|input| {
-                (!is_decided(input)).then(|| (input.message.clone(), input.attempt + input.asked))
-            })
-            .collect();
-        if calls.iter().all(Option::is_none) {
+        let asked: Vec<bool> = inputs.iter().map(|input| !is_decided(input)).collect();
+        let calls = inputs.iter().zip(&asked).filter(|(_, is_asked)| **is_asked);
+        let calls: Vec<(Message, u32)> =
+            calls.map(|(it, _)| (it.message.clone(), it.attempt + it.asked)).collect();
+        if calls.is_empty() {
             return inputs.into_iter().map(|input| (input, None)).collect();
         }
-        let count = calls.len();
         let path = path.clone();
         let run = tokio::task::spawn_blocking(move || {
-            let call = |call: Option<(Message, u32)>| {
-                let (message, attempt) = call?;
-                let (transform, mut out) = (&path.route.transform, Results::default());
-                let verdict = match &state {
-                    None => transform.apply(&message, attempt, &formats, &mut out.messages),
-                    Some(state) => {
-                        let below: Arc<dyn State> = state.clone();
-                        let call = (&message, attempt);
-                        let verdict = transform.apply_with_state(call, &formats, &below, &mut out);
-                        if matches!(&verdict, Ok(Verdict::Pass | Verdict::Emit | Verdict::Drop(_)))
-                        {
-                            state.take_over(out.changes.clone());
-                        } else {
-                            out.changes.clear();
-                        }
-                        verdict
-                    }
-                };
-                Some(verdict.map(|verdict| (verdict, out)))
-            };
-            calls.into_iter().map(call).collect::<Vec<_>>()
+            let transform = &*path.route.transform;
+            match state {
+                None => all_at_once(transform, &calls, &formats),
+                Some(state) => with_state(transform, &calls, (&formats, &state)),
+            }
         });
+        let mut outcomes = run.await.unwrap_or_default().into_iter();
         // A transform that panics has failed on all of them; the flow goes on.
         let trap = || failures::failure(&self.path, FailureKind::Trap, "the transform panicked");
-        let applied = run.await.unwrap_or_else(|_| (0..count).map(|_| Some(Err(trap()))).collect());
-        inputs.into_iter().zip(applied).collect()
+        let answers = asked
+            .into_iter()
+            .map(|is_asked| is_asked.then(|| outcomes.next().unwrap_or_else(|| Err(trap()))));
+        inputs.into_iter().zip(answers.collect::<Vec<_>>()).collect()
     }
 
     /// True when the message has left the queue, with all that its steps changed.
@@ -350,7 +334,12 @@ impl Worker {
     }
 
     fn may_retry(&self, input: &Input, fault: &StepFailure) -> bool {
-        fault.kind.may_pass() && input.attempt < u32::from(self.path.route.on_error.retry)
+        // A step that its failure has put out of use makes no other attempt: the message would wait, and do the same
+        // to the step of the next start.
+        let is_down = || matches!(self.path.route.transform.readiness(), Readiness::Down(_));
+        fault.kind.may_pass()
+            && input.attempt < u32::from(self.path.route.on_error.retry)
+            && !is_down()
     }
 
     fn retry(&mut self, mut input: Input, fault: &StepFailure) {
@@ -396,10 +385,41 @@ impl Worker {
         if !self.path.said_down.swap(true, Ordering::AcqRel) {
             tracing::warn!(
                 route = %self.path.route.name, %why,
-                    "a content route is down: messages wait in its queue until it has a module that works"
+                    "a content route is down: messages wait in its queue until what its step runs works"
             );
         }
     }
+}
+
+/// Messages on their way through steps that remember nothing.
+fn all_at_once(
+    transform: &dyn Transform,
+    calls: &[(Message, u32)],
+    formats: &Formats,
+) -> Vec<Outcome> {
+    let results = |messages| Results { messages, ..Results::default() };
+    let applied = transform.apply_all(calls, formats).into_iter();
+    applied.map(|it| it.map(|(verdict, messages)| (verdict, results(messages)))).collect()
+}
+
+/// One message after the other: each sees what those before it have changed.
+fn with_state(
+    transform: &dyn Transform,
+    calls: &[(Message, u32)],
+    (formats, state): (&Formats, &Arc<StateLayer>),
+) -> Vec<Outcome> {
+    let below: Arc<dyn State> = state.clone();
+    let one = |(message, attempt): &(Message, u32)| {
+        let mut out = Results::default();
+        let verdict = transform.apply_with_state((message, *attempt), formats, &below, &mut out);
+        if matches!(&verdict, Ok(Verdict::Pass | Verdict::Emit | Verdict::Drop(_))) {
+            state.take_over(out.changes.clone());
+        } else {
+            out.changes.clear();
+        }
+        verdict.map(|verdict| (verdict, out))
+    };
+    calls.iter().map(one).collect()
 }
 
 /// The header that tells of a result how many attempts its message took.

@@ -57,10 +57,25 @@ int main(void) {
     SIZE(Answers);
     SIZE(Authenticator);
     FIELD(Authenticator, login);
+    SIZE(Messages);
+    FIELD(Messages, header);
+    FIELD(Messages, origin);
+    SIZE(Batch);
+    FIELD(Batch, count);
+    SIZE(Output);
+    FIELD(Output, address);
+    FIELD(Output, set);
+    SIZE(Decision);
+    FIELD(Decision, after_ms);
+    FIELD(Decision, outputs_count);
+    SIZE(Decisions);
+    SIZE(Transform);
+    FIELD(Transform, handle);
     SIZE(Plugin);
     FIELD(Plugin, start);
     FIELD(Plugin, exchange_kind);
     FIELD(Plugin, protocol);
     FIELD(Plugin, authenticator);
+    FIELD(Plugin, transform);
     return 0;
 }

@@ -1,8 +1,9 @@
 //! Libraries that tests load, built from their sources as anybody builds one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 pub fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -43,23 +44,34 @@ pub fn in_c(name: &str, definitions: &[&str]) -> PathBuf {
     compiled("plugin.c", name, definitions)
 }
 
-/// The library of a source in tests/c, with those definitions.
+/// The library of a source in C of tests/c, with those definitions.
 pub fn compiled(source: &str, name: &str, definitions: &[&str]) -> PathBuf {
+    compiled_with(&["cc", "-std=c99", "-O3"], source, name, definitions)
+}
+
+/// A library in C++, with those definitions.
+pub fn in_cpp(name: &str, definitions: &[&str]) -> PathBuf {
+    let flags = ["c++", "-std=c++17", "-O1", "-fvisibility=hidden"];
+    compiled_with(&flags, "transform.cpp", name, definitions)
+}
+
+/// The library of a source in tests/c; first of the flags is the compiler.
+pub fn compiled_with(flags: &[&str], source: &str, name: &str, definitions: &[&str]) -> PathBuf {
     let path = room().join(format!("{name}.so"));
-    let mut cc = Command::new("cc");
-    cc.args([
-        "-std=c99",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-Wno-unused",
-        "-shared",
-        "-fPIC",
-        "-O3",
-        "-I",
-    ]);
-    cc.arg(here().join("../sdk/include")).args(definitions.iter().map(|it| format!("-D{it}")));
-    cc.arg("-o").arg(&path).arg(here().join("tests/c").join(source));
-    run(&mut cc);
+    // Tests of one process build the same at the same time, and load it while another builds.
+    static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut built = BUILT.lock().expect("no build has failed");
+    if !built.insert(path.clone()) {
+        return path;
+    }
+    let (compiler, flags) = flags.split_first().expect("a compiler");
+    let mut command = Command::new(compiler);
+    let strict = ["-Wall", "-Wextra", "-Werror", "-Wno-unused", "-shared", "-fPIC"];
+    command.args(flags).args(strict).arg("-I").arg(here().join("../sdk/include"));
+    command.args(definitions.iter().map(|it| format!("-D{it}")));
+    // Whoever has loaded the one that was there keeps it.
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    run(command.arg("-o").arg(&new).arg(here().join("tests/c").join(source)));
+    std::fs::rename(&new, &path).expect("renamed");
     path
 }

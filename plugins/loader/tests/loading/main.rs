@@ -6,9 +6,10 @@ mod good;
 mod hostile;
 mod judging;
 mod layout;
+mod shaping;
 mod speaking;
 
-use built::{compiled, here, in_c, room, run, sample};
+use built::{compiled, here, in_c, in_cpp, room, run, sample};
 use crossdock_core::exchange::{Binding, Hit, Matcher, Target};
 use crossdock_core::{Error, ExchangeSpec, Fields, Kind, LogId, Value};
 use crossdock_loader::Spec;
