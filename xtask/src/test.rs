@@ -47,6 +47,10 @@ fn unit_tests(report: &mut Report, full: bool) {
     samples.arg("--target-dir").arg(target().join("plugins"));
     report.step("tests of the sample plugins", &mut samples);
     if full {
+        let built = ["test", "--package", "crossdock-loader", "--test", "loading", "--"];
+        let mut built = cargo(&built);
+        built.args(["--ignored", "--nocapture", "toolchains::"]);
+        report.step("plugins that other toolchains and flags have built", &mut built);
         let stories =
             ["test", "--release", "--package", "crossdock-store-file", "--lib", "sim_tests"];
         let mut stories = cargo(&stories);

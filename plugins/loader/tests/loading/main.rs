@@ -8,6 +8,7 @@ mod judging;
 mod layout;
 mod shaping;
 mod speaking;
+mod toolchains;
 
 use built::{compiled, here, in_c, in_cpp, room, run, sample};
 use crossdock_core::exchange::{Binding, Hit, Matcher, Target};
