@@ -195,8 +195,8 @@ fn a_start_that_finds_another_queue_in_the_store_declares_nothing() {
     let folder = Folder::new();
     once_ready(&folder, "[[queue]]\nname = \"old\"\narguments = { x-max-length = 5 }\n");
     let said = refused(&folder, NEW_AND_OLD, &[]);
-    let reason = "hub.toml:7:1 queue[1]: already exists with other settings: x-max-length there is \
-         the value '5' of type 'long', and here the value '6' of type 'long'";
+    let reason = "hub.toml:7:1 queue[1]: already exists with other settings: x-max-length: \
+         received '6' but current is '5'";
     assert!(said.contains(reason), "{said}");
     let there = stored_queues(&folder);
     assert!(there.ends_with("there are: old"), "{there}");

@@ -73,7 +73,7 @@ fn one_mistake_anywhere_and_nothing_of_the_file_counts() {
     let cases = [
         (
             other,
-            "queue[1]: already exists with other settings: x-max-length there is the value '7'",
+            "queue[1]: already exists with other settings: x-max-length: received '8' but current is '7'",
         ),
         (TOPOLOGY.replace("\"topic\"", "\"fanout\""), "exchange[0]: already exists with other"),
         ([TOPOLOGY, &route("FOLDER/broken.wasm")].concat(), "route[0].steps[0].wasm: "),

@@ -49,6 +49,7 @@ pub const CASES: &[Case] = &[
     script(("o3.5", A, M5), "a consumer of a queue is lost", |s| returned(s, "lost"), FAILED),
     script(("o3d.s", A, S), "NACK requeue:true", |s| returned(s, "nack requeue:true"), FAILED),
     script(("o3d.s", A, S), "NACK requeue:true, where no limit was asked for", |s| given_back(s, "nack requeue:true"), LEFT),
+    script(("o3e.s", A, S), "DISCONNECT", |s| returned(s, "closed"), LEFT),
     script(("o3.s", A, S), "the connection is lost", |s| returned(s, "lost"), FAILED),
     script(("o3d.s", A, S), "more often than x-delivery-limit", |s| died(s, "nack requeue:true", 3), &[("dead", "delivery_limit")]),
     script(("o3b", A, A), "a message that failed comes later", backoff, &[("body", "2")])
@@ -120,6 +121,7 @@ fn answer(reader: &mut Peer, message: &Said, how: &str) -> Result<bool, String> 
     match (how, reader) {
         ("lost", _) => return Ok(false),
         ("closed", Peer::Amqp(amqp)) => amqp.close_channel()?,
+        ("closed", Peer::Stomp(stomp)) => stomp.settle(message, "disconnect"),
         (how, reader) => {
             reader.settle(message, how);
             return Ok(true);
