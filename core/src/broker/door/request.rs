@@ -4,7 +4,7 @@ use crate::auth::Identity;
 use crate::exchange::BindingTag;
 use crate::log::QueueSpec;
 use crate::message::cost::Cost;
-use crate::message::{Key, Message, Name, Origin, Timestamp, Value};
+use crate::message::{Address, Key, Message, Name, Origin, Timestamp, Value};
 use crate::subscription::Credit;
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -33,12 +33,14 @@ pub struct Publish {
     /// The confirm can say no. Otherwise, and without one, a message that is refused goes to a dead-letter address if
     /// there is one.
     pub can_refuse: bool,
+    /// Further addresses that it goes to as it is. Whoever is reached by several of them gets it once.
+    pub copies: Option<Box<[Address]>>,
 }
 
 impl Publish {
     /// A publish whose confirm, if one is wanted, can say no.
     pub fn new(message: Message, confirm: bool) -> Self {
-        Self { message, confirm, mandatory: false, can_refuse: true }
+        Self { message, confirm, mandatory: false, can_refuse: true, copies: None }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
 use crate::broker::vhost::route_cache::Resolved;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Account, Message};
+use crate::message::{Account, Address, Message};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -423,7 +423,7 @@ impl Session {
         publish: Publish,
         waiting: &mut Waiting,
     ) -> Option<usize> {
-        let Publish { message, confirm, mandatory, can_refuse } = publish;
+        let Publish { message, confirm, mandatory, can_refuse, copies } = publish;
         waiting.bytes += message.size();
         waiting.messages += 1;
         let terms = match self.turn.all_or_nothing || confirm && can_refuse {
@@ -431,7 +431,8 @@ impl Session {
             false => Terms::Untold,
         };
         let (taken, index, confirmed) =
-            match self.route(context, &message, confirm || terms == Terms::Refusable) {
+            match self.routes_of(context, (&message, copies), confirm || terms == Terms::Refusable)
+            {
                 Ok(resolved) => {
                     let taken = self.turn.publish(context, &message, &resolved.route, terms);
                     waiting.note_lane(taken.index, lane);
@@ -524,6 +525,44 @@ impl Session {
             self.inbox.wake();
         }
         self.finish(context, None);
+    }
+
+    /// The route of a message, and of its copies.
+    #[inline]
+    fn routes_of(
+        &mut self,
+        context: Context<'_>,
+        (message, copies): (&Message, Option<Box<[Address]>>),
+        is_answered: bool,
+    ) -> Result<Arc<Resolved>, Error> {
+        let first = self.route(context, message, is_answered)?;
+        match copies {
+            None => Ok(first),
+            Some(copies) => self.join_copies(context, (message, &copies), &first, is_answered),
+        }
+    }
+
+    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself.
+    #[cold]
+    fn join_copies(
+        &mut self,
+        context: Context<'_>,
+        (message, copies): (&Message, &[Address]),
+        first: &Resolved,
+        is_answered: bool,
+    ) -> Result<Arc<Resolved>, Error> {
+        let mut route = first.route.clone();
+        for address in copies {
+            let copy = message.with(address.clone(), message.meta().clone());
+            let other = self.route(context, &copy, is_answered)?;
+            if other.route.is_watched() && address != message.address() {
+                let detail =
+                    format!("a content route watches {address}: no copy of a message goes there");
+                return Err(Error::new(ErrorKind::Invalid, detail));
+            }
+            route.join(&other.route);
+        }
+        Ok(Arc::new(Resolved { address: first.address.clone(), stamp: first.stamp, route }))
     }
 
     /// The route of an address, remembered as long as nothing that concerns it changes.

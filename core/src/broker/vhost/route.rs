@@ -55,6 +55,31 @@ impl Route {
     }
 }
 
+impl Route {
+    /// What another route leads to is reached as well, each once.
+    pub fn join(&mut self, other: &Route) {
+        for queue in &other.queues {
+            if !self.queues.iter().any(|known| known.id == queue.id) {
+                self.queues.push(queue.clone());
+            }
+        }
+        for hit in &other.sessions {
+            if !self.sessions.iter().any(|known| Arc::ptr_eq(&known.session, &hit.session)) {
+                self.sessions.push(hit.clone());
+            }
+        }
+        for hit in &other.content {
+            let is_same = |known: &ContentHit| {
+                Arc::ptr_eq(&known.path, &hit.path) && known.queue == hit.queue
+            };
+            if !self.content.iter().any(is_same) {
+                self.content.push(hit.clone());
+            }
+        }
+        self.steps += other.steps;
+    }
+}
+
 impl SessionHit {
     /// The tags of what reaches the session; none: it was published there, and nothing comes back.
     pub fn tags_of(&self, message: &Message, inbox: Option<&Arc<Inbox>>) -> Option<&Tags> {

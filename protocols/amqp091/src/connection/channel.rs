@@ -40,6 +40,8 @@ pub enum Content {
 pub struct Incoming {
     pub address: Address,
     pub mandatory: bool,
+    /// Where else it goes.
+    pub copies: Option<Box<[Address]>>,
     pub meta: Meta,
     pub properties: Bytes,
     /// Octets that the header promised.

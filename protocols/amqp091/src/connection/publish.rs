@@ -5,9 +5,10 @@ use super::Connection;
 use super::channel::{Channel, Content, Incoming, Mode};
 use super::receive::opened;
 use crate::codec::{ContentHeader, Refusal, ReplyCode, method};
-use crate::mapping::{FORMAT, errors, inbound};
+use crate::mapping::inbound::Copied;
+use crate::mapping::{FORMAT, address, errors, inbound};
 use bytes::{Bytes, BytesMut};
-use crossdock_core::{Message, Native, Publish, Session};
+use crossdock_core::{Message, Name, Native, Publish, Session};
 
 impl Connection {
     /// The method: the address is found here; the message is published when its content is complete.
@@ -76,9 +77,19 @@ impl Connection {
         if let Err(why) = session.check_headers(header.properties.len(), count) {
             return Err(Refusal::new(ReplyCode::PreconditionFailed, why.detail()));
         }
-        let meta = inbound::meta(&header.properties, session.origin(), *now)?;
-        let (properties, body) = (header.properties, BytesMut::new());
-        let incoming = Incoming { address, mandatory, meta, properties, body_size, body };
+        let (meta, copied) = inbound::meta(&header.properties, session.origin(), *now)?;
+        let mut incoming = Incoming {
+            address,
+            mandatory,
+            copies: None,
+            meta,
+            properties: header.properties,
+            body_size,
+            body: BytesMut::new(),
+        };
+        if let Some(copied) = copied {
+            incoming.copy_to(&copied, &session.broker().settings().topic_exchange);
+        }
         match body_size {
             0 => complete(session, state, incoming, Bytes::new()),
             _ => state.content = Content::Body(incoming),
@@ -123,13 +134,26 @@ impl Connection {
     }
 }
 
+impl Incoming {
+    /// RabbitMQ "Sender-selected Distribution": the keys of CC and BCC, in the same exchange. Readers do not see BCC.
+    #[cold]
+    fn copy_to(&mut self, copied: &Copied, topic_exchange: &Name) {
+        let exchange = &self.address.exchange;
+        let published = |key: &Bytes| address::published(exchange.clone(), key, topic_exchange);
+        self.copies = Some(copied.keys.iter().map(published).collect());
+        if copied.has_hidden {
+            self.properties = inbound::without_hidden(&self.properties);
+        }
+    }
+}
+
 /// The content is all there.
 fn complete(session: &mut Session, state: &mut Channel, incoming: Incoming, body: Bytes) {
-    let Incoming { address, mandatory, meta, properties, .. } = incoming;
+    let Incoming { address, mandatory, copies, meta, properties, .. } = incoming;
     let native = Native { format: FORMAT, bytes: properties };
     let message = Message::new(address, meta, native, body);
     let confirm = state.mode == Mode::Confirm;
-    let publish = Publish { mandatory, ..Publish::new(message, confirm) };
+    let publish = Publish { mandatory, copies, ..Publish::new(message, confirm) };
     let number = session.publish(state.lane, publish);
     if confirm {
         state.confirms.published = number;

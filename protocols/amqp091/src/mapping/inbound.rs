@@ -1,8 +1,10 @@
 //! What the broker acts on, out of the properties of a publish. The rest stays encoded.
 
 use super::names;
-use crate::codec::table::RawEntry;
+use crate::codec::properties::edited;
+use crate::codec::table::{Pairs, RawEntry};
 use crate::codec::{Properties, Refusal, ReplyCode};
+use bytes::Bytes;
 use crossdock_core::{Meta, Origin, Timestamp, Value};
 use std::sync::Arc;
 
@@ -13,8 +15,21 @@ const TRANSIENT: u8 = 1;
 /// The longest expiration, in milliseconds, as with RabbitMQ.
 const EXPIRATION_MAX: u64 = u32::MAX as u64;
 
-/// Reads and checks the properties of one publish.
-pub fn meta(encoded: &[u8], origin: &Arc<Origin>, now: Timestamp) -> Result<Meta, Refusal> {
+/// Routing keys that a publish goes to beside its own.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    pub keys: Vec<Bytes>,
+    /// There are some that no reader may see.
+    pub has_hidden: bool,
+}
+
+/// Reads and checks the properties of one publish; with them where else it goes.
+pub fn meta(
+    encoded: &[u8],
+    origin: &Arc<Origin>,
+    now: Timestamp,
+) -> Result<(Meta, Option<Box<Copied>>), Refusal> {
+    let mut copied: Option<Box<Copied>> = None;
     let properties = Properties::decode(encoded)?;
     let mut meta = Meta::new(origin.clone(), now);
     meta.durable = match properties.delivery_mode {
@@ -48,10 +63,20 @@ pub fn meta(encoded: &[u8], origin: &Arc<Origin>, now: Timestamp) -> Result<Meta
         } else if entry.name == names::RETAIN.as_bytes() {
             meta.retain = entry.decode()? == Value::Bool(true);
         } else if [names::CC, names::BCC].iter().any(|name| entry.name == name.as_bytes()) {
-            check_copies(&entry)?;
+            let copied = copied.get_or_insert_default();
+            copied.has_hidden |= entry.name == names::BCC.as_bytes();
+            add_keys(&entry, &mut copied.keys)?;
         }
     }
-    Ok(meta)
+    Ok((meta, copied))
+}
+
+/// The same properties without the keys that no reader may see.
+pub fn without_hidden(encoded: &Bytes) -> Bytes {
+    let Ok(properties) = Properties::decode(encoded) else { return encoded.clone() };
+    let is_hidden = |name: &[u8]| name == names::BCC.as_bytes();
+    let headers = edited(properties.headers.unwrap_or_default(), is_hidden, &Pairs::new());
+    Properties { headers: Some(&headers), ..properties }.encode()
 }
 
 /// How many headers there are, those inside of tables and lists included.
@@ -68,10 +93,17 @@ pub fn count_headers(encoded: &[u8]) -> usize {
     values.map(|value| 1 + inside(&value)).sum()
 }
 
-/// The routing keys of copies are an array.
-fn check_copies(entry: &RawEntry<'_>) -> Result<(), Refusal> {
+/// The routing keys of copies are an array. What is no text in it says nothing, as with RabbitMQ.
+fn add_keys(entry: &RawEntry<'_>, keys: &mut Vec<Bytes>) -> Result<(), Refusal> {
     match entry.decode()? {
-        Value::List(_) => Ok(()),
+        Value::List(values) => {
+            keys.extend(values.iter().filter_map(|value| match value {
+                Value::Text(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
+                Value::Bytes(bytes) => Some(bytes.clone()),
+                _ => None,
+            }));
+            Ok(())
+        }
         other => {
             let (name, kind) = (String::from_utf8_lossy(entry.name), other.type_name());
             let text = format!("invalid message: header {name} is of type {kind}, not an array");
