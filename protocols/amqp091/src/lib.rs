@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Not served, and refused with 540: classes access, file, stream; `immediate`; a prefetch size; recover without
-//! requeue; queues of type stream. The headers `CC` and `BCC`, `x-delay` and direct reply-to have no effect.
+//! requeue; queues of type stream. The header `x-delay` has no effect, and there is no direct reply-to.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -14,7 +14,7 @@ use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
 use crate::broker::vhost::route_cache::Resolved;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Account, Address, Message};
+use crate::message::{Account, Message};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -527,46 +527,8 @@ impl Session {
         self.finish(context, None);
     }
 
-    /// The route of a message, and of its copies.
-    #[inline]
-    fn routes_of(
-        &mut self,
-        context: Context<'_>,
-        (message, copies): (&Message, Option<Box<[Address]>>),
-        is_answered: bool,
-    ) -> Result<Arc<Resolved>, Error> {
-        let first = self.route(context, message, is_answered)?;
-        match copies {
-            None => Ok(first),
-            Some(copies) => self.join_copies(context, (message, &copies), &first, is_answered),
-        }
-    }
-
-    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself.
-    #[cold]
-    fn join_copies(
-        &mut self,
-        context: Context<'_>,
-        (message, copies): (&Message, &[Address]),
-        first: &Resolved,
-        is_answered: bool,
-    ) -> Result<Arc<Resolved>, Error> {
-        let mut route = first.route.clone();
-        for address in copies {
-            let copy = message.with(address.clone(), message.meta().clone());
-            let other = self.route(context, &copy, is_answered)?;
-            if other.route.is_watched() && address != message.address() {
-                let detail =
-                    format!("a content route watches {address}: no copy of a message goes there");
-                return Err(Error::new(ErrorKind::Invalid, detail));
-            }
-            route.join(&other.route);
-        }
-        Ok(Arc::new(Resolved { address: first.address.clone(), stamp: first.stamp, route }))
-    }
-
     /// The route of an address, remembered as long as nothing that concerns it changes.
-    fn route(
+    pub(super) fn route(
         &mut self,
         context: Context<'_>,
         message: &Message,

@@ -6,6 +6,7 @@
 //! | `opening` `leaving` | a session begins, resumes, is taken over, ends; how long it outlives its connection |
 //! | `ending` | a named session is ended by an operator |
 //! | `publish` `batch` `flush` | what was published goes through the broker in one turn, or is held back |
+//! | `copies` | what goes to several addresses at once |
 //! | `lane` | lanes and their transactions |
 //! | `consume` `credit` `settle` | consumers and single gets; their credit; outcomes |
 //! | `consumers` | by what consumers are found |
@@ -23,6 +24,7 @@ pub mod bind;
 pub mod consume;
 pub mod consumers;
 pub mod content;
+pub mod copies;
 pub mod credit;
 pub mod declare;
 pub mod ending;

@@ -1,0 +1,48 @@
+//! A publish that goes to several addresses at once: whoever is reached by more than one of them gets it once.
+
+use super::state::Session;
+use crate::broker::turn::context::Context;
+use crate::broker::vhost::route_cache::Resolved;
+use crate::error::{Error, ErrorKind};
+use crate::message::{Address, Message};
+use std::sync::Arc;
+
+impl Session {
+    /// The route of a message, and of its copies.
+    #[inline]
+    pub(super) fn routes_of(
+        &mut self,
+        context: Context<'_>,
+        (message, copies): (&Message, Option<Box<[Address]>>),
+        is_answered: bool,
+    ) -> Result<Arc<Resolved>, Error> {
+        let first = self.route(context, message, is_answered)?;
+        match copies {
+            None => Ok(first),
+            Some(copies) => self.join_copies(context, (message, &copies), &first, is_answered),
+        }
+    }
+
+    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself.
+    #[cold]
+    fn join_copies(
+        &mut self,
+        context: Context<'_>,
+        (message, copies): (&Message, &[Address]),
+        first: &Resolved,
+        is_answered: bool,
+    ) -> Result<Arc<Resolved>, Error> {
+        let mut route = first.route.clone();
+        for address in copies {
+            let copy = message.with(address.clone(), message.meta().clone());
+            let other = self.route(context, &copy, is_answered)?;
+            if other.route.is_watched() && address != message.address() {
+                let detail =
+                    format!("a content route watches {address}: no copy of a message goes there");
+                return Err(Error::new(ErrorKind::Invalid, detail));
+            }
+            route.join(&other.route);
+        }
+        Ok(Arc::new(Resolved { address: first.address.clone(), stamp: first.stamp, route }))
+    }
+}
