@@ -89,7 +89,7 @@ fn receive(bencher: Bencher, bytes: usize) {
     let (origin, address) = (origin(), address());
     reading(bencher, &publish(&body(bytes)), |input| {
         read(input, |_, header, body| {
-            let meta = meta(&header.properties, &origin, NOW).expect("what a client may send");
+            let (meta, _) = meta(&header.properties, &origin, NOW).expect("what a client may send");
             let native = Native { format: FORMAT, bytes: header.properties };
             // A publish like the one before takes the address that was made for that one.
             black_box(Message::new(address.clone(), meta, native, body));
@@ -100,7 +100,7 @@ fn receive(bencher: Bencher, bytes: usize) {
 #[divan::bench(args = BODIES)]
 fn deliver(bencher: Bencher, bytes: usize) {
     let encoded = encoded_properties();
-    let meta = meta(&encoded, &origin(), NOW).expect("what a client may send");
+    let (meta, _) = meta(&encoded, &origin(), NOW).expect("what a client may send");
     let native = Native { format: FORMAT, bytes: encoded };
     let message = Message::new(address(), meta, native, body(bytes).into());
     let formats = Formats::new(Amqp091::default().formats());
