@@ -49,7 +49,7 @@ fn every_mistake_is_named_with_its_place() {
         ),
         (
             "[[queue]]\nname = \"q\"\narguments = { x-max-length = \"many\" }\n",
-            "FILE:5:15 queue[0].arguments.x-max-length: not a whole number",
+            "FILE:5:15 queue[0].arguments.x-max-length: expected integer, got longstr",
         ),
         ("[[exchange]]\nname = \"e\"\ntype = \"x\"\n", "FILE:5:1 exchange[0].type: 'x' is none of"),
         (

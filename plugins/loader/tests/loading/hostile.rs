@@ -75,7 +75,7 @@ fn a_library_that_hangs_when_it_is_opened_does_not_keep_the_broker_waiting() {
 fn misbehaving(
     argument: &[(&str, &str)],
 ) -> (crossdock_loader::Loaded, Box<dyn Matcher>, ExchangeSpec) {
-    let loaded = load(&spec(sample("misbehave"))).expect("loads");
+    let loaded = load(&hasty(sample("misbehave"))).expect("loads");
     let good = exchange("x-misbehave", &[]);
     let mut matcher = exchange("x-misbehave", argument).matcher(false);
     matcher.bind(Arc::new(binding("k", 1)));
@@ -162,7 +162,7 @@ fn a_plugin_that_breaks_at_its_start_is_refused() {
         ("refuse", "does not start: refused in start", "with"),
     ] {
         let with = format!("{{\"start\":\"{how}\"}}");
-        let error = load(&Spec { with, ..spec(sample("misbehave")) }).map(|_| ()).expect_err(how);
+        let error = load(&Spec { with, ..hasty(sample("misbehave")) }).map(|_| ()).expect_err(how);
         assert!(error.reason.contains(why) && error.key == key, "{how}: {error}");
         assert!(error.reason.contains("libmisbehave.so"), "{how}: {error}");
     }

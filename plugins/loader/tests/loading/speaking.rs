@@ -7,7 +7,7 @@ use crossdock_loader::load;
 use std::sync::Arc;
 
 fn speaker(name: &str) -> (crossdock_loader::Loaded, Arc<dyn Speaker>) {
-    let loaded = load(&spec(sample(name))).expect("loads");
+    let loaded = load(&hasty(sample(name))).expect("loads");
     let speaker = loaded.speaker().expect("it speaks").clone();
     (loaded, speaker)
 }

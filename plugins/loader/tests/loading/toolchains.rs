@@ -35,11 +35,6 @@ fn has_looked(test: &str) -> bool {
     true
 }
 
-/// Builds beside it leave little time to a call.
-fn patient(path: PathBuf) -> Spec {
-    Spec { call_time: Duration::from_secs(20), ..spec(path) }
-}
-
 struct Sent(bytes::Bytes);
 
 impl StepMessage for Sent {
@@ -71,7 +66,7 @@ impl StepMessage for Sent {
 
 /// The body that a transform makes of one.
 fn transformed(path: PathBuf, with: &str, body: &str) -> String {
-    let loaded = load(&patient(path)).expect("loads");
+    let loaded = load(&spec(path)).expect("loads");
     let step = loaded.steps().expect("a transform").make(with).expect("made");
     let answers = step.decide(&[Arc::new(Sent(body.to_owned().into()))]);
     assert_eq!(loaded.look().out_of_use, None);
@@ -98,7 +93,7 @@ fn look_at_library(path: &Path) {
     match name.contains("-cpp-") {
         true => assert_eq!(transformed(path.to_owned(), "{}", "abc"), "cba"),
         false => {
-            let _loaded = load(&patient(path.to_owned())).expect("loads");
+            let _loaded = load(&spec(path.to_owned())).expect("loads");
             routes_to_first("x-first");
         }
     }
@@ -107,11 +102,11 @@ fn look_at_library(path: &Path) {
 /// One of each kind, and one that panics.
 fn look_at_samples(folder: &Path) {
     let library = |name: &str| folder.join(format!("lib{name}.so"));
-    let _hash = load(&patient(library("consistent_hash"))).expect("loads");
+    let _hash = load(&spec(library("consistent_hash"))).expect("loads");
     routes_to_first("x-consistent-hash");
     let json = transformed(library("csv_to_json"), "{\"numbers\":[\"a\"]}", "a,b\n1,x\n");
     assert_eq!(json, "[{\"a\":1,\"b\":\"x\"}]");
-    let lines = load(&patient(library("line_protocol"))).expect("loads");
+    let lines = load(&spec(library("line_protocol"))).expect("loads");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime").block_on(async {
         let speaker = lines.speaker().expect("it speaks");
@@ -119,7 +114,7 @@ fn look_at_samples(folder: &Path) {
         let (wishes, result) = dialog.turn(vec![Happened::Bytes("QUIT\n".into())]).await;
         assert_eq!((wishes, result), (vec![Wish::Write("OK\n".into()), Wish::Close], Ok(())));
     });
-    let shapes = load(&patient(library("misshape"))).expect("loads");
+    let shapes = load(&spec(library("misshape"))).expect("loads");
     let step = shapes.steps().expect("a transform").make("{}").expect("made");
     let panic: Arc<dyn StepMessage> = Arc::new(Sent("panic".into()));
     let answers = step.decide(&[panic]);
