@@ -2,7 +2,7 @@
 
 use crate::library::check_head;
 use crate::plugin::Plugin;
-use crate::sinks::Items;
+use crate::sinks::{Items, on_one_line};
 use async_trait::async_trait;
 use crossdock_core::{
     Access, Credentials, Error, ForeignAuthenticator, Identity, Judgement, Login, Name, Rights,
@@ -21,8 +21,10 @@ const TAGS_MAX: usize = 100;
 /// Texts of an answer, and bytes in them.
 const TEXTS_MAX: usize = 20_000;
 const BYTES_MAX: usize = 1 << 20;
-/// A text that a plugin says is searched for a secret of that many bytes or more: shorter ones are in any text.
+/// In a text of a plugin a secret of that many bytes or more is replaced; a shorter one stands in many words, and the
+/// whole text goes.
 const SECRET_MIN: usize = 4;
+const SHORT_SECRET: &[u8] = b"(the plugin's words are left out: a short secret stands in them)";
 
 /// Asks a plugin who somebody is.
 pub struct PluginAuthenticator {
@@ -56,12 +58,13 @@ impl ForeignAuthenticator for PluginAuthenticator {
             let passed = passed(&login, &held);
             let mut taken = Taken::default();
             let answers = Answers { context: (&raw mut taken).cast(), answer: Some(take) };
-            let mut why = Items::of_error();
+            let mut why = Items::of_error_with(held.secret.len());
             let sink = why.sink();
             // SAFETY: the plugin's function and state; all that is passed stays during the call.
             let status =
                 unsafe { judge(state.0, &raw const passed, &raw const answers, &raw const sink) };
-            why.pass_on(error, |text| without(text, held.secret));
+            let on_line = on_one_line(held.secret).into_bytes();
+            why.pass_on(error, |text| without(without(text, held.secret), &on_line));
             (status, taken)
         });
         let (taken, refused) = called.await?;
@@ -79,12 +82,27 @@ impl ForeignAuthenticator for PluginAuthenticator {
     }
 }
 
-/// A text in which a secret does not stand. A plugin that writes it into its errors does not bring it into the log.
-fn without(text: String, secret: &[u8]) -> String {
-    match std::str::from_utf8(secret) {
-        Ok(secret) if secret.len() >= SECRET_MIN => text.replace(secret, "***"),
-        _ => text,
+/// A text in which a secret does not stand, nor the beginning of one at its end, where it may have been cut. A plugin
+/// that writes it into its errors does not bring it into the log.
+fn without(text: Vec<u8>, secret: &[u8]) -> Vec<u8> {
+    if secret.is_empty() {
+        return text;
     }
+    let stands_there = text.windows(secret.len()).any(|window| window == secret);
+    if secret.len() < SECRET_MIN {
+        return if stands_there { SHORT_SECRET.to_vec() } else { text };
+    }
+    let (mut rest, mut out) = (&text[..], Vec::with_capacity(text.len()));
+    while let Some(first) = rest.first() {
+        if rest.starts_with(secret) || rest.len() >= SECRET_MIN && secret.starts_with(rest) {
+            out.extend_from_slice(b"***");
+            rest = rest.get(secret.len()..).unwrap_or_default();
+        } else {
+            out.push(*first);
+            rest = rest.get(1..).unwrap_or_default();
+        }
+    }
+    out
 }
 
 /// What of credentials is passed; it points to them.
@@ -276,5 +294,23 @@ impl Budget {
     unsafe fn texts(&mut self, views: Views) -> Result<Vec<String>, Wrong> {
         // SAFETY: the caller's promise, for all of them.
         unsafe { views.all().iter().map(|view| self.text(*view)).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_stand_in_a_text() {
+        let said = |text: &str, secret: &str| {
+            String::from_utf8(without(text.into(), secret.as_bytes())).expect("UTF-8")
+        };
+        assert_eq!(said("tried <hunter2>, <hunter2>", "hunter2"), "tried <***>, <***>");
+        assert_eq!(said("cut off: hunt", "hunter2"), "cut off: ***");
+        assert_eq!(said("cut off: hun", "hunter2"), "cut off: hun", "that little says nothing");
+        assert_eq!(said("nothing of it", ""), "nothing of it");
+        assert!(!said("it is abc", "abc").contains("abc"));
+        assert_eq!(said("it is ab", "abc"), "it is ab");
     }
 }

@@ -4,15 +4,18 @@
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 /// Calls that wait for a thread, at most. One for each thread that routes is enough.
 const WAITING_MAX: usize = 1_024;
+
+/// Whoever wakes up later than a call's time by that part of it has not run in between, and neither has the call: the
+/// process was stopped, or the machine had no time for it.
+const LATE: u32 = 8;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +51,8 @@ pub struct Pool {
 
 enum State<R> {
     Waiting,
-    Running,
+    /// Since then.
+    Running(Instant),
     Done(R),
     /// Nobody waits any more.
     Left,
@@ -95,7 +99,7 @@ impl Pool {
                     if matches!(*state, State::Left) {
                         return;
                     }
-                    *state = State::Running;
+                    *state = State::Running(Instant::now());
                 }
                 let result = work();
                 let mut state = theirs.state.lock();
@@ -114,16 +118,17 @@ impl Pool {
                 other => *state = other,
             }
             if slot.done.wait_until(&mut state, until).timed_out() {
-                match progress().map(|last| last + self.time) {
-                    Some(later) if later > until => {
-                        until = later;
-                        continue;
-                    }
-                    _ => {}
+                let since = match *state {
+                    State::Running(since) => progress().max(Some(since)),
+                    _ => None,
+                };
+                if let Some(later) = self.more_time(since, until) {
+                    until = later;
+                    continue;
                 }
                 return match std::mem::replace(&mut *state, State::Left) {
                     State::Done(result) => Ok(result),
-                    State::Running => Err(Late::Hangs),
+                    State::Running(_) => Err(Late::Hangs),
                     State::Waiting | State::Left => Err(Late::Busy),
                 };
             }
@@ -136,22 +141,40 @@ impl Pool {
         &self,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, Late> {
-        let has_begun = Arc::new(AtomicBool::new(false));
-        let (answer, answered) = oneshot::channel();
-        let theirs = has_begun.clone();
+        let begun: Arc<OnceLock<Instant>> = Arc::default();
+        let (answer, mut answered) = oneshot::channel();
+        let theirs = begun.clone();
         let job = move || {
             if !answer.is_closed() {
-                theirs.store(true, Ordering::Release);
+                theirs.get_or_init(Instant::now);
                 // Whoever waited may have gone meanwhile.
                 let _ = answer.send(work());
             }
         };
         self.submit(Box::new(job), usize::MAX)?;
-        match timeout(self.time, answered).await {
-            Ok(Ok(result)) => Ok(result),
-            _ if has_begun.load(Ordering::Acquire) => Err(Late::Hangs),
-            _ => Err(Late::Busy),
+        let mut until = Instant::now() + self.time;
+        loop {
+            match timeout_at(until.into(), &mut answered).await {
+                Ok(Ok(result)) => return Ok(result),
+                // Its thread ended without an answer.
+                Ok(Err(_)) => return Err(Late::Hangs),
+                Err(_) => {}
+            }
+            match (self.more_time(begun.get().copied(), until), begun.get()) {
+                (Some(later), _) => until = later,
+                (None, Some(_)) => return Err(Late::Hangs),
+                (None, None) => return Err(Late::Busy),
+            }
         }
+    }
+
+    /// Until when a call that was to be over by then is waited for nevertheless; none: it is given up. Its time is its
+    /// own: what it waited for a thread does not count, nor time in which this process did not run.
+    fn more_time(&self, since: Option<Instant>, until: Instant) -> Option<Instant> {
+        let now = Instant::now();
+        let is_late = now.saturating_duration_since(until) > self.time / LATE;
+        let own = since.map(|since| since + self.time).filter(|own| *own > now);
+        own.or_else(|| (is_late && since.is_some()).then(|| now + self.time))
     }
 
     /// Runs that some time, without waiting for it. Not at all when too much waits.
@@ -231,6 +254,49 @@ mod tests {
         }
         assert_eq!(pool.call(|| 10), Err(Late::Busy));
         assert!(started.elapsed() < Duration::from_millis(150), "too much waits already");
+    }
+
+    /// The time of a call is its own: those before it do not use it up.
+    #[tokio::test]
+    async fn waiting_for_a_thread_is_no_part_of_a_call() {
+        let time = Duration::from_millis(400);
+        let pool = Arc::new(Pool::new("test", 1, time));
+        let callers: Vec<_> = (0..12)
+            .map(|n| {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    pool.call(move || {
+                        thread::sleep(Duration::from_millis(90));
+                        n
+                    })
+                })
+            })
+            .collect();
+        let answers: Vec<_> = callers.into_iter().map(|it| it.join().expect("ends")).collect();
+        assert!(answers.iter().all(|it| *it != Err(Late::Hangs)), "{answers:?}");
+        assert!(answers.iter().filter(|it| it.is_ok()).count() >= 4, "{answers:?}");
+        let later = (0..12).map(|_| pool.call_later(|| thread::sleep(Duration::from_millis(90))));
+        let answers = futures_of(later.collect()).await;
+        assert!(answers.iter().all(|it| *it != Err(Late::Hangs)), "{answers:?}");
+        assert_eq!(pool.call_later(|| 7).await, Ok(7));
+    }
+
+    /// All of them at once.
+    async fn futures_of<F: Future>(all: Vec<F>) -> Vec<F::Output> {
+        let mut all: Vec<_> = all.into_iter().map(|one| (Box::pin(one), None)).collect();
+        std::future::poll_fn(|context| {
+            for (one, answer) in all.iter_mut().filter(|(_, answer)| answer.is_none()) {
+                if let std::task::Poll::Ready(is) = one.as_mut().poll(context) {
+                    *answer = Some(is);
+                }
+            }
+            match all.iter().all(|(_, answer)| answer.is_some()) {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        })
+        .await;
+        all.into_iter().filter_map(|(_, answer)| answer).collect()
     }
 
     #[test]

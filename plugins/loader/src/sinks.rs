@@ -24,14 +24,23 @@ impl Items {
         Self::new(1, TEXT_MAX)
     }
 
+    /// For the text of an error in which something may stand, of that many bytes, that has to be taken out before the
+    /// text is cut.
+    pub fn of_error_with(bytes: usize) -> Self {
+        Self::new(1, TEXT_MAX.saturating_add(bytes))
+    }
+
     /// A sink that leads here while this is borrowed.
     pub fn sink(&mut self) -> Sink {
         Sink { context: (&raw mut *self).cast(), put: Some(put) }
     }
 
-    /// Puts the first item into another sink, as text on one line that `edit` has seen.
-    pub fn pass_on(self, to: *const Sink, edit: impl FnOnce(String) -> String) {
-        let text = edit(self.into_text());
+    /// Puts the first item into another sink, as text on one line. `edit` sees it as it came, and as that line.
+    pub fn pass_on(self, to: *const Sink, edit: impl Fn(Vec<u8>) -> Vec<u8>) {
+        let first = edit(self.items.into_iter().next().unwrap_or_default());
+        let mut text = edit(on_one_line(&first).into_bytes());
+        text.truncate(TEXT_MAX);
+        let text = String::from_utf8_lossy(&text).into_owned();
         // SAFETY: a sink of this process, or null, which is there during the call that this is a part of.
         if let Some(Sink { context, put: Some(put) }) = unsafe { to.as_ref() } {
             // SAFETY: the same.
@@ -46,10 +55,14 @@ impl Items {
 
     /// The first item as text on one line.
     pub fn into_text(self) -> String {
-        let first = self.items.into_iter().next().unwrap_or_default();
-        let text = String::from_utf8_lossy(&first);
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        on_one_line(&self.items.into_iter().next().unwrap_or_default())
     }
+}
+
+/// As text without line breaks and the like.
+pub fn on_one_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 unsafe extern "C" fn put(context: *mut c_void, bytes: View) -> i32 {
