@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,60 @@ pub fn check_hash(path: &Path, wanted: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("its SHA-256 is {is}, and the configuration wants {wanted}")),
     }
+}
+
+/// Whether a library is there to its end. One that is cut off, as in the middle of a copy, would end the process when
+/// it is opened. What is no ELF file at all the dynamic linker refuses.
+pub fn check_whole(path: &Path) -> Result<(), String> {
+    let cannot = |error: io::Error| format!("cannot be read: {error}");
+    let mut file = File::open(path).map_err(cannot)?;
+    let bytes = file.metadata().map_err(cannot)?.len();
+    let mut head = Vec::new();
+    file.by_ref().take(ELF_HEAD).read_to_end(&mut head).map_err(cannot)?;
+    if !head.starts_with(ELF_64_LITTLE) {
+        return Ok(());
+    }
+    let wanted = wanted_bytes(&mut file, &head).map_err(cannot)?;
+    match wanted {
+        Some(wanted) if wanted <= bytes => Ok(()),
+        Some(wanted) => Err(format!(
+            "is cut off: it has {bytes} bytes, and its header speaks of {wanted}. Is it being copied?"
+        )),
+        None => Err(format!("is cut off: it has {bytes} bytes, which is less than its header")),
+    }
+}
+
+/// Octets of the header of a 64-bit ELF file, and how one begins whose numbers have their lowest octet first.
+const ELF_HEAD: u64 = 64;
+const ELF_64_LITTLE: &[u8] = b"\x7fELF\x02\x01";
+
+/// Bytes up to the end of the last segment that the program header table names; none: that table is not there.
+fn wanted_bytes(file: &mut File, head: &[u8]) -> io::Result<Option<u64>> {
+    let short = |of: &[u8], at: usize| {
+        let bytes = of.get(at..at + 2).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u16::from_le_bytes)
+    };
+    let long = |of: &[u8], at: usize| {
+        let bytes = of.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u64::from_le_bytes)
+    };
+    // e_phoff, e_phentsize, e_phnum.
+    let (Some(table), Some(size), Some(count)) = (long(head, 32), short(head, 54), short(head, 56))
+    else {
+        return Ok(None);
+    };
+    let mut entries = Vec::new();
+    let length = u64::from(size) * u64::from(count);
+    file.seek(SeekFrom::Start(table))?;
+    file.take(length).read_to_end(&mut entries)?;
+    if (entries.len() as u64) < length {
+        return Ok(None);
+    }
+    // p_offset, p_filesz.
+    let ends = entries
+        .chunks(usize::from(size).max(1))
+        .map(|entry| long(entry, 8).unwrap_or(0).saturating_add(long(entry, 32).unwrap_or(0)));
+    Ok(ends.max().max(Some(table.saturating_add(length))))
 }
 
 fn owned(what: &str, (user, mode): (u32, u32), own: u32) -> Result<(), String> {

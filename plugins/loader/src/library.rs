@@ -133,7 +133,9 @@ pub fn check_file(spec: &Spec) -> Result<(), LoadError> {
 fn checked(spec: &Spec) -> Result<PathBuf, LoadError> {
     let real = file::check(&spec.path).map_err(|reason| error("path", spec, &reason))?;
     let hash = spec.sha256.as_deref().map_or(Ok(()), |wanted| file::check_hash(&real, wanted));
-    hash.map(|()| real).map_err(|reason| error("sha256", spec, &reason))
+    hash.map_err(|reason| error("sha256", spec, &reason))?;
+    file::check_whole(&real).map_err(|reason| error("path", spec, &reason))?;
+    Ok(real)
 }
 
 fn error(key: &'static str, spec: &Spec, reason: &str) -> LoadError {

@@ -49,6 +49,13 @@ fn what_is_no_library_is_refused() {
     std::fs::write(&path, "not a library").expect("written");
     let error = load(&spec(path)).map(|_| ()).expect_err("a text");
     assert!(error.reason.contains("is no library that can be loaded"), "{error}");
+    let whole = std::fs::read(sample("consistent-hash")).expect("built");
+    for bytes in [8, 63, 200, 4_096, 20_000, whole.len() / 2] {
+        let path = room().join(format!("cut-{bytes}.so"));
+        std::fs::write(&path, &whole[..bytes]).expect("written");
+        let error = load(&spec(path)).map(|_| ()).expect_err("cut off");
+        assert!(error.key == "path" && error.reason.contains("is cut off: it has"), "{error}");
+    }
     let error = load(&spec("/gone/plugin.so".into())).map(|_| ()).expect_err("gone");
     assert!(error.reason.contains("/gone/plugin.so: cannot be found"), "{error}");
 }
