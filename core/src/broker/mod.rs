@@ -47,8 +47,8 @@ pub use door::events::{
 pub use door::names::{NAME_BYTES_MAX, RESERVED_NAMES, check_new, check_sayable};
 pub use door::progress::MoveProgress;
 pub use door::request::{
-    About, Bind, BindTarget, Consumer, ConsumerSource, LaneId, Memo, OnDetach, ParkId, ParkUntil,
-    PoolId, Publish, Replay, SessionLife, SessionSpec,
+    About, Bind, BindTarget, Consumer, ConsumerSource, Copies, LaneId, Memo, OnDetach, ParkId,
+    ParkUntil, PoolId, Publish, Replay, SessionLife, SessionSpec,
 };
 pub use look::{
     BindingLook, BindingPlace, ChannelLook, ConnectionLook, ConsumerLook, Destination, DiskLook,

@@ -8,6 +8,7 @@ use super::{
 use crate::exchange::Tags;
 use crate::log::{Offset, Overflow, Place, Record, RecordState};
 use crate::message::{Message, Reason, Timestamp};
+use rustc_hash::FxHashSet;
 use std::ops::ControlFlow;
 
 /// Stored records that are fetched ahead at once.
@@ -150,7 +151,9 @@ impl Subscription {
             own = self.resume_own(out);
             self.give_out(now, out);
         }
-        self.fresh.clear();
+        if !self.fresh.is_empty() {
+            self.fresh.clear();
+        }
         self.expire_some(now, out);
         if self.hold_limit(out) {
             // What stands at the head now may be due.
@@ -160,11 +163,9 @@ impl Subscription {
 
     /// A record that is due when it becomes ready is offered once before it counts as expired: its time may have gone
     /// by while it was stored, or it was to be delivered now or never. Consumers that get nothing expired end that.
-    fn is_first_offer(&self, offset: Offset) -> bool {
-        !self.fresh.is_empty()
-            && !self.rules.keeps_seen
-            && !self.consumers.has_strict()
-            && self.fresh.contains(&offset)
+    #[cold]
+    fn is_first_offer(fresh: &FxHashSet<Offset>, is_strict: bool, offset: Offset) -> bool {
+        !is_strict && fresh.contains(&offset)
     }
 
     /// Consumers of this queue whose shared credit has come back go on.
@@ -190,7 +191,8 @@ impl Subscription {
             let is_old = self.log.is_old(offset);
             let Some(record) = self.log.get_mut(offset) else { break };
             let due = record.expiry(self.rules.keeps_seen).is_some_and(|at| at <= now);
-            let is_first_offer = due && self.is_first_offer(offset);
+            let is_strict = self.rules.keeps_seen || self.consumers.has_strict();
+            let is_first_offer = due && Self::is_first_offer(&self.fresh, is_strict, offset);
             if is_first_offer && !has_credit {
                 self.fresh.remove(&offset);
                 continue;
@@ -199,7 +201,6 @@ impl Subscription {
             if !expired && !has_credit {
                 break;
             }
-            let Some(record) = self.log.get_mut(offset) else { break };
             let Some(message) = &record.message else {
                 if expired && !self.rules.dead_letters {
                     self.drop_unread(offset, LeftBy::Expired, out);

@@ -34,8 +34,12 @@ pub struct Publish {
     /// there is one.
     pub can_refuse: bool,
     /// Further addresses that it goes to as it is. Whoever is reached by several of them gets it once.
-    pub copies: Option<Box<[Address]>>,
+    pub copies: Option<Box<Copies>>,
 }
+
+/// Further addresses of a publish. They are few publishes', so that the others carry one pointer.
+#[derive(Debug, Clone)]
+pub struct Copies(pub Vec<Address>);
 
 impl Publish {
     /// A publish whose confirm, if one is wanted, can say no.

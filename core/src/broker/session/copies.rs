@@ -1,6 +1,7 @@
 //! A publish that goes to several addresses at once: whoever is reached by more than one of them gets it once.
 
 use super::state::Session;
+use crate::broker::door::request::Copies;
 use crate::broker::turn::context::Context;
 use crate::broker::vhost::route_cache::Resolved;
 use crate::error::{Error, ErrorKind};
@@ -13,13 +14,13 @@ impl Session {
     pub(super) fn routes_of(
         &mut self,
         context: Context<'_>,
-        (message, copies): (&Message, Option<Box<[Address]>>),
+        (message, copies): (&Message, Option<Box<Copies>>),
         is_answered: bool,
     ) -> Result<Arc<Resolved>, Error> {
         let first = self.route(context, message, is_answered)?;
         match copies {
             None => Ok(first),
-            Some(copies) => self.join_copies(context, (message, &copies), &first, is_answered),
+            Some(copies) => self.join_copies(context, (message, &copies.0), &first, is_answered),
         }
     }
 

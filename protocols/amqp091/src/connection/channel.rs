@@ -6,7 +6,7 @@ use crate::codec::method::Publish;
 use crate::mapping::address;
 use bytes::{Bytes, BytesMut};
 use crossdock_core::message::Charge;
-use crossdock_core::{Address, ConsumerId, Credit, LaneId, Meta, Name, PoolId};
+use crossdock_core::{Address, ConsumerId, Copies, Credit, LaneId, Meta, Name, PoolId};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
@@ -41,7 +41,7 @@ pub struct Incoming {
     pub address: Address,
     pub mandatory: bool,
     /// Where else it goes.
-    pub copies: Option<Box<[Address]>>,
+    pub copies: Option<Box<Copies>>,
     pub meta: Meta,
     pub properties: Bytes,
     /// Octets that the header promised.

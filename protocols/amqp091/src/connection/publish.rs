@@ -8,7 +8,7 @@ use crate::codec::{ContentHeader, Refusal, ReplyCode, method};
 use crate::mapping::inbound::Copied;
 use crate::mapping::{FORMAT, address, errors, inbound};
 use bytes::{Bytes, BytesMut};
-use crossdock_core::{Message, Name, Native, Publish, Session};
+use crossdock_core::{Copies, Message, Name, Native, Publish, Session};
 
 impl Connection {
     /// The method: the address is found here; the message is published when its content is complete.
@@ -140,7 +140,7 @@ impl Incoming {
     fn copy_to(&mut self, copied: &Copied, topic_exchange: &Name) {
         let exchange = &self.address.exchange;
         let published = |key: &Bytes| address::published(exchange.clone(), key, topic_exchange);
-        self.copies = Some(copied.keys.iter().map(published).collect());
+        self.copies = Some(Box::new(Copies(copied.keys.iter().map(published).collect())));
         if copied.has_hidden {
             self.properties = inbound::without_hidden(&self.properties);
         }
