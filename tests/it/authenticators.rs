@@ -37,7 +37,7 @@ fn with_users(folder: &Folder, users: &[String], (with, more): (&str, &str)) -> 
     with_plugin("user-file", &format!("{with}\n{more}"))
 }
 
-/// What clients are told while nobody can say who they are.
+/// The error that each protocol sends while no authenticator can decide a login.
 const NOT_NOW: &str = "logins cannot be judged now: try again later";
 
 const OWN_FIRST: &str = "[auth]\norder = [\"own\", \"user-file\"]\n[log]\nlevel = \"debug\"\n";
@@ -90,7 +90,7 @@ fn users_of_a_plugin_log_in_with_their_rights_in_every_protocol() {
     assert!(other.is_err());
     drop(Amqp::connect(broker.amqp));
 
-    // Wrong passwords and unknown users are told the same, and as much.
+    // A wrong password and an unknown user get the same error text.
     for login in [("ann", "wrong-password"), ("zoe", "wrong-password")] {
         let [amqp, new, old, stomp] = refusals(&broker, login);
         assert_eq!(amqp, "403 ACCESS_REFUSED - login was refused (mechanism PLAIN)");

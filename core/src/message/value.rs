@@ -80,7 +80,7 @@ impl Value {
         }
     }
 
-    /// The type's name, as clients are told which one was wrong.
+    /// The type's name, as error texts for clients show it.
     pub fn type_name(&self) -> &'static str {
         match self {
             Value::Bool(_) => "bool",

@@ -104,7 +104,7 @@ impl OrderedLogins {
             tracing::warn!(
                 plugin,
                 why = error.detail(),
-                "a plugin cannot judge logins: nobody is let in about whom it is asked"
+                "a plugin cannot judge logins: every login that reaches it is refused"
             );
         }
     }

@@ -295,7 +295,7 @@ impl QueueState {
     }
 
     /// The consumer leaves and what it has goes back, with the outcome `seen`. What its connection has not taken counts
-    /// as never delivered: that is `unseen`, which left the inbox before, and what is there now.
+    /// as never delivered: that is `unseen`, taken out of the inbox before, and what is still in the inbox.
     pub fn detach(
         &mut self,
         handle: Handle,

@@ -1,4 +1,5 @@
-//! Authenticators of plugins: what they are told, what is believed of them, and that one that breaks lets nobody in.
+//! Authenticators of plugins: which fields of a login they get, which answers the loader accepts, and that a broken one
+//! refuses every login.
 
 use super::*;
 use crossdock_core::rights::{Object, Who};

@@ -110,7 +110,7 @@ impl Stage {
         owner.delete_queue(queue, false, false).await.expect("deleted");
     }
 
-    /// Whether so many messages become ready in the queue; how many there are otherwise.
+    /// Waits until the queue has that number of ready messages; the error is the number that it has instead.
     pub async fn has_ready(&self, queue: &str, count: u64) -> Result<(), u64> {
         let until = tokio::time::Instant::now() + self.patience;
         loop {
