@@ -366,6 +366,13 @@ impl fmt::Display for Change {
             }
             How::ChangedIn(parts) => write!(f, "{what} '{name}' is changed: {parts}"),
             how => write!(f, "{what} '{name}' is {}", how.word()),
+        }?;
+        // What runs is not loaded again, so nothing of the new one was tried.
+        match (*what, how) {
+            ("plugin", How::Added | How::Changed) => {
+                f.write_str("; crossdock check-config tells whether that start will load it")
+            }
+            _ => Ok(()),
         }
     }
 }

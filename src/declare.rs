@@ -132,7 +132,8 @@ impl Declarations {
         Kind::parse(name).ok().or_else(stored).ok_or_else(|| {
             let (plugins, _) = ForeignKind::names();
             let all: Vec<&str> = Kind::NAMES.into_iter().chain(plugins).collect();
-            format!("'{name}' is none of {}", all.join(", "))
+            let help = "other types come with the plugins of [[plugin]]";
+            format!("'{name}' is none of {}; {help}", all.join(", "))
         })
     }
 
@@ -150,7 +151,7 @@ impl Declarations {
         let to = Target::Exchange(bind.source.clone());
         let mut binding = Binding::new(bind.source.clone(), bind.key.clone(), to);
         binding.arguments.clone_from(&bind.arguments);
-        spec.matcher(false).check(&binding)
+        spec.matcher(false).asked().map_or(Ok(()), |asked| asked.check(&binding))
     }
 
     fn read_bindings(&mut self, loaded: &Loaded, mistakes: &mut Vec<Mistake>) {

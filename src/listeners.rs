@@ -174,7 +174,12 @@ fn unknown_protocol(name: &str, known: &[Arc<dyn Protocol>]) -> String {
     let names: Vec<&str> = known.iter().map(|protocol| protocol.name()).collect();
     match config::suggestion(name, names.iter().copied()) {
         Some(meant) => format!("'{name}' is no protocol; did you mean '{meant}'?"),
-        None => format!("'{name}' is none of {}", names.join(", ")),
+        None => {
+            let known = names.join(", ");
+            format!(
+                "'{name}' is none of {known}; other protocols come with the plugins of [[plugin]]"
+            )
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub enum Kind {
     Protocol,
     /// Who is let in, and what those may do.
     Authenticator,
+    /// A step of content routes.
+    Transform,
 }
 
 macro_rules! template {
@@ -79,6 +81,13 @@ impl Kind {
                 what: "An authenticator for Crossdock, in Rust: users with hashes of their passwords in \
                        the plugin's own section.",
                 dependencies: AUTHENTICATOR_DEPENDENCIES,
+            },
+            Kind::Transform => Template {
+                source: template!("transform/lib.rs"),
+                readme: template!("transform/README.md"),
+                what: "A step of content routes for Crossdock, in Rust: each line of a text becomes a \
+                       message.",
+                dependencies: "",
             },
         }
     }

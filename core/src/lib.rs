@@ -10,6 +10,7 @@
 //! | [`broker`] | the asynchronous shell, in rooms: sessions, turns, virtual hosts, the journal, background tasks |
 //! | `protocol` `dialog` `transform` `step` `store` `auth` | the seams to adapters, content routes, stores and logins |
 //! | [`state`] | what steps of content routes remember |
+//! | [`wait`] | waiting for what is not the broker's own |
 //!
 //! Absent on purpose: the name of any wire protocol, a codec, a socket, a file, JSON.
 
@@ -43,6 +44,7 @@ pub mod step;
 pub mod store;
 pub mod subscription;
 pub mod transform;
+pub mod wait;
 
 pub use auth::{
     Access, Account, Authenticator, CertificateNames, Credentials, DelayedLogin, Directory,

@@ -13,8 +13,9 @@ pub const LISTENER: &[Key] = &[
     key(
         "protocols",
         Form::Texts,
-        "Which protocols are spoken there: `amqp`, `mqtt`, `stomp`, `metrics`. Where there are several, the \
-         first bytes of a connection tell which one it speaks.",
+        "Which protocols are spoken there: `amqp`, `mqtt`, `stomp`, `metrics`, or one that a \
+         `[[plugin]]` brings, which stands alone. Where there are several, the first bytes of a connection \
+         tell which one it speaks.",
     ),
     key(
         "connections_max",

@@ -162,6 +162,7 @@ const PLUGINS: &[Column] = &[
     ("in use", "in_use", Form::Flag),
     ("calls", "calls", Form::Number),
     ("refused", "refused", Form::Number),
+    ("out of use because", "out_of_use", Form::Text),
     ("file", "file", Form::Text),
 ];
 

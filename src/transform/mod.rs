@@ -46,7 +46,7 @@ pub struct CheckOrder {
     /// The step's `with`, as JSON.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     with: String,
-    /// What the step grants: log, metrics; may be given several times.
+    /// What the step grants: log, metrics, kv; may be given several times.
     #[arg(long = "grant", value_name = "NAME")]
     grants: Vec<String>,
     /// An address that its outputs may go to, beside `queue:out`, which stands for the route's own; may be given

@@ -14,6 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What a step can grant.
+const GRANTS: [&str; 3] = ["log", "metrics", "kv"];
 /// Bytes of a body that are shown.
 const SHOWN_BYTES: usize = 2_048;
 
@@ -185,15 +187,20 @@ fn prepare(order: &CheckOrder) -> Result<(Host, Tried, Vec<Sample>), Vec<String>
 /// A mistake in terms of this command line.
 fn said_as_given(mistake: &crossdock_transforms::Mistake) -> String {
     let option = match mistake.key.as_str() {
-        "limits.memory" => "--memory",
-        "limits.deadline" => "--deadline",
-        "from[0]" => "--address",
-        "steps[0].with" => "--with",
-        key if key.starts_with("steps[0].grants") => "--grant",
-        key if key.starts_with("steps[0].destinations") => "--destination",
-        _ => return mistake.reason.clone(),
+        "limits.memory" => Some("--memory"),
+        "limits.deadline" => Some("--deadline"),
+        "from[0]" => Some("--address"),
+        "steps[0].with" => Some("--with"),
+        key if key.starts_with("steps[0].grants") => Some("--grant"),
+        key if key.starts_with("steps[0].destinations") => Some("--destination"),
+        _ => None,
     };
-    format!("{option}: {}", mistake.reason)
+    // What a step is to say stands in an option here.
+    let reason = GRANTS.iter().fold(mistake.reason.clone(), |reason, word| {
+        let step = format!("add grants = [\"{word}\"] to the step");
+        reason.replace(&step, &format!("add --grant {word}"))
+    });
+    option.map(|option| format!("{option}: {reason}")).unwrap_or(reason)
 }
 
 /// A route that is tried, and what its module remembers meanwhile.

@@ -29,6 +29,7 @@ fn a_module_is_tried_with_its_grants_limits_and_samples() {
     let refused = said(&transform(&["check", &reporter, "--grant", "log"]));
     assert_eq!(refused.0, Some(2), "{}", refused.1);
     assert!(refused.1.contains("imports crossdock:transform/metrics@1.0.0"), "{}", refused.1);
+    assert!(refused.1.contains("add --grant metrics"), "{}", refused.1);
 
     let count = sample("count", "count seen");
     let words = ["check", &reporter, "--grant", "log", "--grant", "metrics", "--sample", &count];

@@ -5,7 +5,7 @@ use crate::broker::{Broker, Folder, crossdock, root};
 use crate::plugins::{said, start};
 use crate::wire::amqp::{Amqp, Out, Properties};
 use crate::wire::mqtt::{Connect, Mqtt};
-use crate::wire::{PATIENCE, Socket};
+use crate::wire::{PATIENCE, Socket, eventually};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -116,6 +116,18 @@ fn a_new_authenticator_works() {
     assert!(ann.try_publish("office/7", b"21", false).is_err());
     assert!(enter("ann", "wrong").is_err() && enter("bob", "right").is_err());
     drop(Amqp::connect(broker.amqp));
+}
+
+#[test]
+fn a_new_transform_works() {
+    let broker = works("transform", "split-lines", "transform");
+    let mut mqtt = Mqtt::connect(broker.mqtt, &Connect::v5("device"));
+    mqtt.try_publish("files/a", b"one\n\ntwo\n", true).expect("taken");
+    let mut amqp = Amqp::connect(broker.amqp);
+    for line in [b"one", b"two"] {
+        assert_eq!(eventually("a line", || amqp.get("lines")).body, line);
+    }
+    assert!(amqp.get("lines").is_none());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::wire::stomp::Stomp;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The library of a sample.
@@ -193,6 +194,64 @@ fn a_plugin_that_hangs_is_out_of_use_and_nothing_else_is() {
     misbehaves("hang", "its call 'route' did not return within 500 ms");
 }
 
+/// Publishers of an exchange whose plugin is slow wait for it, each for itself, more than processors and more than may
+/// wait at once; nobody else notices, and nobody is refused.
+#[test]
+fn an_exchange_type_that_is_slow_keeps_nobody_else_waiting() {
+    const PUBLISHERS: usize = 40;
+    let folder = Folder::new();
+    let broker = start(&folder, &with_plugin("misbehave", "limits = { threads = 8 }"));
+    let mut amqp = Amqp::connect(broker.amqp);
+    for (place, name) in [("route", "x"), ("compile", "y"), ("check", "z"), ("declare", "v")] {
+        let arguments = [(place.to_owned(), Field::Text("slow".to_owned()))];
+        let declare = Out::method(40, 10).u16(0).short(name).short("x-misbehave").u8(2);
+        amqp.ask(declare.table(&arguments), (40, 11)).expect("declared");
+    }
+    for queue in ["q", "other"] {
+        amqp.queue(queue, true);
+    }
+    for exchange in ["x", "y", "z", "v"] {
+        amqp.bind("q", exchange, "");
+    }
+    let keys = [("x", "now"), ("y", "")];
+    let publishers: Vec<_> = (0..PUBLISHERS)
+        .map(|number| {
+            let mut amqp = Amqp::connect(broker.amqp);
+            amqp.confirm_select();
+            let (exchange, key) = keys[number % 2];
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    amqp.publish(exchange, key, &Properties::persistent(), b"slow");
+                }
+                amqp.wait_confirms();
+            })
+        })
+        .collect();
+    let mut slowest = Duration::ZERO;
+    let mut others = 0;
+    while !publishers.iter().all(thread::JoinHandle::is_finished) {
+        let started = Instant::now();
+        let mut next = Amqp::connect(broker.amqp);
+        next.confirm_select();
+        next.publish("", "other", &Properties::persistent(), b"other");
+        next.wait_confirms();
+        let (_, code) = said(&broker, &["ctl", "list", "queues"]);
+        assert_eq!(code, Some(0));
+        // Declaring takes the lock that routes are looked up under.
+        next.queue(&format!("new-{others}"), true);
+        slowest = slowest.max(started.elapsed());
+        others += 1;
+        thread::sleep(Duration::from_millis(20));
+    }
+    publishers.into_iter().for_each(|it| it.join().expect("all are confirmed"));
+    assert!(others >= 5, "it was over in {others} rounds");
+    assert!(slowest < Duration::from_millis(300), "{slowest:?}, in {others} rounds");
+    assert_eq!(amqp.ready("q"), 2 * PUBLISHERS as u32);
+    assert_eq!(amqp.ready("other"), others);
+    let (status, code) = said(&broker, &["status", "--seconds", "0"]);
+    assert_eq!(code, Some(0), "{status}");
+}
+
 #[test]
 fn without_its_plugin_an_exchange_stays_and_refuses() {
     let folder = Folder::new();
@@ -209,6 +268,17 @@ fn without_its_plugin_an_exchange_stays_and_refuses() {
     assert_eq!(amqp.any_method(), (60, 120));
     let log = broker.log();
     assert!(log.contains("no plugin brings the type of exchanges that are stored"), "{log}");
+    let (status, code) = said(&broker, &["status", "--seconds", "0"]);
+    assert_eq!(code, Some(1), "{status}");
+    assert!(
+        status.contains("exchange 'x' in virtual host '/' refuses what is published"),
+        "{status}"
+    );
+    // Whoever declares it as it is, as clients do when they start, is told yes; only new bindings are refused.
+    exchange(&mut amqp, "x-consistent-hash", &[]).expect("it is there");
+    let bind = Out::method(50, 20).u16(0).short("a").short("x").short("2").u8(0);
+    let refused = amqp.ask(bind.table(&[]), (50, 21)).expect_err("nobody checks its key");
+    assert!(refused.contains("406") && refused.contains("no plugin that is loaded"), "{refused}");
     let file = folder.write("again.toml", &text);
     broker.restart_with(&["--config", &file.to_string_lossy()]);
     let mut amqp = Amqp::connect(broker.amqp);

@@ -7,7 +7,7 @@ use super::operations::Standing;
 use super::view::View;
 use crate::process::Usage;
 use crossdock_core::readable::bytes;
-use crossdock_core::transform::ModuleLook;
+use crossdock_core::transform::{FailureKind, ModuleLook};
 use crossdock_core::{
     Broker, CameBy, ExchangeLook, Imbalance, LastFailure, LeftAs, LeftBy, Name, NodeLook, Page,
     QueueLook, RouteStatus, Tally, Timestamp, Unroutable, VhostTotals,
@@ -16,6 +16,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use std::time::Duration;
 
+/// Exchanges without a plugin for their type that are named in one status.
+const LACKING_SHOWN: usize = 10;
 /// Queues that are looked at together.
 const SLICE: usize = 500;
 /// Queues that are looked at twice, to see which grow.
@@ -264,6 +266,7 @@ fn screen(view: &View, (walk, arrivals): &(Walk, Arrivals)) -> Json {
     routes(broker, &mut troubles, &mut warnings);
     losses::say(broker, &mut troubles, &mut warnings);
     troubles.extend(plugins(view));
+    troubles.extend(without_plugin(&view.broker));
     if usage.open_files * 100 >= usage.max_files.saturating_mul(DESCRIPTORS_PERCENT) {
         let (open, max) = (usage.open_files, usage.max_files);
         troubles.push(format!(
@@ -424,6 +427,21 @@ fn plugins(view: &View) -> impl Iterator<Item = String> {
     })
 }
 
+/// Exchanges whose type no plugin brings, the first few of them.
+fn without_plugin(broker: &Broker) -> impl Iterator<Item = String> {
+    let mut found = broker.exchanges_without_plugin(LACKING_SHOWN + 1);
+    let more = found.len() > LACKING_SHOWN;
+    found.truncate(LACKING_SHOWN);
+    let each = found.into_iter().map(|(vhost, spec)| {
+        let (name, kind) = (spec.name, spec.kind.as_str());
+        format!(
+            "exchange '{name}' in virtual host '{vhost}' refuses what is published to it: no plugin that is \
+             loaded brings its type, '{kind}'; configure the plugin again, or delete the exchange"
+        )
+    });
+    each.chain(more.then(|| "there are more exchanges whose types no plugin brings".to_owned()))
+}
+
 /// Adds routes that cannot go on, or that gave up a message a short time ago, to the troubles; those that try again to
 /// the warnings. Each with what failed last, and the queue to look at.
 fn routes(broker: &Broker, troubles: &mut Vec<String>, warnings: &mut Vec<String>) {
@@ -442,7 +460,8 @@ fn routes(broker: &Broker, troubles: &mut Vec<String>, warnings: &mut Vec<String
             troubles.push(format!("route '{name}' has no place for its results, {queue}: {why}"));
         }
         route.modules.iter().for_each(|look| modules(look, (name, &queue), troubles));
-        if waits.between_attempts > 0 {
+        // What is down tries nothing again: its messages wait.
+        if waits.between_attempts > 0 && waits.down.is_none() {
             let last = waits.last_attempt.as_ref().or(route.last_failure.as_ref());
             let last = last.map(|last| format!("; the last attempt failed {}", said(last)));
             warnings.push(format!(
@@ -456,10 +475,15 @@ fn routes(broker: &Broker, troubles: &mut Vec<String>, warnings: &mut Vec<String
             let to = last.went_to.as_ref().map(|address| format!(", {address},"));
             let queue = last.went_to.as_ref().filter(|address| address.is_queue());
             let queue = queue.map(|address| address.key.to_string());
+            let is_broken = matches!(
+                last.failure.kind,
+                FailureKind::Trap | FailureKind::Timeout | FailureKind::Memory
+            );
+            let when = if is_broken { " once its step is mended" } else { "" };
             let help = queue.map(|queue| {
                 format!(
-                    "; to see them: crossdock ctl peek {queue}, to have the route try them again: crossdock \
-                     ctl move {queue} --to-origin"
+                    "; to see them: crossdock ctl peek {queue}, to have the route try them again{when}: \
+                     crossdock ctl move {queue} --to-origin"
                 )
             });
             let minutes = (LATELY_MS - last.time.until(now)).div_ceil(60_000);

@@ -17,7 +17,7 @@ use super::vhost::named::Named;
 use super::vhost::queue::Queue;
 use super::vhost::unroutable::Unroutable;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Binding, ExchangeSpec, Kind, LogId, SessionId, Target};
+use crate::exchange::{Binding, ExchangeSpec, ForeignKind, Kind, LogId, SessionId, Target};
 use crate::log::QueueSpec;
 use crate::message::{Account, Key, Name, Timestamp, Value};
 use crate::store::{Loss, Losses};
@@ -389,6 +389,25 @@ impl Broker {
             Some(exchange_look(spec, topology.is_predeclared(&counts.name), counts))
         };
         Ok(counts.iter().filter_map(look).collect())
+    }
+
+    /// Exchanges whose type no plugin that is loaded brings, with their virtual hosts: they refuse what is published to
+    /// them. At most `max`.
+    pub fn exchanges_without_plugin(&self, max: usize) -> Vec<(Name, ExchangeSpec)> {
+        if ForeignKind::names().1.is_empty() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for vhost in self.shared().all_vhosts().iter() {
+            let topology = vhost.topology.read();
+            let lacks = |spec: &&ExchangeSpec| match spec.kind {
+                Kind::Foreign(kind) => !kind.is_provided(),
+                _ => false,
+            };
+            let lacking = topology.exchanges().filter(lacks).take(max - found.len());
+            found.extend(lacking.map(|spec| (vhost.name.clone(), spec.clone())));
+        }
+        found
     }
 
     /// One exchange. `NotFound`.

@@ -140,6 +140,11 @@ impl ForeignKind {
         (names(with), names(without))
     }
 
+    /// Its plugin is loaded.
+    pub fn is_provided(self) -> bool {
+        self.0.maker.get().is_some()
+    }
+
     /// As clients name it.
     pub fn name(self) -> &'static str {
         self.0.name
@@ -170,28 +175,30 @@ struct Compiled {
     bindings: Arc<[Arc<Binding>]>,
 }
 
-/// The matcher of one exchange. Its plugin is first asked when a message comes, and never while bindings change.
-pub struct Foreign {
-    kind: ForeignKind,
-    spec: ExchangeSpec,
-    bindings: Bindings,
-    opened: OnceLock<Arc<dyn ForeignExchange>>,
-    /// None: a binding has changed since, or nothing was routed yet.
-    compiled: Mutex<Option<Result<Compiled, Error>>>,
+/// What came of compiling the bindings as they were after that change of them.
+#[derive(Clone)]
+struct Outcome {
+    changes: u64,
+    compiled: Result<Compiled, Error>,
 }
 
-impl Foreign {
-    /// Without bindings.
-    pub fn new(kind: ForeignKind, spec: &ExchangeSpec) -> Self {
-        Self {
-            kind,
-            spec: spec.clone(),
-            bindings: Bindings::default(),
-            opened: OnceLock::new(),
-            compiled: Mutex::default(),
-        }
-    }
+/// Who declares or binds is told the same whether a plugin says no or cannot say anything: nothing else of its
+/// connection depends on that.
+pub(super) fn not_taken(why: Error) -> Error {
+    Error::new(ErrorKind::Invalid, why.detail())
+}
 
+/// One exchange, as its plugin is asked about it: while nothing of the virtual host is locked, because an answer may
+/// take a while.
+pub struct Asked {
+    kind: ForeignKind,
+    spec: ExchangeSpec,
+    opened: OnceLock<Arc<dyn ForeignExchange>>,
+    /// None: nothing was routed yet. It is locked while bindings are compiled, so that they are compiled once.
+    last: Mutex<Option<Outcome>>,
+}
+
+impl Asked {
     fn exchange(&self) -> Result<&Arc<dyn ForeignExchange>, Error> {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
@@ -200,61 +207,183 @@ impl Foreign {
         Ok(self.opened.get_or_init(|| opened))
     }
 
-    fn compiled(&self) -> Result<Compiled, Error> {
-        let mut compiled = self.compiled.lock();
-        if let Some(known) = &*compiled {
+    /// `Invalid`: the kind does not take such a binding, or cannot be asked.
+    pub fn check(&self, binding: &Binding) -> Result<(), Error> {
+        self.exchange().and_then(|exchange| exchange.check(binding)).map_err(not_taken)
+    }
+
+    /// The exchange's kind.
+    pub fn kind(&self) -> ForeignKind {
+        self.kind
+    }
+
+    /// What is compiled after that change or a later one, in `last` or from now on.
+    fn compiled(&self, last: &mut Option<Outcome>, of: &Bound) -> Outcome {
+        if let Some(known) = last.as_ref().filter(|known| known.changes >= of.changes) {
             return known.clone();
         }
-        let bindings: Arc<[Arc<Binding>]> = self.bindings.as_slice().into();
-        let made = self.exchange().and_then(|exchange| exchange.compile(&bindings));
-        let made = made.map(|table| Compiled { table, bindings });
+        let made = self.exchange().and_then(|exchange| exchange.compile(&of.bindings));
+        let compiled = made.map(|table| Compiled { table, bindings: of.bindings.clone() });
         // What the bindings are to blame for stays so until they change.
-        if made.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Invalid) {
-            *compiled = Some(made.clone());
+        let stays = compiled.as_ref().err().is_none_or(|why| why.kind() == ErrorKind::Invalid);
+        let outcome = Outcome { changes: of.changes, compiled };
+        if stays {
+            *last = Some(outcome.clone());
         }
-        made
+        outcome
+    }
+}
+
+/// All bindings of an exchange, as they are after that change of them.
+struct Bound {
+    changes: u64,
+    bindings: Arc<[Arc<Binding>]>,
+}
+
+/// Which bindings of an exchange a message meets: to be asked of the exchange's plugin.
+pub struct Question {
+    asked: Arc<Asked>,
+    tables: Tables,
+}
+
+enum Tables {
+    Ready(Outcome),
+    ToCompile(Bound),
+}
+
+/// What a plugin answered.
+pub struct Answer {
+    asked: Arc<Asked>,
+    /// The number of the last change that its bindings had seen.
+    changes: u64,
+    hits: Result<Vec<Hit>, Error>,
+}
+
+/// Why a message's hits are not known.
+pub enum Unknown {
+    /// A plugin has to be asked first.
+    Ask(Question),
+    /// The plugin could not say.
+    Failed(Error),
+}
+
+impl Question {
+    /// The kind whose plugin is asked.
+    pub fn kind(&self) -> ForeignKind {
+        self.asked.kind
+    }
+
+    /// Asks. None: the bindings are being compiled for somebody else, for which [`Question::ask`] waits.
+    pub fn try_ask(&self, key: &Key, fields: FieldsOf<'_>) -> Option<Answer> {
+        let outcome = match &self.tables {
+            Tables::Ready(outcome) => outcome.clone(),
+            Tables::ToCompile(bound) => {
+                self.asked.compiled(&mut *self.asked.last.try_lock()?, bound)
+            }
+        };
+        Some(self.answer(outcome, key, fields))
+    }
+
+    /// Asks. It takes as long as a call of the plugin may, for each of: declare, compile, route.
+    pub fn ask(&self, key: &Key, fields: FieldsOf<'_>) -> Answer {
+        let outcome = match &self.tables {
+            Tables::Ready(outcome) => outcome.clone(),
+            Tables::ToCompile(bound) => self.asked.compiled(&mut self.asked.last.lock(), bound),
+        };
+        self.answer(outcome, key, fields)
+    }
+
+    /// What becomes of it when nobody is asked.
+    pub fn refused(&self, why: Error) -> Answer {
+        Answer { asked: self.asked.clone(), changes: 0, hits: Err(why) }
+    }
+
+    fn answer(&self, outcome: Outcome, key: &Key, fields: FieldsOf<'_>) -> Answer {
+        let Outcome { changes, compiled } = outcome;
+        let hits = compiled.and_then(|Compiled { table, bindings }| {
+            let reads = self.asked.exchange()?.reads();
+            let values = match reads.is_empty() {
+                true => Vec::new(),
+                false => reads.iter().map(|name| value(fields(), name)).collect(),
+            };
+            let places = table.route(key, values)?;
+            let bindings = places.iter().filter_map(|at| bindings.get(*at as usize));
+            Ok(bindings.map(|binding| Hit::of(binding)).collect())
+        });
+        Answer { asked: self.asked.clone(), changes, hits }
+    }
+}
+
+/// The matcher of one exchange. It says which question is to be asked, and never asks one itself.
+pub struct Foreign {
+    asked: Arc<Asked>,
+    bindings: Bindings,
+    /// How often bindings have changed.
+    changes: u64,
+}
+
+impl Foreign {
+    /// Without bindings.
+    pub fn new(kind: ForeignKind, spec: &ExchangeSpec) -> Self {
+        let (opened, last) = (OnceLock::new(), Mutex::default());
+        let asked = Arc::new(Asked { kind, spec: spec.clone(), opened, last });
+        Self { asked, bindings: Bindings::default(), changes: 0 }
+    }
+
+    fn question(&self) -> Question {
+        let is_current = |outcome: &Outcome| outcome.changes == self.changes;
+        let known = self.asked.last.try_lock().and_then(|last| last.clone());
+        let tables = match known.filter(is_current) {
+            Some(outcome) => Tables::Ready(outcome),
+            None => Tables::ToCompile(Bound {
+                changes: self.changes,
+                bindings: self.bindings.as_slice().into(),
+            }),
+        };
+        Question { asked: self.asked.clone(), tables }
     }
 }
 
 impl Matcher for Foreign {
     fn bind(&mut self, binding: Arc<Binding>) {
         self.bindings.put(binding);
-        *self.compiled.get_mut() = None;
+        self.changes += 1;
     }
 
     fn unbind(&mut self, binding: &Binding) -> bool {
-        *self.compiled.get_mut() = None;
+        self.changes += 1;
         self.bindings.remove(binding).is_some()
     }
 
-    fn check(&self, binding: &Binding) -> Result<(), Error> {
-        self.exchange()?.check(binding)
+    fn route(&self, _: &Key, _: FieldsOf<'_>, _: &mut Vec<Hit>) {
+        // Whoever routes asks `route_by`: only a plugin knows.
     }
 
-    fn try_route(&self, key: &Key, fields: FieldsOf<'_>, out: &mut Vec<Hit>) -> Result<(), Error> {
+    fn route_by(
+        &self,
+        _: (&Key, FieldsOf<'_>),
+        answers: &[Answer],
+        out: &mut Vec<Hit>,
+    ) -> Result<bool, Unknown> {
         if self.bindings.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        let Compiled { table, bindings } = self.compiled()?;
-        let reads = self.exchange()?.reads();
-        let values = match reads.is_empty() {
-            true => Vec::new(),
-            false => reads.iter().map(|name| value(fields(), name)).collect(),
-        };
-        for at in table.route(key, values)? {
-            out.extend(bindings.get(at as usize).map(|binding| Hit::of(binding)));
+        let mine = answers.iter().find(|answer| Arc::ptr_eq(&answer.asked, &self.asked));
+        let Some(answer) = mine else { return Err(Unknown::Ask(self.question())) };
+        match &answer.hits {
+            Ok(hits) => out.extend_from_slice(hits),
+            Err(why) => return Err(Unknown::Failed(why.clone())),
         }
-        Ok(())
+        Ok(answer.changes == self.changes)
     }
 
-    fn route(&self, key: &Key, fields: FieldsOf<'_>, out: &mut Vec<Hit>) {
-        // Whoever can tell a publisher why asks `try_route`.
-        let _ = self.try_route(key, fields, out);
+    fn asked(&self) -> Option<&Arc<Asked>> {
+        Some(&self.asked)
     }
 
     fn reads_fields(&self) -> bool {
         // Nothing was routed, and so nothing cached, before it is opened.
-        self.opened.get().is_none_or(|exchange| !exchange.reads().is_empty())
+        self.asked.opened.get().is_none_or(|exchange| !exchange.reads().is_empty())
     }
 
     fn steps(&self) -> usize {

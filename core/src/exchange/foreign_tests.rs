@@ -63,6 +63,19 @@ fn fields(to: &str) -> Fields {
     Fields { headers: vec![("to".into(), Value::text(to))], ..Fields::default() }
 }
 
+/// How many hits there are once the plugin was asked, and whether they are by the bindings that are there now.
+fn routed(matcher: &dyn Matcher, fields: &Fields) -> Result<(usize, bool), Error> {
+    let (key, fields): (Key, FieldsOf<'_>) = ("k".into(), &|| fields);
+    let (mut answers, mut out) = (Vec::new(), Vec::new());
+    loop {
+        match matcher.route_by((&key, fields), &answers, &mut out) {
+            Ok(is_current) => return Ok((out.len(), is_current)),
+            Err(Unknown::Failed(why)) => return Err(why),
+            Err(Unknown::Ask(question)) => answers.push(question.ask(&key, fields)),
+        }
+    }
+}
+
 #[test]
 fn a_plugins_kind_routes_by_what_it_reads_and_is_asked_again_when_bindings_change() {
     let double = Double::default();
@@ -73,10 +86,7 @@ fn a_plugins_kind_routes_by_what_it_reads_and_is_asked_again_when_bindings_chang
     let spec = ExchangeSpec::new("x", Kind::Foreign(kind));
     let mut matcher = spec.matcher(false);
     let binding = |key: &str, log| Binding::new("x", key.into(), Target::Log(LogId(log)));
-    let routed = |matcher: &dyn Matcher, to: &str| {
-        let (fields, mut out) = (fields(to), Vec::new());
-        matcher.try_route(&"k".into(), &|| &fields, &mut out).map(|()| out.len())
-    };
+    let routed = |matcher: &dyn Matcher, to: &str| routed(matcher, &fields(to)).map(|hits| hits.0);
     assert_eq!(routed(&*matcher, "a"), Ok(0));
     matcher.bind(Arc::new(binding("a", 1)));
     matcher.bind(Arc::new(binding("a", 2)));
@@ -89,13 +99,43 @@ fn a_plugins_kind_routes_by_what_it_reads_and_is_asked_again_when_bindings_chang
     assert!(matcher.unbind(&binding("a", 2)) && !matcher.unbind(&binding("a", 3)));
     assert_eq!(routed(&*matcher, "a"), Ok(1));
     assert_eq!(compiled.load(Ordering::Relaxed), 2);
-    assert_eq!(matcher.check(&binding("yes", 1)), Ok(()));
-    assert_eq!(matcher.check(&binding("no", 1)).map_err(|e| e.kind()), Err(ErrorKind::Invalid));
+    let asked = matcher.asked().expect("a plugin's").clone();
+    assert_eq!(asked.check(&binding("yes", 1)), Ok(()));
+    assert_eq!(asked.check(&binding("no", 1)).map_err(|e| e.kind()), Err(ErrorKind::Invalid));
     is_broken.store(1, Ordering::Relaxed);
     assert_eq!(routed(&*matcher, "a"), Err(broken()));
     let wrong = vec![("wrong".into(), Value::Null)];
     let refused = ExchangeSpec { arguments: wrong, ..spec }.check();
     assert_eq!(refused.map_err(|e| e.kind()), Err(ErrorKind::Invalid));
+}
+
+/// Bindings may change while a plugin thinks: its answer counts for that message, and is not remembered.
+#[test]
+fn an_answer_that_bindings_have_overtaken_counts_once() {
+    let kind = ForeignKind::provide("x-overtaken", Arc::new(Double::default())).expect("new");
+    let mut matcher = ExchangeSpec::new("x", Kind::Foreign(kind)).matcher(false);
+    let binding = |log| Arc::new(Binding::new("x", "a".into(), Target::Log(LogId(log))));
+    matcher.bind(binding(1));
+    let (key, fields): (Key, _) = ("k".into(), fields("a"));
+    let mut out = Vec::new();
+    let ask = |matcher: &dyn Matcher| match matcher.route_by((&key, &|| &fields), &[], &mut vec![])
+    {
+        Err(Unknown::Ask(question)) => question,
+        _ => panic!("nobody was asked"),
+    };
+    let (early, late) = (ask(&*matcher), ask(&*matcher));
+    matcher.bind(binding(2));
+    let newest = ask(&*matcher);
+    let answer = early.ask(&key, &|| &fields);
+    let by = matcher.route_by((&key, &|| &fields), &[answer], &mut out).map_err(|_| ());
+    assert_eq!((by, out.len()), (Ok(false), 1));
+    // Whoever asked before the change gets what was compiled behind it.
+    for question in [newest, late] {
+        let answer = question.try_ask(&key, &|| &fields).expect("nobody compiles");
+        out.clear();
+        let by = matcher.route_by((&key, &|| &fields), &[answer], &mut out).map_err(|_| ());
+        assert_eq!((by, out.len()), (Ok(true), 2));
+    }
 }
 
 #[test]
@@ -122,7 +162,7 @@ fn what_the_store_names_stays_without_its_plugin_and_refuses_publishes() {
     assert!(Kind::parse("x-absent").is_err(), "nobody declares one");
     let mut matcher = ExchangeSpec::new("orders", kind).matcher(false);
     let fields = Fields::default();
-    let route = |matcher: &dyn Matcher| matcher.try_route(&"k".into(), &|| &fields, &mut vec![]);
+    let route = |matcher: &dyn Matcher| routed(matcher, &fields).map(|_| ());
     assert_eq!(route(&*matcher), Ok(()), "nothing is bound");
     matcher.bind(Arc::new(Binding::new("orders", "1".into(), Target::Log(LogId(1)))));
     let why = route(&*matcher).expect_err("no plugin");

@@ -14,7 +14,10 @@ pub mod selector;
 mod topic;
 
 pub use bindings::Bindings;
-pub use foreign::{ForeignExchange, ForeignKind, ForeignMaker, ForeignTable, is_readable};
+pub use foreign::{
+    Answer, Asked, ForeignExchange, ForeignKind, ForeignMaker, ForeignTable, Question, Unknown,
+    is_readable,
+};
 pub use retained::{Growth, ROUTE_STATE, Retained, RetainedValue, Search, is_route_state};
 
 use crate::error::{Error, ErrorKind};
@@ -159,15 +162,26 @@ pub trait Matcher: Send + Sync {
     fn unbind(&mut self, binding: &Binding) -> bool;
     /// Adds the hits, duplicates included; `fields` is decoded only if called.
     fn route(&self, key: &Key, fields: FieldsOf<'_>, out: &mut Vec<Hit>);
-    /// The same, where a plugin routes, which may fail: then there are no hits, and the publish is refused.
-    fn try_route(&self, key: &Key, fields: FieldsOf<'_>, out: &mut Vec<Hit>) -> Result<(), Error> {
+    /// The same, where a plugin may have to be asked, which is not done under a lock: `answers` are those that were
+    /// asked for since. True: by the bindings as they are now, and not as they were when the plugin answered.
+    fn route_by(
+        &self,
+        (key, fields): (&Key, FieldsOf<'_>),
+        answers: &[Answer],
+        out: &mut Vec<Hit>,
+    ) -> Result<bool, Unknown> {
+        let _ = answers;
         self.route(key, fields, out);
-        Ok(())
+        Ok(true)
     }
-    /// `Invalid`: its kind does not take such a binding.
+    /// `Invalid`: its kind, which is the core's own, does not take such a binding.
     fn check(&self, binding: &Binding) -> Result<(), Error> {
         let _ = binding;
         Ok(())
+    }
+    /// Who is asked that, and for routes, where the kind is a plugin's.
+    fn asked(&self) -> Option<&Arc<Asked>> {
+        None
     }
     /// The result depends on more than the key, so it cannot be cached by key.
     fn reads_fields(&self) -> bool {
@@ -324,10 +338,10 @@ impl ExchangeSpec {
         }
     }
 
-    /// Whether its kind takes its arguments: a plugin is asked. `Invalid`: no; `Unavailable`: it cannot be asked.
+    /// Whether its kind takes its arguments: a plugin is asked. `Invalid`: no, or it cannot be asked.
     pub fn check(&self) -> Result<(), Error> {
         match self.kind {
-            Kind::Foreign(kind) => kind.declare(self).map(|_| ()),
+            Kind::Foreign(kind) => kind.declare(self).map(|_| ()).map_err(foreign::not_taken),
             _ => Ok(()),
         }
     }

@@ -159,7 +159,11 @@ fn open(real: &Path, spec: &Spec) -> Result<Opened, String> {
     let opened = pool.call(move || {
         // SAFETY: what the library does when it is opened is trusted as the whole of it is: its file is checked.
         let library = unsafe { Library::new(&real) };
-        library.map_err(|error| format!("is no library that can be loaded: {error}"))
+        library.map_err(|error| {
+            // What the linker says stands behind what was asked of it.
+            let reason = std::error::Error::source(&error).map(|reason| format!(": {reason}"));
+            format!("is no library that can be loaded: {error}{}", reason.unwrap_or_default())
+        })
     });
     let library = opened.map_err(|_| {
         STUCK.store(true, Ordering::Relaxed);

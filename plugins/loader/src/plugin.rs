@@ -172,6 +172,11 @@ impl Plugin {
         Ok(self.judge(what, answer)?)
     }
 
+    /// It said no to so many things in one call, beside what the call itself says.
+    pub fn note_refused(&self, count: u64) {
+        self.refused.fetch_add(count, Ordering::Relaxed);
+    }
+
     fn begin(&self) -> Result<(), Error> {
         if let Some(why) = self.out_of_use.get() {
             return Err(self.gone(why));

@@ -1,6 +1,7 @@
 //! A few threads that calls of one plugin run on. Whoever waits for a call gives up after a time; a call that hangs
 //! keeps its thread.
 
+use crossdock_core::wait::Thread;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
@@ -10,8 +11,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-/// Calls that wait for a thread, at most. One for each thread that routes is enough.
-const WAITING_MAX: usize = 1_024;
+/// Calls that wait for a thread, at most: whoever waits for one takes a thread, too. The core holds publishers back
+/// before that.
+const WAITING_MAX: usize = 256;
+
+/// How long whoever waits for an answer keeps its thread to itself. Most answers are there before, and to hand over
+/// what else the thread was to do takes some microseconds.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Whoever wakes up later than a call's time by that part of it has not run in between, and neither has the call: the
 /// process was stopped, or the machine had no time for it.
@@ -22,7 +28,7 @@ const LATE: u32 = 8;
 pub enum Late {
     /// The call began, and did not return in time.
     Hangs,
-    /// No thread was free in time, or no thread could be made.
+    /// For the time of a call no thread was free for anybody, or none could be made.
     Busy,
 }
 
@@ -33,6 +39,8 @@ struct Queue {
     jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    /// When a call last began.
+    begun: Option<Instant>,
 }
 
 struct Shared {
@@ -90,6 +98,7 @@ impl Pool {
         work: impl FnOnce() -> R + Send + 'static,
         progress: impl Fn() -> Option<Instant>,
     ) -> Result<R, Late> {
+        let thread = Thread::current();
         let slot = Arc::new(Slot { state: Mutex::new(State::Waiting), done: Condvar::new() });
         let theirs = slot.clone();
         self.submit(
@@ -110,7 +119,31 @@ impl Pool {
             }),
             WAITING_MAX,
         )?;
-        let mut until = Instant::now() + self.time;
+        let until = Instant::now() + self.time;
+        {
+            let mut state = slot.state.lock();
+            let soon = Instant::now() + PATIENCE.min(self.time);
+            while matches!(*state, State::Waiting | State::Running(_)) {
+                if slot.done.wait_until(&mut state, soon).timed_out() {
+                    break;
+                }
+            }
+            if matches!(*state, State::Done(_))
+                && let State::Done(result) = std::mem::replace(&mut *state, State::Left)
+            {
+                return Ok(result);
+            }
+        }
+        thread.block(|| self.wait_for(&slot, until, progress))
+    }
+
+    /// Waits for the answer until then, or longer where its time begins again.
+    fn wait_for<R>(
+        &self,
+        slot: &Slot<R>,
+        mut until: Instant,
+        progress: impl Fn() -> Option<Instant>,
+    ) -> Result<R, Late> {
         let mut state = slot.state.lock();
         loop {
             match std::mem::replace(&mut *state, State::Left) {
@@ -169,11 +202,13 @@ impl Pool {
     }
 
     /// Until when a call that was to be over by then is waited for nevertheless; none: it is given up. Its time is its
-    /// own: what it waited for a thread does not count, nor time in which this process did not run.
+    /// own: what it waited for a thread does not count, nor time in which this process did not run. It waits for a
+    /// thread as long as others get one.
     fn more_time(&self, since: Option<Instant>, until: Instant) -> Option<Instant> {
         let now = Instant::now();
         let is_late = now.saturating_duration_since(until) > self.time / LATE;
-        let own = since.map(|since| since + self.time).filter(|own| *own > now);
+        let begun = since.or_else(|| self.shared.queue.lock().begun);
+        let own = begun.map(|since| since + self.time).filter(|own| *own > now);
         own.or_else(|| (is_late && since.is_some()).then(|| now + self.time))
     }
 
@@ -218,7 +253,10 @@ impl Shared {
                 let mut queue = self.queue.lock();
                 loop {
                     match queue.jobs.pop_front() {
-                        Some(job) => break job,
+                        Some(job) => {
+                            queue.begun = Some(Instant::now());
+                            break job;
+                        }
                         None => {
                             queue.idle += 1;
                             self.wake.wait(&mut queue);
@@ -274,10 +312,10 @@ mod tests {
             .collect();
         let answers: Vec<_> = callers.into_iter().map(|it| it.join().expect("ends")).collect();
         assert!(answers.iter().all(|it| *it != Err(Late::Hangs)), "{answers:?}");
-        assert!(answers.iter().filter(|it| it.is_ok()).count() >= 4, "{answers:?}");
+        assert!(answers.iter().all(Result::is_ok), "others got their turn meanwhile: {answers:?}");
         let later = (0..12).map(|_| pool.call_later(|| thread::sleep(Duration::from_millis(90))));
         let answers = futures_of(later.collect()).await;
-        assert!(answers.iter().all(|it| *it != Err(Late::Hangs)), "{answers:?}");
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
         assert_eq!(pool.call_later(|| 7).await, Ok(7));
     }
 

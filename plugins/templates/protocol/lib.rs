@@ -87,17 +87,25 @@ impl Connection for Client {
 impl Client {
     /// Deals with the lines that are whole.
     fn read(&mut self, wishes: &mut Wishes) -> Result<(), String> {
+        let input = std::mem::take(&mut self.input);
+        let mut rest = input.as_slice();
         while !matches!(self.login, Login::Judged(_)) {
-            let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else { break };
-            let line: Vec<u8> = self.input.drain(..=end).collect();
-            let line = String::from_utf8(line).map_err(|_| "a line is not UTF-8".to_owned())?;
+            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { break };
+            let (line, behind) = rest.split_at(end);
+            if line.len() > LINE_MAX {
+                return Err(format!("a line is longer than {LINE_MAX} bytes"));
+            }
+            let line = std::str::from_utf8(line).map_err(|_| "a line is not UTF-8".to_owned())?;
+            rest = behind.get(1..).unwrap_or_default();
             self.lines += 1;
-            self.line(line.trim_end_matches(['\r', '\n']), wishes);
+            self.line(line.trim_end_matches('\r'), wishes);
         }
-        match self.input.len() > LINE_MAX {
-            true => Err(format!("a line is longer than {LINE_MAX} bytes")),
-            false => Ok(()),
+        // While a login is judged the broker reads nothing more: what came with it waits here.
+        if rest.len() > LINE_MAX && !matches!(self.login, Login::Judged(_)) {
+            return Err(format!("a line is longer than {LINE_MAX} bytes"));
         }
+        self.input = rest.to_vec();
+        Ok(())
     }
 
     fn line(&mut self, line: &str, wishes: &mut Wishes) {
@@ -166,6 +174,8 @@ mod tests {
             Happened::Delivered { subscription: 4, delivery: 0, address, body, redelivered: false };
         assert_eq!(said(message), Ok(vec![write("MSG topic:a/b two lines\n")]));
         assert_eq!(said(Happened::Bytes(b"QUIT\n")), Ok(vec![Wish::Close]));
+        let long = [vec![b'x'; LINE_MAX + 1], b"\n".to_vec()].concat();
+        assert!(said(Happened::Bytes(&long)).is_err());
         assert!(said(Happened::Bytes(&[b'x'; LINE_MAX + 1])).is_err());
     }
 }

@@ -56,10 +56,17 @@ impl Session {
     /// A binding that exists already takes nothing. Nothing is added before this is asked; that another connection
     /// binds between this and the binding itself makes one more than the limit for each connection at most.
     fn may_bind(&self, shared: &Shared, binding: &Binding) -> Result<(), Error> {
-        let topology = self.vhost.topology.read();
-        if topology.is_bound(binding) {
-            return Ok(());
+        let asked = {
+            let topology = self.vhost.topology.read();
+            if topology.is_bound(binding) {
+                return Ok(());
+            }
+            topology.asked(&binding.source)
+        };
+        if let Some(asked) = asked {
+            asked.check(binding)?;
         }
+        let topology = self.vhost.topology.read();
         topology.check(binding)?;
         shared.check_disk_space()?;
         self.check_limit(Limit::Bindings, topology.bindings_count(), binding_cost(binding))

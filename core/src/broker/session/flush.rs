@@ -9,6 +9,7 @@ use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::turn::context::Context;
 use crate::broker::turn::run::{Terms, Turn};
 use crate::broker::vhost::connection::LaneEvent;
+use crate::broker::vhost::crowds::Hold;
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
@@ -92,14 +93,17 @@ impl Session {
         }
         let shared = self.broker.shared();
         shared.pressure.holds_publishers()
-            || self.status.waits_for.as_ref().is_some_and(|route| route.is_full())
+            || self.status.waits_for.as_ref().is_some_and(Hold::lasts)
             || self.inbox.uncommitted.load(Ordering::Acquire) > shared.settings.session_share()
     }
 
     /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
     /// Call it after every turn.
     pub fn flush(&mut self) {
-        if self.vhost.full_routes.load(Ordering::Acquire) > 0 {
+        if self.vhost.holds.crowds.any_is_full() {
+            self.look_for_crowds();
+        }
+        if self.vhost.holds.full_routes.load(Ordering::Acquire) > 0 {
             self.look_ahead();
         }
         match self.batch.publishes.is_empty() || self.is_free(Self::is_held) {
@@ -234,8 +238,8 @@ impl Session {
             // Noted before it is checked again: whoever ends the hold in between finds the note.
             self.inbox.held.store(true, Ordering::Release);
             self.broker.shared().pressure.hold(&self.inbox);
-            if let Some(route) = &self.status.waits_for {
-                route.hold(&self.inbox);
+            if let Some(hold) = &self.status.waits_for {
+                hold.register(&self.inbox);
             }
             if is_held(self) {
                 self.tell_blocked();
@@ -248,7 +252,7 @@ impl Session {
 
     /// Some content route is full: publishes that would go into it are held back, also the first ones of a session.
     fn look_ahead(&mut self) {
-        let waits = self.status.waits_for.as_ref().is_some_and(|route| route.is_full());
+        let waits = self.status.waits_for.as_ref().is_some_and(Hold::lasts);
         if self.status.internal || waits {
             return;
         }
@@ -262,14 +266,29 @@ impl Session {
             let mut paths = route.content.into_iter().map(|hit| hit.path);
             paths.find(|path| path.is_full() && path.wants(message, formats))
         });
-        self.status.waits_for = full;
+        self.status.waits_for = full.map(Hold::Route);
+    }
+
+    /// Some plugin that routes has more to do than it can: publishes to exchanges of its kinds are held back. What
+    /// reaches them through other exchanges is not, and waits for its turn there.
+    fn look_for_crowds(&mut self) {
+        let waits = self.status.waits_for.as_ref().is_some_and(Hold::lasts);
+        if self.status.internal || waits {
+            return;
+        }
+        let topology = self.vhost.topology.read();
+        let full = self.batch.publishes.iter().find_map(|queued| {
+            let asked = topology.asked(&queued.publish.message.address().exchange)?;
+            self.vhost.holds.crowds.full_of(asked.kind())
+        });
+        self.status.waits_for = full.map(Hold::Crowd);
     }
 
     /// Publishes of this session filled the queue of a content route: it is held back until there is room.
     fn note_full_routes(&mut self) {
         if !self.turn.fed().is_empty() {
             let full = self.turn.fed().iter().find(|route| route.mark_full());
-            self.status.waits_for = full.cloned();
+            self.status.waits_for = full.cloned().map(Hold::Route);
         }
     }
 

@@ -109,6 +109,7 @@ impl Session {
         shared.users.disconnected(&self.inbox);
         shared.users.connections.leave(connection);
         self.vhost.content.read().iter().for_each(|route| route.forget(&self.inbox));
+        self.status.waits_for.take().into_iter().for_each(|hold| hold.forget(&self.inbox));
         if let Some(ended) = left {
             removal::owner_gone(&shared, self.id, now, ended);
         }

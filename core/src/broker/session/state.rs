@@ -8,7 +8,7 @@ use crate::broker::accounts::subject::Subject;
 use crate::broker::door::request::{LaneId, Memo};
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::run::Turn;
-use crate::broker::vhost::content_path::ContentPath;
+use crate::broker::vhost::crowds::Hold;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
@@ -69,8 +69,8 @@ pub(super) struct Status {
     pub left: bool,
     /// Its end is no failure of what it had: its client leaves, or the broker ends it.
     pub in_order: bool,
-    /// A content route whose queue this session's publishes filled: it is held back while there is no room.
-    pub waits_for: Option<Arc<ContentPath>>,
+    /// What holds its publishes back, beside the broker's memory and disk.
+    pub waits_for: Option<Hold>,
 }
 
 /// Numbers that were given to lanes and consumers. They are never reused: a confirm may still be on its way to a lane

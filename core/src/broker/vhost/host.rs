@@ -3,6 +3,7 @@
 //! Lock order: **vhost → log → inbox**; nothing here waits while holding one.
 
 use super::content_path::{ContentPath, QUEUES, is_route_queue};
+use super::crowds::Holds;
 use super::departing::Departing;
 use super::drops::{DropReason, Drops};
 use super::exchange_counts::ExchangeCounts;
@@ -17,12 +18,11 @@ use super::topology::Topology;
 use super::unroutable::UnroutableReport;
 use crate::broker::settings::{Settings, TopicRules};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{ExchangeSpec, FieldsOf, LogId, Retained, SessionId, filter};
+use crate::exchange::{Answer, ExchangeSpec, FieldsOf, LogId, Retained, SessionId, filter};
 use crate::message::{Address, Budget, Message, Name, Origin, Timestamp};
 use crate::transform::Watch;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 /// A virtual host.
 pub struct Vhost {
@@ -42,8 +42,8 @@ pub struct Vhost {
     pub limits: Limits,
     /// What queues that are gone have counted.
     pub gone: Mutex<GoneQueues>,
-    /// How many content routes have full queues.
-    pub full_routes: Arc<AtomicUsize>,
+    /// What holds publishers back here.
+    pub holds: Holds,
     unroutable: UnroutableReport,
 }
 
@@ -84,7 +84,7 @@ impl Vhost {
             departing: Departing::default(),
             limits: Limits::new(&settings.objects, budget.clone()),
             gone: Mutex::default(),
-            full_routes: Arc::default(),
+            holds: Holds::default(),
             unroutable: UnroutableReport::default(),
         })
     }
@@ -141,7 +141,8 @@ impl Vhost {
     }
 
     /// Resolves an address for that publisher. The flag: the result depends on the address alone and may be cached.
-    /// `under_lock` is called while the topology is locked, so that no binding is made meanwhile.
+    /// `under_lock` is called while the topology is locked, so that no binding is made meanwhile. Where plugins route,
+    /// they are asked in between, with nothing locked.
     pub fn route(
         &self,
         (address, publisher): (&Address, &Origin),
@@ -149,21 +150,33 @@ impl Vhost {
         under_lock: impl FnOnce(&Route),
     ) -> Result<(Route, bool), Error> {
         self.check(address)?;
-        let topology = self.topology.read();
-        let (found, cacheable) = topology
-            .find(address, fields, self.limits.max(Limit::ExchangesVisited))
-            .ok_or_else(|| not_found("exchange", &address.exchange, &self.name))?;
-        if found.is_too_far {
-            drop(topology);
-            return Err(self.limits.refuse(Limit::ExchangesVisited, (&self.name, publisher)));
+        let visits_max = self.limits.max(Limit::ExchangesVisited);
+        let mut answers: Vec<Answer> = Vec::new();
+        loop {
+            let topology = self.topology.read();
+            let (found, cacheable) = topology
+                .find(address, fields, (visits_max, &answers))
+                .ok_or_else(|| not_found("exchange", &address.exchange, &self.name))?;
+            // Each round asks exchanges that were not asked before.
+            if found.is_too_far || answers.len() > visits_max {
+                drop(topology);
+                return Err(self.limits.refuse(Limit::ExchangesVisited, (&self.name, publisher)));
+            }
+            if let Some(why) = found.failed {
+                return Err(why);
+            }
+            if !found.questions.is_empty() {
+                drop(topology);
+                for question in found.questions {
+                    answers.push(self.holds.crowds.ask(&question, &address.key, fields));
+                }
+                continue;
+            }
+            let mut route = topology.targets(address, found);
+            self.watchers(address, &mut route);
+            under_lock(&route);
+            return Ok((route, cacheable));
         }
-        if let Some(why) = found.failed {
-            return Err(why);
-        }
-        let mut route = topology.targets(address, found);
-        self.watchers(address, &mut route);
-        under_lock(&route);
-        Ok((route, cacheable))
     }
 
     /// Nobody publishes to the broker's own addresses, and no content route sends there.

@@ -10,7 +10,7 @@
 //! | `queue` | a queue and its lock; what its changes leave to be done without the lock |
 //! | `inbox` | what waits for one connection |
 //! | `connection` `sizes` | a connection as operators see it: who it is, its lanes and consumers, and what passed |
-//! | `held` | sessions whose publishes are held back |
+//! | `held` `crowds` | sessions whose publishes are held back; those that wait for plugins which route |
 //! | `seats` | how many connections each user and each virtual host has |
 //! | `named` | what outlives a connection |
 //! | `content_path` `route_counters` `route_state` | a content route with its queue; what it did; what it remembers |
@@ -23,6 +23,7 @@
 
 pub mod connection;
 pub mod content_path;
+pub mod crowds;
 pub mod departing;
 pub mod drops;
 pub mod exchange_counts;

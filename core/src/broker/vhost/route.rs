@@ -6,7 +6,7 @@ use super::inbox::Inbox;
 use super::named::Named;
 use super::queue::Queue;
 use crate::error::Error;
-use crate::exchange::{BindingTag, LogId, SessionId, Tags};
+use crate::exchange::{BindingTag, LogId, Question, SessionId, Tags};
 use crate::message::Message;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -115,4 +115,6 @@ pub(super) struct Found {
     pub is_too_far: bool,
     /// Why a plugin that routes for one of the exchanges could not: this is not all.
     pub failed: Option<Error>,
+    /// What plugins have to be asked first: this is not all.
+    pub questions: Vec<Question>,
 }

@@ -9,7 +9,7 @@ use crate::broker::accounts::subject::Subject;
 use crate::broker::settings::TopicRules;
 use crate::error::Error;
 use crate::exchange::{
-    Binding, BindingTag, Bindings, ExchangeSpec, LogId, Matcher, SessionId, Tags, Target,
+    Asked, Binding, BindingTag, Bindings, ExchangeSpec, LogId, Matcher, SessionId, Tags, Target,
 };
 use crate::log::QueueSpec;
 use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
@@ -279,6 +279,11 @@ impl Topology {
         self.exchanges.get(name).map(|e| &e.spec)
     }
 
+    /// All exchanges but the default one.
+    pub fn exchanges(&self) -> impl Iterator<Item = &ExchangeSpec> {
+        self.exchanges.values().map(|exchange| &exchange.spec)
+    }
+
     /// Adds an exchange.
     pub fn add_exchange(&mut self, spec: ExchangeSpec, generations: &Generations) {
         generations.bump();
@@ -393,6 +398,11 @@ impl Topology {
     pub fn check(&self, binding: &Binding) -> Result<(), Error> {
         let exchange = self.exchanges.get(&binding.source);
         exchange.map_or(Ok(()), |exchange| exchange.matcher.check(binding))
+    }
+
+    /// Who is asked whether that exchange takes a binding, where it is of a plugin's kind.
+    pub fn asked(&self, exchange: &str) -> Option<Arc<Asked>> {
+        self.exchanges.get(exchange)?.matcher.asked().cloned()
     }
 
     /// That binding is there.

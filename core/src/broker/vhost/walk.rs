@@ -3,12 +3,13 @@
 use super::route::Found;
 use super::topology::{Exchange, Topology};
 use crate::exchange::seen::Seen;
-use crate::exchange::{FieldsOf, Hit, Target};
+use crate::exchange::{Answer, FieldsOf, Hit, Target, Unknown};
 use crate::message::{Address, Key};
 
 /// One publish on its way through exchanges.
 struct Walk<'a> {
     topology: &'a Topology,
+    answers: &'a [Answer],
     /// Each exchange is visited once.
     seen: Seen,
     next: Vec<&'a Exchange>,
@@ -16,12 +17,12 @@ struct Walk<'a> {
 
 impl Topology {
     /// Where an address leads, and whether that depends on the address alone. None: there is no such exchange.
-    /// `visits_max`: how many exchanges it may go through.
+    /// `visits_max`: how many exchanges it may go through; `answers`: of the plugins that were asked.
     pub(super) fn find(
         &self,
         address: &Address,
         fields: FieldsOf<'_>,
-        visits_max: usize,
+        (visits_max, answers): (usize, &[Answer]),
     ) -> Option<(Found, bool)> {
         let mut found = Found::default();
         if address.is_queue() {
@@ -32,7 +33,7 @@ impl Topology {
         }
         let first = self.exchange_named(&address.exchange)?;
         found.exchange = Some(first.counts.clone());
-        let mut walk = Walk { topology: self, seen: Seen::default(), next: vec![first] };
+        let mut walk = Walk { topology: self, answers, seen: Seen::default(), next: vec![first] };
         walk.seen.insert(first);
         let cacheable = walk.run((&address.key, fields), visits_max, &mut found);
         Some((found, cacheable))
@@ -55,11 +56,17 @@ impl<'a> Walk<'a> {
                 continue;
             }
             hits.clear();
-            if let Err(why) = exchange.matcher.try_route(key, fields, &mut hits) {
-                found.failed = Some(why);
-                return false;
+            match exchange.matcher.route_by((key, fields), self.answers, &mut hits) {
+                Ok(is_current) => cacheable &= is_current && !exchange.matcher.reads_fields(),
+                Err(Unknown::Ask(question)) => {
+                    found.questions.push(question);
+                    continue;
+                }
+                Err(Unknown::Failed(why)) => {
+                    found.failed = Some(why);
+                    return false;
+                }
             }
-            cacheable &= !exchange.matcher.reads_fields();
             found.steps += exchange.matcher.steps() + hits.len();
             let nothing = hits.is_empty();
             for hit in hits.drain(..) {

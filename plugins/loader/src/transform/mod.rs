@@ -152,6 +152,8 @@ impl Step {
         );
         let (answers, wrong) = taken.close();
         let (done, count) = (answers.len(), taken.count());
+        let failed = answers.iter().filter(|answer| matches!(answer, Answer::Failed(..))).count();
+        self.plugin.note_refused(failed as u64);
         let end = match called {
             // A call that hangs decides on nothing any more; one that has decided on all before it hung, or behind
             // which nothing is left to do, has done its work.

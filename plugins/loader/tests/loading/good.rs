@@ -17,8 +17,8 @@ fn a_plugin_in_rust_routes() {
     assert_eq!(look.out_of_use, None);
 
     let mut matcher = exchange("x-consistent-hash", &[]).matcher(false);
-    assert!(matcher.check(&binding("10", 1)).is_ok());
-    let why = matcher.check(&binding("ten", 1)).expect_err("no weight");
+    assert!(check(&*matcher, &binding("10", 1)).is_ok());
+    let why = check(&*matcher, &binding("ten", 1)).expect_err("no weight");
     assert!(why.kind() == ErrorKind::Invalid && why.detail().contains("and not 'ten'"), "{why}");
     (1..=4).for_each(|log| matcher.bind(Arc::new(binding("1", log))));
     let all = |matcher: &dyn Matcher| -> Vec<u64> {
@@ -63,11 +63,11 @@ fn a_plugin_in_c_routes() {
     assert_eq!((&*look.plugin, &*look.version), ("first", "1.2.3"));
     let mut matcher = exchange("x-first", &[]).matcher(false);
     for (key, log) in [("b", 1), ("a", 2), ("c", 3)] {
-        assert!(matcher.check(&binding(key, log)).is_ok());
+        assert!(check(&*matcher, &binding(key, log)).is_ok());
         matcher.bind(Arc::new(binding(key, log)));
     }
     assert_eq!(route(&*matcher, "any", ""), Ok(vec![2]));
-    let why = matcher.check(&binding("", 4)).expect_err("refused");
+    let why = check(&*matcher, &binding("", 4)).expect_err("refused");
     assert_eq!(why.detail(), "an empty key");
     let why = exchange("x-first", &[("one", "1"), ("two", "2")]).check().expect_err("refused");
     assert_eq!(why.detail(), "two", "the last argument's name");

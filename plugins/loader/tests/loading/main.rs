@@ -11,8 +11,8 @@ mod speaking;
 mod toolchains;
 
 use built::{compiled, here, in_c, in_cpp, room, run, sample};
-use crossdock_core::exchange::{Binding, Hit, Matcher, Target};
-use crossdock_core::{Error, ExchangeSpec, Fields, Kind, LogId, Value};
+use crossdock_core::exchange::{Binding, Hit, Matcher, Target, Unknown};
+use crossdock_core::{Error, ExchangeSpec, Fields, Key, Kind, LogId, Value};
 use crossdock_loader::Spec;
 use std::path::PathBuf;
 use std::process::Command;
@@ -60,12 +60,24 @@ fn binding(key: &str, log: u64) -> Binding {
     Binding::new("x", key.into(), Target::Log(LogId(log)))
 }
 
+/// Whether the plugin takes that binding.
+fn check(matcher: &dyn Matcher, binding: &Binding) -> Result<(), Error> {
+    matcher.asked().expect("a plugin's").check(binding)
+}
+
 /// Where a message with that key and header `h` goes.
 fn route(matcher: &dyn Matcher, key: &str, header: &str) -> Result<Vec<u64>, Error> {
     let headers = vec![("h".into(), Value::text(header))];
     let fields = Fields { headers, ..Fields::default() };
     let mut hits: Vec<Hit> = Vec::new();
-    matcher.try_route(&key.into(), &|| &fields, &mut hits)?;
+    let (key, mut answers): (Key, _) = (key.into(), Vec::new());
+    loop {
+        match matcher.route_by((&key, &|| &fields), &answers, &mut hits) {
+            Ok(_) => break,
+            Err(Unknown::Ask(question)) => answers.push(question.ask(&key, &|| &fields)),
+            Err(Unknown::Failed(why)) => return Err(why),
+        }
+    }
     let target = |hit: &Hit| match hit.target {
         Target::Log(LogId(log)) => log,
         _ => panic!("no queue"),

@@ -19,6 +19,8 @@ use std::collections::{HashMap, VecDeque};
 
 /// Bytes of one line at most.
 const LINE_MAX: usize = 1 << 20;
+/// Bytes of a line of a client that is not in yet. While its login is judged the broker reads nothing more.
+const LOGIN_MAX: usize = 16 << 10;
 
 /// The protocol.
 pub struct Lines;
@@ -128,22 +130,35 @@ fn said(result: Result<(), &str>) -> String {
 impl Talk {
     /// Acts on the whole lines that came.
     fn lines(&mut self, wishes: &mut Wishes) -> Result<(), String> {
+        let input = std::mem::take(&mut self.input);
+        let mut rest = input.as_slice();
         while self.login != Login::Asked && !self.has_quit {
-            let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
-                return match self.input.len() > LINE_MAX {
-                    true => Err(format!("a line is longer than {LINE_MAX} bytes")),
-                    false => Ok(()),
-                };
-            };
-            let line: Vec<u8> = self.input.drain(..=end).collect();
-            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { break };
+            let (line, behind) = rest.split_at(end);
+            if line.len() > self.bytes_max() {
+                return Err(format!("a line is longer than {} bytes", self.bytes_max()));
+            }
+            rest = behind.get(1..).unwrap_or_default();
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if !line.is_empty() {
                 self.line(line, wishes);
                 self.answer(wishes);
             }
         }
+        if rest.len() > self.bytes_max() && !self.has_quit {
+            return Err(format!("a line is longer than {} bytes", self.bytes_max()));
+        }
+        self.input = rest.to_vec();
         Ok(())
+    }
+
+    /// Bytes of a line. What came with a login while it is judged is no line yet.
+    fn bytes_max(&self) -> usize {
+        match self.login {
+            Login::Awaited => LOGIN_MAX,
+            Login::Asked => usize::MAX,
+            Login::Done => LINE_MAX,
+        }
     }
 
     fn line(&mut self, line: &[u8], wishes: &mut Wishes) {

@@ -1,6 +1,6 @@
 //! A fixture of the loader's tests: an exchange kind that does what an argument of the exchange says, where it says it.
 //! `with = { start = "panic" }` and the exchange's arguments `check`, `compile` and `route` are each one of `panic`,
-//! `hang`, `refuse` and `outside` (a place that no binding has).
+//! `hang`, `refuse`, `slow` (a third of a second) and `outside` (a place that no binding has).
 
 use crossdock_plugin::{
     Binding, Exchange, ExchangeKind, ExchangeSpec, Level, Routing, Start, Table, argument, log,
@@ -13,6 +13,10 @@ fn act(how: &str, place: &str) -> Result<(), String> {
         "hang" => loop {
             std::thread::sleep(Duration::from_secs(3_600));
         },
+        "slow" => {
+            std::thread::sleep(Duration::from_millis(333));
+            Ok(())
+        }
         "refuse" => Err(format!("refused in {place}")),
         _ => Ok(()),
     }

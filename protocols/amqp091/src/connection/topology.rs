@@ -232,7 +232,7 @@ impl Connection {
                 current.map_err(|error| self.about_exchange(&error, &name))?;
             }
             false => {
-                let spec = exchange_spec(declare)?;
+                let spec = exchange_spec(declare, current.as_ref().ok())?;
                 if let Ok(current) = current
                     && let Some(setting) = spec.differs(&current)
                 {
@@ -277,9 +277,14 @@ impl Connection {
     }
 }
 
-fn exchange_spec(declare: ExchangeDeclare) -> Result<ExchangeSpec, Refusal> {
-    let kind = Kind::parse(&declare.kind)
-        .map_err(|error| Refusal::new(ReplyCode::CommandInvalid, error.detail()))?;
+/// `current`: the exchange of that name, whose type stays known when no plugin brings it any more.
+fn exchange_spec(
+    declare: ExchangeDeclare,
+    current: Option<&ExchangeSpec>,
+) -> Result<ExchangeSpec, Refusal> {
+    let current = current.map(|spec| spec.kind).filter(|kind| *kind.as_str() == *declare.kind);
+    let kind = current.map_or_else(|| Kind::parse(&declare.kind), Ok);
+    let kind = kind.map_err(|error| Refusal::new(ReplyCode::CommandInvalid, error.detail()))?;
     Ok(ExchangeSpec {
         name: declare.exchange,
         kind,
