@@ -33,6 +33,9 @@ pub fn run(client: &Client, act: Act, json: bool) -> Result<ExitCode, Failure> {
         Act::Route { what: Route::Status { name: Some(name) } } => {
             return looks::show(client, Kind::Route, (&name, None), json);
         }
+        Act::Route { what: Route::Values { route, prefix, from } } => {
+            return looks::values(client, (&route, &prefix, from.as_deref()), json);
+        }
         act => request(act)?,
     };
     let answer = client.post(&format!("/control/{path}"), &order)?;
@@ -85,8 +88,8 @@ fn request(act: Act) -> Result<(&'static str, Json), Failure> {
         Act::Route { what: Route::Promote { route, yes } } => {
             ("promote-route", json!({ "name": route, "anyway": yes }))
         }
-        Act::Route { what: Route::Status { .. } } => {
-            return Err(Failure::usage("a status is looked at"));
+        Act::Route { what: Route::Status { .. } | Route::Values { .. } } => {
+            return Err(Failure::usage("it is looked at"));
         }
         Act::Backup { folder, keep } => {
             let folder = std::path::absolute(&folder)

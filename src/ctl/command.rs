@@ -515,6 +515,17 @@ pub enum Route {
         #[arg(long)]
         yes: bool,
     },
+    /// What the modules of a route remember (`kv`), whether or not the route is configured: a page of keys and values.
+    Values {
+        /// The route, or the name that it had.
+        route: String,
+        /// Only keys that begin with it.
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// Behind that place, which the page before ends with.
+        #[arg(long, value_name = "STEP/KEY")]
+        from: Option<String>,
+    },
     /// Forget what the modules of a route remember (`kv`), whether or not the route is configured.
     Forget {
         /// The route, or the name that it had.

@@ -113,6 +113,25 @@ pub fn show(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints a page of what a route remembers.
+pub fn values(
+    client: &Client,
+    (route, prefix, from): (&str, &str, Option<&str>),
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let query = [("name", Some(route)), ("prefix", Some(prefix)), ("after", from)];
+    let page = client.get("/control/route-state", &query)?;
+    if json {
+        print(&format!("{page}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&table::Table::of("values").rows(items(&page)))?;
+    if let Some(next) = page.get("next").and_then(Json::as_str) {
+        complain!("there are more: --from {next}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints a page of messages.
 fn peek(client: &Client, query: &[(&str, Option<&str>)], json: bool) -> Result<ExitCode, Failure> {
     let page = client.get("/control/peek", query)?;

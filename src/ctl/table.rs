@@ -201,6 +201,13 @@ const MESSAGES: &[Column] = &[
     ("body", "body", Form::Begin),
 ];
 
+const VALUES: &[Column] = &[
+    ("step", "step", Form::Number),
+    ("key", "key", Form::Text),
+    ("bytes", "bytes", Form::Number),
+    ("value", "body", Form::Begin),
+];
+
 /// A table whose columns are as wide as the first page wants them.
 pub struct Table {
     columns: &'static [Column],
@@ -225,6 +232,7 @@ impl Table {
             "moves" => MOVES,
             "losses" => LOSSES,
             "plugins" => PLUGINS,
+            "values" => VALUES,
             _ => LISTENERS,
         };
         Self { columns, widths: Vec::new() }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crossdock_core::{
-    Cursor, Death, Fields, Filter, Message, MessageState, MoveOrder, MoveReport, MoveTo, Offset,
+    Cursor, Death, Fields, Filter, MessageState, MoveOrder, MoveReport, MoveTo, Offset,
     PEEK_MESSAGES_MAX, Peeked, carry,
 };
 use serde::Deserialize;
@@ -120,13 +120,12 @@ fn message(one: &Peeked, fields: &Fields) -> Json {
     put("expires_ms", meta.expires.map(|at| json!(at.0)));
     let deaths: Vec<Json> = meta.deaths().iter().map(death).collect();
     put("deaths", (!deaths.is_empty()).then(|| deaths.into()));
-    put_body(message, &mut put);
+    put_body(message.body(), &mut put);
     shown
 }
 
 /// The body as text, or in base64 where it is none; of a long one the beginning, which `cut` says.
-fn put_body(message: &Message, put: &mut impl FnMut(&str, Option<Json>)) {
-    let body = message.body();
+pub fn put_body(body: &[u8], put: &mut impl FnMut(&str, Option<Json>)) {
     let part = body.get(..BODY_SHOWN_MAX).unwrap_or(body);
     put("cut", (part.len() < body.len()).then(|| json!(true)));
     match std::str::from_utf8(part) {

@@ -24,6 +24,7 @@ mod messages;
 mod moves;
 mod operations;
 mod publish;
+mod remembered;
 mod shows;
 mod status;
 mod values;
@@ -46,6 +47,7 @@ use axum::routing::{get, post};
 use crossdock_core::{Accepted, Actor, Broker};
 use lists::{One, Which};
 use messages::Peek;
+use remembered::Remembered;
 use status::Pace;
 use std::sync::Arc;
 use view::{Common, View};
@@ -87,6 +89,7 @@ fn router(view: View) -> Router {
         .route("/control/health", get(health))
         .route("/control/status", get(one_screen))
         .route("/control/peek", get(peek))
+        .route("/control/route-state", get(route_state))
         .route("/control/move", post(act::<messages::MoveMessages>))
         .route("/control/accept-losses", post(act::<losses::AcceptLosses>))
         .route("/control/drop", post(act::<messages::DropMessages>))
@@ -161,6 +164,16 @@ async fn peek(
 ) -> Response {
     match asked(query).and_then(Peek::read) {
         Ok(order) => answer(messages::peek(&view, &order).await),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn route_state(
+    State(view): State<View>,
+    query: Result<Query<Remembered>, QueryRejection>,
+) -> Response {
+    match asked(query) {
+        Ok(which) => answer(view.look(move |view| remembered::page(view, &which)).await),
         Err(refusal) => refusal.into_response(),
     }
 }

@@ -14,8 +14,10 @@ use super::turn::after_commit::AfterCommit;
 use super::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Account, Address, Budget, Name, Share};
+use crate::state::StateKey;
 use crate::store::{JournalId, JournalWriter, Lost, Pos, StoreError};
 use crate::transform::ContentRoute;
+use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -73,6 +75,12 @@ impl Broker {
     /// What each content route did since the start, in the order they are configured in.
     pub fn route_status(&self) -> Vec<RouteStatus> {
         routes::status(self)
+    }
+
+    /// What the steps of a content route remember, whether or not the route is configured: keys in their order, with
+    /// their values.
+    pub fn route_state(&self, name: &str) -> Vec<(StateKey, Bytes)> {
+        routes::remembered(self, name)
     }
 
     /// What the steps of a content route remember is forgotten, whether or not the route is configured. How many keys

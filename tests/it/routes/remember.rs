@@ -127,6 +127,16 @@ fn it_is_remembered_until_an_operator_has_it_forgotten() {
     ctl(&broker, &["reload"]);
     look.put("in", "get place");
     assert_eq!(look.one("out").body, b"here", "its name is enough");
+    let values = ctl(&broker, &["route", "values", "r"]);
+    let words: Vec<Vec<&str>> =
+        values.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words.len(), 3, "titles and two keys: {values}");
+    assert_eq!(words.first(), Some(&vec!["step", "key", "bytes", "value"]), "{values}");
+    assert!(words.contains(&vec!["1", "place", "4", "here"]), "{values}");
+    let none = ctl(&broker, &["route", "values", "r", "--prefix", "pleace"]);
+    assert_eq!(none, "");
+    let behind = ctl(&broker, &["route", "values", "r", "--from", "1/place"]);
+    assert!(!behind.contains("here"), "{behind}");
     assert_eq!(ctl(&broker, &["route", "forget", "r"]), "2 keys are forgotten\n");
     assert_eq!(keys(&broker), Some(0));
     look.put("in", "count");

@@ -20,11 +20,12 @@ use crate::broker::vhost::route_counters::RouteStatus;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Offset, QueueSpec};
 use crate::message::{Address, Fields, Formats, Message, Name, Origin};
-use crate::state::State;
+use crate::state::{State, StateKey};
 use crate::subscription::{ConsumerId, Credit};
 use crate::transform::{
     ContentRoute, Cost, FailureKind, Mode, Readiness, StepFailure, Transform, Verdict,
 };
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -160,6 +161,20 @@ pub fn promote(broker: &Broker, name: &str, anyway: bool) -> Result<Vec<String>,
         || Error::new(ErrorKind::NotFound, format!("there is no content route '{name}'"));
     let promoted = path.ok_or_else(no_route)?.route.transform.promote(anyway);
     promoted.map_err(|why| Error::new(ErrorKind::Invalid, format!("route '{name}': {why}")))
+}
+
+/// What the steps of a route remember, whether or not it is configured.
+pub fn remembered(broker: &Broker, name: &str) -> Vec<(StateKey, Bytes)> {
+    let shared = broker.shared();
+    let Some(vhost) = shared.default_vhost() else { return Vec::new() };
+    let context = Context { shared, vhost: &vhost, now: shared.now() };
+    let mut all: Vec<(StateKey, Bytes)> = context
+        .remembered(name)
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    all
 }
 
 /// What the steps of a route remember is forgotten, whether or not it is configured. How many keys there were.
