@@ -118,7 +118,8 @@ impl Session {
             if is_own && !self.named.as_ref().is_some_and(|named| named.is_of(&inbox)) {
                 return Err(taken_over());
             }
-            let alone = state.sub.consumers.active_count() == 0;
+            // One that is served alone has its own way to choose whom.
+            let alone = state.sub.consumers.active_count() == 0 && !queue.spec.single_active;
             if state.sub.consumers.has_exclusive() || consumer.exclusive && !alone {
                 let detail = format!("queue '{}' is in exclusive use", queue.name);
                 return Err(Error::new(ErrorKind::InUse, detail));

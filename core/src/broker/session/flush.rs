@@ -251,6 +251,7 @@ impl Session {
     }
 
     /// Some content route is full: publishes that would go into it are held back, also the first ones of a session.
+    #[cold]
     fn look_ahead(&mut self) {
         let waits = self.status.waits_for.as_ref().is_some_and(Hold::lasts);
         if self.status.internal || waits {
@@ -271,6 +272,7 @@ impl Session {
 
     /// Some plugin that routes has more to do than it can: publishes to exchanges of its kinds are held back. What
     /// reaches them through other exchanges is not, and waits for its turn there.
+    #[cold]
     fn look_for_crowds(&mut self) {
         let waits = self.status.waits_for.as_ref().is_some_and(Hold::lasts);
         if self.status.internal || waits {

@@ -127,6 +127,9 @@ pub struct Confirms {
     pub confirmed: u64,
     /// Numbers of publishes that come back when nothing is bound for them, ascending.
     pub mandatory: VecDeque<u64>,
+    /// Something mandatory was published since a method was last answered: what comes back of it goes before the next
+    /// answer.
+    pub owes_returns: bool,
     /// First and last number that are confirmed and not written yet.
     pub run: Option<(u64, u64)>,
 }

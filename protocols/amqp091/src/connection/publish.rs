@@ -155,6 +155,7 @@ fn complete(session: &mut Session, state: &mut Channel, incoming: Incoming, body
     let confirm = state.mode == Mode::Confirm;
     let publish = Publish { mandatory, copies, ..Publish::new(message, confirm) };
     let number = session.publish(state.lane, publish);
+    state.confirms.owes_returns |= mandatory;
     if confirm {
         state.confirms.published = number;
         if mandatory {

@@ -1,7 +1,7 @@
 //! Frames → methods → the file of their topic. Channels open and close here; a refusal closes its channel or the
 //! connection.
 
-use super::channel::{Channel, Channels, Confirms, Content, Slot};
+use super::channel::{Channel, Channels, Confirms, Content, Mode, Slot};
 use super::settle::How;
 use super::{Closing, Connection};
 use crate::codec::{Frame, FrameKind, Method, MethodId, Refusal, Reply, ReplyCode, method};
@@ -21,6 +21,8 @@ pub(super) struct Request {
 
 enum Work {
     Method(Method),
+    /// The end of the channel, or of the connection.
+    Refuse(Refusal),
     /// What is left of an acknowledgement of more than one slice.
     SettleRest {
         tag: u64,
@@ -41,8 +43,8 @@ pub(super) fn opened(channels: &mut Channels, channel: u16) -> Result<&mut Chann
 }
 
 impl Connection {
-    /// One frame. What can be done at once is done; the rest is for [`Connection::perform`], before the next frame.
-    /// Refusals that close a channel are dealt with here; an error ends the connection.
+    /// One frame. What can be done at once is done; the rest is for [`Connection::perform`], before the next frame. An
+    /// error ends the connection.
     pub(super) fn receive(&mut self, frame: Frame) -> Result<Option<Box<Request>>, Closing> {
         if frame.kind == FrameKind::Heartbeat {
             return Ok(None);
@@ -72,21 +74,49 @@ impl Connection {
         match outcome {
             Ok(None) => Ok(None),
             Ok(Some(work)) => Ok(Some(Box::new(Request { channel, cause, work }))),
-            Err(refusal) => self.fail(channel, refusal, cause).map(|()| None),
+            Err(refusal) => {
+                Ok(Some(Box::new(Request { channel, cause, work: Work::Refuse(refusal) })))
+            }
         }
     }
 
     /// What was left to do for a frame.
     pub(super) async fn perform(&mut self, request: Request) -> Result<(), Closing> {
         let Request { channel, cause, work } = request;
+        self.answer_returns(channel).await?;
         let outcome = match work {
             Work::Method(method) => self.request(channel, method).await,
+            Work::Refuse(refusal) => Err(refusal),
             Work::SettleRest { tag, how } => {
                 self.settle_rest(channel, tag, how).await;
                 Ok(())
             }
         };
         outcome.or_else(|refusal| self.fail(channel, refusal, cause))
+    }
+
+    /// What was mandatory and reached nobody goes back before a later method of its channel is answered, and before the
+    /// channel ends.
+    async fn answer_returns(&mut self, channel: u16) -> Result<(), Closing> {
+        let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { return Ok(()) };
+        if !state.confirms.owes_returns || state.mode == Mode::Tx {
+            return Ok(());
+        }
+        state.confirms.owes_returns = false;
+        self.session.flush();
+        // Answers come in the order of the publishes: what is durable and came before is stored first.
+        if let Err(error) = self.line.while_waiting(self.session.sync()).await {
+            tracing::debug!(channel, %error, "the store failed: what was mandatory does not come back");
+        }
+        self.encode_ready().await.map_err(|refusal| Closing::Refused(refusal, (0, 0)))
+    }
+
+    /// Something that was published there may still come back.
+    fn owes_returns(&self, channel: u16) -> bool {
+        match self.channels.get(&channel) {
+            Some(Slot::Open(state)) => state.confirms.owes_returns && state.mode != Mode::Tx,
+            _ => false,
+        }
     }
 
     fn receive_on_zero(&mut self, frame: &Frame, cause: MethodId) -> Result<Option<Work>, Closing> {
@@ -234,6 +264,11 @@ impl Connection {
     fn method(&mut self, channel: u16, method: Method) -> Result<Option<Work>, Refusal> {
         match method {
             Method::BasicPublish(publish) => self.publish(channel, &publish)?,
+            answered @ (Method::ConfirmSelect { .. } | Method::TxSelect | Method::BasicQos { .. })
+                if self.owes_returns(channel) =>
+            {
+                return Ok(Some(Work::Method(answered)));
+            }
             Method::BasicAck { delivery_tag, multiple } => {
                 return self.settle(channel, (delivery_tag, multiple), How::Accept);
             }
@@ -302,6 +337,11 @@ impl Connection {
             Method::ChannelFlow { active } => self.flow(channel, active).await,
             Method::BasicGet { queue, no_ack } => self.get(channel, queue, no_ack).await,
             Method::ChannelClose => self.close_channel(channel).await,
+            Method::ConfirmSelect { no_wait } => self.confirm_select(channel, no_wait),
+            Method::TxSelect => self.tx_select(channel),
+            Method::BasicQos { prefetch_size, prefetch_count, global } => {
+                self.qos(channel, prefetch_size, prefetch_count, global)
+            }
             Method::TxCommit => self.tx_commit(channel).await,
             Method::TxRollback => self.tx_rollback(channel).await,
             Method::ConnectionUpdateSecret { new_secret } if channel == 0 => {
