@@ -174,7 +174,7 @@ impl Outline {
         let (table, rest) = key.split_once('.').unwrap_or((key, ""));
         let counts_now = match (table, rest) {
             // Each queue has had it since it was made.
-            ("limits", "subscription_bytes") => false,
+            ("limits", "subscription_bytes" | "consumer_timeout") => false,
             ("limits" | "objects" | "memory", _) => true,
             ("store", "disk_free_alarm" | "disk_free_hard") => true,
             ("vhost", "dead_letter") | ("log", "level") => true,

@@ -243,6 +243,8 @@ fn objects(config: &Config) -> ObjectLimits {
             connections_per_user: config.limits.connections_per_user,
             connections_per_vhost: config.limits.connections_per_vhost,
             subscription_bytes: config.limits.subscription_bytes.0,
+            consumer_timeout_ms: u64::try_from(config.limits.consumer_timeout.0.as_millis())
+                .unwrap_or(u64::MAX),
         },
     }
 }

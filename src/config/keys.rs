@@ -150,6 +150,14 @@ const LIMITS: &[Key] = &[
          a quarter of the disk, and half of what is free above the disk alarm plus what they hold.",
     ),
     preset(
+        "consumer_timeout",
+        Form::Span { min_ms: 0, max_ms: 4_233_600_000 },
+        "\"30m\"",
+        "How long a consumer of a quorum queue may have a message without settling it, where the queue \
+         has no `x-consumer-timeout`; then the message goes back and the consumer is ended. Other \
+         queues have such a time only by that argument. `0s`: any time.",
+    ),
+    preset(
         "login_time",
         Form::Span { min_ms: 100, max_ms: 3_600_000 },
         "\"10s\"",

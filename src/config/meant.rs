@@ -332,6 +332,7 @@ pub struct Limits {
     pub connections_per_user: Option<usize>,
     pub connections_per_vhost: Option<usize>,
     pub subscription_bytes: Size,
+    pub consumer_timeout: Span,
     pub login_time: Span,
     pub write_time: Span,
     pub amqp: Amqp,

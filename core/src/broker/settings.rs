@@ -82,6 +82,8 @@ pub struct ClientLimits {
     pub connections_per_vhost: Option<usize>,
     /// Bytes of messages that are kept for one subscriber that may be away; beyond it the oldest go.
     pub subscription_bytes: u64,
+    /// Milliseconds that a consumer of a quorum queue may have a record, unless the queue says otherwise; 0: any time.
+    pub consumer_timeout_ms: u64,
 }
 
 impl Default for ClientLimits {
@@ -90,6 +92,7 @@ impl Default for ClientLimits {
             connections_per_user: None,
             connections_per_vhost: None,
             subscription_bytes: 1 << 30,
+            consumer_timeout_ms: 30 * 60 * 1000,
         }
     }
 }

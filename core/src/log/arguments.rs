@@ -10,6 +10,9 @@ use std::fmt;
 /// The type of a queue.
 pub const KIND: &str = "x-queue-type";
 
+/// Milliseconds that a consumer may have a record without settling it; 0: as long as it likes.
+const CONSUMER_TIMEOUT: &str = "x-consumer-timeout";
+
 /// Times to live and to expire are below 50 days, as RabbitMQ has it: 32 bits of milliseconds.
 const SPAN_MAX_MS: u64 = u32::MAX as u64;
 
@@ -126,7 +129,7 @@ const STREAM_ONLY: [&str; 4] = [
 
 impl QueueSpec {
     /// The arguments that have an effect, or are checked. Clients may give others, which are kept and take no part.
-    pub const ARGUMENTS: [&str; 20] = [
+    pub const ARGUMENTS: [&str; 21] = [
         "x-message-ttl",
         "x-expires",
         "x-max-length",
@@ -147,6 +150,7 @@ impl QueueSpec {
         "x-quorum-target-group-size",
         "x-max-in-memory-length",
         "x-max-in-memory-bytes",
+        CONSUMER_TIMEOUT,
     ];
 
     /// The type that was asked for.
@@ -160,6 +164,13 @@ impl QueueSpec {
     /// The delivery limit was asked for: then it counts what a consumer gives back of its own accord, too.
     pub fn has_own_delivery_limit(&self) -> bool {
         lookup(&self.arguments, "x-delivery-limit").is_some()
+    }
+
+    /// Milliseconds after which a record that its consumer has not settled is taken back. None: nothing was asked for;
+    /// 0: never.
+    pub fn consumer_timeout_ms(&self) -> Option<u64> {
+        let asked = lookup(&self.arguments, CONSUMER_TIMEOUT)?;
+        asked.as_i64().and_then(|ms| u64::try_from(ms).ok())
     }
 
     /// Reads the queue arguments that the field writes with `x-` names, for a queue whose other settings are set.
@@ -338,6 +349,7 @@ impl<'a> Given<'a> {
             &["client-local", "balanced", "random", "least-leaders"],
         )?;
         self.word("x-dead-letter-strategy", &["at-most-once", "at-least-once"])?;
+        self.span(CONSUMER_TIMEOUT)?;
         for name in ["x-max-in-memory-length", "x-max-in-memory-bytes"] {
             self.number(name)?;
         }
@@ -416,6 +428,8 @@ mod tests {
             ("x-queue-mode", Value::text("bogus"), "'bogus' is none of default, lazy"),
             ("x-queue-version", Value::I32(3), "unsupported queue version '3'"),
             ("x-queue-leader-locator", Value::text("bogus"), "'bogus' is none of client-local"),
+            ("x-consumer-timeout", Value::I32(-1), "-1 is below 0"),
+            ("x-consumer-timeout", Value::text("1m"), "expected integer, got longstr"),
         ];
         for (name, value, why) in all {
             let text = spec(&[(name, value)]).expect_err(why).in_vhost("/");

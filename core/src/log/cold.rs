@@ -1,7 +1,7 @@
 //! Pages at rest: all that lives in them is stored, waits or is with a consumer, and is not in memory. They are kept
 //! as the bytes that a snapshot stores too (docs/STORE.md, operation 18), about six for a record.
 
-use super::record::{Place, Record, RecordState};
+use super::record::{Moment, Place, Record, RecordState};
 use crate::exchange::{BindingTag, Tags};
 use crate::message::Timestamp;
 use crate::message::cost::ALLOCATION;
@@ -15,7 +15,7 @@ const ATTEMPTS: u8 = 4;
 const TAGS: u8 = 8;
 const EXPIRES: u8 = 16;
 const PRIORITY: u8 = 32;
-/// It is with a consumer. Only in memory: no snapshot has it.
+/// It is with a consumer, since a moment. Only in memory: no snapshot has it.
 const IN_FLIGHT: u8 = 64;
 
 /// A page at rest. A clone is another handle on the same bytes.
@@ -178,6 +178,7 @@ fn put(
     }
     if let Some(consumer) = consumer {
         out.varint(u64::from(consumer));
+        out.varint(u64::from(record.given.0));
     }
 }
 
@@ -202,9 +203,9 @@ impl Records {
             false => None,
         };
         let priority = if has(PRIORITY) { input.take_u8()? } else { 0 };
-        let state = match has(IN_FLIGHT) {
-            true => RecordState::InFlight(input.take_number()?),
-            false => RecordState::Ready,
+        let (state, given) = match has(IN_FLIGHT) {
+            true => (RecordState::InFlight(input.take_number()?), Moment(input.take_number()?)),
+            false => (RecordState::Ready, Moment::default()),
         };
         let record = Record {
             message: None,
@@ -217,7 +218,7 @@ impl Records {
             priority,
             size: size.try_into().ok()?,
             expires,
-            removal_reason: None,
+            given,
         };
         Some((usize::try_from(slot).ok()?, record))
     }
@@ -271,7 +272,7 @@ mod tests {
             priority: (n % 5) as u8,
             size: 100 + (n * 37 % 11) as u32,
             expires: n.is_multiple_of(7).then_some(Timestamp(1 << 40 | n)),
-            removal_reason: None,
+            given: Moment::default(),
         }
     }
 

@@ -15,7 +15,7 @@ pub use arguments::{BadDeclare, QueueKind};
 pub use cold::Cold;
 pub(crate) use cold::{put_tag, put_tags, take_tag, take_tags};
 pub use page::{Log, PAGE_RECORDS};
-pub use record::{Place, Record, RecordState, RemovalReason};
+pub use record::{Moment, Place, Record, RecordState};
 pub use spec::{Life, Limits, Overflow, QueueSpec};
 
 /// Place of a record in its log: dense, from 0, never reused.

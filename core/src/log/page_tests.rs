@@ -17,7 +17,7 @@ fn record(size: u32) -> Record {
         priority: 0,
         size,
         expires: None,
-        removal_reason: None,
+        given: Moment::default(),
     }
 }
 

@@ -12,8 +12,7 @@
 //! ```
 
 use crate::exchange::Tags;
-use crate::message::{Message, Reason, Timestamp};
-use std::sync::Arc;
+use crate::message::{Message, Timestamp};
 
 /// Where a stored record is: position of its entry in the journal, and its index there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,8 +53,8 @@ pub struct Record {
     /// Bytes that limits and credit count.
     pub size: u32,
     pub expires: Option<Timestamp>,
-    /// Of a pending removal.
-    pub removal_reason: Option<RemovalReason>,
+    /// When it was given to the consumer that has it.
+    pub given: Moment,
 }
 
 impl Record {
@@ -70,5 +69,38 @@ impl Record {
     }
 }
 
-/// Why a record has to leave, and the consumer's words.
-pub type RemovalReason = Box<(Reason, Option<Arc<str>>)>;
+/// A moment to within 128 ms, in the 4 bytes that a record has room for. It comes again after 17 years.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moment(pub u32);
+
+/// Milliseconds of one step of a [`Moment`], as a power of two.
+const MOMENT_BITS: u32 = 7;
+
+impl Moment {
+    /// The moment that this time is in.
+    #[inline]
+    pub fn of(time: Timestamp) -> Self {
+        Self((time.0 >> MOMENT_BITS) as u32)
+    }
+
+    /// Its beginning, of the last 17 years before `now`.
+    pub fn before(self, now: Timestamp) -> Timestamp {
+        let steps = Self::of(now).0.wrapping_sub(self.0);
+        Timestamp(now.0.saturating_sub(u64::from(steps) << MOMENT_BITS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_found_again() {
+        for given in [1_796_000_000_000u64, (1 << 39) - 1, 1 << 39] {
+            for later in [0, 127, 128, 1_800_000, 1 << 36] {
+                let found = Moment::of(Timestamp(given)).before(Timestamp(given + later));
+                assert!(found.0.abs_diff(given) < 128, "{given} {later} {found:?}");
+            }
+        }
+    }
+}

@@ -37,6 +37,8 @@ pub struct Attached {
     pub handed: Handed,
     /// What has expired is not for it, however new it is.
     pub is_strict: bool,
+    /// What it does not settle within the queue's time is taken back, and it with that.
+    pub has_time: bool,
     /// Gets nothing more; stays until what it has is settled.
     pub stopped: bool,
     credit: Credit,
@@ -59,6 +61,7 @@ impl Attached {
             is_getter: false,
             handed: Handed::Delivered,
             is_strict: false,
+            has_time: false,
             stopped: false,
             credit,
             in_flight: InFlight::default(),
@@ -298,6 +301,12 @@ impl Consumers {
     /// The offsets of what is in flight with a consumer, and perhaps of some that is not any more, in their order.
     pub(super) fn offsets_in_flight(&mut self, handle: Handle) -> Vec<Offset> {
         self.all.get_mut(handle).map(|c| c.in_flight.take_offsets()).unwrap_or_default()
+    }
+
+    /// The oldest of what a consumer has, and perhaps of what it had, in the order in which they were given.
+    pub(super) fn first_in_flight(&self, handle: Handle, most: usize) -> Vec<Offset> {
+        let theirs = self.all.get(handle).into_iter().flat_map(|c| c.in_flight.first());
+        theirs.take(most).collect()
     }
 
     /// A consumer has settled these records: so many of them, with so many bytes, were in flight. Its shared credit

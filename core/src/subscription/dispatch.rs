@@ -1,12 +1,13 @@
 //! Giving out: arrivals, commits, the dispatch loop, limits, expiry.
 
 use super::consumers::Choice;
+use super::pending::Why;
 use super::{
     CameBy, Consumers, Deliveries, Delivery, Departure, Effects, Handle, LeftBy, Side,
     Subscription, Woken, bump,
 };
 use crate::exchange::Tags;
-use crate::log::{Offset, Overflow, Place, Record, RecordState};
+use crate::log::{Moment, Offset, Overflow, Place, Record, RecordState};
 use crate::message::{Message, Reason, Timestamp};
 use rustc_hash::FxHashSet;
 use std::ops::ControlFlow;
@@ -37,10 +38,12 @@ fn hand(
     (consumers, counts): (&mut Consumers, &Deliveries),
     record: &mut Record,
     (handle, offset, is_old): (Handle, Offset, bool),
+    now: Timestamp,
 ) -> Option<Delivery> {
     let message = record.message.clone()?;
     let (consumer, how) = consumers.gave(handle, offset, record.size)?;
     record.state = RecordState::InFlight(handle.0);
+    record.given = Moment::of(now);
     let redelivered = is_old || record.seen || record.attempts > 0;
     counts.handed(how, redelivered);
     Some(Delivery {
@@ -106,7 +109,7 @@ impl Subscription {
             priority,
             size: u32::try_from(message.size()).unwrap_or(u32::MAX),
             expires,
-            removal_reason: None,
+            given: Moment::default(),
             message: Some(message),
         }
     }
@@ -225,7 +228,7 @@ impl Subscription {
                 Choice::Take(handle) => {
                     let (priority, size) = (record.priority, record.size);
                     let to = (&mut self.consumers, &self.counts.deliveries);
-                    let given = hand(to, record, (handle, offset, is_old));
+                    let given = hand(to, record, (handle, offset, is_old), now);
                     let Some(delivery) = given else { break };
                     out.deliveries.push((handle, delivery));
                     self.ready.take(offset, priority);
@@ -243,13 +246,15 @@ impl Subscription {
     fn leave_pending(&mut self, out: &mut Effects) {
         while let Some(offset) = self.pending_removals.first() {
             let record = self.log.get(offset);
-            match record.filter(|record| record.state == RecordState::PendingRemoval) {
-                Some(record) if record.message.is_none() => break,
-                Some(_) => self.remove_pending(offset, out),
-                // It was lost.
-                None => {}
+            let record = record.filter(|record| record.state == RecordState::PendingRemoval);
+            if record.is_some_and(|record| record.message.is_none()) {
+                break;
             }
-            self.pending_removals.leave();
+            // None is there: it was lost.
+            let is_there = record.is_some();
+            if let Some((_, why)) = self.pending_removals.leave().filter(|_| is_there) {
+                self.remove_pending(offset, why, out);
+            }
         }
         if self.loading {
             return;
@@ -268,11 +273,11 @@ impl Subscription {
         self.loading = !out.load.is_empty();
     }
 
-    fn remove_pending(&mut self, offset: Offset, out: &mut Effects) {
+    fn remove_pending(&mut self, offset: Offset, (reason, detail): Why, out: &mut Effects) {
         let Some(record) = self.log.remove(offset) else { return };
         out.freed.extend(record.place);
-        if let (Some(message), Some(removal_reason)) = (record.message, record.removal_reason) {
-            let ((reason, detail), durable) = (*removal_reason, record.durable);
+        if let Some(message) = record.message {
+            let durable = record.durable;
             let by = self.left_by(reason);
             self.counts.left(Side::of(durable), by, 1);
             let left_by = Some(by);
@@ -295,7 +300,7 @@ impl Subscription {
         }
         let (priority, size) = (record.priority, record.size);
         let to = (&mut self.consumers, &self.counts.deliveries);
-        let given = hand(to, record, (handle, offset, is_old));
+        let given = hand(to, record, (handle, offset, is_old), now);
         let Some(delivery) = given else { return true };
         out.deliveries.push((handle, delivery));
         self.ready.take(offset, priority);

@@ -1,6 +1,7 @@
 //! What a consumer has in flight: how much, and which records, so that they are found when it leaves.
 
 use crate::log::Offset;
+use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 
 /// Offsets up to which it is not worth while to drop those that are settled.
@@ -57,13 +58,21 @@ impl InFlight {
             self.settled = self.settled.saturating_sub(1);
         }
         if self.settled > TIDY_MIN.max(self.offsets.len() / 2) {
-            // One that came back and was given again stands there twice.
-            let mut held: Vec<Offset> = self.offsets.drain(..).filter(|o| is_held(*o)).collect();
-            held.sort_unstable();
-            held.dedup();
-            self.offsets = held.into();
+            // One that came back and was given again stands there twice: the last time counts.
+            let (mut known, mut held) = (FxHashSet::default(), VecDeque::new());
+            for offset in self.offsets.drain(..).rev() {
+                if is_held(offset) && known.insert(offset) {
+                    held.push_front(offset);
+                }
+            }
+            self.offsets = held;
             self.settled = 0;
         }
+    }
+
+    /// The same, in the order in which they were given.
+    pub fn first(&self) -> impl Iterator<Item = Offset> {
+        self.offsets.iter().copied()
     }
 
     /// The offsets of all that is in flight, and perhaps of some that is not any more, in their order.

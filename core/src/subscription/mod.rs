@@ -13,6 +13,7 @@
 //! | `scan` | looking through a queue without touching it, and moving what was found |
 //! | `oldest` | what goes first when the disk is too small |
 //! | `counts` | what came, how it left, and what waits: the balance of a queue |
+//! | `overdue` | who has not settled in time |
 //! | `settle` `pending` | what consumers say of what they got; what was rejected and is to be read back first |
 
 mod buckets;
@@ -25,6 +26,7 @@ mod flight;
 mod handles;
 mod line;
 mod oldest;
+mod overdue;
 mod pending;
 mod pool;
 mod ready;
@@ -66,6 +68,8 @@ pub struct Rules {
     pub delivery_limit: Option<u16>,
     /// The delivery limit was asked for, and counts what consumers give back of their own accord, too.
     pub has_own_limit: bool,
+    /// Milliseconds after which what a consumer has not settled is taken back from it.
+    pub consumer_timeout_ms: Option<u64>,
     pub single_active: bool,
     pub durable: bool,
     /// A session's own queue: what its client has been sent is owed to it and does not expire (MQTT 5 §3.3.2.3.3).
@@ -89,6 +93,7 @@ impl Rules {
             max_priority: spec.max_priority,
             delivery_limit: spec.delivery_limit,
             has_own_limit: spec.has_own_delivery_limit(),
+            consumer_timeout_ms: spec.consumer_timeout_ms().filter(|ms| *ms > 0),
             single_active: spec.single_active,
             durable: spec.durable,
             keeps_seen: false,

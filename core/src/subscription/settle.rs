@@ -177,9 +177,8 @@ impl Subscription {
             && record.message.is_none()
             && self.rules.dead_letters
         {
-            record.removal_reason = Some(Box::new((reason, detail)));
             record.state = RecordState::PendingRemoval;
-            self.pending_removals.push(offset);
+            self.pending_removals.push(offset, (reason, detail));
             return;
         }
         let by = self.left_by(reason);

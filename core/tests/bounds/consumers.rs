@@ -268,6 +268,7 @@ fn consumer(queue: usize, pools: impl IntoIterator<Item = PoolId>) -> Consumer {
         credit: Credit::UNLIMITED,
         pools: pools.into_iter().collect(),
         only_unexpired: false,
+        has_time: false,
         tag: "".into(),
     }
 }

@@ -199,6 +199,7 @@ async fn what_is_due_at_once_is_offered_once() {
         credit: Credit::UNLIMITED,
         pools: Default::default(),
         only_unexpired: true,
+        has_time: false,
         tag: "".into(),
     };
     c.session.attach(c.lane, strict).await.expect("attached");
@@ -233,6 +234,7 @@ async fn a_single_active_consumer_settles_before_the_next_is_served() {
         credit: Credit::UNLIMITED,
         pools: Default::default(),
         only_unexpired: false,
+        has_time: false,
         tag: "".into(),
     };
     a.session.attach(a.lane, important).await.expect("attached");
@@ -272,6 +274,7 @@ async fn pools_are_shared_by_consumers() {
             credit: Credit::UNLIMITED,
             pools: [pool].into_iter().collect(),
             only_unexpired: false,
+            has_time: false,
             tag: "".into(),
         };
         c.session.attach(c.lane, consumer).await.expect("attached");
@@ -327,6 +330,7 @@ async fn credit_of_a_deleted_queue_comes_back() {
             credit: Credit::UNLIMITED,
             pools: [pool].into_iter().collect(),
             only_unexpired: false,
+            has_time: false,
             tag: name.into(),
         };
         c.session.attach(c.lane, consumer).await.expect("attached");

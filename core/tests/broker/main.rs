@@ -7,6 +7,7 @@ mod delivery;
 mod disk_and_memory;
 mod durability;
 mod foreign;
+mod late_consumers;
 mod lifetimes;
 mod limits;
 mod look;

@@ -119,6 +119,7 @@ async fn a_subscriber_that_is_away_never_fills_the_disk() {
         credit: Credit::messages(5_000),
         pools: Default::default(),
         only_unexpired: false,
+        has_time: false,
         tag: "".into(),
     };
     back.session.attach(back.lane, consumer).await.expect("attached");

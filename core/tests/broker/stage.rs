@@ -208,6 +208,7 @@ impl Client {
             credit: Credit::messages(prefetch),
             pools: Default::default(),
             only_unexpired: false,
+            has_time: false,
             tag: "".into(),
         };
         self.session.attach(self.lane, consumer).await

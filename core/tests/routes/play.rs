@@ -218,6 +218,7 @@ impl Stage {
                 credit: Credit::messages(10_000),
                 pools: Default::default(),
                 only_unexpired: false,
+                has_time: false,
                 tag: "".into(),
             };
             subscriber.attach(lane, consumer).await.expect("attached");

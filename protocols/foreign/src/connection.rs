@@ -279,6 +279,12 @@ impl Connection {
                         happened.push(Happened::Unsubscribed(token, why));
                     }
                 }
+                Notice::Late(late) => {
+                    if let Some(token) = self.subscriptions.token(late.consumer) {
+                        self.subscriptions.remove(token);
+                        happened.push(Happened::Unsubscribed(token, late.why()));
+                    }
+                }
                 Notice::TakenOver => {
                     let why = "another connection took over";
                     return Err(Closing::Ended(Error::new(ErrorKind::Closed, why)));
@@ -439,6 +445,7 @@ impl Connection {
             credit: CREDIT,
             pools: Default::default(),
             only_unexpired: false,
+            has_time: true,
             tag: token.to_string().into(),
         };
         let attached = self.line.while_waiting(self.session.attach(self.lane, consumer)).await;

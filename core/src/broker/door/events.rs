@@ -1,7 +1,7 @@
 //! What a session's connection gets from the broker: deliveries, confirms, notices.
 
 use super::request::LaneId;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::message::{Message, Name};
 use crate::subscription::{ConsumerId, Delivery};
 
@@ -25,11 +25,36 @@ pub struct Confirm {
     pub confirmed: ConfirmOutcome,
 }
 
+/// A consumer that did not settle in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Late {
+    pub consumer: ConsumerId,
+    /// The lane that it was attached to. None: that is gone.
+    pub lane: Option<LaneId>,
+    pub queue: Name,
+    /// How long the queue lets a consumer have a record.
+    pub timeout_ms: u64,
+}
+
+impl Late {
+    /// The same in words.
+    pub fn why(&self) -> Error {
+        let (queue, ms) = (&self.queue, self.timeout_ms);
+        let why = format!(
+            "a message of queue '{queue}' was not acknowledged within its consumer timeout, {ms} ms: it has \
+             gone back to the queue"
+        );
+        Error::new(ErrorKind::Closed, why)
+    }
+}
+
 /// Something that happened to a session.
 #[derive(Debug, Clone)]
 pub enum Notice {
     /// The broker ended a consumer (its queue was deleted). What it had unsettled is gone.
     Detached { consumer: ConsumerId, why: Error },
+    /// A consumer did not settle in time: what it had has gone back to its queue, and the broker has ended it.
+    Late(Late),
     /// Another connection opened the session of this name.
     TakenOver,
     /// An operator or the broker ends this connection.

@@ -81,6 +81,8 @@ pub struct Consumer {
     pub pools: SmallVec<[PoolId; 2]>,
     /// It gets nothing that has expired, however new that is.
     pub only_unexpired: bool,
+    /// What it does not settle within the queue's consumer timeout is taken back, and the consumer ended.
+    pub has_time: bool,
     /// Shown to operators.
     pub tag: Name,
 }

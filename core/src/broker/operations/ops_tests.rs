@@ -106,7 +106,7 @@ fn all() -> Ops {
         priority: 1,
         size: 100,
         expires: None,
-        removal_reason: None,
+        given: Moment::default(),
     };
     let placed = [(queue, Offset(9), &tags)].into_iter();
     let by = CameBy::of(&message());

@@ -133,6 +133,7 @@ impl Session {
             attached.pools = pools;
             attached.window = Some(inbox.window.clone());
             attached.is_strict = consumer.only_unexpired;
+            attached.has_time = consumer.has_time && consumer.settles;
             state.attach(attached, inbox);
             state.sub.dispatch(now, effects);
             Ok((handle, is_first))
@@ -298,14 +299,15 @@ impl Session {
             Some((id, handle)) => (id, Some(handle)),
             None => (self.new_consumer(), None),
         };
-        let now = self.shared().now();
+        let (now, inbox) = (self.shared().now(), self.inbox.clone());
         let found = queue.change(&mut self.turn.after, |state, effects| {
             let handle = old.unwrap_or_else(|| {
                 let handle = state.sub.consumers.handle();
                 let mut getter = Attached::new(handle, id, Credit { messages: 0, bytes: 0 });
                 getter.is_getter = true;
                 getter.handed = Handed::to(true, settles);
-                state.sub.consumers.attach(getter);
+                getter.has_time = settles;
+                state.attach_getter(getter, inbox);
                 handle
             });
             // Asking is a use, whether or not there is something.
@@ -317,7 +319,7 @@ impl Session {
                 let offset = [delivery.offset];
                 state.sub.settle(handle, &offset, &Outcome::Accepted, effects);
             }
-            state.sub.consumers.leave_if_done(handle);
+            state.leave_if_done(handle);
             Some((handle, found?, state.sub.ready().0))
         });
         self.settle_down();

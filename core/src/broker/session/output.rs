@@ -23,8 +23,22 @@ impl Session {
             events.notices.push(Notice::Blocked(false));
         }
         self.withhold(events);
+        self.note_ended(&mut events.notices);
         self.note_taken(events);
         self.note_confirms(events);
+    }
+
+    /// What the broker ended is no consumer of this session any more.
+    fn note_ended(&mut self, notices: &mut [Notice]) {
+        for notice in notices {
+            match notice {
+                Notice::Late(late) => {
+                    late.lane = self.consumers.remove(late.consumer).map(|ended| ended.lane);
+                }
+                Notice::Detached { consumer, .. } => _ = self.consumers.remove(*consumer),
+                Notice::TakenOver | Notice::Closed(_) | Notice::Blocked(_) => {}
+            }
+        }
     }
 
     fn note_confirms(&mut self, events: &Events) {

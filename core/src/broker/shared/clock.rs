@@ -18,6 +18,8 @@ const TOLERANCE_MS: u64 = 500;
 pub struct WallClock {
     started: Instant,
     course: Course,
+    /// Where it has jumped to last; 0: nowhere.
+    jumped_to_ms: AtomicU64,
 }
 
 /// What following the system's clock led to.
@@ -109,7 +111,11 @@ fn signed(ms: u64) -> i64 {
 impl WallClock {
     /// A clock that starts at the system's time.
     pub fn start() -> Self {
-        Self { started: Instant::now(), course: Course::starting_at(system_ms()) }
+        Self {
+            started: Instant::now(),
+            course: Course::starting_at(system_ms()),
+            jumped_to_ms: AtomicU64::new(0),
+        }
     }
 
     /// Milliseconds since the epoch.
@@ -119,7 +125,16 @@ impl WallClock {
 
     /// Looks at the system's clock and follows it. One caller at a time.
     pub fn follow(&self) -> Option<Correction> {
-        self.course.follow(self.passed_ms(), system_ms())
+        let correction = self.course.follow(self.passed_ms(), system_ms());
+        if let Some(Correction::Jumped(_)) = correction {
+            self.jumped_to_ms.store(self.now().0, Ordering::Relaxed);
+        }
+        correction
+    }
+
+    /// Where it has jumped to last; 0: nowhere.
+    pub fn jumped_to(&self) -> Timestamp {
+        Timestamp(self.jumped_to_ms.load(Ordering::Relaxed))
     }
 
     fn passed_ms(&self) -> u64 {

@@ -139,6 +139,11 @@ impl Shared {
         self.clock.follow()
     }
 
+    /// Where the clock has jumped to last: nobody has had the time that was left out. 0: it has not.
+    pub fn clock_jumped_to(&self) -> Timestamp {
+        self.clock.jumped_to()
+    }
+
     /// The virtual host of that name.
     pub fn vhost(&self, name: &str) -> Option<Arc<Vhost>> {
         self.vhosts.all().iter().find(|v| *v.name == *name).cloned()

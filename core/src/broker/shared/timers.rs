@@ -18,6 +18,8 @@ use tokio::sync::Notify;
 pub enum TimerEvent {
     /// A record at a queue's head expires: the queue's virtual host and id.
     RecordExpires(Name, LogId),
+    /// What a queue's consumers have not settled may be over its time: the queue's virtual host and id.
+    SettleInTime(Name, LogId),
     /// A queue has been unused for its time.
     QueueUnused(Name, LogId),
     /// A parked publish is to be routed.

@@ -70,6 +70,7 @@ impl Worker {
             credit: Credit { messages: 0, bytes: 0 },
             pools: smallvec::SmallVec::new(),
             only_unexpired: false,
+            has_time: false,
             tag: path.queue_name(),
         };
         let consumer = session.attach(lane, consumer).await?;

@@ -340,6 +340,7 @@ impl Drain {
             credit: DRAIN_CREDIT,
             pools: smallvec::SmallVec::new(),
             only_unexpired: false,
+            has_time: false,
             tag: queue.name.clone(),
         };
         let consumer = session.attach(lane, consumer).await?;

@@ -54,6 +54,7 @@ pub fn remove_queue(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>
     }
     vhost.routes.forget(&Address::queue(&queue.name));
     shared.timers.cancel(&TimerEvent::RecordExpires(vhost.name.clone(), queue.id));
+    shared.timers.cancel(&TimerEvent::SettleInTime(vhost.name.clone(), queue.id));
     shared.timers.cancel(&TimerEvent::QueueUnused(vhost.name.clone(), queue.id));
     seats.sort_unstable_by_key(|(consumer, ..)| *consumer);
     take_back(&seats, &mut waiting);
@@ -147,6 +148,16 @@ pub fn in_use(shared: &Shared, queue: &Queue) {
 /// The head of a queue expires then, at the earliest.
 pub(super) fn watch_head(shared: &Shared, vhost: &Vhost, queue: LogId, due: Timestamp) {
     let event = TimerEvent::RecordExpires(vhost.name.clone(), queue);
+    shared.timers.set_no_later(due, event.clone());
+    // Whoever deleted it in between has found no timer to cancel.
+    if vhost.queue_by_id(queue).is_none() {
+        shared.timers.cancel(&event);
+    }
+}
+
+/// What the consumers of a queue have is looked at then, at the latest.
+pub fn watch_settling(shared: &Shared, vhost: &Vhost, queue: LogId, due: Timestamp) {
+    let event = TimerEvent::SettleInTime(vhost.name.clone(), queue);
     shared.timers.set_no_later(due, event.clone());
     // Whoever deleted it in between has found no timer to cancel.
     if vhost.queue_by_id(queue).is_none() {

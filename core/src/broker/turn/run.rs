@@ -7,7 +7,7 @@ use super::context::Context;
 use super::published::Published;
 use super::receivers::Receivers;
 use super::refusals::Refusals;
-use super::removal::watch_head;
+use super::removal::{watch_head, watch_settling};
 use super::retained::RetainedChange;
 use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::shared::loads::Load;
@@ -267,6 +267,9 @@ impl Turn {
         }
         for (queue, due) in self.after.alarms.drain(..) {
             watch_head(context.shared, context.vhost, queue, due);
+        }
+        for (queue, ms) in self.after.awaited.drain(..) {
+            watch_settling(context.shared, context.vhost, queue, context.now.plus(ms));
         }
         self.after.wake_all();
         // Pages of records have grown, perhaps.

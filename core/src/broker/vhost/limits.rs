@@ -149,6 +149,8 @@ pub struct Limits {
     values: [AtomicUsize; Limit::ALL.len()],
     /// Bytes that are kept for one subscriber that may be away, as when the broker was opened.
     pub subscription_bytes: u64,
+    /// Milliseconds that a consumer of a quorum queue may have a record, as when the broker was opened; 0: any time.
+    pub consumer_timeout_ms: u64,
     pub budget: Arc<Budget>,
     met: [Met; Limit::ALL.len()],
 }
@@ -208,8 +210,9 @@ impl Limits {
     pub fn new(objects: &ObjectLimits, budget: Arc<Budget>) -> Self {
         let values = std::array::from_fn(|_| AtomicUsize::new(usize::MAX));
         let subscription_bytes = objects.clients.subscription_bytes;
+        let consumer_timeout_ms = objects.clients.consumer_timeout_ms;
         let met = std::array::from_fn(|_| Met::default());
-        let limits = Self { values, subscription_bytes, budget, met };
+        let limits = Self { values, subscription_bytes, consumer_timeout_ms, budget, met };
         limits.set(objects);
         limits
     }

@@ -5,10 +5,10 @@ use super::inbox::Inbox;
 use super::limits::Limits;
 use crate::broker::operations::ops::Ops;
 use crate::exchange::{LogId, SessionId};
-use crate::log::{Life, Offset, Overflow, Place, QueueSpec, RecordState};
+use crate::log::{Life, Offset, Overflow, Place, QueueKind, QueueSpec, RecordState};
 use crate::message::{Name, Timestamp};
 use crate::subscription::{
-    Attached, Delivery, Departure, Effects, Handle, HandleMap, LeftAs, LeftBy, Outcome,
+    Attached, ConsumerId, Delivery, Departure, Effects, Handle, HandleMap, LeftAs, LeftBy, Outcome,
     QueueCounts, QueueTotals, Rules, Side, Subscription, Woken,
 };
 use parking_lot::Mutex;
@@ -44,6 +44,8 @@ pub struct QueueState {
     pub deleted: bool,
     /// The timer is set for this moment.
     pub alarm: Option<Timestamp>,
+    /// A timer is set for what its consumers have to settle in time.
+    pub is_awaited: bool,
     /// When its last consumer left or its last use was.
     pub unused_since: Timestamp,
     /// Departures of records that were read back and that are not submitted to the committer yet.
@@ -79,6 +81,8 @@ pub struct Aftermath {
     pub loads: Vec<(Arc<Queue>, Wanted)>,
     /// Queues whose head expires earlier than their timer is set for.
     pub alarms: Vec<(LogId, Timestamp)>,
+    /// Queues whose consumers have something to settle within so many milliseconds, and that have no timer for it.
+    pub awaited: Vec<(LogId, u64)>,
     /// Queues that are kept for subscribers, and how many of their records left because they held too much.
     pub crowded_out: Vec<(Arc<Queue>, u64)>,
     /// What one change leaves, empty between two: its lists are used again for the next queue, which is quicker than
@@ -141,6 +145,7 @@ impl Queue {
             deleted: false,
             unsubmitted_departures: 0,
             alarm: None,
+            is_awaited: false,
             unused_since: now,
             had_consumer: false,
         };
@@ -153,8 +158,12 @@ impl Queue {
     /// It is in a virtual host with these limits from now on: what its records take in memory is counted there.
     pub fn join(&self, limits: &Limits) {
         let most = limits.subscription_bytes;
+        let time = Some(limits.consumer_timeout_ms).filter(|ms| *ms > 0);
         self.look(|state| {
             state.sub.log.charge_to(&limits.budget);
+            if self.spec.kind() == QueueKind::Quorum && self.spec.consumer_timeout_ms().is_none() {
+                state.sub.rules.consumer_timeout_ms = time;
+            }
             let own = &mut state.sub.rules.limits;
             // A subscriber that would rather have publishers refused has said by how much.
             if self.spec.kept_for.is_some() && own.overflow == Overflow::DropHead {
@@ -253,6 +262,13 @@ impl Queue {
             state.alarm = Some(due);
             after.alarms.push((self.id, due));
         }
+        if let Some(ms) = state.sub.rules.consumer_timeout_ms
+            && !state.is_awaited
+            && state.sub.consumers.in_flight().0 > 0
+        {
+            state.is_awaited = true;
+            after.awaited.push((self.id, ms));
+        }
     }
 }
 
@@ -292,6 +308,25 @@ impl QueueState {
         self.consumer_inboxes.insert(consumer.handle, inbox);
         self.had_consumer = true;
         self.sub.consumers.attach(consumer);
+    }
+
+    /// Adds somebody who gets single records when it asks, and settles them.
+    pub fn attach_getter(&mut self, getter: Attached, inbox: Arc<Inbox>) {
+        self.consumer_inboxes.insert(getter.handle, inbox);
+        self.sub.consumers.attach(getter);
+    }
+
+    /// A consumer that did not settle in time leaves, and what it has goes back: its name, and where it is told.
+    pub fn end_late(
+        &mut self,
+        handle: Handle,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Option<(ConsumerId, Arc<Inbox>)> {
+        let consumer = self.sub.consumers.get(handle)?.id;
+        let inbox = self.consumer_inboxes.get(handle)?.clone();
+        self.detach(handle, (Vec::new(), &Outcome::Left), now, effects);
+        Some((consumer, inbox))
     }
 
     /// The consumer leaves and what it has goes back, with the outcome `seen`. What its connection has not taken counts

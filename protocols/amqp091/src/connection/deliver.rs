@@ -10,8 +10,8 @@ use crate::mapping::address::wire_key;
 use crate::mapping::{errors, outbound};
 use bytes::{BufMut, Bytes};
 use crossdock_core::{
-    Broker, Confirm, ConfirmOutcome, ConsumerId, Delivery, ErrorKind, Events, LaneId, Message,
-    Notice, Timestamp,
+    Broker, Confirm, ConfirmOutcome, ConsumerId, Delivery, ErrorKind, Events, LaneId, Late,
+    Message, Notice, Timestamp,
 };
 use crossdock_net::Output;
 use smallvec::SmallVec;
@@ -178,7 +178,7 @@ impl Connection {
                     match error.kind() {
                         // The exchange went, or may not be published to: the same as at the publish.
                         ErrorKind::NotFound | ErrorKind::Refused => {
-                            self.fail_later(channel, errors::refusal(&error))?;
+                            self.fail_later(channel, errors::refusal(&error), (60, 40))?;
                         }
                         _ => {
                             tracing::debug!(channel, number, %error, "publish refused with basic.nack");
@@ -262,6 +262,7 @@ impl Connection {
                 self.consumer_ended(consumer);
                 Ok(())
             }
+            Notice::Late(late) => self.consumer_late(&late),
             Notice::Blocked(blocked) => {
                 if self.limits.client.connection_blocked {
                     let reply = match blocked {
@@ -275,6 +276,25 @@ impl Connection {
             Notice::TakenOver => forced("another connection took the session"),
             Notice::Closed(error) => forced(error.detail()),
         }
+    }
+
+    /// RabbitMQ "Delivery acknowledgement timeout": the consumer is cancelled where its client understands that. What
+    /// it acknowledges from now on is nobody's. Otherwise, and where there is no consumer to cancel (a basic.get, or
+    /// one that was cancelled), the channel is closed.
+    fn consumer_late(&mut self, late: &Late) -> Result<(), Closing> {
+        let is_told = self.limits.client.consumer_cancel_notify;
+        if is_told && self.subscribers.contains_key(&late.consumer) {
+            self.consumer_ended(late.consumer);
+            return Ok(());
+        }
+        let lane = late.lane.and_then(|lane| self.lanes.get(&lane));
+        let Some(channel) = lane.copied() else { return Ok(()) };
+        let text = format!(
+            "delivery acknowledgement on channel {channel} timed out. Timeout value used: {} ms. This \
+             timeout value can be configured, see consumers doc guide to learn more",
+            late.timeout_ms
+        );
+        self.fail_later(channel, Refusal::new(ReplyCode::PreconditionFailed, text), (0, 0))
     }
 
     /// RabbitMQ "Consumer cancel notification": the queue of a consumer is gone.

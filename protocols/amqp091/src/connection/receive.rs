@@ -230,9 +230,14 @@ impl Connection {
     }
 
     /// Ends a channel for a refusal that shows after its frame, such as a publish that was refused late.
-    pub(super) fn fail_later(&mut self, channel: u16, refusal: Refusal) -> Result<(), Closing> {
+    pub(super) fn fail_later(
+        &mut self,
+        channel: u16,
+        refusal: Refusal,
+        cause: MethodId,
+    ) -> Result<(), Closing> {
         match self.channels.get(&channel) {
-            Some(Slot::Open(_)) => self.fail(channel, refusal, (60, 40)),
+            Some(Slot::Open(_)) => self.fail(channel, refusal, cause),
             _ => Ok(()),
         }
     }

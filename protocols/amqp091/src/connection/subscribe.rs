@@ -164,6 +164,7 @@ impl Connection {
             credit: if self.channel(channel)?.flow { credit } else { NO_CREDIT },
             pools,
             only_unexpired: false,
+            has_time: true,
             tag: Name::from(&*String::from_utf8_lossy(tag)),
         };
         Ok((consumer, credit))

@@ -347,6 +347,7 @@ async fn open(
         pools: [pool].into_iter().collect(),
         // MQTT 5 §3.3.2.3.3.
         only_unexpired: true,
+        has_time: false,
         tag: incoming.origin.client.clone(),
     };
     let own = session.attach(lane, consumer).await?;

@@ -352,6 +352,8 @@ impl<'a> Connection<'a> {
                     None => Ok(()),
                 }
             }
+            // No consumer of MQTT has a time to settle: what is on its way stays with its session (MQTT 5 §4.4).
+            Notice::Late(_) => Ok(()),
             // MQTT has no packet for it; publishes simply stay unacknowledged.
             Notice::Blocked(_) => Ok(()),
         }

@@ -395,6 +395,7 @@ async fn consume(
         pools: settles.then_some(opened.pool).into_iter().collect(),
         // MQTT 5 §3.3.2.3.3.
         only_unexpired: true,
+        has_time: false,
         tag: opened.incoming.origin.client.clone(),
     };
     subscription.consumer = Some(session.attach(opened.lane, consumer).await?);

@@ -48,6 +48,10 @@ impl Connection<'_> {
                     return Err(Error::new(why.kind(), detail).into());
                 }
             }
+            Notice::Late(late) => {
+                self.subscriptions.remove(late.consumer);
+                return Err(late.why().into());
+            }
             Notice::TakenOver => {
                 return Err(Error::new(ErrorKind::Closed, "another connection took over").into());
             }

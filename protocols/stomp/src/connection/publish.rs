@@ -275,6 +275,7 @@ impl Connection<'_> {
             credit: Credit::UNLIMITED,
             pools: SmallVec::new(),
             only_unexpired: false,
+            has_time: false,
             tag: Name::from(&*id),
         };
         let consumer = self.line.while_waiting(self.session.attach(self.lane, consumer)).await?;

@@ -50,6 +50,7 @@ impl Connection<'_> {
             credit: request.credit,
             pools: SmallVec::new(),
             only_unexpired: false,
+            has_time: true,
             tag: Name::from(&*id),
         };
         let attached = self.session.attach(self.lane, consumer);

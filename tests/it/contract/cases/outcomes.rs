@@ -54,8 +54,10 @@ pub const CASES: &[Case] = &[
     script(("o3d.s", A, S), "more often than x-delivery-limit", |s| died(s, "nack requeue:true", 3), &[("dead", "delivery_limit")]),
     script(("o3b", A, A), "a message that failed comes later", backoff, &[("body", "2")])
         .planned(&[("body", "1")]),
-    script(("o3c.a", A, A), "x-consumer-timeout of a second", consumer_timeout, &[("ended", "channel closed 406")])
-        .planned(&[("ended", "")]),
+    script(("o3c.a", A, A), "x-consumer-timeout of a second", |s| consumer_timeout(s, "queue q{n}"),
+        &[("ended", "channel closed 406"), ("again", "true"), ("count", "none")]),
+    script(("o3c.s", A, S), "x-consumer-timeout of a second", |s| consumer_timeout(s, "/amq/queue/q{n}"),
+        &[("ended", "error connection_closed, closed"), ("again", "true"), ("count", "none")]),
     // Rejected.
     script(("o4.a", A, A), "basic.reject", |s| died(s, "reject", 1), DEAD),
     script(("o4.a", A, A), "basic.nack", |s| died(s, "nack", 1), DEAD),
@@ -298,13 +300,16 @@ fn backoff(scene: &Scene<'_>) -> Seen {
     next(&mut reader)
 }
 
-fn consumer_timeout(scene: &Scene<'_>) -> Seen {
+/// Not acknowledged in time: how the consumer ends, and what the next one sees.
+fn consumer_timeout(scene: &Scene<'_>, at: &str) -> Seen {
     scene.prepare("queue q{n} durable x-consumer-timeout=i64:1000")?;
     put(scene, "x")?;
-    let mut reader = consumer(scene, A)?;
+    let mut reader = scene.reader(scene.to, at)?;
     next(&mut reader)?;
     let ended = reader.receive(Duration::from_secs(3)).err().unwrap_or_default();
-    Ok(scene.said(&[("ended", ended.as_str())]))
+    let message = next(&mut consumer(scene, A)?)?;
+    let count = message.get("h.x-delivery-count").unwrap_or("none").to_owned();
+    Ok(scene.said(&[("ended", &ended), ("again", message.text("redelivered")), ("count", &count)]))
 }
 
 /// The second delivery, after the first reader went away.
