@@ -17,7 +17,7 @@ use thiserror::Error;
 /// What entries and snapshots may hold. It is raised by whoever gives them something that the programs before would
 /// take for damage: a new operation, another field. A store says so with its bytes, and a program with a lower number
 /// refuses them.
-pub const ENTRY_FORMAT: u32 = 1;
+pub const ENTRY_FORMAT: u32 = 2;
 
 /// Sequence number of an entry in one journal, dense, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -88,12 +88,14 @@ fn rules(dice: &mut Dice) -> Rules {
         max_priority: dice.chance(30).then(|| 1 + dice.roll(9) as u8),
         delivery_limit: dice.chance(30).then(|| dice.roll(4) as u16),
         has_own_limit: dice.chance(50),
+        consumer_timeout_ms: None,
         single_active: dice.chance(15),
         durable: true,
         keeps_seen: false,
         // What leaves is seen as a departure; what is dropped unread is tested on the broker.
         dead_letters: true,
         for_subscriber: false,
+        counts_whole: dice.chance(50),
         by_source: false,
         // It counts bytes.
         drops_oversized: false,
@@ -156,7 +158,10 @@ impl World {
         let (priority, own, durable) = (meta.priority, meta.expires, meta.durable);
         let body = Bytes::from(self.entered.to_string());
         let message = Message::from_fields(Address::queue("q"), meta, &Fields::default(), body);
-        let size = message.size() as u64;
+        let size = match self.sub.rules.counts_whole {
+            true => message.size() as u64,
+            false => message.body().len() as u64,
+        };
         let waiting = self.records.values().filter(|r| !matches!(r.is, Is::InFlight(_)));
         let (count, bytes) = waiting.fold((0, 0), |(n, bytes), r| (n + 1, bytes + r.size));
         let limits = self.sub.rules.limits;

@@ -15,6 +15,8 @@ const ATTEMPTS: u8 = 4;
 const TAGS: u8 = 8;
 const EXPIRES: u8 = 16;
 const PRIORITY: u8 = 32;
+/// Its message has more or fewer bytes that length limits do not count than the one before; the first: than 0.
+const UNCOUNTED: u8 = 128;
 /// It is with a consumer, since a moment. Only in memory: no snapshot has it.
 const IN_FLIGHT: u8 = 64;
 
@@ -23,11 +25,13 @@ const IN_FLIGHT: u8 = 64;
 pub struct Cold {
     bytes: Bytes,
     /// Living records.
-    pub live: u32,
+    pub live: u16,
+    /// How many of them expire.
+    pub expiring: u16,
     /// Bytes of their messages.
     pub size: u64,
-    /// How many of them expire.
-    pub expiring: u32,
+    /// Those of them that length limits count.
+    pub counted: u64,
     /// All of them are durable and none is with a consumer: the bytes are what a snapshot wants.
     pub is_plain: bool,
     /// Positions of the journal entries that they are in.
@@ -41,6 +45,7 @@ struct Last {
     pos: u64,
     index: u64,
     size: u64,
+    uncounted: u64,
     expires: u64,
 }
 
@@ -76,8 +81,9 @@ impl Cold {
         let mut page = Self {
             bytes: Bytes::new(),
             live: 0,
-            size: 0,
             expiring: 0,
+            size: 0,
+            counted: 0,
             is_plain: true,
             entries: RangeInclusive::new(u64::MAX, 0),
         };
@@ -98,7 +104,8 @@ impl Cold {
     fn count(&mut self, record: &Record, place: Place) {
         self.live += 1;
         self.size += u64::from(record.size);
-        self.expiring += u32::from(record.expires.is_some());
+        self.counted += u64::from(record.counted);
+        self.expiring += u16::from(record.expires.is_some());
         self.is_plain &= record.durable;
         let (first, last) = (*self.entries.start(), *self.entries.end());
         self.entries = first.min(place.pos)..=last.max(place.pos);
@@ -109,8 +116,9 @@ impl Cold {
         let mut page = Self {
             bytes: bytes.clone(),
             live: 0,
-            size: 0,
             expiring: 0,
+            size: 0,
+            counted: 0,
             is_plain: true,
             entries: RangeInclusive::new(u64::MAX, 0),
         };
@@ -153,17 +161,23 @@ fn put(
 ) {
     let tags = record.tags.as_slice();
     let given = |flag, given| if given { flag } else { 0 };
+    let uncounted = u64::from(record.size.saturating_sub(record.counted));
+    let is_other = uncounted != last.uncounted;
     out.u8(given(SEEN, record.seen)
         | given(DURABLE, record.durable)
         | given(ATTEMPTS, record.attempts > 0)
         | given(TAGS, !tags.is_empty())
         | given(EXPIRES, record.expires.is_some())
         | given(PRIORITY, record.priority > 0)
-        | given(IN_FLIGHT, consumer.is_some()));
+        | given(IN_FLIGHT, consumer.is_some())
+        | given(UNCOUNTED, is_other));
     out.signed(step(&mut last.slot, slot));
     out.signed(step(&mut last.pos, place.pos));
     out.signed(step(&mut last.index, u64::from(place.index)));
     out.signed(step(&mut last.size, u64::from(record.size)));
+    if is_other {
+        out.signed(step(&mut last.uncounted, uncounted));
+    }
     if record.attempts > 0 {
         out.varint(u64::from(record.attempts));
     }
@@ -194,8 +208,12 @@ impl Records {
         let slot = follow(&mut last.slot, input.take_signed()?);
         let pos = follow(&mut last.pos, input.take_signed()?);
         let index = follow(&mut last.index, input.take_signed()?);
-        let size = follow(&mut last.size, input.take_signed()?);
         let has = |flag| flags & flag != 0;
+        let size = follow(&mut last.size, input.take_signed()?);
+        if has(UNCOUNTED) {
+            follow(&mut last.uncounted, input.take_signed()?);
+        }
+        let counted = size.saturating_sub(last.uncounted);
         let attempts = if has(ATTEMPTS) { input.take_number()? } else { 0 };
         let tags = if has(TAGS) { take_tags(input)? } else { Tags::default() };
         let expires = match has(EXPIRES) {
@@ -217,6 +235,7 @@ impl Records {
             durable: has(DURABLE),
             priority,
             size: size.try_into().ok()?,
+            counted: counted.try_into().ok()?,
             expires,
             given,
         };
@@ -271,6 +290,7 @@ mod tests {
             durable: true,
             priority: (n % 5) as u8,
             size: 100 + (n * 37 % 11) as u32,
+            counted: 100 + (n * 37 % 11) as u32 - (n / 50 % 3 * 20) as u32,
             expires: n.is_multiple_of(7).then_some(Timestamp(1 << 40 | n)),
             given: Moment::default(),
         }
@@ -288,7 +308,7 @@ mod tests {
         for cut in 1..40 {
             let bytes = read.bytes().slice(..cut);
             let whole = Cold::read(bytes).map_or(0, |page| page.live);
-            assert!(whole <= cut as u32 / 5);
+            assert!(whole <= cut as u16 / 5);
         }
     }
 
@@ -299,7 +319,7 @@ mod tests {
             Record { place, ..record(1) }
         };
         let all: Vec<Record> = (0..1024)
-            .map(|n| Record { attempts: 0, priority: 0, size: 1100, ..plain(n) })
+            .map(|n| Record { attempts: 0, priority: 0, size: 1100, counted: 1000, ..plain(n) })
             .collect();
         let page = Cold::write(all.iter().enumerate()).expect("all have places");
         let each = page.bytes().len() as f64 / 1024.0;

@@ -16,7 +16,7 @@ pub use cold::Cold;
 pub(crate) use cold::{put_tag, put_tags, take_tag, take_tags};
 pub use page::{Log, PAGE_RECORDS};
 pub use record::{Moment, Place, Record, RecordState};
-pub use spec::{Life, Limits, Overflow, QueueSpec};
+pub use spec::{Life, Limits, Overflow, QueueSpec, counted};
 
 /// Place of a record in its log: dense, from 0, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -58,6 +58,7 @@ pub struct Log {
     next: u64,
     live: u64,
     bytes: u64,
+    counted: u64,
     /// Living records that will expire.
     expiring: u64,
     /// Records before it were there at the last start: consumers may have seen them.
@@ -83,6 +84,11 @@ impl Log {
     /// Bytes of living records.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The bytes of living records that length limits count.
+    pub fn counted(&self) -> u64 {
+        self.counted
     }
 
     /// True when some living record will expire.
@@ -122,7 +128,7 @@ impl Log {
         self.next = self.next.max(offset.0 + 1);
         let slot = (offset.0 % PAGE_RECORDS) as usize;
         let Some(page) = self.page_for(offset.0 / PAGE_RECORDS) else { return false };
-        let (size, expires) = (record.size, record.expires.is_some());
+        let (size, counted, expires) = (record.size, record.counted, record.expires.is_some());
         let room = page.room();
         if !page.put(slot, record) {
             return false;
@@ -132,6 +138,7 @@ impl Log {
             self.memory.hot(hot_bytes(room), hot_bytes(room_now));
         }
         self.bytes += u64::from(size);
+        self.counted += u64::from(counted);
         self.expiring += u64::from(expires);
         self.live += 1;
         true
@@ -186,6 +193,7 @@ impl Log {
         self.next = self.next.max(number * PAGE_RECORDS + last + 1);
         self.live += u64::from(page.live);
         self.bytes += page.size;
+        self.counted += page.counted;
         self.expiring += u64::from(page.expiring);
         self.memory.cold(0, page.memory());
         let places = self.pages.capacity();
@@ -268,6 +276,7 @@ impl Log {
         let is_empty = page.live() == 0;
         self.live -= 1;
         self.bytes -= u64::from(record.size);
+        self.counted -= u64::from(record.counted);
         self.expiring -= u64::from(record.expires.is_some());
         let is_last = self.first + index as u64 == self.next / PAGE_RECORDS;
         if is_empty && !is_last {

@@ -1,5 +1,6 @@
 //! Tests of pages.
 
+use super::super::Moment;
 use super::*;
 use crate::exchange::{BindingTag, Tags};
 use crate::message::Account;
@@ -16,6 +17,7 @@ fn record(size: u32) -> Record {
         durable: false,
         priority: 0,
         size,
+        counted: size.saturating_sub(2),
         expires: None,
         given: Moment::default(),
     }
@@ -78,12 +80,12 @@ fn pages_rest_and_come_back() {
         log.push(stored(n));
     }
     log.get_mut(Offset(3 * PAGE_RECORDS)).expect("living").state = RecordState::InFlight(1);
-    let before = (log.len(), log.bytes(), log.expiring);
+    let before = (log.len(), log.bytes(), log.counted(), log.expiring);
     log.freeze();
     let cold = |log: &Log| log.pages.iter().filter(|p| matches!(p, Page::Cold(_))).count();
     assert_eq!(
-        (cold(&log), log.len(), log.bytes(), log.expiring),
-        (3, before.0, before.1, before.2)
+        (cold(&log), log.len(), log.bytes(), log.counted(), log.expiring),
+        (3, before.0, before.1, before.2, before.3)
     );
     let mut seen = 0;
     log.visit(Offset(5), |offset, record| {

@@ -50,8 +50,10 @@ pub struct Record {
     pub durable: bool,
     /// Priority that orders it; 0 where the queue has none.
     pub priority: u8,
-    /// Bytes that limits and credit count.
+    /// Bytes of its message, that credit counts.
     pub size: u32,
+    /// Bytes that length limits and operators count: those of the body, where the queue does not count all.
+    pub counted: u32,
     pub expires: Option<Timestamp>,
     /// When it was given to the consumer that has it.
     pub given: Moment,

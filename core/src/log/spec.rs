@@ -2,7 +2,7 @@
 
 use super::arguments;
 use crate::message::cost::Cost;
-use crate::message::{Address, Key, Name, Value, lookup};
+use crate::message::{Address, Key, Message, Name, Value, lookup};
 
 /// What happens at a length limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,6 +82,18 @@ impl QueueSpec {
         })
     }
 
+    /// Its limit of bytes counts whole messages: that is the house's, on what is kept for subscribers who are away, and
+    /// is about room. A limit that clients ask for counts bodies.
+    pub fn counts_whole(&self) -> bool {
+        self.kept_for.is_some() && self.limits.bytes.is_none()
+    }
+
+    /// Bytes of a message that its limit counts.
+    #[inline]
+    pub fn counted(&self, message: &Message) -> usize {
+        counted(message, self.counts_whole())
+    }
+
     /// The name of the first setting in which another declaration differs, for "inequivalent" errors. Arguments that
     /// nothing reads take no part. Limits that a subscriber does not ask for take none either: earlier versions put
     /// some there.
@@ -128,6 +140,12 @@ impl QueueSpec {
     fn argument(&self, name: &str) -> Option<&Value> {
         lookup(&self.arguments, name)
     }
+}
+
+/// Bytes of a message that a limit counts.
+#[inline]
+pub fn counted(message: &Message, is_whole: bool) -> usize {
+    if is_whole { message.size() } else { message.body().len() }
 }
 
 /// Arguments that say how much a queue may hold.

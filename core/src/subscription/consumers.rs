@@ -115,6 +115,14 @@ impl Attached {
     }
 }
 
+/// Records that consumers were given: how many, the bytes that credit counts, and those that length limits count.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Given {
+    pub count: u32,
+    pub bytes: u64,
+    pub counted: u64,
+}
+
 /// The answer to "who gets this record".
 #[derive(Debug)]
 pub(super) enum Choice {
@@ -141,7 +149,7 @@ pub struct Consumers {
     active: usize,
     exclusive: usize,
     strict: usize,
-    /// Records in flight with all of them, and their bytes.
+    /// Records in flight with all of them, and their bytes that length limits count.
     in_flight: (u64, u64),
     /// Last handle that was given.
     last: u32,
@@ -193,7 +201,7 @@ impl Consumers {
     pub fn remove(&mut self, handle: Handle) -> Option<Attached> {
         self.stop(handle);
         let consumer = self.all.remove(handle)?;
-        self.count_back(consumer.in_flight.count, consumer.in_flight.bytes);
+        self.count_back(consumer.in_flight.count, consumer.in_flight.counted);
         Some(consumer)
     }
 
@@ -268,7 +276,7 @@ impl Consumers {
         self.strict > 0
     }
 
-    /// Records in flight with all of them, and their bytes.
+    /// Records in flight with all of them, and their bytes that length limits count.
     pub fn in_flight(&self) -> (u64, u64) {
         self.in_flight
     }
@@ -309,24 +317,24 @@ impl Consumers {
         theirs.take(most).collect()
     }
 
-    /// A consumer has settled these records: so many of them, with so many bytes, were in flight. Its shared credit
+    /// A consumer has settled these records, of which so many were in flight. Its shared credit
     /// comes back, and if it stays for nothing it leaves. Adds consumers that waited for that credit to `wake`. True
     /// when [`Consumers::tidy`] has to follow.
     pub(super) fn settled(
         &mut self,
         handle: Handle,
         offsets: &[Offset],
-        (count, bytes): (u32, u64),
+        Given { count, bytes, counted }: Given,
         wake: &mut Vec<Woken>,
     ) -> bool {
         let Some(consumer) = self.all.get_mut(handle) else { return false };
-        let is_untidy = consumer.in_flight.settle(offsets, count, bytes);
+        let is_untidy = consumer.in_flight.settle(offsets, (count, bytes, counted));
         for pool in &consumer.pools {
             pool.release(u64::from(count), bytes, wake);
         }
         let (is_done, is_placed) =
             (consumer.is_done(), consumer.has_credit() == consumer.link.is_in);
-        self.count_back(count, bytes);
+        self.count_back(count, counted);
         if is_done {
             self.remove(handle);
         } else if !is_placed {
@@ -343,9 +351,9 @@ impl Consumers {
         }
     }
 
-    fn count_back(&mut self, count: u32, bytes: u64) {
+    fn count_back(&mut self, count: u32, counted: u64) {
         self.in_flight.0 = self.in_flight.0.saturating_sub(u64::from(count));
-        self.in_flight.1 = self.in_flight.1.saturating_sub(bytes);
+        self.in_flight.1 = self.in_flight.1.saturating_sub(counted);
     }
 
     /// Notes a delivery: to whom, and as what it counts.
@@ -353,12 +361,12 @@ impl Consumers {
         &mut self,
         handle: Handle,
         offset: Offset,
-        size: u32,
+        (size, counted): (u32, u32),
     ) -> Option<(ConsumerId, Handed)> {
         let consumer = self.all.get_mut(handle)?;
-        consumer.in_flight.give(offset, size);
+        consumer.in_flight.give(offset, (size, counted));
         self.in_flight.0 += 1;
-        self.in_flight.1 += u64::from(size);
+        self.in_flight.1 += u64::from(counted);
         let to = (consumer.id, consumer.handed);
         match consumer.has_credit() {
             true => {

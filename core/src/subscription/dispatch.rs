@@ -7,7 +7,7 @@ use super::{
     Subscription, Woken, bump,
 };
 use crate::exchange::Tags;
-use crate::log::{Moment, Offset, Overflow, Place, Record, RecordState};
+use crate::log::{Moment, Offset, Overflow, Place, Record, RecordState, counted};
 use crate::message::{Message, Reason, Timestamp};
 use rustc_hash::FxHashSet;
 use std::ops::ControlFlow;
@@ -41,7 +41,7 @@ fn hand(
     now: Timestamp,
 ) -> Option<Delivery> {
     let message = record.message.clone()?;
-    let (consumer, how) = consumers.gave(handle, offset, record.size)?;
+    let (consumer, how) = consumers.gave(handle, offset, (record.size, record.counted))?;
     record.state = RecordState::InFlight(handle.0);
     record.given = Moment::of(now);
     let redelivered = is_old || record.seen || record.attempts > 0;
@@ -58,7 +58,7 @@ fn hand(
 }
 
 impl Subscription {
-    /// False when the queue's limits refuse this many messages with this many bytes together.
+    /// False when the queue's limits refuse this many messages together, with this many bytes that they count.
     #[inline]
     pub fn admits(&self, messages: u64, bytes: u64) -> bool {
         let limits = &self.rules.limits;
@@ -73,12 +73,12 @@ impl Subscription {
     pub fn append(&mut self, arrival: Arrival, now: Timestamp) -> Offset {
         self.counts.came(Side::of(arrival.durable), arrival.by, 1);
         let record = self.record(arrival, now);
-        let (priority, size, state) = (record.priority, record.size, record.state);
+        let (priority, counted, state) = (record.priority, record.counted, record.state);
         let expires = record.expires.is_some();
         let offset = self.log.push(record);
         if state == RecordState::Ready {
             self.ready.push(offset, priority);
-            self.count_in(offset, size);
+            self.count_in(offset, counted);
             if expires {
                 self.fresh.insert(offset);
             }
@@ -108,6 +108,7 @@ impl Subscription {
             durable,
             priority,
             size: u32::try_from(message.size()).unwrap_or(u32::MAX),
+            counted: u32::try_from(counted(&message, self.rules.counts_whole)).unwrap_or(u32::MAX),
             expires,
             given: Moment::default(),
             message: Some(message),
@@ -123,9 +124,10 @@ impl Subscription {
             return true;
         }
         record.state = RecordState::Ready;
-        let (priority, size, expires) = (record.priority, record.size, record.expires.is_some());
+        let expires = record.expires.is_some();
+        let (priority, counted) = (record.priority, record.counted);
         self.ready.push(offset, priority);
-        self.count_in(offset, size);
+        self.count_in(offset, counted);
         if expires {
             self.fresh.insert(offset);
         }
@@ -226,13 +228,13 @@ impl Subscription {
             };
             match choice {
                 Choice::Take(handle) => {
-                    let (priority, size) = (record.priority, record.size);
+                    let (priority, counted) = (record.priority, record.counted);
                     let to = (&mut self.consumers, &self.counts.deliveries);
                     let given = hand(to, record, (handle, offset, is_old), now);
                     let Some(delivery) = given else { break };
                     out.deliveries.push((handle, delivery));
                     self.ready.take(offset, priority);
-                    self.count_out(size);
+                    self.count_out(counted);
                 }
                 Choice::Wait if is_first_offer => {
                     self.fresh.remove(&offset);
@@ -298,13 +300,13 @@ impl Subscription {
             self.load_from(offset, out);
             return false;
         }
-        let (priority, size) = (record.priority, record.size);
+        let (priority, counted) = (record.priority, record.counted);
         let to = (&mut self.consumers, &self.counts.deliveries);
         let given = hand(to, record, (handle, offset, is_old), now);
         let Some(delivery) = given else { return true };
         out.deliveries.push((handle, delivery));
         self.ready.take(offset, priority);
-        self.count_out(size);
+        self.count_out(counted);
         true
     }
 
@@ -328,7 +330,7 @@ impl Subscription {
     fn remove_ready(&mut self, offset: Offset) -> Option<Record> {
         let record = self.log.remove(offset)?;
         self.ready.take(offset, record.priority);
-        self.count_out(record.size);
+        self.count_out(record.counted);
         Some(record)
     }
 
@@ -400,8 +402,8 @@ impl Subscription {
         true
     }
 
-    pub(super) fn is_oversized(&self, size: u32) -> bool {
-        self.rules.limits.bytes.is_some_and(|max| u64::from(size) > max)
+    pub(super) fn is_oversized(&self, counted: u32) -> bool {
+        self.rules.limits.bytes.is_some_and(|max| u64::from(counted) > max)
     }
 
     /// Ready records that are alone beyond the limit go alone. True when something was dropped.
@@ -413,7 +415,7 @@ impl Subscription {
         if std::mem::take(&mut self.oversized.must_look) {
             let mut found = Vec::new();
             self.log.visit(Offset(0), |offset, record| {
-                if self.is_oversized(record.size) {
+                if self.is_oversized(record.counted) {
                     found.push(offset);
                 }
                 ControlFlow::Continue(())

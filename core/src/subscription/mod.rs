@@ -78,6 +78,8 @@ pub struct Rules {
     pub dead_letters: bool,
     /// It is kept for a subscriber who may be away, within its limit of bytes.
     pub for_subscriber: bool,
+    /// Its limit of bytes counts whole messages, headers and all.
+    pub counts_whole: bool,
     /// Records of one [source](crate::message::Message::source) go to one consumer, so that they keep their order.
     pub by_source: bool,
     /// A record that is alone beyond the limit in bytes is dropped alone: to drop the others would make no room for it.
@@ -99,6 +101,7 @@ impl Rules {
             keeps_seen: false,
             dead_letters: spec.dead_letter.is_some(),
             for_subscriber: spec.kept_for.is_some(),
+            counts_whole: spec.counts_whole(),
             by_source: false,
             drops_oversized: false,
         }
@@ -122,7 +125,7 @@ pub struct Subscription {
     pub consumers: Consumers,
     pub counts: Arc<QueueCounts>,
     ready: Ready,
-    /// Records in state Ready, and their bytes.
+    /// Records in state Ready, and their bytes that length limits count.
     ready_count: u64,
     ready_bytes: u64,
     /// Ready records that are alone beyond the limit in bytes, where such are dropped alone.
@@ -159,7 +162,7 @@ impl Subscription {
         }
     }
 
-    /// Records that could be delivered, and their bytes.
+    /// Records that could be delivered, and their bytes that length limits count.
     pub fn ready(&self) -> (u64, u64) {
         (self.ready_count, self.ready_bytes)
     }
@@ -169,9 +172,9 @@ impl Subscription {
         self.log.len().saturating_sub(self.consumers.in_flight().0)
     }
 
-    /// Their bytes.
+    /// Their bytes that length limits count.
     pub fn waiting_bytes(&self) -> u64 {
-        self.log.bytes().saturating_sub(self.consumers.in_flight().1)
+        self.log.counted().saturating_sub(self.consumers.in_flight().1)
     }
 
     /// The balance of this queue now.
@@ -190,7 +193,7 @@ impl Subscription {
         set(&gauges.in_flight, in_flight);
         set(&gauges.in_flight_bytes, in_flight_bytes);
         set(&gauges.waiting, self.log.len());
-        set(&gauges.waiting_bytes, self.log.bytes());
+        set(&gauges.waiting_bytes, self.log.counted());
         set(&gauges.consumers, self.consumers.active_count() as u64);
     }
 
@@ -219,7 +222,7 @@ impl Subscription {
     pub fn recover(&mut self) {
         self.log.freeze_among(0..u64::MAX);
         self.log.grow_old();
-        (self.ready_count, self.ready_bytes) = (self.log.len(), self.log.bytes());
+        (self.ready_count, self.ready_bytes) = (self.log.len(), self.log.counted());
         self.oversized.must_look = true;
         if self.rules.max_priority.is_some() {
             self.log.visit(Offset(0), |offset, record| {
@@ -251,16 +254,16 @@ impl Subscription {
         self.log.get(offset)?.expiry(keeps_seen)
     }
 
-    fn count_in(&mut self, offset: Offset, size: u32) {
-        if self.rules.drops_oversized && self.is_oversized(size) {
+    fn count_in(&mut self, offset: Offset, counted: u32) {
+        if self.rules.drops_oversized && self.is_oversized(counted) {
             self.oversized.offsets.push(offset);
         }
         self.ready_count += 1;
-        self.ready_bytes += u64::from(size);
+        self.ready_bytes += u64::from(counted);
     }
 
-    fn count_out(&mut self, size: u32) {
+    fn count_out(&mut self, counted: u32) {
         self.ready_count -= 1;
-        self.ready_bytes -= u64::from(size);
+        self.ready_bytes -= u64::from(counted);
     }
 }

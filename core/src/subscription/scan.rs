@@ -291,9 +291,9 @@ impl Subscription {
             return false;
         }
         record.state = RecordState::InFlight(handle.0);
-        let (priority, size) = (record.priority, record.size);
+        let (priority, counted) = (record.priority, record.counted);
         self.ready.take(offset, priority);
-        self.count_out(size);
+        self.count_out(counted);
         true
     }
 
@@ -303,9 +303,9 @@ impl Subscription {
             let Some(record) = self.log.get_mut(*offset) else { continue };
             if record.state == RecordState::InFlight(handle.0) {
                 record.state = RecordState::Ready;
-                let (priority, size) = (record.priority, record.size);
+                let (priority, counted) = (record.priority, record.counted);
                 self.ready.push(*offset, priority);
-                self.count_in(*offset, size);
+                self.count_in(*offset, counted);
             }
         }
     }

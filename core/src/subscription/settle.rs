@@ -1,5 +1,6 @@
 //! What consumers say of what they got, and what happens when they leave.
 
+use super::consumers::Given;
 use super::{Attached, Departure, Effects, Handle, LeftBy, Outcome, Side, Subscription, bump};
 use crate::log::{Offset, Place, Record, RecordState};
 use crate::message::{Message, Reason};
@@ -16,14 +17,16 @@ impl Subscription {
         outcome: &Outcome,
         out: &mut Effects,
     ) -> usize {
-        let (mut count, mut bytes) = (0u32, 0u64);
+        let mut settled = Given::default();
         let stored_before = out.settled.len();
         for offset in offsets {
-            if let Some(size) = self.settle_one(handle, *offset, outcome, out) {
-                count += 1;
-                bytes += u64::from(size);
+            if let Some((size, counted)) = self.settle_one(handle, *offset, outcome, out) {
+                settled.count += 1;
+                settled.bytes += u64::from(size);
+                settled.counted += u64::from(counted);
             }
         }
+        let count = settled.count;
         if count == 0 {
             return 0;
         }
@@ -34,7 +37,7 @@ impl Subscription {
             self.counts.left(Side::Durable, LeftBy::Consumed, durable);
             self.counts.left(Side::Transient, LeftBy::Consumed, u64::from(count) - durable);
         }
-        if self.consumers.settled(handle, offsets, (count, bytes), &mut out.wake) {
+        if self.consumers.settled(handle, offsets, settled, &mut out.wake) {
             let log = &mut self.log;
             self.consumers.tidy(handle, |offset| {
                 log.get(offset).is_some_and(|r| r.state == RecordState::InFlight(handle.0))
@@ -94,7 +97,7 @@ impl Subscription {
         self.pending_removals.left() < upto && !self.pending_removals.is_empty()
     }
 
-    /// The size of a record that was in flight with that consumer, and is settled now.
+    /// The size, and the bytes that limits count, of a record that was in flight with that consumer and is settled now.
     #[inline]
     fn settle_one(
         &mut self,
@@ -102,7 +105,7 @@ impl Subscription {
         offset: Offset,
         outcome: &Outcome,
         out: &mut Effects,
-    ) -> Option<u32> {
+    ) -> Option<(u32, u32)> {
         let is_theirs = |record: &Record| record.state == RecordState::InFlight(handle.0);
         if let Outcome::Accepted = outcome {
             let record = self.log.remove_if(offset, is_theirs)?;
@@ -110,9 +113,10 @@ impl Subscription {
             if record.durable {
                 out.settled.push(offset);
             }
-            return Some(record.size);
+            return Some((record.size, record.counted));
         }
-        let size = self.log.get(offset).filter(|record| is_theirs(record))?.size;
+        let record = self.log.get(offset).filter(|record| is_theirs(record))?;
+        let sizes = (record.size, record.counted);
         match outcome {
             Outcome::Accepted | Outcome::Released => self.put_back(offset, false),
             Outcome::Removed(by) => self.remove_in_flight(offset, *by, out),
@@ -123,7 +127,7 @@ impl Subscription {
                 self.move_out(offset, Reason::Rejected, reason.clone(), out);
             }
         }
-        Some(size)
+        Some(sizes)
     }
 
     fn remove_in_flight(&mut self, offset: Offset, by: LeftBy, out: &mut Effects) {
@@ -144,9 +148,9 @@ impl Subscription {
         let Some(record) = self.log.get_mut(offset) else { return };
         record.state = RecordState::Ready;
         record.seen |= seen;
-        let (priority, size) = (record.priority, record.size);
+        let (priority, counted) = (record.priority, record.counted);
         self.ready.push(offset, priority);
-        self.count_in(offset, size);
+        self.count_in(offset, counted);
         bump(&self.counts.deliveries.requeued, 1);
     }
 

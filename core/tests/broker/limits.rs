@@ -63,6 +63,46 @@ async fn a_limit_in_bytes_counts_what_is_being_stored() {
     assert_eq!(c.ready("q"), 2);
 }
 
+/// As RabbitMQ: headers and keys do not count, however long they are.
+#[tokio::test]
+async fn a_limit_in_bytes_counts_bodies_also_after_a_restart() {
+    let store = MemoryStore::default();
+    let small = || Settings { snapshot_bytes: 1_000, memory_resident: 0, ..Settings::default() };
+    let mut stage = Stage::with(store, small(), Vec::new()).await;
+    let mut c = stage.client().await;
+    c.declare(queue("few", &[("x-max-length-bytes", Value::I32(5))])).await;
+    for body in ["111", "222", "333"] {
+        c.durable(Address::queue("few"), body).await;
+    }
+    assert_eq!(c.ready("few"), 1);
+    let reject = ("x-overflow", Value::text("reject-publish"));
+    c.declare(queue("full", &[("x-max-length-bytes", Value::I32(100)), reject])).await;
+    let depth = |stage: &Stage, queue: &str| {
+        let depth = stage.broker.look_at_queue("/", queue).expect("there").depth;
+        (depth.ready, depth.ready_bytes, depth.waiting_bytes)
+    };
+    for n in 0..20 {
+        let body = if n % 2 == 0 { "xxxxxxx" } else { "yyy" };
+        let stored = c.durable(Address::queue("full"), body).await;
+        assert!(matches!(stored, ConfirmOutcome::Stored), "{n}");
+    }
+    for round in 0..3 {
+        assert_eq!(depth(&stage, "full"), (20, 100, 100), "round {round}");
+        let refused = c.durable(Address::queue("full"), "z").await;
+        assert!(matches!(refused, ConfirmOutcome::Refused(_)), "round {round}");
+        let got = c.session.get(c.lane, "full", true).await.expect("there").expect("one").0;
+        let look = stage.broker.look_at_queue("/", "full").expect("there").depth;
+        assert_eq!((look.in_flight_bytes, look.ready_bytes, look.waiting_bytes), (7, 93, 100));
+        c.settle(&[got], Outcome::Released);
+        drop(c);
+        let store = stage.store.crashed();
+        stage = Stage::with(store, small(), Vec::new()).await;
+        c = stage.client().await;
+    }
+    assert_eq!(depth(&stage, "few"), (1, 3, 3));
+    assert_eq!(stage.broker.audit(), []);
+}
+
 #[tokio::test]
 async fn a_backlog_over_the_memory_mark_leaves_memory_and_comes_back() {
     let settings = Settings { memory_high: 4 << 20, ..Settings::default() };

@@ -267,7 +267,7 @@ impl Stage {
             body,
         );
         let limit = [
-            ("x-max-length-bytes".into(), Value::I32(filler.size() as i32)),
+            ("x-max-length-bytes".into(), Value::I32(filler.body().len() as i32)),
             ("x-overflow".into(), Value::text("reject-publish")),
         ];
         let spec = QueueSpec::durable(name).with_arguments(limit.into()).expect("valid");

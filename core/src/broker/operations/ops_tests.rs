@@ -3,7 +3,7 @@
 use super::*;
 use crate::auth::Secret;
 use crate::exchange::{BindingTag, Kind, Target};
-use crate::log::{Place, Record, RecordState};
+use crate::log::{Moment, Place, Record, RecordState};
 use crate::message::{Address, Death, Journey, Meta, Onward, Reason};
 use crate::message::{Fields, Origin, Value};
 use crate::rights::{NameRegexes, TopicRegexes};
@@ -105,6 +105,7 @@ fn all() -> Ops {
         durable: true,
         priority: 1,
         size: 100,
+        counted: 100,
         expires: None,
         given: Moment::default(),
     };

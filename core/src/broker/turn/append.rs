@@ -77,7 +77,10 @@ impl Turn {
         let planned = plan.placements.iter().flat_map(|placement| {
             let own = placement.sessions.iter().filter_map(|hit| hit.session.queue());
             let queues = placement.queues.iter().cloned().chain(own);
-            queues.map(|queue| (queue, placement.message.size() as u64))
+            queues.map(|queue| {
+                let counted = queue.spec.counted(&placement.message) as u64;
+                (queue, counted)
+            })
         });
         let planned: Vec<(Arc<Queue>, u64)> = planned.collect();
         if is_from_route {
@@ -117,8 +120,8 @@ impl Turn {
                 }
                 for Arriving { index, tags, terms } in list {
                     let Some(message) = messages.get(index).cloned() else { continue };
-                    let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
-                    if terms != Terms::Admitted && !state.sub.admits(1, u64::from(size)) {
+                    let counted = queue.spec.counted(&message) as u64;
+                    if terms != Terms::Admitted && !state.sub.admits(1, counted) {
                         bump(&state.sub.counts.deliveries.turned_away, 1);
                         let is_untold = terms == Terms::Untold && queue.spec.dead_letter.is_some();
                         let overflow = state.sub.rules.limits.overflow;

@@ -53,10 +53,10 @@ impl Turn {
             }
             return Taken { index, routed };
         }
-        let (queues, bytes) = (route.queues.as_slice(), message.size());
+        let queues = route.queues.as_slice();
         let mut routed = !queues.is_empty();
         for queue in queues {
-            self.arrive(queue, Arriving { index, tags: Tags::default(), terms }, bytes);
+            self.arrive(queue, Arriving { index, tags: Tags::default(), terms }, message);
         }
         for hit in &route.sessions {
             routed |= self.reach(hit, index, message, terms);
@@ -73,8 +73,8 @@ impl Turn {
         Taken { index, routed }
     }
 
-    fn arrive(&mut self, queue: &Arc<Queue>, arriving: Arriving, bytes: usize) {
-        self.arrivals.add(queue, arriving, bytes as u64);
+    fn arrive(&mut self, queue: &Arc<Queue>, arriving: Arriving, message: &Message) {
+        self.arrivals.add(queue, arriving, queue.spec.counted(message) as u64);
     }
 
     /// Level 0 goes straight to a connected session, now or never; higher levels to its queue.
@@ -95,7 +95,7 @@ impl Turn {
         if message.meta().level.min(arriving.tags.level()) > 0 {
             let queue = session.queue();
             if let Some(queue) = &queue {
-                self.arrive(queue, arriving, message.size());
+                self.arrive(queue, arriving, message);
             }
             return queue.is_some();
         }
@@ -126,7 +126,7 @@ impl Turn {
         let arriving = Arriving { index: self.messages.len(), tags, terms: Terms::Refusable };
         self.published.is_replayed(arriving.index);
         self.messages.push(message.clone());
-        self.arrive(queue, arriving, message.size());
+        self.arrive(queue, arriving, message);
     }
 
     /// The message goes through content routes: all of what it leads to happens, or nothing does and it is refused.
@@ -206,7 +206,7 @@ impl Turn {
             for queue in &placement.queues {
                 let terms = Terms::Admitted;
                 let arriving = Arriving { index, tags: Tags::default(), terms };
-                self.arrive(queue, arriving, placement.message.size());
+                self.arrive(queue, arriving, &placement.message);
             }
             for hit in &placement.sessions {
                 self.reach(hit, index, &placement.message, Terms::Admitted);
