@@ -6,7 +6,7 @@ use crate::codec::method::Publish;
 use crate::mapping::address;
 use bytes::{Bytes, BytesMut};
 use crossdock_core::message::Charge;
-use crossdock_core::{Address, ConsumerId, Copies, Credit, LaneId, Meta, Name, PoolId};
+use crossdock_core::{Address, ConsumerId, Copies, Credit, LaneId, Message, Meta, Name, PoolId};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
@@ -132,9 +132,24 @@ pub struct Confirms {
     pub owes_returns: bool,
     /// First and last number that are confirmed and not written yet.
     pub run: Option<(u64, u64)>,
+    /// What was published with these numbers, ascending, where the client wants to know why something is refused.
+    sent: VecDeque<(u64, Message)>,
 }
 
 impl Confirms {
+    /// That was published with that number.
+    pub fn keep(&mut self, number: u64, message: Message) {
+        self.sent.push_back((number, message));
+    }
+
+    /// What was published with that number, if it was kept. Confirms come in order.
+    pub fn take_sent(&mut self, number: u64) -> Option<Message> {
+        while self.sent.front().is_some_and(|(first, _)| *first < number) {
+            self.sent.pop_front();
+        }
+        self.sent.pop_front_if(|(first, _)| *first == number).map(|(_, message)| message)
+    }
+
     /// True when the publish of that confirm number was mandatory. Confirms come in order.
     pub fn was_mandatory(&mut self, number: u64) -> bool {
         while self.mandatory.front().is_some_and(|first| *first < number) {
@@ -152,6 +167,8 @@ impl Confirms {
 pub struct Channel {
     pub lane: LaneId,
     pub mode: Mode,
+    /// Its client wants to know why a publish is refused.
+    pub tells_why: bool,
     pub content: Content,
     pub last_address: LastAddress,
     pub confirms: Confirms,
@@ -182,6 +199,7 @@ impl Channel {
         Self {
             lane,
             mode: Mode::Plain,
+            tells_why: false,
             content: Content::None,
             last_address: LastAddress::default(),
             confirms: Confirms::default(),

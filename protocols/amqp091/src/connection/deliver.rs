@@ -166,11 +166,12 @@ impl Connection {
             let Some(Slot::Open(state)) = self.channels.get_mut(&channel) else { continue };
             state.confirms.confirmed = state.confirms.confirmed.max(number);
             let returned = number == 0 || state.confirms.was_mandatory(number);
+            let sent = state.confirms.take_sent(number);
             match confirmed {
                 ConfirmOutcome::Stored => {}
                 // The return goes before the confirm (docs/RELIABILITY.md §1).
                 ConfirmOutcome::Unroutable(message) if returned => {
-                    self.put_return(channel, &message)
+                    self.put_return(channel, &message, None)
                 }
                 ConfirmOutcome::Unroutable(_) => {}
                 ConfirmOutcome::Refused(error) => {
@@ -182,6 +183,10 @@ impl Connection {
                         }
                         _ => {
                             tracing::debug!(channel, number, %error, "publish refused with basic.nack");
+                            if let Some(message) = sent {
+                                let why = errors::refusal(&error);
+                                self.put_return(channel, &message, Some(&why));
+                            }
                             self.put_nack(channel, number);
                         }
                     }
@@ -238,11 +243,14 @@ impl Connection {
         }
     }
 
-    fn put_return(&mut self, channel: u16, message: &Message) {
+    /// A message goes back to its publisher: nothing is bound for it, or it is refused.
+    fn put_return(&mut self, channel: u16, message: &Message, refused: Option<&Refusal>) {
         let key = wire_key(message.address());
+        let code = refused.map_or(ReplyCode::NoRoute, |refused| refused.code);
+        let text = refused.map(Refusal::reply_text);
         let reply = Reply::BasicReturn {
-            code: ReplyCode::NoRoute.number(),
-            text: ReplyCode::NoRoute.word(),
+            code: code.number(),
+            text: text.as_deref().unwrap_or(code.word()),
             exchange: message.address().exchange.as_bytes(),
             routing_key: &key.routing_key,
         };

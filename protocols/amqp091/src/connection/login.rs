@@ -39,6 +39,8 @@ pub struct Capabilities {
     pub consumer_cancel_notify: bool,
     pub connection_blocked: bool,
     pub authentication_failure_close: bool,
+    /// Our own: why a publish was refused is said by a basic.return before its basic.nack, which has no text.
+    pub nack_reason: bool,
 }
 
 impl Capabilities {
@@ -51,6 +53,7 @@ impl Capabilities {
             consumer_cancel_notify: has("consumer_cancel_notify"),
             connection_blocked: has("connection.blocked"),
             authentication_failure_close: has("authentication_failure_close"),
+            nack_reason: has("crossdock.nack_reason"),
         }
     }
 }

@@ -168,7 +168,8 @@ impl Connection {
         let lane = self.session.lane();
         self.session.label_lane(lane, channel.into());
         self.lanes.insert(lane, channel);
-        let state = Channel::new(lane, self.session.kept());
+        let mut state = Channel::new(lane, self.session.kept());
+        state.tells_why = self.limits.client.nack_reason;
         self.channels.insert(channel, Slot::Open(Box::new(state)));
         Reply::ChannelOpenOk.put(self.line.output.tail(), channel);
         Ok(())
