@@ -70,3 +70,25 @@ async fn an_auto_delete_exchange_stays_when_a_binding_is_taken_away_that_it_does
     assert_eq!(c.session.unbind(unbind()).await, Ok(true));
     assert!(c.session.exchange("x").is_err(), "it goes with its last binding");
 }
+
+#[tokio::test]
+async fn what_leads_to_a_topic_of_the_brokers_own_is_dropped_and_counted() {
+    let stage = Stage::new().await;
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("all")).await;
+    c.declare(QueueSpec::durable("side")).await;
+    c.bind(TOPICS, "$SYS/#", "all").await;
+    c.session.declare_exchange(ExchangeSpec::new("by", Kind::Fanout)).await.expect("declared");
+    c.bind("by", "", "side").await;
+    let on = Bind::new("by", "".into(), BindTarget::Exchange(TOPICS.into()));
+    c.session.bind(on).await.expect("bound");
+    let denied = || stage.broker.dropped(DropReason::Denied);
+    // Neither asks for an answer, neither is mandatory.
+    for (n, exchange) in ["by", TOPICS, "by"].into_iter().enumerate() {
+        let message = c.message(Address::new(exchange.into(), "$SYS/x".into()), "x", |_| ());
+        c.session.publish(c.lane, Publish::new(message, false));
+        c.session.flush();
+        assert_eq!(denied(), n as u64 + 1, "{exchange}");
+    }
+    assert_eq!((c.ready("all"), c.ready("side")), (0, 2));
+}

@@ -172,6 +172,9 @@ impl Vhost {
                 }
                 continue;
             }
+            if found.is_denied {
+                self.note_drop(DropReason::Denied, address, &Self::reserved(address));
+            }
             let mut route = topology.targets(address, found);
             self.watchers(address, &mut route);
             under_lock(&route);
@@ -189,10 +192,14 @@ impl Vhost {
             };
         }
         if address.exchange == self.topic_exchange && self.topic_rules.is_reserved(&address.key) {
-            let detail = format!("topics that begin with '$' are the broker's: '{}'", address.key);
-            return Err(Error::new(ErrorKind::Refused, detail));
+            return Err(Self::reserved(address));
         }
         Ok(())
+    }
+
+    fn reserved(address: &Address) -> Error {
+        let detail = format!("topics that begin with '$' are the broker's: '{}'", address.key);
+        Error::new(ErrorKind::Refused, detail)
     }
 
     /// Content routes that watch that queue, in the order of their turns.

@@ -117,4 +117,6 @@ pub(super) struct Found {
     pub failed: Option<Error>,
     /// What plugins have to be asked first: this is not all.
     pub questions: Vec<Question>,
+    /// It led to a topic that nobody may publish to, and not on from there.
+    pub is_denied: bool,
 }

@@ -53,6 +53,7 @@ impl<'a> Walk<'a> {
         while let Some(exchange) = self.next.pop() {
             // What is refused when it is published to the topic tree does not come in by another exchange.
             if self.topology.is_reserved(exchange, key) {
+                found.is_denied = true;
                 continue;
             }
             hits.clear();
@@ -88,7 +89,8 @@ impl<'a> Walk<'a> {
                 return false;
             }
         }
-        cacheable
+        // Each one that is dropped is counted.
+        cacheable && !found.is_denied
     }
 
     fn enter(&mut self, name: &str) {
