@@ -55,11 +55,7 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
         let labels = [("listener", &*one.listener), ("protocol", &*one.protocol), ("reason", why)];
         page.sample(&labels, one.count);
     }
-    let help = "Deliveries of level 0 that were dropped: their subscribers read too slowly.";
-    page.family("crossdock_inbox_dropped_total", Kind::Counter, help);
-    for (protocol, totals) in &node.protocols {
-        page.sample(&[("protocol", protocol)], totals.deliveries.direct_dropped);
-    }
+    deliveries(page, node);
     page.family("crossdock_received_bytes_total", Kind::Counter, "Bytes from clients.");
     for (protocol, totals) in &node.protocols {
         page.sample(&[("protocol", protocol)], totals.bytes_received);
@@ -77,6 +73,20 @@ pub fn node(page: &mut Page, node: &NodeLook, started: Started) {
     page.family("crossdock_publishes_dropped_total", Kind::Counter, dropped);
     for (protocol, totals) in &node.protocols {
         page.sample(&[("protocol", protocol)], totals.lanes.dropped);
+    }
+}
+
+/// Deliveries that were not what they should be.
+fn deliveries(page: &mut Page, node: &NodeLook) {
+    let help = "Deliveries of level 0 that were dropped: their subscribers read too slowly.";
+    page.family("crossdock_inbox_dropped_total", Kind::Counter, help);
+    for (protocol, totals) in &node.protocols {
+        page.sample(&[("protocol", protocol)], totals.deliveries.direct_dropped);
+    }
+    let help = "Deliveries whose headers were larger than the reader's frames, and sent whole.";
+    page.family("crossdock_oversized_headers_total", Kind::Counter, help);
+    for (protocol, totals) in &node.protocols {
+        page.sample(&[("protocol", protocol)], totals.deliveries.oversized);
     }
 }
 

@@ -60,6 +60,11 @@ impl Session {
         self.inbox.connection.traffic.set_received(bytes);
     }
 
+    /// A delivery had larger headers than its client takes, and was sent whole: it is counted.
+    pub fn note_oversized(&self) {
+        self.inbox.connection.oversized();
+    }
+
     fn note_taken(&mut self, events: &Events) {
         let mut direct = 0;
         for delivery in &events.deliveries {

@@ -40,6 +40,7 @@ struct OwnDeliveries {
     direct: AtomicU64,
     direct_dropped: AtomicU64,
     got_unsettled: AtomicU64,
+    oversized: AtomicU64,
 }
 
 /// What the consumers of a connection got, as numbers of some moment.
@@ -59,6 +60,8 @@ pub struct DeliveredTotals {
     pub direct: u64,
     /// The same, dropped because too much waited for the connection.
     pub direct_dropped: u64,
+    /// Of all these, those whose headers were larger than the reader's frames, and sent nevertheless.
+    pub oversized: u64,
 }
 
 impl DeliveredTotals {
@@ -71,6 +74,7 @@ impl DeliveredTotals {
         self.acknowledged += other.acknowledged;
         self.direct += other.direct;
         self.direct_dropped += other.direct_dropped;
+        self.oversized += other.oversized;
     }
 
     fn add_consumer(&mut self, consumer: &ConsumerCounts) {
@@ -380,6 +384,11 @@ impl Connection {
         bump(&self.own.got_unsettled, 1);
     }
 
+    /// A delivery had larger headers than its client takes, and was sent whole.
+    pub fn oversized(&self) {
+        bump(&self.own.oversized, 1);
+    }
+
     /// What its consumers got, those that are gone included.
     pub fn deliveries(&self) -> DeliveredTotals {
         let consumers = self.consumers.lock();
@@ -388,6 +397,7 @@ impl Connection {
         sum.direct += read(&self.own.direct);
         sum.direct_dropped += read(&self.own.direct_dropped);
         sum.got_unsettled += read(&self.own.got_unsettled);
+        sum.oversized += read(&self.own.oversized);
         sum
     }
 

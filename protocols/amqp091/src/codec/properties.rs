@@ -167,29 +167,35 @@ fn put_raw(out: &mut BytesMut, entry: &RawEntry<'_>) {
     out.put_slice(entry.value);
 }
 
-/// The same properties with as many headers left out as it takes to encode in `max` octets: those of the broker
-/// (`mq.`) first, then the largest (docs/SEMANTICS.md R10). Also how many were left out.
-pub fn fitted(encoded: &Bytes, max: usize) -> (Bytes, usize) {
+/// The same properties with as many of their headers left out as it takes to encode in `max` octets, of those that
+/// `may_go`, the largest first (docs/SEMANTICS.md R10). It may be too large nevertheless. Also how many were left out.
+pub fn fitted(encoded: &Bytes, max: usize, may_go: impl Fn(&[u8]) -> bool) -> (Bytes, usize) {
     if encoded.len() <= max {
         return (encoded.clone(), 0);
     }
     let Ok(properties) = Properties::decode(encoded) else { return (encoded.clone(), 0) };
     let entries: Vec<RawEntry<'_>> = properties.entries().flatten().collect();
-    let mut order: Vec<usize> = (0..entries.len()).collect();
-    order.sort_by_key(|at| {
-        entries.get(*at).map(|e| (!e.name.starts_with(b"mq."), std::cmp::Reverse(e.size())))
-    });
+    let of = |at: usize| entries.get(at).filter(|entry| may_go(entry.name));
+    let mut order: Vec<usize> = (0..entries.len()).filter(|at| of(*at).is_some()).collect();
+    order.sort_by_key(|at| of(*at).map(|entry| std::cmp::Reverse(entry.size())));
     let mut over = encoded.len() - max;
     let mut dropped = vec![false; entries.len()];
     for at in order {
-        if let (true, Some(flag), Some(entry)) = (over > 0, dropped.get_mut(at), entries.get(at)) {
+        if let (true, Some(flag), Some(entry)) = (over > 0, dropped.get_mut(at), of(at)) {
             *flag = true;
             over = over.saturating_sub(entry.size());
         }
     }
-    let mut headers = BytesMut::with_capacity(max);
+    let mut headers = BytesMut::with_capacity(encoded.len());
     let kept = entries.iter().zip(&dropped).filter(|(_, dropped)| !**dropped);
     kept.for_each(|(entry, _)| put_raw(&mut headers, entry));
     let fitted = Properties { headers: Some(&headers), ..properties }.encode();
     (fitted, dropped.iter().filter(|dropped| **dropped).count())
+}
+
+/// The name of the largest header, and the octets that it takes.
+pub fn largest(encoded: &[u8]) -> Option<(String, usize)> {
+    let properties = Properties::decode(encoded).ok()?;
+    let largest = properties.entries().flatten().max_by_key(RawEntry::size)?;
+    Some((String::from_utf8_lossy(largest.name).into_owned(), largest.size()))
 }

@@ -5,6 +5,7 @@ use super::channel::{COUNTED_EVERY, Slot};
 use super::unsettled::Tag;
 use super::{Closing, Connection, Limits};
 use crate::codec::frame::{self, END, OVERHEAD};
+use crate::codec::properties::largest;
 use crate::codec::{Refusal, Reply, ReplyCode, Sent};
 use crate::mapping::address::wire_key;
 use crate::mapping::{errors, outbound};
@@ -50,7 +51,8 @@ fn reader<'a>(broker: &'a Broker, limits: &Limits, now: Timestamp) -> outbound::
 }
 
 impl Writer<'_> {
-    fn put_delivery(&mut self, delivery: &Delivery, head: Head<'_>) {
+    /// The properties, if they are too large for the reader's frames.
+    fn put_delivery(&mut self, delivery: &Delivery, head: Head<'_>) -> Option<Bytes> {
         let address = delivery.message.address();
         let key = wire_key(address);
         let sent = |delivery_tag| Sent {
@@ -70,6 +72,7 @@ impl Writer<'_> {
         reply.put(self.output.tail(), self.channel);
         let properties = outbound::properties(delivery, &self.reader);
         self.put_content(&properties, delivery.message.body());
+        (properties.len() > self.reader.properties_max()).then_some(properties)
     }
 
     /// Header and body frames (AMQP 0-9-1 §4.2.6); a body longer than a frame is divided.
@@ -143,11 +146,32 @@ impl Connection {
         }
         let reader = reader(session.broker(), limits, *now);
         let mut writer = Writer { output: &mut line.output, reader, channel: *channel };
-        writer.put_delivery(delivery, Head::Delivered { consumer_tag: tag, delivery_tag });
+        let head = Head::Delivered { consumer_tag: tag, delivery_tag };
+        if let Some(properties) = writer.put_delivery(delivery, head) {
+            self.note_oversized(&properties);
+        }
     }
 
     pub(super) fn put_delivery(&mut self, channel: u16, delivery: &Delivery, head: Head<'_>) {
-        self.writer(channel).put_delivery(delivery, head);
+        if let Some(properties) = self.writer(channel).put_delivery(delivery, head) {
+            self.note_oversized(&properties);
+        }
+    }
+
+    /// A content header was sent that is larger than the frames that the client agreed to.
+    #[cold]
+    fn note_oversized(&mut self, properties: &[u8]) {
+        self.session.note_oversized();
+        if std::mem::replace(&mut self.limits.told_oversized, true) {
+            return;
+        }
+        let (header, octets) = largest(properties).unwrap_or_default();
+        let (origin, frame_max) = (self.session.origin(), self.limits.frame_max);
+        tracing::warn!(
+            user = %origin.user, client = %origin.client, peer = %origin.peer, frame_max, header, octets,
+            "a message's headers are larger than the frames that its reader takes: they are sent whole, \
+             and cut when the message has to be delivered again"
+        );
     }
 
     fn writer(&mut self, channel: u16) -> Writer<'_> {

@@ -241,6 +241,8 @@ struct Limits {
     frame_max: usize,
     consumers_max: usize,
     carry: Carry,
+    /// That a content header was larger than `frame_max` was said in the log.
+    told_oversized: bool,
     /// Where its login came in, if that ends: the next secret is judged as the first one was.
     renewal: Option<Box<Entrance>>,
 }
@@ -254,6 +256,7 @@ impl Connection {
             frame_max: usize::try_from(tune.frame_max).unwrap_or(usize::MAX),
             consumers_max: options.consumers_max,
             carry: options.carry,
+            told_oversized: false,
             renewal: None,
         };
         let now = session.broker().now();

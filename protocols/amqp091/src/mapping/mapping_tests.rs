@@ -3,6 +3,7 @@
 use super::address::{published, reply_topic, wire_key};
 use super::outbound::{Reader, properties, returned};
 use super::*;
+use crate::codec::properties::largest;
 use crate::codec::table::{self, Pairs, put_table};
 use crate::codec::{Properties, ReplyCode};
 use bytes::{Bytes, BytesMut};
@@ -430,15 +431,50 @@ fn fields_survive_the_way_there_and_back() {
 }
 
 #[test]
-fn a_header_that_fits_no_frame_loses_its_largest() {
+fn a_header_that_fits_no_frame_goes_whole_and_loses_its_largest_when_it_comes_again() {
     let headers = content(&vec![
         ("keep".into(), Value::I8(1)),
         ("large".into(), Value::text("x".repeat(5000))),
     ]);
     let properties = Properties { headers: Some(&headers), ..Properties::default() };
-    let (bytes, headers) = encode_for(&delivery(own(&properties, meta())), 4096, Carry::Full);
+    let mut delivery = delivery(own(&properties, meta()));
+    let (bytes, headers) = encode_for(&delivery, 4096, Carry::Full);
+    assert!(bytes.len() > 5000 && headers.len() == 2);
+    assert_eq!(largest(&bytes), Some(("large".to_owned(), 5011)));
+    delivery.redelivered = true;
+    let (bytes, headers) = encode_for(&delivery, 4096, Carry::Full);
     assert!(bytes.len() <= 4096 - 20);
     assert_eq!(headers, [("keep".into(), Value::I8(1))]);
+}
+
+#[test]
+fn what_the_broker_adds_gives_way_to_the_senders_headers() {
+    let death = |n: u64| Death {
+        queue: format!("queue-{n}").into(),
+        reason: Reason::Expired,
+        count: 1,
+        time: Timestamp(n),
+        address: Address::new("some-exchange".into(), "some/key".into()),
+        ttl_ms: None,
+        detail: None,
+    };
+    let mut meta = meta();
+    // The newest first.
+    meta.deaths = Some((0..100).rev().map(death).collect());
+    let mut fields = Fields::default();
+    fields.properties.app_id = Some("a".into());
+    fields.properties.dedup_id = Some("d".repeat(2000).into());
+    fields.headers = vec![("own".into(), Value::text("x".repeat(1500)))];
+    let delivery = delivery(foreign(&fields, meta));
+    let (bytes, headers) = encode_for(&delivery, 4096, Carry::Full);
+    assert!(bytes.len() <= 4096 - 20, "{}", bytes.len());
+    assert!(lookup(&headers, "own").is_some() && lookup(&headers, "mq.dedup-id").is_none());
+    let Some(Value::List(deaths)) = lookup(&headers, "x-death") else { panic!("{headers:?}") };
+    assert!((2..100).contains(&deaths.len()), "{}", deaths.len());
+    let Some(Value::Map(newest)) = deaths.first() else { panic!("{deaths:?}") };
+    assert_eq!(lookup(newest, "queue"), Some(&Value::text("queue-99")));
+    assert_eq!(lookup(&headers, "x-first-death-queue"), Some(&Value::text("queue-0")));
+    assert_eq!(lookup(&headers, "x-last-death-queue"), Some(&Value::text("queue-99")));
 }
 
 #[test]

@@ -43,26 +43,53 @@ pub fn properties(delivery: &Delivery, reader: &Reader<'_>) -> Bytes {
         true => base,
         false => with_headers(&base, &added, false),
     };
-    fit(base, message, reader)
+    fit(base, message, reader, delivery.redelivered)
 }
 
 /// The properties of a message that goes back to its publisher.
 pub fn returned(message: &Message, reader: &Reader<'_>) -> Bytes {
-    fit(base(message, reader), message, reader)
+    fit(base(message, reader), message, reader, true)
 }
 
-fn fit(base: Bytes, message: &Message, reader: &Reader<'_>) -> Bytes {
-    let max = reader.frame_max.saturating_sub(OVERHEAD + CONTENT_HEADER_FIXED);
-    if base.len() <= max {
+impl Reader<'_> {
+    /// Octets that properties may have to go into one frame, as they should (AMQP 0-9-1 §4.2.6.1).
+    pub fn properties_max(&self) -> usize {
+        self.frame_max.saturating_sub(OVERHEAD + CONTENT_HEADER_FIXED)
+    }
+}
+
+/// What does not fit into a frame of the reader's. What the broker added goes first: `mq.*`, then the older deaths. If
+/// the sender's own headers are too large, they go whole, as RabbitMQ sends them; `is_again`: that has been tried, so
+/// as many of them are left out as it takes.
+fn fit(base: Bytes, message: &Message, reader: &Reader<'_>, is_again: bool) -> Bytes {
+    if base.len() <= reader.properties_max() {
         return base;
     }
-    let (fitted, dropped) = fitted(&base, max);
+    fit_large(base, message, reader, is_again)
+}
+
+#[cold]
+fn fit_large(base: Bytes, message: &Message, reader: &Reader<'_>, is_again: bool) -> Bytes {
+    let max = reader.properties_max();
+    let (mut fit, mut left_out) = fitted(&base, max, |name| name.starts_with(b"mq."));
+    let deaths = message.meta().deaths();
+    let mut newest = deaths.len();
+    while fit.len() > max && newest > 1 {
+        newest = newest.div_ceil(2);
+        let shortened: Pairs = death_headers(deaths, newest);
+        fit = with_headers(&fit, &shortened, false);
+    }
+    if fit.len() > max && is_again {
+        let (fits, others) = fitted(&fit, max, |_| true);
+        (fit, left_out) = (fits, left_out + others);
+    }
     tracing::trace!(
         ?message,
-        dropped,
-        "headers were left out of a delivery: it would not have fitted into the agreed frame size"
+        left_out,
+        deaths = newest,
+        "headers of a delivery were left out or shortened to fit into the agreed frame size"
     );
-    fitted
+    fit
 }
 
 /// The part that is the same for all receivers: encoded once, unless it changes with time.
@@ -86,7 +113,7 @@ fn base(message: &Message, reader: &Reader<'_>) -> Bytes {
         };
         match meta.deaths().is_empty() {
             true => encoded,
-            false => with_headers(&encoded, &death_headers(meta.deaths()), own),
+            false => with_headers(&encoded, &death_headers(meta.deaths(), usize::MAX), own),
         }
     };
     // The cache is one for all listeners, so only what the default options give goes there.
@@ -107,9 +134,10 @@ fn with_headers(encoded: &[u8], added: &Pairs, dead: bool) -> Bytes {
     Properties { headers: Some(&headers), expiration, ..properties }.encode()
 }
 
-/// x-death, the newest first, and the queue, reason and exchange of the first and the last death.
-fn death_headers(deaths: &[Death]) -> Pairs {
-    let table = Value::List(deaths.iter().map(|death| Value::Map(death_table(death))).collect());
+/// x-death, the `newest` deaths first, and the queue, reason and exchange of the first and the last death of all.
+fn death_headers(deaths: &[Death], newest: usize) -> Pairs {
+    let newest = deaths.iter().take(newest);
+    let table = Value::List(newest.map(|death| Value::Map(death_table(death))).collect());
     let mut headers: Pairs = vec![(names::DEATH.into(), table)];
     // A repeated death moves to the front; the first one is the one with the earliest time.
     let first = deaths.iter().rev().min_by_key(|death| death.time);

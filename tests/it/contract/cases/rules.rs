@@ -47,7 +47,21 @@ pub const CASES: &[Case] = &[
         scene.publish(M5, &[("topic", "t/{n}"), ("body", "x"), ("u.large", &large), ("u.medium", &medium), ("u.small", "s"),
             ("u.mq.subject", &medium)])?;
         next(&mut reader)
-    }, &[("body", "x"), ("h.large", "–"), ("h.medium", "mmm…"), ("h.small", "s")]),
+    }, &[("body", "x"), ("h.large", "lll…"), ("h.medium", "mmm…"), ("h.small", "s"), ("h.mq.subject", "–")]),
+    script(("r10", A, A), "headers that fit into no frame, and come again", |scene| {
+        scene.prepare("queue q{n} durable")?;
+        let large = "l".repeat(5000);
+        scene.publish(A, &[("key", "q{n}"), ("body", "x"), ("h.large", &large), ("h.small", "s")])?;
+        let mut whole = Peer::Amqp(Amqp::with_frame_max(scene.broker.amqp, 4096)?);
+        whole.subscribe(&scene.fill("queue q{n}"))?;
+        let first = next(&mut whole)?;
+        drop(whole);
+        let mut again = Peer::Amqp(Amqp::with_frame_max(scene.broker.amqp, 4096)?);
+        again.subscribe(&scene.fill("queue q{n}"))?;
+        let mut second = next(&mut again)?;
+        second.put("first", first.text("h.large"));
+        Ok(second)
+    }, &[("body", "x"), ("first", "lll…"), ("h.large", "–"), ("h.small", "s")]),
     // Order.
     case("r11", A, A, &[("h.c", "1"), ("h.a", "2"), ("h.b", "3")], &[("h.[]", "c a b")]),
     case("r11", S, A, &[("c", "1"), ("a", "2"), ("b", "3")], &[("h.[]", "c a b…")]),
