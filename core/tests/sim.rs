@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use crossdock_core::exchange::LogId;
-use crossdock_core::log::{Limits, Offset, Overflow, Place, RecordState};
+use crossdock_core::log::{Limits, Offset, Overflow, Place, RecordState, Returns};
 use crossdock_core::subscription::{
     Arrival, Attached, CameBy, ConsumerId, Credit, Cursor, Effects, Handle, LeftAs, LeftBy,
     Outcome, Pool, QueueTotals, Rules, Scan, Side, Subscription,
@@ -86,14 +86,18 @@ fn rules(dice: &mut Dice) -> Rules {
         limits: Limits { messages, bytes, overflow },
         ttl_ms: dice.chance(25).then(|| 5 + dice.roll(40)),
         max_priority: dice.chance(30).then(|| 1 + dice.roll(9) as u8),
-        delivery_limit: dice.chance(30).then(|| dice.roll(4) as u16),
-        has_own_limit: dice.chance(50),
+        returns: Returns {
+            limit: dice.chance(30).then(|| dice.roll(4) as u16),
+            has_own_limit: dice.chance(50),
+            ..Returns::default()
+        },
         consumer_timeout_ms: None,
         single_active: dice.chance(15),
         durable: true,
         keeps_seen: false,
         // What leaves is seen as a departure; what is dropped unread is tested on the broker.
         dead_letters: true,
+        keeps_dead: false,
         for_subscriber: false,
         counts_whole: dice.chance(50),
         by_source: false,
@@ -286,7 +290,7 @@ impl World {
 
     /// The model's side of an outcome.
     fn expect(&mut self, offset: u64, outcome: &Outcome) {
-        let (limit, counts) = (self.sub.rules.delivery_limit, self.sub.rules.has_own_limit);
+        let (limit, counts) = (self.sub.rules.returns.limit, self.sub.rules.returns.has_own_limit);
         let known = self.records.get_mut(&offset).expect("in flight");
         let goes = match outcome {
             Outcome::Accepted | Outcome::Rejected { .. } => true,

@@ -10,6 +10,17 @@ use std::fmt;
 /// The type of a queue.
 pub const KIND: &str = "x-queue-type";
 
+/// Whether a dead letter stays in its queue until it is taken.
+const STRATEGY: &str = "x-dead-letter-strategy";
+const AT_LEAST_ONCE: &str = "at-least-once";
+
+/// Delayed retry (RabbitMQ 4.3): which returned records wait, and the first and the longest time, in milliseconds.
+const RETRY_TYPE: &str = "x-delayed-retry-type";
+const RETRY_MIN: &str = "x-delayed-retry-min";
+const RETRY_MAX: &str = "x-delayed-retry-max";
+/// The first time where none was given.
+const RETRY_MIN_MS: u64 = 1_000;
+
 /// Milliseconds that a consumer may have a record without settling it; 0: as long as it likes.
 const CONSUMER_TIMEOUT: &str = "x-consumer-timeout";
 
@@ -40,6 +51,43 @@ impl QueueKind {
     /// The delivery limit of a queue that was declared without one.
     pub fn delivery_limit(self) -> Option<u16> {
         (self == QueueKind::Quorum).then_some(QUORUM_DELIVERY_LIMIT)
+    }
+}
+
+/// What becomes of records that come back from consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Returns {
+    /// Failed deliveries after which a record is dead-lettered.
+    pub limit: Option<u16>,
+    /// That was asked for, and counts what consumers give back of their own accord, too.
+    pub has_own_limit: bool,
+    /// What failed is delivered again after a time.
+    pub delays_failed: bool,
+    /// So is what came back without a failure.
+    pub delays_uncounted: bool,
+    /// Milliseconds, for each failure.
+    pub delay_min_ms: u64,
+    /// Milliseconds, at most.
+    pub delay_max_ms: u64,
+}
+
+/// How a record that a consumer may have seen came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// It counts as a failed delivery.
+    Failed,
+    Uncounted,
+}
+
+impl Returns {
+    /// Milliseconds after which a record is ready again that failed so often. None: at once.
+    pub fn delay_ms(&self, how: Returned, attempts: u16) -> Option<u64> {
+        let is_delayed = match how {
+            Returned::Failed => self.delays_failed,
+            Returned::Uncounted => self.delays_uncounted,
+        };
+        let ms = self.delay_min_ms.saturating_mul(u64::from(attempts.max(1)));
+        is_delayed.then_some(ms.min(self.delay_max_ms)).filter(|ms| *ms > 0)
     }
 }
 
@@ -112,12 +160,15 @@ impl From<BadDeclare> for Error {
 /// Arguments of one type of queue alone. The others of [`QueueSpec::ARGUMENTS`] are taken by both.
 const CLASSIC_ONLY: [&str; 4] =
     ["x-max-priority", "x-queue-mode", "x-queue-version", "x-queue-master-locator"];
-const QUORUM_ONLY: [&str; 5] = [
+const QUORUM_ONLY: [&str; 8] = [
     "x-quorum-initial-group-size",
     "x-quorum-target-group-size",
     "x-max-in-memory-length",
     "x-max-in-memory-bytes",
-    "x-dead-letter-strategy",
+    STRATEGY,
+    RETRY_TYPE,
+    RETRY_MIN,
+    RETRY_MAX,
 ];
 /// And of streams, which are not served.
 const STREAM_ONLY: [&str; 4] = [
@@ -129,7 +180,7 @@ const STREAM_ONLY: [&str; 4] = [
 
 impl QueueSpec {
     /// The arguments that have an effect, or are checked. Clients may give others, which are kept and take no part.
-    pub const ARGUMENTS: [&str; 21] = [
+    pub const ARGUMENTS: [&str; 24] = [
         "x-message-ttl",
         "x-expires",
         "x-max-length",
@@ -138,7 +189,7 @@ impl QueueSpec {
         "x-overflow",
         "x-dead-letter-exchange",
         "x-dead-letter-routing-key",
-        "x-dead-letter-strategy",
+        STRATEGY,
         "x-single-active-consumer",
         "x-delivery-limit",
         KIND,
@@ -151,6 +202,9 @@ impl QueueSpec {
         "x-max-in-memory-length",
         "x-max-in-memory-bytes",
         CONSUMER_TIMEOUT,
+        RETRY_TYPE,
+        RETRY_MIN,
+        RETRY_MAX,
     ];
 
     /// The type that was asked for.
@@ -171,6 +225,43 @@ impl QueueSpec {
     pub fn consumer_timeout_ms(&self) -> Option<u64> {
         let asked = lookup(&self.arguments, CONSUMER_TIMEOUT)?;
         asked.as_i64().and_then(|ms| u64::try_from(ms).ok())
+    }
+
+    /// Dead letters were to stay until they are taken.
+    fn wants_dead_kept(&self) -> bool {
+        lookup(&self.arguments, STRATEGY).and_then(Value::as_str) == Some(AT_LEAST_ONCE)
+    }
+
+    /// Dead letters stay until they are taken. As with RabbitMQ that takes an address for them, and refused publishes
+    /// when the queue is full.
+    pub fn keeps_dead(&self) -> bool {
+        let is_possible = self.limits.overflow == Overflow::RejectNew && self.dead_letter.is_some();
+        self.wants_dead_kept() && is_possible
+    }
+
+    /// Dead letters were to stay until they are taken, and do not, because of other settings.
+    pub fn drops_dead_unasked(&self) -> bool {
+        self.wants_dead_kept() && !self.keeps_dead()
+    }
+
+    /// What becomes of records that come back from consumers.
+    pub fn returns(&self) -> Returns {
+        let ms = |name| lookup(&self.arguments, name)?.as_i64().and_then(|n| u64::try_from(n).ok());
+        let (failed, uncounted) = match lookup(&self.arguments, RETRY_TYPE).and_then(Value::as_str)
+        {
+            Some("all") => (true, true),
+            Some("failed") => (true, false),
+            Some("returned") => (false, true),
+            _ => (false, false),
+        };
+        Returns {
+            limit: self.delivery_limit,
+            has_own_limit: self.has_own_delivery_limit(),
+            delays_failed: failed,
+            delays_uncounted: uncounted,
+            delay_min_ms: ms(RETRY_MIN).unwrap_or(RETRY_MIN_MS),
+            delay_max_ms: ms(RETRY_MAX).unwrap_or(SPAN_MAX_MS),
+        }
     }
 
     /// Reads the queue arguments that the field writes with `x-` names, for a queue whose other settings are set.
@@ -348,7 +439,10 @@ impl<'a> Given<'a> {
             "x-queue-leader-locator",
             &["client-local", "balanced", "random", "least-leaders"],
         )?;
-        self.word("x-dead-letter-strategy", &["at-most-once", "at-least-once"])?;
+        self.word(STRATEGY, &["at-most-once", AT_LEAST_ONCE])?;
+        self.word(RETRY_TYPE, &["disabled", "all", "failed", "returned"])?;
+        self.span(RETRY_MIN)?;
+        self.span(RETRY_MAX)?;
         self.span(CONSUMER_TIMEOUT)?;
         for name in ["x-max-in-memory-length", "x-max-in-memory-bytes"] {
             self.number(name)?;
@@ -439,8 +533,44 @@ mod tests {
     }
 
     #[test]
+    fn a_delay_grows_with_the_failures_up_to_its_maximum() {
+        let delays = |kind: &str, how| {
+            let given = quorum(&[
+                (RETRY_TYPE, Value::text(kind)),
+                (RETRY_MIN, Value::I32(100)),
+                (RETRY_MAX, Value::I32(250)),
+            ]);
+            let spec = QueueSpec::durable("q").with_arguments(given).expect("valid");
+            [0, 1, 2, 3].map(|attempts| spec.returns().delay_ms(how, attempts))
+        };
+        let all = [Some(100), Some(100), Some(200), Some(250)];
+        assert_eq!(delays("all", Returned::Failed), all);
+        assert_eq!(delays("all", Returned::Uncounted), all);
+        assert_eq!(delays("failed", Returned::Uncounted), [None; 4]);
+        assert_eq!(delays("returned", Returned::Failed), [None; 4]);
+        assert_eq!(delays("disabled", Returned::Failed), [None; 4]);
+        let bad = quorum(&[(RETRY_TYPE, Value::text("some"))]);
+        let why = QueueSpec::durable("q").with_arguments(bad).expect_err("unknown").to_string();
+        assert!(why.contains("'some' is none of disabled, all, failed, returned"), "{why}");
+    }
+
+    #[test]
+    fn dead_letters_stay_where_that_is_possible() {
+        let keeps = |more: &[(&str, Value)]| {
+            let strategy = (STRATEGY, Value::text(AT_LEAST_ONCE));
+            let given = quorum(&[&[strategy], more].concat());
+            let spec = QueueSpec::durable("q").with_arguments(given).expect("valid");
+            (spec.keeps_dead(), spec.drops_dead_unasked())
+        };
+        let dead = ("x-dead-letter-exchange", Value::text("dlx"));
+        let reject = ("x-overflow", Value::text("reject-publish"));
+        assert_eq!(keeps(&[dead.clone(), reject.clone()]), (true, false));
+        assert_eq!((keeps(&[dead]), keeps(&[reject])), ((false, true), (false, true)));
+    }
+
+    #[test]
     fn a_type_refuses_what_it_has_not() {
-        for name in ["x-max-age", "x-stream-filter-size-bytes", "x-dead-letter-strategy"] {
+        for name in ["x-max-age", "x-delayed-retry-type", "x-dead-letter-strategy"] {
             let text = spec(&[(name, Value::text("1D"))]).expect_err(name).to_string();
             assert_eq!(text, format!("invalid arg '{name}' for queue 'q' of queue type classic"));
         }

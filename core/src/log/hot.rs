@@ -154,7 +154,7 @@ impl Hot {
             let is_still = match record.state {
                 RecordState::Ready => true,
                 RecordState::InFlight(_) => with_consumers,
-                RecordState::Uncommitted | RecordState::PendingRemoval => false,
+                RecordState::Uncommitted | RecordState::PendingRemoval | RecordState::Held => false,
             };
             record.message.is_none() && record.place.is_some() && is_still
         })

@@ -11,7 +11,7 @@ mod page;
 mod record;
 mod spec;
 
-pub use arguments::{BadDeclare, QueueKind};
+pub use arguments::{BadDeclare, QueueKind, Returned, Returns};
 pub use cold::Cold;
 pub(crate) use cold::{put_tag, put_tags, take_tag, take_tags};
 pub use page::{Log, PAGE_RECORDS};

@@ -10,6 +10,8 @@
 //!                           ▼                        PendingRemoval until that is fetched)
 //!                         (gone)
 //! ```
+//!
+//! A record that came back may be Held before it is Ready again, or before it is gone: see `subscription::held`.
 
 use crate::exchange::Tags;
 use crate::message::{Message, Timestamp};
@@ -31,6 +33,9 @@ pub enum RecordState {
     InFlight(u32),
     /// Rejected while its message was not in memory: it leaves as soon as that is back.
     PendingRemoval,
+    /// Not ready for a while: its next delivery is delayed, or nobody has taken its dead letter yet. Only in memory:
+    /// after a restart it is ready.
+    Held,
 }
 
 /// One record.

@@ -437,7 +437,7 @@ impl Depth {
         self.ready_bytes + self.in_flight_bytes
     }
 
-    /// Messages that came and cannot be delivered yet: they are being stored.
+    /// Messages that are there and cannot be delivered yet: they are being stored, or held for a while.
     pub fn being_stored(&self) -> u64 {
         self.waiting.saturating_sub(self.messages())
     }

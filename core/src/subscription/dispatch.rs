@@ -148,6 +148,9 @@ impl Subscription {
         if !self.pending_removals.is_empty() {
             self.leave_pending(out);
         }
+        if !self.held.is_empty() {
+            self.release_delayed(now);
+        }
         let mut own = self.resume_own(out);
         self.give_out(now, out);
         while !own.is_empty() {
@@ -163,6 +166,9 @@ impl Subscription {
         if self.hold_limit(out) {
             // What stands at the head now may be due.
             self.expire_some(now, out);
+        }
+        if !self.held.is_empty() {
+            self.offer_dead(now, out);
         }
     }
 
@@ -209,6 +215,10 @@ impl Subscription {
             let Some(message) = &record.message else {
                 if expired && !self.rules.dead_letters {
                     self.drop_unread(offset, LeftBy::Expired, out);
+                    continue;
+                }
+                if expired && self.rules.keeps_dead {
+                    self.hold_ready_dead(offset, (Reason::Expired, None));
                     continue;
                 }
                 self.load_from(offset, out);
@@ -282,8 +292,9 @@ impl Subscription {
             let durable = record.durable;
             let by = self.left_by(reason);
             self.counts.left(Side::of(durable), by, 1);
-            let left_by = Some(by);
-            out.departures.push(Departure { offset, message, reason, detail, durable, left_by });
+            let (left_by, stays) = (Some(by), false);
+            let left = Departure { offset, message, reason, detail, durable, left_by, stays };
+            out.departures.push(left);
         }
     }
 
@@ -312,12 +323,17 @@ impl Subscription {
 
     /// Removes a ready record for another reason than being accepted.
     fn leave(&mut self, offset: Offset, message: Message, reason: Reason, out: &mut Effects) {
+        if self.rules.keeps_dead {
+            return self.hold_ready_dead(offset, (reason, None));
+        }
         let by = self.left_by(reason);
         let Some(record) = self.remove_ready(offset) else { return };
         out.freed.extend(record.place);
         let (durable, detail, left_by) = (record.durable, None, Some(by));
         self.counts.left(Side::of(durable), by, 1);
-        out.departures.push(Departure { offset, message, reason, detail, durable, left_by });
+        let stays = false;
+        let left = Departure { offset, message, reason, detail, durable, left_by, stays };
+        out.departures.push(left);
     }
 
     /// Removes a ready record that goes nowhere: if its message has left memory, it is not read back for that.
@@ -362,6 +378,10 @@ impl Subscription {
                 }
                 None if !self.rules.dead_letters => {
                     self.drop_unread(offset, LeftBy::Expired, out);
+                    return true;
+                }
+                None if self.rules.keeps_dead => {
+                    self.hold_ready_dead(offset, (Reason::Expired, None));
                     return true;
                 }
                 None => self.load_from(offset, out),
@@ -482,7 +502,7 @@ impl Subscription {
         let (mut bytes, mut looks) = (0, 0);
         self.log.visit(offset, |offset, record| {
             looks += 1;
-            let wanted = !matches!(record.state, RecordState::InFlight(_));
+            let wanted = !matches!(record.state, RecordState::InFlight(_) | RecordState::Held);
             if let (None, Some(place), true) = (&record.message, record.place, wanted) {
                 out.load.push((offset, place));
                 bytes += u64::from(record.size);
@@ -520,7 +540,7 @@ impl Subscription {
             let record = self.log.get(*offset).filter(|r| r.place == Some(*from));
             let removed = match record.map(|r| r.state) {
                 Some(RecordState::Ready) => self.remove_ready(*offset),
-                Some(RecordState::PendingRemoval) => self.log.remove(*offset),
+                Some(RecordState::PendingRemoval | RecordState::Held) => self.log.remove(*offset),
                 _ => None,
             };
             let Some(record) = removed else { continue };

@@ -65,6 +65,8 @@ pub struct Departure {
     pub durable: bool,
     /// As what it was counted. None: the queue refused it, so it never was in it.
     pub left_by: Option<LeftBy>,
+    /// It stays in its queue, and leaves when its dead letter is taken.
+    pub stays: bool,
 }
 
 /// What one step led to. Reused between steps, so that nothing is allocated in the steady state.

@@ -13,6 +13,7 @@
 //! | `scan` | looking through a queue without touching it, and moving what was found |
 //! | `oldest` | what goes first when the disk is too small |
 //! | `counts` | what came, how it left, and what waits: the balance of a queue |
+//! | `held` | what is not ready for a while: delayed, or a dead letter that nobody has taken |
 //! | `overdue` | who has not settled in time |
 //! | `settle` `pending` | what consumers say of what they got; what was rejected and is to be read back first |
 
@@ -24,6 +25,7 @@ mod dispatch;
 mod effects;
 mod flight;
 mod handles;
+mod held;
 mod line;
 mod oldest;
 mod overdue;
@@ -50,8 +52,9 @@ pub use relief::Relief;
 pub use scan::{Cursor, Scan, Scanned, Slice};
 
 use crate::exchange::LogId;
-use crate::log::{Limits, Log, Offset, QueueSpec};
+use crate::log::{Limits, Log, Offset, QueueSpec, Returns};
 use crate::message::{Reason, Timestamp};
+use held::Held;
 use pending::PendingRemovals;
 use relief::Rested;
 use rustc_hash::FxHashSet;
@@ -65,9 +68,8 @@ pub struct Rules {
     pub limits: Limits,
     pub ttl_ms: Option<u64>,
     pub max_priority: Option<u8>,
-    pub delivery_limit: Option<u16>,
-    /// The delivery limit was asked for, and counts what consumers give back of their own accord, too.
-    pub has_own_limit: bool,
+    /// What becomes of records that come back from consumers.
+    pub returns: Returns,
     /// Milliseconds after which what a consumer has not settled is taken back from it.
     pub consumer_timeout_ms: Option<u64>,
     pub single_active: bool,
@@ -76,6 +78,8 @@ pub struct Rules {
     pub keeps_seen: bool,
     /// What leaves otherwise than by being accepted has somewhere to go, so its message is needed.
     pub dead_letters: bool,
+    /// And it stays until it is taken there.
+    pub keeps_dead: bool,
     /// It is kept for a subscriber who may be away, within its limit of bytes.
     pub for_subscriber: bool,
     /// Its limit of bytes counts whole messages, headers and all.
@@ -93,13 +97,13 @@ impl Rules {
             limits: spec.limits,
             ttl_ms: spec.ttl_ms,
             max_priority: spec.max_priority,
-            delivery_limit: spec.delivery_limit,
-            has_own_limit: spec.has_own_delivery_limit(),
+            returns: spec.returns(),
             consumer_timeout_ms: spec.consumer_timeout_ms().filter(|ms| *ms > 0),
             single_active: spec.single_active,
             durable: spec.durable,
             keeps_seen: false,
             dead_letters: spec.dead_letter.is_some(),
+            keeps_dead: spec.keeps_dead(),
             for_subscriber: spec.kept_for.is_some(),
             counts_whole: spec.counts_whole(),
             by_source: false,
@@ -136,6 +140,8 @@ pub struct Subscription {
     fresh: FxHashSet<Offset>,
     /// Rejected records that leave as soon as their messages are read back.
     pending_removals: PendingRemovals,
+    /// Records that are not ready for a while.
+    held: Held,
     /// As it was when nothing of it could leave memory.
     rested: Option<Rested>,
 }
@@ -158,6 +164,7 @@ impl Subscription {
             loading: false,
             fresh: FxHashSet::default(),
             pending_removals: PendingRemovals::default(),
+            held: Held::default(),
             rested: None,
         }
     }
@@ -232,12 +239,12 @@ impl Subscription {
         }
     }
 
-    /// When the next record at the head expires.
+    /// When the next record at the head expires, or one that is held is due.
     pub fn deadline(&mut self) -> Option<Timestamp> {
+        let mut first = self.held.due();
         if !self.log.has_expiring() {
-            return None;
+            return first;
         }
-        let mut first = None;
         for offset in self.ready.heads(&mut self.log) {
             let expires = self.expiry(offset);
             first = match (first, expires) {

@@ -59,9 +59,9 @@ impl Ready {
                             *cursor = found;
                             return None;
                         }
-                        RecordState::InFlight(_) | RecordState::PendingRemoval => {
-                            *cursor = Offset(found.0 + 1)
-                        }
+                        RecordState::InFlight(_)
+                        | RecordState::PendingRemoval
+                        | RecordState::Held => *cursor = Offset(found.0 + 1),
                     }
                 }
             }
@@ -122,9 +122,9 @@ impl Ready {
                     match state {
                         RecordState::Ready => break Some(found),
                         RecordState::Uncommitted => break None,
-                        RecordState::InFlight(_) | RecordState::PendingRemoval => {
-                            at = Offset(found.0 + 1)
-                        }
+                        RecordState::InFlight(_)
+                        | RecordState::PendingRemoval
+                        | RecordState::Held => at = Offset(found.0 + 1),
                     }
                 };
                 returned.first().copied().into_iter().chain(walked).collect()

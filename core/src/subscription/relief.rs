@@ -54,16 +54,16 @@ impl Relief {
     }
 
     fn see(&mut self, page_bytes: usize, offset: Offset, record: &mut Record) {
-        let is_with_consumer = match record.state {
+        let is_next = match record.state {
             RecordState::Uncommitted | RecordState::PendingRemoval => return,
-            RecordState::InFlight(_) => true,
-            RecordState::Ready => false,
+            RecordState::InFlight(_) | RecordState::Held => false,
+            RecordState::Ready => true,
         };
         let Some(message) = &record.message else { return };
         let bytes = message.footprint() as u64;
         // One record that stays keeps its whole page.
         let page = Some(offset.0 / PAGE_RECORDS);
-        if !is_with_consumer && self.keep_bytes > 0 {
+        if is_next && self.keep_bytes > 0 {
             let page_part = if self.counted == page { 0 } else { page_bytes as u64 };
             let left = self.keep_bytes.checked_sub(bytes + page_part);
             // The first one that does not fit ends it: what is behind it is delivered later.

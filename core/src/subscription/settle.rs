@@ -2,7 +2,7 @@
 
 use super::consumers::Given;
 use super::{Attached, Departure, Effects, Handle, LeftBy, Outcome, Side, Subscription, bump};
-use crate::log::{Offset, Place, Record, RecordState};
+use crate::log::{Offset, Place, Record, RecordState, Returned};
 use crate::message::{Message, Reason};
 #[cfg(feature = "planted-fault")]
 use crate::planted_fault;
@@ -53,11 +53,11 @@ impl Subscription {
         offsets: &[Offset],
         outcome: &Outcome,
     ) -> Vec<(Offset, Place)> {
-        let limit = self.rules.delivery_limit;
+        let limit = self.rules.returns.limit;
         let leaves = |attempts: u16| match outcome {
             Outcome::Rejected { .. } => true,
             Outcome::Failed => limit.is_some_and(|limit| attempts.saturating_add(1) > limit),
-            Outcome::GivenBack if self.rules.has_own_limit => {
+            Outcome::GivenBack if self.rules.returns.has_own_limit => {
                 limit.is_some_and(|limit| attempts.saturating_add(1) > limit)
             }
             _ => false,
@@ -118,11 +118,13 @@ impl Subscription {
         let record = self.log.get(offset).filter(|record| is_theirs(record))?;
         let sizes = (record.size, record.counted);
         match outcome {
-            Outcome::Accepted | Outcome::Released => self.put_back(offset, false),
+            Outcome::Accepted | Outcome::Released => self.put_back(offset, None),
             Outcome::Removed(by) => self.remove_in_flight(offset, *by, out),
             Outcome::Failed => self.put_back_failed(offset, out),
-            Outcome::GivenBack if self.rules.has_own_limit => self.put_back_failed(offset, out),
-            Outcome::GivenBack | Outcome::Left => self.put_back(offset, true),
+            Outcome::GivenBack if self.rules.returns.has_own_limit => {
+                self.put_back_failed(offset, out)
+            }
+            Outcome::GivenBack | Outcome::Left => self.put_back(offset, Some(Returned::Uncounted)),
             Outcome::Rejected { reason } => {
                 self.move_out(offset, Reason::Rejected, reason.clone(), out);
             }
@@ -144,10 +146,16 @@ impl Subscription {
         }
     }
 
-    fn put_back(&mut self, offset: Offset, seen: bool) {
+    /// A record in flight goes back to its place. None: as if it had never left.
+    fn put_back(&mut self, offset: Offset, returned: Option<Returned>) {
         let Some(record) = self.log.get_mut(offset) else { return };
+        record.seen |= returned.is_some();
+        let delay = returned.and_then(|how| self.rules.returns.delay_ms(how, record.attempts));
+        if let Some(ms) = delay {
+            bump(&self.counts.deliveries.requeued, 1);
+            return self.delay(offset, ms);
+        }
         record.state = RecordState::Ready;
-        record.seen |= seen;
         let (priority, counted) = (record.priority, record.counted);
         self.ready.push(offset, priority);
         self.count_in(offset, counted);
@@ -158,14 +166,14 @@ impl Subscription {
         let Some(record) = self.log.get_mut(offset) else { return };
         record.attempts = record.attempts.saturating_add(1);
         let (attempts, durable) = (record.attempts, record.durable);
-        if self.rules.delivery_limit.is_some_and(|limit| attempts > limit) {
+        if self.rules.returns.limit.is_some_and(|limit| attempts > limit) {
             self.move_out(offset, Reason::DeliveryLimit, None, out);
             return;
         }
         if durable {
             out.attempts.push((offset, attempts));
         }
-        self.put_back(offset, true);
+        self.put_back(offset, Some(Returned::Failed));
     }
 
     /// Takes a record in flight out for another reason than being accepted. Without its message in memory it
@@ -177,6 +185,9 @@ impl Subscription {
         detail: Option<Arc<str>>,
         out: &mut Effects,
     ) {
+        if self.rules.keeps_dead {
+            return self.hold_dead(offset, (reason, detail));
+        }
         if let Some(record) = self.log.get_mut(offset)
             && record.message.is_none()
             && self.rules.dead_letters
@@ -192,9 +203,10 @@ impl Subscription {
             return self.gone(offset, &record, by, out);
         };
         out.freed.extend(record.place);
-        let (durable, left_by) = (record.durable, Some(by));
+        let (durable, left_by, stays) = (record.durable, Some(by), false);
         self.counts.left(Side::of(durable), by, 1);
-        out.departures.push(Departure { offset, message, reason, detail, durable, left_by });
+        let left = Departure { offset, message, reason, detail, durable, left_by, stays };
+        out.departures.push(left);
     }
 
     /// The consumer leaves. `unseen` were never handed to its connection: they go back as they were, the rest with that

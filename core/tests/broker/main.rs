@@ -3,6 +3,7 @@
 mod accounts;
 mod bindings;
 mod counts;
+mod dead_letters;
 mod delivery;
 mod disk_and_memory;
 mod durability;

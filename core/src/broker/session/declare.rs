@@ -118,6 +118,13 @@ impl Session {
         self.check_declare(&spec, is_made_up)?;
         let (queue, created) = self.known_or_new(spec, is_made_up)?;
         if created {
+            if queue.spec.drops_dead_unasked() {
+                tracing::warn!(
+                    vhost = %self.vhost.name, queue = %queue.name,
+                    "a queue was declared with x-dead-letter-strategy at-least-once, and dead-letters at \
+                     most once: the strategy takes x-overflow reject-publish and a dead-letter exchange"
+                );
+            }
             removal::watch_unused(&shared, &self.vhost, &queue);
             if queue.owner.is_some() {
                 self.exclusive.add(queue.clone());

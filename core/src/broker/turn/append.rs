@@ -133,6 +133,7 @@ impl Turn {
                                 detail: None,
                                 durable: false,
                                 left_by: None,
+                                stays: false,
                             });
                         }
                         if !is_untold {

@@ -72,8 +72,8 @@ mod tests {
     }
 
     fn left(message: Message, reason: Reason) -> Departure {
-        let (offset, detail, durable, left_by) = (Offset(0), None, false, None);
-        Departure { offset, message, reason, detail, durable, left_by }
+        let (offset, detail, durable, left_by, stays) = (Offset(0), None, false, None, false);
+        Departure { offset, message, reason, detail, durable, left_by, stays }
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Turn {
         let followed = plan.follow(message, &route).map_err(|obstacle| obstacle.error);
         let possible = followed
             .and_then(|()| is_processed(&plan))
-            .and_then(|()| is_kept(&plan, address, source.id))
+            .and_then(|()| is_kept(&plan, address, Some(source.id)))
             .and_then(|()| self.admits(&plan, true).map_err(|obstacle| obstacle.error));
         let went = if plan.fed.is_empty() { Went::There } else { Went::ToRoute };
         if possible.is_err() || how == Try::Ask {
@@ -225,7 +225,11 @@ fn is_processed(plan: &Plan<'_>) -> Result<(), Error> {
 }
 
 /// Somebody keeps it, and not the queue that it is in.
-fn is_kept(plan: &Plan<'_>, address: &Address, source: LogId) -> Result<(), Error> {
+pub(super) fn is_kept(
+    plan: &Plan<'_>,
+    address: &Address,
+    source: Option<LogId>,
+) -> Result<(), Error> {
     let nobody = |why: String| Err(Error::new(ErrorKind::Unroutable, why));
     if !plan.is_handled {
         return nobody(format!("nobody is there at {address}"));
@@ -237,7 +241,7 @@ fn is_kept(plan: &Plan<'_>, address: &Address, source: LogId) -> Result<(), Erro
         });
         placement.queues.iter().map(|queue| queue.id).chain(own)
     });
-    if queues.clone().any(|id| id == source) {
+    if queues.clone().any(|id| Some(id) == source) {
         return nobody(format!("{address} leads back to the queue that it is in"));
     }
     if !plan.placements.is_empty() && queues.next().is_none() {

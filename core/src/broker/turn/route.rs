@@ -5,6 +5,7 @@ use super::context::Context;
 use super::dead_letter;
 use super::failures::failure;
 use super::plan::{Obstacle, Plan};
+use super::redrive;
 use super::retained::RetainedChange;
 use super::run::{Arriving, Taken, Terms, Turn};
 use crate::broker::vhost::content_path::{self, ContentPath};
@@ -321,8 +322,11 @@ impl Turn {
     }
 
     /// A record left its queue: its removal and, if it has a dead-letter address, its new record are in the same unit.
-    pub fn leave(&mut self, context: Context<'_>, queue: &Queue, left: Departure) {
+    pub fn leave(&mut self, context: Context<'_>, queue: &Arc<Queue>, left: Departure) {
         self.work += 1;
+        if left.stays {
+            return self.leave_when_taken(context, queue, &left);
+        }
         let is_taken = self.send_on(context, queue, &left);
         let by = queue.note_departure(&left, is_taken);
         if left.durable {
@@ -345,12 +349,80 @@ impl Turn {
         let all = route.queues.len();
         route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
         if all > 0 && route.queues.is_empty() && route.receivers() == 0 {
-            let queue = &queue.name;
-            let why = format!("its dead-letter addresses lead it from queue '{queue}' in a circle");
-            let why = Error::new(ErrorKind::Unroutable, why);
-            return self.publish_dead(context, &message, &why).is_some_and(|it| it.routed);
+            return self.publish_circled(context, &message, queue);
         }
         self.publish(context, &message, &route, Terms::Untold).routed
+    }
+}
+
+/// What became of a dead letter that stays until it is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// All of its targets have it.
+    Taken,
+    /// It goes round in a circle, and the virtual host's dead-letter address does not take it either.
+    Dropped,
+    /// A target is full, or there is none.
+    Kept,
+}
+
+impl Turn {
+    /// A record of a queue whose dead letters stay until they are taken: its removal is in the unit of its new records,
+    /// or nothing happens.
+    fn leave_when_taken(&mut self, context: Context<'_>, queue: &Arc<Queue>, left: &Departure) {
+        let (fate, now) = (self.send_whole(context, queue, left), context.now);
+        let gone = queue.change(&mut self.after, |state, effects| {
+            let gone = match fate {
+                Fate::Kept => {
+                    state.sub.dead_kept(left.offset, now);
+                    None
+                }
+                Fate::Taken | Fate::Dropped => {
+                    state.sub.dead_gone(left.offset, fate == Fate::Taken, effects)
+                }
+            };
+            state.sub.dispatch(now, effects);
+            gone
+        });
+        if let Some(by) = gone.filter(|_| left.durable) {
+            self.unit.ops.settle((queue.id, &queue.counts), by, &[left.offset]);
+        }
+    }
+
+    fn send_whole(&mut self, context: Context<'_>, queue: &Queue, left: &Departure) -> Fate {
+        let Some(message) = dead_letter::dead_letter(queue, left, context.now) else {
+            return Fate::Dropped;
+        };
+        let Ok((mut route, _)) = route_of(context, &message) else { return Fate::Kept };
+        let all = route.queues.len();
+        route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
+        if all > 0 && route.queues.is_empty() && route.receivers() == 0 {
+            let is_taken = self.publish_circled(context, &message, queue);
+            return if is_taken { Fate::Taken } else { Fate::Dropped };
+        }
+        let mut plan = Plan::new(context, false);
+        let possible = plan.follow(&message, &route).map_err(|obstacle| obstacle.error);
+        let possible = possible
+            .and_then(|()| redrive::is_kept(&plan, message.address(), None))
+            .and_then(|()| self.admits(&plan, true).map_err(|obstacle| obstacle.error));
+        if let Err(why) = possible {
+            tracing::debug!(queue = %queue.name, %why, "a dead letter stays in its queue for now");
+            plan.undo();
+            return Fate::Kept;
+        }
+        if let Some(exchange) = &route.exchange {
+            self.published.passed(exchange, true);
+        }
+        self.carry_out(context, plan);
+        Fate::Taken
+    }
+
+    /// A dead letter that its addresses lead in a circle goes to the virtual host's. True when somebody takes it there.
+    fn publish_circled(&mut self, context: Context<'_>, message: &Message, queue: &Queue) -> bool {
+        let queue = &queue.name;
+        let why = format!("its dead-letter addresses lead it from queue '{queue}' in a circle");
+        let why = Error::new(ErrorKind::Unroutable, why);
+        self.publish_dead(context, message, &why).is_some_and(|it| it.routed)
     }
 }
 
