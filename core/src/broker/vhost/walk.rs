@@ -53,7 +53,8 @@ impl<'a> Walk<'a> {
         while let Some(exchange) = self.next.pop() {
             // What is refused when it is published to the topic tree does not come in by another exchange.
             if self.topology.is_reserved(exchange, key) {
-                found.is_denied = true;
+                // Each publish is counted, so none is remembered.
+                (found.is_denied, cacheable) = (true, false);
                 continue;
             }
             hits.clear();
