@@ -126,8 +126,8 @@ const LIMITS: &[Key] = &[
         "inbox_bytes",
         Form::Size { min: 4096 },
         "\"8MiB\"",
-        "At-most-once deliveries (MQTT QoS 0) that wait for one connection. Beyond it they are \
-         dropped and counted.",
+        "At-most-once deliveries (MQTT QoS 0, answers of AMQP's direct reply-to) that wait for one \
+         connection. Beyond it they are dropped and counted.",
     ),
     key(
         "connections_per_user",

@@ -12,6 +12,7 @@ mod contract;
 mod crash;
 mod crossing;
 mod ctl;
+mod direct_reply;
 mod disk;
 mod disk_full;
 mod doors;

@@ -45,11 +45,11 @@ pub use door::events::{
     Confirm, ConfirmOutcome, Declared, Events, Late, Notice, ObjectCounts, QueueStatus,
     SessionEnded,
 };
-pub use door::names::{NAME_BYTES_MAX, RESERVED_NAMES, check_new, check_sayable};
+pub use door::names::{NAME_BYTES_MAX, REPLY_NAMES, RESERVED_NAMES, check_new, check_sayable};
 pub use door::progress::MoveProgress;
 pub use door::request::{
     About, Bind, BindTarget, Consumer, ConsumerSource, Copies, LaneId, Memo, OnDetach, ParkId,
-    ParkUntil, PoolId, Publish, Replay, SessionLife, SessionSpec,
+    ParkUntil, PoolId, Publish, Replay, ReplyAddress, SessionLife, SessionSpec,
 };
 pub use look::{
     BindingLook, BindingPlace, ChannelLook, ConnectionLook, ConsumerLook, Destination, DiskLook,

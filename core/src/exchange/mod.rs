@@ -47,6 +47,8 @@ pub struct BindingTag {
 
 /// Marks, beside the level, a retained value.
 const RETAINED: u8 = 0x80;
+/// Marks, beside the level, what came by a reply address.
+const REPLY: u8 = 0x40;
 
 /// The joined tags of all bindings of one target that a message met.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,12 +67,22 @@ impl Tags {
 
     /// The highest level that was asked for.
     pub fn level(&self) -> u8 {
-        self.as_slice().iter().map(|tag| tag.level & !RETAINED).max().unwrap_or(0)
+        self.as_slice().iter().map(|tag| tag.level & !(RETAINED | REPLY)).max().unwrap_or(0)
     }
 
     /// The tag of a retained value that a new binding replays.
     pub fn of_retained(tag: BindingTag) -> Self {
         Self::new(&[BindingTag { level: tag.level | RETAINED, ..tag }])
+    }
+
+    /// The tag of what comes by a reply address: level 0, whatever the tag's.
+    pub fn of_reply(tag: BindingTag) -> Self {
+        Self::new(&[BindingTag { level: REPLY, ..tag }])
+    }
+
+    /// The id of the tag, for [`Tags::of_reply`].
+    pub fn reply_id(&self) -> Option<u32> {
+        self.as_slice().iter().find(|tag| tag.level & REPLY != 0).map(|tag| tag.id)
     }
 
     /// True for [`Tags::of_retained`].

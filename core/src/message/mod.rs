@@ -3,6 +3,7 @@
 //! first asks, and a foreign reader's frame is encoded once and shared.
 
 mod address;
+pub mod aliases;
 mod budget;
 pub mod carry;
 pub mod cost;
@@ -26,6 +27,7 @@ pub(crate) use value::{Hashing, hash_arguments};
 pub use value::{Value, lookup, same_arguments};
 
 use crate::error::Error;
+use aliases::Aliases;
 use bytes::{Bytes, BytesMut};
 use cost::{ALLOCATION, Cost};
 use fate::{Conversions, Losses};
@@ -75,11 +77,13 @@ pub trait Format: Send + Sync {
     fn decode(&self, native: &Bytes, body: &Bytes) -> Result<Fields, Error>;
 }
 
-/// Every format that this process knows, and what was converted between them; an unknown id stays opaque (body only).
+/// Every format that this process knows; an unknown id stays opaque (body only). With them, what was converted between
+/// them, and short names of what is too long for some.
 #[derive(Clone, Default)]
 pub struct Formats {
     readers: Arc<[Arc<dyn Format>]>,
     conversions: Arc<Conversions>,
+    aliases: Arc<Aliases>,
 }
 
 impl Formats {
@@ -88,7 +92,13 @@ impl Formats {
         let neutral: Arc<dyn Format> = Arc::new(Neutral);
         let readers: Arc<[Arc<dyn Format>]> = formats.into_iter().chain([neutral]).collect();
         let highest = readers.iter().map(|reader| reader.id()).max().unwrap_or(Neutral::ID);
-        Self { readers, conversions: Arc::new(Conversions::up_to(highest)) }
+        let conversions = Arc::new(Conversions::up_to(highest));
+        Self { readers, conversions, aliases: Arc::default() }
+    }
+
+    /// Short names of values that are too long for their places.
+    pub fn aliases(&self) -> &Aliases {
+        &self.aliases
     }
 
     /// The reader of `id`.
@@ -374,7 +384,9 @@ impl Message {
     fn decode(&self, formats: &Formats) -> Fields {
         let native = &self.0.native;
         let decoded = formats.get(native.format).map(|f| f.decode(&native.bytes, &self.0.body));
-        decoded.and_then(Result::ok).unwrap_or_default()
+        let mut fields = decoded.and_then(Result::ok).unwrap_or_default();
+        formats.aliases.restore(&mut fields);
+        fields
     }
 
     /// False once it was counted as converted for readers of that format, and for those of its own.

@@ -16,6 +16,7 @@ mod moving;
 mod peek;
 mod reading_back;
 mod reload;
+mod replies;
 mod rights;
 mod routes;
 mod session_ends;

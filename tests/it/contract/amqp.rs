@@ -126,7 +126,7 @@ impl Amqp {
     }
 
     /// `queue NAME`, or `EXCHANGE KEY name=value…` for a queue of its own that is bound. `prefetch=N` limits what
-    /// may be unsettled; `no-local` is basic.consume's flag.
+    /// may be unsettled; `no-local` is basic.consume's flag. `answers`: those that come to this channel.
     pub fn subscribe(&mut self, at: &str) -> Result<(), String> {
         let mut words: Vec<&str> = at.split(' ').collect();
         if let Some(at) = words.iter().position(|word| word.starts_with("prefetch=")) {
@@ -137,7 +137,9 @@ impl Amqp {
             self.ask((60, 10), &body, (60, 11))?;
         }
         let no_local = words.iter().position(|word| *word == "no-local").map(|at| words.remove(at));
+        let is_answers = words == ["answers"];
         let queue = match words.as_slice() {
+            ["answers"] => "amq.rabbitmq.reply-to".to_owned(),
             ["queue", name] => (*name).to_owned(),
             [exchange, key, arguments @ ..] => {
                 let (queue, _) = self.queue("", &["exclusive"])?;
@@ -149,7 +151,8 @@ impl Amqp {
         let mut body = vec![0, 0];
         table::short(&mut body, &queue);
         table::short(&mut body, "consumer");
-        body.push(u8::from(no_local.is_some()));
+        // Bit 1: no-ack.
+        body.push(u8::from(no_local.is_some()) | u8::from(is_answers) << 1);
         table::write(&mut body, &Said::default());
         self.ask((60, 20), &body, (60, 21)).map(drop)
     }

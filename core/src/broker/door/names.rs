@@ -6,6 +6,15 @@ use crate::message::Name;
 /// Names that begin like this are the broker's (AMQP 0-9-1 §1.6.2.1, §1.7.2.1).
 pub const RESERVED_NAMES: &str = "amq.";
 
+/// Names of reply addresses begin like this. No queue has such a name, so whoever publishes there answers a request,
+/// and needs no other right than to know it.
+pub const REPLY_NAMES: &str = "amq.rabbitmq.reply-to.";
+
+/// It can only be the name of a reply address.
+pub fn is_reply_name(name: &[u8]) -> bool {
+    name.starts_with(REPLY_NAMES.as_bytes())
+}
+
 /// Bytes of a name that every protocol can say: the least of them has one byte for their number.
 pub const NAME_BYTES_MAX: usize = 255;
 

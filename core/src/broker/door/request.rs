@@ -5,7 +5,7 @@ use crate::exchange::BindingTag;
 use crate::log::QueueSpec;
 use crate::message::cost::Cost;
 use crate::message::{Address, Key, Message, Name, Origin, Timestamp, Value};
-use crate::subscription::Credit;
+use crate::subscription::{ConsumerId, Credit};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -85,6 +85,14 @@ pub struct Consumer {
     pub has_time: bool,
     /// Shown to operators.
     pub tag: Name,
+}
+
+/// A name of the default exchange at which a lane gets answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyAddress {
+    /// The id of the tag that its deliveries have.
+    pub consumer: ConsumerId,
+    pub name: Name,
 }
 
 /// Whether records in flight go back when their consumer leaves.

@@ -3,6 +3,7 @@
 use crate::broker::door::events::ConfirmOutcome;
 use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::vhost::connection::LaneCounts;
+use crate::broker::vhost::replies::OwnReply;
 use crate::error::Error;
 use crate::log::Offset;
 use crate::message::{Address, Charge};
@@ -48,6 +49,8 @@ pub(super) struct Lane {
     pub number: u64,
     pub transaction: Option<Transaction>,
     pub counts: Arc<LaneCounts>,
+    /// Where it gets answers; boxed, for most have none.
+    pub reply: Option<Box<OwnReply>>,
 }
 
 /// Records of a consumer that a transaction settles.

@@ -246,6 +246,7 @@ impl Session {
     /// Ends a lane: its consumers leave, what they had unsettled goes back, an open transaction is rolled back.
     pub fn drop_lane(&mut self, lane: LaneId) {
         self.flush();
+        self.close_reply_address(lane);
         let mut ops = self.release_all(Some(lane));
         self.turn.unit().ops.append(&mut ops);
         self.lanes.retain(|(id, _)| *id != lane);

@@ -25,7 +25,7 @@ impl Session {
             self.lanes.reserve_exact(1);
         }
         let counts = self.inbox.connection.add_lane(id);
-        self.lanes.push((id, Lane { number: 0, transaction: None, counts }));
+        self.lanes.push((id, Lane { number: 0, transaction: None, counts, reply: None }));
         id
     }
 

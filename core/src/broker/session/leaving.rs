@@ -93,6 +93,7 @@ impl Session {
         self.status.left = true;
         let shared = self.shared();
         let open_turn = shared.open_turns.enter();
+        self.close_reply_addresses();
         let mut ops = self.release_all(None);
         for queue in self.exclusive.take() {
             ops.append(&mut removal::remove_queue(&shared, &self.vhost, &queue).0);

@@ -12,6 +12,7 @@
 //! | `consumers` | by what consumers are found |
 //! | `output` `written` | deliveries, confirms and notices are taken, and written |
 //! | `declare` `bind` | queues, exchanges, bindings |
+//! | `reply` | names at which a lane gets answers |
 //! | `peek` `moving` | looking into a queue, and moving its messages elsewhere, for operators |
 //! | `content` | what the workers of content routes do |
 //! | `keep` | what an adapter keeps outside of the broker counts, too |
@@ -38,6 +39,7 @@ pub mod output;
 pub mod park;
 pub mod peek;
 pub mod publish;
+pub mod reply;
 pub mod rights;
 pub mod settle;
 pub mod state;

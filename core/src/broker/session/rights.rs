@@ -8,6 +8,7 @@
 use super::state::Session;
 use crate::broker::accounts::subject::Subject;
 use crate::broker::door::events::{Events, Notice};
+use crate::broker::door::names::is_reply_name;
 use crate::broker::door::request::BindTarget;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::queue::Queue;
@@ -92,6 +93,10 @@ impl Session {
     }
 
     fn check_limited_write(&mut self, address: &Address) -> Result<(), Error> {
+        // Who was told a reply address was asked for an answer. One that is gone leads nowhere, and is no trespass.
+        if address.is_queue() && is_reply_name(address.key.bytes()) {
+            return Ok(());
+        }
         let subject = &self.rights.subject;
         let (generation, object) = (subject.generation(), subject.at(address));
         let ask = || subject.may(Action::Write, &object);
@@ -379,7 +384,9 @@ impl Session {
         let mut withheld: Vec<Delivery> = Vec::new();
         let (consumers, rights) = (&self.consumers, &mut self.rights);
         events.deliveries.retain(|delivery| {
-            let is_looked_at = delivery.consumer == ConsumerId::DIRECT
+            // An answer was asked for, whatever its address.
+            let is_answer = delivery.tags.reply_id().is_some();
+            let is_looked_at = delivery.consumer == ConsumerId::DIRECT && !is_answer
                 || consumers.get(delivery.consumer).is_some_and(|a| a.is_looked_at);
             let may = !is_looked_at || rights.may_get(delivery.message.address());
             if !may {

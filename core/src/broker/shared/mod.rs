@@ -104,6 +104,7 @@ impl Shared {
         let accounts = Accounts::default();
         accounts.configure(users);
         let budget = start.budget;
+        formats.aliases().charge_to(&budget);
         let vhosts = Vhosts::new(&settings, topology, &budget);
         let (loads, load_asked) = Loads::new();
         let shared = Self {

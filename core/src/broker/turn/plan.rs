@@ -4,6 +4,7 @@ use super::content::{Stop, Watchers};
 use super::context::{Context, HOPS_MAX};
 use super::failures::{failure, too_many_hops, unroutable};
 use super::retained::RetainedChange;
+use crate::broker::door::names::is_reply_name;
 use crate::broker::vhost::content_path::{self, ContentPath};
 use crate::broker::vhost::exchange_counts::ExchangeCounts;
 use crate::broker::vhost::queue::Queue;
@@ -195,7 +196,9 @@ impl<'a> Plan<'a> {
             ErrorKind::LimitReached => Stop::Obstacle(Obstacle { path: Some(path.clone()), error }),
             _ => Stop::Failed(unroutable(path, error.detail())),
         })?;
-        if result.address().is_queue() && route.queues.is_empty() && route.content.is_empty() {
+        // Whoever waited at a reply address may be gone: then it is delivered to nobody.
+        let is_queue = result.address().is_queue() && !is_reply_name(result.address().key.bytes());
+        if is_queue && route.queues.is_empty() && route.content.is_empty() {
             let text = format!("there is no {}", result.address());
             return Err(Stop::Failed(unroutable(path, &text)));
         }

@@ -13,6 +13,7 @@
 //! | `held` `crowds` | sessions whose publishes are held back; those that wait for plugins which route |
 //! | `seats` | how many connections each user and each virtual host has |
 //! | `named` | what outlives a connection |
+//! | `replies` | names that lead straight to a session, while its lane lives |
 //! | `content_path` `route_counters` `route_state` | a content route with its queue; what it did; what it remembers |
 //! | `limits` | how many objects there may be; who met a limit |
 //! | `departing` | records that left their queues, and whose dead letters wait for a turn |
@@ -36,6 +37,7 @@ pub mod limits;
 pub mod named;
 pub mod parked;
 pub mod queue;
+pub mod replies;
 pub mod route;
 pub mod route_cache;
 pub mod route_counters;

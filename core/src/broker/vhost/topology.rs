@@ -4,6 +4,7 @@ use super::exchange_counts::{ExchangeCounts, ExchangeTotals};
 use super::generations::Generations;
 use super::named::Named;
 use super::queue::Queue;
+use super::replies::Replies;
 use super::route::{Found, Route, SessionHit};
 use crate::broker::accounts::subject::Subject;
 use crate::broker::settings::TopicRules;
@@ -54,6 +55,8 @@ pub struct Topology {
     sessions_by_id: BTreeMap<SessionId, NamedSession>,
     /// The same bindings that the matchers hold, by where they lead.
     bound: BTreeMap<Target, Bindings>,
+    /// Names that lead to a session for as long as one of its lanes lives.
+    pub replies: Replies,
     bindings_count: usize,
     topic_exchange: Name,
     topic_rules: TopicRules,
@@ -94,6 +97,7 @@ impl Topology {
             sessions: BTreeMap::new(),
             sessions_by_id: BTreeMap::new(),
             bound: BTreeMap::new(),
+            replies: Replies::default(),
             bindings_count: 0,
             topic_exchange: topic_exchange.clone(),
             topic_rules: topic_rules.clone(),
@@ -149,6 +153,7 @@ impl Topology {
                 let own_tags = (!own.is_empty()).then(|| Tags::new(&own));
                 Some(SessionHit { session, tags: Tags::new(&all), own_tags })
             })
+            .chain(found.reply)
             .collect();
         Route {
             exchange: found.exchange,

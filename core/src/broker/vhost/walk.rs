@@ -2,6 +2,7 @@
 
 use super::route::Found;
 use super::topology::{Exchange, Topology};
+use crate::broker::door::names::is_reply_name;
 use crate::exchange::seen::Seen;
 use crate::exchange::{Answer, FieldsOf, Hit, Target, Unknown};
 use crate::message::{Address, Key};
@@ -29,6 +30,9 @@ impl Topology {
             let name = std::str::from_utf8(address.key.bytes()).unwrap_or_default();
             found.exchange = self.counts_of("").cloned();
             found.queues.extend(self.queue(name).map(|q| q.id));
+            if is_reply_name(name.as_bytes()) {
+                found.reply = self.replies.get(name).cloned();
+            }
             return Some((found, true));
         }
         let first = self.exchange_named(&address.exchange)?;

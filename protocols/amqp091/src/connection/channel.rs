@@ -3,10 +3,12 @@
 
 use super::unsettled::{Tag, Unsettled};
 use crate::codec::method::Publish;
-use crate::mapping::address;
+use crate::mapping::address::{self, Known};
 use bytes::{Bytes, BytesMut};
 use crossdock_core::message::Charge;
-use crossdock_core::{Address, ConsumerId, Copies, Credit, LaneId, Message, Meta, Name, PoolId};
+use crossdock_core::{
+    Address, ConsumerId, Copies, Credit, LaneId, Message, Meta, Name, PoolId, ReplyAddress,
+};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
@@ -75,13 +77,13 @@ impl LastAddress {
     }
 
     /// Makes and notes the address of a publish whose exchange was looked up.
-    pub fn set(&mut self, publish: &Publish, turn: u64, topic_exchange: &Name) -> Address {
+    pub fn set(&mut self, publish: &Publish, turn: u64, known: Known<'_>) -> Address {
         if self.turn == 0 || !is_same(&self.exchange, &publish.exchange) {
             // Copies: a slice would keep its whole read buffer.
             self.exchange = Bytes::copy_from_slice(&publish.exchange);
             self.routing_key = Bytes::copy_from_slice(&publish.routing_key);
             let exchange = Name::from(&*String::from_utf8_lossy(&self.exchange));
-            self.address = address::published(exchange, &self.routing_key, topic_exchange);
+            self.address = address::published(exchange, &self.routing_key, known);
         } else if self.routing_key != publish.routing_key {
             self.routing_key = Bytes::copy_from_slice(&publish.routing_key);
             // The exchange of a reply-topic key is not the one that was named.
@@ -89,7 +91,7 @@ impl LastAddress {
                 true => Name::default(),
                 false => self.address.exchange.clone(),
             };
-            self.address = address::published(named, &self.routing_key, topic_exchange);
+            self.address = address::published(named, &self.routing_key, known);
         }
         self.turn = turn;
         self.address.clone()
@@ -178,6 +180,8 @@ pub struct Channel {
     /// Settled inside the open transaction: they wait again after a rollback.
     pub settled_in_tx: Vec<Tag>,
     pub consumers: FxHashMap<Bytes, OwnConsumer>,
+    /// Where answers come straight to one of these consumers.
+    pub replies: Option<ReplyAddress>,
     /// Queue of the last declare, for methods that name none.
     pub last_queue: Option<Name>,
     /// Credit of later consumers.
@@ -207,6 +211,7 @@ impl Channel {
             unsettled: Unsettled::default(),
             settled_in_tx: Vec::new(),
             consumers: FxHashMap::default(),
+            replies: None,
             last_queue: None,
             prefetch: Credit::UNLIMITED,
             shared_prefetch: SharedPrefetch { pool: None, credit: Credit::UNLIMITED },

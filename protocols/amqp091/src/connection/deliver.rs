@@ -2,6 +2,7 @@
 //! properties and body are the shared bytes.
 
 use super::channel::{COUNTED_EVERY, Slot};
+use super::direct_reply::receiver;
 use super::unsettled::Tag;
 use super::{Closing, Connection, Limits};
 use crate::codec::frame::{self, END, OVERHEAD};
@@ -131,7 +132,8 @@ impl Connection {
     fn deliver(&mut self, delivery: &Delivery) {
         // A consumer that was cancelled meanwhile: the core has taken back what it was not sent.
         let Self { subscribers, channels, line, session, limits, now, .. } = self;
-        let Some(Subscriber { channel, tag, settles }) = subscribers.get(&delivery.consumer) else {
+        let Some(Subscriber { channel, tag, settles }) = subscribers.get(&receiver(delivery))
+        else {
             return;
         };
         let Some(Slot::Open(state)) = channels.get_mut(channel) else { return };

@@ -197,6 +197,7 @@ fn server_properties(own_name: bool) -> Pairs {
         yes("consumer_priorities"),
         yes("authentication_failure_close"),
         yes("per_consumer_qos"),
+        yes("direct_reply_to"),
     ];
     let own = ("Crossdock", env!("CARGO_PKG_VERSION"));
     let (product, version) = if own_name { own } else { COMPATIBLE };

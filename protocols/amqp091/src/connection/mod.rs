@@ -15,6 +15,7 @@
 //! | `publish` | basic.publish and its content |
 //! | `topology` | exchanges, queues, bindings |
 //! | `subscribe` | consumers, prefetch, get |
+//! | `direct_reply` | answers that come straight to a channel |
 //! | `settle` | ack, nack, reject, recover, transactions |
 //! | `deliver` | deliveries, confirms, returns, notices → frames |
 //! | `channel` `unsettled` `random` | state |
@@ -24,6 +25,7 @@
 
 mod channel;
 mod deliver;
+mod direct_reply;
 mod login;
 mod publish;
 mod random;
@@ -331,6 +333,7 @@ impl Connection {
             self.session.set_credit(consumer, NO_CREDIT);
             self.line.pause().await;
         }
+        self.end_replies();
         // What is mandatory and has no route comes back when what was published before it is stored. On channels with
         // confirms the confirms tell when that is.
         let without_confirms =

@@ -5,10 +5,11 @@ use super::Connection;
 use super::channel::{Channel, Content, Incoming, Mode};
 use super::receive::opened;
 use crate::codec::{ContentHeader, Refusal, ReplyCode, method};
-use crate::mapping::inbound::Copied;
+use crate::mapping::address::Known;
+use crate::mapping::inbound::Special;
 use crate::mapping::{FORMAT, address, errors, inbound};
 use bytes::{Bytes, BytesMut};
-use crossdock_core::{Copies, Message, Name, Native, Publish, Session};
+use crossdock_core::{Copies, Message, Native, Publish, Session};
 
 impl Connection {
     /// The method: the address is found here; the message is published when its content is complete.
@@ -28,8 +29,8 @@ impl Connection {
                 if !state.last_address.knows_exchange(&publish.exchange, turn) {
                     self.check_exchange(&publish.exchange)?;
                 }
-                let topic_exchange = self.session.broker().settings().topic_exchange.clone();
-                self.channel(channel)?.last_address.set(publish, turn, &topic_exchange)
+                let known = known(&self.session);
+                opened(&mut self.channels, channel)?.last_address.set(publish, turn, known)
             }
         };
         opened(&mut self.channels, channel)?.content = Content::Method { address, mandatory };
@@ -77,7 +78,7 @@ impl Connection {
         if let Err(why) = session.check_headers(header.properties.len(), count) {
             return Err(Refusal::new(ReplyCode::PreconditionFailed, why.detail()));
         }
-        let (meta, copied) = inbound::meta(&header.properties, session.origin(), *now)?;
+        let (meta, special) = inbound::meta(&header.properties, session.origin(), *now)?;
         let mut incoming = Incoming {
             address,
             mandatory,
@@ -87,8 +88,11 @@ impl Connection {
             body_size,
             body: BytesMut::new(),
         };
-        if let Some(copied) = copied {
-            incoming.copy_to(&copied, &session.broker().settings().topic_exchange);
+        if let Some(special) = special {
+            incoming.copy_to(&special, known(session));
+            if special.asks_channel {
+                incoming.reply_to_channel(state)?;
+            }
         }
         match body_size {
             0 => complete(session, state, incoming, Bytes::new()),
@@ -137,14 +141,23 @@ impl Connection {
 impl Incoming {
     /// RabbitMQ "Sender-selected Distribution": the keys of CC and BCC, in the same exchange. Readers do not see BCC.
     #[cold]
-    fn copy_to(&mut self, copied: &Copied, topic_exchange: &Name) {
+    fn copy_to(&mut self, special: &Special, known: Known<'_>) {
+        if special.keys.is_empty() && !special.has_hidden {
+            return;
+        }
         let exchange = &self.address.exchange;
-        let published = |key: &Bytes| address::published(exchange.clone(), key, topic_exchange);
-        self.copies = Some(Box::new(Copies(copied.keys.iter().map(published).collect())));
-        if copied.has_hidden {
+        let published = |key: &Bytes| address::published(exchange.clone(), key, known);
+        self.copies = Some(Box::new(Copies(special.keys.iter().map(published).collect())));
+        if special.has_hidden {
             self.properties = inbound::without_hidden(&self.properties);
         }
     }
+}
+
+/// What keys may stand for.
+fn known(session: &Session) -> Known<'_> {
+    let broker = session.broker();
+    (&broker.settings().topic_exchange, broker.formats().aliases())
 }
 
 /// The content is all there.

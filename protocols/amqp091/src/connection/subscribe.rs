@@ -8,6 +8,7 @@ use super::unsettled::Tag;
 use crate::codec::method::Consume;
 use crate::codec::{Refusal, Reply, ReplyCode};
 use crate::mapping::errors::{self, Subject};
+use crate::mapping::inbound::PSEUDO_QUEUE;
 use bytes::Bytes;
 use crossdock_core::message::lookup;
 use crossdock_core::{Consumer, ConsumerSource, Credit, Error, ErrorKind, Name, OnDetach, PoolId};
@@ -101,6 +102,9 @@ impl Connection {
             false => Bytes::copy_from_slice(&consume.consumer_tag),
         };
         self.check_tag(channel, &tag)?;
+        if &*queue == PSEUDO_QUEUE {
+            return self.consume_replies(channel, &consume, tag);
+        }
         let (consumer, credit) = self.consumer(channel, &consume, &queue, &tag)?;
         let lane = self.channel(channel)?.lane;
         let attached = self.line.while_waiting(self.session.attach(lane, consumer)).await;
@@ -176,7 +180,9 @@ impl Connection {
         consumer_tag: Bytes,
         no_wait: bool,
     ) -> Result<(), Refusal> {
-        if let Some(consumer) = self.channel(channel)?.consumers.remove(&consumer_tag) {
+        if let Some(consumer) = self.channel(channel)?.consumers.remove(&consumer_tag)
+            && !self.cancel_replies(channel, consumer.id)
+        {
             // What it has can still be settled; what was not taken out of the inbox goes back to the queue.
             self.line.while_waiting(self.session.detach(consumer.id, OnDetach::Stay)).await;
             self.subscribers.remove(&consumer.id);

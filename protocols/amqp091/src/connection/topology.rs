@@ -63,6 +63,15 @@ impl Connection {
         declare: QueueDeclare,
     ) -> Result<(), Refusal> {
         let no_wait = declare.no_wait;
+        if let Some(is_there) = self.declare_replies(&declare.queue) {
+            is_there?;
+            self.channel(channel)?.last_queue = Some(declare.queue.clone());
+            if !no_wait {
+                Reply::QueueDeclareOk { queue: &declare.queue, messages: 0, consumers: 1 }
+                    .put(self.line.output.tail(), channel);
+            }
+            return Ok(());
+        }
         let status = match declare.passive {
             true => {
                 let status = self.session.ask_for_queue(&declare.queue);

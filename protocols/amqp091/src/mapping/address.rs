@@ -3,6 +3,7 @@
 
 use crate::codec::wire::SHORT_MAX;
 use bytes::Bytes;
+use crossdock_core::message::aliases::{self, Aliases};
 use crossdock_core::message::carry;
 use crossdock_core::{Address, Key, Name};
 use sha2::{Digest, Sha256};
@@ -10,6 +11,12 @@ use std::fmt::Write;
 
 /// A routing key of the default exchange that is a topic to reply to.
 const REPLY_TOPIC: &str = "mq.reply.t.";
+
+/// What both of them begin with, and the aliases of topics that are too long for them.
+const REPLY: &str = "mq.reply.";
+
+/// What reply-topic keys lead to: the exchange of topics, and what short names stand for.
+pub type Known<'a> = (&'a Name, &'a Aliases);
 
 /// The key in the core's form.
 pub fn key(exchange: &str, routing_key: &[u8]) -> Key {
@@ -21,9 +28,15 @@ pub fn key(exchange: &str, routing_key: &[u8]) -> Key {
 }
 
 /// Where a publish goes. The default exchange routes a reply-topic key to that topic.
-pub fn published(exchange: Name, routing_key: &[u8], topic_exchange: &Name) -> Address {
+pub fn published(
+    exchange: Name,
+    routing_key: &[u8],
+    (topic_exchange, aliases): Known<'_>,
+) -> Address {
     if exchange.is_empty()
-        && let Some(topic) = std::str::from_utf8(routing_key).ok().and_then(reply_topic)
+        && routing_key.starts_with(REPLY.as_bytes())
+        && let Ok(name) = std::str::from_utf8(routing_key)
+        && let Some(topic) = reply_topic(name).or_else(|| aliases.topic(name))
     {
         return Address::new(topic_exchange.clone(), topic);
     }
@@ -41,6 +54,17 @@ pub fn reply_topic(name: &str) -> Option<Key> {
 pub fn reply_queue(topic: &Key) -> Option<String> {
     let name = format!("{REPLY_TOPIC}{}", carry::base64url(topic.bytes()));
     (name.len() <= SHORT_MAX).then_some(name)
+}
+
+/// A name for bytes that do not fit into a short string. It says nothing of them, and other bytes have another one.
+pub fn alias(prefix: &str, bytes: &[u8]) -> Name {
+    let digest = Sha256::digest(bytes);
+    format!("{prefix}{}", carry::base64url(&digest)).into()
+}
+
+/// The same for a topic to answer to.
+pub fn reply_alias(topic: &Key) -> Name {
+    alias(aliases::REPLY_TOPIC, topic.bytes())
 }
 
 /// A routing key as a delivery shows it.

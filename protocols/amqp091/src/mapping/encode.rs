@@ -1,7 +1,7 @@
 //! Neutral fields → properties (docs/SEMANTICS.md §3), for messages that another protocol's client published. Pure;
 //! what has no place here is carried or lost by the rules R2 to R6, and each field's fate is said where it is decided.
 
-use super::address::reply_queue;
+use super::address::{alias, reply_alias, reply_queue};
 use super::inbound::PERSISTENT;
 use super::{names, slots};
 use crate::codec::Properties;
@@ -9,9 +9,10 @@ use crate::codec::table::{Pairs, put_pair};
 use crate::codec::wire::SHORT_MAX;
 use bytes::{Bytes, BytesMut};
 use crossdock_core::fate::{Fate, Fates, Field, Why};
+use crossdock_core::message::aliases::{self, Aliased, Aliases};
 use crossdock_core::message::carry::{self, Carry};
 use crossdock_core::message::lookup;
-use crossdock_core::{Fields, FormatId, Id, Message, Name, ReplyTo, Timestamp, Value};
+use crossdock_core::{Fields, FormatId, Id, Key, Message, Name, ReplyTo, Timestamp, Value};
 
 /// Formats whose messages have a quality of service and a client id (docs/STORE.md).
 const MQTT: [FormatId; 2] = [FormatId(3), FormatId(4)];
@@ -24,19 +25,46 @@ const ADDED: usize = 8;
 /// Bytes that the headers of a message take, mostly at most. They are copied, so what is left over is free again.
 const HEADERS_BYTES: usize = 512;
 
+/// How and when a message is written.
+#[derive(Clone, Copy)]
+pub struct How<'a> {
+    pub carry: Carry,
+    pub now: Timestamp,
+    /// Keeps what is too long for its property.
+    pub aliases: &'a Aliases,
+}
+
+impl How<'_> {
+    /// A value of that message's that has a name from now on.
+    fn keep(&self, message: &Message, name: Name, value: Aliased) -> String {
+        let text = name.to_string();
+        self.aliases.keep(name, value, &message.meta().origin, self.now);
+        text
+    }
+}
+
 /// The properties of a foreign message. `expiration` is what remains now, so the result keeps only without one.
 pub fn properties(
     message: &Message,
     fields: &Fields,
-    (carry, now): (Carry, Timestamp),
+    how: How<'_>,
     fates: &mut impl Fates,
 ) -> Bytes {
-    let (p, meta) = (&fields.properties, message.meta());
+    let (p, meta, How { carry, now, .. }) = (&fields.properties, message.meta(), how);
     let mut headers = own_headers(&fields.headers, carry, fates);
     annotations(&fields.annotations, &mut headers, fates);
     let message_id = message_id(p.message_id.as_ref(), &mut headers, fates);
-    let correlation_id = correlation_id(p.correlation_id.as_ref(), &mut headers, fates);
-    let reply_to = reply_to(p.reply_to.as_ref(), &mut headers, fates);
+    let long_id = |id: &Id| {
+        let value = Aliased::Correlation(id.clone());
+        how.keep(message, alias(aliases::CORRELATION, carry::text_of(id).as_bytes()), value)
+    };
+    let correlation_id = correlation_id(p.correlation_id.as_ref(), &mut headers, long_id);
+    if p.correlation_id.is_some() {
+        fates.note(Field::CorrelationId, "", Fate::Mapped("correlation-id"));
+    }
+    let long_topic =
+        |topic: &Key| how.keep(message, reply_alias(topic), Aliased::Topic(topic.detached()));
+    let reply_to = reply_to(p.reply_to.as_ref(), (&mut headers, fates), long_topic);
     field_headers(message, fields, &mut headers, fates);
     carried(message, fields, carry, &mut headers, fates);
     let expiration = meta.expires.map(|at| now.until(at).to_string());
@@ -146,12 +174,14 @@ fn message_id_property(id: &Id, headers: &mut Pairs) -> Option<String> {
 }
 
 /// A value that the property cannot hold is replaced by an alias, because responders copy the property only; a header
-/// has the bytes.
-fn correlation_id(id: Option<&Id>, headers: &mut Pairs, fates: &mut impl Fates) -> Option<String> {
+/// has the bytes. `alias` names what is too long.
+fn correlation_id(
+    id: Option<&Id>,
+    headers: &mut Pairs,
+    alias: impl FnOnce(&Id) -> String,
+) -> Option<String> {
     let id = id?;
     let text = carry::id_to_text(id, SHORT_MAX);
-    let place = if text.is_some() { "correlation-id" } else { names::CORRELATION_ID };
-    fates.note(Field::CorrelationId, "", Fate::Mapped(place));
     match id {
         Id::Binary(bytes) => {
             headers.push((names::CORRELATION_ID.into(), Value::Bytes(bytes.clone())));
@@ -161,13 +191,14 @@ fn correlation_id(id: Option<&Id>, headers: &mut Pairs, fates: &mut impl Fates) 
         }
         _ => {}
     }
-    text
+    Some(text.unwrap_or_else(|| alias(id)))
 }
 
+/// `alias` names a topic that is too long.
 fn reply_to(
     reply_to: Option<&ReplyTo>,
-    headers: &mut Pairs,
-    fates: &mut impl Fates,
+    (headers, fates): (&mut Pairs, &mut impl Fates),
+    alias: impl FnOnce(&Key) -> String,
 ) -> Option<String> {
     match reply_to? {
         ReplyTo::Queue(name) | ReplyTo::Opaque(name) => {
@@ -179,7 +210,7 @@ fn reply_to(
             let dotted = topic.swapped();
             let text = Value::text(&*String::from_utf8_lossy(dotted.bytes()));
             headers.push((names::REPLY_TO_TOPIC.into(), text));
-            reply_queue(topic)
+            Some(reply_queue(topic).unwrap_or_else(|| alias(topic)))
         }
     }
 }

@@ -15,21 +15,27 @@ const TRANSIENT: u8 = 1;
 /// The longest expiration, in milliseconds, as with RabbitMQ.
 const EXPIRATION_MAX: u64 = u32::MAX as u64;
 
-/// Routing keys that a publish goes to beside its own.
+/// RabbitMQ "Direct Reply-to": it stands for whatever channel publishes or consumes.
+pub const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
+
+/// What few publishes ask for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Copied {
+pub struct Special {
+    /// Routing keys that it goes to beside its own.
     pub keys: Vec<Bytes>,
     /// There are some that no reader may see.
     pub has_hidden: bool,
+    /// Its answer is to come to its channel.
+    pub asks_channel: bool,
 }
 
-/// Reads and checks the properties of one publish; with them where else it goes.
+/// Reads and checks the properties of one publish; with them what few ask for.
 pub fn meta(
     encoded: &[u8],
     origin: &Arc<Origin>,
     now: Timestamp,
-) -> Result<(Meta, Option<Box<Copied>>), Refusal> {
-    let mut copied: Option<Box<Copied>> = None;
+) -> Result<(Meta, Option<Box<Special>>), Refusal> {
+    let mut special: Option<Box<Special>> = None;
     let properties = Properties::decode(encoded)?;
     let mut meta = Meta::new(origin.clone(), now);
     meta.durable = match properties.delivery_mode {
@@ -55,6 +61,9 @@ pub fn meta(
     if let Some(text) = properties.expiration {
         meta.expires = Some(now.plus(expiration(text)?));
     }
+    if properties.reply_to == Some(PSEUDO_QUEUE.as_bytes()) {
+        special.get_or_insert_default().asks_channel = true;
+    }
     for entry in properties.entries() {
         // The walk checks every value: readers get these bytes as they are.
         let entry = entry?;
@@ -63,12 +72,12 @@ pub fn meta(
         } else if entry.name == names::RETAIN.as_bytes() {
             meta.retain = entry.decode()? == Value::Bool(true);
         } else if [names::CC, names::BCC].iter().any(|name| entry.name == name.as_bytes()) {
-            let copied = copied.get_or_insert_default();
-            copied.has_hidden |= entry.name == names::BCC.as_bytes();
-            add_keys(&entry, &mut copied.keys)?;
+            let special = special.get_or_insert_default();
+            special.has_hidden |= entry.name == names::BCC.as_bytes();
+            add_keys(&entry, &mut special.keys)?;
         }
     }
-    Ok((meta, copied))
+    Ok((meta, special))
 }
 
 /// The same properties without the keys that no reader may see.
@@ -77,6 +86,12 @@ pub fn without_hidden(encoded: &Bytes) -> Bytes {
     let is_hidden = |name: &[u8]| name == names::BCC.as_bytes();
     let headers = edited(properties.headers.unwrap_or_default(), is_hidden, &Pairs::new());
     Properties { headers: Some(&headers), ..properties }.encode()
+}
+
+/// The same properties with another address for the answer.
+pub fn with_reply_to(encoded: &Bytes, name: &str) -> Bytes {
+    let Ok(properties) = Properties::decode(encoded) else { return encoded.clone() };
+    Properties { reply_to: Some(name.as_bytes()), ..properties }.encode()
 }
 
 /// How many headers there are, those inside of tables and lists included.

@@ -8,6 +8,7 @@ use crate::codec::table::{self, Pairs, put_table};
 use crate::codec::{Properties, ReplyCode};
 use bytes::{Bytes, BytesMut};
 use crossdock_core::fate;
+use crossdock_core::message::aliases::Aliases;
 use crossdock_core::message::carry::Carry;
 use crossdock_core::message::lookup;
 use crossdock_core::{
@@ -74,13 +75,16 @@ fn decode(properties: &Properties<'_>) -> Fields {
 #[test]
 fn addresses_swap_everywhere_but_at_the_default_exchange() {
     let topic: Name = "amq.topic".into();
-    let at = |exchange: &str, key: &str| published(exchange.into(), key.as_bytes(), &topic);
+    let at = |exchange: &str, key: &str| {
+        published(exchange.into(), key.as_bytes(), (&topic, &Aliases::default()))
+    };
     assert_eq!(at("", "orders.eu"), Address::queue("orders.eu"));
     assert_eq!(at("amq.topic", "a.b/c"), Address::new(topic.clone(), "a/b.c".into()));
     assert_eq!(at("mine", "a.*"), Address::new("mine".into(), "a/+".into()));
     for address in [at("", "a.b"), at("x", "a.b/c"), at("x", "")] {
         let key = wire_key(&address);
-        let again = published(address.exchange.clone(), &key.routing_key, &topic);
+        let again =
+            published(address.exchange.clone(), &key.routing_key, (&topic, &Aliases::default()));
         assert_eq!((again, key.whole), (address, None));
     }
 }
@@ -90,10 +94,13 @@ fn a_reply_topic_key_is_a_topic() {
     let topic: Name = "amq.topic".into();
     let name = address::reply_queue(&Key::from("replies/me.1")).expect("short");
     assert_eq!(reply_topic(&name), Some(Key::from("replies/me.1")));
-    let to = published(Name::default(), name.as_bytes(), &topic);
+    let to = published(Name::default(), name.as_bytes(), (&topic, &Aliases::default()));
     assert_eq!(to, Address::new(topic.clone(), "replies/me.1".into()));
     let broken = "mq.reply.t.***";
-    assert_eq!(published(Name::default(), broken.as_bytes(), &topic), Address::queue(broken));
+    assert_eq!(
+        published(Name::default(), broken.as_bytes(), (&topic, &Aliases::default())),
+        Address::queue(broken)
+    );
     assert_eq!(address::reply_queue(&Key::from(&*"x".repeat(300))), None);
 }
 
@@ -406,9 +413,38 @@ fn ids_that_do_not_fit_go_into_headers() {
     fields.properties.content_type = Some("t".repeat(256).as_str().into());
     let (bytes, headers) = encode(&delivery(foreign(&fields, meta())));
     let got = Properties::decode(&bytes).expect("valid");
-    assert_eq!((got.correlation_id, got.message_id, got.content_type), (None, None, None));
+    assert_eq!((got.message_id, got.content_type), (None, None));
+    assert!(got.correlation_id.is_some_and(|id| id.starts_with(b"mq.corr.") && id.len() == 51));
     assert_eq!(lookup(&headers, "x-correlation-id"), Some(&Value::text(&*long)));
     assert_eq!(lookup(&headers, "x-message-id"), Some(&Value::text("a\0b")));
+}
+
+/// What a responder copies is enough for the requester to know its answer, and to get it.
+#[test]
+fn long_ids_and_topics_come_back_by_their_short_names() {
+    let formats = Formats::new(vec![Arc::new(Amqp091Format)]);
+    let reader = Reader { formats: &formats, carry: Carry::Full, frame_max: 131_072, now: NOW };
+    let (text, binary) = ("c".repeat(300), Bytes::from(vec![0xFF; 300]));
+    let topic = Key::from(&*format!("{}/x", "r".repeat(200)));
+    let origin = meta();
+    for id in [Id::Text(text.as_str().into()), Id::Binary(binary)] {
+        let mut fields = Fields::default();
+        fields.properties.correlation_id = Some(id.clone());
+        fields.properties.reply_to = Some(ReplyTo::Topic(topic.clone()));
+        let request = properties(&delivery(foreign(&fields, origin.clone())), &reader);
+        let request = Properties::decode(&request).expect("valid");
+        let (copied, to) = (request.correlation_id, request.reply_to.expect("an alias"));
+        let answer = own(&Properties { correlation_id: copied, ..Properties::default() }, meta());
+        assert_eq!(answer.fields(&formats).properties.correlation_id, Some(id));
+        let topics = Name::from("amq.topic");
+        let to = published(Name::default(), to, (&topics, formats.aliases()));
+        assert_eq!(to, Address::new(topics, topic.clone()));
+        // Somebody who hands the request on.
+        let reply_to = request.reply_to;
+        let onward = own(&Properties { reply_to, ..Properties::default() }, meta());
+        let want = Some(ReplyTo::Topic(topic.clone()));
+        assert_eq!(onward.fields(&formats).properties.reply_to, want);
+    }
 }
 
 #[test]
@@ -502,7 +538,9 @@ fn what_is_said_of_a_field_is_what_is_written() {
     meta.priority = Some(3);
     let message = foreign(&fields, meta);
     let mut said = fate::Recorded::default();
-    let bytes = encode::properties(&message, &fields, (Carry::Full, NOW), &mut said);
+    let aliases = Aliases::default();
+    let how = encode::How { carry: Carry::Full, now: NOW, aliases: &aliases };
+    let bytes = encode::properties(&message, &fields, how, &mut said);
     let place = |text: &str| fate::Fate::Mapped(Name::from(text));
     let lost = fate::Fate::Lost(fate::Why::TooLong);
     let expected = [

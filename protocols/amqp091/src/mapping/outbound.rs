@@ -105,7 +105,8 @@ fn base(message: &Message, reader: &Reader<'_>) -> Bytes {
             false => {
                 let fields = message.fields(reader.formats);
                 let mut losses = Losses::default();
-                let how = (reader.carry, reader.now);
+                let (carry, now, aliases) = (reader.carry, reader.now, reader.formats.aliases());
+                let how = encode::How { carry, now, aliases };
                 let encoded = encode::properties(message, fields, how, &mut losses);
                 message.converted(FORMAT, reader.formats, losses);
                 encoded

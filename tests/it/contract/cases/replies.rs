@@ -8,12 +8,12 @@ pub const CASES: &[Case] = &[
     case("y1.a", A, A, &[("reply_to", "r{n}")], &[("reply_to", "r{n}")]),
     case("y1.5", A, M5, &[("reply_to", "r/+{n}")], &[("response_topic", "$reply/q/r%2F%2B{n}")]),
     case("y1.s", A, S, &[("reply_to", "r{n}")], &[("reply-to", "/amq/queue/r{n}")]),
-    case("y2.a", A, A, &[("reply_to", "amq.rabbitmq.reply-to")], &[("reply_to", "amq.rabbitmq.reply-to.…")])
-        .planned(&[("reply_to", "amq.rabbitmq.reply-to")]),
-    case("y2.5", A, M5, &[("reply_to", "amq.rabbitmq.reply-to")], &[("response_topic", "$reply/q/amq.rabbitmq.reply-to.…")])
-        .planned(&[("response_topic", "$reply/q/amq.rabbitmq.reply-to")]),
-    case("y2.s", A, S, &[("reply_to", "amq.rabbitmq.reply-to")], &[("reply-to", "/amq/queue/amq.rabbitmq.reply-to.…")])
-        .planned(&[("reply-to", "/amq/queue/amq.rabbitmq.reply-to")]),
+    script(("y2.a", A, A), "a request whose answer is to come to its channel", |s| from_channel(s, "reply_to"),
+        &[("shown", "amq.rabbitmq.reply-to.…"), ("later", "return 312, ack")]),
+    script(("y2.5", A, M5), "a request whose answer is to come to its channel", |s| from_channel(s, "response_topic"),
+        &[("shown", "$reply/q/amq.rabbitmq.reply-to.…"), ("later", "puback 0x10")]),
+    script(("y2.s", A, S), "a request whose answer is to come to its channel", |s| from_channel(s, "reply-to"),
+        &[("shown", "/amq/queue/amq.rabbitmq.reply-to.…"), ("later", "receipt, mq-unroutable:true")]),
     case("y3.a", M5, A, &[("response_topic", "replies")], &[("reply_to", "mq.reply.t.cmVwbGllcw"), ("h.x-reply-to-topic", "replies")]),
     case("y3.a", M5, A, &[("response_topic", "a/b.c")], &[("reply_to", "mq.reply.t.YS9iLmM"), ("h.x-reply-to-topic", "a.b/c")]),
     case("y3.a", A, M5, &[("reply_to", "x"), ("h.x-reply-to-topic", "a.b/c")], &[("response_topic", "a/b.c"), ("u.x-reply-to-topic", "–")]),
@@ -63,8 +63,13 @@ pub const CASES: &[Case] = &[
         &[("body", "!"), ("subscription", "/temp-queue/mine")]),
     script(("y10", A, S), "a temporary queue that is subscribed to", |scene| temporary(scene, true),
         &[("body", "!"), ("subscription", "1")]),
-    case("y11", M5, A, &[("response_topic", LONG_TOPIC)], &[("reply_to", "…")])
-        .planned(&[("reply_to", "–"), ("h.x-reply-to-topic", LONG_TOPIC)]),
+    case("y11", M5, A, &[("response_topic", LONG_TOPIC)], &[("reply_to", "mq.reply.a.…"), ("h.x-reply-to-topic", LONG_TOPIC)]),
+    script(("y11", A, M5), "an AMQP responder answers at a long topic", |scene| {
+        let mut requester = scene.reader(M5, LONG_TOPIC)?;
+        let seen = asked(scene, M5, A, &[("response_topic", LONG_TOPIC)])?;
+        scene.publish(A, &[("exchange", ""), ("key", seen.text("reply_to")), ("body", "!")])?;
+        next(&mut requester)
+    }, &[("topic", LONG_TOPIC), ("body", "!")]),
     case("y12", A, M5, &[("message_id", "m-1"), ("reply_to", "r{n}")], &[("correlation", "m-1")]),
     case("y12", A, M5, &[("message_id", "m-1")], &[("correlation", "–")]),
     case("y12", S, M5, &[("amqp-message-id", "m-1"), ("reply-to", "/queue/r{n}"), ("correlation-id", "c")], &[("correlation", "c")]),
@@ -81,6 +86,34 @@ fn asked(scene: &Scene<'_>, from: Wire, to: Wire, said: &[(&str, &str)]) -> Seen
     let all: Vec<_> = [place, ("exchange", "amq.topic")].iter().chain(said).copied().collect();
     scene.publish(from, &all)?;
     next(&mut responder)
+}
+
+/// An AMQP requester that waits at its channel: what its responder sees, and what becomes of an answer when the
+/// requester is gone.
+fn from_channel(scene: &Scene<'_>, name: &str) -> Seen {
+    let place = match scene.to {
+        A => ("amq.topic t.{n}", "key"),
+        M5 => ("t/{n}", "topic"),
+        _ => ("/topic/t.{n}", "destination"),
+    };
+    let mut responder = scene.reader(scene.to, place.0)?;
+    let mut requester = scene.reader(A, "answers")?;
+    let request =
+        [("exchange", "amq.topic"), ("key", "t.{n}"), ("reply_to", "amq.rabbitmq.reply-to")];
+    requester.publish(&scene.said(&request));
+    let shown = next(&mut responder)?.text(name).to_owned();
+    drop(requester);
+    let answer = [(place.1, shown.as_str()), ("body", "late"), ("mandatory", "true"), ("qos", "1")];
+    // Until the broker has seen that the connection ended.
+    let mut later = String::new();
+    for _ in 0..100 {
+        later = responder.publish(&scene.said(&answer));
+        if !matches!(later.as_str(), "ack" | "puback 0x00" | "receipt") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Ok(scene.said(&[("shown", &shown), ("later", &later)]))
 }
 
 /// A STOMP requester with a temporary queue, answered by AMQP.

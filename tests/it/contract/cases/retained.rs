@@ -12,6 +12,15 @@ pub const CASES: &[Case] = &[
         &[("body", "v"), ("mq.retained", "true"), ("retain", "true")]),
     script(("k1.3 k3.a", M3, A), "a value", |s| value(s, "amq.topic t.{n} x-retained=b:true"),
         &[("body", "v"), ("h.x-retained", "b:true"), ("h.x-mqtt-retain", "b:true")]),
+    script(("k1.a k3.a", A, A), "a value", |s| value(s, "amq.topic t.{n} x-retained=b:true"),
+        &[("body", "v"), ("h.x-retained", "b:true"), ("h.x-mqtt-retain", "b:true"), ("delivery_mode", "2")]),
+    script(("k1.s k3.a", S, A), "a value", |s| value(s, "amq.topic t.{n} x-retained=b:true"), &[("body", "v"), ("h.x-retained", "b:true")]),
+    script(("k1.5 k3.a", M5, A), "a value in a durable queue", |scene| {
+        set(scene, M5, "v")?;
+        scene.prepare("queue q{n} durable")?;
+        scene.prepare("bind q{n} amq.topic t.{n} x-retained=b:true")?;
+        next(&mut scene.reader(A, "queue q{n}")?)
+    }, &[("body", "v"), ("h.x-retained", "b:true")]),
     script(("k1.5 k3.3", M5, M3), "a value", |s| value(s, "t/{n} qos=1"), &[("body", "v"), ("retain", "true")]),
     script(("k1.s k3.5", S, M5), "a value", |s| value(s, "t/{n} qos=1"), &[("body", "v"), ("retain", "true")]),
     script(("k1.5 k3.a", M5, A), "a value, not asked for", |s| silent(s, "amq.topic t.{n}"), &[("quiet", "true")]),
