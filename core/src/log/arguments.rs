@@ -24,8 +24,8 @@ const RETRY_MIN_MS: u64 = 1_000;
 /// Milliseconds that a consumer may have a record without settling it; 0: as long as it likes.
 const CONSUMER_TIMEOUT: &str = "x-consumer-timeout";
 
-/// Times to live and to expire are below 50 days, as RabbitMQ has it: 32 bits of milliseconds.
-const SPAN_MAX_MS: u64 = u32::MAX as u64;
+/// Times to live and to expire have at most 10 years, as with RabbitMQ. Celery declares queues for delays of 4 years.
+const SPAN_MAX_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
 
 /// Failed deliveries after which a message of a quorum queue is dead-lettered, unless an argument says otherwise
 /// (RabbitMQ 4.0). Other queues have a limit only by argument.
@@ -323,8 +323,8 @@ impl QueueSpec {
 /// A quorum queue is durable, and nobody's alone.
 fn check_properties(spec: &QueueSpec, kind: QueueKind) -> Result<(), Bad> {
     let checks = [
-        ("non-durable", !spec.durable),
         ("exclusive", spec.life == Life::Exclusive),
+        ("non-durable", !spec.durable),
         ("auto-delete", spec.auto_delete),
     ];
     match checks.iter().find(|(_, is_so)| *is_so) {
@@ -508,7 +508,7 @@ mod tests {
             ("x-message-ttl", Value::text("5"), "expected integer, got longstr"),
             ("x-message-ttl", Value::I64(1 << 40), "1099511627776 ms is too long"),
             ("x-expires", Value::I32(0), "0 is no time"),
-            ("x-expires", Value::I64(1 << 32), "4294967296 ms is too long"),
+            ("x-expires", Value::I64(315_360_000_001), "315360000001 ms is too long"),
             ("x-max-length", Value::I32(-1), "-1 is below 0"),
             ("x-max-length-bytes", Value::Bool(true), "expected integer, got bool"),
             ("x-max-priority", Value::I32(256), "255 at most"),

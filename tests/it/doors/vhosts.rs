@@ -39,7 +39,7 @@ fn each_has_its_own_queues_and_is_durable() {
 
     let refused = amqp(&house, "/", "ann").map(drop);
     let why = "user 'ann' may not enter virtual host '/'";
-    assert_eq!(refused, Err(format!("403 ACCESS_REFUSED - {why}")));
+    assert_eq!(refused, Err(format!("530 NOT_ALLOWED - {why}")));
     let refused = amqp(&house, "other", "ann").map(drop);
     assert_eq!(refused, Err("530 NOT_ALLOWED - vhost 'other' not found".to_owned()));
 

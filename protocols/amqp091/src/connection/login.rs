@@ -116,8 +116,11 @@ pub async fn log_in(line: &mut Line, context: &LoginContext<'_>) -> Result<Logge
     let session = broker.session(spec).await;
     let mut session = session.map_err(|error| {
         let refusal = match error.kind() {
-            // As RabbitMQ answers when a user or a virtual host has as many connections as it may.
-            ErrorKind::LimitReached => Refusal::new(ReplyCode::NotAllowed, error.detail()),
+            // As RabbitMQ answers when a user or a virtual host has as many connections as it may, and when a user may
+            // not enter the virtual host: the login itself was right.
+            ErrorKind::LimitReached | ErrorKind::Refused => {
+                Refusal::new(ReplyCode::NotAllowed, error.detail())
+            }
             _ => errors::refusal(&error),
         };
         Closing::Refused(refusal, id)

@@ -30,6 +30,9 @@ enum Work {
     },
 }
 
+/// basic.publish, as the cause of a refusal.
+const PUBLISH: MethodId = (60, 40);
+
 /// The state of an open channel.
 #[inline]
 pub(super) fn opened(channels: &mut Channels, channel: u16) -> Result<&mut Channel, Refusal> {
@@ -56,13 +59,14 @@ impl Connection {
             }
             _ => (0, 0),
         };
+        let mut in_content = false;
         let outcome = match self.channels.get(&channel) {
             _ if channel == 0 => {
                 let work = self.receive_on_zero(&frame, cause)?;
                 return Ok(work.map(|work| Box::new(Request { channel, cause, work })));
             }
             Some(Slot::Open(state)) => {
-                let in_content = !matches!(state.content, Content::None);
+                in_content = !matches!(state.content, Content::None);
                 self.receive_on(frame, in_content)
             }
             Some(Slot::Closing) => {
@@ -74,7 +78,9 @@ impl Connection {
         match outcome {
             Ok(None) => Ok(None),
             Ok(Some(work)) => Ok(Some(Box::new(Request { channel, cause, work }))),
+            // What is wrong with a content is wrong with the publish that it belongs to (RabbitMQ).
             Err(refusal) => {
+                let cause = if in_content { PUBLISH } else { cause };
                 Ok(Some(Box::new(Request { channel, cause, work: Work::Refuse(refusal) })))
             }
         }

@@ -37,13 +37,23 @@ fn inequivalent(
         "durable" => spec.durable.to_string(),
         "auto_delete" => spec.auto_delete.to_string(),
         "internal" => spec.internal.to_string(),
-        "alternate-exchange" => spec.alternate().unwrap_or("none").to_owned(),
+        "alternate-exchange" => spec.alternate().unwrap_or_default().to_owned(),
         _ => format!("{} arguments", spec.arguments.len()),
     };
-    let (name, received, is) = (&wanted.name, show(wanted), show(current));
+    // Of an argument that only one of them has, RabbitMQ says the type, too.
+    let typed = |spec: &ExchangeSpec| match spec.alternate() {
+        Some(exchange) => format!("the value '{exchange}' of type 'longstr'"),
+        None => "none".to_owned(),
+    };
+    let is_alone = wanted.alternate().is_some() != current.alternate().is_some();
+    let (received, is) = match setting {
+        "alternate-exchange" if is_alone => (typed(wanted), typed(current)),
+        _ => (format!("'{}'", show(wanted)), format!("'{}'", show(current))),
+    };
+    let name = &wanted.name;
     let text = format!(
-        "inequivalent arg '{setting}' for exchange '{name}' in vhost '{vhost}': received \
-         '{received}' but current is '{is}'"
+        "inequivalent arg '{setting}' for exchange '{name}' in vhost '{vhost}': received {received} but \
+         current is {is}"
     );
     Refusal::new(ReplyCode::PreconditionFailed, text)
 }
@@ -99,7 +109,8 @@ impl Connection {
         };
         let spec = QueueSpec {
             name: name.clone(),
-            durable: declare.durable,
+            // RabbitMQ: what ends with its connection is not durable, whatever was asked for.
+            durable: declare.durable && !declare.exclusive,
             auto_delete: declare.auto_delete,
             life: if declare.exclusive { Life::Exclusive } else { Life::Permanent },
             ..QueueSpec::default()

@@ -13,7 +13,7 @@ pub const PERSISTENT: u8 = 2;
 const TRANSIENT: u8 = 1;
 
 /// The longest expiration, in milliseconds, as with RabbitMQ.
-const EXPIRATION_MAX: u64 = u32::MAX as u64;
+const EXPIRATION_MAX: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
 
 /// RabbitMQ "Direct Reply-to": it stands for whatever channel publishes or consumes.
 pub const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
@@ -140,7 +140,7 @@ fn expiration(text: &[u8]) -> Result<u64, Refusal> {
         Some(number) if number < 0 => "it is below 0",
         Some(number) => match u64::try_from(number) {
             Ok(ms) if ms <= EXPIRATION_MAX => return Ok(ms),
-            _ => "it is too large: 4294967295 ms are the most",
+            _ => "it is too large: 315360000000 ms are the most",
         },
     };
     let text = format!("invalid expiration '{}': {why}", String::from_utf8_lossy(text));
