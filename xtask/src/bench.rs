@@ -13,7 +13,7 @@ use crate::{binary, cargo, command, target};
 use anyhow::{Context, Result, bail, ensure};
 use broker::{Folder, Running};
 use figures::{Figures, Results};
-use peers::Kind;
+pub use peers::Kind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -25,44 +25,67 @@ pub fn python_binary() -> PathBuf {
     root().join(".cache/venv/bin/python")
 }
 
+/// The Python interpreter that has the frameworks of tests/frameworks, and pika for tests/differential.
+pub fn frameworks_binary() -> PathBuf {
+    root().join(".cache/frameworks/bin/python")
+}
+
 /// Sets up a virtual environment with examples/python/requirements.txt.
 pub fn python() -> Result<Found> {
-    let list = root().join("examples/python/requirements.txt");
-    if !list.exists() {
-        return Ok(Found::Missing("there is no examples/python/requirements.txt".to_owned()));
+    python_packages("examples/python/requirements.txt", ".cache/venv")
+}
+
+/// The same with tests/frameworks/requirements.txt.
+pub fn python_frameworks() -> Result<Found> {
+    python_packages("tests/frameworks/requirements.txt", ".cache/frameworks")
+}
+
+fn python_packages(list: &str, folder: &str) -> Result<Found> {
+    let list_path = root().join(list);
+    if !list_path.exists() {
+        return Ok(Found::Missing(format!("there is no {list}")));
     }
     if !answers("python3", "--version") {
         return Ok(Found::Missing("python3 is not installed".to_owned()));
     }
-    let stamp = root().join(".cache/venv/installed.txt");
-    if is_stamped(&stamp, &list)? && python_binary().exists() {
+    let stamp = root().join(folder).join("installed.txt");
+    let interpreter = root().join(folder).join("bin/python");
+    if is_stamped(&stamp, &list_path)? && interpreter.exists() {
         return Ok(Found::Ready);
     }
-    println!("\nsetting up Python packages in .cache/venv");
-    succeed(&mut command("python3", &["-m", "venv", "--clear", ".cache/venv"]))?;
-    let list_text = list.to_string_lossy();
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-    succeed(command(python_binary(), &install).arg(&*list_text))?;
-    write_stamp(&stamp, &list)?;
+    println!("\nsetting up Python packages in {folder}");
+    succeed(&mut command("python3", &["-m", "venv", "--clear", folder]))?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", list];
+    succeed(&mut command(interpreter, &install))?;
+    write_stamp(&stamp, &list_path)?;
     Ok(Found::Ready)
 }
 
 /// Installs the packages of examples/node/package-lock.json.
 pub fn node() -> Result<Found> {
-    let folder = root().join("examples/node");
-    let list = folder.join("package-lock.json");
+    node_packages("examples/node")
+}
+
+/// The same with tests/frameworks/node/package-lock.json.
+pub fn node_frameworks() -> Result<Found> {
+    node_packages("tests/frameworks/node")
+}
+
+fn node_packages(folder: &str) -> Result<Found> {
+    let path = root().join(folder);
+    let list = path.join("package-lock.json");
     if !list.exists() {
-        return Ok(Found::Missing("there is no examples/node/package-lock.json".to_owned()));
+        return Ok(Found::Missing(format!("there is no {folder}/package-lock.json")));
     }
     if !answers("node", "--version") || !answers("npm", "--version") {
         return Ok(Found::Missing("node and npm are not installed".to_owned()));
     }
-    let stamp = folder.join("node_modules/.installed");
+    let stamp = path.join("node_modules/.installed");
     if is_stamped(&stamp, &list)? {
         return Ok(Found::Ready);
     }
-    println!("\nsetting up Node packages in examples/node/node_modules");
-    succeed(command("npm", &["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+    println!("\nsetting up Node packages in {folder}/node_modules");
+    succeed(command("npm", &["ci", "--no-audit", "--no-fund"]).current_dir(&path))?;
     write_stamp(&stamp, &list)?;
     Ok(Found::Ready)
 }

@@ -1,11 +1,15 @@
 //! `cargo xtask test`: what CI runs, in the order from cheap to dear. Every step runs, whatever became of
 //! the one before, as far as it makes sense.
 
+use crate::bench::Kind;
 use crate::clients::{self, Found};
 use crate::report::Report;
 use crate::{binary, cargo, command, gate, guests, installed, target};
 use anyhow::Result;
 use std::process::ExitCode;
+
+/// The RabbitMQ whose answers tests/differential knows.
+const RABBITMQ_VERSION: &str = "3.10";
 
 /// `full` runs the simulations with many more seeds, and tests a fresh build of the WASM modules.
 pub fn test(full: bool) -> Result<ExitCode> {
@@ -21,6 +25,7 @@ pub fn test(full: bool) -> Result<ExitCode> {
     let build = ["build", "--release", "--bin", "crossdock", "--features", "black-box"];
     if report.step("release build", &mut cargo(&build)) {
         black_box(&mut report, full);
+        frameworks(&mut report, full);
         if full {
             planted_fault(&mut report);
             // They install their compilers, and take a minute each.
@@ -69,6 +74,44 @@ fn planted_fault(report: &mut Report) {
         tests.env("CROSSDOCK_BIN", folder.join("debug").join("crossdock"));
         report.step("the audit finds the planted fault", &mut tests);
     }
+}
+
+/// AMQP by frameworks with their own idioms, and in full beside RabbitMQ, answer by answer.
+fn frameworks(report: &mut Report, full: bool) {
+    if !found(report, "Python frameworks", clients::python_frameworks()) {
+        return;
+    }
+    found(report, "Node frameworks", clients::node_frameworks());
+    let python = clients::frameworks_binary();
+    let mut programs = command(&python, &["tests/frameworks/run.py"]);
+    programs.arg(binary());
+    if !full {
+        programs.arg("--short");
+    }
+    report.step("frameworks", &mut programs);
+    if full {
+        let name = "AMQP beside RabbitMQ";
+        match rabbitmq_differs() {
+            Some(why) => report.skip(name, &why),
+            None => {
+                let mut dialogues = command(&python, &["tests/differential/run.py"]);
+                report.step(name, dialogues.arg(binary()));
+            }
+        }
+    }
+}
+
+/// Why the RabbitMQ of this machine cannot be compared with; none: it can.
+fn rabbitmq_differs() -> Option<String> {
+    let rabbitmq = Kind::RabbitMq;
+    if let Some(missing) = rabbitmq.missing() {
+        return Some(format!("not installed: {} (apt-get install)", missing.join(", ")));
+    }
+    let version = rabbitmq.version(&binary());
+    let known = format!("{RABBITMQ_VERSION}.");
+    (!version.starts_with(&known)).then(|| {
+        format!("tests/differential is written for RabbitMQ {RABBITMQ_VERSION}, {version} is there")
+    })
 }
 
 /// The packages: what is in them; in full, their life from install to purge.
