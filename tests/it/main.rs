@@ -22,6 +22,7 @@ mod durable_trace;
 mod examples;
 mod floods;
 mod hostile;
+mod hostile_amqp;
 mod limits;
 mod line_protocol;
 mod logs;
