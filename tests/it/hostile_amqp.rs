@@ -434,7 +434,7 @@ pub fn play(address: SocketAddr, case: &Case) -> Result<(), String> {
             .ok_or(format!("{}: the connection does not go on", case.name));
     }
     let _ = socket.try_send(&Out::method(10, 51).frame(0));
-    // Behind a frame that could not be read the broker looks for no close-ok: it waits for the end, five seconds at most.
+    // Behind a frame that could not be read the broker looks for no close-ok: it waits five seconds for the end.
     let _ = socket.writer().shutdown(Shutdown::Write);
     let is_closed = socket.is_closed_within(ANSWER_TIME);
     is_closed.then_some(()).ok_or(format!("{}: the connection does not end", case.name))
