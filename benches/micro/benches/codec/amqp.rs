@@ -8,6 +8,7 @@ use crossdock_amqp091::codec::frame::{self, END};
 use crossdock_amqp091::codec::table::put_pair;
 use crossdock_amqp091::codec::wire::put_short;
 use crossdock_amqp091::codec::{ContentHeader, FrameKind, Method, Properties, Reply, Sent, method};
+use crossdock_core::message::aliases::Aliases;
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{Address, Formats, Message, Native, Protocol, Value};
 use divan::{Bencher, black_box};
@@ -47,7 +48,7 @@ fn publish(body: &[u8]) -> BytesMut {
 }
 
 fn address() -> Address {
-    published(EXCHANGE.into(), ROUTING_KEY, &EXCHANGE.into())
+    published(EXCHANGE.into(), ROUTING_KEY, (&EXCHANGE.into(), &Aliases::default()))
 }
 
 /// A payload of that kind; none at the buffer's end.
