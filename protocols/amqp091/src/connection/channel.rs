@@ -134,7 +134,9 @@ pub struct Confirms {
     pub owes_returns: bool,
     /// First and last number that are confirmed and not written yet.
     pub run: Option<(u64, u64)>,
-    /// What was published with these numbers, ascending, where the client wants to know why something is refused.
+    /// Its client wants to know why a publish is refused.
+    pub tells_why: bool,
+    /// What was published with these numbers, ascending, where that is so.
     sent: VecDeque<(u64, Message)>,
 }
 
@@ -169,8 +171,6 @@ impl Confirms {
 pub struct Channel {
     pub lane: LaneId,
     pub mode: Mode,
-    /// Its client wants to know why a publish is refused.
-    pub tells_why: bool,
     pub content: Content,
     pub last_address: LastAddress,
     pub confirms: Confirms,
@@ -203,7 +203,6 @@ impl Channel {
         Self {
             lane,
             mode: Mode::Plain,
-            tells_why: false,
             content: Content::None,
             last_address: LastAddress::default(),
             confirms: Confirms::default(),

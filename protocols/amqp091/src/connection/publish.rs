@@ -166,7 +166,7 @@ fn complete(session: &mut Session, state: &mut Channel, incoming: Incoming, body
     let native = Native { format: FORMAT, bytes: properties };
     let message = Message::new(address, meta, native, body);
     let confirm = state.mode == Mode::Confirm;
-    let kept = (confirm && state.tells_why).then(|| message.clone());
+    let kept = (confirm && state.confirms.tells_why).then(|| message.clone());
     let publish = Publish { mandatory, copies, ..Publish::new(message, confirm) };
     let number = session.publish(state.lane, publish);
     state.confirms.owes_returns |= mandatory;

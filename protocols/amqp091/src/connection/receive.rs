@@ -175,7 +175,7 @@ impl Connection {
         self.session.label_lane(lane, channel.into());
         self.lanes.insert(lane, channel);
         let mut state = Channel::new(lane, self.session.kept());
-        state.tells_why = self.limits.client.nack_reason;
+        state.confirms.tells_why = self.limits.client.nack_reason;
         self.channels.insert(channel, Slot::Open(Box::new(state)));
         Reply::ChannelOpenOk.put(self.line.output.tail(), channel);
         Ok(())
