@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the programs of python/ and node/, frameworks with their own idioms, against a broker that it starts.
+"""Runs the programs of python/, node/, go/ and java/, frameworks with their own idioms, against a broker that it starts.
 
     tests/frameworks/run.py CROSSDOCK            all of them
     tests/frameworks/run.py CROSSDOCK --short    without those that take long (SLOW)
@@ -26,7 +26,10 @@ import brokers  # noqa: E402
 
 AT_ONCE = 3
 LIMIT = 80  # seconds for one program; it ends itself before
-SLOW = ("python/celery_tasks.py",)
+# Go is built and Java is compiled first, which takes longer than what they test.
+SLOW = ("python/celery_tasks.py", "go/main.go", "java/JavaClient.java", "java/SpringAmqp.java")
+CACHE = HERE.parents[1] / ".cache"
+GO, CLASSPATH = CACHE / "frameworks-go", CACHE / "frameworks-java.txt"
 MODULES = {
     "aio_pika_client": "aio_pika", "celery_delayed": "celery", "celery_tasks": "celery", "dramatiq_actors": "dramatiq",
     "faststream_app": "faststream", "kombu_client": "kombu", "pika_asyncio": "pika", "pika_blocking": "pika",
@@ -34,7 +37,8 @@ MODULES = {
 
 
 def programs(words, short):
-    found = [path for kind in ("python/*.py", "node/*.mjs") for path in sorted(HERE.glob(kind)) if path.name[0] != "_"]
+    kinds = ("python/*.py", "node/*.mjs", "go/main.go", "java/*.java")
+    found = [path for kind in kinds for path in sorted(HERE.glob(kind)) if path.name[0] != "_"]
     names = {path.relative_to(HERE).as_posix(): path for path in found}
     if words:
         return {name: path for name, path in names.items() if any(word in name for word in words)}
@@ -47,17 +51,25 @@ def missing(path):
         probe = f"import {MODULES[path.stem]}"
         ended = subprocess.run([sys.executable, "-c", probe], capture_output=True)
         return None if ended.returncode == 0 else MODULES[path.stem]
+    if path.suffix in (".go", ".java"):
+        made = GO if path.suffix == ".go" else CLASSPATH
+        return None if made.exists() else f"{made.name} (cargo xtask test --full makes it)"
     if shutil.which("node") is None:
         return "node"
     return None if (HERE / "node/node_modules").exists() else "node_modules (npm ci)"
 
 
 def run(path, address):
-    command = [sys.executable, "-B"] if path.suffix == ".py" else ["node"]
+    command = {
+        ".py": lambda: [sys.executable, "-B", str(path)],
+        ".mjs": lambda: ["node", str(path)],
+        ".go": lambda: [str(GO)],
+        ".java": lambda: ["java", "-cp", CLASSPATH.read_text().strip(), str(path)],
+    }[path.suffix]()
     environment = {**os.environ, "CROSSDOCK_AMQP": address, "PYTHONDONTWRITEBYTECODE": "1"}
     begun = time.monotonic()
     process = subprocess.Popen(
-        [*command, str(path)], cwd=path.parent, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        command, cwd=path.parent, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace",
     )
     try:

@@ -90,6 +90,38 @@ fn node_packages(folder: &str) -> Result<Found> {
     Ok(Found::Ready)
 }
 
+/// Builds tests/frameworks/go; it takes its packages from the proxy of Go modules.
+pub fn go_frameworks() -> Result<Found> {
+    if !answers("go", "version") {
+        return Ok(Found::Missing("go is not installed".to_owned()));
+    }
+    let made = root().join(".cache/frameworks-go");
+    let build = ["build", "-o"];
+    let folder = root().join("tests/frameworks/go");
+    succeed(command("go", &build).arg(made).arg(".").current_dir(folder))?;
+    Ok(Found::Ready)
+}
+
+/// Fetches the packages of tests/frameworks/java/pom.xml and writes down where they are.
+pub fn java_frameworks() -> Result<Found> {
+    if !answers("mvn", "--version") || !answers("java", "--version") {
+        return Ok(Found::Missing("maven and java are not installed".to_owned()));
+    }
+    let list = root().join("tests/frameworks/java/pom.xml");
+    let stamp = root().join(".cache/frameworks-java.xml");
+    let made = root().join(".cache/frameworks-java.txt");
+    if is_stamped(&stamp, &list)? && made.exists() {
+        return Ok(Found::Ready);
+    }
+    println!("\nfetching the packages of tests/frameworks/java/pom.xml");
+    let goal = "org.apache.maven.plugins:maven-dependency-plugin:3.11.0:build-classpath";
+    let mut maven = command("mvn", &["--quiet", "--batch-mode", "--file"]);
+    maven.arg(&list).arg(goal).arg(format!("-Dmdep.outputFile={}", made.display()));
+    succeed(&mut maven)?;
+    write_stamp(&stamp, &list)?;
+    Ok(Found::Ready)
+}
+
 /// Installs mosquitto_pub and mosquitto_sub.
 pub fn mosquitto() -> Result<Found> {
     debian("mosquitto_pub", "mosquitto-clients")

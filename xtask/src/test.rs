@@ -82,6 +82,10 @@ fn frameworks(report: &mut Report, full: bool) {
         return;
     }
     found(report, "Node frameworks", clients::node_frameworks());
+    if full {
+        found(report, "Go client", clients::go_frameworks());
+        found(report, "Java frameworks", clients::java_frameworks());
+    }
     let python = clients::frameworks_binary();
     let mut programs = command(&python, &["tests/frameworks/run.py"]);
     programs.arg(binary());
