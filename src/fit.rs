@@ -98,8 +98,8 @@ impl<'a> Topology<'a> {
                         Some(Kind::Fanout) => true,
                         Some(Kind::Direct) => !place.is_computed && place.key == *key,
                         Some(Kind::Topic) => place.is_matched_by(key, *name == self.topic_exchange),
-                        // It depends on the message.
-                        Some(Kind::Headers | Kind::Foreign(_)) | None => false,
+                        // It depends on the message, or on the others.
+                        Some(_) | None => false,
                     };
                 nothing &= !matched;
                 match to {
@@ -108,7 +108,8 @@ impl<'a> Topology<'a> {
                     _ => {}
                 }
             }
-            let depends = matches!(exchange.kind, Some(Kind::Headers | Kind::Foreign(_)));
+            let is_plain = |kind| matches!(kind, Kind::Direct | Kind::Fanout | Kind::Topic);
+            let depends = exchange.kind.is_some_and(|kind| !is_plain(kind));
             let certain = !place.is_computed && !depends;
             open.extend(exchange.alternate.as_ref().filter(|_| nothing && certain));
         }

@@ -85,6 +85,7 @@ impl ForeignKind {
     pub fn provide(name: &str, maker: Arc<dyn ForeignMaker>) -> Result<Self, Error> {
         let why = match name.strip_prefix(PREFIX) {
             None | Some("") => Some(format!("does not begin with '{PREFIX}'")),
+            Some(_) if super::is_own(name) => Some("is one of the broker's own".to_owned()),
             Some(_) if !is_word(name) => {
                 Some("has other characters than letters, digits, '-', '_' and '.'".to_owned())
             }

@@ -145,6 +145,7 @@ fn a_kind_has_one_maker_and_a_name_of_its_own() {
         ("double", "does not begin with 'x-'"),
         ("x-", "does not begin with 'x-'"),
         ("x-a b", "other characters"),
+        ("x-random", "is one of the broker's own"),
     ] {
         let error = provide(name).expect_err(name);
         assert!(error.detail().contains(why), "{name}: {error}");

@@ -8,6 +8,7 @@ mod fanout;
 pub mod filter;
 mod foreign;
 mod headers;
+mod one_of;
 mod retained;
 pub(crate) mod seen;
 pub mod selector;
@@ -222,6 +223,12 @@ pub enum Kind {
     Fanout,
     Topic,
     Headers,
+    /// `x-random`.
+    Random,
+    /// `x-local-random`: on one node all queues are local ones.
+    LocalRandom,
+    /// `x-modulus-hash`.
+    ModulusHash,
     /// A plugin's.
     Foreign(ForeignKind),
 }
@@ -238,7 +245,7 @@ struct KindRow {
 }
 
 /// Every kind of the core's own.
-const KINDS: [KindRow; 4] = [
+const KINDS: [KindRow; 7] = [
     KindRow {
         kind: Kind::Direct,
         name: "direct",
@@ -263,13 +270,36 @@ const KINDS: [KindRow; 4] = [
         is_keyed: false,
         matcher: |_| Box::new(headers::Headers::default()),
     },
+    KindRow {
+        kind: Kind::Random,
+        name: "x-random",
+        is_keyed: false,
+        matcher: |_| Box::new(one_of::Random::default()),
+    },
+    KindRow {
+        kind: Kind::LocalRandom,
+        name: "x-local-random",
+        is_keyed: false,
+        matcher: |_| Box::new(one_of::Random::default()),
+    },
+    KindRow {
+        kind: Kind::ModulusHash,
+        name: "x-modulus-hash",
+        is_keyed: false,
+        matcher: |_| Box::new(one_of::ModulusHash::default()),
+    },
 ];
+
+/// A kind of the core's own has that name.
+fn is_own(name: &str) -> bool {
+    KINDS.iter().any(|row| row.name == name)
+}
 
 impl Kind {
     /// The names of the core's own kinds.
     pub const NAMES: [&'static str; KINDS.len()] = {
-        let [direct, fanout, topic, headers] = &KINDS;
-        [direct.name, fanout.name, topic.name, headers.name]
+        let [direct, fanout, topic, headers, random, local, modulus] = &KINDS;
+        [direct.name, fanout.name, topic.name, headers.name, random.name, local.name, modulus.name]
     };
 
     /// None: it is a plugin's.
@@ -400,7 +430,7 @@ mod tests {
             assert_eq!(row.kind.row().map(|row| row.name), Some(row.name));
             assert_eq!(Kind::parse(row.name).expect("a known name"), row.kind);
         }
-        assert_eq!(Kind::NAMES, ["direct", "fanout", "topic", "headers"]);
+        assert_eq!(Kind::NAMES, KINDS.map(|row| row.name));
         assert_eq!(Kind::parse("x").expect_err("unknown").kind(), ErrorKind::Invalid);
     }
 

@@ -276,7 +276,9 @@ impl Connection {
     fn method(&mut self, channel: u16, method: Method) -> Result<Option<Work>, Refusal> {
         match method {
             Method::BasicPublish(publish) => self.publish(channel, &publish)?,
-            answered @ (Method::ConfirmSelect { .. } | Method::TxSelect | Method::BasicQos { .. })
+            answered @ (Method::ConfirmSelect { .. }
+            | Method::TxSelect
+            | Method::BasicQos { .. })
                 if self.owes_returns(channel) =>
             {
                 return Ok(Some(Work::Method(answered)));
