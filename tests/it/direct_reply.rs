@@ -85,6 +85,55 @@ fn responders_who_may_publish_nowhere_answer_in_every_protocol() {
     assert_eq!(requester.receive_within(QUIET), None);
 }
 
+/// A filter that requests go through, and a route that sends to whatever queue a header names.
+const ROUTES: &str = "\
+[[route]]
+name = \"mark\"
+from = [\"topic:ask/#\"]
+steps = [{ set = { marked = \"'yes'\" } }]
+mode = \"filter\"
+
+[[route]]
+name = \"forward\"
+from = [\"queue:forward\"]
+to = [\"queue:{answer_to}\"]
+on_error = { then = \"reject\" }
+";
+
+#[test]
+fn requests_and_answers_pass_content_routes() {
+    let folder = Folder::new();
+    let file = folder.write("routes.toml", ROUTES);
+    let broker = Broker::with(&["--config", &file.to_string_lossy()]);
+    let mut requester = Amqp::connect(broker.amqp);
+    requester.consume(PSEUDO_QUEUE, true);
+    let mut worker = Amqp::connect(broker.amqp);
+    worker.confirm_select();
+    worker.queue("asked", false);
+    worker.queue("forward", true);
+    worker.bind("asked", "amq.topic", "ask.#");
+    worker.consume("asked", true);
+    requester.publish("amq.topic", "ask.x", &request("1"), b"?");
+    let asked = worker.receive();
+    assert_eq!(asked.properties.header("marked").as_deref(), Some("yes"));
+    let to = asked.properties.reply_to.expect("where to answer");
+    worker.publish("", &to, &answer("1"), b"straight");
+    let header = ("answer_to".to_owned(), amqp::Field::Text(to.clone()));
+    let forwarded = amqp::Properties { headers: vec![header], ..answer("2") };
+    worker.publish("", "forward", &forwarded, b"by a route");
+    worker.wait_confirms();
+    for (correlation, body) in [("1", &b"straight"[..]), ("2", b"by a route")] {
+        let got = requester.receive();
+        assert_eq!((got.properties.correlation.as_deref(), &*got.body), (Some(correlation), body));
+        assert_eq!(got.key, to);
+    }
+    // Nobody waits any more: it is delivered to nobody, and that is no failure of the route.
+    drop(requester);
+    std::thread::sleep(QUIET);
+    worker.publish("", "forward", &forwarded, b"late");
+    worker.wait_confirms();
+}
+
 /// A request that outlives the broker is answered nowhere, and its responder is told so and goes on.
 #[test]
 fn a_requester_from_before_a_crash_is_gone() {

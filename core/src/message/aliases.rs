@@ -87,7 +87,15 @@ impl Aliases {
     }
 
     /// Names in the fields of an answer become what they stand for.
+    #[inline]
     pub fn restore(&self, fields: &mut Fields) {
+        let p = &fields.properties;
+        if p.correlation_id.is_some() || p.reply_to.is_some() {
+            self.restore_names(fields);
+        }
+    }
+
+    fn restore_names(&self, fields: &mut Fields) {
         let p = &mut fields.properties;
         if let Some(Id::Text(name)) = &p.correlation_id
             && name.starts_with(CORRELATION)

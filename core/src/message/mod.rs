@@ -367,7 +367,8 @@ impl Message {
     /// The neutral view, decoded once. Headers that cannot be read (an unknown format) show as none.
     pub fn fields(&self, formats: &Formats) -> &Fields {
         self.0.fields.get_or_init(|| {
-            let fields = Box::new(self.decode(formats));
+            let mut fields = Box::new(self.decode(formats));
+            formats.aliases.restore(&mut fields);
             self.grow(fields.cost());
             fields
         })
@@ -377,16 +378,18 @@ impl Message {
     pub fn fields_for_once(&self, formats: &Formats) -> Cow<'_, Fields> {
         match self.0.fields.get() {
             Some(known) => Cow::Borrowed(&**known),
-            None => Cow::Owned(self.decode(formats)),
+            None => {
+                let mut fields = self.decode(formats);
+                formats.aliases.restore(&mut fields);
+                Cow::Owned(fields)
+            }
         }
     }
 
     fn decode(&self, formats: &Formats) -> Fields {
         let native = &self.0.native;
         let decoded = formats.get(native.format).map(|f| f.decode(&native.bytes, &self.0.body));
-        let mut fields = decoded.and_then(Result::ok).unwrap_or_default();
-        formats.aliases.restore(&mut fields);
-        fields
+        decoded.and_then(Result::ok).unwrap_or_default()
     }
 
     /// False once it was counted as converted for readers of that format, and for those of its own.

@@ -110,7 +110,7 @@ pub(super) struct Found {
     /// Tags with whether the session's own publishes are skipped.
     pub sessions: Vec<(SessionId, BindingTag, bool)>,
     /// It is a reply address of this session.
-    pub reply: Option<SessionHit>,
+    pub reply: Option<Box<SessionHit>>,
     /// Exchanges, bindings and headers that were looked at, about.
     pub steps: usize,
     /// It leads through more exchanges than a publish may: this is not all.

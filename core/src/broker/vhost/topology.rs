@@ -138,7 +138,7 @@ impl Topology {
         found.sessions.sort_by_key(|(id, ..)| *id);
         let queues =
             found.queues.iter().filter_map(|id| self.queues_by_id.get(id).cloned()).collect();
-        let sessions = found
+        let mut sessions: Vec<SessionHit> = found
             .sessions
             .chunk_by(|a, b| a.0 == b.0)
             .filter_map(|group| {
@@ -153,8 +153,10 @@ impl Topology {
                 let own_tags = (!own.is_empty()).then(|| Tags::new(&own));
                 Some(SessionHit { session, tags: Tags::new(&all), own_tags })
             })
-            .chain(found.reply)
             .collect();
+        if let Some(reply) = found.reply {
+            sessions.push(*reply);
+        }
         Route {
             exchange: found.exchange,
             queues,

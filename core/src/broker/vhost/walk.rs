@@ -30,8 +30,8 @@ impl Topology {
             let name = std::str::from_utf8(address.key.bytes()).unwrap_or_default();
             found.exchange = self.counts_of("").cloned();
             found.queues.extend(self.queue(name).map(|q| q.id));
-            if is_reply_name(name.as_bytes()) {
-                found.reply = self.replies.get(name).cloned();
+            if found.queues.is_empty() && is_reply_name(name.as_bytes()) {
+                found.reply = self.replies.get(name).cloned().map(Box::new);
             }
             return Some((found, true));
         }
