@@ -673,10 +673,8 @@ because(
             "+ channel.close 404 NOT_FOUND - no queue 'amq.rabbitmq.reply-to' in vhost '/' (60, 20)",
             '- Basic.GetOk delivery_tag=1 redelivered=False exchange= routing_key=q message_count=0 correlation_id=7 reply_to=amq.rabbitmq.reply-to.* body=question',
             '- Basic.Deliver consumer_tag=c delivery_tag=1 redelivered=False exchange= routing_key=amq.rabbitmq.reply-to.* correlation_id=7 body=answer',
-            '- Basic.Return reply_code=312 reply_text=NO_ROUTE exchange= routing_key=amq.rabbitmq.reply-to.* correlation_id=7 body=answer',
             '+ Basic.GetOk delivery_tag=1 redelivered=False exchange= routing_key=q message_count=0 correlation_id=7 reply_to=amq.rabbitmq.reply-to body=question',
             '+ 0 deliveries instead of 1',
-            '+ Basic.Return reply_code=312 reply_text=NO_ROUTE exchange= routing_key=amq.rabbitmq.reply-to correlation_id=7 body=answer',
         ),
         "consume.direct_reply_to_a_requester_that_is_gone": (
             '- Basic.ConsumeOk consumer_tag=c',

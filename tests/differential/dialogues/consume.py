@@ -406,7 +406,7 @@ def direct_reply_to(world):
     question = responder.get("q")
     if question is None:
         return
-    responder.publish(question.properties.reply_to, "answer", correlation_id="7", mandatory=True)
+    responder.publish(question.properties.reply_to, "answer", correlation_id="7")
     requester.take(1)
     responder.settled()
 

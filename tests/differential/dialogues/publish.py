@@ -1,5 +1,7 @@
 """Publishes: returns, confirms, properties, expiration, copies, transactions."""
 
+from pika import spec
+
 from wire import As
 
 
@@ -291,6 +293,29 @@ def returns_come_before_confirms(world):
         found = channel.next(5)
         kinds.append(type(getattr(found, "method", found)).__name__)
     world.say(kinds)
+
+
+def _order(world, *methods):
+    """What comes, and in which order, when a method follows an unroutable publish at once."""
+    for method in methods:
+        channel = world.channel()
+        channel.publish("nobody", "m", mandatory=True)
+        channel.connection.wire.send(1, method)
+        kinds = []
+        while len(kinds) < 2 and (found := channel.next(2)) is not None:
+            kinds.append(type(getattr(found, "method", found)).__name__)
+        world.say(f"{method.NAME}: {kinds}")
+
+
+def returns_come_before_the_next_answer(world):
+    _order(
+        world, spec.Channel.Flow(True), spec.Basic.Qos(0, 5, False), spec.Exchange.Declare(0, "amq.direct", "direct", True),
+        spec.Confirm.Select(False), spec.Tx.Select(), spec.Channel.Close(200, "", 0, 0),
+    )
+
+
+def returns_come_before_a_refusal(world):
+    _order(world, spec.Queue.Declare(0, "missing", True), spec.Basic.Ack(7, False), spec.Basic.Consume(0, "missing", "c"))
 
 
 # -- transactions --------------------------------------------------------------------------------------------------------

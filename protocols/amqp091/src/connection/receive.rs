@@ -91,6 +91,12 @@ impl Connection {
         let Request { channel, cause, work } = request;
         self.answer_returns(channel).await?;
         let outcome = match work {
+            // A late refusal of a publish has closed it meanwhile: what was sent before the client knows is discarded.
+            Work::Method(Method::ChannelClose) if self.is_closing(channel) => {
+                Reply::ChannelCloseOk.put(self.line.output.tail(), channel);
+                Ok(())
+            }
+            Work::Method(_) | Work::Refuse(_) if self.is_closing(channel) => Ok(()),
             Work::Method(method) => self.request(channel, method).await,
             Work::Refuse(refusal) => Err(refusal),
             Work::SettleRest { tag, how } => {
@@ -115,6 +121,11 @@ impl Connection {
             tracing::debug!(channel, %error, "the store failed: what was mandatory does not come back");
         }
         self.encode_ready().await.map_err(|refusal| Closing::Refused(refusal, (0, 0)))
+    }
+
+    /// It was closed from this side, and the client has not said yet that it knows.
+    fn is_closing(&self, channel: u16) -> bool {
+        matches!(self.channels.get(&channel), Some(Slot::Closing))
     }
 
     /// Something that was published there may still come back.
