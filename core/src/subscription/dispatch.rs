@@ -169,6 +169,7 @@ impl Subscription {
         }
         if !self.held.is_empty() {
             self.offer_dead(now, out);
+            self.held.look_again();
         }
     }
 

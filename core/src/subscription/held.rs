@@ -24,6 +24,8 @@ struct Dead {
 /// Records that are held.
 #[derive(Debug, Default)]
 pub(super) struct Held {
+    /// There may be some: spares a look at each of the lists.
+    is_any: bool,
     /// They become ready again at a time.
     delayed: BTreeSet<(Timestamp, Offset)>,
     /// The same, but for so many milliseconds from the next dispatch on.
@@ -38,14 +40,26 @@ impl Held {
     /// True when there is none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.dead.is_empty() && self.delayed.is_empty() && self.just_delayed.is_empty()
+        !self.is_any
+    }
+
+    /// Some may have left.
+    pub fn look_again(&mut self) {
+        let is_empty = self.dead.is_empty() && self.delayed.is_empty();
+        self.is_any = !(is_empty && self.just_delayed.is_empty());
     }
 
     /// When there is something to do.
     #[inline]
     pub fn due(&self) -> Option<Timestamp> {
+        if self.is_any { self.next() } else { None }
+    }
+
+    #[cold]
+    fn next(&self) -> Option<Timestamp> {
         let delayed = self.delayed.first().map(|(at, _)| *at);
-        delayed.into_iter().chain(self.again).min()
+        let again = self.again.filter(|_| !self.dead.is_empty());
+        delayed.into_iter().chain(again).min()
     }
 }
 
@@ -54,6 +68,7 @@ impl Subscription {
     pub(super) fn delay(&mut self, offset: Offset, ms: u64) {
         if let Some(record) = self.log.get_mut(offset) {
             record.state = RecordState::Held;
+            self.held.is_any = true;
             self.held.just_delayed.push((offset, ms));
         }
     }
@@ -80,6 +95,7 @@ impl Subscription {
     pub(super) fn hold_dead(&mut self, offset: Offset, why: Why) {
         if let Some(record) = self.log.get_mut(offset) {
             record.state = RecordState::Held;
+            self.held.is_any = true;
             self.held.dead.push_back(Dead { offset, why, is_offered: false });
         }
     }
@@ -101,9 +117,14 @@ impl Subscription {
         }
         self.held.again = None;
         let Self { log, held, .. } = self;
-        held.dead.retain(|dead| {
-            log.get(dead.offset).is_some_and(|record| record.state == RecordState::Held)
-        });
+        // Those that are gone: they could not be read back.
+        let mut at = 0;
+        while let Some(dead) = held.dead.get(at).filter(|_| at < OFFERS) {
+            match log.get(dead.offset).is_some_and(|record| record.state == RecordState::Held) {
+                true => at += 1,
+                false => _ = held.dead.remove(at),
+            }
+        }
         let mut load = Vec::new();
         for dead in held.dead.iter_mut().take(OFFERS).filter(|dead| !dead.is_offered) {
             let Some(record) = log.get(dead.offset) else { continue };

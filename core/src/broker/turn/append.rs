@@ -120,8 +120,11 @@ impl Turn {
                 }
                 for Arriving { index, tags, terms } in list {
                     let Some(message) = messages.get(index).cloned() else { continue };
-                    let counted = queue.spec.counted(&message) as u64;
-                    if terms != Terms::Admitted && !state.sub.admits(1, counted) {
+                    let may_refuse = state.sub.rules.limits.overflow != Overflow::DropHead;
+                    if may_refuse
+                        && terms != Terms::Admitted
+                        && !state.sub.admits(1, queue.spec.counted(&message) as u64)
+                    {
                         bump(&state.sub.counts.deliveries.turned_away, 1);
                         let is_untold = terms == Terms::Untold && queue.spec.dead_letter.is_some();
                         let overflow = state.sub.rules.limits.overflow;

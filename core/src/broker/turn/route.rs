@@ -75,7 +75,8 @@ impl Turn {
     }
 
     fn arrive(&mut self, queue: &Arc<Queue>, arriving: Arriving, message: &Message) {
-        self.arrivals.add(queue, arriving, queue.spec.counted(message) as u64);
+        let bytes = if queue.counts_whole { message.size() } else { message.body().len() };
+        self.arrivals.add(queue, arriving, bytes as u64);
     }
 
     /// Level 0 goes straight to a connected session, now or never; higher levels to its queue.

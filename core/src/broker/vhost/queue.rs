@@ -24,6 +24,8 @@ pub struct Queue {
     /// The virtual host that it is in.
     pub vhost: Name,
     pub spec: QueueSpec,
+    /// Its limit of bytes counts whole messages, and not bodies.
+    pub counts_whole: bool,
     /// The session that it is exclusive to.
     pub owner: Option<SessionId>,
     /// Written under its lock, read without.
@@ -152,7 +154,8 @@ impl Queue {
         let (name, vhost) = (spec.name.clone(), vhost.clone());
         let (gone, session) = (OnceLock::new(), OnceLock::new());
         let state = Mutex::new(state);
-        Arc::new(Self { id, name, vhost, spec, owner, counts, gone, session, state })
+        let counts_whole = spec.counts_whole();
+        Arc::new(Self { id, name, vhost, spec, counts_whole, owner, counts, gone, session, state })
     }
 
     /// It is in a virtual host with these limits from now on: what its records take in memory is counted there.

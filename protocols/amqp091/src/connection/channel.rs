@@ -147,7 +147,13 @@ impl Confirms {
     }
 
     /// What was published with that number, if it was kept. Confirms come in order.
+    #[inline]
     pub fn take_sent(&mut self, number: u64) -> Option<Message> {
+        if self.sent.is_empty() { None } else { self.find_sent(number) }
+    }
+
+    #[cold]
+    fn find_sent(&mut self, number: u64) -> Option<Message> {
         while self.sent.front().is_some_and(|(first, _)| *first < number) {
             self.sent.pop_front();
         }

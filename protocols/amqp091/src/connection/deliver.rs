@@ -73,7 +73,10 @@ impl Writer<'_> {
         reply.put(self.output.tail(), self.channel);
         let properties = outbound::properties(delivery, &self.reader);
         self.put_content(&properties, delivery.message.body());
-        (properties.len() > self.reader.properties_max()).then_some(properties)
+        if properties.len() <= self.reader.properties_max() {
+            return None;
+        }
+        Some(properties)
     }
 
     /// Header and body frames (AMQP 0-9-1 §4.2.6); a body longer than a frame is divided.
