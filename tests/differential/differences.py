@@ -614,34 +614,6 @@ because(
 )
 
 because(
-    "A bug that was found here: the exclusive consumer has to be refused (403), as on any queue with a single active consumer.",
-    {
-        "consume.single_active_and_exclusive": (
-            "- channel.close 403 ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use (60, 20)",
-            '+ Basic.ConsumeOk consumer_tag=c',
-        ),
-    },
-)
-
-because(
-    "To go with its feature: x-max-length-bytes counts bodies, headers and keys here, RabbitMQ counts bodies.",
-    {
-        "dead_letters.limit_in_bytes": (
-            '- Basic.GetOk delivery_tag=1 redelivered=False exchange= routing_key=q message_count=0 body=xx2',
-        ),
-        "dead_letters.limit_in_bytes_counts_bodies_only": (
-            '- Queue.DeclareOk queue=q message_count=2 consumer_count=0',
-            '+ Queue.DeclareOk queue=q message_count=0 consumer_count=0',
-        ),
-        "dead_letters.limit_in_bytes_that_rejects": (
-            '- confirmed 1:ack 2:nack 3:nack 4:nack',
-            '- Basic.GetOk delivery_tag=1 redelivered=False exchange= routing_key=q message_count=0 body=xx0',
-            '+ confirmed 1:nack 2:nack 3:nack 4:nack',
-        ),
-    },
-)
-
-because(
     "The order of mechanisms says nothing.",
     {
         "connection.what_start_offers": (
