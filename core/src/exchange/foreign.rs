@@ -365,15 +365,15 @@ impl Matcher for Foreign {
         _: (&Key, FieldsOf<'_>),
         answers: &[Answer],
         out: &mut Vec<Hit>,
-    ) -> Result<bool, Unknown> {
+    ) -> Result<bool, Box<Unknown>> {
         if self.bindings.is_empty() {
             return Ok(true);
         }
         let mine = answers.iter().find(|answer| Arc::ptr_eq(&answer.asked, &self.asked));
-        let Some(answer) = mine else { return Err(Unknown::Ask(self.question())) };
+        let Some(answer) = mine else { return Err(Box::new(Unknown::Ask(self.question()))) };
         match &answer.hits {
             Ok(hits) => out.extend_from_slice(hits),
-            Err(why) => return Err(Unknown::Failed(why.clone())),
+            Err(why) => return Err(Box::new(Unknown::Failed(why.clone()))),
         }
         Ok(answer.changes == self.changes)
     }

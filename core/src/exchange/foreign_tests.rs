@@ -70,8 +70,10 @@ fn routed(matcher: &dyn Matcher, fields: &Fields) -> Result<(usize, bool), Error
     loop {
         match matcher.route_by((&key, fields), &answers, &mut out) {
             Ok(is_current) => return Ok((out.len(), is_current)),
-            Err(Unknown::Failed(why)) => return Err(why),
-            Err(Unknown::Ask(question)) => answers.push(question.ask(&key, fields)),
+            Err(unknown) => match *unknown {
+                Unknown::Failed(why) => return Err(why),
+                Unknown::Ask(question) => answers.push(question.ask(&key, fields)),
+            },
         }
     }
 }
@@ -118,10 +120,12 @@ fn an_answer_that_bindings_have_overtaken_counts_once() {
     matcher.bind(binding(1));
     let (key, fields): (Key, _) = ("k".into(), fields("a"));
     let mut out = Vec::new();
-    let ask = |matcher: &dyn Matcher| match matcher.route_by((&key, &|| &fields), &[], &mut vec![])
-    {
-        Err(Unknown::Ask(question)) => question,
-        _ => panic!("nobody was asked"),
+    let ask = |matcher: &dyn Matcher| {
+        let unknown = matcher.route_by((&key, &|| &fields), &[], &mut vec![]).expect_err("asked");
+        match *unknown {
+            Unknown::Ask(question) => question,
+            Unknown::Failed(why) => panic!("{why}"),
+        }
     };
     let (early, late) = (ask(&*matcher), ask(&*matcher));
     matcher.bind(binding(2));

@@ -182,7 +182,7 @@ pub trait Matcher: Send + Sync {
         (key, fields): (&Key, FieldsOf<'_>),
         answers: &[Answer],
         out: &mut Vec<Hit>,
-    ) -> Result<bool, Unknown> {
+    ) -> Result<bool, Box<Unknown>> {
         let _ = answers;
         self.route(key, fields, out);
         Ok(true)

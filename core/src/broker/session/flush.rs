@@ -9,7 +9,7 @@ use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::turn::context::Context;
 use crate::broker::turn::run::{Terms, Turn};
 use crate::broker::vhost::connection::LaneEvent;
-use crate::broker::vhost::crowds::Hold;
+use crate::broker::vhost::crowds::{Crowd, Hold};
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
@@ -100,10 +100,7 @@ impl Session {
     /// Routes and appends all that was queued, on this task. While publishing is held back, publishes stay queued.
     /// Call it after every turn.
     pub fn flush(&mut self) {
-        if self.vhost.holds.crowds.any_is_full() {
-            self.look_for_crowds();
-        }
-        if self.vhost.holds.full_routes.load(Ordering::Acquire) > 0 {
+        if self.vhost.holds.full.load(Ordering::Acquire) > 0 {
             self.look_ahead();
         }
         match self.batch.publishes.is_empty() || self.is_free(Self::is_held) {
@@ -250,13 +247,19 @@ impl Session {
         true
     }
 
-    /// Some content route is full: publishes that would go into it are held back, also the first ones of a session.
+    /// Some content route is full, or some plugin has more to do than it can: publishes that would go there are held
+    /// back, also the first ones of a session.
     #[cold]
     fn look_ahead(&mut self) {
         let waits = self.status.waits_for.as_ref().is_some_and(Hold::lasts);
         if self.status.internal || waits {
             return;
         }
+        let crowd = self.full_crowd();
+        self.status.waits_for = crowd.map(Hold::Crowd).or_else(|| self.full_route());
+    }
+
+    fn full_route(&self) -> Option<Hold> {
         let (shared, vhost) = (self.shared(), self.vhost.clone());
         let formats = &shared.formats;
         let full = self.batch.publishes.iter().find_map(|queued| {
@@ -267,23 +270,16 @@ impl Session {
             let mut paths = route.content.into_iter().map(|hit| hit.path);
             paths.find(|path| path.is_full() && path.wants(message, formats))
         });
-        self.status.waits_for = full.map(Hold::Route);
+        full.map(Hold::Route)
     }
 
-    /// Some plugin that routes has more to do than it can: publishes to exchanges of its kinds are held back. What
-    /// reaches them through other exchanges is not, and waits for its turn there.
-    #[cold]
-    fn look_for_crowds(&mut self) {
-        let waits = self.status.waits_for.as_ref().is_some_and(Hold::lasts);
-        if self.status.internal || waits {
-            return;
-        }
+    /// What reaches a plugin's exchange through another one is not held back, and waits for its turn there.
+    fn full_crowd(&self) -> Option<Arc<Crowd>> {
         let topology = self.vhost.topology.read();
-        let full = self.batch.publishes.iter().find_map(|queued| {
+        self.batch.publishes.iter().find_map(|queued| {
             let asked = topology.asked(&queued.publish.message.address().exchange)?;
             self.vhost.holds.crowds.full_of(asked.kind())
-        });
-        self.status.waits_for = full.map(Hold::Crowd);
+        })
     }
 
     /// Publishes of this session filled the queue of a content route: it is held back until there is room.

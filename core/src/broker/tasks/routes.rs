@@ -91,7 +91,7 @@ async fn exchange(
                 continue;
             }
             Some(path) => path.instead(route, place),
-            None => ContentPath::new(route, place, vhost.holds.full_routes.clone()),
+            None => ContentPath::new(route, place, vhost.holds.full.clone()),
         };
         let remembers = |path: &ContentPath| path.route.transform.remembers();
         if remembers(&path) && !before.is_some_and(|before| remembers(before)) {
@@ -210,7 +210,7 @@ pub async fn drain(
     let mut route = ContentRoute::new(name.into(), Vec::new(), Mode::Divert, Arc::new(Gone));
     // What is moved has to arrive somewhere.
     route.required = true;
-    let path = ContentPath::new(route, 0, vhost.holds.full_routes.clone());
+    let path = ContentPath::new(route, 0, vhost.holds.full.clone());
     let queue = vhost.queue(&path.queue_name())?;
     if let Some(to) = to {
         let none = Fields::default();

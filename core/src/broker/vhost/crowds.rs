@@ -29,11 +29,10 @@ pub struct Crowd {
 }
 
 /// The crowds of a virtual host, one for each kind whose plugin was asked.
-#[derive(Default)]
 pub struct Crowds {
     all: Mutex<Vec<Arc<Crowd>>>,
-    /// How many are full: nobody looks for one otherwise.
-    full: AtomicUsize,
+    /// Those that are full are counted there.
+    full: Arc<AtomicUsize>,
 }
 
 impl Crowds {
@@ -64,11 +63,6 @@ impl Crowds {
             Some(answer) => answer,
             None => Thread::current().block(|| question.ask(key, fields)),
         }
-    }
-
-    /// One of them is full.
-    pub fn any_is_full(&self) -> bool {
-        self.full.load(Ordering::Acquire) > 0
     }
 
     /// That kind's, if it is full.
@@ -113,11 +107,17 @@ impl Drop for Waits<'_> {
 }
 
 /// What holds publishers of a virtual host back.
-#[derive(Default)]
 pub struct Holds {
-    /// How many content routes have full queues.
-    pub full_routes: Arc<AtomicUsize>,
+    /// How many queues of content routes and how many crowds are full: nobody looks for one otherwise.
+    pub full: Arc<AtomicUsize>,
     pub crowds: Crowds,
+}
+
+impl Default for Holds {
+    fn default() -> Self {
+        let full: Arc<AtomicUsize> = Arc::default();
+        Self { crowds: Crowds { all: Mutex::default(), full: full.clone() }, full }
+    }
 }
 
 /// What a session waits for before it may publish on.

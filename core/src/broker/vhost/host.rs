@@ -18,7 +18,9 @@ use super::topology::Topology;
 use super::unroutable::UnroutableReport;
 use crate::broker::settings::{Settings, TopicRules};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Answer, ExchangeSpec, FieldsOf, LogId, Retained, SessionId, filter};
+use crate::exchange::{
+    Answer, ExchangeSpec, FieldsOf, LogId, Retained, SessionId, Unknown, filter,
+};
 use crate::message::{Address, Budget, Message, Name, Origin, Timestamp};
 use crate::transform::Watch;
 use parking_lot::{Mutex, RwLock};
@@ -162,13 +164,15 @@ impl Vhost {
                 drop(topology);
                 return Err(self.limits.refuse(Limit::ExchangesVisited, (&self.name, publisher)));
             }
-            if let Some(why) = found.failed {
-                return Err(why);
-            }
-            if !found.questions.is_empty() {
+            if !found.unknown.is_empty() {
                 drop(topology);
-                for question in found.questions {
-                    answers.push(self.holds.crowds.ask(&question, &address.key, fields));
+                for unknown in found.unknown {
+                    match *unknown {
+                        Unknown::Failed(why) => return Err(why),
+                        Unknown::Ask(question) => {
+                            answers.push(self.holds.crowds.ask(&question, &address.key, fields));
+                        }
+                    }
                 }
                 continue;
             }

@@ -5,8 +5,7 @@ use super::exchange_counts::ExchangeCounts;
 use super::inbox::Inbox;
 use super::named::Named;
 use super::queue::Queue;
-use crate::error::Error;
-use crate::exchange::{BindingTag, LogId, Question, SessionId, Tags};
+use crate::exchange::{BindingTag, LogId, SessionId, Tags, Unknown};
 use crate::message::Message;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -115,10 +114,9 @@ pub(super) struct Found {
     pub steps: usize,
     /// It leads through more exchanges than a publish may: this is not all.
     pub is_too_far: bool,
-    /// Why a plugin that routes for one of the exchanges could not: this is not all.
-    pub failed: Option<Error>,
-    /// What plugins have to be asked first: this is not all.
-    pub questions: Vec<Question>,
+    /// What plugins that route for some of the exchanges do not know, or have to be asked first: this is not all. Rare,
+    /// and so boxed.
+    pub unknown: Vec<Box<Unknown>>,
     /// It led to a topic that nobody may publish to, and not on from there.
     pub is_denied: bool,
 }

@@ -4,7 +4,7 @@ use super::route::Found;
 use super::topology::{Exchange, Topology};
 use crate::broker::door::names::is_reply_name;
 use crate::exchange::seen::Seen;
-use crate::exchange::{Answer, FieldsOf, Hit, Target, Unknown};
+use crate::exchange::{Answer, FieldsOf, Hit, Target};
 use crate::message::{Address, Key};
 
 /// One publish on its way through exchanges.
@@ -57,20 +57,15 @@ impl<'a> Walk<'a> {
         while let Some(exchange) = self.next.pop() {
             // What is refused when it is published to the topic tree does not come in by another exchange.
             if self.topology.is_reserved(exchange, key) {
-                // Each publish is counted, so none is remembered.
-                (found.is_denied, cacheable) = (true, false);
+                found.is_denied = true;
                 continue;
             }
             hits.clear();
             match exchange.matcher.route_by((key, fields), self.answers, &mut hits) {
                 Ok(is_current) => cacheable &= is_current && !exchange.matcher.reads_fields(),
-                Err(Unknown::Ask(question)) => {
-                    found.questions.push(question);
+                Err(unknown) => {
+                    found.unknown.push(unknown);
                     continue;
-                }
-                Err(Unknown::Failed(why)) => {
-                    found.failed = Some(why);
-                    return false;
                 }
             }
             found.steps += exchange.matcher.steps() + hits.len();

@@ -74,8 +74,10 @@ fn route(matcher: &dyn Matcher, key: &str, header: &str) -> Result<Vec<u64>, Err
     loop {
         match matcher.route_by((&key, &|| &fields), &answers, &mut hits) {
             Ok(_) => break,
-            Err(Unknown::Ask(question)) => answers.push(question.ask(&key, &|| &fields)),
-            Err(Unknown::Failed(why)) => return Err(why),
+            Err(unknown) => match *unknown {
+                Unknown::Ask(question) => answers.push(question.ask(&key, &|| &fields)),
+                Unknown::Failed(why) => return Err(why),
+            },
         }
     }
     let target = |hit: &Hit| match hit.target {
