@@ -21,8 +21,8 @@ pub const EXCHANGE: &[Key] = &[
     required(
         "type",
         Form::Text,
-        "Its type: `direct`, `fanout`, `topic`, `headers`, `x-random`, `x-local-random`, `x-modulus-hash`, or \
-         one that a plugin brings.",
+        "Its type: `direct`, `fanout`, `topic`, `headers`, `x-random`, `x-local-random`, `x-modulus-hash`, \
+         or one that a plugin brings.",
     ),
     key("durable", Form::Bool, "It survives a restart. Not set: true."),
     key("auto_delete", Form::Bool, "It is deleted with its last binding. Not set: false."),
