@@ -167,7 +167,7 @@ impl Vhost {
             if !found.unknown.is_empty() {
                 drop(topology);
                 for unknown in found.unknown {
-                    match *unknown {
+                    match unknown {
                         Unknown::Failed(why) => return Err(why),
                         Unknown::Ask(question) => {
                             answers.push(self.holds.crowds.ask(&question, &address.key, fields));

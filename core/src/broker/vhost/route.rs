@@ -114,9 +114,8 @@ pub(super) struct Found {
     pub steps: usize,
     /// It leads through more exchanges than a publish may: this is not all.
     pub is_too_far: bool,
-    /// What plugins that route for some of the exchanges do not know, or have to be asked first: this is not all. Rare,
-    /// and so boxed.
-    pub unknown: Vec<Box<Unknown>>,
+    /// What plugins that route for some of the exchanges do not know, or have to be asked first: this is not all.
+    pub unknown: Vec<Unknown>,
     /// It led to a topic that nobody may publish to, and not on from there.
     pub is_denied: bool,
 }

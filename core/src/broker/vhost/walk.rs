@@ -64,7 +64,7 @@ impl<'a> Walk<'a> {
             match exchange.matcher.route_by((key, fields), self.answers, &mut hits) {
                 Ok(is_current) => cacheable &= is_current && !exchange.matcher.reads_fields(),
                 Err(unknown) => {
-                    found.unknown.push(unknown);
+                    found.unknown.push(*unknown);
                     continue;
                 }
             }
