@@ -96,7 +96,10 @@ impl Declarations {
             }
             let kind = self.kind(&exchange.kind);
             if !matches!(kind, Ok(Kind::Foreign(_))) {
-                let known = &ExchangeSpec::ARGUMENTS;
+                let known: &[&str] = match kind {
+                    Ok(Kind::Delayed) => &ExchangeSpec::ARGUMENTS_OF_DELAYED,
+                    _ => &ExchangeSpec::ARGUMENTS,
+                };
                 check_arguments(&exchange.arguments, known, (&key, loaded), mistakes);
             }
             let alternate = exchange.arguments.get("alternate-exchange");

@@ -302,7 +302,7 @@ impl Check<'_> {
                 self.keep(&format!("{key}.arguments.x-match"), Err(reason));
             }
             let kind = topology.exchanges.get(&bind.source).and_then(|exchange| exchange.kind);
-            let compares = |kind| matches!(kind, Kind::Headers | Kind::Foreign(_));
+            let compares = |kind| matches!(kind, Kind::Headers | Kind::Delayed | Kind::Foreign(_));
             if !bind.arguments.is_empty() && kind.is_some_and(|kind| !compares(kind)) {
                 let reason = "have no effect: only headers exchanges compare them";
                 self.keep(&format!("{key}.arguments"), Err(reason.into()));

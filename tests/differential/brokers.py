@@ -95,7 +95,8 @@ def crossdock(program, folder, options=()):
     return broker
 
 
-def rabbitmq(folder):
+def rabbitmq(folder, plugins=(), more=lambda port: {}):
+    """`more`: what is defined beside users and virtual hosts, of the port that it listens on."""
     broker = Broker("rabbitmq", folder)
     names, internal = free_port(), free_port()
     users = [
@@ -108,13 +109,13 @@ def rabbitmq(folder):
             ("guest", "/", ".*"), ("guest", "other", ".*"), ("ann", "/", ".*"), ("ann", "other", ".*"), ("bob", "/", "^bob"),
         )
     ]
-    definitions = {"vhosts": [{"name": "/"}, {"name": "other"}], "users": users, "permissions": rights}
+    definitions = {"vhosts": [{"name": "/"}, {"name": "other"}], "users": users, "permissions": rights, **more(broker.port)}
     (broker.folder / "definitions.json").write_text(json.dumps(definitions))
     (broker.folder / "rabbitmq.conf").write_text(
         f"log.file.level = warning\nlisteners.tcp.1 = 127.0.0.1:{broker.port}\n"
         f"load_definitions = {broker.folder}/definitions.json\ndisk_free_limit.absolute = 50MB\n"
     )
-    (broker.folder / "plugins").write_text("[].\n")
+    (broker.folder / "plugins").write_text(f"[{','.join(plugins)}].\n")
     (broker.folder / "environment").write_text("")
     # A port mapper of our own, which ends with the broker.
     broker.spawn(["epmd", "-address", "127.0.0.1", "-port", str(names)])

@@ -100,6 +100,8 @@ fn frameworks(report: &mut Report, full: bool) {
             None => {
                 let mut dialogues = command(&python, &["tests/differential/run.py"]);
                 report.step(name, dialogues.arg(binary()));
+                let mut shovel = command(&python, &["tests/differential/shovel.py"]);
+                report.step("RabbitMQ's Shovel and federation", shovel.arg(binary()));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A new kind of exchange is one file here and one line in [`matcher`]; what a plugin brings is in `foreign.rs`.
 
 mod bindings;
+pub mod delayed;
 mod direct;
 mod fanout;
 pub mod filter;
@@ -229,6 +230,8 @@ pub enum Kind {
     LocalRandom,
     /// `x-modulus-hash`.
     ModulusHash,
+    /// `x-delayed-message`.
+    Delayed,
     /// A plugin's.
     Foreign(ForeignKind),
 }
@@ -245,7 +248,7 @@ struct KindRow {
 }
 
 /// Every kind of the core's own.
-const KINDS: [KindRow; 7] = [
+const KINDS: [KindRow; 8] = [
     KindRow {
         kind: Kind::Direct,
         name: "direct",
@@ -288,6 +291,13 @@ const KINDS: [KindRow; 7] = [
         is_keyed: false,
         matcher: |_| Box::new(one_of::ModulusHash::default()),
     },
+    KindRow {
+        kind: Kind::Delayed,
+        name: "x-delayed-message",
+        is_keyed: false,
+        // What routes stands in the exchange's arguments: `ExchangeSpec::matcher` reads them.
+        matcher: |_| Box::new(direct::Direct::default()),
+    },
 ];
 
 /// A kind of the core's own has that name.
@@ -298,8 +308,17 @@ fn is_own(name: &str) -> bool {
 impl Kind {
     /// The names of the core's own kinds.
     pub const NAMES: [&'static str; KINDS.len()] = {
-        let [direct, fanout, topic, headers, random, local, modulus] = &KINDS;
-        [direct.name, fanout.name, topic.name, headers.name, random.name, local.name, modulus.name]
+        let [direct, fanout, topic, headers, random, local, modulus, delayed] = &KINDS;
+        [
+            direct.name,
+            fanout.name,
+            topic.name,
+            headers.name,
+            random.name,
+            local.name,
+            modulus.name,
+            delayed.name,
+        ]
     };
 
     /// None: it is a plugin's.
@@ -363,6 +382,8 @@ impl ExchangeSpec {
     /// The arguments that have an effect. Clients may give others, which are kept, and take no part unless the kind is
     /// a plugin's.
     pub const ARGUMENTS: [&str; 1] = [ALTERNATE];
+    /// Those of an exchange that keeps messages for a time.
+    pub const ARGUMENTS_OF_DELAYED: [&str; 2] = [ALTERNATE, delayed::ROUTED_BY];
 
     /// A durable exchange without arguments.
     pub fn new(name: impl Into<Name>, kind: Kind) -> Self {
@@ -374,6 +395,7 @@ impl ExchangeSpec {
     pub fn matcher(&self, shared_tree: bool) -> Box<dyn Matcher> {
         match (self.kind, self.kind.row()) {
             (Kind::Foreign(kind), _) => Box::new(foreign::Foreign::new(kind, self)),
+            (Kind::Delayed, _) => Box::new(delayed::Delayed::new(self)),
             (_, Some(row)) => (row.matcher)(shared_tree),
             // Every kind of the core's own has its row: a test looks.
             (_, None) => Box::new(fanout::Fanout::default()),
@@ -384,6 +406,7 @@ impl ExchangeSpec {
     pub fn check(&self) -> Result<(), Error> {
         match self.kind {
             Kind::Foreign(kind) => kind.declare(self).map(|_| ()).map_err(foreign::not_taken),
+            Kind::Delayed => delayed::routed_by(self).map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -401,14 +424,14 @@ impl ExchangeSpec {
 
     /// The name of the first setting that differs, for "inequivalent" errors.
     pub fn differs(&self, other: &ExchangeSpec) -> Option<&'static str> {
-        let is_foreign = matches!(self.kind, Kind::Foreign(_));
+        let has_own = matches!(self.kind, Kind::Foreign(_) | Kind::Delayed);
         let checks = [
             ("type", self.kind == other.kind),
             ("durable", self.durable == other.durable),
             ("auto_delete", self.auto_delete == other.auto_delete),
             ("internal", self.internal == other.internal),
             (ALTERNATE, self.alternate() == other.alternate()),
-            ("arguments", !is_foreign || same_arguments(&self.arguments, &other.arguments)),
+            ("arguments", !has_own || same_arguments(&self.arguments, &other.arguments)),
         ];
         checks.iter().find(|(_, same)| !same).map(|(name, _)| *name)
     }

@@ -4,6 +4,7 @@ mod accounts;
 mod bindings;
 mod counts;
 mod dead_letters;
+mod delayed;
 mod delivery;
 mod disk_and_memory;
 mod durability;

@@ -385,9 +385,11 @@ impl<'a> Model<'a> {
                     Kind::Topic => meets(binding.key, &key),
                     Kind::Headers => binding.h == Some(h),
                     // No plan has one.
-                    Kind::Random | Kind::LocalRandom | Kind::ModulusHash | Kind::Foreign(_) => {
-                        false
-                    }
+                    Kind::Random
+                    | Kind::LocalRandom
+                    | Kind::ModulusHash
+                    | Kind::Delayed
+                    | Kind::Foreign(_) => false,
                 };
                 match binding.to {
                     Leads::Queue(name) if meets => _ = found.insert(name.to_owned()),

@@ -12,7 +12,7 @@ use crate::broker::turn::removal::{
 use crate::broker::turn::run::Turn;
 use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::host::Vhost;
-use crate::exchange::{LogId, SessionId};
+use crate::exchange::{Kind, LogId, SessionId};
 use crate::message::Timestamp;
 use crate::rights::Action;
 use std::ops::Range;
@@ -178,7 +178,14 @@ fn route_parked(shared: &Arc<Shared>, id: ParkId, now: Timestamp) {
     let owner = parked.subject.unwrap_or_else(|| {
         shared.users.absent_subject(&origin.user, &origin.client, &parked.vhost)
     });
-    match owner.check(Action::Write, &owner.at(parked.message.address())) {
+    let address = parked.message.address();
+    // Who published it was asked then, or was a queue whose dead letter it is: the exchange has kept it.
+    let is_kept = vhost.exchange(&address.exchange).is_ok_and(|spec| spec.kind == Kind::Delayed);
+    let may = match is_kept {
+        true => Ok(()),
+        false => owner.check(Action::Write, &owner.at(address)),
+    };
+    match may {
         Ok(()) => turn.send_parked(context, parked.message),
         Err(why) => {
             vhost.count_refused(parked.message.address());

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::plan::{Obstacle, Plan};
 use super::receivers::For;
-use super::run::{Arriving, Terms, Turn};
+use super::run::{Arriving, Later, Terms, Turn};
 use crate::broker::journal::unit::{Placed, WriteReason};
 use crate::broker::vhost::content_path::{is_route_queue, is_route_queue_full};
 use crate::broker::vhost::queue::{Queue, QueueState};
@@ -46,14 +46,14 @@ impl Turn {
                     let wanted = (queue.clone(), messages, each.bytes);
                     check(wanted).inspect_err(|_| turned_away(queue, messages))
                 });
-                fits.and_then(|()| context.check_retainable(&self.retained_later))
+                fits.and_then(|()| context.check_retainable(&self.later.retained))
             }
         };
         match admitted {
             Ok(()) => {
                 let all = self.arrivals.iter_mut().flat_map(|each| &mut each.list);
                 all.for_each(|arriving| arriving.terms = Terms::Admitted);
-                for message in std::mem::take(&mut self.retained_later) {
+                for message in std::mem::take(&mut self.later.retained) {
                     context.retain_admitted(&message);
                 }
             }
@@ -63,7 +63,7 @@ impl Turn {
                 self.direct.clear();
                 self.messages.clear();
                 self.refused.clear();
-                self.retained_later.clear();
+                self.later = Later::default();
                 self.fed.clear();
             }
         }

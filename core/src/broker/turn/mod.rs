@@ -13,6 +13,7 @@
 //! | `redrive` | where a message came from, and how an operator moves it there |
 //! | `remember` | what steps of content routes remember |
 //! | `retained` | retained values as they are published |
+//! | `delayed` | what an exchange keeps for a time |
 //! | `removal` | how queues, exchanges and named sessions end |
 //! | `after_commit` | what a commit leads to |
 //! | `context` | where and when a turn takes place |
@@ -22,6 +23,7 @@ pub mod append;
 pub mod content;
 pub mod context;
 pub mod dead_letter;
+mod delayed;
 pub mod failures;
 pub mod plan;
 pub mod published;

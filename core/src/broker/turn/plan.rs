@@ -11,6 +11,7 @@ use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
 use crate::broker::vhost::route_counters::RouteEvent;
 use crate::error::{Error, ErrorKind};
+use crate::exchange::delayed::Delay;
 use crate::message::{Message, Onward};
 use crate::transform::{FailureKind, StepFailure};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(super) struct Placement {
     pub message: Message,
     pub queues: Vec<Arc<Queue>>,
     pub sessions: Vec<SessionHit>,
+    /// Exchanges that keep it for a time.
+    pub delays: Option<Box<[Delay]>>,
     /// The route whose result it is; none: the message itself goes on.
     pub by: Option<Arc<ContentPath>>,
 }
@@ -184,7 +187,7 @@ impl<'a> Plan<'a> {
     pub(super) fn place(&mut self, message: Message, queue: Arc<Queue>) {
         self.is_handled = true;
         let (queues, sessions, by) = (vec![queue], Vec::new(), self.by.clone());
-        self.placements.push(Placement { message, queues, sessions, by });
+        self.placements.push(Placement { message, queues, sessions, delays: None, by });
     }
 
     /// A result is published to its address. True when somebody gets it.
@@ -273,10 +276,11 @@ impl<'a> Plan<'a> {
         }
         let sessions: Vec<SessionHit> =
             route.sessions.iter().filter(|hit| hit.reaches(message)).cloned().collect();
-        if !queues.is_empty() || !sessions.is_empty() {
+        let delays = route.delays.clone();
+        if !queues.is_empty() || !sessions.is_empty() || delays.is_some() {
             self.is_handled = true;
             let (message, by) = (message.clone(), self.by.clone());
-            self.placements.push(Placement { message, queues, sessions, by });
+            self.placements.push(Placement { message, queues, sessions, delays, by });
         }
         Ok(())
     }

@@ -244,7 +244,8 @@ pub(super) fn is_kept(
     if queues.clone().any(|id| Some(id) == source) {
         return nobody(format!("{address} leads back to the queue that it is in"));
     }
-    if !plan.placements.is_empty() && queues.next().is_none() {
+    let waits = plan.placements.iter().any(|placement| placement.delays.is_some());
+    if !plan.placements.is_empty() && !waits && queues.next().is_none() {
         return nobody(format!("only subscribers that keep nothing are at {address}"));
     }
     Ok(())

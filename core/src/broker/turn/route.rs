@@ -63,7 +63,15 @@ impl Turn {
             routed |= self.reach(hit, index, message, terms);
         }
         if self.all_or_nothing && context.retains(message) {
-            self.retained_later.push(message.clone());
+            self.later.retained.push(message.clone());
+        }
+        if let Some(delays) = &route.delays {
+            self.delay(context, (index, message), delays);
+            routed = true;
+            // It is counted as published when it is due.
+            if route.is_delayed_at(&message.address().exchange) {
+                return Taken { index, routed };
+            }
         }
         if let Some(exchange) = &route.exchange {
             self.published.passed(exchange, routed);
@@ -198,7 +206,7 @@ impl Turn {
             self.published.left(is_routed);
         }
         self.retained.append(&mut plan.retained);
-        self.retained_later.append(&mut plan.retained_later);
+        self.later.retained.append(&mut plan.retained_later);
         self.fed.append(&mut plan.fed);
         for placement in plan.placements.drain(..) {
             let index = self.messages.len();
@@ -212,6 +220,9 @@ impl Turn {
             }
             for hit in &placement.sessions {
                 self.reach(hit, index, &placement.message, Terms::Admitted);
+            }
+            if let Some(delays) = &placement.delays {
+                self.delay(context, (index, &placement.message), delays);
             }
         }
         plan.is_handled

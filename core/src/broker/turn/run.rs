@@ -4,6 +4,7 @@
 //! No lock is held between the steps, and each queue is locked once for all of a flush's messages to it.
 
 use super::context::Context;
+use super::delayed::Delayed;
 use super::published::Published;
 use super::receivers::Receivers;
 use super::refusals::Refusals;
@@ -59,8 +60,7 @@ pub struct Turn {
     pub(super) published: Published,
     /// Retained values that messages of this turn became.
     pub(super) retained: Vec<RetainedChange>,
-    /// Messages that become retained values when the transaction that they are part of is admitted.
-    pub(super) retained_later: Vec<Message>,
+    pub(super) later: Later,
     /// What is published is a transaction, which can still be refused as a whole.
     pub all_or_nothing: bool,
     /// All that follows from what was done is a part of its unit: a transaction's.
@@ -73,6 +73,15 @@ pub struct Turn {
     pub(super) work: usize,
     pub(super) unit: Unit,
     pub after: Aftermath,
+}
+
+/// What happens when all of a turn is admitted.
+#[derive(Default)]
+pub(super) struct Later {
+    /// Messages that become retained values when the transaction that they are part of is admitted.
+    pub retained: Vec<Message>,
+    /// Messages that wait for their time.
+    pub delayed: Vec<Delayed>,
 }
 
 /// What routing made of a message.
@@ -236,7 +245,9 @@ impl Turn {
 
     /// True when something of this turn has to be stored; retained values are on their way already.
     pub fn is_durable(&self) -> bool {
-        !self.unit.ops.is_empty() || !self.retained.is_empty()
+        !self.unit.ops.is_empty()
+            || !self.retained.is_empty()
+            || !self.later.delayed.is_empty() && self.delays_durably()
     }
 
     /// Submits the unit, with its ticket, wakes the connections that this turn reached, and is ready for the next one.
@@ -249,16 +260,23 @@ impl Turn {
         if !self.retained.is_empty() {
             self.restore_refused(context);
         }
+        let parked = match self.later.delayed.is_empty() {
+            true => Vec::new(),
+            false => self.store_delays(context),
+        };
         self.messages.clear();
         self.published.clear();
         self.refused.clear();
-        self.retained_later.clear();
+        self.later.retained.clear();
         self.fed.clear();
         self.work = 0;
         let mut unit = std::mem::take(&mut self.unit);
         unit.ticket = ticket;
         unit.ops.freed.append(&mut self.after.freed);
         context.shared.committer.submit(unit);
+        if !parked.is_empty() {
+            context.park(parked);
+        }
         for (queue, wanted) in self.after.loads.drain(..) {
             context.shared.loads.ask(Load { vhost: context.vhost.clone(), queue, wanted });
         }

@@ -180,7 +180,10 @@ impl Vhost {
                 self.note_drop(DropReason::Denied, address, &Self::reserved(address));
             }
             let mut route = topology.targets(address, found);
-            self.watchers(address, &mut route);
+            // Content routes have their turn when it is due.
+            if !route.is_delayed_at(&address.exchange) {
+                self.watchers(address, &mut route);
+            }
             under_lock(&route);
             return Ok((route, cacheable));
         }

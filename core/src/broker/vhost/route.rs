@@ -5,6 +5,7 @@ use super::exchange_counts::ExchangeCounts;
 use super::inbox::Inbox;
 use super::named::Named;
 use super::queue::Queue;
+use crate::exchange::delayed::Delay;
 use crate::exchange::{BindingTag, LogId, SessionId, Tags, Unknown};
 use crate::message::Message;
 use smallvec::SmallVec;
@@ -20,6 +21,8 @@ pub struct Route {
     pub sessions: Vec<SessionHit>,
     /// Content routes that watch the address or one of the queues.
     pub content: Vec<ContentHit>,
+    /// Exchanges on the way that keep the message for a time.
+    pub delays: Option<Box<[Delay]>>,
     /// Exchanges, bindings and headers that were looked at to find it, about.
     pub steps: usize,
 }
@@ -48,6 +51,11 @@ impl Route {
         self.queues.len() + self.sessions.len()
     }
 
+    /// That exchange keeps the message for a time.
+    pub fn is_delayed_at(&self, exchange: &str) -> bool {
+        self.delays.iter().flatten().any(|delay| *delay.exchange == *exchange)
+    }
+
     /// A content route watches the whole address, not only one of its queues.
     pub fn is_watched(&self) -> bool {
         self.content.iter().any(|hit| hit.queue.is_none())
@@ -74,6 +82,11 @@ impl Route {
             if !self.content.iter().any(is_same) {
                 self.content.push(hit.clone());
             }
+        }
+        if let Some(more) = &other.delays {
+            let known = self.delays.take().unwrap_or_default();
+            let new = more.iter().filter(|delay| !known.contains(delay)).cloned();
+            self.delays = Some(known.iter().cloned().chain(new).collect());
         }
         self.steps += other.steps;
     }
@@ -116,6 +129,8 @@ pub(super) struct Found {
     pub is_too_far: bool,
     /// What plugins that route for some of the exchanges do not know, or have to be asked first: this is not all.
     pub unknown: Vec<Unknown>,
+    /// Exchanges that keep it for a time, and where it does not go on from yet.
+    pub delays: Vec<Delay>,
     /// It led to a topic that nobody may publish to, and not on from there.
     pub is_denied: bool,
 }

@@ -162,6 +162,7 @@ impl Topology {
             queues,
             sessions,
             content: Vec::new(),
+            delays: (!found.delays.is_empty()).then(|| found.delays.into()),
             steps: found.steps,
         }
     }

@@ -3,8 +3,9 @@
 use super::route::Found;
 use super::topology::{Exchange, Topology};
 use crate::broker::door::names::is_reply_name;
+use crate::exchange::delayed::{Delay, delay_of};
 use crate::exchange::seen::Seen;
-use crate::exchange::{Answer, FieldsOf, Hit, Target};
+use crate::exchange::{Answer, FieldsOf, Hit, Kind, Target, Unknown};
 use crate::message::{Address, Key};
 
 /// One publish on its way through exchanges.
@@ -59,6 +60,20 @@ impl<'a> Walk<'a> {
             if self.topology.is_reserved(exchange, key) {
                 found.is_denied = true;
                 continue;
+            }
+            if exchange.spec.kind == Kind::Delayed {
+                cacheable = false;
+                match delay_of(fields()) {
+                    Ok(None) => {}
+                    Ok(Some(ms)) => {
+                        found.delays.push(Delay { exchange: exchange.spec.name.clone(), ms });
+                        continue;
+                    }
+                    Err(why) => {
+                        found.unknown.push(Unknown::Failed(why));
+                        continue;
+                    }
+                }
             }
             hits.clear();
             match exchange.matcher.route_by((key, fields), self.answers, &mut hits) {
