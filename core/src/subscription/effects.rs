@@ -89,6 +89,8 @@ pub struct Effects {
     pub load: Vec<(Offset, Place)>,
     /// Records that left because the queue held too much.
     pub crowded_out: u64,
+    /// While records are settled otherwise than as accepted: the bytes of those so far that length limits count.
+    pub(super) counted_back: u64,
 }
 
 impl Effects {

@@ -18,18 +18,23 @@ impl Subscription {
         out: &mut Effects,
     ) -> usize {
         let mut settled = Given::default();
+        let counted_before = self.log.counted();
         let stored_before = out.settled.len();
         for offset in offsets {
-            if let Some((size, counted)) = self.settle_one(handle, *offset, outcome, out) {
+            if let Some(size) = self.settle_one(handle, *offset, outcome, out) {
                 settled.count += 1;
                 settled.bytes += u64::from(size);
-                settled.counted += u64::from(counted);
             }
         }
         let count = settled.count;
         if count == 0 {
             return 0;
         }
+        settled.counted = match outcome {
+            // All of them are gone.
+            Outcome::Accepted => counted_before - self.log.counted(),
+            _ => std::mem::take(&mut out.counted_back),
+        };
         if let Outcome::Accepted = outcome {
             let durable = (out.settled.len() - stored_before) as u64;
             #[cfg(feature = "planted-fault")]
@@ -97,7 +102,7 @@ impl Subscription {
         self.pending_removals.left() < upto && !self.pending_removals.is_empty()
     }
 
-    /// The size, and the bytes that limits count, of a record that was in flight with that consumer and is settled now.
+    /// The size of a record that was in flight with that consumer, and is settled now.
     #[inline]
     fn settle_one(
         &mut self,
@@ -105,7 +110,7 @@ impl Subscription {
         offset: Offset,
         outcome: &Outcome,
         out: &mut Effects,
-    ) -> Option<(u32, u32)> {
+    ) -> Option<u32> {
         let is_theirs = |record: &Record| record.state == RecordState::InFlight(handle.0);
         if let Outcome::Accepted = outcome {
             let record = self.log.remove_if(offset, is_theirs)?;
@@ -113,10 +118,11 @@ impl Subscription {
             if record.durable {
                 out.settled.push(offset);
             }
-            return Some((record.size, record.counted));
+            return Some(record.size);
         }
         let record = self.log.get(offset).filter(|record| is_theirs(record))?;
-        let sizes = (record.size, record.counted);
+        let size = record.size;
+        out.counted_back += u64::from(record.counted);
         match outcome {
             Outcome::Accepted | Outcome::Released => self.put_back(offset, None),
             Outcome::Removed(by) => self.remove_in_flight(offset, *by, out),
@@ -129,7 +135,7 @@ impl Subscription {
                 self.move_out(offset, Reason::Rejected, reason.clone(), out);
             }
         }
-        Some(sizes)
+        Some(size)
     }
 
     fn remove_in_flight(&mut self, offset: Offset, by: LeftBy, out: &mut Effects) {

@@ -75,6 +75,7 @@ fn frame_error(text: impl std::fmt::Display) -> Refusal {
 }
 
 /// Writes a method frame; `write` appends class, method and arguments.
+#[inline]
 pub fn put_method(out: &mut BytesMut, channel: u16, write: impl FnOnce(&mut BytesMut)) {
     put_head(out, METHOD, channel);
     sized(out, write);
