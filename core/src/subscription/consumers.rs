@@ -201,7 +201,8 @@ impl Consumers {
     pub fn remove(&mut self, handle: Handle) -> Option<Attached> {
         self.stop(handle);
         let consumer = self.all.remove(handle)?;
-        self.count_back(consumer.in_flight.count, consumer.in_flight.counted);
+        // Nothing, when all it had has been settled.
+        self.count_back(consumer.in_flight.count, 0);
         Some(consumer)
     }
 
@@ -328,7 +329,7 @@ impl Consumers {
         wake: &mut Vec<Woken>,
     ) -> bool {
         let Some(consumer) = self.all.get_mut(handle) else { return false };
-        let is_untidy = consumer.in_flight.settle(offsets, (count, bytes, counted));
+        let is_untidy = consumer.in_flight.settle(offsets, count, bytes);
         for pool in &consumer.pools {
             pool.release(u64::from(count), bytes, wake);
         }
@@ -364,7 +365,7 @@ impl Consumers {
         (size, counted): (u32, u32),
     ) -> Option<(ConsumerId, Handed)> {
         let consumer = self.all.get_mut(handle)?;
-        consumer.in_flight.give(offset, (size, counted));
+        consumer.in_flight.give(offset, size);
         self.in_flight.0 += 1;
         self.in_flight.1 += u64::from(counted);
         let to = (consumer.id, consumer.handed);

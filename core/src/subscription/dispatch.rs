@@ -38,12 +38,12 @@ fn hand(
     (consumers, counts): (&mut Consumers, &Deliveries),
     record: &mut Record,
     (handle, offset, is_old): (Handle, Offset, bool),
-    now: Timestamp,
+    given: Moment,
 ) -> Option<Delivery> {
     let message = record.message.clone()?;
     let (consumer, how) = consumers.gave(handle, offset, (record.size, record.counted))?;
     record.state = RecordState::InFlight(handle.0);
-    record.given = Moment::of(now);
+    record.given = given;
     let redelivered = is_old || record.seen || record.attempts > 0;
     counts.handed(how, redelivered);
     Some(Delivery {
@@ -193,6 +193,7 @@ impl Subscription {
     }
 
     fn give_out(&mut self, now: Timestamp, out: &mut Effects) {
+        let moment = Moment::of(now);
         // Nothing is looked at for nobody: the head may be at rest.
         loop {
             let has_credit = self.consumers.any_credit();
@@ -241,7 +242,7 @@ impl Subscription {
                 Choice::Take(handle) => {
                     let (priority, counted) = (record.priority, record.counted);
                     let to = (&mut self.consumers, &self.counts.deliveries);
-                    let given = hand(to, record, (handle, offset, is_old), now);
+                    let given = hand(to, record, (handle, offset, is_old), moment);
                     let Some(delivery) = given else { break };
                     out.deliveries.push((handle, delivery));
                     self.ready.take(offset, priority);
@@ -314,7 +315,7 @@ impl Subscription {
         }
         let (priority, counted) = (record.priority, record.counted);
         let to = (&mut self.consumers, &self.counts.deliveries);
-        let given = hand(to, record, (handle, offset, is_old), now);
+        let given = hand(to, record, (handle, offset, is_old), Moment::of(now));
         let Some(delivery) = given else { return true };
         out.deliveries.push((handle, delivery));
         self.ready.take(offset, priority);

@@ -14,8 +14,6 @@ const ROOM: usize = 1024;
 pub(super) struct InFlight {
     pub count: u32,
     pub bytes: u64,
-    /// Of these, those that length limits count.
-    pub counted: u64,
     /// In the order they were given. Some may be settled already.
     offsets: VecDeque<Offset>,
     /// How many are settled, at least.
@@ -24,19 +22,17 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// Notes a record that was given.
-    pub fn give(&mut self, offset: Offset, (size, counted): (u32, u32)) {
+    pub fn give(&mut self, offset: Offset, size: u32) {
         self.count += 1;
         self.bytes += u64::from(size);
-        self.counted += u64::from(counted);
         self.offsets.push_back(offset);
     }
 
     /// Notes that these records are settled: so many of them, with so many bytes; what else is named was not in flight.
     /// True when [`InFlight::tidy`] has to follow.
-    pub fn settle(&mut self, offsets: &[Offset], (count, bytes, counted): (u32, u64, u64)) -> bool {
+    pub fn settle(&mut self, offsets: &[Offset], count: u32, bytes: u64) -> bool {
         self.count = self.count.saturating_sub(count);
         self.bytes = self.bytes.saturating_sub(bytes);
-        self.counted = self.counted.saturating_sub(counted);
         for offset in offsets {
             match self.offsets.front() {
                 // Nearly always they are settled in their order.
@@ -94,21 +90,21 @@ mod tests {
     #[test]
     fn what_is_given_again_and_again_stands_there_a_few_times() {
         let mut flight = InFlight::default();
-        (0..2).for_each(|n| flight.give(Offset(n), (1, 1)));
+        (0..2).for_each(|n| flight.give(Offset(n), 1));
         for _ in 0..1000 {
-            flight.settle(&[Offset(1)], (1, 1, 1));
+            flight.settle(&[Offset(1)], 1, 1);
             flight.tidy(|offset| offset != Offset(1));
-            flight.give(Offset(1), (1, 1));
+            flight.give(Offset(1), 1);
             assert!(flight.offsets.len() < 60, "{}", flight.offsets.len());
         }
         for n in 2..1000 {
-            flight.give(Offset(n), (1, 1));
-            flight.settle(&[Offset(n)], (1, 1, 1));
+            flight.give(Offset(n), 1);
+            flight.settle(&[Offset(n)], 1, 1);
             flight.tidy(|offset| offset < Offset(2));
             assert!(flight.offsets.len() < 60, "{}", flight.offsets.len());
         }
         assert_eq!((flight.count, flight.bytes), (2, 2));
-        flight.settle(&[Offset(0)], (1, 1, 1));
+        flight.settle(&[Offset(0)], 1, 1);
         flight.tidy(|offset| offset == Offset(1));
         assert!(flight.take_offsets().contains(&Offset(1)), "what is still held is among them");
     }

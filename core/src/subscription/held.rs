@@ -65,6 +65,7 @@ impl Held {
 
 impl Subscription {
     /// A record in flight comes back, and is ready again after so many milliseconds.
+    #[cold]
     pub(super) fn delay(&mut self, offset: Offset, ms: u64) {
         if let Some(record) = self.log.get_mut(offset) {
             record.state = RecordState::Held;
@@ -74,6 +75,7 @@ impl Subscription {
     }
 
     /// What was delayed until now is ready.
+    #[cold]
     pub(super) fn release_delayed(&mut self, now: Timestamp) {
         let just_delayed = std::mem::take(&mut self.held.just_delayed);
         self.held.delayed.extend(just_delayed.into_iter().map(|(o, ms)| (now.plus(ms), o)));
@@ -92,6 +94,7 @@ impl Subscription {
     }
 
     /// A record leaves for its consumers, and stays until its dead letter is taken.
+    #[cold]
     pub(super) fn hold_dead(&mut self, offset: Offset, why: Why) {
         if let Some(record) = self.log.get_mut(offset) {
             record.state = RecordState::Held;
@@ -101,6 +104,7 @@ impl Subscription {
     }
 
     /// The same for one that was ready.
+    #[cold]
     pub(super) fn hold_ready_dead(&mut self, offset: Offset, why: Why) {
         if let Some(record) = self.log.get(offset) {
             let (priority, counted) = (record.priority, record.counted);
@@ -111,6 +115,7 @@ impl Subscription {
     }
 
     /// Offers the first dead letters, unless that is to wait. Those that are not in memory are fetched first.
+    #[cold]
     pub(super) fn offer_dead(&mut self, now: Timestamp, out: &mut Effects) {
         if self.held.again.is_some_and(|again| again > now) {
             return;

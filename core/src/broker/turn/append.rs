@@ -91,7 +91,7 @@ impl Turn {
                 }
             }
         }
-        if !planned.iter().any(|(queue, _)| refuses(queue)) {
+        if !planned.iter().any(|(queue, _)| queue.refuses) {
             return Ok(());
         }
         for (queue, messages, bytes) in wanted(planned.into_iter()) {
@@ -120,8 +120,7 @@ impl Turn {
                 }
                 for Arriving { index, tags, terms } in list {
                     let Some(message) = messages.get(index).cloned() else { continue };
-                    let may_refuse = state.sub.rules.limits.overflow != Overflow::DropHead;
-                    if may_refuse
+                    if queue.refuses
                         && terms != Terms::Admitted
                         && !state.sub.admits(1, queue.spec.counted(&message) as u64)
                     {
@@ -217,12 +216,6 @@ fn check((queue, messages, bytes): Wanted) -> Result<(), Error> {
 /// Counts what a full queue refused.
 fn turned_away(queue: &Queue, messages: u64) {
     queue.look(|_| bump(&queue.counts.deliveries.turned_away, messages));
-}
-
-/// True for a queue that may refuse messages.
-fn refuses(queue: &Queue) -> bool {
-    let limits = &queue.spec.limits;
-    limits.overflow != Overflow::DropHead && (limits.messages.is_some() || limits.bytes.is_some())
 }
 
 fn full(queue: &Queue) -> Error {

@@ -10,7 +10,7 @@ const SEARCHED: usize = 16;
 pub struct For<T, V> {
     pub receiver: Arc<T>,
     pub list: Vec<V>,
-    /// Bytes of all that is in the list, as the receiver's limits count them.
+    /// Bytes of all that is in the list, as the receiver's limits count them, where it refuses what is beyond them.
     pub bytes: u64,
 }
 

@@ -83,7 +83,7 @@ impl Turn {
     }
 
     fn arrive(&mut self, queue: &Arc<Queue>, arriving: Arriving, message: &Message) {
-        let bytes = if queue.counts_whole { message.size() } else { message.body().len() };
+        let bytes = if queue.refuses { queue.spec.counted(message) } else { 0 };
         self.arrivals.add(queue, arriving, bytes as u64);
     }
 

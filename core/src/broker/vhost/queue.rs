@@ -24,8 +24,8 @@ pub struct Queue {
     /// The virtual host that it is in.
     pub vhost: Name,
     pub spec: QueueSpec,
-    /// Its limit of bytes counts whole messages, and not bodies.
-    pub counts_whole: bool,
+    /// It refuses messages when it is full: only then is it asked before they arrive, and their bytes matter.
+    pub refuses: bool,
     /// The session that it is exclusive to.
     pub owner: Option<SessionId>,
     /// Written under its lock, read without.
@@ -154,8 +154,10 @@ impl Queue {
         let (name, vhost) = (spec.name.clone(), vhost.clone());
         let (gone, session) = (OnceLock::new(), OnceLock::new());
         let state = Mutex::new(state);
-        let counts_whole = spec.counts_whole();
-        Arc::new(Self { id, name, vhost, spec, counts_whole, owner, counts, gone, session, state })
+        let limits = &spec.limits;
+        let is_limited = limits.messages.is_some() || limits.bytes.is_some();
+        let refuses = limits.overflow != Overflow::DropHead && is_limited;
+        Arc::new(Self { id, name, vhost, spec, refuses, owner, counts, gone, session, state })
     }
 
     /// It is in a virtual host with these limits from now on: what its records take in memory is counted there.

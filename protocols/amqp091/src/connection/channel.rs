@@ -141,9 +141,10 @@ pub struct Confirms {
 }
 
 impl Confirms {
-    /// That was published with that number.
-    pub fn keep(&mut self, number: u64, message: Message) {
-        self.sent.push_back((number, message));
+    /// That is published with the next number.
+    #[cold]
+    pub fn keep(&mut self, message: Message) {
+        self.sent.push_back((self.published + 1, message));
     }
 
     /// What was published with that number, if it was kept. Confirms come in order.

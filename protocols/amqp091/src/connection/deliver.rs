@@ -52,8 +52,8 @@ fn reader<'a>(broker: &'a Broker, limits: &Limits, now: Timestamp) -> outbound::
 }
 
 impl Writer<'_> {
-    /// The properties, if they are too large for the reader's frames.
-    fn put_delivery(&mut self, delivery: &Delivery, head: Head<'_>) -> Option<Bytes> {
+    /// False when the properties are too large for the reader's frames.
+    fn put_delivery(&mut self, delivery: &Delivery, head: Head<'_>) -> bool {
         let address = delivery.message.address();
         let key = wire_key(address);
         let sent = |delivery_tag| Sent {
@@ -73,10 +73,7 @@ impl Writer<'_> {
         reply.put(self.output.tail(), self.channel);
         let properties = outbound::properties(delivery, &self.reader);
         self.put_content(&properties, delivery.message.body());
-        if properties.len() <= self.reader.properties_max() {
-            return None;
-        }
-        Some(properties)
+        properties.len() <= self.reader.properties_max()
     }
 
     /// Header and body frames (AMQP 0-9-1 §4.2.6); a body longer than a frame is divided.
@@ -152,25 +149,27 @@ impl Connection {
         let reader = reader(session.broker(), limits, *now);
         let mut writer = Writer { output: &mut line.output, reader, channel: *channel };
         let head = Head::Delivered { consumer_tag: tag, delivery_tag };
-        if let Some(properties) = writer.put_delivery(delivery, head) {
-            self.note_oversized(&properties);
+        if !writer.put_delivery(delivery, head) {
+            self.note_oversized(delivery);
         }
     }
 
     pub(super) fn put_delivery(&mut self, channel: u16, delivery: &Delivery, head: Head<'_>) {
-        if let Some(properties) = self.writer(channel).put_delivery(delivery, head) {
-            self.note_oversized(&properties);
+        if !self.writer(channel).put_delivery(delivery, head) {
+            self.note_oversized(delivery);
         }
     }
 
     /// A content header was sent that is larger than the frames that the client agreed to.
     #[cold]
-    fn note_oversized(&mut self, properties: &[u8]) {
+    fn note_oversized(&mut self, delivery: &Delivery) {
         self.session.note_oversized();
         if std::mem::replace(&mut self.limits.told_oversized, true) {
             return;
         }
-        let (header, octets) = largest(properties).unwrap_or_default();
+        let reader = reader(self.session.broker(), &self.limits, self.now);
+        let properties = outbound::properties(delivery, &reader);
+        let (header, octets) = largest(&properties).unwrap_or_default();
         let (origin, frame_max) = (self.session.origin(), self.limits.frame_max);
         tracing::warn!(
             user = %origin.user, client = %origin.client, peer = %origin.peer, frame_max, header, octets,

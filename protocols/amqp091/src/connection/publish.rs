@@ -166,13 +166,12 @@ fn complete(session: &mut Session, state: &mut Channel, incoming: Incoming, body
     let native = Native { format: FORMAT, bytes: properties };
     let message = Message::new(address, meta, native, body);
     let confirm = state.mode == Mode::Confirm;
-    let kept = (confirm && state.confirms.tells_why).then(|| message.clone());
+    if confirm && state.confirms.tells_why {
+        state.confirms.keep(message.clone());
+    }
     let publish = Publish { mandatory, copies, ..Publish::new(message, confirm) };
     let number = session.publish(state.lane, publish);
     state.confirms.owes_returns |= mandatory;
-    if let Some(message) = kept {
-        state.confirms.keep(number, message);
-    }
     if confirm {
         state.confirms.published = number;
         if mandatory {
