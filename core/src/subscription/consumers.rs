@@ -318,9 +318,9 @@ impl Consumers {
         theirs.take(most).collect()
     }
 
-    /// A consumer has settled these records, of which so many were in flight. Its shared credit
-    /// comes back, and if it stays for nothing it leaves. Adds consumers that waited for that credit to `wake`. True
-    /// when [`Consumers::tidy`] has to follow.
+    /// A consumer has settled these records; `count` of them, with `bytes`, were in flight. Its shared credit comes
+    /// back, and if it stays for nothing it leaves. Adds consumers that waited for that credit to `wake`. True when
+    /// [`Consumers::tidy`] has to follow.
     pub(super) fn settled(
         &mut self,
         handle: Handle,

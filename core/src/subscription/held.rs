@@ -28,7 +28,7 @@ pub(super) struct Held {
     is_any: bool,
     /// They become ready again at a time.
     delayed: BTreeSet<(Timestamp, Offset)>,
-    /// The same, but for so many milliseconds from the next dispatch on.
+    /// The same, until this number of milliseconds after the next dispatch.
     just_delayed: Vec<(Offset, u64)>,
     /// In the order in which they left.
     dead: VecDeque<Dead>,
@@ -64,7 +64,7 @@ impl Held {
 }
 
 impl Subscription {
-    /// A record in flight comes back, and is ready again after so many milliseconds.
+    /// A record in flight comes back to its queue, which gives it out again after this number of milliseconds.
     #[cold]
     pub(super) fn delay(&mut self, offset: Offset, ms: u64) {
         if let Some(record) = self.log.get_mut(offset) {

@@ -58,11 +58,11 @@ async fn answers_come_to_the_lane_that_asked_as_long_as_it_lives() {
     assert_eq!(bodies(&requester.take(1).await), ["c"]);
     requester.session.close_reply_address(first);
     assert!(!answered(&mut responder, &two.name, "late").await);
-    let anew = requester.session.open_reply_address(first).expect("after the first has ended");
-    assert!(anew.name != two.name);
+    let later = requester.session.open_reply_address(first).expect("after the first has ended");
+    assert!(later.name != two.name);
     drop(requester);
-    assert!(!answered(&mut responder, &anew.name, "too late").await);
-    assert!(!responder.session.is_reply_address(&anew.name));
+    assert!(!answered(&mut responder, &later.name, "too late").await);
+    assert!(!responder.session.is_reply_address(&later.name));
     assert!(stage.broker.audit().is_empty(), "{:?}", stage.broker.audit());
 }
 

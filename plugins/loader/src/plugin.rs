@@ -172,7 +172,7 @@ impl Plugin {
         Ok(self.judge(what, answer)?)
     }
 
-    /// It said no to so many things in one call, beside what the call itself says.
+    /// Adds `count` messages that the plugin refused within one call to `refused`.
     pub fn note_refused(&self, count: u64) {
         self.refused.fetch_add(count, Ordering::Relaxed);
     }

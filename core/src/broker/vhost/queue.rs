@@ -83,7 +83,8 @@ pub struct Aftermath {
     pub loads: Vec<(Arc<Queue>, Wanted)>,
     /// Queues whose head expires earlier than their timer is set for.
     pub alarms: Vec<(LogId, Timestamp)>,
-    /// Queues whose consumers have something to settle within so many milliseconds, and that have no timer for it.
+    /// Queues whose consumers have messages to settle and that have no timer for it yet, each with its consumer
+    /// timeout in milliseconds.
     pub awaited: Vec<(LogId, u64)>,
     /// Queues that are kept for subscribers, and how many of their records left because they held too much.
     pub crowded_out: Vec<(Arc<Queue>, u64)>,
