@@ -56,6 +56,52 @@ async fn opening_a_name_again_takes_it_over() {
     assert_eq!(new.take(1).await.len(), 1, "the new owner is the connected one");
 }
 
+/// Connections at once that open one name, and how often each does.
+const AT_ONCE: usize = 4;
+const TIMES: usize = 500;
+
+/// Whoever loses the session while it starts to consume learns that, and not that a queue is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn connections_that_open_one_name_at_once_have_it_or_lose_it_to_another() {
+    let stage = Arc::new(Stage::new().await);
+    for (clean, life) in [(true, SessionLife::Forever), (false, SessionLife::No)] {
+        let tasks = (0..AT_ONCE).map(|_| {
+            let stage = stage.clone();
+            tokio::spawn(async move {
+                for _ in 0..TIMES {
+                    let mut client = stage.named("one", clean, life).await;
+                    let consumes = client.try_consume(ConsumerSource::Own, 10, true).await;
+                    let why = consumes.map_err(|error| error.kind()).err();
+                    assert!(matches!(why, None | Some(ErrorKind::Closed)), "{why:?}");
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.expect("no task fails");
+        }
+    }
+}
+
+/// A consumer of a queue that others delete and declare all the time is attached, or learns that no such queue exists.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_consumer_of_a_queue_that_comes_and_goes_is_attached_or_finds_none() {
+    let stage = Stage::new().await;
+    let mut other = stage.client().await;
+    let mut reader = stage.client().await;
+    let goes = tokio::spawn(async move {
+        for _ in 0..TIMES {
+            other.declare(queue("q", &[])).await;
+            other.session.delete_queue("q", false, false).await.expect("deleted");
+        }
+    });
+    while !goes.is_finished() {
+        if let Err(error) = reader.try_consume(ConsumerSource::Queue("q".into()), 10, true).await {
+            assert_eq!(error.detail(), "no queue 'q' in vhost '/'");
+        }
+    }
+    goes.await.expect("deleted each time");
+}
+
 #[tokio::test]
 async fn sessions_end_when_they_should() {
     let stage = Stage::new().await;

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::log::Offset;
 use crate::message::Name;
 use crate::rights::Action;
-use crate::subscription::{Attached, ConsumerId, Credit, Delivery, Handed, Outcome};
+use crate::subscription::{Attached, ConsumerId, Credit, Delivery, Handed, Handle, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -100,45 +100,14 @@ impl Session {
     pub async fn attach(&mut self, lane: LaneId, consumer: Consumer) -> Result<ConsumerId, Error> {
         self.arrived().await?;
         self.check_consumers()?;
-        let queue = self.source(&consumer.source).await?;
-        let is_own = matches!(consumer.source, ConsumerSource::Own);
         let id = self.new_consumer();
-        let pools: smallvec::SmallVec<[_; 2]> = consumer
-            .pools
-            .iter()
-            .filter_map(|p| self.consumers.pools.get(p.0 as usize).cloned())
-            .collect();
-        let (now, inbox) = (self.shared().now(), self.inbox.clone());
-        self.touch();
-        let attached = queue.change(&mut self.turn.after, |state, effects| {
-            if state.deleted {
-                return Err(Error::new(ErrorKind::NotFound, "the queue is being deleted"));
+        let (queue, handle, is_first) = loop {
+            let queue = self.source(&consumer.source).await?;
+            if let Some((handle, is_first)) = self.attach_to(&queue, id, &consumer)? {
+                break (queue, handle, is_first);
             }
-            // A connection that takes the session over detaches its consumers: none may be attached behind that.
-            if is_own && !self.named.as_ref().is_some_and(|named| named.is_of(&inbox)) {
-                return Err(taken_over());
-            }
-            // One that is served alone has its own way to choose whom.
-            let alone = state.sub.consumers.active_count() == 0 && !queue.spec.single_active;
-            if state.sub.consumers.has_exclusive() || consumer.exclusive && !alone {
-                let detail = format!("queue '{}' is in exclusive use", queue.name);
-                return Err(Error::new(ErrorKind::InUse, detail));
-            }
-            let is_first = queue.spec.auto_delete && queue.is_durable() && !state.had_consumer;
-            let handle = state.sub.consumers.handle();
-            let mut attached = Attached::new(handle, id, consumer.credit);
-            attached.handed = Handed::to(false, consumer.settles);
-            attached.exclusive = consumer.exclusive;
-            attached.priority = consumer.priority;
-            attached.pools = pools;
-            attached.window = Some(inbox.window.clone());
-            attached.is_strict = consumer.only_unexpired;
-            attached.has_time = consumer.has_time && consumer.settles;
-            state.attach(attached, inbox);
-            state.sub.dispatch(now, effects);
-            Ok((handle, is_first))
-        });
-        let (handle, is_first) = attached?;
+            // It was deleted in between. Its name may be another queue's by now, or nobody's.
+        };
         removal::in_use(&self.shared(), &queue);
         if is_first {
             self.turn.unit().ops.used(queue.id);
@@ -162,6 +131,52 @@ impl Session {
             self.shared().loads.loaded(&owned).await; // They come before those of other queues.
         }
         Ok(id)
+    }
+
+    /// The consumer's place at the queue, and whether it is the first that an auto-delete queue has. None when the
+    /// queue is deleted.
+    fn attach_to(
+        &mut self,
+        queue: &Arc<Queue>,
+        id: ConsumerId,
+        consumer: &Consumer,
+    ) -> Result<Option<(Handle, bool)>, Error> {
+        let is_own = matches!(consumer.source, ConsumerSource::Own);
+        let pools: smallvec::SmallVec<[_; 2]> = consumer
+            .pools
+            .iter()
+            .filter_map(|p| self.consumers.pools.get(p.0 as usize).cloned())
+            .collect();
+        let (now, inbox) = (self.shared().now(), self.inbox.clone());
+        self.touch();
+        queue.change(&mut self.turn.after, |state, effects| {
+            // A connection that takes the session over detaches its consumers: none may be attached behind that.
+            if is_own && !self.named.as_ref().is_some_and(|named| named.is_of(&inbox)) {
+                return Err(taken_over());
+            }
+            if state.deleted {
+                return Ok(None);
+            }
+            // One that is served alone has its own way to choose whom.
+            let alone = state.sub.consumers.active_count() == 0 && !queue.spec.single_active;
+            if state.sub.consumers.has_exclusive() || consumer.exclusive && !alone {
+                let detail = format!("queue '{}' is in exclusive use", queue.name);
+                return Err(Error::new(ErrorKind::InUse, detail));
+            }
+            let is_first = queue.spec.auto_delete && queue.is_durable() && !state.had_consumer;
+            let handle = state.sub.consumers.handle();
+            let mut attached = Attached::new(handle, id, consumer.credit);
+            attached.handed = Handed::to(false, consumer.settles);
+            attached.exclusive = consumer.exclusive;
+            attached.priority = consumer.priority;
+            attached.pools = pools;
+            attached.window = Some(inbox.window.clone());
+            attached.is_strict = consumer.only_unexpired;
+            attached.has_time = consumer.has_time && consumer.settles;
+            state.attach(attached, inbox);
+            state.sub.dispatch(now, effects);
+            Ok(Some((handle, is_first)))
+        })
     }
 
     /// Stops consuming. An auto-delete queue goes with its last consumer.

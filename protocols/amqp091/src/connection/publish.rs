@@ -113,7 +113,7 @@ impl Connection {
             return Err(Refusal::new(ReplyCode::FrameError, text));
         }
         if arrived < incoming.body_size {
-            incoming.body.extend_from_slice(&payload);
+            incoming.gather(&payload);
             state.count();
             // The body is there already: what is checked is that there is room for all of it.
             return match session.may_keep(1) {
@@ -128,7 +128,7 @@ impl Connection {
         let body = match incoming.body.is_empty() {
             true => payload,
             false => {
-                incoming.body.extend_from_slice(&payload);
+                incoming.gather(&payload);
                 state.count();
                 std::mem::take(&mut incoming.body).freeze()
             }
@@ -139,6 +139,19 @@ impl Connection {
 }
 
 impl Incoming {
+    /// Adds what a frame brought. The room doubles as it is filled, up to what was announced: a client that announces
+    /// much and sends little takes little, and a whole body has no room left over.
+    fn gather(&mut self, payload: &[u8]) {
+        let arrived = self.body.len() + payload.len();
+        if arrived > self.body.capacity() {
+            let room = (2 * arrived).min(self.body_size);
+            let mut larger = BytesMut::with_capacity(room);
+            larger.extend_from_slice(&self.body);
+            self.body = larger;
+        }
+        self.body.extend_from_slice(payload);
+    }
+
     /// RabbitMQ "Sender-selected Distribution": the keys of CC and BCC, in the same exchange. Readers do not see BCC.
     #[cold]
     fn copy_to(&mut self, special: &Special, known: Known<'_>) {
