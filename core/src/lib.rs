@@ -9,6 +9,7 @@
 //! | [`subscription`] | delivering, pure: ready records, credit, settling, expiry |
 //! | [`broker`] | the asynchronous shell, in rooms: sessions, turns, virtual hosts, the journal, background tasks |
 //! | `protocol` `dialog` `transform` `step` `store` `auth` | the seams to adapters, content routes, stores and logins |
+//! | [`rope`] | bytes in pieces, of which large ones are not copied |
 //! | [`state`] | what steps of content routes remember |
 //! | [`wait`] | waiting for what is not the broker's own |
 //!
@@ -39,6 +40,7 @@ mod planted_fault;
 pub mod protocol;
 pub mod readable;
 pub mod rights;
+pub mod rope;
 pub mod state;
 pub mod step;
 pub mod store;
@@ -73,6 +75,7 @@ pub use message::{
 };
 pub use protocol::{Accepted, Drain, PeerCertificate, Protocol, San, Sniff};
 pub use rights::{Action, Coverage, NameRegexes, Pattern, Rights, RightsText, TopicRegexes};
+pub use rope::Rope;
 pub use subscription::{
     ByConsumer, CameBy, ConsumerId, Credit, Cursor, Delivery, DeliveryTotals, Depth, LeftAs,
     LeftBy, Outcome, QueueTotals, Side, Tally,

@@ -1,6 +1,7 @@
 //! A store in memory with faults to inject: for tests of the core, of adapters, and of the store contract. Nothing
 //! of it survives the process, but a `crash` leaves exactly what had been "synced", so recovery can be tested.
 
+use crate::rope::Rope;
 use crate::store::{
     Caps, Coord, Epoch, Items, JournalEntry, JournalId, JournalWriter, Lease, Loss, Losses, Lost,
     Pending, Pos, Source, Space, Spill, Store, StoreError, Stretch,
@@ -80,7 +81,8 @@ struct MemorySpill {
 
 #[async_trait]
 impl Spill for MemorySpill {
-    async fn put(&self, piece: Bytes) -> Result<u64, StoreError> {
+    async fn put(&self, piece: Rope) -> Result<u64, StoreError> {
+        let piece = piece.into_bytes();
         let mut pieces = self.pieces.lock();
         let bytes = piece.len() + pieces.values().map(Bytes::len).sum::<usize>();
         if bytes > self.bytes_max.load(Ordering::Relaxed) {
@@ -347,7 +349,8 @@ impl Coord for MemoryStore {
 
 #[async_trait]
 impl JournalWriter for Writer {
-    fn append(&mut self, entry: Bytes) -> Pending<Pos> {
+    fn append(&mut self, entry: Rope) -> Pending<Pos> {
+        let entry = entry.into_bytes();
         let (store, epoch) = (self.store.clone(), self.epoch);
         Box::pin(async move {
             loop {

@@ -6,6 +6,7 @@
 //! `Ok` is read back after any crash; appends resolve in the order of the calls; after an error nothing more is
 //! accepted by that writer; `reader` yields every entry from `from` that was not trimmed.
 
+use crate::rope::Rope;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::future::Future;
@@ -243,7 +244,7 @@ pub trait Losses: Send + Sync {
 pub trait Spill: Send + Sync {
     /// Writes a piece; returns its number, below 2⁶³ and never given twice. [`StoreError::Full`]: it holds as much as
     /// it may, or the disk is full.
-    async fn put(&self, piece: Bytes) -> Result<u64, StoreError>;
+    async fn put(&self, piece: Rope) -> Result<u64, StoreError>;
     /// The piece of that number.
     async fn get(&self, piece: u64) -> Result<Bytes, StoreError>;
     /// The piece of that number is not needed any more.
@@ -254,7 +255,7 @@ pub trait Spill: Send + Sync {
 #[async_trait]
 pub trait JournalWriter: Send {
     /// Queues an entry; durable when the future resolves. In order, pipelined up to [`Caps::in_flight`].
-    fn append(&mut self, entry: Bytes) -> Pending<Pos>;
+    fn append(&mut self, entry: Rope) -> Pending<Pos>;
     /// After [`StoreError::Unknown`]: the last position that is in.
     async fn resync(&mut self) -> Result<Pos, StoreError>;
     /// A hint: nothing in these ranges is needed any more. It overtakes appends that wait for disk space; who trims

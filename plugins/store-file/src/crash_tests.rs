@@ -47,7 +47,7 @@ async fn work(disk: &FaultyDisk) -> Vec<u64> {
     let mut stored = Vec::new();
     let mut next = first;
     while next < first + ENTRIES {
-        let pending: Vec<_> = (next..next + 3).map(|pos| writer.append(body(pos))).collect();
+        let pending: Vec<_> = (next..next + 3).map(|pos| writer.append(body(pos).into())).collect();
         let mut failed = false;
         for (pos, pending) in (next..).zip(pending) {
             match outcome(disk, pending).await {
@@ -61,7 +61,7 @@ async fn work(disk: &FaultyDisk) -> Vec<u64> {
             }
         }
         if failed && !disk.is_dead() {
-            assert!(writer.append(body(0)).await.is_err(), "a failure is final");
+            assert!(writer.append(body(0).into()).await.is_err(), "a failure is final");
         }
         if failed {
             return stored;
@@ -102,7 +102,7 @@ async fn recovered(disk: &FaultyDisk, stored: &[u64], what: &str) {
     let last = stored.last().copied().unwrap_or(0);
     assert!(writer.tail().0 >= last, "{what}");
     let next = writer.tail().0 + 1;
-    assert_eq!(writer.append(body(next)).await.ok(), Some(Pos(next)), "{what}");
+    assert_eq!(writer.append(body(next).into()).await.ok(), Some(Pos(next)), "{what}");
     assert!(read(&store).await.contains_key(&next), "{what}");
 }
 
@@ -201,13 +201,13 @@ async fn what_waits_is_synced_once() {
     let disk = FaultyDisk::default();
     let store = open(&disk).expect("fresh");
     let mut writer = writer(&store).await;
-    writer.append(body(1)).await.expect("stored");
+    writer.append(body(1).into()).await.expect("stored");
     // The spare segment has been made by then.
     tokio::time::sleep(Duration::from_millis(50)).await;
     disk.set_sync_time(Duration::from_millis(20));
     let before = disk.syncs();
     let small = Bytes::from_static(b"small");
-    let pending: Vec<_> = (0..40).map(|_| writer.append(small.clone())).collect();
+    let pending: Vec<_> = (0..40).map(|_| writer.append(small.clone().into())).collect();
     for (nth, pending) in (2..).zip(pending) {
         assert_eq!(pending.await.ok(), Some(Pos(nth)));
     }
@@ -220,13 +220,13 @@ async fn a_full_disk_says_so_once() {
     let disk = FaultyDisk::default();
     let store = open(&disk).expect("fresh");
     let mut writer = writer(&store).await;
-    writer.append(body(1)).await.expect("stored");
+    writer.append(body(1).into()).await.expect("stored");
     // By then the thread that makes the next segment is idle.
     tokio::time::sleep(Duration::from_millis(50)).await;
     disk.fail_after(0, io::ErrorKind::StorageFull);
-    assert!(matches!(writer.append(body(2)).await, Err(StoreError::Full)));
+    assert!(matches!(writer.append(body(2).into()).await, Err(StoreError::Full)));
     let syncs = disk.syncs();
-    assert!(matches!(writer.append(body(2)).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(writer.append(body(2).into()).await, Err(StoreError::Unavailable(_))));
     assert_eq!(disk.syncs(), syncs, "never synced again");
     drop(writer);
     let lease = store.coord().acquire("node").await.expect("embedded").expect("always owner");
@@ -241,7 +241,7 @@ async fn an_entry_over_the_limit_is_refused_and_nothing_behind_it_is_taken() {
     let limit = store.caps().max_entry;
     assert_eq!(writer.append(vec![1; limit].into()).await.ok(), Some(Pos(1)));
     assert!(writer.append(vec![1; limit + 1].into()).await.is_err());
-    assert!(writer.append(body(2)).await.is_err());
+    assert!(writer.append(body(2).into()).await.is_err());
 }
 
 #[tokio::test]
@@ -251,16 +251,16 @@ async fn more_than_may_be_outstanding_is_refused() {
     let store = FileStore::on(Arc::new(disk.clone()), dir, START, 1).expect("fresh");
     let mut writer = writer(&store).await;
     disk.set_sync_time(Duration::from_millis(300));
-    let stored = writer.append(body(1));
+    let stored = writer.append(body(1).into());
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let pending: Vec<_> = (2..5).map(|pos| writer.append(body(pos))).collect();
+    let pending: Vec<_> = (2..5).map(|pos| writer.append(body(pos).into())).collect();
     assert_eq!(stored.await.ok(), Some(Pos(1)));
     let mut outcomes = Vec::new();
     for pending in pending {
         outcomes.push(pending.await.ok());
     }
     assert_eq!(outcomes, [Some(Pos(2)), None, None]);
-    assert!(writer.append(body(5)).await.is_err(), "nothing behind a refused one");
+    assert!(writer.append(body(5).into()).await.is_err(), "nothing behind a refused one");
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn a_journal_that_ends_before_its_snapshot_goes_on_behind_it() {
     let store = open(&disk).expect("fresh");
     let mut first = writer(&store).await;
     for pos in 1..=3 {
-        first.append(body(pos)).await.expect("stored");
+        first.append(body(pos).into()).await.expect("stored");
     }
     let piece = Items(vec![Bytes::from_static(b"snapshot")].into_iter());
     store.snapshot_put(JOURNAL, Pos(3), Box::new(piece)).await.expect("stored");
@@ -278,7 +278,7 @@ async fn a_journal_that_ends_before_its_snapshot_goes_on_behind_it() {
     disk.damage(&crate::layout::segment_name(1), |bytes| bytes[4096 + 400..].fill(0));
     let store = open(&disk).expect("opens");
     let mut second = writer(&store).await;
-    assert_eq!(second.append(body(4)).await.ok(), Some(Pos(4)));
+    assert_eq!(second.append(body(4).into()).await.ok(), Some(Pos(4)));
     let mut reader = store.reader(JOURNAL, Pos(1)).await.expect("readable");
     let mut seen = Vec::new();
     while let Some(entry) = reader.next().await {

@@ -4,6 +4,7 @@
 //! File names are made by this crate only; nothing that a client sends becomes part of one.
 
 use crate::catalog::lock;
+use crossdock_core::Rope;
 use crossdock_core::store::{Space, StoreError};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -58,6 +59,15 @@ pub fn read_whole(file: &dyn DiskFile, limit: u64) -> io::Result<Vec<u8>> {
     let read = file.read_at(0, &mut bytes)?;
     bytes.truncate(read);
     Ok(bytes)
+}
+
+/// Writes all pieces, one after another.
+pub fn write_rope_at(file: &dyn DiskFile, mut at: u64, rope: &Rope) -> io::Result<()> {
+    for piece in rope.pieces() {
+        file.write_at(at, piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
 }
 
 /// Whether a call failed because the disk or the quota is full.

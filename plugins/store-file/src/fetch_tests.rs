@@ -25,7 +25,7 @@ async fn store(disk: &FaultyDisk, segment_bytes: u64, count: u64, bytes: usize) 
     let lease = store.coord().acquire("node").await.expect("embedded").expect("always owner");
     let mut writer = store.open(JOURNAL, &lease).await.expect("no writer yet");
     for pos in 1..=count {
-        writer.append(body(pos, bytes)).await.expect("stored");
+        writer.append(body(pos, bytes).into()).await.expect("stored");
     }
     store
 }

@@ -7,14 +7,14 @@
 
 use crate::catalog::{Segment, lock};
 use crate::dead::Ranges;
-use crate::disk::{Disk, QUARANTINE, is_full, refusal};
+use crate::disk::{Disk, QUARANTINE, is_full, refusal, write_rope_at};
 use crate::layout::{FIRST_RECORD, RecordHeader, SegmentHeader, record_bytes};
 use crate::manifest::{Listed, Manifest, SegmentEnd};
 use crate::queue::{Done, Feed, Job, Queue, answer};
 use crate::recovery::{Tail, seal};
 use crate::spare::Supply;
 use crate::store::Shared;
-use bytes::Bytes;
+use crossdock_core::Rope;
 use crossdock_core::store::{Pos, StoreError};
 use std::collections::BTreeSet;
 use std::io;
@@ -52,7 +52,7 @@ struct Stopped {
 /// Records that are written together.
 #[derive(Default)]
 struct Run {
-    bytes: Vec<u8>,
+    bytes: Rope,
     offsets: Vec<u32>,
     waiting: Vec<Done<Pos>>,
     /// Checksum of the last one.
@@ -108,7 +108,7 @@ impl Journal {
     }
 
     /// Takes the waiting appends, up to one batch.
-    fn batch(&mut self, first: (Bytes, Done<Pos>), feed: &mut dyn Feed) {
+    fn batch(&mut self, first: (Rope, Done<Pos>), feed: &mut dyn Feed) {
         let mut bytes = record_bytes(first.0.len());
         self.append(first.0, first.1, feed);
         while let Some(job) = feed.next() {
@@ -127,7 +127,7 @@ impl Journal {
     }
 
     /// Adds an entry to the run. Begins the next segment first, when it does not fit into this one.
-    fn append(&mut self, body: Bytes, done: Done<Pos>, feed: &mut dyn Feed) {
+    fn append(&mut self, body: Rope, done: Done<Pos>, feed: &mut dyn Feed) {
         let (length, limit) = (body.len(), self.shared.max_entry());
         if self.stopped.is_none() && length > limit {
             self.flush();
@@ -174,7 +174,7 @@ impl Journal {
         let began = Instant::now();
         let mut synced = began;
         let file = &self.tail.active.file;
-        let written = file.write_at(self.tail.used, &run.bytes).and_then(|()| {
+        let written = write_rope_at(&**file, self.tail.used, &run.bytes).and_then(|()| {
             synced = Instant::now();
             file.sync()
         });

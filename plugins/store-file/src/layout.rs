@@ -4,6 +4,7 @@
 //! distinguished from a damaged one.
 
 use crc32c::{crc32c, crc32c_append};
+use crossdock_core::Rope;
 
 /// Version of every file this program writes.
 pub const FORMAT: u32 = 1;
@@ -144,23 +145,34 @@ impl RecordHeader {
 
     /// Appends the record of `body` to `out`, padding included. `length` and `crc` are ignored and computed; the
     /// checksum is returned.
-    pub fn put(&self, salt: u32, body: &[u8], out: &mut Vec<u8>) -> u32 {
+    pub fn put(&self, salt: u32, body: &Rope, out: &mut Rope) -> u32 {
+        let length = body.len();
         let mut head = Vec::with_capacity(RECORD_HEADER);
         head.extend_from_slice(&RECORD_MAGIC);
-        head.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        head.extend_from_slice(&(length as u32).to_le_bytes());
         head.extend_from_slice(&KIND_ENTRY.to_le_bytes());
         head.extend_from_slice(&self.prev_crc.to_le_bytes());
         head.extend_from_slice(&self.pos.to_le_bytes());
         head.extend_from_slice(&self.epoch.to_le_bytes());
         head.extend_from_slice(&self.durable.to_le_bytes());
         head.extend_from_slice(&crc32c_append(salt, &head).to_le_bytes());
-        let crc = crc32c_append(crc32c_append(salt, &head), body);
+        let crc = body.pieces().fold(crc32c_append(salt, &head), crc32c_append);
         head.extend_from_slice(&crc.to_le_bytes());
-        let end = out.len() + record_bytes(body.len()) as usize;
-        out.extend_from_slice(&head);
-        out.extend_from_slice(body);
-        out.resize(end, 0);
+        out.end().extend_from_slice(&head);
+        out.extend(body);
+        let padding = record_bytes(length) as usize - RECORD_HEADER - length;
+        out.end().extend_from_slice(&[0; ALIGN as usize][..padding]);
         crc
+    }
+}
+
+#[cfg(test)]
+impl RecordHeader {
+    /// The record of `body` as bytes, and its checksum.
+    pub fn record(&self, salt: u32, body: &[u8]) -> (Vec<u8>, u32) {
+        let mut out = Rope::default();
+        let crc = self.put(salt, &Rope::from(body.to_vec()), &mut out);
+        (out.into_bytes().into(), crc)
     }
 }
 
@@ -213,8 +225,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_back_and_every_flipped_bit_is_seen() {
-        let mut record = Vec::new();
-        let crc = HEADER.put(5, b"hello", &mut record);
+        let (record, crc) = HEADER.record(5, b"hello");
         assert_eq!(record.len() as u64, record_bytes(5));
         let header = RecordHeader::read(&record, 5).expect("whole");
         assert_eq!(header, RecordHeader { length: 5, crc, ..HEADER });
@@ -231,8 +242,7 @@ mod tests {
 
     #[test]
     fn a_record_with_another_salt_is_none() {
-        let mut record = Vec::new();
-        HEADER.put(5, b"hello", &mut record);
+        let (record, _) = HEADER.record(5, b"hello");
         assert_eq!(RecordHeader::read(&record, 6), None);
     }
 

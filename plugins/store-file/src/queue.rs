@@ -1,7 +1,7 @@
 //! The jobs of the journal's thread, and the queue in which they wait. While the disk is full, appends stay queued in
 //! their order and trims overtake them, because trims free disk space.
 
-use bytes::Bytes;
+use crossdock_core::Rope;
 use crossdock_core::store::{Pos, StoreError};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub fn answer<T>(done: Done<T>, outcome: Result<T, StoreError>) {
 
 /// A job for the journal.
 pub enum Job {
-    Append(Bytes, Done<Pos>),
+    Append(Rope, Done<Pos>),
     Trim(Vec<Range<u64>>, Done<()>),
 }
 

@@ -200,7 +200,9 @@ mod tests {
             let pos = 5 + nth as u64;
             let header =
                 RecordHeader { length: 0, prev_crc, pos, epoch: 2, durable: *durable, crc: 0 };
-            prev_crc = header.put(SALT, &vec![nth as u8; 10 + nth], &mut bytes);
+            let (record, crc) = header.record(SALT, &vec![nth as u8; 10 + nth]);
+            bytes.extend_from_slice(&record);
+            prev_crc = crc;
         }
         bytes.resize(HEADER.capacity as usize, 0);
         (bytes, places, prev_crc)

@@ -17,6 +17,7 @@ use crate::snapshot::Piece;
 use crate::store::{FileStore, Shared};
 use crate::verify;
 use bytes::Bytes;
+use crossdock_core::Rope;
 use crossdock_core::store::{Pos, StoreError};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
@@ -348,6 +349,19 @@ impl Story {
         words.take(length).collect()
     }
 
+    /// The bytes as one copied piece, or with a piece that is kept in the middle.
+    fn rope(&mut self, bytes: &Bytes) -> Rope {
+        if self.dice.chance(70) {
+            return Rope::from(bytes.to_vec());
+        }
+        let ends = [self.dice.below(bytes.len() as u64), self.dice.below(bytes.len() as u64)];
+        let (from, to) = (ends[0].min(ends[1]) as usize, ends[0].max(ends[1]) as usize);
+        let mut rope = Rope::from(bytes[..from].to_vec());
+        rope.keep(bytes.slice(from..to));
+        rope.end().extend_from_slice(&bytes[to..]);
+        rope
+    }
+
     /// Appends `count` entries at once, perhaps with a trim between, and awaits them.
     fn append(&mut self, life: &mut Life, count: u64) {
         let limit = life.shared.max_entry() as u64;
@@ -364,7 +378,7 @@ impl Story {
                 false => self.bytes(limit.min(8 << 10)),
             };
             let (done, outcome) = oneshot::channel();
-            waiting.push_back(Job::Append(bytes.clone(), done));
+            waiting.push_back(Job::Append(self.rope(&bytes), done));
             outcomes.push((first + nth, bytes, too_long, outcome));
         }
         self.work(life, waiting);

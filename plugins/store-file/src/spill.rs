@@ -9,9 +9,10 @@
 //! and its place there, means nothing else later. A file goes when it is full and the last piece in it is done with.
 
 use crate::catalog::lock;
-use crate::disk::{Disk, DiskFile, refusal};
+use crate::disk::{Disk, DiskFile, refusal, write_rope_at};
 use async_trait::async_trait;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
+use crossdock_core::Rope;
 use crossdock_core::store::{Spill, StoreError};
 use std::collections::BTreeMap;
 use std::io;
@@ -101,15 +102,15 @@ impl Inner {
         Ok(Room { file: file.file.clone(), number, at })
     }
 
-    fn write(&self, piece: &Bytes) -> Result<u64, StoreError> {
+    fn write(&self, piece: &Rope) -> Result<u64, StoreError> {
         let length = u32::try_from(piece.len()).map_err(|_| StoreError::Full)?;
-        let mut whole = BytesMut::with_capacity(HEAD + piece.len());
-        whole.put_u32_le(length);
-        whole.put_u32_le(crc32c::crc32c(piece));
-        whole.put_slice(piece);
+        let mut whole = Rope::from(Vec::with_capacity(HEAD + piece.copied_len()));
+        whole.end().put_u32_le(length);
+        whole.end().put_u32_le(piece.pieces().fold(0, crc32c::crc32c_append));
+        whole.extend(piece);
         let room = self.room(whole.len() as u64)?;
         let number = room.number << PLACE_BITS | room.at;
-        match room.file.write_at(room.at, &whole) {
+        match write_rope_at(&*room.file, room.at, &whole) {
             Ok(()) => Ok(number),
             Err(error) => {
                 drop(self.done_with(number));
@@ -177,7 +178,7 @@ fn stopping(_: tokio::task::JoinError) -> StoreError {
 
 #[async_trait]
 impl Spill for SpillFiles {
-    async fn put(&self, piece: Bytes) -> Result<u64, StoreError> {
+    async fn put(&self, piece: Rope) -> Result<u64, StoreError> {
         let inner = self.0.clone();
         spawn_blocking(move || inner.write(&piece)).await.map_err(stopping)?
     }
@@ -253,7 +254,7 @@ mod tests {
         let spill = folder.spill(1 << 30);
         let mut numbers = Vec::new();
         for n in 0..40 {
-            numbers.push(spill.put(piece(n, 1 << 20)).await.expect("room"));
+            numbers.push(spill.put(piece(n, 1 << 20).into()).await.expect("room"));
         }
         assert_eq!(folder.files(), 3);
         for (n, number) in numbers.iter().enumerate().rev() {
@@ -267,7 +268,7 @@ mod tests {
         spill.free(numbers[0]);
         is_gone(&folder.0, 0).await;
         assert_eq!(lock(&spill.0.files).bytes, 0);
-        let again = spill.put(piece(7, 10)).await.expect("room");
+        let again = spill.put(piece(7, 10).into()).await.expect("room");
         assert!(!numbers.contains(&again), "no number is given twice");
     }
 
@@ -277,7 +278,7 @@ mod tests {
         let spill = folder.spill(10 << 20);
         let mut numbers = Vec::new();
         let full = loop {
-            match spill.put(piece(1, 1 << 20)).await {
+            match spill.put(piece(1, 1 << 20).into()).await {
                 Ok(number) => numbers.push(number),
                 Err(error) => break error,
             }
@@ -286,15 +287,15 @@ mod tests {
         assert_eq!(numbers.len(), 9);
         numbers.iter().for_each(|number| spill.free(*number));
         is_gone(&folder.0, 0).await;
-        spill.put(piece(1, 1 << 20)).await.expect("room again");
+        spill.put(piece(1, 1 << 20).into()).await.expect("room again");
     }
 
     #[tokio::test]
     async fn a_damaged_piece_is_an_error_and_the_others_are_read() {
         let folder = Folder::new("damage");
         let spill = folder.spill(1 << 30);
-        let first = spill.put(piece(1, 100)).await.expect("room");
-        let second = spill.put(piece(2, 100)).await.expect("room");
+        let first = spill.put(piece(1, 100).into()).await.expect("room");
+        let second = spill.put(piece(2, 100).into()).await.expect("room");
         let path = folder.0.join(name(0));
         let mut bytes = std::fs::read(&path).expect("the file");
         bytes[HEAD + 3] ^= 1;

@@ -86,8 +86,7 @@ mod tests {
     /// The first record of a segment with this body, changed so.
     fn found(body: &[u8], change: impl FnOnce(&mut [u8])) -> Option<TornTail> {
         let header = RecordHeader { length: 0, prev_crc: 1, pos: 1, epoch: 1, durable: 0, crc: 0 };
-        let mut record = Vec::new();
-        header.put(SALT, body, &mut record);
+        let (mut record, _) = header.record(SALT, body);
         change(&mut record);
         let disk = FaultyDisk::default();
         let file = disk.create("x").expect("created");

@@ -8,7 +8,7 @@ use crate::recovery::Tail;
 use crate::spare::Workshop;
 use crate::store::Shared;
 use async_trait::async_trait;
-use bytes::Bytes;
+use crossdock_core::Rope;
 use crossdock_core::store::{JournalWriter, Pending, Pos, StoreError};
 use std::io;
 use std::ops::Range;
@@ -62,7 +62,7 @@ async fn outcome<T>(answer: oneshot::Receiver<Result<T, StoreError>>) -> Result<
 
 #[async_trait]
 impl JournalWriter for Writer {
-    fn append(&mut self, entry: Bytes) -> Pending<Pos> {
+    fn append(&mut self, entry: Rope) -> Pending<Pos> {
         let (done, answer) = oneshot::channel();
         let queued = match self.refused {
             false => self.queue(Job::Append(entry, done)),

@@ -23,7 +23,7 @@ async fn append(store: &dyn Store, writer: &mut dyn JournalWriter, count: u64) {
     let first = writer.tail().0 + 1;
     let all: Vec<u64> = (first..first + count).collect();
     for chunk in all.chunks(store.caps().in_flight) {
-        let pending: Vec<_> = chunk.iter().map(|pos| writer.append(body(*pos))).collect();
+        let pending: Vec<_> = chunk.iter().map(|pos| writer.append(body(*pos).into())).collect();
         for (pos, pending) in chunk.iter().zip(pending) {
             assert_eq!(pending.await.expect("stored"), Pos(*pos));
         }
@@ -101,7 +101,7 @@ async fn an_entry_may_have_any_bytes(open: Open<'_>) {
     let store = open();
     let (mut first, _) = writer(&*store).await;
     for entry in &odd {
-        first.append(entry.clone()).await.expect("stored");
+        first.append(entry.clone().into()).await.expect("stored");
     }
     drop((first, store));
     let store = open();

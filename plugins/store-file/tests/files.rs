@@ -26,7 +26,7 @@ async fn append(store: &dyn Store, count: u64) {
     let (mut writer, _) = writer(store).await;
     for _ in 0..count {
         let next = writer.tail().0 + 1;
-        assert_eq!(writer.append(body(next)).await.expect("stored"), Pos(next));
+        assert_eq!(writer.append(body(next).into()).await.expect("stored"), Pos(next));
     }
 }
 
@@ -81,7 +81,7 @@ async fn crashed() -> Folder {
     let store = whole.open().expect("fresh");
     let (mut writer, _) = writer(&*store).await;
     for pos in 1..=3 {
-        writer.append(body(pos)).await.expect("stored");
+        writer.append(body(pos).into()).await.expect("stored");
     }
     copy(&whole.0, &left.0);
     left

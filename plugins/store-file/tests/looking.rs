@@ -23,7 +23,7 @@ async fn append(store: &dyn Store, count: u64) {
     let (mut writer, _) = writer(store).await;
     for _ in 0..count {
         let next = writer.tail().0 + 1;
-        assert_eq!(writer.append(body(next)).await.expect("stored"), Pos(next));
+        assert_eq!(writer.append(body(next).into()).await.expect("stored"), Pos(next));
     }
 }
 
@@ -179,13 +179,13 @@ async fn beside_a_process_that_has_it_open() {
     let folder = filled().await;
     let store = folder.open().expect("opens");
     let (mut writer, _) = writer(&*store).await;
-    writer.append(body(151)).await.expect("stored");
+    writer.append(body(151).into()).await.expect("stored");
     let mut findings = Vec::new();
     let report = verify(&folder.0, &mut |finding| findings.push(finding)).expect("readable");
     assert!(report.in_use);
     assert_eq!((report.entries, report.damages), (151, 0), "{findings:?}");
     let view = FileStore::read_only(&folder.0).expect("readable");
-    writer.append(body(152)).await.expect("it is not disturbed");
+    writer.append(body(152).into()).await.expect("it is not disturbed");
     assert_eq!(read(&view).await.last(), Some(&Ok(151)), "what there was when it was opened");
     // The snapshot is the newest at the time of the call.
     snapshot(&*store, 152).await;
@@ -263,7 +263,7 @@ async fn looks_at_a_store_that_is_written_and_trimmed_meanwhile_find_no_damage()
     let (mut writer, _) = writer(&*store).await;
     while !looks.is_finished() {
         let tail = writer.tail().0;
-        let pending: Vec<_> = (1..=20).map(|nth| writer.append(body(tail + nth))).collect();
+        let pending: Vec<_> = (1..=20).map(|nth| writer.append(body(tail + nth).into())).collect();
         for stored in pending {
             stored.await.expect("stored");
         }

@@ -9,9 +9,9 @@ use crate::broker::door::events::ConfirmOutcome;
 use crate::broker::operations::ops::Ops;
 use crate::error::{Error, ErrorKind};
 use crate::log::Place;
+use crate::rope::Rope;
 use crate::store::{JournalWriter, Pos, StoreError};
 use crate::subscription::{QueueCounts, Side, Tally};
-use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -247,7 +247,7 @@ pub async fn run(
         let Some(units) = units else { return };
         batch_no += 1;
         let entries = encode(&units, max_entry, batch_no);
-        let bytes = entries.iter().map(Bytes::len).sum();
+        let bytes = entries.iter().map(Rope::len).sum();
         let parts = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let result = match committer.has_failed() {
             true => Err(StoreError::Unavailable("an earlier append failed".into())),
@@ -270,7 +270,7 @@ pub async fn run(
 /// Trims go on meanwhile: an append may be waiting for the disk space that they give back.
 async fn append(
     writer: &mut dyn JournalWriter,
-    entries: Vec<Bytes>,
+    entries: Vec<Rope>,
     trims: &mut mpsc::Receiver<Vec<Range<Pos>>>,
 ) -> Result<Option<Pos>, StoreError> {
     let mut first = None;

@@ -5,6 +5,7 @@ use crate::message::wire::{Put, Take};
 use crate::message::{
     Address, Death, FormatId, Journey, Key, Message, Meta, Name, Native, Onward, Reason, Timestamp,
 };
+use crate::rope::Rope;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -22,9 +23,10 @@ fn take_address(input: &mut Bytes, known: &mut Known) -> Option<Address> {
 }
 
 /// A whole message.
-pub fn put_message(out: &mut Vec<u8>, message: &Message) {
+pub fn put_message(rope: &mut Rope, message: &Message) {
     let meta = message.meta();
-    out.reserve(message.size() + 64);
+    let out = rope.end();
+    out.reserve(message.size().saturating_sub(Rope::kept_of(message.body())) + 64);
     let onward = meta.onward();
     let has_more = onward.is_some() || meta.moves > 0;
     let flags = u8::from(meta.durable) | u8::from(meta.retain) << 1 | meta.level << 2;
@@ -46,7 +48,8 @@ pub fn put_message(out: &mut Vec<u8>, message: &Message) {
     put_address(out, message.address());
     out.varint(u64::from(message.native().format.0));
     out.bytes(&message.native().bytes);
-    out.bytes(message.body());
+    out.varint(message.body().len() as u64);
+    rope.push(message.body());
 }
 
 /// What a message is made of.

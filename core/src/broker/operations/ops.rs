@@ -17,6 +17,7 @@ use crate::log::{Cold, Offset, Place, QueueSpec, put_tags, take_tags};
 use crate::message::wire::{Put, Take, put_pairs};
 use crate::message::{Key, Message, Timestamp};
 use crate::rights::RightsText;
+use crate::rope::Rope;
 use crate::subscription::{CameBy, LeftBy, QueueCounts, Tally};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -29,7 +30,7 @@ const LATE_MS: u64 = 100;
 /// Operations as bytes.
 #[derive(Debug, Default)]
 pub struct Ops {
-    bytes: Vec<u8>,
+    bytes: Rope,
     /// How many of them hold a message that is fetched by its index.
     records: u32,
     /// Places that nothing needs any more once these operations are stored, and not before.
@@ -44,14 +45,19 @@ impl Ops {
         self.bytes.is_empty()
     }
 
-    /// Makes room for that many bytes more.
+    /// Makes room for that many bytes more, bodies that are kept not counted.
     pub fn reserve(&mut self, bytes: usize) {
-        self.bytes.reserve(bytes);
+        self.bytes.end().reserve(bytes);
     }
 
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes so far that lie in one piece.
+    pub fn copied_len(&self) -> usize {
+        self.bytes.copied_len()
     }
 
     /// Records so far: the index of the next one.
@@ -60,13 +66,13 @@ impl Ops {
     }
 
     /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &Rope {
         &self.bytes
     }
 
     /// The bytes, without the operations around them.
     pub fn into_bytes(self) -> Bytes {
-        self.bytes.into()
+        self.bytes.into_bytes()
     }
 
     /// Moves the operations of `other` behind these.
@@ -91,19 +97,19 @@ impl Ops {
         placed: impl ExactSizeIterator<Item = (LogId, Offset, &'a Tags)>,
     ) -> u32 {
         if by != CameBy::of(message) {
-            self.bytes.u8(settles::CAME);
-            self.bytes.u8(by as u8);
+            self.bytes.end().u8(settles::CAME);
+            self.bytes.end().u8(by as u8);
         }
         match message.meta().published.until(arrived) > LATE_MS {
-            true => (self.bytes.u8(23), self.bytes.varint(arrived.0)).1,
-            false => self.bytes.u8(1),
+            true => (self.bytes.end().u8(23), self.bytes.end().varint(arrived.0)).1,
+            false => self.bytes.end().u8(1),
         }
         put_message(&mut self.bytes, message);
-        self.bytes.varint(placed.len() as u64);
+        self.bytes.end().varint(placed.len() as u64);
         for (queue, offset, tags) in placed {
-            self.bytes.varint(queue.0);
-            self.bytes.varint(offset.0);
-            put_tags(&mut self.bytes, tags);
+            self.bytes.end().varint(queue.0);
+            self.bytes.end().varint(offset.0);
+            put_tags(self.bytes.end(), tags);
         }
         self.records += 1;
         self.records - 1
@@ -111,7 +117,7 @@ impl Ops {
 
     /// A transient message on its way out of memory. Its index among the records.
     pub fn spilled(&mut self, message: &Message) -> u32 {
-        self.bytes.u8(2);
+        self.bytes.end().u8(2);
         put_message(&mut self.bytes, message);
         self.records += 1;
         self.records - 1
@@ -124,7 +130,7 @@ impl Ops {
         by: LeftBy,
         offsets: &[Offset],
     ) {
-        put_settle(&mut self.bytes, queue, by, offsets);
+        put_settle(self.bytes.end(), queue, by, offsets);
         self.note_left(counts, by, offsets.len() as u64);
     }
 
@@ -139,75 +145,78 @@ impl Ops {
 
     /// Of a snapshot: what a queue has counted of its durable records up to that position of the journal.
     pub fn counts(&mut self, queue: LogId, upto: u64, tally: &Tally) {
-        put_counts(&mut self.bytes, queue, upto, tally);
+        put_counts(self.bytes.end(), queue, upto, tally);
     }
 
     /// What a queue has counted of its transient records.
     pub fn transient_counts(&mut self, queue: LogId, tally: &Tally) {
-        put_transient_counts(&mut self.bytes, queue, tally);
+        put_transient_counts(self.bytes.end(), queue, tally);
     }
 
     /// Failed deliveries of a record.
     pub fn attempts(&mut self, queue: LogId, offset: Offset, attempts: u16) {
-        self.bytes.u8(4);
-        self.bytes.varint(queue.0);
-        self.bytes.varint(offset.0);
-        self.bytes.varint(u64::from(attempts));
+        self.bytes.end().u8(4);
+        self.bytes.end().varint(queue.0);
+        self.bytes.end().varint(offset.0);
+        self.bytes.end().varint(u64::from(attempts));
     }
 
     /// A topic's retained value; none clears it.
     pub fn retain(&mut self, vhost: &str, key: &Key, message: Option<&Message>) {
-        self.bytes.u8(5);
-        self.bytes.text(vhost);
-        self.bytes.bytes(key.bytes());
-        self.bytes.optional(message, put_message);
+        self.bytes.end().u8(5);
+        self.bytes.end().text(vhost);
+        self.bytes.end().bytes(key.bytes());
+        self.bytes.end().flag(message.is_some());
+        if let Some(message) = message {
+            put_message(&mut self.bytes, message);
+        }
     }
 
     /// A session's memo; none forgets it.
     pub fn memo(&mut self, session: SessionId, key: &[u8], value: Option<&Bytes>) {
-        self.bytes.u8(6);
-        self.bytes.varint(session.0);
-        self.bytes.bytes(key);
-        self.bytes.optional(value, |o, v| o.bytes(v));
+        self.bytes.end().u8(6);
+        self.bytes.end().varint(session.0);
+        self.bytes.end().bytes(key);
+        self.bytes.end().optional(value, |o, v| o.bytes(v));
     }
 
     /// A declared queue.
     pub fn queue(&mut self, vhost: &str, id: LogId, spec: &QueueSpec) {
-        self.bytes.u8(7);
-        self.bytes.text(vhost);
-        self.bytes.varint(id.0);
-        put_queue_spec(&mut self.bytes, spec);
+        self.bytes.end().u8(7);
+        self.bytes.end().text(vhost);
+        self.bytes.end().varint(id.0);
+        put_queue_spec(self.bytes.end(), spec);
     }
 
     /// A deleted queue, with all that is in it.
     pub fn queue_gone(&mut self, id: LogId) {
-        self.bytes.u8(8);
-        self.bytes.varint(id.0);
+        self.bytes.end().u8(8);
+        self.bytes.end().varint(id.0);
     }
 
     /// A declared exchange.
     pub fn exchange(&mut self, vhost: &str, spec: &ExchangeSpec) {
-        self.bytes.u8(9);
-        self.bytes.text(vhost);
-        self.bytes.text(&spec.name);
-        self.bytes.text(spec.kind.as_str());
-        self.bytes.flag(spec.auto_delete);
-        self.bytes.flag(spec.internal);
-        put_pairs(&mut self.bytes, &spec.arguments);
+        self.bytes.end().u8(9);
+        self.bytes.end().text(vhost);
+        self.bytes.end().text(&spec.name);
+        self.bytes.end().text(spec.kind.as_str());
+        self.bytes.end().flag(spec.auto_delete);
+        self.bytes.end().flag(spec.internal);
+        put_pairs(self.bytes.end(), &spec.arguments);
     }
 
     /// A deleted exchange, with its bindings.
     pub fn exchange_gone(&mut self, vhost: &str, name: &str) {
-        self.bytes.u8(10);
-        self.bytes.text(vhost);
-        self.bytes.text(name);
+        self.bytes.end().u8(10);
+        self.bytes.end().text(vhost);
+        self.bytes.end().text(name);
     }
 
     /// A binding made (or its tag replaced) or removed.
     pub fn binding(&mut self, vhost: &str, binding: &Binding, made: bool) {
-        self.bytes.u8(if made { 11 } else { 12 });
-        self.bytes.text(vhost);
-        put_binding(&mut self.bytes, binding);
+        self.bytes.end().u8(if made { 11 } else { 12 });
+        self.bytes.end().text(vhost);
+        put_binding(self.bytes.end(), binding);
     }
 
     /// A named session, new or with other settings.
@@ -218,53 +227,53 @@ impl Ops {
         life: SessionLife,
         queue: Option<LogId>,
     ) {
-        self.bytes.u8(24);
-        self.bytes.text(vhost);
-        self.bytes.varint(id.0);
-        self.bytes.text(name);
+        self.bytes.end().u8(24);
+        self.bytes.end().text(vhost);
+        self.bytes.end().varint(id.0);
+        self.bytes.end().text(name);
         match life {
-            SessionLife::No => self.bytes.u8(0),
-            SessionLife::For(ms) => (self.bytes.u8(1), self.bytes.varint(ms)).1,
-            SessionLife::Forever => self.bytes.u8(2),
+            SessionLife::No => self.bytes.end().u8(0),
+            SessionLife::For(ms) => (self.bytes.end().u8(1), self.bytes.end().varint(ms)).1,
+            SessionLife::Forever => self.bytes.end().u8(2),
         }
-        self.bytes.optional(queue, |o, q| o.varint(q.0));
+        self.bytes.end().optional(queue, |o, q| o.varint(q.0));
         let (user, client) = owner;
-        self.bytes.text(user);
-        self.bytes.text(client);
+        self.bytes.end().text(user);
+        self.bytes.end().text(client);
     }
 
     /// A user that was made at run time, or has other tags or verifiers by now; its rights stand by themselves.
     pub fn user(&mut self, account: &Account) {
-        self.bytes.u8(25);
-        put_user(&mut self.bytes, account);
+        self.bytes.end().u8(25);
+        put_user(self.bytes.end(), account);
     }
 
     /// The end of a user, with its rights.
     pub fn user_gone(&mut self, name: &str) {
-        self.bytes.u8(26);
-        self.bytes.text(name);
+        self.bytes.end().u8(26);
+        self.bytes.end().text(name);
     }
 
     /// What a user may do in a virtual host; none: it may not enter.
     pub fn rights(&mut self, user: &str, vhost: &str, rights: Option<&RightsText>) {
-        self.bytes.u8(if rights.is_some() { 27 } else { 28 });
-        self.bytes.text(user);
-        self.bytes.text(vhost);
+        self.bytes.end().u8(if rights.is_some() { 27 } else { 28 });
+        self.bytes.end().text(user);
+        self.bytes.end().text(vhost);
         if let Some(rights) = rights {
-            put_rights(&mut self.bytes, rights);
+            put_rights(self.bytes.end(), rights);
         }
     }
 
     /// A virtual host that was made at run time.
     pub fn vhost(&mut self, name: &str) {
-        self.bytes.u8(29);
-        self.bytes.text(name);
+        self.bytes.end().u8(29);
+        self.bytes.end().text(name);
     }
 
     /// The end of a named session.
     pub fn session_gone(&mut self, id: SessionId) {
-        self.bytes.u8(14);
-        self.bytes.varint(id.0);
+        self.bytes.end().u8(14);
+        self.bytes.end().varint(id.0);
     }
 
     /// A parked publish.
@@ -275,50 +284,50 @@ impl Ops {
         (due, session): (ParkUntil, Option<SessionId>),
         message: &Message,
     ) {
-        self.bytes.u8(15);
-        self.bytes.varint(id.0);
-        self.bytes.text(vhost);
+        self.bytes.end().u8(15);
+        self.bytes.end().varint(id.0);
+        self.bytes.end().text(vhost);
         match due {
-            ParkUntil::At(at) => (self.bytes.u8(0), self.bytes.varint(at.0)).1,
+            ParkUntil::At(at) => (self.bytes.end().u8(0), self.bytes.end().varint(at.0)).1,
             ParkUntil::Disconnected { delay_ms } => {
-                (self.bytes.u8(1), self.bytes.varint(delay_ms)).1
+                (self.bytes.end().u8(1), self.bytes.end().varint(delay_ms)).1
             }
         }
-        self.bytes.optional(session, |o, s| o.varint(s.0));
+        self.bytes.end().optional(session, |o, s| o.varint(s.0));
         put_message(&mut self.bytes, message);
     }
 
     /// A parked publish that was routed or cancelled.
     pub fn unpark(&mut self, id: ParkId) {
-        self.bytes.u8(16);
-        self.bytes.varint(id.0);
+        self.bytes.end().u8(16);
+        self.bytes.end().varint(id.0);
     }
 
     /// Ids up to this one were given out.
     pub fn ids(&mut self, next: u64) {
-        self.bytes.u8(17);
-        self.bytes.varint(next);
+        self.bytes.end().u8(17);
+        self.bytes.end().varint(next);
     }
 
     /// Of a snapshot: the head of a page of living records. The page's own bytes follow.
     pub fn page_head(&mut self, queue: LogId, number: u64, len: usize) {
-        self.bytes.u8(18);
-        self.bytes.varint(queue.0);
-        self.bytes.varint(number);
-        self.bytes.varint(len as u64);
+        self.bytes.end().u8(18);
+        self.bytes.end().varint(queue.0);
+        self.bytes.end().varint(number);
+        self.bytes.end().varint(len as u64);
     }
 
     /// Of a snapshot: an entry of several parts.
     pub fn parts(&mut self, pos: u64, parts: u32) {
-        self.bytes.u8(21);
-        self.bytes.varint(pos);
-        self.bytes.varint(u64::from(parts));
+        self.bytes.end().u8(21);
+        self.bytes.end().varint(pos);
+        self.bytes.end().varint(u64::from(parts));
     }
 
     /// An auto-delete queue that has its first consumer.
     pub fn used(&mut self, queue: LogId) {
-        self.bytes.u8(22);
-        self.bytes.varint(queue.0);
+        self.bytes.end().u8(22);
+        self.bytes.end().varint(queue.0);
     }
 
     /// A message that is written again for these records. Its index among the records.
@@ -327,12 +336,12 @@ impl Ops {
         message: &Message,
         records: impl ExactSizeIterator<Item = (LogId, Offset)>,
     ) -> u32 {
-        self.bytes.u8(20);
+        self.bytes.end().u8(20);
         put_message(&mut self.bytes, message);
-        self.bytes.varint(records.len() as u64);
+        self.bytes.end().varint(records.len() as u64);
         for (queue, offset) in records {
-            self.bytes.varint(queue.0);
-            self.bytes.varint(offset.0);
+            self.bytes.end().varint(queue.0);
+            self.bytes.end().varint(offset.0);
         }
         self.records += 1;
         self.records - 1
@@ -340,9 +349,9 @@ impl Ops {
 
     /// Of a snapshot: the next offset.
     pub fn next(&mut self, queue: LogId, offset: Offset) {
-        self.bytes.u8(19);
-        self.bytes.varint(queue.0);
-        self.bytes.varint(offset.0);
+        self.bytes.end().u8(19);
+        self.bytes.end().varint(queue.0);
+        self.bytes.end().varint(offset.0);
     }
 }
 

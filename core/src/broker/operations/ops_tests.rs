@@ -74,12 +74,12 @@ fn rights() -> RightsText {
 #[test]
 fn a_session_of_an_old_store_has_no_owner() {
     let mut ops = Ops::default();
-    ops.bytes.u8(13);
-    ops.bytes.text("/");
-    ops.bytes.varint(4);
-    ops.bytes.text("s");
-    ops.bytes.u8(2);
-    ops.bytes.u8(0);
+    ops.bytes.end().u8(13);
+    ops.bytes.end().text("/");
+    ops.bytes.end().varint(4);
+    ops.bytes.end().text("s");
+    ops.bytes.end().u8(2);
+    ops.bytes.end().u8(0);
     let back: Vec<Op> = read(ops.into_bytes()).map(|op| op.expect("whole")).collect();
     assert!(matches!(&back[..], [Op::Session { owner: None, life: SessionLife::Forever, .. }]));
 }
@@ -133,7 +133,7 @@ fn all() -> Ops {
     ops.ids(77);
     let page = Cold::write([(3, &record)].into_iter()).expect("it has a place");
     ops.page_head(queue, 5, page.bytes().len());
-    ops.bytes.extend_from_slice(page.bytes());
+    ops.bytes.end().extend_from_slice(page.bytes());
     assert_eq!(ops.rewritten(&message(), [(queue, Offset(9))].into_iter()), 2);
     ops.parts(7, 3);
     ops.used(queue);
@@ -153,7 +153,7 @@ fn all() -> Ops {
 #[test]
 fn operations_come_back() {
     let ops = all();
-    let bytes = Bytes::copy_from_slice(ops.as_bytes());
+    let bytes = ops.into_bytes();
     let back: Vec<Op> = read(bytes.clone()).map(|op| op.expect("whole")).collect();
     assert_eq!(back.len(), 32);
     let Op::Record { message: m, arrived: None, placed, by } = &back[0] else {
@@ -190,7 +190,7 @@ fn operations_come_back() {
 
 #[test]
 fn a_cut_is_noticed_at_every_byte() {
-    let whole = Bytes::copy_from_slice(all().as_bytes());
+    let whole = all().into_bytes();
     let ends: Vec<usize> = {
         let mut ends = vec![0];
         let (mut rest, mut known) = (whole.clone(), Known::default());

@@ -71,7 +71,8 @@ impl Collector {
 
     fn gather(&mut self) {
         if !self.ops.is_empty() {
-            self.piece.extend_from_slice(&std::mem::take(&mut self.ops).into_bytes());
+            let ops = std::mem::take(&mut self.ops);
+            ops.bytes().pieces().for_each(|piece| self.piece.extend_from_slice(piece));
         }
     }
 

@@ -71,7 +71,7 @@ fn body(pos: u64) -> Bytes {
 async fn append(writer: &mut dyn JournalWriter, count: u64) {
     for _ in 0..count {
         let next = writer.tail().0 + 1;
-        assert_eq!(writer.append(body(next)).await.expect("stored"), Pos(next));
+        assert_eq!(writer.append(body(next).into()).await.expect("stored"), Pos(next));
     }
 }
 
