@@ -1,5 +1,5 @@
-//! Bytes that are put together piece by piece. Large pieces, which are bodies of messages, are kept as they came: a body
-//! of 512 MiB is on its way to the disk without being copied.
+//! Bytes that are put together piece by piece. Large pieces, which are bodies of messages, are kept as they came: a
+//! body of 512 MiB is on its way to the disk without being copied.
 
 use bytes::Bytes;
 use std::ops::Range;

@@ -91,6 +91,12 @@ fn every_mistake_is_found_with_its_place() {
 }
 
 #[test]
+fn a_size_has_a_most() {
+    let found = mistakes("[limits]\nmessage_bytes = \"513MiB\"\n");
+    assert_eq!(found, ["2:17 limits.message_bytes: must be at most 512 MiB"]);
+}
+
+#[test]
 fn syntax_errors_have_a_place() {
     let found = mistakes("[memory]\nhigh = = 5\n");
     assert!(found[0].starts_with("2:"), "{found:?}");

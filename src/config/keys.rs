@@ -21,6 +21,7 @@ pub enum Form {
     /// Bytes.
     Size {
         min: u64,
+        max: u64,
     },
     /// Bytes or a percentage.
     Share,
@@ -99,9 +100,11 @@ const MIB: u64 = 1 << 20;
 const LIMITS: &[Key] = &[
     preset(
         "message_bytes",
-        Form::Size { min: 1 },
+        Form::Size { min: 1, max: 512 * MIB },
         "\"16MiB\"",
-        "Body of one message at most. A larger one is refused with the protocol's own error.",
+        "Body of one message at most. A larger one is refused with the protocol's own error. An MQTT \
+         packet has at most 256 MiB. The memory of a message on its way through is up to twice its body: \
+         `memory.high` has to leave room for it.",
     ),
     preset(
         "topic_bytes",
@@ -117,14 +120,14 @@ const LIMITS: &[Key] = &[
     ),
     preset(
         "session_share_bytes",
-        Form::Size { min: 4096 },
+        Form::Size { min: 4096, max: u64::MAX },
         "\"1MiB\"",
         "Publishes of one connection that are not stored yet, or are held back by an alarm. At \
          this many bytes the connection is not read until some are stored.",
     ),
     preset(
         "inbox_bytes",
-        Form::Size { min: 4096 },
+        Form::Size { min: 4096, max: u64::MAX },
         "\"8MiB\"",
         "At-most-once deliveries (MQTT QoS 0, answers of AMQP's direct reply-to) that wait for one \
          connection. Beyond it they are dropped and counted.",
@@ -143,7 +146,7 @@ const LIMITS: &[Key] = &[
     ),
     preset(
         "subscription_bytes",
-        Form::Size { min: 4096 },
+        Form::Size { min: 4096, max: u64::MAX },
         "\"1GiB\"",
         "Messages that wait for one MQTT session, one `$share` group or one durable STOMP \
          subscription. Beyond it the oldest are dropped and counted. All of them together hold at most \
@@ -222,7 +225,7 @@ const OBJECTS: &[Key] = &[
     ),
     preset(
         "retained_bytes",
-        Form::Size { min: 1 },
+        Form::Size { min: 1, max: u64::MAX },
         "\"1GiB\"",
         "Memory that the retained values of a virtual host take.",
     ),
@@ -241,7 +244,7 @@ const OBJECTS: &[Key] = &[
     ),
     preset(
         "transaction_bytes",
-        Form::Size { min: 1 },
+        Form::Size { min: 1, max: u64::MAX },
         "\"64MiB\"",
         "Memory that the open transactions of one connection take.",
     ),
@@ -254,7 +257,7 @@ const OBJECTS: &[Key] = &[
     ),
     preset(
         "header_bytes",
-        Form::Size { min: 1 },
+        Form::Size { min: 1, max: u64::MAX },
         "\"256KiB\"",
         "Bytes of the headers of one message.",
     ),
@@ -318,7 +321,7 @@ const MEMORY: &[Key] = &[
     ),
     preset(
         "resident",
-        Form::Size { min: MIB },
+        Form::Size { min: MIB, max: u64::MAX },
         "\"128MiB\"",
         "Bytes of messages in memory over which messages that wait leave memory: stored ones can be read \
          back from the journal, the others are written to `store.spill_bytes` of files first. Two thirds \
@@ -329,26 +332,26 @@ const MEMORY: &[Key] = &[
 const STORE: &[Key] = &[
     preset(
         "spill_bytes",
-        Form::Size { min: 0 },
+        Form::Size { min: 0, max: u64::MAX },
         "\"8GiB\"",
         "Bytes on the disk that transient messages may take when they leave memory. They are gone after \
          a restart. Beyond that, and on a full disk, they stay in memory.",
     ),
     preset(
         "segment_bytes",
-        Form::Size { min: MIB },
+        Form::Size { min: MIB, max: u64::MAX },
         "\"64MiB\"",
         "Size of one file of the journal.",
     ),
     key(
         "disk_free_alarm",
-        Form::Size { min: 0 },
+        Form::Size { min: 0, max: u64::MAX },
         "Free bytes of the disk under which publishers are held back. Not set: 1 GiB, or 5 % of \
          the disk if that is more.",
     ),
     preset(
         "disk_free_hard",
-        Form::Size { min: 0 },
+        Form::Size { min: 0, max: u64::MAX },
         "\"256MiB\"",
         "Free bytes of the disk under which nothing new is declared either.",
     ),
@@ -403,7 +406,7 @@ const ON_ERROR: &[Key] = &[
 const ROUTE_LIMITS: &[Key] = &[
     preset(
         "memory",
-        Form::Size { min: 1 << 16 },
+        Form::Size { min: 1 << 16, max: u64::MAX },
         "\"16MiB\"",
         "Memory of one instance of a module, at most 1 GiB.",
     ),

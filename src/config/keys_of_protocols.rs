@@ -41,7 +41,7 @@ pub const AMQP: &[Key] = &[
 pub const MQTT: &[Key] = &[
     preset(
         "connect_bytes",
-        Form::Size { min: 256 },
+        Form::Size { min: 256, max: u64::MAX },
         "\"64KiB\"",
         "Bytes of a CONNECT at most, will and password included. At a longer one the connection is \
          closed.",
@@ -75,7 +75,7 @@ pub const MQTT: &[Key] = &[
     ),
     preset(
         "in_flight_bytes",
-        Form::Size { min: 1 },
+        Form::Size { min: 1, max: u64::MAX },
         "\"8MiB\"",
         "Bytes of these deliveries: while fewer are on their way, one more is sent, however large it is.",
     ),
@@ -112,7 +112,7 @@ pub const MQTT: &[Key] = &[
 pub const STOMP: &[Key] = &[
     preset(
         "connect_bytes",
-        Form::Size { min: 256 },
+        Form::Size { min: 256, max: u64::MAX },
         "\"8KiB\"",
         "Bytes of the headers of CONNECT at most. Tokens that are longer than that need more.",
     ),
@@ -124,7 +124,7 @@ pub const STOMP: &[Key] = &[
     ),
     preset(
         "header_bytes",
-        Form::Size { min: 256 },
+        Form::Size { min: 256, max: u64::MAX },
         "\"16KiB\"",
         "Bytes of all headers of one frame at most.",
     ),

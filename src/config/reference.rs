@@ -99,8 +99,13 @@ fn form(form: &Form) -> String {
         }
         Form::Bool => "`true` or `false`",
         Form::Count { min, max } => return format!("whole number, {min} to {max}"),
-        Form::Size { min: 0 } => "size",
-        Form::Size { min } => return format!("size, at least {}", units::shown(*min)),
+        Form::Size { min: 0, .. } => "size",
+        Form::Size { min, max: u64::MAX } => {
+            return format!("size, at least {}", units::shown(*min));
+        }
+        Form::Size { min, max } => {
+            return format!("size, {} to {}", units::shown(*min), units::shown(*max));
+        }
         Form::Share => "size, at least 1 MiB, or a percentage",
         Form::Duration => "duration",
         Form::Span { min_ms, max_ms } => {

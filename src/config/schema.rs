@@ -193,14 +193,18 @@ fn scalar(what: &What, form: &Form, kind: &str) -> Result<(), String> {
             false => Err(format!("{number} is not from {min} to {max}")),
         },
         (Form::Count { .. }, _) => expected("a whole number"),
-        (Form::Size { min }, What::Integer(number)) => size(u64::try_from(*number).ok(), *min),
-        (Form::Size { min }, What::Text(text)) => size(Some(Size::parse(text)?.0), *min),
+        (Form::Size { min, max }, What::Integer(number)) => {
+            size(u64::try_from(*number).ok(), (*min, *max))
+        }
+        (Form::Size { min, max }, What::Text(text)) => {
+            size(Some(Size::parse(text)?.0), (*min, *max))
+        }
         (Form::Size { .. }, _) => expected("a size"),
         (Form::Span { min_ms, max_ms }, What::Text(text)) => span(text, (*min_ms, *max_ms)),
         (Form::Span { .. }, _) => expected("a duration as \"10s\""),
-        (Form::Share, What::Integer(number)) => size(u64::try_from(*number).ok(), MIB),
+        (Form::Share, What::Integer(number)) => size(u64::try_from(*number).ok(), (MIB, u64::MAX)),
         (Form::Share, What::Text(text)) => match Share::parse(text)? {
-            Share::Bytes(bytes) => size(Some(bytes), MIB),
+            Share::Bytes(bytes) => size(Some(bytes), (MIB, u64::MAX)),
             Share::Percent(_) => Ok(()),
         },
         (Form::Share, _) => expected("a size or a percentage"),
@@ -223,8 +227,9 @@ fn scalar(what: &What, form: &Form, kind: &str) -> Result<(), String> {
     }
 }
 
-fn size(bytes: Option<u64>, min: u64) -> Result<(), String> {
+fn size(bytes: Option<u64>, (min, max): (u64, u64)) -> Result<(), String> {
     match bytes {
+        Some(bytes) if bytes > max => Err(format!("must be at most {}", units::shown(max))),
         Some(bytes) if bytes >= min => Ok(()),
         _ => Err(format!("must be at least {}", units::shown(min))),
     }

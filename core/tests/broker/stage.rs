@@ -283,9 +283,9 @@ pub fn queue(name: &str, arguments: &[(&str, Value)]) -> QueueSpec {
     QueueSpec::durable(name).with_arguments(arguments).expect("valid")
 }
 
-/// Waits for something to come true.
+/// Waits for something to come true, up to 30 s.
 pub async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..300 {
+    for _ in 0..3_000 {
         if is() {
             return;
         }

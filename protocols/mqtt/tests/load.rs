@@ -427,6 +427,15 @@ async fn a_message_may_be_so_large_and_no_larger() {
     assert_eq!(s.packet(Duration::from_millis(100)).await, None);
 }
 
+/// paho ends the connection when more is announced than the length of a packet can say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_announced_than_a_packet_can_have() {
+    let house = House::new(Settings { message_bytes_max: 512 << 20, ..Settings::default() }).await;
+    let mut client = connect(&house.broker, Options::default(), &house.drain, true);
+    let answer = client.ask("CONNECT id=c clean").await;
+    assert!(answer.contains(" packet-max=268435455 "), "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keep_alive() {
     let house = House::new(Settings::default()).await;

@@ -2,7 +2,7 @@
 //! came behind CONNECT wait in the input.
 
 use super::subscribe::Subscriptions;
-use super::write::Client;
+use super::write::{Client, PACKET_BYTES_MAX};
 use super::{Closing, Opened};
 use crate::codec::{
     AckKind, BadConnect, Block, Connect, Fault, Reason, Version, connack, cut, decode_connect, id,
@@ -364,7 +364,8 @@ impl Entered {
         context: &LoginContext<'_>,
     ) -> LoggedIn {
         let LoginContext { options, broker, .. } = context;
-        let packet_max = broker.live().message_bytes_max().saturating_add(HEADER_BYTES);
+        let bytes_max = broker.live().message_bytes_max();
+        let packet_max = bytes_max.saturating_add(HEADER_BYTES).min(PACKET_BYTES_MAX);
         // [MQTT-3.2.2-2], [MQTT-3.2.2-3]: session present only if the session really existed.
         let present = !connect.clean && self.session.resumed();
         let mut block = Block::new();

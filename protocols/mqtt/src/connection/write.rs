@@ -7,6 +7,10 @@ use crate::codec::{
 use bytes::{Bytes, BytesMut};
 use crossdock_net::Output;
 
+/// Bytes of the largest packet: what a remaining length can say (MQTT 5 §1.5.5, §2.1.4). With the fixed header it could
+/// have five more, but paho refuses a server that announces more than this.
+pub const PACKET_BYTES_MAX: usize = 268_435_455;
+
 /// The client as the receiver of packets.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
@@ -22,7 +26,10 @@ impl Client {
     pub fn new(connect: &Connect) -> Self {
         Self {
             version: connect.version,
-            packet_max: connect.packet_size_max.map_or(usize::MAX, |n| n as usize),
+            packet_max: connect
+                .packet_size_max
+                .map_or(PACKET_BYTES_MAX, |n| n as usize)
+                .min(PACKET_BYTES_MAX),
             problem_information: connect.problem_information,
         }
     }
