@@ -97,6 +97,7 @@ impl Declarations {
             let kind = self.kind(&exchange.kind);
             if !matches!(kind, Ok(Kind::Foreign(_))) {
                 let known: &[&str] = match kind {
+                    Ok(Kind::ConsistentHash) => &ExchangeSpec::ARGUMENTS_OF_HASH,
                     Ok(Kind::Delayed) => &ExchangeSpec::ARGUMENTS_OF_DELAYED,
                     _ => &ExchangeSpec::ARGUMENTS,
                 };

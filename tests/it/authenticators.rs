@@ -327,7 +327,7 @@ fn every_mistake_about_who_decides_logins_is_named_with_its_key() {
         (users(""), "FILE:2:1 plugin[0].name: the plugin decides logins, and auth.order does not"),
         (
             with_plugin("consistent-hash", "[auth]\norder = [\"consistent-hash\", \"own\"]\n"),
-            "auth.order[0]: the plugin 'consistent-hash' brings exchange:x-consistent-hash, and no \
+            "auth.order[0]: the plugin 'consistent-hash' brings exchange:x-sample-hash, and no \
              authenticator",
         ),
         (

@@ -69,13 +69,13 @@ fn an_exchange_kind_of_a_plugin_is_one_for_all_clients() {
     let folder = Folder::new();
     let mut broker = start(&folder, &with_plugin("consistent-hash", ""));
     let mut amqp = Amqp::connect(broker.amqp);
-    let refused = exchange(&mut amqp, "x-consistent-hash", &[("hash-property", "priority")]);
+    let refused = exchange(&mut amqp, "x-sample-hash", &[("hash-property", "priority")]);
     let refused = refused.expect_err("no such property");
     assert!(
         refused.starts_with("406") && refused.contains("hash-property is 'priority'"),
         "{refused}"
     );
-    exchange(&mut amqp, "x-consistent-hash", &[]).expect("declared");
+    exchange(&mut amqp, "x-sample-hash", &[]).expect("declared");
     let queues = ["a", "b", "c"];
     for queue in queues {
         amqp.queue(queue, true);
@@ -127,7 +127,7 @@ fn an_exchange_kind_of_a_plugin_is_one_for_all_clients() {
         (counts(&mut amqp, &queues).iter().sum::<u32>() == 940).then_some(())
     });
     let (listed, _) = said(&broker, &["ctl", "list", "plugins"]);
-    assert!(listed.contains("consistent-hash  exchange:x-consistent-hash  0.1.0"), "{listed}");
+    assert!(listed.contains("consistent-hash  exchange:x-sample-hash  0.1.0"), "{listed}");
     let (status, code) = said(&broker, &["status", "--seconds", "0"]);
     assert_eq!(code, Some(0), "{status}");
 }
@@ -258,7 +258,7 @@ fn without_its_plugin_an_exchange_stays_and_refuses() {
     let text = with_plugin("consistent-hash", "");
     let mut broker = start(&folder, &text);
     let mut amqp = Amqp::connect(broker.amqp);
-    exchange(&mut amqp, "x-consistent-hash", &[]).expect("declared");
+    exchange(&mut amqp, "x-sample-hash", &[]).expect("declared");
     amqp.queue("a", true);
     amqp.bind("a", "x", "1");
     broker.restart_with(&[]);
@@ -275,7 +275,7 @@ fn without_its_plugin_an_exchange_stays_and_refuses() {
         "{status}"
     );
     // Whoever declares it as it is, as clients do when they start, is told yes; only new bindings are refused.
-    exchange(&mut amqp, "x-consistent-hash", &[]).expect("it is there");
+    exchange(&mut amqp, "x-sample-hash", &[]).expect("it is there");
     let bind = Out::method(50, 20).u16(0).short("a").short("x").short("2").u8(0);
     let refused = amqp.ask(bind.table(&[]), (50, 21)).expect_err("nobody checks its key");
     assert!(refused.contains("406") && refused.contains("no plugin that is loaded"), "{refused}");
@@ -292,7 +292,7 @@ fn without_its_plugin_an_exchange_stays_and_refuses() {
 fn every_mistake_about_plugins_is_named_with_its_key() {
     let good = with_plugin("consistent-hash", "");
     let declared =
-        "[[queue]]\nname = \"q\"\n[[exchange]]\nname = \"x\"\ntype = \"x-consistent-hash\"\n";
+        "[[queue]]\nname = \"q\"\n[[exchange]]\nname = \"x\"\ntype = \"x-sample-hash\"\n";
     let bound = "[[binding]]\nsource = \"x\"\nto = \"queue:q\"\n";
     let cases = [
         (format!("{good}{declared}{bound}key = \"3\"\n"), "FILE: ok"),
@@ -304,7 +304,7 @@ fn every_mistake_about_plugins_is_named_with_its_key() {
             format!("{good}{declared}arguments = {{ hash-property = \"size\" }}\n"),
             "FILE:10:1 exchange[0].arguments: hash-property is 'size'",
         ),
-        (declared.to_owned(), "exchange[0].type: 'x-consistent-hash' is none of direct"),
+        (declared.to_owned(), "exchange[0].type: 'x-sample-hash' is none of direct"),
         ("[[plugin]]\nname = \"p\"\n".to_owned(), "FILE:1:1 plugin[0].path: is missing"),
         (
             "[[plugin]]\nname = \"p\"\npath = \"p.so\"\n".to_owned(),
@@ -364,5 +364,5 @@ fn plugins_that_change_count_from_the_next_start() {
         line.contains("counts from the next start only").then_some(())
     });
     let mut amqp = Amqp::connect(broker.amqp);
-    exchange(&mut amqp, "x-consistent-hash", &[]).expect("the plugin of the start goes on");
+    exchange(&mut amqp, "x-sample-hash", &[]).expect("the plugin of the start goes on");
 }

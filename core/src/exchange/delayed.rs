@@ -24,10 +24,13 @@ pub struct Delay {
 pub fn routed_by(spec: &ExchangeSpec) -> Result<Kind, Error> {
     let named = lookup(&spec.arguments, ROUTED_BY).and_then(Value::as_str);
     let kind = named.and_then(|name| Kind::parse(name).ok());
-    kind.filter(|kind| !matches!(kind, Kind::Delayed | Kind::Foreign(_))).ok_or_else(|| {
+    let kind = kind.filter(|kind| !matches!(kind, Kind::Delayed | Kind::Foreign(_)));
+    let kind = kind.ok_or_else(|| {
         let detail = format!("Invalid argument, '{ROUTED_BY}' must be an existing exchange type");
         Error::new(ErrorKind::Invalid, detail)
-    })
+    })?;
+    ExchangeSpec { kind, ..spec.clone() }.check()?;
+    Ok(kind)
 }
 
 fn asked(fields: &Fields) -> Option<i64> {
@@ -68,8 +71,7 @@ impl Delayed {
     /// Without bindings. A kind that is not known any more routes to nobody.
     pub fn new(spec: &ExchangeSpec) -> Self {
         let kind = routed_by(spec).unwrap_or(Kind::Direct);
-        let inner = ExchangeSpec { kind, arguments: Vec::new(), ..spec.clone() };
-        Self(inner.matcher(false))
+        Self(ExchangeSpec { kind, ..spec.clone() }.matcher(false))
     }
 }
 

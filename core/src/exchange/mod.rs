@@ -3,6 +3,7 @@
 //! A new kind of exchange is one file here and one line in [`matcher`]; what a plugin brings is in `foreign.rs`.
 
 mod bindings;
+pub mod consistent_hash;
 pub mod delayed;
 mod direct;
 mod fanout;
@@ -230,6 +231,8 @@ pub enum Kind {
     LocalRandom,
     /// `x-modulus-hash`.
     ModulusHash,
+    /// `x-consistent-hash`.
+    ConsistentHash,
     /// `x-delayed-message`.
     Delayed,
     /// A plugin's.
@@ -248,7 +251,7 @@ struct KindRow {
 }
 
 /// Every kind of the core's own.
-const KINDS: [KindRow; 8] = [
+const KINDS: [KindRow; 9] = [
     KindRow {
         kind: Kind::Direct,
         name: "direct",
@@ -292,6 +295,13 @@ const KINDS: [KindRow; 8] = [
         matcher: |_| Box::new(one_of::ModulusHash::default()),
     },
     KindRow {
+        kind: Kind::ConsistentHash,
+        name: "x-consistent-hash",
+        is_keyed: false,
+        // What decides stands in the exchange's arguments: `ExchangeSpec::matcher` reads them.
+        matcher: |_| Box::new(direct::Direct::default()),
+    },
+    KindRow {
         kind: Kind::Delayed,
         name: "x-delayed-message",
         is_keyed: false,
@@ -308,7 +318,7 @@ fn is_own(name: &str) -> bool {
 impl Kind {
     /// The names of the core's own kinds.
     pub const NAMES: [&'static str; KINDS.len()] = {
-        let [direct, fanout, topic, headers, random, local, modulus, delayed] = &KINDS;
+        let [direct, fanout, topic, headers, random, local, modulus, consistent, delayed] = &KINDS;
         [
             direct.name,
             fanout.name,
@@ -317,6 +327,7 @@ impl Kind {
             random.name,
             local.name,
             modulus.name,
+            consistent.name,
             delayed.name,
         ]
     };
@@ -382,8 +393,12 @@ impl ExchangeSpec {
     /// The arguments that have an effect. Clients may give others, which are kept, and take no part unless the kind is
     /// a plugin's.
     pub const ARGUMENTS: [&str; 1] = [ALTERNATE];
+    /// Those of an exchange that shares messages out by a hash.
+    pub const ARGUMENTS_OF_HASH: [&str; 3] =
+        [ALTERNATE, consistent_hash::BY_HEADER, consistent_hash::BY_PROPERTY];
     /// Those of an exchange that keeps messages for a time.
-    pub const ARGUMENTS_OF_DELAYED: [&str; 2] = [ALTERNATE, delayed::ROUTED_BY];
+    pub const ARGUMENTS_OF_DELAYED: [&str; 4] =
+        [ALTERNATE, delayed::ROUTED_BY, consistent_hash::BY_HEADER, consistent_hash::BY_PROPERTY];
 
     /// A durable exchange without arguments.
     pub fn new(name: impl Into<Name>, kind: Kind) -> Self {
@@ -395,6 +410,7 @@ impl ExchangeSpec {
     pub fn matcher(&self, shared_tree: bool) -> Box<dyn Matcher> {
         match (self.kind, self.kind.row()) {
             (Kind::Foreign(kind), _) => Box::new(foreign::Foreign::new(kind, self)),
+            (Kind::ConsistentHash, _) => Box::new(consistent_hash::ConsistentHash::new(self)),
             (Kind::Delayed, _) => Box::new(delayed::Delayed::new(self)),
             (_, Some(row)) => (row.matcher)(shared_tree),
             // Every kind of the core's own has its row: a test looks.
@@ -406,6 +422,7 @@ impl ExchangeSpec {
     pub fn check(&self) -> Result<(), Error> {
         match self.kind {
             Kind::Foreign(kind) => kind.declare(self).map(|_| ()).map_err(foreign::not_taken),
+            Kind::ConsistentHash => consistent_hash::check(self),
             Kind::Delayed => delayed::routed_by(self).map(|_| ()),
             _ => Ok(()),
         }
@@ -424,7 +441,7 @@ impl ExchangeSpec {
 
     /// The name of the first setting that differs, for "inequivalent" errors.
     pub fn differs(&self, other: &ExchangeSpec) -> Option<&'static str> {
-        let has_own = matches!(self.kind, Kind::Foreign(_) | Kind::Delayed);
+        let has_own = matches!(self.kind, Kind::Foreign(_) | Kind::Delayed | Kind::ConsistentHash);
         let checks = [
             ("type", self.kind == other.kind),
             ("durable", self.durable == other.durable),

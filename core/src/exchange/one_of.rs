@@ -42,8 +42,14 @@ impl Sorted {
     }
 }
 
+/// FNV-1a. It stays as it is: queues are filled by it.
+pub fn fnv(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
 /// Spreads numbers that are near each other (SplitMix64).
-fn spread(number: u64) -> u64 {
+pub fn spread(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -104,12 +110,7 @@ impl Matcher for ModulusHash {
     }
 
     fn route(&self, key: &Key, _: FieldsOf<'_>, out: &mut Vec<Hit>) {
-        // FNV-1a. It stays as it is: queues are filled by it.
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        for byte in key.bytes().iter() {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        out.extend(self.0.pick(spread(hash)));
+        out.extend(self.0.pick(spread(fnv(key.bytes()))));
     }
 
     fn len(&self) -> usize {

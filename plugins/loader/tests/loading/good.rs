@@ -13,10 +13,10 @@ fn a_plugin_in_rust_routes() {
     let loaded = load(&spec(sample("consistent-hash"))).expect("loads");
     let look = loaded.look();
     assert_eq!((&*look.plugin, &*look.version), ("consistent-hash", "0.1.0"));
-    assert_eq!(look.brings, ["exchange:x-consistent-hash"]);
+    assert_eq!(look.brings, ["exchange:x-sample-hash"]);
     assert_eq!(look.out_of_use, None);
 
-    let mut matcher = exchange("x-consistent-hash", &[]).matcher(false);
+    let mut matcher = exchange("x-sample-hash", &[]).matcher(false);
     assert!(check(&*matcher, &binding("10", 1)).is_ok());
     let why = check(&*matcher, &binding("ten", 1)).expect_err("no weight");
     assert!(why.kind() == ErrorKind::Invalid && why.detail().contains("and not 'ten'"), "{why}");
@@ -34,14 +34,14 @@ fn a_plugin_in_rust_routes() {
     let moved = before.iter().zip(&after).filter(|(was, is)| was != is).count();
     assert_eq!(moved, before.iter().filter(|it| **it == 2).count(), "only its share moves");
 
-    let mut by_header = exchange("x-consistent-hash", &[("hash-header", "h")]).matcher(false);
+    let mut by_header = exchange("x-sample-hash", &[("hash-header", "h")]).matcher(false);
     (1..=4).for_each(|log| by_header.bind(Arc::new(binding("1", log))));
     let of = |key: &str, header: &str| route(&*by_header, key, header).expect("routed");
     assert!((0..100).all(|n| of(&n.to_string(), "same") == of("k", "same")));
     assert!((0..100).any(|n| of("k", &n.to_string()) != of("k", "same")));
     assert!(by_header.reads_fields());
 
-    let wrong = exchange("x-consistent-hash", &[("hash-header", "h"), ("hash-property", "type")]);
+    let wrong = exchange("x-sample-hash", &[("hash-header", "h"), ("hash-property", "type")]);
     assert_eq!(wrong.check().map_err(|error| error.kind()), Err(ErrorKind::Invalid));
     let look = loaded.look();
     assert!(look.calls > 2_000 && look.refused == 2, "{look:?}");
@@ -95,7 +95,7 @@ fn several_threads_route_at_once() {
         return;
     }
     let loaded = load(&spec(sample("consistent-hash"))).expect("loads");
-    let mut matcher = exchange("x-consistent-hash", &[]).matcher(false);
+    let mut matcher = exchange("x-sample-hash", &[]).matcher(false);
     (1..=4).for_each(|log| matcher.bind(Arc::new(binding("1", log))));
     let matcher: Arc<dyn Matcher> = Arc::from(matcher);
     let started = std::time::Instant::now();

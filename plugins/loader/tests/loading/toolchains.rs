@@ -103,7 +103,7 @@ fn look_at_library(path: &Path) {
 fn look_at_samples(folder: &Path) {
     let library = |name: &str| folder.join(format!("lib{name}.so"));
     let _hash = load(&spec(library("consistent_hash"))).expect("loads");
-    routes_to_first("x-consistent-hash");
+    routes_to_first("x-sample-hash");
     let json = transformed(library("csv_to_json"), "{\"numbers\":[\"a\"]}", "a,b\n1,x\n");
     assert_eq!(json, "[{\"a\":1,\"b\":\"x\"}]");
     let lines = load(&spec(library("line_protocol"))).expect("loads");

@@ -1,6 +1,6 @@
-//! The exchange type `x-consistent-hash`: each message goes to one of the bindings, always to the same one for the same
-//! routing key. The key of a binding is its weight, a whole number. A binding that comes or goes moves only the keys of
-//! its own share.
+//! The exchange type `x-sample-hash`, a sample of one: each message goes to one of the bindings, always to the same one
+//! for the same routing key. The key of a binding is its weight, a whole number. A binding that comes or goes moves
+//! only the keys of its own share.
 //!
 //! With the argument `hash-header` of the exchange the value of that header decides instead of the routing key, with
 //! `hash-property` that of `correlation_id`, `message_id` or `timestamp`. Messages without it all go to one place.
@@ -31,7 +31,7 @@ impl Start for ConsistentHash {
 }
 
 impl ExchangeKind for ConsistentHash {
-    const NAME: &'static str = "x-consistent-hash";
+    const NAME: &'static str = "x-sample-hash";
     type Exchange = Hashed;
 
     fn declare(&self, spec: &ExchangeSpec<'_>) -> Result<Hashed, String> {
