@@ -1,13 +1,23 @@
 //! AMQP 0-9-1 for the flows: one connection, several channels; only calls that wait for a reply block.
 
+mod bytes;
+
+pub use bytes::{Field, In, Out};
+
 use super::wire::{Step, Stop, Wire, wait, wrong};
+use bytes::{FRAME_END, frame};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
-const FRAME_END: u8 = 0xCE;
+/// Flags of properties: which of them are in a content header.
+const HEADERS: u16 = 0x2000;
+const REPLY_TO: u16 = 0x0200;
+const EXPIRATION: u16 = 0x0100;
+/// The queue that stands for a channel's own answers.
+pub const REPLIES: &str = "amq.rabbitmq.reply-to";
 const FRAME_MAX: usize = 131_072 - 8;
 /// Number of basic.get requests sent at once.
 const GETS: usize = 50;
@@ -43,6 +53,31 @@ pub struct Delivery {
     pub queue: String,
     pub header: Vec<u8>,
     pub body: Vec<u8>,
+}
+
+impl Delivery {
+    /// The property reply-to, as the reader sees it.
+    pub fn reply_to(&self) -> Option<String> {
+        let mut header = In(self.header.get(12..)?);
+        let flags = header.u16();
+        if flags & HEADERS != 0 {
+            let size = header.u32() as usize;
+            header = In(header.0.get(size..)?);
+        }
+        // Delivery mode and priority have one byte each; the links of the flows send no correlation.
+        let bytes = usize::from(flags & 0x1000 != 0) + usize::from(flags & 0x0800 != 0);
+        header = In(header.0.get(bytes..)?);
+        (flags & REPLY_TO != 0).then(|| header.short())
+    }
+
+    /// A header that is a text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let named = [&[name.len() as u8], name.as_bytes(), b"S"].concat();
+        let at = self.header.windows(named.len()).position(|part| part == named)?;
+        let mut value = In(self.header.get(at + named.len()..)?);
+        let size = value.u32() as usize;
+        value.0.get(..size).map(|text| String::from_utf8_lossy(text).into_owned())
+    }
 }
 
 impl Event {
@@ -92,9 +127,7 @@ impl Link {
         link.expect(0, (10, 30))?;
         link.wire.put(&Out::method((10, 31)).u16(2047).u32(131_072).u16(0).frame(0));
         link.call(0, Out::method((10, 40)).short("/").short("").u8(0), (10, 41))?;
-        for channel in 1..=channels {
-            link.call(channel, Out::method((20, 10)).short(""), (20, 11))?;
-        }
+        (1..=channels).try_for_each(|channel| link.open_channel(channel))?;
         Ok(link)
     }
 
@@ -145,7 +178,7 @@ impl Link {
         let mut arguments = In(&event.arguments);
         let said = (arguments.u16(), arguments.short());
         self.wire.put(&Out::method((20, 41)).frame(channel));
-        self.call(channel, Out::method((20, 10)).short(""), (20, 11))?;
+        self.open_channel(channel)?;
         Ok(Err(said))
     }
 
@@ -261,7 +294,16 @@ impl Link {
     }
 
     pub fn exchange(&mut self, name: &str, kind: &str) -> Step<()> {
-        let out = Out::method((40, 10)).u16(0).short(name).short(kind).u8(2).table(&[]);
+        self.exchange_with(name, kind, &[])
+    }
+
+    pub fn exchange_with(
+        &mut self,
+        name: &str,
+        kind: &str,
+        arguments: &[(&str, Field)],
+    ) -> Step<()> {
+        let out = Out::method((40, 10)).u16(0).short(name).short(kind).u8(2).table(arguments);
         self.call(1, out, (40, 11)).map(drop)
     }
 
@@ -283,6 +325,22 @@ impl Link {
     pub fn consume(&mut self, channel: u16, queue: &str) -> Step<()> {
         let out = Out::method((60, 20)).u16(0).short(queue).short(queue).u8(0).table(&[]);
         self.call(channel, out, (60, 21)).map(drop)
+    }
+
+    /// Answers to requests of this channel come to it from now on.
+    pub fn consume_replies(&mut self, channel: u16) -> Step<()> {
+        let out = Out::method((60, 20)).u16(0).short(REPLIES).short("").u8(2).table(&[]);
+        self.call(channel, out, (60, 21)).map(drop)
+    }
+
+    /// Closes a channel; [`Link::open_channel`] opens it again.
+    pub fn close_channel(&mut self, channel: u16) -> Step<()> {
+        let out = Out::method(CHANNEL_CLOSE).u16(200).short("").u32(0);
+        self.call(channel, out, (20, 41)).map(drop)
+    }
+
+    pub fn open_channel(&mut self, channel: u16) -> Step<()> {
+        self.call(channel, Out::method((20, 10)).short(""), (20, 11)).map(drop)
     }
 
     /// Gets all ready messages, in order, without acknowledging them.
@@ -350,33 +408,43 @@ impl Link {
         self.wire.put(&Out::method(NACK).u64(tag).u8(2).frame(channel));
     }
 
+    /// A message is to become a dead letter, and all that were delivered before it if `multiple`.
+    pub fn reject(&mut self, channel: u16, tag: u64, multiple: bool) {
+        self.wire.put(&Out::method(NACK).u64(tag).u8(multiple.into()).frame(channel));
+    }
+
     /// Publishes a persistent message; a `mandatory` one is returned if no queue gets it.
     pub fn publish(&mut self, channel: u16, address: &Address<'_>, body: &[u8]) {
-        self.publish_with(channel, address, &[], body);
+        self.publish_with(channel, address, &Properties::default(), body);
     }
 
     pub fn publish_with(
         &mut self,
         channel: u16,
         address: &Address<'_>,
-        headers: &[(&str, Field)],
+        properties: &Properties<'_>,
         body: &[u8],
     ) {
         let method = Out::method((60, 40)).u16(0).short(address.exchange).short(address.key);
         self.wire.put(&method.u8(address.mandatory.into()).frame(channel));
-        let (mut flags, priority) = match address.priority {
-            Some(priority) => (0x1800, vec![priority]),
-            None => (0x1000, Vec::new()),
-        };
-        if !headers.is_empty() {
-            flags |= 0x2000;
-        }
-        let mut header = Out(Vec::new()).u16(60).u16(0).u64(body.len() as u64).u16(flags);
+        let Properties { headers, reply_to, expiration } = properties;
+        let flag = |is_there: bool, flag: u16| if is_there { flag } else { 0 };
+        let flags = flag(!headers.is_empty(), HEADERS)
+            | flag(address.priority.is_some(), 0x0800)
+            | flag(reply_to.is_some(), REPLY_TO)
+            | flag(expiration.is_some(), EXPIRATION);
+        let mut header = Out(Vec::new()).u16(60).u16(0).u64(body.len() as u64).u16(flags | 0x1000);
         if !headers.is_empty() {
             header = header.table(headers);
         }
         header = header.u8(2);
-        header.0.extend(priority);
+        header.0.extend(address.priority);
+        if let Some(reply_to) = reply_to {
+            header = header.short(reply_to);
+        }
+        if let Some(milliseconds) = expiration {
+            header = header.short(&milliseconds.to_string());
+        }
         self.wire.put(&frame(HEADER, channel, &header.0));
         for chunk in body.chunks(FRAME_MAX) {
             self.wire.put(&frame(BODY, channel, chunk));
@@ -391,6 +459,15 @@ pub struct Address<'a> {
     pub key: &'a str,
     pub priority: Option<u8>,
     pub mandatory: bool,
+}
+
+/// Properties of a publish beside its delivery mode and priority.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Properties<'a> {
+    pub headers: &'a [(&'a str, Field)],
+    pub reply_to: Option<&'a str>,
+    /// In milliseconds.
+    pub expiration: Option<u64>,
 }
 
 /// The confirms of one channel: maps tags to messages.
@@ -419,6 +496,11 @@ impl<T> Confirms<T> {
         self.open.len()
     }
 
+    /// The messages without an answer.
+    pub fn into_open(self) -> Vec<T> {
+        self.open.into_values().collect()
+    }
+
     /// The messages that an answer confirms.
     pub fn answered(&mut self, (tag, multiple): (u64, bool)) -> Step<Vec<T>> {
         if !multiple {
@@ -429,116 +511,5 @@ impl<T> Confirms<T> {
         }
         let later = self.open.split_off(&(tag + 1));
         Ok(std::mem::replace(&mut self.open, later).into_values().collect())
-    }
-}
-
-/// A value in a table.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Field {
-    Text(String),
-    Number(i64),
-    Flag(bool),
-    Table(Vec<(&'static str, Field)>),
-}
-
-fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![kind];
-    bytes.extend(channel.to_be_bytes());
-    bytes.extend((payload.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(payload);
-    bytes.push(FRAME_END);
-    bytes
-}
-
-/// A method to be sent.
-pub struct Out(Vec<u8>);
-
-impl Out {
-    pub fn method((class, id): (u16, u16)) -> Self {
-        Self(Vec::new()).u16(class).u16(id)
-    }
-
-    pub fn u8(mut self, value: u8) -> Self {
-        self.0.push(value);
-        self
-    }
-
-    pub fn u16(mut self, value: u16) -> Self {
-        self.0.extend(value.to_be_bytes());
-        self
-    }
-
-    pub fn u32(mut self, value: u32) -> Self {
-        self.0.extend(value.to_be_bytes());
-        self
-    }
-
-    pub fn u64(mut self, value: u64) -> Self {
-        self.0.extend(value.to_be_bytes());
-        self
-    }
-
-    pub fn short(mut self, text: &str) -> Self {
-        self.0.push(text.len() as u8);
-        self.0.extend(text.bytes());
-        self
-    }
-
-    pub fn long(self, bytes: &[u8]) -> Self {
-        let mut out = self.u32(bytes.len() as u32);
-        out.0.extend_from_slice(bytes);
-        out
-    }
-
-    pub fn table(self, fields: &[(&str, Field)]) -> Self {
-        let mut inner = Out(Vec::new());
-        for (name, field) in fields {
-            inner = inner.short(name);
-            inner = match field {
-                Field::Text(text) => inner.u8(b'S').long(text.as_bytes()),
-                Field::Number(number) => inner.u8(b'l').u64(*number as u64),
-                Field::Flag(flag) => inner.u8(b't').u8((*flag).into()),
-                Field::Table(fields) => inner.u8(b'F').table(fields),
-            };
-        }
-        self.long(&inner.0)
-    }
-
-    pub fn frame(&self, channel: u16) -> Vec<u8> {
-        frame(METHOD, channel, &self.0)
-    }
-}
-
-/// Received arguments. Missing bytes read as 0.
-pub struct In<'a>(pub &'a [u8]);
-
-impl In<'_> {
-    fn number(&mut self, count: usize) -> u64 {
-        let (bytes, rest) = self.0.split_at(count.min(self.0.len()));
-        self.0 = rest;
-        bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
-    }
-
-    pub fn u8(&mut self) -> u8 {
-        self.number(1) as u8
-    }
-
-    pub fn u16(&mut self) -> u16 {
-        self.number(2) as u16
-    }
-
-    pub fn u32(&mut self) -> u32 {
-        self.number(4) as u32
-    }
-
-    pub fn u64(&mut self) -> u64 {
-        self.number(8)
-    }
-
-    pub fn short(&mut self) -> String {
-        let count = usize::from(self.u8()).min(self.0.len());
-        let (text, rest) = self.0.split_at(count);
-        self.0 = rest;
-        String::from_utf8_lossy(text).into_owned()
     }
 }

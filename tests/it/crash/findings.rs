@@ -28,6 +28,13 @@ pub struct Findings {
     pub found_committed: Count,
     pub found_rolled_back: Count,
     pub handshakes: Count,
+    /// Dead letters delivered.
+    pub letters: Count,
+    /// Deliveries of what an exchange had kept for a time.
+    pub waited: Count,
+    /// Answers by direct reply-to that came, and those that were returned because their requester was gone.
+    pub answers: Count,
+    pub answers_returned: Count,
     pub values: Count,
     pub wills: Count,
     pub declared: Count,
@@ -88,6 +95,7 @@ impl Findings {
              messages: {} sent, {} confirmed, {} refused, {} delivered, {} settled; {} flagged again, {} of them settled \
              before\n\
              transactions: {} with a reply, of those without one {} committed and {} not; QoS 2 handshakes: {}\n\
+             dead letters: {}; delayed: {}; answers: {} came, {} without a requester were returned\n\
              retained values: {}; wills: {}; declarations and deletions: {}; findings: {}",
             self.kills.get(),
             self.kills_in_recovery.get(),
@@ -105,6 +113,10 @@ impl Findings {
             self.found_committed.get(),
             self.found_rolled_back.get(),
             self.handshakes.get(),
+            self.letters.get(),
+            self.waited.get(),
+            self.answers.get(),
+            self.answers_returned.get(),
             self.values.get(),
             self.wills.get(),
             self.declared.get(),

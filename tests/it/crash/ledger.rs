@@ -206,7 +206,8 @@ impl Ledger {
         Some(key)
     }
 
-    fn identify(&mut self, bytes: &[u8]) -> Option<Key> {
+    /// The message of a body. None: it is not of this flow, which was reported.
+    pub fn identify(&mut self, bytes: &[u8]) -> Option<Key> {
         let label = match body::read(bytes) {
             Ok(label) => label,
             Err(what) => {

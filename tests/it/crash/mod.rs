@@ -11,10 +11,12 @@ mod dice;
 mod findings;
 mod flow;
 mod ledger;
+mod letters;
 pub mod mqtt;
 mod newest;
 pub mod node;
 mod queues;
+mod replies;
 mod routes;
 mod sends;
 mod sessions;
@@ -37,6 +39,8 @@ use wire::Stop;
 const ROUNDS: u64 = 4;
 /// A run ends after this many findings.
 const ENOUGH: u64 = 20;
+/// Rounds after which there was load of every kind.
+const LONG: u64 = 50;
 /// Milliseconds of load before a kill: lowest and highest.
 const LOAD: (u64, u64) = (50, 1500);
 /// Largest number of milliseconds from a start to a kill during recovery.
@@ -95,12 +99,23 @@ fn run(seed: u64, rounds: u64) {
         panic!("{} findings, {kept}\n{}", findings.count(), findings.texts());
     }
     assert!(findings.confirmed.get() > 0 && findings.delivered.get() > 0, "there was no load");
+    if rounds >= LONG {
+        let kinds =
+            [&findings.letters, &findings.waited, &findings.answers, &findings.answers_returned];
+        let figures = findings.figures();
+        assert!(
+            kinds.iter().all(|kind| kind.get() > 0),
+            "a long run has all kinds of load: {figures}"
+        );
+    }
 }
 
 fn flows(findings: &Arc<Findings>, dice: &Dice) -> Vec<Box<dyn Flow>> {
     let mut books = Books::new(findings.clone());
     let mut flows = queues::Queues::all(&mut books, dice);
     flows.push(Box::new(newest::Newest::new(&mut books, dice)));
+    flows.extend(letters::Letters::all(&mut books, dice));
+    flows.push(Box::new(replies::Replies::new(&mut books, dice)));
     flows.push(Box::new(topology::Topology::new(findings.clone(), dice)));
     flows.extend(transactions::Transactions::all(&mut books, dice));
     flows.extend(sessions::Sessions::all(&mut books, dice));

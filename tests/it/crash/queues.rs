@@ -2,7 +2,7 @@
 //! messages, keeps some unacknowledged, and returns some.
 
 use super::amqp::{
-    ACK, Address, BLOCKED, Confirms, DELIVER, Delivery, Field, Link, NACK, UNBLOCKED,
+    ACK, Address, BLOCKED, Confirms, DELIVER, Delivery, Field, Link, NACK, Properties, UNBLOCKED,
 };
 use super::dice::Dice;
 use super::flow::{BACKLOG, Books, Flow, Round, until_paid, until_quiet};
@@ -31,6 +31,8 @@ enum Kind {
     /// New messages are refused beyond a length.
     Reject,
     Fanout,
+    /// Three queues, of which CC and BCC name those that the routing key does not.
+    Copies,
     /// A content route with a wasm step is in front of the queue.
     Module,
     /// Two content routes without a wasm step are in front of the queue, one behind the other.
@@ -73,13 +75,13 @@ impl Queues {
     fn new(kind: Kind, name: &str, books: &mut Books, dice: &Dice) -> Self {
         let (publishers, places) = match kind {
             Kind::Plain => (3, 1),
-            Kind::Fanout => (2, 3),
+            Kind::Fanout | Kind::Copies => (2, 3),
             _ => (2, 1),
         };
         let outlet = |queue: String, place, direct| Outlet { queue, place, direct };
         let mut outlets = vec![outlet(name.to_owned(), 0, true)];
         match kind {
-            Kind::Fanout => {
+            Kind::Fanout | Kind::Copies => {
                 outlets = (0..3).map(|n| outlet(format!("{name}.{n}"), n, true)).collect()
             }
             Kind::TimeToLive | Kind::DeliveryLimit => {
@@ -101,6 +103,7 @@ impl Queues {
             (Kind::DeliveryLimit, "limited"),
             (Kind::Reject, "full"),
             (Kind::Fanout, "fan"),
+            (Kind::Copies, "copies"),
             (Kind::Module, "module"),
             (Kind::Chain, "chain"),
         ];
@@ -117,7 +120,7 @@ impl Queues {
         };
         match self.kind {
             _ if !outlet.direct => Vec::new(),
-            Kind::Plain | Kind::Fanout | Kind::Module | Kind::Chain => Vec::new(),
+            Kind::Plain | Kind::Fanout | Kind::Copies | Kind::Module | Kind::Chain => Vec::new(),
             Kind::Priority => vec![("x-max-priority", Field::Number(4))],
             Kind::TimeToLive => dead(vec![("x-message-ttl", Field::Number(120))]),
             Kind::DeliveryLimit => dead(vec![("x-delivery-limit", Field::Number(3))]),
@@ -152,10 +155,15 @@ impl Queues {
             // Declared again with the same arguments: if the queue came back with others, the broker refuses.
             link.declare(&outlet.queue, 2, &self.arguments(outlet))?;
         }
-        if self.kind == Kind::Fanout && !self.is_declared {
-            link.exchange(&self.name, "fanout")?;
+        let exchange = match self.kind {
+            Kind::Fanout => Some("fanout"),
+            Kind::Copies => Some("direct"),
+            _ => None,
+        };
+        if let Some(kind) = exchange.filter(|_| !self.is_declared) {
+            link.exchange(&self.name, kind)?;
             for outlet in &self.outlets {
-                link.bind(&outlet.queue, &self.name, "")?;
+                link.bind(&outlet.queue, &self.name, &outlet.queue)?;
             }
         }
         self.is_declared = true;
@@ -176,6 +184,23 @@ impl Queues {
             }
             _ => body,
         }
+    }
+
+    /// The headers CC and BCC, and the routing key: together they name each queue, one of them twice or more.
+    fn copies(&mut self) -> (Vec<(&'static str, Field)>, String) {
+        if self.kind != Kind::Copies {
+            return (Vec::new(), String::new());
+        }
+        let first = self.dice.below(3) as usize;
+        let name = |more: usize| self.outlets[(first + more) % 3].queue.clone();
+        let (mut open, mut hidden) = (vec![name(1)], vec![name(2)]);
+        match self.dice.below(4) {
+            0 => open.push(name(2)),
+            1 => open.extend([name(0), name(1)]),
+            2 => hidden.insert(0, name(0)),
+            _ => hidden.extend([name(1), name(2)]),
+        }
+        (vec![("CC", Field::Texts(open)), ("BCC", Field::Texts(hidden))], name(0))
     }
 
     /// The body of a message, of what was delivered. What is no result of the module is returned as it is.
@@ -296,13 +321,17 @@ impl Load<'_> {
             let priority = (flow.kind == Kind::Priority).then(|| flow.dice.below(5) as u8);
             let (key, body) =
                 flow.ledger.send(publisher.stream, priority.unwrap_or(0), &mut flow.dice);
+            let (copies, key_of_copy) = flow.copies();
             let (exchange, routing_key) = match flow.kind {
                 Kind::Fanout => (flow.name.as_str(), String::new()),
+                Kind::Copies if flow.dice.chance(1, 2) => (flow.name.as_str(), key_of_copy),
+                Kind::Copies => ("", key_of_copy),
                 Kind::Module | Kind::Chain => ("", format!("{}.in", flow.name)),
                 _ => ("", flow.name.clone()),
             };
             let address = Address { exchange, key: &routing_key, priority, mandatory: false };
-            publisher.link.publish(1, &address, &flow.written(body));
+            let properties = Properties { headers: &copies, ..Properties::default() };
+            publisher.link.publish_with(1, &address, &properties, &flow.written(body));
             publisher.confirms.published(key);
             happened = true;
         }
@@ -336,6 +365,9 @@ impl Load<'_> {
         // A dead-lettered message is a new one in the dead-letter queue.
         let flagged = outlet.direct.then_some(delivery.redelivered);
         let arrival = Arrival { place: outlet.place, ordered: outlet.direct, flagged };
+        if delivery.header.windows(4).any(|part| part == b"\x03BCC") {
+            flow.ledger.found("a reader of a copy sees who else got one");
+        }
         let body = flow.read(&delivery.body);
         let Some(key) = flow.ledger.deliver(arrival, &body) else {
             self.consumer.ack(1, delivery.tag, false);

@@ -99,7 +99,8 @@ impl<'a> Load<'a> {
         let address =
             amqp::Address { exchange: &exchange, key: &key, mandatory, ..Default::default() };
         let headers: Vec<_> = headers(&shape).map(|(k, v)| (k, Field::Text(v.into()))).collect();
-        link.publish_with(1, &address, &headers, body.as_bytes());
+        let properties = amqp::Properties { headers: &headers, ..Default::default() };
+        link.publish_with(1, &address, &properties, body.as_bytes());
         id
     }
 
