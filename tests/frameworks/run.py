@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the programs of python/, node/, go/ and java/, frameworks with their own idioms, against a broker that it starts.
+"""Runs the programs of python/, node/, go/, java/ and rust/, frameworks with their own idioms, against a broker that it starts.
 
     tests/frameworks/run.py CROSSDOCK            all of them
     tests/frameworks/run.py CROSSDOCK --short    without those that take long (SLOW)
@@ -26,10 +26,13 @@ import brokers  # noqa: E402
 
 AT_ONCE = 3
 LIMIT = 80  # seconds for one program; it ends itself before
-# Go is built and Java is compiled first, which takes longer than what they test.
-SLOW = ("python/celery_tasks.py", "go/main.go", "java/JavaClient.java", "java/SpringAmqp.java")
+# Go and Rust are built and Java is compiled first, which takes longer than what they test.
+SLOW = (
+    "python/celery_tasks.py", "go/main.go", "java/JavaClient.java", "java/SpringAmqp.java", "rust/src/bin/amqprs.rs",
+    "rust/src/bin/lapin.rs",
+)
 CACHE = HERE.parents[1] / ".cache"
-GO, CLASSPATH = CACHE / "frameworks-go", CACHE / "frameworks-java.txt"
+GO, CLASSPATH, RUST = CACHE / "frameworks-go", CACHE / "frameworks-java.txt", CACHE / "frameworks-rust/debug"
 MODULES = {
     "aio_pika_client": "aio_pika", "celery_delayed": "celery", "celery_tasks": "celery", "dramatiq_actors": "dramatiq",
     "faststream_app": "faststream", "kombu_client": "kombu", "pika_asyncio": "pika", "pika_blocking": "pika",
@@ -37,7 +40,7 @@ MODULES = {
 
 
 def programs(words, short):
-    kinds = ("python/*.py", "node/*.mjs", "go/main.go", "java/*.java")
+    kinds = ("python/*.py", "node/*.mjs", "go/main.go", "java/*.java", "rust/src/bin/*.rs")
     found = [path for kind in kinds for path in sorted(HERE.glob(kind)) if path.name[0] != "_"]
     names = {path.relative_to(HERE).as_posix(): path for path in found}
     if words:
@@ -51,9 +54,9 @@ def missing(path):
         probe = f"import {MODULES[path.stem]}"
         ended = subprocess.run([sys.executable, "-c", probe], capture_output=True)
         return None if ended.returncode == 0 else MODULES[path.stem]
-    if path.suffix in (".go", ".java"):
-        made = GO if path.suffix == ".go" else CLASSPATH
-        return None if made.exists() else f"{made.name} (cargo xtask test --full makes it)"
+    if path.suffix in (".go", ".java", ".rs"):
+        made = {".go": GO, ".java": CLASSPATH, ".rs": RUST / path.stem}[path.suffix]
+        return None if made.exists() else f"{made.relative_to(CACHE)} (cargo xtask test --full makes it)"
     if shutil.which("node") is None:
         return "node"
     return None if (HERE / "node/node_modules").exists() else "node_modules (npm ci)"
@@ -64,6 +67,7 @@ def run(path, address):
         ".py": lambda: [sys.executable, "-B", str(path)],
         ".mjs": lambda: ["node", str(path)],
         ".go": lambda: [str(GO)],
+        ".rs": lambda: [str(RUST / path.stem)],
         ".java": lambda: ["java", "-cp", CLASSPATH.read_text().strip(), str(path)],
     }[path.suffix]()
     environment = {**os.environ, "CROSSDOCK_AMQP": address, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,7 +1,7 @@
 //! Real clients for the black-box tests: pinned Python and Node packages in folders of the repository
 //! that git ignores, and Debian's packages. A client that is installed already is not changed.
 
-use crate::{command, root};
+use crate::{cargo, command, root};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -99,6 +99,13 @@ pub fn go_frameworks() -> Result<Found> {
     let build = ["build", "-o"];
     let folder = root().join("tests/frameworks/go");
     succeed(command("go", &build).arg(made).arg(".").current_dir(folder))?;
+    Ok(Found::Ready)
+}
+
+/// Builds tests/frameworks/rust, in a folder of its own: it is a workspace of its own.
+pub fn rust_frameworks() -> Result<Found> {
+    let build = ["build", "--locked", "--manifest-path", "tests/frameworks/rust/Cargo.toml"];
+    succeed(cargo(&build).arg("--target-dir").arg(root().join(".cache/frameworks-rust")))?;
     Ok(Found::Ready)
 }
 

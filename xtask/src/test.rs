@@ -85,6 +85,7 @@ fn frameworks(report: &mut Report, full: bool) {
     if full {
         found(report, "Go client", clients::go_frameworks());
         found(report, "Java frameworks", clients::java_frameworks());
+        found(report, "Rust clients", clients::rust_frameworks());
     }
     let python = clients::frameworks_binary();
     let mut programs = command(&python, &["tests/frameworks/run.py"]);
