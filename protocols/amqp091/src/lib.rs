@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Not served, and refused with 540: classes access, file, stream; `immediate`; a prefetch size; recover without
-//! requeue; queues of type stream. The header `x-delay` has no effect, and there is no direct reply-to.
+//! requeue; queues of type stream.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
