@@ -24,8 +24,8 @@ cargo xtask bench [--peer rabbitmq|mosquitto|activemq|none]... [--scenario NAME]
       measure the broker and its peers; without --peer, all peers that are installed. The results of
       a run of all scenarios are written to docs/benchmarks/. --quick measures one round of one second each.
       --install installs the Debian packages of peers that are missing. Scenarios: start,
-      prove-loss, and those that `crossdock-load --list` prints. CROSSDOCK_BIN names a broker
-      binary to use instead of building one";
+      prove-loss, and those that `crossdock-load --list` prints; 'amqp-fanout-*' means all that begin so.
+      CROSSDOCK_BIN names a broker binary to use instead of building one";
 
 /// The scenario that this program runs without the generator.
 const START: &str = "start";
@@ -156,11 +156,15 @@ fn list(generator: &PathBuf) -> Result<Vec<Scenario>> {
 fn wanted(all: &[Scenario], options: &Options) -> Result<Vec<Scenario>> {
     for name in &options.scenarios {
         let known = || all.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(" ");
-        ensure!(all.iter().any(|s| s.name == *name), "no scenario {name}; there are: {}", known());
+        ensure!(
+            all.iter().any(|s| is_meant(s, name)),
+            "no scenario {name}; there are: {}",
+            known()
+        );
     }
     let is_wanted = |scenario: &&Scenario| match options.scenarios.as_slice() {
         [] => scenario.name != PROVE_LOSS,
-        names => names.contains(&scenario.name),
+        names => names.iter().any(|name| is_meant(scenario, name)),
     };
     let copy = |scenario: &Scenario| Scenario {
         name: scenario.name.clone(),
@@ -168,6 +172,14 @@ fn wanted(all: &[Scenario], options: &Options) -> Result<Vec<Scenario>> {
         about: scenario.about.clone(),
     };
     Ok(all.iter().filter(is_wanted).map(copy).collect())
+}
+
+/// Whether a name is the scenario's, or its beginning with a `*` behind it.
+fn is_meant(scenario: &Scenario, name: &str) -> bool {
+    match name.strip_suffix('*') {
+        Some(beginning) => scenario.name.starts_with(beginning) && scenario.name != PROVE_LOSS,
+        None => scenario.name == name,
+    }
 }
 
 impl Bench {
@@ -307,12 +319,15 @@ mod tests {
             protocols: Vec::new(),
             about: String::new(),
         };
-        let all = [scenario("a"), scenario(PROVE_LOSS)];
+        let all = [scenario("a-1"), scenario("a-2"), scenario(PROVE_LOSS)];
         let names = |arguments: &[&str]| {
             let scenarios = wanted(&all, &parse(arguments).unwrap());
             scenarios.map(|all| all.into_iter().map(|s| s.name).collect::<Vec<_>>())
         };
-        assert_eq!(names(&[]).unwrap(), ["a"]);
+        assert_eq!(names(&[]).unwrap(), ["a-1", "a-2"]);
+        assert_eq!(names(&["--scenario", "a-*"]).unwrap(), ["a-1", "a-2"]);
+        assert_eq!(names(&["--scenario", "*2"]).ok(), None);
+        assert_eq!(names(&["--scenario", "*"]).unwrap(), ["a-1", "a-2"]);
         assert_eq!(names(&["--scenario", PROVE_LOSS]).unwrap(), [PROVE_LOSS]);
         assert!(names(&["--scenario", "b"]).is_err());
     }

@@ -17,6 +17,7 @@ pub fn pairs(outcome: &Outcome) -> Pairs {
     let figures = [
         ("rate", Some(deliveries / outcome.seconds)),
         ("per_cpu", per_cpu),
+        ("cpu_us", outcome.broker_cpu.and_then(each)),
         ("broker_cores", outcome.broker_cpu.map(|cpu| cpu / outcome.seconds)),
         ("p50_us", micros(0.5)),
         ("p99_us", micros(0.99)),
@@ -70,6 +71,7 @@ pub fn text(scenario: &str, about: &str, pairs: &Pairs) -> String {
     row(&[
         ("rate", "a second"),
         ("per_cpu", "a broker CPU second"),
+        ("cpu_us", "us of the broker's CPU each"),
         ("broker_cores", "cores used by the broker"),
     ]);
     row(&[("p50_us", "us p50"), ("p99_us", "us p99"), ("p999_us", "us p99.9")]);
@@ -124,11 +126,9 @@ mod tests {
             ..Outcome::default()
         };
         let line = line("x", &pairs(&outcome));
-        assert!(
-            line.starts_with(
-                "scenario=x rate=500.000 per_cpu=2000.000 broker_cores=0.250 p50_us=50."
-            )
-        );
+        assert!(line.starts_with(
+            "scenario=x rate=500.000 per_cpu=2000.000 cpu_us=500.000 broker_cores=0.250 p50_us=50."
+        ));
         assert!(line.contains(" send_us=1.000") && !line.contains("read_us"), "{line}");
         assert!(!line.contains("rss_mib"), "nobody looked");
     }

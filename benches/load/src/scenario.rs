@@ -5,7 +5,7 @@ use crate::tally::Spread;
 /// A protocol and its delivery level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    Amqp { durable: bool, confirm: bool },
+    Amqp { durable: bool, confirm: bool, auto_ack: bool },
     Mqtt { qos: u8 },
     Stomp { receipts: bool, individual: bool },
 }
@@ -56,8 +56,9 @@ pub const IDLE: &str = "idle-mqtt";
 /// Description of the idle scenario.
 pub const IDLE_ABOUT: &str = "5,000 idle MQTT connections: connects a second, memory of each";
 
-const AMQP: Side = Side::Amqp { durable: false, confirm: false };
-const AMQP_DURABLE: Side = Side::Amqp { durable: true, confirm: true };
+const AMQP: Side = Side::Amqp { durable: false, confirm: false, auto_ack: false };
+const AMQP_AUTO_ACK: Side = Side::Amqp { durable: false, confirm: false, auto_ack: true };
+const AMQP_DURABLE: Side = Side::Amqp { durable: true, confirm: true, auto_ack: false };
 const STOMP: Side = Side::Stomp { receipts: false, individual: false };
 const QOS_0: Side = Side::Mqtt { qos: 0 };
 const QOS_1: Side = Side::Mqtt { qos: 1 };
@@ -94,6 +95,24 @@ const fn durable(name: &'static str, about: &'static str, body_bytes: usize) -> 
     Scenario { from: AMQP_DURABLE, to: AMQP_DURABLE, in_flight, ..sized(name, about, body_bytes) }
 }
 
+const fn auto_ack(name: &'static str, about: &'static str, body_bytes: usize) -> Scenario {
+    Scenario { to: AMQP_AUTO_ACK, ..sized(name, about, body_bytes) }
+}
+
+/// One producer, ten queues, each with its consumer.
+const fn fanout(name: &'static str, about: &'static str, body_bytes: usize) -> Scenario {
+    let (through, spread) = (Through::Fanout, Spread::Copies);
+    Scenario { through, consumers: 10, spread, ahead: 5_000, ..sized(name, about, body_bytes) }
+}
+
+const fn bindings(
+    name: &'static str,
+    about: &'static str,
+    (count, body_bytes): (u16, usize),
+) -> Scenario {
+    Scenario { through: Through::Bindings(count), ..sized(name, about, body_bytes) }
+}
+
 const fn mqtt(name: &'static str, about: &'static str, side: Side) -> Scenario {
     let in_flight = match side {
         Side::Mqtt { qos: 0 } => 0,
@@ -124,22 +143,38 @@ pub const SCENARIOS: &[Scenario] = &[
         consumers: 4,
         ..plain("amqp-transient-4x4", "AMQP, 4 to 4 on one queue, 128 B")
     },
+    auto_ack("amqp-auto-ack-128", "AMQP, auto-ack, 1 to 1, 128 B", 128),
+    auto_ack("amqp-auto-ack-1k", "AMQP, auto-ack, 1 to 1, 1 KiB", 1024),
+    Scenario {
+        ahead: 2_000,
+        ..auto_ack("amqp-auto-ack-16k", "AMQP, auto-ack, 1 to 1, 16 KiB", 16_384)
+    },
     durable("amqp-durable-128", "AMQP, durable, confirmed, window 1,000, 128 B", 128),
     durable("amqp-durable-1k", "AMQP, durable, confirmed, window 1,000, 1 KiB", 1024),
     Scenario {
         ahead: 2_000,
         ..durable("amqp-durable-16k", "AMQP, durable, confirmed, window 1,000, 16 KiB", 16_384)
     },
+    fanout("amqp-fanout-10", "AMQP, fanout exchange, 1 to 10, 128 B", 128),
+    fanout("amqp-fanout-10-1k", "AMQP, fanout exchange, 1 to 10, 1 KiB", 1024),
     Scenario {
-        through: Through::Fanout,
-        consumers: 10,
-        spread: Spread::Copies,
-        ahead: 5_000,
-        ..plain("amqp-fanout-10", "AMQP, fanout exchange, 1 to 10, 128 B")
+        ahead: 1_000,
+        ..fanout("amqp-fanout-10-16k", "AMQP, fanout exchange, 1 to 10, 16 KiB", 16_384)
     },
+    bindings("amqp-topic-100", "AMQP, topic exchange, 100 bindings, 1 to 1, 128 B", (100, 128)),
+    bindings("amqp-topic-1000", "AMQP, topic exchange, 1,000 bindings, 1 to 1, 128 B", (1000, 128)),
+    bindings(
+        "amqp-topic-1000-1k",
+        "AMQP, topic exchange, 1,000 bindings, 1 to 1, 1 KiB",
+        (1000, 1024),
+    ),
     Scenario {
-        through: Through::Bindings(100),
-        ..plain("amqp-topic-100", "AMQP, topic exchange with 100 bindings, 1 to 1, 128 B")
+        ahead: 2_000,
+        ..bindings(
+            "amqp-topic-1000-16k",
+            "AMQP, topic exchange, 1,000 bindings, 1 to 1, 16 KiB",
+            (1000, 16_384),
+        )
     },
     mqtt("mqtt-qos0", "MQTT 3.1.1, QoS 0, 1 to 1, 128 B", QOS_0),
     mqtt("mqtt-qos1", "MQTT 3.1.1, QoS 1, window 100, 1 to 1, 128 B", QOS_1),
@@ -265,6 +300,23 @@ mod tests {
                 Side::Stomp { receipts, .. } => receipts,
             };
             assert_eq!(confirmed, scenario.in_flight > 0, "{}", scenario.name);
+        }
+    }
+
+    /// What Crossdock and RabbitMQ are compared by.
+    #[test]
+    fn amqp_is_measured_in_every_way_with_every_size() {
+        let ways: [fn(&Scenario) -> bool; 4] = [
+            |it| it.to == AMQP_AUTO_ACK && it.through == Through::Queue,
+            |it| it.from == AMQP_DURABLE && it.in_flight > 0 && it.through == Through::Queue,
+            |it| it.through == Through::Fanout && it.copies() == 10,
+            |it| it.through == Through::Bindings(1000),
+        ];
+        for (number, way) in ways.iter().enumerate() {
+            for size in [128, 1024, 16_384] {
+                let is = |it: &&Scenario| way(it) && it.body_bytes == size && it.rate == 0;
+                assert_eq!(SCENARIOS.iter().filter(is).count(), 1, "way {number}, {size} bytes");
+            }
         }
     }
 

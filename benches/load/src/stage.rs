@@ -88,8 +88,10 @@ fn consumer(
 ) -> Result<Client<dyn Consume>> {
     let context = || format!("consumer {at} of {}", scenario.name);
     match scenario.to {
-        Side::Amqp { durable, .. } => {
-            amqp::consumer(broker.amqp()?, &source(scenario, name, at, durable))
+        Side::Amqp { durable, auto_ack, .. } => {
+            let source = source(scenario, name, at, durable);
+            let ack_every = if auto_ack { 0 } else { source.ack_every };
+            amqp::consumer(broker.amqp()?, &Source { ack_every, ..source })
         }
         Side::Mqtt { qos } => {
             let client = format!("{name}.c{at}");
@@ -149,7 +151,7 @@ fn producer(
     body: &Body,
 ) -> Result<Client<dyn Produce>> {
     match scenario.from {
-        Side::Amqp { durable, confirm } => {
+        Side::Amqp { durable, confirm, .. } => {
             let (exchange, keys) = match scenario.through {
                 Through::Fanout => (name.to_owned(), vec![String::new()]),
                 Through::Bindings(count) => {

@@ -94,6 +94,7 @@ fn tables(results: &Results, scenarios: &[Scenario]) -> String {
     let table = Table { results };
     let mut text = String::new();
     table.compare("Deliveries per second of the broker's CPU time", &load, "per_cpu", &mut text);
+    table.show("The broker's CPU time for a delivery, us", &load, &["cpu_us"], &mut text);
     table.compare("Deliveries a second", &load, "rate", &mut text);
     table.show("Highest resident memory, MiB", &load, &["rss_mib"], &mut text);
     let percentiles = ["p50_us", "p99_us", "p999_us"];

@@ -51,6 +51,8 @@ const CONFIRM_SELECT_OK: Method = (85, 11);
 const DURABLE: u8 = 2;
 /// The exclusive bit of queue.declare.
 const EXCLUSIVE: u8 = 4;
+/// The no-ack bit of basic.consume.
+const NO_ACK: u8 = 2;
 
 /// The queue that a consumer reads from, and its declarations.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +68,7 @@ pub struct Source {
     /// Binding keys.
     pub bindings: Vec<String>,
     pub prefetch: u16,
-    /// Deliveries acknowledged with one basic.ack.
+    /// Deliveries acknowledged with one basic.ack; 0: none are, the broker settles what it has sent.
     pub ack_every: u16,
 }
 
@@ -138,7 +140,7 @@ pub fn consumer(at: SocketAddr, source: &Source) -> Result<Client<dyn Consume>> 
     let mut consume = vec![0, 0];
     short(&source.queue, &mut consume);
     short("c", &mut consume);
-    consume.push(0);
+    consume.push(if source.ack_every == 0 { NO_ACK } else { 0 });
     consume.extend_from_slice(&[0; 4]);
     call(&mut link, CONSUME, &consume, CONSUME_OK)?;
     let consumer = Consumer { ack_every: source.ack_every, ..Consumer::default() };
@@ -315,6 +317,9 @@ impl Consumer {
                 self.pieces.clear();
             }
             _ => return self.pieces.extend_from_slice(payload),
+        }
+        if self.ack_every == 0 {
+            return;
         }
         self.unacknowledged += 1;
         if self.unacknowledged >= self.ack_every {
