@@ -496,11 +496,6 @@ impl<T> Confirms<T> {
         self.open.len()
     }
 
-    /// The messages without an answer.
-    pub fn into_open(self) -> Vec<T> {
-        self.open.into_values().collect()
-    }
-
     /// The messages that an answer confirms.
     pub fn answered(&mut self, (tag, multiple): (u64, bool)) -> Step<Vec<T>> {
         if !multiple {
