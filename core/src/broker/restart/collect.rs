@@ -309,7 +309,7 @@ async fn parked(shared: &Shared, to: &mut Collector) -> Result<(), Unread> {
                     }
                     (due, _) => due,
                 };
-                if let Some(name) = &publish.orphan_of {
+                if let Some(name) = publish.of.as_ref().filter(|_| publish.is_orphan) {
                     let origin = &publish.message.meta().origin;
                     let session = (publish.owner, &**name, (&*origin.user, &*origin.client));
                     to.ops.session(&publish.vhost, session, SessionLife::No, None);

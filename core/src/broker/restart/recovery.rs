@@ -375,7 +375,8 @@ impl Recovered {
                     owner,
                     at: None,
                     durable: true,
-                    orphan_of: None,
+                    of: None,
+                    is_orphan: false,
                     subject: None,
                 };
                 self.parked.insert(id, publish);
@@ -430,17 +431,21 @@ impl Recovered {
         std::mem::take(&mut self.accounts).install(shared);
         self.install_exchanges(shared);
         let queues = self.install_queues(shared, now);
-        let ended = self.sessions.iter().filter(|(_, record)| !record.life.lasts());
-        let sessions_ended: HashMap<SessionId, Name> =
-            ended.map(|(id, record)| (*id, record.name.clone())).collect();
+        let sessions = self.sessions.iter();
+        let sessions: HashMap<SessionId, (Name, bool)> = sessions
+            .map(|(id, record)| (*id, (record.name.clone(), record.life.lasts())))
+            .collect();
         self.install_sessions(shared, &queues, now);
         for (vhost, bindings) in self.bindings.into_vhosts() {
             let Some(vhost) = shared.vhost(&vhost) else { continue };
             vhost.topology.write().restore_bindings(bindings, &vhost.generations);
         }
         for (id, mut publish) in self.parked {
-            let owner = sessions_ended.get(&publish.owner).filter(|_| publish.due.is_gone());
-            publish.orphan_of = owner.cloned();
+            if let Some((name, lasts)) = sessions.get(&publish.owner)
+                && publish.due.is_gone()
+            {
+                (publish.of, publish.is_orphan) = (Some(name.clone()), !lasts);
+            }
             install_parked(shared, id, publish, now);
         }
     }

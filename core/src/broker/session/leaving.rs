@@ -99,7 +99,7 @@ impl Session {
             ops.append(&mut removal::remove_queue(&shared, &self.vhost, &queue).0);
         }
         let now = shared.now();
-        let left = self.leave_name(&shared, now, &mut ops);
+        self.leave_name(&shared, now, &mut ops);
         self.inbox.close();
         drop(self.inbox.seat.lock().take());
         shared.pressure.forget(&self.inbox);
@@ -111,18 +111,17 @@ impl Session {
         shared.users.connections.leave(connection);
         self.vhost.content.read().iter().for_each(|route| route.forget(&self.inbox));
         self.status.waits_for.take().into_iter().for_each(|hold| hold.forget(&self.inbox));
-        if let Some(ended) = left {
-            removal::owner_gone(&shared, self.id, now, ended);
-        }
         self.turn.unit().ops.append(&mut ops);
         self.flush_ops();
         shared.open_turns.leave(open_turn);
     }
 
-    /// Gives the name back. Returns whether the session has ended with that; none when another connection has the name
-    /// by now.
-    fn leave_name(&mut self, shared: &Arc<Shared>, now: Timestamp, ops: &mut Ops) -> Option<bool> {
-        let Some(named) = self.named.clone() else { return Some(true) };
+    /// Gives the name back, unless another connection has it by now; the wills become due, at once or after their
+    /// delay. Nobody opens the session in between: whoever does next finds what is due.
+    fn leave_name(&mut self, shared: &Arc<Shared>, now: Timestamp, ops: &mut Ops) {
+        let Some(named) = self.named.clone() else {
+            return removal::owner_gone(shared, self.id, now, true);
+        };
         let vhost = self.vhost.clone();
         let _one = vhost.opening.lock();
         let is_ours = named.with(|state| {
@@ -133,18 +132,17 @@ impl Session {
             }
             is_ours.then_some(state.life)
         });
-        match is_ours? {
-            SessionLife::No | SessionLife::For(0) => {
-                ops.append(&mut removal::end_session(shared, &self.vhost, &named));
-                Some(true)
-            }
-            SessionLife::For(ms) => {
+        let Some(life) = is_ours else { return };
+        let has_ended = matches!(life, SessionLife::No | SessionLife::For(0));
+        match life {
+            SessionLife::For(ms) if ms > 0 => {
                 let event = TimerEvent::SessionExpires(self.vhost.name.clone(), named.id);
                 shared.timers.set(now.plus(ms), event);
-                Some(false)
             }
-            SessionLife::Forever => Some(false),
+            SessionLife::Forever => (),
+            _ => ops.append(&mut removal::end_session(shared, &self.vhost, &named)),
         }
+        removal::owner_gone(shared, self.id, now, has_ended);
     }
 }
 

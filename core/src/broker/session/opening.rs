@@ -6,10 +6,11 @@ use super::state::Session;
 use crate::auth::Identity;
 use crate::broker::accounts::subject::Subject;
 use crate::broker::door::events::Notice;
-use crate::broker::door::request::SessionSpec;
+use crate::broker::door::request::{ParkId, SessionSpec};
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::context::Context;
+use crate::broker::turn::parked::route_parked;
 use crate::broker::turn::removal;
 use crate::broker::turn::run::Turn;
 use crate::broker::vhost::connection::Connection;
@@ -26,6 +27,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Who makes wills due routes them itself, within a few milliseconds. If it is gone before that, a timer does it after
+/// this many milliseconds.
+const WILLS_BY_TIMER_MS: u64 = 1_000;
 /// What a connection takes in memory: its session, its buffers and its task, about.
 const CONNECTION_BYTES: usize = 8 << 10;
 
@@ -35,6 +39,7 @@ impl Broker {
     /// that takes something away.
     pub async fn session(&self, spec: SessionSpec) -> Result<Session, Error> {
         let (mut session, opened) = open(self, &spec, Whose::Client)?;
+        let name = spec.name.as_ref();
         let budget = &self.shared().pressure.memory.budget;
         session.status.charge = Some(budget.charge(Account::Kept, CONNECTION_BYTES));
         if let Some(before) = opened.taken_from {
@@ -42,6 +47,9 @@ impl Broker {
             while before.open.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
+        }
+        if let Some(name) = name {
+            route_wills(self.shared(), (&session.vhost.name, name), &opened.wills).await;
         }
         if opened.must_sync {
             session.sync().await?;
@@ -82,6 +90,8 @@ struct Opened {
     must_sync: bool,
     /// The connection that had the session until now.
     taken_from: Option<Arc<Inbox>>,
+    /// Wills of the client that are due now.
+    wills: Vec<ParkId>,
 }
 
 /// Opens a session of the broker itself, which is never held back.
@@ -129,6 +139,7 @@ fn open(broker: &Broker, spec: &SessionSpec, whose: Whose) -> Result<(Session, O
             resumed: false,
             must_sync: false,
             taken_from: None,
+            wills: Vec::new(),
         },
     };
     if let Some(at) = spec.identity.expires {
@@ -206,17 +217,15 @@ fn open_named(
             }
             // One that was to end with its connection has ended with it.
             let ended = spec.clean || old.with(|state| state.ended || !state.life.lasts());
-            wills(shared, old.id, (ended, taken_from.is_some()), &mut turn);
             if ended {
                 turn.unit().ops.append(&mut removal::end_session(shared, vhost, &old));
             }
             (!ended).then_some(old)
         }
-        None => {
-            orphaned_wills(shared, vhost, name);
-            None
-        }
+        None => None,
     };
+    let survivor = resumed.as_ref().map(|named| named.id);
+    let wills = wills(shared, (&vhost.name, name), (survivor, taken_from.is_some()), &mut turn);
     let named = match &resumed {
         Some(named) => named.clone(),
         None => add_named(shared, vhost, (name, subject), spec),
@@ -232,7 +241,7 @@ fn open_named(
     let must_sync = is_stored || turn.is_durable() || was_there;
     turn.finish(context, None);
     let (id, resumed) = (named.id, resumed.is_some());
-    Ok(Opened { id, named: Some(named), resumed, must_sync, taken_from })
+    Ok(Opened { id, named: Some(named), resumed, must_sync, taken_from, wills })
 }
 
 /// The connection has a place among those of its user from now on: that of the connection which it takes the session
@@ -300,25 +309,40 @@ fn add_named(
     named
 }
 
-/// Withdraws the wills of a client that is back, but for those that are due nevertheless: see `Parked::back`.
-fn wills(shared: &Shared, owner: SessionId, how: (bool, bool), turn: &mut Turn) {
+/// Withdraws the wills of a client that is back, but for those that are due nevertheless, which are returned: see
+/// `Parked::back`.
+fn wills(
+    shared: &Shared,
+    whose: (&Name, &Name),
+    how: (Option<SessionId>, bool),
+    turn: &mut Turn,
+) -> Vec<ParkId> {
     let mut parked = shared.parked.lock();
-    let (forgotten, due) = parked.back(owner, shared.now(), how);
+    let now = shared.now();
+    let (forgotten, due) = parked.back(whose, now, how);
     for (id, is_stored) in forgotten {
         shared.timers.cancel(&TimerEvent::Parked(id));
         if is_stored {
             turn.unit().ops.unpark(id);
         }
     }
-    for id in due {
-        shared.timers.set(shared.now(), TimerEvent::Parked(id));
+    for id in &due {
+        shared.timers.set(now.plus(WILLS_BY_TIMER_MS), TimerEvent::Parked(*id));
     }
+    due
 }
 
-/// Makes wills due whose owner did not outlive the last start, and whose client is back now.
-fn orphaned_wills(shared: &Shared, vhost: &Vhost, name: &Name) {
-    let mut parked = shared.parked.lock();
-    for id in parked.orphans(&vhost.name, name, shared.now()) {
-        shared.timers.set(shared.now(), TimerEvent::Parked(id));
+/// What is due of a client that is back comes before anything that it publishes now: its "offline" never overwrites its
+/// "online".
+async fn route_wills(shared: &Arc<Shared>, (vhost, name): (&Name, &Name), due: &[ParkId]) {
+    for id in due {
+        let open_turn = shared.open_turns.enter();
+        route_parked(shared, *id, shared.now());
+        shared.open_turns.leave(open_turn);
+        tokio::task::consume_budget().await;
+    }
+    // Those that a timer had begun with.
+    while shared.parked.lock().is_routing(vhost, name) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

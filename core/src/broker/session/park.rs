@@ -70,7 +70,8 @@ impl Session {
             owner,
             at: None,
             durable,
-            orphan_of: None,
+            of: session.as_ref().filter(|_| is_will).map(|named| named.name.clone()),
+            is_orphan: false,
             subject,
         };
         {

@@ -2,19 +2,18 @@
 
 use crate::broker::accounts::subject::login_over;
 use crate::broker::door::events::{Late, Notice};
-use crate::broker::door::request::{ParkId, SessionLife};
+use crate::broker::door::request::SessionLife;
 use crate::broker::shared::Shared;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::turn::context::Context;
+use crate::broker::turn::parked::route_parked;
 use crate::broker::turn::removal::{
     after_detach, end_session, owner_gone, watch_settling, watch_unused,
 };
 use crate::broker::turn::run::Turn;
-use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::host::Vhost;
-use crate::exchange::{Kind, LogId, SessionId};
+use crate::exchange::{LogId, SessionId};
 use crate::message::Timestamp;
-use crate::rights::Action;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,36 +164,4 @@ fn end_login(shared: &Shared, connection: u64, now: Timestamp) {
     if let Some(inbox) = shared.users.take_ending(connection) {
         inbox.notice(Notice::Closed(login_over(&inbox.origin.user, now)));
     }
-}
-
-/// Routes a parked publish whose time has come: its routing and its removal are one unit.
-fn route_parked(shared: &Arc<Shared>, id: ParkId, now: Timestamp) {
-    let Some(parked) = shared.parked.lock().take_due(id, now) else { return };
-    let Some(vhost) = shared.vhost(&parked.vhost) else { return };
-    let context = Context { shared, vhost: &vhost, now };
-    let mut turn = Turn::default();
-    let origin = &parked.message.meta().origin;
-    // What its owner had the right to then, it may have no more.
-    let owner = parked.subject.unwrap_or_else(|| {
-        shared.users.absent_subject(&origin.user, &origin.client, &parked.vhost)
-    });
-    let address = parked.message.address();
-    // Who published it was asked then, or was a queue whose dead letter it is: the exchange has kept it.
-    let is_kept = vhost.exchange(&address.exchange).is_ok_and(|spec| spec.kind == Kind::Delayed);
-    let may = match is_kept {
-        true => Ok(()),
-        false => owner.check(Action::Write, &owner.at(address)),
-    };
-    match may {
-        Ok(()) => turn.send_parked(context, parked.message),
-        Err(why) => {
-            vhost.count_refused(parked.message.address());
-            vhost.note_drop(DropReason::Denied, parked.message.address(), &why);
-        }
-    }
-    if parked.durable {
-        turn.unit().ops.unpark(id);
-    }
-    turn.run(context);
-    turn.finish(context, None);
 }

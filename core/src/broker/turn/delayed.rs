@@ -70,9 +70,10 @@ impl Turn {
                 self.unit.ops.park(id, &vhost, (due, None), &message);
             }
             shared.charge(&message);
-            let (owner, orphan_of, subject) = (SessionId(0), None, None);
+            let owner = SessionId(0);
+            let (at, of, is_orphan, subject) = (None, None, false, None);
             let publish =
-                ParkedPublish { vhost, message, due, owner, at: None, durable, orphan_of, subject };
+                ParkedPublish { vhost, message, due, owner, at, durable, of, is_orphan, subject };
             parked.push((id, publish));
         }
         parked

@@ -14,6 +14,7 @@
 //! | `remember` | what steps of content routes remember |
 //! | `retained` | retained values as they are published |
 //! | `delayed` | what an exchange keeps for a time |
+//! | `parked` | what was parked and is due |
 //! | `removal` | how queues, exchanges and named sessions end |
 //! | `after_commit` | what a commit leads to |
 //! | `context` | where and when a turn takes place |
@@ -25,6 +26,7 @@ pub mod context;
 pub mod dead_letter;
 mod delayed;
 pub mod failures;
+pub mod parked;
 pub mod plan;
 pub mod published;
 pub mod receivers;

@@ -20,8 +20,10 @@ pub struct ParkedPublish {
     pub at: Option<Timestamp>,
     /// It is in the journal.
     pub durable: bool,
-    /// The name of its owner, when that did not outlive the last start.
-    pub orphan_of: Option<Name>,
+    /// The name of the session that it is a will of; none: it is no will, or the session has no name.
+    pub of: Option<Name>,
+    /// That session did not outlive the last start.
+    pub is_orphan: bool,
     /// Whose right to publish it is; none: its origin says, since its owner's login was before the last start.
     pub subject: Option<Arc<Subject>>,
 }
@@ -29,8 +31,8 @@ pub struct ParkedPublish {
 impl Cost for ParkedPublish {
     /// Its entry; the message has a charge of its own.
     fn cost(&self) -> usize {
-        let is_indexed = usize::from(self.due.is_gone()) + usize::from(self.orphan_of.is_some());
-        let name = self.orphan_of.as_ref().map_or(0, Cost::cost);
+        let is_indexed = usize::from(self.due.is_gone()) + usize::from(self.of.is_some());
+        let name = self.of.as_ref().map_or(0, Cost::cost);
         let index = size_of::<(Name, Name, ParkId)>() + MAP_ENTRY;
         size_of::<(ParkId, ParkedPublish)>() + MAP_ENTRY + is_indexed * index + name
     }
@@ -41,9 +43,11 @@ pub struct Parked {
     all: BTreeMap<ParkId, ParkedPublish>,
     /// Those that wait for their session's connection to be gone, by session.
     wills: BTreeSet<(SessionId, ParkId)>,
-    /// Those whose owner did not outlive the last start, by virtual host and the owner's name. There are some only
-    /// shortly after a start.
-    orphans: BTreeSet<(Name, Name, ParkId)>,
+    /// The same by virtual host and the session's name, under which its client comes back, also when the session has
+    /// ended.
+    named: BTreeSet<(Name, Name, ParkId)>,
+    /// Those of `named` that were due and are being routed.
+    routing: Vec<(ParkId, Name, Name)>,
     /// How many there are in each virtual host.
     counts: BTreeMap<Name, usize>,
     /// What the entries take.
@@ -56,7 +60,8 @@ impl Parked {
         Self {
             all: BTreeMap::new(),
             wills: BTreeSet::new(),
-            orphans: BTreeSet::new(),
+            named: BTreeSet::new(),
+            routing: Vec::new(),
             counts: BTreeMap::new(),
             charge: budget.charge(Account::Kept, 0),
         }
@@ -72,8 +77,8 @@ impl Parked {
         if publish.due.is_gone() {
             self.wills.insert((publish.owner, id));
         }
-        if let Some(name) = &publish.orphan_of {
-            self.orphans.insert((publish.vhost.clone(), name.clone(), id));
+        if let Some(name) = &publish.of {
+            self.named.insert((publish.vhost.clone(), name.clone(), id));
         }
         *self.counts.entry(publish.vhost.clone()).or_default() += 1;
         let at = publish.at;
@@ -85,8 +90,8 @@ impl Parked {
     pub fn take(&mut self, id: ParkId) -> Option<ParkedPublish> {
         let publish = self.all.remove(&id)?;
         self.wills.remove(&(publish.owner, id));
-        if let Some(name) = &publish.orphan_of {
-            self.orphans.remove(&(publish.vhost.clone(), name.clone(), id));
+        if let Some(name) = &publish.of {
+            self.named.remove(&(publish.vhost.clone(), name.clone(), id));
         }
         if let Some(count) = self.counts.get_mut(&publish.vhost) {
             *count = count.saturating_sub(1);
@@ -96,10 +101,24 @@ impl Parked {
         Some(publish)
     }
 
-    /// Takes one out if it is due.
+    /// Takes one out if it is due, to be routed: [`Parked::routed`] says when that has happened.
     pub fn take_due(&mut self, id: ParkId, now: Timestamp) -> Option<ParkedPublish> {
-        let due = self.all.get(&id)?.at.is_some_and(|at| at <= now);
-        if due { self.take(id) } else { None }
+        let is_due = self.all.get(&id)?.at.is_some_and(|at| at <= now);
+        let publish = if is_due { self.take(id) } else { None }?;
+        if let Some(name) = &publish.of {
+            self.routing.push((id, publish.vhost.clone(), name.clone()));
+        }
+        Some(publish)
+    }
+
+    /// One that was taken out has been routed.
+    pub fn routed(&mut self, id: ParkId) {
+        self.routing.retain(|(routing, ..)| *routing != id);
+    }
+
+    /// True while a will of a session of that name is being routed.
+    pub fn is_routing(&self, vhost: &Name, name: &Name) -> bool {
+        self.routing.iter().any(|(_, host, of)| host == vhost && of == name)
     }
 
     /// How many there are in that virtual host.
@@ -133,44 +152,34 @@ impl Parked {
         due
     }
 
-    /// The owner is back. Returns the publishes that waited for it to be gone and are forgotten now, and whether each
-    /// is stored; and those that are due nevertheless: all when its session `ended` with this, and those without a
-    /// delay when the owner was still `connected`.
+    /// The client of the session of that name is back. Returns the wills that waited for it to be gone and are
+    /// forgotten now, and whether each is stored; and those that are due nevertheless: what is due already, all of
+    /// sessions that have ended, and those without a delay when the client was still `connected`. `survivor`: the
+    /// session that goes on; none: a new one begins.
     pub fn back(
         &mut self,
-        owner: SessionId,
+        (vhost, name): (&Name, &Name),
         now: Timestamp,
-        (ended, connected): (bool, bool),
+        (survivor, connected): (Option<SessionId>, bool),
     ) -> (Vec<(ParkId, bool)>, Vec<ParkId>) {
         let (mut forgotten, mut due) = (Vec::new(), Vec::new());
-        for id in self.wills_of(owner) {
+        let entry = |id| (vhost.clone(), name.clone(), ParkId(id));
+        let theirs = self.named.range(entry(0)..=entry(u64::MAX));
+        for id in theirs.map(|(.., id)| *id).collect::<Vec<_>>() {
             let Some(publish) = self.all.get_mut(&id) else { continue };
+            let ended = survivor != Some(publish.owner);
+            let is_over = publish.at.is_some_and(|at| at <= now);
             match publish.due {
-                ParkUntil::Disconnected { delay_ms } if ended || connected && delay_ms == 0 => {
-                    publish.at = Some(now);
+                ParkUntil::Disconnected { delay_ms }
+                    if ended || is_over || connected && delay_ms == 0 =>
+                {
+                    publish.at = Some(publish.at.map_or(now, |at| at.min(now)));
                     due.push(id);
                 }
                 _ => forgotten.extend(self.take(id).map(|publish| (id, publish.durable))),
             }
         }
         (forgotten, due)
-    }
-
-    /// The client of that name is back, whose session did not outlive the last start. Returns what waited for it to be
-    /// gone: that is due now.
-    pub fn orphans(&mut self, vhost: &Name, name: &Name, now: Timestamp) -> Vec<ParkId> {
-        if self.orphans.is_empty() {
-            return Vec::new();
-        }
-        let entry = |id| (vhost.clone(), name.clone(), ParkId(id));
-        let theirs = self.orphans.range(entry(0)..=entry(u64::MAX));
-        let due: Vec<ParkId> = theirs.map(|(.., id)| *id).collect();
-        for id in &due {
-            if let Some(publish) = self.all.get_mut(id) {
-                publish.at = Some(now);
-            }
-        }
-        due
     }
 
     /// Something waits for that session's connection to be gone.
