@@ -269,6 +269,11 @@ impl Search {
         Self { pattern: pattern.clone(), prefix, newest, from }
     }
 
+    /// It goes on with that key, which it has seen.
+    pub fn go_back_to(&mut self, key: Key) {
+        self.from = Some(Bound::Included(key));
+    }
+
     /// It has seen all values.
     pub fn is_over(&self) -> bool {
         self.from.is_none()

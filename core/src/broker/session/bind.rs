@@ -13,15 +13,11 @@ use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::topology::{binding_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Binding, LogId, Search, Target};
+use crate::exchange::{Binding, LogId, Target};
 use crate::log::Offset;
 use crate::message::Share;
 use crate::rights::{Action, Object};
 use std::sync::Arc;
-
-/// Retained values that are looked at, and that are handed to a new binding, with locks held.
-const SEARCH_STEPS: usize = 1_000;
-const REPLAY_SLICE: usize = 256;
 
 impl Session {
     fn target(&mut self, to: &BindTarget) -> Result<Target, Error> {
@@ -117,49 +113,6 @@ impl Session {
         }
         self.sync().await?;
         Ok(is_new)
-    }
-
-    /// Retained values that were there when the binding was made go where it leads, and those published meanwhile
-    /// reach it live: each value is seen once, and never before an older one of its topic.
-    ///
-    /// They are looked for slice by slice, so that a search among many values holds nobody up. What a slice found is
-    /// handed over with the topology's lock held, under which no publish sets a value: what is still its topic's value
-    /// then has not reached the binding live. `is_part`: not all that the binding stands for may be read.
-    async fn replay(&mut self, binding: &Binding, newest: u64, is_part: bool) -> Result<(), Error> {
-        let (shared, vhost) = (self.shared(), self.vhost.clone());
-        let mut search = Search::new(&binding.key, newest);
-        while !search.is_over() {
-            let now = shared.now();
-            let mut found = vhost.retained.lock().search(&mut search, SEARCH_STEPS, now);
-            found.retain(|value| !is_part || self.may_get(value.message.address()));
-            for values in found.chunks(REPLAY_SLICE) {
-                let context = Context { shared: &shared, vhost: &vhost, now };
-                // A connection that takes the session over waits for the end of what is begun here, and no more.
-                self.touch();
-                let is_theirs = self.named.as_ref().is_some_and(|named| !named.is_of(&self.inbox));
-                if is_theirs && matches!(binding.target, Target::Session(_)) {
-                    self.finish(context, None);
-                    return Err(taken_over());
-                }
-                let is_bound = {
-                    let topology = vhost.topology.write();
-                    let is_bound = topology.is_bound(binding);
-                    if is_bound {
-                        let target = (binding, self.named.as_ref());
-                        self.turn.replay_values(context, &topology, target, values);
-                    }
-                    is_bound
-                };
-                self.turn.run(context);
-                self.finish(context, None);
-                if !is_bound {
-                    return Ok(());
-                }
-                tokio::task::yield_now().await;
-            }
-            tokio::task::yield_now().await;
-        }
-        Ok(())
     }
 
     /// The named session's own queue comes with its first binding or consumer.

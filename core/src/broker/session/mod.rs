@@ -12,6 +12,7 @@
 //! | `consumers` | by what consumers are found |
 //! | `output` `written` | deliveries, confirms and notices are taken, and written |
 //! | `declare` `bind` | queues, exchanges, bindings |
+//! | `replay` | retained values for a new binding |
 //! | `reply` | names at which a lane gets answers |
 //! | `peek` `moving` | looking into a queue, and moving its messages elsewhere, for operators |
 //! | `content` | what the workers of content routes do |
@@ -39,6 +40,7 @@ pub mod output;
 pub mod park;
 pub mod peek;
 pub mod publish;
+pub mod replay;
 pub mod reply;
 pub mod rights;
 pub mod settle;

@@ -13,6 +13,9 @@ impl Session {
         events.deliveries.clear();
         events.confirms.clear();
         events.notices.clear();
+        if !self.output.replays.is_empty() {
+            self.replay_on();
+        }
         self.inbox.take(events);
         if events.is_empty() {
             self.inbox.woken().await;

@@ -1,5 +1,6 @@
 //! Deliveries between the inbox and the socket.
 
+use super::replay::Replaying;
 use crate::log::Offset;
 use crate::subscription::ConsumerId;
 use std::collections::VecDeque;
@@ -10,6 +11,8 @@ pub(super) struct Output {
     /// Taken, and not encoded yet.
     pub taken: Written,
     pub encoded: VecDeque<Written>,
+    /// Retained values that wait for room.
+    pub replays: VecDeque<Replaying>,
 }
 
 /// Deliveries that stand in the output before a position.

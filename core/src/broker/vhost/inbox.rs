@@ -94,7 +94,20 @@ impl Inbox {
         }
     }
 
+    /// Bytes of level-0 deliveries that retained values may still take, half of the limit at most, and whether none
+    /// wait.
+    pub fn direct_room(&self) -> (usize, bool) {
+        let waiting = self.direct_bytes.load(Ordering::Relaxed);
+        ((self.direct_bytes_max / 2).saturating_sub(waiting), waiting == 0)
+    }
+
+    /// Level-0 deliveries take a quarter of their limit at most.
+    pub fn has_much_direct_room(&self) -> bool {
+        self.direct_bytes.load(Ordering::Relaxed) <= self.direct_bytes_max / 4
+    }
+
     /// Puts level-0 deliveries in up to the limit in bytes; the newest that do not fit are dropped and counted.
+    /// Retained values for a new binding were given room before.
     pub fn deliver_direct(&self, deliveries: impl Iterator<Item = Delivery>) {
         let mut state = self.state.lock();
         if state.closed {
@@ -103,7 +116,7 @@ impl Inbox {
         for delivery in deliveries {
             let size = delivery.message.size();
             let waiting = self.direct_bytes.load(Ordering::Relaxed);
-            if waiting > 0 && waiting + size > self.direct_bytes_max {
+            if waiting > 0 && waiting + size > self.direct_bytes_max && !delivery.retained {
                 // Under the inbox's lock.
                 self.connection.direct_dropped();
                 continue;
