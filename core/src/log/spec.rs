@@ -73,6 +73,18 @@ impl QueueSpec {
         Self { name: name.into(), durable: true, ..Self::default() }
     }
 
+    /// A durable queue that is kept for that group of named sessions, while one of them is a member: see
+    /// `Session::join_group`.
+    pub fn group(name: impl Into<Name>, group: Name) -> Self {
+        let arguments = vec![(GROUP.into(), Value::Bool(true))];
+        Self { kept_for: Some(group), arguments, ..Self::durable(name) }
+    }
+
+    /// True for [`QueueSpec::group`].
+    pub fn is_group(&self) -> bool {
+        self.kept_for.is_some() && self.argument(GROUP).is_some()
+    }
+
     /// The address for what leaves a message's queue, given where it had been published.
     pub fn dead_letter_address(&self, published: &Address) -> Option<Address> {
         let (exchange, key) = self.dead_letter.as_ref()?;
@@ -147,6 +159,10 @@ impl QueueSpec {
 pub fn counted(message: &Message, is_whole: bool) -> usize {
     if is_whole { message.size() } else { message.body().len() }
 }
+
+/// The argument of a group's queue. What clients declare with it is no such queue: only the broker's own adapters say
+/// for whom a queue is kept.
+const GROUP: &str = "crossdock.ends-with-members";
 
 /// Arguments that say how much a queue may hold.
 const LENGTHS: [&str; 2] = ["x-max-length", "x-max-length-bytes"];

@@ -422,7 +422,7 @@ impl Session {
         memos.into_iter().filter(|_| is_mine).for_each(|memo| self.memo_one(memo));
     }
 
-    fn memo_one(&mut self, memo: Memo) {
+    pub(super) fn memo_one(&mut self, memo: Memo) {
         let Some(named) = &self.named else { return };
         let durable = named.is_durable();
         if durable {

@@ -16,6 +16,7 @@
 //! | `reply` | names at which a lane gets answers |
 //! | `peek` `moving` | looking into a queue, and moving its messages elsewhere, for operators |
 //! | `content` | what the workers of content routes do |
+//! | `group` | groups of named sessions that share a queue |
 //! | `keep` | what an adapter keeps outside of the broker counts, too |
 //! | `rights` | what the session may do, asked by every verb; deliveries that it has no right to |
 //! | `park` | delayed publishes and wills |
@@ -31,6 +32,7 @@ pub mod credit;
 pub mod declare;
 pub mod ending;
 pub mod flush;
+pub mod group;
 pub mod keep;
 pub mod lane;
 pub mod leaving;

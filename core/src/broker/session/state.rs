@@ -11,7 +11,7 @@ use crate::broker::turn::run::Turn;
 use crate::broker::vhost::crowds::Hold;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
-use crate::broker::vhost::named::Named;
+use crate::broker::vhost::named::{Named, membership};
 use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::route_table::RouteTable;
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
@@ -186,7 +186,7 @@ impl Session {
     pub fn memos(&self) -> Vec<Memo> {
         let Some(named) = &self.named else { return Vec::new() };
         named.with(|state| {
-            let memos = state.memos.iter();
+            let memos = state.memos.iter().filter(|(key, _)| membership::read(key).is_none());
             memos.map(|(k, v)| Memo { key: k.clone(), value: Some(v.clone()) }).collect()
         })
     }

@@ -168,19 +168,47 @@ pub fn watch_settling(shared: &Shared, vhost: &Vhost, queue: LogId, due: Timesta
 /// Ends a named session: nothing of it is kept. Returns what has to be stored.
 pub fn end_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, named: &Arc<Named>) -> Ops {
     let mut ops = Ops::default();
-    let (queue, durable) = named.with(|state| {
+    let (queue, groups, durable) = named.with(|state| {
         state.ended = true;
+        let groups: Vec<LogId> = state.groups().collect();
         state.memos.clear();
-        (state.queue.take(), state.stored)
+        (state.queue.take(), groups, state.stored)
     });
     vhost.topology.write().remove_session(named, &vhost.generations);
     if let Some(queue) = queue.filter(|queue| !queue.is_gone()) {
         ops.append(&mut remove_queue(shared, vhost, &queue).0);
     }
+    for queue in groups.into_iter().filter_map(|id| vhost.queue_by_id(id)) {
+        ops.append(&mut leave_group(shared, vhost, &queue, named.id));
+    }
     if durable {
         ops.session_gone(named.id);
     }
     shared.timers.cancel(&TimerEvent::SessionExpires(vhost.name.clone(), named.id));
+    ops
+}
+
+/// A session is no member of a group any more. The group's queue ends with its last one: what waits there is for
+/// nobody. Returns what has to be stored.
+pub fn leave_group(
+    shared: &Arc<Shared>,
+    vhost: &Arc<Vhost>,
+    queue: &Arc<Queue>,
+    session: SessionId,
+) -> Ops {
+    match queue.look(|state| state.members.leave(session)) {
+        true => end_group(shared, vhost, queue),
+        false => Ops::default(),
+    }
+}
+
+/// A group has no members. Returns what has to be stored.
+pub fn end_group(shared: &Arc<Shared>, vhost: &Arc<Vhost>, queue: &Arc<Queue>) -> Ops {
+    let (ops, messages) = remove_queue(shared, vhost, queue);
+    tracing::debug!(
+        queue = %queue.name, vhost = %queue.vhost, messages,
+        "the queue of a group ended with its last member, and what waited there with it"
+    );
     ops
 }
 

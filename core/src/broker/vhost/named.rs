@@ -16,6 +16,33 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The memo that says that a session is a member of a group. Adapters see none whose key begins like that.
+pub mod membership {
+    use crate::exchange::LogId;
+    use bytes::Bytes;
+
+    const TAG: u8 = 0;
+
+    /// Of the group that this queue is kept for.
+    pub fn key(queue: LogId) -> Bytes {
+        std::iter::once(TAG).chain(queue.0.to_be_bytes()).collect()
+    }
+
+    /// That queue.
+    pub fn read(key: &[u8]) -> Option<LogId> {
+        let (tag, rest) = key.split_first()?;
+        let id = u64::from_be_bytes(rest.try_into().ok()?);
+        (*tag == TAG).then_some(LogId(id))
+    }
+}
+
+impl NamedState {
+    /// The queues of the groups that it is a member of.
+    pub fn groups(&self) -> impl Iterator<Item = LogId> {
+        self.memos.keys().map_while(|key| membership::read(key))
+    }
+}
+
 /// A named session.
 pub struct Named {
     pub id: SessionId,

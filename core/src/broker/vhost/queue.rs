@@ -52,8 +52,38 @@ pub struct QueueState {
     pub unused_since: Timestamp,
     /// Departures of records that were read back and that are not submitted to the committer yet.
     pub unsubmitted_departures: u32,
+    /// Of a group's queue: for whom it is kept.
+    pub members: Members,
     /// It had a consumer: it goes with its last one if it is declared auto-delete.
     pub had_consumer: bool,
+}
+
+/// The named sessions that a group's queue is kept for, connected or not.
+#[derive(Default)]
+pub struct Members {
+    all: FxHashSet<SessionId>,
+    /// The last one has left: the queue ends, and takes no more.
+    is_over: bool,
+}
+
+impl Members {
+    /// False when the queue ends already.
+    pub fn join(&mut self, session: SessionId) -> bool {
+        if !self.is_over {
+            self.all.insert(session);
+        }
+        !self.is_over
+    }
+
+    /// True when that was the last one: the queue has to end.
+    pub fn leave(&mut self, session: SessionId) -> bool {
+        self.all.remove(&session) && self.is_to_end()
+    }
+
+    /// True, once, when there is none.
+    pub fn is_to_end(&mut self) -> bool {
+        self.all.is_empty() && !std::mem::replace(&mut self.is_over, true)
+    }
 }
 
 /// Consumers that one hand-over finds one after the other; with more, their deliveries are sorted first.
@@ -150,6 +180,7 @@ impl Queue {
             alarm: None,
             is_awaited: false,
             unused_since: now,
+            members: Members::default(),
             had_consumer: false,
         };
         let (name, vhost) = (spec.name.clone(), vhost.clone());
