@@ -133,7 +133,7 @@ fn mqtt(limits: &Limits) -> MqttOptions {
         subscriptions_max: meant.subscriptions_per_session,
         session_expiry_max: meant.session_expiry_max.map(seconds),
         keep_alive_max: meant.keep_alive_max,
-        share_expires_ms: meant.share_expires.ms(),
+        share_expires_ms: meant.share_expires.map(Span::ms),
         write_time: limits.write_time.0,
         ..MqttOptions::default()
     }

@@ -55,9 +55,11 @@ pub const MQTT: &[Key] = &[
     preset(
         "receive_maximum",
         Form::Count { min: 1, max: 65_535 },
-        "64",
-        "QoS 1 and 2 publishes that an MQTT 5 client may have unacknowledged; CONNACK says so, and it is \
-         disconnected with 0x93 beyond it.",
+        "65535",
+        "QoS 1 and 2 publishes that a client may have unacknowledged. Less than 65535: CONNACK says so, and \
+         an MQTT 5 client is disconnected with 0x93 beyond it; one of 3.1.1, which cannot be told, is read \
+         no further until some are acknowledged. 65535: whoever sends faster than the store takes it is \
+         held back.",
     ),
     preset(
         "topic_alias_maximum",
@@ -100,12 +102,12 @@ pub const MQTT: &[Key] = &[
          client is disconnected when it is silent for one and a half times as long. Not set: what the \
          client asks for.",
     ),
-    preset(
+    key(
         "share_expires",
         Form::Span { min_ms: 1_000, max_ms: 31_536_000_000 },
-        "\"24h\"",
-        "How long what waits for a `$share` group is kept when none of its members is connected. It \
-         holds for groups that are made from then on.",
+        "How long what waits for a `$share` group is kept when none of its members is connected, whether or \
+         not they are still subscribed. It holds for groups that are made from then on. Not set: as long as \
+         one session is subscribed, connected or not.",
     ),
 ];
 

@@ -25,7 +25,7 @@ pub struct Mqtt {
     pub subscriptions_per_session: usize,
     pub session_expiry_max: Option<Span>,
     pub keep_alive_max: Option<u16>,
-    pub share_expires: Span,
+    pub share_expires: Option<Span>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 and 5 for the broker: a codec, a mapping, and one loop for each connection.
+//! MQTT 3.1, 3.1.1 and 5 for the broker: a codec, a mapping, and one loop for each connection.
 //!
 //! | MQTT term | core term | specification (MQTT 5 unless said otherwise) |
 //! |---|---|---|

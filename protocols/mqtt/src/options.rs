@@ -18,7 +18,8 @@ pub struct Options {
     pub login_bytes_max: usize,
     /// Bytes of a client identifier, at most.
     pub client_id_bytes_max: usize,
-    /// QoS 1 and 2 publishes that a client may have unacknowledged: the Receive Maximum of CONNACK.
+    /// QoS 1 and 2 publishes that a client may have unacknowledged: the Receive Maximum of CONNACK. The highest one is
+    /// no limit: more identifiers do not exist.
     pub receive_maximum: u16,
     /// Topic aliases that a client may set: the Topic Alias Maximum of CONNACK.
     pub topic_alias_maximum: u16,
@@ -33,8 +34,9 @@ pub struct Options {
     pub session_expiry_max: Option<u32>,
     /// Seconds of keep-alive that a client may ask for; none: as many as it likes.
     pub keep_alive_max: Option<u16>,
-    /// Milliseconds that the queue of a shared subscription is kept without a consumer, with what waits in it.
-    pub share_expires_ms: u64,
+    /// Milliseconds that the queue of a shared subscription is kept without a consumer, with what waits in it. None: it
+    /// ends with the last session that is subscribed.
+    pub share_expires_ms: Option<u64>,
     /// A client that takes nothing of the waiting output for this long is given up.
     pub write_time: Duration,
 }
@@ -47,14 +49,14 @@ impl Default for Options {
             login_time: Duration::from_secs(10),
             login_bytes_max: 64 << 10,
             client_id_bytes_max: 1024,
-            receive_maximum: 64,
+            receive_maximum: u16::MAX,
             topic_alias_maximum: 16,
             in_flight_max: 1024,
             in_flight_bytes_max: 8 << 20,
             subscriptions_max: 10_000,
             session_expiry_max: None,
             keep_alive_max: None,
-            share_expires_ms: 24 * 60 * 60 * 1000,
+            share_expires_ms: None,
             write_time: Duration::from_secs(15),
         }
     }

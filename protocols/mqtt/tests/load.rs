@@ -376,12 +376,15 @@ async fn a_release_is_not_forgotten_under_a_memory_alarm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_receive_maximum_is_enforced() {
+async fn a_configured_receive_maximum_is_enforced() {
     let house = House::new(Settings::default()).await;
     let mut s = house.client("CONNECT id=s expiry=100").await;
     s.ask("SUBSCRIBE 1 t qos=1").await;
-    let mut p = house.client("CONNECT id=p clean").await;
-    let mut old = house.client("CONNECT v4 id=old clean").await;
+    let options = Options { receive_maximum: 64, ..Options::default() };
+    let mut p = connect(&house.broker, options.clone(), &house.drain, true);
+    assert!(p.ask("CONNECT id=p clean").await.contains(" receive-max=64"));
+    let mut old = connect(&house.broker, options, &house.drain, false);
+    old.ask("CONNECT v4 id=old clean").await;
     house.store.set_faults(stalled(true));
     for id in 1..=65 {
         p.say(&format!("PUBLISH t qos=1 id={id} \"x\"")).await;
@@ -391,7 +394,50 @@ async fn the_receive_maximum_is_enforced() {
     assert!(last.starts_with("DISCONNECT 93"), "{last}");
     house.store.release();
     for id in 1..=65 {
-        assert_eq!(old.hear().await, format!("PUBACK {id}"), "3.1.1 knows no limit");
+        assert_eq!(old.hear().await, format!("PUBACK {id}"), "3.1.1 is held back, not closed");
+    }
+}
+
+/// Bursts of libraries that know no limit: the publisher is held back by what the store takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_publishes_is_held_back_and_not_closed() {
+    const BURST: u16 = 4_000;
+    let house = House::new(Settings { session_share: 64 << 10, ..Settings::default() }).await;
+    let mut s = house.client("CONNECT id=s expiry=100").await;
+    s.ask("SUBSCRIBE 1 t qos=1").await;
+    for line in ["CONNECT id=five clean", "CONNECT v4 id=old clean"] {
+        let mut p = connect(&house.broker, Options::default(), &house.drain, !line.contains("v4"));
+        let connack = p.ask(line).await;
+        assert!(connack.starts_with("CONNACK 00") && !connack.contains("receive-max"), "{connack}");
+        house.store.set_faults(stalled(true));
+        let body = "x".repeat(300);
+        let burst: Vec<u8> = (1..=BURST)
+            .flat_map(|id| wire::write(&format!("PUBLISH t qos=1 id={id} \"{body}\""), p.v5))
+            .chain(wire::write("PINGREQ", p.v5))
+            .collect();
+        let (mut reader, mut writer) = tokio::io::split(p.socket);
+        let sending = tokio::spawn(async move {
+            writer.write_all(&burst).await.expect("nobody closes it");
+            writer
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!sending.is_finished(), "{line}: more than its share is read");
+        house.store.release();
+        let (mut heard, mut bytes) = (0u16, Vec::new());
+        while heard < BURST {
+            let read = tokio::time::timeout(Duration::from_secs(20), reader.read_buf(&mut bytes));
+            assert!(read.await.expect("in time").expect("readable") > 0, "{line}: closed");
+            while let Some(length) = wire::whole(&bytes) {
+                let packet: Vec<u8> = bytes.drain(..length).collect();
+                let said = wire::read(&packet, !line.contains("v4"));
+                // What is decided at once is answered before what the store has to be waited for.
+                if said != "PINGRESP" {
+                    heard += 1;
+                    assert_eq!(said, format!("PUBACK {heard}"));
+                }
+            }
+        }
+        drop(sending.await.expect("sent"));
     }
 }
 
@@ -418,11 +464,25 @@ async fn a_message_may_be_so_large_and_no_larger() {
         let mut p = house.client(&format!("CONNECT {version} id=p clean")).await;
         p.say(&format!("PUBLISH t \"{}\"", "x".repeat(1000))).await;
         assert_eq!(s.hear().await, "PUBLISH t (1000 bytes)");
-        p.say(&format!("PUBLISH t \"{}\"", "x".repeat(1001))).await;
-        match p.packet(Duration::from_secs(5)).await {
-            Some(line) => assert!(line.starts_with("DISCONNECT 95"), "{line}"),
-            None => assert_eq!(version, "v4"),
+        let long = "x".repeat(1001);
+        // A packet of the announced size is read: its message is refused where there is a word for no, and dropped
+        // where nobody waits for an answer.
+        p.say(&format!("PUBLISH t \"{long}\"")).await;
+        assert_eq!(p.ask("PINGREQ").await, "PINGRESP");
+        if version == "v5" {
+            for (qos, answer) in [(1, "PUBACK 7 97"), (2, "PUBREC 7 97"), (2, "PUBREC 7 97")] {
+                let said = p.ask(&format!("PUBLISH t qos={qos} id=7 \"{long}\"")).await;
+                assert!(
+                    said.starts_with(answer) && said.contains("limits.message_bytes"),
+                    "{said}"
+                );
+            }
+            p.say("PUBLISH t \"after it\"").await;
+            assert_eq!(s.hear().await, "PUBLISH t \"after it\"");
+            continue;
         }
+        p.say(&format!("PUBLISH t qos=1 id=7 \"{long}\"")).await;
+        assert_eq!(p.packet(Duration::from_secs(5)).await, None, "3.1.1 has no word for no");
     }
     assert_eq!(s.packet(Duration::from_millis(100)).await, None);
 }

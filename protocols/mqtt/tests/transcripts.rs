@@ -4,6 +4,7 @@
 //! # a comment
 //! a> CONNECT v5 id=a clean      connection a opens and sends (v4 or v5 at its CONNECT)
 //! a< CONNACK 00 present=0 …     what the broker answers, in order for each connection
+//! a! open v4                    connection a opens and sends nothing yet
 //! a! close                      the client closes its socket
 //! a! gone                       the broker closes it
 //! ! wait 100                    milliseconds
@@ -105,6 +106,7 @@ impl Stage {
                     return format!("{} ready in {queue}", status.messages);
                 }
             }
+            (name, ["open", version]) => self.connect(name, *version == "v5"),
             (name, ["close"]) => {
                 self.clients.remove(name);
             }
@@ -238,4 +240,7 @@ transcripts!(
     restart,
     drain,
     old_version,
+    version_3_1,
+    codes,
+    logins,
 );

@@ -55,7 +55,7 @@ pub(super) fn decode(kind: AckKind, body: Bytes, version: Version) -> Result<Ack
     if version.is_5() && !reader.is_empty() {
         ack.reason = Reason(reader.u8()?);
         if !kind.allows(ack.reason) {
-            return Err(Fault::malformed("a reason code that must not stand here"));
+            return Err(Fault::protocol("a reason code that this packet has not"));
         }
         if !reader.is_empty() {
             let block = reader.block()?;

@@ -62,7 +62,10 @@ fn connects_that_are_refused() {
     #[rustfmt::skip]
     let cases: &[(&str, &[u8], Option<Version>, Reason)] = &[
         ("name", b"\x10\x0c\x00\x04MQTX\x04\x02\x00\x00\x00\x00", None, R::MALFORMED),
-        ("level 3", b"\x10\x0e\x00\x06MQIsdp\x03\x02\x00\x00\x00\x00", Some(Version::V311), R::UNSUPPORTED_VERSION),
+        ("level 4 of MQIsdp", b"\x10\x0e\x00\x06MQIsdp\x04\x02\x00\x00\x00\x00", Some(Version::V311), R::UNSUPPORTED_VERSION),
+        ("a bridge of 3.1", b"\x10\x0e\x00\x06MQIsdp\x83\x02\x00\x00\x00\x00", Some(Version::V311), R::UNSUPPORTED_VERSION),
+        ("a bridge of 3.1.1", b"\x10\x0c\x00\x04MQTT\x84\x02\x00\x00\x00\x00", Some(Version::V311), R::UNSUPPORTED_VERSION),
+        ("a bridge of 5", b"\x10\x0c\x00\x04MQTT\x85\x02\x00\x00\x00\x00\x00", Some(Version::V5), R::UNSUPPORTED_VERSION),
         ("level 6", b"\x10\x0c\x00\x04MQTT\x06\x02\x00\x00\x00\x00", Some(Version::V5), R::UNSUPPORTED_VERSION),
         ("level 3 of MQTT", b"\x10\x0c\x00\x04MQTT\x03\x02\x00\x00\x00\x00", Some(Version::V311), R::UNSUPPORTED_VERSION),
         ("reserved flag", b"\x10\x0c\x00\x04MQTT\x04\x03\x00\x00\x00\x00", Some(Version::V311), R::MALFORMED),
@@ -76,11 +79,11 @@ fn connects_that_are_refused() {
         ("NUL in id", b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01\x00", Some(Version::V311), R::MALFORMED),
         ("id is not UTF-8", b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01\xff", Some(Version::V311), R::MALFORMED),
         ("surrogate in id", b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x00\x00\x03\xed\xa0\x80", Some(Version::V311), R::MALFORMED),
-        ("wildcard in will topic", b"\x10\x10\x00\x04MQTT\x04\x06\x00\x00\x00\x00\x00\x01#\x00\x00", Some(Version::V311), R::TOPIC_NAME_INVALID),
+        ("wildcard in will topic", b"\x10\x10\x00\x04MQTT\x04\x06\x00\x00\x00\x00\x00\x01#\x00\x00", Some(Version::V311), R::MALFORMED),
         ("v5 receive maximum 0", b"\x10\x10\x00\x04MQTT\x05\x02\x00\x00\x03\x21\x00\x00\x00\x00", Some(Version::V5), R::PROTOCOL_ERROR),
         ("v5 packet size 0", b"\x10\x12\x00\x04MQTT\x05\x02\x00\x00\x05\x27\x00\x00\x00\x00\x00\x00", Some(Version::V5), R::PROTOCOL_ERROR),
         ("v5 unknown property", b"\x10\x0f\x00\x04MQTT\x05\x02\x00\x00\x02\x7e\x00\x00\x00", Some(Version::V5), R::MALFORMED),
-        ("v5 property of another packet", b"\x10\x10\x00\x04MQTT\x05\x02\x00\x00\x03\x23\x00\x01\x00\x00", Some(Version::V5), R::PROTOCOL_ERROR),
+        ("v5 property of another packet", b"\x10\x10\x00\x04MQTT\x05\x02\x00\x00\x03\x23\x00\x01\x00\x00", Some(Version::V5), R::MALFORMED),
         ("v5 property twice", b"\x10\x13\x00\x04MQTT\x05\x02\x00\x00\x06\x21\x00\x01\x21\x00\x01\x00\x00", Some(Version::V5), R::PROTOCOL_ERROR),
         ("v5 auth data alone", b"\x10\x11\x00\x04MQTT\x05\x02\x00\x00\x04\x16\x00\x01x\x00\x00", Some(Version::V5), R::PROTOCOL_ERROR),
         ("v5 properties too long", b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x7f\x00\x00", Some(Version::V5), R::MALFORMED),
@@ -103,26 +106,26 @@ fn what_other_codecs_let_through() {
     let cases: &[(&str, &str, Version, u8)] = &[
         ("NUL in topic", "30 04 0002 6100", V311, 0x81),
         ("topic is not UTF-8", "30 03 0001 ff", V311, 0x81),
-        ("wildcard # in topic", "30 03 0001 23", V311, 0x90),
-        ("wildcard + in topic", "30 06 0003 612f2b 00", V5, 0x90),
+        ("wildcard # in topic", "30 03 0001 23", V311, 0x81),
+        ("wildcard + in topic", "30 06 0003 612f2b 00", V5, 0x81),
         ("empty topic", "30 02 0000", V311, 0x81),
         ("empty topic without alias", "30 03 0000 00", V5, 0x82),
         ("DUP with QoS 0", "38 03 0001 61", V311, 0x81),
         ("QoS 3", "36 05 0001 61 0001", V311, 0x81),
-        ("PUBLISH id 0", "32 05 0001 61 0000", V311, 0x81),
+        ("PUBLISH id 0", "32 05 0001 61 0000", V311, 0x82),
         ("PUBLISH id missing", "32 03 0001 61", V311, 0x81),
         ("no property length", "30 03 0001 61", V5, 0x81),
         ("property twice", "30 0a 0001 61 06 230001 230002", V5, 0x82),
         ("payload format 2", "30 06 0001 61 02 0102", V5, 0x82),
         ("subscription id from a client", "30 06 0001 61 02 0b01", V5, 0x82),
         ("response topic with a wildcard", "30 08 0001 61 04 08 0001 23", V5, 0x82),
-        ("filter a/#/b", "82 0a 0001 0005 612f232f62 00", V311, 0x8F),
-        ("filter a+", "82 07 0001 0002 612b 00", V311, 0x8F),
-        ("filter a#", "82 08 0001 00 0002 6123 00", V5, 0x8F),
-        ("empty filter", "82 05 0001 0000 00", V311, 0x8F),
-        ("share without filter", "82 0d 0001 00 0008 2473686172652f67 00", V5, 0x8F),
-        ("share with wildcard name", "82 0f 0001 00 000a 2473686172652f2b2f61 00", V5, 0x8F),
-        ("SUBSCRIBE id 0", "82 06 0000 0001 61 00", V311, 0x81),
+        ("filter a/#/b", "82 0a 0001 0005 612f232f62 00", V311, 0x81),
+        ("filter a+", "82 07 0001 0002 612b 00", V311, 0x81),
+        ("filter a#", "82 08 0001 00 0002 6123 00", V5, 0x81),
+        ("empty filter", "82 05 0001 0000 00", V311, 0x81),
+        ("share without filter", "82 0d 0001 00 0008 2473686172652f67 00", V5, 0x81),
+        ("share with wildcard name", "82 0f 0001 00 000a 2473686172652f2b2f61 00", V5, 0x81),
+        ("SUBSCRIBE id 0", "82 06 0000 0001 61 00", V311, 0x82),
         ("SUBSCRIBE flags", "80 06 0001 0001 61 00", V311, 0x81),
         ("SUBSCRIBE without filters", "82 02 0001", V311, 0x82),
         ("SUBSCRIBE reserved bits of 3.1.1", "82 06 0001 0001 61 04", V311, 0x81),
@@ -136,13 +139,22 @@ fn what_other_codecs_let_through() {
         ("UNSUBSCRIBE without filters", "a2 02 0001", V311, 0x82),
         ("PUBREL flags", "60 02 0001", V311, 0x81),
         ("PUBACK flags", "42 02 0001", V311, 0x81),
-        ("PUBACK id 0", "40 02 0000", V311, 0x81),
+        ("AUTH flags", "f1 00", V5, 0x81),
+        ("PUBREC id 0", "50 02 0000", V5, 0x82),
+        ("PUBREL id 0", "62 02 0000", V5, 0x82),
+        ("PUBCOMP id 0", "70 02 0000", V5, 0x82),
+        ("UNSUBSCRIBE id 0", "a2 06 0000 00 0001 61", V5, 0x82),
+        ("UNSUBSCRIBE of an empty filter", "a2 05 1234 00 0000", V5, 0x81),
+        ("UNSUBSCRIBE a#", "a2 07 1234 00 0002 6123", V5, 0x81),
+        ("PUBACK with a property that it has not", "40 05 0001 00 01 01", V5, 0x81),
+        ("SUBSCRIBE with a property that it has not", "82 09 1234 02 0101 0001 70 00", V5, 0x81),
+        ("PUBACK id 0", "40 02 0000", V311, 0x82),
         ("PUBACK of 3.1.1 with a code", "40 03 0001 00", V311, 0x81),
-        ("PUBACK code of another packet", "40 03 0001 92", V5, 0x81),
-        ("PUBREL code of another packet", "62 03 0001 10", V5, 0x81),
+        ("PUBACK code of another packet", "40 03 0001 92", V5, 0x82),
+        ("PUBREL code of another packet", "62 03 0001 10", V5, 0x82),
         ("PINGREQ with a body", "c0 01 00", V311, 0x81),
         ("DISCONNECT of 3.1.1 with a code", "e0 01 00", V311, 0x81),
-        ("DISCONNECT with a server's code", "e0 01 8b", V5, 0x81),
+        ("DISCONNECT with a server's code", "e0 01 8b", V5, 0x82),
         ("server reference from a client", "e0 06 00 04 1c 0001 61", V5, 0x82),
         ("CONNACK from a client", "20 02 0000", V311, 0x82),
         ("PINGRESP from a client", "d0 00", V311, 0x82),
@@ -162,6 +174,158 @@ fn what_other_codecs_let_through() {
         let got = refused(decode_bytes(&bytes, *version));
         assert_eq!(got, *reason, "{name}: {got:#04x}");
     }
+}
+
+/// MQTT 5 table 2-4: each property and the packets that may have it. `server:` only when the server sends it.
+#[rustfmt::skip]
+const PROPERTIES: [(u8, &str, &str); 27] = [
+    (0x01, "01", "PUBLISH WILL"),
+    (0x02, "00000001", "PUBLISH WILL"),
+    (0x03, "000161", "PUBLISH WILL"),
+    (0x08, "000161", "PUBLISH WILL"),
+    (0x09, "000161", "PUBLISH WILL"),
+    (0x0B, "01", "server:PUBLISH SUBSCRIBE"),
+    (0x11, "00000001", "CONNECT server:CONNACK DISCONNECT"),
+    (0x12, "000161", "server:CONNACK"),
+    (0x13, "0001", "server:CONNACK"),
+    (0x15, "000161", "CONNECT server:CONNACK AUTH"),
+    (0x16, "000161", "CONNECT server:CONNACK AUTH"),
+    (0x17, "01", "CONNECT"),
+    (0x18, "00000001", "WILL"),
+    (0x19, "01", "CONNECT"),
+    (0x1A, "000161", "server:CONNACK"),
+    (0x1C, "000161", "server:CONNACK server:DISCONNECT"),
+    (0x1F, "000161", "server:CONNACK PUBACK PUBREC PUBREL PUBCOMP server:SUBACK server:UNSUBACK DISCONNECT AUTH"),
+    (0x21, "0001", "CONNECT server:CONNACK"),
+    (0x22, "0001", "CONNECT server:CONNACK"),
+    (0x23, "0001", "PUBLISH"),
+    (0x24, "01", "server:CONNACK"),
+    (0x25, "01", "server:CONNACK"),
+    (0x26, "0001610001 62", "CONNECT server:CONNACK PUBLISH WILL PUBACK PUBREC PUBREL PUBCOMP SUBSCRIBE server:SUBACK \
+        UNSUBSCRIBE server:UNSUBACK DISCONNECT AUTH"),
+    (0x27, "00000001", "CONNECT server:CONNACK"),
+    (0x28, "01", "server:CONNACK"),
+    (0x29, "01", "server:CONNACK"),
+    (0x2A, "01", "server:CONNACK"),
+];
+
+/// Each packet of a client that has properties: what stands in front of the block, and behind it.
+const PLACES: [(&str, u8, &str, &str); 10] = [
+    ("CONNECT", 0x10, "00044d515454 05 02 0000", "0000"),
+    ("WILL", 0x10, "00044d515454 05 06 0000 00 0000", "000177 0000"),
+    ("PUBLISH", 0x30, "000161", "78"),
+    ("PUBACK", 0x40, "0001 00", ""),
+    ("PUBREC", 0x50, "0001 00", ""),
+    ("PUBREL", 0x62, "0001 00", ""),
+    ("PUBCOMP", 0x70, "0001 00", ""),
+    ("SUBSCRIBE", 0x82, "0001", "000161 00"),
+    ("UNSUBSCRIBE", 0xA2, "0001", "000161"),
+    ("DISCONNECT", 0xE0, "00", ""),
+];
+
+#[test]
+fn every_property_in_every_packet() {
+    let judge = |(place, first, before, behind): (&str, u8, &str, &str), property: &[u8]| {
+        let block = [&[property.len() as u8], property].concat();
+        let body = [hex(before), block, hex(behind)].concat();
+        let bytes = client::packet(first, &body);
+        match place {
+            "CONNECT" | "WILL" => connect_bytes(&bytes).map(drop).map_err(|bad| bad.fault),
+            _ => decode_bytes(&bytes, Version::V5).map(drop),
+        }
+        .map_err(|fault| fault.reason.0)
+    };
+    for place in PLACES {
+        let name = place.0;
+        assert_eq!(judge(place, &[]), Ok(()), "{name} without properties");
+        for (id, value, places) in PROPERTIES {
+            let property = [vec![id], hex(value)].concat();
+            let mut packets = places.split_whitespace();
+            let found = packets.find(|packet| packet.trim_start_matches("server:") == name);
+            let want = match found {
+                Some(packet) if packet.starts_with("server:") => Err(0x82),
+                // Authentication data without a method.
+                Some(_) if id == 0x16 => Err(0x82),
+                Some(_) => Ok(()),
+                // §2.2.2.2
+                None => Err(0x81),
+            };
+            let got = judge(place, &property);
+            assert_eq!(got, want, "property {id:#04x} in {name}");
+            if want == Ok(()) {
+                let twice = [&property[..], &property].concat();
+                let want = if id == 0x26 { Ok(()) } else { Err(0x82) };
+                assert_eq!(judge(place, &twice), want, "property {id:#04x} twice in {name}");
+                let cut = &property[..property.len() - 1];
+                assert_eq!(judge(place, cut), Err(0x81), "property {id:#04x} cut short in {name}");
+            }
+        }
+        for id in [0x00, 0x04, 0x0A, 0x2B, 0x7F] {
+            assert_eq!(judge(place, &[id, 0]), Err(0x81), "unknown property {id:#04x} in {name}");
+        }
+        // Identifiers are variable byte integers: this is not 0x26.
+        assert_eq!(judge(place, &[0xA6, 0x02, 0, 0, 0, 0]), Err(0x81), "identifier 294 in {name}");
+    }
+}
+
+#[test]
+fn every_reason_code_in_every_packet_of_a_client() {
+    let acks = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+    let ends = [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
+    for code in 0..=u8::MAX {
+        for (first, codes) in
+            [(0x40, &acks[..]), (0x50, &acks), (0x62, &[0, 0x92]), (0x70, &[0, 0x92])]
+        {
+            let got = decode_bytes(&client::packet(first, &[0, 1, code]), Version::V5);
+            let want = if codes.contains(&code) { Ok(()) } else { Err(0x82) };
+            assert_eq!(got.map(drop).map_err(|f| f.reason.0), want, "{first:#04x} {code:#04x}");
+        }
+        let got = decode_bytes(&client::packet(0xE0, &[code]), Version::V5);
+        let want = if ends.contains(&code) { Ok(()) } else { Err(0x82) };
+        assert_eq!(got.map(drop).map_err(|f| f.reason.0), want, "DISCONNECT {code:#04x}");
+    }
+}
+
+#[test]
+fn mqtt_3_1_is_read() {
+    let connect = |text: &str| connect_bytes(&client::packet(0x10, &hex(text)));
+    let plain = connect("00064d5149736470 03 02 003c 000161").expect("valid");
+    assert_eq!((plain.version, plain.clean, plain.keep_alive), (Version::V31, true, 60));
+    assert_eq!((plain.client_id.as_str(), plain.session_expiry), ("a", 0));
+    let kept = connect("00064d5149736470 03 00 0000 000161").expect("valid");
+    assert_eq!(kept.session_expiry, u32::MAX);
+    // A bit that is not used, and settings of a will without a will, mean nothing.
+    let odd = connect("00064d5149736470 03 2b 0000 000161").expect("valid");
+    assert!(odd.clean && odd.will.is_none());
+    // §3.1: the names that the flags promise may be missing.
+    let named = connect("00064d5149736470 03 c2 0000 000161 000175").expect("valid");
+    assert_eq!(
+        (named.user.map(|u| u.as_str().to_owned()).as_deref(), named.password),
+        (Some("u"), None)
+    );
+    let unnamed = connect("00064d5149736470 03 c2 0000 000161").expect("valid");
+    assert_eq!((unnamed.user, unnamed.password), (None, None));
+    assert!(connect("00064d5149736470 03 42 0000 000161 000170").is_err(), "a password alone");
+    // Packets that are sent again have DUP, and bits without a use may be anything.
+    for bytes in
+        ["8a 06 0001 0001 61 fd", "aa 05 0001 0001 61", "6a 02 0001", "42 02 0001", "c4 00"]
+    {
+        let bytes = hex(bytes);
+        let read = decode_bytes(&bytes, Version::V31);
+        assert!(read.is_ok(), "{bytes:x?}: {read:?}");
+        assert!(decode_bytes(&bytes, Version::V311).is_err(), "{bytes:x?} in 3.1.1");
+    }
+    let Ok(Packet::Subscribe(subscribe)) =
+        decode_bytes(&hex("82 06 0001 0001 61 fd"), Version::V31)
+    else {
+        panic!("a subscribe")
+    };
+    assert_eq!(subscribe.filters[0].qos, 1);
+    let mut out = BytesMut::new();
+    connack(&mut out, Version::V31, true, Reason::BAD_CREDENTIALS, &Block::new());
+    suback(&mut out, Version::V31, 1, &[Reason(1), Reason::NOT_AUTHORIZED], &Block::new());
+    write_ack(&mut out, AckKind::PubAck, Version::V31, 7, (Reason::SUCCESS, &Block::new()));
+    assert_eq!(&out[..], b"\x20\x02\x01\x04\x90\x04\x00\x01\x01\x80\x40\x02\x00\x07");
 }
 
 #[test]
@@ -339,7 +503,7 @@ mod written {
                     let got = properties.map_or(Vec::new(), |p| p.subscription_identifiers);
                     prop_assert_eq!(got, ids.iter().map(|id| *id as usize).collect::<Vec<_>>());
                 }
-                Version::V311 => {
+                Version::V31 | Version::V311 => {
                     let v4::Packet::Publish(p) = read4(&out) else { panic!() };
                     prop_assert_eq!((p.topic, p.qos as u8, p.retain), (topic, qos, retain));
                     prop_assert_eq!(&p.payload[..], &payload[..]);

@@ -1,4 +1,4 @@
-//! CONNECT (MQTT 3.1.1 §3.1, MQTT 5 §3.1).
+//! CONNECT (MQTT 3.1 §3.1, 3.1.1 §3.1, 5 §3.1).
 
 use super::properties::{Kept, Place, Property, read};
 use super::reason::{Fault, Reason};
@@ -19,7 +19,7 @@ pub struct Connect {
     pub will: Option<Will>,
     pub user: Option<Text>,
     pub password: Option<Bytes>,
-    /// Seconds; `u32::MAX` is never. In 3.1.1 it follows from `clean`.
+    /// Seconds; `u32::MAX` is never. Before 5 it follows from `clean`.
     pub session_expiry: u32,
     pub receive_maximum: u16,
     /// Bytes; none: no limit.
@@ -39,7 +39,9 @@ pub struct Will {
     pub payload: Bytes,
     /// Seconds.
     pub delay: u32,
-    /// The block as sent, without the delay.
+    /// Seconds that its message lives, from when it is published.
+    pub expiry: Option<u32>,
+    /// The block as sent, without delay and expiry.
     pub properties: Bytes,
     /// User properties in the block.
     pub users: usize,
@@ -76,7 +78,7 @@ pub fn decode(frame: Frame) -> Result<Connect, BadConnect> {
     let name = reader.text()?;
     let level = reader.u8()?;
     let version = version(name.as_str(), level)?;
-    if frame.first & 0x0F != 0 {
+    if frame.first & 0x0F != 0 && version != Version::V31 {
         return Err(Fault::malformed("reserved flags of the fixed header").into());
     }
     body(reader, version).map_err(|fault| BadConnect { version: Some(version), fault })
@@ -90,9 +92,11 @@ fn version(name: &str, level: u8) -> Result<Version, BadConnect> {
         Err(BadConnect { version: Some(version), fault })
     };
     match (name, level) {
+        ("MQIsdp", 3) => Ok(Version::V31),
         ("MQTT", 4) => Ok(Version::V311),
         ("MQTT", 5) => Ok(Version::V5),
-        ("MQTT", 6..) => unsupported(Version::V5),
+        // Mosquitto's bridges set the upper bit first, and come without it when they are refused in their version.
+        ("MQTT", 6..) if level != 0x84 => unsupported(Version::V5),
         ("MQTT" | "MQIsdp", _) => unsupported(Version::V311),
         _ => Err(Fault::malformed("not the protocol name").into()),
     }
@@ -111,7 +115,7 @@ fn body(mut reader: Reader, version: Version) -> Result<Connect, Fault> {
         user: None,
         password: None,
         session_expiry: match (version, clean) {
-            (Version::V311, false) => u32::MAX,
+            (Version::V31 | Version::V311, false) => u32::MAX,
             _ => 0,
         },
         receive_maximum: u16::MAX,
@@ -127,10 +131,12 @@ fn body(mut reader: Reader, version: Version) -> Result<Connect, Fault> {
     if flags & WILL != 0 {
         connect.will = Some(will(&mut reader, flags, version)?);
     }
-    if flags & USER != 0 {
+    // 3.1 §3.1: that there are no more bytes counts for more than what the flags say.
+    let is_left_out = |reader: &Reader| version == Version::V31 && reader.is_empty();
+    if flags & USER != 0 && !is_left_out(&reader) {
         connect.user = Some(reader.text()?);
     }
-    if flags & PASSWORD != 0 {
+    if flags & PASSWORD != 0 && !is_left_out(&reader) {
         connect.password = Some(reader.binary()?);
     }
     reader.end()?;
@@ -138,18 +144,21 @@ fn body(mut reader: Reader, version: Version) -> Result<Connect, Fault> {
 }
 
 fn check_flags(flags: u8, version: Version) -> Result<(), Fault> {
-    if flags & RESERVED != 0 {
-        return Err(Fault::malformed("the reserved connect flag")); // [MQTT-3.1.2-3]
-    }
     let qos = (flags & WILL_QOS) >> 3;
     if qos == 3 {
         return Err(Fault::malformed("will QoS 3")); // [MQTT-3.1.2-12]
     }
+    if !version.is_5() && flags & USER == 0 && flags & PASSWORD != 0 {
+        return Err(Fault::malformed("a password without a user name")); // 3.1.1 [MQTT-3.1.2-22]
+    }
+    if version == Version::V31 {
+        return Ok(());
+    }
+    if flags & RESERVED != 0 {
+        return Err(Fault::malformed("the reserved connect flag")); // [MQTT-3.1.2-3]
+    }
     if flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0 {
         return Err(Fault::malformed("settings of a will without a will")); // [MQTT-3.1.2-11], -13
-    }
-    if version == Version::V311 && flags & USER == 0 && flags & PASSWORD != 0 {
-        return Err(Fault::malformed("a password without a user name")); // 3.1.1 [MQTT-3.1.2-22]
     }
     Ok(())
 }
@@ -178,7 +187,7 @@ impl Connect {
 }
 
 fn will(reader: &mut Reader, flags: u8, version: Version) -> Result<Will, Fault> {
-    let (mut delay, mut users) = (0, 0);
+    let (mut delay, mut expiry, mut users) = (0, None, 0);
     let mut properties = Bytes::new();
     if version.is_5() {
         let block = reader.block()?;
@@ -187,6 +196,11 @@ fn will(reader: &mut Reader, flags: u8, version: Version) -> Result<Will, Fault>
             match property {
                 Property::WillDelay(seconds) => {
                     delay = seconds;
+                    kept.leave_out();
+                    return Ok(());
+                }
+                Property::MessageExpiry(seconds) => {
+                    expiry = Some(seconds);
                     kept.leave_out();
                     return Ok(());
                 }
@@ -205,5 +219,5 @@ fn will(reader: &mut Reader, flags: u8, version: Version) -> Result<Will, Fault>
     check_name(&topic)?;
     let payload = reader.binary()?;
     let (qos, retain) = ((flags & WILL_QOS) >> 3, flags & WILL_RETAIN != 0);
-    Ok(Will { topic, qos, retain, payload, delay, properties, users })
+    Ok(Will { topic, qos, retain, payload, delay, expiry, properties, users })
 }

@@ -22,7 +22,7 @@ pub(super) fn decode(body: Bytes, version: Version) -> Result<Disconnect, Fault>
         out.reason = Reason(reader.u8()?);
         // MQTT 5 table 3-13, the rows that a client may send.
         if !matches!(out.reason.0, 0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99) {
-            return Err(Fault::malformed("a reason code that must not stand here"));
+            return Err(Fault::protocol("a reason code that a client does not send"));
         }
         if !reader.is_empty() {
             let block = reader.block()?;

@@ -1,4 +1,4 @@
-//! Bytes ⇄ control packets, MQTT 3.1.1 and 5, the server's side. Pure: no broker types, no clock, no socket.
+//! Bytes ⇄ control packets, MQTT 3.1, 3.1.1 and 5, the server's side. Pure: no broker types, no clock, no socket.
 //!
 //! Strict: what the specification calls malformed is refused with its reason code. Zero-copy: topics, properties and
 //! payloads are slices of the frame. Every length is compared with the bytes that arrived before anything is allocated;
@@ -34,9 +34,11 @@ pub use write::{
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// The two versions that are spoken.
+/// The versions that are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
+    /// Level 3, `MQIsdp`: packets as in 3.1.1, with bits that are ignored where 3.1.1 reserves them.
+    V31,
     V311,
     V5,
 }
@@ -45,6 +47,15 @@ impl Version {
     /// True for MQTT 5.
     pub fn is_5(self) -> bool {
         self == Version::V5
+    }
+
+    /// The specification's number.
+    pub fn number(self) -> &'static str {
+        match self {
+            Version::V31 => "3.1",
+            Version::V311 => "3.1.1",
+            Version::V5 => "5.0",
+        }
     }
 }
 
@@ -120,7 +131,8 @@ pub fn cut(buffer: &mut BytesMut, limit: usize, minimal: bool) -> Result<Option<
 pub fn decode(frame: Frame, version: Version) -> Result<Packet, Fault> {
     let Frame { first, body } = frame;
     let flags = first & 0x0F;
-    let flags_are = |want: u8| match flags == want {
+    // 3.1 §2.1: they are not used, or say that the packet is sent again.
+    let flags_are = |want: u8| match flags == want || version == Version::V31 {
         true => Ok(()),
         // [MQTT-2.1.3-1]
         false => Err(Fault::malformed("reserved flags of the fixed header")),
@@ -165,7 +177,7 @@ pub fn decode(frame: Frame, version: Version) -> Result<Packet, Fault> {
         // [MQTT-3.1.0-2]
         kind::CONNECT => Err(Fault::protocol("a second CONNECT")),
         // An authentication method is never accepted at CONNECT, so there is nothing to go on with [MQTT-4.12.0-6].
-        kind::AUTH if version.is_5() => Err(Fault::protocol("AUTH without a method")),
+        kind::AUTH if version.is_5() && flags == 0 => Err(Fault::protocol("AUTH without a method")),
         0 | kind::AUTH => Err(Fault::malformed("reserved packet type")),
         _ => Err(Fault::protocol("a packet that only servers send")),
     }

@@ -43,7 +43,7 @@ pub enum Property {
     MaximumPacketSize(u32),
 }
 
-/// Property identifiers.
+/// Identifiers of the properties that are read or written here.
 pub mod id {
     pub const PAYLOAD_FORMAT: u8 = 0x01;
     pub const MESSAGE_EXPIRY: u8 = 0x02;
@@ -59,31 +59,36 @@ pub mod id {
     pub const REQUEST_PROBLEM: u8 = 0x17;
     pub const WILL_DELAY: u8 = 0x18;
     pub const REQUEST_RESPONSE: u8 = 0x19;
-    pub const RESPONSE_INFORMATION: u8 = 0x1A;
     pub const SERVER_REFERENCE: u8 = 0x1C;
     pub const REASON_STRING: u8 = 0x1F;
     pub const RECEIVE_MAXIMUM: u8 = 0x21;
     pub const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
     pub const TOPIC_ALIAS: u8 = 0x23;
-    pub const MAXIMUM_QOS: u8 = 0x24;
-    pub const RETAIN_AVAILABLE: u8 = 0x25;
     pub const USER: u8 = 0x26;
     pub const MAXIMUM_PACKET_SIZE: u8 = 0x27;
-    pub const WILDCARD_AVAILABLE: u8 = 0x28;
-    pub const SUBSCRIPTION_ID_AVAILABLE: u8 = 0x29;
-    pub const SHARED_AVAILABLE: u8 = 0x2A;
 }
 
-/// Whether a client may put property `id` there; `None` when there is no such property.
-fn allowed(id: u8, place: Place) -> Option<bool> {
-    Some(match id {
+/// Whether a client may put property `id` there.
+enum Allowed {
+    Yes,
+    /// The packet may have it (MQTT 5 table 2-4), but only when the server sends it: a protocol error.
+    ServerOnly,
+    /// It is not valid for this packet, or there is no such property: malformed (§2.2.2.2).
+    No,
+}
+
+fn allowed(id: u8, place: Place) -> Allowed {
+    let is_valid = match id {
         id::PAYLOAD_FORMAT
         | id::MESSAGE_EXPIRY
         | id::CONTENT_TYPE
         | id::RESPONSE_TOPIC
         | id::CORRELATION_DATA => matches!(place, Place::Will | Place::Publish),
-        // In a PUBLISH it is the server's alone [MQTT-3.3.4-6].
+        // [MQTT-3.3.4-6]
+        id::SUBSCRIPTION_ID if place == Place::Publish => return Allowed::ServerOnly,
         id::SUBSCRIPTION_ID => place == Place::Subscribe,
+        // §3.14.2.2.5
+        id::SERVER_REFERENCE if place == Place::Disconnect => return Allowed::ServerOnly,
         id::SESSION_EXPIRY => matches!(place, Place::Connect | Place::Disconnect),
         id::AUTH_METHOD
         | id::AUTH_DATA
@@ -96,17 +101,10 @@ fn allowed(id: u8, place: Place) -> Option<bool> {
         id::REASON_STRING => matches!(place, Place::Ack | Place::Disconnect),
         id::TOPIC_ALIAS => place == Place::Publish,
         id::USER => true,
-        id::ASSIGNED_CLIENT_ID
-        | id::SERVER_KEEP_ALIVE
-        | id::RESPONSE_INFORMATION
-        | id::SERVER_REFERENCE
-        | id::MAXIMUM_QOS
-        | id::RETAIN_AVAILABLE
-        | id::WILDCARD_AVAILABLE
-        | id::SUBSCRIPTION_ID_AVAILABLE
-        | id::SHARED_AVAILABLE => false,
-        _ => return None,
-    })
+        // The others stand in CONNACK, or are not known.
+        _ => false,
+    };
+    if is_valid { Allowed::Yes } else { Allowed::No }
 }
 
 /// User properties of one packet that are read at all, so that a packet of 16 MiB does not keep others waiting. What a
@@ -125,9 +123,11 @@ pub fn read(
         let start = block.len() - reader.len();
         let id = u8::try_from(reader.varint()?).unwrap_or(u8::MAX);
         match allowed(id, place) {
-            Some(true) => (),
-            Some(false) => return Err(Fault::protocol("a property that must not stand here")),
-            None => return Err(Fault::malformed("an unknown property")),
+            Allowed::Yes => (),
+            Allowed::ServerOnly => {
+                return Err(Fault::protocol("a property that only servers send here"));
+            }
+            Allowed::No => return Err(Fault::malformed("a property that this packet has not")),
         }
         if id != id::USER {
             let bit = 1u64 << id;

@@ -64,7 +64,7 @@ pub(super) fn decode(flags: u8, body: Bytes, version: Version) -> Result<Publish
     } else if publish.alias.is_none() {
         return Err(match version {
             Version::V5 => Fault::protocol("no topic and no alias"), // [MQTT-3.3.2-8]
-            Version::V311 => Fault::malformed("an empty topic name"),
+            Version::V31 | Version::V311 => Fault::malformed("an empty topic name"),
         });
     }
     publish.payload = reader.rest();

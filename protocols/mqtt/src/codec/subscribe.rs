@@ -68,9 +68,11 @@ pub(super) fn decode_subscribe(body: Bytes, version: Version) -> Result<Subscrib
 }
 
 fn subscription(filter: Text, options: u8, version: Version) -> Result<Subscription, Fault> {
-    let reserved = match version {
-        Version::V311 => 0xFC,
-        Version::V5 => 0xC0,
+    let (options, reserved) = match version {
+        // 3.1 §3.8: the upper six bits are not used.
+        Version::V31 => (options & 3, 0),
+        Version::V311 => (options, 0xFC),
+        Version::V5 => (options, 0xC0),
     };
     if options & reserved != 0 {
         return Err(Fault::malformed("reserved bits of the subscription options")); // [MQTT-3.8.3-5]

@@ -1,23 +1,24 @@
 //! Topic names and topic filters (MQTT 5 §4.7).
 
-use super::reason::{Fault, Reason};
+use super::reason::Fault;
 use super::wire::{Text, has_any};
 use bytes::Bytes;
 
-/// A topic name: at least one character [MQTT-4.7.3-1], no wildcard [MQTT-3.3.2-2].
+/// A topic name: at least one character [MQTT-4.7.3-1], no wildcard [MQTT-3.3.2-2]. One that breaks these rules is
+/// malformed; 0x90 and 0x8F are for names that are well formed and not accepted (§2.4).
 pub fn check_name(topic: &Text) -> Result<(), Fault> {
     if topic.is_empty() {
-        return Err(Fault::new(Reason::TOPIC_NAME_INVALID, "an empty topic name"));
+        return Err(Fault::malformed("an empty topic name"));
     }
     match has_any(topic.bytes(), [b'+', b'#', b'#']) {
-        true => Err(Fault::new(Reason::TOPIC_NAME_INVALID, "a wildcard in a topic name")),
+        true => Err(Fault::malformed("a wildcard in a topic name")),
         false => Ok(()),
     }
 }
 
 /// A topic filter: `#` is a whole level and the last one [MQTT-4.7.1-1], `+` is a whole level [MQTT-4.7.1-2].
 pub fn check_filter(filter: &[u8]) -> Result<(), Fault> {
-    let invalid = |what| Err(Fault::new(Reason::TOPIC_FILTER_INVALID, what));
+    let invalid = |what| Err(Fault::malformed(what));
     if filter.is_empty() {
         return invalid("an empty topic filter");
     }
@@ -52,7 +53,7 @@ pub fn shared(filter: &Text) -> Result<Option<Shared>, Fault> {
     if !bytes.starts_with(b"$share/") {
         return Ok(None);
     }
-    let invalid = |what| Err(Fault::new(Reason::TOPIC_FILTER_INVALID, what));
+    let invalid = |what| Err(Fault::malformed(what));
     let rest = bytes.slice(PREFIX..);
     let Some(at) = memchr::memchr(b'/', &rest) else {
         return invalid("a shared filter without a topic filter");

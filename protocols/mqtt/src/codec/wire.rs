@@ -139,7 +139,7 @@ impl Reader {
     /// A packet identifier: never 0 ([MQTT-2.2.1-3]).
     pub fn packet_id(&mut self) -> Result<u16, Fault> {
         match self.u16()? {
-            0 => Err(Fault::malformed("packet identifier 0")),
+            0 => Err(Fault::protocol("packet identifier 0")),
             id => Ok(id),
         }
     }

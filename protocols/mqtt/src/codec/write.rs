@@ -106,7 +106,9 @@ fn block_len(block: &Block) -> usize {
 pub fn connack(out: &mut BytesMut, version: Version, present: bool, reason: Reason, block: &Block) {
     out.put_u8(kind::CONNACK << 4);
     match version {
-        Version::V311 => out.put_slice(&[2, u8::from(present), reason.return_code()]),
+        Version::V31 | Version::V311 => {
+            out.put_slice(&[2, u8::from(present), reason.return_code()]);
+        }
         Version::V5 => {
             put_varint(out, 2 + block_len(block));
             out.put_slice(&[u8::from(present), reason.0]);
@@ -124,7 +126,7 @@ pub fn ack(
     (reason, block): (Reason, &Block),
 ) {
     out.put_u8(kind.first_byte());
-    if version == Version::V311 || (reason == Reason::SUCCESS && block.0.is_empty()) {
+    if !version.is_5() || (reason == Reason::SUCCESS && block.0.is_empty()) {
         out.put_u8(2);
         out.put_u16(packet_id);
         return;
@@ -178,8 +180,8 @@ fn answers(
     }
     out.extend(codes.iter().map(|reason| match version {
         Version::V5 => reason.0,
-        // 3.1.1 knows one failure.
-        Version::V311 => reason.0.min(0x80),
+        // 3.1.1 knows one failure; 3.1 none, and its clients read this one.
+        Version::V31 | Version::V311 => reason.0.min(0x80),
     }));
 }
 
@@ -224,7 +226,7 @@ impl PublishHead<'_> {
     fn remaining(&self) -> usize {
         let packet_id = if self.qos > 0 { 2 } else { 0 };
         let properties = match self.version {
-            Version::V311 => 0,
+            Version::V31 | Version::V311 => 0,
             Version::V5 => {
                 let all = self.own_properties() + self.properties;
                 varint_len(all) + all

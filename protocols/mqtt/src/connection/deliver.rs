@@ -29,7 +29,7 @@ impl Connection<'_> {
             if delivery.consumer == ConsumerId::DIRECT {
                 self.send_direct(&delivery);
             } else if delivery.consumer != self.opened.own {
-                match self.is_window_full() && self.has_identifier(delivery.consumer) {
+                match self.is_window_full() && self.has_identifier(&delivery) {
                     true => self.outbound.hold(delivery),
                     false => self.send_from_queue(&delivery),
                 }
@@ -59,9 +59,10 @@ impl Connection<'_> {
         self.outbound.in_flight() >= self.opened.credit.messages as usize
     }
 
-    /// Whether deliveries of that queue's consumer have packet identifiers: those of QoS 0 have none.
-    fn has_identifier(&self, consumer: ConsumerId) -> bool {
-        self.subscriptions.of(consumer).is_some_and(|subscription| subscription.qos > 0)
+    /// Whether a delivery of a queue that the client consumes by name or in a group has a packet identifier.
+    fn has_identifier(&self, delivery: &Delivery) -> bool {
+        let subscription = self.subscriptions.of(delivery.consumer);
+        subscription.is_some_and(|subscription| qos_of(delivery, subscription.qos) > 0)
     }
 
     /// Whether a delivery of the session's own queue has to wait.
@@ -147,7 +148,8 @@ impl Connection<'_> {
             self.session.settle(self.opened.lane, consumer, &[offset], Outcome::Released);
             return;
         };
-        let (qos, id) = (subscription.qos, subscription.id);
+        let (granted, id) = (subscription.qos, subscription.id);
+        let qos = qos_of(delivery, granted);
         let retain = subscription.retain_as_published && delivery.message.meta().retain;
         let packet_id = match qos {
             0 => 0,
@@ -160,9 +162,15 @@ impl Connection<'_> {
         };
         let subscription_ids = id.into_iter().collect();
         let how = How { qos, dup: false, retain, packet_id, subscription_ids };
-        if self.send(delivery, &how) && qos > 0 {
+        if !self.send(delivery, &how) {
+            return;
+        }
+        if qos > 0 {
             let awaited = Awaited::PubAck;
             self.outbound.insert(packet_id, Sent { consumer: Some(consumer), offset, awaited });
+        } else if granted > 0 {
+            // At most once, and nobody acknowledges it. A subscription of QoS 0 settles with the written byte.
+            self.gather(consumer, offset);
         }
     }
 
@@ -179,7 +187,7 @@ impl Connection<'_> {
         };
         let expiry = match version {
             Version::V5 => remaining_seconds(message.meta().expires, broker.now()),
-            Version::V311 => None,
+            Version::V31 | Version::V311 => None,
         };
         let mut head = PublishHead {
             version,
@@ -191,7 +199,7 @@ impl Connection<'_> {
             expiry,
             subscription_ids: match version {
                 Version::V5 => &how.subscription_ids,
-                Version::V311 => &[],
+                Version::V31 | Version::V311 => &[],
             },
             properties: properties.len(),
             payload: message.body().len(),
@@ -231,6 +239,11 @@ impl Connection<'_> {
             self.gather(delivery.consumer, delivery.offset);
         }
     }
+}
+
+/// The lower of what was published and what was granted [MQTT-3.8.4-8].
+fn qos_of(delivery: &Delivery, granted: u8) -> u8 {
+    delivery.message.meta().level.min(granted)
 }
 
 fn how(delivery: &Delivery, qos: u8, packet_id: u16) -> How {

@@ -76,13 +76,22 @@ pub(super) async fn log_in(
     let _ = context.entrance.claimed.set((user.into(), connect.client_id.as_str().into()));
     let entered = match client_id(&connect, context.options) {
         Ok(named) => match line.while_verified(check_login(&connect, context)).await? {
-            Ok(identity) => enter(&connect, context, named, identity).await,
+            Ok(identity) => {
+                let terms = Terms::of(&connect, named.1.as_deref(), context);
+                if !client.takes_connack(&terms.block) {
+                    // MQTT 5 §3.1.2.11.4, and before anything takes effect.
+                    let why = "CONNACK is larger than the client's maximum packet size";
+                    return Err(Closing::Quiet(Error::new(ErrorKind::Refused, why)));
+                }
+                let entered = enter(&connect, context, named.0, identity).await;
+                entered.map(|entered| (entered, terms))
+            }
             Err(refusal) => Err(refusal),
         },
         Err(refusal) => Err(refusal),
     };
     match entered {
-        Ok(entered) => Ok(entered.acknowledged(line, &connect, client, context)),
+        Ok((entered, terms)) => Ok(entered.acknowledged(line, &connect, client, terms)),
         Err(Refusal { why, lost: Some(was_there), .. }) => {
             // As if the other connection had come a moment later.
             let mut writer = client.to(&mut line.output);
@@ -91,9 +100,7 @@ pub(super) async fn log_in(
             Err(Closing::Quiet(Error::new(ErrorKind::Closed, why)))
         }
         Err(Refusal { reason, why, .. }) => {
-            let mut block = Block::new();
-            block.reason_string(&why);
-            client.to(&mut line.output).connack(false, reason, &block);
+            client.to(&mut line.output).refusal(reason, &why);
             Err(Closing::Quiet(Error::new(ErrorKind::Refused, why)))
         }
     }
@@ -143,7 +150,15 @@ struct Entered {
     /// PUBRELs that go out at once.
     releases: Vec<u16>,
     subscriptions: Subscriptions,
-    assigned: Option<String>,
+}
+
+/// What CONNACK tells a client that is let in.
+struct Terms {
+    block: Block,
+    /// Bytes of one packet from the client, at most.
+    packet_max: usize,
+    /// Seconds; 0 is off.
+    keep_alive: u16,
 }
 
 /// The identifier of a client, and the one that was made up for it, if it left that to the server.
@@ -152,7 +167,7 @@ type ClientId = (Name, Option<String>);
 async fn enter(
     connect: &Connect,
     context: &LoginContext<'_>,
-    (client, assigned): ClientId,
+    client: Name,
     identity: Identity,
 ) -> Result<Entered, Refusal> {
     let LoginContext { options, broker, entrance } = context;
@@ -207,7 +222,7 @@ async fn enter(
         let parked = session.park(due, message).await;
         opened.will = Some(parked.map_err(|error| Refusal::of_session(&error, &session))?);
     }
-    Ok(Entered { session, opened, inbound, outbound, releases, subscriptions, assigned })
+    Ok(Entered { session, opened, inbound, outbound, releases, subscriptions })
 }
 
 /// What can be judged without waiting for anybody.
@@ -234,9 +249,13 @@ fn client_id(connect: &Connect, options: &Options) -> Result<ClientId, Refusal> 
     if !id.is_empty() {
         return Ok((id.into(), None));
     }
-    if connect.version == Version::V311 && !connect.clean {
-        // 3.1.1 [MQTT-3.1.3-8]
-        let why = "an empty client identifier needs a clean session";
+    // 3.1 §3.1: at least one character. 3.1.1 [MQTT-3.1.3-8]
+    let why = match connect.version {
+        Version::V31 => Some("MQTT 3.1 has no empty client identifiers"),
+        Version::V311 if !connect.clean => Some("an empty client identifier needs a clean session"),
+        Version::V311 | Version::V5 => None,
+    };
+    if let Some(why) = why {
         return Err(Refusal::new(Reason::CLIENT_ID_NOT_VALID, why));
     }
     // Nobody may guess it: the keys of `RandomState` come from the system's randomness.
@@ -246,13 +265,16 @@ fn client_id(connect: &Connect, options: &Options) -> Result<ClientId, Refusal> 
 }
 
 async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Identity, Refusal> {
-    let named = connect.user.as_ref().map(|user| Name::from(user.as_str()));
+    // An empty user name names nobody: it is as if it had been left out, and so is an empty password behind it.
+    let user = connect.user.as_ref().filter(|user| !user.is_empty());
+    let password = connect.password.as_ref().filter(|p| user.is_some() || !p.is_empty());
+    let named = user.map(|user| Name::from(user.as_str()));
     let certificate = context.entrance.by_certificate(named.unwrap_or_default());
-    let credentials = match (&connect.user, &connect.password) {
+    let credentials = match (user, password) {
         (_, None) if certificate.is_some() => certificate.unwrap_or(Credentials::Anonymous),
         (Some(user), password) => Credentials::Password {
             user: user.as_str().into(),
-            password: Secret(password.clone().unwrap_or_default()),
+            password: Secret(password.cloned().unwrap_or_default()),
         },
         // MQTT 5 §3.1.2.9: a password alone is a credential of another kind: here a token.
         (None, Some(token)) => {
@@ -303,10 +325,6 @@ fn session_spec(
     life: SessionLife,
 ) -> SessionSpec {
     let name = Name::from(format!("{}{}", crate::SESSION_QUEUES, origin.client));
-    let version = match connect.version {
-        Version::V311 => "3.1.1",
-        Version::V5 => "5.0",
-    };
     let queue = QueueSpec {
         name: name.clone(),
         durable: life != SessionLife::No,
@@ -320,7 +338,10 @@ fn session_spec(
         life,
         origin,
         identity,
-        about: About { secure: context.entrance.secure, ..About::new("mqtt", version) },
+        about: About {
+            secure: context.entrance.secure,
+            ..About::new("mqtt", connect.version.number())
+        },
         queue: Some(queue),
     }
 }
@@ -354,27 +375,21 @@ async fn open(
     Ok(Opened { lane, pool, credit, own, persistent: false, will: None, incoming })
 }
 
-impl Entered {
-    /// Writes CONNACK, and the PUBRELs that the session owes the client.
-    fn acknowledged(
-        self,
-        line: &mut Line,
-        connect: &Connect,
-        client: Client,
-        context: &LoginContext<'_>,
-    ) -> LoggedIn {
+impl Terms {
+    fn of(connect: &Connect, assigned: Option<&str>, context: &LoginContext<'_>) -> Self {
         let LoginContext { options, broker, .. } = context;
         let bytes_max = broker.live().message_bytes_max();
         let packet_max = bytes_max.saturating_add(HEADER_BYTES).min(PACKET_BYTES_MAX);
-        // [MQTT-3.2.2-2], [MQTT-3.2.2-3]: session present only if the session really existed.
-        let present = !connect.clean && self.session.resumed();
         let mut block = Block::new();
         if capped(connect.session_expiry, options) != connect.session_expiry {
             block.u32(id::SESSION_EXPIRY, capped(connect.session_expiry, options));
         }
-        block.u16(id::RECEIVE_MAXIMUM, options.receive_maximum);
+        // MQTT 5 §3.2.2.3.3: the highest one need not be said.
+        if options.receive_maximum < u16::MAX {
+            block.u16(id::RECEIVE_MAXIMUM, options.receive_maximum);
+        }
         block.u32(id::MAXIMUM_PACKET_SIZE, u32::try_from(packet_max).unwrap_or(u32::MAX));
-        if let Some(assigned) = &self.assigned {
+        if let Some(assigned) = assigned {
             block.bytes(id::ASSIGNED_CLIENT_ID, assigned.as_bytes());
         }
         block.u16(id::TOPIC_ALIAS_MAXIMUM, options.topic_alias_maximum);
@@ -383,12 +398,29 @@ impl Entered {
             // MQTT 5 [MQTT-3.2.2-21]: the client uses this one instead of its own.
             block.u16(id::SERVER_KEEP_ALIVE, seconds);
         }
+        let keep_alive = capped_keep_alive.unwrap_or(connect.keep_alive);
+        Self { block, packet_max, keep_alive }
+    }
+}
+
+impl Entered {
+    /// Writes CONNACK, and the PUBRELs that the session owes the client.
+    fn acknowledged(
+        self,
+        line: &mut Line,
+        connect: &Connect,
+        client: Client,
+        terms: Terms,
+    ) -> LoggedIn {
+        let Terms { block, packet_max, keep_alive: seconds } = terms;
+        // [MQTT-3.2.2-2], [MQTT-3.2.2-3]: session present only if the session really existed.
+        let present = !connect.clean && self.session.resumed();
         let mut writer = client.to(&mut line.output);
         writer.connack(present, Reason::SUCCESS, &block);
         for packet_id in self.releases {
             writer.ack(AckKind::PubRel, packet_id, Reason::SUCCESS, None);
         }
-        line.agreed(keep_alive(capped_keep_alive.unwrap_or(connect.keep_alive)));
+        line.agreed(keep_alive(seconds));
         if self.subscriptions.is_waiting() {
             line.retry_later();
         }

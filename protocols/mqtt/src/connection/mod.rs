@@ -226,7 +226,7 @@ impl<'a> Connection<'a> {
         // What came with CONNECT in one read is decoded before anything is waited for.
         self.packets().await?;
         loop {
-            let reads = self.inbound.waiting() < WAITING_MAX;
+            let reads = self.inbound.waiting() < self.waiting_max();
             match self.line.next(&mut self.session, &mut self.events, reads).await {
                 Ok(Ready::Bytes) => self.packets().await?,
                 Ok(Ready::Events) => self.on_events().await?,
@@ -241,6 +241,14 @@ impl<'a> Connection<'a> {
                 let error = Error::new(ErrorKind::Closed, "the client closed the connection");
                 return Err(Closing::Quiet(error));
             }
+        }
+    }
+
+    /// A client of 3.1.1 cannot be told how many publishes it may have unacknowledged: it is not read beyond that.
+    fn waiting_max(&self) -> usize {
+        match self.client.version.is_5() {
+            true => WAITING_MAX,
+            false => usize::from(self.options.receive_maximum),
         }
     }
 

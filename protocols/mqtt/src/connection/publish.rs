@@ -1,14 +1,14 @@
 //! PUBLISH from the client, and the acknowledgements that the core's confirms turn into.
 
 use super::{Closing, Connection};
-use crate::codec::{AckKind, Publish, Reason, Version};
+use crate::codec::{AckKind, Publish, Reason};
 use crate::mapping;
 use crate::state::{Seen, memo};
 use bytes::Bytes;
 use crossdock_core::message::Charge;
 use crossdock_core::{
-    Address, Confirm, ConfirmOutcome, Error, Key, LiveSettings, Memo, Publish as CorePublish,
-    Session,
+    Address, Confirm, ConfirmOutcome, Error, ErrorKind, Key, LiveSettings, Memo,
+    Publish as CorePublish, Session,
 };
 use std::sync::Arc;
 
@@ -44,13 +44,6 @@ impl Aliases {
 impl Connection<'_> {
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Closing> {
         let address = self.resolve(&publish)?;
-        let (bytes, max) =
-            (publish.payload.len(), self.session.broker().live().message_bytes_max());
-        if bytes > max {
-            let why =
-                format!("a message of {bytes} bytes is larger than {max} (limits.message_bytes)");
-            return Err(Closing::refused(Reason::PACKET_TOO_LARGE, why));
-        }
         if publish.qos == 2 {
             match self.inbound.seen(publish.packet_id) {
                 Seen::New => (),
@@ -73,14 +66,15 @@ impl Connection<'_> {
         let (packet_id, qos) = (publish.packet_id, publish.qos);
         let users = publish.users;
         let headers = self.session.check_headers(publish.properties.len(), || users);
+        let allowed = self.check_body(&publish).and(headers);
         let now = self.session.broker().now();
         let message = mapping::message(publish, address, &self.opened.incoming, now);
         // 3.1.1 has no word for no.
-        let can_refuse = self.client.version != Version::V311;
+        let can_refuse = self.client.version.is_5();
         let publish = CorePublish { can_refuse, ..CorePublish::new(message, qos > 0) };
         let lane = self.opened.lane;
         let number = match qos == 2 && self.opened.persistent {
-            _ if let Err(why) = headers => self.session.refuse(lane, publish, why),
+            _ if let Err(why) = allowed => self.session.refuse(lane, publish, why),
             // The identifier is stored in the entry of its message.
             true => {
                 let memo = Memo { key: memo::inbound(packet_id), value: Some(Bytes::new()) };
@@ -95,10 +89,24 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// MQTT 5 §3.3.4: more than announced is an error; 3.1.1 knows no limit.
+    /// A packet of the size that CONNACK announces may have a body that is larger than a message may be: the message is
+    /// refused, not the connection.
+    fn check_body(&self, publish: &Publish) -> Result<(), Error> {
+        let (bytes, max) =
+            (publish.payload.len(), self.session.broker().live().message_bytes_max());
+        if bytes <= max {
+            return Ok(());
+        }
+        let why = format!("a message of {bytes} bytes is larger than {max} (limits.message_bytes)");
+        Err(Error::new(ErrorKind::TooLarge, why))
+    }
+
+    /// MQTT 5 §3.3.4: more than announced is an error. 3.1.1 knows no limit: its clients are held back, and so are all
+    /// where no limit was announced.
     fn within_receive_maximum(&self) -> Result<(), Closing> {
-        let within = self.inbound.open() <= usize::from(self.options.receive_maximum);
-        match within || self.client.version == Version::V311 {
+        let max = self.options.receive_maximum;
+        let within = max == u16::MAX || self.inbound.open() <= usize::from(max);
+        match within || !self.client.version.is_5() {
             true => Ok(()),
             false => {
                 let why = "more publishes in flight than the receive maximum";
@@ -171,7 +179,7 @@ impl Connection<'_> {
     /// Writes the acknowledgements that are decided, in the order of the publishes.
     pub(super) fn answers(&mut self) -> Result<(), Closing> {
         while let Some(answer) = self.inbound.next() {
-            if answer.reason.is_failure() && self.client.version == Version::V311 {
+            if answer.reason.is_failure() && !self.client.version.is_5() {
                 // 3.1.1 has no negative PUBACK, and a positive one would be a lie.
                 let why = answer.why.as_deref().unwrap_or("a publish was refused").to_owned();
                 return Err(Closing::refused(answer.reason, why));

@@ -121,7 +121,8 @@ impl Subscriptions {
             if nth % TAKEN_UP_AT_ONCE == TAKEN_UP_AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
-            match consume(session, opened, options, subscription.clone()).await {
+            let resumed = (subscription.clone(), Missing::IsOver);
+            match consume(session, opened, options, resumed).await {
                 Ok(taken_up) => self.put(taken_up),
                 Err(error) => {
                     tracing::debug!(%error, "a subscription to a queue could not be resumed");
@@ -272,14 +273,15 @@ impl Connection<'_> {
                 self.subscriptions.put(QueueSubscription { consumer, ..subscription });
             }
             old => {
-                if old.is_some() {
+                let (asked_filter, was_there) = (asked.filter.clone(), old.is_some());
+                if was_there {
                     self.end_consumer(asked.filter.bytes()).await;
                 }
-                let begun = consume(&mut self.session, &self.opened, self.options, subscription);
+                let asked = (subscription, Missing::IsDeclared);
+                let begun = consume(&mut self.session, &self.opened, self.options, asked);
                 let begun = self.line.while_waiting(begun).await;
                 if begun.is_err() {
-                    // The subscription that was there before is resumed.
-                    self.retry_later();
+                    self.not_begun(&asked_filter, was_there).await;
                 }
                 self.subscriptions.put(begun?);
             }
@@ -331,11 +333,35 @@ impl Connection<'_> {
         }
         self.end_consumer(filter.bytes()).await;
         self.subscriptions.take(filter.bytes());
+        self.leave_group(filter).await?;
         if self.opened.persistent {
             self.session.memo(forgotten(filter.bytes()));
             self.line.while_waiting(self.session.sync()).await?;
         }
         Ok(true)
+    }
+
+    /// A subscription was refused. One that was there before is resumed; otherwise the session is in no group.
+    async fn not_begun(&mut self, filter: &Text, was_there: bool) {
+        match was_there {
+            true => self.retry_later(),
+            false => {
+                if let Err(error) = self.leave_group(filter).await {
+                    tracing::debug!(%error, "the end of a membership is not stored");
+                }
+            }
+        }
+    }
+
+    /// The queue of `$share/g/f` ends with the last session that is subscribed (MQTT 5 §4.8.2).
+    async fn leave_group(&mut self, filter: &Text) -> Result<(), Error> {
+        match shared(filter) {
+            Ok(Some(shared)) => {
+                let queue = share_name(&shared);
+                self.line.while_waiting(self.session.leave_group(&queue)).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What was sent and not acknowledged goes back to the queue.
@@ -364,12 +390,21 @@ impl Connection<'_> {
     }
 }
 
+/// What happens when the queue of `$q/<queue>` does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// The client asks for it now: it is declared, where the client may do that.
+    IsDeclared,
+    /// It was deleted while the client was away: the subscription is over.
+    IsOver,
+}
+
 /// Declares what the filter needs and attaches a consumer.
 async fn consume(
     session: &mut Session,
     opened: &Opened,
     options: &Options,
-    mut subscription: QueueSubscription,
+    (mut subscription, missing): (QueueSubscription, Missing),
 ) -> Result<QueueSubscription, Error> {
     let invalid = || Error::new(ErrorKind::Invalid, "not a filter of a queue");
     let filter = Text::new(subscription.filter.clone()).map_err(|_| invalid())?;
@@ -380,7 +415,7 @@ async fn consume(
     };
     let settles = subscription.qos > 0;
     let consumer = Consumer {
-        source: ConsumerSource::Queue(queue),
+        source: ConsumerSource::Queue(queue.clone()),
         settles,
         exclusive: false,
         priority: 0,
@@ -398,30 +433,51 @@ async fn consume(
         has_time: false,
         tag: opened.incoming.origin.client.clone(),
     };
-    subscription.consumer = Some(session.attach(opened.lane, consumer).await?);
+    let attached = match session.attach(opened.lane, consumer.clone()).await {
+        Err(error) if error.kind() == ErrorKind::NotFound && missing == Missing::IsDeclared => {
+            session.declare_queue(QueueSpec::durable(queue)).await?;
+            session.attach(opened.lane, consumer).await?
+        }
+        attached => attached?,
+    };
+    subscription.consumer = Some(attached);
     Ok(subscription)
 }
 
-/// The queue of a group, bound to its filter. It outlives its consumers: a member that is away may come back for what
-/// waits. It is deleted when it had no consumer for a long time.
+/// How often the queue of a group is declared that ends at this moment with its last member.
+const DECLARE_TRIES: usize = 100;
+
+/// The queue of a group, bound to its filter. It is kept while one session is subscribed, connected or not (MQTT 5
+/// §4.8.2), or, where that is configured, for some time without a consumer.
 async fn declare_share(
     session: &mut Session,
     options: &Options,
     shared: &Shared,
 ) -> Result<Name, Error> {
     let name = share_name(shared);
-    let spec = QueueSpec {
-        name: name.clone(),
-        durable: true,
-        expires_ms: Some(options.share_expires_ms),
-        kept_for: Some(format!("${name}").into()),
-        ..QueueSpec::default()
+    let group: Name = format!("${name}").into();
+    let spec = match options.share_expires_ms {
+        None => QueueSpec::group(name.clone(), group),
+        expires_ms => {
+            QueueSpec { expires_ms, kept_for: Some(group), ..QueueSpec::durable(name.clone()) }
+        }
     };
-    match session.declare_queue(spec).await {
-        Ok(_) => (),
-        // The queue exists with other settings, other limits for instance: the operator's choice holds.
-        Err(error) if error.kind() == ErrorKind::Mismatch => keeps(&session.queue_spec(&name)?)?,
-        Err(error) => return Err(error),
+    for _ in 0..DECLARE_TRIES {
+        match session.declare_queue(spec.clone()).await {
+            Ok(_) => (),
+            // The queue exists with other settings, other limits for instance: the operator's choice holds.
+            Err(error) if error.kind() == ErrorKind::Mismatch => {
+                keeps(&session.queue_spec(&name)?)?;
+            }
+            Err(error) => return Err(error),
+        }
+        match session.join_group(&name).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => tokio::task::yield_now().await,
+            joined => {
+                joined?;
+                break;
+            }
+        }
     }
     let exchange = session.broker().settings().topic_exchange.clone();
     let key = Key::new(Bytes::copy_from_slice(&shared.filter));

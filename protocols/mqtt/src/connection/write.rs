@@ -34,6 +34,13 @@ impl Client {
         }
     }
 
+    /// True when the client takes a CONNACK with that block.
+    pub fn takes_connack(&self, block: &Block) -> bool {
+        let mut out = BytesMut::new();
+        connack(&mut out, self.version, true, Reason::SUCCESS, block);
+        out.len() <= self.packet_max
+    }
+
     /// True when the client takes a packet of that size.
     pub fn takes(&self, head: &PublishHead<'_>) -> bool {
         head.packet_len() <= self.packet_max
@@ -81,9 +88,16 @@ impl Writer<'_> {
         why.filter(|_| self.client.problem_information && self.client.version.is_5())
     }
 
-    pub fn connack(&mut self, present: bool, reason: Reason, block: &Block) {
+    /// False, and nothing is written, when it is larger than the client takes.
+    pub fn connack(&mut self, present: bool, reason: Reason, block: &Block) -> bool {
         let version = self.client.version;
-        self.packet(|out| connack(out, version, present, reason, block));
+        self.packet(|out| connack(out, version, present, reason, block))
+    }
+
+    /// CONNACK that says why there is no session.
+    pub fn refusal(&mut self, reason: Reason, why: &str) {
+        let version = self.client.version;
+        self.explained(Some(why), |out, block| connack(out, version, false, reason, block));
     }
 
     pub fn ack(&mut self, kind: AckKind, packet_id: u16, reason: Reason, why: Option<&str>) {

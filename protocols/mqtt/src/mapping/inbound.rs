@@ -47,7 +47,7 @@ impl Incoming {
 
     fn native(&self, properties: Bytes) -> Native {
         let format = match self.version {
-            Version::V311 => FORMAT_311,
+            Version::V31 | Version::V311 => FORMAT_311,
             Version::V5 => FORMAT_5,
         };
         Native { format, bytes: properties }
@@ -66,11 +66,11 @@ pub fn message(publish: Publish, address: Address, common: &Incoming, now: Times
     Message::new(address, meta, common.native(publish.properties), publish.payload)
 }
 
-/// The message of a will. Its expiry runs from when it is published, which is not known here: it stays in the block
-/// and is shown to readers, and the broker does not act on it.
+/// The message of a will. Its expiry is given from now on, and runs from when the core publishes it.
 pub fn will(will: &Will, address: Address, common: &Incoming, now: Timestamp) -> Message {
     let mut meta = common.meta(now, will.qos);
     meta.retain = will.retain && !address.is_queue();
+    meta.expires = will.expiry.map(|seconds| now.plus(u64::from(seconds) * 1000));
     if will.users > 0 {
         meta.priority = priority(&will.properties);
     }

@@ -36,7 +36,7 @@ impl Renderer<'_> {
     pub fn render(&self, message: &Message) -> Option<Rendered> {
         let topic = topic(message.address())?;
         let properties = match self.version {
-            Version::V311 => {
+            Version::V31 | Version::V311 => {
                 self.count_lost(message);
                 Bytes::new()
             }
@@ -48,7 +48,7 @@ impl Renderer<'_> {
     /// A smaller block for a client that the first one is too large for (docs/SEMANTICS.md R10): of foreign messages
     /// first without what is carried, then without application headers. What an MQTT 5 client sent stays whole.
     pub fn smaller(&self, message: &Message) -> Vec<Bytes> {
-        if self.version == Version::V311 || is_own(message) {
+        if !self.version.is_5() || is_own(message) {
             return Vec::new();
         }
         let fields = message.fields(self.formats);

@@ -18,6 +18,8 @@ pub const CASES: &[Case] = &[
     script(("d2b", A, M5), "two consumers of a queue", |scene| competing(scene, "$q/q{n}"), &[("got", "one each")]),
     script(("d2b", A, M3), "two consumers of a queue", |scene| competing(scene, "$q/q{n}"), &[("got", "one each")]),
     script(("d2b", A, S), "two consumers of a queue", |scene| competing(scene, "/topic/$q/q{n}"), &[("got", "one each")]),
+    script(("d2c", A, M5), "a queue that nobody declared", made, &[("body", "x"), ("ready", "0")]),
+    script(("d2c", A, M3), "a queue that nobody declared", made, &[("body", "x"), ("ready", "0")]),
     case("d3", M5, A, &[("topic", "$reply/q/q{n}")], &[("key", "q{n}")]).through_queue(),
     case("d3", M3, A, &[("topic", "$reply/q/q{n}")], &[("key", "q{n}")]).through_queue(),
     case("d3", S, A, &[("destination", "/topic/$reply/q/q{n}")], &[("key", "q{n}")]).through_queue(),
@@ -57,6 +59,15 @@ pub const CASES: &[Case] = &[
 fn refused(scene: &Scene<'_>, at: &str) -> Seen {
     let refused = scene.reader(scene.to, at).err().unwrap_or_else(|| "granted".to_owned());
     Ok(scene.said(&[("refused", refused.as_str())]))
+}
+
+/// SUBSCRIBE makes the queue that it names.
+fn made(scene: &Scene<'_>) -> Seen {
+    let mut reader = scene.reader(scene.to, "$q/made{n} qos=0")?;
+    scene.publish(A, &[("key", "made{n}"), ("body", "x")])?;
+    let mut message = next(&mut reader)?;
+    message.put("ready", scene.waiting("made{n}"));
+    Ok(message)
 }
 
 /// Of two messages, each of two consumers gets one.

@@ -50,6 +50,8 @@ pub const CASES: &[Case] = &[
     script(("s3", A, M5), "members of a shared subscription", |s| shared(s, M5, "$share/g{n}/t/{n}"), &[("got", "one each")]),
     script(("s3", M5, A), "an AMQP consumer joins the group", |s| shared(s, A, "queue share/g{n}/t/{n}"), &[("got", "one each")]),
     script(("s3", M5, M3), "an MQTT 3.1.1 member joins the group", |s| shared(s, M3, "$share/g{n}/t/{n}"), &[("got", "one each")]),
+    script(("s3b", M5, M5), "the last member is gone", |s| left(s), &[("before", "0"), ("after", "gone"), ("sender", "puback 0x10")]),
+    script(("s3b", M3, M3), "the last member is gone", |s| left(s), &[("before", "0"), ("after", "gone"), ("sender", "puback 0x00")]),
     script(("s3", A, S), "a STOMP consumer joins the group", |s| shared(s, S, "/amq/queue/share/g{n}/t/{n}"), &[("got", "one each")]),
     script(("s4", A, S), "a durable subscription, ActiveMQ style", |s| sleeper(s, "activemq.subscriptionName:news", "me{n}.news"),
         &[("body", "x")]),
@@ -132,6 +134,24 @@ fn shared(scene: &Scene<'_>, wire: Wire, at: &str) -> Seen {
     next(&mut one)?;
     next(&mut two)?;
     Ok(scene.said(&[("got", "one each")]))
+}
+
+/// A group with members in a lasting session and in one that ends with its connection: it ends with the last of them.
+fn left(scene: &Scene<'_>) -> Seen {
+    let mut lasting = scene.client(scene.to, "me{n}", &["keep"])?;
+    lasting.subscribe(&scene.fill("$share/g{n}/t/{n}"))?;
+    drop(scene.reader(scene.to, "$share/g{n}/t/{n}")?);
+    drop(lasting);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let before = scene.waiting("share/g{n}/t/{n}");
+    drop(scene.client(scene.to, "me{n}", &[])?);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let after = match scene.waiting("share/g{n}/t/{n}") {
+        gone if gone.contains("404") => "gone".to_owned(),
+        other => other,
+    };
+    let sender = scene.publish(scene.from, &[("topic", "t/{n}"), ("body", "x")])?;
+    Ok(scene.said(&[("before", &before), ("after", &after), ("sender", &sender)]))
 }
 
 /// A STOMP subscriber that is away; its queue is read by its name.
