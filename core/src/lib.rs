@@ -54,16 +54,16 @@ pub use auth::{
 };
 pub use broker::{
     AUDIT, About, AccountSource, Actor, Bind, BindTarget, BindingLook, BindingPlace, Broker,
-    BusiestLately, ChannelLook, ClientLimits, Confirm, ConfirmOutcome, ConnectionLook, Consumer,
-    ConsumerLook, ConsumerSource, Copies, Declared, DeliveredTotals, Destination, DiskLook,
-    DropReason, Events, ExchangeLook, ExchangeTotals, Imbalance, LaneId, LaneTotals, LastFailure,
-    Late, LiveSettings, Memo, MemoryLook, MessageState, MoveOrder, MoveProgress, MoveReport,
-    MoveTo, NAME_BYTES_MAX, NodeLook, Notice, ObjectCounts, ObjectLimits, OnDetach, PEEK_BYTES_MAX,
-    PEEK_MESSAGES_MAX, Page, ParkId, ParkUntil, PeekPage, Peeked, PoolId, ProtocolTotals, Publish,
-    QueueLook, QueueStatus, REPLY_NAMES, RESERVED_NAMES, RefusedLately, RefusedLogin, Replay,
-    ReplyAddress, RouteDrained, RouteStatus, RouteWaits, Session, SessionEnded, SessionLife,
-    SessionLook, SessionOwner, SessionSpec, Settings, Setup, SizeTotals, TopicRules, Unfinished,
-    UnfinishedLogin, Unroutable, VhostTotals, check_new, check_sayable,
+    BusiestLately, ChannelLook, Claim, Claimed, ClientLimits, Confirm, ConfirmOutcome,
+    ConnectionLook, Consumer, ConsumerLook, ConsumerSource, Copies, Declared, DeliveredTotals,
+    Destination, DiskLook, DropReason, Events, ExchangeLook, ExchangeTotals, Imbalance, LaneId,
+    LaneTotals, LastFailure, Late, LiveSettings, Memo, MemoryLook, MessageState, MoveOrder,
+    MoveProgress, MoveReport, MoveTo, NAME_BYTES_MAX, NodeLook, Notice, ObjectCounts, ObjectLimits,
+    OnDetach, PEEK_BYTES_MAX, PEEK_MESSAGES_MAX, Page, ParkId, ParkUntil, PeekPage, Peeked, PoolId,
+    ProtocolTotals, Publish, QueueLook, QueueStatus, REPLY_NAMES, RESERVED_NAMES, RefusedLately,
+    RefusedLogin, Replay, ReplyAddress, RouteDrained, RouteStatus, RouteWaits, Session,
+    SessionEnded, SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup, SizeTotals,
+    TopicRules, Unfinished, UnfinishedLogin, Unroutable, VhostTotals, check_new, check_sayable,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, ForeignKind, Kind, LogId, SessionId, Tags, filter};

@@ -48,14 +48,15 @@ pub use door::events::{
 pub use door::names::{NAME_BYTES_MAX, REPLY_NAMES, RESERVED_NAMES, check_new, check_sayable};
 pub use door::progress::MoveProgress;
 pub use door::request::{
-    About, Bind, BindTarget, Consumer, ConsumerSource, Copies, LaneId, Memo, OnDetach, ParkId,
-    ParkUntil, PoolId, Publish, Replay, ReplyAddress, SessionLife, SessionSpec,
+    About, Bind, BindTarget, Claim, Consumer, ConsumerSource, Copies, LaneId, Memo, OnDetach,
+    ParkId, ParkUntil, PoolId, Publish, Replay, ReplyAddress, SessionLife, SessionSpec,
 };
 pub use look::{
     BindingLook, BindingPlace, ChannelLook, ConnectionLook, ConsumerLook, Destination, DiskLook,
     ExchangeLook, MemoryLook, NodeLook, Page, QueueLook, SessionLook,
 };
 pub use restart::dump::{Stored, dump};
+pub use session::claims::Claimed;
 pub use session::state::Session;
 pub use settings::{ClientLimits, LiveSettings, ObjectLimits, Settings, Setup, TopicRules};
 pub use shared::connections::ProtocolTotals;

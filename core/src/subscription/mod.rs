@@ -19,6 +19,7 @@
 
 mod buckets;
 mod by_consumer;
+mod claims;
 mod consumers;
 mod counts;
 mod dispatch;

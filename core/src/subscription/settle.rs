@@ -184,7 +184,7 @@ impl Subscription {
 
     /// Takes a record in flight out for another reason than being accepted. Without its message in memory it
     /// stays, as a pending removal, until dispatch has fetched that.
-    fn move_out(
+    pub(super) fn move_out(
         &mut self,
         offset: Offset,
         reason: Reason,

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bindings;
+mod claims;
 mod counts;
 mod dead_letters;
 mod delayed;

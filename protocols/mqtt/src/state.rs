@@ -11,7 +11,7 @@
 //! Invariant: acknowledgements leave in the order of their publishes ([MQTT-4.6.0-2], [MQTT-4.6.0-3]).
 
 use crate::codec::Reason;
-use crossdock_core::{ConsumerId, Delivery, Offset};
+use crossdock_core::{Claim, ConsumerId, Delivery, Offset};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -217,6 +217,8 @@ pub struct Outbound {
     received: FxHashSet<u64>,
     /// Where the search for a free identifier goes on.
     search: u16,
+    /// Deliveries of QoS 2 that are not of the own queue, by their identifiers.
+    claims: FxHashMap<u16, Claim>,
 }
 
 /// Records of the session's own queue have the identifiers from 1 to this, those of other queues the rest. So neither
@@ -229,7 +231,8 @@ pub const IN_FLIGHT_MAX: u16 = (u16::MAX - OWN_IDS) / 2;
 impl Default for Outbound {
     fn default() -> Self {
         let (sent, received) = (FxHashMap::default(), FxHashSet::default());
-        Self { sent, orphans: 0, held: VecDeque::new(), received, search: 0 }
+        let (held, claims) = (VecDeque::new(), FxHashMap::default());
+        Self { sent, orphans: 0, held, received, search: 0, claims }
     }
 }
 
@@ -289,7 +292,28 @@ impl Outbound {
         self.sent.get(&packet_id).copied()
     }
 
+    /// Notes that a delivery is the session's to finish.
+    pub fn claimed(&mut self, packet_id: u16, claim: Claim) {
+        self.claims.insert(packet_id, claim);
+    }
+
+    /// The claim behind that identifier.
+    pub fn claim(&self, packet_id: u16) -> Option<Claim> {
+        if self.claims.is_empty() { None } else { self.claims.get(&packet_id).copied() }
+    }
+
+    /// A claimed delivery has no consumer: its record is settled, or is kept for the session.
+    pub fn restore_claimed(&mut self, packet_id: u16, claim: Claim, awaited: Awaited) {
+        self.remove(packet_id);
+        self.sent.insert(packet_id, Sent { consumer: None, offset: Offset(0), awaited });
+        self.orphans += 1;
+        self.claims.insert(packet_id, claim);
+    }
+
     pub fn remove(&mut self, packet_id: u16) {
+        if !self.claims.is_empty() {
+            self.claims.remove(&packet_id);
+        }
         if self.sent.remove(&packet_id).is_some_and(|sent| sent.consumer.is_none()) {
             self.orphans = self.orphans.saturating_sub(1);
         }

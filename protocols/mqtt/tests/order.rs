@@ -4,8 +4,10 @@
 mod stage;
 mod wire;
 
-use crossdock_core::memory::MemoryStore;
-use crossdock_core::{Broker, Drain, Session, Settings};
+use crossdock_core::memory::{Faults, MemoryStore};
+use crossdock_core::{
+    Address, Broker, Drain, Fields, Message, Meta, Publish, QueueSpec, Session, Settings,
+};
 use crossdock_mqtt::Options;
 use stage::{Client, connect, open};
 use std::collections::BTreeMap;
@@ -17,7 +19,7 @@ struct House {
     store: MemoryStore,
     broker: Broker,
     drain: Drain,
-    _other: Session,
+    other: Session,
     _switch: watch::Sender<bool>,
 }
 
@@ -26,13 +28,13 @@ impl House {
         let store = MemoryStore::default();
         let (broker, other) = open(&store, settings).await;
         let (switch, drain) = Drain::channel();
-        Self { store, broker, drain, _other: other, _switch: switch }
+        Self { store, broker, drain, other, _switch: switch }
     }
 
     /// The broker is gone, and another one opens what was stored.
     async fn crash(&mut self) {
         self.store = self.store.crashed();
-        (self.broker, self._other) = open(&self.store, Settings::default()).await;
+        (self.broker, self.other) = open(&self.store, Settings::default()).await;
     }
 
     fn connection(&self, v5: bool) -> Client {
@@ -146,6 +148,37 @@ async fn no_will_is_lost_because_its_client_is_back_at_once() {
         }
         device.ask("DISCONNECT").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_qos_2_is_sent_before_it_is_stored_whose_it_is() {
+    let mut house = House::new(Settings::default()).await;
+    house.other.declare_queue(QueueSpec::durable("jobs")).await.expect("declared");
+    let mut lasting = house.client("CONNECT id=lasting expiry=100").await;
+    assert_eq!(lasting.ask("SUBSCRIBE 1 $q/jobs qos=2").await, "SUBACK 1 02");
+    house.store.set_faults(Faults { stalled: true, ..Faults::default() });
+    // It does not wait for the store itself.
+    let mut meta = Meta::new(house.other.origin().clone(), house.broker.now());
+    (meta.durable, meta.level) = (false, 2);
+    let body = bytes::Bytes::from_static(b"x");
+    let message = Message::from_fields(Address::queue("jobs"), meta, &Fields::default(), body);
+    let lane = house.other.lane();
+    house.other.publish(lane, Publish::new(message, false));
+    house.other.flush();
+    assert_eq!(lasting.packet(Duration::from_millis(200)).await, None);
+    house.store.release();
+    assert_eq!(lasting.hear().await, "PUBLISH $q/jobs qos=2 id=32768 \"x\"");
+    assert_eq!(lasting.ask("PUBREC 32768").await, "PUBREL 32768");
+    // What was done at PUBREC is stored before the release.
+    let mut publisher = house.client("CONNECT id=p clean").await;
+    publisher.say("PUBLISH $q/jobs qos=2 id=1 \"y\"").await;
+    assert_eq!(lasting.hear().await, "PUBLISH $q/jobs qos=2 id=32769 \"y\"");
+    house.store.set_faults(Faults { stalled: true, ..Faults::default() });
+    lasting.say("PUBREC 32769").await;
+    assert_eq!(lasting.packet(Duration::from_millis(200)).await, None);
+    house.store.release();
+    assert_eq!(lasting.hear().await, "PUBREL 32769");
+    assert_eq!(house.other.queue_status("jobs").expect("a queue").messages, 0);
 }
 
 /// Many values, and a limit for what waits for one connection that is far below them.

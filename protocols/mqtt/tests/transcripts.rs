@@ -243,4 +243,5 @@ transcripts!(
     version_3_1,
     codes,
     logins,
+    qos2_queues,
 );

@@ -1,8 +1,8 @@
 //! What adapters ask of the broker: publishes, consumers, declarations, memos.
 
 use crate::auth::Identity;
-use crate::exchange::BindingTag;
-use crate::log::QueueSpec;
+use crate::exchange::{BindingTag, LogId};
+use crate::log::{Offset, QueueSpec};
 use crate::message::cost::Cost;
 use crate::message::{Address, Key, Message, Name, Origin, Timestamp, Value};
 use crate::subscription::{ConsumerId, Credit};
@@ -55,6 +55,13 @@ pub struct Memo {
     pub key: Bytes,
     /// At most 4 KiB; none removes the memo.
     pub value: Option<Bytes>,
+}
+
+/// A delivery that is a session's to finish: see [`Session::claim`](crate::Session::claim).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Claim {
+    pub(crate) queue: LogId,
+    pub(crate) offset: Offset,
 }
 
 /// What a consumer reads.

@@ -3,8 +3,9 @@
 use crate::broker::door::request::SessionLife;
 use crate::broker::shared::Shared;
 use crate::broker::turn::context::Context;
-use crate::broker::turn::removal::{after_detach, end_group, end_session};
+use crate::broker::turn::removal::{after_detach, end_group, end_session, keep_claims};
 use crate::broker::turn::run::Turn;
+use crate::broker::vhost::queue::Aftermath;
 use crate::exchange::LogId;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub fn catch_up(shared: &Arc<Shared>) {
             for queue in groups.into_iter().filter_map(|id| vhost.queue_by_id(id)) {
                 queue.look(|state| state.members.join(named.id));
             }
+            // Nobody consumes yet: nothing comes of it.
+            keep_claims(vhost, named, &mut Aftermath::default());
         }
         for named in vhost.sessions().iter().filter(|named| !named.is_durable()) {
             let mut ops = end_session(shared, vhost, named);

@@ -229,8 +229,11 @@ impl Session {
             return Ops::default();
         };
         self.touch();
-        let shared = self.shared();
+        let (shared, claimed) = (self.shared(), self.claimed_of(queue.id));
         queue.change(&mut self.turn.after, |state, effects| {
+            for offset in claimed {
+                state.sub.keep_claimed(offset, Some(handle), effects);
+            }
             state.detach(handle, (unseen, seen), shared.now(), effects);
             state.sub.dispatch(shared.now(), effects);
         });

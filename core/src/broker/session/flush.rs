@@ -328,7 +328,7 @@ impl Session {
     /// True while no other connection has taken the session's name. Asked once in a turn, after [`Session::touch`]:
     /// whoever takes it waits for the end of the turn.
     fn is_mine(&self) -> bool {
-        self.named.as_ref().is_none_or(|named| named.is_of(&self.inbox))
+        self.has_its_name()
     }
 
     /// Flushes everything that is queued, held back or not, turn by turn.

@@ -9,6 +9,7 @@
 //! | `copies` | what goes to several addresses at once |
 //! | `lane` | lanes and their transactions |
 //! | `consume` `credit` `settle` | consumers and single gets; their credit; outcomes |
+//! | `claims` | deliveries that the session finishes, whatever becomes of its connection |
 //! | `consumers` | by what consumers are found |
 //! | `output` `written` | deliveries, confirms and notices are taken, and written |
 //! | `declare` `bind` | queues, exchanges, bindings |
@@ -24,6 +25,7 @@
 
 pub mod batch;
 pub mod bind;
+pub mod claims;
 pub mod consume;
 pub mod consumers;
 pub mod content;

@@ -11,7 +11,7 @@ use crate::broker::shared::timers::TimerEvent;
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::context::Context;
 use crate::broker::turn::parked::route_parked;
-use crate::broker::turn::removal;
+use crate::broker::turn::removal::{self, keep_claims};
 use crate::broker::turn::run::Turn;
 use crate::broker::vhost::connection::Connection;
 use crate::broker::vhost::generations::Generations;
@@ -214,6 +214,7 @@ fn open_named(
             if let Some(inbox) = &taken_from {
                 inbox.notice(Notice::TakenOver);
                 resume(&old, inbox, &mut turn.after, shared.now());
+                keep_claims(vhost, &old, &mut turn.after);
             }
             // One that was to end with its connection has ended with it.
             let ended = spec.clean || old.with(|state| state.ended || !state.life.lasts());

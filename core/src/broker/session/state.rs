@@ -11,7 +11,7 @@ use crate::broker::turn::run::Turn;
 use crate::broker::vhost::crowds::Hold;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
-use crate::broker::vhost::named::{Named, membership};
+use crate::broker::vhost::named::{Named, is_own_memo};
 use crate::broker::vhost::queue::Queue;
 use crate::broker::vhost::route_table::RouteTable;
 use crate::exchange::{BindingTag, LogId, SessionId, Target};
@@ -132,6 +132,11 @@ impl Session {
         self.status.resumed
     }
 
+    /// False when another connection has taken the session over, or it has ended: what this one did since is not noted.
+    pub fn has_its_name(&self) -> bool {
+        self.named.as_ref().is_none_or(|named| named.is_of(&self.inbox))
+    }
+
     pub(super) fn vhost(&self) -> &Arc<Vhost> {
         &self.vhost
     }
@@ -186,7 +191,7 @@ impl Session {
     pub fn memos(&self) -> Vec<Memo> {
         let Some(named) = &self.named else { return Vec::new() };
         named.with(|state| {
-            let memos = state.memos.iter().filter(|(key, _)| membership::read(key).is_none());
+            let memos = state.memos.iter().filter(|(key, _)| !is_own_memo(key));
             memos.map(|(k, v)| Memo { key: k.clone(), value: Some(v.clone()) }).collect()
         })
     }

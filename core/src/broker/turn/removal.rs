@@ -4,6 +4,7 @@
 use super::context::Context;
 use super::run::Turn;
 use crate::broker::door::events::Notice;
+use crate::broker::door::request::Claim;
 use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
 use crate::broker::shared::Shared;
@@ -11,14 +12,18 @@ use crate::broker::shared::timers::TimerEvent;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::named::Named;
-use crate::broker::vhost::queue::Queue;
+use crate::broker::vhost::queue::{Aftermath, Queue};
 use crate::broker::vhost::topology::Topology;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{LogId, SessionId};
 use crate::message::{Address, Timestamp};
-use crate::subscription::{ConsumerId, Woken};
+use crate::subscription::{ConsumerId, Outcome, Woken};
+use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
+
+/// Why a delivery is rejected that a session had begun and not finished.
+const SESSION_ENDED: &str = "session-ended";
 
 /// Deletes a queue with its bindings, consumers and records. Returns what has to be stored, and how many ready messages
 /// it had.
@@ -168,12 +173,13 @@ pub fn watch_settling(shared: &Shared, vhost: &Vhost, queue: LogId, due: Timesta
 /// Ends a named session: nothing of it is kept. Returns what has to be stored.
 pub fn end_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, named: &Arc<Named>) -> Ops {
     let mut ops = Ops::default();
-    let (queue, groups, durable) = named.with(|state| {
+    let (queue, groups, claims, durable) = named.with(|state| {
         state.ended = true;
-        let groups: Vec<LogId> = state.groups().collect();
+        let (groups, claims) = (state.groups().collect::<Vec<LogId>>(), state.claims());
         state.memos.clear();
-        (state.queue.take(), groups, state.stored)
+        (state.queue.take(), groups, claims, state.stored)
     });
+    reject_claims(shared, vhost, claims);
     vhost.topology.write().remove_session(named, &vhost.generations);
     if let Some(queue) = queue.filter(|queue| !queue.is_gone()) {
         ops.append(&mut remove_queue(shared, vhost, &queue).0);
@@ -186,6 +192,35 @@ pub fn end_session(shared: &Arc<Shared>, vhost: &Arc<Vhost>, named: &Arc<Named>)
     }
     shared.timers.cancel(&TimerEvent::SessionExpires(vhost.name.clone(), named.id));
     ops
+}
+
+/// What a session has claimed is with no consumer any more, and nobody else gets it.
+pub fn keep_claims(vhost: &Vhost, named: &Named, after: &mut Aftermath) {
+    for (claim, _) in named.with(|state| state.claims()) {
+        let Some(queue) = vhost.queue_by_id(claim.queue) else { continue };
+        queue.change(after, |state, effects| {
+            state.sub.keep_claimed(claim.offset, None, effects);
+        });
+    }
+}
+
+/// Their session has ended: its client may have seen them, so nobody else gets them (MQTT 5 §4.8.2).
+fn reject_claims(shared: &Arc<Shared>, vhost: &Arc<Vhost>, claims: Vec<(Claim, Bytes)>) {
+    if claims.is_empty() {
+        return;
+    }
+    let context = Context { shared, vhost, now: shared.now() };
+    let mut turn = Turn::default();
+    let outcome = Outcome::Rejected { reason: Some(SESSION_ENDED.into()) };
+    for (Claim { queue, offset }, _) in claims {
+        let Some(queue) = vhost.queue_by_id(queue) else { continue };
+        queue.change(&mut turn.after, |state, effects| {
+            state.sub.settle_claimed(offset, &outcome, effects);
+            state.sub.dispatch(context.now, effects);
+        });
+    }
+    turn.run(context);
+    turn.finish(context, None);
 }
 
 /// A session is no member of a group any more. The group's queue ends with its last one: what waits there is for

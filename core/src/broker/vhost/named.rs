@@ -4,7 +4,7 @@
 use super::inbox::Inbox;
 use super::queue::Queue;
 use crate::broker::accounts::subject::Subject;
-use crate::broker::door::request::SessionLife;
+use crate::broker::door::request::{Claim, SessionLife};
 use crate::broker::operations::ops::Ops;
 use crate::exchange::{Binding, LogId, SessionId};
 use crate::log::{Offset, QueueSpec};
@@ -36,10 +36,54 @@ pub mod membership {
     }
 }
 
+/// The memo of a delivery that is the session's to finish. It stands behind memberships, before adapters' memos.
+pub mod claims {
+    use crate::broker::door::request::Claim;
+    use crate::exchange::LogId;
+    use crate::log::Offset;
+    use bytes::Bytes;
+
+    pub(super) const TAG: u8 = 1;
+
+    /// Of that delivery.
+    pub fn key(Claim { queue, offset }: Claim) -> Bytes {
+        let number = queue.0.to_be_bytes().into_iter().chain(offset.0.to_be_bytes());
+        std::iter::once(TAG).chain(number).collect()
+    }
+
+    /// That delivery.
+    pub fn read(key: &[u8]) -> Option<Claim> {
+        let (tag, rest) = key.split_first()?;
+        let (queue, offset) = rest.split_first_chunk::<8>()?;
+        let offset = Offset(u64::from_be_bytes(offset.try_into().ok()?));
+        let queue = LogId(u64::from_be_bytes(*queue));
+        (*tag == TAG).then_some(Claim { queue, offset })
+    }
+}
+
+/// True for the key of a memo of the core's own.
+pub fn is_own_memo(key: &[u8]) -> bool {
+    key.first().is_some_and(|tag| *tag <= claims::TAG)
+}
+
 impl NamedState {
     /// The queues of the groups that it is a member of.
     pub fn groups(&self) -> impl Iterator<Item = LogId> {
         self.memos.keys().map_while(|key| membership::read(key))
+    }
+
+    /// Deliveries that are its to finish, and what was noted about each.
+    pub fn claims(&self) -> Vec<(Claim, Bytes)> {
+        let theirs = self.memos.range(Bytes::from_static(&[claims::TAG])..);
+        theirs.map_while(|(key, note)| Some((claims::read(key)?, note.clone()))).collect()
+    }
+
+    /// Those of one queue.
+    pub fn claims_of(&self, queue: LogId) -> Vec<Offset> {
+        let first = Claim { queue, offset: Offset(0) };
+        let theirs = self.memos.range(claims::key(first)..);
+        let claims = theirs.map_while(|(key, _)| claims::read(key));
+        claims.take_while(|claim| claim.queue == queue).map(|claim| claim.offset).collect()
     }
 }
 

@@ -13,12 +13,12 @@ pub(super) const RETAIN_AS_PUBLISHED: u8 = 1;
 
 /// How one delivery is sent.
 #[derive(Debug, Clone)]
-struct How {
-    qos: u8,
-    dup: bool,
-    retain: bool,
-    packet_id: u16,
-    subscription_ids: SmallVec<[u32; 4]>,
+pub(super) struct How {
+    pub qos: u8,
+    pub dup: bool,
+    pub retain: bool,
+    pub packet_id: u16,
+    pub subscription_ids: SmallVec<[u32; 4]>,
 }
 
 impl Connection<'_> {
@@ -72,6 +72,9 @@ impl Connection<'_> {
 
     /// Deliveries that waited for an identifier or for the client's acknowledgements go out as soon as they can.
     pub(super) fn send_held(&mut self) {
+        if self.claims.is_owed() {
+            self.send_again();
+        }
         let mut moved = false;
         while let Some(delivery) = self.outbound.unhold() {
             let is_own = delivery.consumer == self.opened.own;
@@ -162,6 +165,9 @@ impl Connection<'_> {
         };
         let subscription_ids = id.into_iter().collect();
         let how = How { qos, dup: false, retain, packet_id, subscription_ids };
+        if qos == 2 {
+            return self.begin(delivery, how);
+        }
         if !self.send(delivery, &how) {
             return;
         }
@@ -175,7 +181,7 @@ impl Connection<'_> {
     }
 
     /// Writes the PUBLISH. False when it cannot be sent to this client: then it is settled.
-    fn send(&mut self, delivery: &Delivery, how: &How) -> bool {
+    pub(super) fn send(&mut self, delivery: &Delivery, how: &How) -> bool {
         let message = &delivery.message;
         let version = self.client.version;
         let broker = self.session.broker().clone();

@@ -1,6 +1,7 @@
 //! From the first byte to CONNACK. Nothing of a connection takes effect before its login is complete; packets that
 //! came behind CONNECT wait in the input.
 
+use super::claims::Claims;
 use super::subscribe::Subscriptions;
 use super::write::{Client, PACKET_BYTES_MAX};
 use super::{Closing, Opened};
@@ -37,6 +38,7 @@ pub(super) struct LoggedIn {
     pub inbound: Inbound,
     pub outbound: Outbound,
     pub subscriptions: Subscriptions,
+    pub claims: Claims,
     /// Bytes of one packet from the client, at most.
     pub packet_max: usize,
 }
@@ -150,6 +152,7 @@ struct Entered {
     /// PUBRELs that go out at once.
     releases: Vec<u16>,
     subscriptions: Subscriptions,
+    claims: Claims,
 }
 
 /// What CONNACK tells a client that is let in.
@@ -209,8 +212,10 @@ async fn enter(
             }
         }
     }
-    let releases = outbound.release_lost(|offset| session.has_own(offset));
-    if !releases.is_empty() {
+    let mut releases = outbound.release_lost(|offset| session.has_own(offset));
+    let (claims, mut received) = Claims::of(&mut session, &mut outbound).await;
+    releases.append(&mut received);
+    if outbound.orphans() > 0 {
         let messages = opened.credit.messages.saturating_sub(outbound.orphans());
         session.set_pool(opened.pool, Credit { messages, ..opened.credit });
     }
@@ -222,7 +227,7 @@ async fn enter(
         let parked = session.park(due, message).await;
         opened.will = Some(parked.map_err(|error| Refusal::of_session(&error, &session))?);
     }
-    Ok(Entered { session, opened, inbound, outbound, releases, subscriptions })
+    Ok(Entered { session, opened, inbound, outbound, releases, subscriptions, claims })
 }
 
 /// What can be judged without waiting for anybody.
@@ -424,9 +429,9 @@ impl Entered {
         if self.subscriptions.is_waiting() {
             line.retry_later();
         }
-        let Self { session, opened, inbound, outbound, subscriptions, .. } = self;
+        let Self { session, opened, inbound, outbound, subscriptions, claims, .. } = self;
         line.log_opened(&session.origin().user, &session.origin().client);
-        LoggedIn { session, client, opened, inbound, outbound, subscriptions, packet_max }
+        LoggedIn { session, client, opened, inbound, outbound, subscriptions, claims, packet_max }
     }
 }
 

@@ -16,11 +16,13 @@
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE |
 //! | `settle` | PUBACK, PUBREC, PUBREL, PUBCOMP of the client |
 //! | `deliver` | deliveries → PUBLISH |
+//! | `claims` | those of QoS 2 from `$share` and `$q` |
 //! | `write` | packets to the client, within what it takes |
 //!
 //! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited
 //! with [`Line::while_waiting`]; acknowledgements of publishes are written only from the core's confirms.
 
+mod claims;
 mod deliver;
 mod login;
 mod publish;
@@ -33,6 +35,7 @@ use crate::codec::{Fault, Reason, kind};
 use crate::mapping::Incoming;
 use crate::options::Options;
 use crate::state::{Inbound, Outbound};
+use claims::Claims;
 use crossdock_core::{
     Accepted, Broker, ConsumerId, Credit, Error, ErrorKind, Events, LaneId, Notice, Outcome,
     ParkId, PoolId, Session, Sniff,
@@ -143,6 +146,7 @@ struct Connection<'a> {
     subscriptions: Subscriptions,
     aliases: publish::Aliases,
     batch: Batch,
+    claims: Claims,
     /// Bytes of one packet from the client, at most.
     packet_max: usize,
 }
@@ -195,8 +199,7 @@ async fn refuse(line: Line, entrance: &Entrance, closing: Closing) -> Result<(),
 
 impl<'a> Connection<'a> {
     fn new(logged_in: LoggedIn, line: Line, options: &'a Options) -> Self {
-        let LoggedIn { session, client, opened, inbound, outbound, subscriptions, packet_max } =
-            logged_in;
+        let LoggedIn { session, client, opened, inbound, outbound, subscriptions, .. } = logged_in;
         Self {
             options,
             session,
@@ -209,7 +212,8 @@ impl<'a> Connection<'a> {
             subscriptions,
             aliases: publish::Aliases::default(),
             batch: Batch::default(),
-            packet_max,
+            claims: logged_in.claims,
+            packet_max: logged_in.packet_max,
         }
     }
 
@@ -371,14 +375,19 @@ impl<'a> Connection<'a> {
     async fn end_turn(&mut self) -> Result<(), Closing> {
         self.settle_gathered();
         self.session.flush();
-        if self.batch.is_to_be_stored() {
-            if self.opened.persistent {
-                Box::pin(self.line.while_waiting(self.session.sync())).await?;
+        loop {
+            if self.batch.is_to_be_stored() || self.claims.is_begun() {
+                if self.opened.persistent {
+                    Box::pin(self.line.while_waiting(self.session.sync())).await?;
+                }
+                self.finish_handshakes();
+                self.send_begun();
             }
-            self.finish_handshakes();
+            self.send_held();
+            if !self.claims.is_begun() {
+                return Ok(());
+            }
         }
-        self.send_held();
-        Ok(())
     }
 
     /// Sends DISCONNECT where it is due, ends or leaves the session, and writes what waits.

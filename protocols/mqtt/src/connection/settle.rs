@@ -5,6 +5,7 @@ use crate::codec::{Ack, AckKind, Reason};
 use crate::state::{Awaited, Release, Sent, memo};
 use bytes::Bytes;
 use crossdock_core::{ConsumerId, Credit, Memo, Offset, Outcome};
+use std::sync::Arc;
 
 /// What a read turn leaves to be done at its end, all at once.
 #[derive(Default)]
@@ -22,6 +23,20 @@ impl Batch {
     /// True when something is to be stored before it is answered.
     pub(super) fn is_to_be_stored(&self) -> bool {
         !self.releases.is_empty() || !self.received.is_empty()
+    }
+
+    /// PUBREL is sent once what was done at PUBREC is stored.
+    pub(super) fn release(&mut self, packet_id: u16) {
+        self.received.push(packet_id);
+    }
+}
+
+/// Why a client refuses a delivery.
+pub(super) fn refusal(ack: &Ack) -> Arc<str> {
+    let text = ack.text.as_ref().map_or("", |text| text.as_str());
+    match text {
+        "" => format!("reason code {:?}", ack.reason).into(),
+        text => format!("reason code {:?}: {text}", ack.reason).into(),
     }
 }
 
@@ -43,6 +58,9 @@ impl Connection<'_> {
             }
             return Ok(());
         };
+        if self.outbound.claim(ack.packet_id).is_some() {
+            return self.acknowledged_claim(&ack, sent);
+        }
         match (ack.kind, sent.awaited) {
             (AckKind::PubAck, Awaited::PubAck) | (AckKind::PubRec, Awaited::PubRec)
                 if ack.reason.is_failure() =>
@@ -111,12 +129,7 @@ impl Connection<'_> {
         let Some(consumer) = sent.consumer else { return self.fit_pool() };
         // Keeps the order of settles.
         self.settle_gathered();
-        let text = ack.text.as_ref().map_or("", |text| text.as_str());
-        let reason = match text {
-            "" => format!("reason code {:?}", ack.reason),
-            text => format!("reason code {:?}: {text}", ack.reason),
-        };
-        let outcome = Outcome::Rejected { reason: Some(reason.into()) };
+        let outcome = Outcome::Rejected { reason: Some(refusal(ack)) };
         self.session.settle(self.opened.lane, consumer, &[sent.offset], outcome);
     }
 
@@ -140,8 +153,13 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// What this turn noted is stored now.
+    /// What this turn noted is stored now. Where another connection has the session it was perhaps not noted: that one
+    /// goes on from where the session is.
     pub(super) fn finish_handshakes(&mut self) {
+        if !self.session.has_its_name() {
+            self.batch.releases.clear();
+            self.batch.received.clear();
+        }
         let mut writer = self.client.to(&mut self.line.output);
         for packet_id in self.batch.releases.drain(..) {
             writer.ack(AckKind::PubComp, packet_id, Reason::SUCCESS, None);

@@ -29,7 +29,6 @@ pub(super) struct QueueSubscription {
     filter: Bytes,
     /// None while the queue could not be consumed from: it is tried again.
     pub consumer: Option<ConsumerId>,
-    /// 0 or 1.
     pub qos: u8,
     pub id: Option<u32>,
     pub retain_as_published: bool,
@@ -247,7 +246,7 @@ impl Connection<'_> {
         Ok(asked.qos)
     }
 
-    /// `$share/g/f` and `$q/<queue>`: QoS 2 is granted as QoS 1.
+    /// `$share/g/f` and `$q/<queue>`.
     async fn subscribe_queue(
         &mut self,
         asked: &Subscription,
@@ -262,7 +261,7 @@ impl Connection<'_> {
         let subscription = QueueSubscription {
             filter: Bytes::copy_from_slice(asked.filter.bytes()),
             consumer: None,
-            qos: asked.qos.min(1),
+            qos: asked.qos,
             id,
             retain_as_published: asked.retain_as_published,
         };
@@ -292,7 +291,7 @@ impl Connection<'_> {
             self.session.memo(note(subscription));
             self.line.while_waiting(self.session.sync()).await?;
         }
-        Ok(asked.qos.min(1))
+        Ok(asked.qos)
     }
 
     pub(super) async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), Closing> {
@@ -530,7 +529,7 @@ fn read_note(value: &Bytes) -> Option<QueueSubscription> {
     Some(QueueSubscription {
         filter: value.slice(6..),
         consumer: None,
-        qos: qos.min(1),
+        qos: qos.min(2),
         id: (id != 0).then_some(id),
         retain_as_published: retain_as_published != 0,
     })

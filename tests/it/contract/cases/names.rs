@@ -129,7 +129,7 @@ pub const CASES: &[Case] = &[
     script(("n25", M5, M5), "MQTT has `#` at the end only", |scene| {
         let refused = scene.reader(M5, "w{n}/#/c").err().unwrap_or_default();
         Ok(scene.said(&[("refused", refused.as_str())]))
-    }, &[("refused", "disconnect 0x8f")]),
+    }, &[("refused", "disconnect 0x81")]),
     case("n26", A, M5, &[("key", "$w.{n}")], &[("received", "nothing")]).at("+/{n}"),
     case("n26", A, A, &[("key", "$w.{n}")], &[("received", "nothing")]).at("amq.topic #.{n}"),
     case("n26", A, A, &[("key", "$w.{n}"), ("exchange", "x{n}")], &[("received", "a message")])

@@ -22,12 +22,14 @@ pub const CASES: &[Case] = &[
     case("q6", M5, M5, &[("qos", "2")], &[("qos", "0")]).at("t/{n} qos=0"),
     case("q6", M5, M3, &[("qos", "2")], &[("qos", "1")]).at("t/{n} qos=1"),
     case("q6", M3, M5, &[("qos", "1")], &[("qos", "1")]).at("t/{n} qos=2"),
-    case("q11", M5, M5, &[("topic", "$q/q{n}"), ("qos", "2")], &[("qos", "1")]).given(&["queue q{n} durable"]).at("$q/q{n} qos=2"),
-    case("q11", M5, M3, &[("qos", "2")], &[("qos", "1")]).at("$share/g/t/{n} qos=2"),
+    case("q11", M5, M5, &[("topic", "$q/q{n}"), ("qos", "2")], &[("qos", "2")]).given(&["queue q{n} durable"]).at("$q/q{n} qos=2"),
+    case("q11", M5, M3, &[("qos", "2")], &[("qos", "2")]).at("$share/g/t/{n} qos=2"),
     case("q11", M3, M5, &[("qos", "2")], &[("qos", "0")]).at("$share/g/t/{n} qos=0"),
     case("q11", M5, M5, &[("qos", "0")], &[("qos", "0")]).at("$share/g/t/{n} qos=1"),
     case("q11", M3, M3, &[("topic", "$q/q{n}"), ("qos", "0")], &[("qos", "0")]).given(&["queue q{n} durable"]).at("$q/q{n} qos=1"),
     case("q11", A, M5, &[], &[("qos", "0")]).given(&["queue q{n} durable"]).through_queue(),
+    script(("q12", M5, A), "a QoS 2 delivery whose session ends", ended, &[("dead", "x"), ("reason", "rejected"), ("ready", "0")]),
+    script(("q12", M3, A), "a QoS 2 delivery whose session ends", ended, &[("dead", "x"), ("reason", "rejected"), ("ready", "0")]),
     script(("q7", M5, A), "a QoS 0 message whose reader went without an acknowledgement", |scene| again(scene, "queue q{n}"),
         &[("body", "x"), ("redelivered", "true")]),
     script(("q7", M3, S), "a QoS 0 message whose reader went without an acknowledgement", |scene| again(scene, "/amq/queue/q{n}"),
@@ -98,6 +100,22 @@ const FULL_WITH_DEAD_LETTERS: &[&str] = &[
 
 /// A queue that takes nothing.
 const FULL: &[&str] = &["queue full{n} x-max-length=i64:0 x-overflow=reject-publish"];
+
+/// An MQTT client gets a message of a queue at QoS 2, and its session ends before it says that it has it.
+fn ended(scene: &Scene<'_>) -> Seen {
+    scene.prepare("queue dead{n} durable")?;
+    scene
+        .prepare("queue q{n} durable x-dead-letter-exchange= x-dead-letter-routing-key=dead{n}")?;
+    let mut first = scene.reader(scene.from, "$q/q{n} qos=2")?;
+    scene.publish(scene.from, &[("topic", "$q/q{n}"), ("qos", "2"), ("body", "x")])?;
+    next(&mut first)?;
+    drop(first);
+    let dead = next(&mut scene.reader(A, "queue dead{n}")?)?;
+    let (body, reason) = (dead.text("body"), dead.text("h.x-first-death-reason"));
+    let reason = reason.rsplit(':').next().unwrap_or_default();
+    let ready = scene.waiting("q{n}");
+    Ok(scene.said(&[("dead", body), ("reason", reason), ("ready", &ready)]))
+}
 
 /// A QoS 0 message is put into a queue; its first reader leaves, the second one gets it.
 fn again(scene: &Scene<'_>, at: &str) -> Seen {
