@@ -96,12 +96,12 @@ fn queues(scene: &Scene<'_>) -> Result<(), String> {
     scene.prepare("queue q{n} durable x-dead-letter-exchange= x-dead-letter-routing-key=dead{n} x-delivery-limit=i64:2")
 }
 
-/// Puts a message into the queue.
+/// Puts a durable message into the queue: one of QoS 0 has no acknowledgement in MQTT.
 fn put(scene: &Scene<'_>, body: &str) -> Result<(), String> {
     let said = match scene.from {
-        A => [("key", "q{n}"), ("body", body)],
-        M3 | M5 => [("topic", "$q/q{n}"), ("body", body)],
-        _ => [("destination", "/amq/queue/q{n}"), ("body", body)],
+        A => [("key", "q{n}"), ("body", body), ("delivery_mode", "2")],
+        M3 | M5 => [("topic", "$q/q{n}"), ("body", body), ("qos", "1")],
+        _ => [("destination", "/amq/queue/q{n}"), ("body", body), ("persistent", "true")],
     };
     scene.publish(scene.from, &said).map(drop)
 }
