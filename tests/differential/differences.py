@@ -5,15 +5,13 @@ rows for what is not explained yet. Where Crossdock follows RabbitMQ 4.x (docs/p
 """
 
 DIFFERENCES = {}
-# Rows that count only where the broker does not announce direct reply-to; where it does, those dialogues have to be equal.
-WITHOUT_DIRECT_REPLY_TO = {}
 
 
-def because(why, rows, where=DIFFERENCES):
+def because(why, rows):
     """Rows for one reason."""
     for name, lines in rows.items():
-        assert name not in DIFFERENCES and name not in WITHOUT_DIRECT_REPLY_TO, f"{name} has two reasons"
-        where[name] = (" ".join(why.split()), *lines)
+        assert name not in DIFFERENCES, f"{name} has two reasons"
+        DIFFERENCES[name] = (" ".join(why.split()), *lines)
 
 
 because(
@@ -621,51 +619,4 @@ because(
             "+ version 0-9 b'PLAIN AMQPLAIN' b'en_US'",
         ),
     },
-)
-
-because(
-    "Direct reply-to is not there.",
-    {
-        "consume.direct_reply_to_needs_a_consumer": (
-            '- channel.close 406 PRECONDITION_FAILED - fast reply consumer does not exist (60, 40)',
-            '+ taken',
-        ),
-        "consume.direct_reply_to_needs_no_ack": (
-            '- channel.close 406 PRECONDITION_FAILED - reply consumer cannot acknowledge (60, 20)',
-            "+ channel.close 404 NOT_FOUND - no queue 'amq.rabbitmq.reply-to' in vhost '/' (60, 20)",
-        ),
-        "consume.direct_reply_to_twice": (
-            '- Basic.ConsumeOk consumer_tag=a',
-            '- channel.close 406 PRECONDITION_FAILED - reply consumer already set (60, 20)',
-            "+ channel.close 404 NOT_FOUND - no queue 'amq.rabbitmq.reply-to' in vhost '/' (60, 20)",
-            "+ channel.close 404 NOT_FOUND - no queue 'amq.rabbitmq.reply-to' in vhost '/' (60, 20)",
-        ),
-        "consume.direct_reply_to": (
-            '- Basic.ConsumeOk consumer_tag=c',
-            "+ channel.close 404 NOT_FOUND - no queue 'amq.rabbitmq.reply-to' in vhost '/' (60, 20)",
-            '- Basic.GetOk delivery_tag=1 redelivered=False exchange= routing_key=q message_count=0 correlation_id=7 reply_to=amq.rabbitmq.reply-to.* body=question',
-            '- Basic.Deliver consumer_tag=c delivery_tag=1 redelivered=False exchange= routing_key=amq.rabbitmq.reply-to.* correlation_id=7 body=answer',
-            '+ Basic.GetOk delivery_tag=1 redelivered=False exchange= routing_key=q message_count=0 correlation_id=7 reply_to=amq.rabbitmq.reply-to body=question',
-            '+ 0 deliveries instead of 1',
-        ),
-        "consume.direct_reply_to_a_requester_that_is_gone": (
-            '- Basic.ConsumeOk consumer_tag=c',
-            "+ channel.close 404 NOT_FOUND - no queue 'amq.rabbitmq.reply-to' in vhost '/' (60, 20)",
-            '- Basic.GetOk delivery_tag=1 redelivered=False exchange= routing_key=q message_count=0 reply_to=amq.rabbitmq.reply-to.* body=question',
-            '+ Basic.GetOk delivery_tag=1 redelivered=False exchange= routing_key=q message_count=0 reply_to=amq.rabbitmq.reply-to body=question',
-            '- Basic.Return reply_code=312 reply_text=NO_ROUTE exchange= routing_key=amq.rabbitmq.reply-to.* body=answer',
-            '+ Basic.Return reply_code=312 reply_text=NO_ROUTE exchange= routing_key=amq.rabbitmq.reply-to body=answer',
-        ),
-        "consume.direct_reply_to_is_no_queue": (
-            '- Queue.DeclareOk queue=amq.rabbitmq.reply-to message_count=0 consumer_count=1',
-            '- Queue.DeclareOk queue=amq.rabbitmq.reply-to message_count=0 consumer_count=1',
-            "+ channel.close 404 NOT_FOUND - no queue 'amq.rabbitmq.reply-to' in vhost '/' (50, 10)",
-            "+ channel.close 403 ACCESS_REFUSED - queue name 'amq.rabbitmq.reply-to' contains reserved prefix 'amq.*' (50, 10)",
-            '- Basic.ConsumeOk consumer_tag=c',
-            '- Queue.DeclareOk queue=amq.rabbitmq.reply-to message_count=0 consumer_count=1',
-            "+ channel.close 404 NOT_FOUND - no queue 'amq.rabbitmq.reply-to' in vhost '/' (60, 20)",
-            "+ channel.close 404 NOT_FOUND - no queue 'amq.rabbitmq.reply-to' in vhost '/' (50, 10)",
-        ),
-    },
-    WITHOUT_DIRECT_REPLY_TO,
 )

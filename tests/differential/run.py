@@ -27,8 +27,7 @@ sys.path.insert(0, str(HERE))
 
 import brokers  # noqa: E402
 from client import World  # noqa: E402
-from differences import DIFFERENCES, WITHOUT_DIRECT_REPLY_TO  # noqa: E402
-from wire import PROTOCOL_HEADER, Wire  # noqa: E402
+from differences import DIFFERENCES  # noqa: E402
 
 
 def dialogues(words):
@@ -68,24 +67,11 @@ def difference(theirs, ours):
     return [f"{line[0]} {line[1:]}" for line in lines if line[0] in "+-" and not line.startswith(("---", "+++"))]
 
 
-def rows(port):
-    """The differences that are explained for this broker."""
-    wire = Wire(port)
-    wire.write(PROTOCOL_HEADER)
-    capabilities = wire.frame().method.server_properties["capabilities"].value
-    wire.close()
-    if "direct_reply_to" in capabilities:
-        return DIFFERENCES
-    print("direct reply-to is not announced: what its dialogues see is as differences.py says for that")
-    return {**DIFFERENCES, **WITHOUT_DIRECT_REPLY_TO}
-
-
 def judge(chosen, theirs, ours, arguments):
     failures = explained = 0
-    known = arguments.rows
     for name, _ in chosen:
         (left, left_time), (right, right_time) = theirs[name], ours[name]
-        differs, row = difference(left, right), known.get(name)
+        differs, row = difference(left, right), DIFFERENCES.get(name)
         if arguments.show:
             print(f"\n== {name} ({left_time:.2f} s, {right_time:.2f} s)")
             print("\n".join(f"  rabbitmq  | {line}" for line in left))
@@ -123,7 +109,7 @@ def main():
     chosen = dialogues(arguments.words)
     if not chosen:
         sys.exit("no dialogue has such a name")
-    if not arguments.words and (unknown := {*DIFFERENCES, *WITHOUT_DIRECT_REPLY_TO} - {name for name, _ in chosen}):
+    if not arguments.words and (unknown := set(DIFFERENCES) - {name for name, _ in chosen}):
         sys.exit(f"differences.py names dialogues that are not there: {', '.join(sorted(unknown))}")
     with brokers.folder() as folder:
         started = []
@@ -134,7 +120,6 @@ def main():
                 started.append(brokers.rabbitmq(folder))
                 started.append(brokers.crossdock(str(Path(arguments.crossdock).resolve()), folder))
                 ports = [broker.wait().port for broker in started]
-            arguments.rows = rows(ports[1])
             theirs, ours = {}, {}
             threads = [
                 threading.Thread(target=play_all, args=(port, chosen, traces)) for port, traces in zip(ports, (theirs, ours))
