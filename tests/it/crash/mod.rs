@@ -40,7 +40,7 @@ const ROUNDS: u64 = 4;
 /// A run ends after this many findings.
 const ENOUGH: u64 = 20;
 /// Rounds after which there was load of every kind.
-const LONG: u64 = 50;
+const LONG: u64 = 100;
 /// Milliseconds of load before a kill: lowest and highest.
 const LOAD: (u64, u64) = (50, 1500);
 /// Largest number of milliseconds from a start to a kill during recovery.
