@@ -56,6 +56,8 @@ enum End {
     TakenOver,
     Lost,
     WithWill,
+    /// Its session expires at the moment when it comes back, with a will whose delay is longer.
+    Expired,
     Crash,
 }
 
@@ -92,6 +94,11 @@ async fn offline_never_overwrites_online(end: End, lives: &[&str], times: usize)
                     device.say("DISCONNECT 04").await;
                     drop(device);
                 }
+                End::Expired => {
+                    drop(device);
+                    let ms = 1_000 + 5 * u64::try_from(time).unwrap_or_default();
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                }
                 End::Crash => {
                     house.crash().await;
                     drop(device);
@@ -126,6 +133,12 @@ async fn a_will_comes_before_what_a_client_publishes_that_is_back_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_will_comes_before_what_a_client_publishes_that_is_back_after_a_crash() {
     offline_never_overwrites_online(End::Crash, &["clean", "v4", "expiry=100"], 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_will_comes_before_what_a_client_publishes_whose_session_has_just_expired() {
+    let lives = ["expiry=1 will-delay=100"];
+    offline_never_overwrites_online(End::Expired, &lives, 4).await;
 }
 
 /// The connection of a session with a lost will is seen: the will came, and it came first.

@@ -105,12 +105,19 @@ impl Connection<'_> {
     /// What was begun is stored.
     #[cold]
     pub(super) fn send_begun(&mut self) {
+        let mut is_unsent = false;
         for (delivery, how) in std::mem::take(&mut self.claims.begun) {
             if !self.send(&delivery, &how)
                 && let Some(claim) = self.outbound.claim(how.packet_id)
             {
+                is_unsent = true;
                 self.finish(how.packet_id, claim);
             }
+        }
+        if is_unsent {
+            // It was settled instead, behind the flush of this turn.
+            self.settle_gathered();
+            self.session.flush();
         }
     }
 
@@ -130,6 +137,7 @@ impl Connection<'_> {
                 // The client takes smaller packets than before: as if it had been sent.
                 self.session.settle_claim(claim, &Outcome::Accepted);
                 self.finish(how.packet_id, claim);
+                self.session.flush();
             }
         }
     }
