@@ -194,6 +194,9 @@ pub enum Awaited {
     PubAck,
     PubRec,
     PubComp,
+    /// PUBREC and PUBCOMP of a delivery that is not of the own queue.
+    ClaimedRec,
+    ClaimedComp,
 }
 
 /// A delivery that the client has not acknowledged to the end.
@@ -299,7 +302,12 @@ impl Outbound {
 
     /// The claim behind that identifier.
     pub fn claim(&self, packet_id: u16) -> Option<Claim> {
-        if self.claims.is_empty() { None } else { self.claims.get(&packet_id).copied() }
+        self.claims.get(&packet_id).copied()
+    }
+
+    /// Nothing is left to be finished behind that identifier.
+    pub fn unclaim(&mut self, packet_id: u16) {
+        self.claims.remove(&packet_id);
     }
 
     /// A claimed delivery has no consumer: its record is settled, or is kept for the session.
@@ -311,9 +319,6 @@ impl Outbound {
     }
 
     pub fn remove(&mut self, packet_id: u16) {
-        if !self.claims.is_empty() {
-            self.claims.remove(&packet_id);
-        }
         if self.sent.remove(&packet_id).is_some_and(|sent| sent.consumer.is_none()) {
             self.orphans = self.orphans.saturating_sub(1);
         }

@@ -44,13 +44,13 @@ impl Claims {
             let packet_id = how.packet_id;
             match message {
                 Some(message) => {
-                    outbound.restore_claimed(packet_id, claim, Awaited::PubRec);
+                    outbound.restore_claimed(packet_id, claim, Awaited::ClaimedRec);
                     claims.again.push_back((claim, once_more(message), how));
                 }
                 None => {
                     // Settled, or gone with its queue. One that cannot be read leaves now.
                     session.settle_claim(claim, &unreadable());
-                    outbound.restore_claimed(packet_id, claim, Awaited::PubComp);
+                    outbound.restore_claimed(packet_id, claim, Awaited::ClaimedComp);
                     releases.push(packet_id);
                 }
             }
@@ -93,7 +93,7 @@ impl Connection<'_> {
         let (consumer, offset) = (delivery.consumer, delivery.offset);
         // None: another connection has the session by now, and this one is about to end.
         let Some(claim) = self.session.claim(consumer, offset, note(&how)) else { return };
-        let sent = Sent { consumer: Some(consumer), offset, awaited: Awaited::PubRec };
+        let sent = Sent { consumer: Some(consumer), offset, awaited: Awaited::ClaimedRec };
         self.outbound.insert(how.packet_id, sent);
         self.outbound.claimed(how.packet_id, claim);
         self.claims.begun.push((delivery.clone(), how));
@@ -128,7 +128,8 @@ impl Connection<'_> {
         while self.outbound.in_flight().saturating_sub(self.claims.again.len()) < most {
             let Some((claim, delivery, how)) = self.claims.again.pop_front() else { return };
             let awaited = self.outbound.get(how.packet_id).map(|sent| sent.awaited);
-            if awaited != Some(Awaited::PubRec) || self.outbound.claim(how.packet_id) != Some(claim)
+            if awaited != Some(Awaited::ClaimedRec)
+                || self.outbound.claim(how.packet_id) != Some(claim)
             {
                 // The client has acknowledged what it had got on an earlier connection.
                 continue;
@@ -147,19 +148,19 @@ impl Connection<'_> {
     pub(super) fn acknowledged_claim(&mut self, ack: &Ack, sent: Sent) -> Result<(), Closing> {
         let Some(claim) = self.outbound.claim(ack.packet_id) else { return Ok(()) };
         match (ack.kind, sent.awaited) {
-            (AckKind::PubRec, Awaited::PubRec) if ack.reason.is_failure() => {
+            (AckKind::PubRec, Awaited::ClaimedRec) if ack.reason.is_failure() => {
                 self.settle_claimed(claim, sent, Outcome::Rejected { reason: Some(refusal(ack)) });
                 self.finish(ack.packet_id, claim);
             }
-            (AckKind::PubRec, Awaited::PubRec) => {
+            (AckKind::PubRec, Awaited::ClaimedRec) => {
                 // It counts against the client's Receive Maximum until PUBCOMP: its credit does not come back before.
-                self.outbound.restore_claimed(ack.packet_id, claim, Awaited::PubComp);
+                self.outbound.restore_claimed(ack.packet_id, claim, Awaited::ClaimedComp);
                 self.fit_pool();
                 self.settle_claimed(claim, sent, Outcome::Accepted);
                 self.batch.release(ack.packet_id);
             }
-            (AckKind::PubRec, Awaited::PubComp) => self.batch.release(ack.packet_id),
-            (AckKind::PubComp, Awaited::PubComp) => self.finish(ack.packet_id, claim),
+            (AckKind::PubRec, Awaited::ClaimedComp) => self.batch.release(ack.packet_id),
+            (AckKind::PubComp, Awaited::ClaimedComp) => self.finish(ack.packet_id, claim),
             _ => {
                 let why = "an acknowledgement of another quality of service";
                 return Err(Closing::refused(Reason::PROTOCOL_ERROR, why));
@@ -182,6 +183,7 @@ impl Connection<'_> {
     /// The identifier is free.
     fn finish(&mut self, packet_id: u16, claim: Claim) {
         self.outbound.remove(packet_id);
+        self.outbound.unclaim(packet_id);
         self.session.end_claim(claim);
         self.fit_pool();
     }

@@ -66,7 +66,11 @@ impl Connection<'_> {
         let (packet_id, qos) = (publish.packet_id, publish.qos);
         let users = publish.users;
         let headers = self.session.check_headers(publish.properties.len(), || users);
-        let allowed = self.check_body(&publish).and(headers);
+        let max = self.session.broker().live().message_bytes_max();
+        let allowed = match publish.payload.len() > max {
+            true => Err(too_large(publish.payload.len(), max)),
+            false => headers,
+        };
         let now = self.session.broker().now();
         let message = mapping::message(publish, address, &self.opened.incoming, now);
         // 3.1.1 has no word for no.
@@ -87,18 +91,6 @@ impl Connection<'_> {
             self.within_receive_maximum()?;
         }
         Ok(())
-    }
-
-    /// A packet of the size that CONNACK announces may have a body that is larger than a message may be: the message is
-    /// refused, not the connection.
-    fn check_body(&self, publish: &Publish) -> Result<(), Error> {
-        let (bytes, max) =
-            (publish.payload.len(), self.session.broker().live().message_bytes_max());
-        if bytes <= max {
-            return Ok(());
-        }
-        let why = format!("a message of {bytes} bytes is larger than {max} (limits.message_bytes)");
-        Err(Error::new(ErrorKind::TooLarge, why))
     }
 
     /// MQTT 5 §3.3.4: more than announced is an error. 3.1.1 knows no limit: its clients are held back, and so are all
@@ -206,4 +198,12 @@ impl Connection<'_> {
 /// docs/SEMANTICS.md §1: longer topics are refused.
 pub(super) fn within_limits(topic: &Bytes, live: &LiveSettings) -> Result<(), Error> {
     live.check_topic(topic.len(), Key::new(topic.clone()).separators())
+}
+
+/// A packet of the size that CONNACK announces may have a body that is larger than a message may be: the message is
+/// refused, not the connection.
+#[cold]
+fn too_large(bytes: usize, max: usize) -> Error {
+    let why = format!("a message of {bytes} bytes is larger than {max} (limits.message_bytes)");
+    Error::new(ErrorKind::TooLarge, why)
 }

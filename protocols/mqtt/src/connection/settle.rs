@@ -58,9 +58,6 @@ impl Connection<'_> {
             }
             return Ok(());
         };
-        if self.outbound.claim(ack.packet_id).is_some() {
-            return self.acknowledged_claim(&ack, sent);
-        }
         match (ack.kind, sent.awaited) {
             (AckKind::PubAck, Awaited::PubAck) | (AckKind::PubRec, Awaited::PubRec)
                 if ack.reason.is_failure() =>
@@ -89,6 +86,9 @@ impl Connection<'_> {
                     self.session.memo(Memo { key: memo::outbound(sent.offset.0), value: None });
                 }
                 self.accept(sent);
+            }
+            (_, Awaited::ClaimedRec | Awaited::ClaimedComp) => {
+                return self.acknowledged_claim(&ack, sent);
             }
             _ => {
                 let why = "an acknowledgement of another quality of service";
@@ -156,7 +156,7 @@ impl Connection<'_> {
     /// What this turn noted is stored now. Where another connection has the session it was perhaps not noted: that one
     /// goes on from where the session is.
     pub(super) fn finish_handshakes(&mut self) {
-        if !self.session.has_its_name() {
+        if self.opened.persistent && !self.session.has_its_name() {
             self.batch.releases.clear();
             self.batch.received.clear();
         }
