@@ -1,7 +1,7 @@
 //! Frames out of a stream of bytes, whatever pieces it arrives in. The position where decoding stopped is remembered,
 //! so that no octet of an unfinished frame is looked at twice.
 
-use super::headers::{Spans, span_of};
+use super::headers::{Spans, span_of, without_return};
 use super::{Command, Fault, Frame, Headers, Rules, Version};
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -77,7 +77,7 @@ impl Decoder {
     /// was, and the connection has to end.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Fault> {
         if matches!(self.progress, Progress::Command) {
-            self.skip_line_ends(input);
+            Self::skip_line_ends(input);
         }
         let Some(length) = self.scan(input)? else { return Ok(None) };
         let bytes = input.split_to(length).freeze();
@@ -103,14 +103,14 @@ impl Decoder {
         headers.get("receipt").map(|id| id.into_owned())
     }
 
-    /// STOMP 1.2 §Augmented BNF: a frame is followed by any number of EOLs; a lone EOL is a heart-beat.
-    fn skip_line_ends(&self, input: &mut BytesMut) {
-        let crlf = self.rules(Command::Send).crlf;
+    /// STOMP 1.2 §Augmented BNF: a frame is followed by any number of EOLs; a lone EOL is a heart-beat. Clients that
+    /// end a frame twice leave a NUL there, which other brokers skip too.
+    fn skip_line_ends(input: &mut BytesMut) {
         let mut skipped = 0;
         loop {
             match input.get(skipped..) {
-                Some([b'\n', ..]) => skipped += 1,
-                Some([b'\r', b'\n', ..]) if crlf => skipped += 2,
+                Some([b'\n' | 0, ..]) => skipped += 1,
+                Some([b'\r', b'\n', ..]) => skipped += 2,
                 _ => break,
             }
         }
@@ -155,9 +155,7 @@ impl Decoder {
             return if open { Ok(None) } else { Err(unknown(reach)) };
         };
         let line = reach.get(..end).unwrap_or_default();
-        // Only CONNECT changes the rules of its own line: they allow the most.
-        let name = self.rules(Command::Send).line(line);
-        let command = Command::parse(name).ok_or_else(|| unknown(line))?;
+        let command = Command::parse(without_return(line)).ok_or_else(|| unknown(line))?;
         let (rules, block) = (self.rules(command), end + 1);
         Ok(Some(Head { command, rules, block, line: block, scanned: block, spans: Spans::new() }))
     }
@@ -203,7 +201,7 @@ fn lines(head: &mut Head, limits: &Limits, input: &[u8]) -> Result<Option<usize>
             return Err(Fault::NulInHeaders);
         }
         let end = head.scanned + length;
-        let line = head.rules.line(input.get(head.line..end).unwrap_or_default());
+        let line = without_return(input.get(head.line..end).unwrap_or_default());
         if line.is_empty() {
             return Ok(Some(end + 1));
         }
@@ -219,8 +217,12 @@ fn lines(head: &mut Head, limits: &Limits, input: &[u8]) -> Result<Option<usize>
     }
 }
 
-/// How the body's end is found: by the first content-length, else by the first NUL.
+/// How the body's end is found: by the first content-length, else by the first NUL. Where there is no body, a
+/// content-length says nothing: clients copy it from the MESSAGE that they acknowledge.
 fn body_end(head: &Head, limits: &Limits, input: &[u8], body: usize) -> Result<BodyEnd, Fault> {
+    if !head.command.may_have_body() {
+        return Ok(BodyEnd::Nul(body));
+    }
     let block = input.get(head.block..head.line).unwrap_or_default();
     for span in &head.spans {
         if block.get(span.start as usize..span.colon as usize) != Some(b"content-length") {

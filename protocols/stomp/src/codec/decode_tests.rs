@@ -154,8 +154,43 @@ fn versions_differ() {
     let bytes = b"SEND\r\na: x\\cy \r\n\r\n\0";
     assert_eq!(said(&one(Version::V10, bytes)).1, [("a".into(), "x\\cy".into())]);
     assert_eq!(said(&one(Version::V12, bytes)).1, [("a".into(), " x:y ".into())]);
-    // A carriage return is an octet like any other in 1.1, so this command does not exist.
-    assert!(matches!(fault(Version::V11, bytes), Fault::UnknownCommand(_)));
+    assert_eq!(said(&one(Version::V11, bytes)).1, [("a".into(), " x:y ".into())]);
+    let inside = b"SEND\na:x\ry\n\n\0";
+    assert_eq!(said(&one(Version::V11, inside)).1, [("a".into(), "x\ry".into())]);
+    assert_eq!(fault(Version::V12, inside), Fault::BareCarriageReturn);
+}
+
+#[test]
+fn ends_of_lines_and_nuls_between_frames_are_skipped_in_every_version() {
+    for version in Version::ALL {
+        let bytes = b"\n\0SEND\r\na:b\r\n\r\nx\0\0\n\r\n\0\nACK\nid:1\n\n\0\0\r\n";
+        let commands: Vec<_> = all(version, bytes).unwrap().iter().map(|f| f.command).collect();
+        assert_eq!(commands, [Command::Send, Command::Ack], "{version:?}");
+    }
+}
+
+#[test]
+fn a_content_length_where_there_is_no_body_says_nothing() {
+    let bodiless = [
+        "SUBSCRIBE",
+        "UNSUBSCRIBE",
+        "ACK",
+        "NACK",
+        "BEGIN",
+        "COMMIT",
+        "ABORT",
+        "DISCONNECT",
+        "CONNECT",
+        "STOMP",
+    ];
+    for (version, command) in Version::ALL.into_iter().flat_map(|v| bodiless.map(|c| (v, c))) {
+        for length in ["5", "0", "99999999999", "x"] {
+            let bytes = format!("{command}\nid:1\ncontent-length:{length}\n\n\0SEND\n\ny\0");
+            let frames = all(version, bytes.as_bytes()).unwrap();
+            let commands: Vec<_> = frames.iter().map(|frame| frame.command.text()).collect();
+            assert_eq!(commands, [command, "SEND"], "{version:?} {length}");
+        }
+    }
 }
 
 #[test]

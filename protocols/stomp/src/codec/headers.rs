@@ -36,7 +36,7 @@ impl Headers {
         while let Some(rest) = block.get(start..).filter(|rest| !rest.is_empty()) {
             let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
             let line = rest.get(..length).unwrap_or_default();
-            let line = rules.line(line);
+            let line = without_return(line);
             spans.push(span_of(line, start)?);
             start += length + 1;
         }
@@ -120,14 +120,6 @@ impl<'a> Header<'a> {
 }
 
 impl Rules {
-    /// A line without its carriage return, where that is part of the line's end.
-    pub(super) fn line(self, line: &[u8]) -> &[u8] {
-        match self.crlf {
-            true => line.strip_suffix(b"\r").unwrap_or(line),
-            false => line,
-        }
-    }
-
     fn knows_escape(self, octet: u8) -> bool {
         match octet {
             b'n' | b'c' | b'\\' => self.escapes != Escapes::None,
@@ -135,6 +127,11 @@ impl Rules {
             _ => false,
         }
     }
+}
+
+/// A line without the carriage return that is part of its end.
+pub(super) fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// The positions of name and value in a line that begins at `start` of its block.
@@ -242,9 +239,9 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_follow_the_version() {
+    fn a_carriage_return_at_the_end_of_a_line_belongs_to_that() {
         assert_eq!(read("a:1\r\nb:2\n", Version::V12).unwrap(), pairs(&[("a", "1"), ("b", "2")]));
-        assert_eq!(read("a:1\r\n", Version::V11).unwrap(), pairs(&[("a", "1\r")]));
+        assert_eq!(read("a:1\r\n", Version::V11).unwrap(), pairs(&[("a", "1")]));
         assert_eq!(read("a:1\r\n", Version::V10).unwrap(), pairs(&[("a", "1")]));
         assert_eq!(read("a:1\r2\n", Version::V12), Err(Fault::BareCarriageReturn));
         assert_eq!(read("a:1\r2\n", Version::V11).unwrap(), pairs(&[("a", "1\r2")]));

@@ -43,15 +43,12 @@ impl Version {
     pub fn rules(self) -> Rules {
         match self {
             // STOMP 1.0 has no escapes, and its own examples pad the values, so they are trimmed.
-            Version::V10 => Rules { escapes: Escapes::None, crlf: true, bare_cr: true, trim: true },
-            // STOMP 1.1 §Value Encoding: \n \c \\ only; a carriage return is an octet like any other.
-            Version::V11 => {
-                Rules { escapes: Escapes::Three, crlf: false, bare_cr: true, trim: false }
-            }
+            Version::V10 => Rules { escapes: Escapes::None, bare_cr: true, trim: true },
+            // STOMP 1.1 §Value Encoding: \n \c \\ only; a carriage return is an octet like any other, but at a line's
+            // end, where clients and brokers of 1.1 write and read it as a part of that.
+            Version::V11 => Rules { escapes: Escapes::Three, bare_cr: true, trim: false },
             // STOMP 1.2 §Value Encoding and §Augmented BNF: \r as well, and EOL = [CR] LF.
-            Version::V12 => {
-                Rules { escapes: Escapes::Four, crlf: true, bare_cr: false, trim: false }
-            }
+            Version::V12 => Rules { escapes: Escapes::Four, bare_cr: false, trim: false },
         }
     }
 }
@@ -61,9 +58,7 @@ impl Version {
 pub struct Rules {
     /// Which escapes exist.
     pub escapes: Escapes,
-    /// A carriage return before a line feed belongs to the line's end.
-    pub crlf: bool,
-    /// A carriage return elsewhere is an octet of the header.
+    /// A carriage return that is not before a line feed is an octet of the header.
     pub bare_cr: bool,
     /// Spaces around a value are padding.
     pub trim: bool,
@@ -72,8 +67,7 @@ pub struct Rules {
 impl Rules {
     /// CONNECT, STOMP and CONNECTED: read before a version is known, and never escaped in any version
     /// (STOMP 1.2 §Value Encoding), so that a passcode may hold a colon or a backslash.
-    pub const CONNECT: Rules =
-        Rules { escapes: Escapes::None, crlf: true, bare_cr: true, trim: false };
+    pub const CONNECT: Rules = Rules { escapes: Escapes::None, bare_cr: true, trim: false };
 }
 
 /// The escapes of header names and values.
