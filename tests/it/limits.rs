@@ -375,7 +375,7 @@ fn stomp_refused(client: &mut Stomp, (limit, max): (&str, usize), frames: Vec<Ve
             break frame;
         }
     };
-    assert_eq!(error.header("message"), Some("resource_limit_exceeded"), "{error:?}");
+    assert_eq!(error.header("crossdock-code"), Some("resource_limit_exceeded"), "{error:?}");
     names(&String::from_utf8_lossy(&error.body), limit, max);
 }
 

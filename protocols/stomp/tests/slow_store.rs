@@ -315,3 +315,43 @@ async fn a_half_closed_client_is_not_waited_for_without_end() {
     assert_eq!(client.frame(PATIENCE).await, Err("the end"), "and no message");
     assert!(start.elapsed() > PACE && start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
+
+/// What ends the connection comes behind the receipts of what was processed before it, whatever that is.
+#[tokio::test(start_paused = true)]
+async fn a_bad_frame_is_answered_behind_the_receipts_of_those_before_it() {
+    let bad = [
+        "NONSENSE\n\n",
+        "SEND\nno colon\n\n",
+        "ACK\nid:none\n\n",
+        "SEND\n\nx",
+        "UNSUBSCRIBE\nid:z\n\n",
+    ];
+    for bad in bad {
+        let house = House::open().await;
+        let mut client = house.connected().await;
+        client.ask(QUEUE).await.expect("subscribed");
+        client.send(&SEND.replace("receipt:0\n", "")).await;
+        let ack = client.token().await;
+        house.stall();
+        let frames = [
+            SEND.replace("receipt:0", "receipt:1"),
+            SEND.replace("receipt:0", "receipt:2"),
+            format!("ACK\nid:{ack}\nreceipt:3\n\n"),
+            bad.to_owned(),
+            SEND.replace("receipt:0", "receipt:4"),
+        ];
+        client.send(&frames.join("\0")).await;
+        tokio::time::sleep(PACE).await;
+        house.store.release();
+        let mut receipts = Vec::new();
+        for _ in 1..=3 {
+            receipts.push(client.expect("RECEIPT").await.expect(bad));
+        }
+        receipts.sort();
+        let wanted: Vec<String> =
+            (1..=3).map(|id| format!("RECEIPT\nreceipt-id:{id}\n\n\0")).collect();
+        assert_eq!(receipts, wanted, "{bad}");
+        client.expect("ERROR").await.expect(bad);
+        assert_eq!(client.frame(PATIENCE).await, Err("the end"), "{bad}");
+    }
+}

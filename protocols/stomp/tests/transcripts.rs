@@ -1,10 +1,10 @@
 //! Conversations with a real broker on a store in memory: each `tests/*.txt` is one.
 //!
 //! A line is `<who> C: text` for what a client sends and `<who> S: text` for what it has to receive next; `<who>`
-//! may be left out. `^@` at the end of a line ends a frame. In an expected header value, `<name>` takes any text and
-//! remembers it, `<>` takes any text; in what is sent, `{name}` is what was remembered. An expected line `...` allows
-//! more headers than are listed; their order is free. `(end)` expects the end of the connection, `(close)` closes it,
-//! `(nothing)` expects that no frame comes.
+//! may be left out. `^@` at the end of a line ends a frame, `^M` is a carriage return. In an expected header value,
+//! `<name>` takes any text and remembers it, `<>` takes any text; in what is sent, `{name}` is what was remembered. An
+//! expected line `...` allows more headers than are listed; their order is free. `(end)` expects the end of the
+//! connection, `(close)` closes it, `(nothing)` expects that no frame comes.
 
 use bytes::BytesMut;
 use crossdock_core::memory::MemoryStore;
@@ -65,7 +65,7 @@ fn parse(text: &str) -> Vec<(usize, String, Step)> {
             Some(last) => {
                 lines.push(last.to_owned());
                 let step = match side {
-                    'C' => Step::Send(lines.join("\n")),
+                    'C' => Step::Send(lines.join("\n").replace("^M", "\r")),
                     _ => expected(lines),
                 };
                 steps.push((*at, who.to_owned(), step));
@@ -298,6 +298,7 @@ transcripts! {
     delays
     durable
     errors
+    habits
     headers
     negative
     no_local

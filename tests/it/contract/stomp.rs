@@ -46,7 +46,7 @@ impl Stomp {
         }
     }
 
-    /// Sends, and waits for the receipt: `receipt`, with what is remarked on it, or the ERROR's message.
+    /// Sends, and waits for the receipt: `receipt`, with what is remarked on it, or the ERROR's code.
     pub fn publish(&mut self, said: &Said) -> String {
         let headers = said.0.iter().filter(|(name, _)| !matches!(name.as_str(), "body"));
         let headers: Vec<(&str, &str)> =
@@ -63,7 +63,7 @@ impl Stomp {
         }
     }
 
-    /// Any frame with a receipt; an error is the ERROR frame's message, and that the connection ended.
+    /// Any frame with a receipt; an error is the ERROR frame's code, and that the connection ended.
     pub fn request(
         &mut self,
         command: &str,
@@ -106,7 +106,7 @@ impl Stomp {
     fn frame(&mut self, until: Instant) -> Result<Option<Frame>, String> {
         match self.plain.frame(until) {
             Some(frame) if frame.command == "ERROR" => {
-                let message = frame.header("message").unwrap_or("without a message").to_owned();
+                let message = frame.header("crossdock-code").unwrap_or("without a code").to_owned();
                 let closed = self.plain.socket.is_closed_within(PATIENCE);
                 Err(format!("error {message}{}", if closed { ", closed" } else { "" }))
             }

@@ -97,7 +97,7 @@ impl Stomp {
         let all = self.wire.take(end + length + 1);
         frame.body = all[end..end + length].to_vec();
         match (frame.command.as_str(), all.last()) {
-            ("ERROR", _) => wrong(format!("ERROR {:?}", frame.header("message"))),
+            ("ERROR", _) => wrong(format!("ERROR {:?}", frame.header("crossdock-code"))),
             (_, Some(0)) => Ok(Some(frame)),
             _ => wrong("a frame without its end"),
         }

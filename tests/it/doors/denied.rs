@@ -104,7 +104,7 @@ fn without_it_they_are_dropped_and_it_can_be_changed() {
     let mut later = Stomp::connect_as(broker.stomp, "ann", &password);
     later.socket.send(&send("/topic/bob/t"));
     let error = later.frame(Instant::now() + PATIENCE).expect("an ERROR");
-    assert_eq!(error.header("message"), Some("access_refused"));
+    assert_eq!(error.header("crossdock-code"), Some("access_refused"));
     let log = house.reload(&[listeners("ignore"), owner("ann")].concat());
     assert!(
         log.contains("listeners.amqp.denied_publish: 'ignore' is none of drop, close"),

@@ -132,7 +132,7 @@ fn the_right_to_read_is_taken_away() {
     let frame = of_queue.frame(std::time::Instant::now() + PATIENCE).expect("an ERROR");
     let text = String::from_utf8_lossy(&frame.body).into_owned();
     assert_eq!(
-        (frame.command.as_str(), frame.header("message")),
+        (frame.command.as_str(), frame.header("crossdock-code")),
         ("ERROR", Some("access_refused"))
     );
     assert!(text.contains("read from queue:ann-q is not allowed for user 'ann'"), "{text}");

@@ -130,7 +130,7 @@ fn every_verb_of_stomp_is_refused() {
             stomp.socket.send(&frame("SUBSCRIBE", &headers, b""));
             let frame = stomp.frame(Instant::now() + PATIENCE).expect("an answer");
             let case = format!("SUBSCRIBE {destination}");
-            let got = (frame.command.as_str(), frame.header("message"));
+            let got = (frame.command.as_str(), frame.header("crossdock-code"));
             wrong.equal(&case, "the answer", got, ("ERROR", Some("access_refused")));
         }
     }

@@ -166,7 +166,7 @@ pub fn send(stomp: &mut Stomp, destination: &str, body: &str, receipt: bool) -> 
             _ => Answer::Stored,
         },
         Some(frame) if frame.command == "ERROR" => {
-            Answer::Refused(frame.header("message").unwrap_or("without a message").to_owned())
+            Answer::Refused(frame.header("crossdock-code").unwrap_or("without a code").to_owned())
         }
         Some(frame) => Answer::Refused(format!("{frame:?}")),
     }

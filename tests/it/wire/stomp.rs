@@ -18,10 +18,10 @@ impl Frame {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// What an ERROR says: its message and its text.
+    /// What an ERROR says: its code and its text.
     fn refusal(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
-        format!("{} {}", self.header("message").unwrap_or_default(), text.trim_end())
+        format!("{} {}", self.header("crossdock-code").unwrap_or_default(), text.trim_end())
     }
 }
 

@@ -72,16 +72,13 @@ impl Connection<'_> {
         let noted = self.subscriptions.delivered(delivery.consumer, delivery.offset);
         let Some((number, subscription)) = noted else { return };
         let out = self.line.output.tail();
-        out.put_slice(&subscription.head);
+        subscription.put_head(out, delivery.redelivered);
         decimal(out, number);
         out.put_u8(b'\n');
         if let Some(ack) = &subscription.ack {
             out.put_slice(ack);
             decimal(out, number);
             out.put_u8(b'\n');
-        }
-        if delivery.redelivered {
-            out.put_slice(b"redelivered:true\n");
         }
         if delivery.attempts > 0 {
             out.put_slice(b"mq.delivery-count:");
@@ -121,5 +118,5 @@ impl Connection<'_> {
 }
 
 fn refused((error, receipt): (Error, ReceiptId)) -> Refusal {
-    Refusal { error, receipt: Some(receipt), versions: false }
+    Refusal { receipt: Some(receipt), ..error.into() }
 }

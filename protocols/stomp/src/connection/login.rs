@@ -5,6 +5,7 @@ use super::receive::next_frame;
 use super::refusal::Refusal;
 use crate::codec::{Command, Decoder, Headers, Limits, Rules, Version, Writer};
 use crate::mapping::invalid;
+use crate::mapping::titles::{BAD_COMMAND, VERSION_MISMATCH, titled};
 use crate::options::Options;
 use crossdock_core::{
     About, Broker, Credentials, Error, ErrorKind, Name, Origin, Secret, Session, SessionSpec,
@@ -60,11 +61,11 @@ pub(super) async fn log_in(
         }
     };
     if !matches!(frame.command, Command::Connect | Command::Stomp) {
-        return Err(invalid("the first frame has to be CONNECT or STOMP").into());
+        return Err(titled(BAD_COMMAND, "the first frame has to be CONNECT or STOMP").into());
     }
     let headers = &frame.headers;
     let version = version(headers)?;
-    let beats = beats(headers, options.heart_beat_min)?;
+    let beats = beats(headers, version, options.heart_beat_min)?;
     let text = |name| value(headers, name, version);
     let (claimed, client) = (text("login"), text("client-id").unwrap_or_default());
     // There is one login: nothing is lost if names were noted.
@@ -113,14 +114,16 @@ fn version(headers: &Headers) -> Result<Version, Refusal> {
     let Some(accepted) = headers.get("accept-version") else { return Ok(Version::V10) };
     let wanted = |version: &Version| accepted.split(',').any(|text| text.trim() == version.text());
     Version::ALL.into_iter().rev().find(wanted).ok_or_else(|| {
-        let error = invalid("supported protocol versions are 1.0, 1.1 and 1.2");
-        Refusal { error, receipt: None, versions: true }
+        let error = titled(VERSION_MISMATCH, "supported protocol versions are 1.0, 1.1 and 1.2");
+        Refusal { versions: true, ..error.into() }
     })
 }
 
-/// STOMP 1.2 §Heart-beating: of what one can do and the other wants, the larger; 0 on either side is none.
-fn beats(headers: &Headers, min: Duration) -> Result<HeartBeats, Error> {
-    let Some(text) = headers.get("heart-beat") else { return Ok(HeartBeats::default()) };
+/// STOMP 1.2 §Heart-beating: of what one can do and the other wants, the larger; 0 on either side is none. STOMP 1.0
+/// has none: a client that speaks it sends no beats, whatever its header says.
+fn beats(headers: &Headers, version: Version, min: Duration) -> Result<HeartBeats, Error> {
+    let text = headers.get("heart-beat").filter(|_| version > Version::V10);
+    let Some(text) = text else { return Ok(HeartBeats::default()) };
     let bad = || invalid("heart-beat is two numbers of milliseconds");
     let (can, wants) = text.split_once(',').ok_or_else(bad)?;
     let interval = |text: &str| match text.trim().parse::<u32>() {
@@ -192,7 +195,7 @@ mod tests {
     #[test]
     fn heart_beats_are_agreed_on() {
         let of = |block| {
-            let beats = beats(&headers(block), MIN).ok()?;
+            let beats = beats(&headers(block), Version::V11, MIN).ok()?;
             let ms = |d: Option<Duration>| d.map_or(0, |d| d.as_millis());
             Some((ms(beats.sent), ms(beats.expected)))
         };
@@ -202,7 +205,10 @@ mod tests {
         assert_eq!(of("heart-beat:1,0\n"), Some((0, 500)));
         for bad in ["heart-beat:\n", "heart-beat:5\n", "heart-beat:a,b\n", "heart-beat:-1,0\n"] {
             assert_eq!(of(bad), None, "{bad}");
+            assert_eq!(beats(&headers(bad), Version::V10, MIN).unwrap(), HeartBeats::default());
         }
+        let agreed = beats(&headers("heart-beat:1000,1000\n"), Version::V10, MIN).unwrap();
+        assert_eq!(agreed, HeartBeats::default());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! login ─► running ─┬─ DISCONNECT ─► waits for confirms, reads nothing ─► session closed ─► RECEIPT ─► end
-//!                   ├─ refused, drain, silent ─► ERROR ──────────────────────────────────────────────► end
+//!                   ├─ refused frame ─► receipts of those before it ─► ERROR ────────────────────────► end
+//!                   ├─ drain, silent, refused publish ─► ERROR ──────────────────────────────────────► end
 //!                   ├─ end of stream ─► answers that are due ────────────────────────────────────────► end
 //!                   └─ lost, stuck ──────────────────────────────────────────────────────────────────► end
 //! ```
@@ -35,6 +36,7 @@ mod transactions;
 
 use crate::codec::{Decoder, Frame, Limits, Rules, Version};
 use crate::mapping::format_id;
+use crate::mapping::titles::BAD_CONNECT;
 use crate::options::{Options, TimeUnit};
 use crossdock_core::message::Charge;
 use crossdock_core::message::carry::Carry;
@@ -142,6 +144,7 @@ async fn refuse(mut line: Line, entrance: &Entrance, closing: Closing) -> Result
             return Err(lost.into());
         }
         Closing::Refused(refusal) => {
+            let refusal = refusal.or_titled(BAD_CONNECT);
             refusal.put(line.output.tail(), Rules::CONNECT);
             refusal.error
         }
@@ -164,10 +167,12 @@ struct Client {
     formats: Formats,
 }
 
-/// DISCONNECT came.
-struct Leaving {
-    /// The receipt it asked for.
-    receipt: Option<ReceiptId>,
+/// Nothing more is read; what was processed gets its receipts first.
+enum Leaving {
+    /// DISCONNECT came, with the receipt that it asked for.
+    Disconnect(Option<ReceiptId>),
+    /// A frame was refused.
+    Refused(Refusal),
 }
 
 /// A connection that logged in.
@@ -270,7 +275,9 @@ impl<'a> Connection<'a> {
 
     /// Tries the COMMIT again that was held back, and goes on behind it.
     async fn resume(&mut self, commit: Frame) -> Result<(), Closing> {
-        self.frame(commit).await?;
+        if let Err(refusal) = self.frame(commit).await {
+            self.leaving = Some(Leaving::Refused(refusal));
+        }
         self.frames().await
     }
 
@@ -322,7 +329,7 @@ impl<'a> Connection<'a> {
                         receipts::write(line.output.tail(), rules, &receipt, None);
                     }
                     (Err(error), receipt) => {
-                        let refusal = Refusal { error: error.clone(), receipt, versions: false };
+                        let refusal = Refusal { receipt, ..error.clone().into() };
                         refusal.put(line.output.tail(), rules);
                     }
                 }

@@ -7,6 +7,7 @@ use super::subscriptions::Subscribed;
 use super::transactions::Operation;
 use crate::codec::{Frame, Headers};
 use crate::mapping::destination::{self, Destination, Usage};
+use crate::mapping::titles::{DUPLICATED_ID, INVALID_DESTINATION, titled, titled_as};
 use crate::mapping::{self, AckMode, SendRequest, invalid};
 use bytes::Bytes;
 use crossdock_core::message::carry;
@@ -198,6 +199,14 @@ impl Connection<'_> {
         arguments: Vec<(Name, Value)>,
     ) -> Result<Name, Error> {
         let name = spec.name.clone();
+        if destination::is_wild(&name) && !is_there(&self.session, &name)? {
+            let detail = format!(
+                "'{name}' is no queue, and wildcards of queues are not supported: name each queue, or subscribe \
+                 to a topic with wildcards"
+            );
+            let error = Error::new(ErrorKind::Unavailable, detail);
+            return Err(titled_as(INVALID_DESTINATION, &error));
+        }
         if !arguments.is_empty() || !is_there(&self.session, &name)? {
             let spec = spec.with_arguments(arguments)?;
             // Boxed: rare, and a large future.
@@ -265,7 +274,8 @@ impl Connection<'_> {
         }
         let id = format!("/temp-queue/{name}");
         if self.subscriptions.consumer(&id).is_some() {
-            return Err(invalid(format!("the id '{id}' is in use by another subscription")));
+            let detail = format!("the id '{id}' is in use by another subscription");
+            return Err(titled(DUPLICATED_ID, detail));
         }
         let consumer = Consumer {
             source: ConsumerSource::Queue(queue.clone()),

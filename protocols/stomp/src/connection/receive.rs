@@ -4,7 +4,7 @@ use super::receipts::{self, ReceiptId, Sent};
 use super::refusal::Refusal;
 use super::{Closing, Connection, Leaving};
 use crate::codec::{Command, Decoder, Fault, Frame, Headers, Rules};
-use crate::mapping::invalid;
+use crate::mapping::titles::{BAD_COMMAND, BAD_FRAME, titled};
 use crossdock_core::{Error, ErrorKind};
 use crossdock_net::Input;
 
@@ -29,10 +29,15 @@ impl Connection<'_> {
         self.targets.next_turn();
         while self.leaving.is_none() && self.held_commit.is_none() && self.line.goes_on() {
             let rules = self.client.rules;
-            let Some(frame) = next_frame(&mut self.line.input, &mut self.decoder, rules)? else {
-                break;
+            let next = next_frame(&mut self.line.input, &mut self.decoder, rules);
+            let result = match next {
+                Ok(Some(frame)) => self.frame(frame).await,
+                Ok(None) => break,
+                Err(refusal) => Err(refusal),
             };
-            self.frame(frame).await?;
+            if let Err(refusal) = result {
+                self.leaving = Some(Leaving::Refused(refusal));
+            }
         }
         self.end_turn().await
     }
@@ -45,10 +50,10 @@ impl Connection<'_> {
         let receipt = ReceiptId::asked(&frame.headers);
         let answer = match self.receive(&frame, receipt.is_some()).await {
             Ok(answer) => answer,
-            Err(error) => return Err(Refusal { error, receipt, versions: false }),
+            Err(error) => return Err(Refusal { receipt, ..error.into() }),
         };
         match (answer, receipt) {
-            (Answer::Left, receipt) => self.leaving = Some(Leaving { receipt }),
+            (Answer::Left, receipt) => self.leaving = Some(Leaving::Disconnect(receipt)),
             (_, None) => {}
             (Answer::Done, Some(receipt)) => {
                 receipts::write(self.line.output.tail(), self.client.rules, &receipt, None);
@@ -82,8 +87,8 @@ impl Connection<'_> {
             Command::Commit => self.commit(headers, receipt).await,
             Command::Abort => self.abort(headers),
             Command::Disconnect => Ok(Answer::Left),
-            Command::Connect | Command::Stomp => Err(invalid("already connected")),
-            other => Err(invalid(format!("{} is a server's frame", other.text()))),
+            Command::Connect | Command::Stomp => Err(titled(BAD_COMMAND, "already connected")),
+            other => Err(titled(BAD_COMMAND, format!("{} is a server's frame", other.text()))),
         }
     }
 
@@ -94,11 +99,10 @@ impl Connection<'_> {
             Box::pin(self.line.while_waiting(self.session.sync())).await?;
             self.receipts.answer_stored(self.line.output.tail(), self.client.rules);
         }
-        match &mut self.leaving {
-            Some(Leaving { receipt }) if self.receipts.all_confirmed() => {
-                Err(Closing::ByClient(receipt.take()))
-            }
-            _ => Ok(()),
+        match self.leaving.take_if(|_| self.receipts.all_confirmed()) {
+            None => Ok(()),
+            Some(Leaving::Disconnect(receipt)) => Err(Closing::ByClient(receipt)),
+            Some(Leaving::Refused(refusal)) => Err(refusal.into()),
         }
     }
 }
@@ -119,7 +123,8 @@ pub(super) fn next_frame(
         Fault::TooManyHeaders(_) | Fault::HeadersTooLong(_) | Fault::BodyTooLong(_) => {
             Error::new(ErrorKind::TooLarge, fault.to_string())
         }
-        _ => invalid(fault.to_string()),
+        Fault::UnknownCommand(_) => titled(BAD_COMMAND, fault),
+        _ => titled(BAD_FRAME, fault),
     };
-    Err(Refusal { error, receipt, versions: false })
+    Err(Refusal { receipt, ..error.into() })
 }

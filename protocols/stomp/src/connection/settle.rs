@@ -6,6 +6,7 @@ use super::receive::Answer;
 use super::subscriptions::Token;
 use super::transactions::Operation;
 use crate::codec::{Headers, Version};
+use crate::mapping::titles::{BAD_COMMAND, titled};
 use crate::mapping::{invalid, required, truth};
 use crate::options::NackDefault;
 use crossdock_core::{Error, ErrorKind, Outcome, Publish};
@@ -18,7 +19,7 @@ impl Connection<'_> {
     /// docs/SEMANTICS.md §2, consumer outcome.
     pub(super) async fn nack(&mut self, headers: &Headers) -> Result<Answer, Error> {
         if self.client.version == Version::V10 {
-            return Err(invalid("STOMP 1.0 has no NACK"));
+            return Err(titled(BAD_COMMAND, "STOMP 1.0 has no NACK"));
         }
         let requeue = match headers.find("requeue") {
             Some(header) => truth(header),

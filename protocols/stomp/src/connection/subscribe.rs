@@ -7,7 +7,10 @@ use super::receive::Answer;
 use super::subscriptions::{Subscribed, Subscriptions};
 use crate::codec::{Headers, Version};
 use crate::mapping::destination::{self, Destination, Usage};
-use crate::mapping::{self, AckMode, Plan, SubscribeRequest, forgotten_queue, invalid, required};
+use crate::mapping::titles::{
+    DUPLICATED_ID, INVALID_DESTINATION, MISSING_HEADER, NO_SUBSCRIPTION, titled, titled_as,
+};
+use crate::mapping::{self, AckMode, Plan, SubscribeRequest, forgotten_queue, required};
 use crossdock_core::{
     Bind, BindTarget, Consumer, ConsumerSource, Error, ErrorKind, Key, Life, Name, OnDetach,
     QueueSpec,
@@ -63,6 +66,9 @@ impl Connection<'_> {
         let drops_own = request.no_local && feed.alone;
         let subscribed = Subscribed { id: &id, named, mode: request.mode, kept, drops_own };
         self.subscriptions.add(consumer, subscribed);
+        if self.client.version == Version::V10 && named {
+            self.subscriptions.note_destination(consumer, &request.destination);
+        }
         self.count_kept();
         Ok(Answer::Done)
     }
@@ -72,10 +78,11 @@ impl Connection<'_> {
         let id = match (&request.id, self.client.version) {
             (Some(id), _) => id.to_string(),
             (None, Version::V10) => request.destination.to_string(),
-            (None, _) => return Err(invalid("the header 'id' is missing")),
+            (None, _) => return Err(titled(MISSING_HEADER, "the header 'id' is missing")),
         };
         if self.subscriptions.consumer(&id).is_some() {
-            return Err(invalid(format!("the subscription id '{id}' is in use")));
+            let detail = format!("the subscription id '{id}' is in use");
+            return Err(titled(DUPLICATED_ID, detail));
         }
         if self.subscriptions.len() >= self.options.subscriptions_max {
             let max = self.options.subscriptions_max;
@@ -109,7 +116,9 @@ impl Connection<'_> {
                 self.session.exchange(&exchange)?;
                 self.bound(exchange.into(), key, request, headers).await
             }
-            Destination::Delayed { .. } => Err(invalid("a delay cannot be subscribed to")),
+            Destination::Delayed { .. } => {
+                Err(titled(INVALID_DESTINATION, "a delay cannot be subscribed to"))
+            }
         }
     }
 
@@ -126,7 +135,7 @@ impl Connection<'_> {
             ..QueueSpec::default()
         };
         let queue = self.queue(spec, mapping::arguments(headers)?).await?;
-        if let Some(topic) = virtual_topic(name) {
+        if let Some(topic) = destination::virtual_topic(name) {
             let key = destination::topic_key(topic, Usage::Subscribe)?;
             let exchange = self.client.topic_exchange.clone();
             let bind = Bind::new(exchange, key, BindTarget::Queue(queue.clone()));
@@ -183,20 +192,27 @@ impl Connection<'_> {
     }
 
     pub(super) async fn unsubscribe(&mut self, headers: &Headers) -> Result<Answer, Error> {
-        let id = match (headers.get("id"), self.client.version) {
-            (Some(id), _) => id,
-            (None, Version::V10) => required(headers, "destination")?,
+        let (id, consumer) = match (headers.get("id"), self.client.version) {
+            // STOMP 1.0 §UNSUBSCRIBE: the destination, or the id, if one was given with SUBSCRIBE.
+            (None, Version::V10) => {
+                let destination = required(headers, "destination")?;
+                let consumer = self.subscriptions.at(&destination);
+                (destination, consumer)
+            }
+            (Some(id), _) => {
+                let consumer = self.subscriptions.consumer(&id);
+                (id, consumer)
+            }
             // STOMP 1.2 §UNSUBSCRIBE: the id is required.
-            (None, _) => required(headers, "id")?,
+            (None, _) => (required(headers, "id")?, None),
         };
-        let consumer = self.subscriptions.consumer(&id);
         let ended = consumer.and_then(|consumer| self.subscriptions.remove(consumer));
         self.count_kept();
         let kept = ended.as_ref().and_then(|subscription| subscription.kept.as_ref());
         let forgotten = forgotten_queue(headers, &self.session.origin().client, kept)?;
         if ended.is_none() && forgotten.is_none() {
             let detail = format!("there is no subscription '{id}'");
-            return Err(Error::new(ErrorKind::NotFound, detail));
+            return Err(titled_as(NO_SUBSCRIPTION, &Error::new(ErrorKind::NotFound, detail)));
         }
         if let Some(consumer) = consumer {
             self.line.while_waiting(self.session.detach(consumer, OnDetach::Return)).await;
@@ -209,26 +225,5 @@ impl Connection<'_> {
             }
         }
         Ok(Answer::Done)
-    }
-}
-
-/// ActiveMQ's virtual topics: the queue `Consumer.<name>.VirtualTopic.<t>` gets what is sent to the topic
-/// `VirtualTopic.<t>` (docs/SEMANTICS.md §7).
-fn virtual_topic(queue: &str) -> Option<&str> {
-    let rest = queue.strip_prefix("Consumer.")?;
-    let at = rest.find(".VirtualTopic.").filter(|at| *at > 0)?;
-    rest.get(at + 1..)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn virtual_topics() {
-        assert_eq!(virtual_topic("Consumer.A.VirtualTopic.orders"), Some("VirtualTopic.orders"));
-        assert_eq!(virtual_topic("Consumer.A.B.VirtualTopic.>"), Some("VirtualTopic.>"));
-        assert_eq!(virtual_topic("Consumer..VirtualTopic.x"), None);
-        assert_eq!(virtual_topic("VirtualTopic.orders"), None);
     }
 }

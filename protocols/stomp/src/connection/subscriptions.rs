@@ -3,7 +3,7 @@
 //! A delivery's `message-id` and `ack` are one token, `T_<consumer>@@<session>@@<number>`; numbers count the
 //! connection's deliveries, so that within a subscription they ascend.
 
-use crate::codec::{Command, Version, Writer, decimal};
+use crate::codec::{Version, Writer, decimal};
 use crate::mapping::AckMode;
 use bytes::{BufMut, Bytes, BytesMut};
 use crossdock_core::{ByConsumer, ConsumerId, Delivery, Name, Offset, Origin};
@@ -12,6 +12,8 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// What a first delivery begins with. Clients of other brokers look for the header on each message.
+const FIRST: &[u8] = b"MESSAGE\nredelivered:false\n";
 /// So many are settled before others have their turn.
 const SLICE: usize = 4096;
 /// What a subscription takes in memory besides its id, which it has four times, about.
@@ -113,16 +115,31 @@ impl Unsettled {
 #[derive(Debug)]
 pub(super) struct Subscription {
     id: String,
+    /// What was subscribed to, where UNSUBSCRIBE may name that instead of the id.
+    destination: Option<Box<str>>,
     mode: AckMode,
     /// Its queue, when that outlives it.
     pub kept: Option<Name>,
     /// Messages of its own connection are dropped: no other consumer reads its queue.
     drops_own: bool,
-    /// A delivery's first lines, up to the number of the message-id.
-    pub head: Bytes,
+    /// The first lines of a first delivery, up to the number of the message-id.
+    head: Bytes,
     /// The `ack` header line, up to the number.
     pub ack: Option<Bytes>,
     unsettled: Unsettled,
+}
+
+impl Subscription {
+    /// A delivery's first lines, up to the number of the message-id.
+    pub(super) fn put_head(&self, out: &mut BytesMut, redelivered: bool) {
+        match redelivered {
+            false => out.put_slice(&self.head),
+            true => {
+                out.put_slice(b"MESSAGE\nredelivered:true\n");
+                out.put_slice(self.head.strip_prefix(FIRST).unwrap_or_default());
+            }
+        }
+    }
 }
 
 /// What a subscription is made of.
@@ -173,6 +190,22 @@ impl Subscriptions {
         self.ids.get(id).copied()
     }
 
+    /// STOMP 1.0: UNSUBSCRIBE may name this subscription by its destination.
+    pub(super) fn note_destination(&mut self, consumer: ConsumerId, destination: &str) {
+        if let Some(subscription) = self.active.get_mut(&consumer) {
+            self.bytes += destination.len();
+            subscription.destination = Some(destination.into());
+        }
+    }
+
+    /// The oldest subscription to that destination, by either name of it.
+    pub(super) fn at(&self, destination: &str) -> Option<ConsumerId> {
+        let is_there =
+            |subscription: &Subscription| subscription.destination.as_deref() == Some(destination);
+        let named = || self.active.iter().filter(|(_, subscription)| is_there(subscription));
+        self.consumer(destination).or_else(|| named().map(|(consumer, _)| *consumer).min())
+    }
+
     /// The consumers of all of them.
     pub(super) fn consumers(&self) -> impl Iterator<Item = ConsumerId> {
         self.active.keys().copied()
@@ -181,7 +214,8 @@ impl Subscriptions {
     pub(super) fn add(&mut self, consumer: ConsumerId, subscribed: Subscribed<'_>) {
         let Subscribed { id, named, mode, kept, drops_own } = subscribed;
         let mut head = BytesMut::new();
-        let mut writer = Writer::begin(&mut head, Command::Message, self.version.rules());
+        head.put_slice(FIRST);
+        let mut writer = Writer::go_on(&mut head, self.version.rules());
         // An id that came in a header of this version can be written into one.
         let _written = !named || writer.header("subscription", id);
         head.put_slice(b"message-id:");
@@ -194,6 +228,7 @@ impl Subscriptions {
         });
         let subscription = Subscription {
             id: id.to_owned(),
+            destination: None,
             mode,
             kept,
             drops_own,
@@ -209,7 +244,8 @@ impl Subscriptions {
     pub(super) fn remove(&mut self, consumer: ConsumerId) -> Option<Subscription> {
         let subscription = self.active.remove(&consumer)?;
         self.ids.remove(&subscription.id);
-        let bytes = Self::cost(&subscription.id) + subscription.unsettled.memory();
+        let destination = subscription.destination.as_ref().map_or(0, |text| text.len());
+        let bytes = Self::cost(&subscription.id) + subscription.unsettled.memory() + destination;
         self.bytes = self.bytes.saturating_sub(bytes);
         Some(subscription)
     }
@@ -294,7 +330,14 @@ mod tests {
         let mut all = subscribed(AckMode::Client);
         let (number, subscription) = all.delivered(ConsumerId(3), Offset(40)).unwrap();
         assert_eq!(number, 1);
-        assert_eq!(&subscription.head[..], b"MESSAGE\nsubscription:a\\cb\nmessage-id:T_3@@7@@");
+        let head = |redelivered| {
+            let mut out = BytesMut::new();
+            subscription.put_head(&mut out, redelivered);
+            String::from_utf8(out.to_vec()).unwrap()
+        };
+        let rest = "\nsubscription:a\\cb\nmessage-id:T_3@@7@@";
+        assert_eq!(head(false), format!("MESSAGE\nredelivered:false{rest}"));
+        assert_eq!(head(true), format!("MESSAGE\nredelivered:true{rest}"));
         assert_eq!(subscription.ack.as_deref(), Some(&b"ack:T_3@@7@@"[..]));
         assert_eq!(all.token("T_3@@7@@1"), Some(Token { consumer: ConsumerId(3), number: 1 }));
         for bad in ["T_3@@7@@2", "T_3@@8@@1", "T_3@@7@@0", "T_3@@7", "", "T_3@@7@@1@@", "x"] {

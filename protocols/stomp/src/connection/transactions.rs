@@ -2,7 +2,7 @@
 //! that: nothing of them is in the broker yet.
 
 use super::subscriptions::Token;
-use crate::mapping::invalid;
+use crate::mapping::titles::{BAD_TRANSACTION, titled, titled_as};
 use crossdock_core::{Error, ErrorKind, Message, Outcome};
 use rustc_hash::FxHashMap;
 
@@ -68,7 +68,7 @@ impl Transactions {
 
     pub(super) fn begin(&mut self, name: &str) -> Result<(), Error> {
         if self.open.contains_key(name) {
-            return Err(invalid(format!("transaction '{name}' has begun already")));
+            return Err(titled(BAD_TRANSACTION, format!("transaction '{name}' has begun already")));
         }
         self.bytes += name.len();
         let (bytes, memory) = (name.len(), size_of::<Open>() + 2 * name.len());
@@ -110,7 +110,8 @@ impl Transactions {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no transaction '{name}'"))
+    let error = Error::new(ErrorKind::NotFound, format!("there is no transaction '{name}'"));
+    titled_as(BAD_TRANSACTION, &error)
 }
 
 #[cfg(test)]

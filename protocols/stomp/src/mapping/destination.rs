@@ -4,7 +4,7 @@
 //! In queue and exchange names `%2F` and `%25` are undone, as their owners from other brokers write them; in topics
 //! the seven escapes of §1 are. Rendering is the inverse: what is rendered parses to the same name again.
 
-use super::invalid;
+use super::titles::{INVALID_DESTINATION, UNKNOWN_DESTINATION, titled};
 use crate::options::Options;
 use crossdock_core::message::carry;
 use crossdock_core::{Address, Error, ErrorKind, Key, Name};
@@ -41,7 +41,7 @@ pub(crate) enum Usage {
     Subscribe,
 }
 
-/// How `destination-type` or `subscription-type` asks to read a plain name.
+/// How `destination-type` or `subscription-type` asks to read a plain name. Without it, that is a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cast {
     Any,
@@ -54,7 +54,7 @@ impl Cast {
         match text.trim() {
             "ANYCAST" => Ok(Cast::Any),
             "MULTICAST" => Ok(Cast::Multi),
-            _ => Err(invalid("destination-type is ANYCAST or MULTICAST")),
+            _ => Err(titled(INVALID_DESTINATION, "destination-type is ANYCAST or MULTICAST")),
         }
     }
 }
@@ -104,12 +104,28 @@ pub(crate) fn parts(text: &str) -> Result<Vec<&str>, Error> {
             start = at + 1;
         }
         if found.len() >= PARTS_MAX {
-            return Err(invalid("too many parts of a composite destination"));
+            return Err(titled(INVALID_DESTINATION, "too many parts of a composite destination"));
         }
     }
     let last = text.get(start..).unwrap_or_default();
     found.push(if found.is_empty() { last } else { last.trim() });
     Ok(found)
+}
+
+/// True for what ActiveMQ reads as a pattern of queue names, where the queue is not a virtual topic's. No queue is
+/// declared under such a name: nothing would ever come from it.
+pub(crate) fn is_wild(queue: &str) -> bool {
+    memchr::memchr2(b'*', b'>', queue.as_bytes()).is_some()
+        && queue.split('.').any(|word| matches!(word, "*" | ">"))
+        && virtual_topic(queue).is_none()
+}
+
+/// ActiveMQ's virtual topics: the queue `Consumer.<name>.VirtualTopic.<t>` gets what is sent to the topic
+/// `VirtualTopic.<t>` (docs/SEMANTICS.md §7).
+pub(crate) fn virtual_topic(queue: &str) -> Option<&str> {
+    let rest = queue.strip_prefix("Consumer.")?;
+    let at = rest.find(".VirtualTopic.").filter(|at| *at > 0)?;
+    rest.get(at + 1..)
 }
 
 /// What one destination names.
@@ -129,16 +145,21 @@ pub(crate) fn parse(
         (Some((kind, name)), _) => named(kind, name, usage),
         (None, Some(Cast::Any)) => named(Kind::Queue, text, usage),
         (None, Some(Cast::Multi)) => named(Kind::Topic, text, usage),
-        (None, None) => Err(invalid(format!(
-            "'{text}' is no destination: it begins with /queue/, /topic/, /exchange/, /amq/queue/, \
-             /temp-queue/, /temp-topic/ or /reply-queue/, or has a destination-type"
-        ))),
+        // As RabbitMQ and ActiveMQ read it: a name by itself is a queue's.
+        (None, None) if !text.starts_with('/') => named(Kind::Queue, text, usage),
+        (None, None) => Err(titled(
+            UNKNOWN_DESTINATION,
+            format!(
+                "'{text}' is no destination: it begins with /queue/, /topic/, /exchange/, /amq/queue/, \
+             /temp-queue/, /temp-topic/ or /reply-queue/, or is a queue's name without a / in front"
+            ),
+        )),
     }
 }
 
 fn named(kind: Kind, name: &str, usage: Usage) -> Result<Destination, Error> {
     if name.is_empty() {
-        return Err(invalid("the destination has no name"));
+        return Err(titled(INVALID_DESTINATION, "the destination has no name"));
     }
     Ok(match kind {
         Kind::Queue => Destination::Queue(plain_name(name).into_owned()),
@@ -150,7 +171,7 @@ fn named(kind: Kind, name: &str, usage: Usage) -> Result<Destination, Error> {
         Kind::Exchange => {
             let (exchange, key) = name.split_once('/').unwrap_or((name, ""));
             if exchange.is_empty() {
-                return Err(invalid("the destination names no exchange"));
+                return Err(titled(INVALID_DESTINATION, "the destination names no exchange"));
             }
             let key = Key::from(&*plain_name(key)).swapped();
             Destination::Exchange { exchange: plain_name(exchange).into_owned(), key }
@@ -175,15 +196,18 @@ fn reserved(key: Key, usage: Usage) -> Result<Destination, Error> {
         }
         ("$delayed", Usage::Send) => {
             let (seconds, topic) = rest.split_once('/').ok_or_else(refused)?;
-            let seconds = seconds.parse().map_err(|_| invalid("$delayed needs whole seconds"))?;
+            let seconds = seconds
+                .parse()
+                .map_err(|_| titled(INVALID_DESTINATION, "$delayed needs whole seconds"))?;
             match topic.starts_with('$') {
                 true => Err(refused()),
                 false => Ok(Destination::Delayed { seconds, topic: Key::from(topic) }),
             }
         }
-        ("$share", Usage::Subscribe) => {
-            Err(invalid("subscribe to /amq/queue/share/<group>/<filter> to share a subscription"))
-        }
+        ("$share", Usage::Subscribe) => Err(titled(
+            INVALID_DESTINATION,
+            "subscribe to /amq/queue/share/<group>/<filter> to share a subscription",
+        )),
         ("$q" | "$reply" | "$delayed" | "$share", _) => Err(refused()),
         // The core refuses what nobody may publish to.
         _ => Ok(Destination::Topic(key)),
@@ -209,13 +233,18 @@ pub(crate) fn topic_key(name: &str, usage: Usage) -> Result<Key, Error> {
         };
         match (wildcard, usage) {
             (Some(wildcard), Usage::Subscribe) => out.push(wildcard),
-            (Some(_), Usage::Send) => return Err(invalid("a topic to send to has no wildcards")),
+            (Some(_), Usage::Send) => {
+                return Err(titled(INVALID_DESTINATION, "a topic to send to has no wildcards"));
+            }
             (None, usage) => {
                 let start = out.len();
                 unescape(word, &mut out);
                 let literal = out.get(start..).unwrap_or_default();
                 if usage == Usage::Subscribe && matches!(literal, b"+" | b"#") {
-                    return Err(invalid("a word that is a literal + or # cannot be subscribed to"));
+                    return Err(titled(
+                        INVALID_DESTINATION,
+                        "a word that is a literal + or # cannot be subscribed to",
+                    ));
                 }
             }
         }

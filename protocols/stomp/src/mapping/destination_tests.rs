@@ -101,13 +101,16 @@ fn queues_and_exchanges() {
     assert_eq!(sent("/exchange/x"), exchange("x", ""));
     assert_eq!(sent("/exchange/x/a.b/c"), exchange("x", "a/b.c"));
     assert_eq!(sent("/exchange/a%2Fb/k"), exchange("a/b", "k"));
-    for bad in ["", "orders", "/queue/", "/topic/", "/exchange//k", "/nowhere/x", "queue/x"] {
+    for bad in ["", "/", "/queue/", "/topic/", "/exchange//k", "/nowhere/x", "/orders"] {
         assert!(parse(bad, Usage::Send, None, &options()).is_err(), "{bad:?}");
     }
 }
 
 #[test]
-fn plain_names_need_a_type() {
+fn plain_names_are_queues_unless_a_type_says_otherwise() {
+    for name in ["orders.eu", "a/b", "queue/x", "a,b"] {
+        assert_eq!(sent(name), Destination::Queue(name.into()));
+    }
     let of = |cast| parse("orders.eu", Usage::Send, Some(cast), &options()).unwrap();
     assert_eq!(of(Cast::Any), Destination::Queue("orders.eu".into()));
     assert_eq!(of(Cast::Multi), topic("orders/eu"));
@@ -172,4 +175,24 @@ fn what_is_rendered_names_the_same_again() {
     }
     // Published wildcards are only shown.
     assert_eq!(render(&at("amq.topic", "a/+/#"), "amq.topic"), "/topic/a.%2A.%23");
+}
+
+#[test]
+fn virtual_topics() {
+    assert_eq!(virtual_topic("Consumer.A.VirtualTopic.orders"), Some("VirtualTopic.orders"));
+    assert_eq!(virtual_topic("Consumer.A.B.VirtualTopic.>"), Some("VirtualTopic.>"));
+    assert_eq!(virtual_topic("Consumer..VirtualTopic.x"), None);
+    assert_eq!(virtual_topic("VirtualTopic.orders"), None);
+}
+
+#[test]
+fn patterns_of_queues() {
+    for wild in ["a.>", ">", "*", "a.*.b", "*.b"] {
+        assert!(is_wild(wild), "{wild}");
+    }
+    for plain in
+        ["a.b", "a>", "a*b", "a.#", "Consumer.A.VirtualTopic.>", "Consumer.A.VirtualTopic.*"]
+    {
+        assert!(!is_wild(plain), "{plain}");
+    }
 }

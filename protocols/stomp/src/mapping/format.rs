@@ -4,7 +4,7 @@
 use super::destination::{self, Destination, Usage};
 use super::queue;
 use super::slots;
-use crate::codec::{Headers, Version};
+use crate::codec::{Header, Headers, Version};
 use crate::options::{Options, TimeUnit};
 use bytes::Bytes;
 use crossdock_core::message::carry;
@@ -51,8 +51,7 @@ impl Format for StompFormat {
             .map_err(|fault| Error::new(ErrorKind::Invalid, fault.to_string()))?;
         let mut fields = Fields::default();
         let mut seen = Seen::default();
-        let to_queue =
-            headers.find("destination").is_some_and(|h| h.raw_value.starts_with(b"/queue/"));
+        let to_queue = headers.find("destination").is_some_and(|h| names_queue(h, &headers));
         for header in headers.iter() {
             let name = header.name();
             let of_queue = to_queue && queue::is_argument(&name);
@@ -84,7 +83,7 @@ impl StompFormat {
         let text = match name {
             "content-type" => &mut p.content_type,
             "content-encoding" => &mut p.content_encoding,
-            "user-id" | "JMSXUserID" => &mut p.user_id,
+            "user-id" => &mut p.user_id,
             "app-id" => &mut p.app_id,
             "type" => &mut p.kind,
             "JMSXGroupID" => &mut p.group_id,
@@ -166,13 +165,25 @@ fn is_text(content_type: &str) -> bool {
         || kind.ends_with("+xml")
 }
 
-/// Where the reply goes. Temporary destinations were replaced by real ones when the SEND was read.
+/// True for the destinations whose queue is declared when missing, with arguments that are headers of the SEND.
+fn names_queue(destination: Header<'_>, headers: &Headers) -> bool {
+    let text = destination.raw_value;
+    let is_plain = !text.starts_with(b"/");
+    text.starts_with(b"/queue/")
+        || is_plain && headers.get("destination-type").as_deref() != Some("MULTICAST")
+}
+
+/// Where the reply goes; a text that is no destination is the application's own. Temporary destinations were replaced by real ones when the SEND was read.
 fn reply_to(text: &str) -> ReplyTo {
-    match destination::parse(text, Usage::Send, None, &Options::default()) {
-        Ok(Destination::Queue(name) | Destination::Existing(name) | Destination::Reply(name)) => {
+    let destination = match text.starts_with('/') {
+        true => destination::parse(text, Usage::Send, None, &Options::default()).ok(),
+        false => None,
+    };
+    match destination {
+        Some(Destination::Queue(name) | Destination::Existing(name) | Destination::Reply(name)) => {
             ReplyTo::Queue(name.into())
         }
-        Ok(Destination::Topic(key)) => ReplyTo::Topic(key),
+        Some(Destination::Topic(key)) => ReplyTo::Topic(key),
         _ => ReplyTo::Opaque(text.into()),
     }
 }
@@ -216,7 +227,6 @@ fn is_mapped(name: &str) -> bool {
         "content-type"
             | "content-encoding"
             | "user-id"
-            | "JMSXUserID"
             | "app-id"
             | "type"
             | "JMSXGroupID"

@@ -1,6 +1,7 @@
 //! Reading values of single headers, and writing a header block with one value changed.
 
 use super::invalid;
+use super::titles::{MISSING_DESTINATION, MISSING_HEADER, titled};
 use crate::codec::{Header, Headers, Writer};
 use bytes::{Bytes, BytesMut};
 use crossdock_core::Error;
@@ -9,7 +10,10 @@ use std::str::FromStr;
 
 /// The first header of that name; it is required.
 pub(crate) fn required<'a>(headers: &'a Headers, name: &str) -> Result<Cow<'a, str>, Error> {
-    headers.get(name).ok_or_else(|| invalid(format!("the header '{name}' is missing")))
+    headers.get(name).ok_or_else(|| match name {
+        "destination" => titled(MISSING_DESTINATION, "the header 'destination' is missing"),
+        name => titled(MISSING_HEADER, format!("the header '{name}' is missing")),
+    })
 }
 
 /// True for the word `true`, in any case.

@@ -124,7 +124,7 @@ fn field_of(name: &str) -> Option<Field> {
     Some(match name {
         "content-type" => Field::ContentType,
         "content-encoding" => Field::ContentEncoding,
-        "user-id" | "JMSXUserID" => Field::UserId,
+        "user-id" => Field::UserId,
         "app-id" => Field::AppId,
         "type" => Field::Type,
         "JMSXGroupID" => Field::GroupId,

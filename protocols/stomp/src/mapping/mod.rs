@@ -8,6 +8,7 @@ mod message;
 mod queue;
 mod send;
 mod subscribe;
+pub(crate) mod titles;
 
 pub(crate) use format::{StompFormat, format_id};
 pub(crate) use headers::{replaced, required, truth};
@@ -35,7 +36,7 @@ fn slots() -> Slots {
         | Slots::REPLY_TO
 }
 
-/// The `message` header of the ERROR frame for an error of that kind.
+/// The `crossdock-code` header of the ERROR frame for an error of that kind.
 pub(crate) fn error_code(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::NotFound => "not_found",

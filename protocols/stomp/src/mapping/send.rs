@@ -2,8 +2,8 @@
 
 use super::destination::Cast;
 use super::headers::{integer, truth};
-use super::invalid;
 use super::queue::names_arguments;
+use super::titles::{MISSING_DESTINATION, titled};
 use crate::codec::{Header, Headers};
 use crossdock_core::{Error, ErrorKind, Meta, Origin, Timestamp};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl<'a> SendRequest<'a> {
         let is_true = |header: Option<Header<'_>>| header.is_some_and(truth);
         let cast = raw.cast.map(|header| Cast::parse(&header.value())).transpose()?;
         Ok(SendRequest {
-            destination: raw.destination.ok_or_else(|| invalid("SEND without a destination"))?,
+            destination: raw.destination.ok_or_else(without_destination)?,
             cast,
             transaction: raw.transaction,
             reply_to: raw.reply_to,
@@ -81,6 +81,11 @@ impl<'a> SendRequest<'a> {
     }
 }
 
+#[cold]
+fn without_destination() -> Error {
+    titled(MISSING_DESTINATION, "SEND needs the header 'destination'")
+}
+
 impl<'a> Raw<'a> {
     fn take(&mut self, header: Header<'a>, user: &str) -> Result<(), Error> {
         let slot = match header.raw_name {
@@ -101,7 +106,8 @@ impl<'a> Raw<'a> {
                 return Err(Error::new(ErrorKind::Unavailable, detail));
             }
             // docs/SEMANTICS.md §3: the user id is validated, and never filled in by the broker.
-            b"user-id" | b"JMSXUserID" => {
+            // JMSXUserID is the application's: JMS clients set it to whom they speak for.
+            b"user-id" => {
                 return match header.value() == user {
                     true => Ok(()),
                     false => {
@@ -189,10 +195,10 @@ mod tests {
     fn what_is_refused() {
         let kind = |block| meta(block).map(|m| m.level).unwrap_err().kind();
         assert_eq!(kind("user-id:root\n"), ErrorKind::Mismatch);
-        assert_eq!(kind("user-id:guest\nJMSXUserID:root\n"), ErrorKind::Mismatch);
+        assert_eq!(kind("JMSXUserID:guest\nuser-id:root\n"), ErrorKind::Mismatch);
         assert_eq!(kind("AMQ_SCHEDULED_CRON:* * * * *\n"), ErrorKind::Unavailable);
         assert_eq!(kind("expires:soon\n"), ErrorKind::Invalid);
-        assert!(meta("user-id:guest\n").is_ok());
+        assert!(meta("user-id:guest\nJMSXUserID:root\n").is_ok());
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub const CASES: &[Case] = &[
     case("f15.a", A, A, &[], &[("user_id", "–")]),
     case("f15.a", A, A, &[("user_id", "somebody")], &[("sender", "channel closed 406"), ("received", "nothing")]),
     case("f15.s f15.a", S, A, &[("user-id", "guest")], &[("user_id", "guest")]),
-    case("f15.s f15.a", S, A, &[("JMSXUserID", "guest")], &[("user_id", "guest")]),
+    case("f15.s f15.a", S, A, &[("JMSXUserID", "other")], &[("user_id", "–"), ("h.JMSXUserID", "other")]),
     case("f15.s", S, S, &[("user-id", "somebody")], &[("sender", "error precondition_failed…closed"), ("received", "nothing")]),
     case("f15.5 f15.a", M5, A, &[("u.mq.user-id", "guest")], &[("user_id", "–"), ("h.mq.user-id", "–")]),
     // Names of the application's own.
