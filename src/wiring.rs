@@ -151,7 +151,7 @@ fn stomp(limits: &Limits) -> StompOptions {
         },
         client_id_bytes_max: meant.client_id_bytes,
         heart_beat_min: meant.heart_beat_min.0,
-        prefetch: meant.prefetch,
+        prefetch: meant.prefetch.unwrap_or(u32::MAX),
         subscriptions_max: meant.subscriptions_per_connection,
         ..StompOptions::default()
     }

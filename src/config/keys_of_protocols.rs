@@ -115,7 +115,7 @@ pub const STOMP: &[Key] = &[
     preset(
         "connect_bytes",
         Form::Size { min: 256, max: u64::MAX },
-        "\"8KiB\"",
+        "\"64KiB\"",
         "Bytes of the headers of CONNECT at most. Tokens that are longer than that need more.",
     ),
     preset(
@@ -142,12 +142,12 @@ pub const STOMP: &[Key] = &[
         "\"500ms\"",
         "The shortest interval of heart-beats that is agreed to, either way.",
     ),
-    preset(
+    key(
         "prefetch",
         Form::Count { min: 1, max: 65_535 },
-        "250",
         "Messages that a subscription with `ack` client or client-individual may have unacknowledged, \
-         where it names no number itself.",
+         where it names no number itself. Not set: any number, because a client may acknowledge as seldom as it \
+         likes.",
     ),
     preset(
         "subscriptions_per_connection",

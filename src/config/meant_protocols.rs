@@ -36,6 +36,6 @@ pub struct Stomp {
     pub header_bytes: Size,
     pub client_id_bytes: usize,
     pub heart_beat_min: Span,
-    pub prefetch: u32,
+    pub prefetch: Option<u32>,
     pub subscriptions_per_connection: usize,
 }

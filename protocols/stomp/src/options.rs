@@ -34,7 +34,7 @@ pub struct FrameLimits {
 
 impl Default for FrameLimits {
     fn default() -> Self {
-        Self { login_bytes_max: 8 << 10, headers_max: 100, header_bytes_max: 16 << 10 }
+        Self { login_bytes_max: 64 << 10, headers_max: 100, header_bytes_max: 16 << 10 }
     }
 }
 
@@ -53,7 +53,8 @@ pub struct Options {
     pub client_id_bytes_max: usize,
     /// The shortest heart-beat interval that is agreed to, either way.
     pub heart_beat_min: Duration,
-    /// Messages that a subscription with `ack` client or client-individual may have unsettled.
+    /// Messages that a subscription with `ack` client or client-individual may have unsettled, where it names no
+    /// number; the maximum: any number, because a client may acknowledge as seldom as it likes.
     pub prefetch: u32,
     /// Subscriptions of one connection, at most; and temporary queues of one connection, at most.
     pub subscriptions_max: usize,
@@ -78,7 +79,7 @@ impl Default for Options {
             frames: FrameLimits::default(),
             client_id_bytes_max: 1024,
             heart_beat_min: Duration::from_millis(500),
-            prefetch: 250,
+            prefetch: u32::MAX,
             subscriptions_max: 10_000,
             nack_default: NackDefault::default(),
             timestamps: TimeUnit::default(),

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use crossdock_core::memory::{Faults, MemoryStore};
 use crossdock_core::{Accepted, Broker, Drain, Formats, LoopbackGuest, Protocol, Settings, Setup};
 use crossdock_stomp::Stomp;
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
@@ -99,8 +100,10 @@ impl Client {
                 self.input.remove(0);
                 self.beats += 1;
             }
-            if let Some(end) = self.input.iter().position(|byte| *byte == 0) {
-                let frame: Vec<u8> = self.input.drain(..=end).collect();
+            // Both are fast without optimization, too.
+            if let Ok(text) = CStr::from_bytes_until_nul(&self.input) {
+                let rest = self.input.split_off(text.to_bytes_with_nul().len());
+                let frame = std::mem::replace(&mut self.input, rest);
                 // The end of line behind it.
                 self.beats = self.beats.saturating_sub(1);
                 return Ok(String::from_utf8(frame).expect("text"));
@@ -354,4 +357,40 @@ async fn a_bad_frame_is_answered_behind_the_receipts_of_those_before_it() {
         client.expect("ERROR").await.expect(bad);
         assert_eq!(client.frame(PATIENCE).await, Err("the end"), "{bad}");
     }
+}
+
+/// A client may acknowledge as seldom as it likes.
+#[tokio::test]
+async fn one_acknowledgment_may_be_for_thousands_of_messages() {
+    const BATCH: usize = 2_000;
+    let house = House::open().await;
+    let (mut sender, mut client) = (house.client(), house.client());
+    for connection in [&mut sender, &mut client] {
+        connection.send("CONNECT\naccept-version:1.2\n\n").await;
+        connection.expect("CONNECTED").await.expect("logged in");
+    }
+    client
+        .ask("SUBSCRIBE\nid:q\ndestination:/queue/q\nack:client\nreceipt:0\n\n")
+        .await
+        .expect("subscribed");
+    let body = "x".repeat(64 << 10);
+    let sending = tokio::spawn(async move {
+        for _ in 0..BATCH + 10 {
+            sender.send(&format!("SEND\ndestination:/queue/q\n\n{body}")).await;
+        }
+        sender
+    });
+    let mut token = String::new();
+    for _ in 0..BATCH {
+        token = client.token().await;
+    }
+    client.ask(&format!("ACK\nid:{token}\nreceipt:0\n\n")).await.expect("a receipt");
+    drop(client);
+    let _sender = sending.await.expect("sent");
+    let mut other = house.connected().await;
+    other.send(&QUEUE.replace("receipt:0\n", "")).await;
+    for number in 0..10 {
+        other.expect("MESSAGE").await.unwrap_or_else(|e| panic!("{number}: {e}"));
+    }
+    assert_eq!(other.frame(PACE).await, Err("nothing"));
 }

@@ -9,8 +9,6 @@ use crate::options::Options;
 use crossdock_core::{Credit, Error, ErrorKind, Name, Replay};
 use std::borrow::Cow;
 
-/// Unsettled messages of one subscription, whatever its headers say: each is remembered here.
-const UNSETTLED_MAX: u32 = 65_535;
 /// Names of a durable subscription, in three dialects.
 const SUBSCRIPTION_NAMES: [&str; 3] =
     ["activemq.subscriptionName", "durable-subscription-name", "durable-subscriber-name"];
@@ -182,9 +180,6 @@ fn credit(headers: &Headers, mode: AckMode, options: &Options) -> Result<Credit,
             bytes => credit.bytes = u64::try_from(bytes).unwrap_or(u64::MAX),
         }
     }
-    if mode != AckMode::Auto {
-        credit.messages = credit.messages.min(UNSETTLED_MAX);
-    }
     Ok(credit)
 }
 
@@ -222,12 +217,16 @@ mod tests {
     #[test]
     fn credit_in_every_dialect() {
         assert_eq!(credit_of(""), Credit::UNLIMITED);
-        assert_eq!(credit_of("ack:client\n"), Credit::messages(250));
+        assert_eq!(credit_of("ack:client\n"), Credit::UNLIMITED);
         assert_eq!(credit_of("ack:client-individual\nprefetch-count:1\n"), Credit::messages(1));
-        assert_eq!(credit_of("ack:client\nprefetch-count:0\n"), Credit::messages(65_535));
+        assert_eq!(credit_of("ack:client\nprefetch-count:0\n"), Credit::UNLIMITED);
+        let options = Options { prefetch: 250, ..Options::default() };
+        let limited = headers("ack:client\n");
+        let limited = SubscribeRequest::read(&limited, &options).unwrap().credit;
+        assert_eq!(limited, Credit::messages(250));
         assert_eq!(credit_of("activemq.prefetchSize:10\n"), Credit::messages(10));
         assert_eq!(credit_of("activemq.prefetchSize:0\n"), Credit::messages(1));
-        let bytes = Credit { messages: 250, bytes: 4096 };
+        let bytes = Credit { messages: u32::MAX, bytes: 4096 };
         assert_eq!(credit_of("ack:client\nconsumer-window-size:4096\n"), bytes);
         assert_eq!(credit_of("consumer-window-size:-1\n"), Credit::UNLIMITED);
     }
