@@ -5,7 +5,7 @@ use super::receipts::ReceiptId;
 use super::refusal::Refusal;
 use crate::codec::{FRAME_END, decimal};
 use crate::mapping::{self, Look};
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 use crossdock_core::{ConfirmOutcome, Delivery, Error, ErrorKind, Message, Notice, Outcome};
 
 impl Connection<'_> {
@@ -43,7 +43,7 @@ impl Connection<'_> {
             // STOMP has no frame for it; held publishes simply get no receipts.
             Notice::Blocked(_) => {}
             Notice::Detached { consumer, why } => {
-                if self.subscriptions.remove(consumer).is_some() {
+                if self.subscriptions.remove(consumer).is_some_and(|removed| !removed.ended) {
                     let detail = format!("the server ended a subscription: {}", why.detail());
                     return Err(Error::new(why.kind(), detail).into());
                 }
@@ -96,6 +96,9 @@ impl Connection<'_> {
             decimal(out, self.now.until(expires).max(1));
             out.put_u8(b'\n');
         }
+        if let Some(shown) = &subscription.shown {
+            put_shown(out, shown, &tail);
+        }
         self.line.output.push(&tail);
         if !mapping::holds_body(message) {
             self.line.output.push(message.body());
@@ -114,6 +117,16 @@ impl Connection<'_> {
             true => message.frame(self.client.format, || mapping::tail(message, look)),
             false => mapping::tail(message, look),
         }
+    }
+}
+
+/// A virtual topic's queue is shown as it was subscribed to, and where the message was sent behind that. `tail` begins
+/// with the header `destination`, which becomes `original-destination`.
+#[cold]
+fn put_shown(out: &mut BytesMut, shown: &[u8], tail: &[u8]) {
+    if !tail.starts_with(shown) {
+        out.put_slice(shown);
+        out.put_slice(b"original-");
     }
 }
 

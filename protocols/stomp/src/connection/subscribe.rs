@@ -44,6 +44,7 @@ impl Connection<'_> {
             self.watched_by_peer(name).await;
         }
         let id = self.new_id(&request)?;
+        let is_virtual = matches!(&destination, Destination::Queue(name) if destination::virtual_topic(name).is_some());
         let feed = self.feed(destination, &request, headers).await?;
         let consumer = Consumer {
             source: ConsumerSource::Queue(feed.queue.clone()),
@@ -66,6 +67,9 @@ impl Connection<'_> {
         let drops_own = request.no_local && feed.alone;
         let subscribed = Subscribed { id: &id, named, mode: request.mode, kept, drops_own };
         self.subscriptions.add(consumer, subscribed);
+        if is_virtual {
+            self.subscriptions.show(consumer, &request.destination);
+        }
         if self.client.version == Version::V10 && named {
             self.subscriptions.note_destination(consumer, &request.destination);
         }
@@ -206,16 +210,18 @@ impl Connection<'_> {
             // STOMP 1.2 §UNSUBSCRIBE: the id is required.
             (None, _) => (required(headers, "id")?, None),
         };
-        let ended = consumer.and_then(|consumer| self.subscriptions.remove(consumer));
+        let ended = consumer.and_then(|consumer| self.subscriptions.end(consumer));
         self.count_kept();
-        let kept = ended.as_ref().and_then(|subscription| subscription.kept.as_ref());
+        let kept = ended.as_ref().and_then(|(kept, _)| kept.as_ref());
         let forgotten = forgotten_queue(headers, &self.session.origin().client, kept)?;
         if ended.is_none() && forgotten.is_none() {
             let detail = format!("there is no subscription '{id}'");
             return Err(titled_as(NO_SUBSCRIPTION, &Error::new(ErrorKind::NotFound, detail)));
         }
-        if let Some(consumer) = consumer {
-            self.line.while_waiting(self.session.detach(consumer, OnDetach::Return)).await;
+        if let (Some(consumer), Some((_, holds))) = (consumer, ended) {
+            // What the peer has may still be acknowledged; what was not written goes back.
+            let unsettled = if holds { OnDetach::Stay } else { OnDetach::Return };
+            self.line.while_waiting(self.session.detach(consumer, unsettled)).await;
         }
         if let Some(queue) = forgotten {
             match self.line.while_waiting(self.session.delete_queue(&queue, false, false)).await {

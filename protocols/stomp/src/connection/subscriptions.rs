@@ -118,6 +118,8 @@ pub(super) struct Subscription {
     /// What was subscribed to, where UNSUBSCRIBE may name that instead of the id.
     destination: Option<Box<str>>,
     mode: AckMode,
+    /// UNSUBSCRIBE came. What it has unsettled may be acknowledged until the connection ends.
+    pub ended: bool,
     /// Its queue, when that outlives it.
     pub kept: Option<Name>,
     /// Messages of its own connection are dropped: no other consumer reads its queue.
@@ -126,6 +128,8 @@ pub(super) struct Subscription {
     head: Bytes,
     /// The `ack` header line, up to the number.
     pub ack: Option<Bytes>,
+    /// The `destination` line of the queue of a virtual topic, which stands before where a message was sent.
+    pub shown: Option<Bytes>,
     unsettled: Unsettled,
 }
 
@@ -157,7 +161,8 @@ pub(super) struct Subscribed<'a> {
 pub(super) struct Subscriptions {
     session: u64,
     version: Version,
-    active: ByConsumer<Subscription>,
+    /// Those that ended, too, while they have something unsettled.
+    all: ByConsumer<Subscription>,
     ids: FxHashMap<String, ConsumerId>,
     /// Number of the last delivery.
     issued: u64,
@@ -167,12 +172,12 @@ pub(super) struct Subscriptions {
 
 impl Subscriptions {
     pub(super) fn new(session: u64, version: Version) -> Self {
-        let (active, ids) = (ByConsumer::default(), FxHashMap::default());
-        Self { session, version, active, ids, issued: 0, bytes: 0 }
+        let (all, ids) = (ByConsumer::default(), FxHashMap::default());
+        Self { session, version, all, ids, issued: 0, bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.active.len()
+        self.all.len()
     }
 
     /// Bytes of memory that one with that id takes.
@@ -192,23 +197,36 @@ impl Subscriptions {
 
     /// STOMP 1.0: UNSUBSCRIBE may name this subscription by its destination.
     pub(super) fn note_destination(&mut self, consumer: ConsumerId, destination: &str) {
-        if let Some(subscription) = self.active.get_mut(&consumer) {
+        if let Some(subscription) = self.all.get_mut(&consumer) {
             self.bytes += destination.len();
             subscription.destination = Some(destination.into());
         }
     }
 
+    /// Its messages show that destination, whatever they were sent to.
+    pub(super) fn show(&mut self, consumer: ConsumerId, destination: &str) {
+        let mut line = BytesMut::new();
+        // What came in a header of this version can be written into one.
+        let _written =
+            Writer::go_on(&mut line, self.version.rules()).header("destination", destination);
+        if let Some(subscription) = self.all.get_mut(&consumer) {
+            self.bytes += line.len();
+            subscription.shown = Some(line.freeze());
+        }
+    }
+
     /// The oldest subscription to that destination, by either name of it.
     pub(super) fn at(&self, destination: &str) -> Option<ConsumerId> {
-        let is_there =
-            |subscription: &Subscription| subscription.destination.as_deref() == Some(destination);
-        let named = || self.active.iter().filter(|(_, subscription)| is_there(subscription));
+        let is_there = |subscription: &Subscription| {
+            !subscription.ended && subscription.destination.as_deref() == Some(destination)
+        };
+        let named = || self.all.iter().filter(|(_, subscription)| is_there(subscription));
         self.consumer(destination).or_else(|| named().map(|(consumer, _)| *consumer).min())
     }
 
-    /// The consumers of all of them.
+    /// The consumers of all that have not ended.
     pub(super) fn consumers(&self) -> impl Iterator<Item = ConsumerId> {
-        self.active.keys().copied()
+        self.ids.values().copied()
     }
 
     pub(super) fn add(&mut self, consumer: ConsumerId, subscribed: Subscribed<'_>) {
@@ -230,36 +248,57 @@ impl Subscriptions {
             id: id.to_owned(),
             destination: None,
             mode,
+            ended: false,
             kept,
             drops_own,
             head: head.freeze(),
             ack,
+            shown: None,
             unsettled: Unsettled::default(),
         };
         self.bytes += Self::cost(id);
         self.ids.insert(id.to_owned(), consumer);
-        self.active.insert(consumer, subscription);
+        self.all.insert(consumer, subscription);
+    }
+
+    /// UNSUBSCRIBE: no more deliveries. Its queue, when that outlives it, and true when it has something unsettled,
+    /// which stays with it.
+    pub(super) fn end(&mut self, consumer: ConsumerId) -> Option<(Option<Name>, bool)> {
+        let subscription = self.all.get_mut(&consumer).filter(|known| !known.ended)?;
+        let (kept, holds) = (subscription.kept.take(), !subscription.unsettled.entries.is_empty());
+        match holds {
+            true => {
+                subscription.ended = true;
+                self.ids.remove(&subscription.id);
+            }
+            false => drop(self.remove(consumer)),
+        }
+        Some((kept, holds))
+    }
+
+    /// The id of a delivery's subscription, while that has something unsettled.
+    pub(super) fn id_of(&self, token: Token) -> Option<&str> {
+        self.all.get(&token.consumer).map(|subscription| &*subscription.id)
     }
 
     pub(super) fn remove(&mut self, consumer: ConsumerId) -> Option<Subscription> {
-        let subscription = self.active.remove(&consumer)?;
-        self.ids.remove(&subscription.id);
+        let subscription = self.all.remove(&consumer)?;
+        if !subscription.ended {
+            self.ids.remove(&subscription.id);
+        }
         let destination = subscription.destination.as_ref().map_or(0, |text| text.len());
-        let bytes = Self::cost(&subscription.id) + subscription.unsettled.memory() + destination;
+        let shown = subscription.shown.as_ref().map_or(0, Bytes::len);
+        let noted = destination + shown;
+        let bytes = Self::cost(&subscription.id) + subscription.unsettled.memory() + noted;
         self.bytes = self.bytes.saturating_sub(bytes);
         Some(subscription)
     }
 
     /// True for a message that this connection sent and the subscription does not want back.
     pub(super) fn is_unwanted(&self, delivery: &Delivery, own: &Arc<Origin>) -> bool {
-        let subscription = self.active.get(&delivery.consumer);
+        let subscription = self.all.get(&delivery.consumer);
         subscription.is_some_and(|subscription| subscription.drops_own)
             && Arc::ptr_eq(&delivery.message.meta().origin, own)
-    }
-
-    /// The delivery's subscription has not ended.
-    pub(super) fn is_active(&self, token: Token) -> bool {
-        self.active.contains_key(&token.consumer)
     }
 
     /// Notes a delivery: its number and its subscription.
@@ -268,7 +307,7 @@ impl Subscriptions {
         consumer: ConsumerId,
         offset: Offset,
     ) -> Option<(u64, &Subscription)> {
-        let subscription = self.active.get_mut(&consumer)?;
+        let subscription = self.all.get_mut(&consumer)?;
         self.issued += 1;
         if subscription.mode != AckMode::Auto {
             let before = subscription.unsettled.memory();
@@ -286,17 +325,16 @@ impl Subscriptions {
     /// True while the acknowledgment of that delivery has more to settle.
     pub(super) fn has_more(&self, token: Token) -> bool {
         let Some(Subscription { mode: AckMode::Client, unsettled, .. }) =
-            self.active.get(&token.consumer)
+            self.all.get(&token.consumer)
         else {
             return false;
         };
         unsettled.entries.front().is_some_and(|(front, _)| *front <= token.number)
     }
 
-    /// What the acknowledgment of that delivery settles, one slice of it. A subscription that ended took what it had
-    /// with it.
+    /// What the acknowledgment of that delivery settles, one slice of it.
     pub(super) fn settle(&mut self, token: Token) -> Offsets {
-        let Some(Subscription { mode, unsettled, .. }) = self.active.get_mut(&token.consumer)
+        let Some(Subscription { mode, unsettled, ended, .. }) = self.all.get_mut(&token.consumer)
         else {
             return Offsets::new();
         };
@@ -306,6 +344,9 @@ impl Subscriptions {
             _ => unsettled.take_one(token.number),
         };
         self.bytes = self.bytes.saturating_sub(before - unsettled.memory());
+        if *ended && unsettled.entries.is_empty() {
+            self.remove(token.consumer);
+        }
         offsets
     }
 }
@@ -395,12 +436,27 @@ mod tests {
     }
 
     #[test]
-    fn ended_subscriptions_settle_nothing() {
+    fn what_an_ended_subscription_holds_can_be_settled() {
         let mut all = subscribed(AckMode::Client);
-        assert!(all.delivered(ConsumerId(3), Offset(1)).is_some());
+        (1..=3).for_each(|n| assert!(all.delivered(ConsumerId(3), Offset(n)).is_some()));
         assert_eq!(all.consumer("a:b"), Some(ConsumerId(3)));
-        assert!(all.remove(ConsumerId(3)).is_some());
-        assert!(offsets(&mut all, 1).is_empty());
-        assert_eq!((all.consumer("a:b"), all.len()), (None, 0));
+        assert_eq!(all.end(ConsumerId(3)), Some((None, true)));
+        assert_eq!(all.end(ConsumerId(3)), None);
+        assert_eq!((all.consumer("a:b"), all.consumers().count()), (None, 0));
+        // The id is free for another one, which the end of the first does not take away.
+        let again = Subscribed {
+            id: "a:b",
+            named: true,
+            mode: AckMode::Client,
+            kept: None,
+            drops_own: false,
+        };
+        all.add(ConsumerId(4), again);
+        assert_eq!((offsets(&mut all, 2), all.len()), (vec![1, 2], 2));
+        assert_eq!((offsets(&mut all, 3), all.len()), (vec![3], 1));
+        assert!(offsets(&mut all, 3).is_empty());
+        assert_eq!(all.consumer("a:b"), Some(ConsumerId(4)));
+        assert_eq!(all.end(ConsumerId(4)), Some((None, false)));
+        assert_eq!((all.len(), all.memory()), (0, 0));
     }
 }

@@ -11,7 +11,7 @@ use crate::options::{Options, TimeUnit};
 use bytes::{Bytes, BytesMut};
 use crossdock_core::fate::{Fate, Fates, Field, Losses, Why, annotations_lost};
 use crossdock_core::message::carry::{self, Carry};
-use crossdock_core::{Fields, Formats, Message, Neutral, ReplyTo};
+use crossdock_core::{Fields, Formats, Message, Meta, Neutral, ReplyTo};
 
 /// Bodies up to this size are copied into the shared tail.
 const SMALL_BODY: usize = 2 << 10;
@@ -25,6 +25,11 @@ const BROKER_WORDS: [&[u8]; 7] = [
     b"mq.error",
     b"mq.redriven",
 ];
+
+/// Headers of a dead letter that the broker writes; a message that did not die has the sender's.
+fn is_of_death(name: &[u8]) -> bool {
+    name.starts_with(b"x-first-death-") || name == b"dlqDeliveryFailureCause"
+}
 
 /// Who will read it.
 #[derive(Clone, Copy)]
@@ -157,7 +162,8 @@ fn native(
     }
     let meta = message.meta();
     // Dead-lettering takes the expiry away; a client that reads it would throw the message away itself.
-    let keeps_expiry = meta.expires.is_some() || meta.deaths().is_empty();
+    let has_died = !meta.deaths().is_empty();
+    let keeps_expiry = meta.expires.is_some() || !has_died;
     for header in headers.iter() {
         match header.raw_name {
             b"destination" | b"content-length" | b"receipt" | b"transaction" => {}
@@ -167,14 +173,35 @@ fn native(
                 said.resay(&name, &format!("mq.h.{name}"), &header.value());
             }
             name if BROKER_WORDS.iter().any(|word| name.starts_with(word)) => {}
+            name if has_died && is_of_death(name) => {}
             name if same => said.writer.line(name, header.raw_value),
             _ => said.resay(&header.name(), &header.name(), &header.value()),
         }
     }
+    if !meta.deaths().is_empty() {
+        deaths(said, meta);
+    }
+}
+
+/// What the broker says of a dead letter: in the words of all protocols, and in those that users of RabbitMQ and
+/// ActiveMQ look for.
+#[cold]
+fn deaths(said: &mut Said<'_, impl Fates>, meta: &Meta) {
     if let Some(death) = meta.deaths().first() {
         let (queue, reason, count) = (&death.queue, death.reason.as_str(), death.count);
         said.say("mq.death", &format!("{queue};{reason};{count}"));
     }
+    first_death(said, meta);
+}
+
+fn first_death(said: &mut Said<'_, impl Fates>, meta: &Meta) {
+    let Some(first) = meta.first_death() else { return };
+    said.say("x-first-death-queue", &first.queue);
+    said.say("x-first-death-reason", first.reason.as_str());
+    said.say("x-first-death-exchange", &first.address.exchange);
+    let Some(newest) = meta.deaths().first() else { return };
+    let why = newest.detail.as_deref().unwrap_or(newest.reason.as_str());
+    said.say("dlqDeliveryFailureCause", why);
 }
 
 /// The sender's destination, when it names where the message is. A composite names several places, and what was moved
@@ -248,6 +275,7 @@ fn foreign(said: &mut Said<'_, impl Fates>, message: &Message, look: Look<'_>) {
         said.field(Field::Timestamp, "timestamp", &time.to_string());
     }
     foreign_meta(said, message, look);
+    first_death(said, message.meta());
     foreign_headers(said, message, fields, look);
     annotations_lost(fields, said.fates);
 }
@@ -265,9 +293,13 @@ fn foreign_headers(
     // Reserved names that no field stands for are not carried (docs/SEMANTICS.md §4), but for what the broker itself
     // says of a message that a content route could not process, or that an operator moved.
     let is_brokers = message.native().format == Neutral::ID;
+    let has_died = !message.meta().deaths().is_empty();
     for (at, (name, text)) in pairs.iter().enumerate() {
         let is_reserved = name.starts_with(carry::RESERVED);
         match at < fields.headers.len() {
+            true if has_died && is_of_death(name.as_bytes()) => {
+                said.fates.note(Field::Header, name, Fate::Lost(Why::Reserved));
+            }
             true if !is_reserved || is_brokers && carry::is_brokers_own(name) => {
                 said.application(name, &wire_name(name), text);
             }

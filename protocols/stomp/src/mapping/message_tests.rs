@@ -89,10 +89,13 @@ fn dead_letters_say_so_and_do_not_expire_again() {
         ttl_ms: Some(5),
         detail: None,
     }]));
-    let message = stomp(Version::V12, "destination:/queue/q\nexpires:7\nexpiration:5\n", meta);
+    let block = "destination:/queue/q\nexpires:7\nexpiration:5\nx-first-death-queue:forged\n";
+    let message = stomp(Version::V12, block, meta);
     assert_eq!(
         shown(&message),
-        "destination:/queue/q\nmq.death:q;expired;2\ncontent-length:2\n\nhi\0\n"
+        "destination:/queue/q\nmq.death:q;expired;2\nx-first-death-queue:q\n\
+         x-first-death-reason:expired\nx-first-death-exchange:\n\
+         dlqDeliveryFailureCause:expired\ncontent-length:2\n\nhi\0\n"
     );
 }
 

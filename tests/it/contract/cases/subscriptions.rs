@@ -79,7 +79,8 @@ pub const CASES: &[Case] = &[
         let mut message = next(&mut reader)?;
         message.put("ready", scene.waiting("Consumer.me.VirtualTopic.v{n}"));
         Ok(message)
-    }, &[("body", "x"), ("ready", "0")]),
+    }, &[("body", "x"), ("ready", "0"), ("destination", "/queue/Consumer.me.VirtualTopic.v{n}"),
+        ("original-destination", "/topic/VirtualTopic.v{n}")]),
     // Subscribers that are away.
     script(("s13", A, M3), "a session that is away keeps any number", |s| away(s, "mqtt/me{n}", |me| me.subscribe(&s.fill("away/{n}"))),
         &[("kept", "all")]),
