@@ -44,7 +44,10 @@ impl Connection<'_> {
             self.watched_by_peer(name).await;
         }
         let id = self.new_id(&request)?;
-        let is_virtual = matches!(&destination, Destination::Queue(name) if destination::virtual_topic(name).is_some());
+        let is_virtual = match &destination {
+            Destination::Queue(name) => destination::virtual_topic(name).is_some(),
+            _ => false,
+        };
         let feed = self.feed(destination, &request, headers).await?;
         let consumer = Consumer {
             source: ConsumerSource::Queue(feed.queue.clone()),

@@ -1,5 +1,5 @@
-//! The titles of ERROR frames, in the words that RabbitMQ uses for them: its clients show and compare them. An error that
-//! has one begins with it, so that the log says it too.
+//! The titles of ERROR frames, in the words that RabbitMQ uses for them: its clients show and compare them. An error
+//! that has one begins with it, so that the log says it too.
 
 use crossdock_core::{Error, ErrorKind};
 use std::fmt::Display;
