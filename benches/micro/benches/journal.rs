@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use crossdock_core::store::{JournalId, Store};
-use crossdock_core::{Address, Fields, Message, Meta, Origin, Timestamp, bench};
+use crossdock_core::{Address, Fields, Message, Meta, Origin, Rope, Timestamp, bench};
 use crossdock_store_file::bench::put_record;
 use crossdock_store_file::{FileStore, Options};
 use divan::counter::{BytesCount, ItemsCount};
@@ -74,8 +74,8 @@ fn decode_settles(bencher: Bencher) {
 /// Header, checksums, body and padding of one record.
 #[divan::bench(args = [128, 1024, 65_536])]
 fn record(bencher: Bencher, bytes: usize) {
-    let body = vec![b'x'; bytes];
-    let mut out = Vec::new();
+    let body = Rope::from(vec![b'x'; bytes]);
+    let mut out = Rope::default();
     put_record(&body, &mut out);
     assert!(out.len() > bytes, "a record is more than its body");
     bencher.counter(ItemsCount::new(1usize)).counter(BytesCount::new(out.len())).bench_local(
@@ -120,7 +120,7 @@ fn append(bencher: Bencher, entries: usize) {
     let entry = Bytes::from(vec![b'x'; ENTRY]);
     let counted = bencher.counter(ItemsCount::new(entries));
     counted.counter(BytesCount::new(entries * ENTRY)).bench_local(|| {
-        let pending: Vec<_> = (0..entries).map(|_| journal.append(entry.clone())).collect();
+        let pending: Vec<_> = (0..entries).map(|_| journal.append(entry.clone().into())).collect();
         runtime.block_on(async {
             for append in pending {
                 append.await.expect("stored");
