@@ -146,8 +146,8 @@ pub const STOMP: &[Key] = &[
         "prefetch",
         Form::Count { min: 1, max: 65_535 },
         "Messages that a subscription with `ack` client or client-individual may have unacknowledged, \
-         where it names no number itself. Not set: any number, because a client may acknowledge \
-         as seldom as it likes.",
+         where it names no number itself. Not set: any number, because a client may acknowledge as seldom \
+         as it likes.",
     ),
     preset(
         "subscriptions_per_connection",

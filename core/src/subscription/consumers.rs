@@ -20,13 +20,24 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Handle(pub u32);
 
+/// Whom a consumer lets beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Beside {
+    #[default]
+    Anyone,
+    /// Others are refused.
+    Nobody,
+    /// Others get nothing while it is there. Of several such consumers one has its turn, the others wait.
+    Idle,
+}
+
 /// An attached consumer.
 #[derive(Debug)]
 pub struct Attached {
     pub handle: Handle,
     /// Its name in its session.
     pub id: ConsumerId,
-    pub exclusive: bool,
+    pub beside: Beside,
     pub priority: i16,
     pub pools: SmallVec<[Arc<Pool>; 2]>,
     /// What is on its way to the consumer's socket. Its credit comes back when that is written, not when it is settled.
@@ -54,7 +65,7 @@ impl Attached {
         Self {
             handle,
             id,
-            exclusive: false,
+            beside: Beside::default(),
             priority: 0,
             pools: SmallVec::new(),
             window: None,
@@ -73,6 +84,12 @@ impl Attached {
     /// Records that it has not settled.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.count
+    }
+
+    /// Where one consumer at a time gets records, the highest comes first.
+    fn rank(&self) -> Reverse<i32> {
+        let ahead = if self.beside == Beside::Idle { 1 << 16 } else { 0 };
+        Reverse(i32::from(self.priority) + ahead)
     }
 
     fn is_active(&self) -> bool {
@@ -140,7 +157,10 @@ pub struct Consumers {
     /// Those that have credit.
     line: Line,
     /// Where one consumer at a time gets records: those that may, highest priority first, then oldest first.
-    order: Option<BTreeSet<(Reverse<i16>, Handle)>>,
+    order: Option<BTreeSet<(Reverse<i32>, Handle)>>,
+    /// Why that is: the queue's rule, or else consumers that others are idle beside.
+    is_single: bool,
+    idling: usize,
     /// That one.
     chosen: Option<Handle>,
     /// The one before, which was stopped and may have something to settle.
@@ -165,6 +185,8 @@ impl Consumers {
             all: HandleMap::default(),
             line: Line::default(),
             order: single.then(BTreeSet::new),
+            is_single: single,
+            idling: 0,
             chosen: None,
             retiring: None,
             active: 0,
@@ -187,14 +209,35 @@ impl Consumers {
         let handle = consumer.handle;
         if consumer.is_active() {
             self.active += 1;
-            self.exclusive += usize::from(consumer.exclusive);
+            self.exclusive += usize::from(consumer.beside == Beside::Nobody);
             self.strict += usize::from(consumer.is_strict);
+            if consumer.beside == Beside::Idle {
+                self.begin_turns();
+            }
             if let Some(order) = &mut self.order {
-                order.insert((Reverse(consumer.priority), handle));
+                order.insert((consumer.rank(), handle));
             }
         }
         self.all.insert(handle, consumer);
         self.place(handle);
+    }
+
+    /// One more consumer beside which others are idle.
+    #[cold]
+    fn begin_turns(&mut self) {
+        self.idling += 1;
+        let active = self.all.values().filter(|consumer| consumer.is_active());
+        let ranks = active.map(|consumer| (consumer.rank(), consumer.handle));
+        self.order.get_or_insert_with(|| ranks.collect());
+    }
+
+    /// One less. Behind the last one everybody gets records again.
+    #[cold]
+    fn end_turns(&mut self) {
+        self.idling -= 1;
+        if self.idling == 0 && !self.is_single {
+            (self.order, self.chosen, self.retiring) = (None, None, None);
+        }
     }
 
     /// Removes a consumer.
@@ -228,17 +271,20 @@ impl Consumers {
         if let Some((pool, number)) = consumer.waits.take() {
             pool.forget(number);
         }
-        let (priority, exclusive) = (consumer.priority, consumer.exclusive);
+        let (rank, beside) = (consumer.rank(), consumer.beside);
         let is_strict = consumer.is_strict;
         self.place(handle);
         self.active -= 1;
-        self.exclusive -= usize::from(exclusive);
+        self.exclusive -= usize::from(beside == Beside::Nobody);
         self.strict -= usize::from(is_strict);
         if let Some(order) = &mut self.order {
-            order.remove(&(Reverse(priority), handle));
+            order.remove(&(rank, handle));
         }
         if self.chosen == Some(handle) {
             (self.chosen, self.retiring) = (None, Some(handle));
+        }
+        if beside == Beside::Idle {
+            self.end_turns();
         }
         self.buckets.forget(handle);
     }
@@ -422,8 +468,7 @@ impl Consumers {
 
     fn choose_single(&mut self, size: u32, wake: &mut Vec<Woken>) -> Choice {
         let first = self.order.as_ref().and_then(|order| order.first()).copied();
-        let is_outranked =
-            |chosen: &Attached| first.is_some_and(|(rank, _)| rank < Reverse(chosen.priority));
+        let is_outranked = |chosen: &Attached| first.is_some_and(|(rank, _)| rank < chosen.rank());
         // Whoever has been cancelled, or has to make way for a higher priority, settles first: what follows would
         // overtake what it still has.
         let before = self.chosen.or(self.retiring).and_then(|handle| self.all.get(handle));

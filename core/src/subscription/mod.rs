@@ -38,7 +38,7 @@ mod scan;
 mod settle;
 
 pub use by_consumer::ByConsumer;
-pub use consumers::{Attached, Consumers, Handle};
+pub use consumers::{Attached, Beside, Consumers, Handle};
 pub use counts::{
     CameBy, Deliveries, DeliveryTotals, Depth, Gauges, Handed, LeftAs, LeftBy, QueueCounts,
     QueueTotals, Side, Tally, bump, read,

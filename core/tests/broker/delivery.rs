@@ -246,6 +246,41 @@ async fn a_single_active_consumer_settles_before_the_next_is_served() {
 }
 
 #[tokio::test]
+async fn beside_a_consumer_in_turn_others_are_idle() {
+    let stage = Stage::new().await;
+    let (mut p, mut a, mut b) = (stage.client().await, stage.client().await, stage.client().await);
+    p.declare(QueueSpec::durable("q")).await;
+    p.consume("q", 10, true).await;
+    let in_turn = || Consumer {
+        source: ConsumerSource::Queue("q".into()),
+        settles: true,
+        exclusive: false,
+        priority: 0,
+        credit: Credit::UNLIMITED,
+        pools: Default::default(),
+        only_unexpired: false,
+        has_time: false,
+        tag: "".into(),
+    };
+    let first = a.session.attach_in_turn(a.lane, in_turn()).await.expect("attached");
+    let second = b.session.attach_in_turn(b.lane, in_turn()).await.expect("attached");
+    for body in ["1", "2"] {
+        p.publish(Address::queue("q"), body);
+    }
+    assert_eq!(bodies(&a.take(2).await), ["1", "2"]);
+    p.nothing().await;
+    b.nothing().await;
+    a.session.detach(first, OnDetach::Return).await;
+    assert_eq!(bodies(&b.take(2).await), ["1", "2"]);
+    b.session.detach(second, OnDetach::Return).await;
+    assert_eq!(bodies(&p.take(2).await), ["1", "2"]);
+    // One that wants to be alone is still refused, and refuses.
+    let alone = Consumer { exclusive: true, ..in_turn() };
+    let refused = a.session.attach(a.lane, alone).await.expect_err("not alone");
+    assert_eq!(refused.kind(), ErrorKind::InUse);
+}
+
+#[tokio::test]
 async fn what_was_never_taken_comes_back_untouched() {
     let stage = Stage::new().await;
     let mut p = stage.client().await;

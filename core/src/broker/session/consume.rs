@@ -15,7 +15,9 @@ use crate::error::{Error, ErrorKind};
 use crate::log::Offset;
 use crate::message::Name;
 use crate::rights::Action;
-use crate::subscription::{Attached, ConsumerId, Credit, Delivery, Handed, Handle, Outcome};
+use crate::subscription::{
+    Attached, Beside, ConsumerId, Credit, Delivery, Handed, Handle, Outcome,
+};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -98,12 +100,32 @@ impl Session {
 
     /// Starts consuming. `LimitReached`, `NotFound`, `Locked` (exclusive queue), `InUse` (exclusive consumer).
     pub async fn attach(&mut self, lane: LaneId, consumer: Consumer) -> Result<ConsumerId, Error> {
+        let beside = if consumer.exclusive { Beside::Nobody } else { Beside::Anyone };
+        self.attach_beside(lane, consumer, beside).await
+    }
+
+    /// The same for a consumer beside which all others are idle, but for older ones of this kind: it waits for
+    /// their end.
+    pub async fn attach_in_turn(
+        &mut self,
+        lane: LaneId,
+        consumer: Consumer,
+    ) -> Result<ConsumerId, Error> {
+        self.attach_beside(lane, consumer, Beside::Idle).await
+    }
+
+    async fn attach_beside(
+        &mut self,
+        lane: LaneId,
+        consumer: Consumer,
+        beside: Beside,
+    ) -> Result<ConsumerId, Error> {
         self.arrived().await?;
         self.check_consumers()?;
         let id = self.new_consumer();
         let (queue, handle, is_first) = loop {
             let queue = self.source(&consumer.source).await?;
-            if let Some((handle, is_first)) = self.attach_to(&queue, id, &consumer)? {
+            if let Some((handle, is_first)) = self.attach_to(&queue, id, (&consumer, beside))? {
                 break (queue, handle, is_first);
             }
             // It was deleted in between. Its name may be another queue's by now, or nobody's.
@@ -116,7 +138,7 @@ impl Session {
         let is_looked_at = self.judge_new(&queue);
         let (leaves, is_getter) = (false, false);
         let mut counts = ConsumerCounts::new((id, lane), &queue.name, &consumer.tag);
-        (counts.settles, counts.exclusive) = (consumer.settles, consumer.exclusive);
+        (counts.settles, counts.exclusive) = (consumer.settles, beside != Beside::Anyone);
         counts.priority = consumer.priority;
         counts.set_prefetch(consumer.credit.messages);
         let counts = Arc::new(counts);
@@ -139,7 +161,7 @@ impl Session {
         &mut self,
         queue: &Arc<Queue>,
         id: ConsumerId,
-        consumer: &Consumer,
+        (consumer, beside): (&Consumer, Beside),
     ) -> Result<Option<(Handle, bool)>, Error> {
         let is_own = matches!(consumer.source, ConsumerSource::Own);
         let pools: smallvec::SmallVec<[_; 2]> = consumer
@@ -159,7 +181,7 @@ impl Session {
             }
             // One that is served alone has its own way to choose whom.
             let alone = state.sub.consumers.active_count() == 0 && !queue.spec.single_active;
-            if state.sub.consumers.has_exclusive() || consumer.exclusive && !alone {
+            if state.sub.consumers.has_exclusive() || beside == Beside::Nobody && !alone {
                 let detail = format!("queue '{}' is in exclusive use", queue.name);
                 return Err(Error::new(ErrorKind::InUse, detail));
             }
@@ -167,7 +189,7 @@ impl Session {
             let handle = state.sub.consumers.handle();
             let mut attached = Attached::new(handle, id, consumer.credit);
             attached.handed = Handed::to(false, consumer.settles);
-            attached.exclusive = consumer.exclusive;
+            attached.beside = beside;
             attached.priority = consumer.priority;
             attached.pools = pools;
             attached.window = Some(inbox.window.clone());

@@ -201,8 +201,8 @@ impl Connection<'_> {
         let name = spec.name.clone();
         if destination::is_wild(&name) && !is_there(&self.session, &name)? {
             let detail = format!(
-                "'{name}' is no queue, and wildcards of queues are not supported: name each queue, \
-                 or subscribe to a topic with wildcards"
+                "'{name}' is no queue, and wildcards of queues are not supported: name each queue, or \
+                 subscribe to a topic with wildcards"
             );
             let error = Error::new(ErrorKind::Unavailable, detail);
             return Err(titled_as(INVALID_DESTINATION, &error));

@@ -60,8 +60,14 @@ impl Connection<'_> {
             has_time: true,
             tag: Name::from(&*id),
         };
-        let attached = self.session.attach(self.lane, consumer);
-        let consumer = match self.line.while_waiting(attached).await {
+        let attached = match request.in_turn && !request.exclusive {
+            true => {
+                let attached = self.session.attach_in_turn(self.lane, consumer);
+                self.line.while_waiting(attached).await
+            }
+            false => self.line.while_waiting(self.session.attach(self.lane, consumer)).await,
+        };
+        let consumer = match attached {
             Ok(consumer) => consumer,
             Err(error) => return Err(self.unmade(&feed, error).await),
         };

@@ -173,8 +173,8 @@ fn names_queue(destination: Header<'_>, headers: &Headers) -> bool {
         || is_plain && headers.get("destination-type").as_deref() != Some("MULTICAST")
 }
 
-/// Where the reply goes; a text that is no destination is the application's own. Temporary destinations were replaced
-/// by real ones when the SEND was read.
+/// Where the reply goes; a text that is no destination is the application's own. Temporary destinations were
+/// replaced by real ones when the SEND was read.
 fn reply_to(text: &str) -> ReplyTo {
     let destination = match text.starts_with('/') {
         true => destination::parse(text, Usage::Send, None, &Options::default()).ok(),

@@ -43,7 +43,10 @@ pub(crate) struct SubscribeRequest<'a> {
     pub cast: Option<Cast>,
     pub mode: AckMode,
     pub credit: Credit,
+    /// No other consumer may be there.
     pub exclusive: bool,
+    /// Other consumers get nothing while it is there; of several such ones the oldest is served.
+    pub in_turn: bool,
     pub priority: i16,
     pub no_local: bool,
     pub durable: Option<bool>,
@@ -70,7 +73,8 @@ impl<'a> SubscribeRequest<'a> {
             cast,
             mode,
             credit: credit(headers, mode, options)?,
-            exclusive: is(&["exclusive", "activemq.exclusive"]) == Some(true),
+            exclusive: is(&["exclusive"]) == Some(true),
+            in_turn: is(&["activemq.exclusive"]) == Some(true),
             priority: priority(headers)?,
             no_local: is(&["no-local", "activemq.noLocal"]) == Some(true),
             durable: is(&["durable", "persistent"]),
