@@ -3,6 +3,7 @@
 
 use super::destination::{self, Destination, Usage};
 use super::queue;
+use super::send::is_applications;
 use super::slots;
 use crate::codec::{Header, Headers, Version};
 use crate::options::{Options, TimeUnit};
@@ -55,7 +56,8 @@ impl Format for StompFormat {
         for header in headers.iter() {
             let name = header.name();
             let of_queue = to_queue && queue::is_argument(&name);
-            if of_queue || is_about_the_frame(&name) || is_acted_on(&name) {
+            let acted_on = is_acted_on(&name) && !(name == "expires" && is_applications(header));
+            if of_queue || is_about_the_frame(&name) || acted_on {
                 continue;
             }
             let value = header.value();
@@ -293,7 +295,7 @@ mod tests {
     fn the_rest_is_headers_in_order() {
         let fields = decoded(
             "destination:/topic/t\na:1\na:2\nb\\cb:x\\ny\nx-message-ttl:5\nmq.types:n=i32\nn:5\n\
-             mq.h.receipt:kept\nmq.user-id:forged\nJMSXGroupSeq:no\nmq.subject:s\n",
+             mq.h.receipt:kept\nexpires:3600\nmq.user-id:forged\nJMSXGroupSeq:no\nmq.subject:s\n",
         );
         let text = |n: &str, v: &str| (Name::from(n), Value::text(v));
         let want = [
@@ -302,6 +304,7 @@ mod tests {
             text("b:b", "x\ny"),
             text("x-message-ttl", "5"),
             ("n".into(), Value::I32(5)),
+            text("expires", "3600"),
             text("JMSXGroupSeq", "no"),
             text("receipt", "kept"),
         ];

@@ -5,6 +5,7 @@
 
 use super::destination::{self, Cast, Destination, Usage};
 use super::format::{format_id, is_of_delivery, version_of, wire_name};
+use super::send::is_applications;
 use super::slots;
 use crate::codec::{Header, Headers, Version, Writer};
 use crate::options::{Options, TimeUnit};
@@ -167,7 +168,8 @@ fn native(
     for header in headers.iter() {
         match header.raw_name {
             b"destination" | b"content-length" | b"receipt" | b"transaction" => {}
-            b"expires" | b"expiration" if !keeps_expiry => {}
+            b"expires" if !keeps_expiry && !is_applications(header) => {}
+            b"expiration" if !keeps_expiry => {}
             name if is_of_delivery(name) => {
                 let name = header.name();
                 said.resay(&name, &format!("mq.h.{name}"), &header.value());

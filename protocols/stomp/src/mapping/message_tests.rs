@@ -89,7 +89,8 @@ fn dead_letters_say_so_and_do_not_expire_again() {
         ttl_ms: Some(5),
         detail: None,
     }]));
-    let block = "destination:/queue/q\nexpires:7\nexpiration:5\nx-first-death-queue:forged\n";
+    let block =
+        "destination:/queue/q\nexpires:1700000000007\nexpiration:5\nx-first-death-queue:forged\n";
     let message = stomp(Version::V12, block, meta);
     assert_eq!(
         shown(&message),

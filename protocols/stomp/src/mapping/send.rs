@@ -8,6 +8,15 @@ use crate::codec::{Header, Headers};
 use crossdock_core::{Error, ErrorKind, Meta, Origin, Timestamp};
 use std::sync::Arc;
 
+/// No message that is sent today expired before 2001 (milliseconds since 1970): an `expires` below that is a number of
+/// seconds, or something else of the application.
+const EXPIRES_MIN: u64 = 978_307_200_000;
+
+/// True for a value of `expires` that is no time to expire at, and not "never" either.
+pub(super) fn is_applications(expires: Header<'_>) -> bool {
+    integer::<u64>(expires).is_ok_and(|at| (1..EXPIRES_MIN).contains(&at))
+}
+
 /// A SEND's headers as far as the broker acts on them.
 #[derive(Debug)]
 pub(crate) struct SendRequest<'a> {
@@ -128,7 +137,8 @@ impl<'a> Raw<'a> {
 
     /// `expires` is absolute and 0 is never; `expiration` is relative; of both the earlier counts.
     fn expires_at(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
-        let absolute = self.expires.map(integer::<u64>).transpose()?.filter(|at| *at > 0);
+        let absolute = self.expires.map(integer::<u64>).transpose()?;
+        let absolute = absolute.filter(|at| *at >= EXPIRES_MIN);
         let relative = self.expiration.map(integer::<u64>).transpose()?;
         let relative = relative.map(|ms| now.plus(ms));
         let absolute = absolute.map(Timestamp);
@@ -185,8 +195,12 @@ mod tests {
         let of = |block| meta(block).unwrap().expires.map(|at| at.0);
         assert_eq!(of("expires:0\n"), None);
         assert_eq!(of("expires:0\nexpiration:5\n"), Some(1_000_005));
-        assert_eq!(of("expires:1000002\nexpiration:5\n"), Some(1_000_002));
-        assert_eq!(of("expires:9000002\nexpiration:5\n"), Some(1_000_005));
+        assert_eq!(of("expires:978307200001\n"), Some(978_307_200_001));
+        assert_eq!(of("expires:978307200001\nexpiration:978308200001\n"), Some(978_307_200_001));
+        assert_eq!(of("expires:978307200001\nexpiration:5\n"), Some(1_000_005));
+        // What was over before 2001 is no time to expire at.
+        assert_eq!(of("expires:3600\n"), None);
+        assert_eq!(of("expires:978307199999\nexpiration:5\n"), Some(1_000_005));
         assert_eq!(of("expiration:18446744073709551615\n"), Some(u64::MAX));
         assert_eq!(of("expiration:0\n"), Some(1_000_000));
     }
