@@ -35,7 +35,7 @@ pub const CASES: &[Case] = &[
         &[("second", "false"), ("count", "–")]),
     script(("o2.5", A, M5), "a second message that waits for credit", unwritten_mqtt, &[("bodies", "1 2"), ("second", "false")]),
     script(("o2.s", A, S), "a second message that waits for credit", |s| unwritten(s, "/amq/queue/q{n} prefetch-count:1"),
-        &[("second", "–"), ("count", "–")]),
+        &[("second", "false"), ("count", "–")]),
     // Failed.
     script(("o3.a", A, A), "basic.reject requeue", |s| returned(s, "reject requeue"), FAILED),
     script(("o3d.a", A, A), "basic.nack requeue", |s| returned(s, "nack requeue"), FAILED),

@@ -27,7 +27,7 @@ pub const CASES: &[Case] = &[
     case("t3", M5, S, &[("u.persistent", "true"), ("u.priority", "9"), ("u.expires", "1"), ("u.retain", "true"), ("u.reply-to", "x"),
         ("u.ack", "y"), ("u.redelivered", "true"), ("qos", "0")],
         &[("mq.h.persistent", "true"), ("mq.h.priority", "9"), ("mq.h.expires", "1"), ("mq.h.retain", "true"),
-        ("mq.h.reply-to", "x"), ("mq.h.ack", "y"), ("mq.h.redelivered", "true"), ("persistent", "–"), ("reply-to", "–"), ("redelivered", "–")]),
+        ("mq.h.reply-to", "x"), ("mq.h.ack", "y"), ("mq.h.redelivered", "true"), ("persistent", "–"), ("reply-to", "–"), ("redelivered", "false")]),
     case("t5", M5, S, &[("u.", "x"), ("u.b", "z")], &[("b", "z"), ("", "–")]),
     case("t5", A, S, &[("h.", "x"), ("h.b", "z")], &[("b", "z"), ("", "–")]),
     case("t5", M5, S, &[("u. a ", " x "), ("u.c:d", "a:b"), ("u.e\\f", "g\\h"), ("u.b", "z")],
