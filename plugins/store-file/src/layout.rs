@@ -161,7 +161,7 @@ impl RecordHeader {
         out.end().extend_from_slice(&head);
         out.extend(body);
         let padding = record_bytes(length) as usize - RECORD_HEADER - length;
-        out.end().extend_from_slice(&[0; ALIGN as usize][..padding]);
+        out.end().extend(std::iter::repeat_n(0, padding));
         crc
     }
 }
