@@ -388,6 +388,7 @@ impl<'a> Model<'a> {
                     Kind::Random
                     | Kind::LocalRandom
                     | Kind::ModulusHash
+                    | Kind::ConsistentHash
                     | Kind::Delayed
                     | Kind::Foreign(_) => false,
                 };
