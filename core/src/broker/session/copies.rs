@@ -24,7 +24,8 @@ impl Session {
         }
     }
 
-    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself.
+    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself; or an
+    /// exchange keeps the message for a time.
     #[cold]
     fn join_copies(
         &mut self,
@@ -43,6 +44,13 @@ impl Session {
                 return Err(Error::new(ErrorKind::Invalid, detail));
             }
             route.join(&other.route);
+        }
+        // What is kept has one key, by which it is routed then.
+        if route.delays.is_some() {
+            let exchange = &message.address().exchange;
+            let detail =
+                format!("no copies of a message that waits: exchange '{exchange}' delays it");
+            return Err(Error::new(ErrorKind::Invalid, detail));
         }
         Ok(Arc::new(Resolved { address: first.address.clone(), stamp: first.stamp, route }))
     }
