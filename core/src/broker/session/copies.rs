@@ -24,8 +24,8 @@ impl Session {
         }
     }
 
-    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself; or an
-    /// exchange keeps the message for a time.
+    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself; or
+    /// an exchange keeps the message for a time.
     #[cold]
     fn join_copies(
         &mut self,
