@@ -248,7 +248,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// A client of 3.1.1 cannot be told how many publishes it may have unacknowledged: it is not read beyond that.
+    /// No packet of 3.1.1 says how many publishes a client may have unacknowledged: it is not read beyond that.
     fn waiting_max(&self) -> usize {
         match self.client.version.is_5() {
             true => WAITING_MAX,
