@@ -57,8 +57,8 @@ pub const MQTT: &[Key] = &[
         Form::Count { min: 1, max: 65_535 },
         "65535",
         "QoS 1 and 2 publishes that a client may have unacknowledged. Less than 65535: CONNACK says so, and \
-         an MQTT 5 client is disconnected with 0x93 beyond it; one of 3.1.1, which has no field for it, is read \
-         no further until some are acknowledged. 65535: whoever sends faster than the store takes it is \
+         an MQTT 5 client is disconnected with 0x93 beyond it; one of 3.1.1, which has no field for it, is \
+         read no further until some are acknowledged. 65535: whoever sends faster than the store takes it is \
          held back.",
     ),
     preset(
