@@ -24,7 +24,6 @@ fn text(bytes: &[u8]) -> String {
 fn store(broker: &Broker, words: &[&str]) -> Output {
     let mut command = crossdock(&["store"]);
     command.args(words).args(["--data-dir", &broker.data_dir().to_string_lossy()]);
-    command.args(["--set", "store.disk_free_alarm=64MiB"]);
     command.output().expect("the binary is there")
 }
 

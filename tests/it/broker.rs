@@ -37,6 +37,10 @@ pub fn crossdock(arguments: &[&str]) -> Command {
         }
     }
     command.env("CROSSDOCK_CONFIG", "");
+    // Low marks, so that the tests do not depend on the free disk space of the machine; `--set` has another one.
+    command
+        .env("CROSSDOCK_STORE__DISK_FREE_ALARM", "64MiB")
+        .env("CROSSDOCK_STORE__DISK_FREE_HARD", "32MiB");
     command
 }
 
@@ -230,9 +234,6 @@ impl Broker {
         for listener in LISTENERS {
             command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
         }
-        // Low marks, so that the tests do not depend on the free disk space of the machine.
-        command.args(["--set", "store.disk_free_alarm=64MiB"]);
-        command.args(["--set", "store.disk_free_hard=32MiB"]);
         command.args(&self.options);
         if let Some(most) = self.descriptors {
             command = with_descriptors(most, &command);

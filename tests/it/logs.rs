@@ -33,8 +33,7 @@ fn serve(folder: &Folder, more: &[&str]) -> Command {
     for listener in LISTENERS {
         command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
     }
-    command.args(["--set", "store.disk_free_alarm=64MiB"]);
-    command.args(["--set", "store.disk_free_hard=32MiB"]).args(more);
+    command.args(more);
     command.stdout(Stdio::piped());
     command
 }

@@ -105,9 +105,6 @@ impl Node {
         for listener in LISTENERS {
             command.args(["--set", &format!("listeners.{listener}.bind=127.0.0.1:0")]);
         }
-        // Low marks, so that tests do not depend on the free disk space; tests of the marks set their own.
-        command.args(["--set", "store.disk_free_alarm=64MiB"]);
-        command.args(["--set", "store.disk_free_hard=32MiB"]);
         command.args(&self.options);
         if let [program, arguments @ ..] = program {
             command = wrapped(command, program, arguments);
@@ -131,8 +128,11 @@ impl Node {
 fn wrapped(inner: Command, program: &str, arguments: &[&str]) -> Command {
     let mut outer = Command::new(program);
     outer.args(arguments).arg(inner.get_program()).args(inner.get_args());
-    for (name, _) in inner.get_envs() {
-        outer.env_remove(name);
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
     }
     outer
 }
