@@ -18,6 +18,8 @@ const DELAY_MAX_MS: i64 = u32::MAX as i64;
 pub struct Delay {
     pub exchange: Name,
     pub ms: u64,
+    /// Further keys by which it is routed then: those of the copies of the publish, by whichever it got there.
+    pub copies: Box<[Key]>,
 }
 
 /// The kind that routes for an exchange of that sort. `Invalid`: none is named, or none that can.

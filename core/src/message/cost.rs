@@ -65,7 +65,9 @@ impl Cost for Fields {
 impl Cost for Death {
     fn cost(&self) -> usize {
         let detail = self.detail.as_ref().map_or(0, |text| text.len() + ALLOCATION);
-        size_of::<Death>() + self.queue.len() + self.address.key.bytes().len() + detail
+        let copies = self.copies.iter().flat_map(|keys| keys.iter());
+        let copies: usize = copies.map(|key| size_of::<Key>() + key.cost()).sum();
+        size_of::<Death>() + self.queue.len() + self.address.key.bytes().len() + detail + copies
     }
 }
 

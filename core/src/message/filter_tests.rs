@@ -15,6 +15,7 @@ fn message() -> Message {
         address: Address::queue(queue),
         ttl_ms: None,
         detail: None,
+        copies: None,
     };
     let deaths = [death("late", Reason::Expired, 20), death("early", Reason::Rejected, 10)];
     meta.deaths = Some(Arc::from(deaths));

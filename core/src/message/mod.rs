@@ -31,6 +31,7 @@ use aliases::Aliases;
 use bytes::{Bytes, BytesMut};
 use cost::{ALLOCATION, Cost};
 use fate::{Conversions, Losses};
+use memchr::memmem;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -75,6 +76,11 @@ pub trait Format: Send + Sync {
 
     /// The neutral view of these header bytes. The body is there for formats that guess from it.
     fn decode(&self, native: &Bytes, body: &Bytes) -> Result<Fields, Error>;
+
+    /// The header that lists, as texts, further keys with which a message was published. None: there is no such header.
+    fn copies_header(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Every format that this process knows; an unknown id stays opaque (body only). With them, what was converted between
@@ -99,6 +105,22 @@ impl Formats {
     /// Short names of values that are too long for their places.
     pub fn aliases(&self) -> &Aliases {
         &self.aliases
+    }
+
+    /// Further keys with which a message was published, as they are at the default exchange, and the header that lists
+    /// them.
+    pub fn copies(&self, message: &Message) -> Option<(&'static str, Vec<Key>)> {
+        let named = self.readers.iter().filter_map(|reader| reader.copies_header());
+        // Most have none, and are not decoded for it.
+        let written = &message.native().bytes;
+        let mut named = named.filter(|name| memmem::find(written, name.as_bytes()).is_some());
+        named.find_map(|name| match message.fields(self).header(name)? {
+            Value::List(list) => {
+                let keys = list.iter().filter_map(Value::as_str).map(Key::from).collect();
+                Some((name, keys))
+            }
+            _ => None,
+        })
     }
 
     /// The reader of `id`.
@@ -158,6 +180,8 @@ pub struct Death {
     pub time: Timestamp,
     /// Exchange and key it had been published with.
     pub address: Address,
+    /// Further keys that it had been published with, at the same exchange and in its form.
+    pub copies: Option<Arc<[Key]>>,
     /// Its time to live in milliseconds, when it had one; dead-lettering removes it.
     pub ttl_ms: Option<u64>,
     /// The consumer's words on why, if its protocol has a field for them.

@@ -81,6 +81,60 @@ async fn what_was_confirmed_waits_over_a_crash() {
 }
 
 #[tokio::test]
+async fn copies_wait_with_the_message_over_a_crash_and_each_receiver_has_it_once() {
+    let stage = Stage::new().await;
+    let mut c = with_queue(&stage).await;
+    for (queue, keys) in [("a", &["x"][..]), ("b", &["y", "z"])] {
+        c.declare(QueueSpec::durable(queue)).await;
+        for key in keys {
+            c.bind("later", key, queue).await;
+        }
+    }
+    let mut publish = Publish::new(delayed(&c, "kept", 600, |_| {}), true);
+    let keys = ["x", "y", "nobody's", "z", "k"];
+    let copies = keys.map(|key| Address::new("later".into(), key.into()));
+    publish.copies = Some(Box::new(Copies(copies.into())));
+    let number = c.session.publish(c.lane, publish);
+    c.session.flush();
+    assert!(matches!(c.confirmed(number).await, ConfirmOutcome::Stored));
+    let store = stage.store.crashed();
+    let settings = Settings { snapshot_bytes: 400, ..Settings::default() };
+    let stage = Stage::with(store, settings, Vec::new()).await;
+    // A snapshot has it, too.
+    let mut c = stage.client().await;
+    c.declare(QueueSpec::durable("other")).await;
+    c.consume("other", 10, true).await;
+    let mut most = 0;
+    let is_cleaned = loop {
+        let entries = stage.store.entries();
+        if entries < most || entries > 2_000 {
+            break entries < most;
+        }
+        most = entries;
+        c.durable(Address::queue("other"), "x").await;
+        let got = c.take(1).await;
+        c.settle(&got, Outcome::Accepted);
+    };
+    assert!(is_cleaned, "a snapshot lets old entries go");
+    let stage = stage.crash().await;
+    let mut c = stage.client().await;
+    for queue in ["q", "a", "b"] {
+        c.consume(queue, 10, true).await;
+    }
+    let taken = c.take(3).await;
+    for delivery in &taken {
+        assert_eq!(
+            (&*delivery.message.body().clone(), delay_of(delivery)),
+            (&b"kept"[..], Some(-600))
+        );
+        assert_eq!(delivery.message.address().to_string(), "exchange:later/k");
+    }
+    c.settle(&taken, Outcome::Accepted);
+    c.nothing().await;
+    assert!(stage.broker.audit().is_empty());
+}
+
+#[tokio::test]
 async fn a_transaction_is_kept_as_a_whole_or_not_at_all() {
     let stage = Stage::new().await;
     let mut c = with_queue(&stage).await;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// Flag: moves, and how the message goes on behind a content route, follow the route names.
 const HAS_MORE: u8 = 1 << 4;
+/// Added to the reason of a death: further keys follow.
+const HAS_COPIES: u8 = 1 << 7;
 
 fn put_address(out: &mut Vec<u8>, address: &Address) {
     out.text(&address.exchange);
@@ -152,13 +154,18 @@ fn skip_onward(input: &mut &[u8]) -> Option<()> {
 
 fn skip_death(input: &mut &[u8]) -> Option<()> {
     input.skip_bytes()?;
-    REASONS.get(usize::from(input.take_u8()?))?;
+    let reason = input.take_u8()?;
+    REASONS.get(usize::from(reason & !HAS_COPIES))?;
     input.take_number::<u32>()?;
     input.take_varint()?;
     input.skip_bytes()?;
     input.skip_bytes()?;
     input.take_optional(Take::take_varint)?;
-    input.take_optional(Take::skip_bytes).map(|_| ())
+    input.take_optional(Take::skip_bytes)?;
+    match reason & HAS_COPIES {
+        0 => Some(()),
+        _ => skip_list(input, Take::skip_bytes),
+    }
 }
 
 fn put_names(out: &mut Vec<u8>, names: &[Name]) {
@@ -206,22 +213,36 @@ const REASONS: [Reason; 5] = [
 
 fn put_death(out: &mut Vec<u8>, death: &Death) {
     out.text(&death.queue);
-    out.u8(REASONS.iter().position(|r| *r == death.reason).unwrap_or_default() as u8);
+    let reason = REASONS.iter().position(|r| *r == death.reason).unwrap_or_default() as u8;
+    out.u8(if death.copies.is_some() { reason | HAS_COPIES } else { reason });
     out.varint(u64::from(death.count));
     out.varint(death.time.0);
     put_address(out, &death.address);
     out.optional(death.ttl_ms, Put::varint);
     out.optional(death.detail.as_deref(), Put::text);
+    if let Some(keys) = &death.copies {
+        out.varint(keys.len() as u64);
+        keys.iter().for_each(|key| out.bytes(key.bytes()));
+    }
 }
 
 fn take_death(input: &mut Bytes, known: &mut Known) -> Option<Death> {
-    Some(Death {
-        queue: input.take_name()?,
-        reason: *REASONS.get(usize::from(input.take_u8()?))?,
+    let queue = input.take_name()?;
+    let reason = input.take_u8()?;
+    let mut death = Death {
+        queue,
+        reason: *REASONS.get(usize::from(reason & !HAS_COPIES))?,
         count: input.take_number()?,
         time: Timestamp(input.take_varint()?),
         address: take_address(input, known)?,
         ttl_ms: input.take_optional(Take::take_varint)?,
         detail: input.take_optional(|i| i.take_name().map(|name| Arc::from(&*name)))?,
-    })
+        copies: None,
+    };
+    if reason & HAS_COPIES != 0 {
+        let keys =
+            take_list(input, |input| input.take_bytes().map(|key| Key::new(key).detached()))?;
+        death.copies = Some(keys.into());
+    }
+    Some(death)
 }

@@ -97,6 +97,7 @@ pub enum Op {
         id: ParkId,
         vhost: Name,
         due: ParkUntil,
+        copies: Box<[Key]>,
         session: Option<SessionId>,
         message: Message,
     },

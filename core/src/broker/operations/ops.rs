@@ -39,6 +39,15 @@ pub struct Ops {
     pub left: SmallVec<[(Arc<QueueCounts>, LeftBy, u64); 1]>,
 }
 
+/// How a publish waits.
+pub struct Parking<'a> {
+    pub due: ParkUntil,
+    /// Of what waits for a connection to be gone.
+    pub session: Option<SessionId>,
+    /// Further keys by which it is routed when it is due, at a time.
+    pub copies: &'a [Key],
+}
+
 impl Ops {
     /// True without operations.
     pub fn is_empty(&self) -> bool {
@@ -277,18 +286,23 @@ impl Ops {
     }
 
     /// A parked publish.
-    pub fn park(
-        &mut self,
-        id: ParkId,
-        vhost: &str,
-        (due, session): (ParkUntil, Option<SessionId>),
-        message: &Message,
-    ) {
+    pub fn park(&mut self, id: ParkId, vhost: &str, parking: Parking<'_>, message: &Message) {
+        let Parking { due, session, copies } = parking;
         self.bytes.end().u8(15);
         self.bytes.end().varint(id.0);
         self.bytes.end().text(vhost);
         match due {
-            ParkUntil::At(at) => (self.bytes.end().u8(0), self.bytes.end().varint(at.0)).1,
+            ParkUntil::At(at) if copies.is_empty() => {
+                (self.bytes.end().u8(0), self.bytes.end().varint(at.0)).1
+            }
+            ParkUntil::At(at) => {
+                self.bytes.end().u8(2);
+                self.bytes.end().varint(at.0);
+                self.bytes.end().varint(copies.len() as u64);
+                for key in copies {
+                    self.bytes.end().bytes(key.bytes());
+                }
+            }
             ParkUntil::Disconnected { delay_ms } => {
                 (self.bytes.end().u8(1), self.bytes.end().varint(delay_ms)).1
             }
@@ -498,13 +512,22 @@ fn take_session(input: &mut Bytes, known: &mut Known, has_owner: bool) -> Option
 
 fn take_park(input: &mut Bytes, known: &mut Known) -> Option<Op> {
     let (id, vhost) = (ParkId(input.take_varint()?), known.take_name(input)?);
+    let mut copies = Vec::new();
     let due = match input.take_u8()? {
         0 => ParkUntil::At(Timestamp(input.take_varint()?)),
+        2 => {
+            let at = Timestamp(input.take_varint()?);
+            for _ in 0..input.take_number::<usize>()? {
+                copies.push(Key::new(Bytes::copy_from_slice(&input.take_bytes()?)));
+            }
+            ParkUntil::At(at)
+        }
         1 => ParkUntil::Disconnected { delay_ms: input.take_varint()? },
         _ => return None,
     };
     let session = input.take_optional(|i| i.take_varint().map(SessionId))?;
-    Some(Op::Park { id, vhost, due, session, message: take_message(input, known)? })
+    let (copies, message) = (copies.into(), take_message(input, known)?);
+    Some(Op::Park { id, vhost, due, copies, session, message })
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ fn message() -> Message {
             address: Address::queue("q"),
             ttl_ms: Some(7),
             detail: Some("why".into()),
+            copies: Some([Key::from("k/2"), Key::default()].into()),
         }]
         .into(),
     );
@@ -128,7 +129,16 @@ fn all() -> Ops {
     ops.binding("/", &Binding::new("x", "k".into(), Target::Exchange("y".into())), false);
     ops.session("/", (session, "s", ("u", "c")), SessionLife::For(8), Some(queue));
     ops.session_gone(session);
-    ops.park(ParkId(1), "/", (ParkUntil::Disconnected { delay_ms: 5 }, Some(session)), &message());
+    ops.park(
+        ParkId(1),
+        "/",
+        Parking {
+            due: ParkUntil::Disconnected { delay_ms: 5 },
+            session: Some(session),
+            copies: &[],
+        },
+        &message(),
+    );
     ops.unpark(ParkId(1));
     ops.ids(77);
     let page = Cold::write([(3, &record)].into_iter()).expect("it has a place");
@@ -147,6 +157,9 @@ fn all() -> Ops {
     ops.counts(queue, 900, &tally());
     ops.transient_counts(queue, &tally());
     assert_eq!(ops.record((&message(), Timestamp(5), CameBy::Move), placed), 3);
+    let copies = &["a".into(), "b".into()];
+    let parking = Parking { due: ParkUntil::At(Timestamp(6)), session: None, copies };
+    ops.park(ParkId(2), "/", parking, &message());
     ops
 }
 
@@ -155,7 +168,7 @@ fn operations_come_back() {
     let ops = all();
     let bytes = ops.into_bytes();
     let back: Vec<Op> = read(bytes.clone()).map(|op| op.expect("whole")).collect();
-    assert_eq!(back.len(), 32);
+    assert_eq!(back.len(), 33);
     let Op::Record { message: m, arrived: None, placed, by } = &back[0] else {
         panic!("{:?}", back[0])
     };
@@ -186,6 +199,8 @@ fn operations_come_back() {
     assert_eq!(*r, rights());
     let Op::Park { due, .. } = &back[15] else { panic!("{:?}", back[15]) };
     assert_eq!(*due, ParkUntil::Disconnected { delay_ms: 5 });
+    let Op::Park { due, copies, .. } = &back[32] else { panic!("{:?}", back[32]) };
+    assert_eq!((*due, &**copies), (ParkUntil::At(Timestamp(6)), &["a".into(), "b".into()][..]));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a snapshot says: the state of the broker as operations, collected slice by slice.
 
 use crate::broker::door::request::{ParkUntil, SessionLife};
-use crate::broker::operations::ops::Ops;
+use crate::broker::operations::ops::{Ops, Parking};
 use crate::broker::shared::Shared;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::named::Named;
@@ -314,8 +314,9 @@ async fn parked(shared: &Shared, to: &mut Collector) -> Result<(), Unread> {
                     let session = (publish.owner, &**name, (&*origin.user, &*origin.client));
                     to.ops.session(&publish.vhost, session, SessionLife::No, None);
                 }
-                let owner = (due, Some(publish.owner));
-                to.ops.park(*id, &publish.vhost, owner, &publish.message);
+                let (session, copies) = (Some(publish.owner), &*publish.copies);
+                let parking = Parking { due, session, copies };
+                to.ops.park(*id, &publish.vhost, parking, &publish.message);
                 if to.is_full() {
                     break;
                 }

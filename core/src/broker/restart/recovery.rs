@@ -364,7 +364,7 @@ impl Recovered {
                     None => session.memos.remove(&key),
                 };
             }
-            Op::Park { id, vhost, due, session, message } => {
+            Op::Park { id, vhost, due, copies, session, message } => {
                 self.next_id = self.next_id.max(id.0);
                 let owner = session.unwrap_or(SessionId(0));
                 let (vhost, message) = (self.vhost(vhost), message.detached());
@@ -372,6 +372,7 @@ impl Recovered {
                     vhost,
                     message,
                     due,
+                    copies,
                     owner,
                     at: None,
                     durable: true,

@@ -4,8 +4,8 @@ use super::state::Session;
 use crate::broker::door::request::Copies;
 use crate::broker::turn::context::Context;
 use crate::broker::vhost::route_cache::Resolved;
-use crate::error::{Error, ErrorKind};
-use crate::message::{Address, Message};
+use crate::error::Error;
+use crate::message::{Address, Key, Message};
 use std::sync::Arc;
 
 impl Session {
@@ -24,8 +24,7 @@ impl Session {
         }
     }
 
-    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself; or
-    /// an exchange keeps the message for a time.
+    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself.
     #[cold]
     fn join_copies(
         &mut self,
@@ -38,19 +37,14 @@ impl Session {
         for address in copies {
             let copy = message.with(address.clone(), message.meta().clone());
             let other = self.route(context, &copy, is_answered)?;
-            if other.route.is_watched() && address != message.address() {
-                let detail =
-                    format!("a content route watches {address}: no copy of a message goes there");
-                return Err(Error::new(ErrorKind::Invalid, detail));
+            if address != message.address() {
+                context.vhost.check_copy(address, &other.route)?;
             }
             route.join(&other.route);
         }
-        // What is kept has one key, by which it is routed then.
         if route.delays.is_some() {
-            let exchange = &message.address().exchange;
-            let detail =
-                format!("no copies of a message that waits: exchange '{exchange}' delays it");
-            return Err(Error::new(ErrorKind::Invalid, detail));
+            let keys: Vec<Key> = copies.iter().map(|address| address.key.detached()).collect();
+            route.wait_with(&keys);
         }
         Ok(Arc::new(Resolved { address: first.address.clone(), stamp: first.stamp, route }))
     }

@@ -3,7 +3,7 @@
 use super::consume::taken_over;
 use super::state::Session;
 use crate::broker::door::request::{ParkId, ParkUntil};
-use crate::broker::operations::ops::Ops;
+use crate::broker::operations::ops::{Ops, Parking};
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::parked::ParkedPublish;
@@ -54,7 +54,8 @@ impl Session {
                 }
             }
             let owner = session.as_ref().map(|s| s.id);
-            ops.park(id, &self.vhost.name, (due, owner), &message);
+            let parking = Parking { due, session: owner, copies: &[] };
+            ops.park(id, &self.vhost.name, parking, &message);
         }
         // Submitted before it can come due, so that its end never stands before its beginning; no snapshot in between.
         let grace = shared.open_turns.enter();
@@ -67,6 +68,7 @@ impl Session {
             vhost,
             message,
             due,
+            copies: Box::default(),
             owner,
             at: None,
             durable,

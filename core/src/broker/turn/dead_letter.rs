@@ -2,14 +2,35 @@
 //! ends circles. Where it goes is the queue's setting; putting it there is the turn's work.
 
 use crate::broker::vhost::queue::Queue;
-use crate::message::{Death, Message, Name, Reason, Timestamp};
+use crate::message::{Address, Death, Formats, Key, Message, Name, Reason, Timestamp};
 use crate::subscription::Departure;
 
-/// The message as it goes to the queue's dead-letter address: its death is noted, its expiry is gone. None when
-/// there is no address.
-pub fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Message> {
+/// A message on its way to a dead-letter address.
+pub struct DeadLetter {
+    pub message: Message,
+    /// Further keys by which it is routed at its exchange.
+    pub copies: Vec<Key>,
+}
+
+/// The message as it goes to the queue's dead-letter address: its death is noted, its expiry is gone. The keys that it
+/// was published with go with it, but for a queue with a dead-letter key: their header is removed then. None when there
+/// is no address.
+pub fn dead_letter(
+    queue: &Queue,
+    left: &Departure,
+    formats: &Formats,
+    now: Timestamp,
+) -> Option<DeadLetter> {
     let message = &left.message;
     let address = queue.spec.dead_letter_address(message.address())?;
+    let (header, copies) = formats.copies(message).unzip();
+    let copies = copies.unwrap_or_default();
+    let keys_at = |exchange: &Name| -> Vec<Key> {
+        copies
+            .iter()
+            .map(|key| Address::new(Name::default(), key.clone()).at(exchange).key)
+            .collect()
+    };
     let mut meta = message.meta().clone();
     meta.moves = match left.reason {
         // A consumer saw it, and decided: that may happen any number of times.
@@ -29,6 +50,7 @@ pub fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Me
             count: 1,
             time: now,
             address: message.address().clone(),
+            copies: (!copies.is_empty()).then(|| keys_at(&message.address().exchange).into()),
             ttl_ms: meta.expires.map(|at| meta.published.until(at)),
             detail: left.detail.clone(),
         },
@@ -38,7 +60,19 @@ pub fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Me
     meta.expires = None;
     // It was retained, if so, when it was published.
     meta.retain = false;
-    Some(message.with(address, meta))
+    let has_key = queue.spec.dead_letter.as_ref().is_some_and(|(_, key)| key.is_some());
+    Some(match header.filter(|_| has_key) {
+        None => {
+            let copies = keys_at(&address.exchange);
+            DeadLetter { message: message.with(address, meta), copies }
+        }
+        Some(header) => {
+            let mut fields = message.fields(formats).clone();
+            fields.headers.retain(|(name, _)| &**name != header);
+            let message = Message::from_fields(address, meta, &fields, message.body().clone());
+            DeadLetter { message, copies: Vec::new() }
+        }
+    })
 }
 
 /// A queue may not meet a message again that went round without anybody rejecting it in between.
@@ -55,7 +89,7 @@ mod tests {
     use super::*;
     use crate::exchange::LogId;
     use crate::log::{Offset, QueueSpec};
-    use crate::message::{Address, Fields, Meta};
+    use crate::message::{Fields, Meta};
     use bytes::Bytes;
     use std::sync::Arc;
 
@@ -63,6 +97,11 @@ mod tests {
         let mut spec = QueueSpec::durable(name);
         spec.dead_letter = Some(("dlx".into(), None));
         Queue::new((LogId(1), &"/".into()), spec, None, Timestamp(0))
+    }
+
+    fn dead_letter(queue: &Queue, left: &Departure, now: Timestamp) -> Option<Message> {
+        let formats = Formats::new(Vec::new());
+        super::dead_letter(queue, left, &formats, now).map(|dead| dead.message)
     }
 
     fn message() -> Message {

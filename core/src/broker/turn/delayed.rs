@@ -4,13 +4,14 @@
 use super::context::Context;
 use super::run::Turn;
 use crate::broker::door::request::{ParkId, ParkUntil};
+use crate::broker::operations::ops::Parking;
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::parked::ParkedPublish;
 use crate::exchange::SessionId;
 use crate::exchange::delayed::{Delay, waited};
 use crate::message::cost::Cost;
-use crate::message::{Address, Message, Timestamp};
+use crate::message::{Address, Key, Message, Timestamp};
 
 /// A message of a turn that is to wait.
 pub(super) struct Delayed {
@@ -19,6 +20,7 @@ pub(super) struct Delayed {
     /// As it is published when it is due.
     message: Message,
     at: Timestamp,
+    copies: Box<[Key]>,
 }
 
 impl Turn {
@@ -31,10 +33,11 @@ impl Turn {
         delays: &[Delay],
     ) {
         let fields = waited(message.fields(&context.shared.formats));
-        for Delay { exchange, ms } in delays {
+        for Delay { exchange, ms, copies } in delays {
             let vhost = context.vhost;
             let there = context.shared.parked.lock().count(&vhost.name) + self.later.delayed.len();
-            let bytes = message.cost() + size_of::<ParkedPublish>();
+            let keys: usize = copies.iter().map(Cost::cost).sum();
+            let bytes = message.cost() + size_of::<ParkedPublish>() + keys;
             let who = (&vhost.name, &*message.meta().origin);
             if let Err(why) = vhost.limits.check(Limit::Parked, (there, 1), bytes, who) {
                 self.refused.add(index, why);
@@ -46,7 +49,7 @@ impl Turn {
             let address = Address::new(exchange.clone(), message.address().key.clone());
             let message = Message::from_fields(address, meta, &fields, message.body().clone());
             let at = context.now.plus(*ms);
-            self.later.delayed.push(Delayed { index, message, at });
+            self.later.delayed.push(Delayed { index, message, at, copies: copies.clone() });
         }
     }
 
@@ -59,7 +62,7 @@ impl Turn {
     #[cold]
     pub(super) fn store_delays(&mut self, context: Context<'_>) -> Vec<(ParkId, ParkedPublish)> {
         let mut parked = Vec::new();
-        for Delayed { index, message, at } in std::mem::take(&mut self.later.delayed) {
+        for Delayed { index, message, at, copies } in std::mem::take(&mut self.later.delayed) {
             if self.refused.get(index).is_some() {
                 continue;
             }
@@ -67,14 +70,27 @@ impl Turn {
             let (id, due) = (ParkId(shared.identifiers.next()), ParkUntil::At(at));
             let durable = message.meta().durable;
             if durable {
-                self.unit.ops.park(id, &vhost, (due, None), &message);
+                let parking = Parking { due, session: None, copies: &copies };
+                self.unit.ops.park(id, &vhost, parking, &message);
             }
             shared.charge(&message);
             let owner = SessionId(0);
             let (at, of, is_orphan, subject) = (None, None, false, None);
-            let publish =
-                ParkedPublish { vhost, message, due, owner, at, durable, of, is_orphan, subject };
-            parked.push((id, publish));
+            parked.push((
+                id,
+                ParkedPublish {
+                    vhost,
+                    message,
+                    due,
+                    copies,
+                    owner,
+                    at,
+                    durable,
+                    of,
+                    is_orphan,
+                    subject,
+                },
+            ));
         }
         parked
     }

@@ -36,7 +36,7 @@ fn route(shared: &Arc<Shared>, (id, parked): (ParkId, ParkedPublish), now: Times
         false => owner.check(Action::Write, &owner.at(address)),
     };
     match may {
-        Ok(()) => turn.send_parked(context, published_now(&parked, now)),
+        Ok(()) => turn.send_parked(context, &published_now(&parked, now), &parked.copies),
         Err(why) => {
             vhost.count_refused(parked.message.address());
             vhost.note_drop(DropReason::Denied, parked.message.address(), &why);

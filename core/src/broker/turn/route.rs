@@ -2,7 +2,7 @@
 
 use super::content::{Judged, Resumed};
 use super::context::Context;
-use super::dead_letter;
+use super::dead_letter::{self, DeadLetter};
 use super::failures::failure;
 use super::plan::{Obstacle, Plan};
 use super::redrive;
@@ -18,7 +18,7 @@ use crate::broker::vhost::route_counters::RouteEvent;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Tags;
 use crate::log::Offset;
-use crate::message::{Message, Value};
+use crate::message::{Address, Key, Message, Value};
 use crate::subscription::{ConsumerId, Delivery, Departure};
 use crate::transform::FailureKind;
 use std::sync::Arc;
@@ -277,12 +277,12 @@ impl Turn {
 
     /// A parked publish whose time has come. Its publisher was told yes long ago: what cannot be placed goes to the
     /// virtual host's dead-letter address.
-    pub fn send_parked(&mut self, context: Context<'_>, message: Message) {
+    pub fn send_parked(&mut self, context: Context<'_>, message: &Message, copies: &[Key]) {
         let index = self.messages.len();
-        let sent = match route_of(context, &message) {
+        let sent = match route_with_copies(context, message, copies) {
             Ok((route, retained)) => {
                 self.retained.extend(retained);
-                self.publish(context, &message, &route, Terms::Untold);
+                self.publish(context, message, &route, Terms::Untold);
                 self.run(context);
                 self.refusal(index).cloned()
             }
@@ -298,7 +298,7 @@ impl Turn {
             context.vhost.note_drop(DropReason::Denied, message.address(), &why);
             return;
         }
-        if !self.send_to_dead_letters(context, &message, &why) {
+        if !self.send_to_dead_letters(context, message, &why) {
             context.vhost.note_drop(DropReason::Refused, message.address(), &why);
         }
     }
@@ -348,12 +348,12 @@ impl Turn {
 
     /// True when a queue's dead-letter address leads somewhere. A target that is full by then refuses it nevertheless.
     fn send_on(&mut self, context: Context<'_>, queue: &Queue, left: &Departure) -> bool {
-        let Some(message) = dead_letter::dead_letter(queue, left, context.now) else {
-            return false;
-        };
-        let mut route = match route_of(context, &message) {
+        let (formats, now) = (&context.shared.formats, context.now);
+        let Some(dead) = dead_letter::dead_letter(queue, left, formats, now) else { return false };
+        let DeadLetter { message, copies } = dead;
+        let mut route = match route_with_copies(context, &message, &copies) {
             Ok((route, _)) => route,
-            Err(why) if why.kind() == ErrorKind::Unavailable => {
+            Err(why) if matches!(why.kind(), ErrorKind::Unavailable | ErrorKind::Invalid) => {
                 return self.publish_dead(context, &message, &why).is_some_and(|it| it.routed);
             }
             Err(_) => return false,
@@ -402,10 +402,14 @@ impl Turn {
     }
 
     fn send_whole(&mut self, context: Context<'_>, queue: &Queue, left: &Departure) -> Fate {
-        let Some(message) = dead_letter::dead_letter(queue, left, context.now) else {
+        let (formats, now) = (&context.shared.formats, context.now);
+        let Some(dead) = dead_letter::dead_letter(queue, left, formats, now) else {
             return Fate::Dropped;
         };
-        let Ok((mut route, _)) = route_of(context, &message) else { return Fate::Kept };
+        let DeadLetter { message, copies } = dead;
+        let Ok((mut route, _)) = route_with_copies(context, &message, &copies) else {
+            return Fate::Kept;
+        };
         let all = route.queues.len();
         route.queues.retain(|target| !dead_letter::is_cycle(&target.name, &message));
         if all > 0 && route.queues.is_empty() && route.receivers() == 0 {
@@ -475,6 +479,25 @@ fn route_of(
     };
     let (route, _) =
         context.vhost.route((message.address(), &message.meta().origin), &fields, retain)?;
+    Ok((route, retained))
+}
+
+/// The route of a message that waited or is a dead letter, and of its copies at the same exchange. `Invalid`: a content
+/// route watches a copy.
+fn route_with_copies(
+    context: Context<'_>,
+    message: &Message,
+    copies: &[Key],
+) -> Result<(Route, Option<RetainedChange>), Error> {
+    let (mut route, retained) = route_of(context, message)?;
+    for key in copies.iter().filter(|key| **key != message.address().key) {
+        let address = Address::new(message.address().exchange.clone(), key.clone());
+        let copy = message.with(address, message.meta().clone());
+        let (other, _) = route_of(context, &copy)?;
+        context.vhost.check_copy(copy.address(), &other)?;
+        route.join(&other);
+    }
+    route.wait_with(copies);
     Ok((route, retained))
 }
 

@@ -225,6 +225,21 @@ impl Vhost {
         hits
     }
 
+    /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself.
+    #[cold]
+    pub fn check_copy(&self, address: &Address, route: &Route) -> Result<(), Error> {
+        let mut watched = Route::default();
+        if route.delays.is_some() {
+            // What an exchange keeps meets content routes only when it is due.
+            self.watchers(address, &mut watched);
+        }
+        if !route.is_watched() && !watched.is_watched() {
+            return Ok(());
+        }
+        let detail = format!("a content route watches {address}: no copy of a message goes there");
+        Err(Error::new(ErrorKind::Invalid, detail))
+    }
+
     fn watchers(&self, address: &Address, route: &mut Route) {
         let content = self.content.read().clone();
         for path in content.iter() {

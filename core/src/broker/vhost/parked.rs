@@ -5,7 +5,7 @@ use crate::broker::accounts::subject::Subject;
 use crate::broker::door::request::{ParkId, ParkUntil};
 use crate::exchange::SessionId;
 use crate::message::cost::{Cost, MAP_ENTRY};
-use crate::message::{Account, Budget, Charge, Message, Name, Timestamp};
+use crate::message::{Account, Budget, Charge, Key, Message, Name, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ pub struct ParkedPublish {
     pub vhost: Name,
     pub message: Message,
     pub due: ParkUntil,
+    /// Further keys by which it is routed at its exchange, beside its own.
+    pub copies: Box<[Key]>,
     pub owner: SessionId,
     /// When it is due, once that is known.
     pub at: Option<Timestamp>,
@@ -34,7 +36,8 @@ impl Cost for ParkedPublish {
         let is_indexed = usize::from(self.due.is_gone()) + usize::from(self.of.is_some());
         let name = self.of.as_ref().map_or(0, Cost::cost);
         let index = size_of::<(Name, Name, ParkId)>() + MAP_ENTRY;
-        size_of::<(ParkId, ParkedPublish)>() + MAP_ENTRY + is_indexed * index + name
+        let keys: usize = self.copies.iter().map(Cost::cost).sum();
+        size_of::<(ParkId, ParkedPublish)>() + MAP_ENTRY + is_indexed * index + name + keys
     }
 }
 

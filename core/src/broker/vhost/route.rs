@@ -7,7 +7,7 @@ use super::named::Named;
 use super::queue::Queue;
 use crate::exchange::delayed::Delay;
 use crate::exchange::{BindingTag, LogId, SessionId, Tags, Unknown};
-use crate::message::Message;
+use crate::message::{Key, Message};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -89,6 +89,15 @@ impl Route {
             self.delays = Some(known.iter().cloned().chain(new).collect());
         }
         self.steps += other.steps;
+    }
+}
+
+impl Route {
+    /// Exchanges that keep the message route it by these keys as well when it is due.
+    pub fn wait_with(&mut self, copies: &[Key]) {
+        for delay in self.delays.iter_mut().flatten() {
+            delay.copies = copies.into();
+        }
     }
 }
 

@@ -66,7 +66,8 @@ impl<'a> Walk<'a> {
                 match delay_of(fields()) {
                     Ok(None) => {}
                     Ok(Some(ms)) => {
-                        found.delays.push(Delay { exchange: exchange.spec.name.clone(), ms });
+                        let (exchange, copies) = (exchange.spec.name.clone(), Box::default());
+                        found.delays.push(Delay { exchange, ms, copies });
                         continue;
                     }
                     Err(why) => {

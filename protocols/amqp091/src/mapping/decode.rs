@@ -23,6 +23,10 @@ impl Format for Amqp091Format {
         "amqp-0.9.1"
     }
 
+    fn copies_header(&self) -> Option<&'static str> {
+        Some(names::CC)
+    }
+
     fn decode(&self, native: &Bytes, _body: &Bytes) -> Result<Fields, Error> {
         let malformed = |_| Error::new(ErrorKind::Invalid, "malformed properties");
         let raw = Properties::decode(native).map_err(malformed)?;

@@ -269,6 +269,7 @@ fn death(queue: &str, reason: Reason, time: u64, count: u32) -> Death {
         address: Address::new("x".into(), "a/b".into()),
         ttl_ms: Some(500),
         detail: None,
+        copies: None,
     }
 }
 
@@ -493,6 +494,7 @@ fn what_the_broker_adds_gives_way_to_the_senders_headers() {
         address: Address::new("some-exchange".into(), "some/key".into()),
         ttl_ms: None,
         detail: None,
+        copies: None,
     };
     let mut meta = meta();
     // The newest first.

@@ -10,7 +10,7 @@ use crate::codec::{Properties, wire::SHORT_MAX};
 use bytes::Bytes;
 use crossdock_core::fate::Losses;
 use crossdock_core::message::carry::Carry;
-use crossdock_core::{Death, Delivery, Formats, Message, Timestamp, Value};
+use crossdock_core::{Address, Death, Delivery, Formats, Message, Timestamp, Value};
 
 /// What encoding depends on besides the message.
 #[derive(Clone, Copy)]
@@ -155,7 +155,13 @@ fn death_headers(deaths: &[Death], newest: usize) -> Pairs {
 fn death_table(death: &Death) -> Pairs {
     let key = wire_key(&death.address);
     let key = key.whole.unwrap_or(key.routing_key);
-    let key = Value::text(&*String::from_utf8_lossy(&key));
+    let text = |key: &[u8]| Value::text(&*String::from_utf8_lossy(key));
+    let copies = death.copies.iter().flat_map(|keys| keys.iter());
+    let copies = copies.map(|key| {
+        let key = wire_key(&Address::new(death.address.exchange.clone(), key.clone()));
+        text(&key.whole.unwrap_or(key.routing_key))
+    });
+    let keys = std::iter::once(text(&key)).chain(copies).collect();
     let time = i64::try_from(death.time.0).unwrap_or(i64::MAX);
     let mut table: Pairs = vec![
         ("count".into(), Value::I64(i64::from(death.count))),
@@ -163,7 +169,7 @@ fn death_table(death: &Death) -> Pairs {
         ("queue".into(), Value::Text(death.queue.clone())),
         ("time".into(), Value::Timestamp(time)),
         ("exchange".into(), Value::Text(death.address.exchange.clone())),
-        ("routing-keys".into(), Value::List(vec![key])),
+        ("routing-keys".into(), Value::List(keys)),
     ];
     if let Some(ms) = death.ttl_ms {
         table.push(("original-expiration".into(), Value::text(ms.to_string())));

@@ -274,6 +274,7 @@ fn a_death_is_shown_with_what_was_sent() {
         address: m.address().clone(),
         ttl_ms: None,
         detail: None,
+        copies: None,
     }]));
     let dead = m.with(m.address().clone(), meta);
     let want = "PUBLISH t user=k:v user=mq.death:q;rejected;2 \"\"";

@@ -88,6 +88,7 @@ fn dead_letters_say_so_and_do_not_expire_again() {
         address: Address::queue("q"),
         ttl_ms: Some(5),
         detail: None,
+        copies: None,
     }]));
     let block =
         "destination:/queue/q\nexpires:1700000000007\nexpiration:5\nx-first-death-queue:forged\n";
