@@ -12,7 +12,7 @@ use crossdock_core::exchange::LogId;
 use crossdock_core::log::{Limits, Offset, Overflow, Place, RecordState, Returns};
 use crossdock_core::subscription::{
     Arrival, Attached, CameBy, ConsumerId, Credit, Cursor, Effects, Handle, LeftAs, LeftBy,
-    Outcome, Pool, QueueTotals, Rules, Scan, Side, Subscription,
+    Outcome, Pool, QueueTotals, Rules, Scan, Serves, Side, Subscription,
 };
 use crossdock_core::{Address, Fields, Message, Meta, Reason, Tags, Timestamp};
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ fn rules(dice: &mut Dice) -> Rules {
             ..Returns::default()
         },
         consumer_timeout_ms: None,
-        single_active: dice.chance(15),
+        serves: if dice.chance(15) { Serves::Highest } else { Serves::All },
         durable: true,
         keeps_seen: false,
         // What leaves is seen as a departure; what is dropped unread is tested on the broker.
@@ -599,7 +599,7 @@ impl World {
                     && c.pool.is_none_or(|p| self.in_pool(p) < self.pools[p].1 as usize)
             };
             let could = self.consumers.iter().any(free);
-            assert!(!could || self.sub.rules.single_active, "stall, seed {seed}");
+            assert!(!could || self.sub.rules.serves != Serves::All, "stall, seed {seed}");
         }
     }
 }

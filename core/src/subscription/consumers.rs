@@ -7,7 +7,7 @@ use super::counts::Handed;
 use super::flight::InFlight;
 use super::handles::HandleMap;
 use super::line::{Line, Link};
-use super::{ConsumerId, Credit, Pool, Woken};
+use super::{ConsumerId, Credit, Pool, Serves, Woken};
 use crate::exchange::LogId;
 use crate::log::Offset;
 use crate::message::Message;
@@ -159,7 +159,7 @@ pub struct Consumers {
     /// Where one consumer at a time gets records: those that may, highest priority first, then oldest first.
     order: Option<BTreeSet<(Reverse<i32>, Handle)>>,
     /// Why that is: the queue's rule, or else consumers that others are idle beside.
-    is_single: bool,
+    serves: Serves,
     idling: usize,
     /// That one.
     chosen: Option<Handle>,
@@ -178,14 +178,14 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// No consumers of that queue. With `single`, one at a time gets records.
-    pub fn new(queue: LogId, single: bool) -> Self {
+    /// No consumers of that queue.
+    pub fn new(queue: LogId, serves: Serves) -> Self {
         Self {
             queue,
             all: HandleMap::default(),
             line: Line::default(),
-            order: single.then(BTreeSet::new),
-            is_single: single,
+            order: (serves != Serves::All).then(BTreeSet::new),
+            serves,
             idling: 0,
             chosen: None,
             retiring: None,
@@ -235,7 +235,7 @@ impl Consumers {
     #[cold]
     fn end_turns(&mut self) {
         self.idling -= 1;
-        if self.idling == 0 && !self.is_single {
+        if self.idling == 0 && self.serves == Serves::All {
             (self.order, self.chosen, self.retiring) = (None, None, None);
         }
     }
@@ -468,7 +468,9 @@ impl Consumers {
 
     fn choose_single(&mut self, size: u32, wake: &mut Vec<Woken>) -> Choice {
         let first = self.order.as_ref().and_then(|order| order.first()).copied();
-        let is_outranked = |chosen: &Attached| first.is_some_and(|(rank, _)| rank < chosen.rank());
+        let is_outranked = |chosen: &Attached| {
+            self.serves != Serves::One && first.is_some_and(|(rank, _)| rank < chosen.rank())
+        };
         // Whoever has been cancelled, or has to make way for a higher priority, settles first: what follows would
         // overtake what it still has.
         let before = self.chosen.or(self.retiring).and_then(|handle| self.all.get(handle));

@@ -53,7 +53,7 @@ pub use relief::Relief;
 pub use scan::{Cursor, Scan, Scanned, Slice};
 
 use crate::exchange::LogId;
-use crate::log::{Limits, Log, Offset, QueueSpec, Returns};
+use crate::log::{Limits, Log, Offset, QueueKind, QueueSpec, Returns};
 use crate::message::{Reason, Timestamp};
 use held::Held;
 use pending::PendingRemovals;
@@ -62,6 +62,17 @@ use rustc_hash::FxHashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Which of its consumers a queue gives records to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Serves {
+    #[default]
+    All,
+    /// One, until it goes; then that of the highest priority.
+    One,
+    /// One, until it goes or one of a higher priority comes.
+    Highest,
+}
 
 /// The rules of one queue that delivering needs.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +84,7 @@ pub struct Rules {
     pub returns: Returns,
     /// Milliseconds after which what a consumer has not settled is taken back from it.
     pub consumer_timeout_ms: Option<u64>,
-    pub single_active: bool,
+    pub serves: Serves,
     pub durable: bool,
     /// A session's own queue: what its client has been sent is owed to it and does not expire (MQTT 5 §3.3.2.3.3).
     pub keeps_seen: bool,
@@ -100,7 +111,11 @@ impl Rules {
             max_priority: spec.max_priority,
             returns: spec.returns(),
             consumer_timeout_ms: spec.consumer_timeout_ms().filter(|ms| *ms > 0),
-            single_active: spec.single_active,
+            serves: match (spec.single_active, spec.kind()) {
+                (false, _) => Serves::All,
+                (true, QueueKind::Classic) => Serves::One,
+                (true, QueueKind::Quorum) => Serves::Highest,
+            },
             durable: spec.durable,
             keeps_seen: false,
             dead_letters: spec.dead_letter.is_some(),
@@ -151,7 +166,7 @@ impl Subscription {
     /// An empty queue.
     pub fn new(id: LogId, rules: Rules) -> Self {
         let ready = Ready::new(rules.max_priority.is_some());
-        let consumers = Consumers::new(id, rules.single_active);
+        let consumers = Consumers::new(id, rules.serves);
         Self {
             id,
             log: Log::default(),

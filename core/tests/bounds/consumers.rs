@@ -4,7 +4,9 @@ use crate::measure::{grows_linearly, timed};
 use bytes::Bytes;
 use crossdock_core::exchange::{LogId, Tags};
 use crossdock_core::log::{Offset, Place};
-use crossdock_core::subscription::{Arrival, Attached, Effects, Handle, Pool, Rules, Subscription};
+use crossdock_core::subscription::{
+    Arrival, Attached, Effects, Handle, Pool, Rules, Serves, Subscription,
+};
 use crossdock_core::*;
 use smallvec::smallvec;
 use stage::{Client, Stage};
@@ -82,7 +84,7 @@ fn attaching_and_leaving() {
 #[test]
 fn one_after_the_other_is_the_active_consumer() {
     grows_linearly("single active consumers that leave", 2_000, |n| {
-        let mut queue = Bare::new(Rules { single_active: true, ..Rules::default() });
+        let mut queue = Bare::new(Rules { serves: Serves::Highest, ..Rules::default() });
         let handles: Vec<Handle> = (0..n).map(|_| queue.attach(10, |_| {})).collect();
         queue.append(n);
         timed(|| {

@@ -103,9 +103,14 @@ async fn a_full_route_holds_its_own_publishers_and_nobody_else() {
     });
     confirmed.await.expect("it goes on when there is room");
     assert!(matches!(new.confirmed(first).await, ConfirmOutcome::Stored));
-    let started = std::time::Instant::now();
-    while other.ready("out") < 100_002 && started.elapsed() < Duration::from_secs(60) {
+    // A busy machine may take its time, as long as something goes on.
+    let (mut passed, mut moved) = (0, std::time::Instant::now());
+    while passed < 100_002 && moved.elapsed() < Duration::from_secs(30) {
         tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = other.ready("out");
+        if now > passed {
+            (passed, moved) = (now, std::time::Instant::now());
+        }
     }
     assert_eq!((waiting(), other.ready("out")), (0, 100_002));
 }
