@@ -244,4 +244,9 @@ transcripts!(
     codes,
     logins,
     qos2_queues,
+    strings,
+    headers,
+    resent,
+    values,
+    answers,
 );
