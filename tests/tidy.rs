@@ -3,6 +3,8 @@
 
 #[path = "tidy/graph.rs"]
 mod graph;
+#[path = "tidy/statements.rs"]
+mod statements;
 
 use std::collections::BTreeMap;
 use std::fs;
