@@ -325,7 +325,7 @@ impl Outbound {
     }
 
     /// A consumer has ended: its deliveries have none any more. The identifiers stay taken until the client
-    /// acknowledges them [MQTT-2.2.1-3].
+    /// acknowledges them [MQTT-2.2.1-4].
     pub fn forget(&mut self, consumer: ConsumerId) {
         self.forget_all(|ended| ended == consumer);
     }

@@ -63,7 +63,7 @@ pub(super) fn decode(flags: u8, body: Bytes, version: Version) -> Result<Publish
         check_name(&publish.topic)?;
     } else if publish.alias.is_none() {
         return Err(match version {
-            Version::V5 => Fault::protocol("no topic and no alias"), // [MQTT-3.3.2-8]
+            Version::V5 => Fault::protocol("no topic and no alias"), // MQTT 5 §3.3.2.1
             Version::V31 | Version::V311 => Fault::malformed("an empty topic name"),
         });
     }

@@ -52,7 +52,7 @@ impl Connection<'_> {
         if let Some(text) = text {
             tracing::debug!(?reason, text = text.as_str(), "the client says why it disconnects");
         }
-        // [MQTT-3.14.2-2]: a session that was to end with the connection cannot be kept now.
+        // MQTT 5 §3.14.2.2.2: a session that was to end with the connection cannot be kept now.
         if expiry.is_some_and(|seconds| seconds > 0) && !self.opened.persistent {
             let why = "a session that ends with its connection gets an expiry";
             return Err(Closing::refused(Reason::PROTOCOL_ERROR, why));

@@ -46,7 +46,7 @@ impl Connection<'_> {
             return self.released(ack.packet_id);
         }
         let Some(sent) = self.outbound.get(ack.packet_id) else {
-            // Only PUBREC has an answer: PUBREL with the code that the identifier is unknown [MQTT-4.3.3-7].
+            // Only PUBREC has an answer: PUBREL with the code that the identifier is unknown (MQTT 5 §3.6.2.1).
             if ack.kind == AckKind::PubRec && !ack.reason.is_failure() {
                 let reason = Reason::PACKET_ID_NOT_FOUND;
                 self.client.to(&mut self.line.output).ack(

@@ -137,7 +137,7 @@ pub(super) fn block(
 /// Writes the fields that have a place of their own.
 fn mapped(message: &Message, fields: &Fields, out: &mut Block, fates: &mut impl Fates) {
     let properties = &fields.properties;
-    // A receiver may check what the indicator promises, and close the connection [MQTT-3.3.2-4].
+    // A receiver may check what the indicator promises, and close the connection (MQTT 5 §3.3.2.3.2).
     let is_text = properties.body_kind == BodyKind::Text;
     if is_text && std::str::from_utf8(message.body()).is_ok() {
         out.flag(id::PAYLOAD_FORMAT, true);
