@@ -102,9 +102,9 @@ const LIMITS: &[Key] = &[
         "message_bytes",
         Form::Size { min: 1, max: 512 * MIB },
         "\"16MiB\"",
-        "Body of one message at most. A larger one is refused with the protocol's own error. An MQTT \
-         packet has at most 256 MiB. The memory of a message on its way through is up to twice its body: \
-         `memory.high` has to leave room for it.",
+        "Body of one message at most. A larger one is refused with the protocol's own error, whose text \
+         names this key. An MQTT packet has at most 256 MiB. The memory of a message on its way \
+         through is up to twice its body: `memory.high` has to leave room for it.",
     ),
     preset(
         "topic_bytes",

@@ -384,7 +384,9 @@ impl Connection {
         let number = match size > max {
             false => self.session.publish(self.lane, publish),
             true => {
-                let why = format!("{size} bytes are more than a message may have, {max}");
+                let why = format!(
+                    "{size} bytes are more than a message may have, {max} (limits.message_bytes)"
+                );
                 self.session.refuse(self.lane, publish, Error::new(ErrorKind::TooLarge, why))
             }
         };

@@ -211,6 +211,7 @@ fn what_a_stomp_connection_may_do() {
     let answer = logged_in(&[("x", &long)]);
     assert!(answer.starts_with("ERROR\n"), "{answer}");
     assert!(answer.contains("\ncrossdock-code:content_too_large\n"), "{answer}");
+    assert!(answer.contains("limits.stomp.connect_bytes"), "{answer}");
 
     let send = |headers: &[(&str, &str)]| {
         let headers = [&[("destination", "/topic/t")], headers].concat();
@@ -220,10 +221,12 @@ fn what_a_stomp_connection_may_do() {
     let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
     // Ten with destination, receipt and content-length.
     assert_eq!(send(&many[..7]), Ok(()));
-    assert_eq!(send(&many), Err("content_too_large more than 10 headers".to_owned()));
+    let why = "content_too_large more than 10 headers (limits.stomp.headers_per_frame)".to_owned();
+    assert_eq!(send(&many), Err(why));
     let long = "x".repeat(2_048);
-    let why = "content_too_large the headers are longer than 2048 bytes".to_owned();
-    assert_eq!(send(&[("h", &long)]), Err(why));
+    let why =
+        "content_too_large the headers are longer than 2048 bytes (limits.stomp.header_bytes)";
+    assert_eq!(send(&[("h", &long)]), Err(why.to_owned()));
 
     let mut client = Stomp::connect(address);
     client.subscribe("1", "/queue/q", "client-individual", &[]);

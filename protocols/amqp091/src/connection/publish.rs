@@ -71,7 +71,9 @@ impl Connection {
         // Refused by what was promised: nothing is gathered for a message that will not be taken.
         let body_size = usize::try_from(header.body_size).unwrap_or(usize::MAX);
         if body_size > max {
-            let text = format!("message size {body_size} is larger than the maximum size {max}");
+            let text = format!(
+                "message size {body_size} is larger than the maximum size {max} (limits.message_bytes)"
+            );
             return Err(Refusal::new(ReplyCode::PreconditionFailed, text));
         }
         let count = || inbound::count_headers(&header.properties);

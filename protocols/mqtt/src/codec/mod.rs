@@ -96,6 +96,10 @@ pub mod kind {
     pub const AUTH: u8 = 15;
 }
 
+/// Why a packet is too large: the keys of the configuration that limit it.
+const TOO_LARGE: &str =
+    "the packet is too large (limits.message_bytes; CONNECT: limits.mqtt.connect_bytes)";
+
 /// Takes one whole packet of at most `limit` bytes off the front. `None`: more bytes are needed. `minimal`: a
 /// remaining length with needless bytes is refused (MQTT 5 [MQTT-1.5.5-1]; 3.1.1 has no such rule).
 pub fn cut(buffer: &mut BytesMut, limit: usize, minimal: bool) -> Result<Option<Frame>, Fault> {
@@ -111,7 +115,7 @@ pub fn cut(buffer: &mut BytesMut, limit: usize, minimal: bool) -> Result<Option<
         let head = at + 2;
         let total = head + length;
         if total > limit {
-            return Err(Fault::new(Reason::PACKET_TOO_LARGE, "the packet is too large"));
+            return Err(Fault::new(Reason::PACKET_TOO_LARGE, TOO_LARGE));
         }
         if buffer.len() < total {
             return Ok(None);

@@ -119,12 +119,44 @@ pub(super) fn next_frame(
     };
     let receipt = decoder.receipt(input.buffer());
     let receipt = receipt.and_then(|text| ReceiptId::of_text(&text, rules));
-    let error = match fault {
-        Fault::TooManyHeaders(_) | Fault::HeadersTooLong(_) | Fault::BodyTooLong(_) => {
-            Error::new(ErrorKind::TooLarge, fault.to_string())
-        }
-        Fault::UnknownCommand(_) => titled(BAD_COMMAND, fault),
-        _ => titled(BAD_FRAME, fault),
+    let error = match (limit_of(&fault, rules), &fault) {
+        (Some(key), _) => Error::new(ErrorKind::TooLarge, format!("{fault} ({key})")),
+        (None, Fault::UnknownCommand(_)) => titled(BAD_COMMAND, &fault),
+        (None, _) => titled(BAD_FRAME, &fault),
     };
     Err(Refusal { receipt, ..error.into() })
+}
+
+/// The key of the configuration whose limit the frame exceeds. `rules`: those of CONNECT before the login.
+fn limit_of(fault: &Fault, rules: Rules) -> Option<&'static str> {
+    match fault {
+        Fault::TooManyHeaders(_) => Some("limits.stomp.headers_per_frame"),
+        Fault::HeadersTooLong(_) | Fault::BodyTooLong(_) if rules == Rules::CONNECT => {
+            Some("limits.stomp.connect_bytes")
+        }
+        Fault::HeadersTooLong(_) => Some("limits.stomp.header_bytes"),
+        Fault::BodyTooLong(_) => Some("limits.message_bytes"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Version;
+
+    #[test]
+    fn a_frame_that_is_too_large_names_the_key_of_its_limit() {
+        let after = Version::V12.rules();
+        for (fault, rules, key) in [
+            (Fault::TooManyHeaders(1), after, "limits.stomp.headers_per_frame"),
+            (Fault::HeadersTooLong(1), Rules::CONNECT, "limits.stomp.connect_bytes"),
+            (Fault::BodyTooLong(1), Rules::CONNECT, "limits.stomp.connect_bytes"),
+            (Fault::HeadersTooLong(1), after, "limits.stomp.header_bytes"),
+            (Fault::BodyTooLong(1), after, "limits.message_bytes"),
+        ] {
+            assert_eq!(limit_of(&fault, rules), Some(key), "{fault}");
+        }
+        assert_eq!(limit_of(&Fault::NoColon, after), None);
+    }
 }
