@@ -362,7 +362,12 @@ const VHOST: &[Key] = &[
         "dead_letter",
         Form::Address,
         "\"queue:dead-letters\"",
-        "Where content routes send what failed for good, unless the route names another address.",
+        "Where content routes send what failed for good, unless the route names another address. Also \
+         dead letters that their queues lead in a circle, and delayed publishes that are refused when \
+         their time has come. A queue that is named here is declared, durable and without limits, as soon \
+         as a route needs it (docs/guide/routes.md). Without such a route nobody declares it but a \
+         `[[queue]]` or a client: what nobody takes there is dropped, counted and shown as lost by \
+         `crossdock status`.",
     ),
     preset(
         "dollar_topics",

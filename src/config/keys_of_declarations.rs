@@ -9,10 +9,9 @@ pub const QUEUE: &[Key] = &[
     key(
         "arguments",
         Form::Arguments,
-        "Arguments of the declaration, as AMQP clients write them: `x-message-ttl`, `x-expires`, \
-         `x-max-length`, `x-max-length-bytes`, `x-max-priority`, `x-overflow`, \
-         `x-dead-letter-exchange`, `x-dead-letter-routing-key`, `x-single-active-consumer`, \
-         `x-delivery-limit`, `x-queue-type`. Others would have no effect, and are a mistake.",
+        "Arguments of the declaration, as AMQP clients write them (`x-queue-type`, `x-message-ttl`, \
+         `x-max-length`, `x-dead-letter-exchange`, …): all 24 are in the table of \
+         docs/protocols/amqp091.md (Arguments of queues). Others would have no effect, and are a mistake.",
     ),
 ];
 
@@ -34,8 +33,10 @@ pub const EXCHANGE: &[Key] = &[
     key(
         "arguments",
         Form::Arguments,
-        "Arguments of the declaration: `alternate-exchange`. Others are a mistake, unless a plugin brings \
-         the type: it says which it takes.",
+        "Arguments of the declaration: `alternate-exchange`; of `x-consistent-hash` also `hash-header` or \
+         `hash-property`; of `x-delayed-message` also `x-delayed-type`, which has to be there, and what \
+         that type takes (docs/protocols/amqp091.md). Others are a mistake, unless a plugin brings the type: \
+         it says which it takes.",
     ),
 ];
 
