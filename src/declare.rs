@@ -99,6 +99,7 @@ impl Declarations {
                 let known: &[&str] = match kind {
                     Ok(Kind::ConsistentHash) => &ExchangeSpec::ARGUMENTS_OF_HASH,
                     Ok(Kind::Delayed) => &ExchangeSpec::ARGUMENTS_OF_DELAYED,
+                    Ok(Kind::RecentHistory) => &ExchangeSpec::ARGUMENTS_OF_RECENT_HISTORY,
                     _ => &ExchangeSpec::ARGUMENTS,
                 };
                 check_arguments(&exchange.arguments, known, (&key, loaded), mistakes);

@@ -21,7 +21,7 @@ pub const EXCHANGE: &[Key] = &[
         "type",
         Form::Text,
         "Its type: `direct`, `fanout`, `topic`, `headers`, `x-random`, `x-local-random`, `x-modulus-hash`, \
-         `x-consistent-hash`, `x-delayed-message`, or one that a plugin brings.",
+         `x-consistent-hash`, `x-delayed-message`, `x-recent-history`, or one that a plugin brings.",
     ),
     key("durable", Form::Bool, "It survives a restart. Not set: true."),
     key("auto_delete", Form::Bool, "It is deleted with its last binding. Not set: false."),

@@ -256,7 +256,7 @@ pub enum Declare {
     Exchange {
         name: String,
         /// direct, fanout, topic, headers, x-random, x-local-random, x-modulus-hash,
-        /// x-consistent-hash, x-delayed-message, or one that a plugin brings.
+        /// x-consistent-hash, x-delayed-message, x-recent-history, or one that a plugin brings.
         #[arg(long = "type", value_name = "TYPE", default_value = "topic")]
         kind: String,
         /// It is gone after a restart.

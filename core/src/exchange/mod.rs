@@ -11,6 +11,7 @@ pub mod filter;
 mod foreign;
 mod headers;
 mod one_of;
+pub mod recent_history;
 mod retained;
 pub(crate) mod seen;
 pub mod selector;
@@ -26,6 +27,7 @@ pub use retained::{Growth, ROUTE_STATE, Retained, RetainedValue, Search, is_rout
 use crate::error::{Error, ErrorKind};
 use crate::message::cost::{Cost, MAP_ENTRY};
 use crate::message::{Fields, Key, Name, Value, lookup, same_arguments};
+use recent_history::History;
 use std::sync::Arc;
 
 /// Identifies a log (a queue) for ever; never reused.
@@ -194,6 +196,10 @@ pub trait Matcher: Send + Sync {
         let _ = binding;
         Ok(())
     }
+    /// The newest messages, where a new binding gets those from before it, too.
+    fn history(&self) -> Option<&Arc<History>> {
+        None
+    }
     /// Who is asked that, and for routes, where the kind is a plugin's.
     fn asked(&self) -> Option<&Arc<Asked>> {
         None
@@ -235,6 +241,8 @@ pub enum Kind {
     ConsistentHash,
     /// `x-delayed-message`.
     Delayed,
+    /// `x-recent-history`.
+    RecentHistory,
     /// A plugin's.
     Foreign(ForeignKind),
 }
@@ -251,7 +259,7 @@ struct KindRow {
 }
 
 /// Every kind of the core's own.
-const KINDS: [KindRow; 9] = [
+const KINDS: [KindRow; 10] = [
     KindRow {
         kind: Kind::Direct,
         name: "direct",
@@ -308,6 +316,13 @@ const KINDS: [KindRow; 9] = [
         // What routes stands in the exchange's arguments: `ExchangeSpec::matcher` reads them.
         matcher: |_| Box::new(direct::Direct::default()),
     },
+    KindRow {
+        kind: Kind::RecentHistory,
+        name: "x-recent-history",
+        is_keyed: false,
+        // How much is kept stands in the exchange's arguments: `ExchangeSpec::matcher` reads them.
+        matcher: |_| Box::new(fanout::Fanout::default()),
+    },
 ];
 
 /// A kind of the core's own has that name.
@@ -318,7 +333,8 @@ fn is_own(name: &str) -> bool {
 impl Kind {
     /// The names of the core's own kinds.
     pub const NAMES: [&'static str; KINDS.len()] = {
-        let [direct, fanout, topic, headers, random, local, modulus, consistent, delayed] = &KINDS;
+        let [direct, fanout, topic, headers, random, local, modulus, consistent, delayed, recent] =
+            &KINDS;
         [
             direct.name,
             fanout.name,
@@ -329,6 +345,7 @@ impl Kind {
             modulus.name,
             consistent.name,
             delayed.name,
+            recent.name,
         ]
     };
 
@@ -400,6 +417,9 @@ impl ExchangeSpec {
     pub const ARGUMENTS_OF_DELAYED: [&str; 4] =
         [ALTERNATE, delayed::ROUTED_BY, consistent_hash::BY_HEADER, consistent_hash::BY_PROPERTY];
 
+    /// Those of an exchange that gives new bindings what came before them.
+    pub const ARGUMENTS_OF_RECENT_HISTORY: [&str; 2] = [ALTERNATE, recent_history::LENGTH];
+
     /// A durable exchange without arguments.
     pub fn new(name: impl Into<Name>, kind: Kind) -> Self {
         let (durable, auto_delete, internal) = (true, false, false);
@@ -412,6 +432,7 @@ impl ExchangeSpec {
             (Kind::Foreign(kind), _) => Box::new(foreign::Foreign::new(kind, self)),
             (Kind::ConsistentHash, _) => Box::new(consistent_hash::ConsistentHash::new(self)),
             (Kind::Delayed, _) => Box::new(delayed::Delayed::new(self)),
+            (Kind::RecentHistory, _) => Box::new(recent_history::RecentHistory::new(self)),
             (_, Some(row)) => (row.matcher)(shared_tree),
             // Every kind of the core's own has its row: a test looks.
             (_, None) => Box::new(fanout::Fanout::default()),
@@ -424,6 +445,7 @@ impl ExchangeSpec {
             Kind::Foreign(kind) => kind.declare(self).map(|_| ()).map_err(foreign::not_taken),
             Kind::ConsistentHash => consistent_hash::check(self),
             Kind::Delayed => delayed::routed_by(self).map(|_| ()),
+            Kind::RecentHistory => recent_history::check(self),
             _ => Ok(()),
         }
     }

@@ -62,6 +62,13 @@ async fn messages_come_when_they_are_due_and_in_that_order() {
     assert!(stage.broker.audit().is_empty());
     let look = stage.broker.look_at_exchange("/", "later").expect("there");
     assert_eq!((look.totals.routed, look.totals.unroutable, look.totals.refused), (4, 0, 1));
+    // Nobody hears of it without a confirm: it is counted as a drop, and in the log.
+    let refused = || stage.broker.dropped(DropReason::Refused);
+    assert_eq!(refused(), 0);
+    let message = delayed(&c, "never", i64::from(u32::MAX) + 1, |_| {});
+    c.session.publish(c.lane, Publish::new(message, false));
+    c.session.flush();
+    assert_eq!(refused(), 1);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod look;
 mod moving;
 mod peek;
 mod reading_back;
+mod recent_history;
 mod reload;
 mod replies;
 mod rights;

@@ -390,6 +390,7 @@ impl<'a> Model<'a> {
                     | Kind::ModulusHash
                     | Kind::ConsistentHash
                     | Kind::Delayed
+                    | Kind::RecentHistory
                     | Kind::Foreign(_) => false,
                 };
                 match binding.to {

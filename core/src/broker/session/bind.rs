@@ -8,6 +8,7 @@ use crate::broker::operations::ops::Ops;
 use crate::broker::shared::Shared;
 use crate::broker::turn::context::Context;
 use crate::broker::turn::removal;
+use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
@@ -15,9 +16,12 @@ use crate::broker::vhost::topology::{binding_cost, queue_cost};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Binding, LogId, Target};
 use crate::log::Offset;
-use crate::message::Share;
+use crate::message::{Message, Share};
 use crate::rights::{Action, Object};
 use std::sync::Arc;
+
+/// Kept messages that a new binding is given with locks held.
+const REPEAT_SLICE: usize = 256;
 
 impl Session {
     fn target(&mut self, to: &BindTarget) -> Result<Target, Error> {
@@ -82,7 +86,7 @@ impl Session {
         self.touch();
         let vhost = self.vhost.clone();
         let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
-        let (is_new, newest) = {
+        let (is_new, newest, recent) = {
             let mut topology = vhost.topology.write();
             let mut ops = Ops::default();
             if topology.is_durable(&binding) {
@@ -98,10 +102,14 @@ impl Session {
                 self.named.iter().for_each(|named| named.judge_again());
             }
             // What is set from now on reaches the binding live.
-            (is_new, vhost.retained.lock().newest())
+            let recent = topology.history_of(&binding.source).filter(|_| is_new).map(|it| it.all());
+            (is_new, vhost.retained.lock().newest(), recent)
         };
         self.turn.run(context);
         self.finish(context, None);
+        if let Some(recent) = recent {
+            self.repeat(&binding, recent).await;
+        }
         let wanted = match replay {
             Replay::Always => true,
             Replay::IfNew => is_new,
@@ -113,6 +121,33 @@ impl Session {
         }
         self.sync().await?;
         Ok(is_new)
+    }
+
+    /// What its exchange kept from before a binding goes where that leads; some of it at a time, so that others have
+    /// their turn.
+    #[cold]
+    async fn repeat(&mut self, binding: &Binding, recent: Vec<Message>) {
+        let (shared, vhost) = (self.shared(), self.vhost.clone());
+        for some in recent.chunks(REPEAT_SLICE) {
+            self.touch();
+            let context = Context { shared: &shared, vhost: &vhost, now: shared.now() };
+            for message in some {
+                let route = match &binding.target {
+                    Target::Exchange(name) => {
+                        let fields = || message.fields(&shared.formats);
+                        let onward = (&message.address().at(name), &*message.meta().origin);
+                        vhost.route(onward, &fields, |_| ()).map(|(route, _)| route)
+                    }
+                    _ => Ok(vhost.topology.read().target(message.address(), binding)),
+                };
+                match route {
+                    Ok(route) => self.turn.repeat(context, message, &route),
+                    Err(why) => vhost.note_drop(DropReason::Refused, message.address(), &why),
+                }
+            }
+            self.finish(context, None);
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The named session's own queue comes with its first binding or consumer.

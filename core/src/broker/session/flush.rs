@@ -10,7 +10,6 @@ use crate::broker::turn::context::Context;
 use crate::broker::turn::run::{Terms, Turn};
 use crate::broker::vhost::connection::LaneEvent;
 use crate::broker::vhost::crowds::{Crowd, Hold};
-use crate::broker::vhost::drops::DropReason;
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
 use crate::broker::vhost::route_cache::Resolved;
@@ -487,9 +486,7 @@ impl Session {
                     let tells = is_denied && self.status.tells_denied;
                     if terms == Terms::Untold && !tells {
                         self.note_dropped(lane);
-                    }
-                    if terms == Terms::Untold && is_denied && !tells {
-                        context.vhost.note_drop(DropReason::Denied, message.address(), &why);
+                        context.vhost.note_untold(message.address(), &why);
                     }
                     match (confirm || tells, can_refuse || !is_denied || tells) {
                         (false, _) => return None,

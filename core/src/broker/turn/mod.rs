@@ -14,6 +14,7 @@
 //! | `remember` | what steps of content routes remember |
 //! | `retained` | retained values as they are published |
 //! | `delayed` | what an exchange keeps for a time |
+//! | `recent` | what an exchange keeps for bindings that are still to come |
 //! | `parked` | what was parked and is due |
 //! | `removal` | how queues, exchanges and named sessions end |
 //! | `after_commit` | what a commit leads to |
@@ -30,6 +31,7 @@ pub mod parked;
 pub mod plan;
 pub mod published;
 pub mod receivers;
+mod recent;
 pub mod redrive;
 pub mod refusals;
 pub mod remember;

@@ -12,6 +12,7 @@ use crate::broker::vhost::route::{ContentHit, Route, SessionHit};
 use crate::broker::vhost::route_counters::RouteEvent;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::delayed::Delay;
+use crate::exchange::recent_history::History;
 use crate::message::{Message, Onward};
 use crate::transform::{FailureKind, StepFailure};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(super) struct Placement {
     pub sessions: Vec<SessionHit>,
     /// Exchanges that keep it for a time.
     pub delays: Option<Box<[Delay]>>,
+    pub histories: Option<Box<[Arc<History>]>>,
     /// The route whose result it is; none: the message itself goes on.
     pub by: Option<Arc<ContentPath>>,
 }
@@ -187,7 +189,14 @@ impl<'a> Plan<'a> {
     pub(super) fn place(&mut self, message: Message, queue: Arc<Queue>) {
         self.is_handled = true;
         let (queues, sessions, by) = (vec![queue], Vec::new(), self.by.clone());
-        self.placements.push(Placement { message, queues, sessions, delays: None, by });
+        self.placements.push(Placement {
+            message,
+            queues,
+            sessions,
+            delays: None,
+            histories: None,
+            by,
+        });
     }
 
     /// A result is published to its address. True when somebody gets it.
@@ -277,10 +286,12 @@ impl<'a> Plan<'a> {
         let sessions: Vec<SessionHit> =
             route.sessions.iter().filter(|hit| hit.reaches(message)).cloned().collect();
         let delays = route.delays.clone();
+        // By a route that the publish itself has, it is remembered there.
+        let histories = route.histories.clone().filter(|_| known.is_none());
         if !queues.is_empty() || !sessions.is_empty() || delays.is_some() {
             self.is_handled = true;
             let (message, by) = (message.clone(), self.by.clone());
-            self.placements.push(Placement { message, queues, sessions, delays, by });
+            self.placements.push(Placement { message, queues, sessions, delays, histories, by });
         }
         Ok(())
     }

@@ -40,6 +40,9 @@ impl Turn {
         let follows = || {
             meets_routes(context, message, route) || route.is_watched() && context.retains(message)
         };
+        if let Some(histories) = &route.histories {
+            self.will_remember(index, histories);
+        }
         if !route.content.is_empty() && follows() {
             if let Some(exchange) = &route.exchange {
                 self.published.entered(exchange);
@@ -223,6 +226,9 @@ impl Turn {
             }
             if let Some(delays) = &placement.delays {
                 self.delay(context, (index, &placement.message), delays);
+            }
+            if let Some(histories) = &placement.histories {
+                self.will_remember(index, histories);
             }
         }
         plan.is_handled

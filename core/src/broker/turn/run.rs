@@ -18,6 +18,7 @@ use crate::broker::vhost::inbox::Inbox;
 use crate::broker::vhost::queue::{Aftermath, Queue};
 use crate::error::Error;
 use crate::exchange::Tags;
+use crate::exchange::recent_history::History;
 use crate::log::Offset;
 use crate::message::Message;
 use crate::subscription::{CameBy, Delivery, Departure};
@@ -82,6 +83,8 @@ pub(super) struct Later {
     pub retained: Vec<Message>,
     /// Messages that wait for their time.
     pub delayed: Vec<Delayed>,
+    /// Messages, by their index in the turn, that exchanges keep for bindings that are still to come.
+    pub remembered: Vec<(usize, Arc<History>)>,
 }
 
 /// What routing made of a message.
@@ -259,6 +262,9 @@ impl Turn {
         self.published.count();
         if !self.retained.is_empty() {
             self.restore_refused(context);
+        }
+        if !self.later.remembered.is_empty() {
+            self.remember_recent(context);
         }
         let parked = match self.later.delayed.is_empty() {
             true => Vec::new(),

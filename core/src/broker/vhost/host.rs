@@ -225,6 +225,17 @@ impl Vhost {
         hits
     }
 
+    /// A publish was refused, and its publisher expects no answer. Where an address leads to no exchange, adapters have
+    /// a word for it nevertheless.
+    #[cold]
+    pub fn note_untold(&self, address: &Address, why: &Error) {
+        match why.kind() {
+            ErrorKind::NotFound => {}
+            ErrorKind::Refused => self.note_drop(DropReason::Denied, address, why),
+            _ => self.note_drop(DropReason::Refused, address, why),
+        }
+    }
+
     /// `Invalid`: a content route watches the address of a copy, and would send the copy on as the message itself.
     #[cold]
     pub fn check_copy(&self, address: &Address, route: &Route) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use super::inbox::Inbox;
 use super::named::Named;
 use super::queue::Queue;
 use crate::exchange::delayed::Delay;
+use crate::exchange::recent_history::History;
 use crate::exchange::{BindingTag, LogId, SessionId, Tags, Unknown};
 use crate::message::{Key, Message};
 use smallvec::SmallVec;
@@ -23,6 +24,8 @@ pub struct Route {
     pub content: Vec<ContentHit>,
     /// Exchanges on the way that keep the message for a time.
     pub delays: Option<Box<[Delay]>>,
+    /// Of exchanges on the way: they keep the message for bindings that are still to come.
+    pub histories: Option<Box<[Arc<History>]>>,
     /// Exchanges, bindings and headers that were looked at to find it, about.
     pub steps: usize,
 }
@@ -88,6 +91,12 @@ impl Route {
             let new = more.iter().filter(|delay| !known.contains(delay)).cloned();
             self.delays = Some(known.iter().cloned().chain(new).collect());
         }
+        if let Some(more) = &other.histories {
+            let known = self.histories.take().unwrap_or_default();
+            let is_new = |it: &&Arc<History>| !known.iter().any(|known| Arc::ptr_eq(known, it));
+            let new: Vec<_> = more.iter().filter(is_new).cloned().collect();
+            self.histories = Some(known.iter().cloned().chain(new).collect());
+        }
         self.steps += other.steps;
     }
 }
@@ -140,6 +149,7 @@ pub(super) struct Found {
     pub unknown: Vec<Unknown>,
     /// Exchanges that keep it for a time, and where it does not go on from yet.
     pub delays: Vec<Delay>,
+    pub histories: Vec<Arc<History>>,
     /// It led to a topic that nobody may publish to, and not on from there.
     pub is_denied: bool,
 }

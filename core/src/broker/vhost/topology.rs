@@ -9,6 +9,7 @@ use super::route::{Found, Route, SessionHit};
 use crate::broker::accounts::subject::Subject;
 use crate::broker::settings::TopicRules;
 use crate::error::Error;
+use crate::exchange::recent_history::History;
 use crate::exchange::{
     Asked, Binding, BindingTag, Bindings, ExchangeSpec, LogId, Matcher, SessionId, Tags, Target,
 };
@@ -163,8 +164,25 @@ impl Topology {
             sessions,
             content: Vec::new(),
             delays: (!found.delays.is_empty()).then(|| found.delays.into()),
+            histories: (!found.histories.is_empty()).then(|| found.histories.into()),
             steps: found.steps,
         }
+    }
+
+    /// What an exchange keeps for new bindings.
+    pub fn history_of(&self, exchange: &str) -> Option<&Arc<History>> {
+        self.exchanges.get(exchange)?.matcher.history()
+    }
+
+    /// Where a single binding leads with a message of that address, without those behind it.
+    pub fn target(&self, address: &Address, binding: &Binding) -> Route {
+        let mut found = Found::default();
+        match &binding.target {
+            Target::Log(id) => found.queues.push(*id),
+            Target::Session(id) => found.sessions.push((*id, binding.tag, binding.skip_own)),
+            Target::Exchange(_) => {}
+        }
+        self.targets(address, found)
     }
 
     /// The counters of an exchange, the default one's for the empty name.

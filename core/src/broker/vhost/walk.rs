@@ -84,6 +84,7 @@ impl<'a> Walk<'a> {
                     continue;
                 }
             }
+            found.histories.extend(exchange.matcher.history().cloned());
             found.steps += exchange.matcher.steps() + hits.len();
             let nothing = hits.is_empty();
             for hit in hits.drain(..) {
