@@ -190,6 +190,7 @@ impl Outline {
                     | "connects_per_second_total"
                     | "denied_publish"
                     | "announce" => true,
+                    field if field.starts_with("stomp_") => true,
                     // To speak TLS or not is the socket's.
                     field => field.starts_with("tls_") && has_tls(self) == has_tls(new),
                 }

@@ -35,6 +35,7 @@ mod routes;
 mod secrets;
 mod serve;
 mod show;
+mod stomp_door;
 mod tokens;
 mod transform;
 mod user_changes;

@@ -3,7 +3,7 @@
 
 use crate::config::{self, Announce, DeniedPublish, Limits, Loaded, Mistake, Size, Span};
 use crate::plugins::Plugins;
-use crate::{login_order, machine};
+use crate::{login_order, machine, stomp_door};
 use crossdock_amqp091::{Amqp091, Options as AmqpOptions};
 use crossdock_auth::{
     CertificateUser, Delays, Logins, OrderedLogins, ProcessKey, TokenHandle, Turn, Verifier,
@@ -16,7 +16,7 @@ use crossdock_foreign::{Foreign, Options as ForeignOptions};
 pub use crossdock_mqtt::SESSION_QUEUES;
 use crossdock_mqtt::{Mqtt, Options as MqttOptions};
 use crossdock_net::Live;
-use crossdock_stomp::{FrameLimits, Options as StompOptions, Stomp};
+use crossdock_stomp::{Door as StompDoor, FrameLimits, Options as StompOptions, Stomp};
 pub use crossdock_store_file::{
     BackupOptions, Finding, OpenError, RestoreOptions, backup, cure, restore, verify,
 };
@@ -49,6 +49,12 @@ impl Protocols {
         amqp.own_name_listeners = those(|it| it.announce == Announce::Crossdock);
         mqtt.strict_listeners = strict.clone();
         stomp.strict_listeners = strict;
+        stomp.doors = listeners
+            .clone()
+            .map(|(name, it)| (Name::from(name.as_str()), stomp_door::of(&it.stomp)))
+            .filter(|(_, door)| *door != StompDoor::default())
+            .map(|(name, door)| (name, Arc::new(door)))
+            .collect();
         Self {
             amqp: Amqp091 { options: Live::new(amqp) },
             mqtt: Mqtt { options: Live::new(mqtt) },

@@ -59,6 +59,49 @@ pub const LISTENER: &[Key] = &[
          Not set: `rabbitmq`.",
     ),
     key(
+        "stomp_dialect",
+        Form::Word(&["auto", "activemq"]),
+        "Whose habits STOMP clients have where a frame does not tell. `activemq`: a body without a \
+         `content-length` is text, every MESSAGE has `timestamp`, `expires` and `priority`, and NACK rejects. \
+         Not set: `auto`, as each frame says.",
+    ),
+    key(
+        "stomp_nack_default",
+        Form::Word(&["requeue", "dead-letter"]),
+        "What a NACK of STOMP without a `requeue` header does. `requeue`, as in RabbitMQ: the message goes \
+         back to its place. `dead-letter`, as in ActiveMQ: to the dead-letter address of its queue. Not set: \
+         `dead-letter` with `stomp_dialect = \"activemq\"`, else `requeue`.",
+    ),
+    key(
+        "stomp_timestamp",
+        Form::Word(&["ms", "s"]),
+        "The unit of the `timestamp` header that STOMP clients send and read: milliseconds, or seconds as \
+         in RabbitMQ. Not set: `ms`.",
+    ),
+    key(
+        "stomp_carry",
+        Form::Word(&["full", "standard", "off"]),
+        "How many of the fields that STOMP has no header for are shown to STOMP clients as `mq.` headers. \
+         Not set: `full`.",
+    ),
+    key(
+        "stomp_anycast_prefixes",
+        Form::Texts,
+        "What stands in front of a queue's name in destinations of STOMP, beside `/queue/`: as acceptors of \
+         Artemis are set, `[\"jms.queue.\"]`. Not set: nothing.",
+    ),
+    key(
+        "stomp_multicast_prefixes",
+        Form::Texts,
+        "The same for topics, `[\"jms.topic.\"]`. Not set: nothing.",
+    ),
+    key(
+        "stomp_strict_host",
+        Form::Bool,
+        "Refuse a STOMP client whose `host` header names no virtual host. Not set: false; such a client \
+         gets the first virtual host, because many libraries send the name of the machine.",
+    ),
+    key(
         "transport",
         Form::Word(&["tcp", "ws"]),
         "`ws`: the protocols are spoken inside WebSocket, at the paths `/`, `/ws`, `/mqtt` and \

@@ -1,6 +1,6 @@
 //! The configuration as meant: every value typed and present. Nothing here knows where a value was written.
 
-use super::meant_protocols::{Amqp, Mqtt, Stomp};
+use super::meant_protocols::{Amqp, Mqtt, Stomp, StompDoor};
 use super::units::{Share, Size, Span};
 use crossdock_core::{Name, Value};
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,8 @@ pub struct Listener {
     pub door: Door,
     #[serde(flatten)]
     pub tls: Tls,
+    #[serde(flatten)]
+    pub stomp: StompDoor,
 }
 
 /// Most of what is said of a listener is said of its door.

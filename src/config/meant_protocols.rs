@@ -28,6 +28,52 @@ pub struct Mqtt {
     pub share_expires: Option<Span>,
 }
 
+/// How STOMP is spoken at one listener.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StompDoor {
+    pub stomp_dialect: Option<StompDialect>,
+    pub stomp_nack_default: Option<StompNack>,
+    pub stomp_timestamp: Option<StompTime>,
+    pub stomp_carry: Option<StompCarry>,
+    pub stomp_anycast_prefixes: Option<Vec<String>>,
+    pub stomp_multicast_prefixes: Option<Vec<String>>,
+    pub stomp_strict_host: Option<bool>,
+}
+
+/// Whose habits clients have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StompDialect {
+    Auto,
+    ActiveMq,
+}
+
+/// What a NACK without more does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StompNack {
+    Requeue,
+    DeadLetter,
+}
+
+/// The unit of a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StompTime {
+    Ms,
+    S,
+}
+
+/// Which fields are shown that have no header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StompCarry {
+    Full,
+    Standard,
+    Off,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stomp {

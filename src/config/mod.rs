@@ -25,6 +25,7 @@ pub use meant::{
     Announce, Argument, Binds, CertificateUser, ClientCertificate, Config, DeniedPublish, Limits,
     Listener, LogFormat, Logins, Metrics, TokenRights, Transport, User, values,
 };
+pub use meant_protocols::{StompCarry, StompDialect, StompDoor, StompNack, StompTime};
 pub use reference::page as reference;
 pub use schema::suggestion;
 pub use tree::Mistake;

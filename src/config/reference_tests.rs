@@ -30,7 +30,9 @@ fn the_table_and_the_types_have_the_same_keys() {
     use crossdock_transforms::{LimitSpec, OnErrorSpec, RouteSpec};
     let mut of_auth = [fields::<meant::Logins>(), fields::<meant::Tokens>()].concat();
     of_auth.sort_unstable();
-    let mut of_listeners = [fields::<meant::Door>(), fields::<meant::Tls>()].concat();
+    let mut of_listeners =
+        [fields::<meant::Door>(), fields::<meant::Tls>(), fields::<meant_protocols::StompDoor>()]
+            .concat();
     of_listeners.sort_unstable();
     let types = [
         ("listeners", of_listeners),

@@ -3,7 +3,7 @@
 
 use crate::codec::{Frame, Version};
 use crate::mapping::{self, Look, SendRequest, format_id};
-use crate::options::Options;
+use crate::options::Door;
 use bytes::Bytes;
 use crossdock_core::{Address, Error, Formats, Message, Native, Origin, Timestamp};
 use std::sync::Arc;
@@ -27,6 +27,6 @@ pub fn message(frame: &Frame, sender: &Sender, now: Timestamp) -> Result<Message
 }
 
 /// What stands behind the delivery's own headers, for its first receiver; a small body is in it.
-pub fn tail(message: &Message, version: Version, formats: &Formats, options: &Options) -> Bytes {
-    mapping::tail(message, Look { version, topic_exchange: "amq.topic", formats, options })
+pub fn tail(message: &Message, version: Version, formats: &Formats, door: &Door) -> Bytes {
+    mapping::tail(message, Look { version, topic_exchange: "amq.topic", formats, door })
 }

@@ -42,7 +42,7 @@ pub mod fuzz;
 mod mapping;
 mod options;
 
-pub use options::{FrameLimits, NackDefault, Options, TimeUnit};
+pub use options::{Door, FrameLimits, NackDefault, Options, Speech, TimeUnit};
 
 use async_trait::async_trait;
 use codec::Version;
@@ -68,11 +68,7 @@ impl Protocol for Stomp {
     }
 
     fn formats(&self) -> Vec<Arc<dyn Format>> {
-        let options = self.options.get();
-        let (timestamps, text_by_length) = (options.timestamps, options.text_by_length);
-        let format = |version| -> Arc<dyn Format> {
-            Arc::new(StompFormat { version, timestamps, text_by_length })
-        };
+        let format = |version| -> Arc<dyn Format> { Arc::new(StompFormat { version }) };
         Version::ALL.into_iter().map(format).collect()
     }
 

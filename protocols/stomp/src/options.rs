@@ -2,6 +2,7 @@
 
 use crossdock_core::Name;
 use crossdock_core::message::carry::Carry;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The unit of the `timestamp` header.
@@ -19,6 +20,32 @@ pub enum NackDefault {
     #[default]
     Requeue,
     DeadLetter,
+}
+
+/// Whose habits clients have, where frames do not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Speech {
+    /// Each frame tells by its headers.
+    #[default]
+    Auto,
+    /// ActiveMQ's: a body without a content-length is text, and each MESSAGE has a timestamp, an expiry and a priority.
+    ActiveMq,
+}
+
+/// What can be set for the connections of one listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Door {
+    pub speech: Speech,
+    pub nack_default: NackDefault,
+    pub timestamps: TimeUnit,
+    /// Which fields without a header of their own travel as `mq.<field>` (docs/SEMANTICS.md R6).
+    pub carry: Carry,
+    /// Prefixes that mark the rest of a destination as a queue, as acceptors of other brokers are set.
+    pub anycast_prefixes: Vec<Name>,
+    /// The same for topics.
+    pub multicast_prefixes: Vec<Name>,
+    /// A `host` that is no virtual host is refused; elsewhere it means the first one.
+    pub strict_host: bool,
 }
 
 /// What one frame of a client may have, beside its body.
@@ -58,16 +85,16 @@ pub struct Options {
     pub prefetch: u32,
     /// Subscriptions of one connection, at most; and temporary queues of one connection, at most.
     pub subscriptions_max: usize,
-    pub nack_default: NackDefault,
-    pub timestamps: TimeUnit,
-    /// Which fields without a header of their own travel as `mq.<field>` (docs/SEMANTICS.md R6).
-    pub carry: Carry,
-    /// Without a content-type and an `amq-msg-type`, a SEND without a content-length is text.
-    pub text_by_length: bool,
-    /// Prefixes that mark the rest of a destination as a queue, as acceptors of other brokers are set.
-    pub anycast_prefixes: Vec<Name>,
-    /// The same for topics.
-    pub multicast_prefixes: Vec<Name>,
+    /// Listeners that are set otherwise than the others.
+    pub doors: Vec<(Name, Arc<Door>)>,
+}
+
+impl Options {
+    /// What is set for connections of that listener.
+    pub fn door(&self, listener: &str) -> Arc<Door> {
+        let set = self.doors.iter().find(|(name, _)| **name == *listener);
+        set.map(|(_, door)| door.clone()).unwrap_or_default()
+    }
 }
 
 impl Default for Options {
@@ -81,12 +108,7 @@ impl Default for Options {
             heart_beat_min: Duration::from_millis(500),
             prefetch: u32::MAX,
             subscriptions_max: 10_000,
-            nack_default: NackDefault::default(),
-            timestamps: TimeUnit::default(),
-            carry: Carry::Full,
-            text_by_length: false,
-            anycast_prefixes: Vec::new(),
-            multicast_prefixes: Vec::new(),
+            doors: Vec::new(),
         }
     }
 }

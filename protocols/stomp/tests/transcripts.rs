@@ -1,7 +1,7 @@
 //! Conversations with a real broker on a store in memory: each `tests/*.txt` is one.
 //!
 //! A line is `<who> C: text` for what a client sends and `<who> S: text` for what it has to receive next; `<who>`
-//! may be left out. `^@` at the end of a line ends a frame, `^M` is a carriage return. In an expected header value,
+//! may be left out, and connects to the listener behind its `@`, if it has one. `^@` at the end of a line ends a frame, `^M` is a carriage return. In an expected header value,
 //! `<name>` takes any text and remembers it, `<>` takes any text; in what is sent, `{name}` is what was remembered. An
 //! expected line `...` allows more headers than are listed; their order is free. `(end)` expects the end of the
 //! connection, `(close)` closes it, `(nothing)` expects that no frame comes.
@@ -9,7 +9,8 @@
 use bytes::BytesMut;
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::{Accepted, Broker, Drain, Formats, LoopbackGuest, Protocol, Settings, Setup};
-use crossdock_stomp::Stomp;
+use crossdock_net::Live;
+use crossdock_stomp::{Door, NackDefault, Options, Speech, Stomp, TimeUnit};
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
@@ -108,7 +109,7 @@ struct Client {
 }
 
 impl Client {
-    fn connect(broker: &Broker, drain: &Drain) -> Client {
+    fn connect(broker: &Broker, drain: &Drain, listener: &str) -> Client {
         let (near, far) = duplex(64 << 10);
         let (reader, writer) = split(far);
         let accepted = Accepted {
@@ -120,13 +121,13 @@ impl Client {
             secure: false,
             certificate: None,
             since: tokio::time::Instant::now(),
-            listener: "stomp".into(),
+            listener: listener.into(),
             drain: drain.clone(),
         };
         let broker = broker.clone();
         tokio::spawn(async move {
             // How it ends is what the transcript looks at.
-            let _ = Stomp::default().serve(accepted, broker).await;
+            let _ = stomp().serve(accepted, broker).await;
         });
         Client { stream: near, input: Vec::new() }
     }
@@ -166,6 +167,32 @@ impl Client {
         self.input.drain(..=body + length);
         Some(Frame { command, headers, body: text })
     }
+}
+
+/// Listeners that are set otherwise than by default.
+fn stomp() -> Stomp {
+    let doors = [
+        (
+            "activemq",
+            Door {
+                speech: Speech::ActiveMq,
+                nack_default: NackDefault::DeadLetter,
+                ..Door::default()
+            },
+        ),
+        ("seconds", Door { timestamps: TimeUnit::Seconds, ..Door::default() }),
+        ("strict", Door { strict_host: true, ..Door::default() }),
+        (
+            "prefixes",
+            Door {
+                anycast_prefixes: vec!["jms.queue.".into()],
+                multicast_prefixes: vec!["jms.topic.".into()],
+                ..Door::default()
+            },
+        ),
+    ];
+    let doors = doors.into_iter().map(|(name, door)| (name.into(), Arc::new(door))).collect();
+    Stomp { options: Live::new(Options { doors, ..Options::default() }) }
 }
 
 type Remembered = HashMap<String, String>;
@@ -233,7 +260,10 @@ async fn run(name: &str) {
     let mut clients: HashMap<String, Client> = HashMap::new();
     let mut remembered = Remembered::new();
     for (line, who, step) in parse(&text) {
-        let client = clients.entry(who.clone()).or_insert_with(|| Client::connect(&broker, &drain));
+        let client = clients.entry(who.clone()).or_insert_with(|| {
+            let listener = who.split_once('@').map_or("stomp", |(_, listener)| listener);
+            Client::connect(&broker, &drain, listener)
+        });
         let place = format!("{name}.txt, line {line}");
         match step {
             Step::Send(text) => {
@@ -300,6 +330,7 @@ transcripts! {
     errors
     habits
     headers
+    listeners
     negative
     no_local
     outcomes

@@ -31,8 +31,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Cases that are played at the same time: they wait for sockets more than they compute.
 const AT_ONCE: usize = 8;
 
-/// What only a configuration can bring about: a route whose step always fails, and which refuses then.
+/// What only a configuration can bring about: a route whose step always fails, and which refuses then, and prefixes of
+/// a listener.
 const CONFIGURATION: &str = "\
+[listeners.stomp]
+stomp_anycast_prefixes = [\"jms.queue.\"]
+
 [[route]]
 name = \"contract-refuses\"
 from = [\"topic:refuses/#\"]

@@ -16,6 +16,7 @@
 //! | `tls` | certificates: their mistakes, their replacement, the wrong port |
 //! | `certificates` | certificates that end |
 //! | `binds` | listeners with several addresses, IPv6, several protocols, behind a load balancer |
+//! | `stomp_options` | what a listener can be set to for STOMP |
 //! | `websocket` | the protocols inside WebSocket |
 
 mod binds;
@@ -27,6 +28,7 @@ pub mod house;
 mod limits;
 mod logins;
 mod reload;
+mod stomp_options;
 mod table;
 mod takeover;
 mod tls;

@@ -60,7 +60,8 @@ impl Stomp {
         Self::open(socket, &headers)
     }
 
-    fn open(socket: Socket, headers: &[(&str, &str)]) -> Result<Self, String> {
+    /// The same with any headers.
+    pub fn open(socket: Socket, headers: &[(&str, &str)]) -> Result<Self, String> {
         let mut client = Self { socket, next_receipt: 0, messages: VecDeque::new() };
         client.socket.send(&frame("CONNECT", headers, b""));
         let reply = client.frame(Instant::now() + PATIENCE).ok_or("the connection was closed")?;

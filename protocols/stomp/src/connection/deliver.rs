@@ -111,9 +111,9 @@ impl Connection<'_> {
             version: self.client.version,
             topic_exchange: &self.client.topic_exchange,
             formats: &self.client.formats,
-            options: self.options,
+            door: &self.client.door,
         };
-        match self.client.common_look || mapping::is_native(message) {
+        match self.client.shares(message) {
             true => message.frame(self.client.format, || mapping::tail(message, look)),
             false => mapping::tail(message, look),
         }

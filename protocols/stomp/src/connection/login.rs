@@ -6,11 +6,12 @@ use super::refusal::Refusal;
 use crate::codec::{Command, Decoder, Headers, Limits, Rules, Version, Writer};
 use crate::mapping::invalid;
 use crate::mapping::titles::{BAD_COMMAND, VERSION_MISMATCH, titled};
-use crate::options::Options;
+use crate::options::{Door, Options};
 use crossdock_core::{
     About, Broker, Credentials, Error, ErrorKind, Name, Origin, Secret, Session, SessionSpec,
 };
 use crossdock_net::{Entrance, KeepAlive, Line};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SERVER: &str = concat!("crossdock/", env!("CARGO_PKG_VERSION"));
@@ -26,6 +27,7 @@ pub(super) struct LoginContext<'a> {
 pub(super) struct LoggedIn {
     pub session: Session,
     pub version: Version,
+    pub door: Arc<Door>,
 }
 
 /// Heart-beat intervals as agreed in CONNECTED; none: no beats.
@@ -71,7 +73,8 @@ pub(super) async fn log_in(
     // There is one login: nothing is lost if names were noted.
     let _ = entrance.claimed.set((claimed.unwrap_or_default().into(), (&*client).into()));
     let credentials = credentials(&text, |user| entrance.by_certificate(user));
-    let vhost = vhost(broker, text("host"));
+    let door = options.door(&entrance.listener);
+    let vhost = vhost(broker, text("host"), &door)?;
     let judged = entrance.log_in(broker, credentials, Some(vhost.clone()));
     let identity = line.while_verified(judged).await??;
     let max = options.client_id_bytes_max;
@@ -97,7 +100,7 @@ pub(super) async fn log_in(
     connected(line, version, &session, beats);
     line.agreed(beats.keep_alive());
     line.log_opened(&session.origin().user, &session.origin().client);
-    Ok(LoggedIn { session, version })
+    Ok(LoggedIn { session, version, door })
 }
 
 /// Clients of 1.0 pad values with spaces, which are removed once the version is known.
@@ -152,12 +155,18 @@ fn credentials(
     }
 }
 
-/// Client libraries send the name of the machine they connect to; only a virtual host's name means one.
-fn vhost(broker: &Broker, host: Option<String>) -> Name {
-    match host.filter(|host| broker.has_vhost(host)) {
-        Some(host) => Name::from(host),
-        None => broker.settings().vhosts.first().cloned().unwrap_or_else(|| Name::from("/")),
-    }
+/// Client libraries send the name of the machine they connect to; only a virtual host's name means one. A listener can
+/// be set to refuse others.
+fn vhost(broker: &Broker, host: Option<String>, door: &Door) -> Result<Name, Error> {
+    Ok(match host {
+        Some(host) if broker.has_vhost(&host) => Name::from(host),
+        Some(host) if door.strict_host => {
+            let detail =
+                format!("'{host}' is no virtual host, which the header 'host' has to name");
+            return Err(Error::new(ErrorKind::NotFound, detail));
+        }
+        _ => broker.settings().vhosts.first().cloned().unwrap_or_else(|| Name::from("/")),
+    })
 }
 
 fn connected(line: &mut Line, version: Version, session: &Session, beats: HeartBeats) {

@@ -35,14 +35,14 @@ mod subscriptions;
 mod transactions;
 
 use crate::codec::{Decoder, Frame, Limits, Rules, Version};
-use crate::mapping::format_id;
 use crate::mapping::titles::BAD_CONNECT;
-use crate::options::{Options, TimeUnit};
+use crate::mapping::{self, format_id};
+use crate::options::{Door, Options, Speech, TimeUnit};
 use crossdock_core::message::Charge;
 use crossdock_core::message::carry::Carry;
 use crossdock_core::{
     Accepted, Broker, ConsumerId, Credit, Error, ErrorKind, Events, FormatId, Formats, LaneId,
-    Name, Session, Timestamp,
+    Message, Name, Session, Timestamp,
 };
 use crossdock_net::{Dialect, Entrance, Line, Lost, Ready};
 use login::{LoggedIn, LoginContext};
@@ -50,6 +50,7 @@ use publish::Targets;
 use receipts::{ReceiptId, Receipts};
 use refusal::Refusal;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use subscriptions::Subscriptions;
 use transactions::Transactions;
@@ -161,10 +162,22 @@ struct Client {
     version: Version,
     rules: Rules,
     format: FormatId,
+    /// What is set for its listener.
+    door: Arc<Door>,
+    /// What it sends is to be changed for readers at other listeners.
+    has_habits: bool,
     /// The listener's options are those under which encoded messages are shared with other listeners.
     common_look: bool,
     topic_exchange: Name,
     formats: Formats,
+}
+
+impl Client {
+    /// True for a message that it gets in the same octets as readers at other listeners.
+    fn shares(&self, message: &Message) -> bool {
+        self.common_look
+            || self.door.timestamps == TimeUnit::Milliseconds && mapping::is_native(message)
+    }
 }
 
 /// Nothing more is read; what was processed gets its receipts first.
@@ -200,15 +213,16 @@ struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     fn new(options: &'a Options, logged_in: LoggedIn, (line, decoder): (Line, Decoder)) -> Self {
-        let LoggedIn { mut session, version } = logged_in;
-        let common_look =
-            options.carry == Carry::Full && options.timestamps == TimeUnit::Milliseconds;
+        let LoggedIn { mut session, version, door } = logged_in;
+        let in_ms = door.timestamps == TimeUnit::Milliseconds;
         let broker = session.broker();
         let client = Client {
             version,
             rules: version.rules(),
             format: format_id(version),
-            common_look,
+            common_look: door.carry == Carry::Full && in_ms,
+            has_habits: door.speech == Speech::ActiveMq || !in_ms,
+            door,
             topic_exchange: broker.settings().topic_exchange.clone(),
             formats: broker.formats().clone(),
         };

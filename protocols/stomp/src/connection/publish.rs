@@ -132,7 +132,8 @@ impl Connection<'_> {
         let text = request.destination.value();
         let mut targets = SmallVec::new();
         for part in destination::parts(&text)? {
-            let destination = destination::parse(part, Usage::Send, request.cast, self.options)?;
+            let destination =
+                destination::parse(part, Usage::Send, request.cast, &self.client.door)?;
             targets.push(self.target(destination, headers).await?);
         }
         if let [Target { address, due: None }] = &*targets
@@ -221,14 +222,18 @@ impl Connection<'_> {
         request: &SendRequest<'_>,
         headers: &Headers,
     ) -> Result<Bytes, Error> {
-        let Some(reply_to) = request.reply_to.filter(|h| h.raw_value.starts_with(b"/temp-")) else {
-            return Ok(headers.block().clone());
+        let block = match request.reply_to.filter(|h| h.raw_value.starts_with(b"/temp-")) {
+            None => headers.block().clone(),
+            Some(reply_to) => Box::pin(self.real_reply_to(&reply_to.value(), headers)).await?,
         };
-        Box::pin(self.real_reply_to(&reply_to.value(), headers)).await
+        match self.client.has_habits {
+            false => Ok(block),
+            true => mapping::in_our_habits(block, headers.rules(), &self.client.door),
+        }
     }
 
     async fn real_reply_to(&mut self, text: &str, headers: &Headers) -> Result<Bytes, Error> {
-        let real = match destination::parse(text, Usage::Send, None, self.options)? {
+        let real = match destination::parse(text, Usage::Send, None, &self.client.door)? {
             Destination::TempQueue(name) => {
                 let queue = self.temporary_queue(&name).await?;
                 self.watch(&name, &queue).await?;
@@ -357,8 +362,8 @@ mod tests {
         let key = temporary_topic(SessionId(7), "a/b.c");
         assert_eq!(key, Key::from("temp-topic/7/a%2Fb%2Ec"));
         let text = destination::render_topic(&key);
-        let options = crate::Options::default();
-        let back = destination::parse(&text, Usage::Send, None, &options).unwrap();
+        let door = crate::Door::default();
+        let back = destination::parse(&text, Usage::Send, None, &door).unwrap();
         assert_eq!(back, Destination::Topic(key));
     }
 

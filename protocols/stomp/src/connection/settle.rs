@@ -23,7 +23,7 @@ impl Connection<'_> {
         }
         let requeue = match headers.find("requeue") {
             Some(header) => truth(header),
-            None => self.options.nack_default == NackDefault::Requeue,
+            None => self.client.door.nack_default == NackDefault::Requeue,
         };
         let outcome = if requeue { Outcome::GivenBack } else { Outcome::Rejected { reason: None } };
         self.settle(headers, outcome).await

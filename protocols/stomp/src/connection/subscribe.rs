@@ -38,7 +38,8 @@ impl Connection<'_> {
     pub(super) async fn subscribe(&mut self, headers: &Headers) -> Result<Answer, Error> {
         let request = SubscribeRequest::read(headers, self.options)?;
         let text = &request.destination;
-        let destination = destination::parse(text, Usage::Subscribe, request.cast, self.options)?;
+        let destination =
+            destination::parse(text, Usage::Subscribe, request.cast, &self.client.door)?;
         if let Destination::TempQueue(name) = &destination {
             self.temporary_queue(name).await?;
             self.watched_by_peer(name).await;

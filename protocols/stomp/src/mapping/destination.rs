@@ -5,7 +5,7 @@
 //! the seven escapes of §1 are. Rendering is the inverse: what is rendered parses to the same name again.
 
 use super::titles::{INVALID_DESTINATION, UNKNOWN_DESTINATION, titled};
-use crate::options::Options;
+use crate::options::Door;
 use crossdock_core::message::carry;
 use crossdock_core::{Address, Error, ErrorKind, Key, Name};
 use std::borrow::Cow;
@@ -133,12 +133,12 @@ pub(crate) fn parse(
     text: &str,
     usage: Usage,
     cast: Option<Cast>,
-    options: &Options,
+    door: &Door,
 ) -> Result<Destination, Error> {
-    if let Some(name) = after(text, &options.anycast_prefixes) {
+    if let Some(name) = after(text, &door.anycast_prefixes) {
         return named(Kind::Queue, name, usage);
     }
-    if let Some(name) = after(text, &options.multicast_prefixes) {
+    if let Some(name) = after(text, &door.multicast_prefixes) {
         return named(Kind::Topic, name, usage);
     }
     match (split(text), cast) {

@@ -2,16 +2,16 @@
 
 use super::*;
 
-fn options() -> Options {
-    Options {
+fn door() -> Door {
+    Door {
         anycast_prefixes: vec!["jms.queue.".into()],
         multicast_prefixes: vec!["jms.topic.".into()],
-        ..Options::default()
+        ..Door::default()
     }
 }
 
 fn sent(text: &str) -> Destination {
-    parse(text, Usage::Send, None, &options()).unwrap()
+    parse(text, Usage::Send, None, &door()).unwrap()
 }
 
 fn topic(key: &str) -> Destination {
@@ -19,7 +19,7 @@ fn topic(key: &str) -> Destination {
 }
 
 fn pattern(text: &str) -> String {
-    match parse(text, Usage::Subscribe, None, &options()).unwrap() {
+    match parse(text, Usage::Subscribe, None, &door()).unwrap() {
         Destination::Topic(key) => key.to_string(),
         other => panic!("{text} is {other:?}"),
     }
@@ -68,10 +68,10 @@ fn wildcards_are_for_subscribers() {
         assert_eq!(pattern(text), key, "{text}");
     }
     for text in ["/topic/a.*", "/topic/a/+", "/topic/#", "/topic/a.>"] {
-        assert!(parse(text, Usage::Send, None, &options()).is_err(), "{text}");
+        assert!(parse(text, Usage::Send, None, &door()).is_err(), "{text}");
     }
     for text in ["/topic/a.%2B", "/topic/%23"] {
-        assert!(parse(text, Usage::Subscribe, None, &options()).is_err(), "{text}");
+        assert!(parse(text, Usage::Subscribe, None, &door()).is_err(), "{text}");
     }
 }
 
@@ -102,7 +102,7 @@ fn queues_and_exchanges() {
     assert_eq!(sent("/exchange/x/a.b/c"), exchange("x", "a/b.c"));
     assert_eq!(sent("/exchange/a%2Fb/k"), exchange("a/b", "k"));
     for bad in ["", "/", "/queue/", "/topic/", "/exchange//k", "/nowhere/x", "/orders"] {
-        assert!(parse(bad, Usage::Send, None, &options()).is_err(), "{bad:?}");
+        assert!(parse(bad, Usage::Send, None, &door()).is_err(), "{bad:?}");
     }
 }
 
@@ -111,7 +111,7 @@ fn plain_names_are_queues_unless_a_type_says_otherwise() {
     for name in ["orders.eu", "a/b", "queue/x", "a,b"] {
         assert_eq!(sent(name), Destination::Queue(name.into()));
     }
-    let of = |cast| parse("orders.eu", Usage::Send, Some(cast), &options()).unwrap();
+    let of = |cast| parse("orders.eu", Usage::Send, Some(cast), &door()).unwrap();
     assert_eq!(of(Cast::Any), Destination::Queue("orders.eu".into()));
     assert_eq!(of(Cast::Multi), topic("orders/eu"));
     assert!(Cast::parse("BOTH").is_err());
@@ -140,7 +140,7 @@ fn dollar_topics() {
         ("/topic/$delayed/5/$SYS", Usage::Send),
         ("/topic/$delayed/x/a", Usage::Send),
     ] {
-        assert!(parse(text, usage, None, &options()).is_err(), "{text}");
+        assert!(parse(text, usage, None, &door()).is_err(), "{text}");
     }
 }
 

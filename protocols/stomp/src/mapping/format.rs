@@ -6,7 +6,7 @@ use super::queue;
 use super::send::is_applications;
 use super::slots;
 use crate::codec::{Header, Headers, Version};
-use crate::options::{Options, TimeUnit};
+use crate::options::Door;
 use bytes::Bytes;
 use crossdock_core::message::carry;
 use crossdock_core::{BodyKind, Error, ErrorKind, Fields, Format, FormatId, Name, ReplyTo, Value};
@@ -30,8 +30,6 @@ pub(super) fn version_of(format: FormatId) -> Option<Version> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StompFormat {
     pub version: Version,
-    pub timestamps: TimeUnit,
-    pub text_by_length: bool,
 }
 
 impl Format for StompFormat {
@@ -66,7 +64,7 @@ impl Format for StompFormat {
             }
         }
         carry::restore(&mut fields, slots());
-        fields.properties.body_kind = self.body_kind(&fields, &seen, &headers);
+        fields.properties.body_kind = body_kind(&fields, &seen);
         Ok(fields)
     }
 }
@@ -115,10 +113,7 @@ impl StompFormat {
             }
             "timestamp" => match value.trim().parse::<i64>() {
                 Ok(time) => {
-                    p.created_at.get_or_insert(match self.timestamps {
-                        TimeUnit::Milliseconds => time,
-                        TimeUnit::Seconds => time.saturating_mul(1000),
-                    });
+                    p.created_at.get_or_insert(time);
                 }
                 Err(_) => return false,
             },
@@ -139,21 +134,14 @@ impl StompFormat {
         }
         true
     }
+}
 
-    /// content-type first, then `amq-msg-type`, then (by option) whether there was a content-length.
-    fn body_kind(&self, fields: &Fields, seen: &Seen, headers: &Headers) -> BodyKind {
-        if let Some(content_type) = &fields.properties.content_type {
-            return if is_text(content_type) { BodyKind::Text } else { BodyKind::Bytes };
-        }
-        if let Some(kind) = seen.message_type {
-            return kind;
-        }
-        match self.text_by_length && headers.find("content-length").is_none() {
-            true => BodyKind::Text,
-            // What `mq.payload-format` restored, if anything.
-            false => fields.properties.body_kind,
-        }
+/// content-type first, then `amq-msg-type`, then what `mq.payload-format` restored, if anything.
+fn body_kind(fields: &Fields, seen: &Seen) -> BodyKind {
+    if let Some(content_type) = &fields.properties.content_type {
+        return if is_text(content_type) { BodyKind::Text } else { BodyKind::Bytes };
     }
+    seen.message_type.unwrap_or(fields.properties.body_kind)
 }
 
 fn is_text(content_type: &str) -> bool {
@@ -179,7 +167,7 @@ fn names_queue(destination: Header<'_>, headers: &Headers) -> bool {
 /// replaced by real ones when the SEND was read.
 fn reply_to(text: &str) -> ReplyTo {
     let destination = match text.starts_with('/') {
-        true => destination::parse(text, Usage::Send, None, &Options::default()).ok(),
+        true => destination::parse(text, Usage::Send, None, &Door::default()).ok(),
         false => None,
     };
     match destination {
@@ -261,11 +249,7 @@ mod tests {
     use crossdock_core::Id;
 
     fn decoded(block: &'static str) -> Fields {
-        let format = StompFormat {
-            version: Version::V12,
-            timestamps: TimeUnit::Milliseconds,
-            text_by_length: false,
-        };
+        let format = StompFormat { version: Version::V12 };
         format.decode(&Bytes::from_static(block.as_bytes()), &Bytes::new()).unwrap()
     }
 

@@ -8,7 +8,7 @@ use super::format::{format_id, is_of_delivery, version_of, wire_name};
 use super::send::is_applications;
 use super::slots;
 use crate::codec::{Header, Headers, Version, Writer};
-use crate::options::{Options, TimeUnit};
+use crate::options::{Door, TimeUnit};
 use bytes::{Bytes, BytesMut};
 use crossdock_core::fate::{Fate, Fates, Field, Losses, Why, annotations_lost};
 use crossdock_core::message::carry::{self, Carry};
@@ -38,7 +38,7 @@ pub(crate) struct Look<'a> {
     pub version: Version,
     pub topic_exchange: &'a str,
     pub formats: &'a Formats,
-    pub options: &'a Options,
+    pub door: &'a Door,
 }
 
 /// True when the body stands in the tail, with the frame's end.
@@ -176,12 +176,25 @@ fn native(
             }
             name if BROKER_WORDS.iter().any(|word| name.starts_with(word)) => {}
             name if has_died && is_of_death(name) => {}
+            b"timestamp" if look.door.timestamps == TimeUnit::Seconds => {
+                let value = header.value();
+                let time = value.trim().parse().map(|ms| in_unit(ms, look).to_string());
+                said.resay("timestamp", "timestamp", time.as_deref().unwrap_or(&value));
+            }
             name if same => said.writer.line(name, header.raw_value),
             _ => said.resay(&header.name(), &header.name(), &header.value()),
         }
     }
     if !meta.deaths().is_empty() {
         deaths(said, meta);
+    }
+}
+
+/// A time in milliseconds as this reader counts it.
+fn in_unit(ms: i64, look: Look<'_>) -> i64 {
+    match look.door.timestamps {
+        TimeUnit::Milliseconds => ms,
+        TimeUnit::Seconds => ms.div_euclid(1000),
     }
 }
 
@@ -222,7 +235,7 @@ fn as_sent<'a>(message: &Message, headers: &'a Headers, look: Look<'_>) -> Optio
 fn names(text: &str, headers: &Headers, message: &Message, look: Look<'_>) -> bool {
     let address = message.address();
     let cast = headers.get("destination-type").and_then(|text| Cast::parse(&text).ok());
-    let Ok(destination) = destination::parse(text, Usage::Send, cast, look.options) else {
+    let Ok(destination) = destination::parse(text, Usage::Send, cast, look.door) else {
         return false;
     };
     match destination {
@@ -270,10 +283,7 @@ fn foreign(said: &mut Said<'_, impl Fates>, message: &Message, look: Look<'_>) {
         said.field(Field::GroupSeq, "JMSXGroupSeq", &sequence.to_string());
     }
     if let Some(ms) = p.created_at {
-        let time = match look.options.timestamps {
-            TimeUnit::Milliseconds => ms,
-            TimeUnit::Seconds => ms.div_euclid(1000),
-        };
+        let time = in_unit(ms, look);
         said.field(Field::Timestamp, "timestamp", &time.to_string());
     }
     foreign_meta(said, message, look);
@@ -289,7 +299,7 @@ fn foreign_headers(
     fields: &Fields,
     look: Look<'_>,
 ) {
-    let carry = look.options.carry;
+    let carry = look.door.carry;
     let mut pairs = Vec::with_capacity(fields.headers.len() + 4);
     carry::headers_as_text(&fields.headers, &mut pairs);
     // Reserved names that no field stands for are not carried (docs/SEMANTICS.md §4), but for what the broker itself
@@ -327,7 +337,7 @@ fn foreign_meta(said: &mut Said<'_, impl Fates>, message: &Message, look: Look<'
     }
     if let Some(priority) = meta.priority {
         said.writer.number("priority", u64::from(priority.min(9)));
-        let fate = match (priority > 9, look.options.carry) {
+        let fate = match (priority > 9, look.door.carry) {
             (false, _) => Fate::Mapped("priority"),
             (true, Carry::Off) => Fate::Lost(Why::NotCarried),
             (true, _) => {

@@ -10,20 +10,18 @@ use crossdock_core::{
 use std::sync::Arc;
 
 fn formats() -> Formats {
-    let format = |version| -> Arc<dyn Format> {
-        Arc::new(StompFormat { version, timestamps: TimeUnit::Milliseconds, text_by_length: false })
-    };
+    let format = |version| -> Arc<dyn Format> { Arc::new(StompFormat { version }) };
     Formats::new(Version::ALL.into_iter().map(format).collect())
 }
 
-fn shown_to(message: &Message, version: Version, options: &Options) -> String {
+fn shown_to(message: &Message, version: Version, door: &Door) -> String {
     let formats = formats();
-    let look = Look { version, topic_exchange: "amq.topic", formats: &formats, options };
+    let look = Look { version, topic_exchange: "amq.topic", formats: &formats, door };
     String::from_utf8(tail(message, look).to_vec()).unwrap()
 }
 
 fn shown(message: &Message) -> String {
-    shown_to(message, Version::V12, &Options::default())
+    shown_to(message, Version::V12, &Door::default())
 }
 
 fn meta() -> Meta {
@@ -58,7 +56,7 @@ fn the_same_version_reads_what_was_sent() {
 fn other_versions_read_the_same_headers_escaped_their_way() {
     let block = "destination:/queue/q\na:x\\cy\nb:1\\n2\nc:\\r\n";
     let message = stomp(Version::V12, block, meta());
-    let of = |version| shown_to(&message, version, &Options::default());
+    let of = |version| shown_to(&message, version, &Door::default());
     let end = "content-length:2\n\nhi\0\n";
     assert_eq!(of(Version::V10), format!("destination:/queue/q\na:x:y\n{end}"));
     assert_eq!(of(Version::V11), format!("destination:/queue/q\na:x\\cy\nb:1\\n2\n{end}"));
@@ -162,7 +160,7 @@ fn every_field_of_another_protocol_has_its_header() {
     ] {
         assert!(lines.contains(&line), "{line} is missing in\n{text}");
     }
-    let seconds = Options { timestamps: TimeUnit::Seconds, ..Options::default() };
+    let seconds = Door { timestamps: TimeUnit::Seconds, ..Door::default() };
     assert!(shown_to(&message, Version::V12, &seconds).contains("\ntimestamp:1700000000\n"));
 }
 
@@ -221,11 +219,11 @@ fn counted(formats: &Formats) -> Vec<Counted> {
 #[test]
 fn what_a_version_cannot_say_is_counted_once() {
     let formats = formats();
-    let options = Options::default();
+    let door = Door::default();
     let read = |message: &Message, version| {
         tail(
             message,
-            Look { version, topic_exchange: "amq.topic", formats: &formats, options: &options },
+            Look { version, topic_exchange: "amq.topic", formats: &formats, door: &door },
         );
     };
     let message = stomp(Version::V12, "destination:/queue/q\na:\\n\nb:\\n\ntype:\\n\n", meta());
@@ -257,13 +255,9 @@ fn what_is_said_of_a_field_is_what_is_written() {
     let mut meta = meta();
     meta.priority = Some(20);
     let message = foreign_message(Address::queue("q"), meta, &fields);
-    let (formats, options) = (formats(), Options::default());
-    let look = Look {
-        version: Version::V10,
-        topic_exchange: "amq.topic",
-        formats: &formats,
-        options: &options,
-    };
+    let (formats, door) = (formats(), Door::default());
+    let look =
+        Look { version: Version::V10, topic_exchange: "amq.topic", formats: &formats, door: &door };
     let (mut out, mut fates) = (BytesMut::new(), Recorded::default());
     let writer = Writer::go_on(&mut out, Version::V10.rules());
     foreign(&mut Said { writer, fates: &mut fates }, &message, look);

@@ -11,7 +11,7 @@ mod subscribe;
 pub(crate) mod titles;
 
 pub(crate) use format::{StompFormat, format_id};
-pub(crate) use headers::{replaced, required, truth};
+pub(crate) use headers::{in_our_habits, replaced, required, truth};
 pub(crate) use message::{Look, holds_body, is_native, tail};
 pub(crate) use queue::{arguments, durable_subscription};
 pub(crate) use send::SendRequest;

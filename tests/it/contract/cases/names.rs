@@ -99,9 +99,8 @@ pub const CASES: &[Case] = &[
     case("n14", S, A, &[("destination", "q{n}"), ("destination-type", "ANYCAST")], &[("key", "q{n}")])
         .given(&["queue q{n} durable"]).at("queue q{n}"),
     case("n14", S, M5, &[("destination", "m.{n}"), ("destination-type", "MULTICAST")], &[("topic", "m/{n}")]).at("m/{n}"),
-    case("n15", S, A, &[("destination", "jms.queue.q{n}")], &[("sender", "receipt"), ("received", "a message")])
-        .given(&["queue q{n} durable"]).at("queue q{n}")
-        .planned(&[("sender", "receipt"), ("received", "nothing")]),
+    case("n15", S, A, &[("destination", "jms.queue.q{n}")], &[("key", "q{n}")])
+        .given(&["queue q{n} durable"]).at("queue q{n}"),
     // What one protocol cannot say.
     case("n20", A, M5, &[("key", "w{n}.*.b")], &[("topic", "w{n}/%2A/b")]).at("w{n}/#"),
     case("n20", A, M5, &[("key", "w{n}.#.b")], &[("topic", "w{n}/%23/b")]).at("w{n}/#"),
