@@ -60,10 +60,11 @@ pub use broker::{
     LaneTotals, LastFailure, Late, LiveSettings, Memo, MemoryLook, MessageState, MoveOrder,
     MoveProgress, MoveReport, MoveTo, NAME_BYTES_MAX, NodeLook, Notice, ObjectCounts, ObjectLimits,
     OnDetach, PEEK_BYTES_MAX, PEEK_MESSAGES_MAX, Page, ParkId, ParkUntil, PeekPage, Peeked, PoolId,
-    ProtocolTotals, Publish, QueueLook, QueueStatus, REPLY_NAMES, RESERVED_NAMES, RefusedLately,
-    RefusedLogin, Replay, ReplyAddress, RouteDrained, RouteStatus, RouteWaits, Session,
-    SessionEnded, SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup, SizeTotals,
-    TopicRules, Unfinished, UnfinishedLogin, Unroutable, VhostTotals, check_new, check_sayable,
+    ProtocolTotals, Publish, QueueIdentity, QueueLook, QueueStatus, REPLY_NAMES, RESERVED_NAMES,
+    RefusedLately, RefusedLogin, Replay, ReplyAddress, RouteDrained, RouteStatus, RouteWaits,
+    Session, SessionEnded, SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup,
+    SizeTotals, TopicRules, Unfinished, UnfinishedLogin, Unroutable, VhostTotals, check_new,
+    check_sayable,
 };
 pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, ForeignKind, Kind, LogId, SessionId, Tags, filter};

@@ -144,3 +144,22 @@ fn retained_values_survive_an_orderly_stop() {
     let message = client.receive();
     assert_eq!((message.body.as_slice(), message.retain), (&b"21.5"[..], true));
 }
+
+#[test]
+fn stomp_messages_keep_their_ids() {
+    let mut broker = Broker::start();
+    let mut client = Stomp::connect(broker.stomp);
+    client.subscribe("0", "/queue/kept", "client-individual", &[]);
+    client.send("/queue/kept", &[("persistent", "true")], b"x");
+    let before = client.receive().header("message-id").expect("an id").to_owned();
+    client.send("/queue/kept", &[], b"gone");
+    let gone = client.receive().header("message-id").expect("an id").to_owned();
+    assert_ne!(before, gone);
+    broker.crash();
+    let mut client = Stomp::connect(broker.stomp);
+    client.subscribe("0", "/queue/kept", "client-individual", &[]);
+    assert_eq!(client.receive().header("message-id"), Some(&*before));
+    client.send("/queue/kept", &[], b"new");
+    let new = client.receive().header("message-id").expect("an id").to_owned();
+    assert!(new != before && new != gone, "{new}");
+}

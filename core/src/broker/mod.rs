@@ -42,8 +42,8 @@ pub use door::browse::{
     Peeked,
 };
 pub use door::events::{
-    Confirm, ConfirmOutcome, Declared, Events, Late, Notice, ObjectCounts, QueueStatus,
-    SessionEnded,
+    Confirm, ConfirmOutcome, Declared, Events, Late, Notice, ObjectCounts, QueueIdentity,
+    QueueStatus, SessionEnded,
 };
 pub use door::names::{NAME_BYTES_MAX, REPLY_NAMES, RESERVED_NAMES, check_new, check_sayable};
 pub use door::progress::MoveProgress;

@@ -331,6 +331,7 @@ transcripts! {
     habits
     headers
     listeners
+    message_ids
     negative
     no_local
     outcomes

@@ -87,6 +87,16 @@ pub struct QueueStatus {
     pub consumers: u32,
 }
 
+/// What tells a queue from every other one that there is or was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueIdentity {
+    pub queue: u64,
+    /// Counts the starts of the broker: numbers of queues that are not durable, and offsets of records that are not, are
+    /// given again after it.
+    pub start: u64,
+    pub is_durable: bool,
+}
+
 /// What went with a named session that was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionEnded {

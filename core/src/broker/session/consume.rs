@@ -2,6 +2,7 @@
 
 use super::consumers::{Attachment, CONSUMER_BYTES};
 use super::state::Session;
+use crate::broker::door::events::QueueIdentity;
 use crate::broker::door::request::{Consumer, ConsumerSource, LaneId, OnDetach};
 use crate::broker::journal::unit::Unit;
 use crate::broker::operations::ops::Ops;
@@ -112,6 +113,13 @@ impl Session {
         consumer: Consumer,
     ) -> Result<ConsumerId, Error> {
         self.attach_beside(lane, consumer, Beside::Idle).await
+    }
+
+    /// The queue that a consumer reads.
+    pub fn queue_identity(&self, consumer: ConsumerId) -> Option<QueueIdentity> {
+        let queue = &self.consumers.get(consumer)?.queue;
+        let (queue, is_durable) = (queue.id.0, queue.spec.durable);
+        Some(QueueIdentity { queue, start: self.shared().identifiers.epoch(), is_durable })
     }
 
     async fn attach_beside(

@@ -23,6 +23,11 @@ impl Identifiers {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Counts the starts of the broker on its store.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The last id given out.
     pub fn last(&self) -> u64 {
         self.last.load(Ordering::Relaxed)

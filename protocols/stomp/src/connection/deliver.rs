@@ -5,6 +5,7 @@ use super::receipts::ReceiptId;
 use super::refusal::Refusal;
 use crate::codec::{FRAME_END, decimal};
 use crate::mapping::{self, Look};
+use crate::options::TimeUnit;
 use bytes::{BufMut, Bytes, BytesMut};
 use crossdock_core::{ConfirmOutcome, Delivery, Error, ErrorKind, Message, Notice, Outcome};
 
@@ -72,8 +73,8 @@ impl Connection<'_> {
         let noted = self.subscriptions.delivered(delivery.consumer, delivery.offset);
         let Some((number, subscription)) = noted else { return };
         let out = self.line.output.tail();
-        subscription.put_head(out, delivery.redelivered);
-        decimal(out, number);
+        subscription.put_head(out, (delivery.redelivered, message.meta().durable));
+        decimal(out, delivery.offset.0);
         out.put_u8(b'\n');
         if let Some(ack) = &subscription.ack {
             out.put_slice(ack);
@@ -95,6 +96,9 @@ impl Connection<'_> {
             out.put_slice(b"expiration:");
             decimal(out, self.now.until(expires).max(1));
             out.put_u8(b'\n');
+        }
+        if subscription.is_jms {
+            put_jms(out, message, &tail, self.client.door.timestamps);
         }
         if let Some(shown) = &subscription.shown {
             put_shown(out, shown, &tail);
@@ -127,6 +131,29 @@ fn put_shown(out: &mut BytesMut, shown: &[u8], tail: &[u8]) {
     if !tail.starts_with(shown) {
         out.put_slice(shown);
         out.put_slice(b"original-");
+    }
+}
+
+/// What ActiveMQ writes on every message, unless the sender did.
+#[cold]
+fn put_jms(out: &mut BytesMut, message: &Message, tail: &[u8], unit: TimeUnit) {
+    let end = memchr::memmem::find(tail, b"\n\n").unwrap_or(tail.len());
+    let headers = tail.get(..end).unwrap_or_default();
+    let meta = message.meta();
+    let sent = match unit {
+        TimeUnit::Milliseconds => meta.published.0,
+        TimeUnit::Seconds => meta.published.0 / 1000,
+    };
+    let expires = meta.expires.map_or(0, |at| at.0);
+    let priority = u64::from(meta.priority.unwrap_or(4));
+    let all = [("timestamp", sent), ("expires", expires), ("priority", priority)];
+    for (name, value) in all {
+        if memchr::memmem::find(headers, format!("\n{name}:").as_bytes()).is_none() {
+            out.put_slice(name.as_bytes());
+            out.put_u8(b':');
+            decimal(out, value);
+            out.put_u8(b'\n');
+        }
     }
 }
 

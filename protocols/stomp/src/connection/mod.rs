@@ -18,13 +18,14 @@
 //! | `settle` | ACK, NACK and transactions |
 //! | `deliver` | events: MESSAGE, RECEIPT, what the broker has to say |
 //! | `refusal` | ERROR |
-//! | `receipts` `subscriptions` `transactions` | state, without the broker |
+//! | `receipts` `subscriptions` `message_ids` `transactions` | state, without the broker |
 //!
 //! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited
 //! with [`Line::while_waiting`].
 
 mod deliver;
 mod login;
+mod message_ids;
 mod publish;
 mod receipts;
 mod receive;

@@ -3,7 +3,6 @@
 
 use super::Connection;
 use super::receive::Answer;
-use super::subscriptions::Subscribed;
 use super::transactions::Operation;
 use crate::codec::{Frame, Headers};
 use crate::mapping::destination::{self, Destination, Usage};
@@ -294,9 +293,7 @@ impl Connection<'_> {
             tag: Name::from(&*id),
         };
         let consumer = self.line.while_waiting(self.session.attach(self.lane, consumer)).await?;
-        let (mode, kept, drops_own) = (AckMode::Auto, None, false);
-        let subscribed = Subscribed { id: &id, named: true, mode, kept, drops_own };
-        self.subscriptions.add(consumer, subscribed);
+        self.subscribed(consumer, (&id, true, AckMode::Auto), None, false);
         self.count_kept();
         if let Some(temporary) = self.targets.temporary.get_mut(name) {
             (temporary.watched, temporary.implicit) = (true, Some(consumer));

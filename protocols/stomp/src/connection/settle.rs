@@ -48,7 +48,7 @@ impl Connection<'_> {
     }
 
     /// What is meant: `id` since 1.2, before it `message-id`, which 1.1 wants the subscription with.
-    fn token(&self, headers: &Headers) -> Result<Token, Error> {
+    fn token(&mut self, headers: &Headers) -> Result<Token, Error> {
         let text = match self.client.version {
             Version::V12 => required(headers, "id")?,
             Version::V10 | Version::V11 => required(headers, "message-id")?,
@@ -60,7 +60,8 @@ impl Connection<'_> {
         if self.client.version == Version::V11 {
             let id = required(headers, "subscription")?;
             let consumer = self.subscriptions.consumer(&id);
-            let is_of_another = consumer.is_some_and(|consumer| consumer != token.consumer);
+            let is_of_another =
+                consumer.is_some_and(|consumer| consumer != token.consumer && !token.is_settled());
             // A subscription that ended may have had the id before.
             if is_of_another && self.subscriptions.id_of(token) != Some(&*id) {
                 return Err(invalid(format!("message '{text}' is not of subscription '{id}'")));

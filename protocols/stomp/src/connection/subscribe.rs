@@ -11,9 +11,10 @@ use crate::mapping::titles::{
     DUPLICATED_ID, INVALID_DESTINATION, MISSING_HEADER, NO_SUBSCRIPTION, titled, titled_as,
 };
 use crate::mapping::{self, AckMode, Plan, SubscribeRequest, forgotten_queue, required};
+use crate::options::Speech;
 use crossdock_core::{
-    Bind, BindTarget, Consumer, ConsumerSource, Error, ErrorKind, Key, Life, Name, OnDetach,
-    QueueSpec,
+    Bind, BindTarget, Consumer, ConsumerId, ConsumerSource, Error, ErrorKind, Key, Life, Name,
+    OnDetach, QueueIdentity, QueueSpec,
 };
 use smallvec::SmallVec;
 
@@ -75,8 +76,10 @@ impl Connection<'_> {
         let kept = feed.kept.then_some(feed.queue);
         let named = request.id.is_some();
         let drops_own = request.no_local && feed.alone;
-        let subscribed = Subscribed { id: &id, named, mode: request.mode, kept, drops_own };
-        self.subscriptions.add(consumer, subscribed);
+        self.subscribed(consumer, (&id, named, request.mode), kept, drops_own);
+        if request.is_jms {
+            self.subscriptions.show_as_jms(consumer);
+        }
         if is_virtual {
             self.subscriptions.show(consumer, &request.destination);
         }
@@ -85,6 +88,22 @@ impl Connection<'_> {
         }
         self.count_kept();
         Ok(Answer::Done)
+    }
+
+    /// Notes a subscription that has its consumer: its id, whether the peer gave it, and how it is settled.
+    pub(super) fn subscribed(
+        &mut self,
+        consumer: ConsumerId,
+        (id, named, mode): (&str, bool, AckMode),
+        kept: Option<Name>,
+        drops_own: bool,
+    ) {
+        // A consumer that is gone already gets nothing that would need a message-id.
+        let gone = QueueIdentity { queue: 0, start: 0, is_durable: false };
+        let queue = self.session.queue_identity(consumer).unwrap_or(gone);
+        let is_jms = self.client.door.speech == Speech::ActiveMq;
+        let subscribed = Subscribed { id, named, mode, kept, drops_own, queue, is_jms };
+        self.subscriptions.add(consumer, subscribed);
     }
 
     /// STOMP 1.2 §SUBSCRIBE id Header: required, and unique in the connection. In 1.0 the destination stands for it.

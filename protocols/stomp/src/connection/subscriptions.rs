@@ -1,12 +1,13 @@
 //! A connection's subscriptions, and what each of them has unsettled. State only: the session is called elsewhere.
 //!
-//! A delivery's `message-id` and `ack` are one token, `T_<consumer>@@<session>@@<number>`; numbers count the
-//! connection's deliveries, so that within a subscription they ascend.
+//! A delivery's `ack` is a token, `T_<consumer>@@<session>@@<number>`; numbers count the connection's deliveries, so
+//! that within a subscription they ascend. Its `message-id` is the message's own (`message_ids`).
 
+use super::message_ids::{self, ReadQueues};
 use crate::codec::{Version, Writer, decimal};
 use crate::mapping::AckMode;
 use bytes::{BufMut, Bytes, BytesMut};
-use crossdock_core::{ByConsumer, ConsumerId, Delivery, Name, Offset, Origin};
+use crossdock_core::{ByConsumer, ConsumerId, Delivery, Name, Offset, Origin, QueueIdentity};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -18,6 +19,8 @@ const FIRST: &[u8] = b"MESSAGE\nredelivered:false\n";
 const SLICE: usize = 4096;
 /// What a subscription takes in memory besides its id, which it has four times, about.
 const SUBSCRIPTION_BYTES: usize = 512;
+/// Unsettled deliveries among which a message-id is looked for before they are indexed.
+const LOOKS: usize = 32;
 /// With fewer holes than this, closing them is not worth the work.
 const HOLES_MIN: usize = 64;
 
@@ -29,6 +32,13 @@ pub(super) struct Token {
 }
 
 impl Token {
+    /// A delivery that is settled. Deliveries are counted from 1.
+    const SETTLED: Token = Token { consumer: ConsumerId(0), number: 0 };
+
+    pub(super) fn is_settled(self) -> bool {
+        self.number == 0
+    }
+
     /// The token that this session wrote, or none.
     pub(super) fn parse(text: &str, session: u64) -> Option<Token> {
         let mut parts = text.strip_prefix("T_")?.split("@@");
@@ -54,6 +64,8 @@ impl Token {
 pub(super) struct Unsettled {
     entries: VecDeque<(u64, Option<Offset>)>,
     holes: usize,
+    /// Numbers by offset, once one was asked for that is not among the first.
+    index: Option<FxHashMap<Offset, u64>>,
 }
 
 /// Offsets to be settled.
@@ -61,11 +73,39 @@ pub(super) type Offsets = SmallVec<[Offset; 8]>;
 
 impl Unsettled {
     fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<(u64, Option<Offset>)>()
+        let index = self.index.as_ref().map_or(0, |index| 2 * index.capacity());
+        (self.entries.capacity() + index) * size_of::<(u64, Option<Offset>)>()
     }
 
     fn push(&mut self, number: u64, offset: Offset) {
         self.entries.push_back((number, Some(offset)));
+        if let Some(index) = &mut self.index {
+            index.insert(offset, number);
+        }
+    }
+
+    /// The number of the unsettled delivery of that record. Nearly always it is one of the first.
+    fn number_of(&mut self, offset: Offset) -> Option<u64> {
+        let first = self.entries.iter().take(LOOKS);
+        let mut is_it = first.filter(|(_, known)| *known == Some(offset));
+        let found = is_it.next().map(|(number, _)| *number);
+        if found.is_some() || self.entries.len() <= LOOKS {
+            return found;
+        }
+        let numbered = |(number, offset): &(u64, Option<Offset>)| Some(((*offset)?, *number));
+        let index = || self.entries.iter().filter_map(numbered).collect();
+        self.index.get_or_insert_with(index).get(&offset).copied()
+    }
+
+    /// These are settled.
+    fn forget(&mut self, offsets: &[Offset]) {
+        let Some(index) = &mut self.index else { return };
+        for offset in offsets {
+            index.remove(offset);
+        }
+        if self.entries.is_empty() {
+            self.index = None;
+        }
     }
 
     /// The delivery of that number, if it is unsettled.
@@ -79,6 +119,7 @@ impl Unsettled {
             self.holes += 1;
         }
         self.close_holes();
+        self.forget(&offsets);
         offsets
     }
 
@@ -94,6 +135,7 @@ impl Unsettled {
             }
         }
         self.close_holes();
+        self.forget(&offsets);
         offsets
     }
 
@@ -124,8 +166,16 @@ pub(super) struct Subscription {
     pub kept: Option<Name>,
     /// Messages of its own connection are dropped: no other consumer reads its queue.
     drops_own: bool,
-    /// The first lines of a first delivery, up to the number of the message-id.
+    /// The first lines of a first delivery, up to the name of the message-id.
     head: Bytes,
+    /// The message-ids, up to the offset: of messages that a restart keeps, and of others.
+    message_ids: [Bytes; 2],
+    /// The number of its queue.
+    queue: u64,
+    /// Behind the last record that it got.
+    upto: Offset,
+    /// Its messages have the headers that ActiveMQ writes on each.
+    pub is_jms: bool,
     /// The `ack` header line, up to the number.
     pub ack: Option<Bytes>,
     /// The `destination` line of the queue of a virtual topic, which stands before where a message was sent.
@@ -134,8 +184,8 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// A delivery's first lines, up to the number of the message-id.
-    pub(super) fn put_head(&self, out: &mut BytesMut, redelivered: bool) {
+    /// A delivery's first lines, up to the offset in the message-id.
+    pub(super) fn put_head(&self, out: &mut BytesMut, (redelivered, durable): (bool, bool)) {
         match redelivered {
             false => out.put_slice(&self.head),
             true => {
@@ -143,6 +193,8 @@ impl Subscription {
                 out.put_slice(self.head.strip_prefix(FIRST).unwrap_or_default());
             }
         }
+        let [kept, others] = &self.message_ids;
+        out.put_slice(if durable { kept } else { others });
     }
 }
 
@@ -154,6 +206,8 @@ pub(super) struct Subscribed<'a> {
     pub mode: AckMode,
     pub kept: Option<Name>,
     pub drops_own: bool,
+    pub queue: QueueIdentity,
+    pub is_jms: bool,
 }
 
 /// All of a connection.
@@ -164,6 +218,7 @@ pub(super) struct Subscriptions {
     /// Those that ended, too, while they have something unsettled.
     all: ByConsumer<Subscription>,
     ids: FxHashMap<String, ConsumerId>,
+    queues: ReadQueues,
     /// Number of the last delivery.
     issued: u64,
     /// Bytes of memory that they take, with what they have unsettled.
@@ -173,7 +228,8 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     pub(super) fn new(session: u64, version: Version) -> Self {
         let (all, ids) = (ByConsumer::default(), FxHashMap::default());
-        Self { session, version, all, ids, issued: 0, bytes: 0 }
+        let queues = ReadQueues::default();
+        Self { session, version, all, ids, queues, issued: 0, bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -200,6 +256,13 @@ impl Subscriptions {
         if let Some(subscription) = self.all.get_mut(&consumer) {
             self.bytes += destination.len();
             subscription.destination = Some(destination.into());
+        }
+    }
+
+    /// Its messages have the headers that ActiveMQ writes on each.
+    pub(super) fn show_as_jms(&mut self, consumer: ConsumerId) {
+        if let Some(subscription) = self.all.get_mut(&consumer) {
+            subscription.is_jms = true;
         }
     }
 
@@ -230,14 +293,14 @@ impl Subscriptions {
     }
 
     pub(super) fn add(&mut self, consumer: ConsumerId, subscribed: Subscribed<'_>) {
-        let Subscribed { id, named, mode, kept, drops_own } = subscribed;
+        let Subscribed { id, named, mode, kept, drops_own, queue, is_jms } = subscribed;
         let mut head = BytesMut::new();
         head.put_slice(FIRST);
         let mut writer = Writer::go_on(&mut head, self.version.rules());
         // An id that came in a header of this version can be written into one.
         let _written = !named || writer.header("subscription", id);
         head.put_slice(b"message-id:");
-        Token::put(&mut head, consumer, self.session);
+        let (stored, others) = message_ids::beginnings(queue);
         // STOMP 1.2 §MESSAGE: an ack header where acknowledgment is explicit.
         let ack = (mode != AckMode::Auto && self.version == Version::V12).then(|| {
             let mut line = BytesMut::from(&b"ack:"[..]);
@@ -252,12 +315,17 @@ impl Subscriptions {
             kept,
             drops_own,
             head: head.freeze(),
+            message_ids: [stored.into(), others.into()],
+            queue: queue.queue,
+            upto: Offset(0),
+            is_jms,
             ack,
             shown: None,
             unsettled: Unsettled::default(),
         };
         self.bytes += Self::cost(id);
         self.ids.insert(id.to_owned(), consumer);
+        self.queues.add(queue.queue, consumer);
         self.all.insert(consumer, subscription);
     }
 
@@ -283,6 +351,7 @@ impl Subscriptions {
 
     pub(super) fn remove(&mut self, consumer: ConsumerId) -> Option<Subscription> {
         let subscription = self.all.remove(&consumer)?;
+        self.queues.remove(subscription.queue, consumer, subscription.upto);
         if !subscription.ended {
             self.ids.remove(&subscription.id);
         }
@@ -309,6 +378,7 @@ impl Subscriptions {
     ) -> Option<(u64, &Subscription)> {
         let subscription = self.all.get_mut(&consumer)?;
         self.issued += 1;
+        subscription.upto = subscription.upto.max(Offset(offset.0 + 1));
         if subscription.mode != AckMode::Auto {
             let before = subscription.unsettled.memory();
             subscription.unsettled.push(self.issued, offset);
@@ -317,9 +387,27 @@ impl Subscriptions {
         Some((self.issued, subscription))
     }
 
-    /// The token of a delivery that was made here; it may be settled long since.
-    pub(super) fn token(&self, text: &str) -> Option<Token> {
-        Token::parse(text, self.session).filter(|token| (1..=self.issued).contains(&token.number))
+    /// The delivery that an `ack` or a `message-id` names, which was made here; it may be settled long since.
+    pub(super) fn token(&mut self, text: &str) -> Option<Token> {
+        match Token::parse(text, self.session) {
+            Some(token) => Some(token).filter(|token| (1..=self.issued).contains(&token.number)),
+            None => self.token_of_message(text),
+        }
+    }
+
+    fn token_of_message(&mut self, text: &str) -> Option<Token> {
+        let (offset, consumers, mut settled) = self.queues.find(text)?;
+        for consumer in consumers {
+            let Some(subscription) = self.all.get_mut(consumer) else { continue };
+            let before = subscription.unsettled.memory();
+            let number = subscription.unsettled.number_of(offset);
+            self.bytes += subscription.unsettled.memory() - before;
+            if let Some(number) = number {
+                return Some(Token { consumer: *consumer, number });
+            }
+            settled = settled.max(subscription.upto);
+        }
+        (offset < settled).then_some(Token::SETTLED)
     }
 
     /// True while the acknowledgment of that delivery has more to settle.
@@ -355,10 +443,15 @@ impl Subscriptions {
 mod tests {
     use super::*;
 
+    fn a_b(mode: AckMode) -> Subscribed<'static> {
+        let queue = QueueIdentity { queue: 9, start: 2, is_durable: true };
+        let (kept, drops_own) = (None, false);
+        Subscribed { id: "a:b", named: true, mode, kept, drops_own, queue, is_jms: false }
+    }
+
     fn subscribed(mode: AckMode) -> Subscriptions {
         let mut all = Subscriptions::new(7, Version::V12);
-        let subscribed = Subscribed { id: "a:b", named: true, mode, kept: None, drops_own: false };
-        all.add(ConsumerId(3), subscribed);
+        all.add(ConsumerId(3), a_b(mode));
         all
     }
 
@@ -373,17 +466,37 @@ mod tests {
         assert_eq!(number, 1);
         let head = |redelivered| {
             let mut out = BytesMut::new();
-            subscription.put_head(&mut out, redelivered);
+            subscription.put_head(&mut out, (redelivered, redelivered));
             String::from_utf8(out.to_vec()).unwrap()
         };
-        let rest = "\nsubscription:a\\cb\nmessage-id:T_3@@7@@";
-        assert_eq!(head(false), format!("MESSAGE\nredelivered:false{rest}"));
-        assert_eq!(head(true), format!("MESSAGE\nredelivered:true{rest}"));
+        let rest = "\nsubscription:a\\cb\nmessage-id:";
+        assert_eq!(head(false), format!("MESSAGE\nredelivered:false{rest}Q9.2-"));
+        assert_eq!(head(true), format!("MESSAGE\nredelivered:true{rest}Q9-"));
         assert_eq!(subscription.ack.as_deref(), Some(&b"ack:T_3@@7@@"[..]));
         assert_eq!(all.token("T_3@@7@@1"), Some(Token { consumer: ConsumerId(3), number: 1 }));
         for bad in ["T_3@@7@@2", "T_3@@8@@1", "T_3@@7@@0", "T_3@@7", "", "T_3@@7@@1@@", "x"] {
             assert_eq!(all.token(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_message_id_finds_its_delivery() {
+        let mut all = subscribed(AckMode::Individual);
+        // In this order, as after redeliveries.
+        let order: Vec<u64> = (0..100).map(|n| (n * 37) % 100).collect();
+        for offset in &order {
+            assert!(all.delivered(ConsumerId(3), Offset(*offset)).is_some());
+        }
+        for (at, offset) in order.iter().enumerate().rev() {
+            let token = all.token(&format!("Q9-{offset}")).unwrap();
+            assert_eq!(token, Token { consumer: ConsumerId(3), number: at as u64 + 1 });
+            assert_eq!(offsets(&mut all, token.number), [*offset]);
+            assert_eq!(all.token(&format!("Q9.2-{offset}")), Some(Token::SETTLED));
+        }
+        assert_eq!((all.token("Q9-100"), all.token("Q8-1")), (None, None));
+        assert!(all.end(ConsumerId(3)).is_some());
+        assert_eq!((all.token("Q9-7"), all.token("Q9-100")), (Some(Token::SETTLED), None));
+        assert_eq!(all.memory(), 0);
     }
 
     #[test]
@@ -444,14 +557,7 @@ mod tests {
         assert_eq!(all.end(ConsumerId(3)), None);
         assert_eq!((all.consumer("a:b"), all.consumers().count()), (None, 0));
         // The id is free for another one, which the end of the first does not take away.
-        let again = Subscribed {
-            id: "a:b",
-            named: true,
-            mode: AckMode::Client,
-            kept: None,
-            drops_own: false,
-        };
-        all.add(ConsumerId(4), again);
+        all.add(ConsumerId(4), a_b(AckMode::Client));
         assert_eq!((offsets(&mut all, 2), all.len()), (vec![1, 2], 2));
         assert_eq!((offsets(&mut all, 3), all.len()), (vec![3], 1));
         assert!(offsets(&mut all, 3).is_empty());

@@ -51,6 +51,8 @@ pub(crate) struct SubscribeRequest<'a> {
     pub no_local: bool,
     pub durable: Option<bool>,
     pub auto_delete: Option<bool>,
+    /// It is written in ActiveMQ's words.
+    pub is_jms: bool,
 }
 
 impl<'a> SubscribeRequest<'a> {
@@ -79,6 +81,7 @@ impl<'a> SubscribeRequest<'a> {
             no_local: is(&["no-local", "activemq.noLocal"]) == Some(true),
             durable: is(&["durable", "persistent"]),
             auto_delete: is(&["auto-delete"]),
+            is_jms: headers.iter().any(|header| header.raw_name.starts_with(b"activemq.")),
         })
     }
 
