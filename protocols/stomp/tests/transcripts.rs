@@ -327,6 +327,7 @@ transcripts! {
     connect
     delays
     durable
+    durable_names
     errors
     habits
     headers

@@ -207,6 +207,24 @@ impl Session {
         Ok(queue)
     }
 
+    /// What leads to a queue, whichever exchanges that are.
+    pub fn queue_bindings(&self, name: &str) -> Vec<Bind> {
+        let Ok(queue) = self.vhost.queue(name) else { return Vec::new() };
+        let topology = self.vhost.topology.read();
+        let bindings = topology.bindings_to(&Target::Log(queue.id));
+        let bind = |binding: &Arc<Binding>| Bind {
+            arguments: binding.arguments.clone(),
+            tag: binding.tag.clone(),
+            skip_own: binding.skip_own,
+            ..Bind::new(
+                binding.source.clone(),
+                binding.key.clone(),
+                BindTarget::Queue(queue.name.clone()),
+            )
+        };
+        bindings.iter().map(bind).collect()
+    }
+
     /// True when it was there. Source, key, arguments and target count.
     pub async fn unbind(&mut self, bind: Bind) -> Result<bool, Error> {
         self.flush_all().await;

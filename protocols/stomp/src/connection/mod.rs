@@ -15,6 +15,7 @@
 //! | `receive` | frames, each to its file; receipts |
 //! | `publish` | SEND: destinations resolved, temporary queues, delays |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE and the queues behind topics |
+//! | `durable` | durable subscriptions as JMS has them |
 //! | `settle` | ACK, NACK and transactions |
 //! | `deliver` | events: MESSAGE, RECEIPT, what the broker has to say |
 //! | `refusal` | ERROR |
@@ -24,6 +25,7 @@
 //! with [`Line::while_waiting`].
 
 mod deliver;
+mod durable;
 mod login;
 mod message_ids;
 mod publish;

@@ -2,6 +2,7 @@
 //! or the exchange (docs/SEMANTICS.md §7).
 
 use super::Connection;
+use super::durable::in_use;
 use super::publish::{temporary_topic, within};
 use super::receive::Answer;
 use super::subscriptions::{Subscribed, Subscriptions};
@@ -27,11 +28,13 @@ struct Feed {
     kept: bool,
     /// No other consumer has reason to read it.
     alone: bool,
+    /// It is a durable subscription of JMS: one connection at a time.
+    is_sole: bool,
 }
 
 impl Feed {
     fn of(queue: Name) -> Self {
-        Self { queue, made: false, kept: false, alone: false }
+        Self { queue, made: false, kept: false, alone: false, is_sole: false }
     }
 }
 
@@ -54,7 +57,7 @@ impl Connection<'_> {
         let consumer = Consumer {
             source: ConsumerSource::Queue(feed.queue.clone()),
             settles: request.mode != AckMode::Auto,
-            exclusive: request.exclusive,
+            exclusive: request.exclusive || feed.is_sole,
             priority: request.priority,
             credit: request.credit,
             pools: SmallVec::new(),
@@ -62,7 +65,7 @@ impl Connection<'_> {
             has_time: true,
             tag: Name::from(&*id),
         };
-        let attached = match request.in_turn && !request.exclusive {
+        let attached = match request.in_turn && !request.exclusive && !feed.is_sole {
             true => {
                 let attached = self.session.attach_in_turn(self.lane, consumer);
                 self.line.while_waiting(attached).await
@@ -71,6 +74,9 @@ impl Connection<'_> {
         };
         let consumer = match attached {
             Ok(consumer) => consumer,
+            Err(error) if feed.is_sole && error.kind() == ErrorKind::InUse => {
+                return Err(in_use(&feed.queue));
+            }
             Err(error) => return Err(self.unmade(&feed, error).await),
         };
         let kept = feed.kept.then_some(feed.queue);
@@ -187,11 +193,17 @@ impl Connection<'_> {
     ) -> Result<Feed, Error> {
         within(&key, self.session.broker().live())?;
         let arguments = mapping::arguments(headers)?;
-        let (spec, kept) = match request.plan(headers, &self.session.origin().client)? {
+        let plan = request.plan(headers, &self.session.origin().client)?;
+        let is_sole = matches!(plan, Plan::Durable(_));
+        let (spec, kept) = match plan {
             Plan::Transient => {
                 let (life, auto_delete) = (Life::Exclusive, true);
                 let spec = QueueSpec { life, auto_delete, ..QueueSpec::default() };
                 (spec.with_arguments(arguments)?, false)
+            }
+            Plan::Durable(name) => {
+                let client = &self.session.origin().client;
+                (mapping::durable_subscription(name, client, arguments)?, true)
             }
             Plan::Named { name, durable: true, auto_delete: false } => {
                 let client = &self.session.origin().client;
@@ -204,8 +216,12 @@ impl Connection<'_> {
         };
         let declared = self.line.while_waiting(self.session.declare_queue(spec)).await?;
         let alone = headers.find("x-queue-name").is_none();
-        let feed = Feed { queue: declared.status.name, made: declared.created, kept, alone };
+        let (queue, made) = (declared.status.name, declared.created);
+        let feed = Feed { queue, made, kept, alone, is_sole };
         let mut bind = Bind::new(exchange, key, BindTarget::Queue(feed.queue.clone()));
+        if is_sole && !made {
+            Box::pin(self.only_bound_by(&bind)).await?;
+        }
         bind.replay = mapping::replay(headers);
         match self.line.while_waiting(self.session.bind(bind)).await {
             Ok(_) => Ok(feed),

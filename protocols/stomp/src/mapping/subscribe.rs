@@ -28,6 +28,8 @@ pub(crate) enum AckMode {
 pub(crate) enum Plan {
     /// For this subscription alone, and deleted with it.
     Transient,
+    /// A durable subscription as JMS has it, of this name: its client's alone.
+    Durable(Name),
     Named {
         name: Name,
         durable: bool,
@@ -88,7 +90,7 @@ impl<'a> SubscribeRequest<'a> {
     /// The queue that keeps what a topic subscription gets.
     pub(crate) fn plan(&self, headers: &Headers, client: &str) -> Result<Plan, Error> {
         if let Some(name) = subscription_name(headers, client)? {
-            return Ok(Plan::Named { name, durable: true, auto_delete: false });
+            return Ok(Plan::Durable(name));
         }
         let durable = self.durable == Some(true);
         let name = match (headers.get("x-queue-name"), durable) {
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!(plan_of("x-queue-name:mine\n", "").unwrap(), named("mine", false, true));
         for name in SUBSCRIPTION_NAMES {
             let block = format!("id:1\n{name}:sub\n");
-            assert_eq!(plan_of(&block, "client").unwrap(), named("client.sub", true, false));
+            assert_eq!(plan_of(&block, "client").unwrap(), Plan::Durable("client.sub".into()));
             assert!(plan_of(&block, "").is_err());
         }
         assert!(plan_of("durable:true\n", "").is_err(), "without an id");
