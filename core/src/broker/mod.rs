@@ -48,7 +48,7 @@ pub use door::events::{
 pub use door::names::{NAME_BYTES_MAX, REPLY_NAMES, RESERVED_NAMES, check_new, check_sayable};
 pub use door::progress::MoveProgress;
 pub use door::request::{
-    About, Bind, BindTarget, Claim, Consumer, ConsumerSource, Copies, LaneId, Memo, OnDetach,
+    About, Aside, Bind, BindTarget, Claim, Consumer, ConsumerSource, LaneId, Memo, OnDetach,
     ParkId, ParkUntil, PoolId, Publish, Replay, ReplyAddress, SessionLife, SessionSpec,
 };
 pub use look::{

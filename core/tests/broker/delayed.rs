@@ -100,7 +100,7 @@ async fn copies_wait_with_the_message_over_a_crash_and_each_receiver_has_it_once
     let mut publish = Publish::new(delayed(&c, "kept", 600, |_| {}), true);
     let keys = ["x", "y", "nobody's", "z", "k"];
     let copies = keys.map(|key| Address::new("later".into(), key.into()));
-    publish.copies = Some(Box::new(Copies(copies.into())));
+    publish.aside = Some(Box::new(Aside::Copies(copies.into())));
     let number = c.session.publish(c.lane, publish);
     c.session.flush();
     assert!(matches!(c.confirmed(number).await, ConfirmOutcome::Stored));

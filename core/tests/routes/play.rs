@@ -300,7 +300,7 @@ impl Stage {
     fn put(&mut self, put: &Put) {
         let message = self.message(put);
         let Put { confirm, can_refuse, mandatory, .. } = *put;
-        let publish = Publish { message, confirm, mandatory, can_refuse, copies: None };
+        let publish = Publish { message, confirm, mandatory, can_refuse, aside: None };
         let number = self.session.publish(self.lane, publish);
         if confirm {
             self.numbers.insert(number, put.id);

@@ -33,18 +33,23 @@ pub struct Publish {
     /// The confirm can say no. Otherwise, and without one, a message that is refused goes to a dead-letter address if
     /// there is one.
     pub can_refuse: bool,
-    /// Further addresses that it goes to as it is. Whoever is reached by several of them gets it once.
-    pub copies: Option<Box<Copies>>,
+    /// What few publishes ask for: the others carry one pointer for it.
+    pub aside: Option<Box<Aside>>,
 }
 
-/// Further addresses of a publish. They are few publishes', so that the others carry one pointer.
+/// What few publishes ask for.
 #[derive(Debug, Clone)]
-pub struct Copies(pub Vec<Address>);
+pub enum Aside {
+    /// Further addresses that it goes to as it is. Whoever is reached by several of them gets it once.
+    Copies(Vec<Address>),
+    /// It is published then, and is kept until then, as a part of the unit that carries the publish.
+    Due(Timestamp),
+}
 
 impl Publish {
     /// A publish whose confirm, if one is wanted, can say no.
     pub fn new(message: Message, confirm: bool) -> Self {
-        Self { message, confirm, mandatory: false, can_refuse: true, copies: None }
+        Self { message, confirm, mandatory: false, can_refuse: true, aside: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A publish that goes to several addresses at once: whoever is reached by more than one of them gets it once.
 
 use super::state::Session;
-use crate::broker::door::request::Copies;
+use crate::broker::door::request::Aside;
 use crate::broker::turn::context::Context;
 use crate::broker::vhost::route_cache::Resolved;
 use crate::error::Error;
@@ -14,13 +14,15 @@ impl Session {
     pub(super) fn routes_of(
         &mut self,
         context: Context<'_>,
-        (message, copies): (&Message, Option<Box<Copies>>),
+        (message, aside): (&Message, Option<&Aside>),
         is_answered: bool,
     ) -> Result<Arc<Resolved>, Error> {
         let first = self.route(context, message, is_answered)?;
-        match copies {
-            None => Ok(first),
-            Some(copies) => self.join_copies(context, (message, &copies.0), &first, is_answered),
+        match aside {
+            None | Some(Aside::Due(_)) => Ok(first),
+            Some(Aside::Copies(copies)) => {
+                self.join_copies(context, (message, copies), &first, is_answered)
+            }
         }
     }
 

@@ -4,17 +4,17 @@
 use super::batch::QueuedPublish;
 use super::state::Session;
 use crate::broker::door::events::{Confirm, ConfirmOutcome, Notice};
-use crate::broker::door::request::{LaneId, Memo, Publish};
+use crate::broker::door::request::{Aside, LaneId, Memo, Publish};
 use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::turn::context::Context;
-use crate::broker::turn::run::{Terms, Turn};
+use crate::broker::turn::run::{Taken, Terms, Turn};
 use crate::broker::vhost::connection::LaneEvent;
 use crate::broker::vhost::crowds::{Crowd, Hold};
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
 use crate::broker::vhost::route_cache::Resolved;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Account, Message};
+use crate::message::{Account, Message, Timestamp};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -439,66 +439,78 @@ impl Session {
         publish: Publish,
         waiting: &mut Waiting,
     ) -> Option<usize> {
-        let Publish { message, confirm, mandatory, can_refuse, copies } = publish;
+        let Publish { message, confirm, mandatory, can_refuse, aside } = publish;
+        let aside = aside.as_deref();
         waiting.bytes += message.size();
         waiting.messages += 1;
         let terms = match self.turn.all_or_nothing || confirm && can_refuse {
             true => Terms::Refusable,
             false => Terms::Untold,
         };
-        let (taken, index, confirmed) =
-            match self.routes_of(context, (&message, copies), confirm || terms == Terms::Refusable)
-            {
-                Ok(resolved) => {
-                    let taken = self.turn.publish(context, &message, &resolved.route, terms);
-                    waiting.note_lane(taken.index, lane);
-                    let is_unroutable = |turn: &Turn| {
-                        let refusal = turn.refusal(taken.index);
-                        refusal.is_some_and(|why| why.kind() == ErrorKind::Unroutable)
-                    };
-                    match taken.routed {
-                        _ if mandatory && is_unroutable(&self.turn) => {
-                            (Some(taken.index), taken.index, ConfirmOutcome::Unroutable(message))
-                        }
-                        true if confirm => (Some(taken.index), taken.index, ConfirmOutcome::Stored),
-                        false if confirm || mandatory => {
-                            (Some(taken.index), usize::MAX, ConfirmOutcome::Unroutable(message))
-                        }
-                        _ => return Some(taken.index),
+        let (taken, index, confirmed) = match self.routes_of(
+            context,
+            (&message, aside),
+            confirm || terms == Terms::Refusable,
+        ) {
+            Ok(resolved) => {
+                let taken = match aside {
+                    Some(Aside::Due(at)) => self.keep_until(context, &message, *at),
+                    _ => self.turn.publish(context, &message, &resolved.route, terms),
+                };
+                waiting.note_lane(taken.index, lane);
+                let is_unroutable = |turn: &Turn| {
+                    let refusal = turn.refusal(taken.index);
+                    refusal.is_some_and(|why| why.kind() == ErrorKind::Unroutable)
+                };
+                match taken.routed {
+                    _ if mandatory && is_unroutable(&self.turn) => {
+                        (Some(taken.index), taken.index, ConfirmOutcome::Unroutable(message))
+                    }
+                    true if confirm => (Some(taken.index), taken.index, ConfirmOutcome::Stored),
+                    false if confirm || mandatory => {
+                        (Some(taken.index), usize::MAX, ConfirmOutcome::Unroutable(message))
+                    }
+                    _ => return Some(taken.index),
+                }
+            }
+            Err(why) => {
+                context.vhost.count_refused(message.address());
+                if why.kind() == ErrorKind::LimitReached {
+                    let visited = context.vhost.limits.max(Limit::ExchangesVisited);
+                    self.turn.worked(visited / STEPS_OF_AN_EFFECT);
+                }
+                waiting.no_route.get_or_insert_with(|| why.clone());
+                if terms == Terms::Untold && why.kind() == ErrorKind::Unavailable {
+                    let number = confirm.then_some(number);
+                    let kept = self.keep_dead(context, (lane, number), (&message, &why), waiting);
+                    if kept.is_some() {
+                        return kept;
                     }
                 }
-                Err(why) => {
-                    context.vhost.count_refused(message.address());
-                    if why.kind() == ErrorKind::LimitReached {
-                        let visited = context.vhost.limits.max(Limit::ExchangesVisited);
-                        self.turn.worked(visited / STEPS_OF_AN_EFFECT);
-                    }
-                    waiting.no_route.get_or_insert_with(|| why.clone());
-                    if terms == Terms::Untold && why.kind() == ErrorKind::Unavailable {
-                        let number = confirm.then_some(number);
-                        let kept =
-                            self.keep_dead(context, (lane, number), (&message, &why), waiting);
-                        if kept.is_some() {
-                            return kept;
-                        }
-                    }
-                    let is_denied = why.kind() == ErrorKind::Refused;
-                    let tells = is_denied && self.status.tells_denied;
-                    if terms == Terms::Untold && !tells {
-                        self.note_dropped(lane);
-                        context.vhost.note_untold(message.address(), &why);
-                    }
-                    match (confirm || tells, can_refuse || !is_denied || tells) {
-                        (false, _) => return None,
-                        (true, true) => (None, usize::MAX, ConfirmOutcome::Refused(why)),
-                        // Its protocol has no word for no: it is taken, and dropped.
-                        (true, false) => (None, usize::MAX, ConfirmOutcome::Stored),
-                    }
+                let is_denied = why.kind() == ErrorKind::Refused;
+                let tells = is_denied && self.status.tells_denied;
+                if terms == Terms::Untold && !tells {
+                    self.note_dropped(lane);
+                    context.vhost.note_untold(message.address(), &why);
                 }
-            };
+                match (confirm || tells, can_refuse || !is_denied || tells) {
+                    (false, _) => return None,
+                    (true, true) => (None, usize::MAX, ConfirmOutcome::Refused(why)),
+                    // Its protocol has no word for no: it is taken, and dropped.
+                    (true, false) => (None, usize::MAX, ConfirmOutcome::Stored),
+                }
+            }
+        };
         waiting.confirms.push(Confirm { lane, number, confirmed });
         waiting.indices.push(index);
         taken
+    }
+
+    /// Keeps a message for later. Who may publish it then is decided then, by the rights that its publisher has.
+    #[cold]
+    fn keep_until(&mut self, context: Context<'_>, message: &Message, at: Timestamp) -> Taken {
+        let subject = self.rights.subject.clone();
+        self.turn.keep_until(context, message, (at, subject))
     }
 
     /// Sends a message that an exchange's plugin could not route to the dead-letter address, as its publisher

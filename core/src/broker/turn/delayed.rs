@@ -2,7 +2,8 @@
 //! that exchange when they are due.
 
 use super::context::Context;
-use super::run::Turn;
+use super::run::{Taken, Turn};
+use crate::broker::accounts::subject::Subject;
 use crate::broker::door::request::{ParkId, ParkUntil};
 use crate::broker::operations::ops::Parking;
 use crate::broker::shared::timers::TimerEvent;
@@ -12,6 +13,7 @@ use crate::exchange::SessionId;
 use crate::exchange::delayed::{Delay, waited};
 use crate::message::cost::Cost;
 use crate::message::{Address, Key, Message, Timestamp};
+use std::sync::Arc;
 
 /// A message of a turn that is to wait.
 pub(super) struct Delayed {
@@ -21,6 +23,8 @@ pub(super) struct Delayed {
     message: Message,
     at: Timestamp,
     copies: Box<[Key]>,
+    /// By whose rights it is published then; none: its publisher's had their say.
+    subject: Option<Arc<Subject>>,
 }
 
 impl Turn {
@@ -49,8 +53,32 @@ impl Turn {
             let address = Address::new(exchange.clone(), message.address().key.clone());
             let message = Message::from_fields(address, meta, &fields, message.body().clone());
             let at = context.now.plus(*ms);
-            self.later.delayed.push(Delayed { index, message, at, copies: copies.clone() });
+            let (copies, subject) = (copies.clone(), None);
+            self.later.delayed.push(Delayed { index, message, at, copies, subject });
         }
+    }
+
+    /// The message waits until then, and is published as it is. It is refused when there is no room for it.
+    pub fn keep_until(
+        &mut self,
+        context: Context<'_>,
+        message: &Message,
+        (at, subject): (Timestamp, Arc<Subject>),
+    ) -> Taken {
+        let (index, vhost) = (self.messages.len(), context.vhost);
+        self.messages.push(message.clone());
+        self.work += 1;
+        let there = context.shared.parked.lock().count(&vhost.name) + self.later.delayed.len();
+        let bytes = message.cost() + size_of::<ParkedPublish>();
+        let who = (&vhost.name, &*message.meta().origin);
+        match vhost.limits.check(Limit::Parked, (there, 1), bytes, who) {
+            Err(why) => self.refused.add(index, why),
+            Ok(()) => {
+                let (message, copies, subject) = (message.clone(), Box::default(), Some(subject));
+                self.later.delayed.push(Delayed { index, message, at, copies, subject });
+            }
+        }
+        Taken { index, routed: true }
     }
 
     /// Something that waits has to be stored.
@@ -62,7 +90,8 @@ impl Turn {
     #[cold]
     pub(super) fn store_delays(&mut self, context: Context<'_>) -> Vec<(ParkId, ParkedPublish)> {
         let mut parked = Vec::new();
-        for Delayed { index, message, at, copies } in std::mem::take(&mut self.later.delayed) {
+        for delayed in std::mem::take(&mut self.later.delayed) {
+            let Delayed { index, message, at, copies, subject } = delayed;
             if self.refused.get(index).is_some() {
                 continue;
             }
@@ -75,7 +104,7 @@ impl Turn {
             }
             shared.charge(&message);
             let owner = SessionId(0);
-            let (at, of, is_orphan, subject) = (None, None, false, None);
+            let (at, of, is_orphan) = (None, None, false);
             parked.push((
                 id,
                 ParkedPublish {

@@ -7,7 +7,7 @@ use crate::mapping::address::{self, Known};
 use bytes::{Bytes, BytesMut};
 use crossdock_core::message::Charge;
 use crossdock_core::{
-    Address, ConsumerId, Copies, Credit, LaneId, Message, Meta, Name, PoolId, ReplyAddress,
+    Address, Aside, ConsumerId, Credit, LaneId, Message, Meta, Name, PoolId, ReplyAddress,
 };
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -43,7 +43,7 @@ pub struct Incoming {
     pub address: Address,
     pub mandatory: bool,
     /// Where else it goes.
-    pub copies: Option<Box<Copies>>,
+    pub aside: Option<Box<Aside>>,
     pub meta: Meta,
     pub properties: Bytes,
     /// Octets that the header promised.

@@ -9,7 +9,7 @@ use crate::mapping::address::Known;
 use crate::mapping::inbound::Special;
 use crate::mapping::{FORMAT, address, errors, inbound};
 use bytes::{Bytes, BytesMut};
-use crossdock_core::{Copies, Message, Native, Publish, Session};
+use crossdock_core::{Aside, Message, Native, Publish, Session};
 
 impl Connection {
     /// The method: the address is found here; the message is published when its content is complete.
@@ -84,7 +84,7 @@ impl Connection {
         let mut incoming = Incoming {
             address,
             mandatory,
-            copies: None,
+            aside: None,
             meta,
             properties: header.properties,
             body_size,
@@ -162,7 +162,7 @@ impl Incoming {
         }
         let exchange = &self.address.exchange;
         let published = |key: &Bytes| address::published(exchange.clone(), key, known);
-        self.copies = Some(Box::new(Copies(special.keys.iter().map(published).collect())));
+        self.aside = Some(Box::new(Aside::Copies(special.keys.iter().map(published).collect())));
         if special.has_hidden {
             self.properties = inbound::without_hidden(&self.properties);
         }
@@ -177,14 +177,14 @@ fn known(session: &Session) -> Known<'_> {
 
 /// The content is all there.
 fn complete(session: &mut Session, state: &mut Channel, incoming: Incoming, body: Bytes) {
-    let Incoming { address, mandatory, copies, meta, properties, .. } = incoming;
+    let Incoming { address, mandatory, aside, meta, properties, .. } = incoming;
     let native = Native { format: FORMAT, bytes: properties };
     let message = Message::new(address, meta, native, body);
     let confirm = state.mode == Mode::Confirm;
     if confirm && state.confirms.tells_why {
         state.confirms.keep(message.clone());
     }
-    let publish = Publish { mandatory, copies, ..Publish::new(message, confirm) };
+    let publish = Publish { mandatory, aside, ..Publish::new(message, confirm) };
     let number = session.publish(state.lane, publish);
     state.confirms.owes_returns |= mandatory;
     if confirm {

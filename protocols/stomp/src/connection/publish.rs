@@ -11,9 +11,9 @@ use crate::mapping::{self, AckMode, SendRequest, invalid};
 use bytes::Bytes;
 use crossdock_core::message::carry;
 use crossdock_core::{
-    Address, Consumer, ConsumerId, ConsumerSource, Credit, Error, ErrorKind, Key, Life,
-    LiveSettings, Message, Name, Native, OnDetach, ParkUntil, Publish, QueueSpec, Session,
-    SessionId, Timestamp, Value,
+    Address, Aside, Consumer, ConsumerId, ConsumerSource, Credit, Error, ErrorKind, Key, Life,
+    LiveSettings, Message, Name, Native, OnDetach, Publish, QueueSpec, Session, SessionId,
+    Timestamp, Value,
 };
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
@@ -91,22 +91,11 @@ impl Connection<'_> {
         let mut count = 0;
         for Target { address, due } in targets {
             let message = Message::new(address, meta.clone(), native.clone(), frame.body.clone());
-            match (request.transaction, request.due.max(due)) {
-                (Some(_), Some(_)) => {
-                    let detail = "a delayed SEND cannot be part of a transaction";
-                    return Err(Error::new(ErrorKind::Unavailable, detail));
-                }
-                (Some(name), None) => {
-                    self.add(&name.value(), Operation::Publish(message))?;
-                }
-                (None, Some(due)) => {
-                    Box::pin(
-                        self.line.while_waiting(self.session.park(ParkUntil::At(due), message)),
-                    )
-                    .await?;
-                }
-                (None, None) => {
-                    let publish = Publish::new(message, receipt);
+            let aside = request.due.max(due).map(Aside::Due).map(Box::new);
+            let publish = Publish { aside, ..Publish::new(message, receipt) };
+            match request.transaction {
+                Some(name) => self.add(&name.value(), Operation::Publish(publish))?,
+                None => {
                     self.session.publish(self.lane, publish);
                     count += 1;
                 }

@@ -144,8 +144,8 @@ impl Connection<'_> {
         let mut count = 0;
         for operation in operations {
             match operation {
-                Operation::Publish(message) => {
-                    let publish = Publish::new(message, receipt);
+                Operation::Publish(publish) => {
+                    let publish = Publish { confirm: receipt, ..publish };
                     self.session.publish(self.lane, publish);
                     count += 1;
                 }

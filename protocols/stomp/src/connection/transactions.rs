@@ -3,13 +3,13 @@
 
 use super::subscriptions::Token;
 use crate::mapping::titles::{BAD_TRANSACTION, titled, titled_as};
-use crossdock_core::{Error, ErrorKind, Message, Outcome};
+use crossdock_core::{Error, ErrorKind, Outcome, Publish};
 use rustc_hash::FxHashMap;
 
 /// One frame of a transaction.
 #[derive(Debug)]
 pub(super) enum Operation {
-    Publish(Message),
+    Publish(Publish),
     Settle(Token, Outcome),
 }
 
@@ -18,14 +18,14 @@ impl Operation {
     pub(super) fn memory(&self) -> usize {
         size_of::<Self>()
             + match self {
-                Operation::Publish(message) => message.weight(),
+                Operation::Publish(publish) => publish.message.weight(),
                 Operation::Settle(..) => 0,
             }
     }
 
     fn size(&self) -> usize {
         match self {
-            Operation::Publish(message) => message.size(),
+            Operation::Publish(publish) => publish.message.size(),
             Operation::Settle(..) => 0,
         }
     }
@@ -118,18 +118,14 @@ fn unknown(name: &str) -> Error {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use crossdock_core::{Address, ConsumerId, Fields, Meta, Timestamp};
+    use crossdock_core::{Address, ConsumerId, Fields, Message, Meta, Timestamp};
     use std::sync::Arc;
 
     fn message(bytes: usize) -> Operation {
         let meta = Meta::new(Arc::default(), Timestamp(1));
         let body = Bytes::from(vec![0; bytes]);
-        Operation::Publish(Message::from_fields(
-            Address::queue("q"),
-            meta,
-            &Fields::default(),
-            body,
-        ))
+        let message = Message::from_fields(Address::queue("q"), meta, &Fields::default(), body);
+        Operation::Publish(Publish::new(message, false))
     }
 
     fn ack() -> Operation {
