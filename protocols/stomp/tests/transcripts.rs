@@ -329,6 +329,7 @@ transcripts! {
     durable
     durable_names
     errors
+    expired
     habits
     headers
     listeners

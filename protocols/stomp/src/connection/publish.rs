@@ -101,9 +101,11 @@ impl Connection<'_> {
                 }
             }
         }
+        let expired = request.has_expired(self.now);
         Ok(match count {
+            0 if expired => Answer::Expired,
             0 => Answer::Done,
-            count => Answer::Confirms { count, soft: request.soft },
+            count => Answer::Confirms { count, soft: request.soft, expired },
         })
     }
 

@@ -42,7 +42,13 @@ pub(super) struct Sent {
     pub left: usize,
     /// A refusal does not end the connection.
     pub soft: bool,
+    /// The message had expired when it came.
+    pub expired: bool,
 }
+
+/// The header of a receipt that says so.
+pub(super) const EXPIRED: (&str, &str) =
+    ("crossdock-note", "expired on arrival, only a consumer that waits gets it");
 
 #[derive(Debug)]
 struct Waiting {
@@ -129,7 +135,9 @@ impl Waiting {
             Some(error) => {
                 write(out, rules, &receipt, Some(("mq-rejected", error_code(error.kind()))));
             }
-            None if self.routed => write(out, rules, &receipt, None),
+            None if self.routed => {
+                write(out, rules, &receipt, self.sent.expired.then_some(EXPIRED));
+            }
             None => write(out, rules, &receipt, Some(("mq-unroutable", "true"))),
         }
         Ok(())
@@ -160,7 +168,7 @@ mod tests {
         let mut receipts = Receipts::default();
         for (id, left, soft) in sent {
             let receipt = ReceiptId::of_text(id, Version::V12.rules()).unwrap();
-            receipts.with_confirms(Sent { receipt, left: *left, soft: *soft });
+            receipts.with_confirms(Sent { receipt, left: *left, soft: *soft, expired: false });
         }
         receipts
     }

@@ -15,7 +15,10 @@ pub(super) enum Answer {
     Confirms {
         count: usize,
         soft: bool,
+        expired: bool,
     },
+    /// Nothing, and the receipt says that the message has expired.
+    Expired,
     /// Everything that the session did so far being stored.
     Stored,
     /// The end of the connection.
@@ -58,8 +61,12 @@ impl Connection<'_> {
             (Answer::Done, Some(receipt)) => {
                 receipts::write(self.line.output.tail(), self.client.rules, &receipt, None);
             }
-            (Answer::Confirms { count, soft }, Some(receipt)) => {
-                self.receipts.with_confirms(Sent { receipt, left: count, soft });
+            (Answer::Expired, Some(receipt)) => {
+                let note = Some(receipts::EXPIRED);
+                receipts::write(self.line.output.tail(), self.client.rules, &receipt, note);
+            }
+            (Answer::Confirms { count, soft, expired }, Some(receipt)) => {
+                self.receipts.with_confirms(Sent { receipt, left: count, soft, expired });
             }
             (Answer::Stored, Some(receipt)) => self.receipts.when_stored(receipt),
         }

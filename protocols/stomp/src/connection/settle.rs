@@ -161,7 +161,7 @@ impl Connection<'_> {
         self.line.while_waiting(self.session.commit(self.lane)).await?;
         Ok(match count {
             0 => Answer::Done,
-            count => Answer::Confirms { count, soft: false },
+            count => Answer::Confirms { count, soft: false, expired: false },
         })
     }
 }

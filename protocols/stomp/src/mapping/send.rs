@@ -78,6 +78,11 @@ impl<'a> SendRequest<'a> {
         })
     }
 
+    /// True for a message whose time is over before it is there.
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|at| at <= self.due.unwrap_or(now))
+    }
+
     /// What the broker acts on, of a message published now.
     pub(crate) fn meta(&self, origin: &Arc<Origin>, now: Timestamp) -> Meta {
         let mut meta = Meta::new(origin.clone(), now);
