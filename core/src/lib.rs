@@ -70,9 +70,9 @@ pub use error::{Error, ErrorKind};
 pub use exchange::{BindingTag, ExchangeSpec, ForeignKind, Kind, LogId, SessionId, Tags, filter};
 pub use log::{BadDeclare, Life, Limits, Offset, Overflow, QueueKind, QueueSpec};
 pub use message::{
-    Address, BodyKind, Death, Fields, Filter, Format, FormatId, Formats, Id, Journey, Key, Message,
-    Meta, Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value, carry,
-    fate,
+    Address, BodyKind, Death, Fields, Filter, Format, FormatId, Formats, Group, Id, Journey, Key,
+    Message, Meta, Name, Native, Neutral, Origin, Properties, Reason, ReplyTo, Timestamp, Value,
+    carry, fate,
 };
 pub use protocol::{Accepted, Drain, PeerCertificate, Protocol, San, Sniff};
 pub use rights::{Action, Coverage, NameRegexes, Pattern, Rights, RightsText, TopicRegexes};

@@ -61,9 +61,9 @@ pub const LISTENER: &[Key] = &[
     key(
         "stomp_dialect",
         Form::Word(&["auto", "activemq"]),
-        "Whose habits STOMP clients have where a frame does not tell. `activemq`: a body without a \
-         `content-length` is text, every MESSAGE has `timestamp`, `expires` and `priority`, and NACK rejects. \
-         Not set: `auto`, as each frame says.",
+        "Whose habits STOMP clients have where a frame does not tell. `activemq`: a body without \
+         a `content-length` is text, every MESSAGE has `timestamp`, `expires` and `priority`, and NACK \
+         rejects. Not set: `auto`, as each frame says.",
     ),
     key(
         "stomp_nack_default",

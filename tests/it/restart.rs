@@ -163,3 +163,26 @@ fn stomp_messages_keep_their_ids() {
     let new = client.receive().header("message-id").expect("an id").to_owned();
     assert!(new != before && new != gone, "{new}");
 }
+
+#[test]
+fn message_groups_survive() {
+    let mut broker = Broker::start();
+    let mut client = Stomp::connect(broker.stomp);
+    for number in 0..20 {
+        let group = ["left", "right"][number % 2];
+        let headers = [("persistent", "true"), ("JMSXGroupID", group)];
+        client.send("/queue/kept", &headers, group.as_bytes());
+    }
+    broker.crash();
+    let mut consumers = [Stomp::connect(broker.stomp), Stomp::connect(broker.stomp)];
+    for consumer in &mut consumers {
+        consumer.subscribe("0", "/queue/kept", "client-individual", &[("prefetch-count", "1")]);
+    }
+    let [mut one, mut other] = consumers;
+    for _ in 0..10 {
+        let (left, right) = (one.receive(), other.receive());
+        assert_eq!((&*left.body, &*right.body), (&b"left"[..], &b"right"[..]));
+        one.ack(&left);
+        other.ack(&right);
+    }
+}

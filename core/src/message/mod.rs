@@ -10,6 +10,7 @@ pub mod cost;
 pub mod fate;
 mod fields;
 mod filter;
+mod group;
 mod json;
 mod key;
 mod neutral;
@@ -21,6 +22,7 @@ pub use address::Address;
 pub use budget::{Account, Budget, Charge, Share};
 pub use fields::{BodyKind, Fields, Id, Properties, ReplyTo};
 pub use filter::Filter;
+pub use group::{GROUP_BUCKETS, Group};
 pub use key::{Key, Name, SEPARATOR};
 pub use neutral::Neutral;
 pub(crate) use value::{Hashing, hash_arguments};
@@ -208,6 +210,8 @@ pub struct Meta {
     /// How often it was dead-lettered without a consumer's decision in between; bounded. A content route that gave it
     /// up counts as one.
     pub moves: u8,
+    /// What of it one consumer of a queue gets, while it consumes.
+    pub group: Option<Group>,
     /// What content routes have to know of it; none: it met none.
     pub journey: Option<Arc<Journey>>,
     pub deaths: Option<Arc<[Death]>>,
@@ -260,6 +264,7 @@ impl Meta {
             level: 0,
             hops: 0,
             moves: 0,
+            group: None,
             journey: None,
             deaths: None,
             origin,

@@ -4,13 +4,15 @@
 use super::{Attached, Handle};
 
 /// Buckets of one queue. Things that share a bucket share a consumer.
-pub const BUCKETS: u64 = 1024;
+pub const BUCKETS: u64 = crate::message::GROUP_BUCKETS as u64;
 
 /// Who has which bucket.
 #[derive(Debug, Default)]
 pub struct Buckets {
     /// By bucket; empty until the first record.
     owners: Vec<Option<Handle>>,
+    /// They are message groups.
+    are_groups: bool,
 }
 
 impl Buckets {
@@ -34,6 +36,26 @@ impl Buckets {
             *slot = owner;
         }
         owner
+    }
+
+    /// Nobody has anything.
+    pub fn clear(&mut self) {
+        self.owners.clear();
+    }
+
+    pub fn set_groups(&mut self) {
+        self.are_groups = true;
+    }
+
+    pub fn are_groups(&self) -> bool {
+        self.are_groups
+    }
+
+    /// Whoever comes next to that bucket may be of another consumer.
+    pub fn end(&mut self, number: u64) {
+        if let Some(slot) = self.owners.get_mut((number % BUCKETS) as usize) {
+            *slot = None;
+        }
     }
 
     /// A consumer stopped or left: each of its buckets goes to another consumer with the bucket's next record.

@@ -10,7 +10,7 @@ use super::line::{Line, Link};
 use super::{ConsumerId, Credit, Pool, Serves, Woken};
 use crate::exchange::LogId;
 use crate::log::Offset;
-use crate::message::Message;
+use crate::message::{Group, Message};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -209,6 +209,10 @@ impl Consumers {
         let handle = consumer.handle;
         if consumer.is_active() {
             self.active += 1;
+            if self.active == 2 && self.in_flight.0 == 0 {
+                // Groups are looked for among several consumers; until now there was one.
+                self.buckets.clear();
+            }
             self.exclusive += usize::from(consumer.beside == Beside::Nobody);
             self.strict += usize::from(consumer.is_strict);
             if consumer.beside == Beside::Idle {
@@ -244,6 +248,7 @@ impl Consumers {
     pub fn remove(&mut self, handle: Handle) -> Option<Attached> {
         self.stop(handle);
         let consumer = self.all.remove(handle)?;
+        self.buckets.forget(handle);
         // Nothing, when all it had has been settled.
         self.count_back(consumer.in_flight.count, 0);
         Some(consumer)
@@ -261,7 +266,7 @@ impl Consumers {
         self.in_flight = (0, 0);
     }
 
-    /// Stops deliveries to a consumer that still has to settle.
+    /// Stops deliveries to a consumer that still has to settle. What it has keeps its groups with it until then.
     pub fn stop(&mut self, handle: Handle) {
         let Some(consumer) = self.all.get_mut(handle) else { return };
         if !consumer.is_active() {
@@ -272,7 +277,8 @@ impl Consumers {
             pool.forget(number);
         }
         let (rank, beside) = (consumer.rank(), consumer.beside);
-        let is_strict = consumer.is_strict;
+        let (is_strict, in_flight) = (consumer.is_strict, consumer.in_flight.count);
+        let keeps_groups = self.buckets.are_groups();
         self.place(handle);
         self.active -= 1;
         self.exclusive -= usize::from(beside == Beside::Nobody);
@@ -286,7 +292,9 @@ impl Consumers {
         if beside == Beside::Idle {
             self.end_turns();
         }
-        self.buckets.forget(handle);
+        if in_flight == 0 || !keeps_groups {
+            self.buckets.forget(handle);
+        }
     }
 
     /// True when a consumer is not there, or stayed for nothing and has left now.
@@ -464,6 +472,32 @@ impl Consumers {
             Some(owner) => self.take_or_wait(owner, size, wake),
             None => Choice::Wait,
         }
+    }
+
+    /// Records go to several consumers at a time.
+    pub(super) fn shares(&self) -> bool {
+        self.order.is_none()
+    }
+
+    /// As [`Consumers::choose`], for a message of a group: the consumer that has the group, or, for a new one, that
+    /// with the fewest groups of those that have credit.
+    pub(super) fn choose_for_group(
+        &mut self,
+        group: Group,
+        size: u32,
+        wake: &mut Vec<Woken>,
+    ) -> Choice {
+        self.buckets.set_groups();
+        let with_credit = self.all.values().filter(|c| c.has_credit());
+        let owner = self.buckets.owner(group.bucket(), with_credit);
+        let choice = match owner {
+            Some(owner) => self.take_or_wait(owner, size, wake),
+            None => Choice::Wait,
+        };
+        if group.closes() && matches!(choice, Choice::Take(_)) {
+            self.buckets.end(group.bucket());
+        }
+        choice
     }
 
     fn choose_single(&mut self, size: u32, wake: &mut Vec<Woken>) -> Choice {

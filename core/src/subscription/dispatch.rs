@@ -20,7 +20,7 @@ const LOAD_LOOKS: usize = 4 * LOAD_RECORDS;
 /// Records that one slice of a purge looks at.
 const PURGE_LOOKS: usize = 4096;
 /// Records that leave in one dispatch because they are expired. The timer for the next one is due at once.
-const EXPIRE_MAX: usize = 1024;
+pub(super) const EXPIRE_MAX: usize = 1024;
 
 /// A message on its way into a queue.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Arrival {
 
 /// A record in memory is with that consumer from now on: what is delivered.
 #[inline]
-fn hand(
+pub(super) fn hand(
     (consumers, counts): (&mut Consumers, &Deliveries),
     record: &mut Record,
     (handle, offset, is_old): (Handle, Offset, bool),
@@ -72,6 +72,7 @@ impl Subscription {
     /// Takes a message in.
     pub fn append(&mut self, arrival: Arrival, now: Timestamp) -> Offset {
         self.counts.came(Side::of(arrival.durable), arrival.by, 1);
+        self.has_groups |= arrival.message.meta().group.is_some();
         let record = self.record(arrival, now);
         let (priority, counted, state) = (record.priority, record.counted, record.state);
         let expires = record.expires.is_some();
@@ -176,7 +177,11 @@ impl Subscription {
     /// A record that is due when it becomes ready is offered once before it counts as expired: its time may have gone
     /// by while it was stored, or it was to be delivered now or never. Consumers that get nothing expired end that.
     #[cold]
-    fn is_first_offer(fresh: &FxHashSet<Offset>, is_strict: bool, offset: Offset) -> bool {
+    pub(super) fn is_first_offer(
+        fresh: &FxHashSet<Offset>,
+        is_strict: bool,
+        offset: Offset,
+    ) -> bool {
         !is_strict && fresh.contains(&offset)
     }
 
@@ -194,6 +199,9 @@ impl Subscription {
 
     fn give_out(&mut self, now: Timestamp, out: &mut Effects) {
         let moment = Moment::of(now);
+        if self.has_groups && self.consumers.shares() && !self.rules.by_source {
+            return self.give_out_groups(now, out);
+        }
         // Nothing is looked at for nobody: the head may be at rest.
         loop {
             let has_credit = self.consumers.any_credit();
@@ -324,7 +332,13 @@ impl Subscription {
     }
 
     /// Removes a ready record for another reason than being accepted.
-    fn leave(&mut self, offset: Offset, message: Message, reason: Reason, out: &mut Effects) {
+    pub(super) fn leave(
+        &mut self,
+        offset: Offset,
+        message: Message,
+        reason: Reason,
+        out: &mut Effects,
+    ) {
         if self.rules.keeps_dead {
             return self.hold_ready_dead(offset, (reason, None));
         }
@@ -497,7 +511,7 @@ impl Subscription {
     }
 
     /// Asks for the records at and behind `offset` that are not in memory.
-    fn load_from(&mut self, offset: Offset, out: &mut Effects) {
+    pub(super) fn load_from(&mut self, offset: Offset, out: &mut Effects) {
         if self.loading {
             return;
         }
@@ -522,6 +536,7 @@ impl Subscription {
         self.loading = false;
         self.rested = None;
         for (offset, message) in records {
+            self.has_groups |= message.meta().group.is_some();
             if let Some(record) = self.log.get_mut(offset) {
                 record.message = Some(message);
             }

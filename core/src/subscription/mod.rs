@@ -6,6 +6,7 @@
 //! | `ready` | which record is next |
 //! | `consumers` `line` `handles` `by_consumer` | who may have it, and whose turn it is |
 //! | `buckets` | what belongs together goes to one consumer |
+//! | `groups` | giving out in queues that have message groups |
 //! | `flight` | what a consumer has |
 //! | `pool` | credit that consumers of a session share |
 //! | `dispatch` | giving out, limits, expiry |
@@ -25,6 +26,7 @@ mod counts;
 mod dispatch;
 mod effects;
 mod flight;
+mod groups;
 mod handles;
 mod held;
 mod line;
@@ -160,6 +162,8 @@ pub struct Subscription {
     held: Held,
     /// As it was when nothing of it could leave memory.
     rested: Option<Rested>,
+    /// A message of a group has come.
+    has_groups: bool,
 }
 
 impl Subscription {
@@ -182,6 +186,7 @@ impl Subscription {
             pending_removals: PendingRemovals::default(),
             held: Held::default(),
             rested: None,
+            has_groups: false,
         }
     }
 

@@ -72,6 +72,32 @@ impl Ready {
         }
     }
 
+    /// The next records, as far as they may be given out now: not behind an uncommitted one.
+    pub fn upcoming(&self, log: &mut Log, most: usize) -> Vec<Offset> {
+        let (cursor, returned) = match self {
+            Ready::Fifo { cursor, returned } => (*cursor, returned),
+            Ready::ByPriority(sets) => {
+                let all = sets.values().rev().flatten();
+                return all.take(most).copied().collect();
+            }
+        };
+        let mut found: Vec<Offset> = returned.iter().take(most).copied().collect();
+        let mut at = cursor;
+        // What is with consumers counts as looked at, too: the time that this takes is bounded.
+        for _ in 0..2 * most {
+            let Some((offset, state)) = log.next_from(at).filter(|_| found.len() < most) else {
+                break;
+            };
+            at = Offset(offset.0 + 1);
+            match state {
+                RecordState::Ready => found.push(offset),
+                RecordState::Uncommitted => break,
+                RecordState::InFlight(_) | RecordState::PendingRemoval | RecordState::Held => {}
+            }
+        }
+        found
+    }
+
     /// Ready records from that priority and offset on, the highest priority first. None, where the log is the order.
     pub fn from(&self, (priority, offset): (u8, Offset)) -> impl Iterator<Item = (u8, Offset)> {
         let sets = match self {

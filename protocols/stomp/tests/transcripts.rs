@@ -1,8 +1,8 @@
 //! Conversations with a real broker on a store in memory: each `tests/*.txt` is one.
 //!
 //! A line is `<who> C: text` for what a client sends and `<who> S: text` for what it has to receive next; `<who>`
-//! may be left out, and connects to the listener behind its `@`, if it has one. `^@` at the end of a line ends a frame, `^M` is a carriage return. In an expected header value,
-//! `<name>` takes any text and remembers it, `<>` takes any text; in what is sent, `{name}` is what was remembered. An
+//! may be left out, and connects to the listener behind its `@`, if it has one. `^@` at the end of a line ends a frame,
+//! `^M` is a carriage return. In an expected header value, `<name>` takes any text and remembers it, `<>` takes any text; in what is sent, `{name}` is what was remembered. An
 //! expected line `...` allows more headers than are listed; their order is free. `(end)` expects the end of the
 //! connection, `(close)` closes it, `(nothing)` expects that no frame comes.
 
@@ -297,6 +297,24 @@ async fn run(name: &str) {
     }
 }
 
+/// docs/protocols/stomp.md names each transcript, and no other one.
+#[test]
+fn the_page_names_the_transcripts() {
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocols/stomp.md");
+    let page = fs::read_to_string(page).expect("the page is there");
+    let ends = |c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.';
+    let mut named: Vec<&str> = page.split(ends).filter(|word| word.ends_with(".txt")).collect();
+    named.retain(|word| word.len() > ".txt".len());
+    named.sort_unstable();
+    named.dedup();
+    let files = fs::read_dir(folder()).expect("the folder of the tests");
+    let names = files.map(|entry| entry.expect("an entry").file_name().into_string());
+    let mut there: Vec<String> = names.filter_map(Result::ok).collect();
+    there.retain(|name| name.ends_with(".txt"));
+    there.sort_unstable();
+    assert_eq!(named, there);
+}
+
 macro_rules! transcripts {
     ($($name:ident)*) => {
         $(
@@ -326,10 +344,12 @@ transcripts! {
     composite
     connect
     delays
+    dialects
     durable
     durable_names
     errors
     expired
+    groups
     habits
     headers
     listeners

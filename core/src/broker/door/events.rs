@@ -91,8 +91,8 @@ pub struct QueueStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueIdentity {
     pub queue: u64,
-    /// Counts the starts of the broker: numbers of queues that are not durable, and offsets of records that are not, are
-    /// given again after it.
+    /// Counts the starts of the broker. What is not durable is forgotten then: numbers of such queues, and offsets of
+    /// such records, are given to others.
     pub start: u64,
     pub is_durable: bool,
 }

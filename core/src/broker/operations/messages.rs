@@ -3,7 +3,8 @@
 use super::known::Known;
 use crate::message::wire::{Put, Take};
 use crate::message::{
-    Address, Death, FormatId, Journey, Key, Message, Meta, Name, Native, Onward, Reason, Timestamp,
+    Address, Death, FormatId, Group, Journey, Key, Message, Meta, Name, Native, Onward, Reason,
+    Timestamp,
 };
 use crate::rope::Rope;
 use bytes::Bytes;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 const HAS_MORE: u8 = 1 << 4;
 /// Added to the reason of a death: further keys follow.
 const HAS_COPIES: u8 = 1 << 7;
+/// Flag: the number of its group follows that.
+const HAS_GROUP: u8 = 1 << 5;
 
 fn put_address(out: &mut Vec<u8>, address: &Address) {
     out.text(&address.exchange);
@@ -32,7 +35,8 @@ pub fn put_message(rope: &mut Rope, message: &Message) {
     let onward = meta.onward();
     let has_more = onward.is_some() || meta.moves > 0;
     let flags = u8::from(meta.durable) | u8::from(meta.retain) << 1 | meta.level << 2;
-    out.u8(flags | if has_more { HAS_MORE } else { 0 });
+    let has_group = if meta.group.is_some() { HAS_GROUP } else { 0 };
+    out.u8(flags | if has_more { HAS_MORE } else { 0 } | has_group);
     out.optional(meta.priority, Put::u8);
     out.varint(meta.published.0);
     out.optional(meta.expires, |o, at| o.varint(at.0));
@@ -41,6 +45,9 @@ pub fn put_message(rope: &mut Rope, message: &Message) {
     if has_more {
         out.u8(meta.moves);
         out.optional(onward, put_onward);
+    }
+    if let Some(group) = meta.group {
+        out.varint(u64::from(group.number()));
     }
     out.varint(meta.deaths().len() as u64);
     meta.deaths().iter().for_each(|death| put_death(out, death));
@@ -69,6 +76,10 @@ fn take_parts(input: &mut Bytes, known: &mut Known) -> Option<Parts> {
         moves = input.take_u8()?;
         onward = input.take_optional(take_onward)?;
     }
+    let group = match flags & HAS_GROUP != 0 {
+        true => Group::from_number(input.take_number()?),
+        false => None,
+    };
     let met_routes = !through.is_empty() || onward.is_some();
     let deaths = take_list(input, |input| take_death(input, known))?;
     let meta = Meta {
@@ -80,6 +91,7 @@ fn take_parts(input: &mut Bytes, known: &mut Known) -> Option<Parts> {
         level: flags >> 2 & 3,
         hops,
         moves,
+        group,
         journey: met_routes.then(|| Arc::new(Journey { through, onward })),
         deaths: (!deaths.is_empty()).then(|| deaths.into()),
         origin: known.take_origin(input)?,
@@ -130,6 +142,9 @@ fn skip_message(input: &mut &[u8]) -> Option<()> {
     if flags & HAS_MORE != 0 {
         input.take_u8()?;
         input.take_optional(skip_onward)?;
+    }
+    if flags & HAS_GROUP != 0 {
+        input.take_number::<u16>()?;
     }
     skip_list(input, skip_death)?;
     // User, client and listener, exchange and key.

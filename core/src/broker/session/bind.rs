@@ -214,7 +214,7 @@ impl Session {
         let bindings = topology.bindings_to(&Target::Log(queue.id));
         let bind = |binding: &Arc<Binding>| Bind {
             arguments: binding.arguments.clone(),
-            tag: binding.tag.clone(),
+            tag: binding.tag,
             skip_own: binding.skip_own,
             ..Bind::new(
                 binding.source.clone(),

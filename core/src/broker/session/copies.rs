@@ -1,8 +1,11 @@
-//! A publish that goes to several addresses at once: whoever is reached by more than one of them gets it once.
+//! What few publishes ask for: to go to several addresses at once, where whoever is reached by more than one of them
+//! gets it once; or to be published later.
 
 use super::state::Session;
 use crate::broker::door::request::Aside;
 use crate::broker::turn::context::Context;
+use crate::broker::turn::run::{Taken, Terms};
+use crate::broker::vhost::route::Route;
 use crate::broker::vhost::route_cache::Resolved;
 use crate::error::Error;
 use crate::message::{Address, Key, Message};
@@ -23,6 +26,25 @@ impl Session {
             Some(Aside::Copies(copies)) => {
                 self.join_copies(context, (message, copies), &first, is_answered)
             }
+        }
+    }
+
+    /// Takes a message to where its route leads, or keeps it until it is due. Who may publish it then is decided then,
+    /// by the rights that its publisher has.
+    #[inline]
+    pub(super) fn take_or_keep(
+        &mut self,
+        context: Context<'_>,
+        (message, aside): (&Message, Option<&Aside>),
+        route: &Route,
+        terms: Terms,
+    ) -> Taken {
+        match aside {
+            Some(Aside::Due(at)) => {
+                let subject = self.rights.subject.clone();
+                self.turn.keep_until(context, message, (*at, subject))
+            }
+            _ => self.turn.publish(context, message, route, terms),
         }
     }
 

@@ -4,17 +4,17 @@
 use super::batch::QueuedPublish;
 use super::state::Session;
 use crate::broker::door::events::{Confirm, ConfirmOutcome, Notice};
-use crate::broker::door::request::{Aside, LaneId, Memo, Publish};
+use crate::broker::door::request::{LaneId, Memo, Publish};
 use crate::broker::journal::unit::{Ticket, Unit};
 use crate::broker::turn::context::Context;
-use crate::broker::turn::run::{Taken, Terms, Turn};
+use crate::broker::turn::run::{Terms, Turn};
 use crate::broker::vhost::connection::LaneEvent;
 use crate::broker::vhost::crowds::{Crowd, Hold};
 use crate::broker::vhost::limits::Limit;
 use crate::broker::vhost::route::Route;
 use crate::broker::vhost::route_cache::Resolved;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Account, Message, Timestamp};
+use crate::message::{Account, Message};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -440,23 +440,17 @@ impl Session {
         waiting: &mut Waiting,
     ) -> Option<usize> {
         let Publish { message, confirm, mandatory, can_refuse, aside } = publish;
-        let aside = aside.as_deref();
         waiting.bytes += message.size();
         waiting.messages += 1;
         let terms = match self.turn.all_or_nothing || confirm && can_refuse {
             true => Terms::Refusable,
             false => Terms::Untold,
         };
-        let (taken, index, confirmed) = match self.routes_of(
-            context,
-            (&message, aside),
-            confirm || terms == Terms::Refusable,
-        ) {
+        let (what, is_answered) =
+            ((&message, aside.as_deref()), confirm || terms == Terms::Refusable);
+        let (taken, index, confirmed) = match self.routes_of(context, what, is_answered) {
             Ok(resolved) => {
-                let taken = match aside {
-                    Some(Aside::Due(at)) => self.keep_until(context, &message, *at),
-                    _ => self.turn.publish(context, &message, &resolved.route, terms),
-                };
+                let taken = self.take_or_keep(context, what, &resolved.route, terms);
                 waiting.note_lane(taken.index, lane);
                 let is_unroutable = |turn: &Turn| {
                     let refusal = turn.refusal(taken.index);
@@ -504,13 +498,6 @@ impl Session {
         waiting.confirms.push(Confirm { lane, number, confirmed });
         waiting.indices.push(index);
         taken
-    }
-
-    /// Keeps a message for later. Who may publish it then is decided then, by the rights that its publisher has.
-    #[cold]
-    fn keep_until(&mut self, context: Context<'_>, message: &Message, at: Timestamp) -> Taken {
-        let subject = self.rights.subject.clone();
-        self.turn.keep_until(context, message, (at, subject))
     }
 
     /// Sends a message that an exchange's plugin could not route to the dead-letter address, as its publisher

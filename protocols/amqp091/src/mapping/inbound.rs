@@ -5,7 +5,7 @@ use crate::codec::properties::edited;
 use crate::codec::table::{Pairs, RawEntry};
 use crate::codec::{Properties, Refusal, ReplyCode};
 use bytes::Bytes;
-use crossdock_core::{Meta, Origin, Timestamp, Value};
+use crossdock_core::{Group, Meta, Origin, Timestamp, Value};
 use std::sync::Arc;
 
 /// delivery-mode "persistent" (AMQP 0-9-1 §1.8.3.4).
@@ -64,6 +64,7 @@ pub fn meta(
     if properties.reply_to == Some(PSEUDO_QUEUE.as_bytes()) {
         special.get_or_insert_default().asks_channel = true;
     }
+    let (mut group, mut sequence) = (None, None);
     for entry in properties.entries() {
         // The walk checks every value: readers get these bytes as they are.
         let entry = entry?;
@@ -75,7 +76,16 @@ pub fn meta(
             let special = special.get_or_insert_default();
             special.has_hidden |= entry.name == names::BCC.as_bytes();
             add_keys(&entry, &mut special.keys)?;
+        } else if entry.name == names::GROUP_ID.as_bytes() {
+            group = Some(entry.decode()?);
+        } else if entry.name == names::GROUP_ID_JMS.as_bytes() {
+            group = group.or(Some(entry.decode()?));
+        } else if entry.name == names::GROUP_SEQ.as_bytes() {
+            sequence = entry.decode()?.as_i64();
         }
+    }
+    if let Some(Value::Text(name)) = group {
+        meta.group = Some(Group::of(name.as_bytes(), sequence)).filter(|_| !name.is_empty());
     }
     Ok((meta, special))
 }

@@ -4,7 +4,7 @@ use super::format::{FORMAT_5, FORMAT_311};
 use crate::codec::{Place, Property, Publish, Version, Will, read_properties};
 use bytes::Bytes;
 use crossdock_core::message::carry;
-use crossdock_core::{Address, Key, Message, Meta, Name, Native, Origin, Timestamp};
+use crossdock_core::{Address, Group, Key, Message, Meta, Name, Native, Origin, Timestamp};
 use std::sync::Arc;
 
 /// Where a publish to `topic` goes. The core refuses `$…` topics that nobody may publish to (docs/SEMANTICS.md §1).
@@ -61,7 +61,7 @@ pub fn message(publish: Publish, address: Address, common: &Incoming, now: Times
     meta.retain = publish.retain && !address.is_queue();
     meta.expires = publish.expiry.map(|seconds| now.plus(u64::from(seconds) * 1000));
     if publish.users > 0 {
-        meta.priority = priority(&publish.properties);
+        ask(&publish.properties, &mut meta);
     }
     Message::new(address, meta, common.native(publish.properties), publish.payload)
 }
@@ -72,23 +72,27 @@ pub fn will(will: &Will, address: Address, common: &Incoming, now: Timestamp) ->
     meta.retain = will.retain && !address.is_queue();
     meta.expires = will.expiry.map(|seconds| now.plus(u64::from(seconds) * 1000));
     if will.users > 0 {
-        meta.priority = priority(&will.properties);
+        ask(&will.properties, &mut meta);
     }
     let native = common.native(will.properties.clone());
     Message::new(address, meta, native, will.payload.clone())
 }
 
-/// What a user property `mq.priority` asks for; the first one counts.
-fn priority(block: &Bytes) -> Option<u8> {
-    let mut found = None;
+/// What the user properties `mq.priority`, `mq.group-id` and `mq.group-seq` ask for; the first one of each counts.
+fn ask(block: &Bytes, meta: &mut Meta) {
+    let (mut priority, mut group, mut sequence) = (None, None, None);
     // The block was checked when it was decoded, so reading it cannot fail.
     let _ = read_properties(block, Place::Publish, |property, _| {
-        if let Property::User(name, value) = property
-            && found.is_none()
-        {
-            found = carry::priority(std::iter::once((name.as_str(), value.as_str())));
+        let Property::User(name, value) = property else { return Ok(()) };
+        let (name, value) = (name.as_str(), value.as_str());
+        match name {
+            "mq.group-id" if group.is_none() && !value.is_empty() => group = Some(value.to_owned()),
+            "mq.group-seq" if sequence.is_none() => sequence = value.parse().ok(),
+            _ if priority.is_none() => priority = carry::priority(std::iter::once((name, value))),
+            _ => {}
         }
         Ok(())
     });
-    found
+    meta.priority = priority;
+    meta.group = group.map(|name| Group::of(name.as_bytes(), sequence));
 }

@@ -1,5 +1,5 @@
-//! `message-id`: the same for a message however often, and to whichever consumer, its queue delivers it. It is the queue
-//! and the place in it; what a restart forgets has the number of the start, too, because its place is given again.
+//! `message-id`: the same for a message however often, and to whichever consumer, its queue delivers it. It is the
+//! queue and the place in it; what a restart forgets has the number of the start, too: its place is given again.
 //!
 //! STOMP 1.0 and 1.1 acknowledge by it. Clients of 1.2 should use the `ack` header; some use this one.
 

@@ -5,7 +5,7 @@ use super::headers::{integer, truth};
 use super::queue::names_arguments;
 use super::titles::{MISSING_DESTINATION, titled};
 use crate::codec::{Header, Headers};
-use crossdock_core::{Error, ErrorKind, Meta, Origin, Timestamp};
+use crossdock_core::{Error, ErrorKind, Group, Meta, Origin, Timestamp};
 use std::sync::Arc;
 
 /// No message that is sent today expired before 2001 (milliseconds since 1970): an `expires` below that is a number of
@@ -32,6 +32,7 @@ pub(crate) struct SendRequest<'a> {
     retain: bool,
     priority: Option<u8>,
     expires: Option<Timestamp>,
+    group: Option<Group>,
     /// Routed then, not now.
     pub due: Option<Timestamp>,
 }
@@ -51,6 +52,8 @@ struct Raw<'a> {
     expiration: Option<Header<'a>>,
     delay: Option<Header<'a>>,
     time: Option<Header<'a>>,
+    /// The name of its group, and its number there.
+    group: (Option<Header<'a>>, Option<Header<'a>>),
     arguments: bool,
 }
 
@@ -74,6 +77,7 @@ impl<'a> SendRequest<'a> {
             retain: is_true(raw.retain),
             priority: raw.priority.map(integer).transpose()?,
             expires: raw.expires_at(now)?,
+            group: raw.group.0.and_then(|name| group(name, raw.group.1)),
             due: raw.due(now)?,
         })
     }
@@ -90,9 +94,18 @@ impl<'a> SendRequest<'a> {
         meta.level = u8::from(self.durable);
         meta.priority = self.priority;
         meta.expires = self.expires;
+        meta.group = self.group;
         meta.retain = self.retain;
         meta
     }
+}
+
+/// The message group of JMS; a number that is none is the application's. An empty name is no group.
+#[cold]
+fn group(name: Header<'_>, sequence: Option<Header<'_>>) -> Option<Group> {
+    let name = name.value();
+    let sequence = sequence.and_then(|header| integer::<i64>(header).ok());
+    (!name.is_empty()).then(|| Group::of(name.as_bytes(), sequence))
 }
 
 #[cold]
@@ -115,6 +128,8 @@ impl<'a> Raw<'a> {
             b"expiration" => &mut self.expiration,
             b"AMQ_SCHEDULED_DELAY" => &mut self.delay,
             b"AMQ_SCHEDULED_TIME" => &mut self.time,
+            b"JMSXGroupID" => &mut self.group.0,
+            b"JMSXGroupSeq" => &mut self.group.1,
             b"AMQ_SCHEDULED_PERIOD" | b"AMQ_SCHEDULED_REPEAT" | b"AMQ_SCHEDULED_CRON" => {
                 let detail = "repeated delivery is not supported";
                 return Err(Error::new(ErrorKind::Unavailable, detail));
@@ -193,6 +208,15 @@ mod tests {
             meta("priority:256\n").map(|m| m.priority).unwrap_err().kind(),
             ErrorKind::Invalid
         );
+    }
+
+    #[test]
+    fn groups() {
+        let of = |block| meta(block).unwrap().group;
+        assert_eq!(of("JMSXGroupSeq:1\n"), None);
+        assert_eq!(of("JMSXGroupID:\n"), None);
+        assert_eq!(of("JMSXGroupID:g\nJMSXGroupSeq:x\n"), Some(Group::of(b"g", None)));
+        assert_eq!(of("JMSXGroupID:g\nJMSXGroupSeq:-1\n"), Some(Group::of(b"g", Some(-1))));
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub const CASES: &[Case] = &[
     script(("o6.5", A, M5), "redelivered in the same session", same_session, &[("dup", "true")]),
     script(("o6.5", A, M5), "redelivered to a consumer of the queue", |s| twice(s, "$q/q{n}"), &[("dup", "false")]),
     script(("o6.s", A, S), "redelivered", |s| twice(s, "/amq/queue/q{n}"), &[("redelivered", "true"), ("mq.delivery-count", "1")]),
+    // Message groups.
+    script(("o7", A, S), "a group of three protocols has one consumer", grouped, &[("first", "a s m"), ("second", "a s m")]),
     script(("f21.a f21.s", S, A), "the first delivery is not marked", |s| once(s, "queue q{n}"),
         &[("redelivered", "false"), ("h.x-delivery-count", "–")]),
     script(("f21.a f21.s", A, S), "the first delivery is not marked", |s| once(s, "/amq/queue/q{n}"),
@@ -104,6 +106,24 @@ fn put(scene: &Scene<'_>, body: &str) -> Result<(), String> {
         _ => [("destination", "/amq/queue/q{n}"), ("body", body), ("persistent", "true")],
     };
     scene.publish(scene.from, &said).map(drop)
+}
+
+/// Two groups, each published to in three protocols: what an AMQP and a STOMP consumer get.
+fn grouped(scene: &Scene<'_>) -> Seen {
+    scene.prepare("queue q{n} durable")?;
+    let mut consumers = [consumer(scene, A)?, consumer(scene, S)?];
+    let mut bodies = Vec::new();
+    for (group, consumer) in ["g", "h"].into_iter().zip(&mut consumers) {
+        let amqp = [("key", "q{n}"), ("body", "a"), ("h.x-group-id", group)];
+        scene.publish(A, &amqp)?;
+        let stomp = [("destination", "/amq/queue/q{n}"), ("body", "s"), ("JMSXGroupID", group)];
+        scene.publish(S, &stomp)?;
+        let mqtt = [("topic", "$q/q{n}"), ("body", "m"), ("qos", "1"), ("u.mq.group-id", group)];
+        scene.publish(M5, &mqtt)?;
+        let three = (0..3).map(|_| Ok(next(consumer)?.text("body").to_owned()));
+        bodies.push(three.collect::<Result<Vec<String>, String>>()?.join(" "));
+    }
+    Ok(scene.said(&[("first", &bodies[0]), ("second", &bodies[1])]))
 }
 
 /// A consumer of the queue.
