@@ -45,7 +45,7 @@ pub struct Foreign {
 impl Foreign {
     /// As that one speaks it. It is kept as long as the process lives.
     pub fn new(speaker: Arc<dyn Speaker>, options: Options) -> Self {
-        let dialect = Dialect { protocol: speaker.name(), heartbeat: b"" };
+        let dialect = Dialect { protocol: speaker.name(), heartbeat: b"", pings: None };
         Self { speaker, dialect: Box::leak(Box::new(dialect)), options }
     }
 }

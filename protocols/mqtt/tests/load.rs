@@ -441,6 +441,57 @@ async fn a_burst_of_publishes_is_held_back_and_not_closed() {
     }
 }
 
+/// A held publisher's pings are answered although what lies in front of them is not taken: each once, whenever that
+/// is, and in the order of the packets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_behind_publishes_that_are_held_back_are_answered() {
+    let house = House::new(Settings { session_share: 64 << 10, ..Settings::default() }).await;
+    let mut s = house.client("CONNECT id=s expiry=100").await;
+    s.ask("SUBSCRIBE 1 t qos=1").await;
+    // A full share; the configured number of unacknowledged publishes of 3.1.1.
+    let few = Options { receive_maximum: 5, ..Options::default() };
+    let ways = [
+        ("CONNECT id=five clean keep=1", Options::default(), 2_000, 100),
+        ("CONNECT v4 id=old clean keep=1", Options::default(), 2_000, 100),
+        ("CONNECT v4 id=few clean keep=1", few, 300, 20),
+    ];
+    for (line, options, size, count) in ways {
+        let mut p = connect(&house.broker, options, &house.drain, !line.contains("v4"));
+        assert!(p.ask(line).await.starts_with("CONNACK 00"));
+        house.store.set_faults(stalled(true));
+        let body = "x".repeat(size);
+        for id in 1..=count / 2 {
+            p.say(&format!("PUBLISH t qos=1 id={id} \"{body}\"")).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for id in count / 2 + 1..=count {
+            p.say(&format!("PUBLISH t qos=1 id={id} \"{body}\"")).await;
+            if id % 10 == 0 {
+                p.say("PINGREQ").await;
+            }
+        }
+        let mut early = 0;
+        while let Some(said) = p.packet(Duration::from_millis(300)).await {
+            assert_eq!(said, "PINGRESP", "{line}: nothing is stored");
+            early += 1;
+        }
+        assert!(early > 0, "{line}: no ping is answered");
+        house.store.release();
+        let (mut pings, mut heard) = (early, 0);
+        while heard < count || pings < count / 20 {
+            match p.hear().await {
+                said if said == "PINGRESP" => pings += 1,
+                said => {
+                    heard += 1;
+                    assert_eq!(said, format!("PUBACK {heard}"), "{line}");
+                }
+            }
+        }
+        assert_eq!(p.ask("PINGREQ").await, "PINGRESP");
+        assert_eq!(pings, count / 20, "{line}: an answer for each");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_fails_acknowledges_nothing() {
     let house = House::new(Settings::default()).await;

@@ -7,6 +7,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod ahead;
 mod deadlines;
 mod entrance;
 mod input;
@@ -19,6 +20,7 @@ pub mod tls;
 mod turn;
 mod websocket;
 
+pub use ahead::{Pings, Seen};
 pub use entrance::Entrance;
 pub use input::Input;
 pub use line::{Dialect, KeepAlive, Line, Lost, Ready};

@@ -13,6 +13,7 @@
 //! Invariants: nothing but `next`, `more`, `while_waiting` and the farewell waits for the peer's socket; each of them
 //! writes what waits. Every wait can be cancelled. Time in which the peer is not read is not its silence.
 
+use crate::ahead::{Ahead, Pings};
 use crate::deadlines::{Deadlines, Due};
 use crate::turn::Turn;
 use crate::{Entrance, Input, Output};
@@ -36,6 +37,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Input that the adapter cannot take at the moment is read ahead up to this many bytes, so that a heartbeat or the end
 /// of the stream behind it is seen. What is more stays in the socket, and holds the peer back.
 const READ_AHEAD: usize = 16 << 10;
+/// The same for protocols whose pings are answered ahead of their turn: what one read brings.
+const LOOK_AHEAD: usize = 64 << 10;
 /// Memory of unfinished frames that one connection may take without being asked for it: a little more than one read.
 const INPUT_FREE: usize = 128 << 10;
 /// At most this many bytes of a peer are discarded after the last frame to it.
@@ -102,6 +105,8 @@ pub struct Dialect {
     pub protocol: &'static str,
     /// The bytes of a heartbeat; none where the broker sends none.
     pub heartbeat: &'static [u8],
+    /// Pings of the peer that lie behind what cannot be taken yet; none where its frames are no questions.
+    pub pings: Option<Pings>,
 }
 
 /// The line to one peer.
@@ -128,6 +133,8 @@ pub struct Line {
     turn: Turn,
     /// What a large unfinished frame takes, while there is one.
     large_input: Option<Charge>,
+    /// Pings that were answered ahead of their turn.
+    ahead: Ahead,
     /// The peer's address.
     peer: Name,
 }
@@ -174,6 +181,7 @@ impl Line {
             end_reported: false,
             turn: Turn::new(),
             large_input: None,
+            ahead: Ahead::default(),
             peer: peer.as_str().into(),
         };
         let Accepted { loopback, secure, certificate, listener, .. } = accepted;
@@ -258,11 +266,14 @@ impl Line {
                 self.unread = false;
                 return Ok(Ready::Bytes);
             }
+            if self.unread {
+                self.look_ahead();
+            }
             if self.ended && !self.unread && !self.end_reported {
                 self.end_reported = true;
                 return Ok(Ready::EndOfStream);
             }
-            let bytes = !self.ended && (takes || self.input.len() < READ_AHEAD);
+            let bytes = !self.ended && (takes || self.input.len() < self.ahead_max());
             let wants = Wants { bytes, events: waiting < OUT_HIGH };
             let woken = self.wake(pin!(session.events(events)), wants).await;
             match woken {
@@ -286,6 +297,22 @@ impl Line {
                 }
             }
         }
+    }
+
+    fn ahead_max(&self) -> usize {
+        if self.dialect.pings.is_some() { LOOK_AHEAD } else { READ_AHEAD }
+    }
+
+    #[cold]
+    fn look_ahead(&mut self) {
+        if let Some(pings) = &self.dialect.pings {
+            self.ahead.look(pings, &mut self.input, &mut self.output);
+        }
+    }
+
+    /// Whether the ping whose turn it is was answered ahead of it.
+    pub fn is_answered(&mut self) -> bool {
+        self.ahead.take_answered()
     }
 
     /// Whether the adapter may decode one more frame in this turn. If not, it ends its turn, and is told of the bytes

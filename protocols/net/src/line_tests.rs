@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
-const DIALECT: Dialect = Dialect { protocol: "test", heartbeat: b"!" };
+const DIALECT: Dialect = Dialect { protocol: "test", heartbeat: b"!", pings: None };
 
 struct Scene {
     line: Line,

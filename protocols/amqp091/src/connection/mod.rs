@@ -56,7 +56,7 @@ use subscribe::NO_CREDIT;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// What the line knows of AMQP.
-const DIALECT: Dialect = Dialect { protocol: "amqp", heartbeat: frame::HEARTBEAT };
+const DIALECT: Dialect = Dialect { protocol: "amqp", heartbeat: frame::HEARTBEAT, pings: None };
 
 /// Why a connection ends.
 #[derive(Debug)]

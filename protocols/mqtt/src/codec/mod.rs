@@ -131,6 +131,18 @@ pub fn cut(buffer: &mut BytesMut, limit: usize, minimal: bool) -> Result<Option<
     }
 }
 
+/// Bytes of the packet that these begin with. `None`: its remaining length has not come, or is none.
+pub fn total_length(bytes: &[u8]) -> Option<usize> {
+    let mut length = 0usize;
+    for (at, byte) in bytes.iter().skip(1).take(4).enumerate() {
+        length |= usize::from(byte & 0x7F) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some(at + 2 + length);
+        }
+    }
+    None
+}
+
 /// Decodes a packet that came after CONNECT.
 pub fn decode(frame: Frame, version: Version) -> Result<Packet, Fault> {
     let Frame { first, body } = frame;

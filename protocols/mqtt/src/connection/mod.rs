@@ -40,7 +40,7 @@ use crossdock_core::{
     Accepted, Broker, ConsumerId, Credit, Error, ErrorKind, Events, LaneId, Notice, Outcome,
     ParkId, PoolId, Session, Sniff,
 };
-use crossdock_net::{Dialect, Entrance, Line, Lost, Ready};
+use crossdock_net::{Dialect, Entrance, Line, Lost, Pings, Ready};
 use login::{LoggedIn, LoginContext};
 use rustc_hash::FxHashSet;
 use settle::Batch;
@@ -51,7 +51,11 @@ use subscribe::Subscriptions;
 use write::Client;
 
 /// What the line knows of MQTT. The broker sends no heartbeats: pings are the client's.
-const DIALECT: Dialect = Dialect { protocol: "mqtt", heartbeat: b"" };
+const DIALECT: Dialect = Dialect {
+    protocol: "mqtt",
+    heartbeat: b"",
+    pings: Some(Pings { look: receive::look, answer: &[kind::PINGRESP << 4, 0] }),
+};
 /// There are this many packet identifiers: more unacknowledged publishes could not be distinguished.
 const WAITING_MAX: usize = 65_535;
 /// For the last packet to be written, and for the client to close after it.

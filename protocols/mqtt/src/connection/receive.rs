@@ -1,7 +1,20 @@
 //! Packets from the client: each goes to the file of its topic. What may wait for the store does so here.
 
 use super::{Closing, Connection};
-use crate::codec::{Disconnect, Packet, Reason, cut, decode};
+use crate::codec::{Disconnect, Packet, Reason, cut, decode, kind, total_length};
+use crossdock_net::Seen;
+
+/// What a packet is whose turn has not come: only pings are answered before it.
+pub(super) fn look(bytes: &[u8]) -> Seen {
+    let Some(length) = total_length(bytes) else {
+        return if bytes.len() > 4 { Seen::Last } else { Seen::Unfinished };
+    };
+    match bytes.first().map_or(0, |first| first >> 4) {
+        kind::PINGREQ if length == 2 => Seen::Ping(length),
+        kind::PUBLISH..=kind::PUBCOMP | kind::SUBSCRIBE | kind::UNSUBSCRIBE => Seen::Other(length),
+        _ => Seen::Last,
+    }
+}
 
 impl Connection<'_> {
     /// Handles every whole packet of the input: one turn.
@@ -27,7 +40,9 @@ impl Connection<'_> {
             Packet::Publish(publish) => self.publish(publish),
             Packet::Ack(ack) => self.acknowledged(ack),
             Packet::PingReq => {
-                self.client.to(&mut self.line.output).pingresp();
+                if !self.line.is_answered() {
+                    self.client.to(&mut self.line.output).pingresp();
+                }
                 Ok(())
             }
             // Boxed: rare, and large futures.

@@ -59,7 +59,7 @@ use subscriptions::Subscriptions;
 use transactions::Transactions;
 
 /// What the line knows of STOMP: a heart-beat is an end of line (STOMP 1.2 §Heart-beating).
-const DIALECT: Dialect = Dialect { protocol: "stomp", heartbeat: b"\n" };
+const DIALECT: Dialect = Dialect { protocol: "stomp", heartbeat: b"\n", pings: None };
 /// For the last frame to be written, and for the client to close after it.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
