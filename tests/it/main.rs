@@ -23,6 +23,7 @@ mod examples;
 mod floods;
 mod hostile;
 mod hostile_amqp;
+mod hostile_mqtt;
 mod limits;
 mod line_protocol;
 mod logs;

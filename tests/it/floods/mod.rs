@@ -40,11 +40,17 @@ fn beside_victims(broker: &Broker, what: &str, flood: impl FnMut()) {
 }
 
 /// The same with a shorter time for the slowest of 99 % of the victim's confirms.
-fn beside_victims_within(most: Duration, broker: &Broker, what: &str, mut flood: impl FnMut()) {
+fn beside_victims_within(most: Duration, broker: &Broker, what: &str, flood: impl FnMut()) {
+    let victims = || [Victim::start(broker.amqp, false), Victim::start(broker.amqp, true)];
+    beside(most, what, victims, flood);
+}
+
+/// The same with victims of another kind.
+fn beside(most: Duration, what: &str, victims: impl Fn() -> [Victim; 2], mut flood: impl FnMut()) {
     let time = Duration::from_secs(if is_full() { 10 } else { 1 });
     let mut tried = Vec::new();
     for _ in 0..TRIES {
-        let victims = [Victim::start(broker.amqp, false), Victim::start(broker.amqp, true)];
+        let victims = victims();
         let started = Instant::now();
         let mut rounds = 0;
         while started.elapsed() < time {

@@ -1,7 +1,9 @@
-//! A client that publishes one byte with confirm all the time, and how long each confirm took.
+//! A client that publishes one byte with confirm all the time, and how long each confirm took; in MQTT, one that gets
+//! what it publishes.
 
 use crate::wire::amqp::{Amqp, Field, Properties};
 use crate::wire::frames;
+use crate::wire::mqtt::{Connect, Mqtt};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,8 +30,6 @@ pub struct Seen {
 impl Victim {
     /// Publishes into a queue of its own that keeps ten messages.
     pub fn start(address: SocketAddr, durable: bool) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
         let mut client = Amqp::connect(address);
         let queue = if durable { "victim-durable" } else { "victim" };
         let bits = if durable { 2 } else { 0 };
@@ -37,13 +37,32 @@ impl Victim {
         client.socket.send(&frames::declare(queue, bits, &limit));
         client.ready(queue);
         client.confirm_select();
+        Self::again_and_again(move || {
+            let properties = Properties { persistent: durable, ..Properties::default() };
+            client.publish("", queue, &properties, b"x");
+            client.wait_confirms();
+        })
+    }
+
+    /// Publishes to itself with that QoS.
+    pub fn of_mqtt(address: SocketAddr, qos: u8) -> Self {
+        let name = format!("victim-{qos}");
+        let mut client = Mqtt::connect(address, &Connect::v5(&name));
+        client.subscribe(&name, qos);
+        Self::again_and_again(move || {
+            client.publish(&name, b"x", qos);
+            assert_eq!(client.receive().body, b"x");
+        })
+    }
+
+    fn again_and_again(mut round_trip: impl FnMut() + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             let mut took = Vec::new();
             while !stopped.load(Ordering::Acquire) {
                 let started = Instant::now();
-                let properties = Properties { persistent: durable, ..Properties::default() };
-                client.publish("", queue, &properties, b"x");
-                client.wait_confirms();
+                round_trip();
                 took.push(started.elapsed());
                 std::thread::sleep(PAUSE);
             }

@@ -130,7 +130,7 @@ fn what_other_codecs_let_through() {
         ("SUBSCRIBE without filters", "82 02 0001", V311, 0x82),
         ("SUBSCRIBE reserved bits of 3.1.1", "82 06 0001 0001 61 04", V311, 0x81),
         ("SUBSCRIBE reserved bits of 5", "82 07 0001 00 0001 61 40", V5, 0x81),
-        ("SUBSCRIBE QoS 3", "82 06 0001 0001 61 03", V311, 0x81),
+        ("SUBSCRIBE QoS 3", "82 06 0001 0001 61 03", V311, 0x82),
         ("retain handling 3", "82 07 0001 00 0001 61 30", V5, 0x82),
         ("subscription id 0", "82 09 0001 02 0b00 0001 61 00", V5, 0x82),
         ("no local on a share", "82 0f 0001 00 000a 2473686172652f672f61 04", V5, 0x82),

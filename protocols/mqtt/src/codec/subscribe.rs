@@ -79,7 +79,7 @@ fn subscription(filter: Text, options: u8, version: Version) -> Result<Subscript
     }
     let (qos, no_local) = (options & 3, options & 4 != 0);
     if qos == 3 {
-        return Err(Fault::malformed("QoS 3"));
+        return Err(Fault::protocol("QoS 3")); // MQTT 5 §3.8.3.1
     }
     let handling = match options >> 4 {
         0 => Handling::Send,
