@@ -3,6 +3,7 @@
 //! | MQTT term | core term | specification (MQTT 5 unless said otherwise) |
 //! |---|---|---|
 //! | Topic Name `a/b` | key `a/b` of the topic exchange, unchanged | §4.7 |
+//! | Topic Name `$delayed/5/a/b` | the same, `Aside::Due` | docs/SEMANTICS.md §1 |
 //! | Topic Name `$q/x`, `$reply/q/x` | the default exchange with the queue's name as key | docs/SEMANTICS.md §1, §5 |
 //! | Application Message | `Message`; `Native` is the property block (5) or nothing (3.1.1) | §3.3 |
 //! | QoS | `Meta::level`; QoS 1 and 2 are durable | §4.3 |
@@ -20,7 +21,7 @@
 //! | Message Expiry Interval | `Meta::expires` | §3.3.2.3.3 |
 //! | User Property, Content Type, Response Topic, Correlation Data | headers and properties of `Fields` | §3.3.2.3 |
 //!
-//! Absent: enhanced authentication, outgoing topic aliases, `$delayed`, figures under `$SYS`.
+//! Absent: enhanced authentication, outgoing topic aliases, figures under `$SYS`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

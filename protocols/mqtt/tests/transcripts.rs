@@ -249,4 +249,5 @@ transcripts!(
     resent,
     values,
     answers,
+    delayed,
 );

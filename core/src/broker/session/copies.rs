@@ -20,13 +20,31 @@ impl Session {
         (message, aside): (&Message, Option<&Aside>),
         is_answered: bool,
     ) -> Result<Arc<Resolved>, Error> {
-        let first = self.route(context, message, is_answered)?;
         match aside {
-            None | Some(Aside::Due(_)) => Ok(first),
+            None => self.route(context, message, is_answered),
+            Some(Aside::Due(_)) => self.route_later(context, message),
             Some(Aside::Copies(copies)) => {
+                let first = self.route(context, message, is_answered)?;
                 self.join_copies(context, (message, copies), &first, is_answered)
             }
         }
+    }
+
+    /// What waits is routed, and retained, when it is due. Its exchange has to be there now.
+    #[cold]
+    fn route_later(
+        &mut self,
+        context: Context<'_>,
+        message: &Message,
+    ) -> Result<Arc<Resolved>, Error> {
+        let address = message.address();
+        context.vhost.check(address)?;
+        self.check_write(address)?;
+        if !address.is_queue() {
+            context.vhost.exchange(&address.exchange)?;
+        }
+        let stamp = context.vhost.generations.stamp(&address.key);
+        Ok(Arc::new(Resolved { address: address.clone(), stamp, route: Route::default() }))
     }
 
     /// Takes a message to where its route leads, or keeps it until it is due. Who may publish it then is decided then,

@@ -7,25 +7,38 @@ use crate::state::{Seen, memo};
 use bytes::Bytes;
 use crossdock_core::message::Charge;
 use crossdock_core::{
-    Address, Confirm, ConfirmOutcome, Error, ErrorKind, Key, LiveSettings, Memo,
-    Publish as CorePublish, Session,
+    Address, Aside, Confirm, ConfirmOutcome, Error, ErrorKind, Key, LiveSettings, Memo,
+    Publish as CorePublish, Session, Timestamp,
 };
 use std::sync::Arc;
 
 /// Topics that were resolved: the last one, and those the client gave a number.
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
-    last: Option<(Bytes, Address)>,
+    last: Option<(Bytes, Resolved)>,
     /// By alias, from 1 on. Grows to the highest one used, at most the announced maximum.
-    numbered: Vec<Option<(Bytes, Address)>>,
+    numbered: Vec<Option<(Bytes, Resolved)>>,
     /// What their topics take.
     kept: Option<Charge>,
 }
 
+/// A publish that waits for some seconds. Its time to live runs from then.
+#[cold]
+fn waiting(publish: CorePublish, (now, seconds): (Timestamp, u32)) -> CorePublish {
+    let ms = u64::from(seconds) * 1000;
+    let mut meta = publish.message.meta().clone();
+    meta.expires = meta.expires.map(|at| at.plus(ms));
+    let message = publish.message.with(publish.message.address().clone(), meta);
+    CorePublish { message, aside: Some(Box::new(Aside::Due(now.plus(ms)))), ..publish }
+}
+
+/// Where a publish goes, and in how many seconds.
+type Resolved = (Address, u32);
+
 impl Aliases {
     /// Keeps the last topic under its number, from 0 on.
     fn keep(&mut self, at: usize, session: &Session) -> Result<(), Error> {
-        let Some((topic, address)) = &self.last else { return Ok(()) };
+        let Some((topic, resolved)) = &self.last else { return Ok(()) };
         if self.numbered.len() <= at {
             self.numbered.resize(at + 1, None);
         }
@@ -36,14 +49,14 @@ impl Aliases {
         kept.shrink(slot.as_ref().map_or(0, |(old, _)| cost(old)));
         session.may_keep(cost(topic))?;
         kept.grow(cost(topic));
-        *slot = Some((topic.clone(), address.clone()));
+        *slot = Some((topic.clone(), resolved.clone()));
         Ok(())
     }
 }
 
 impl Connection<'_> {
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Closing> {
-        let address = self.resolve(&publish)?;
+        let (address, delay) = self.resolve(&publish)?;
         if publish.qos == 2 {
             match self.inbound.seen(publish.packet_id) {
                 Seen::New => (),
@@ -76,6 +89,7 @@ impl Connection<'_> {
         // 3.1.1 has no word for no.
         let can_refuse = self.client.version.is_5();
         let publish = CorePublish { can_refuse, ..CorePublish::new(message, qos > 0) };
+        let publish = if delay > 0 { waiting(publish, (now, delay)) } else { publish };
         let lane = self.opened.lane;
         let number = match qos == 2 && self.opened.persistent {
             _ if let Err(why) = allowed => self.session.refuse(lane, publish, why),
@@ -108,7 +122,7 @@ impl Connection<'_> {
     }
 
     /// The address of a publish.
-    fn resolve(&mut self, publish: &Publish) -> Result<Address, Closing> {
+    fn resolve(&mut self, publish: &Publish) -> Result<Resolved, Closing> {
         let Some(alias) = publish.alias else { return self.resolve_topic(publish.topic.bytes()) };
         // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
         if alias == 0 || alias > self.options.topic_alias_maximum {
@@ -134,7 +148,7 @@ impl Connection<'_> {
         Ok(resolved)
     }
 
-    fn resolve_topic(&mut self, topic: &Bytes) -> Result<Address, Closing> {
+    fn resolve_topic(&mut self, topic: &Bytes) -> Result<Resolved, Closing> {
         if let Some((last, resolved)) = &self.aliases.last
             && last == topic
         {
@@ -143,10 +157,12 @@ impl Connection<'_> {
         let broker = self.session.broker();
         within_limits(topic, broker.live())
             .map_err(|why| Closing::refused(Reason::TOPIC_NAME_INVALID, why.detail().to_owned()))?;
-        let resolved = mapping::target(topic, &broker.settings().topic_exchange);
+        let delayed = mapping::delayed(topic);
+        let (delay, at) = delayed.as_ref().map_or((0, topic), |(delay, topic)| (*delay, topic));
+        let resolved = (mapping::target(at, &broker.settings().topic_exchange), delay);
         // A copy: the topic is a slice of the read buffer.
         let kept = match &resolved {
-            address if !address.is_queue() => address.key.bytes().clone(),
+            (address, _) if delayed.is_none() && !address.is_queue() => address.key.bytes().clone(),
             _ => Bytes::copy_from_slice(topic),
         };
         self.aliases.last = Some((kept, resolved.clone()));

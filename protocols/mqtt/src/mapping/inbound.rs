@@ -18,6 +18,18 @@ pub fn target(topic: &Bytes, exchange: &Name) -> Address {
     }
 }
 
+/// The topic and the seconds of `$delayed/<seconds>/<topic>`; none: it is another topic, or no whole number of seconds.
+pub fn delayed(topic: &Bytes) -> Option<(u32, Bytes)> {
+    const PREFIX: &[u8] = b"$delayed/";
+    let rest = topic.strip_prefix(PREFIX)?;
+    let at = memchr::memchr(b'/', rest)?;
+    let (seconds, _) = rest.split_at(at);
+    let digits = std::str::from_utf8(seconds).ok()?;
+    let later = topic.slice(PREFIX.len() + at + 1..);
+    // A topic that begins with `$` is the broker's, now as later.
+    (!later.is_empty() && later.first() != Some(&b'$')).then_some((digits.parse().ok()?, later))
+}
+
 /// The queue that `$q/<queue>` or `$reply/q/<percent-encoded queue>` names.
 pub(super) fn queue_of(topic: &str) -> Option<Name> {
     let name = match topic.strip_prefix("$q/") {

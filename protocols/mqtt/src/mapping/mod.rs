@@ -7,7 +7,7 @@ mod outbound;
 
 pub use codes::{connack_reason, publish_reason, suback_reason};
 pub use format::{Bare, PropertyBlock};
-pub use inbound::{Incoming, message, target, will};
+pub use inbound::{Incoming, delayed, message, target, will};
 pub use outbound::{Rendered, Renderer, remaining_seconds};
 
 #[cfg(test)]
