@@ -190,11 +190,32 @@ pub fn settings(loaded: &Loaded, mistakes: &mut Vec<Mistake>) -> Settings {
             }
         }
     }
+    let mqtt = &config.limits.mqtt;
+    for (key, text) in [("another_server", &mqtt.another_server), ("moved_to", &mqtt.moved_to)] {
+        if let Some(reason) = text.as_deref().and_then(no_server) {
+            mistakes.push(loaded.mistake(format!("limits.mqtt.{key}"), reason));
+        }
+    }
     match config::address(&config.vhost.dead_letter, &settings.topic_exchange) {
         Ok(address) => settings.dead_letter = address,
         Err(reason) => mistakes.push(loaded.mistake("vhost.dead_letter", reason)),
     }
     settings
+}
+
+/// Bytes of a Server Reference at most: it has to fit into small packets.
+const REFERENCE_BYTES: usize = 255;
+
+/// Why a text names no server for clients of MQTT.
+fn no_server(text: &str) -> Option<String> {
+    match () {
+        () if text.trim().is_empty() => Some("names no server".to_owned()),
+        () if text.len() > REFERENCE_BYTES => {
+            Some(format!("has {} bytes, and may have {REFERENCE_BYTES}", text.len()))
+        }
+        () if text.contains(char::is_control) => Some("contains a control character".to_owned()),
+        () => None,
+    }
 }
 
 /// First words of topics that mean something else to the broker.
@@ -292,6 +313,19 @@ mod tests {
         assert_eq!(found, ["listeners.mqtt.protocols: names no protocol"]);
         let found = mistakes(&["listeners.more.protocols=amqp"]);
         assert_eq!(found, ["listeners.more.bind: is missing"]);
+    }
+
+    #[test]
+    fn other_servers_have_names() {
+        for (text, why) in
+            [(" ", "names no server"), ("a\u{1}", "control"), (&*"x".repeat(256), "256")]
+        {
+            for key in ["another_server", "moved_to"] {
+                let found = mistakes(&[&format!("limits.mqtt.{key}={text}")]);
+                let is_right = found[0].starts_with(&format!("limits.mqtt.{key}: "));
+                assert!(is_right && found[0].contains(why), "{found:?}");
+            }
+        }
     }
 
     #[test]

@@ -140,6 +140,8 @@ fn mqtt(limits: &Limits) -> MqttOptions {
         session_expiry_max: meant.session_expiry_max.map(seconds),
         keep_alive_max: meant.keep_alive_max,
         share_expires_ms: meant.share_expires.map(Span::ms),
+        another_server: meant.another_server.as_deref().map(Name::from),
+        moved_to: meant.moved_to.as_deref().map(Name::from),
         write_time: limits.write_time.0,
         ..MqttOptions::default()
     }

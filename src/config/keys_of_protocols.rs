@@ -109,6 +109,18 @@ pub const MQTT: &[Key] = &[
          not they are still subscribed. It holds for groups that are made from then on. Not set: as long as \
          one session is subscribed, connected or not.",
     ),
+    key(
+        "another_server",
+        Form::Text,
+        "What MQTT 5 clients are told to use when this broker stops: `HOST:PORT`, or several behind each \
+         other with blanks between. They get DISCONNECT 0x9C with it as Server Reference. Not set: 0x8B.",
+    ),
+    key(
+        "moved_to",
+        Form::Text,
+        "Where this broker has gone, in the same form. Clients who log in with success get CONNACK 0x9D \
+         (3.1.1: 3) and are closed; who is connected stays. Not set: they are served.",
+    ),
 ];
 
 pub const STOMP: &[Key] = &[

@@ -26,6 +26,8 @@ pub struct Mqtt {
     pub session_expiry_max: Option<Span>,
     pub keep_alive_max: Option<u16>,
     pub share_expires: Option<Span>,
+    pub another_server: Option<String>,
+    pub moved_to: Option<String>,
 }
 
 /// How STOMP is spoken at one listener.

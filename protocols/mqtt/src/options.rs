@@ -37,6 +37,10 @@ pub struct Options {
     /// Milliseconds that the queue of a shared subscription is kept without a consumer, with what waits in it. None: it
     /// ends with the last session that is subscribed.
     pub share_expires_ms: Option<u64>,
+    /// Server Reference for clients that are sent away because the broker stops (0x9C).
+    pub another_server: Option<Name>,
+    /// Server Reference for all who log in (0x9D): nobody is served here any more.
+    pub moved_to: Option<Name>,
     /// A client that takes nothing of the waiting output for this long is given up.
     pub write_time: Duration,
 }
@@ -57,6 +61,8 @@ impl Default for Options {
             session_expiry_max: None,
             keep_alive_max: None,
             share_expires_ms: None,
+            another_server: None,
+            moved_to: None,
             write_time: Duration::from_secs(15),
         }
     }

@@ -32,6 +32,8 @@ impl Reason {
     pub const QUOTA_EXCEEDED: Reason = Reason(0x97);
     pub const ADMINISTRATIVE: Reason = Reason(0x98);
     pub const PAYLOAD_FORMAT_INVALID: Reason = Reason(0x99);
+    pub const USE_ANOTHER_SERVER: Reason = Reason(0x9C);
+    pub const SERVER_MOVED: Reason = Reason(0x9D);
 
     /// True from 0x80 on.
     pub fn is_failure(self) -> bool {

@@ -78,6 +78,9 @@ pub(super) async fn log_in(
     let _ = context.entrance.claimed.set((user.into(), connect.client_id.as_str().into()));
     let entered = match client_id(&connect, context.options) {
         Ok(named) => match line.while_verified(check_login(&connect, context)).await? {
+            Ok(_) if context.options.moved_to.is_some() => {
+                Err(Refusal::new(Reason::SERVER_MOVED, "the server has moved"))
+            }
             Ok(identity) => {
                 let terms = Terms::of(&connect, named.1.as_deref(), context);
                 if !client.takes_connack(&terms.block) {
@@ -98,11 +101,13 @@ pub(super) async fn log_in(
             // As if the other connection had come a moment later.
             let mut writer = client.to(&mut line.output);
             writer.connack(was_there && !connect.clean, Reason::SUCCESS, &Block::new());
-            writer.disconnect(Reason::TAKEN_OVER, &why);
+            writer.disconnect(Reason::TAKEN_OVER, &why, None);
             Err(Closing::Quiet(Error::new(ErrorKind::Closed, why)))
         }
         Err(Refusal { reason, why, .. }) => {
-            client.to(&mut line.output).refusal(reason, &why);
+            let moved_to = context.options.moved_to.as_deref();
+            let moved_to = moved_to.filter(|_| reason == Reason::SERVER_MOVED);
+            client.to(&mut line.output).refusal(reason, &why, moved_to);
             Err(Closing::Quiet(Error::new(ErrorKind::Refused, why)))
         }
     }

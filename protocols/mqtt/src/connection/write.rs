@@ -1,8 +1,8 @@
 //! Packets to the client: what it can take, and writing within that.
 
 use crate::codec::{
-    AckKind, Block, Connect, PublishHead, Reason, Version, connack, pingresp, publish_head, suback,
-    unsuback, write_ack, write_disconnect,
+    AckKind, Block, Connect, PublishHead, Reason, Version, connack, id, pingresp, publish_head,
+    suback, unsuback, write_ack, write_disconnect,
 };
 use bytes::{Bytes, BytesMut};
 use crossdock_net::Output;
@@ -74,14 +74,27 @@ impl Writer<'_> {
 
     /// Writes a packet with a reason string, or without it when that is too large or not wanted.
     fn explained(&mut self, why: Option<&str>, write: impl Fn(&mut BytesMut, &Block)) {
-        if let Some(why) = why {
+        self.explained_at((why, None), write);
+    }
+
+    /// The same with another server's name, which goes last.
+    fn explained_at(
+        &mut self,
+        (why, reference): (Option<&str>, Option<&str>),
+        write: impl Fn(&mut BytesMut, &Block),
+    ) {
+        for (why, reference) in [(why, reference), (None, reference), (None, None)] {
             let mut block = Block::new();
-            block.reason_string(why);
+            if let Some(reference) = reference {
+                block.bytes(id::SERVER_REFERENCE, reference.as_bytes());
+            }
+            if let Some(why) = why {
+                block.reason_string(why);
+            }
             if self.packet(|out| write(out, &block)) {
                 return;
             }
         }
-        self.packet(|out| write(out, &Block::new()));
     }
 
     fn wanted<'a>(&self, why: Option<&'a str>) -> Option<&'a str> {
@@ -95,9 +108,11 @@ impl Writer<'_> {
     }
 
     /// CONNACK that says why there is no session.
-    pub fn refusal(&mut self, reason: Reason, why: &str) {
+    pub fn refusal(&mut self, reason: Reason, why: &str, reference: Option<&str>) {
         let version = self.client.version;
-        self.explained(Some(why), |out, block| connack(out, version, false, reason, block));
+        self.explained_at((Some(why), reference), |out, block| {
+            connack(out, version, false, reason, block);
+        });
     }
 
     pub fn ack(&mut self, kind: AckKind, packet_id: u16, reason: Reason, why: Option<&str>) {
@@ -122,9 +137,11 @@ impl Writer<'_> {
     }
 
     /// DISCONNECT; in 3.1.1 the server has no such packet and only closes the socket.
-    pub fn disconnect(&mut self, reason: Reason, why: &str) {
+    pub fn disconnect(&mut self, reason: Reason, why: &str, reference: Option<&str>) {
         if self.client.version.is_5() {
-            self.explained(Some(why), |out, block| write_disconnect(out, reason, block));
+            self.explained_at((Some(why), reference), |out, block| {
+                write_disconnect(out, reason, block);
+            });
         }
     }
 
