@@ -12,6 +12,7 @@ mod ctl;
 mod declare;
 mod diff;
 mod drain;
+mod figures;
 mod fit;
 mod inspect;
 mod listeners;

@@ -3,6 +3,7 @@
 
 use crate::certificates;
 use crate::config::{Loaded, Mistake};
+use crate::figures::Figures;
 use crate::listeners::{Port, in_the_clear};
 use crate::log_file::LogFile;
 use crate::operations::{Desk, Order, Program};
@@ -74,6 +75,10 @@ pub async fn serve(
     plan.protocols.show(program.clone());
     let control = Served::start(socket, &broker, program);
     tokio::spawn(certificates::Watch::over(&listeners).run());
+    if !loaded.config.vhost.sys_interval.0.is_zero() {
+        let pause = loaded.config.vhost.sys_interval.0;
+        tokio::spawn(Figures::new(started).run(broker.clone(), pause));
+    }
     let mut serving = JoinSet::new();
     for listener in listeners {
         serving.spawn(crossdock_net::serve(listener, broker.clone(), drain.clone()));

@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind};
 use crate::message::{Name, Timestamp};
 use crate::rights::Rights;
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -146,6 +147,12 @@ pub trait Authenticator: Send + Sync {
     /// Who it is, or [`ErrorKind::Refused`]. `accounts`: the users that the broker knows.
     async fn login(&self, login: &Login, accounts: &dyn Directory) -> Result<Identity, Error>;
 
+    /// Begins a login of several messages by that SASL mechanism; none: it is not known.
+    fn exchange(&self, mechanism: &str) -> Option<Box<dyn LoginExchange>> {
+        let _ = mechanism;
+        None
+    }
+
     /// Where the rights of a user are looked up whose login was before the last start: of the owner of a will, or of a
     /// session that waits for its client.
     fn access_of(&self, user: &str) -> Access {
@@ -166,6 +173,26 @@ pub trait Authenticator: Send + Sync {
         let _ = user;
         0
     }
+}
+
+/// A login of several messages, by a SASL mechanism.
+pub trait LoginExchange: Send + Sync {
+    /// Takes the client's next message. `Refused`: it is nobody; the exchange is over.
+    fn step(
+        &mut self,
+        message: &[u8],
+        login: &Login,
+        accounts: &dyn Directory,
+    ) -> Result<LoginStep, Error>;
+}
+
+/// What a message of such a login leads to.
+#[derive(Debug)]
+pub enum LoginStep {
+    /// What the client has to answer.
+    Challenge(Bytes),
+    /// Who it is, and the last word to it.
+    Done { identity: Identity, last: Bytes },
 }
 
 /// What an authenticator that knows some logins only says of one.

@@ -50,7 +50,8 @@ pub mod wait;
 
 pub use auth::{
     Access, Account, Authenticator, CertificateNames, Credentials, DelayedLogin, Directory,
-    ForeignAuthenticator, GUEST, Identity, Judgement, Login, LoopbackGuest, Secret,
+    ForeignAuthenticator, GUEST, Identity, Judgement, Login, LoginExchange, LoginStep,
+    LoopbackGuest, Secret,
 };
 pub use broker::{
     AUDIT, About, AccountSource, Actor, Aside, Bind, BindTarget, BindingLook, BindingPlace, Broker,
@@ -58,8 +59,8 @@ pub use broker::{
     ConnectionLook, Consumer, ConsumerLook, ConsumerSource, Declared, DeliveredTotals, Destination,
     DiskLook, DropReason, Events, ExchangeLook, ExchangeTotals, Imbalance, LaneId, LaneTotals,
     LastFailure, Late, LiveSettings, Memo, MemoryLook, MessageState, MoveOrder, MoveProgress,
-    MoveReport, MoveTo, NAME_BYTES_MAX, NodeLook, Notice, ObjectCounts, ObjectLimits, OnDetach,
-    PEEK_BYTES_MAX, PEEK_MESSAGES_MAX, Page, ParkId, ParkUntil, PeekPage, Peeked, PoolId,
+    MoveReport, MoveTo, NAME_BYTES_MAX, NodeLook, Notice, ObjectCounts, ObjectLimits, ObjectsLook,
+    OnDetach, PEEK_BYTES_MAX, PEEK_MESSAGES_MAX, Page, ParkId, ParkUntil, PeekPage, Peeked, PoolId,
     ProtocolTotals, Publish, QueueIdentity, QueueLook, QueueStatus, REPLY_NAMES, RESERVED_NAMES,
     RefusedLately, RefusedLogin, Replay, ReplyAddress, RouteDrained, RouteStatus, RouteWaits,
     Session, SessionEnded, SessionLife, SessionLook, SessionOwner, SessionSpec, Settings, Setup,

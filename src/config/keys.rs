@@ -377,6 +377,12 @@ const VHOST: &[Key] = &[
          is one word, `#` at the end any number of words. The broker's own (`$SYS`, `$share`, `$q`, \
          `$queue`, `$reply`, `$delayed`, `$route-state`) cannot be among them.",
     ),
+    preset(
+        "sys_interval",
+        Form::Span { min_ms: 0, max_ms: 86_400_000 },
+        "\"10s\"",
+        "How often the broker's figures are published under `$SYS/broker/`, as Mosquitto does; \"0s\": never.",
+    ),
 ];
 
 const ON_ERROR: &[Key] = &[

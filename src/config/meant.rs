@@ -306,6 +306,7 @@ pub struct Store {
 pub struct Vhost {
     pub dead_letter: String,
     pub dollar_topics: Vec<String>,
+    pub sys_interval: Span,
 }
 
 #[derive(Debug, Clone, Deserialize)]

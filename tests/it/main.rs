@@ -20,6 +20,7 @@ mod drain;
 mod durable;
 mod durable_trace;
 mod examples;
+mod figures;
 mod floods;
 mod hostile;
 mod hostile_amqp;

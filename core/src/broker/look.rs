@@ -192,6 +192,16 @@ pub struct MemoryLook {
     pub alarm: bool,
 }
 
+/// How much of some things there is in a virtual host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ObjectsLook {
+    /// Named ones, connected or not.
+    pub sessions: usize,
+    pub bindings: usize,
+    /// Retained values.
+    pub retained: usize,
+}
+
 /// The disk of the store, in bytes. All 0 where the store has none, and until it was first looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DiskLook {
@@ -480,6 +490,17 @@ impl Broker {
         let vhost = host(self.shared(), vhost)?;
         let size = vhost.retained.lock().size();
         Ok(size)
+    }
+
+    /// How many objects a virtual host has that are in no list of their own.
+    pub fn look_at_objects(&self, vhost: &str) -> Result<ObjectsLook, Error> {
+        let vhost = host(self.shared(), vhost)?;
+        let (sessions, bindings) = {
+            let topology = vhost.topology.read();
+            (topology.sessions_count(), topology.bindings_count())
+        };
+        let retained = vhost.retained.lock().size().0;
+        Ok(ObjectsLook { sessions, bindings, retained })
     }
 
     /// What the store knows to be lost, and no operator has accepted yet.

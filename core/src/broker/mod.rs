@@ -53,7 +53,7 @@ pub use door::request::{
 };
 pub use look::{
     BindingLook, BindingPlace, ChannelLook, ConnectionLook, ConsumerLook, Destination, DiskLook,
-    ExchangeLook, MemoryLook, NodeLook, Page, QueueLook, SessionLook,
+    ExchangeLook, MemoryLook, NodeLook, ObjectsLook, Page, QueueLook, SessionLook,
 };
 pub use restart::dump::{Stored, dump};
 pub use session::claims::Claimed;

@@ -22,7 +22,9 @@ pub use foreign::{
     Answer, Asked, ForeignExchange, ForeignKind, ForeignMaker, ForeignTable, Question, Unknown,
     is_readable,
 };
-pub use retained::{Growth, ROUTE_STATE, Retained, RetainedValue, Search, is_route_state};
+pub use retained::{
+    FIGURES, Growth, ROUTE_STATE, Retained, RetainedValue, Search, is_figure, is_route_state,
+};
 
 use crate::error::{Error, ErrorKind};
 use crate::message::cost::{Cost, MAP_ENTRY};

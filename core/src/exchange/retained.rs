@@ -18,6 +18,14 @@ pub fn is_route_state(topic: &Key) -> bool {
     topic.bytes().starts_with(ROUTE_STATE.as_bytes())
 }
 
+/// Topics that begin so hold the broker's figures: nobody publishes there but the broker, and they are not stored.
+pub const FIGURES: &str = "$SYS/";
+
+/// True for such a topic.
+pub fn is_figure(topic: &Key) -> bool {
+    topic.bytes().starts_with(FIGURES.as_bytes())
+}
+
 /// A value and its number.
 #[derive(Debug, Clone)]
 pub struct RetainedValue {

@@ -14,6 +14,7 @@
 //! | QoS 2 state | memos of the session | §4.3.3 |
 //! | Session, Client Identifier | named session `mqtt/<client id>` | §4.1, §3.1.3.1 |
 //! | Session Expiry Interval, Clean Session | `SessionLife` | §3.1.2.11.2, 3.1.1 §3.1.2.4 |
+//! | AUTH, Authentication Method | a `LoginExchange` | §4.12 |
 //! | Subscription | `Bind` to the session's own queue; options and identifier are its `BindingTag` | §3.8 |
 //! | Shared Subscription `$share/g/f` | queue `share/g/f`, bound to `f`, shared by consumers | §4.8.2 |
 //! | Receive Maximum of the client | a credit pool | §3.1.2.11.3 |
@@ -21,7 +22,7 @@
 //! | Message Expiry Interval | `Meta::expires` | §3.3.2.3.3 |
 //! | User Property, Content Type, Response Topic, Correlation Data | headers and properties of `Fields` | §3.3.2.3 |
 //!
-//! Absent: enhanced authentication, outgoing topic aliases, figures under `$SYS`.
+//! Absent: outgoing topic aliases.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -6,7 +6,7 @@ use crate::broker::shared::Shared;
 use crate::broker::vhost::host::Vhost;
 use crate::broker::vhost::named::Named;
 use crate::broker::vhost::queue::Queue;
-use crate::exchange::{LogId, SessionId};
+use crate::exchange::{LogId, SessionId, is_figure};
 use crate::log::Cold;
 use crate::store::StoreError;
 use crate::subscription::Side;
@@ -277,8 +277,11 @@ async fn values(vhost: &Vhost, to: &mut Collector) -> Result<(), Unread> {
         {
             let retained = vhost.retained.lock();
             for (key, message) in retained.after(before).take(SLICE) {
-                to.ops.retain(&vhost.name, key, Some(message));
                 last = Some(key.clone());
+                if is_figure(key) {
+                    continue;
+                }
+                to.ops.retain(&vhost.name, key, Some(message));
                 if to.is_full() {
                     break;
                 }

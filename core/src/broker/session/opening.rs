@@ -10,6 +10,7 @@ use crate::broker::door::request::{ParkId, SessionSpec};
 use crate::broker::shared::timers::TimerEvent;
 use crate::broker::shared::{Broker, Shared};
 use crate::broker::turn::context::Context;
+use crate::broker::turn::figures::{Figure, publish_figures};
 use crate::broker::turn::parked::route_parked;
 use crate::broker::turn::removal::{self, keep_claims};
 use crate::broker::turn::run::Turn;
@@ -64,6 +65,20 @@ impl Broker {
         let (mut session, _) = open(self, spec, Whose::Operator)?;
         session.status.is_operators = true;
         Ok(session)
+    }
+
+    /// Publishes what the broker says of itself, at topics that begin with `$SYS/`: each is retained, and not stored.
+    /// `NotFound`: there is no such virtual host.
+    pub fn publish_figures(&self, vhost: &str, figures: Vec<Figure>) -> Result<(), Error> {
+        let shared = self.shared();
+        let vhost = shared
+            .vhost(vhost)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("vhost '{vhost}' not found")))?;
+        let open_turn = shared.open_turns.enter();
+        let context = Context { shared, vhost: &vhost, now: shared.now() };
+        publish_figures(context, figures);
+        shared.open_turns.leave(open_turn);
+        Ok(())
     }
 
     /// Opens a session of the program itself: it is nobody's connection, and never held back.

@@ -6,7 +6,7 @@ use super::busiest::BusiestLately;
 use super::connections::Unfinished;
 use super::lately::RefusedLately;
 use super::logins::RefusedLogin;
-use crate::auth::{DelayedLogin, Identity, Login};
+use crate::auth::{DelayedLogin, Identity, Login, LoginExchange, LoginStep};
 use crate::broker::door::request::SessionSpec;
 use crate::broker::settings::{LiveSettings, Settings};
 use crate::broker::vhost::drops::DropReason;
@@ -65,6 +65,21 @@ impl Broker {
     /// Who is this? [`ErrorKind::Refused`] when nobody.
     pub async fn login(&self, login: &Login) -> Result<Identity, Error> {
         self.0.users.login(login, &self.0.vhosts).await
+    }
+
+    /// Begins a login of several messages by that SASL mechanism; none: it is not known.
+    pub fn begin_login(&self, mechanism: &str) -> Option<Box<dyn LoginExchange>> {
+        self.0.users.begin_login(mechanism)
+    }
+
+    /// The client's next message of such a login.
+    pub fn go_on_with_login(
+        &self,
+        exchange: &mut dyn LoginExchange,
+        message: &[u8],
+        login: &Login,
+    ) -> Result<LoginStep, Error> {
+        self.0.users.go_on_with_login(exchange, (message, login), &self.0.vhosts)
     }
 
     /// Notes that a login was refused.

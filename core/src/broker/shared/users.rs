@@ -4,7 +4,8 @@ use super::connections::Connections;
 use super::logins::RefusedLogins;
 use super::vhosts::Vhosts;
 use crate::auth::{
-    Access, Account, Authenticator, DelayedLogin, Directory, Identity, Login, Secret,
+    Access, Account, Authenticator, DelayedLogin, Directory, Identity, Login, LoginExchange,
+    LoginStep, Secret,
 };
 use crate::broker::accounts::directory::Accounts;
 use crate::broker::accounts::subject::{Subject, Where};
@@ -102,6 +103,26 @@ impl Users {
         let identity = self.authenticator.login(login, &known).await?;
         self.logins.fetch_add(1, Ordering::Relaxed);
         Ok(identity)
+    }
+
+    /// Begins a login of several messages.
+    pub fn begin_login(&self, mechanism: &str) -> Option<Box<dyn LoginExchange>> {
+        self.authenticator.exchange(mechanism)
+    }
+
+    /// The next message of one.
+    pub fn go_on_with_login(
+        &self,
+        exchange: &mut dyn LoginExchange,
+        (message, login): (&[u8], &Login),
+        vhosts: &Vhosts,
+    ) -> Result<LoginStep, Error> {
+        let known = Known { accounts: &self.accounts, vhosts };
+        let step = exchange.step(message, login, &known)?;
+        if matches!(step, LoginStep::Done { .. }) {
+            self.logins.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(step)
     }
 
     /// Those that have to wait before their next try: how many, and `max` of them.

@@ -15,6 +15,7 @@
 //! | `retained` | retained values as they are published |
 //! | `delayed` | what an exchange keeps for a time |
 //! | `recent` | what an exchange keeps for bindings that are still to come |
+//! | `figures` | what the broker says of itself at topics |
 //! | `parked` | what was parked and is due |
 //! | `removal` | how queues, exchanges and named sessions end |
 //! | `after_commit` | what a commit leads to |
@@ -27,6 +28,7 @@ pub mod context;
 pub mod dead_letter;
 mod delayed;
 pub mod failures;
+pub mod figures;
 pub mod parked;
 pub mod plan;
 pub mod published;

@@ -91,6 +91,11 @@ impl Context<'_> {
         RetainedChange { message: message.clone(), before }
     }
 
+    /// A figure of the broker becomes its topic's retained value: it is not stored, and not limited.
+    pub fn retain_figure(&self, figure: &Message) {
+        self.vhost.retained.lock().set(figure.address().key.clone(), value_of(figure));
+    }
+
     /// Sets the value back to the one before, unless another message has set it since.
     pub fn restore(&self, change: RetainedChange) {
         let key = &change.message.address().key;

@@ -15,7 +15,7 @@ use crate::exchange::{
 };
 use crate::log::QueueSpec;
 use crate::message::cost::{ALLOCATION, Cost, MAP_ENTRY};
-use crate::message::{Account, Address, Budget, Charge, Key, Name};
+use crate::message::{Account, Address, Budget, Charge, Fields, Key, Name};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -182,6 +182,26 @@ impl Topology {
             Target::Session(id) => found.sessions.push((*id, binding.tag, binding.skip_own)),
             Target::Exchange(_) => {}
         }
+        self.targets(address, found)
+    }
+
+    /// Where a figure of the broker's leads: to those who subscribed to it in the topic tree, and not on from there.
+    /// `under_lock` is called before a binding can be made.
+    pub fn figure_route(&self, address: &Address, under_lock: impl FnOnce()) -> Route {
+        let mut found = Found::default();
+        let mut hits = Vec::new();
+        if let Some(exchange) = self.exchanges.get(&address.exchange) {
+            let none = Fields::default();
+            exchange.matcher.route(&address.key, &|| &none, &mut hits);
+        }
+        for hit in hits {
+            match hit.target {
+                Target::Log(id) => found.queues.push(id),
+                Target::Session(id) => found.sessions.push((id, hit.tag, hit.skip_own)),
+                Target::Exchange(_) => {}
+            }
+        }
+        under_lock();
         self.targets(address, found)
     }
 
