@@ -276,8 +276,8 @@ pub const USER: &[Key] = &[
     key(
         "scram_256",
         Form::Text,
-        "Keys of the password for SCRAM-SHA-256, as `crossdock hash-password` prints them. No protocol \
-         asks for them yet; they cannot be made from the hash later.",
+        "Keys of the password for SCRAM-SHA-256, as `crossdock hash-password` prints them: for clients of \
+         MQTT 5 that ask for it. They cannot be made from the hash later.",
     ),
     key("scram_512", Form::Text, "The same for SCRAM-SHA-512."),
     key(

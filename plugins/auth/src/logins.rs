@@ -4,12 +4,14 @@
 use crate::REFUSED;
 use crate::password::PasswordHash;
 use crate::scopes;
+use crate::scram::Mechanism;
+use crate::scram::login::ScramLogin;
 use crate::token::{Refusal, TokenKeys, TokenLogin, TokenRules, is_token};
 use crate::verify::{Attempt, Outcome, Verifier};
 use async_trait::async_trait;
 use crossdock_core::{
     Access, Account, Authenticator, CertificateNames, Credentials, DelayedLogin, Directory, Error,
-    ErrorKind, GUEST, Identity, Login, LoopbackGuest, Name, Secret, Timestamp,
+    ErrorKind, GUEST, Identity, Login, LoginExchange, LoopbackGuest, Name, Secret, Timestamp,
 };
 use parking_lot::RwLock;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -273,7 +275,7 @@ fn hash(verifier: &Secret) -> Option<PasswordHash> {
     PasswordHash::parse(std::str::from_utf8(&verifier.0).ok()?).ok()
 }
 
-fn identity(account: &Account) -> Identity {
+pub(crate) fn identity(account: &Account) -> Identity {
     Identity { tags: account.tags.clone(), ..Identity::of_account(account.name.clone()) }
 }
 
@@ -310,6 +312,12 @@ impl Authenticator for Logins {
                 LoopbackGuest.login(login, accounts).await
             }
         }
+    }
+
+    fn exchange(&self, mechanism: &str) -> Option<Box<dyn LoginExchange>> {
+        let mechanism = Mechanism::named(mechanism)?;
+        let key = self.verifier.key();
+        Some(Box::new(ScramLogin::new(mechanism, self.verifier.clone(), key)))
     }
 
     fn access_of(&self, user: &str) -> Access {

@@ -14,7 +14,8 @@ use crate::verify::Outcome;
 use async_trait::async_trait;
 use crossdock_core::{
     Access, Authenticator, Credentials, DelayedLogin, Directory, Error, ErrorKind,
-    ForeignAuthenticator, GUEST, Identity, Judgement, Login, LoopbackGuest, Name, Timestamp,
+    ForeignAuthenticator, GUEST, Identity, Judgement, Login, LoginExchange, LoopbackGuest, Name,
+    Timestamp,
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -175,6 +176,12 @@ fn now() -> Timestamp {
 
 #[async_trait]
 impl Authenticator for OrderedLogins {
+    // Plugins know no such logins. One in front of the own users might have refused this one.
+    fn exchange(&self, mechanism: &str) -> Option<Box<dyn LoginExchange>> {
+        let own_first = matches!(self.turns.first(), Some(Turn::Own));
+        self.own.exchange(mechanism).filter(|_| own_first)
+    }
+
     async fn login(&self, login: &Login, accounts: &dyn Directory) -> Result<Identity, Error> {
         let last = self.turns.len().saturating_sub(1);
         for (at, turn) in self.turns.iter().enumerate() {

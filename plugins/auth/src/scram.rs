@@ -4,6 +4,7 @@
 //! Its text is that of PostgreSQL and of RFC 5803: `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`, base64.
 
 pub mod exchange;
+pub mod login;
 
 use crate::keyed::{ProcessKey, keyed};
 use base64::Engine;

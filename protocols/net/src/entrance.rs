@@ -2,8 +2,8 @@
 
 use crate::Lost;
 use crossdock_core::{
-    Broker, CertificateNames, Credentials, Error, ErrorKind, Identity, Login, Name,
-    PeerCertificate, RefusedLogin, San, Unfinished,
+    Broker, CertificateNames, Credentials, Error, ErrorKind, Identity, Login, LoginExchange,
+    LoginStep, Name, PeerCertificate, RefusedLogin, San, Unfinished,
 };
 use std::sync::OnceLock;
 
@@ -34,27 +34,44 @@ impl Entrance {
         credentials: Credentials,
         vhost: Option<Name>,
     ) -> Result<Identity, Error> {
-        let (loopback, peer) = (self.loopback, self.peer.clone());
-        let client = self.claimed.get().map(|(_, client)| client.clone()).unwrap_or_default();
-        let login = Login { client, vhost, ..Login::new(credentials, loopback, peer) };
+        let login = self.attempt(credentials, vhost);
         let checked = broker.login(&login).await;
-        if let Err(error) = &checked
-            && error.kind() == ErrorKind::Refused
-        {
-            let (user, client) = self.claimed.get().cloned().unwrap_or_default();
-            let why = login.why.get().map_or(error.detail(), String::as_str);
-            let protocol = self.protocol;
-            let (listener, peer, user, client) = (&self.listener, &self.peer, &user, &client);
-            broker.note_refused_login(&RefusedLogin {
-                protocol,
-                listener,
-                peer,
-                user,
-                client,
-                why,
-            });
+        if let Err(error) = &checked {
+            self.note_refused(broker, &login, error);
         }
         checked
+    }
+
+    /// The next message of a login of several. `Refused` when the peer is nobody, which is noted in the same way.
+    pub fn go_on(
+        &self,
+        broker: &Broker,
+        exchange: &mut dyn LoginExchange,
+        (message, vhost): (&[u8], Name),
+    ) -> Result<LoginStep, Error> {
+        let login = self.attempt(Credentials::Anonymous, Some(vhost));
+        let step = broker.go_on_with_login(exchange, message, &login);
+        if let Err(error) = &step {
+            self.note_refused(broker, &login, error);
+        }
+        step
+    }
+
+    fn attempt(&self, credentials: Credentials, vhost: Option<Name>) -> Login {
+        let (loopback, peer) = (self.loopback, self.peer.clone());
+        let client = self.claimed.get().map(|(_, client)| client.clone()).unwrap_or_default();
+        Login { client, vhost, ..Login::new(credentials, loopback, peer) }
+    }
+
+    fn note_refused(&self, broker: &Broker, login: &Login, error: &Error) {
+        if error.kind() != ErrorKind::Refused {
+            return;
+        }
+        let (user, client) = self.claimed.get().cloned().unwrap_or_default();
+        let why = login.why.get().map_or(error.detail(), String::as_str);
+        let protocol = self.protocol;
+        let (listener, peer, user, client) = (&self.listener, &self.peer, &user, &client);
+        broker.note_refused_login(&RefusedLogin { protocol, listener, peer, user, client, why });
     }
 
     /// Counts a peer that was lost before its login was complete. That the broker begins to stop is not the peer's

@@ -29,6 +29,7 @@ mod limits;
 mod logins;
 mod reload;
 mod stomp_options;
+mod scram;
 mod table;
 mod takeover;
 mod tls;

@@ -212,6 +212,11 @@ impl Verifier {
         self.end(Outcome::QueueFull, (0, false))
     }
 
+    /// What remembered passwords are kept under.
+    pub(crate) fn key(&self) -> ProcessKey {
+        self.shared.key.clone()
+    }
+
     /// For logins that are proved in another way, as by SCRAM or a token: whether the user may try now from this
     /// address. [`ErrorKind::Refused`]: too many tries failed.
     pub fn admit(&self, user: &Name, address: IpAddr) -> Result<(), Error> {

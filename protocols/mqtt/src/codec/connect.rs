@@ -1,5 +1,6 @@
 //! CONNECT (MQTT 3.1 §3.1, 3.1.1 §3.1, 5 §3.1).
 
+use super::auth::Authentication;
 use super::properties::{Kept, Place, Property, read};
 use super::reason::{Fault, Reason};
 use super::topic::check_name;
@@ -26,8 +27,8 @@ pub struct Connect {
     pub packet_size_max: Option<u32>,
     /// Reason strings and user properties may stand on every packet.
     pub problem_information: bool,
-    /// An authentication method was named.
-    pub enhanced_authentication: bool,
+    /// The method of enhanced authentication, and its first data.
+    pub authentication: Option<Authentication>,
 }
 
 /// What is published when the connection is lost.
@@ -121,7 +122,7 @@ fn body(mut reader: Reader, version: Version) -> Result<Connect, Fault> {
         receive_maximum: u16::MAX,
         packet_size_max: None,
         problem_information: true,
-        enhanced_authentication: false,
+        authentication: None,
     };
     if version.is_5() {
         let block = reader.block()?;
@@ -165,24 +166,25 @@ fn check_flags(flags: u8, version: Version) -> Result<(), Fault> {
 
 impl Connect {
     fn take_properties(&mut self, block: &Bytes) -> Result<(), Fault> {
-        let mut data = false;
+        let (mut method, mut data) = (None, None);
         read(block, Place::Connect, |property, _| {
             match property {
                 Property::SessionExpiry(seconds) => self.session_expiry = seconds,
                 Property::ReceiveMaximum(n) => self.receive_maximum = n,
                 Property::MaximumPacketSize(n) => self.packet_size_max = Some(n),
                 Property::RequestProblemInformation(wanted) => self.problem_information = wanted,
-                Property::AuthMethod(_) => self.enhanced_authentication = true,
-                Property::AuthData(_) => data = true,
+                Property::AuthMethod(name) => method = Some(name),
+                Property::AuthData(bytes) => data = Some(bytes),
                 // Topic Alias Maximum and Request Response Information permit; the server need not make use of it.
                 _ => (),
             }
             Ok(())
         })?;
-        match data && !self.enhanced_authentication {
-            true => Err(Fault::protocol("authentication data without a method")),
-            false => Ok(()),
+        if data.is_some() && method.is_none() {
+            return Err(Fault::protocol("authentication data without a method"));
         }
+        self.authentication = method.map(|method| Authentication { method, data });
+        Ok(())
     }
 }
 

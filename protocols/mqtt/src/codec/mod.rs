@@ -7,6 +7,7 @@
 //! Absent: encoders of packets that only clients send, and decoders of packets that only servers send.
 
 mod ack;
+mod auth;
 mod connect;
 mod disconnect;
 mod properties;
@@ -18,6 +19,7 @@ mod wire;
 mod write;
 
 pub use ack::{Ack, AckKind};
+pub use auth::{Auth, Authentication, write as write_auth};
 pub use connect::{BadConnect, Connect, Will, decode as decode_connect};
 pub use disconnect::Disconnect;
 pub use properties::id;
@@ -75,6 +77,7 @@ pub enum Packet {
     Unsubscribe(Unsubscribe),
     PingReq,
     Disconnect(Disconnect),
+    Auth(Auth),
 }
 
 /// Packet types, the upper half of the first byte (MQTT 5 §2.1.2).
@@ -192,8 +195,10 @@ pub fn decode(frame: Frame, version: Version) -> Result<Packet, Fault> {
         }
         // [MQTT-3.1.0-2]
         kind::CONNECT => Err(Fault::protocol("a second CONNECT")),
-        // An authentication method is never accepted at CONNECT, so there is nothing to go on with [MQTT-4.12.0-6].
-        kind::AUTH if version.is_5() && flags == 0 => Err(Fault::protocol("AUTH without a method")),
+        kind::AUTH if version.is_5() => {
+            flags_are(0)?;
+            auth::decode(body).map(Packet::Auth)
+        }
         0 | kind::AUTH => Err(Fault::malformed("reserved packet type")),
         _ => Err(Fault::protocol("a packet that only servers send")),
     }

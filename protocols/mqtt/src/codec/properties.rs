@@ -14,6 +14,7 @@ pub enum Place {
     Subscribe,
     Unsubscribe,
     Disconnect,
+    Auth,
 }
 
 /// One property.
@@ -90,15 +91,14 @@ fn allowed(id: u8, place: Place) -> Allowed {
         // §3.14.2.2.5
         id::SERVER_REFERENCE if place == Place::Disconnect => return Allowed::ServerOnly,
         id::SESSION_EXPIRY => matches!(place, Place::Connect | Place::Disconnect),
-        id::AUTH_METHOD
-        | id::AUTH_DATA
-        | id::REQUEST_PROBLEM
+        id::AUTH_METHOD | id::AUTH_DATA => matches!(place, Place::Connect | Place::Auth),
+        id::REQUEST_PROBLEM
         | id::REQUEST_RESPONSE
         | id::RECEIVE_MAXIMUM
         | id::TOPIC_ALIAS_MAXIMUM
         | id::MAXIMUM_PACKET_SIZE => place == Place::Connect,
         id::WILL_DELAY => place == Place::Will,
-        id::REASON_STRING => matches!(place, Place::Ack | Place::Disconnect),
+        id::REASON_STRING => matches!(place, Place::Ack | Place::Disconnect | Place::Auth),
         id::TOPIC_ALIAS => place == Place::Publish,
         id::USER => true,
         // The others stand in CONNACK, or are not known.

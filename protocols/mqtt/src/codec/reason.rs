@@ -10,6 +10,8 @@ impl Reason {
     pub const SUCCESS: Reason = Reason(0x00);
     pub const NO_MATCHING_SUBSCRIBERS: Reason = Reason(0x10);
     pub const NO_SUBSCRIPTION_EXISTED: Reason = Reason(0x11);
+    pub const CONTINUE: Reason = Reason(0x18);
+    pub const REAUTHENTICATE: Reason = Reason(0x19);
     pub const UNSPECIFIED: Reason = Reason(0x80);
     pub const MALFORMED: Reason = Reason(0x81);
     pub const PROTOCOL_ERROR: Reason = Reason(0x82);

@@ -198,6 +198,13 @@ pub fn disconnect(out: &mut BytesMut, reason: Reason, block: &Block) {
     put_block(out, block);
 }
 
+pub(super) fn put_auth(out: &mut BytesMut, reason: Reason, block: &Block) {
+    out.put_u8(kind::AUTH << 4);
+    put_varint(out, 1 + block_len(block));
+    out.put_u8(reason.0);
+    put_block(out, block);
+}
+
 /// The head of a PUBLISH: everything that differs between receivers.
 #[derive(Debug, Clone, Copy)]
 pub struct PublishHead<'a> {

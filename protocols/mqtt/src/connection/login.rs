@@ -1,13 +1,14 @@
 //! From the first byte to CONNACK. Nothing of a connection takes effect before its login is complete; packets that
 //! came behind CONNECT wait in the input.
 
+use super::authenticate::{self, Proved};
 use super::claims::Claims;
 use super::subscribe::Subscriptions;
 use super::write::{Client, PACKET_BYTES_MAX};
 use super::{Closing, Opened};
 use crate::codec::{
-    AckKind, BadConnect, Block, Connect, Fault, Reason, Version, connack, cut, decode_connect, id,
-    kind,
+    AckKind, BadConnect, Block, Connect, Fault, Reason, Text, Version, connack, cut,
+    decode_connect, id, kind,
 };
 use crate::mapping::{self, Incoming};
 use crate::options::Options;
@@ -41,10 +42,12 @@ pub(super) struct LoggedIn {
     pub claims: Claims,
     /// Bytes of one packet from the client, at most.
     pub packet_max: usize,
+    /// Of enhanced authentication.
+    pub method: Option<Text>,
 }
 
 /// A refused login: the code and the reason string of its CONNACK.
-struct Refusal {
+pub(super) struct Refusal {
     reason: Reason,
     why: String,
     /// The login was right, and another connection has taken the session over before it was complete; whether the
@@ -53,7 +56,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: Reason, why: impl Into<String>) -> Self {
+    pub(super) fn new(reason: Reason, why: impl Into<String>) -> Self {
         Self { reason, why: why.into(), lost: None }
     }
 
@@ -70,19 +73,21 @@ pub(super) async fn log_in(
     context: &LoginContext<'_>,
 ) -> Result<LoggedIn, Closing> {
     let connect = first(line, context.options).await?;
-    // The login time is for the client to send its CONNECT. What follows depends on the broker.
-    line.agreed(KeepAlive::default());
     let client = Client::new(&connect);
     let user = connect.user.as_ref().map_or("", |user| user.as_str());
     // There is one login: nothing is lost if names were noted.
     let _ = context.entrance.claimed.set((user.into(), connect.client_id.as_str().into()));
     let entered = match client_id(&connect, context.options) {
-        Ok(named) => match line.while_verified(check_login(&connect, context)).await? {
+        Ok(named) => match prove(line, &client, &connect, context).await? {
             Ok(_) if context.options.moved_to.is_some() => {
                 Err(Refusal::new(Reason::SERVER_MOVED, "the server has moved"))
             }
-            Ok(identity) => {
-                let terms = Terms::of(&connect, named.1.as_deref(), context);
+            Ok(Proved { identity, last }) => {
+                let mut terms = Terms::of(&connect, named.1.as_deref(), context);
+                if let Some((method, data)) = last {
+                    terms.block.bytes(id::AUTH_METHOD, method.bytes());
+                    terms.block.bytes(id::AUTH_DATA, &data);
+                }
                 if !client.takes_connack(&terms.block) {
                     // MQTT 5 §3.1.2.11.4, and before anything takes effect.
                     let why = "CONNACK is larger than the client's maximum packet size";
@@ -111,6 +116,24 @@ pub(super) async fn log_in(
             Err(Closing::Quiet(Error::new(ErrorKind::Refused, why)))
         }
     }
+}
+
+/// Who the client is, by what CONNECT says or by what follows.
+async fn prove(
+    line: &mut Line,
+    client: &Client,
+    connect: &Connect,
+    context: &LoginContext<'_>,
+) -> Result<Result<Proved, Refusal>, Closing> {
+    // The login time is for the client to say who it is. What follows depends on the broker.
+    let Some(asked) = &connect.authentication else {
+        line.agreed(KeepAlive::default());
+        let checked = line.while_verified(check_login(connect, context)).await?;
+        return Ok(checked.map(|identity| Proved { identity, last: None }));
+    };
+    let proved = Box::pin(authenticate::log_in(line, client, asked, context)).await?;
+    line.agreed(KeepAlive::default());
+    Ok(proved)
 }
 
 /// Reads the first packet.
@@ -237,10 +260,6 @@ async fn enter(
 
 /// What can be judged without waiting for anybody.
 fn client_id(connect: &Connect, options: &Options) -> Result<ClientId, Refusal> {
-    if connect.enhanced_authentication {
-        let why = "no authentication method is supported";
-        return Err(Refusal::new(Reason::BAD_AUTH_METHOD, why));
-    }
     if !connect.version.is_5() && capped_keep_alive(connect.keep_alive, options).is_some() {
         // 3.1.1 has no way to ask for another keep-alive. Mosquitto answers with the same code.
         let (asked, max) = (connect.keep_alive, options.keep_alive_max.unwrap_or_default());
@@ -305,7 +324,7 @@ async fn check_login(connect: &Connect, context: &LoginContext<'_>) -> Result<Id
 }
 
 /// Where all clients are.
-fn vhost(broker: &Broker) -> Name {
+pub(super) fn vhost(broker: &Broker) -> Name {
     broker.settings().vhosts.first().cloned().unwrap_or_default()
 }
 
@@ -436,7 +455,18 @@ impl Entered {
         }
         let Self { session, opened, inbound, outbound, subscriptions, claims, .. } = self;
         line.log_opened(&session.origin().user, &session.origin().client);
-        LoggedIn { session, client, opened, inbound, outbound, subscriptions, claims, packet_max }
+        let method = connect.authentication.as_ref().map(|asked| asked.method.clone());
+        LoggedIn {
+            session,
+            client,
+            opened,
+            inbound,
+            outbound,
+            subscriptions,
+            claims,
+            packet_max,
+            method,
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! | file | topic |
 //! |---|---|
 //! | `login` | CONNECT to CONNACK |
+//! | `authenticate` | AUTH, in the login and later |
 //! | `receive` | packets, each to its file; DISCONNECT |
 //! | `publish` | PUBLISH, and PUBACK and PUBREC for it |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE |
@@ -22,6 +23,7 @@
 //! Invariants: no await waits for the peer's socket outside the line; verbs that may wait for the store are awaited
 //! with [`Line::while_waiting`]; acknowledgements of publishes are written only from the core's confirms.
 
+mod authenticate;
 mod claims;
 mod deliver;
 mod login;
@@ -35,6 +37,7 @@ use crate::codec::{Fault, Reason, kind};
 use crate::mapping::Incoming;
 use crate::options::Options;
 use crate::state::{Inbound, Outbound};
+use authenticate::Authenticated;
 use claims::Claims;
 use crossdock_core::{
     Accepted, Broker, ConsumerId, Credit, Error, ErrorKind, Events, LaneId, Notice, Outcome,
@@ -151,6 +154,8 @@ struct Connection<'a> {
     aliases: publish::Aliases,
     batch: Batch,
     claims: Claims,
+    /// The client logged in by enhanced authentication.
+    proved: Option<Box<Authenticated>>,
     /// Bytes of one packet from the client, at most.
     packet_max: usize,
 }
@@ -174,7 +179,14 @@ async fn open(
         Line::new(&DIALECT, accepted, options.login_time, options.write_time);
     let context = LoginContext { options, broker: &broker, entrance };
     match login::log_in(&mut line, &context).await {
-        Ok(logged_in) => Ok(Some(Box::new(Connection::new(logged_in, line, options)))),
+        Ok(mut logged_in) => {
+            let method = logged_in.method.take();
+            let mut connection = Box::new(Connection::new(logged_in, line, options));
+            let entrance = context.entrance;
+            let proved = method.map(|method| Authenticated { method, entrance, exchange: None });
+            connection.proved = proved.map(Box::new);
+            Ok(Some(connection))
+        }
         Err(closing) => {
             if let Closing::Lost(lost) = &closing {
                 context.entrance.note_lost(&broker, lost);
@@ -217,6 +229,7 @@ impl<'a> Connection<'a> {
             aliases: publish::Aliases::default(),
             batch: Batch::default(),
             claims: logged_in.claims,
+            proved: None,
             packet_max: logged_in.packet_max,
         }
     }

@@ -58,6 +58,7 @@ impl Connection<'_> {
             Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await,
             Packet::Disconnect(disconnect) => self.disconnect(disconnect).await,
+            Packet::Auth(auth) => self.authenticate(auth),
             Packet::Publish(_) | Packet::Ack(_) | Packet::PingReq => Ok(()),
         }
     }

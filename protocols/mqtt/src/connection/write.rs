@@ -1,8 +1,8 @@
 //! Packets to the client: what it can take, and writing within that.
 
 use crate::codec::{
-    AckKind, Block, Connect, PublishHead, Reason, Version, connack, id, pingresp, publish_head,
-    suback, unsuback, write_ack, write_disconnect,
+    AckKind, Block, Connect, PublishHead, Reason, Text, Version, connack, id, pingresp,
+    publish_head, suback, unsuback, write_ack, write_auth, write_disconnect,
 };
 use bytes::{Bytes, BytesMut};
 use crossdock_net::Output;
@@ -130,6 +130,11 @@ impl Writer<'_> {
     pub fn unsuback(&mut self, packet_id: u16, codes: &[Reason], why: Option<&str>) {
         let (version, why) = (self.client.version, self.wanted(why));
         self.explained(why, |out, block| unsuback(out, version, packet_id, codes, block));
+    }
+
+    /// AUTH with a method and its data.
+    pub fn auth(&mut self, reason: Reason, (method, data): (&Text, &Bytes)) {
+        self.packet(|out| write_auth(out, reason, method, data));
     }
 
     pub fn pingresp(&mut self) {

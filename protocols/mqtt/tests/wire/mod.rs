@@ -241,14 +241,14 @@ pub fn write(line: &str, v5: bool) -> Vec<u8> {
             packet(0xA2, &body)
         }
         "PINGREQ" => vec![0xC0, 0],
-        "DISCONNECT" => {
+        "DISCONNECT" | "AUTH" => {
             if let Some(code) = w.positional.first() {
                 body.push(u8::from_str_radix(code, 16).unwrap());
                 if !w.properties.is_empty() {
                     w.block(&mut body, v5);
                 }
             }
-            packet(0xE0, &body)
+            packet(if kind == "AUTH" { 0xF0 } else { 0xE0 }, &body)
         }
         other => panic!("no packet {other}"),
     }
@@ -394,8 +394,9 @@ pub fn read(bytes: &[u8], v5: bool) -> String {
             out.push_str(&properties);
         }
         13 => out.push_str("PINGRESP"),
-        14 => {
-            let _ = write!(out, "DISCONNECT {:02x}", take.u8());
+        kind @ (14 | 15) => {
+            let name = if kind == 14 { "DISCONNECT" } else { "AUTH" };
+            let _ = write!(out, "{name} {:02x}", take.u8());
             take.properties(&mut out);
         }
         other => panic!("a server sent type {other}"),
