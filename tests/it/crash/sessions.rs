@@ -1,5 +1,6 @@
-//! MQTT sessions that survive crashes: publishers that continue their unfinished handshakes, and a subscriber that does
-//! the same. With QoS 2 each message is delivered exactly once, whenever the broker is killed.
+//! MQTT sessions that survive crashes: publishers that continue their unfinished handshakes, and a subscriber that
+//! does the same, of topics, in a group (`$share`), and of a queue (`$q`). With QoS 2 each message is delivered exactly
+//! once, whenever the broker is killed.
 
 use super::dice::Dice;
 use super::flow::{BACKLOG, Books, Flow, Round, until_paid, until_quiet};
@@ -41,8 +42,17 @@ struct Inbound {
     received: HashMap<u16, Key>,
 }
 
+/// Where the subscriber gets its messages from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Own,
+    Group,
+    Queue,
+}
+
 pub struct Sessions {
     name: String,
+    source: Source,
     qos: u8,
     /// MQTT levels of the publishers and of the subscriber.
     levels: (u8, u8),
@@ -54,15 +64,31 @@ pub struct Sessions {
 
 impl Sessions {
     pub fn all(books: &mut Books, dice: &Dice) -> Vec<Box<dyn Flow>> {
-        let kinds = [(1, (4, 5)), (1, (5, 4)), (2, (4, 4)), (2, (5, 5))];
-        let flow = |(qos, levels): (u8, (u8, u8))| {
-            let name = format!("s{qos}{}{}", levels.0, levels.1);
+        use Source::{Group, Own, Queue};
+        let kinds = [
+            (Own, 1, (4, 5)),
+            (Own, 1, (5, 4)),
+            (Own, 2, (4, 4)),
+            (Own, 2, (5, 5)),
+            (Group, 1, (4, 5)),
+            (Group, 2, (5, 4)),
+            (Queue, 2, (4, 5)),
+        ];
+        let flow = |(source, qos, levels): (Source, u8, (u8, u8))| {
+            let letter = match source {
+                Own => 's',
+                Group => 'g',
+                Queue => 'q',
+            };
+            let name = format!("{letter}{qos}{}{}", levels.0, levels.1);
             let mut ledger = books.open(&format!("MQTT QoS {qos} {name}"), 2, 1);
             ledger.once = qos == 2;
             let publishers = vec![Outbound::default(), Outbound::default()];
-            let (dice, subscriber) =
-                (dice.fork(6000 + u64::from(qos * 100 + levels.0)), Inbound::default());
-            Box::new(Self { name, qos, levels, ledger, dice, publishers, subscriber })
+            let (dice, subscriber) = (
+                dice.fork(6000 + u64::from(letter) * 1000 + u64::from(qos * 100 + levels.0)),
+                Inbound::default(),
+            );
+            Box::new(Self { name, source, qos, levels, ledger, dice, publishers, subscriber })
                 as Box<dyn Flow>
         };
         kinds.into_iter().map(flow).collect()
@@ -145,7 +171,13 @@ impl Load<'_> {
         let Some(mqtt) = &mut self.subscriber else { return Ok(()) };
         self.flow.subscriber.known = true;
         if !self.flow.subscriber.subscribed {
-            mqtt.subscribe(&format!("{}/#", self.flow.name), self.flow.qos)?;
+            let name = &self.flow.name;
+            let filter = match self.flow.source {
+                Source::Own => format!("{name}/#"),
+                Source::Group => format!("$share/group/{name}/#"),
+                Source::Queue => format!("$q/{name}"),
+            };
+            mqtt.subscribe(&filter, self.flow.qos)?;
             self.flow.subscriber.subscribed = true;
         }
         Ok(())
@@ -174,7 +206,10 @@ impl Load<'_> {
     }
 
     fn topic(&self, at: usize) -> String {
-        format!("{}/from/{at}", self.flow.name)
+        match self.flow.source {
+            Source::Queue => format!("$q/{}", self.flow.name),
+            Source::Own | Source::Group => format!("{}/from/{at}", self.flow.name),
+        }
     }
 
     fn turn(&mut self) -> Step<bool> {
@@ -283,7 +318,9 @@ impl Load<'_> {
             self.say(PUBREC, message.id, key);
             return Ok(());
         }
-        let flagged = (flow.qos == 1).then_some(message.duplicate);
+        // From a group it comes in another packet.
+        let is_same_packet = flow.qos == 1 && flow.source == Source::Own;
+        let flagged = is_same_packet.then_some(message.duplicate);
         let arrival = Arrival { place: 0, ordered: true, flagged };
         let Some(key) = flow.ledger.deliver(arrival, &message.body) else {
             return wrong("a message of another flow");

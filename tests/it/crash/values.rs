@@ -1,5 +1,6 @@
-//! Retained values that are set, changed and cleared; and wills: of a client that is cut off by a kill, of one that
-//! reconnects in time, and of one that disconnects properly. Only the first is owed.
+//! Retained values that are set, changed and cleared; and wills: of a client that is cut off by a kill, of one that is
+//! taken over by a connection of the same name, of one that reconnects in time, and of one that disconnects properly.
+//! Only the first two are owed, the second at once.
 
 use super::dice::Dice;
 use super::flow::{Books, Flow, Round, until_quiet};
@@ -15,6 +16,8 @@ const VALUES_TIME: Duration = Duration::from_secs(5);
 const VALUES_QUIET: Duration = Duration::from_millis(150);
 /// One hour, in seconds: longer than any client of the run is disconnected.
 const DELAY: u32 = 3600;
+/// The will of a connection that was taken over comes at once; one that has not come within this time is lost.
+const TAKEOVER_TIME: Duration = Duration::from_secs(10);
 /// After a crash the owner of a will has 30 s to come back, whatever its delay is.
 const WILLS_TIME: Duration = Duration::from_secs(45);
 
@@ -219,6 +222,30 @@ impl Wills {
         Ok(happened)
     }
 
+    /// A connection takes over from one with a will, which is due then: what the new one publishes is stored after it.
+    fn take_over(
+        &mut self,
+        round: &Round,
+        (taken, key): (Mqtt, Key),
+        watcher: &mut Mqtt,
+    ) -> Step<(Mqtt, Key)> {
+        let client = format!("taken-{}", round.life);
+        let (mut mqtt, new) = self.testator(round, &client, DUE, 0)?;
+        self.ledger.confirm(new);
+        publish(&mut mqtt, false, "elsewhere", b"x")?;
+        drop(taken);
+        let until = Instant::now() + TAKEOVER_TIME;
+        while !self.ledger.is_seen(DUE_PLACE, key) && Instant::now() < until {
+            if !self.watch(watcher)? {
+                rest();
+            }
+        }
+        if !self.ledger.is_seen(DUE_PLACE, key) {
+            self.ledger.found("lost: the will of a connection that was taken over");
+        }
+        Ok((mqtt, new))
+    }
+
     /// A client that sends DISCONNECT: its will is discarded.
     fn goodbye(&mut self, round: &Round) -> Step<()> {
         let (mqtt, key) = self.testator(round, "leaver", NOT_DUE, 0)?;
@@ -269,8 +296,11 @@ impl Flow for Wills {
         }
         let (owing, key) = self.testator(round, &format!("owing-{}", round.life), DUE, 0)?;
         self.ledger.confirm(key);
+        let mut taken = self.testator(round, &format!("taken-{}", round.life), DUE, 0)?;
+        self.ledger.confirm(taken.1);
         let mut other = connect(round, "wills-other")?;
         loop {
+            taken = self.take_over(round, taken, &mut watcher)?;
             self.goodbye(round)?;
             publish(&mut other, false, "elsewhere", b"x")?;
             // This was stored after the DISCONNECTs, so they are stored, too.
