@@ -1,4 +1,5 @@
-//! Golden conversations: every `tests/*.txt` is played over in-memory sockets against a real broker on a memory store.
+//! Golden conversations: every `tests/*.txt` is played over in-memory sockets, and over WebSocket, against a real
+//! broker on a memory store.
 //!
 //! ```text
 //! # a comment
@@ -43,6 +44,14 @@ struct Stage {
     drain: Drain,
     clients: BTreeMap<String, Client>,
     other: Session,
+    way: Way,
+}
+
+/// What carries the packets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Pipe,
+    WebSocket,
 }
 
 fn settings() -> Settings {
@@ -50,16 +59,19 @@ fn settings() -> Settings {
 }
 
 impl Stage {
-    async fn new() -> Self {
+    async fn new(way: Way) -> Self {
         let store = MemoryStore::default();
         let (broker, other) = open(&store, settings()).await;
         let (switch, drain) = Drain::channel();
-        Self { store, broker, switch, drain, clients: BTreeMap::new(), other }
+        Self { store, broker, switch, drain, clients: BTreeMap::new(), other, way }
     }
 
     fn connect(&mut self, name: &str, v5: bool) {
         let options = Options { subscriptions_max: 3, ..Options::default() };
-        let client = stage::connect(&self.broker, options, &self.drain, v5);
+        let client = match self.way {
+            Way::Pipe => stage::connect(&self.broker, options, &self.drain, v5),
+            Way::WebSocket => stage::websocket::connect(&self.broker, options, &self.drain, v5),
+        };
         self.clients.insert(name.to_owned(), client);
     }
 
@@ -147,8 +159,8 @@ impl Stage {
 }
 
 /// Plays a file; returns it with what was really answered.
-async fn play(script: &str, update: bool) -> String {
-    let mut stage = Stage::new().await;
+async fn play(script: &str, way: Way, update: bool) -> String {
+    let mut stage = Stage::new(way).await;
     let mut out = String::new();
     let mut lines = script.lines().peekable();
     while let Some(line) = lines.next() {
@@ -183,11 +195,12 @@ async fn play(script: &str, update: bool) -> String {
     out
 }
 
-async fn check(file: &str) {
+async fn check(file: &str, way: Way) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
     let script = std::fs::read_to_string(&path).expect("a transcript");
     let update = std::env::var_os("UPDATE_EXPECT").is_some();
-    let played = play(&script, update).await;
+    let update = update && way == Way::Pipe;
+    let played = play(&script, way, update).await;
     if update && played != script {
         std::fs::write(&path, &played).expect("written");
         return;
@@ -203,9 +216,21 @@ macro_rules! transcripts {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                check(concat!(stringify!($name), ".txt")).await;
+                check(concat!(stringify!($name), ".txt"), Way::Pipe).await;
             }
         )*
+
+        /// The same over WebSocket.
+        mod websocket {
+            use super::{Way, check};
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    check(concat!(stringify!($name), ".txt"), Way::WebSocket).await;
+                }
+            )*
+        }
 
         #[test]
         fn every_file_is_played() {

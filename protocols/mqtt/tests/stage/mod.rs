@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod websocket;
+
 use crate::wire;
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::{
