@@ -1,4 +1,5 @@
-//! What the broker says of itself at topics under `$SYS/broker/`, in Mosquitto's names and units where it has the figure.
+//! What the broker says of itself at topics under `$SYS/broker/`, in Mosquitto's names and units where it has the
+//! figure.
 
 use crossdock_core::{Broker, Key, Name, NodeLook, ProtocolTotals, VhostTotals};
 use std::collections::HashMap;
@@ -21,12 +22,19 @@ pub struct Figures {
 
 impl Figures {
     /// Figures of a process that began then.
-    pub fn new(started: Instant) -> Self {
+    fn new(started: Instant) -> Self {
         Self { started, clients_max: 0, said: HashMap::new() }
     }
 
+    /// Begins to publish them; no `pause`: never.
+    pub fn start(started: Instant, broker: &Broker, pause: Duration) {
+        if !pause.is_zero() {
+            tokio::spawn(Self::new(started).run(broker.clone(), pause));
+        }
+    }
+
     /// Publishes them, now and after each `pause`, for as long as the process runs.
-    pub async fn run(mut self, broker: Broker, pause: Duration) {
+    async fn run(mut self, broker: Broker, pause: Duration) {
         let Some(vhost) = broker.settings().vhosts.first().cloned() else { return };
         let mut ticks = interval(pause);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -75,10 +75,7 @@ pub async fn serve(
     plan.protocols.show(program.clone());
     let control = Served::start(socket, &broker, program);
     tokio::spawn(certificates::Watch::over(&listeners).run());
-    if !loaded.config.vhost.sys_interval.0.is_zero() {
-        let pause = loaded.config.vhost.sys_interval.0;
-        tokio::spawn(Figures::new(started).run(broker.clone(), pause));
-    }
+    Figures::start(started, &broker, loaded.config.vhost.sys_interval.0);
     let mut serving = JoinSet::new();
     for listener in listeners {
         serving.spawn(crossdock_net::serve(listener, broker.clone(), drain.clone()));

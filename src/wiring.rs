@@ -14,7 +14,7 @@ use crossdock_core::store::Store;
 use crossdock_core::{Authenticator, ExchangeSpec, Formats, Name, Protocol};
 use crossdock_foreign::{Foreign, Options as ForeignOptions};
 pub use crossdock_mqtt::SESSION_QUEUES;
-use crossdock_mqtt::{Mqtt, Options as MqttOptions};
+use crossdock_mqtt::{Elsewhere, Mqtt, Options as MqttOptions};
 use crossdock_net::Live;
 use crossdock_stomp::{Door as StompDoor, FrameLimits, Options as StompOptions, Stomp};
 pub use crossdock_store_file::{
@@ -140,8 +140,10 @@ fn mqtt(limits: &Limits) -> MqttOptions {
         session_expiry_max: meant.session_expiry_max.map(seconds),
         keep_alive_max: meant.keep_alive_max,
         share_expires_ms: meant.share_expires.map(Span::ms),
-        another_server: meant.another_server.as_deref().map(Name::from),
-        moved_to: meant.moved_to.as_deref().map(Name::from),
+        elsewhere: Elsewhere {
+            when_stopping: meant.another_server.as_deref().map(Name::from),
+            moved_to: meant.moved_to.as_deref().map(Name::from),
+        },
         write_time: limits.write_time.0,
         ..MqttOptions::default()
     }

@@ -381,7 +381,8 @@ const VHOST: &[Key] = &[
         "sys_interval",
         Form::Span { min_ms: 0, max_ms: 86_400_000 },
         "\"10s\"",
-        "How often the broker's figures are published under `$SYS/broker/`, as Mosquitto does; \"0s\": never.",
+        "How often the broker's figures are published under `$SYS/broker/`, as Mosquitto does; \"0s\": \
+         never.",
     ),
 ];
 

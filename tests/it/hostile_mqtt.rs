@@ -263,7 +263,8 @@ const OLD: &[(&str, &str)] = &[
     ("3.1.1: DISCONNECT with a code", "E0 01 00"),
 ];
 
-/// What stands behind the protocol's name and level in a wrong CONNECT of MQTT 5: flags, keep-alive, properties, payload.
+/// What stands behind the protocol's name and level in a wrong CONNECT of MQTT 5: flags, keep-alive, properties,
+/// payload.
 const CONNECTS: &[Row] = &[
     ("the reserved flag", "03 0000 00 0001 68", 0x81),
     ("a will of QoS 3", "1E 0000 00 0001 68 00 0003 682F77 0000", 0x81),
@@ -352,9 +353,11 @@ fn connects() -> Vec<Case> {
 
 /// A CONNECT with everything in it, cut short at each place behind its level, with a length that fits.
 fn shortened() -> Vec<Case> {
-    let whole = bytes(
-        "0004 4D515454 05 C6 0000 05 11 00000000 0001 68 05 18 00000009 0003 682F77 0001 77 0001 75 0001 70",
-    );
+    let whole = [
+        bytes("0004 4D515454 05 C6 0000 05 11 00000000 0001 68"),
+        bytes("05 18 00000009 0003 682F77 0001 77 0001 75 0001 70"),
+    ]
+    .concat();
     let cuts = (8..whole.len()).map(|at| Case {
         name: format!("CONNECT of {at} of {} bytes", whole.len()),
         stage: Stage::First,

@@ -46,7 +46,7 @@ mod state;
 #[path = "../tests/wire/mod.rs"]
 mod client;
 
-pub use options::Options;
+pub use options::{Elsewhere, Options};
 
 use async_trait::async_trait;
 use crossdock_core::{

@@ -4,6 +4,15 @@ use crossdock_core::Name;
 use crossdock_core::message::carry::Carry;
 use std::time::Duration;
 
+/// Server References, for clients that are not served here.
+#[derive(Debug, Clone, Default)]
+pub struct Elsewhere {
+    /// For those who are connected when the broker stops (0x9C).
+    pub when_stopping: Option<Name>,
+    /// For all who log in (0x9D): nobody is served here any more.
+    pub moved_to: Option<Name>,
+}
+
 /// Settings of MQTT connections.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -37,10 +46,8 @@ pub struct Options {
     /// Milliseconds that the queue of a shared subscription is kept without a consumer, with what waits in it. None: it
     /// ends with the last session that is subscribed.
     pub share_expires_ms: Option<u64>,
-    /// Server Reference for clients that are sent away because the broker stops (0x9C).
-    pub another_server: Option<Name>,
-    /// Server Reference for all who log in (0x9D): nobody is served here any more.
-    pub moved_to: Option<Name>,
+    /// Where else clients find a server.
+    pub elsewhere: Elsewhere,
     /// A client that takes nothing of the waiting output for this long is given up.
     pub write_time: Duration,
 }
@@ -61,8 +68,7 @@ impl Default for Options {
             session_expiry_max: None,
             keep_alive_max: None,
             share_expires_ms: None,
-            another_server: None,
-            moved_to: None,
+            elsewhere: Elsewhere::default(),
             write_time: Duration::from_secs(15),
         }
     }

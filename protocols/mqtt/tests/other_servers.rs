@@ -5,17 +5,22 @@ mod wire;
 
 use crossdock_core::memory::MemoryStore;
 use crossdock_core::{Drain, Settings};
-use crossdock_mqtt::Options;
+use crossdock_mqtt::{Elsewhere, Options};
 use stage::{connect, open};
 use std::time::Duration;
 
 const END: Duration = Duration::from_secs(10);
 
+fn elsewhere(when_stopping: Option<&str>, moved_to: Option<&str>) -> Options {
+    let [when_stopping, moved_to] = [when_stopping, moved_to].map(|name| name.map(Into::into));
+    Options { elsewhere: Elsewhere { when_stopping, moved_to }, ..Options::default() }
+}
+
 #[tokio::test]
 async fn who_is_connected_when_the_broker_stops_learns_where_to_go() {
     let (broker, _other) = open(&MemoryStore::default(), Settings::default()).await;
     let (switch, drain) = Drain::channel();
-    let options = Options { another_server: Some("b:1883 c:1883".into()), ..Options::default() };
+    let options = elsewhere(Some("b:1883 c:1883"), None);
     // With room for everything, for the reference, and for neither.
     let rooms =
         [("", true, true), (" packet-max=30", false, true), (" packet-max=10", false, false)];
@@ -46,7 +51,7 @@ async fn who_is_connected_when_the_broker_stops_learns_where_to_go() {
 async fn who_logs_in_learns_that_the_server_has_moved() {
     let (broker, _other) = open(&MemoryStore::default(), Settings::default()).await;
     let (_switch, drain) = Drain::channel();
-    let options = Options { moved_to: Some("b:1883".into()), ..Options::default() };
+    let options = elsewhere(None, Some("b:1883"));
     let mut five = connect(&broker, options.clone(), &drain, true);
     let said = five.ask("CONNECT id=five will=t:x").await;
     assert_eq!(said, "CONNACK 9d present=0 server-reference=b:1883 reason=the server has moved");

@@ -79,7 +79,7 @@ pub(super) async fn log_in(
     let _ = context.entrance.claimed.set((user.into(), connect.client_id.as_str().into()));
     let entered = match client_id(&connect, context.options) {
         Ok(named) => match prove(line, &client, &connect, context).await? {
-            Ok(_) if context.options.moved_to.is_some() => {
+            Ok(_) if context.options.elsewhere.moved_to.is_some() => {
                 Err(Refusal::new(Reason::SERVER_MOVED, "the server has moved"))
             }
             Ok(Proved { identity, last }) => {
@@ -110,7 +110,7 @@ pub(super) async fn log_in(
             Err(Closing::Quiet(Error::new(ErrorKind::Closed, why)))
         }
         Err(Refusal { reason, why, .. }) => {
-            let moved_to = context.options.moved_to.as_deref();
+            let moved_to = context.options.elsewhere.moved_to.as_deref();
             let moved_to = moved_to.filter(|_| reason == Reason::SERVER_MOVED);
             client.to(&mut line.output).refusal(reason, &why, moved_to);
             Err(Closing::Quiet(Error::new(ErrorKind::Refused, why)))

@@ -429,7 +429,7 @@ impl<'a> Connection<'a> {
                 orderly = *reason == Reason::SHUTTING_DOWN;
                 result = Err(Error::new(ErrorKind::Invalid, &**why));
                 // MQTT 5 §4.11: where to go meanwhile.
-                let another = self.options.another_server.as_deref().filter(|_| orderly);
+                let another = self.options.elsewhere.when_stopping.as_deref().filter(|_| orderly);
                 let reason = if another.is_some() { Reason::USE_ANOTHER_SERVER } else { *reason };
                 self.client.to(&mut self.line.output).disconnect(reason, why, another);
             }

@@ -121,12 +121,10 @@ pub const CASES: &[Case] = &[
     case("f12.a", A, A, &[("h.x-delay", "i32:60000")], &[("received", "nothing")]).planned(&[("received", "a message")]),
     case("f12.a", A, S, &[("h.x-opt-delivery-time", "i64:99999999999999")], &[("received", "nothing")])
         .planned(&[("received", "a message")]),
-    case("f12.5", M5, M5, &[("u.mq.delay-ms", "60000")], &[("received", "nothing")])
+    case("f12b.5", M5, M5, &[("u.mq.delay-ms", "60000")], &[("received", "nothing")])
         .planned(&[("received", "a message")]),
-    case("f12.5", M5, M5, &[("topic", "$delayed/1/t/{n}")], &[("sender", "puback 0x00")])
-        .planned(&[("sender", "puback 0x87"), ("received", "nothing")]),
-    case("f12.3", M3, M3, &[("topic", "$delayed/0/t/{n}")], &[("received", "a message")])
-        .planned(&[("sender", "puback 0x00"), ("received", "nothing")]),
+    case("f12.5", M5, M5, &[("topic", "$delayed/1/t/{n}")], &[("sender", "puback 0x00")]),
+    case("f12.3", M3, M3, &[("topic", "$delayed/0/t/{n}")], &[("received", "a message")]),
     case("f12.s", S, S, &[("AMQ_SCHEDULED_DELAY", "60000")], &[("received", "nothing"), ("sender", "receipt")]),
     case("f12.s", S, S, &[("AMQ_SCHEDULED_DELAY", "300")], &[("received", "a message")]),
     case("f12.s", S, S, &[("AMQ_SCHEDULED_TIME", "{now+300}")], &[("received", "a message")]),
