@@ -422,6 +422,22 @@ fn stomp_delays_and_retained_values() {
     stomp_refused(&mut client, ("parked", 2), vec![delayed; MANY]);
     drop(broker);
 
+    // All of a transaction, or nothing.
+    let broker = limited("parked", 2);
+    let mut client = Stomp::connect(broker.stomp);
+    let of_one = [("transaction", "t"), ("receipt", "r")];
+    let begin = stomp::frame("BEGIN", &of_one[..1], b"");
+    let at_once = [("destination", "/queue/later"), ("transaction", "t")];
+    let at_once = stomp::frame("SEND", &at_once, b"x");
+    let delayed = stomp::frame("SEND", &[&headers[..], &of_one[..1]].concat(), b"x");
+    let commit = stomp::frame("COMMIT", &of_one, b"");
+    let frames = vec![begin, at_once, delayed.clone(), delayed.clone(), delayed, commit];
+    stomp_refused(&mut client, ("parked", 2), frames);
+    let mut reader = Stomp::connect(broker.stomp);
+    reader.subscribe("0", "/queue/later", "auto", &[]);
+    assert!(reader.receive_within(crate::wire::QUIET).is_none());
+    drop(broker);
+
     let broker = limited("retained_values", 2);
     let mut client = Stomp::connect(broker.stomp);
     let set = |n: usize| {

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use crossdock_core::message::carry;
 use crossdock_core::{
     Address, Aside, Consumer, ConsumerId, ConsumerSource, Credit, Error, ErrorKind, Key, Life,
-    LiveSettings, Message, Name, Native, OnDetach, Publish, QueueSpec, Session, SessionId,
-    Timestamp, Value,
+    LiveSettings, Message, Name, Native, OnDetach, ParkUntil, Publish, QueueSpec, Session,
+    SessionId, Timestamp, Value,
 };
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
@@ -91,12 +91,19 @@ impl Connection<'_> {
         let mut count = 0;
         for Target { address, due } in targets {
             let message = Message::new(address, meta.clone(), native.clone(), frame.body.clone());
-            let aside = request.due.max(due).map(Aside::Due).map(Box::new);
-            let publish = Publish { aside, ..Publish::new(message, receipt) };
-            match request.transaction {
-                Some(name) => self.add(&name.value(), Operation::Publish(publish))?,
-                None => {
-                    self.session.publish(self.lane, publish);
+            match (request.transaction, request.due.max(due)) {
+                (Some(name), due) => {
+                    let aside = due.map(Aside::Due).map(Box::new);
+                    let publish = Publish { aside, ..Publish::new(message, receipt) };
+                    self.add(&name.value(), Operation::Publish(publish))?;
+                }
+                // A limit is told whether or not there is a receipt to tell it on.
+                (None, Some(due)) => {
+                    let parked = self.session.park(ParkUntil::At(due), message);
+                    Box::pin(self.line.while_waiting(parked)).await?;
+                }
+                (None, None) => {
+                    self.session.publish(self.lane, Publish::new(message, receipt));
                     count += 1;
                 }
             }
