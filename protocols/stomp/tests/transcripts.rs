@@ -1,10 +1,11 @@
 //! Conversations with a real broker on a store in memory: each `tests/*.txt` is one.
 //!
-//! A line is `<who> C: text` for what a client sends and `<who> S: text` for what it has to receive next; `<who>`
-//! may be left out, and connects to the listener behind its `@`, if it has one. `^@` at the end of a line ends a frame,
-//! `^M` is a carriage return. In an expected header value, `<name>` takes any text and remembers it, `<>` takes any text; in what is sent, `{name}` is what was remembered. An
-//! expected line `...` allows more headers than are listed; their order is free. `(end)` expects the end of the
-//! connection, `(close)` closes it, `(nothing)` expects that no frame comes.
+//! A line is `<who> C: text` for what a client sends and `<who> S: text` for what it has to receive next; `<who>` may
+//! be left out, and connects to the listener behind its `@`, if it has one. `^@` at the end of a line ends a frame,
+//! `^M` is a carriage return. In an expected header value, `<name>` takes any text and remembers it, `<>` takes any
+//! text; in what is sent, `{name}` is what was remembered. An expected line `...` allows more headers than are listed;
+//! their order is free. `(end)` expects the end of the connection, `(close)` closes it, `(nothing)` expects that no
+//! frame comes.
 
 use bytes::BytesMut;
 use crossdock_core::memory::MemoryStore;
