@@ -96,5 +96,5 @@ impl Figures {
 
 fn totals_of(node: &NodeLook) -> ProtocolTotals {
     let totals = node.protocols.iter().find(|(protocol, _)| &**protocol == PROTOCOL);
-    totals.map(|(_, totals)| totals.clone()).unwrap_or_default()
+    totals.map(|(_, totals)| *totals).unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use crossdock_core::{Formats, Message, Protocol};
 use crossdock_stomp::bench::{Sender, message, tail};
 use crossdock_stomp::codec::{Command, Decoder, Frame, Limits, Version, Writer, decimal};
-use crossdock_stomp::{Options, Stomp};
+use crossdock_stomp::{Door, Stomp};
 use divan::{Bencher, black_box};
 
 const VERSION: Version = Version::V12;
@@ -62,7 +62,7 @@ fn receive(bencher: Bencher, bytes: usize) {
 
 #[divan::bench(args = BODIES)]
 fn deliver(bencher: Bencher, bytes: usize) {
-    let (options, sender) = (Options::default(), sender());
+    let (door, sender) = (Door::default(), sender());
     let formats = Formats::new(Stomp::default().formats());
     let mut made: Option<Message> = None;
     read(&mut send(&body(bytes)), |frame| made = message(&frame, &sender, NOW).ok());
@@ -73,6 +73,6 @@ fn deliver(bencher: Bencher, bytes: usize) {
         decimal(out, delivery.offset.0);
         out.put_slice(b"\n");
         // Bodies of these sizes stand in the tail.
-        out.put_slice(&tail(&delivery.message, VERSION, &formats, &options));
+        out.put_slice(&tail(&delivery.message, VERSION, &formats, &door));
     });
 }
