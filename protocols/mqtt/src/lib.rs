@@ -53,6 +53,7 @@ use crossdock_core::{
     Accepted, Broker, Error, ExchangeSpec, Format, Kind, Protocol, Settings, Sniff,
 };
 use crossdock_net::Live;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// The queue of a client's session is named so, with the client's identifier behind it.
@@ -82,7 +83,16 @@ impl Protocol for Mqtt {
         connection::sniff(head)
     }
 
-    async fn serve(&self, accepted: Accepted, broker: Broker) -> Result<(), Error> {
-        connection::serve(&self.options.get(), accepted, broker).await
+    // Not an `async fn`: its future would hold what was accepted for as long as the connection lasts.
+    fn serve<'a, 'f>(
+        &'a self,
+        accepted: Accepted,
+        broker: Broker,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'f>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        connection::serve(self.options.get(), accepted, broker)
     }
 }

@@ -103,7 +103,7 @@ fn reason(error: &Error) -> Reason {
     }
 }
 
-impl Connection<'_> {
+impl Connection {
     /// AUTH of a client that is logged in: it proves again who it is (MQTT 5 §4.12.1). Other packets go on meanwhile.
     pub(super) fn authenticate(&mut self, auth: Auth) -> Result<(), Closing> {
         let protocol = |why: &'static str| Err(Closing::refused(Reason::PROTOCOL_ERROR, why));

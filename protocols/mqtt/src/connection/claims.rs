@@ -86,7 +86,7 @@ fn once_more(message: Message) -> Delivery {
     }
 }
 
-impl Connection<'_> {
+impl Connection {
     /// A delivery at QoS 2, under an identifier that is free.
     #[cold]
     pub(super) fn begin(&mut self, delivery: &Delivery, how: How) {

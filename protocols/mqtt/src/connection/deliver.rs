@@ -21,7 +21,7 @@ pub(super) struct How {
     pub subscription_ids: SmallVec<[u32; 4]>,
 }
 
-impl Connection<'_> {
+impl Connection {
     pub(super) fn deliver(&mut self, deliveries: impl Iterator<Item = Delivery>) {
         let mut any = false;
         for delivery in deliveries {

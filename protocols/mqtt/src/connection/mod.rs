@@ -49,6 +49,8 @@ use rustc_hash::FxHashSet;
 use settle::Batch;
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use subscribe::Subscriptions;
 use write::Client;
@@ -141,8 +143,8 @@ struct Opened {
 }
 
 /// A connection that logged in.
-struct Connection<'a> {
-    options: &'a Options,
+struct Connection {
+    options: Arc<Options>,
     session: Session,
     line: Line,
     client: Client,
@@ -160,29 +162,36 @@ struct Connection<'a> {
     packet_max: usize,
 }
 
-/// Serves one connection to its end.
-pub async fn serve(options: &Options, accepted: Accepted, broker: Broker) -> Result<(), Error> {
-    // What is rare or large lives in boxes, so that a connection at rest is small.
-    match Box::pin(open(options, accepted, broker)).await? {
-        Some(connection) => connection.run().await,
-        None => Ok(()),
-    }
+/// Serves one connection to its end. What is rare or large lives in boxes, so that a connection at rest is small: the
+/// login's future holds what was accepted, and is gone with it.
+pub fn serve(
+    options: Arc<Options>,
+    accepted: Accepted,
+    broker: Broker,
+) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
+    let opening = Box::pin(open(options, accepted, broker));
+    Box::pin(async move {
+        match opening.await? {
+            Some(connection) => connection.run().await,
+            None => Ok(()),
+        }
+    })
 }
 
 /// The login; none when there is nothing to serve after it.
 async fn open(
-    options: &Options,
+    options: Arc<Options>,
     accepted: Accepted,
     broker: Broker,
-) -> Result<Option<Box<Connection<'_>>>, Error> {
+) -> Result<Option<Box<Connection>>, Error> {
     let (mut line, entrance) =
         Line::new(&DIALECT, accepted, options.login_time, options.write_time);
-    let context = LoginContext { options, broker: &broker, entrance };
+    let context = LoginContext { options: &options, broker: &broker, entrance };
     match login::log_in(&mut line, &context).await {
         Ok(mut logged_in) => {
             let method = logged_in.method.take();
-            let mut connection = Box::new(Connection::new(logged_in, line, options));
             let entrance = context.entrance;
+            let mut connection = Box::new(Connection::new(logged_in, line, options));
             let proved = method.map(|method| Authenticated { method, entrance, exchange: None });
             connection.proved = proved.map(Box::new);
             Ok(Some(connection))
@@ -213,8 +222,8 @@ async fn refuse(line: Line, entrance: &Entrance, closing: Closing) -> Result<(),
     Err(error)
 }
 
-impl<'a> Connection<'a> {
-    fn new(logged_in: LoggedIn, line: Line, options: &'a Options) -> Self {
+impl Connection {
+    fn new(logged_in: LoggedIn, line: Line, options: Arc<Options>) -> Self {
         let LoggedIn { session, client, opened, inbound, outbound, subscriptions, .. } = logged_in;
         Self {
             options,
@@ -468,7 +477,7 @@ impl<'a> Connection<'a> {
     /// True when the connection ends in order.
     async fn on_disconnect(&mut self, reason: Reason, expiry: Option<u32>) -> bool {
         if let Some(seconds) = expiry {
-            let life = login::life(login::capped(seconds, self.options));
+            let life = login::life(login::capped(seconds, &self.options));
             let changed = self.line.while_waiting(self.session.set_life(life)).await;
             if let Err(error) = changed {
                 tracing::debug!(%error, "the session keeps its expiry: the new one was refused");

@@ -54,7 +54,7 @@ impl Aliases {
     }
 }
 
-impl Connection<'_> {
+impl Connection {
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Closing> {
         let (address, delay) = self.resolve(&publish)?;
         if publish.qos == 2 {

@@ -16,7 +16,7 @@ pub(super) fn look(bytes: &[u8]) -> Seen {
     }
 }
 
-impl Connection<'_> {
+impl Connection {
     /// Handles every whole packet of the input: one turn.
     pub(super) async fn packets(&mut self) -> Result<(), Closing> {
         let handled = self.handle_all().await;

@@ -40,7 +40,7 @@ pub(super) fn refusal(ack: &Ack) -> Arc<str> {
     }
 }
 
-impl Connection<'_> {
+impl Connection {
     pub(super) fn acknowledged(&mut self, ack: Ack) -> Result<(), Closing> {
         if ack.kind == AckKind::PubRel {
             return self.released(ack.packet_id);

@@ -188,7 +188,7 @@ impl Subscriptions {
     }
 }
 
-impl Connection<'_> {
+impl Connection {
     pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Closing> {
         let Subscribe { packet_id, id, filters } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
@@ -277,7 +277,7 @@ impl Connection<'_> {
                     self.end_consumer(asked.filter.bytes()).await;
                 }
                 let asked = (subscription, Missing::IsDeclared);
-                let begun = consume(&mut self.session, &self.opened, self.options, asked);
+                let begun = consume(&mut self.session, &self.opened, &self.options, asked);
                 let begun = self.line.while_waiting(begun).await;
                 if begun.is_err() {
                     self.not_begun(&asked_filter, was_there).await;
@@ -376,7 +376,7 @@ impl Connection<'_> {
 
     /// Tries again to resume the subscriptions that wait.
     pub(super) async fn take_up(&mut self) {
-        let taken = self.subscriptions.take_up(&mut self.session, &self.opened, self.options);
+        let taken = self.subscriptions.take_up(&mut self.session, &self.opened, &self.options);
         self.line.while_waiting(taken).await;
         self.session.flush();
         self.retry_later();
