@@ -325,7 +325,8 @@ impl Door {
         };
         writer.write_all(agreed.response().as_bytes()).await?;
         let (reader, head) = input.into_parts();
-        let (reader, writer) = websocket::open(reader, head, writer, (agreed.text, message_bytes));
+        let form = (agreed.text, agreed.only_binary, message_bytes);
+        let (reader, writer) = websocket::open(reader, head, writer, form);
         let input = Input::new(reader, BytesMut::new());
         Ok((Wire { input, writer, secure, certificate }, agreed.protocol))
     }

@@ -21,6 +21,8 @@ pub(super) fn payload_max(message_bytes: usize) -> u64 {
 pub(super) enum CloseCode {
     Normal,
     ProtocolError,
+    /// Text, to a protocol that has none (7.4.1).
+    Unsupported,
     NotText,
     TooBig,
 }
@@ -30,6 +32,7 @@ impl CloseCode {
         match self {
             Self::Normal => 1000,
             Self::ProtocolError => 1002,
+            Self::Unsupported => 1003,
             Self::NotText => 1007,
             Self::TooBig => 1009,
         }

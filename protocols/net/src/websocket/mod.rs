@@ -26,15 +26,16 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Both directions of a connection whose opening request was answered. `head` came behind the request. `text`: messages
-/// to the peer are text where they can be. `message_bytes`: the largest message that a protocol takes.
+/// to the peer are text where they can be; `only_binary`: those of the peer have to be binary. `message_bytes`: the
+/// largest message that a protocol takes.
 pub(crate) fn open(
     reader: Reader,
     head: BytesMut,
     writer: Writer,
-    (text, message_bytes): (bool, usize),
+    (text, only_binary, message_bytes): (bool, bool, usize),
 ) -> (Reader, Writer) {
     let payload_max = frame::payload_max(message_bytes);
     let out = Arc::new(Mutex::new(write::Out::new(writer, text)));
-    let reader = read::MessageReader::new(reader, head, out.clone(), payload_max);
+    let reader = read::MessageReader::new(reader, head, out.clone(), (payload_max, only_binary));
     (Box::new(reader), Box::new(write::MessageWriter::new(out)))
 }

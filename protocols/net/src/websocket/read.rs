@@ -50,6 +50,8 @@ struct Decoder {
     have: usize,
     /// Bytes of a frame's payload, at most.
     payload_max: u64,
+    /// Text is refused.
+    only_binary: bool,
     /// The frame whose payload is being read, with what is left of it.
     frame: Option<Head>,
     /// The message that is not finished, if it has text.
@@ -71,9 +73,9 @@ impl MessageReader {
         reader: Reader,
         before: BytesMut,
         out: Arc<Mutex<Out>>,
-        payload_max: u64,
+        (payload_max, only_binary): (u64, bool),
     ) -> Self {
-        let decoder = Decoder { payload_max, ..Decoder::default() };
+        let decoder = Decoder { payload_max, only_binary, ..Decoder::default() };
         Self { reader, before, decoder, out, end: None, discard_until: None }
     }
 
@@ -213,6 +215,7 @@ impl Decoder {
     fn begin(&mut self, frame: Head) -> Result<(), CloseCode> {
         match frame.opcode {
             Opcode::Continuation if self.unfinished => {}
+            Opcode::Text if self.only_binary => return Err(CloseCode::Unsupported),
             Opcode::Text | Opcode::Binary if !self.unfinished => {
                 self.text = (frame.opcode == Opcode::Text).then(Utf8::default);
             }

@@ -33,7 +33,7 @@ async fn read(bytes: Vec<u8>, state: &mut u64) -> (Vec<u8>, Option<io::Error>) {
     let (reader, writer) = tokio::io::split(near);
     let cut = next(state, bytes.len() + 1);
     let before = BytesMut::from(&bytes[..cut]);
-    let (mut reader, _writer) = open(Box::new(reader), before, Box::new(writer), (false, 0));
+    let (mut reader, _writer) = open(Box::new(reader), before, Box::new(writer), (false, false, 0));
     let (mut far_reader, mut far_writer) = tokio::io::split(far);
     let mut seed = *state;
     let writing = tokio::spawn(async move {

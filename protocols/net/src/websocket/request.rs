@@ -24,6 +24,8 @@ const SUB_PROTOCOLS: [(&str, &str, bool); 6] = [
     ("v12.stomp", "stomp", true),
     ("amqp", "amqp", false),
 ];
+/// Protocols that come in binary messages only (MQTT 5 and 3.1.1 §6.0; AMQP has no text either).
+const BINARY: [&str; 2] = ["mqtt", "amqp"];
 /// Paths, and the protocol that each is; none: the sub-protocol tells, or the first bytes do.
 const PATHS: [(&str, Option<&str>); 4] =
     [("/", None), ("/ws", None), ("/mqtt", Some("mqtt")), ("/stomp", Some("stomp"))];
@@ -43,6 +45,8 @@ pub(crate) struct Agreed {
     pub(crate) protocol: Option<usize>,
     /// The peer expects text.
     pub(crate) text: bool,
+    /// A message of text is none of its protocol.
+    pub(crate) only_binary: bool,
     sub_protocol: Option<&'static str>,
     /// The proof that its request was understood.
     accept: String,
@@ -161,15 +165,21 @@ pub(crate) fn agree(head: &[u8], rules: &Rules<'_>) -> Result<Agreed, RefusedReq
     headers.check_origin(rules.origins)?;
     let accept = accept(headers.key()?);
     let index = |name: &str| rules.protocols.iter().position(|spoken| *spoken == name);
+    let is_binary =
+        |index: usize| rules.protocols.get(index).is_some_and(|protocol| BINARY.contains(protocol));
     if let Some((sub_protocol, protocol, text)) = headers.sub_protocol(&index)? {
-        let sub_protocol = Some(sub_protocol);
-        return Ok(Agreed { protocol: Some(protocol), text, sub_protocol, accept });
+        let (sub_protocol, only_binary) = (Some(sub_protocol), is_binary(protocol));
+        return Ok(Agreed { protocol: Some(protocol), text, only_binary, sub_protocol, accept });
     }
     let protocol = match by_path {
         Some(name) => Some(index(name).ok_or(RefusedRequest::NotFound)?),
         None => None,
     };
-    Ok(Agreed { protocol, text: false, sub_protocol: None, accept })
+    let only_binary = match protocol {
+        Some(protocol) => is_binary(protocol),
+        None => (0..rules.protocols.len()).all(is_binary),
+    };
+    Ok(Agreed { protocol, text: false, only_binary, sub_protocol: None, accept })
 }
 
 /// 4.2.2.

@@ -125,8 +125,12 @@ async fn sub_protocol_path_or_first_bytes_tell_the_protocol() {
             offered.iter().map(|offered| ("Sec-WebSocket-Protocol", *offered)).collect();
         let (socket, name) = open(&stage, path, &lines).await.unwrap();
         assert_eq!(name.as_deref(), agreed);
-        let (_socket, back) = say(socket, Message::text(said)).await;
         let is_text = agreed.is_some_and(|name| name.ends_with("stomp"));
+        let message = match protocol {
+            "stomp" => Message::text(said),
+            _ => Message::binary(said.as_bytes()),
+        };
+        let (_socket, back) = say(socket, message).await;
         let want = match is_text {
             true => Message::text(said),
             false => Message::binary(said.as_bytes()),
@@ -164,7 +168,7 @@ async fn requests_that_are_refused_get_their_status() {
 /// A request and frames of every kind, and what comes back besides.
 fn script() -> (Vec<u8>, &'static [u8]) {
     let sent = [
-        request("/mqtt"),
+        request("/stomp"),
         frame(0x82, b"a"),
         frame(0x01, "b\u{e9}".as_bytes().get(..2).unwrap()),
         frame(0x89, b"ping"),
@@ -200,10 +204,10 @@ fn apart(mut bytes: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>, Vec<u8>) {
 
 #[tokio::test]
 async fn what_comes_may_be_cut_and_joined_anywhere() {
-    let stage = stage(&["mqtt"], &[]).await;
+    let stage = stage(&["stomp"], &[]).await;
     let (sent, front) = script();
     let want = [front, &[b'd'; 130]].concat();
-    let request = request("/mqtt").len();
+    let request = request("/stomp").len();
     let mut cuts: Vec<usize> = (0..request).step_by(17).collect();
     cuts.extend(request - 5..=sent.len());
     for cut in cuts {
@@ -231,7 +235,7 @@ async fn what_comes_may_be_cut_and_joined_anywhere() {
 
 #[tokio::test]
 async fn whoever_breaks_the_rules_is_told_which() {
-    let stage = stage(&["mqtt"], &[]).await;
+    let stage = stage(&["stomp"], &[]).await;
     let huge = [&b"\x82\xff\0\0\0\0\x01\x01\0\x01"[..], &[0; 100]].concat();
     for (bytes, code) in [
         (huge, 1009),
@@ -254,6 +258,35 @@ async fn whoever_breaks_the_rules_is_told_which() {
         let (_, _, close) = apart(&rest(&mut peer).await.0);
         let told = close.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
         assert_eq!(told, code, "{bytes:x?}");
+    }
+}
+
+/// [MQTT-6.0.0-1]
+#[tokio::test]
+async fn text_is_refused_where_a_protocol_has_none() {
+    for (names, path, offered, is_refused) in [
+        (&["mqtt"][..], "/", None, true),
+        (&["mqtt"], "/mqtt", None, true),
+        (&["mqtt"], "/ws", Some("mqtt"), true),
+        (&["stomp", "mqtt"], "/mqtt", None, true),
+        (&["stomp", "amqp"], "/", Some("amqp"), true),
+        (&["stomp", "mqtt"], "/stomp", None, false),
+        (&["stomp", "mqtt"], "/", Some("v12.stomp"), false),
+    ] {
+        let stage = stage(names, &[]).await;
+        let lines: Vec<_> =
+            offered.iter().map(|offered| ("Sec-WebSocket-Protocol", *offered)).collect();
+        let (mut socket, _) = open(&stage, path, &lines).await.unwrap();
+        let answer = spawn_blocking(move || {
+            socket.send(Message::text("hello")).unwrap();
+            socket.read().unwrap()
+        });
+        match answer.await.unwrap() {
+            Message::Close(Some(close)) if is_refused => {
+                assert_eq!(close.code, CloseCode::Unsupported, "{names:?} {path}");
+            }
+            answer => assert!(!is_refused && answer.len() == 5, "{names:?} {path}: {answer}"),
+        }
     }
 }
 
