@@ -309,7 +309,7 @@ impl Connection {
                 Ok(false) => Reason::NO_SUBSCRIPTION_EXISTED,
                 Err(error) => {
                     why = Some(Arc::from(error.detail()));
-                    mapping::suback_reason(&error)
+                    mapping::unsuback_reason(&error)
                 }
             });
         }

@@ -42,6 +42,14 @@ pub fn suback_reason(error: &Error) -> Reason {
     }
 }
 
+/// The code of a filter whose subscription could not be ended, in UNSUBACK (MQTT 5 §3.11.3: it has no quota).
+pub fn unsuback_reason(error: &Error) -> Reason {
+    match suback_reason(error) {
+        Reason::QUOTA_EXCEEDED => Reason::IMPLEMENTATION,
+        other => other,
+    }
+}
+
 /// The code of a CONNACK when a session could not be had.
 pub fn connack_reason(error: &Error) -> Reason {
     match error.kind() {

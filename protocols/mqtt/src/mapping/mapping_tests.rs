@@ -294,6 +294,25 @@ fn reason_codes() {
     assert_eq!(refused(ErrorKind::Unavailable), Reason(0x80));
     assert_eq!(suback_reason(&Error::new(ErrorKind::NotFound, "no")), Reason(0x8F));
     assert_eq!(suback_reason(&Error::new(ErrorKind::Full, "no")), Reason(0x97));
+    // MQTT 5, table 3-9 has no other failures.
+    for kind in [
+        ErrorKind::NotFound,
+        ErrorKind::Mismatch,
+        ErrorKind::Refused,
+        ErrorKind::Locked,
+        ErrorKind::InUse,
+        ErrorKind::Full,
+        ErrorKind::LimitReached,
+        ErrorKind::TooLarge,
+        ErrorKind::Invalid,
+        ErrorKind::Unavailable,
+        ErrorKind::Closed,
+        ErrorKind::Unroutable,
+        ErrorKind::Internal,
+    ] {
+        let code = unsuback_reason(&Error::new(kind, "no")).0;
+        assert!([0x80, 0x83, 0x87, 0x8F, 0x91].contains(&code), "{kind:?}: {code:#x}");
+    }
     assert_eq!(connack_reason(&Error::new(ErrorKind::Refused, "no")), Reason(0x87));
     assert_eq!(connack_reason(&Error::new(ErrorKind::Unavailable, "no")), Reason(0x88));
 }

@@ -5,7 +5,7 @@ mod format;
 mod inbound;
 mod outbound;
 
-pub use codes::{connack_reason, publish_reason, suback_reason};
+pub use codes::{connack_reason, publish_reason, suback_reason, unsuback_reason};
 pub use format::{Bare, PropertyBlock};
 pub use inbound::{Incoming, delayed, message, target, will};
 pub use outbound::{Rendered, Renderer, remaining_seconds};
