@@ -50,6 +50,8 @@ pub struct Retained {
     /// Those that expire, by when.
     expiring: BTreeSet<(Timestamp, Key)>,
     bytes: usize,
+    /// Values that are figures of the broker's, and their bytes: no limit of clients' values counts them.
+    figures: (usize, usize),
     last_number: u64,
     /// What the entries take; the messages have charges of their own.
     charge: Charge,
@@ -69,6 +71,7 @@ impl Retained {
             values: BTreeMap::new(),
             expiring: BTreeSet::new(),
             bytes: 0,
+            figures: (0, 0),
             last_number: 0,
             charge: budget.charge(Account::Kept, 0),
         }
@@ -91,6 +94,8 @@ impl Retained {
             values: sorted(values).into_iter().collect(),
             expiring: expiring.into_iter().collect(),
             bytes,
+            // They are not stored.
+            figures: (0, 0),
             last_number,
             charge: budget.charge(Account::Kept, memory),
         }
@@ -123,6 +128,9 @@ impl Retained {
             self.uncount(&key, &old.message);
         }
         self.bytes += message.size();
+        if is_figure(&key) {
+            self.figures = (self.figures.0 + 1, self.figures.1 + message.size());
+        }
         self.charge.grow(entry_bytes(&message));
         message.charge_to(Account::Kept);
         if let Some(at) = message.meta().expires {
@@ -139,6 +147,10 @@ impl Retained {
 
     fn uncount(&mut self, key: &Key, old: &Message) {
         self.bytes -= old.size();
+        if is_figure(key) {
+            let (values, bytes) = self.figures;
+            self.figures = (values.saturating_sub(1), bytes.saturating_sub(old.size()));
+        }
         self.charge.shrink(entry_bytes(old));
         if let Some(at) = old.meta().expires {
             self.expiring.remove(&(at, key.clone()));
@@ -230,9 +242,10 @@ impl Retained {
         self.values.range((from, Bound::Unbounded)).map(|(key, value)| (key, &value.message))
     }
 
-    /// Values and their bytes.
+    /// Values of clients and their bytes.
     pub fn size(&self) -> (usize, usize) {
-        (self.values.len(), self.bytes)
+        let (values, bytes) = self.figures;
+        (self.values.len().saturating_sub(values), self.bytes.saturating_sub(bytes))
     }
 }
 
@@ -383,6 +396,20 @@ mod tests {
 
     fn found(retained: &Retained, pattern: &str) -> Vec<String> {
         search(retained, pattern, usize::MAX).0
+    }
+
+    #[test]
+    fn the_brokers_figures_do_not_count_as_values_of_clients() {
+        let (mut retained, _budget) = empty();
+        let size = message("a", None).size();
+        for topic in ["$SYS/a", "a", "$SYS/b", "$SYS/a"] {
+            retained.set(topic.into(), Some(message(topic, None)));
+        }
+        assert_eq!(retained.size(), (1, size));
+        retained.set("$SYS/a".into(), None);
+        assert_eq!(retained.size(), (1, size));
+        retained.set("a".into(), None);
+        assert_eq!(retained.size(), (0, 0));
     }
 
     #[test]
