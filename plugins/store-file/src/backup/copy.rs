@@ -16,6 +16,9 @@ use crate::window::{BLOCK, Window};
 use crossdock_core::store::Pos;
 use std::io;
 
+/// Bytes after which a copy is synced: what is written at once holds up the journal's own syncs that long.
+const SYNC_BYTES: usize = 4 << 20;
+
 /// Damage in the segment that is written to counts when it is found this many times: a record that is being written
 /// while it is read looks damaged once.
 const PASSES: u32 = 3;
@@ -198,13 +201,18 @@ impl Copy<'_> {
         // What cannot be read is zeros in the copy; the checksums say then what that costs.
         let mut window = Window::lenient(BLOCK);
         let zeros = if self.target.sparse { Vec::new() } else { vec![0; BLOCK] };
-        let mut at = 0;
+        let (mut at, mut unsynced) = (0, 0);
         while at < size {
             let count = (size - at).min(BLOCK as u64);
             let filled = bytes.saturating_sub(at).min(count);
             let read = self.source.at(name, window.bytes(from, at..at + filled))?;
             if !self.target.sparse || read.iter().any(|byte| *byte != 0) {
                 self.written(name, into.write_at(at, read))?;
+                unsynced += read.len();
+            }
+            if unsynced >= SYNC_BYTES {
+                self.written(name, into.sync())?;
+                unsynced = 0;
             }
             let rest = usize::try_from(count).ok().and_then(|count| zeros.get(read.len()..count));
             if let Some(rest) = rest {
