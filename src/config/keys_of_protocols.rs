@@ -112,8 +112,8 @@ pub const MQTT: &[Key] = &[
     key(
         "another_server",
         Form::Text,
-        "What MQTT 5 clients are told to use when this broker stops: `HOST:PORT`, or several behind each \
-         other with blanks between. They get DISCONNECT 0x9C with it as Server Reference. Not set: 0x8B.",
+        "The server that MQTT 5 clients use while this broker is stopped: `HOST:PORT`, or several behind \
+         each other with blanks between. DISCONNECT 0x9C names it as Server Reference. Not set: 0x8B.",
     ),
     key(
         "moved_to",

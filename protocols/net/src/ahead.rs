@@ -15,9 +15,9 @@ pub struct Pings {
 /// What a frame is, seen from afar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// A ping of so many bytes.
+    /// A whole ping, and its length in bytes.
     Ping(usize),
-    /// Another frame of so many bytes; its end may not have come yet.
+    /// The length of another frame in bytes; its end may not have come yet.
     Other(usize),
     /// More bytes are needed.
     Unfinished,
